@@ -1,0 +1,126 @@
+package smtp
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Check says whether the envelope can be put on the wire: every address, EnvID, ORCPT and Auth by its grammar, at
+// least one recipient. Nothing in an envelope that passes can break out of its command. The error names the
+// value and the rule.
+func (e *Envelope) Check() error {
+	if e.From != "" {
+		if rule := checkMailbox(e.From); rule != "" {
+			return fmt.Errorf("smtp: reverse-path %q: %s", shorten(e.From), rule)
+		}
+	}
+	if len(e.Recipients) == 0 {
+		return errors.New("smtp: envelope without recipients (RFC 5321 §3.3)")
+	}
+	for i := range e.Recipients {
+		if err := e.Recipients[i].check(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.Body > BodyBinaryMIME:
+		return fmt.Errorf("smtp: BODY %d: no such type", e.Body)
+	case e.Ret > RetFull:
+		return fmt.Errorf("smtp: RET %d: no such value", e.Ret)
+	case e.Size < 0:
+		return fmt.Errorf("smtp: SIZE %d: negative (RFC 1870 §3)", e.Size)
+	}
+	if e.EnvID != "" {
+		rule := checkEnvID(e.EnvID)
+		if len(EncodeXtext(e.EnvID)) > maxEnvID {
+			rule = "over 100 octets as xtext (RFC 3461 §4.4)"
+		}
+		if rule != "" {
+			return fmt.Errorf("smtp: ENVID %q: %s", shorten(e.EnvID), rule)
+		}
+	}
+	if e.Auth != "" {
+		rule := checkAuth(e.Auth)
+		if len(EncodeXtext(e.Auth)) > maxAuth {
+			rule = "over 500 octets as xtext (RFC 4954 §3)"
+		}
+		if rule != "" {
+			return fmt.Errorf("smtp: AUTH %q: %s", shorten(e.Auth), rule)
+		}
+	}
+	return nil
+}
+
+func (r *Recipient) check() error {
+	if err := CheckAddress(r.Address); err != nil {
+		return err
+	}
+	if rule := checkNotify(r.Notify); rule != "" {
+		return fmt.Errorf("smtp: NOTIFY %d: %s", r.Notify, rule)
+	}
+	if r.ORCPT == "" {
+		return nil
+	}
+	rule := checkORCPT(r.ORCPT)
+	if len(r.ORCPT) > maxORCPT || len(EncodeORCPT(r.ORCPT, false)) > maxORCPT {
+		rule = "over 500 octets as xtext (RFC 3461 §4.2)"
+	}
+	if rule != "" {
+		return fmt.Errorf("smtp: ORCPT %q: %s", shorten(r.ORCPT), rule)
+	}
+	return nil
+}
+
+// The functions below give the rule that a decoded value breaks, "" if none.
+
+func checkEnvID(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return "not printable ASCII (RFC 3461 §4.4)"
+		}
+	}
+	return ""
+}
+
+func checkAuth(s string) string {
+	if s == "<>" {
+		return ""
+	}
+	if NeedsUTF8(s) {
+		return "not ASCII (RFC 4954 §5)"
+	}
+	return checkMailbox(s)
+}
+
+func checkNotify(n Notify) string {
+	if n >= NotifyDelay<<1 {
+		return "no such flag"
+	}
+	if n&NotifyNever != 0 && n != NotifyNever {
+		return "NEVER stands alone (RFC 3461 §4.1)"
+	}
+	return ""
+}
+
+func checkORCPT(s string) string {
+	kind, address, ok := strings.Cut(s, ";")
+	if !ok || !isAtom(kind) || address == "" {
+		return `not "type;address" (RFC 3461 §4.2)`
+	}
+	ascii := !equalFold(kind, "utf-8")
+	if !utf8.ValidString(address) {
+		return "not UTF-8 (RFC 6533 §3)"
+	}
+	for _, c := range address {
+		if unicode.IsControl(c) {
+			return fmt.Sprintf("control character %U (RFC 3461 §4.2)", c)
+		}
+		if ascii && c >= utf8.RuneSelf {
+			return `not ASCII, and the type isn't "utf-8" (RFC 6533 §3)`
+		}
+	}
+	return ""
+}

@@ -1,0 +1,134 @@
+package smtp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+)
+
+const (
+	// chunkSize is what one read of a content takes.
+	chunkSize = 32 << 10
+
+	// chunkCap is what a chunk can become: one stuffed dot for each three octets, ".\r\n", and the
+	// end of DATA.
+	chunkCap = chunkSize + chunkSize/3 + 1 + len("\r\n.\r\n")
+)
+
+type chunk [chunkCap]byte
+
+// chunks keeps buffers for the next use. Nothing in them passes from one use to the next.
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// eachChunk reads c from start to end and calls f with its octets once it has made sure that there is no
+// bare CR, bare LF or NUL in them. b isn't empty, doesn't end in CR, has room for the end of DATA behind
+// it, and may be changed. Errors are *ContentError, but those of f, which end it.
+func eachChunk(c Content, f func(b []byte, last bool) error) error {
+	buf := chunks.Get().(*chunk)
+	defer chunks.Put(buf)
+	size := c.Size()
+	for off := int64(0); off < size; {
+		b := buf[:min(chunkSize, size-off)]
+		if err := readFullAt(c, b, off); err != nil {
+			return &ContentError{err}
+		}
+		last := off+int64(len(b)) == size
+		if b[len(b)-1] == '\r' && !last {
+			b = b[:len(b)-1] // it is read again with what follows it
+		}
+		if i := badOctet(b); i >= 0 {
+			return &ContentError{badContent(b[i], off+int64(i))}
+		}
+		if err := f(b, last); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return nil
+}
+
+func readFullAt(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil // an io.ReaderAt may say io.EOF with the last octets
+	}
+	if err == nil || err == io.EOF {
+		return io.ErrUnexpectedEOF // shorter than its Size
+	}
+	return err
+}
+
+// badOctet gives the index of the first NUL, CR without LF or LF without CR in b, and -1 if b has none.
+func badOctet(b []byte) int {
+	end := len(b)
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		end = i
+	}
+	lines := 0
+	for i := 0; i < end; {
+		j := bytes.IndexByte(b[i:end], '\n')
+		if j < 0 {
+			break
+		}
+		i += j
+		if i == 0 || b[i-1] != '\r' {
+			end = i
+			break
+		}
+		i++
+		lines++
+	}
+	if i := bareCR(b[:end], lines); i >= 0 {
+		return i
+	}
+	if end < len(b) {
+		return end
+	}
+	return -1
+}
+
+// bareCR gives the index of the first CR in b without LF behind it, and -1 if b has none. b is known to
+// have the given number of CRLF.
+func bareCR(b []byte, lines int) int {
+	if bytes.Count(b, []byte{'\r'}) == lines { // one pass for the good case
+		return -1
+	}
+	for i, c := range b {
+		if c == '\r' && (i+1 == len(b) || b[i+1] != '\n') {
+			return i
+		}
+	}
+	return -1
+}
+
+// badContent is the answer to an octet that DATA can't carry.
+func badContent(octet byte, off int64) *Reply {
+	name := "NUL"
+	switch octet {
+	case '\r':
+		name = "bare CR"
+	case '\n':
+		name = "bare LF"
+	}
+	// RFC 5321 §2.3.8: CR and LF only as CRLF. RFC 5322 §2.2: no NUL.
+	return &Reply{554, EnhancedCode{5, 6, 0}, fmt.Sprintf("%s at offset %d", name, off)}
+}
+
+// isASCII reports whether no octet is above 127, eight octets at a time.
+func isASCII(b []byte) bool {
+	for len(b) >= 32 {
+		w := binary.NativeEndian.Uint64(b) | binary.NativeEndian.Uint64(b[8:]) |
+			binary.NativeEndian.Uint64(b[16:]) | binary.NativeEndian.Uint64(b[24:])
+		if w&0x8080808080808080 != 0 {
+			return false
+		}
+		b = b[32:]
+	}
+	var or byte
+	for _, c := range b {
+		or |= c
+	}
+	return or < 0x80
+}

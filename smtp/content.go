@@ -1,0 +1,90 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+)
+
+// Content is a message, header and body with CRLF line ends, that can be read more than once: for
+// the next host, and for a report. *bytes.Reader, *strings.Reader and *io.SectionReader are one.
+// ReadAt is safe for concurrent use, as [io.ReaderAt] demands.
+type Content interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// NewReader reads c from its start to its end.
+func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c.Size()) }
+
+// ContentError says that a content couldn't be read, or that it can't be sent as it is. In the second
+// case Err is a *Reply.
+type ContentError struct {
+	Err error
+}
+
+// Error gives the text of Err behind "smtp: content: ".
+func (e *ContentError) Error() string { return "smtp: content: " + e.Err.Error() }
+
+// Unwrap gives Err.
+func (e *ContentError) Unwrap() error { return e.Err }
+
+// Facts is what a Content holds that a host must be able to take.
+type Facts struct {
+	EightBit   bool // an octet above 127 anywhere
+	HeaderUTF8 bool // an octet above 127 in the header: needs SMTPUTF8
+	LongLine   bool // a line over 998 octets (RFC 5321 §4.5.3.1.6)
+}
+
+// Scan reads c once and says what it holds. A bare CR, a bare LF or a NUL is an error that names the
+// octet and its offset; such content can't be sent with DATA (RFC 5321 §2.3.8). Every error is a
+// *ContentError: around a *Reply, 554 5.6.0, for such an octet, and around the error of c where c
+// couldn't be read.
+func Scan(c Content) (Facts, error) {
+	s := scanner{header: true, lineStart: true}
+	err := eachChunk(c, func(b []byte, _ bool) error {
+		s.add(b)
+		return nil
+	})
+	return s.facts, err
+}
+
+// maxText is the length of a line without its CRLF (RFC 5321 §4.5.3.1.6).
+const maxText = 998
+
+type scanner struct {
+	facts     Facts
+	header    bool // the empty line hasn't come yet
+	lineStart bool // the last octets were CRLF, or there were none
+	line      int  // octets of the line that hasn't ended yet
+}
+
+// add takes the next octets, of which eachChunk has made sure that they don't end in a CR.
+func (s *scanner) add(b []byte) {
+	if s.header {
+		header := b
+		if s.lineStart && bytes.HasPrefix(b, []byte("\r\n")) {
+			header, s.header = nil, false
+		} else if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+			header, s.header = b[:i], false
+		}
+		s.facts.HeaderUTF8 = s.facts.HeaderUTF8 || !isASCII(header)
+	}
+	s.facts.EightBit = s.facts.EightBit || s.facts.HeaderUTF8 || !isASCII(b)
+	s.lineStart = b[len(b)-1] == '\n'
+	s.measure(b)
+}
+
+// measure looks for a long line. From the start of a line, one of the next 1000 octets is an LF, and
+// behind the last such LF is the next start: most octets are never looked at.
+func (s *scanner) measure(b []byte) {
+	for len(b) > 0 && !s.facts.LongLine {
+		room := maxText + len("\r\n") - s.line
+		if i := bytes.LastIndexByte(b[:min(room, len(b))], '\n'); i >= 0 {
+			b, s.line = b[i+1:], 0
+			continue
+		}
+		s.line += len(b)
+		s.facts.LongLine = s.line > maxText
+		return
+	}
+}

@@ -1,0 +1,262 @@
+package smtp
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// ErrDrain says that Drain came to its bound before the end of the body.
+var ErrDrain = errors.New("smtp: no end of data within the bound")
+
+// DataReader reads the body that follows DATA, up to its end: CRLF.CRLF and nothing else (RFC 5321
+// §4.1.1.4), where the first CRLF may be that of the DATA command. It works in the buffer of its
+// bufio.Reader, which may have any size from 16 octets on, and takes nothing from it that stands behind
+// the end. It never waits for input while it has octets to give.
+type DataReader struct {
+	// MaxSize bounds the content in octets. If zero, there is no bound.
+	MaxSize int64
+
+	// MaxLine bounds a line of the content in octets, CRLF included and a stuffed dot not. If zero,
+	// there is no bound.
+	MaxLine int
+
+	r *bufio.Reader
+
+	mid  bool  // the octets read last aren't CRLF: a dot is no end here
+	cr   bool  // the octet read last is a CR; in good content an LF is next
+	line int   // octets of the line so far
+	size int64 // octets of the content so far
+	err  error // what Read returns from now on
+	end  error // what Drain returns from now on: io.EOF when the end was read, or the connection's error
+}
+
+// NewDataReader reads from r, which stands behind the CRLF of the DATA command.
+func NewDataReader(r *bufio.Reader) *DataReader { return &DataReader{r: r} }
+
+// Read gives the content with its dots unstuffed. io.EOF means that the true end was read and that
+// the content is good. What can't be taken (a bare CR or LF, a NUL, a line over MaxLine: 554 5.6.0;
+// over MaxSize: 552 5.3.4) gives a *Reply, at once and at every later call; Drain then finds the end.
+// An error of the connection comes wrapped as it is; an end of input within the body is
+// io.ErrUnexpectedEOF.
+func (d *DataReader) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) && d.err == nil {
+		b, ok := d.peek(1, n == 0)
+		if !ok {
+			break
+		}
+		k := d.content(b, len(p)-n)
+		if k == 0 {
+			if !d.special(n == 0) {
+				break
+			}
+			continue
+		}
+		n += copy(p[n:], b[:k])
+		d.take(b[:k])
+	}
+	if n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return 0, d.err
+}
+
+// Drain reads on to the true end, at most max octets before it (if zero, without bound). It returns what
+// Read would have: nil if the content was good, the *Reply if it was not, ErrDrain where max was
+// passed, or the error of the connection.
+func (d *DataReader) Drain(max int64) error {
+	left := max
+	if max <= 0 {
+		left = math.MaxInt64
+	}
+	for d.end == nil {
+		b, ok := d.peek(1, true)
+		if !ok {
+			break
+		}
+		if !d.mid && b[0] == '.' {
+			d.dot(true)
+			continue
+		}
+		if left == 0 {
+			return ErrDrain
+		}
+		limit := int(min(int64(len(b)), left))
+		k := limit
+		if d.err == nil {
+			k = d.content(b, limit)
+		} else if i := bytes.IndexByte(b[:limit], '\n'); i >= 0 {
+			k = i + 1 // what comes next may be the end
+		}
+		if k == 0 {
+			d.special(true)
+			continue
+		}
+		d.take(b[:k])
+		left -= int64(k)
+	}
+	if d.end != io.EOF {
+		return d.end
+	}
+	if d.err == io.EOF {
+		return nil
+	}
+	return d.err
+}
+
+// peek gives all that is buffered, if that is n octets at least; wait allows it to read until it is.
+func (d *DataReader) peek(n int, wait bool) ([]byte, bool) {
+	if d.r.Buffered() < n {
+		if !wait {
+			return nil, false
+		}
+		if _, err := d.r.Peek(n); err != nil {
+			d.lose(err)
+			return nil, false
+		}
+	}
+	b, _ := d.r.Peek(d.r.Buffered())
+	return b, true
+}
+
+// content gives how many octets of b, at most limit, are content as they stand. None are if b begins
+// with what special is for. b isn't empty.
+func (d *DataReader) content(b []byte, limit int) int {
+	if !d.mid && b[0] == '.' {
+		return 0
+	}
+	n := min(len(b), limit)
+	if d.MaxSize > 0 {
+		n = int(min(int64(n), d.MaxSize-d.size))
+	}
+	n, crlfs := d.lines(b, n)
+	if i := bytes.IndexByte(b[:n], 0); i >= 0 {
+		n, crlfs = i, bytes.Count(b[:i], []byte("\r\n"))
+	}
+	if n > 0 && b[n-1] == '\r' {
+		if n < len(b) && b[n] == '\n' {
+			crlfs++
+		} else {
+			n-- // bare, or not known yet
+		}
+	}
+	if i := bareCR(b[:n], crlfs); i >= 0 {
+		return i
+	}
+	return n
+}
+
+// lines looks at each line of b[:n] for its CR, its length, and a dot behind it, and gives where the
+// first thing stands that isn't content, n if nowhere, and how many CRLF have their CR before it.
+func (d *DataReader) lines(b []byte, n int) (end, crlfs int) {
+	line := d.line
+	for i := 0; i < n; line = 0 {
+		j := bytes.IndexByte(b[i:n], '\n')
+		length := j + 1
+		if j < 0 {
+			length = n - i
+		}
+		if d.MaxLine > 0 && line+length > d.MaxLine {
+			return i + d.MaxLine - line, crlfs
+		}
+		if j < 0 {
+			break
+		}
+		i += length
+		if i > 1 {
+			if b[i-2] != '\r' {
+				return i - 1, crlfs
+			}
+			crlfs++
+		} else if !d.cr {
+			return 0, crlfs
+		}
+		if i < n && b[i] == '.' {
+			return i, crlfs
+		}
+	}
+	return n, crlfs
+}
+
+// take moves on behind b, which the buffer begins with.
+func (d *DataReader) take(b []byte) {
+	last := len(b) - 1
+	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
+		d.line = last - i
+	} else {
+		d.line += len(b)
+	}
+	if last > 0 {
+		d.cr = b[last-1] == '\r'
+	}
+	d.mid = !d.cr || b[last] != '\n'
+	d.cr = b[last] == '\r'
+	d.size += int64(len(b))
+	d.r.Discard(len(b))
+}
+
+// special deals with what begins the buffer and isn't content as it stands. It reports false if
+// nothing more can be read, or not without waiting.
+func (d *DataReader) special(wait bool) bool {
+	b, _ := d.peek(1, false)
+	switch {
+	case b[0] == '.' && !d.mid:
+		return d.dot(wait)
+	case d.MaxSize > 0 && d.size == d.MaxSize:
+		// RFC 1870 §6.3
+		d.err = &Reply{552, EnhancedCode{5, 3, 4}, fmt.Sprintf("message exceeds %d octets", d.MaxSize)}
+	case d.MaxLine > 0 && d.line == d.MaxLine:
+		d.err = &Reply{554, EnhancedCode{5, 6, 0}, fmt.Sprintf("line exceeds %d octets", d.MaxLine)}
+	case b[0] == '\r':
+		b, ok := d.peek(2, wait)
+		if !ok {
+			return false
+		}
+		if b[1] == '\n' {
+			return true // content takes it, now that both are there
+		}
+		d.err = badContent('\r', d.size)
+	default:
+		d.err = badContent(b[0], d.size)
+	}
+	return false
+}
+
+// dot deals with a dot that begins a line: with CRLF behind it, it is the end; else it was stuffed.
+// (RFC 5321 §4.5.2 has it deleted whatever follows it.)
+func (d *DataReader) dot(wait bool) bool {
+	b, ok := d.peek(2, wait)
+	if ok && b[1] == '\r' {
+		b, ok = d.peek(3, wait)
+	}
+	if !ok {
+		return false
+	}
+	if b[1] != '\r' || b[2] != '\n' {
+		d.r.Discard(1)
+		d.mid, d.cr = true, false
+		return true
+	}
+	d.r.Discard(3)
+	d.end = io.EOF
+	if d.err == nil {
+		d.err = io.EOF
+	}
+	return false
+}
+
+// lose takes note of an error of the connection.
+func (d *DataReader) lose(err error) {
+	if err == io.EOF {
+		d.end = io.ErrUnexpectedEOF
+	} else {
+		d.end = fmt.Errorf("smtp: reading data: %w", err)
+	}
+	if d.err == nil {
+		d.err = d.end
+	}
+}

@@ -1,0 +1,78 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+)
+
+// WriteData writes c to w as the body of DATA: dots stuffed, ended by CRLF.CRLF. A content that
+// doesn't end in CRLF gets one. The content should have passed [Scan], as an octet that DATA can't
+// carry is found only when what stands before it has been written. Such an octet, and an error while c
+// is read, come as a *ContentError, before the final dot: the caller must close the connection, so that
+// half a message is never committed. Other errors are w's.
+//
+// The writes to w are large; it needs no buffer.
+func WriteData(w io.Writer, c Content) error {
+	d := dataWriter{w: w, lineStart: true}
+	defer d.release()
+	if err := eachChunk(c, d.write); err != nil {
+		return err
+	}
+	if d.ended {
+		return nil
+	}
+	_, err := io.WriteString(w, ".\r\n") // an empty content
+	return err
+}
+
+type dataWriter struct {
+	w         io.Writer
+	lineStart bool   // the last octets were CRLF, or there were none
+	ended     bool   // the final dot went out
+	buf       *chunk // for stuffed content, once there is some
+}
+
+// write sends one chunk, the last one with the end of DATA, in one Write.
+func (d *dataWriter) write(b []byte, last bool) error {
+	open := b[len(b)-1] != '\n'
+	b = d.stuff(b)
+	d.lineStart = !open
+	if last {
+		if open {
+			b = append(b, "\r\n"...)
+		}
+		b = append(b, ".\r\n"...)
+		d.ended = true
+	}
+	_, err := d.w.Write(b)
+	return err
+}
+
+// stuff doubles each dot that begins a line (RFC 5321 §4.5.2). Where there is none, it gives b itself.
+func (d *dataWriter) stuff(b []byte) []byte {
+	first := d.lineStart && b[0] == '.'
+	i := bytes.Index(b, []byte("\n."))
+	if !first && i < 0 {
+		return b
+	}
+	if d.buf == nil {
+		d.buf = chunks.Get().(*chunk)
+	}
+	out := d.buf[:0]
+	if first {
+		out = append(out, '.')
+	}
+	for i >= 0 {
+		out = append(out, b[:i+1]...)
+		out = append(out, '.')
+		b = b[i+1:]
+		i = bytes.Index(b, []byte("\n."))
+	}
+	return append(out, b...)
+}
+
+func (d *dataWriter) release() {
+	if d.buf != nil {
+		chunks.Put(d.buf)
+	}
+}

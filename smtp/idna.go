@@ -1,0 +1,15 @@
+package smtp
+
+import "golang.org/x/net/idna"
+
+// toASCII maps a domain by UTS 46 non-transitional and gives its A-labels. What of ASCII may stand in
+// them is left to the caller: the rule of the profile would refuse underscores.
+func toASCII(domain string) (string, error) {
+	return idna.New(
+		idna.MapForLookup(),
+		idna.Transitional(false),
+		idna.BidiRule(),
+		idna.StrictDomainName(false),
+		idna.CheckHyphens(false),
+	).ToASCII(domain)
+}

@@ -1,0 +1,319 @@
+package smtp
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds of parameter values, in octets of their wire form.
+const (
+	maxSizeDigits = 20  // RFC 1870 §3
+	maxEnvID      = 100 // RFC 3461 §4.4
+	maxORCPT      = 500 // RFC 3461 §4.2
+	maxAuth       = 500 // RFC 4954 §3
+)
+
+// ParseMail reads what follows "MAIL " (RFC 5321 §4.1.1.2): "FROM:<path> parameters", without CRLF. It
+// knows SIZE (a number beyond int64 becomes the greatest one), BODY, SMTPUTF8, RET, ENVID and AUTH.
+//
+// Errors are *Reply: 501 5.1.7 for the address; 553 5.6.7 for one that needs SMTPUTF8 where that
+// parameter is missing; 555 5.5.4 for a parameter that MAIL doesn't have; 501 5.5.4 for all else.
+func ParseMail(args string) (*Envelope, error) {
+	path, params, err := cutPath(args, "FROM:")
+	if err != nil {
+		return nil, err
+	}
+	env := &Envelope{From: path}
+	if path != "" { // RFC 5321 §4.5.5
+		if rule := checkMailbox(path); rule != "" {
+			return nil, badArg(EnhancedCode{5, 1, 7}, "reverse-path %q: %s", shorten(path), rule)
+		}
+	}
+	if err := eachParam(params, env.set); err != nil {
+		return nil, err
+	}
+	if NeedsUTF8(path) && !env.UTF8 {
+		// RFC 6531 §3.5
+		return nil, &Reply{553, EnhancedCode{5, 6, 7}, "address needs the parameter SMTPUTF8"}
+	}
+	return env, nil
+}
+
+// ParseRcpt reads what follows "RCPT " (RFC 5321 §4.1.1.3): "TO:<path> parameters", without CRLF. Source
+// routes are read and dropped (RFC 5321 §4.1.1.3). It knows NOTIFY and ORCPT.
+//
+// Errors are *Reply: 501 5.1.3 for the address; 555 5.5.4 for a parameter that RCPT doesn't have; 501
+// 5.5.4 for all else. Octets above 127 are let through: whoever knows the envelope refuses args with
+// [NeedsUTF8] if its UTF8 isn't set (553 5.6.7).
+func ParseRcpt(args string) (Recipient, error) {
+	path, params, err := cutPath(args, "TO:")
+	if err != nil {
+		return Recipient{}, err
+	}
+	if rule := checkMailbox(path); rule != "" && !equalFold(path, "postmaster") {
+		return Recipient{}, badArg(EnhancedCode{5, 1, 3}, "forward-path %q: %s", shorten(path), rule)
+	}
+	rcpt := Recipient{Address: path}
+	if err := eachParam(params, rcpt.set); err != nil {
+		return Recipient{}, err
+	}
+	return rcpt, nil
+}
+
+// cutPath reads the verb's second word and the path, and gives what stands between the brackets without
+// its source route, and the parameters.
+func cutPath(args, word string) (path, params string, err error) {
+	if len(args) < len(word) || !equalFold(args[:len(word)], word) {
+		return "", "", syntax("%q expected", word)
+	}
+	// RFC 5321 §3.3: spaces behind the colon MUST NOT be sent. They are common, and harm nothing.
+	rest := strings.TrimLeft(args[len(word):], " ")
+	if !strings.HasPrefix(rest, "<") {
+		return "", "", syntax(`"<" expected behind %q`, word)
+	}
+	end := pathEnd(rest)
+	if end < 0 {
+		return "", "", syntax(`no ">" ends the path`)
+	}
+	path, params = rest[1:end], rest[end+1:]
+	if params != "" && params[0] != ' ' {
+		return "", "", syntax(`space expected behind ">"`)
+	}
+	path, ok := cutRoute(path)
+	if !ok {
+		return "", "", syntax("bad source route")
+	}
+	return path, params, nil
+}
+
+// pathEnd gives the index of the first unquoted ">".
+func pathEnd(s string) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			if quoted {
+				i++
+			}
+		case '>':
+			if !quoted {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// cutRoute drops the source route "@one,@two:" (RFC 5321 §4.1.2: it must be accepted and should be
+// ignored).
+func cutRoute(path string) (string, bool) {
+	if !strings.HasPrefix(path, "@") {
+		return path, true
+	}
+	route, mailbox, ok := strings.Cut(path, ":")
+	if !ok {
+		return "", false
+	}
+	for hop := range strings.SplitSeq(route, ",") {
+		domain, ok := strings.CutPrefix(hop, "@")
+		if !ok || !utf8.ValidString(domain) || checkDomain(domain) != "" {
+			return "", false
+		}
+	}
+	return mailbox, mailbox != ""
+}
+
+// eachParam calls set with each parameter: its keyword in upper case, and its value, "" where it has
+// none. set reports false for a keyword that the verb doesn't have.
+func eachParam(params string, set func(keyword, value string) (bool, error)) error {
+	// RFC 5321 §4.1.1: white space before the CRLF should be tolerated.
+	params = strings.TrimRight(params, " ")
+	if params == "" {
+		return nil
+	}
+	seen := make([]string, 0, 8)
+	for param := range strings.SplitSeq(params[1:], " ") {
+		keyword, value, valued := strings.Cut(param, "=")
+		if !isKeyword(keyword) || valued && !isValue(value) {
+			return syntax("bad parameter %.64q", param)
+		}
+		keyword = strings.ToUpper(keyword)
+		if slices.Contains(seen, keyword) {
+			return syntax("parameter %.64q given twice", keyword)
+		}
+		seen = append(seen, keyword)
+		known, err := set(keyword, value)
+		if err != nil {
+			return err
+		}
+		if !known {
+			// RFC 5321 §4.1.1.11
+			return &Reply{555, EnhancedCode{5, 5, 4}, fmt.Sprintf("parameter %.64q not recognized here", keyword)}
+		}
+	}
+	return nil
+}
+
+// set takes one parameter of MAIL.
+func (e *Envelope) set(keyword, value string) (known bool, err error) {
+	switch keyword {
+	case "SIZE":
+		e.Size, err = parseSize(value)
+	case "BODY":
+		e.Body, err = parseBody(value)
+	case "SMTPUTF8":
+		e.UTF8 = true
+		if value != "" { // RFC 6531 §3.1
+			err = syntax("SMTPUTF8 takes no value")
+		}
+	case "RET":
+		e.Ret, err = parseRet(value)
+	case "ENVID":
+		e.EnvID, err = parseXtext(keyword, value, maxEnvID, checkEnvID)
+	case "AUTH":
+		e.Auth, err = parseXtext(keyword, value, maxAuth, checkAuth)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// set takes one parameter of RCPT.
+func (r *Recipient) set(keyword, value string) (known bool, err error) {
+	switch keyword {
+	case "NOTIFY":
+		r.Notify, err = parseNotify(value)
+	case "ORCPT":
+		r.ORCPT, err = parseORCPT(value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+func parseSize(value string) (int64, error) {
+	if value == "" || len(value) > maxSizeDigits || strings.Trim(value, "0123456789") != "" {
+		return 0, syntax("SIZE %.64q: not a number of 1 to 20 digits", value)
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return math.MaxInt64, nil // RFC 1870 §3 has 20 digits, and int64 19
+	}
+	return n, nil
+}
+
+func parseBody(value string) (BodyType, error) {
+	for b := Body7Bit; b <= BodyBinaryMIME; b++ {
+		if equalFold(value, b.String()) {
+			return b, nil
+		}
+	}
+	return 0, syntax("BODY %.64q: not 7BIT, 8BITMIME or BINARYMIME", value)
+}
+
+func parseRet(value string) (Ret, error) {
+	for r := RetHeaders; r <= RetFull; r++ {
+		if equalFold(value, r.String()) {
+			return r, nil
+		}
+	}
+	return 0, syntax("RET %.64q: not FULL or HDRS", value)
+}
+
+func parseNotify(value string) (Notify, error) {
+	var all Notify
+	for name := range strings.SplitSeq(value, ",") {
+		var flag Notify
+		for f := NotifyNever; f <= NotifyDelay; f <<= 1 {
+			if equalFold(name, f.String()) {
+				flag = f
+			}
+		}
+		if flag == 0 {
+			return 0, syntax("NOTIFY %.64q: not NEVER, SUCCESS, FAILURE or DELAY", name)
+		}
+		all |= flag
+	}
+	if rule := checkNotify(all); rule != "" {
+		return 0, syntax("NOTIFY %.64q: %s", value, rule)
+	}
+	return all, nil
+}
+
+// parseXtext decodes a value of at most so many octets, in which check finds the rule that it breaks.
+func parseXtext(keyword, value string, most int, check func(string) string) (string, error) {
+	if value == "" || len(value) > most {
+		return "", syntax("%s: not of 1 to %d octets", keyword, most)
+	}
+	s, err := DecodeXtext(value)
+	if err != nil {
+		return "", syntax("%s %.64q: not xtext", keyword, value)
+	}
+	if rule := check(s); rule != "" {
+		return "", syntax("%s %.64q: %s", keyword, value, rule)
+	}
+	return s, nil
+}
+
+func parseORCPT(value string) (string, error) {
+	if len(value) > maxORCPT {
+		return "", syntax("ORCPT over %d octets", maxORCPT)
+	}
+	s, err := decodeORCPT(value)
+	if err != nil {
+		return "", syntax("ORCPT %.64q: neither xtext nor of RFC 6533", value)
+	}
+	if rule := checkORCPT(s); rule != "" {
+		return "", syntax("ORCPT %.64q: %s", value, rule)
+	}
+	return s, nil
+}
+
+// syntax is the answer to arguments that are wrong.
+func syntax(format string, args ...any) *Reply {
+	return badArg(EnhancedCode{5, 5, 4}, format, args...)
+}
+
+func badArg(code EnhancedCode, format string, args ...any) *Reply {
+	return &Reply{501, code, fmt.Sprintf(format, args...)}
+}
+
+// isKeyword is esmtp-keyword (RFC 5321 §4.1.2).
+func isKeyword(s string) bool {
+	for i := range len(s) {
+		if !isAlnum(s[i]) && (s[i] != '-' || i == 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isValue is esmtp-value (RFC 5321 §4.1.2, RFC 6531 §3.3).
+func isValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == '=' || c == 0x7f {
+			return false
+		}
+	}
+	return s != "" && utf8.ValidString(s)
+}
+
+// equalFold compares as ASCII: to strings.EqualFold, U+017F is an S and U+212A a K.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		x, y := a[i], b[i]
+		if x|0x20 != y|0x20 || x != y && (x|0x20 < 'a' || x|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,105 @@
+package smtp
+
+import (
+	"bytes"
+	"io"
+	"reflect"
+	"strings"
+)
+
+// Text makes a Content of text whose lines end in "\n", "\r\n", or some in either: each becomes CRLF,
+// and a last line without an end gets one. A CR without LF stays, and is refused when the content is
+// sent. s must not be changed afterwards: where nothing needs a change it isn't copied.
+func Text[T ~string | ~[]byte](s T) Content {
+	bare := bareLFs(s)
+	open := len(s) > 0 && s[len(s)-1] != '\n'
+	if bare == 0 && !open {
+		if reflect.TypeFor[T]().Kind() == reflect.String {
+			return strings.NewReader(string(s))
+		}
+		return bytes.NewReader([]byte(s))
+	}
+	b := make([]byte, 0, len(s)+bare+len("\r\n"))
+	start := 0
+	for i := range len(s) {
+		if s[i] == '\n' && (i == 0 || s[i-1] != '\r') {
+			b = append(b, s[start:i]...)
+			b = append(b, '\r')
+			start = i
+		}
+	}
+	b = append(b, s[start:]...)
+	if open {
+		b = append(b, "\r\n"...)
+	}
+	return bytes.NewReader(b)
+}
+
+// TextReader converts as [Text] does while r is read.
+func TextReader(r io.Reader) io.Reader { return &textReader{r: r, last: '\n'} }
+
+func bareLFs[T ~string | ~[]byte](s T) int {
+	n := 0
+	for i := range len(s) {
+		if s[i] == '\n' && (i == 0 || s[i-1] != '\r') {
+			n++
+		}
+	}
+	return n
+}
+
+type textReader struct {
+	r    io.Reader
+	buf  []byte // made by the first Read
+	src  []byte // what hasn't been handed out yet, in buf
+	last byte   // what was handed out last, LF at the start
+	err  error  // of r
+}
+
+func (t *textReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(t.src) == 0 {
+		if err := t.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for n < len(p) && len(t.src) > 0 {
+		if t.src[0] == '\n' && t.last != '\r' {
+			p[n], t.last = '\r', '\r' // the LF stays in src
+			n++
+			continue
+		}
+		run := t.src
+		if i := bytes.IndexByte(run[1:], '\n'); i >= 0 {
+			run = run[:i+1] // up to the next LF, and without it
+		}
+		k := copy(p[n:], run)
+		t.last = run[k-1]
+		t.src = t.src[k:]
+		n += k
+	}
+	return n, nil
+}
+
+// fill makes src of what r has next, or of the end that the last line lacks.
+func (t *textReader) fill() error {
+	if t.buf == nil {
+		t.buf = make([]byte, 4096)
+	}
+	if t.err == nil {
+		var n int
+		n, t.err = t.r.Read(t.buf)
+		t.src = t.buf[:n]
+		if n > 0 {
+			return nil // the error comes when this has been handed out
+		}
+	}
+	if t.err == io.EOF && t.last != '\n' {
+		t.src = append(t.buf[:0], "\r\n"...)
+		return nil
+	}
+	return t.err
+}
