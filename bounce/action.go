@@ -1,0 +1,49 @@
+package bounce
+
+import "github.com/postrider/postrider/smtp"
+
+// Action is what was done for a recipient (RFC 3464 §2.3.3).
+type Action uint8
+
+const (
+	// Failed: it was given up.
+	Failed Action = iota
+
+	// Delayed: not delivered yet, and still being tried.
+	Delayed
+
+	// Delivered: the mailbox has it.
+	Delivered
+
+	// Relayed: passed on to a host that doesn't report successes.
+	Relayed
+)
+
+// String gives the value of the Action field, "failed" say.
+func (a Action) String() string {
+	switch a {
+	case Failed:
+		return "failed"
+	case Delayed:
+		return "delayed"
+	case Delivered:
+		return "delivered"
+	case Relayed:
+		return "relayed"
+	}
+	return "unknown"
+}
+
+// notify gives the flag of NOTIFY that asks for such a report. An unknown action has none: no one
+// asks for it.
+func (a Action) notify() smtp.Notify {
+	switch a {
+	case Failed:
+		return smtp.NotifyFailure
+	case Delayed:
+		return smtp.NotifyDelay
+	case Delivered, Relayed: // RFC 3461 §5.2.2 (b): relayed answers SUCCESS
+		return smtp.NotifySuccess
+	}
+	return 0
+}

@@ -1,0 +1,54 @@
+package bounce_test
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"time"
+
+	"github.com/postrider/postrider/bounce"
+	"github.com/postrider/postrider/smtp"
+)
+
+func Example() {
+	report := &bounce.Report{
+		ReportingMTA: "mx1.example.com",
+		Envelope:     smtp.NewEnvelope("billing@example.com", "bob@example.net"),
+		Arrival:      time.Date(2026, 2, 2, 10, 0, 0, 0, time.UTC),
+		Recipients: []bounce.Recipient{{
+			Recipient: smtp.Recipient{Address: "bob@example.net"},
+			Action:    bounce.Failed,
+			Result: smtp.Result{
+				Outcome: smtp.Rejected,
+				Reply:   &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"},
+				Host:    "mx.example.net",
+			},
+		}},
+		Original: smtp.Text("From: <billing@example.com>\nMessage-ID: <1@example.com>\n\nYour bill.\n"),
+	}
+	env, content, err := report.Compose()
+	if errors.Is(err, bounce.ErrUnwanted) {
+		return
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Now env and content are a mail like any other, for a queue to take. Here we look at it.
+	m, err := mail.ReadMessage(smtp.NewReader(content))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("from %q to %q\n", env.From, env.Recipients[0].Address)
+	for _, name := range []string{"From", "To", "Subject", "In-Reply-To", "Auto-Submitted"} {
+		fmt.Printf("%s: %s\n", name, m.Header.Get(name))
+	}
+	// Output:
+	// from "" to "billing@example.com"
+	// From: Mail Delivery System <postmaster@mx1.example.com>
+	// To: <billing@example.com>
+	// Subject: Your message could not be delivered
+	// In-Reply-To: <1@example.com>
+	// Auto-Submitted: auto-replied
+}

@@ -1,0 +1,122 @@
+package bounce
+
+import (
+	"bytes"
+	"io"
+	"mime/quotedprintable"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// maxHeader bounds the header that is returned.
+const maxHeader = 64 << 10
+
+// original is the part with the original message: whole, or its header.
+func (c *composition) original() (part, error) {
+	beginning, err := io.ReadAll(io.NewSectionReader(c.Original, 0, maxHeader))
+	if err != nil {
+		return part{}, err
+	}
+	header := headerOf(beginning)
+	id := messageID(header)
+	if c.returnsWhole() {
+		message, err := io.ReadAll(smtp.NewReader(c.Original))
+		if err != nil {
+			return part{}, err
+		}
+		if contentType, encoding, ok := c.wholeType(header, message); ok {
+			return part{contentType: contentType, encoding: encoding, body: message, whole: true, messageID: id}, nil
+		}
+	}
+	contentType, encoding, body := c.headerPart(header)
+	return part{contentType: contentType, encoding: encoding, body: body, messageID: id}, nil
+}
+
+// returnsWhole reports whether the message is to be returned whole: if its sender asked for that,
+// something failed, and it isn't too long (RFC 3461 §6.2).
+func (c *composition) returnsWhole() bool {
+	limit := c.MaxReturn
+	if limit == 0 {
+		limit = defaultMaxReturn
+	}
+	return c.Envelope.Ret == smtp.RetFull && c.has(Failed) && c.Original.Size() <= limit
+}
+
+// wholeType says as what the whole message can go into a part, where nothing may be encoded
+// (RFC 2046 §5.2.1). ok is false if it can't: then its header is returned (RFC 6522 §3).
+func (c *composition) wholeType(header, message []byte) (contentType, encoding string, ok bool) {
+	facts, err := smtp.Scan(bytes.NewReader(message))
+	switch {
+	case err != nil || facts.LongLine:
+		return "", "", false
+	case facts.HeaderUTF8:
+		return "message/global", encoding8Bit, c.utf8 && utf8.Valid(header) // RFC 6533 §4.2
+	case facts.EightBit:
+		return "message/rfc822", encoding8Bit, true
+	}
+	return "message/rfc822", encoding7Bit, true
+}
+
+// headerPart gives the header as a part. RFC 6522 §4: what isn't legal 7-bit text goes as
+// quoted-printable, unless message/global-headers can say it.
+func (c *composition) headerPart(header []byte) (contentType, encoding string, body []byte) {
+	facts, err := smtp.Scan(bytes.NewReader(header))
+	legal := err == nil && !facts.LongLine
+	switch {
+	case legal && !facts.EightBit:
+		return "text/rfc822-headers", encoding7Bit, header
+	case legal && c.utf8 && utf8.Valid(header):
+		return "message/global-headers", encoding8Bit, header
+	}
+	return "text/rfc822-headers", encodingQuotedPrintable, quotedPrintable(header)
+}
+
+// headerOf gives the header of a message of which b is the beginning: up to the empty line, or to the
+// last line that b holds whole.
+func headerOf(b []byte) []byte {
+	if bytes.HasPrefix(b, []byte("\r\n")) {
+		return nil
+	}
+	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+		return b[:i+2]
+	}
+	return b[:bytes.LastIndexByte(b, '\n')+1]
+}
+
+// messageID gives the Message-ID of a header, "" if it has none that is fit for In-Reply-To.
+func messageID(header []byte) string {
+	id, ok := strings.CutPrefix(field(header, "Message-ID"), "<")
+	id, end := strings.CutSuffix(id, ">")
+	if !ok || !end || len(id) > 250 || !strings.Contains(id, "@") || strings.ContainsFunc(id, notInID) {
+		return ""
+	}
+	return "<" + id + ">"
+}
+
+// field gives the value of the first field of a name, unfolded, without space around it.
+func field(header []byte, name string) string {
+	var value []string
+	for line := range strings.Lines(string(header)) {
+		if value != nil {
+			if line[0] != ' ' && line[0] != '\t' {
+				break
+			}
+			value = append(value, strings.TrimRight(line, "\r\n"))
+		} else if n, v, _ := strings.Cut(line, ":"); strings.EqualFold(n, name) {
+			value = []string{strings.TrimRight(v, "\r\n")}
+		}
+	}
+	return strings.TrimSpace(strings.Join(value, ""))
+}
+
+func notInID(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("<>()", r) }
+
+func quotedPrintable(b []byte) []byte {
+	var out bytes.Buffer
+	w := quotedprintable.NewWriter(&out)
+	w.Write(b) // to memory: no error
+	w.Close()
+	return out.Bytes()
+}

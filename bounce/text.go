@@ -1,0 +1,218 @@
+package bounce
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// subject says what matters most in the report.
+func (c *composition) subject() string {
+	switch {
+	case c.has(Failed):
+		return "Your message could not be delivered"
+	case c.has(Delayed):
+		return "Your message is delayed"
+	case c.has(Relayed):
+		return "Your message was passed on"
+	}
+	return "Your message was delivered"
+}
+
+// text is the part for a person: what happened, to whom, what the other host said, and what to do.
+func (c *composition) text(original part) part {
+	var p prose
+	when := ""
+	if !c.Arrival.IsZero() {
+		when = ", which it took from you on " + c.Arrival.Format(time.RFC1123Z)
+	}
+	p.paragraph(0, "This is the mail system of "+c.host+", with a report on your message"+when+".")
+	for _, action := range []Action{Failed, Delayed, Relayed, Delivered} {
+		c.section(&p, action)
+	}
+	attached := "The header of your message is attached."
+	if original.whole {
+		attached = "Your message is attached."
+	}
+	p.paragraph(0, attached+" If you need help, answer this mail: the postmaster of "+c.host+" will read it.")
+
+	body := []byte(strings.TrimSuffix(p.String(), "\r\n")) // less the last empty line
+	if isASCII(body) {
+		return part{contentType: "text/plain; charset=us-ascii", encoding: encoding7Bit, body: body}
+	}
+	return part{contentType: "text/plain; charset=utf-8", encoding: encodingQuotedPrintable, body: quotedPrintable(body)}
+}
+
+// section tells of the recipients with one action.
+func (c *composition) section(p *prose, action Action) {
+	if !c.has(action) {
+		return
+	}
+	switch action {
+	case Failed:
+		p.paragraph(0, "The message could not be delivered to:")
+	case Delayed:
+		p.paragraph(0, "The message is delayed. It has not been delivered yet to:")
+	case Relayed:
+		p.paragraph(0, "The message was passed on to a mail system that does not report deliveries. It is on its way to:")
+	case Delivered:
+		p.paragraph(0, "The message was delivered to:")
+	}
+	for _, rcpt := range c.recipients {
+		if rcpt.Action != action {
+			continue
+		}
+		p.recipient(&rcpt)
+		switch action {
+		case Failed:
+			p.failure(&rcpt)
+		case Delayed:
+			p.delay(&rcpt)
+		case Relayed:
+			if rcpt.Result.Host != "" {
+				p.paragraph(4, host(rcpt.Result)+" has taken it.")
+			}
+		}
+	}
+}
+
+// prose is text in lines that end with CRLF.
+type prose struct{ strings.Builder }
+
+const textWidth = 72
+
+// recipient names a recipient, and the address that the sender knows it by.
+func (p *prose) recipient(rcpt *Recipient) {
+	address := clip(clean(rcpt.Address, true), maxToken)
+	p.line(2, address)
+	if rcpt.ORCPT != "" {
+		_, known := splitORCPT(rcpt.ORCPT)
+		known = clip(clean(known, true), maxToken)
+		if !strings.EqualFold(known, address) {
+			p.line(2, "(you sent it to "+known+")")
+		}
+	}
+	p.line(0, "")
+}
+
+func (p *prose) failure(rcpt *Recipient) {
+	res := rcpt.Result
+	switch {
+	case res.Outcome == smtp.Rejected && res.Local:
+		p.said(res, "The reason is:")
+	case res.Outcome == smtp.Rejected:
+		p.said(res, host(res)+" refused it:")
+	default:
+		tried := "It was tried in vain"
+		if res.Reply == nil {
+			tried = "It could not be tried in time"
+		} else if !rcpt.LastAttempt.IsZero() {
+			tried += ", the last time on " + rcpt.LastAttempt.Format(time.RFC1123Z)
+		}
+		p.paragraph(4, tried+", and is now given up.")
+		p.said(res, trouble(res))
+	}
+	if res.Outcome == smtp.Unknown {
+		p.paragraph(4, "Ask the recipient before you send it again: it may have arrived all the same.")
+		return
+	}
+	p.paragraph(4, advice(rcpt.status()))
+}
+
+func (p *prose) delay(rcpt *Recipient) {
+	p.said(rcpt.Result, trouble(rcpt.Result))
+	text := "There is nothing that you need to do. The message is tried again"
+	if !rcpt.WillRetryUntil.IsZero() {
+		text += " until " + rcpt.WillRetryUntil.Format(time.RFC1123Z)
+	}
+	text += "."
+	if rcpt.Notify.Wants(smtp.NotifyFailure) {
+		text += " If it cannot be delivered in the end, you will be told."
+	}
+	p.paragraph(4, text)
+}
+
+// said gives the words of a reply, if there is one, below their introduction.
+func (p *prose) said(res smtp.Result, introduction string) {
+	if res.Reply == nil {
+		return
+	}
+	lines := textLines(res.Reply, true)
+	if !res.Local {
+		lines = replyLines(res.Reply, true)
+	} else if lines[0] == "" {
+		return
+	}
+	p.paragraph(4, introduction)
+	for _, line := range lines {
+		p.wrap(6, line)
+	}
+	p.line(0, "")
+}
+
+// paragraph writes text and an empty line.
+func (p *prose) paragraph(indent int, text string) {
+	p.wrap(indent, text)
+	p.line(0, "")
+}
+
+// wrap writes text in lines of textWidth, or longer where a word is.
+func (p *prose) wrap(indent int, text string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && indent+len(line)+1+len(word) > textWidth {
+			p.line(indent, line)
+			line = ""
+		}
+		line = strings.TrimLeft(line+" "+word, " ")
+	}
+	if line != "" {
+		p.line(indent, line)
+	}
+}
+
+func (p *prose) line(indent int, text string) {
+	fmt.Fprintf(p, "%*s%s\r\n", indent, "", text)
+}
+
+func host(res smtp.Result) string {
+	name := hostName(res)
+	switch {
+	case name == "":
+		return "The next mail system"
+	case res.Addr == "":
+		return "The host " + name
+	}
+	return fmt.Sprintf("The host %s (%s)", name, clip(clean(res.Addr, false), 100))
+}
+
+// trouble introduces what stood in the way of an attempt that may be repeated.
+func trouble(res smtp.Result) string {
+	switch {
+	case !res.Local:
+		return host(res) + " said:"
+	case hostName(res) != "":
+		return host(res) + " could not take it:"
+	}
+	return "The reason is:"
+}
+
+// advice says what a sender can do about a failure with this code (RFC 3463 §3).
+func advice(code smtp.EnhancedCode) string {
+	switch subject, detail := code[1], code[2]; {
+	case subject == 1 && (detail <= 3 || detail == 6 || detail == 10): // the address is wrong, or is gone
+		return "Check the address for a mistake, and send the message again to the right one."
+	case subject == 2 && detail == 2: // the mailbox is full
+		return "Ask the recipient in another way to make room in the mailbox, and send the message again."
+	case subject == 2 && detail == 3, subject == 3 && detail == 4: // too big
+		return "The message is too big: send a smaller one."
+	case subject == 7: // policy, security
+		return "This is a rule of the other side. Its administrator, or the recipient, can tell you more."
+	}
+	if code[0] == 4 {
+		return "The fault may have passed: you can send the message again."
+	}
+	return "Try to reach the recipient in another way, or show this report to your administrator."
+}

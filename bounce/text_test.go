@@ -1,0 +1,77 @@
+package bounce
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+func TestAdvice(t *testing.T) {
+	tests := []struct {
+		code smtp.EnhancedCode
+		want string
+	}{
+		{smtp.EnhancedCode{5, 1, 1}, "Check the address"},
+		{smtp.EnhancedCode{5, 1, 10}, "Check the address"},
+		{smtp.EnhancedCode{5, 1, 8}, "show this report"}, // the sender's address
+		{smtp.EnhancedCode{5, 2, 1}, "show this report"},
+		{smtp.EnhancedCode{5, 2, 2}, "make room"},
+		{smtp.EnhancedCode{4, 2, 2}, "make room"},
+		{smtp.EnhancedCode{5, 2, 3}, "too big"},
+		{smtp.EnhancedCode{5, 3, 4}, "too big"},
+		{smtp.EnhancedCode{4, 4, 1}, "can send the message again"},
+		{smtp.EnhancedCode{4, 4, 7}, "can send the message again"},
+		{smtp.EnhancedCode{5, 4, 4}, "show this report"},
+		{smtp.EnhancedCode{5, 7, 1}, "rule of the other side"},
+		{smtp.EnhancedCode{5, 0, 0}, "show this report"},
+	}
+	for _, test := range tests {
+		if got := advice(test.code); !strings.Contains(got, test.want) {
+			t.Errorf("%v: got %q, want %q in it", test.code, got, test.want)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	res := deferred(451, smtp.EnhancedCode{4, 7, 1}, "later")
+	unheard := Recipient{Action: Delayed, Result: res}
+	unheard.Notify = smtp.NotifyDelay
+	mute := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451}}
+	dns := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer from the DNS"}}
+	socket := smtp.Result{Outcome: smtp.Rejected, Host: "/lmtp", Reply: &smtp.Reply{Code: 550, Text: "no"}}
+	tests := []struct {
+		name          string
+		rcpt          Recipient
+		want, wantNot string
+	}{
+		{"delayed, no end known", Recipient{Action: Delayed, Result: res}, "is tried again. If it cannot be delivered", "until"},
+		{"delayed, failure not to be told", unheard, "is tried again.", "you will be told"},
+		{"delayed, no words", Recipient{Action: Delayed, Result: mute}, "is tried again", "reason"},
+		{"expired, no host", Recipient{Result: dns}, "The reason is: no answer from the DNS", "host"},
+		{"expired, at a host", Recipient{Result: res}, "The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
+		{"refused, no name of a host", Recipient{Result: socket}, "The next mail system refused it: 550 no", "lmtp"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			text := strings.Join(strings.Fields(compose(t, report(test.rcpt)).text), " ")
+			if !strings.Contains(text, test.want) {
+				t.Errorf("got\n%s\nwant %q in it", text, test.want)
+			}
+			if test.wantNot != "" && strings.Contains(text, test.wantNot) {
+				t.Errorf("got\n%s\nwant no %q in it", text, test.wantNot)
+			}
+		})
+	}
+}
+
+func TestNoTimes(t *testing.T) {
+	r := report(unknownUser("bob@example.net"))
+	r.Arrival, r.Recipients[0].LastAttempt = time.Time{}, time.Time{}
+	p := compose(t, r)
+	arrival, last := p.message.Get("Arrival-Date"), p.groups[0].Get("Last-Attempt-Date")
+	if strings.Contains(p.text, "took it from you") || arrival != "" || last != "" {
+		t.Errorf("got times that aren't known:\n%s\n%v\n%v", p.text, p.message, p.groups)
+	}
+}
