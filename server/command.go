@@ -1,0 +1,164 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"strings"
+	"unicode/utf8"
+)
+
+// Longest lines, CRLF included: RFC 5321 §4.5.3.1.4, with what the extensions add. That of AUTH is maxLine.
+const (
+	lineMax = 512
+
+	// RFC 1870 §3 SIZE, RFC 6152 §2 BODY, RFC 6531 §3.1 SMTPUTF8, RFC 4954 §3 AUTH; for RFC 3461
+	// " RET=FULL", and " ENVID=" with the 100 octets of its §4.4.
+	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107
+
+	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with the 500 octets of its §4.2.
+	rcptMax = lineMax + 29 + 507
+
+	vrfyMax = lineMax + 10 // RFC 6531 §3.1
+)
+
+// command carries out one line.
+func (s *session) command(ctx context.Context, line []byte) {
+	verb, args := cutVerb(line)
+	if fault := lineFault(verb, line); fault != "" {
+		s.refuse(ctx, verb, fault)
+		return
+	}
+	if !s.expected(verb) {
+		s.say("421 4.7.0 too many commands")
+		s.done, s.abrupt = true, true
+		return
+	}
+	if s.refused && verb != "QUIT" {
+		s.refuse(ctx, verb, "503 5.5.1 no service for you here") // RFC 5321 §3.1
+		return
+	}
+	if bare(verb) && args != "" {
+		s.refuse(ctx, verb, "501 5.5.4 "+verb+" has no parameters")
+		return
+	}
+	switch verb {
+	case "EHLO", "HELO":
+		s.hello(ctx, verb, args)
+	case "MAIL":
+		s.mail(ctx, args)
+	case "RCPT":
+		s.rcpt(ctx, args)
+	case "DATA":
+		s.data(ctx)
+	case "RSET":
+		s.reset()
+		s.say("250 2.0.0 reset")
+	case "NOOP":
+		s.say("250 2.0.0 ok")
+	case "QUIT":
+		s.say("221 2.0.0 bye")
+		s.done = true
+	case "STARTTLS":
+		s.startTLS(ctx)
+	case "AUTH":
+		s.auth(ctx, args)
+	case "VRFY":
+		if args == "" {
+			s.refuse(ctx, verb, "501 5.5.4 VRFY whom?")
+			return
+		}
+		s.say("252 2.0.0 send some mail and see") // RFC 5321 §7.3
+	case "EXPN":
+		s.refuse(ctx, verb, "502 5.5.1 EXPN not implemented")
+	case "HELP":
+		s.say("214 2.0.0 see RFC 5321")
+	}
+}
+
+// cutVerb parts a line into its verb in upper case, "" if it has none that is known, and what follows.
+func cutVerb(line []byte) (verb, args string) {
+	word, rest, _ := bytes.Cut(line, []byte(" "))
+	for _, v := range [...]string{"MAIL", "RCPT", "DATA", "EHLO", "HELO", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH", "VRFY", "EXPN", "HELP"} {
+		if equalASCII(word, v) {
+			// RFC 5321 §4.1.1: white space before CRLF is tolerated.
+			return v, string(bytes.TrimRight(rest, " \t"))
+		}
+	}
+	return "", ""
+}
+
+// equalASCII compares with a word in upper case. RFC 5321 §2.4: keywords are ASCII, without regard to case.
+func equalASCII[T string | []byte](word T, upper string) bool {
+	if len(word) != len(upper) {
+		return false
+	}
+	for i := range len(upper) {
+		c := word[i]
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		if c != upper[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// lineFault gives the reply to a line that no command may have, "" if there is nothing against it.
+func lineFault(verb string, line []byte) string {
+	longest, wide := lineMax, false
+	switch verb {
+	case "":
+		return "500 5.5.1 no such command"
+	case "MAIL":
+		longest, wide = mailMax, true
+	case "RCPT":
+		longest, wide = rcptMax, true
+	case "VRFY", "EXPN":
+		// RFC 6531 §3.7.4.2
+		longest, wide = vrfyMax, equalASCII(line[max(0, len(line)-9):], " SMTPUTF8")
+	case "AUTH":
+		longest = maxLine
+	}
+	if len(line)+len("\r\n") > longest {
+		return "500 5.5.2 line too long"
+	}
+	ascii := true
+	for _, c := range bytes.TrimRight(line, " \t") {
+		if c < ' ' || c == 0x7f {
+			return "500 5.5.2 control character in command"
+		}
+		ascii = ascii && c < 0x80
+	}
+	if !ascii && (!wide || !utf8.Valid(line)) {
+		return "500 5.5.2 command is not ASCII" // whether SMTPUTF8 is there is for MAIL and RCPT to see
+	}
+	return ""
+}
+
+// bare reports whether the verb stands alone (RFC 5321 §4.1.1, RFC 3207 §4).
+func bare(verb string) bool {
+	return verb == "DATA" || verb == "RSET" || verb == "QUIT" || verb == "STARTTLS"
+}
+
+// expected counts a command, until a mail is taken. It is false if there were too many.
+func (s *session) expected(verb string) bool {
+	switch {
+	case verb == "QUIT":
+		return true
+	case verb == "RCPT" && s.env != nil:
+		if s.asked++; s.asked <= s.maxRecipients() {
+			return true
+		}
+	}
+	s.commands++
+	return s.commands <= cmp.Or(s.srv.MaxCommands, 100)
+}
+
+func (s *session) maxRecipients() int { return cmp.Or(s.srv.MaxRecipients, 1000) }
+
+// isASCII reports whether s has no octet above 127.
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}

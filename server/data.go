@@ -1,0 +1,80 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// data is DATA: it hands the message to the Handler.
+func (s *session) data(ctx context.Context) {
+	switch {
+	case s.env == nil:
+		s.refuse(ctx, "DATA", "503 5.5.1 say MAIL first")
+		return
+	case len(s.env.Recipients) == 0 && s.asked > 0:
+		s.refuse(ctx, "DATA", "554 5.5.1 no valid recipients") // RFC 5321 §3.3
+		return
+	case len(s.env.Recipients) == 0:
+		s.refuse(ctx, "DATA", "503 5.5.1 say RCPT first")
+		return
+	}
+	s.say("354 end with <CRLF>.<CRLF>")
+	s.expectData()
+	if _, err := s.in.Peek(1); err != nil { // this says 354; a client that goes away is no business of the Handler's
+		s.brokenOff(ctx, err)
+		return
+	}
+	body := smtp.NewDataReader(s.in)
+	body.MaxSize, body.MaxLine = s.srv.maxSize(), s.srv.MaxLine
+
+	reply, err := s.srv.Handler.Handle(ctx, &s.peer, s.env, body)
+	reply = s.verdict(ctx, reply, err)
+
+	// Whatever was said of it: what remains of the message must never be read as commands.
+	end := body.Drain(cmp.Or(s.srv.MaxDrain, s.srv.maxSize()))
+	if bad, ok := errors.AsType[*smtp.Reply](end); ok {
+		reply = bad
+	} else if errors.Is(end, smtp.ErrDrain) {
+		if reply.Positive() {
+			reply = &smtp.Reply{Code: 552, Enhanced: smtp.EnhancedCode{5, 3, 4}, Text: "message too big"}
+		}
+		s.done, s.abrupt = true, true
+	} else if end != nil {
+		s.brokenOff(ctx, end)
+		return
+	}
+	if reply.Positive() {
+		s.errors, s.commands = 0, 0
+	}
+	if s.log != nil { // reply.Error isn't free
+		s.note(ctx, slog.LevelInfo, "mail", "tx", s.peer.Transaction(), "from", s.env.From,
+			"recipients", len(s.env.Recipients), "reply", reply.Error())
+	}
+	s.reset()
+	s.answer(ctx, "DATA", reply)
+}
+
+// brokenOff ends the session because the end of a message didn't come. What may still come of it
+// is never read as commands.
+func (s *session) brokenOff(ctx context.Context, err error) {
+	s.note(ctx, slog.LevelInfo, "mail broken off", "tx", s.peer.Transaction(), "from", s.env.From, "err", err)
+	s.handleLine(ctx, nil, err)
+	s.done = true
+}
+
+// verdict makes one reply of what Handle returned.
+func (s *session) verdict(ctx context.Context, reply *smtp.Reply, err error) *smtp.Reply {
+	switch {
+	case err != nil:
+		return s.refusal(ctx, "DATA", err)
+	case reply == nil:
+		return &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "ok"}
+	case reply.Code >= 200 && reply.Code <= 299:
+		return reply
+	}
+	return s.refusal(ctx, "DATA", reply)
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// mail is MAIL: it begins a transaction.
+func (s *session) mail(ctx context.Context, args string) {
+	switch {
+	case s.peer.Hello == "":
+		s.refuse(ctx, "MAIL", "503 5.5.1 say EHLO first") // RFC 5321 §4.1.4
+		return
+	case s.env != nil:
+		s.refuse(ctx, "MAIL", "503 5.5.1 there is a transaction already")
+		return
+	}
+	env, err := smtp.ParseMail(args)
+	if err != nil {
+		s.reject(ctx, "MAIL", err)
+		return
+	}
+	switch {
+	case env.Body == smtp.BodyBinaryMIME:
+		s.refuse(ctx, "MAIL", "555 5.5.4 BINARYMIME not offered") // RFC 3030 §3
+		return
+	case env.Size > s.srv.maxSize():
+		s.refuse(ctx, "MAIL", "552 5.3.4 message too big") // RFC 1870 §6.1
+		return
+	}
+	if env.Auth != "" && s.peer.Identity == "" {
+		env.Auth = "<>" // RFC 4954 §5: not from those we don't trust
+	}
+	s.peer.Tx++
+	if c, ok := s.srv.Handler.(MailChecker); ok {
+		if err := c.CheckMail(ctx, &s.peer, env); err != nil {
+			s.reject(ctx, "MAIL", err)
+			return
+		}
+	}
+	s.env, s.busy = env, true
+	s.say("250 2.1.0 sender ok")
+}
+
+// rcpt is RCPT: it adds a recipient.
+func (s *session) rcpt(ctx context.Context, args string) {
+	if s.env == nil {
+		s.refuse(ctx, "RCPT", "503 5.5.1 say MAIL first")
+		return
+	}
+	rcpt, err := smtp.ParseRcpt(args)
+	if err != nil {
+		s.reject(ctx, "RCPT", err)
+		return
+	}
+	switch {
+	case !s.env.UTF8 && !isASCII(args):
+		s.refuse(ctx, "RCPT", "553 5.6.7 SMTPUTF8 is needed for this") // RFC 6531 §3.5
+		return
+	case len(s.env.Recipients) >= s.maxRecipients():
+		s.refuse(ctx, "RCPT", "452 4.5.3 too many recipients") // RFC 5321 §4.5.3.1.10
+		return
+	}
+	if c, ok := s.srv.Handler.(RcptChecker); ok {
+		if err := c.CheckRcpt(ctx, &s.peer, s.env, rcpt); err != nil {
+			s.reject(ctx, "RCPT", err)
+			return
+		}
+	}
+	s.env.Recipients = append(s.env.Recipients, rcpt)
+	s.say("250 2.1.5 recipient ok")
+}

@@ -1,0 +1,228 @@
+package server
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// session is one connection from its greeting to its end. All of it but wake and closing raw belongs to
+// one goroutine.
+type session struct {
+	conn
+	peer   Peer
+	source netip.Prefix
+	turned bool         // only here to be turned away
+	log    *slog.Logger // nil: none
+
+	env   *smtp.Envelope // nil: no transaction
+	asked int            // RCPT commands in this transaction
+
+	errors, commands int // since the session began, or a mail was taken
+
+	refused bool // CheckConnect said no: only QUIT will do
+	done    bool // no further command is read
+	abrupt  bool // the client may be sending still
+}
+
+func newSession(s *Server, nc net.Conn) *session {
+	sess := &session{
+		conn:   conn{srv: s, raw: nc, nc: nc, end: time.Now().Add(cmp.Or(s.SessionTimeout, time.Hour))},
+		peer:   Peer{ID: newID(), RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()},
+		source: source(nc.RemoteAddr()),
+	}
+	if t, ok := nc.(*tls.Conn); ok {
+		sess.raw = t.NetConn()
+	}
+	if s.Logger != nil {
+		sess.log = s.Logger.With("session", sess.peer.ID, "remote", fmt.Sprint(sess.peer.RemoteAddr))
+	}
+	return sess
+}
+
+// serve runs the session.
+func (s *session) serve(ctx context.Context) {
+	defer s.srv.release(s)
+	s.takeBuffers()
+	defer s.giveBuffers()
+	s.note(ctx, slog.LevelDebug, "connected")
+	defer s.note(ctx, slog.LevelDebug, "disconnected")
+	defer func() { s.hangUp(s.abrupt) }()
+	defer s.rescue(ctx)
+
+	if t, ok := s.nc.(*tls.Conn); ok && !s.handshake(ctx, t) {
+		return
+	}
+	s.greet(ctx)
+	for !s.done {
+		line, err := s.readLine()
+		s.handleLine(ctx, line, err)
+		if len(s.out) > maxPending && s.flushWithin(s.limit) != nil {
+			return
+		}
+	}
+}
+
+// turnAway tells a client for which there is no room.
+func (s *session) turnAway(ctx context.Context, why string) {
+	defer s.srv.release(s)
+	s.note(ctx, slog.LevelInfo, "turned away", "why", why)
+	s.buffers = &buffers{}
+	if s.nc == s.raw { // a TLS handshake is too much for this
+		s.say("421 4.7.0 " + why)
+	}
+	s.hangUp(false)
+}
+
+// rescue ends the session after a panic of the Handler.
+func (s *session) rescue(ctx context.Context) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	s.note(ctx, slog.LevelError, "panic", "tx", s.peer.Transaction(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	s.say("451 4.3.0 internal error")
+	s.abrupt = true
+}
+
+func (s *session) takeBuffers() {
+	b, _ := s.srv.pool.Get().(*buffers)
+	if b == nil {
+		b = &buffers{in: bufio.NewReaderSize(nil, inSize), out: make([]byte, 0, 1024)}
+	}
+	b.in.Reset(&s.conn)
+	s.buffers = b
+}
+
+func (s *session) giveBuffers() {
+	s.in.Reset(nil)
+	s.out = s.out[:0]
+	s.srv.pool.Put(s.buffers)
+}
+
+// greet asks the Handler whether to serve, and greets.
+func (s *session) greet(ctx context.Context) {
+	if c, ok := s.srv.Handler.(ConnectChecker); ok {
+		if err := c.CheckConnect(ctx, &s.peer); err != nil {
+			s.refuseSession(ctx, err)
+			return
+		}
+	}
+	s.say("220 " + s.srv.hostname() + " ESMTP")
+}
+
+func (s *session) refuseSession(ctx context.Context, err error) {
+	reply := s.refusal(ctx, "connect", err)
+	if reply.Temporary() {
+		reply.Code = 421 // the only 4xx greeting that RFC 5321 §4.3.2 knows
+	}
+	s.answer(ctx, "connect", reply)
+	s.refused = true
+	s.done = reply.Code == 421 || reply.Code == 521 // RFC 7504 §2: it may close at once
+}
+
+// handleLine deals with what readLine returned.
+func (s *session) handleLine(ctx context.Context, line []byte, err error) {
+	switch {
+	case err == nil && s.env == nil && s.srv.draining.Load():
+		s.say("421 4.3.2 shutting down")
+		s.done = true
+	case err == nil:
+		s.command(ctx, line)
+	case errors.Is(err, errLineLong), errors.Is(err, errLineEnd):
+		s.refuse(ctx, "", "500 5.5.2 "+err.Error())
+	case errors.Is(err, errDraining):
+		s.say("421 4.3.2 shutting down")
+		s.done = true
+	case errors.Is(err, errJunk):
+		s.say("421 4.7.0 line too long")
+		s.done, s.abrupt = true, true
+	case timedOut(err):
+		s.say("421 4.4.2 timed out")
+		s.done = true
+	case errors.Is(err, io.EOF):
+		s.done = true
+	default:
+		s.note(ctx, slog.LevelDebug, "connection lost", "err", err)
+		s.done = true
+	}
+}
+
+// reset ends the transaction.
+func (s *session) reset() {
+	s.env, s.asked, s.busy = nil, 0, false
+}
+
+// say adds a reply of one line.
+func (s *session) say(line string) {
+	s.out = append(append(s.out, line...), '\r', '\n')
+}
+
+// refuse says no to a command. A 5xx counts as an error.
+func (s *session) refuse(ctx context.Context, verb, line string) {
+	s.note(ctx, slog.LevelDebug, "refused", "verb", verb, "reply", line)
+	s.say(line)
+	s.count(line[0] == '5')
+}
+
+// answer says a reply of the Handler's or the parser's.
+func (s *session) answer(ctx context.Context, verb string, r *smtp.Reply) {
+	full := *r
+	if full.Enhanced == (smtp.EnhancedCode{}) {
+		// RFC 2034 §4: every 2xx, 4xx and 5xx has one.
+		full.Enhanced = smtp.EnhancedCode{full.Code / 100, 0, 0}
+	}
+	if !full.Positive() {
+		s.note(ctx, slog.LevelDebug, "refused", "verb", verb, "reply", full.Error())
+	}
+	s.out = full.AppendTo(s.out)
+	s.count(full.Permanent())
+	if full.Code == 421 {
+		s.done, s.abrupt = true, true
+	}
+}
+
+// reject says the reply to an error of the Handler's or the parser's.
+func (s *session) reject(ctx context.Context, verb string, err error) {
+	s.answer(ctx, verb, s.refusal(ctx, verb, err))
+}
+
+// refusal finds the reply to an error, a copy. Errors of its own making stay in the log.
+func (s *session) refusal(ctx context.Context, verb string, err error) *smtp.Reply {
+	if r, ok := errors.AsType[*smtp.Reply](err); ok && r != nil && r.Code >= 400 && r.Code <= 599 {
+		reply := *r
+		return &reply
+	}
+	s.note(ctx, slog.LevelError, "handler failed", "verb", verb, "err", err)
+	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "internal error"}
+}
+
+// count ends the session after too many errors.
+func (s *session) count(isError bool) {
+	if !isError || s.done {
+		return
+	}
+	s.errors++
+	if s.errors > cmp.Or(s.srv.MaxErrors, 20) {
+		s.say("421 4.7.0 too many errors")
+		s.done, s.abrupt = true, true
+	}
+}
+
+// note logs, if there is a Logger.
+func (s *session) note(ctx context.Context, level slog.Level, msg string, args ...any) {
+	if s.log != nil {
+		s.log.Log(ctx, level, msg, args...)
+	}
+}

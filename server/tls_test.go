@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestHarden: whatever the template says, and whichever config it chooses.
+func TestHarden(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*tls.Config)
+	}{
+		{"plain", func(c *tls.Config) {}},
+		{"old", func(c *tls.Config) { c.MinVersion = tls.VersionTLS10 }},
+		{"chosen", func(c *tls.Config) {
+			inner := c.Clone()
+			inner.MinVersion = tls.VersionTLS10
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }
+		}},
+		{"chosen none", func(c *tls.Config) {
+			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := testTLS(t)
+				tt.change(config)
+				version := config.MinVersion
+				w := newWorld(t, &Server{TLSConfig: config})
+				cache := tls.NewLRUClientSessionCache(1)
+				for _, v := range []uint16{tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13, tls.VersionTLS13} {
+					c := w.dial()
+					c.want(ehlo+"STARTTLS\r\n", "220", "250", "220")
+					c.pipe.SetReadDeadline(time.Now())
+					<-c.reading
+					c.pipe.SetReadDeadline(time.Time{})
+					up := tls.Client(c.pipe, &tls.Config{
+						InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: v,
+						ServerName: "mx.test", ClientSessionCache: cache,
+					})
+					err := up.Handshake()
+					if ok := v >= tls.VersionTLS12; ok != (err == nil) {
+						t.Errorf("%s: got error %v, want one: %t", tls.VersionName(v), err, !ok)
+					}
+					c.conn = up
+					c.read()
+					if err == nil {
+						c.want(ehlo, "250")
+					}
+					if up.ConnectionState().DidResume {
+						t.Errorf("%s: got a resumed session, want none", tls.VersionName(v))
+					}
+					c.pipe.Close()
+					synctest.Wait()
+				}
+				if config.SessionTicketsDisabled || config.MinVersion != version {
+					t.Error("got the template changed, want it as it was")
+				}
+			})
+		})
+	}
+}
+
+// implicitTLS starts a server behind a TLS listener and connects.
+func implicitTLS(t *testing.T, srv *Server) (c *client, stopped chan error) {
+	t.Helper()
+	l := newNetwork()
+	stopped = make(chan error, 1)
+	go func() {
+		stopped <- srv.Serve(context.Background(), tls.NewListener(l, testTLS(t)))
+		close(stopped)
+	}()
+	p, ok := l.dial("198.51.100.7")
+	if !ok {
+		t.Fatal("got no listener, want one")
+	}
+	c = newClient(t, p)
+	c.startTLS()
+	t.Cleanup(func() {
+		srv.Close()
+		<-stopped
+	})
+	return c, stopped
+}
+
+func TestImplicitTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		c, _ := implicitTLS(t, &Server{Hostname: "mx.test", Handler: d, TLSConfig: testTLS(t), Authenticate: authenticate})
+		got := c.want(ehlo, "220", "250")
+		if strings.Contains(got, "STARTTLS") || !strings.Contains(got, "250-AUTH PLAIN\r\n") {
+			t.Errorf("got %q, want AUTH and no STARTTLS", got)
+		}
+		c.want("STARTTLS\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n", "503", "235")
+		c.want(mail+rcpt+data, "250", "250", "354")
+		c.want(body+"QUIT\r\n", "250", "221")
+		if mails := d.all(); len(mails) != 1 || mails[0].peer.TLS == nil || mails[0].peer.Identity != "ann" {
+			t.Errorf("got %d mails, want one, with TLS and identity", len(mails))
+		}
+		if !c.closed() {
+			t.Error("got an open connection, want it closed")
+		}
+	})
+}
+
+// TestShutdownTLS: being woken in the middle of a TLS record harms neither the record nor the transaction.
+func TestShutdownTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		srv := &Server{Hostname: "mx.test", Handler: d}
+		c, stopped := implicitTLS(t, srv)
+		c.want(talked+data, "220", "250", "250", "250", "354")
+
+		c.pipe.hold = true
+		c.send(body)
+		record := c.pipe.held
+		c.pipe.out.write(record[:10])
+		synctest.Wait()
+		go srv.Shutdown(context.Background())
+		synctest.Wait()
+		c.pipe.out.write(record[10:])
+		if got, want := c.take(), "250 2.0.0 ok\r\n421 4.3.2 shutting down\r\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		<-stopped
+		if n := len(d.all()); n != 1 {
+			t.Errorf("got %d mails, want 1", n)
+		}
+	})
+}
