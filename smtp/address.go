@@ -89,17 +89,17 @@ func lastUnquotedAt(address string) int {
 // checkMailbox gives the rule that address breaks, "" if it is a Mailbox.
 func checkMailbox(address string) string {
 	if len(address) > maxAddress {
-		return "over 254 octets (RFC 5321 §4.5.3.1.3)"
+		return "over 254 octets (RFC 5321 section 4.5.3.1.3)"
 	}
 	if !utf8.ValidString(address) {
-		return "not UTF-8 (RFC 6531 §3.3)"
+		return "not UTF-8 (RFC 6531 section 3.3)"
 	}
 	local, domain := SplitAddress(address)
 	if rule := checkLocal(local); rule != "" {
 		return rule
 	}
 	if len(local) == len(address) {
-		return `no "@" (RFC 5321 §4.1.2)`
+		return `no "@" (RFC 5321 section 4.1.2)`
 	}
 	return checkDomain(domain)
 }
@@ -108,21 +108,21 @@ func checkMailbox(address string) string {
 func checkLocal(local string) string {
 	switch {
 	case local == "":
-		return "empty local part (RFC 5321 §4.1.2)"
+		return "empty local part (RFC 5321 section 4.1.2)"
 	case len(local) > maxLocal:
-		return "local part over 64 octets (RFC 5321 §4.5.3.1.1)"
+		return "local part over 64 octets (RFC 5321 section 4.5.3.1.1)"
 	case local[0] == '"':
 		return checkQuoted(local)
 	}
 	dot := true // no dot may come next
 	for _, c := range local {
 		if c == '.' && dot || c != '.' && !isAtext(c) {
-			return fmt.Sprintf("%q out of place in the local part (RFC 5321 §4.1.2)", c)
+			return fmt.Sprintf("%q out of place in the local part (RFC 5321 section 4.1.2)", c)
 		}
 		dot = c == '.'
 	}
 	if dot {
-		return `local part ends in "." (RFC 5321 §4.1.2)`
+		return `local part ends in "." (RFC 5321 section 4.1.2)`
 	}
 	return ""
 }
@@ -133,12 +133,12 @@ func checkQuoted(s string) string {
 	for _, c := range s[1:] {
 		switch {
 		case end:
-			return fmt.Sprintf("%q behind the quoted local part (RFC 5321 §4.1.2)", c)
+			return fmt.Sprintf("%q behind the quoted local part (RFC 5321 section 4.1.2)", c)
 		case unicode.IsControl(c):
-			return fmt.Sprintf("%q in the local part (RFC 5321 §4.1.2)", c)
+			return fmt.Sprintf("%q in the local part (RFC 5321 section 4.1.2)", c)
 		case escaped:
 			if c >= utf8.RuneSelf {
-				return fmt.Sprintf(`%q behind "\" (RFC 5321 §4.1.2)`, c)
+				return fmt.Sprintf(`%q behind "\" (RFC 5321 section 4.1.2)`, c)
 			}
 			escaped = false
 		case c == '\\':
@@ -148,7 +148,7 @@ func checkQuoted(s string) string {
 		}
 	}
 	if !end {
-		return "quote not closed (RFC 5321 §4.1.2)"
+		return "quote not closed (RFC 5321 section 4.1.2)"
 	}
 	return ""
 }

@@ -156,10 +156,10 @@ func TestCheckAddress(t *testing.T) {
 
 func TestCheckAddressError(t *testing.T) {
 	tests := []struct{ address, want string }{
-		{"a b@c", `smtp: address "a b@c": ' ' out of place in the local part (RFC 5321 §4.1.2)`},
-		{"a@b\r\n", `smtp: address "a@b\r\n": '\r' in a label (RFC 5321 §4.1.2)`},
-		{"a@" + strings.Repeat("b", 64), `smtp: address "a@` + strings.Repeat("b", 64) + `": label over 63 octets (RFC 1035 §2.3.4)`},
-		{strings.Repeat("a", 1000), `smtp: address "` + strings.Repeat("a", 320) + `…": over 254 octets (RFC 5321 §4.5.3.1.3)`},
+		{"a b@c", `smtp: address "a b@c": ' ' out of place in the local part (RFC 5321 section 4.1.2)`},
+		{"a@b\r\n", `smtp: address "a@b\r\n": '\r' in a label (RFC 5321 section 4.1.2)`},
+		{"a@" + strings.Repeat("b", 64), `smtp: address "a@` + strings.Repeat("b", 64) + `": label over 63 octets (RFC 1035 section 2.3.4)`},
+		{strings.Repeat("a", 1000), `smtp: address "` + strings.Repeat("a", 320) + `…": over 254 octets (RFC 5321 section 4.5.3.1.3)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.address, func(t *testing.T) {

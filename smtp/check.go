@@ -18,7 +18,7 @@ func (e *Envelope) Check() error {
 		}
 	}
 	if len(e.Recipients) == 0 {
-		return errors.New("smtp: envelope without recipients (RFC 5321 §3.3)")
+		return errors.New("smtp: envelope without recipients (RFC 5321 section 3.3)")
 	}
 	for i := range e.Recipients {
 		if err := e.Recipients[i].check(); err != nil {
@@ -31,12 +31,12 @@ func (e *Envelope) Check() error {
 	case e.Ret > RetFull:
 		return fmt.Errorf("smtp: RET %d: no such value", e.Ret)
 	case e.Size < 0:
-		return fmt.Errorf("smtp: SIZE %d: negative (RFC 1870 §3)", e.Size)
+		return fmt.Errorf("smtp: SIZE %d: negative (RFC 1870 section 3)", e.Size)
 	}
 	if e.EnvID != "" {
 		rule := checkEnvID(e.EnvID)
 		if len(EncodeXtext(e.EnvID)) > maxEnvID {
-			rule = "over 100 octets as xtext (RFC 3461 §4.4)"
+			rule = "over 100 octets as xtext (RFC 3461 section 4.4)"
 		}
 		if rule != "" {
 			return fmt.Errorf("smtp: ENVID %q: %s", shorten(e.EnvID), rule)
@@ -45,7 +45,7 @@ func (e *Envelope) Check() error {
 	if e.Auth != "" {
 		rule := checkAuth(e.Auth)
 		if len(EncodeXtext(e.Auth)) > maxAuth {
-			rule = "over 500 octets as xtext (RFC 4954 §3)"
+			rule = "over 500 octets as xtext (RFC 4954 section 3)"
 		}
 		if rule != "" {
 			return fmt.Errorf("smtp: AUTH %q: %s", shorten(e.Auth), rule)
@@ -66,7 +66,7 @@ func (r *Recipient) check() error {
 	}
 	rule := checkORCPT(r.ORCPT)
 	if len(r.ORCPT) > maxORCPT || len(EncodeORCPT(r.ORCPT, false)) > maxORCPT {
-		rule = "over 500 octets as xtext (RFC 3461 §4.2)"
+		rule = "over 500 octets as xtext (RFC 3461 section 4.2)"
 	}
 	if rule != "" {
 		return fmt.Errorf("smtp: ORCPT %q: %s", shorten(r.ORCPT), rule)
@@ -79,7 +79,7 @@ func (r *Recipient) check() error {
 func checkEnvID(s string) string {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
-			return "not printable ASCII (RFC 3461 §4.4)"
+			return "not printable ASCII (RFC 3461 section 4.4)"
 		}
 	}
 	return ""
@@ -90,7 +90,7 @@ func checkAuth(s string) string {
 		return ""
 	}
 	if NeedsUTF8(s) {
-		return "not ASCII (RFC 4954 §5)"
+		return "not ASCII (RFC 4954 section 5)"
 	}
 	return checkMailbox(s)
 }
@@ -100,7 +100,7 @@ func checkNotify(n Notify) string {
 		return "no such flag"
 	}
 	if n&NotifyNever != 0 && n != NotifyNever {
-		return "NEVER stands alone (RFC 3461 §4.1)"
+		return "NEVER stands alone (RFC 3461 section 4.1)"
 	}
 	return ""
 }
@@ -108,18 +108,18 @@ func checkNotify(n Notify) string {
 func checkORCPT(s string) string {
 	kind, address, ok := strings.Cut(s, ";")
 	if !ok || !isAtom(kind) || address == "" {
-		return `not "type;address" (RFC 3461 §4.2)`
+		return `not "type;address" (RFC 3461 section 4.2)`
 	}
 	ascii := !equalFold(kind, "utf-8")
 	if !utf8.ValidString(address) {
-		return "not UTF-8 (RFC 6533 §3)"
+		return "not UTF-8 (RFC 6533 section 3)"
 	}
 	for _, c := range address {
 		if unicode.IsControl(c) {
-			return fmt.Sprintf("control character %U (RFC 3461 §4.2)", c)
+			return fmt.Sprintf("control character %U (RFC 3461 section 4.2)", c)
 		}
 		if ascii && c >= utf8.RuneSelf {
-			return `not ASCII, and the type isn't "utf-8" (RFC 6533 §3)`
+			return `not ASCII, and the type isn't "utf-8" (RFC 6533 section 3)`
 		}
 	}
 	return ""

@@ -3,6 +3,7 @@ package smtp_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -163,6 +164,17 @@ func TestTextReader(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tt := range textTests {
 		t.Run(tt.name, func(t *testing.T) {
+			if at := badText(tt.in); at >= 0 {
+				for i := range len(tt.in) + 1 {
+					two := io.MultiReader(strings.NewReader(tt.in[:i]), strings.NewReader(tt.in[i:]))
+					_, err := io.ReadAll(smtp.TextReader(two))
+					reply, ok := errors.AsType[*smtp.Reply](err)
+					if want := fmt.Sprintf("at offset %d", at); !ok || reply.Code != 554 || !strings.HasSuffix(reply.Text, want) {
+						t.Errorf("split at %d: got %v, want 554 with %q", i, err, want)
+					}
+				}
+				return
+			}
 			for i := range len(tt.in) + 1 {
 				two := io.MultiReader(strings.NewReader(tt.in[:i]), strings.NewReader(tt.in[i:]))
 				if err := iotest.TestReader(smtp.TextReader(two), []byte(tt.want)); err != nil {
@@ -183,6 +195,11 @@ func TestTextReader(t *testing.T) {
 	}
 }
 
+// badText gives the offset of the first CR without LF or NUL, -1 if there is none.
+func badText(s string) int {
+	return strings.IndexAny(strings.ReplaceAll(s, "\r\n", "__"), "\r\x00")
+}
+
 func FuzzText(f *testing.F) {
 	for _, tt := range textTests {
 		f.Add(tt.in)
@@ -190,7 +207,7 @@ func FuzzText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		got, _ := io.ReadAll(smtp.NewReader(smtp.Text(in)))
 		streamed, err := io.ReadAll(smtp.TextReader(iotest.HalfReader(strings.NewReader(in))))
-		if err != nil || !bytes.Equal(got, streamed) {
+		if bad := badText(in) >= 0; bad != (err != nil) || !bad && !bytes.Equal(got, streamed) {
 			t.Errorf("Text gave %q, TextReader %q, %v", got, streamed, err)
 		}
 		want := strings.ReplaceAll(strings.ReplaceAll(in, "\r\n", "\n"), "\n", "\r\n")

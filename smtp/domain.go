@@ -27,7 +27,7 @@ func ASCIIDomain(domain string) (string, error) {
 		if literal, ok := parseLiteral(domain); ok {
 			return literal, nil
 		}
-		return "", fmt.Errorf("smtp: domain %q: not an address literal (RFC 5321 §4.1.3)", shorten(domain))
+		return "", fmt.Errorf("smtp: domain %q: not an address literal (RFC 5321 section 4.1.3)", shorten(domain))
 	}
 	ascii, rule := mapDomain(domain)
 	if rule != "" {
@@ -50,12 +50,12 @@ func isPlain(domain string) bool {
 // mapDomain gives the form of a domain that is no literal, or the rule that it breaks.
 func mapDomain(domain string) (ascii, rule string) {
 	if len(domain) > maxUnicode {
-		return "", "too long (RFC 5321 §4.5.3.1.2)"
+		return "", "too long (RFC 5321 section 4.5.3.1.2)"
 	}
 	ascii = strings.ToLower(domain)
 	if NeedsUTF8(domain) || strings.Contains(ascii, "xn--") {
 		if !utf8.ValidString(domain) {
-			return "", "not UTF-8 (RFC 6531 §3.3)"
+			return "", "not UTF-8 (RFC 6531 section 3.3)"
 		}
 		var err error
 		if ascii, err = toASCII(domain); err != nil {
@@ -70,23 +70,23 @@ func mapDomain(domain string) (ascii, rule string) {
 // checkLabels gives the rule of Domain that a name in ASCII breaks. Underscores are let through.
 func checkLabels(name string) string {
 	if len(name) > maxName {
-		return "over 253 octets (RFC 1035 §2.3.4)"
+		return "over 253 octets (RFC 1035 section 2.3.4)"
 	}
 	start := 0
 	for i := 0; i <= len(name); i++ {
 		if i < len(name) && name[i] != '.' {
 			if c := name[i]; !isAlnum(c) && c != '-' && c != '_' {
-				return fmt.Sprintf("%q in a label (RFC 5321 §4.1.2)", rune(c))
+				return fmt.Sprintf("%q in a label (RFC 5321 section 4.1.2)", rune(c))
 			}
 			continue
 		}
 		switch {
 		case i == start:
-			return "empty label (RFC 5321 §4.1.2)"
+			return "empty label (RFC 5321 section 4.1.2)"
 		case i-start > maxLabel:
-			return "label over 63 octets (RFC 1035 §2.3.4)"
+			return "label over 63 octets (RFC 1035 section 2.3.4)"
 		case name[start] == '-' || name[i-1] == '-':
-			return `label begins or ends with "-" (RFC 5321 §4.1.2)`
+			return `label begins or ends with "-" (RFC 5321 section 4.1.2)`
 		}
 		start = i + 1
 	}
@@ -97,12 +97,12 @@ func checkLabels(name string) string {
 func checkDomain(domain string) string {
 	if strings.HasPrefix(domain, "[") {
 		if _, ok := parseLiteral(domain); !ok {
-			return "not an address literal (RFC 5321 §4.1.3)"
+			return "not an address literal (RFC 5321 section 4.1.3)"
 		}
 		return ""
 	}
 	if strings.HasSuffix(domain, ".") {
-		return "empty label (RFC 5321 §4.1.2)"
+		return "empty label (RFC 5321 section 4.1.2)"
 	}
 	if isPlain(domain) {
 		return ""

@@ -51,7 +51,7 @@ func TestReadReply(t *testing.T) {
 		{"plain", "250 OK\r\n", smtp.Reply{Code: 250, Text: "OK"}},
 		{"no text", "250\r\n", smtp.Reply{Code: 250}},
 		{"space only", "250 \r\n", smtp.Reply{Code: 250}},
-		{"RFC 5321 §4.2.1", "250-First line\r\n250-Second line\r\n250-234 Text beginning with numbers\r\n250 The last line\r\n", smtp.Reply{Code: 250, Text: "First line\nSecond line\n234 Text beginning with numbers\nThe last line"}},
+		{"RFC 5321 section 4.2.1", "250-First line\r\n250-Second line\r\n250-234 Text beginning with numbers\r\n250 The last line\r\n", smtp.Reply{Code: 250, Text: "First line\nSecond line\n234 Text beginning with numbers\nThe last line"}},
 		{"last line code only", "250-a\r\n250\r\n", smtp.Reply{Code: 250, Text: "a\n"}},
 		{"enhanced", "550 5.1.1 no such user\r\n", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}},
 		{"enhanced only", "250 2.1.5\r\n", smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 1, 5}}},

@@ -35,7 +35,8 @@ func Text[T ~string | ~[]byte](s T) Content {
 	return bytes.NewReader(b)
 }
 
-// TextReader converts as [Text] does while r is read.
+// TextReader converts as [Text] does while r is read. A CR without LF or a NUL is an error: a *Reply,
+// 554 5.6.0, that names its offset in r.
 func TextReader(r io.Reader) io.Reader { return &textReader{r: r, last: '\n'} }
 
 func bareLFs[T ~string | ~[]byte](s T) int {
@@ -53,7 +54,9 @@ type textReader struct {
 	buf  []byte // made by the first Read
 	src  []byte // what hasn't been handed out yet, in buf
 	last byte   // what was handed out last, LF at the start
-	err  error  // of r
+	cr   bool   // what was read last ends in a CR
+	off  int64  // octets read
+	err  error  // of r, or what is wrong with what it gave
 }
 
 func (t *textReader) Read(p []byte) (int, error) {
@@ -93,6 +96,10 @@ func (t *textReader) fill() error {
 		var n int
 		n, t.err = t.r.Read(t.buf)
 		t.src = t.buf[:n]
+		if err := t.check(t.src, t.err == io.EOF); err != nil {
+			t.src, t.err = nil, err
+			return err
+		}
 		if n > 0 {
 			return nil // the error comes when this has been handed out
 		}
@@ -102,4 +109,26 @@ func (t *textReader) fill() error {
 		return nil
 	}
 	return t.err
+}
+
+// check looks for a NUL and a CR without LF in b, which comes next; end says that nothing comes behind it.
+func (t *textReader) check(b []byte, end bool) error {
+	off := t.off
+	t.off += int64(len(b))
+	if !t.cr && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0 {
+		return nil
+	}
+	for i, c := range b {
+		switch {
+		case t.cr && c != '\n':
+			return badContent('\r', off+int64(i)-1)
+		case c == 0:
+			return badContent(0, off+int64(i))
+		}
+		t.cr = c == '\r'
+	}
+	if t.cr && end {
+		return badContent('\r', t.off-1)
+	}
+	return nil
 }

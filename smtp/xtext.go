@@ -40,12 +40,12 @@ func DecodeXtext(s string) (string, error) {
 		c := s[i]
 		if c == '+' {
 			if i+2 >= len(s) || unhex(s[i+1]) < 0 || unhex(s[i+2]) < 0 {
-				return "", fmt.Errorf(`smtp: xtext %q: "+" without two hexadecimal digits (RFC 3461 §4)`, shorten(s))
+				return "", fmt.Errorf(`smtp: xtext %q: "+" without two hexadecimal digits (RFC 3461 section 4)`, shorten(s))
 			}
 			c = byte(unhex(s[i+1])<<4 | unhex(s[i+2]))
 			i += 2
 		} else if !isXchar(c) {
-			return "", fmt.Errorf("smtp: xtext %q: octet %#02x must be encoded (RFC 3461 §4)", shorten(s), c)
+			return "", fmt.Errorf("smtp: xtext %q: octet %#02x must be encoded (RFC 3461 section 4)", shorten(s), c)
 		}
 		b = append(b, c)
 	}
@@ -84,7 +84,7 @@ func EncodeORCPT(orcpt string, smtputf8 bool) string {
 func decodeORCPT(s string) (string, error) {
 	kind, address, ok := strings.Cut(s, ";")
 	if !ok || kind == "" || address == "" || !isAtom(kind) {
-		return "", fmt.Errorf(`smtp: ORCPT %q: not "type;address" (RFC 3461 §4.2)`, shorten(s))
+		return "", fmt.Errorf(`smtp: ORCPT %q: not "type;address" (RFC 3461 section 4.2)`, shorten(s))
 	}
 	var err error
 	if equalFold(kind, "utf-8") {
@@ -106,14 +106,14 @@ func decodeUnitext(s string) (string, error) {
 		if c == '\\' {
 			r, n := embedded(s[i:])
 			if n == 0 {
-				return "", fmt.Errorf(`smtp: ORCPT %q: "\" without "x{…}" (RFC 6533 §3)`, shorten(s))
+				return "", fmt.Errorf(`smtp: ORCPT %q: "\" without "x{…}" (RFC 6533 section 3)`, shorten(s))
 			}
 			b = utf8.AppendRune(b, r)
 			i += n
 			continue
 		}
 		if c < 0x80 && !isXchar(c) {
-			return "", fmt.Errorf("smtp: ORCPT %q: octet %#02x must be encoded (RFC 6533 §3)", shorten(s), c)
+			return "", fmt.Errorf("smtp: ORCPT %q: octet %#02x must be encoded (RFC 6533 section 3)", shorten(s), c)
 		}
 		b = append(b, c)
 		i++
