@@ -1,0 +1,95 @@
+package mx
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Addrs gives the addresses of one host of a route, both families in turn, beginning with the one that
+// the Resolver put first. A Unix socket has none.
+func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.AddrPort, error) {
+	r.once.Do(r.prepare)
+	if host.Path != "" {
+		return nil, nil
+	}
+	ips, err := r.lookupIP(ctx, route, host.Name)
+	if err != nil {
+		return nil, err
+	}
+	if route.MX && !r.AllowPrivate {
+		ips = slices.DeleteFunc(ips, leadsInside)
+		if len(ips) == 0 {
+			return nil, fail(status{550, 5, 4, 4}, nil, "host %s has no address that mail may go to", host.Name)
+		}
+	}
+	ips = interleave(ips)
+	addrs := make([]netip.AddrPort, min(len(ips), MaxAddrs))
+	for i := range addrs {
+		addrs[i] = netip.AddrPortFrom(ips[i], uint16(host.Port))
+	}
+	return addrs, nil
+}
+
+// lookupIP gives at least one address, or an error.
+func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout())
+	defer cancel()
+	name := host + "."
+	if !route.MX && !strings.Contains(host, ".") {
+		// A single label that the operator chose means what it means on this machine: *net.Resolver finds
+		// "localhost" in /etc/hosts, or a container's neighbour by the search list, only without the dot.
+		name = host
+	}
+	answer, err := r.resolver.LookupNetIP(ctx, "ip", name)
+	var ips []netip.Addr
+	for _, ip := range answer {
+		// *net.Resolver gives IPv4 addresses as ::ffff: forms.
+		if ip = ip.Unmap(); ip.IsValid() && !slices.Contains(ips, ip) {
+			ips = append(ips, ip)
+		}
+		if len(ips) == MaxAddrs {
+			break
+		}
+	}
+	switch {
+	case len(ips) > 0:
+		return ips, nil
+	case err != nil && !isNotFound(err):
+		return nil, fail(status{451, 4, 4, 3}, err, "cannot look up the address of %s", host)
+	case route.implicit:
+		// Neither MX nor address: the domain doesn't exist, or takes no mail.
+		return nil, fail(status{550, 5, 1, 2}, err, "the domain %s has no mail host", host)
+	}
+	return nil, fail(status{451, 4, 4, 4}, err, "host %s has no address", host)
+}
+
+// interleave puts the families in turn, each in its own order (RFC 8305 §4).
+func interleave(ips []netip.Addr) []netip.Addr {
+	if len(ips) < 3 {
+		return ips
+	}
+	first := ips[0].Is4()
+	var a, b []netip.Addr
+	for _, ip := range ips {
+		if ip.Is4() == first {
+			a = append(a, ip)
+		} else {
+			b = append(b, ip)
+		}
+	}
+	out := make([]netip.Addr, 0, len(ips))
+	for i := 0; len(out) < len(ips); i++ {
+		if i < len(a) {
+			out = append(out, a[i])
+		}
+		if i < len(b) {
+			out = append(out, b[i])
+		}
+	}
+	return out
+}

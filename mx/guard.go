@@ -1,0 +1,36 @@
+package mx
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// leadsInside reports whether an address that a stranger's DNS gave may end at this machine or in its
+// own network, directly or through a gateway that turns IPv6 into IPv4.
+func leadsInside(ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	// Of multicast, link-local and loopback, only what is global unicast is left; it includes private ones.
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
+		return true
+	}
+	b := ip.As16()
+	if ip.Is4() {
+		v4 := binary.BigEndian.Uint32(b[12:])
+		return v4>>24 == 0 || // RFC 1122 §3.2.1.3: this network
+			v4>>22 == 100<<2|64>>6 || // RFC 6598: shared by a provider's customers, 100.64/10
+			v4>>28 == 0xf // RFC 1112 §4: reserved
+	}
+	switch prefix := binary.BigEndian.Uint64(b[:]); {
+	case prefix == 0 && b[8]|b[9]|b[10]|b[11] == 0: // RFC 4291 §2.5.5.1: IPv4-compatible
+		return true
+	case prefix>>54 == 0xfec0>>6: // RFC 3879: site-local
+		return true
+	case prefix>>16 == 0x64_ff9b_0001: // RFC 8215: a local translator's
+		return true
+	case prefix == 0x64_ff9b<<32 && b[8]|b[9]|b[10]|b[11] == 0: // RFC 6052 §2.1: IPv4 behind NAT64
+		return leadsInside(netip.AddrFrom4([4]byte(b[12:])))
+	case prefix>>48 == 0x2002: // RFC 3056 §2: IPv4 behind 6to4
+		return leadsInside(netip.AddrFrom4([4]byte(b[2:6])))
+	}
+	return false
+}
