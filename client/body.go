@@ -1,0 +1,46 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// body sends the content and the final dot. After a failure the dot has not been sent.
+func (t *transaction) body(ctx context.Context) *failure {
+	c := t.c
+	if err := c.premature(); err != nil {
+		return c.failed(ctx, smtp.StageData, err)
+	}
+	err := smtp.WriteData(bodyWriter{c, ctx}, t.j.content)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*smtp.ContentError](err); ok {
+		f := contentFailure(smtp.StageBody, err)
+		f.host, f.addr, f.tls = c.Host, c.Addr, c.version
+		return f
+	}
+	return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
+}
+
+// contentFailure is for a message that can't be read, or can't be sent by DATA.
+func contentFailure(stage smtp.Stage, err error) *failure {
+	r, ok := errors.AsType[*smtp.Reply](err)
+	if !ok {
+		r = status{451, 4, 3, 0}.reply("the message could not be read")
+	}
+	return &failure{stage: stage, reply: r, local: true, cause: err}
+}
+
+// bodyWriter gives each block of a message its own time.
+type bodyWriter struct {
+	c   *Conn
+	ctx context.Context // of the one call that writes
+}
+
+func (w bodyWriter) Write(p []byte) (int, error) {
+	w.c.arm(w.ctx, w.c.Timeouts.block())
+	return w.c.conn.Write(p)
+}

@@ -1,0 +1,196 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Conn is one session with one host. Set its fields, Open it over a connection, Send as many messages as
+// it takes, and Quit. It isn't safe for concurrent use.
+type Conn struct {
+	// Hostname is our name in EHLO, a domain name or an address literal. If empty, that of the
+	// machine, or "localhost" where that is no domain name.
+	Hostname string
+
+	// Host is the host's name: its certificate must be good for it, and results and errors bear it.
+	Host string
+
+	// Addr is the host's address with its port, as results have it. AUTH without TLS is allowed only
+	// where it is a loopback address, or the path of a Unix socket. If empty, the connection's.
+	Addr string
+
+	// LMTP says that the host speaks LMTP (RFC 2033).
+	LMTP bool
+
+	// TLS says what is done about STARTTLS. If zero, mx.TLSOpportunistic. A handshake that fails
+	// ends the session in any case: going on in the clear takes a new connection.
+	TLS mx.TLSMode
+
+	// ImplicitTLS begins with the handshake (RFC 8314 §3.3), and verifies the certificate.
+	ImplicitTLS bool
+
+	// TLSConfig is a template; ServerName is set to Host where it is empty. If nil, the defaults of
+	// crypto/tls: TLS 1.2 at least.
+	TLSConfig *tls.Config
+
+	// Auth authenticates once EHLO, and TLS, are done. If nil, nobody does.
+	Auth sasl.Client
+
+	// Timeouts bound each step.
+	Timeouts Timeouts
+
+	nc      net.Conn // as given
+	conn    net.Conn // nc, or TLS over it
+	br      *bufio.Reader
+	out     []byte // commands being composed
+	ext     extensions
+	version string // of TLS; empty in the clear
+	spoiled bool   // of no more use
+
+	open     bool   // MAIL was accepted, and nothing has ended the transaction: it takes an RSET
+	answered bool   // DATA was answered in the last transaction
+	onEnd    func() // abort
+	accepted []int  // kept for the next transaction's use
+}
+
+// Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields
+// have it. It owns nc from here on, and has closed it if it returns an error.
+func (c *Conn) Open(ctx context.Context, nc net.Conn) error { return c.start(ctx, nc).asError() }
+
+// Send sends one message, and returns a Result for each recipient in the order of the envelope. The
+// error is nil if all are delivered; otherwise it holds the first reply that says why not. What one host
+// says is passed on as it is: which other one to ask is for Transport.
+func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
+	j := newJob(env, content)
+	f := j.check()
+	if f == nil && (c.nc == nil || c.spoiled) {
+		f = c.local(smtp.StageMail, net.ErrClosed, status{451, 4, 4, 2}, "the session is over")
+	}
+	if f != nil {
+		j.fail(j.rcpts, f)
+		return j.results, f
+	}
+	c.transact(ctx, j)
+	return j.results, j.err()
+}
+
+// Ready reports whether the session can take another message.
+func (c *Conn) Ready() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
+
+// Quit says QUIT, waits shortly for the answer, and closes (RFC 5321 §4.1.1.10). A session that isn't
+// Ready is just closed.
+func (c *Conn) Quit(ctx context.Context) error {
+	if !c.Ready() {
+		return c.Close()
+	}
+	stop := c.watch(ctx)
+	if err := c.write(ctx, c.Timeouts.quit(), []byte("QUIT\r\n")); err == nil {
+		c.read(ctx, c.Timeouts.quit())
+	}
+	c.unwatch(stop)
+	return c.Close()
+}
+
+// Close closes the connection without a word.
+func (c *Conn) Close() error {
+	c.spoiled = true
+	if c.nc == nil {
+		return nil
+	}
+	return c.nc.Close() // below TLS, whose close would write
+}
+
+func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
+	c.nc, c.conn = nc, nc
+	c.br = bufio.NewReader(nc)
+	if c.Addr == "" && nc.RemoteAddr() != nil {
+		c.Addr = nc.RemoteAddr().String()
+	}
+	stop := c.watch(ctx)
+	f := c.begin(ctx)
+	c.unwatch(stop)
+	if f == nil && c.spoiled {
+		f = c.failed(ctx, smtp.StageHello, context.Cause(ctx))
+	}
+	if f != nil {
+		if !c.spoiled {
+			// RFC 5321 §3.1: a refused client says QUIT. Its answer is of no use.
+			c.write(ctx, c.Timeouts.quit(), []byte("QUIT\r\n"))
+		}
+		c.Close()
+	}
+	return f
+}
+
+// begin is the steps up to where MAIL may be said.
+func (c *Conn) begin(ctx context.Context) *failure {
+	name, f := c.helloName()
+	if f != nil {
+		return f
+	}
+	if c.ImplicitTLS {
+		if f := c.handshake(ctx); f != nil {
+			return f
+		}
+	}
+	r, err := c.read(ctx, c.Timeouts.greeting())
+	if err != nil {
+		return c.failed(ctx, smtp.StageGreeting, err)
+	}
+	if r.Code != 220 {
+		return c.refused(smtp.StageGreeting, r)
+	}
+	if f := c.hello(ctx, name); f != nil {
+		return f
+	}
+	if !c.ImplicitTLS {
+		if f := c.startTLS(ctx, name); f != nil {
+			return f
+		}
+	}
+	return c.authenticate(ctx)
+}
+
+// helloName gives the name for EHLO, checked so that it can't be more than a name.
+func (c *Conn) helloName() (string, *failure) {
+	if c.Hostname == "" {
+		return defaultHostname(), nil
+	}
+	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
+		if strings.HasPrefix(name, "[") {
+			return c.Hostname, nil // RFC 5321 §4.1.3 writes "IPv6:" so
+		}
+		return name, nil
+	}
+	return "", c.local(smtp.StageHello, nil, status{451, 4, 3, 5}, "our own name %+q is no domain", clip(c.Hostname))
+}
+
+func defaultHostname() string {
+	name, err := os.Hostname()
+	if err == nil {
+		name, err = smtp.ASCIIDomain(name)
+	}
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
+}
+
+// loopback reports whether what is sent stays on this machine.
+func (c *Conn) loopback() bool {
+	if strings.HasPrefix(c.Addr, "/") {
+		return true
+	}
+	ap, err := netip.ParseAddrPort(c.Addr)
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}

@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// failure is why a session or a transaction went no further.
+type failure struct {
+	host, addr, tls string // as in smtp.Result; empty where no host was asked
+	rcpt            string // whom it is about, if one
+	stage           smtp.Stage
+	reply           *smtp.Reply
+	local           bool  // reply is our own description
+	cause           error // may be nil
+
+	clear bool // TLS broke the session: it may do better without
+}
+
+func (f *failure) Error() string {
+	var b strings.Builder
+	b.WriteString("client: ")
+	if f.host != "" {
+		b.WriteString(f.host + ": ")
+	}
+	b.WriteString(f.stage.String())
+	if f.rcpt != "" {
+		b.WriteString(" " + f.rcpt)
+	}
+	text := f.reply.Error()
+	if f.cause != nil {
+		if cause := f.cause.Error(); strings.Contains(cause, text) {
+			text = cause // it says all that the reply does
+		} else if !strings.HasSuffix(text, cause) {
+			text += ": " + cause
+		}
+	}
+	b.WriteString(": " + text)
+	return b.String()
+}
+
+// Unwrap has the reply first: it goes before one that the cause may hold.
+func (f *failure) Unwrap() []error {
+	if f.cause == nil {
+		return []error{f.reply}
+	}
+	return []error{f.reply, f.cause}
+}
+
+// final reports whether trying again is useless. Only a rule of our own says so: a host that refuses the
+// session has said nothing about a recipient.
+func (f *failure) final() bool { return f.local && f.reply.Permanent() }
+
+// asError keeps a nil *failure from becoming an error that isn't nil.
+func (f *failure) asError() error {
+	if f == nil {
+		return nil
+	}
+	return f
+}
+
+// status is a reply code and the three parts of its enhanced code.
+type status [4]int
+
+func (s status) reply(format string, args ...any) *smtp.Reply {
+	return &smtp.Reply{Code: s[0], Enhanced: smtp.EnhancedCode{s[1], s[2], s[3]}, Text: fmt.Sprintf(format, args...)}
+}
+
+// said makes a failure of what the host said.
+func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
+	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: r}
+}
+
+// local makes a failure that no reply of the host describes.
+func (c *Conn) local(stage smtp.Stage, cause error, s status, format string, args ...any) *failure {
+	f := c.said(stage, s.reply(format, args...))
+	f.local, f.cause = true, cause
+	return f
+}
+
+// refused makes a failure of a reply that isn't the one hoped for.
+func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
+	if r.Code >= 400 && r.Code < 600 {
+		return c.said(stage, r)
+	}
+	c.spoiled = true // we no longer know which command it answers
+	return c.local(stage, nil, status{451, 4, 5, 0}, "unexpected reply: %s", clip(r.Error()))
+}
+
+// failed makes a failure of an error of write or read.
+func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure {
+	c.spoiled = true
+	var netErr net.Error
+	switch r, ok := err.(*smtp.Reply); {
+	case ok:
+		return c.said(stage, r)
+	case ctx.Err() != nil:
+		return c.local(stage, context.Cause(ctx), status{451, 4, 4, 2}, "the attempt was called off")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return c.local(stage, err, status{451, 4, 4, 2}, "the host did not answer in time")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return c.local(stage, err, status{451, 4, 4, 2}, "the host closed the connection")
+	case errors.As(err, &netErr), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return c.local(stage, err, status{451, 4, 4, 2}, "the connection broke")
+	}
+	return c.local(stage, err, status{451, 4, 5, 0}, "the host broke the protocol")
+}
+
+// calledOff makes a failure of the end of ctx, where no session is about.
+func calledOff(ctx context.Context, stage smtp.Stage) *failure {
+	return &failure{stage: stage, reply: status{451, 4, 4, 2}.reply("the attempt was called off"), local: true,
+		cause: context.Cause(ctx)}
+}
+
+// clip bounds what is quoted of others' words.
+func clip(s string) string {
+	if len(s) > 200 {
+		return strings.ToValidUTF8(s[:200], "") + "..."
+	}
+	return s
+}

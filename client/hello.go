@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// extensions is what a host offered in its answer to EHLO.
+type extensions struct {
+	pipelining bool     // RFC 2920
+	eightBit   bool     // RFC 6152
+	utf8       bool     // RFC 6531
+	dsn        bool     // RFC 3461
+	startTLS   bool     // RFC 3207
+	size       bool     // RFC 1870
+	maxSize    int64    // of SIZE; zero: the host gives none
+	auth       []string // mechanisms in upper case (RFC 4954)
+}
+
+// hello says EHLO, or HELO where the host has no EHLO, or LHLO.
+func (c *Conn) hello(ctx context.Context, name string) *failure {
+	verb := "EHLO "
+	if c.LMTP {
+		verb = "LHLO " // RFC 2033 §4.1
+	}
+	r, f := c.command(ctx, smtp.StageHello, verb+name)
+	if f != nil {
+		return f
+	}
+	if r.Code == 250 {
+		c.ext = parseExtensions(r.Text)
+		return nil
+	}
+	if c.LMTP || !r.Permanent() {
+		return c.refused(smtp.StageHello, r)
+	}
+	// RFC 5321 §3.2: a host without EHLO may have HELO.
+	c.ext = extensions{}
+	r, f = c.command(ctx, smtp.StageHello, "HELO "+name)
+	if f != nil {
+		return f
+	}
+	if r.Code != 250 {
+		return c.refused(smtp.StageHello, r)
+	}
+	return nil
+}
+
+// parseExtensions reads the lines behind the first, each a keyword with parameters (RFC 5321 §4.1.1.1).
+func parseExtensions(text string) extensions {
+	var e extensions
+	_, text, _ = strings.Cut(text, "\n")
+	for line := range strings.SplitSeq(text, "\n") {
+		keyword, params := line, ""
+		if i := strings.IndexAny(line, " ="); i >= 0 { // "AUTH=PLAIN" is from before RFC 4954
+			keyword, params = line[:i], line[i+1:]
+		}
+		switch upper(keyword) {
+		case "PIPELINING":
+			e.pipelining = true
+		case "8BITMIME":
+			e.eightBit = true
+		case "SMTPUTF8":
+			e.utf8 = true
+		case "DSN":
+			e.dsn = true
+		case "STARTTLS":
+			e.startTLS = true
+		case "SIZE":
+			e.size = true
+			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {
+				e.maxSize = n
+			}
+		case "AUTH":
+			for mech := range strings.FieldsSeq(params) {
+				if mech = upper(mech); !slices.Contains(e.auth, mech) {
+					e.auth = append(e.auth, mech)
+				}
+			}
+		}
+	}
+	return e
+}
+
+// upper changes ASCII letters only: no other letter may become one of a keyword.
+func upper(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - ('a' - 'A')
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,111 @@
+package client
+
+import (
+	"errors"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// job is one message on its way, and what has become of it so far.
+type job struct {
+	env     *smtp.Envelope
+	content smtp.Content
+	facts   smtp.Facts
+
+	rcpts    []int         // indices of the recipients to offer next
+	results  []smtp.Result // of all recipients; Reply is nil where nothing was decided yet
+	failures []*failure    // that results came from
+}
+
+func newJob(env *smtp.Envelope, content smtp.Content) *job {
+	j := &job{
+		env:     env,
+		content: content,
+		rcpts:   make([]int, len(env.Recipients)),
+		results: make([]smtp.Result, len(env.Recipients)),
+	}
+	for i := range env.Recipients {
+		j.rcpts[i] = i
+		j.results[i].Recipient = env.Recipients[i].Address
+	}
+	return j
+}
+
+// check finds what can't be sent anywhere, before a byte is written.
+func (j *job) check() *failure {
+	if err := j.env.Check(); err != nil {
+		var r *smtp.Reply
+		if !errors.As(err, &r) {
+			r = status{501, 5, 5, 4}.reply("%s", clip(err.Error()))
+		}
+		return &failure{reply: r, local: true, cause: err}
+	}
+	facts, err := smtp.Scan(j.content)
+	if err != nil {
+		return contentFailure(smtp.StageRoute, err)
+	}
+	j.facts = facts
+	return nil
+}
+
+// oneDomain reports whether all recipients have the same domain, letter by letter.
+func (j *job) oneDomain() bool {
+	_, first := smtp.SplitAddress(j.env.Recipients[0].Address)
+	for i := range j.env.Recipients {
+		if _, domain := smtp.SplitAddress(j.env.Recipients[i].Address); domain != first {
+			return false
+		}
+	}
+	return true
+}
+
+// settle gives recipient i the result of a reply of c's host.
+func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
+	res := &j.results[i]
+	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
+	res.Stage, res.Reply, res.Local = stage, r, false
+	res.Relayed, res.DSN = false, false
+	switch {
+	case r.Code >= 200 && r.Code < 300:
+		res.Outcome = smtp.Delivered
+		res.Relayed, res.DSN = !c.LMTP, c.ext.dsn
+	case stage == smtp.StageRcpt && r.Code == 552:
+		res.Outcome = smtp.Deferred // RFC 5321 §4.5.3.1.10: too many recipients, meant as 452
+	case r.Permanent():
+		res.Outcome = smtp.Rejected
+	default:
+		res.Outcome = smtp.Deferred
+	}
+}
+
+// fail gives recipients the result of a failure.
+func (j *job) fail(rcpts []int, f *failure) {
+	j.failures = append(j.failures, f)
+	outcome := smtp.Deferred
+	if f.final() {
+		outcome = smtp.Rejected
+	}
+	for _, i := range rcpts {
+		r := &j.results[i]
+		*r = smtp.Result{Recipient: r.Recipient, Outcome: outcome, Stage: f.stage, Reply: f.reply, Local: f.local,
+			Host: f.host, Addr: f.addr, TLS: f.tls}
+	}
+}
+
+// err is nil if every recipient has its mail, and tells of the first that hasn't otherwise.
+func (j *job) err() error {
+	for i := range j.results {
+		r := &j.results[i]
+		if r.Outcome == smtp.Delivered {
+			continue
+		}
+		f := &failure{host: r.Host, rcpt: r.Recipient, stage: r.Stage, reply: r.Reply}
+		for _, known := range j.failures {
+			if known.reply == r.Reply {
+				f.cause = known.cause
+			}
+		}
+		return f
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// startTLS secures the session as far as the policy asks and the host can (RFC 3207).
+func (c *Conn) startTLS(ctx context.Context, name string) *failure {
+	if c.TLS == mx.TLSNone {
+		return nil
+	}
+	if !c.ext.startTLS {
+		if c.verifies() {
+			return c.local(smtp.StageTLS, nil, status{451, 4, 7, 10}, "the host offers no TLS, and TLS is required")
+		}
+		return nil
+	}
+	r, f := c.command(ctx, smtp.StageTLS, "STARTTLS")
+	if f != nil {
+		f.clear = f.local
+		return f
+	}
+	if r.Code != 220 {
+		if c.verifies() || r.Positive() || c.spoiled {
+			return c.refused(smtp.StageTLS, r)
+		}
+		return nil // RFC 3207 §4: not now; opportunistic sessions go on in the clear
+	}
+	// What came with the 220 came in the clear, and would be read as if TLS had guarded it.
+	if c.br.Buffered() > 0 {
+		c.spoiled = true
+		return c.local(smtp.StageTLS, errPremature, status{451, 4, 7, 0}, "the host spoke between STARTTLS and TLS")
+	}
+	if f := c.handshake(ctx); f != nil {
+		return f
+	}
+	// RFC 3207 §4.2: what was learned before TLS is forgotten.
+	if f := c.hello(ctx, name); f != nil {
+		f.clear = f.local // TLS 1.3: a host that refuses the handshake tells it now
+		return f
+	}
+	return nil
+}
+
+// verifies reports whether TLS is required, with a certificate that is good for the host.
+func (c *Conn) verifies() bool {
+	if c.ImplicitTLS {
+		return true
+	}
+	switch c.TLS {
+	case mx.TLSRequired:
+		return true
+	case mx.TLSOpportunistic:
+		return c.Auth != nil && !c.loopback() // whoever poses as the host would learn the password
+	}
+	return false
+}
+
+func (c *Conn) handshake(ctx context.Context) *failure {
+	cfg := &tls.Config{}
+	if c.TLSConfig != nil {
+		cfg = c.TLSConfig.Clone()
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = c.Host
+	}
+	if !c.verifies() {
+		cfg.InsecureSkipVerify = true
+	}
+	cfg.DynamicRecordSizingDisabled = true // a message is read whole: one record, one write
+
+	tc := tls.Client(c.nc, cfg)
+	c.arm(ctx, c.Timeouts.hello())
+	if err := tc.Handshake(); err != nil {
+		c.spoiled = true
+		if ctx.Err() != nil {
+			return c.failed(ctx, smtp.StageTLS, err)
+		}
+		f := c.local(smtp.StageTLS, err, status{451, 4, 7, 5}, "the TLS handshake failed: %s", clip(err.Error()))
+		f.clear = true
+		return f
+	}
+	c.conn = tc
+	c.br.Reset(tc)
+	c.version = tls.VersionName(tc.ConnectionState().Version)
+	return nil
+}

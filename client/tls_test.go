@@ -1,0 +1,85 @@
+package client
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestOpportunisticTLS: what breaks TLS costs a second connection, in the clear; never where TLS is required.
+func TestOpportunisticTLS(t *testing.T) {
+	const (
+		offer   = "S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250-STARTTLS\nS: 250 PIPELINING\n"
+		clear   = offer + toBob + ready + body + taken + quit
+		secure  = offer + "C: STARTTLS\nS: 220 go\ntls\nC: EHLO client.test\nS: 250-host\nS: 250 PIPELINING\n" + toBob + ready + body + taken + quit
+		garbage = offer + "C: STARTTLS\nS: 220 go\ntls garbage\n"
+	)
+	tests := []struct {
+		name    string
+		scripts []string
+		tls     mx.TLSMode
+		auth    bool
+		roots   bool // the certificate is trusted
+		want    string
+	}{
+		{name: "any certificate", scripts: []string{secure}, want: "delivered TLS 1.3"},
+		{name: "garbage", scripts: []string{garbage, clear}, want: "delivered"},
+		{name: "closed at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nclose", clear}, want: "delivered"},
+		{name: "closed at STARTTLS", scripts: []string{offer + "C: STARTTLS\nclose", clear}, want: "delivered"},
+		{name: "stalled at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nsleep 6m", clear}, want: "delivered"},
+		{name: "stalled at STARTTLS", scripts: []string{offer + "C: STARTTLS\nsleep 6m", clear}, want: "delivered"},
+		{name: "refused", scripts: []string{offer + "C: STARTTLS\nS: 454 no\n" + toBob + ready + body + taken + quit}, want: "delivered"},
+		{name: "injection", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nS: 250 host\neof"}, want: "deferred"},
+		{name: "only once", scripts: []string{garbage, "S: 421 busy\neof"}, want: "deferred"},
+		{name: "none", tls: mx.TLSNone, scripts: []string{clear}, want: "delivered"},
+		{name: "required", tls: mx.TLSRequired, roots: true, scripts: []string{secure}, want: "delivered TLS 1.3"},
+		{name: "required, untrusted", tls: mx.TLSRequired, scripts: []string{offer + "C: STARTTLS\nS: 220 go\ntls refused"}, want: "deferred"},
+		{name: "required, garbage", tls: mx.TLSRequired, scripts: []string{garbage}, want: "deferred"},
+		{name: "required, refused", tls: mx.TLSRequired, scripts: []string{offer + "C: STARTTLS\nS: 454 no\nC: QUIT\neof"}, want: "deferred"},
+		{name: "AUTH, garbage", auth: true, scripts: []string{garbage}, want: "deferred"},
+		{name: "AUTH, untrusted", auth: true, scripts: []string{offer + "C: STARTTLS\nS: 220 go\ntls refused"}, want: "deferred"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr, inet := newTransport(t)
+				route := mustRoute(mx.Smarthost("relay.test:25"))
+				route.TLS = test.tls
+				if test.auth {
+					route.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
+				}
+				tr.Router.Routes = map[string]mx.Route{"*": route}
+				inet.ips["relay.test."] = []netip.Addr{netip.MustParseAddr("192.0.2.9")}
+				cert, roots := testTLS(t, "relay.test")
+				if test.roots {
+					tr.TLSConfig = &tls.Config{RootCAs: roots}
+				}
+				next := 0
+				inet.serve("192.0.2.9:25", func(c *pipeConn) {
+					script := steps(test.scripts[next])
+					next++
+					got := play(c, script, cert, nil)
+					if g, w := strings.Join(got, "\n"), strings.Join(script, "\n"); g != w {
+						t.Errorf("connection %d: got\n%s\nwant\n%s", next, g, w)
+					}
+				})
+				results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+				tr.Close()
+				if got := strings.TrimSpace(fmt.Sprint(results[0].Outcome, " ", results[0].TLS)); got != test.want {
+					t.Errorf("got %s, want %s", got, test.want)
+				}
+				if next != len(test.scripts) {
+					t.Errorf("got %d connections, want %d", next, len(test.scripts))
+				}
+			})
+		})
+	}
+}

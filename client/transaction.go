@@ -1,0 +1,275 @@
+package client
+
+import (
+	"context"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// window bounds the commands that go out before their replies are read. RFC 2920 §3.1: a group of them
+// must fit where the host keeps what it hasn't read yet, or both sides end up blocked in writing.
+const window = 8 << 10
+
+// transaction is one message offered to one host.
+type transaction struct {
+	c        *Conn
+	j        *job
+	rcpts    []int // of the job, those that this host can be offered
+	next     int   // index in rcpts of the first that wasn't said yet
+	mailSaid bool
+	refused  bool  // MAIL was
+	accepted []int // had a 2xx
+	utf8     bool  // SMTPUTF8 is used
+	eightBit bool  // BODY=8BITMIME is
+}
+
+// group is the commands that go out in one write.
+type group struct {
+	rset, mail bool
+	rcpts      []int
+	data       bool
+}
+
+// transact offers the message to the recipients in j.rcpts, and gives each of them a result.
+func (c *Conn) transact(ctx context.Context, j *job) {
+	t := transaction{c: c, j: j, accepted: c.accepted[:0]}
+	c.answered = false
+	for _, i := range j.rcpts {
+		j.results[i].Reply = nil
+	}
+	if f := t.fit(); f != nil {
+		t.fail(f)
+		return
+	}
+	if len(t.rcpts) == 0 {
+		return
+	}
+	stop := c.watch(ctx)
+	t.run(ctx)
+	c.unwatch(stop)
+	c.accepted = t.accepted
+}
+
+// run goes from MAIL to the reply to the final dot.
+func (t *transaction) run(ctx context.Context) {
+	for {
+		g := t.compose()
+		if len(t.c.out) == 0 {
+			return // nobody was accepted
+		}
+		data, f := t.exchange(ctx, g)
+		switch {
+		case f != nil:
+			t.fail(f)
+			return
+		case g.data:
+			t.data(ctx, data)
+			return
+		case t.refused:
+			return
+		}
+	}
+}
+
+// compose makes the next group in c.out: all that fits, or one command where there is no PIPELINING.
+func (t *transaction) compose() group {
+	var g group
+	b := t.c.out[:0]
+	room := func() bool { return len(b) == 0 || t.c.ext.pipelining && len(b) < window }
+	if t.c.open && !t.mailSaid {
+		b, g.rset = append(b, "RSET\r\n"...), true
+	}
+	if !t.mailSaid && room() {
+		b, g.mail, t.mailSaid = t.appendMail(b), true, true
+	}
+	first := t.next
+	for t.mailSaid && t.next < len(t.rcpts) && room() {
+		b = t.appendRcpt(b, &t.j.env.Recipients[t.rcpts[t.next]])
+		t.next++
+	}
+	g.rcpts = t.rcpts[first:t.next]
+	// RFC 5321 §3.3: DATA needs a recipient; one in this group may become it.
+	if t.next == len(t.rcpts) && room() && len(t.accepted)+len(g.rcpts) > 0 {
+		b, g.data = append(b, "DATA\r\n"...), true
+	}
+	t.c.out = b
+	return g
+}
+
+// exchange sends a group and reads all replies to it. A failure ends the transaction and the session.
+func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, f *failure) {
+	c := t.c
+	stage, times := smtp.StageMail, c.Timeouts.mail()
+	if !g.mail && len(g.rcpts) > 0 {
+		stage, times = smtp.StageRcpt, c.Timeouts.rcpt()
+	} else if g.data && !g.mail {
+		stage, times = smtp.StageData, c.Timeouts.data()
+	}
+	if err := c.write(ctx, times, c.out); err != nil {
+		return nil, c.failed(ctx, stage, err)
+	}
+	if g.rset {
+		r, err := c.read(ctx, c.Timeouts.hello())
+		if err != nil {
+			return nil, c.failed(ctx, smtp.StageMail, err)
+		}
+		if c.spoiled || r.Code/100 != 2 {
+			c.spoiled = true
+			return nil, c.refused(smtp.StageMail, r)
+		}
+		c.open = false
+	}
+	if g.mail {
+		r, err := c.read(ctx, c.Timeouts.mail())
+		if err != nil {
+			return nil, c.failed(ctx, smtp.StageMail, err)
+		}
+		if f := t.mailReply(r); f != nil {
+			return nil, f
+		}
+	}
+	for _, i := range g.rcpts {
+		r, err := c.read(ctx, c.Timeouts.rcpt())
+		if err != nil {
+			return nil, c.failed(ctx, smtp.StageRcpt, err)
+		}
+		if f := t.rcptReply(i, r); f != nil {
+			return nil, f
+		}
+	}
+	if g.data {
+		if data, err := c.read(ctx, c.Timeouts.data()); err != nil {
+			return nil, c.failed(ctx, smtp.StageData, err)
+		} else if c.spoiled {
+			return nil, c.said(smtp.StageData, data)
+		} else {
+			return data, nil
+		}
+	}
+	return nil, nil
+}
+
+func (t *transaction) mailReply(r *smtp.Reply) *failure {
+	switch r.Code / 100 {
+	case 2:
+		t.c.open = true
+		return nil
+	case 4, 5:
+		if t.c.spoiled { // 421
+			return t.c.said(smtp.StageMail, r)
+		}
+		t.refused = true
+		for _, i := range t.rcpts {
+			t.j.settle(t.c, i, smtp.StageMail, r)
+		}
+		return nil
+	}
+	return t.c.refused(smtp.StageMail, r)
+}
+
+func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
+	switch {
+	case t.c.spoiled: // 421
+		return t.c.said(smtp.StageRcpt, r)
+	case t.refused:
+		// It follows from the refusal of MAIL, whose reply everyone has.
+	case r.Code/100 == 2:
+		t.accepted = append(t.accepted, i)
+	case r.Code >= 400 && r.Code < 600:
+		t.j.settle(t.c, i, smtp.StageRcpt, r)
+	default:
+		return t.c.refused(smtp.StageRcpt, r)
+	}
+	return nil
+}
+
+// data goes on from the reply to DATA.
+func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
+	c := t.c
+	c.answered = true
+	switch {
+	case r.Code == 354 && len(t.accepted) == 0:
+		t.emptyBody(ctx)
+	case r.Code == 354:
+		if f := t.body(ctx); f != nil {
+			// Half a message must not be committed: no dot, no RSET, no QUIT.
+			c.Close()
+			t.fail(f)
+			return
+		}
+		c.open = false
+		t.final(ctx)
+	case r.Code >= 400 && r.Code < 600:
+		for _, i := range t.accepted {
+			t.j.settle(c, i, smtp.StageData, r)
+		}
+	default:
+		t.fail(c.refused(smtp.StageData, r))
+	}
+}
+
+// emptyBody ends the data that a host asked for though it accepted nobody. RFC 2920 §3.1: a lone dot;
+// whatever is said to it, nobody has the message.
+func (t *transaction) emptyBody(ctx context.Context) {
+	c := t.c
+	if c.LMTP {
+		c.Close() // RFC 2033 §4.2: one reply a recipient, so none comes
+		return
+	}
+	if err := c.write(ctx, c.Timeouts.final(), []byte(".\r\n")); err != nil {
+		c.spoiled = true
+		return
+	}
+	if _, err := c.read(ctx, c.Timeouts.final()); err == nil {
+		c.open = false
+	}
+}
+
+// final reads what follows the final dot.
+func (t *transaction) final(ctx context.Context) {
+	c := t.c
+	if !c.LMTP {
+		r, err := c.read(ctx, c.Timeouts.final())
+		t.settleFinal(ctx, t.accepted, r, err)
+		return
+	}
+	for n := range t.accepted { // RFC 2033 §4.2: in the order of their RCPT
+		r, err := c.read(ctx, c.Timeouts.final())
+		if t.settleFinal(ctx, t.accepted[n:n+1], r, err); err != nil {
+			t.settleFinal(ctx, t.accepted[n+1:], nil, err)
+			return
+		}
+	}
+}
+
+// settleFinal gives recipients what was said to the final dot. Without a reply that makes sense it is unknown
+// whether the host has the message.
+func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Reply, err error) {
+	var f *failure
+	switch {
+	case err != nil:
+		f = t.c.failed(ctx, smtp.StageFinal, err)
+	case r.Code < 200 || r.Code >= 600 || r.Code/100 == 3:
+		f = t.c.refused(smtp.StageFinal, r)
+	default:
+		for _, i := range rcpts {
+			t.j.settle(t.c, i, smtp.StageFinal, r)
+		}
+		return
+	}
+	t.j.fail(rcpts, f)
+	for _, i := range rcpts {
+		t.j.results[i].Outcome = smtp.Unknown
+	}
+}
+
+// fail gives everyone who has no result yet that of f.
+func (t *transaction) fail(f *failure) {
+	var rcpts []int
+	for _, i := range t.j.rcpts {
+		if t.j.results[i].Reply == nil {
+			rcpts = append(rcpts, i)
+		}
+	}
+	t.j.fail(rcpts, f)
+}

@@ -1,0 +1,109 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// errPremature says that the host spoke before it was asked.
+var errPremature = errors.New("the host answered before it was asked")
+
+// watch makes the end of ctx abort what is being read or written, until unwatch is called with what it returns.
+func (c *Conn) watch(ctx context.Context) (stop func() bool) {
+	if ctx.Done() == nil {
+		return nil
+	}
+	if c.onEnd == nil {
+		c.onEnd = c.abort
+	}
+	return context.AfterFunc(ctx, c.onEnd)
+}
+
+func (c *Conn) unwatch(stop func() bool) {
+	if stop != nil && !stop() {
+		c.spoiled = true // abort has run or will, whatever we do next
+	}
+}
+
+func (c *Conn) abort() { c.nc.SetDeadline(time.Unix(1, 0)) }
+
+// arm gives what is read and written next a time to end in.
+func (c *Conn) arm(ctx context.Context, d time.Duration) {
+	c.nc.SetDeadline(time.Now().Add(d))
+	if ctx.Err() != nil {
+		c.abort() // it may have run before our deadline replaced its own
+	}
+}
+
+// write sends commands, all earlier ones answered. d is armed, and holds for the first reply too.
+func (c *Conn) write(ctx context.Context, d time.Duration, b []byte) error {
+	c.arm(ctx, d)
+	if err := c.premature(); err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return c.lastWords(ctx, err)
+	}
+	return nil
+}
+
+// lastWords gives the reply that a host left before it stopped reading, or else err, with which a write failed.
+func (c *Conn) lastWords(ctx context.Context, err error) error {
+	c.spoiled = true
+	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	c.arm(ctx, c.Timeouts.quit())
+	if r, readErr := smtp.ReadReply(c.br); readErr == nil && r.Code >= 400 && r.Code < 600 {
+		return r
+	}
+	return err
+}
+
+// premature is not nil if the host has spoken unasked: it is the reply itself if that is 421 (RFC 5321 §3.8).
+func (c *Conn) premature() error {
+	if c.br.Buffered() == 0 {
+		return nil
+	}
+	if r, err := smtp.ReadReply(c.br); err == nil && r.Code == 421 {
+		return r
+	}
+	return errPremature
+}
+
+// read takes the next reply.
+func (c *Conn) read(ctx context.Context, d time.Duration) (*smtp.Reply, error) {
+	if n := c.br.Buffered(); n == 0 {
+		c.arm(ctx, d)
+	} else if b, _ := c.br.Peek(n); bytes.IndexByte(b, '\n') < 0 {
+		c.arm(ctx, d)
+	}
+	r, err := smtp.ReadReply(c.br)
+	if err != nil {
+		c.spoiled = true
+		return nil, err
+	}
+	if r.Code == 421 {
+		c.spoiled = true // RFC 5321 §3.8: the host closes behind it
+	}
+	return r, nil
+}
+
+// command sends one line, without its CRLF, and reads the reply.
+func (c *Conn) command(ctx context.Context, stage smtp.Stage, line string) (*smtp.Reply, *failure) {
+	d := c.Timeouts.hello()
+	c.out = append(append(c.out[:0], line...), "\r\n"...)
+	if err := c.write(ctx, d, c.out); err != nil {
+		return nil, c.failed(ctx, stage, err)
+	}
+	r, err := c.read(ctx, d)
+	if err != nil {
+		return nil, c.failed(ctx, stage, err)
+	}
+	return r, nil
+}
