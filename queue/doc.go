@@ -1,0 +1,23 @@
+// Package queue keeps mail until it is delivered or given up, and delivers it. RFC 5321 §6.1 makes whoever
+// says 250 responsible for a message from then on; a [Queue] is where that responsibility is kept.
+//
+// The unit of work is a [Task]: one message × one destination, with those of its recipients that aren't
+// settled. A task is claimed under a lease, sent, and settled: its recipients leave the queue, or it comes up again at a time that
+// the settlement says. Reports to the sender are new messages that come true with the settlement, in one commit.
+// A queue chooses nothing; it only says what is due.
+//
+//   - [Spool] is the embedded default: a directory, with a log that many writers share one sync of. Start with
+//     [OpenSpool].
+//   - [Mem] keeps all in memory, for tests. Start with [NewMem].
+//   - Package queuetest holds any other implementation to the rules.
+//
+// [Runner] is what works a queue off. It chooses destinations so that none starves another, claims
+// their tasks, hands them to a [Sender], and settles what came of it, with the times of RFC 5321 §4.5.4.1. It knows no protocol: client.Transport is
+// the Sender of postrider.Relay, and package bounce composes its reports.
+//
+// # When a message may come twice
+//
+// A task that was sent and not settled is sent again when its lease expires, or when a Spool is opened after
+// a crash. So is one whose settlement was less than a second old when the machine lost its power, unless it came with
+// a report. There is no third case, and none in which a message is lost.
+package queue

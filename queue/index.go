@@ -1,0 +1,470 @@
+package queue
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// never is a time that doesn't come.
+const never = math.MaxInt64
+
+// index is the state machine of a queue: which tasks there are, when each falls due and who holds
+// it. It does no I/O and has no lock. M is what the queue that uses it keeps of a message and S what
+// it keeps of a task: values for Mem, places in the log for Spool. It is built for millions of
+// messages: 24+56 octets and its slots in two heaps and a map are what a message of one task takes.
+//
+// Times are Unix nanoseconds. The expiry of leases is counted on the monotonic clock, from base, so
+// that no jump of the wall clock ends one early.
+type index[M, S any] struct {
+	base     time.Time
+	messages slab[message[M]]
+	tasks    slab[task[S]]
+	dests    slab[destination]
+	byID     map[uint64]ref
+	byName   map[string]ref
+	byDue    []ref // all destinations: a heap by when the first of their tasks falls due
+	leases   map[uint64]*lease
+	byExpiry []*lease // a heap; those that are being settled aren't in it
+	token    uint64
+}
+
+type message[M any] struct {
+	id    uint64
+	data  M
+	first ref // of its tasks
+}
+
+type task[S any] struct {
+	due      int64 // when to try it
+	overdue  int64 // the earlier of its delay notice and its deadline
+	state    S
+	message  ref
+	dest     ref
+	next     ref // of the same message
+	num      uint32
+	place    int32 // in its destination's fresh or retried
+	oplace   int32 // in its destination's overdue
+	attempts uint16
+	phase    phase
+}
+
+type phase uint8
+
+const (
+	waiting  phase = iota
+	leased         // the lease may expire
+	settling       // a settlement is on its way: the lease can't expire
+)
+
+// at is when the task can be claimed.
+func (t *task[S]) at() int64 { return min(t.due, t.overdue) }
+
+type destination struct {
+	name    string
+	at      int64 // when its first task can be claimed
+	tasks   int   // leased ones too
+	fresh   []ref // heaps by at
+	retried []ref
+	overdue []ref // heap by overdue
+	place   int32 // in byDue
+}
+
+type lease struct {
+	token      uint64
+	task       ref
+	recipients int // of the Task that was handed out
+	place      int // in byExpiry
+	expires    time.Duration
+}
+
+// claimed is a task under a new lease, for the queue to make a Task of.
+type claimed[M, S any] struct {
+	id    uint64
+	data  M
+	num   uint32
+	phase phase
+	state S
+	lease *lease
+	task  Task // Lease, Due and Attempts
+}
+
+func newIndex[M, S any]() *index[M, S] {
+	return &index[M, S]{
+		base:   time.Now(),
+		byID:   map[uint64]ref{},
+		byName: map[string]ref{},
+		leases: map[uint64]*lease{},
+		token:  rand.Uint64(), // a lease of an earlier life of the queue means nothing to this one
+	}
+}
+
+// add takes in a message with one task for each destination.
+func (ix *index[M, S]) add(id uint64, data M, dests []string, due, overdue int64) {
+	m := ix.messages.add(message[M]{id: id, data: data})
+	ix.byID[id] = m
+	next := &ix.messages.at(m).first
+	for num, name := range dests {
+		t := ix.tasks.add(task[S]{due: due, overdue: overdue, message: m, num: uint32(num), place: -1, oplace: -1})
+		*next = t
+		next = &ix.tasks.at(t).next
+		ix.adopt(t, name)
+	}
+}
+
+// adopt gives the task its destination.
+func (ix *index[M, S]) adopt(t ref, name string) {
+	d := ix.byName[name]
+	if d == 0 {
+		d = ix.dests.add(destination{name: name, at: never, place: -1})
+		ix.byName[name] = d
+		ix.byDue = heapPush(byDue[M, S]{ix}, ix.byDue, d)
+	}
+	ix.dests.at(d).tasks++
+	ix.tasks.at(t).dest = d
+	ix.put(t)
+}
+
+// put makes the task claimable.
+func (ix *index[M, S]) put(r ref) {
+	t := ix.tasks.at(r)
+	d := ix.dests.at(t.dest)
+	t.phase = waiting
+	class := ix.class(d, t)
+	*class = heapPush(byAt[M, S]{ix}, *class, r)
+	if t.overdue != never {
+		d.overdue = heapPush(byOverdue[M, S]{ix}, d.overdue, r)
+	}
+	ix.reorder(t.dest)
+}
+
+// take makes the task unclaimable.
+func (ix *index[M, S]) take(r ref) {
+	t := ix.tasks.at(r)
+	d := ix.dests.at(t.dest)
+	class := ix.class(d, t)
+	*class = heapRemove(byAt[M, S]{ix}, *class, int(t.place))
+	if t.oplace >= 0 {
+		d.overdue = heapRemove(byOverdue[M, S]{ix}, d.overdue, int(t.oplace))
+	}
+	ix.reorder(t.dest)
+}
+
+// class is the heap that the task belongs to.
+func (ix *index[M, S]) class(d *destination, t *task[S]) *[]ref {
+	if t.attempts == 0 {
+		return &d.fresh
+	}
+	return &d.retried
+}
+
+func (ix *index[M, S]) reorder(r ref) {
+	d := ix.dests.at(r)
+	at := int64(never)
+	for _, class := range [...][]ref{d.fresh, d.retried} {
+		if len(class) > 0 {
+			at = min(at, ix.tasks.at(class[0]).at())
+		}
+	}
+	if at != d.at {
+		d.at = at
+		heapFix(byDue[M, S]{ix}, ix.byDue, int(d.place))
+	}
+}
+
+// drop forgets the task, and its message and its destination if it was their last. gone says that
+// the message is.
+func (ix *index[M, S]) drop(r ref) (gone bool) {
+	t := *ix.tasks.at(r)
+	m := ix.messages.at(t.message)
+	for next := &m.first; ; next = &ix.tasks.at(*next).next {
+		if *next == r {
+			*next = t.next
+			break
+		}
+	}
+	ix.tasks.free(r)
+	d := ix.dests.at(t.dest)
+	if d.tasks--; d.tasks == 0 {
+		ix.byDue = heapRemove(byDue[M, S]{ix}, ix.byDue, int(d.place))
+		delete(ix.byName, d.name)
+		ix.dests.free(t.dest)
+	}
+	if m.first != 0 {
+		return false
+	}
+	delete(ix.byID, m.id)
+	ix.messages.free(t.message)
+	return true
+}
+
+// expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
+func (ix *index[M, S]) expire() {
+	now := time.Since(ix.base)
+	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
+		l := ix.byExpiry[0]
+		ix.end(l)
+		ix.put(l.task)
+	}
+}
+
+// end forgets the lease.
+func (ix *index[M, S]) end(l *lease) {
+	if l.place >= 0 {
+		ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, l.place)
+	}
+	delete(ix.leases, l.token)
+}
+
+// claim leases what is due.
+func (ix *index[M, S]) claim(wants []Want, d time.Duration) []claimed[M, S] {
+	ix.expire()
+	var tasks []claimed[M, S]
+	now := time.Now()
+	for _, want := range wants {
+		for range want.Max {
+			r := ix.first(want, now.UnixNano())
+			if r == 0 {
+				break
+			}
+			ix.take(r)
+			tasks = append(tasks, ix.grant(r, now, d))
+		}
+	}
+	return tasks
+}
+
+// first finds the task that the want gets.
+func (ix *index[M, S]) first(want Want, now int64) ref {
+	name := ix.byName[want.Destination]
+	if name == 0 {
+		return 0
+	}
+	d := ix.dests.at(name)
+	if want.Class == Overdue {
+		if len(d.overdue) > 0 && ix.tasks.at(d.overdue[0]).overdue <= now {
+			return d.overdue[0]
+		}
+		return 0
+	}
+	var r ref
+	if want.Class != Retried && len(d.fresh) > 0 {
+		r = d.fresh[0]
+	}
+	if want.Class != Fresh && len(d.retried) > 0 && (r == 0 || byAt[M, S]{ix}.before(d.retried[0], r)) {
+		r = d.retried[0]
+	}
+	if r == 0 || ix.tasks.at(r).at() > now {
+		return 0
+	}
+	return r
+}
+
+func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {
+	ix.token++
+	l := &lease{token: ix.token, task: r, expires: now.Sub(ix.base) + d}
+	ix.leases[l.token] = l
+	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
+	t := ix.tasks.at(r)
+	t.phase = leased
+	if t.attempts < math.MaxUint16 {
+		t.attempts++
+	}
+	c := ix.describe(r)
+	c.lease = l
+	c.task.Lease.Token = l.token
+	c.task.Lease.Expires = now.Add(d)
+	return c
+}
+
+func (ix *index[M, S]) describe(r ref) claimed[M, S] {
+	t := ix.tasks.at(r)
+	m := ix.messages.at(t.message)
+	return claimed[M, S]{
+		id: m.id, data: m.data, num: t.num, phase: t.phase, state: t.state,
+		task: Task{
+			Lease:    Lease{ID: formatID(m.id), Destination: ix.dests.at(t.dest).name},
+			Due:      fromNano(t.due),
+			Attempts: int(t.attempts),
+		},
+	}
+}
+
+// find gives the lease if it holds.
+func (ix *index[M, S]) find(l Lease) (*lease, error) {
+	ix.expire()
+	got := ix.leases[l.Token]
+	if got == nil {
+		return nil, ErrLeaseLost
+	}
+	t := ix.tasks.at(got.task)
+	if t.phase != leased || formatID(ix.messages.at(t.message).id) != l.ID || ix.dests.at(t.dest).name != l.Destination {
+		return nil, ErrLeaseLost
+	}
+	return got, nil
+}
+
+// extend makes the lease last until d from now.
+func (ix *index[M, S]) extend(l Lease, d time.Duration) (expires time.Time, err error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now := time.Now()
+	got.expires = now.Sub(ix.base) + d
+	heapFix(byExpiry{}, ix.byExpiry, got.place)
+	return now.Add(d), nil
+}
+
+// begin starts a settlement: until abort, done or retry the lease can neither expire nor be used.
+func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return nil, claimed[M, S]{}, err
+	}
+	ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, got.place)
+	ix.tasks.at(got.task).phase = settling
+	return got, ix.describe(got.task), nil
+}
+
+// abort takes begin back and says when the lease expires.
+func (ix *index[M, S]) abort(l *lease) time.Time {
+	ix.tasks.at(l.task).phase = leased
+	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
+	now := time.Now()
+	return now.Add(l.expires - now.Sub(ix.base))
+}
+
+// done ends the lease and the task with it. gone says that it was the message's last.
+func (ix *index[M, S]) done(l *lease) (gone bool) {
+	ix.end(l)
+	return ix.drop(l.task)
+}
+
+// retry ends the lease and puts the task back.
+func (ix *index[M, S]) retry(l *lease, due, overdue int64, attempts int, state S) {
+	ix.end(l)
+	ix.change(l.task, due, overdue, attempts, state)
+	ix.put(l.task)
+}
+
+func (ix *index[M, S]) change(r ref, due, overdue int64, attempts int, state S) {
+	t := ix.tasks.at(r)
+	t.due, t.overdue, t.state = due, overdue, state
+	t.attempts = uint16(min(attempts, math.MaxUint16))
+}
+
+// destinations lists what is due.
+func (ix *index[M, S]) destinations(within time.Duration) []Destination {
+	ix.expire()
+	limit := toNano(time.Now().Add(within))
+	var due []Destination
+	heapWalk(ix.byDue, 0, func(r ref) bool {
+		d := ix.dests.at(r)
+		if d.at > limit || d.at == never {
+			return false
+		}
+		dest := Destination{
+			Name: d.name, Due: fromNano(d.at),
+			Fresh: ix.count(d.fresh, limit), Retried: ix.count(d.retried, limit),
+		}
+		if len(d.overdue) > 0 {
+			dest.Overdue = fromNano(ix.tasks.at(d.overdue[0]).overdue)
+		}
+		due = append(due, dest)
+		return true
+	})
+	return due
+}
+
+// count says how many can be claimed by then.
+func (ix *index[M, S]) count(class []ref, limit int64) (n int) {
+	heapWalk(class, 0, func(r ref) bool {
+		if ix.tasks.at(r).at() > limit {
+			return false
+		}
+		n++
+		return true
+	})
+	return n
+}
+
+// data gives what the queue keeps of the message, nil if there is none.
+func (ix *index[M, S]) data(id uint64) *M {
+	m := ix.byID[id]
+	if m == 0 {
+		return nil
+	}
+	return &ix.messages.at(m).data
+}
+
+// task finds a task of a message.
+func (ix *index[M, S]) task(id uint64, num uint32) ref {
+	m := ix.byID[id]
+	if m == 0 {
+		return 0
+	}
+	r := ix.messages.at(m).first
+	for r != 0 && ix.tasks.at(r).num != num {
+		r = ix.tasks.at(r).next
+	}
+	return r
+}
+
+// ids lists the messages in the order of their arrival, which is that of their ids.
+func (ix *index[M, S]) ids() []uint64 {
+	ids := make([]uint64, 0, len(ix.byID))
+	for id := range ix.byID {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// tasksOf lists the tasks of a message that are left.
+func (ix *index[M, S]) tasksOf(id uint64) []claimed[M, S] {
+	m := ix.byID[id]
+	if m == 0 {
+		return nil
+	}
+	ix.expire()
+	var tasks []claimed[M, S]
+	for r := ix.messages.at(m).first; r != 0; r = ix.tasks.at(r).next {
+		tasks = append(tasks, ix.describe(r))
+	}
+	return tasks
+}
+
+type byAt[M, S any] struct{ ix *index[M, S] }
+
+// before prefers what came first where two are due at once.
+func (o byAt[M, S]) before(a, b ref) bool {
+	x, y := o.ix.tasks.at(a), o.ix.tasks.at(b)
+	if x.at() != y.at() {
+		return x.at() < y.at()
+	}
+	return o.ix.messages.at(x.message).id < o.ix.messages.at(y.message).id
+}
+
+func (o byAt[M, S]) moved(r ref, place int) { o.ix.tasks.at(r).place = int32(place) }
+
+type byOverdue[M, S any] struct{ ix *index[M, S] }
+
+func (o byOverdue[M, S]) before(a, b ref) bool {
+	return o.ix.tasks.at(a).overdue < o.ix.tasks.at(b).overdue
+}
+
+func (o byOverdue[M, S]) moved(r ref, place int) { o.ix.tasks.at(r).oplace = int32(place) }
+
+type byDue[M, S any] struct{ ix *index[M, S] }
+
+func (o byDue[M, S]) before(a, b ref) bool { return o.ix.dests.at(a).at < o.ix.dests.at(b).at }
+
+func (o byDue[M, S]) moved(r ref, place int) { o.ix.dests.at(r).place = int32(place) }
+
+type byExpiry struct{}
+
+func (byExpiry) before(a, b *lease) bool { return a.expires < b.expires }
+
+func (byExpiry) moved(l *lease, place int) { l.place = place }

@@ -1,0 +1,235 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+)
+
+// Mem is a Queue in memory, for tests and for mail that need not survive the process. It is also a
+// [Waker] and a [Lister].
+type Mem struct {
+	watchers
+
+	mu   sync.Mutex
+	ix   *index[*memMessage, *state]
+	last uint64 // the newest id
+}
+
+type memMessage struct {
+	*stored
+	body []byte
+}
+
+type memClaim = claimed[*memMessage, *state]
+
+// NewMem makes an empty Mem.
+func NewMem() *Mem { return &Mem{ix: newIndex[*memMessage, *state]()} }
+
+// Enqueue implements [Queue].
+func (q *Mem) Enqueue(ctx context.Context, m Message) (ID, error) {
+	msg, err := newMemMessage(ctx, m)
+	if err != nil {
+		return "", fmt.Errorf("queue: enqueue: %w", err)
+	}
+	q.mu.Lock()
+	q.add(msg)
+	q.mu.Unlock()
+	q.tellNew(msg.stored)
+	return formatID(msg.id), nil
+}
+
+func newMemMessage(ctx context.Context, m Message) (*memMessage, error) {
+	s, err := newStored(m)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(m.Body)
+	if err != nil {
+		return nil, errBody(err)
+	}
+	s.size = int64(len(body))
+	return &memMessage{s, body}, ctx.Err()
+}
+
+// add takes the message in. q.mu is held.
+func (q *Mem) add(m *memMessage) {
+	q.last++
+	m.arrive(q.last, time.Now())
+	q.ix.add(m.id, m, m.dests, m.due, m.overdue(false))
+}
+
+// Destinations implements [Queue].
+func (q *Mem) Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error] {
+	return func(yield func(Destination, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(Destination{}, err)
+			return
+		}
+		q.mu.Lock()
+		due := q.ix.destinations(within)
+		q.mu.Unlock()
+		for _, d := range due {
+			if !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Claim implements [Queue].
+func (q *Mem) Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	granted := q.ix.claim(wants, lease)
+	tasks := make([]Task, len(granted))
+	for i, c := range granted {
+		tasks[i] = memTask(c)
+		c.lease.recipients = len(tasks[i].Last)
+	}
+	q.mu.Unlock()
+	tellClaimed(&q.watchers, granted)
+	return tasks, nil
+}
+
+func memTask(c memClaim) Task {
+	t := c.task
+	c.data.fill(&t, memState(c))
+	return t
+}
+
+func memState(c memClaim) *state {
+	if c.state == nil {
+		return c.data.initial(c.num)
+	}
+	return c.state
+}
+
+// Extend implements [Queue].
+func (q *Mem) Extend(ctx context.Context, l Lease, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	expires, err := q.ix.extend(l, d)
+	q.mu.Unlock()
+	if err == nil {
+		q.tell(expires, l.Destination)
+	}
+	return err
+}
+
+// Settle implements [Queue].
+func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	held, c, err := q.ix.begin(l)
+	q.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	reports, err := memReports(ctx, held, s)
+	if err != nil {
+		q.mu.Lock()
+		expires := q.ix.abort(held)
+		q.mu.Unlock()
+		q.tell(expires, l.Destination)
+		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
+	}
+	due := q.settle(held, c, s, reports)
+	if due != never {
+		q.tell(fromNano(due), l.Destination)
+	}
+	for _, r := range reports {
+		q.tellNew(r.stored)
+	}
+	return nil
+}
+
+// memReports makes messages of the settlement's reports, if it can be carried out.
+func memReports(ctx context.Context, l *lease, s Settlement) ([]*memMessage, error) {
+	if err := s.check(l.recipients); err != nil {
+		return nil, err
+	}
+	reports := make([]*memMessage, len(s.Reports))
+	for i, m := range s.Reports {
+		r, err := newMemMessage(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
+		reports[i] = r
+	}
+	return reports, nil
+}
+
+// settle carries the settlement out and says when the task can be claimed again.
+func (q *Mem) settle(l *lease, c memClaim, s Settlement, reports []*memMessage) (due int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range reports {
+		q.add(r)
+	}
+	st := memState(c).after(s)
+	if len(st.recipients) == 0 {
+		q.ix.done(l)
+		return never
+	}
+	overdue := c.data.overdue(st.noticed)
+	q.ix.retry(l, toNano(s.Next), overdue, s.attempts(c.task.Attempts), st)
+	return min(toNano(s.Next), overdue)
+}
+
+// Open implements [Queue].
+func (q *Mem) Open(ctx context.Context, id ID) (Body, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	n, ok := parseID(id)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	m := q.ix.data(n)
+	if m == nil {
+		return nil, ErrNotFound
+	}
+	return bytesBody{bytes.NewReader((*m).body)}, nil
+}
+
+// List implements [Lister].
+func (q *Mem) List(ctx context.Context) iter.Seq2[Task, error] {
+	return func(yield func(Task, error) bool) {
+		q.mu.Lock()
+		ids := q.ix.ids()
+		q.mu.Unlock()
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				yield(Task{}, err)
+				return
+			}
+			q.mu.Lock()
+			tasks := q.ix.tasksOf(id)
+			q.mu.Unlock()
+			for _, c := range tasks {
+				if !yield(memTask(c), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+var (
+	_ Queue  = (*Mem)(nil)
+	_ Waker  = (*Mem)(nil)
+	_ Lister = (*Mem)(nil)
+)

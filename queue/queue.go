@@ -1,0 +1,187 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Queue keeps mail until every recipient has been dealt with. The unit of work is a [Task]: one
+// message × one destination. [Mem] and [Spool] are Queues; queuetest.Run holds any other to the rules
+// below.
+//
+// All methods may be called concurrently. A Queue keeps nothing that it was given past the call, and what it
+// returns is the caller's. It chooses nothing: what is claimed, and when it is tried again, is for
+// [Runner] to say.
+type Queue interface {
+	// Enqueue stores m and returns once all of it is durable, envelope and body. On an error, from
+	// m.Body included, nothing is stored. The error of m.Body comes back wrapped.
+	Enqueue(ctx context.Context, m Message) (ID, error)
+
+	// Destinations lists what is due within the given time from now, in no particular order.
+	// Held and leased tasks don't count.
+	Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error]
+
+	// Claim leases tasks that are due, for each Want at most as many as it says, earliest due
+	// first. A task is under one lease at a time; a lease ends by Settle or by its expiry, after
+	// which the task can be claimed anew. Claim counts the attempt. No tasks and no error: nothing is due.
+	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
+
+	// Extend makes the lease last until d from now. ErrLeaseLost: it had ended.
+	Extend(ctx context.Context, l Lease, d time.Duration) error
+
+	// Settle ends the lease with what came of the task, as one commit. ErrLeaseLost: the lease had
+	// ended, and nothing was changed. If s has reports, all is durable when Settle returns; otherwise
+	// it is written, and durable soon after. A message whose last task is settled for good is gone.
+	Settle(ctx context.Context, l Lease, s Settlement) error
+
+	// Open gives the body, as often as it is asked, until the message's last task is settled.
+	// ErrNotFound: there is no such message.
+	Open(ctx context.Context, id ID) (Body, error)
+}
+
+// Sentinel errors of a Queue.
+var (
+	ErrLeaseLost = errors.New("queue: lease lost")
+	ErrNotFound  = errors.New("queue: no such message")
+	ErrClosed    = errors.New("queue: closed")
+)
+
+// ID names a message within its queue. It holds ASCII letters, digits and "-" only.
+type ID string
+
+// Body is a stored message. Close releases it.
+type Body interface {
+	smtp.Content
+	io.Closer
+}
+
+// Message is a mail on its way in. postrider.Relay.Prepare makes one.
+type Message struct {
+	Envelope *smtp.Envelope
+
+	// Destinations[i] is where Envelope.Recipients[i] goes: the name of an explicit route, or a
+	// domain as an A-label. Recipients with one destination make one task.
+	Destinations []string
+
+	// Body is read to its end, once. It is the content as it goes out, CRLF throughout.
+	Body io.Reader
+
+	// NotBefore is when it may first be sent. If zero, at once.
+	NotBefore time.Time
+
+	// NoticeAt is when a delay notice falls due. If zero, none does.
+	NoticeAt time.Time
+
+	// Deadline is when it is given up. If zero, never.
+	Deadline time.Time
+
+	// Priority is that of MT-PRIORITY, -9 to 9, higher is sooner (RFC 6710). The queue keeps it.
+	Priority int8
+
+	// Ref is the application's own reference and Tenant whom the message belongs to. The queue
+	// keeps both and doesn't look at them.
+	Ref, Tenant string
+}
+
+// Destination is a name with something due.
+type Destination struct {
+	Name string
+
+	// Due is when the first of its tasks may be claimed: the earliest of their times to be tried,
+	// their delay notices and their deadlines.
+	Due time.Time
+
+	// Overdue is when the first of its delay notices or deadlines comes. If zero, there is none.
+	Overdue time.Time
+
+	// Fresh counts its tasks due within the time asked that were never claimed, Retried the others.
+	Fresh, Retried int
+}
+
+// Want is one wish of a Claim.
+type Want struct {
+	Destination string
+	Max         int // tasks at most
+	Class       Class
+}
+
+// Class says which of a destination's due tasks are meant.
+type Class uint8
+
+const (
+	Any     Class = iota
+	Fresh         // never claimed before
+	Retried       // claimed before
+	Overdue       // whose delay notice or deadline has come, whether or not they are due to be tried
+)
+
+// Lease is the right to settle a task. It is a fencing token: a later lease on the same task makes
+// an earlier one void. Only the Queue that gave it knows what Token means.
+type Lease struct {
+	ID          ID
+	Destination string
+	Token       uint64
+	Expires     time.Time
+}
+
+// Task is a message × a destination, claimed.
+type Task struct {
+	Lease Lease
+
+	// Envelope has the recipients of this destination that aren't settled.
+	Envelope *smtp.Envelope
+
+	// Last[i] is the last Result of Envelope.Recipients[i]; its Reply is nil where there was none yet.
+	Last []smtp.Result
+
+	Arrival  time.Time // when Enqueue took the message
+	Due      time.Time // when it is to be tried; later than now where a notice or the deadline made it claimable
+	NoticeAt time.Time // when its delay notice falls due; zero: none, or it went out
+	Deadline time.Time // when it is given up; zero: never
+	Attempts int       // claims that counted, this one included
+	Size     int64     // octets of the body
+	Priority int8
+	Ref      string
+	Tenant   string
+}
+
+// Settlement is what came of a task.
+type Settlement struct {
+	// Results has one for each recipient of the Task's Envelope, in its order, or none where none
+	// was tried: then the last ones stand.
+	Results []smtp.Result
+
+	// Next is when to try again. Recipients whose Outcome is final leave the queue and the others
+	// stay. If zero, all leave: the task is done.
+	Next time.Time
+
+	// Uncounted takes back the attempt that Claim counted: nothing was tried.
+	Uncounted bool
+
+	// Noticed says that the delay notice went out, or that none is owed: it doesn't fall due again.
+	Noticed bool
+
+	// Reports are new messages that become durable with this settlement, or not at all.
+	Reports []Message
+}
+
+// Waker is implemented by a Queue that can say when work comes up, so that Runner needn't ask.
+type Waker interface {
+	// Watch has f called with a destination and the earliest time at which it may have
+	// something due, each time that this may have become earlier: by Enqueue, by a Settle with a Next or
+	// with reports, by an expired or released lease. It may be called concurrently, before the call that
+	// caused it returns, and once too often; it must not block or call the Queue. stop ends it.
+	Watch(f func(destination string, due time.Time)) (stop func())
+}
+
+// Lister is implemented by a Queue that can show what it holds.
+type Lister interface {
+	// List gives every task, held and leased ones too, in the order of their messages' arrival.
+	// What arrives or leaves meanwhile may or may not be in it. Lease has only ID and Destination.
+	List(ctx context.Context) iter.Seq2[Task, error]
+}

@@ -1,0 +1,260 @@
+package queuetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing/iotest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+var errBroken = errors.New("the reader broke")
+
+// newBody reads b with no more methods than a Reader has to have.
+func newBody(b []byte) io.Reader { return struct{ io.Reader }{bytes.NewReader(b)} }
+
+// failAfter gives n octets and then the error.
+func failAfter(n int64, err error) io.Reader {
+	return io.MultiReader(io.LimitReader(stream(7), n), iotest.ErrReader(err))
+}
+
+// stream gives octets without end, the same ones for the same seed.
+func stream(seed uint64) io.Reader {
+	var key [32]byte
+	for i := range 8 {
+		key[i] = byte(seed >> (8 * i))
+	}
+	return rand.NewChaCha8(key)
+}
+
+// slowBody takes its time before the first octet.
+func slowBody(text string, d time.Duration) io.Reader {
+	return io.MultiReader(readerFunc(func([]byte) (int, error) { time.Sleep(d); return 0, io.EOF }), strings.NewReader(text))
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// testBodyFails: a body that can't be read to its end leaves nothing.
+func testBodyFails(e *env) {
+	for _, n := range []int64{0, 1, 10_000, 300_000, 3 << 20} {
+		m := message("", "d.example")
+		m.Body = failAfter(n, errBroken)
+		if id, err := e.q.Enqueue(e.ctx, m); !errors.Is(err, errBroken) {
+			e.Fatalf("Enqueue of a body that fails after %d octets: got %q and %v, want that error wrapped", n, id, err)
+		}
+	}
+	e.empty("every body failed")
+	id := e.enqueue(message("good", "d.example"))
+	e.checkBody(id, []byte("good"))
+}
+
+// testContextEnded: what is asked with a context that has ended isn't done.
+func testContextEnded(e *env) {
+	e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	e.enqueue(message("y", "e.example"))
+	ended, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if _, err := e.q.Enqueue(ended, message("z", "f.example")); !errors.Is(err, context.Canceled) {
+		e.Errorf("Enqueue with a context that has ended: got %v, want context.Canceled", err)
+	}
+	if tasks, err := e.q.Claim(ended, []queue.Want{{Destination: "e.example", Max: 1}}, time.Hour); !errors.Is(err, context.Canceled) || len(tasks) != 0 {
+		e.Errorf("Claim with a context that has ended: got %d tasks and %v, want context.Canceled", len(tasks), err)
+	}
+	if err := e.q.Settle(ended, t.Lease, queue.Settlement{}); !errors.Is(err, context.Canceled) {
+		e.Errorf("Settle with a context that has ended: got %v, want context.Canceled", err)
+	}
+	e.settle(t, queue.Settlement{})
+	e.settle(e.claimOne("e.example"), queue.Settlement{})
+	e.empty("nothing came of what was asked too late")
+}
+
+// testConcurrentEnqueues: nothing is lost or mixed up where many come at a time.
+func testConcurrentEnqueues(e *env) {
+	const producers, each = 64, 16
+	var mu sync.Mutex
+	bodies := map[queue.ID]string{}
+	var wg sync.WaitGroup
+	for p := range producers {
+		wg.Go(func() {
+			for i := range each {
+				text := strings.Repeat(fmt.Sprintf("message %d of %d\r\n", i, p), 1+p*i)
+				id, err := e.q.Enqueue(e.ctx, message(text, fmt.Sprintf("d%d.example", p%8)))
+				if err != nil {
+					e.Errorf("Enqueue: %v", err)
+					return
+				}
+				mu.Lock()
+				if _, ok := bodies[id]; ok {
+					e.Errorf("each message has an ID of its own: got %s twice", id)
+				}
+				bodies[id] = text
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for d := range 8 {
+		for _, t := range e.claim(fmt.Sprintf("d%d.example", d), producers*each, queue.Fresh) {
+			text, ok := bodies[t.Lease.ID]
+			if !ok {
+				e.Fatalf("each message is claimed once: got %s another time", t.Lease.ID)
+			}
+			e.checkBody(t.Lease.ID, []byte(text))
+			delete(bodies, t.Lease.ID)
+			e.settle(t, queue.Settlement{})
+		}
+	}
+	if len(bodies) > 0 {
+		e.Errorf("nothing that was accepted is lost: %d messages can't be claimed", len(bodies))
+	}
+}
+
+// testBodies: a body of any length and content comes out as it went in, at any offset, however often.
+func testBodies(e *env) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	random := make([]byte, 1<<20+1)
+	io.ReadFull(stream(1), random)
+	for _, body := range [][]byte{{}, {0}, all, bytes.Repeat([]byte("\r\n.\r\n"), 1000), random[:256<<10-1], random[:256<<10], random[:256<<10+1], random} {
+		m := message("", "d.example")
+		m.Body = iotest.HalfReader(newBody(body))
+		if len(body) < 10_000 {
+			m.Body = iotest.OneByteReader(newBody(body))
+		}
+		id := e.enqueue(m)
+		for range 2 {
+			e.checkBody(id, body)
+		}
+		b, err := e.q.Open(e.ctx, id)
+		if err != nil {
+			e.Fatalf("Open: %v", err)
+		}
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				from := len(body) * i / 8
+				got := make([]byte, min(1000, len(body)-from))
+				if n, err := b.ReadAt(got, int64(from)); n != len(got) || err != nil && err != io.EOF || !bytes.Equal(got, body[from:from+n]) {
+					e.Errorf("a body can be read at any offset, concurrently: ReadAt(%d octets, %d) of %d gives %d and %v, or others", len(got), from, len(body), n, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n, err := b.ReadAt(make([]byte, 10), int64(len(body))); n != 0 || err != io.EOF {
+			e.Errorf("ReadAt behind the end: got %d and %v, want 0 and io.EOF", n, err)
+		}
+		if err := b.Close(); err != nil {
+			e.Errorf("Close: %v", err)
+		}
+		t := e.claimOne("d.example")
+		if t.Size != int64(len(body)) {
+			e.Errorf("Size is that of the body: got %d, want %d", t.Size, len(body))
+		}
+		e.settle(t, queue.Settlement{})
+	}
+}
+
+// testBodyUntilSettled: the body is there until the last task is settled, and nothing is there that never was.
+func testBodyUntilSettled(e *env) {
+	large := make([]byte, 600_000)
+	io.ReadFull(stream(2), large)
+	for _, body := range [][]byte{[]byte("small"), large} {
+		m := message("", "d.example", "e.example")
+		m.Body = newBody(body)
+		id := e.enqueue(m)
+		d, other := e.claimOne("d.example"), e.claimOne("e.example")
+		e.settle(d, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}})
+		e.checkBody(id, body)
+		e.settle(other, queue.Settlement{Results: results(other, smtp.Deferred), Next: e.now()})
+		e.checkBody(id, body)
+		e.settle(e.claimOne("e.example"), queue.Settlement{})
+		if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+			e.Errorf("Open after the last task was settled: got %v, want ErrNotFound", err)
+		}
+		e.settle(e.claimOne("r.example"), queue.Settlement{})
+	}
+	for _, id := range []queue.ID{"", "nosuch", "../x", "0", "00", "-1", "zzzzzzzzzzzzzzzzzzzzzzzz"} {
+		if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+			e.Errorf("Open(%q): got %v, want ErrNotFound", id, err)
+		}
+	}
+}
+
+// testLargeBody: 50 MB never sit in memory whole.
+func testLargeBody(e *env) {
+	if e.h.InMemory {
+		e.lack("the memory that a body takes", "Harness.InMemory is set")
+	}
+	const size, limit = 50_000_000, 8 << 20
+	before := allocated()
+	m := message("", "d.example")
+	want := fnv.New64a()
+	m.Body = io.TeeReader(io.LimitReader(stream(3), size), want)
+	id := e.enqueue(m)
+	b, err := e.q.Open(e.ctx, id)
+	if err != nil {
+		e.Fatalf("Open: %v", err)
+	}
+	defer b.Close()
+	got := fnv.New64a()
+	if n, err := io.CopyBuffer(struct{ io.Writer }{got}, struct{ io.Reader }{smtp.NewReader(b)}, make([]byte, 64<<10)); n != size || err != nil || got.Sum64() != want.Sum64() {
+		e.Errorf("a body of %d octets: got %d and %v, or others", size, n, err)
+	}
+	t := e.claimOne("d.example")
+	e.settle(t, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}})
+	if used := allocated() - before; used > limit {
+		e.Errorf("a body of %d octets never sits in memory whole: %d octets were allocated on its way, want at most %d", size, used, limit)
+	}
+	e.settle(e.claimOne("r.example"), queue.Settlement{})
+	e.empty("the large message is settled")
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// testCallersOwn: the queue keeps nothing that it is given, and gives nothing that it keeps.
+func testCallersOwn(e *env) {
+	m := message("x", "d.example", "d.example")
+	id := e.enqueue(m)
+	m.Envelope.From = "changed@example.com"
+	m.Envelope.Recipients[0].Address = "changed@d.example"
+	m.Destinations[1] = "changed.example"
+	want := task(id, message("x", "d.example", "d.example"), "d.example", 1, time.Time{})
+	t := e.claimOne("d.example")
+	want.Arrival, want.Due = t.Arrival, t.Due
+	e.checkTask("Enqueue keeps nothing that it was given", t, want)
+	t.Envelope.From = "changed@example.com"
+	t.Envelope.Recipients[1].Address = "changed@d.example"
+	rs := results(t, smtp.Deferred, smtp.Deferred)
+	want.Last = results(t, smtp.Deferred, smtp.Deferred)
+	next := e.now()
+	e.settle(t, queue.Settlement{Results: rs, Next: next})
+	rs[0].Reply.Text, rs[1] = "changed", smtp.Result{}
+	want.Due = next
+	for n := 2; n < 4; n++ {
+		t = e.claimOne("d.example")
+		want.Attempts = n
+		e.checkTask("Settle keeps nothing that it was given, and Claim gives nothing that is kept", t, want)
+		t.Last[0].Reply.Code, t.Last[1] = 999, smtp.Result{}
+		t.Envelope.Recipients[0].Address = "changed@d.example"
+		e.settle(t, queue.Settlement{Next: next})
+	}
+}

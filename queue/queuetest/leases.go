@@ -1,0 +1,299 @@
+package queuetest
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// testExclusiveClaims: a task is under one lease at a time, whoever asks.
+func testExclusiveClaims(e *env) {
+	const workers, messages = 64, 512
+	for i := range messages {
+		e.enqueue(message("x", fmt.Sprintf("d%d.example", i%4)))
+	}
+	var mu sync.Mutex
+	claims := map[queue.ID]int{}
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for n := 0; n < messages; {
+				var wants []queue.Want
+				for i := range 4 {
+					wants = append(wants, queue.Want{Destination: fmt.Sprintf("d%d.example", (i+w)%4), Max: 1 + w%3})
+				}
+				tasks, err := e.q.Claim(e.ctx, wants, time.Hour)
+				if err != nil {
+					e.Errorf("Claim: %v", err)
+				}
+				if len(tasks) == 0 {
+					return
+				}
+				n += len(tasks)
+				for _, t := range tasks {
+					mu.Lock()
+					claims[t.Lease.ID]++
+					mu.Unlock()
+					if err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{}); err != nil {
+						e.Errorf("Settle: %v", err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for id, n := range claims {
+		if n != 1 {
+			e.Errorf("a task is under one lease at a time: message %s was claimed %d times", id, n)
+		}
+	}
+	if len(claims) != messages {
+		e.Errorf("every task that is due can be claimed: got %d of %d", len(claims), messages)
+	}
+	e.empty("all tasks are settled")
+}
+
+// testLeaseExpires: what isn't settled comes back, with its attempt counted.
+func testLeaseExpires(e *env) {
+	e.enqueue(message("x", "d.example"))
+	first := e.claimOne("d.example")
+	if want := e.now().Add(time.Hour); first.Lease.Expires.Sub(want).Abs() > time.Minute {
+		e.Errorf("a lease lasts as long as asked: it expires at %v, want %v", first.Lease.Expires, want)
+	}
+	e.claimNone("d.example", "is leased")
+	e.sleep(59 * time.Minute)
+	e.claimNone("d.example", "is leased")
+	e.sleep(time.Minute)
+	if d := e.destinations(0)["d.example"]; d.Fresh != 0 || d.Retried != 1 {
+		e.Errorf("a task whose lease expired is due, and not fresh: got %+v", d)
+	}
+	second := e.claimOne("d.example")
+	if second.Attempts != 2 || second.Lease.Token == first.Lease.Token {
+		e.Errorf("each claim counts, and has a token of its own: got attempts %d, tokens %d and %d", second.Attempts, first.Lease.Token, second.Lease.Token)
+	}
+	e.settle(second, queue.Settlement{})
+	e.empty("a task is settled after its first lease expired")
+}
+
+// testStaleLease: a lease that has ended changes nothing.
+func testStaleLease(e *env) {
+	e.enqueue(message("x", "d.example"))
+	first := e.claimOne("d.example")
+	e.sleep(2 * time.Hour)
+	stale := func(when string) {
+		e.Helper()
+		e.checkLost("Extend "+when, e.q.Extend(e.ctx, first.Lease, time.Hour))
+		e.checkLost("Settle "+when, e.q.Settle(e.ctx, first.Lease, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}}))
+	}
+	stale("under an expired lease")
+	second := e.claimOne("d.example")
+	stale("under a lease that another has followed")
+	e.settle(second, queue.Settlement{Results: results(second, smtp.Deferred), Next: e.now()})
+	stale("under a lease long gone")
+	e.checkLost("Settle a second time", e.q.Settle(e.ctx, second.Lease, queue.Settlement{}))
+	third := e.claimOne("d.example")
+	e.settle(third, queue.Settlement{})
+	e.checkLost("Settle of a task that is gone", e.q.Settle(e.ctx, third.Lease, queue.Settlement{}))
+	e.checkLost("Extend of a task that is gone", e.q.Extend(e.ctx, third.Lease, time.Hour))
+	e.empty("no stale settlement left a report")
+}
+
+// testForeignLease: a lease is good for its own task only.
+func testForeignLease(e *env) {
+	e.enqueue(message("x", "d.example", "e.example"))
+	d, other := e.claimOne("d.example"), e.claimOne("e.example")
+	for _, forged := range []queue.Lease{
+		{},
+		{ID: d.Lease.ID, Destination: d.Lease.Destination, Token: d.Lease.Token + 1000},
+		{ID: d.Lease.ID, Destination: d.Lease.Destination, Token: other.Lease.Token},
+		{ID: "nosuch", Destination: d.Lease.Destination, Token: d.Lease.Token},
+	} {
+		e.checkLost(fmt.Sprintf("Settle under the forged lease %+v", forged), e.q.Settle(e.ctx, forged, queue.Settlement{}))
+	}
+	e.settle(d, queue.Settlement{})
+	e.settle(other, queue.Settlement{})
+	e.empty("both tasks are settled")
+}
+
+// testExtend: a lease lasts until d from the Extend.
+func testExtend(e *env) {
+	e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	for range 5 {
+		e.sleep(50 * time.Minute)
+		if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
+			e.Fatalf("Extend under a lease that holds: %v", err)
+		}
+	}
+	e.sleep(59 * time.Minute)
+	e.claimNone("d.example", "is under an extended lease")
+	e.sleep(time.Minute)
+	e.checkLost("Extend of an expired lease", e.q.Extend(e.ctx, t.Lease, time.Hour))
+	again := e.claimOne("d.example")
+	if again.Attempts != 2 {
+		e.Errorf("Extend counts no attempt: got %d, want 2", again.Attempts)
+	}
+	if err := e.q.Extend(e.ctx, again.Lease, time.Minute); err != nil {
+		e.Fatalf("Extend: %v", err)
+	}
+	e.sleep(time.Minute)
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	e.empty("a task is settled after its lease was cut short")
+}
+
+// testSettleDone: without Next, all recipients leave, whatever became of them.
+func testSettleDone(e *env) {
+	id := e.enqueue(message("x", "d.example", "d.example", "e.example"))
+	t := e.claimOne("d.example")
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred, smtp.Unknown)})
+	e.claimNone("d.example", "is settled for good")
+	e.checkBody(id, []byte("x"))
+	e.settle(e.claimOne("e.example"), queue.Settlement{})
+	if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+		e.Errorf("a message whose last task is settled is gone: Open gives %v, want ErrNotFound", err)
+	}
+	e.empty("all tasks are settled")
+}
+
+// testSettlePartly: with Next, those with a final outcome leave and the others stay.
+func testSettlePartly(e *env) {
+	m := message("x", "d.example", "d.example", "d.example", "d.example", "e.example")
+	id := e.enqueue(m)
+	t := e.claimOne("d.example")
+	next := e.now().Add(time.Hour)
+	first := results(t, smtp.Delivered, smtp.Unknown, smtp.Rejected, smtp.Deferred)
+	e.settle(t, queue.Settlement{Results: first, Next: next})
+	e.sleep(time.Hour)
+	want := task(id, m, "d.example", 1, t.Arrival)
+	want.Envelope.Recipients = append(want.Envelope.Recipients[1:2:2], want.Envelope.Recipients[3])
+	want.Last = append(first[1:2:2], first[3])
+	want.Due, want.Attempts = next, 2
+	t = e.claimOne("d.example")
+	e.checkTask("final recipients leave, the others stay with their results", t, want)
+	second := results(t, smtp.Deferred, smtp.Delivered)
+	e.settle(t, queue.Settlement{Results: second, Next: next})
+	want.Envelope.Recipients, want.Last = want.Envelope.Recipients[:1], second[:1]
+	want.Attempts = 3
+	t = e.claimOne("d.example")
+	e.checkTask("final recipients leave, the others stay with their results", t, want)
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Rejected), Next: next})
+	e.claimNone("d.example", "has no recipient left")
+	e.settle(e.claimOne("e.example"), queue.Settlement{})
+	e.empty("every recipient had a final outcome")
+}
+
+// testSettleWithoutResults: where nothing was tried the last results stand.
+func testSettleWithoutResults(e *env) {
+	e.enqueue(message("x", "d.example", "d.example"))
+	t := e.claimOne("d.example")
+	e.settle(t, queue.Settlement{Next: e.now()})
+	t = e.claimOne("d.example")
+	if len(t.Last) != 2 || t.Last[0].Reply != nil || t.Last[1].Reply != nil || len(t.Envelope.Recipients) != 2 {
+		e.Errorf("Last has no Reply where there was none: got %s", describeResults(t.Last))
+	}
+	want := t
+	want.Last = results(t, smtp.Deferred, smtp.Unknown)
+	e.settle(t, queue.Settlement{Results: want.Last, Next: e.now()})
+	for n := 3; n < 6; n++ {
+		t = e.claimOne("d.example")
+		want.Due, want.Attempts = t.Due, n
+		e.checkTask("the last results stand", t, want)
+		e.settle(t, queue.Settlement{Next: e.now()})
+	}
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	e.empty("without Next all leave")
+}
+
+// testSettleWrongResults: a settlement that can't be understood changes nothing.
+func testSettleWrongResults(e *env) {
+	e.enqueue(message("x", "d.example", "d.example"))
+	t := e.claimOne("d.example")
+	for _, next := range []time.Time{{}, e.now()} {
+		err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Results: results(t, smtp.Delivered), Next: next})
+		if err == nil {
+			e.Fatalf("Settle with one result for two recipients: got no error")
+		}
+	}
+	e.claimNone("d.example", "is leased: the settlement failed")
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Delivered, smtp.Delivered)})
+	e.empty("the lease outlived a settlement that failed")
+}
+
+// testSettleUncounted: what wasn't tried isn't counted.
+func testSettleUncounted(e *env) {
+	e.enqueue(message("x", "d.example"))
+	for range 3 {
+		t := e.claimOne("d.example")
+		if t.Attempts != 1 {
+			e.Fatalf("Uncounted takes back the attempt: got %d attempts at the next claim, want 1", t.Attempts)
+		}
+		e.settle(t, queue.Settlement{Next: e.now(), Uncounted: true})
+		if d := e.destinations(0)["d.example"]; d.Fresh != 1 || d.Retried != 0 {
+			e.Errorf("a task of which no claim counts is fresh: got %+v", d)
+		}
+	}
+	t := e.claimOne("d.example")
+	e.settle(t, queue.Settlement{Next: e.now()})
+	t = e.claimOne("d.example")
+	e.settle(t, queue.Settlement{Next: e.now(), Uncounted: true})
+	if t = e.claimOne("d.example"); t.Attempts != 2 {
+		e.Errorf("Uncounted takes back one attempt: got %d, want 2", t.Attempts)
+	}
+}
+
+// testSettleOnce: of many settlements under one lease, one is carried out.
+func testSettleOnce(e *env) {
+	const n = 8
+	e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			report := message("", "r.example")
+			report.Body = slowBody("report", time.Second)
+			errs[i] = e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}})
+		})
+	}
+	wg.Wait()
+	settled := 0
+	for _, err := range errs {
+		if err == nil {
+			settled++
+			continue
+		}
+		e.checkLost("Settle under a lease that another has used", err)
+	}
+	reports := e.claim("r.example", n, queue.Any)
+	if settled != 1 || len(reports) != 1 {
+		e.Errorf("a lease ends with one settlement: got %d carried out and %d reports, want 1 of each", settled, len(reports))
+	}
+}
+
+// testSettleSlowly: a settlement whose reports take longer to read than the lease lasts is carried out, or another
+// may claim the task, but not both.
+func testSettleSlowly(e *env) {
+	if e.h.Advance != nil {
+		e.lack("a settlement that takes longer than its lease", "Harness.Advance is set")
+	}
+	e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	var claimed []queue.Task
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		time.Sleep(90 * time.Minute)
+		claimed = e.claim("d.example", 1, queue.Any)
+	})
+	report := message("", "r.example")
+	report.Body = slowBody("report", 2*time.Hour)
+	err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}})
+	wg.Wait()
+	claimed = append(claimed, e.claim("d.example", 1, queue.Any)...)
+	reports := e.claim("r.example", 1, queue.Any)
+	if err == nil && (len(claimed) != 0 || len(reports) != 1) || err != nil && (len(claimed) != 1 || len(reports) != 0) {
+		e.Errorf("a settlement is carried out or not: Settle gave %v, and there were %d claims after it and %d reports", err, len(claimed), len(reports))
+	}
+}

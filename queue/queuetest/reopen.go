@@ -1,0 +1,194 @@
+package queuetest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// testList: List gives every task once, in the order of arrival.
+func testList(e *env) {
+	q, ok := e.q.(queue.Lister)
+	if !ok {
+		e.lack("List", "the Queue is no Lister")
+	}
+	var want []queue.Task
+	for i := range 20 {
+		m, size := message("body", "d.example", "e.example", "d.example"), 4
+		if i%3 == 0 {
+			m, size = full(e.now()), 6
+		}
+		arrival := e.now()
+		id := e.enqueue(m)
+		for _, d := range []string{"d.example", "e.example", "one.example", "smarthost"} {
+			t := task(id, m, d, size, arrival)
+			if len(t.Envelope.Recipients) > 0 {
+				t.Attempts = 0
+				want = append(want, t)
+			}
+		}
+		e.sleep(time.Minute)
+	}
+	leased := e.claim("d.example", 5, queue.Any)
+	deferred := e.claim("e.example", 1, queue.Any)[0]
+	next := e.now().Add(time.Hour)
+	e.settle(deferred, queue.Settlement{Results: results(deferred, smtp.Deferred), Next: next})
+	for i, w := range want {
+		for _, t := range leased {
+			if t.Lease.ID == w.Lease.ID && t.Lease.Destination == w.Lease.Destination {
+				want[i].Attempts = 1
+			}
+		}
+		if deferred.Lease.ID == w.Lease.ID && deferred.Lease.Destination == w.Lease.Destination {
+			want[i].Attempts, want[i].Due, want[i].Last = 1, next, results(deferred, smtp.Deferred)
+		}
+	}
+	i := 0
+	for t, err := range q.List(e.ctx) {
+		if err != nil {
+			e.Fatalf("List: %v", err)
+		}
+		if i == len(want) {
+			e.Fatalf("List gives every task once: got %s more", describe(t))
+		}
+		e.checkTask("List gives every task, in the order of arrival", t, want[i])
+		i++
+	}
+	if i != len(want) {
+		e.Errorf("List gives every task: got %d, want %d", i, len(want))
+	}
+	for range q.List(e.ctx) {
+		break // nothing is left hanging
+	}
+}
+
+// testReopen: what was accepted and what became of it outlive the process.
+func testReopen(e *env) {
+	e.needReopen()
+	m := full(e.now())
+	id := e.enqueue(m)
+	large := make([]byte, 700_000)
+	io.ReadFull(stream(5), large)
+	lm := message("", "large.example")
+	lm.Body = newBody(large)
+	largeID := e.enqueue(lm)
+	goneID := e.enqueue(message("gone", "gone.example"))
+	e.settle(e.claimOne("gone.example"), queue.Settlement{})
+	enqueued := e.now()
+
+	e.sleep(2 * time.Hour)
+	t := e.claimOne("one.example")
+	next := e.now().Add(2*time.Hour + 7)
+	report := message("report", "r.example")
+	e.settle(t, queue.Settlement{
+		Results: results(t, smtp.Delivered, smtp.Unknown), Next: next, Noticed: true,
+		Reports: []queue.Message{report},
+	})
+	settled := e.now()
+	want := task(id, m, "one.example", 6, t.Arrival)
+	want.Envelope.Recipients = want.Envelope.Recipients[1:]
+	want.Last = results(t, smtp.Delivered, smtp.Unknown)[1:]
+	want.Due, want.NoticeAt = next, time.Time{}
+
+	for range 3 {
+		e.reopen()
+		e.sleep(2*time.Hour + 7)
+		want.Attempts++
+		t = e.claimOne("one.example")
+		e.checkTask("a restart keeps what became of a task", t, want)
+		want.Due = e.now().Add(time.Hour)
+		e.settle(t, queue.Settlement{Next: want.Due})
+	}
+	e.reopen()
+	t = e.claimOne("smarthost")
+	e.checkTask("a restart keeps a task that was never claimed", t, task(id, m, "smarthost", 6, t.Arrival))
+	e.checkBody(id, []byte("body\r\n"))
+	t = e.claimOne("large.example")
+	e.checkTask("a restart keeps a message with a large body", t, task(largeID, lm, "large.example", len(large), t.Arrival))
+	if t.Arrival.Sub(enqueued).Abs() > time.Minute {
+		e.Errorf("a restart keeps the Arrival: got %v, want about %v", t.Arrival, enqueued)
+	}
+	e.checkBody(largeID, large)
+	t = e.claimOne("r.example")
+	e.checkTask("a restart keeps a report", t, task(t.Lease.ID, report, "r.example", len("report"), t.Arrival))
+	if t.Arrival.Sub(settled).Abs() > time.Minute {
+		e.Errorf("a report arrives with its settlement: got %v, want about %v", t.Arrival, settled)
+	}
+	e.checkBody(t.Lease.ID, []byte("report"))
+	e.claimNone("gone.example", "was settled for good before the restart")
+	if _, err := e.q.Open(e.ctx, goneID); err != queue.ErrNotFound {
+		e.Errorf("a message that was settled is gone after a restart: Open gives %v, want ErrNotFound", err)
+	}
+}
+
+// testReopenLeases: a restart ends every lease, and no ID comes a second time.
+func testReopenLeases(e *env) {
+	e.needReopen()
+	ids := map[queue.ID]bool{}
+	for range 4 {
+		for range 3 {
+			id := e.enqueue(message("x", "d.example"))
+			if ids[id] {
+				e.Fatalf("no ID comes a second time: got %s again", id)
+			}
+			ids[id] = true
+		}
+		tasks := e.claim("d.example", 2, queue.Any)
+		e.settle(tasks[0], queue.Settlement{})
+		left := len(e.claim("d.example", 100, queue.Any)) + 1
+		e.reopen()
+		e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
+		e.checkLost("Extend of a lease from before the restart", e.q.Extend(e.ctx, tasks[1].Lease, time.Hour))
+		again := e.claim("d.example", 100, queue.Any)
+		if len(again) != left {
+			e.Fatalf("a restart ends every lease: got %d tasks, want %d", len(again), left)
+		}
+		e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
+		for _, t := range again {
+			e.settle(t, queue.Settlement{Next: e.now()})
+		}
+	}
+	for _, t := range e.claim("d.example", 100, queue.Any) {
+		e.settle(t, queue.Settlement{})
+	}
+	e.reopen()
+	e.empty("all was settled before the restart")
+}
+
+// testReopenMany: many messages, some of them settled, are what they were after a restart.
+func testReopenMany(e *env) {
+	e.needReopen()
+	const n = 300
+	bodies := map[queue.ID][]byte{}
+	for i := range n {
+		body := bytes.Repeat([]byte(fmt.Sprintf("%d.", i)), i*i/8)
+		m := message("", fmt.Sprintf("d%d.example", i%7))
+		m.Body, m.Ref = newBody(body), strings.Repeat("r", i)
+		bodies[e.enqueue(m)] = body
+	}
+	for i := range 7 {
+		for _, t := range e.claim(fmt.Sprintf("d%d.example", i), 10+i, queue.Fresh) {
+			delete(bodies, t.Lease.ID)
+			e.settle(t, queue.Settlement{})
+		}
+	}
+	e.reopen()
+	for i := range 7 {
+		for _, t := range e.claim(fmt.Sprintf("d%d.example", i), n, queue.Fresh) {
+			body, ok := bodies[t.Lease.ID]
+			if !ok {
+				e.Fatalf("what was settled stays settled: message %s came again", t.Lease.ID)
+			}
+			e.checkBody(t.Lease.ID, body)
+			delete(bodies, t.Lease.ID)
+		}
+	}
+	if len(bodies) > 0 {
+		e.Errorf("nothing that was accepted is lost: %d messages are missing after a restart", len(bodies))
+	}
+}

@@ -1,0 +1,78 @@
+package queuetest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// testReports: reports come with the settlement, as messages like all others.
+func testReports(e *env) {
+	id := e.enqueue(message("x", "d.example", "d.example"))
+	t := e.claimOne("d.example")
+	report := full(e.now())
+	report.Envelope.From = ""
+	second := message("second report", "r.example")
+	next := e.now().Add(time.Hour)
+	e.settle(t, queue.Settlement{
+		Results: results(t, smtp.Rejected, smtp.Deferred),
+		Next:    next,
+		Reports: []queue.Message{report, second},
+	})
+	got := e.claimOne("r.example")
+	if got.Lease.ID == id {
+		e.Fatalf("a report is a message with an ID of its own: got that of the message, %s", id)
+	}
+	e.checkTask("a report is a message", got, task(got.Lease.ID, second, "r.example", len("second report"), got.Arrival))
+	e.checkBody(got.Lease.ID, []byte("second report"))
+	e.settle(got, queue.Settlement{})
+	e.claimNone("one.example", "is a report with a NotBefore to come")
+	e.sleep(time.Hour + 1)
+	first := e.claimOne("one.example")
+	e.checkTask("a report is a message", first, task(first.Lease.ID, report, "one.example", len("body\r\n"), first.Arrival))
+	t = e.claimOne("d.example")
+	if len(t.Envelope.Recipients) != 1 || !t.Due.Equal(next) {
+		e.Errorf("a settlement with reports settles: got %d recipients due at %v, want 1 at %v", len(t.Envelope.Recipients), t.Due, next)
+	}
+	e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "r.example")}})
+	e.settle(e.claimOne("r.example"), queue.Settlement{})
+	e.settle(first, queue.Settlement{})
+	e.settle(e.claimOne("smarthost"), queue.Settlement{})
+	e.empty("the message and its reports are settled")
+}
+
+// testReportFails: where a report can't be stored nothing is settled, and none of the others is stored.
+func testReportFails(e *env) {
+	id := e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	bad := message("", "r.example")
+	bad.Body = failAfter(1<<20, errBroken)
+	err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{
+		Results: results(t, smtp.Rejected),
+		Reports: []queue.Message{message("good", "r.example"), bad},
+	})
+	if !errors.Is(err, errBroken) || errors.Is(err, queue.ErrLeaseLost) {
+		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
+	}
+	e.claimNone("r.example", "belongs to a settlement that failed")
+	e.claimNone("d.example", "is leased: its settlement failed")
+	e.checkBody(id, []byte("x"))
+	if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
+		e.Errorf("a lease outlives a settlement that failed: Extend gives %v", err)
+	}
+	e.settle(t, queue.Settlement{})
+	e.empty("the message is settled without reports")
+
+	// The lease may expire after a settlement that failed.
+	e.enqueue(message("y", "d.example"))
+	t = e.claimOne("d.example")
+	bad.Body = failAfter(10, errBroken)
+	if err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{bad}}); !errors.Is(err, errBroken) {
+		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
+	}
+	e.sleep(time.Hour)
+	e.claimOne("d.example")
+	e.checkLost("Settle after that", e.q.Settle(e.ctx, t.Lease, queue.Settlement{}))
+}

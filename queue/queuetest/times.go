@@ -1,0 +1,200 @@
+package queuetest
+
+import (
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// testKeeps: what Enqueue takes, a Task gives, whole.
+func testKeeps(e *env) {
+	m := full(e.now())
+	before := e.now()
+	id := e.enqueue(m)
+	e.sleep(24 * time.Hour)
+	for _, d := range []string{"one.example", "smarthost"} {
+		got := e.claimOne(d)
+		if got.Arrival.Before(before.Add(-time.Second)) || got.Arrival.After(before.Add(time.Minute)) {
+			e.Errorf("Arrival is when Enqueue took the message: got %v, want about %v", got.Arrival, before)
+		}
+		e.checkTask("a Task has what was enqueued", got, task(id, m, d, len("body\r\n"), got.Arrival))
+	}
+	e.checkBody(id, []byte("body\r\n"))
+}
+
+// full is a message with something in every field.
+func full(now time.Time) queue.Message {
+	return queue.Message{
+		Envelope: &smtp.Envelope{
+			From: "sender@example.com",
+			Recipients: []smtp.Recipient{
+				{Address: "a@one.example", Notify: smtp.NotifySuccess | smtp.NotifyDelay, ORCPT: "rfc822;first@example.org"},
+				{Address: "jörg@two.example", Notify: smtp.NotifyNever},
+				{Address: "c@one.example"},
+			},
+			Body: smtp.Body8BitMIME, UTF8: true, Size: 12345, Ret: smtp.RetHeaders, EnvID: "env id+1", Auth: "<>",
+		},
+		Destinations: []string{"one.example", "smarthost", "one.example"},
+		Body:         newBody([]byte("body\r\n")),
+		NotBefore:    now.Add(time.Hour + 1),
+		NoticeAt:     now.Add(96*time.Hour + 2),
+		Deadline:     now.Add(120*time.Hour + 3),
+		Priority:     -9,
+		Ref:          "order 4711",
+		Tenant:       "tenant/1",
+	}
+}
+
+// testDueTimes: nothing is listed or claimed before it is due, and all of it then.
+func testDueTimes(e *env) {
+	start := e.now()
+	m := message("later", "d.example")
+	m.NotBefore = start.Add(time.Hour)
+	e.enqueue(m)
+	e.checkDestinations(59 * time.Minute)
+	due := queue.Destination{Name: "d.example", Due: m.NotBefore, Fresh: 1}
+	e.checkDestinations(61*time.Minute, due)
+	e.claimNone("d.example", "is not yet due")
+	e.sleep(59 * time.Minute)
+	e.claimNone("d.example", "is not yet due")
+	e.sleep(time.Minute)
+	e.checkDestinations(0, due)
+	if tasks := e.claim("other.example", 10, queue.Any); len(tasks) != 0 {
+		e.Errorf("Claim leases only what the Want says: got %d tasks for another destination", len(tasks))
+	}
+	if tasks := e.claim("d.example", 0, queue.Any); len(tasks) != 0 {
+		e.Errorf("Claim leases at most Max: got %d tasks, want 0", len(tasks))
+	}
+	got := e.claimOne("d.example")
+	e.checkDestinations(24 * time.Hour) // leased tasks don't count
+	e.settle(got, queue.Settlement{Results: results(got, smtp.Deferred), Next: e.now().Add(30 * time.Minute)})
+	e.claimNone("d.example", "was put off")
+	e.sleep(30 * time.Minute)
+	e.checkDestinations(0, queue.Destination{Name: "d.example", Due: start.Add(90 * time.Minute), Retried: 1})
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	e.empty("a task is settled for good")
+}
+
+// testOrder: the earliest due come first, and each Want has its Max.
+func testOrder(e *env) {
+	start := e.now()
+	minutes := []int{50, 10, 30, 20, 60, 40, 5}
+	for _, n := range minutes {
+		m := message("x", "d.example")
+		m.NotBefore = start.Add(time.Duration(n) * time.Minute)
+		e.enqueue(m)
+	}
+	for range 3 {
+		e.enqueue(message("x", "e.example"))
+	}
+	e.sleep(55 * time.Minute)
+	tasks, err := e.q.Claim(e.ctx, []queue.Want{{Destination: "d.example", Max: 4}, {Destination: "e.example", Max: 2}}, time.Hour)
+	if err != nil {
+		e.Fatal(err)
+	}
+	var order []int
+	others := 0
+	for _, t := range tasks {
+		if t.Lease.Destination == "e.example" {
+			others++
+			continue
+		}
+		order = append(order, int(t.Due.Sub(start)/time.Minute))
+	}
+	if !equal(order, []int{5, 10, 20, 30}) || others != 2 {
+		e.Errorf("Claim leases the earliest due first, at most Max of each Want: got those due in %v minutes and %d of the other, want [5 10 20 30] and 2", order, others)
+	}
+	e.checkDestinations(0,
+		queue.Destination{Name: "d.example", Due: start.Add(40 * time.Minute), Fresh: 2},
+		queue.Destination{Name: "e.example", Due: arrivalOf(tasks, "e.example"), Fresh: 1})
+	e.checkDestinations(5*time.Minute,
+		queue.Destination{Name: "d.example", Due: start.Add(40 * time.Minute), Fresh: 3},
+		queue.Destination{Name: "e.example", Due: arrivalOf(tasks, "e.example"), Fresh: 1})
+}
+
+func arrivalOf(tasks []queue.Task, destination string) time.Time {
+	for _, t := range tasks {
+		if t.Lease.Destination == destination {
+			return t.Due
+		}
+	}
+	return time.Time{}
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// testClasses: Fresh and Retried are told apart.
+func testClasses(e *env) {
+	for range 3 {
+		e.enqueue(message("x", "d.example"))
+	}
+	if tasks := e.claim("d.example", 10, queue.Retried); len(tasks) != 0 {
+		e.Fatalf("Retried is what was claimed before: got %d new tasks", len(tasks))
+	}
+	first := e.claim("d.example", 1, queue.Fresh)
+	if len(first) != 1 {
+		e.Fatalf("Fresh is what was never claimed: got %d tasks, want 1", len(first))
+	}
+	e.settle(first[0], queue.Settlement{Results: results(first[0], smtp.Deferred), Next: e.now().Add(-time.Hour)})
+	if d := e.destinations(0)["d.example"]; d.Fresh != 2 || d.Retried != 1 {
+		e.Errorf("Destinations counts fresh and retried tasks: got %d and %d, want 2 and 1", d.Fresh, d.Retried)
+	}
+	if tasks := e.claim("d.example", 10, queue.Fresh); len(tasks) != 2 || tasks[0].Attempts != 1 || tasks[1].Attempts != 1 {
+		e.Errorf("Fresh is what was never claimed: got %d tasks, want 2 with one attempt each", len(tasks))
+	}
+	if tasks := e.claim("d.example", 10, queue.Retried); len(tasks) != 1 || tasks[0].Attempts != 2 || tasks[0].Lease.ID != first[0].Lease.ID {
+		e.Errorf("Retried is what was claimed before: got %d tasks, want the one that was deferred", len(tasks))
+	}
+}
+
+// testNoticesAndDeadlines: a notice or a deadline that comes makes a task claimable, whenever it is to be tried.
+func testNoticesAndDeadlines(e *env) {
+	start := e.now()
+	m := message("x", "d.example")
+	m.NoticeAt, m.Deadline = start.Add(4*time.Hour), start.Add(10*time.Hour)
+	e.enqueue(m)
+	first := e.claimOne("d.example")
+	next := start.Add(100 * time.Hour)
+	e.settle(first, queue.Settlement{Results: results(first, smtp.Deferred), Next: next})
+	e.checkDestinations(3 * time.Hour)
+	e.checkDestinations(5*time.Hour, queue.Destination{Name: "d.example", Due: m.NoticeAt, Overdue: m.NoticeAt, Retried: 1})
+	e.claimNone("d.example", "is not yet due")
+	e.sleep(4 * time.Hour)
+
+	other := message("y", "d.example") // due, and not overdue
+	other.Deadline = m.Deadline.Add(time.Hour)
+	e.enqueue(other)
+	tasks := e.claim("d.example", 10, queue.Overdue)
+	if len(tasks) != 1 || tasks[0].Lease.ID != first.Lease.ID {
+		e.Fatalf("Overdue is what has its notice or its deadline due: got %d tasks, want 1", len(tasks))
+	}
+	if t := tasks[0]; !t.NoticeAt.Equal(m.NoticeAt) || !t.Due.Equal(next) || t.Attempts != 2 {
+		e.Errorf("a Task tells its own times and attempts: got notice %v, due %v, attempts %d; want %v, %v, 2", t.NoticeAt, t.Due, t.Attempts, m.NoticeAt, next)
+	}
+	e.settle(tasks[0], queue.Settlement{Next: next, Noticed: true, Uncounted: true})
+
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	e.claimNone("d.example", "has had its notice")
+	e.checkDestinations(7*time.Hour, queue.Destination{Name: "d.example", Due: m.Deadline, Overdue: m.Deadline, Retried: 1})
+	e.sleep(6 * time.Hour)
+	last := e.claimOne("d.example")
+	if !last.NoticeAt.IsZero() || !last.Deadline.Equal(m.Deadline) || last.Attempts != 2 {
+		e.Errorf("a noticed task has no notice due: got notice %v, deadline %v, attempts %d; want none, %v, 2", last.NoticeAt, last.Deadline, last.Attempts, m.Deadline)
+	}
+	if len(last.Last) != 1 || last.Last[0].Reply == nil || last.Last[0].Reply.Code != 450 {
+		e.Errorf("where nothing was tried the last results stand: got %s", describeResults(last.Last))
+	}
+	e.settle(last, queue.Settlement{})
+	e.empty("an expired task was settled")
+}

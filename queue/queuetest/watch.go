@@ -1,0 +1,95 @@
+package queuetest
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// watcher remembers what it was told.
+type watcher struct {
+	mu     sync.Mutex
+	events []event
+}
+
+// event is a call: at look, whoever got it looks whether something is due.
+type event struct {
+	destination string
+	look        time.Time
+}
+
+// testWatch: whoever watches needs no polling.
+func testWatch(e *env) {
+	q, ok := e.q.(queue.Waker)
+	if !ok {
+		e.lack("Watch", "the Queue is no Waker")
+	}
+	var w watcher
+	stop := q.Watch(func(destination string, due time.Time) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		look := e.now()
+		if due.After(look) {
+			look = due
+		}
+		w.events = append(w.events, event{destination, look})
+	})
+	start := e.now()
+	check := func(what, destination string, due time.Time) {
+		e.Helper()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		ok := slices.ContainsFunc(w.events, func(v event) bool {
+			return v.destination == destination && !v.look.Before(due) && v.look.Before(due.Add(time.Second))
+		})
+		if !ok {
+			e.Errorf("Watch tells of %s: %s has something due at %v, and was told of as %v", what, destination, due, w.events)
+		}
+		w.events = nil
+	}
+	e.enqueue(message("x", "d.example"))
+	check("Enqueue", "d.example", start)
+	for i, name := range []string{"NotBefore", "NoticeAt", "Deadline"} {
+		m := message("x", name)
+		at := start.Add(time.Duration(i+1) * time.Hour)
+		switch m.NotBefore = start.Add(4 * time.Hour); i {
+		case 0:
+			m.NotBefore = at
+		case 1:
+			m.NoticeAt = at
+		case 2:
+			m.Deadline = at
+		}
+		e.enqueue(m)
+		check("an enqueued message's "+name, name, at)
+	}
+	t := e.claimOne("d.example")
+	e.sleep(time.Hour)
+	check("a lease that expires", "d.example", t.Lease.Expires)
+	t = e.claimOne("d.example")
+	if err := e.q.Extend(e.ctx, t.Lease, 3*time.Hour); err != nil {
+		e.Fatal(err)
+	}
+	extended := e.now().Add(3 * time.Hour)
+	e.sleep(3 * time.Hour)
+	check("an extended lease that expires", "d.example", extended)
+	t = e.claimOne("d.example")
+	next := e.now().Add(time.Minute)
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next, Reports: []queue.Message{message("report", "r.example")}})
+	w.mu.Lock()
+	events := slices.Clone(w.events)
+	w.mu.Unlock()
+	check("Settle with a Next", "d.example", next)
+	w.events = events
+	check("Settle with reports", "r.example", e.now())
+	stop()
+	e.enqueue(message("x", "d.example"))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.events) > 0 {
+		e.Errorf("stop ends it: got %v after that", w.events)
+	}
+}

@@ -1,0 +1,141 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Sender sends a message to a destination's recipients; client.Transport is one.
+type Sender interface {
+	// Send tries all recipients of env and returns one Result for each, in their order. The error
+	// is for callers that want one; [Runner] only logs it where results are missing. When ctx
+	// ends, Send gives up before the final dot and returns soon; what it had no answer for by then is
+	// Deferred and Local. It keeps neither env nor c. It is called concurrently.
+	Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error)
+}
+
+// Runner takes due tasks from a Queue, sends them, and settles what came of it: delivered, to be tried
+// again, or given up. Several Runners, on several machines, may share a Queue that they all reach.
+//
+// A destination's tasks are sent several at a time, and destinations take turns for the places there
+// are: one with 200,000 messages doesn't hold up another with one. Runner's memory grows with the destinations
+// that have mail, not with the mail.
+//
+// A task is tried at its Due and, for recipients not settled, by the schedule Retry until its
+// Deadline; what is open then is given up, but never untried. At its NoticeAt a task that
+// was tried in vain is reported as delayed. Each attempt ends in one commit of results, next time
+// and reports. Where that fails the lease is held and it is tried again: while the process lives,
+// what was delivered isn't sent twice because the queue had a bad minute.
+type Runner struct {
+	// Queue has the tasks. If it is a [Waker], nothing is polled; otherwise it is asked every second.
+	Queue Queue
+
+	// Sender sends them.
+	Sender Sender
+
+	// Report composes the reports that are owed for what happened to a task. They become durable in
+	// the commit that settles it; their Body is read then, while o.Content is still open. It is
+	// called again if the commit must be repeated. On an error nothing is given up: what the host has
+	// taken is settled, without a report, and the rest stays and comes up again soon. If nil, there are no reports.
+	Report func(ctx context.Context, o Occasion) ([]Message, error)
+
+	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
+	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours.
+	Retry []time.Duration
+
+	// Concurrency is how many tasks are sent at a time. If zero, 200.
+	Concurrency int
+
+	// PerDestination is how many tasks of one destination are sent at a time. If zero, 20.
+	PerDestination int
+
+	// Lease is how long a claimed task stays ours without a word from us: after a crash, what was under
+	// way waits that long. It is renewed at a third of it. If zero, 5 minutes.
+	Lease time.Duration
+
+	// Grace is how long sends that are under way may go on when Run ends. If zero, 10 seconds; if
+	// negative, they are cut off at once.
+	Grace time.Duration
+
+	// Events are told what became of each recipient.
+	Events Events
+
+	// Logger gets a line for each result, without bodies. If nil, nothing is logged.
+	Logger *slog.Logger
+
+	running atomic.Bool
+}
+
+const (
+	defaultConcurrency    = 200
+	defaultPerDestination = 20
+	defaultLease          = 5 * time.Minute
+	defaultGrace          = 10 * time.Second
+)
+
+// Occasion is something that happened to a task and for which reports may be owed: recipients
+// were settled, a delay notice fell due, or the deadline passed.
+type Occasion struct {
+	Task Task
+
+	// Results has one for each recipient of Task.Envelope, in its order: after this attempt or, where none
+	// was made, the last there were. Their Reply is never nil.
+	Results []smtp.Result
+
+	// Expired says that recipients whose Outcome isn't final are given up.
+	Expired bool
+
+	// Delayed says that the delay notice falls due for recipients whose Outcome isn't final.
+	Delayed bool
+
+	// Next is when the task is tried again. If zero, it isn't.
+	Next time.Time
+
+	// Content is the message. If nil, it can't be read.
+	Content smtp.Content
+}
+
+// Run delivers until ctx ends. Then it claims no more, lets sends finish within Grace, cuts off the
+// others and hands their tasks back, as due as they were; it returns nil when nothing of it is left running. Any
+// other end is an error: a field that is wrong, or a Queue that is closed. Run may be called again,
+// but only one at a time.
+func (r *Runner) Run(ctx context.Context) error {
+	if !r.running.CompareAndSwap(false, true) {
+		return errors.New("queue: runner: Run is called while it runs")
+	}
+	defer r.running.Store(false)
+	if err := r.check(); err != nil {
+		return err
+	}
+	return newRunnerLoop(r).run(ctx)
+}
+
+func (r *Runner) check() error {
+	switch {
+	case r.Queue == nil:
+		return errors.New("queue: runner: Queue is nil")
+	case r.Sender == nil:
+		return errors.New("queue: runner: Sender is nil")
+	case r.Concurrency < 0, r.PerDestination < 0, r.Lease < 0:
+		return errors.New("queue: runner: Concurrency, PerDestination or Lease is negative")
+	}
+	for _, wait := range r.Retry {
+		if wait <= 0 {
+			return fmt.Errorf("queue: runner: Retry has %v: it must be positive", wait)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) logger() *slog.Logger {
+	if r.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return r.Logger
+}

@@ -1,0 +1,127 @@
+package queue
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// delivery is one task's way from its claim to its settlement.
+type delivery struct {
+	r      *Runner
+	entry  *agendaEntry // for the loop alone
+	task   Task
+	lease  leaseKeeper
+	logger *slog.Logger
+}
+
+// deliver does what is to be done with the task. If it couldn't be settled, lapse is when its lease ends. ctx is
+// for the queue; sends ends earlier and cuts off what is being sent.
+func (d *delivery) deliver(ctx, sends context.Context) (lapse time.Time) {
+	sends, cancel := context.WithCancelCause(sends)
+	defer cancel(nil)
+	d.lease.keep(ctx, cancel)
+	defer d.lease.stop()
+	switch nextStep(&d.task, time.Now()) {
+	case stepNotice:
+		return d.notice(ctx)
+	case stepExpire:
+		return d.expire(ctx)
+	}
+	return d.attempt(ctx, sends)
+}
+
+// attempt sends the task and settles it.
+func (d *delivery) attempt(ctx, sends context.Context) (lapse time.Time) {
+	var results []smtp.Result
+	body := d.open(sends)
+	if body == nil {
+		results = fill(nil, d.task.Envelope, "the message can't be read")
+	} else {
+		defer body.Close()
+		results = d.send(sends, body)
+	}
+	if ctx.Err() != nil { // a Sender that was deaf to its ctx has come back at last
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+		defer cancel()
+	}
+	now := time.Now()
+	if sends.Err() != nil && anyCutOff(results) {
+		s, o := handBack(d.task, results, now)
+		return d.settle(ctx, s, o, body)
+	}
+	next := nextTry(d.r.Retry, d.task.Attempts, now, d.task.Deadline, 2*rand.Float64()-1)
+	s, o := conclude(d.task, results, now, next)
+	return d.settle(ctx, s, o, body)
+}
+
+// notice reports a task that isn't due to be tried as delayed.
+func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
+	return d.settleUntried(ctx, Settlement{Uncounted: true, Next: d.task.Due, Noticed: true}, Occasion{
+		Task:    d.task,
+		Results: lastResults(&d.task),
+		Delayed: attempted(&d.task), // what was to go out later from the start isn't delayed
+		Next:    d.task.Due,
+	})
+}
+
+// expire gives the task up.
+func (d *delivery) expire(ctx context.Context) (lapse time.Time) {
+	return d.settleUntried(ctx, Settlement{Uncounted: true}, Occasion{
+		Task:    d.task,
+		Results: lastResults(&d.task),
+		Expired: true,
+	})
+}
+
+func (d *delivery) settleUntried(ctx context.Context, s Settlement, o Occasion) (lapse time.Time) {
+	var body Body
+	if d.r.Report != nil {
+		if body = d.open(ctx); body != nil {
+			defer body.Close()
+		}
+	}
+	return d.settle(ctx, s, o, body)
+}
+
+// open gives the body; nil if it can't be read.
+func (d *delivery) open(ctx context.Context) Body {
+	body, err := d.r.Queue.Open(ctx, d.task.Lease.ID)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.log(ctx, slog.LevelError, "message can't be read", slog.Any("err", err))
+		}
+		return nil
+	}
+	return body
+}
+
+// send calls the Sender. There is one result a recipient whatever that does.
+func (d *delivery) send(ctx context.Context, body Body) (results []smtp.Result) {
+	env := d.task.Envelope
+	defer func() {
+		if p := recover(); p != nil {
+			d.log(ctx, slog.LevelError, "sender panics", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			results = fill(nil, env, "internal error")
+		}
+	}()
+	results, err := d.r.Sender.Send(ctx, env, body)
+	if len(results) != len(env.Recipients) && ctx.Err() == nil {
+		d.log(ctx, slog.LevelError, "sender gives a wrong number of results", slog.Int("got", len(results)),
+			slog.Int("want", len(env.Recipients)), slog.Any("err", err))
+	}
+	return fill(results, env, "no result")
+}
+
+// log writes a line about the task.
+func (d *delivery) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
+	if d.logger.Enabled(ctx, level) {
+		attrs = append(attrs, slog.String("id", string(d.task.Lease.ID)), slog.String("destination", d.task.Lease.Destination))
+		d.logger.LogAttrs(ctx, level, msg, attrs...)
+	}
+}

@@ -1,0 +1,70 @@
+package queue
+
+import (
+	"sync"
+	"time"
+)
+
+// inbox is where a Runner's loop is told what happened. Telling never blocks, and what waits there is bounded
+// by the destinations and the tasks in flight.
+type inbox struct {
+	signal chan struct{} // has one element if there may be news
+
+	mu    sync.Mutex
+	woken map[string]time.Time // by destination: when it may first have something due
+	done  []outcome
+}
+
+// outcome is the end of a task's delivery.
+type outcome struct {
+	entry  *agendaEntry
+	lapse  time.Time // when its lease ends; zero: it is settled
+	exited bool      // the worker is gone with it
+}
+
+func newInbox() *inbox {
+	return &inbox{signal: make(chan struct{}, 1), woken: make(map[string]time.Time)}
+}
+
+// wake is for Waker.Watch.
+func (in *inbox) wake(destination string, due time.Time) {
+	in.mu.Lock()
+	if known, ok := in.woken[destination]; !ok || due.Before(known) {
+		in.woken[destination] = due
+	}
+	in.mu.Unlock()
+	in.ring()
+}
+
+// finish says that a delivery is over.
+func (in *inbox) finish(o outcome) {
+	in.mu.Lock()
+	in.done = append(in.done, o)
+	in.mu.Unlock()
+	in.ring()
+}
+
+func (in *inbox) ring() {
+	select {
+	case in.signal <- struct{}{}:
+	default:
+	}
+}
+
+// keepRoom is how many destinations an emptied map may have had to be used again: clearing a map takes the time
+// of the most that it ever had.
+const keepRoom = 256
+
+// take empties the inbox. What it returns before is handed back to be filled again.
+func (in *inbox) take(woken map[string]time.Time, done []outcome) (map[string]time.Time, []outcome) {
+	if woken == nil || len(woken) > keepRoom {
+		woken = make(map[string]time.Time)
+	}
+	clear(woken)
+	clear(done)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	woken, in.woken = in.woken, woken
+	done, in.done = in.done, done[:0]
+	return woken, done
+}

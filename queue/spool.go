@@ -1,0 +1,273 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"sync"
+	"time"
+)
+
+// Spool is a Queue in a directory, for one process at a time. It is also a [Waker] and a [Lister].
+//
+// What is accepted survives the death of the process, and that of the machine if its disk keeps what it was
+// told to sync. A crash voids all leases. It may undo a settlement without reports that is less than a
+// second old, and an attempt that wasn't settled isn't counted: a task is then tried once more than it
+// says.
+//
+// A write to the disk that fails, other than for want of space, closes the Spool to all further change, Claim among it: nobody
+// knows what the disk has. OpenSpool finds out.
+type Spool struct {
+	watchers
+
+	disk    *disk
+	options spoolOptions
+	lock    *os.File
+	log     *spoolLog
+	tidy    chan struct{} // wakes the janitor
+	quit    chan struct{} // ends it
+	janitor sync.WaitGroup
+
+	mu      sync.Mutex
+	ix      *index[place, place] // of the entries of a message and of a task's state
+	last    uint64               // the newest id
+	temps   uint64               // names of passing files
+	perSeg  map[uint32]int       // messages by the segment they are in
+	live    int64                // octets of the entries that the index knows
+	files   map[uint64]int64     // messages whose body is in a file, and its size
+	removed []removal
+	damage  []Damage
+	closed  bool
+}
+
+type spoolOptions struct {
+	segment int64         // octets of a segment
+	inline  int           // octets of a body that is still kept in the log
+	delay   time.Duration // until a settlement that nobody waits for is synced
+}
+
+// removal is a file that goes when the record of that number is on the disk.
+type removal struct {
+	seq  uint64
+	name string
+}
+
+type spoolClaim = claimed[place, place]
+
+// OpenSpool opens the spool in dir, which it makes if there is none. A *[LockedError] says that it is
+// in use. What can't be read is left out, logged to the default logger, and told by [Spool.Damage].
+func OpenSpool(dir string) (*Spool, error) {
+	return openSpool(&disk{dir: dir}, spoolOptions{segment: 64 << 20, inline: 256 << 10, delay: time.Second})
+}
+
+// Close waits for what is under way, sees to it that all of it is on the disk, and frees the
+// directory. Bodies that are open stay readable.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	close(s.quit)
+	s.janitor.Wait()
+	err := s.log.close()
+	if lockErr := s.lock.Close(); err == nil {
+		err = lockErr
+	}
+	return err
+}
+
+// Enqueue implements [Queue]. ctx plays no part any more when m.Body has been read.
+func (s *Spool) Enqueue(ctx context.Context, m Message) (ID, error) {
+	d := s.newDraft(true)
+	defer d.free()
+	if err := s.enqueue(ctx, d, m); err != nil {
+		return "", s.failed("enqueue", err)
+	}
+	msg := d.messages[0].stored
+	s.tellNew(msg)
+	return formatID(msg.id), nil
+}
+
+func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
+	if err := s.log.broken(); err != nil {
+		return err
+	}
+	if err := d.add(ctx, m); err != nil {
+		return err
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeIn(d)
+	return nil
+}
+
+// takeIn makes the draft's messages known. s.mu is held.
+func (s *Spool) takeIn(d *draft) {
+	for _, m := range d.messages {
+		p := d.record.place(m.off, m.length)
+		s.ix.add(m.id, p, m.dests, m.due, m.overdue(false))
+		s.perSeg[p.segment]++
+		s.live += int64(p.length)
+		if m.file != "" {
+			s.files[m.id] = m.size
+		}
+	}
+	s.log.applied(&d.record)
+}
+
+// failed says what was being done. Sentinels stay as they are.
+func (s *Spool) failed(op string, err error) error {
+	if err == ErrClosed || err == ErrLeaseLost || err == ErrNotFound {
+		return err
+	}
+	return fmt.Errorf("queue: %s: %w", op, err)
+}
+
+// check says why an operation can't be begun. s.mu is held.
+func (s *Spool) check(ctx context.Context) error {
+	if s.closed {
+		return ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Destinations implements [Queue].
+func (s *Spool) Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error] {
+	return func(yield func(Destination, error) bool) {
+		s.mu.Lock()
+		err := s.check(ctx)
+		var due []Destination
+		if err == nil {
+			due = s.ix.destinations(within)
+		}
+		s.mu.Unlock()
+		if err != nil {
+			yield(Destination{}, err)
+			return
+		}
+		for _, d := range due {
+			if !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Claim implements [Queue]. A task that can't be read is passed over until its lease expires, and told by
+// [Spool.Damage]; if there is no other, that is an error.
+func (s *Spool) Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error) {
+	if err := s.log.broken(); err != nil {
+		return nil, s.failed("claim", err)
+	}
+	s.mu.Lock()
+	if err := s.check(ctx); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	granted := s.ix.claim(wants, lease)
+	pins := s.pin(granted...)
+	s.mu.Unlock()
+	tellClaimed(&s.watchers, granted)
+	return s.read(granted, pins)
+}
+
+// read makes Tasks of what was granted.
+func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []Task, err error) {
+	for i, c := range granted {
+		t, readErr := s.task(c, pins[i])
+		if readErr != nil {
+			err = readErr
+			continue
+		}
+		s.mu.Lock()
+		c.lease.recipients = len(t.Last)
+		s.mu.Unlock()
+		tasks = append(tasks, t)
+	}
+	if len(tasks) > 0 {
+		return tasks, nil
+	}
+	return nil, err
+}
+
+// Extend implements [Queue].
+func (s *Spool) Extend(ctx context.Context, l Lease, d time.Duration) error {
+	s.mu.Lock()
+	err := s.check(ctx)
+	var expires time.Time
+	if err == nil {
+		expires, err = s.ix.extend(l, d)
+	}
+	s.mu.Unlock()
+	if err == nil {
+		s.tell(expires, l.Destination)
+	}
+	return err
+}
+
+// Open implements [Queue].
+func (s *Spool) Open(ctx context.Context, id ID) (Body, error) {
+	n, ok := parseID(id)
+	s.mu.Lock()
+	if err := s.check(ctx); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	p := s.ix.data(n)
+	if !ok || p == nil {
+		s.mu.Unlock()
+		return nil, ErrNotFound
+	}
+	at := *p
+	size, inFile := s.files[n]
+	seg := s.log.acquire(at.segment)
+	s.mu.Unlock()
+	body, err := s.open(n, at, seg, size, inFile)
+	if err != nil {
+		return nil, s.failed("open "+string(id), err)
+	}
+	return body, nil
+}
+
+// List implements [Lister].
+func (s *Spool) List(ctx context.Context) iter.Seq2[Task, error] {
+	return func(yield func(Task, error) bool) {
+		s.mu.Lock()
+		ids := s.ix.ids()
+		s.mu.Unlock()
+		for _, id := range ids {
+			s.mu.Lock()
+			if err := s.check(ctx); err != nil {
+				s.mu.Unlock()
+				yield(Task{}, err)
+				return
+			}
+			tasks := s.ix.tasksOf(id)
+			pins := s.pin(tasks...)
+			s.mu.Unlock()
+			for i, c := range tasks {
+				t, err := s.task(c, pins[i])
+				if err != nil {
+					err = s.failed("list", err)
+				}
+				if !yield(t, err) {
+					s.unpin(pins[i+1:])
+					return
+				}
+			}
+		}
+	}
+}
+
+var (
+	_ Queue  = (*Spool)(nil)
+	_ Waker  = (*Spool)(nil)
+	_ Lister = (*Spool)(nil)
+)

@@ -1,0 +1,204 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// onDisk counts what the segments of a spool take.
+func onDisk(t *testing.T, dir string) (octets int64, segments int) {
+	for name, b := range files(t, dir) {
+		if strings.HasSuffix(name, segmentSuffix) {
+			octets += int64(len(b))
+			segments++
+		}
+	}
+	return octets, segments
+}
+
+// TestSpoolCompacts keeps a few messages through the coming and going of many: their segments go, what
+// became of them stays, who reads them isn't disturbed, and the disk holds little more than what lives.
+func TestSpoolCompacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		o := spoolOptions{segment: 16 << 10, inline: 8 << 10, delay: time.Second}
+		s := mustOpen(t, unsynced(dir), o)
+		ctx := context.Background()
+		want := map[string]string{}
+		var first ID
+		for i := range 10 {
+			body := fmt.Sprintf("keep %d %s", i, strings.Repeat("k", 100*i))
+			id := mustEnqueue(t, s, body, "keep.example", "later.example", "done.example")
+			want[string(id)+" keep.example"], want[string(id)+" later.example"] = body, body
+			if i == 0 {
+				first = id
+			}
+		}
+		for _, task := range mustClaim(t, s, "done.example") {
+			mustSettle(t, s, task.Lease, Settlement{})
+		}
+		next := time.Now().Add(1000 * time.Hour)
+		for _, task := range mustClaim(t, s, "later.example") {
+			mustSettle(t, s, task.Lease, Settlement{Next: next, Noticed: true, Results: []smtp.Result{{
+				Recipient: task.Envelope.Recipients[0].Address, Reply: &smtp.Reply{Code: 450, Text: "later " + string(task.Lease.ID)},
+			}}})
+		}
+		held := mustClaim(t, s, "keep.example")
+		body, err := s.Open(ctx, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer body.Close()
+
+		churn := func() {
+			for i := range 300 {
+				mustEnqueue(t, s, strings.Repeat("c", i*7), "churn.example")
+				for _, task := range mustClaim(t, s, "churn.example") {
+					mustSettle(t, s, task.Lease, Settlement{})
+				}
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		check := func(when string) {
+			t.Helper()
+			checkNoDamage(t, s)
+			checkContents(t, s, want)
+			for task, err := range s.List(ctx) {
+				if err != nil {
+					t.Fatalf("%s: %v", when, err)
+				}
+				if task.Lease.Destination != "later.example" {
+					continue
+				}
+				reply := task.Last[0].Reply
+				if task.Attempts != 1 || !task.Due.Equal(next) || reply == nil || reply.Text != "later "+string(task.Lease.ID) {
+					t.Errorf("%s: got %+v, want what it was settled with", when, task)
+				}
+			}
+			if octets, n := onDisk(t, dir); octets > 2*s.live+2*o.segment || n > 6 {
+				t.Errorf("%s: got %d octets in %d segments for %d that live", when, octets, n, s.live)
+			}
+		}
+		churn()
+		check("after the churn")
+		if _, err := body.ReadAt(make([]byte, 4), 0); err != nil {
+			t.Errorf("reading a body whose segment is gone: %v", err)
+		}
+		for _, task := range held { // under leases from before they were moved
+			mustSettle(t, s, task.Lease, Settlement{Next: next})
+		}
+		churn()
+		check("after more of it")
+		mustClose(t, s)
+		s = mustOpen(t, unsynced(dir), o)
+		check("when it was opened again")
+		churn()
+		check("after still more")
+		time.Sleep(1000 * time.Hour)
+		for _, dest := range []string{"keep.example", "later.example"} {
+			for _, task := range mustClaim(t, s, dest) {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+		}
+		want = nil
+		churn()
+		if octets, _ := onDisk(t, dir); octets > 2*o.segment {
+			t.Errorf("with nothing left: got %d octets", octets)
+		}
+		mustClose(t, s)
+		s = mustOpen(t, unsynced(dir), o)
+		checkContents(t, s, nil)
+	})
+}
+
+// TestSpoolChurn enqueues, settles, defers and reopens at random, and compares with what should be there. The disk is
+// bounded all the time.
+func TestSpoolChurn(t *testing.T) {
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		dir := t.TempDir()
+		o := spoolOptions{segment: 4 << 10, inline: 2 << 10, delay: time.Second}
+		s := mustOpen(t, unsynced(dir), o)
+		want := map[string]string{}
+		for i := range 1500 {
+			switch {
+			case r.IntN(3) > 0 && len(want) < 150 || len(want) == 0:
+				body := fmt.Sprintf("%d %s", i, strings.Repeat("x", r.IntN(500)))
+				if r.IntN(30) == 0 {
+					body += strings.Repeat("y", 3000)
+				}
+				dests := []string{"a.example", "b.example", "c.example"}[:1+r.IntN(3)]
+				id := mustEnqueue(t, s, body, dests...)
+				for _, d := range dests {
+					want[string(id)+" "+d] = body
+				}
+			case r.IntN(40) == 0:
+				mustClose(t, s)
+				s = mustOpen(t, unsynced(dir), o)
+				checkContents(t, s, want)
+			default:
+				dest := []string{"a.example", "b.example", "c.example"}[r.IntN(3)]
+				tasks, err := s.Claim(context.Background(), []Want{{Destination: dest, Max: 1 + r.IntN(8)}}, time.Hour)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, task := range tasks {
+					if r.IntN(3) == 0 {
+						mustSettle(t, s, task.Lease, Settlement{Next: time.Now()})
+						continue
+					}
+					mustSettle(t, s, task.Lease, Settlement{})
+					delete(want, string(task.Lease.ID)+" "+dest)
+				}
+			}
+			if i%50 == 0 {
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if octets, n := onDisk(t, dir); octets > 2*s.live+3*o.segment {
+					t.Fatalf("step %d: got %d octets in %d segments for %d that live", i, octets, n, s.live)
+				}
+				checkLive(t, s)
+			}
+			if t.Failed() {
+				t.Fatalf("step %d", i)
+			}
+		}
+		checkContents(t, s, want)
+		checkNoDamage(t, s)
+	})
+}
+
+// checkLive compares what the spool counts with what it has.
+func checkLive(t *testing.T, s *Spool) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var live int64
+	perSeg := map[uint32]int{}
+	for _, id := range s.ix.ids() {
+		p := *s.ix.data(id)
+		live += int64(p.length)
+		perSeg[p.segment]++
+		for _, c := range s.ix.tasksOf(id) {
+			live += int64(c.state.length)
+		}
+	}
+	if live != s.live || !maps.Equal(perSeg, s.perSeg) {
+		t.Errorf("the spool counts %d octets and messages %v, want %d and %v", s.live, s.perSeg, live, perSeg)
+	}
+}

@@ -1,0 +1,254 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// quiet keeps the damage that a test does out of its output.
+func quiet(t *testing.T) {
+	old := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { slog.SetDefault(old) })
+}
+
+// TestSpoolTornTail cuts the log at every octet of its last record, as a crash may, and lays zeros or
+// nonsense behind the cut: what was acknowledged before is there, and nothing is called damage.
+func TestSpoolTornTail(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, unsynced(dir), testOptions)
+	for i := range 3 {
+		mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
+	}
+	before := contents(t, s)
+	mustEnqueue(t, s, "last", "d.example")
+	after := contents(t, s)
+	snapshot := files(t, dir)
+	name := newest(snapshot)
+	spans := records(t, snapshot[name])
+	last := spans[len(spans)-1]
+	for cut := last.from; cut <= last.to; cut++ {
+		for i, tail := range [][]byte{nil, make([]byte, 100), bytes.Repeat([]byte{0xa5}, 100)} {
+			if i > 0 && cut%4 != 0 && cut != last.to {
+				continue
+			}
+			torn := maps.Clone(snapshot)
+			torn[name] = append(snapshot[name][:cut:cut], tail...)
+			want := before
+			if cut == last.to {
+				want = after
+			}
+			dir := plant(t, torn)
+			for range 2 {
+				s := mustOpen(t, unsynced(dir), testOptions)
+				checkContents(t, s, want)
+				checkNoDamage(t, s)
+				mustClose(t, s)
+			}
+			if t.Failed() {
+				t.Fatalf("cut at octet %d of the last record, with %d octets behind", cut-last.from, len(tail))
+			}
+		}
+	}
+}
+
+// damagedSpool gives the files of a spool that was closed, and what it holds. The keys of what stays are
+// of a message to two destinations of which one is settled.
+func damagedSpool(t *testing.T) (all map[string][]byte, want map[string]string) {
+	dir := t.TempDir()
+	s := mustOpen(t, unsynced(dir), spoolOptions{segment: 900, inline: 300, delay: testOptions.delay})
+	for i := range 6 {
+		mustEnqueue(t, s, strings.Repeat(fmt.Sprint("body ", i, " "), 10), "d.example", "e.example")
+	}
+	mustEnqueue(t, s, strings.Repeat("large ", 100), "f.example")
+	for i, task := range mustClaim(t, s, "e.example") {
+		if i%2 == 0 {
+			mustSettle(t, s, task.Lease, Settlement{Next: task.Due, Results: []smtp.Result{{Reply: &smtp.Reply{Code: 450, Text: "later"}}}})
+		}
+	}
+	want = contents(t, s)
+	mustClose(t, s)
+	all = files(t, dir)
+	if len(all) < 4 {
+		t.Fatalf("got %d files, want several segments and a body", len(all))
+	}
+	return all, want
+}
+
+// TestSpoolFlippedBits flips a bit here and there: at most one message suffers, it is reported,
+// and the others are whole.
+func TestSpoolFlippedBits(t *testing.T) {
+	quiet(t)
+	all, want := damagedSpool(t)
+	opened := 0
+	for name, b := range all {
+		if !strings.HasSuffix(name, segmentSuffix) {
+			continue
+		}
+		for off := 0; off < len(b); off++ {
+			// All of the headers; the rest in part.
+			if off > 100 && off%5 != 0 {
+				continue
+			}
+			flipped := maps.Clone(all)
+			flipped[name] = bytes.Clone(b)
+			flipped[name][off] ^= 1 << (off % 8)
+			opened++
+			checkFlipped(t, plant(t, flipped), want)
+			if t.Failed() {
+				t.Fatalf("bit %d of octet %d of %s was flipped", off%8, off, name)
+			}
+		}
+	}
+	t.Logf("opened %d spools", opened)
+}
+
+func checkFlipped(t *testing.T, dir string, want map[string]string) {
+	t.Helper()
+	s := mustOpen(t, unsynced(dir), testOptions)
+	defer mustClose(t, s)
+	got := contents(t, s)
+	lost := map[string]bool{}
+	for key, body := range want {
+		g, ok := got[key]
+		if ok && g != body {
+			t.Errorf("%s: got another body", key)
+		}
+		if !ok {
+			id, _, _ := strings.Cut(key, " ")
+			lost[id] = true
+		}
+	}
+	if len(lost) > 1 || len(lost) > 0 && len(s.Damage()) == 0 {
+		t.Errorf("lost %v, reported %+v; want at most one message lost, and that reported", lost, s.Damage())
+	}
+	for key := range got {
+		if _, ok := want[key]; !ok {
+			t.Errorf("%s: got it, want it gone", key)
+		}
+	}
+}
+
+// TestSpoolDamagedFileStays keeps the segment with a damaged message under another name when all else in
+// it is gone, and forgets the damage then.
+func TestSpoolDamagedFileStays(t *testing.T) {
+	quiet(t)
+	all, _ := damagedSpool(t)
+	name := segmentName(1)
+	all[name][segmentHeaderLen+recordHeaderLen+60] ^= 1
+	dir := plant(t, all)
+	s := mustOpen(t, unsynced(dir), testOptions)
+	if d := s.Damage(); len(d) != 1 || d[0].File != name || d[0].Offset != segmentHeaderLen || d[0].Length < 100 {
+		t.Fatalf("got %+v, want damage of the first record", d)
+	}
+	for _, dest := range []string{"d.example", "e.example", "f.example"} {
+		for _, task := range mustClaim(t, s, dest) {
+			mustSettle(t, s, task.Lease, Settlement{})
+		}
+	}
+	mustClose(t, s)
+	mustClose(t, mustOpen(t, unsynced(dir), testOptions)) // the janitor may not have come round
+	s = mustOpen(t, unsynced(dir), testOptions)
+	checkContents(t, s, nil)
+	mustClose(t, s)
+	left := files(t, dir)
+	if kept := left[name+damagedSuffix]; !bytes.Equal(kept, all[name]) {
+		t.Errorf("got %d octets of %s kept, want all %d", len(kept), name, len(all[name]))
+	}
+	if left[name] != nil {
+		t.Errorf("%s is still there", name)
+	}
+}
+
+// TestSpoolMissingSegment reports a segment that isn't there, and delivers what the others have.
+func TestSpoolMissingSegment(t *testing.T) {
+	quiet(t)
+	all, want := damagedSpool(t)
+	delete(all, segmentName(2))
+	s := mustOpen(t, unsynced(plant(t, all)), testOptions)
+	if d := s.Damage(); len(d) == 0 || d[0].File != segmentName(2) {
+		t.Errorf("got %+v, want the missing segment first", d)
+	}
+	for key, body := range contents(t, s) {
+		if want[key] != body {
+			t.Errorf("%s: got it, or another body than it had", key)
+		}
+	}
+	mustEnqueue(t, s, "more", "d.example")
+	mustClose(t, s)
+}
+
+// TestSpoolMissingBody reports a body file that is missing or cut, and keeps the message for its sender to
+// hear of it.
+func TestSpoolMissingBody(t *testing.T) {
+	quiet(t)
+	all, _ := damagedSpool(t)
+	for name, b := range all {
+		if !strings.HasSuffix(name, bodySuffix) {
+			continue
+		}
+		for _, change := range []func(map[string][]byte){
+			func(m map[string][]byte) { delete(m, name) },
+			func(m map[string][]byte) { m[name] = b[:len(b)-1] },
+		} {
+			changed := maps.Clone(all)
+			change(changed)
+			s := mustOpen(t, unsynced(plant(t, changed)), testOptions)
+			if d := s.Damage(); len(d) != 1 || d[0].File != name {
+				t.Errorf("got %+v, want damage of %s", d, name)
+			}
+			tasks := mustClaim(t, s, "f.example")
+			if len(tasks) != 1 {
+				t.Fatalf("got %d tasks, want the one without its body", len(tasks))
+			}
+			if _, err := s.Open(context.Background(), tasks[0].Lease.ID); err == nil || err == ErrNotFound {
+				t.Errorf("Open: got %v, want an error that isn't ErrNotFound", err)
+			}
+			if n := len(mustClaim(t, s, "d.example")); n != 6 {
+				t.Errorf("got %d of the others, want 6", n)
+			}
+			mustClose(t, s)
+		}
+	}
+}
+
+// TestSpoolMimic has a mail that holds a copy of the segment, markers and all, damaged so that the next record
+// is looked for within it: nothing in there is taken for a record.
+func TestSpoolMimic(t *testing.T) {
+	quiet(t)
+	dir := t.TempDir()
+	s := mustOpen(t, unsynced(dir), testOptions)
+	first := mustEnqueue(t, s, "first", "d.example")
+	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
+	copied := files(t, dir)
+	segment := copied[newest(copied)]
+	mimic := mustEnqueue(t, s, string(segment)+string(segment[segmentHeaderLen:]), "d.example")
+	last := mustEnqueue(t, s, "last", "d.example")
+	want := contents(t, s)
+	mustClose(t, s)
+	all := files(t, dir)
+	b := all[newest(all)]
+	spans := records(t, b)
+	delete(want, string(mimic)+" d.example")
+	for off := spans[2].from; off < spans[2].from+recordHeaderLen; off++ {
+		damaged := maps.Clone(all)
+		damaged[newest(all)] = bytes.Clone(b)
+		damaged[newest(all)][off] ^= 0x10
+		s := mustOpen(t, unsynced(plant(t, damaged)), testOptions)
+		checkContents(t, s, want)
+		if d := s.Damage(); len(d) != 1 {
+			t.Errorf("got damage %+v, want one finding", d)
+		}
+		mustClose(t, s)
+		if t.Failed() {
+			t.Fatalf("octet %d of the header was changed; messages %s, %s, %s", off-spans[2].from, first, mimic, last)
+		}
+	}
+}

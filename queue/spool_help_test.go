@@ -1,0 +1,188 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+var testOptions = spoolOptions{segment: 64 << 20, inline: 256 << 10, delay: time.Second}
+
+// unsynced is a disk that doesn't wait for the disk.
+func unsynced(dir string) *disk {
+	return &disk{dir: dir, fake: func(op string, _ ...string) (bool, error) {
+		return op == "sync" || op == "syncdir", nil
+	}}
+}
+
+func mustOpen(t *testing.T, d *disk, o spoolOptions) *Spool {
+	t.Helper()
+	s, err := openSpool(d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func mustClose(t *testing.T, s *Spool) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+}
+
+func testMessage(body string, dests ...string) Message {
+	env := smtp.NewEnvelope("sender@example.com")
+	for i, d := range dests {
+		env.Recipients = append(env.Recipients, smtp.Recipient{Address: fmt.Sprintf("r%d@%s", i, d)})
+	}
+	return Message{Envelope: env, Destinations: dests, Body: strings.NewReader(body)}
+}
+
+func mustEnqueue(t *testing.T, q Queue, body string, dests ...string) ID {
+	t.Helper()
+	id, err := q.Enqueue(context.Background(), testMessage(body, dests...))
+	if err != nil {
+		t.Fatalf("Enqueue: %v", err)
+	}
+	return id
+}
+
+func mustClaim(t *testing.T, q Queue, dest string) []Task {
+	t.Helper()
+	tasks, err := q.Claim(context.Background(), []Want{{Destination: dest, Max: 1 << 20}}, time.Hour)
+	if err != nil {
+		t.Fatalf("Claim: %v", err)
+	}
+	return tasks
+}
+
+func mustSettle(t *testing.T, q Queue, l Lease, s Settlement) {
+	t.Helper()
+	if err := q.Settle(context.Background(), l, s); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+}
+
+// contents gives the bodies of what a spool holds, by message and destination.
+func contents(t *testing.T, s *Spool) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	for task, err := range s.List(context.Background()) {
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		body, err := readBody(s, task.Lease.ID)
+		if err != nil {
+			t.Fatalf("message %s: %v", task.Lease.ID, err)
+		}
+		got[string(task.Lease.ID)+" "+task.Lease.Destination] = body
+	}
+	return got
+}
+
+func readBody(q Queue, id ID) (string, error) {
+	b, err := q.Open(context.Background(), id)
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	all, err := io.ReadAll(smtp.NewReader(b))
+	return string(all), err
+}
+
+func checkContents(t *testing.T, s *Spool, want map[string]string) {
+	t.Helper()
+	got := contents(t, s)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if body, ok := got[key]; !ok || body != want[key] {
+			t.Errorf("%s: got it %v with %d octets, want it with %d", key, ok, len(body), len(want[key]))
+		}
+		delete(got, key)
+	}
+	for key := range got {
+		t.Errorf("%s: got it, want it gone", key)
+	}
+}
+
+func checkNoDamage(t *testing.T, s *Spool) {
+	t.Helper()
+	if d := s.Damage(); len(d) > 0 {
+		t.Errorf("got damage %+v, want none", d)
+	}
+}
+
+// files reads a spool's directory, without its lock.
+func files(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]byte{}
+	for _, e := range entries {
+		if e.Name() == lockName {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			all[e.Name()] = b
+		}
+	}
+	return all
+}
+
+// plant makes a directory of files.
+func plant(t *testing.T, all map[string][]byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, b := range all {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// newest gives the name of the segment that is written to.
+func newest(all map[string][]byte) string {
+	var name string
+	for n := range all {
+		if strings.HasSuffix(n, segmentSuffix) && n > name {
+			name = n
+		}
+	}
+	return name
+}
+
+// records gives where the records of a segment stand.
+func records(t *testing.T, b []byte) (all []span) {
+	t.Helper()
+	h, err := decodeSegmentHeader(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc := scanner{r: bytes.NewReader(b), salt: h.salt}
+	bad, err := sc.scan(segmentHeaderLen, int64(len(b)), func(r record) error {
+		all = append(all, span{r.off, r.off + recordHeaderLen + int64(len(r.payload))})
+		return nil
+	})
+	if err != nil || len(bad) > 0 {
+		t.Fatalf("got bad spans %v and %v", bad, err)
+	}
+	return all
+}

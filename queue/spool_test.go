@@ -1,0 +1,256 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestSpoolLocked opens a spool that is open, in this process and in another.
+func TestSpoolLocked(t *testing.T) {
+	if dir := os.Getenv("QUEUE_TEST_LOCKED"); dir != "" {
+		_, err := OpenSpool(dir)
+		fmt.Printf("other process: %v\n", err)
+		return
+	}
+	dir := t.TempDir()
+	s := mustOpen(t, &disk{dir: dir}, testOptions)
+	_, err := OpenSpool(dir)
+	locked, ok := errors.AsType[*LockedError](err)
+	if !ok || locked.PID != os.Getpid() || locked.Dir != dir || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("got %v, want a *LockedError that names process %d", err, os.Getpid())
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestSpoolLocked$")
+	cmd.Env = append(os.Environ(), "QUEUE_TEST_LOCKED="+dir)
+	out, err := cmd.CombinedOutput()
+	if want := (&LockedError{dir, os.Getpid()}).Error(); err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("got %q and %v, want %q", out, err, want)
+	}
+	mustEnqueue(t, s, "body", "d.example") // it isn't disturbed
+	mustClose(t, s)
+	mustClose(t, mustOpen(t, &disk{dir: dir}, testOptions))
+}
+
+// TestSpoolMakesDirectory makes a directory that only its user can read.
+func TestSpoolMakesDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	s := mustOpen(t, &disk{dir: dir}, testOptions)
+	mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
+	for name := range files(t, dir) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: got %v and %v, want mode 0600", name, info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("got %v and %v, want mode 0700", info.Mode(), err)
+	}
+}
+
+// TestSpoolLaterVersion refuses a spool of a later format and leaves it as it is.
+func TestSpoolLaterVersion(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, unsynced(dir), testOptions)
+	mustEnqueue(t, s, "body", "d.example")
+	mustClose(t, s)
+	all := files(t, dir)
+	b := all[segmentName(1)]
+	b[16] = 9
+	binary.LittleEndian.PutUint32(b[60:], checksum(b[:60]))
+	all["1.body.tmp"] = []byte("x")
+	dir = plant(t, all)
+	_, err := openSpool(unsynced(dir), testOptions)
+	if err == nil || !strings.Contains(err.Error(), "version 9") || !strings.Contains(err.Error(), segmentName(1)) {
+		t.Errorf("got %v, want an error that names version 9 and the segment", err)
+	}
+	if got := files(t, dir); !maps.EqualFunc(got, all, bytes.Equal) {
+		t.Errorf("the spool was changed")
+	}
+}
+
+// TestSpoolSweeps removes files that belong to no message, but for those it doesn't know.
+func TestSpoolSweeps(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, unsynced(dir), testOptions)
+	id := mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
+	want := contents(t, s)
+	mustClose(t, s)
+	all := files(t, dir)
+	for _, name := range []string{"zzz.body", "7.body.tmp", segmentName(9) + tempSuffix, "README", "0000000007.segment.damaged", "7.segment"} {
+		all[name] = []byte(name)
+	}
+	dir = plant(t, all)
+	s = mustOpen(t, unsynced(dir), testOptions)
+	checkNoDamage(t, s)
+	checkContents(t, s, want)
+	mustClose(t, s)
+	got := slices.Sorted(maps.Keys(files(t, dir)))
+	wantNames := []string{segmentName(1), segmentName(2), "0000000007.segment.damaged", string(id) + ".body", "7.segment", "README"}
+	slices.Sort(wantNames)
+	if !slices.Equal(got, wantNames) {
+		t.Errorf("got %v, want %v", got, wantNames)
+	}
+}
+
+// TestSpoolRemovesBodies removes a body file when the end of its message is on the disk, not before, and leaves
+// who reads it in peace.
+func TestSpoolRemovesBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := mustOpen(t, unsynced(dir), testOptions)
+		large := strings.Repeat("x", 1<<20)
+		id := mustEnqueue(t, s, large, "d.example")
+		body, err := s.Open(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
+		there := func() bool {
+			synctest.Wait()
+			return files(t, dir)[string(id)+bodySuffix] != nil
+		}
+		if !there() {
+			t.Errorf("the body went before its settlement was on the disk")
+		}
+		time.Sleep(time.Second)
+		if there() {
+			t.Errorf("the body is there after its settlement was on the disk")
+		}
+		got := make([]byte, len(large))
+		if n, err := body.ReadAt(got, 0); n != len(large) || string(got) != large {
+			t.Errorf("reading the body after that: got %d octets and %v", n, err)
+		}
+		if err := body.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSpoolIDs gives no id twice, though nothing is left of those that were given.
+func TestSpoolIDs(t *testing.T) {
+	dir := t.TempDir()
+	seen := map[ID]bool{}
+	for range 4 {
+		s := mustOpen(t, unsynced(dir), spoolOptions{segment: 1000, inline: 500, delay: time.Second})
+		for range 30 {
+			id := mustEnqueue(t, s, "body of a message", "d.example")
+			if seen[id] {
+				t.Fatalf("got %s a second time", id)
+			}
+			seen[id] = true
+			mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
+		}
+		mustClose(t, s)
+	}
+	// A tail that is lost takes its ids along.
+	all := files(t, dir)
+	all[newest(all)] = all[newest(all)][:segmentHeaderLen]
+	s := mustOpen(t, unsynced(plant(t, all)), testOptions)
+	if id := mustEnqueue(t, s, "body", "d.example"); seen[id] {
+		t.Errorf("got %s a second time", id)
+	}
+}
+
+// TestSpoolManyOpens doesn't pile up segments.
+func TestSpoolManyOpens(t *testing.T) {
+	dir := t.TempDir()
+	want := map[string]string{}
+	for i := range 60 {
+		s := mustOpen(t, unsynced(dir), testOptions)
+		if i%2 == 0 {
+			id := mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
+			want[string(id)+" d.example"] = fmt.Sprint("body ", i)
+		}
+		checkContents(t, s, want)
+		mustClose(t, s)
+	}
+	if n := len(files(t, dir)); n > 10 {
+		t.Errorf("got %d files for 30 small messages, want at most 10", n)
+	}
+}
+
+// TestSpoolClosed answers ErrClosed to all that comes after Close, and lets bodies be read on.
+func TestSpoolClosed(t *testing.T) {
+	s := mustOpen(t, unsynced(t.TempDir()), testOptions)
+	id := mustEnqueue(t, s, "body", "d.example")
+	task := mustClaim(t, s, "d.example")[0]
+	body, err := s.Open(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	mustClose(t, s)
+	ctx := context.Background()
+	_, enqueueErr := s.Enqueue(ctx, testMessage("x", "d.example"))
+	_, claimErr := s.Claim(ctx, []Want{{Destination: "d.example", Max: 1}}, time.Hour)
+	_, openErr := s.Open(ctx, id)
+	errs := map[string]error{
+		"Enqueue": enqueueErr, "Claim": claimErr, "Open": openErr,
+		"Extend": s.Extend(ctx, task.Lease, time.Hour),
+		"Settle": s.Settle(ctx, task.Lease, Settlement{}),
+	}
+	for _, err := range s.Destinations(ctx, 0) {
+		errs["Destinations"] = err
+	}
+	for _, err := range s.List(ctx) {
+		errs["List"] = err
+	}
+	if len(errs) != 7 {
+		t.Errorf("got errors of %v, want of 7 methods", slices.Collect(maps.Keys(errs)))
+	}
+	for op, err := range errs {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: got %v, want ErrClosed", op, err)
+		}
+	}
+	got := make([]byte, 4)
+	if _, err := body.ReadAt(got, 0); string(got) != "body" {
+		t.Errorf("reading a body after Close: got %q and %v", got, err)
+	}
+	for range 2 {
+		if err := body.Close(); err != nil {
+			t.Errorf("closing the body: %v", err)
+		}
+	}
+}
+
+// TestQueueRefuses has messages that make no sense refused.
+func TestQueueRefuses(t *testing.T) {
+	noRecipient := testMessage("x")
+	noEnvelope := testMessage("x", "d.example")
+	noEnvelope.Envelope = nil
+	noBody := testMessage("x", "d.example")
+	noBody.Body = nil
+	tooFew := testMessage("x", "d.example", "e.example")
+	tooFew.Destinations = tooFew.Destinations[:1]
+	tests := []struct {
+		name string
+		m    Message
+		want string
+	}{
+		{"no envelope", noEnvelope, "no recipient"},
+		{"no recipient", noRecipient, "no recipient"},
+		{"no body", noBody, "no body"},
+		{"too few destinations", tooFew, "2 recipients and 1 destinations"},
+		{"empty destination", testMessage("x", "d.example", ""), "without destination"},
+	}
+	for _, q := range []Queue{NewMem(), mustOpen(t, unsynced(t.TempDir()), testOptions)} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprintf("%T/%s", q, tt.name), func(t *testing.T) {
+				if _, err := q.Enqueue(context.Background(), tt.m); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want an error with %q", err, tt.want)
+				}
+			})
+		}
+	}
+}

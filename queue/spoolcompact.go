@@ -1,0 +1,284 @@
+package queue
+
+import "fmt"
+
+// keepTidy is the janitor: it removes what isn't needed any more, whenever it is woken.
+func (s *Spool) keepTidy() {
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-s.tidy:
+		}
+		s.removeFiles()
+		for s.compact() {
+			select {
+			case <-s.quit:
+				return
+			default:
+			}
+		}
+	}
+}
+
+// wakeJanitor has the janitor look whether there is something to do.
+func (s *Spool) wakeJanitor() {
+	s.mu.Lock()
+	wake := s.wasteful()
+	s.mu.Unlock()
+	if wake {
+		s.synced()
+	}
+}
+
+// synced wakes the janitor: files that waited for the disk may go.
+func (s *Spool) synced() {
+	select {
+	case s.tidy <- struct{}{}:
+	default:
+	}
+}
+
+// wasteful reports whether the log's oldest segment should go: it has no message any more, or the log is
+// large or in many pieces for what lives in it. s.mu is held.
+func (s *Spool) wasteful() bool {
+	oldest, segments, size := s.log.shape()
+	switch {
+	case segments == 1:
+		return false
+	case s.perSeg[oldest] == 0, size > 2*s.live+2*s.options.segment:
+		return true
+	}
+	return int64(segments) > 8+2*size/s.options.segment
+}
+
+// removeFiles removes the body files of messages whose end is on the disk.
+func (s *Spool) removeFiles() {
+	s.mu.Lock()
+	var names []string
+	for len(s.removed) > 0 && s.log.reached(s.removed[0].seq) {
+		names = append(names, s.removed[0].name)
+		s.removed = s.removed[1:]
+	}
+	s.mu.Unlock()
+	for _, name := range names {
+		s.disk.remove(name) // what stays is swept when the spool is opened
+	}
+}
+
+// compact does away with the oldest segment, if that is worth it, and moves what lives in it to the
+// log's end. Only the oldest ever goes: what settled a message never goes before the message. It
+// reports whether there may be more to do.
+func (s *Spool) compact() bool {
+	s.mu.Lock()
+	if !s.wasteful() {
+		s.mu.Unlock()
+		return false
+	}
+	seg := s.log.oldest()
+	empty := s.perSeg[seg.number] == 0
+	s.mu.Unlock()
+	if seg.stuck || !empty && !s.moveAll(seg) {
+		return false
+	}
+	s.mu.Lock()
+	empty = s.perSeg[seg.number] == 0 && s.log.settled(seg)
+	s.mu.Unlock()
+	if !empty {
+		return false
+	}
+	if err := s.removeSegment(seg); err != nil {
+		s.stick(seg, Damage{File: segmentName(seg.number), Reason: "the segment can't be removed: " + err.Error()})
+		return false
+	}
+	s.log.retire(seg)
+	return true
+}
+
+// removeSegment removes the segment's file for good, before the next one's: what settled its messages
+// may be in there.
+func (s *Spool) removeSegment(seg *segment) error {
+	name := segmentName(seg.number)
+	var err error
+	if seg.damaged {
+		err = s.disk.rename(name, name+damagedSuffix)
+	} else {
+		err = s.disk.remove(name)
+	}
+	if err != nil {
+		return err
+	}
+	return s.log.doubt(s.disk.syncDir())
+}
+
+// stick reports why a segment can't go, and leaves it until the spool is opened again.
+func (s *Spool) stick(seg *segment, d Damage) {
+	seg.stuck = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report(d)
+}
+
+// moveAll writes the messages that live in the segment to the log's end, and reports whether none is
+// left there.
+func (s *Spool) moveAll(seg *segment) bool {
+	const batch = 1 << 20
+	var moves []*move
+	size := 0
+	all := true
+	flush := func() {
+		all = s.carryOut(moves) && all
+		moves, size = nil, 0
+	}
+	sc := scanner{r: seg.file, salt: seg.salt}
+	_, err := sc.scan(segmentHeaderLen, seg.size, func(rec record) error {
+		return eachEntry(rec.payload, func(off int, entry []byte) error {
+			at := place{seg.number, uint32(rec.off + recordHeaderLen + int64(off)), uint32(len(entry))}
+			m, err := s.prepareMove(entry, at)
+			if m == nil || err != nil {
+				return err
+			}
+			moves = append(moves, m)
+			if size += len(m.record.record); size >= batch {
+				flush()
+			}
+			return nil
+		})
+	})
+	flush()
+	if !all {
+		return false
+	}
+	s.mu.Lock()
+	left := s.perSeg[seg.number]
+	s.mu.Unlock()
+	if left == 0 {
+		return true
+	}
+	reason := fmt.Sprintf("%d messages in the segment can't be read any more", left)
+	if err != nil {
+		reason += ": " + err.Error()
+	}
+	s.stick(seg, Damage{File: segmentName(seg.number), Length: seg.size, Reason: reason})
+	return false
+}
+
+// move is a message on its way to the log's end, with what became of its tasks.
+type move struct {
+	id     uint64
+	from   place
+	record appending
+	tasks  []movedTask
+}
+
+type movedTask struct {
+	num  uint32
+	from place // of its state; zero: it has none
+	off  int   // in the record
+}
+
+// prepareMove makes a record of the entry if it is that of a living message, nil otherwise.
+func (s *Spool) prepareMove(entry []byte, at place) (*move, error) {
+	h, fields, err := entryFields(entry)
+	if err != nil || h.kind != entryMessage {
+		return nil, err
+	}
+	msg, err := decodeMessage(fields, true)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if p := s.ix.data(msg.id); p == nil || *p != at {
+		s.mu.Unlock()
+		return nil, nil
+	}
+	tasks := s.ix.tasksOf(msg.id)
+	pins := s.pin(tasks...)
+	s.mu.Unlock()
+	defer s.unpin(pins)
+	m := &move{id: msg.id, from: at}
+	b := append(make([]byte, recordHeaderLen, recordHeaderLen+len(entry)), entry...)
+	gone := make([]bool, len(msg.dests))
+	for i := range gone {
+		gone[i] = true
+	}
+	for i, c := range tasks {
+		gone[c.num] = false
+		m.tasks = append(m.tasks, movedTask{c.num, c.state, len(b)})
+		if pins[i].state == nil {
+			continue
+		}
+		if b, err = pins[i].state.appendEntry(b, c.state); err != nil {
+			return nil, s.unreadable(c.state, err)
+		}
+	}
+	for num, is := range gone {
+		if is {
+			b = appendState(b, &taskState{id: m.id, num: uint32(num), done: true}, nil)
+		}
+	}
+	m.record = appending{record: b, durable: true, done: make(chan error, 1)}
+	return m, nil
+}
+
+// carryOut writes the moves, but for those that were overtaken, and reports whether it did all.
+func (s *Spool) carryOut(moves []*move) bool {
+	all := true
+	var handed []*move
+	s.mu.Lock()
+	for _, m := range moves {
+		switch {
+		case s.ix.data(m.id) == nil: // it is gone
+		case !s.upToDate(m):
+			all = false
+		default:
+			// Under the lock, so that what settles one of its tasks from here on comes behind it in the log.
+			s.log.hand(&m.record)
+			handed = append(handed, m)
+		}
+	}
+	s.mu.Unlock()
+	for _, m := range handed {
+		if m.record.wait() != nil {
+			all = false
+			continue
+		}
+		s.mu.Lock()
+		s.moved(m)
+		s.mu.Unlock()
+	}
+	return all
+}
+
+// upToDate reports whether the message is as it was when the move was prepared, and nothing is being
+// settled. s.mu is held.
+func (s *Spool) upToDate(m *move) bool {
+	tasks := s.ix.tasksOf(m.id)
+	if *s.ix.data(m.id) != m.from || len(tasks) != len(m.tasks) {
+		return false
+	}
+	for i, c := range tasks {
+		if c.num != m.tasks[i].num || c.state != m.tasks[i].from || c.phase == settling {
+			return false
+		}
+	}
+	return true
+}
+
+// moved makes the message's new place known. s.mu is held.
+func (s *Spool) moved(m *move) {
+	defer s.log.applied(&m.record)
+	p := s.ix.data(m.id)
+	if p == nil {
+		return
+	}
+	s.left(p.segment)
+	*p = m.record.place(recordHeaderLen, int(m.from.length))
+	s.perSeg[p.segment]++
+	for _, t := range m.tasks {
+		r := s.ix.task(m.id, t.num)
+		if r != 0 && t.from.length > 0 && s.ix.tasks.at(r).state == t.from {
+			s.ix.tasks.at(r).state = m.record.place(t.off, int(t.from.length))
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package queue
+
+import (
+	"log/slog"
+	"slices"
+)
+
+// Damage is a part of a spool that can't be read. What else there is isn't touched by it.
+type Damage struct {
+	File           string // in the spool's directory
+	Offset, Length int64  // of what can't be read
+	Reason         string
+}
+
+// maxDamage bounds what is remembered.
+const maxDamage = 1000
+
+// Damage tells what could not be read since the spool was opened, the first 1000 findings. A
+// message or a settlement that stood there is out of reach: the former waits in the file, which is kept, as
+// "….damaged" when it isn't needed any more; the latter may make a delivery happen once more.
+func (s *Spool) Damage() []Damage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.damage)
+}
+
+// report notes damage, once. s.mu is held.
+func (s *Spool) report(d Damage) {
+	if len(s.damage) == maxDamage || slices.Contains(s.damage, d) {
+		return
+	}
+	s.damage = append(s.damage, d)
+	slog.Error("queue: the spool is damaged", "dir", s.disk.dir, "file", d.File,
+		"offset", d.Offset, "length", d.Length, "reason", d.Reason)
+}

@@ -1,0 +1,176 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// draft is a record that is being made of new messages, and with a settlement of that. The bodies are
+// read straight to where they are written from.
+type draft struct {
+	spool    *Spool
+	buf      *[]byte
+	record   appending
+	messages []draftMessage
+	state    int  // length of the settlement's entry, which comes first
+	kept     bool // the log has it, or may have it
+}
+
+type draftMessage struct {
+	*stored
+	off, length int    // of its entry in the record
+	file        string // that has the body; "" where the record has it
+}
+
+// maxPooled is the largest buffer that is kept for the next record.
+const maxPooled = 512 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+func (s *Spool) newDraft(durable bool) *draft {
+	buf := buffers.Get().(*[]byte)
+	record := append((*buf)[:0], make([]byte, recordHeaderLen)...)
+	return &draft{spool: s, buf: buf, record: appending{record: record, durable: durable, done: make(chan error, 1)}}
+}
+
+// free gives back what the draft took: the buffer and, if the log doesn't have it, the body files.
+func (d *draft) free() {
+	if cap(d.record.record) <= maxPooled {
+		*d.buf = d.record.record
+		buffers.Put(d.buf)
+	}
+	for _, m := range d.messages {
+		if m.file != "" && !d.kept {
+			d.spool.disk.remove(m.file)
+		}
+	}
+}
+
+// add reads a message.
+func (d *draft) add(ctx context.Context, m Message) error {
+	s, err := newStored(m)
+	if err != nil {
+		return err
+	}
+	off := len(d.record.record)
+	b := appendMessage(d.record.record, s)
+	start := len(b)
+	b, err = readUpTo(b, m.Body, d.spool.options.inline+1)
+	d.record.record = b
+	if err != nil {
+		return errBody(err)
+	}
+	var file string
+	if s.size = int64(len(b) - start); s.size > int64(d.spool.options.inline) {
+		if file, s.size, err = d.spill(b[start:], m.Body); err != nil {
+			return err
+		}
+		d.record.record = b[:start]
+	}
+	d.messages = append(d.messages, draftMessage{s, off, len(d.record.record) - off, file})
+	return ctx.Err()
+}
+
+// readUpTo appends what r gives, at most n octets.
+func readUpTo(b []byte, r io.Reader, n int) ([]byte, error) {
+	end := len(b) + n
+	for empty := 0; len(b) < end; {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, min(len(b), end-len(b)))
+		}
+		got, err := r.Read(b[len(b):min(cap(b), end)])
+		b = b[:len(b)+got]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return b, err
+		}
+		if got > 0 {
+			empty = 0
+		} else if empty++; empty == 100 {
+			return b, io.ErrNoProgress
+		}
+	}
+	return b, nil
+}
+
+// spill puts a body into a file of its own, durably: its beginning and what r has yet to give. The
+// file has a passing name.
+func (d *draft) spill(beginning []byte, r io.Reader) (name string, size int64, err error) {
+	disk := d.spool.disk
+	temp := d.spool.tempName()
+	f, err := disk.create(temp)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			disk.remove(temp)
+			err = d.spool.log.doubt(err)
+		}
+	}()
+	for chunk := beginning; len(chunk) > 0; {
+		if err := disk.write(f, size, chunk); err != nil {
+			return "", 0, err
+		}
+		size += int64(len(chunk))
+		if chunk, err = readUpTo(beginning[:0], r, len(beginning)); err != nil {
+			return "", 0, errBody(err)
+		}
+	}
+	return temp, size, disk.sync(f)
+}
+
+// commit gives the messages their ids, writes the record and tells what came of it. The index then takes
+// it in, and log.applied is called.
+func (d *draft) commit() error {
+	s := d.spool
+	s.mu.Lock()
+	now := time.Now()
+	for _, m := range d.messages {
+		s.last++
+		m.arrive(s.last, now)
+	}
+	s.mu.Unlock()
+	if err := d.nameFiles(); err != nil {
+		return s.log.doubt(err)
+	}
+	for _, m := range d.messages {
+		endMessage(d.record.record[m.off:m.off+m.length], m.stored, m.file != "")
+	}
+	if len(d.record.record)-recordHeaderLen > maxPayload {
+		return errors.New("the message is too large but for its body")
+	}
+	s.log.hand(&d.record)
+	err := d.record.wait()
+	d.kept = err == nil || !passing(err) && !errors.Is(err, ErrClosed)
+	return err
+}
+
+// nameFiles gives the body files their names for good.
+func (d *draft) nameFiles() error {
+	named := false
+	for i := range d.messages {
+		m := &d.messages[i]
+		if m.file == "" {
+			continue
+		}
+		name := bodyName(m.id)
+		if err := d.spool.disk.rename(m.file, name); err != nil {
+			return err
+		}
+		m.file, named = name, true
+	}
+	if !named {
+		return nil
+	}
+	return d.spool.disk.syncDir()
+}

@@ -1,0 +1,99 @@
+package queue
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// segment is one of the log's files.
+type segment struct {
+	number   uint32
+	header   segmentHeader // as it was found
+	salt     salt
+	file     *os.File
+	readable bool // it has a salt
+	damaged  bool // it is kept under another name when it isn't needed any more
+	stuck    bool // the janitor's: it can't go
+
+	// These are guarded by the log's mutex.
+	size    int64
+	durable int64
+	pending int  // records that the index doesn't know yet
+	refs    int  // of those that read it
+	retired bool // no longer part of the log: closed with its last ref
+}
+
+func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }
+
+// createSegment makes a segment with the given payloads in it, durably. header's salt is chosen here.
+func createSegment(d *disk, header segmentHeader, payloads [][]byte) (seg *segment, err error) {
+	name := segmentName(header.number)
+	temp := name + tempSuffix
+	if err := d.remove(temp); err != nil {
+		return nil, err
+	}
+	f, err := d.create(temp)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			d.remove(temp)
+		}
+	}()
+	rand.Read(header.salt[:])
+	seg = &segment{number: header.number, header: header, salt: header.salt, file: f, readable: true, size: segmentHeaderLen}
+	buffers := [][]byte{header.encode()}
+	for _, payload := range payloads {
+		record := append(make([]byte, recordHeaderLen), payload...)
+		startHeader(record)
+		finishHeader(record, seg.salt, seg.size, segmentHeaderLen)
+		buffers = append(buffers, record)
+		seg.size += int64(len(record))
+	}
+	seg.durable = seg.size
+	if err := d.write(f, 0, buffers...); err != nil {
+		return nil, err
+	}
+	if err := d.sync(f); err != nil {
+		return nil, err
+	}
+	if err := d.rename(temp, name); err != nil {
+		return nil, err
+	}
+	return seg, d.syncDir()
+}
+
+// entry reads the entry at p into buf, without its body.
+func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
+	const guess = 1 << 10
+	buf = slices.Grow(buf[:0], guess)[:min(p.length, guess)]
+	if _, err := seg.file.ReadAt(buf, int64(p.off)); err != nil {
+		return entryHeader{}, nil, err
+	}
+	h, err := decodeEntryHeader(buf)
+	if err != nil || h.length() != uint64(p.length) {
+		return entryHeader{}, nil, errEntry
+	}
+	if n := entryHeaderLen + int(h.fields); n > len(buf) {
+		buf = slices.Grow(buf, n-len(buf))[:n]
+		if _, err := seg.file.ReadAt(buf, int64(p.off)); err != nil {
+			return entryHeader{}, nil, err
+		}
+	}
+	return entryFields(buf)
+}
+
+// appendEntry appends the entry at p, with its body, to b.
+func (seg *segment) appendEntry(b []byte, p place) ([]byte, error) {
+	start := len(b)
+	b = slices.Grow(b, int(p.length))[:start+int(p.length)]
+	if _, err := seg.file.ReadAt(b[start:], int64(p.off)); err != nil {
+		return nil, err
+	}
+	_, _, err := entryFields(b[start:])
+	return b, err
+}

@@ -1,0 +1,117 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+)
+
+// Settle implements [Queue]. ctx plays no part any more when the bodies of the reports have been read.
+func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
+	s.mu.Lock()
+	err := s.check(ctx)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	held, c, err := s.ix.begin(l)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	pins := s.pin(c)
+	s.mu.Unlock()
+
+	d := s.newDraft(len(set.Reports) > 0)
+	defer d.free()
+	st, err := s.writeSettlement(ctx, d, held, c, pins[0], set)
+	if err != nil {
+		s.mu.Lock()
+		expires := s.ix.abort(held)
+		s.mu.Unlock()
+		s.tell(expires, l.Destination)
+		return s.failed(fmt.Sprintf("settle %s for %s", l.ID, l.Destination), err)
+	}
+	s.mu.Lock()
+	s.settle(d, held, st)
+	s.takeIn(d)
+	s.mu.Unlock()
+	s.wakeJanitor()
+	if !st.done {
+		s.tell(fromNano(min(st.due, st.overdue)), l.Destination)
+	}
+	for _, m := range d.messages {
+		s.tellNew(m.stored)
+	}
+	return nil
+}
+
+// writeSettlement puts the settlement into the log, and unpins the task.
+func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spoolClaim, p pin, set Settlement) (*taskState, error) {
+	st, msg, err := s.outcome(l, c, p, set)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.log.broken(); err != nil {
+		return nil, err
+	}
+	d.record.record = appendState(d.record.record, st, msg)
+	d.state = len(d.record.record) - recordHeaderLen
+	for _, m := range set.Reports {
+		if err := d.add(ctx, m); err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
+	}
+	return st, d.commit()
+}
+
+// outcome says what the settlement makes of the task, and unpins it.
+func (s *Spool) outcome(l *lease, c spoolClaim, p pin, set Settlement) (*taskState, *stored, error) {
+	st := &taskState{id: c.id, num: c.num, done: true}
+	if err := set.check(l.recipients); err != nil || set.final() {
+		s.unpin([]pin{p})
+		return st, nil, err
+	}
+	msg, old, err := s.load(c, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	st.done = false
+	st.state = *old.after(set)
+	st.attempts = set.attempts(c.task.Attempts)
+	st.due, st.overdue = toNano(set.Next), msg.overdue(st.state.noticed)
+	return st, msg, nil
+}
+
+// settle carries out what the log has. s.mu is held.
+func (s *Spool) settle(d *draft, l *lease, st *taskState) {
+	t := s.ix.tasks.at(l.task)
+	s.live -= int64(t.state.length)
+	if !st.done {
+		p := d.record.place(recordHeaderLen, d.state)
+		s.live += int64(p.length)
+		s.ix.retry(l, st.due, st.overdue, st.attempts, p)
+		return
+	}
+	p := *s.ix.data(st.id) // where compaction has put it
+	if !s.ix.done(l) {
+		return
+	}
+	s.gone(p)
+	if _, ok := s.files[st.id]; ok {
+		delete(s.files, st.id)
+		s.removed = append(s.removed, removal{d.record.seq, bodyName(st.id)})
+	}
+}
+
+// gone says that the message has no task left. s.mu is held.
+func (s *Spool) gone(p place) {
+	s.live -= int64(p.length)
+	s.left(p.segment)
+}
+
+// left says that a message isn't in the segment any more. s.mu is held.
+func (s *Spool) left(segment uint32) {
+	if s.perSeg[segment]--; s.perSeg[segment] == 0 {
+		delete(s.perSeg, segment)
+	}
+}
