@@ -1,0 +1,90 @@
+package postrider
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+)
+
+// AllowNetworks lets peers relay whose address lies in one of the prefixes: a value for Relay.Allow.
+func AllowNetworks(prefixes ...netip.Prefix) func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
+	return func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) {
+		addr, ok := p.RemoteAddr.(*net.TCPAddr)
+		if !ok {
+			return false, nil
+		}
+		ip := addr.AddrPort().Addr().Unmap().WithZone("")
+		for _, prefix := range prefixes {
+			if prefix.Contains(ip) {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+}
+
+// handler is a Relay as its server sees it.
+type handler struct{ relay *Relay }
+
+// CheckRcpt says whether the peer may bring mail for this recipient.
+func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
+	r := h.relay
+	local, domain := smtp.SplitAddress(rcpt.Address)
+	if domain == "" { // RFC 5321 §4.5.1: <postmaster> is taken from anyone
+		if r.postmaster() == "" {
+			return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "there is no postmaster here"}
+		}
+		return nil
+	}
+	if _, err := r.router.Destination(domain); err != nil {
+		return err
+	}
+	if p.Identity != "" {
+		return nil
+	}
+	// A local part that names another host again is none of ours to take from a stranger: the
+	// host behind us might follow it, and we would be its open relay.
+	routed := strings.ContainsAny(local, "@%!")
+	if ascii, err := smtp.ASCIIDomain(domain); err == nil && r.local[ascii] && !routed {
+		return nil
+	}
+	if r.Allow != nil {
+		if ok, err := r.Allow(ctx, p, rcpt); ok || err != nil {
+			return err
+		}
+	}
+	return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "relaying denied"}
+}
+
+// Handle stores a mail. The server says 250 only after it returned, so when the mail is durable
+// (RFC 5321 §6.1).
+func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
+	m, err := h.relay.prepare(env, body, p)
+	if err != nil {
+		return nil, err
+	}
+	id, err := h.relay.enqueue(ctx, m, p)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		h.relay.logger().ErrorContext(ctx, "no space to store mail", "peer", p.ID, "err", err)
+		return nil, &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 3, 1}, Text: "no space to store it, try again later"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "queued as " + string(id)}, nil
+}
+
+// postmaster is the address that <postmaster> stands for, "" if there is none.
+func (r *Relay) postmaster() string {
+	if r.Postmaster == "" && len(r.Domains) > 0 {
+		return "postmaster@" + r.Domains[0]
+	}
+	return r.Postmaster
+}

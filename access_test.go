@@ -1,0 +1,107 @@
+package postrider
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+)
+
+func TestAccess(t *testing.T) {
+	stranger := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}
+	friend := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3)}}
+	mapped := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.ParseIP("::ffff:10.1.2.3")}}
+	socket := &server.Peer{RemoteAddr: &net.UnixAddr{Name: "/run/relay"}}
+	user := &server.Peer{RemoteAddr: stranger.RemoteAddr, Identity: "ann"}
+	r := &Relay{
+		Hostname: "relay.test",
+		Queue:    queue.NewMem(),
+		Domains:  []string{"here.test", "Bücher.test"},
+		Allow:    AllowNetworks(prefixes("10.0.0.0/8", "2001:db8::/32")...),
+	}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		peer *server.Peer
+		path string // as RCPT TO has it
+		code int    // 0: taken
+	}{
+		{"a domain of ours", stranger, "<bob@here.test>", 0},
+		{"in upper case", stranger, "<bob@HERE.TEST>", 0},
+		{"as an A-label", stranger, "<bob@xn--bcher-kva.test>", 0},
+		{"as a U-label", stranger, "<bob@bücher.test>", 0},
+		{"postmaster", stranger, "<postmaster>", 0},
+		{"another domain", stranger, "<bob@there.test>", 550},
+		{"a subdomain", stranger, "<bob@sub.here.test>", 550},
+		{"a suffix", stranger, "<bob@nothere.test>", 550},
+		{"ours in quotes", stranger, `<"bob@here.test"@there.test>`, 550},
+		{"ours with a per cent", stranger, "<bob%here.test@there.test>", 550},
+		{"another in quotes", stranger, `<"bob@there.test"@here.test>`, 550},
+		{"another with a per cent", stranger, "<bob%there.test@here.test>", 550},
+		{"another with a bang", stranger, "<there.test!bob@here.test>", 550},
+		{"a bang alone", stranger, "<there.test!bob>", 501},
+		{"a source route to another", stranger, "<@here.test:bob@there.test>", 550},
+		{"a source route to ours", stranger, "<@there.test:bob@here.test>", 0},
+		{"a literal", stranger, "<bob@[192.0.2.7]>", 550},
+		{"a friend", friend, "<bob@there.test>", 0},
+		{"a friend, mapped", mapped, "<bob@there.test>", 0},
+		{"a friend with a per cent", friend, "<bob%there.test@here.test>", 0},
+		{"over a socket", socket, "<bob@there.test>", 550},
+		{"a user", user, "<bob@there.test>", 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			rcpt, err := smtp.ParseRcpt("TO:" + test.path)
+			if err == nil {
+				err = (&handler{r}).CheckRcpt(t.Context(), test.peer, &smtp.Envelope{}, rcpt)
+			}
+			code := 0
+			if reply, ok := errors.AsType[*smtp.Reply](err); ok {
+				code = reply.Code
+			} else if err != nil {
+				t.Fatalf("got %v, want a reply", err)
+			}
+			if code != test.code {
+				t.Errorf("got %v, want code %d", err, test.code)
+			}
+			if code == 550 && !strings.Contains(err.Error(), "5.7.1") {
+				t.Errorf("got %v, want 5.7.1", err)
+			}
+		})
+	}
+}
+
+// TestClosedByOmission: a Relay without Domains, Allow and Authenticate takes nothing from anyone.
+func TestClosedByOmission(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	peer := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	for _, address := range []string{"bob@there.test", "bob@relay.test", "postmaster", "bob@localhost"} {
+		err := (&handler{r}).CheckRcpt(t.Context(), peer, &smtp.Envelope{}, smtp.Recipient{Address: address})
+		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 550 {
+			t.Errorf("%s: got %v, want 550", address, err)
+		}
+	}
+}
+
+func TestAllowError(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Allow: func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
+		return false, errors.New("the database is away")
+	}}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@there.test"})
+	if err == nil || !strings.Contains(err.Error(), "away") {
+		t.Errorf("got %v, want Allow's error, which the server answers with 451", err)
+	}
+}

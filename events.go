@@ -1,0 +1,45 @@
+package postrider
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Events are called as things happen, from the goroutine in which they do: a func that takes long
+// delays the mail that it is told of. Any may be nil.
+type Events struct {
+	// Accepted is called when a message is durable, before its 250.
+	Accepted func(Accepted)
+
+	// What the queue does with it from there.
+	queue.Events
+}
+
+// Accepted is a message that the relay has taken.
+type Accepted struct {
+	ID       queue.ID
+	Envelope *smtp.Envelope // not to be changed
+	Peer     *server.Peer   // nil for mail from code
+}
+
+// accepted tells of a message that is durable now. The server logs those that came through it.
+func (r *Relay) accepted(ctx context.Context, a Accepted) {
+	if r.Events.Accepted != nil {
+		r.Events.Accepted(a)
+	}
+	if log := r.logger(); a.Peer == nil && log.Enabled(ctx, slog.LevelInfo) {
+		log.LogAttrs(ctx, slog.LevelInfo, "mail", slog.String("from", a.Envelope.From),
+			slog.Int("recipients", len(a.Envelope.Recipients)), slog.String("id", string(a.ID)))
+	}
+}
+
+func (r *Relay) logger() *slog.Logger {
+	if r.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return r.Logger
+}

@@ -1,0 +1,77 @@
+package postrider_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Send one transactional mail from code, without a queue.
+func Example_submission() {
+	message := "From: billing@example.com\nTo: ann@example.net\nSubject: Your invoice\n\nIt is attached.\n"
+
+	env := smtp.NewEnvelope("billing@example.com", "ann@example.net") // reverse-path, recipients
+	sub := &client.Submission{Addr: "smtp.example.com:587", Auth: sasl.NewPlainClient("", "billing", "secret")}
+	results, err := sub.Send(context.Background(), env, smtp.Text(message)) // TLS is required
+	if reply, ok := errors.AsType[*smtp.Reply](err); ok && !reply.Temporary() {
+		fmt.Println("never write there again:", reply.Enhanced)
+	}
+	for _, result := range results {
+		fmt.Println(result.Recipient, result.Outcome)
+	}
+}
+
+// Embed a relay with a durable queue. It takes mail for example.com from anyone and hands it to a mailbox
+// server over LMTP; local programs may send anywhere.
+func Example_relay() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	q, err := queue.OpenSpool("/var/spool/app")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer q.Close()
+	mailboxes, err := mx.LMTP("/run/dovecot/lmtp")
+	if err != nil {
+		log.Fatal(err)
+	}
+	relay := &postrider.Relay{
+		Hostname: "mx1.example.com",
+		Queue:    q,
+		Domains:  []string{"example.com"},
+		Routes:   map[string]mx.Route{"example.com": mailboxes},
+		Allow:    postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8")),
+	}
+	if err := relay.ListenAndServe(ctx, ":25"); err != nil {
+		log.Print(err)
+	}
+}
+
+// Put a mail into a relay's queue from code: when Send returns, the mail is durable.
+func ExampleRelay_Send() {
+	relay := &postrider.Relay{Hostname: "app.example.com", Queue: queue.NewMem()} // or queue.OpenSpool
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }() // delivers
+
+	message := strings.NewReader("From: shop@example.com\nTo: ann@example.net\nSubject: Welcome\n\nHello!\n")
+	id, err := relay.Send(ctx, smtp.NewEnvelope("shop@example.com", "ann@example.net"), message)
+	fmt.Println(id, err)
+
+	cancel()
+	<-done
+}

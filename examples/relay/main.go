@@ -1,0 +1,148 @@
+// Relay is a mail relay in one file: the page to copy from. It accepts mail, keeps it on disk, delivers
+// it, tries again, and returns what can't be delivered. Its flags: go run ./examples/relay -help
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "relay:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	hostname, _ := os.Hostname()
+	r := &postrider.Relay{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Routes: make(map[string]mx.Route)}
+	listen := flag.String("listen", "127.0.0.1:2525", "accept mail on this `address`")
+	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
+	allow := flag.String("allow", "127.0.0.0/8,::1/128", "`networks` that may relay")
+	retry := flag.String("retry", "5m,15m,30m,1h,2h", "`waits` between attempts, the last repeats")
+	list := flag.Bool("list", false, "print the queue and leave")
+	cert := flag.String("cert", "", "certificate `file` for STARTTLS")
+	key := flag.String("key", "", "key `file` for STARTTLS")
+	user := flag.String("user", "", "`name` that may submit mail from anywhere; needs -cert and -password-file")
+	passwordFile := flag.String("password-file", "", "`file` with the password of -user")
+	flag.StringVar(&r.Hostname, "hostname", hostname, "our `name` in the DNS")
+	flag.IntVar(&r.Port, "port", 25, "port of MX hosts")
+	flag.BoolVar(&r.AllowPrivate, "allow-private", false, "MX hosts may have private addresses")
+	flag.DurationVar(&r.MaxAge, "max-age", 120*time.Hour, "how long a mail is tried")
+	flag.DurationVar(&r.DelayNotice, "delay-notice", 4*time.Hour, "age at which the sender of a waiting mail is told; negative: never")
+	flag.Int64Var(&r.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
+	flag.Func("smarthost", "`host:port` that takes all mail", func(s string) (err error) { r.Routes["*"], err = mx.ParseRoute(s); return err })
+	flag.Func("route", "`domain=host:port`, domain=lmtp:host:port or domain=lmtp:/socket; repeatable", func(s string) (err error) {
+		domain, to, _ := strings.Cut(s, "=")
+		r.Routes[domain], err = mx.ParseRoute(to)
+		return err
+	})
+	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error {
+		r.Domains = append(r.Domains, s)
+		return nil
+	})
+	flag.Func("dns", "name server at `host:port` in place of the system's", func(s string) (err error) { r.Resolver, err = mx.NameServer(s); return err })
+	help := flag.Bool("help", false, "show these flags and leave")
+	flag.Usage = func() {} // a wrong flag gives one line
+	flag.Parse()
+	if *help {
+		flag.PrintDefaults()
+		return nil
+	}
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	for s := range strings.SplitSeq(*retry, ",") {
+		wait, err := time.ParseDuration(s)
+		if err != nil || wait <= 0 {
+			return fmt.Errorf("-retry: %q is no wait", s)
+		}
+		r.Retry = append(r.Retry, wait)
+	}
+	var nets []netip.Prefix
+	for s := range strings.SplitSeq(*allow, ",") {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("-allow: %w", err)
+		}
+		nets = append(nets, prefix)
+	}
+	r.Allow = postrider.AllowNetworks(nets...)
+
+	q, err := queue.OpenSpool(*dir)
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	if *list {
+		return printQueue(q)
+	}
+	r.Queue = q
+	if *cert != "" || *key != "" {
+		pair, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			return err
+		}
+		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+	}
+	if *user != "" {
+		password, err := os.ReadFile(*passwordFile)
+		if err != nil || r.TLSConfig == nil {
+			return errors.Join(errors.New("-user needs -cert, -key and -password-file"), err)
+		}
+		r.Authenticate = func(_ context.Context, _ *server.Peer, name, got string) error {
+			if name != *user || subtle.ConstantTimeCompare([]byte(got), bytes.TrimSpace(password)) != 1 {
+				return server.ErrAuthFailed
+			}
+			return nil
+		}
+	}
+
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	fmt.Println("listening on", l.Addr())
+	return r.Serve(ctx, l)
+}
+
+func printQueue(q *queue.Spool) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tARRIVED\tNEXT TRY\tTRIES\tSIZE\tFROM\tTO\tLAST RESULT")
+	for t, err := range q.List(context.Background()) {
+		if err != nil {
+			return err
+		}
+		for i, rcpt := range t.Envelope.Recipients {
+			last := ""
+			if t.Last[i].Reply != nil {
+				last = t.Last[i].Reply.Error()
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t<%s>\t<%s>\t%s\n", t.Lease.ID, t.Arrival.Format(time.DateTime),
+				t.Due.Format(time.DateTime), t.Attempts, t.Size, t.Envelope.From, rcpt.Address, last)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+// newShop is a shop whose relay delivers within an internet in memory.
+func newShop(inet *servertest.Network) *Shop {
+	relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+	inet.Go(relay.Run)
+	return &Shop{Name: "Tea & Söhne", From: "shop@shop.test", Relay: relay}
+}
+
+func signup(shop *Shop, address string) *httptest.ResponseRecorder {
+	form := strings.NewReader(url.Values{"email": {address}}.Encode())
+	r := httptest.NewRequest("POST", "/signup", form)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	shop.ServeHTTP(w, r)
+	return w
+}
+
+func TestSignup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("example.net", "mx.example.net")
+		if w := signup(newShop(inet), "ann@example.net"); w.Code != 200 {
+			t.Fatalf("got status %d (%s), want 200", w.Code, w.Body)
+		}
+		mail := host.Wait(1)[0]
+		if got := mail.Envelope.Recipients[0].Address; got != "ann@example.net" {
+			t.Errorf("got recipient %q, want ann@example.net", got)
+		}
+		if !strings.Contains(string(mail.Data), "\r\nSubject: Welcome to Tea & =?") && !strings.Contains(string(mail.Data), "\r\nSubject: =?utf-8?q?Welcome_to_Tea") {
+			t.Errorf("no encoded subject in %q", mail.Data)
+		}
+	})
+}
+
+func TestSignupWhileHostIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("example.net", "mx.example.net")
+		host.Defer(26*time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
+		signup(newShop(inet), "ann@example.net")
+		time.Sleep(48 * time.Hour) // virtual
+		if n := len(host.Messages()); n != 1 {
+			t.Errorf("got %d messages, want 1", n)
+		}
+	})
+}
+
+func TestSignupOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		shop := newShop(inet)
+		ours := inet.MX("shop.test", "mx.shop.test")
+		theirs := inet.MX("example.net", "mx.example.net")
+		theirs.Reject("nobody@example.net", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+		signup(shop, "nobody@example.net")
+		report := ours.Wait(1)[0]
+		if report.Envelope.From != "" {
+			t.Errorf("got reverse-path %q, want the null one", report.Envelope.From)
+		}
+		for _, want := range []string{"\r\nFinal-Recipient: rfc822; nobody@example.net\r\n", "\r\nStatus: 5.1.1\r\n"} {
+			if !strings.Contains(string(report.Data), want) {
+				t.Errorf("no %q in the report:\n%s", want, report.Data)
+			}
+		}
+	})
+}
+
+func TestSignupWithABadAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shop := newShop(servertest.NewNetwork(t))
+		for _, address := range []string{"", "ann", "ann@", "a b@example.net", "ann@example.net>\r\nDATA"} {
+			if w := signup(shop, address); w.Code != 400 {
+				t.Errorf("%q: got status %d, want 400", address, w.Code)
+			}
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package interop
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestOpenRelay: whoever is outside -allow and didn't authenticate can't relay beyond -accept, whatever
+// the address is dressed as.
+func TestOpenRelay(t *testing.T) {
+	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-accept", "here.test")
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	say := func(line string) string {
+		if line != "" {
+			fmt.Fprint(conn, line+"\r\n")
+		}
+		for {
+			reply, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			if reply[3] == ' ' {
+				return reply
+			}
+		}
+	}
+	for _, line := range []string{"", "EHLO stranger.test", "MAIL FROM:<ann@here.test>"} {
+		if reply := say(line); reply[0] != '2' {
+			t.Fatalf("%s: got %q", line, reply)
+		}
+	}
+	for _, test := range []struct{ path, want string }{
+		{"<bob@there.test>", "550 5.7.1 "},
+		{`<"bob@here.test"@there.test>`, "550 5.7.1 "},
+		{`<"bob@there.test"@here.test>`, "550 5.7.1 "},
+		{"<bob%here.test@there.test>", "550 5.7.1 "},
+		{"<bob%there.test@here.test>", "550 5.7.1 "},
+		{"<@here.test:bob@there.test>", "550 5.7.1 "},
+		{"<@here.test,@there.test:bob@there.test>", "550 5.7.1 "},
+		{"<there.test!bob@here.test>", "550 5.7.1 "},
+		{"<bob@[127.0.0.1]>", "550 5.7.1 "},
+		{"<there.test!bob>", "501 "},
+		{"<bob>", "501 "},
+		{"<bob@here.test@there.test>", "501 "},
+		{"bob@there.test", "501 "},
+		{"<bob@here.test>", "250 "},
+		{"<@there.test:bob@here.test>", "250 "},
+		{"<Postmaster>", "250 "},
+	} {
+		if reply := say("RCPT TO:" + test.path); !strings.HasPrefix(reply, test.want) {
+			t.Errorf("RCPT TO:%s: got %q, want %q", test.path, reply, test.want)
+		}
+	}
+	if reply := say("AUTH PLAIN AGFubgBzZWNyZXQ="); reply[0] != '5' {
+		t.Errorf("AUTH without TLS: got %q, want it refused", reply)
+	}
+}
+
+// TestSubmission: who authenticates may relay, and only with the right password.
+func TestSubmission(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, roots := selfSigned(t, dir)
+	passwords := filepath.Join(dir, "password")
+	write(t, passwords, "secret\n")
+	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-cert", cert, "-key", key, "-user", "ann", "-password-file", passwords)
+	send := func(password string) error {
+		sub := &client.Submission{Addr: r.addr, Auth: sasl.NewPlainClient("", "ann", password), TLSConfig: &tls.Config{RootCAs: roots}}
+		_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@here.test", "bob@there.test"), smtp.Text("Subject: hello\n\nHello.\n"))
+		return err
+	}
+	if err := send("secret"); err != nil {
+		t.Errorf("with the password: got %v", err)
+	}
+	err := send("wrong")
+	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 535 {
+		t.Errorf("with a wrong password: got %v, want 535", err)
+	}
+}
+
+func selfSigned(t *testing.T, dir string) (cert, key string, roots *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots = x509.NewCertPool()
+	roots.AddCert(parsed)
+	return cert, key, roots
+}

@@ -1,0 +1,174 @@
+// Package interop runs the built examples/relay as its users do: against real mail programs, and
+// through crashes. Tests that need a program which isn't installed skip and name it; with
+// POSTRIDER_INTEROP=required they fail instead.
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// relayBinary builds examples/relay once.
+var relayBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "postrider-interop-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "relay")
+	out, err := exec.Command("go", "build", "-o", bin, "../../examples/relay").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if bin, err := relayBinary(); err == nil {
+		os.RemoveAll(filepath.Dir(bin))
+	}
+	os.Exit(code)
+}
+
+// relay is a running examples/relay.
+type relay struct {
+	addr string
+	cmd  *exec.Cmd
+	logs *logs
+	done chan struct{} // closed when the process has ended
+}
+
+// logs is what a process wrote; safe for concurrent use.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// startRelay starts the relay on a free port, with these flags behind its -spool and -hostname.
+func startRelay(t *testing.T, spool string, flags ...string) *relay {
+	t.Helper()
+	bin, err := relayBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-listen", "127.0.0.1:0", "-spool", spool, "-hostname", "relay.test"}, flags...)
+	r := &relay{cmd: exec.Command(bin, args...), logs: new(logs), done: make(chan struct{})}
+	r.cmd.Stderr = r.logs
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	go func() {
+		r.cmd.Wait()
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		r.kill()
+		if t.Failed() {
+			t.Logf("the relay logged:\n%s", r.logs)
+		}
+	})
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if !ok {
+		r.kill()
+		t.Fatalf("got %q (%v) on standard output, want \"listening on …\"; it logged:\n%s", line, err, r.logs)
+	}
+	r.addr = addr
+	return r
+}
+
+// stop ends the relay by SIGTERM, and fails the test if it doesn't leave in peace.
+func (r *relay) stop(t *testing.T) {
+	t.Helper()
+	r.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-r.done:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the relay doesn't leave on SIGTERM")
+	}
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("the relay left with status %d; it logged:\n%s", code, r.logs)
+	}
+}
+
+// kill ends it by SIGKILL.
+func (r *relay) kill() {
+	r.cmd.Process.Kill()
+	<-r.done
+}
+
+// need skips the test where a program is missing, or fails it where all must be there.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err == nil {
+			continue
+		}
+		missing(t, program+" isn't installed")
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		missing(t, "only root can start this server")
+	}
+}
+
+// needPython skips where Debian's Python lacks a module.
+func needPython(t *testing.T, modules ...string) {
+	t.Helper()
+	need(t, python)
+	for _, module := range modules {
+		if exec.Command(python, "-c", "import "+module).Run() != nil {
+			missing(t, "Python's "+module+" isn't installed")
+		}
+	}
+}
+
+// python is Debian's, which sees Debian's modules.
+const python = "/usr/bin/python3"
+
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("POSTRIDER_INTEROP") == "required" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// eventually waits until ok holds: other processes tell no one when they are done.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("after 30 seconds still not: %s", what)
+}

@@ -1,0 +1,251 @@
+package postrider
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Relay accepts mail, keeps it in its Queue, delivers it, tries again for days, and returns to its
+// sender what can't be delivered. Hostname and Queue must be set; everything else has a default. The
+// fields must not change after the first call of a method; all methods may be called concurrently.
+type Relay struct {
+	// Hostname is the name that the relay has in the DNS. It stands in greetings, EHLO, Received
+	// lines and reports, and mail that would be handed to it is a loop.
+	Hostname string
+
+	// Queue keeps the mail: queue.OpenSpool for a durable one, queue.NewMem for tests. The caller
+	// closes it after Serve and Run have returned.
+	Queue queue.Queue
+
+	// TLSConfig has the certificate for STARTTLS. If nil, the server doesn't offer it.
+	TLSConfig *tls.Config
+
+	// Domains are those whose mail anyone may bring. Their Routes say where it goes; without one it
+	// goes to the MX. If empty, only Allow and Authenticate let mail in.
+	Domains []string
+
+	// Allow says who else may relay to a recipient, by the peer's address or certificate, say. An
+	// error is answered as it is (a *smtp.Reply) or with 451. If nil, nobody may.
+	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
+
+	// Authenticate checks a name and a password; who passes may relay to anyone. It is offered
+	// under TLS only. If nil, there is no AUTH.
+	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
+
+	// Postmaster takes the mail for <postmaster> without a domain (RFC 5321 §4.5.1). If empty, it
+	// is postmaster at the first of Domains; without Domains such mail is refused.
+	Postmaster string
+
+	// MaxSize bounds a message in octets. If zero, 50 MiB.
+	MaxSize int64
+
+	// Routes say where the mail of a domain goes in place of its MX; "*" is for all other domains.
+	// See mx.Smarthost and mx.LMTP.
+	Routes map[string]mx.Route
+
+	// Resolver answers for the DNS. If nil, the system's: see mx.Router.
+	Resolver mx.Resolver
+
+	// Port is that of MX hosts. If zero, 25.
+	Port int
+
+	// AllowPrivate lets MX hosts have loopback and private addresses, which are refused otherwise.
+	AllowPrivate bool
+
+	// DialContext makes the connections to other hosts. If nil, a net.Dialer does.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// ClientTLSConfig is for the connections to other hosts. If nil, the system's roots and TLS 1.2
+	// at least.
+	ClientTLSConfig *tls.Config
+
+	// Retry is how long to wait after each attempt; the last repeats. If empty, see queue.Runner.
+	Retry []time.Duration
+
+	// MaxAge is how long a message is tried. If zero, 5 days (RFC 5321 §4.5.4.1).
+	MaxAge time.Duration
+
+	// DelayNotice is the age at which a sender hears that a message still waits. If zero, 4
+	// hours; if negative, never.
+	DelayNotice time.Duration
+
+	// Events tell what happens to each message.
+	Events Events
+
+	// Logger gets a line for each message and attempt, without bodies. If nil, nothing is logged.
+	Logger *slog.Logger
+
+	once   sync.Once
+	router *mx.Router
+	local  map[string]bool // Domains as A-labels
+	err    error           // what is wrong with the fields
+}
+
+const (
+	defaultMaxSize     = 50 << 20
+	defaultMaxAge      = 5 * 24 * time.Hour
+	defaultDelayNotice = 4 * time.Hour
+)
+
+// ListenAndServe listens on a TCP address (":25"), and serves and delivers as [Relay.Serve] does.
+func (r *Relay) ListenAndServe(ctx context.Context, addr string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	return r.Serve(ctx, l)
+}
+
+// Serve accepts mail on the listeners and delivers what is in the queue, until ctx ends: then what is
+// under way is finished within bounds, and Serve returns nil. It closes the listeners. Any other end is an error.
+func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
+	if err := r.init(); err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	part := func(run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil && !errors.Is(err, server.ErrServerClosed) {
+				cancel(err) // the other parts end with it
+			}
+		})
+	}
+	srv := r.server()
+	for _, l := range listeners {
+		part(func(ctx context.Context) error { return srv.Serve(ctx, l) })
+	}
+	part(r.Run)
+	wg.Wait()
+	return ended(ctx)
+}
+
+// Run delivers what is in the queue until ctx ends, without a listener: [Relay.Send] puts mail in.
+// It returns nil when ctx has ended and all that was under way is finished or handed back. Serve
+// includes it; only one of the two may run at a time.
+func (r *Relay) Run(ctx context.Context) error {
+	if err := r.init(); err != nil {
+		return err
+	}
+	transport := &client.Transport{
+		Hostname:    r.Hostname,
+		Router:      r.router,
+		DialContext: r.DialContext,
+		TLSConfig:   r.ClientTLSConfig,
+		Logger:      r.Logger,
+	}
+	defer transport.Close()
+	runner := &queue.Runner{
+		Queue:  r.Queue,
+		Sender: transport,
+		Report: r.report,
+		Retry:  r.Retry,
+		Events: r.Events.Events,
+		Logger: r.Logger,
+	}
+	return runner.Run(ctx)
+}
+
+// Send puts a message into the queue and returns when it is durable there. It is delivered while Run
+// or Serve is going, now or later. Lines may end in "\n" or "\r\n"; the envelope must pass
+// [smtp.Envelope.Check]. An error means that nothing was stored; a *smtp.Reply in it says what was
+// wrong with the message.
+func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
+	m, err := r.Prepare(ctx, env, body)
+	if err != nil {
+		return "", err
+	}
+	id, err := r.enqueue(ctx, m, nil)
+	if err != nil {
+		return "", fmt.Errorf("relay: send: %w", err)
+	}
+	return id, nil
+}
+
+// enqueue stores m and says so. p is nil for mail from code.
+func (r *Relay) enqueue(ctx context.Context, m queue.Message, p *server.Peer) (queue.ID, error) {
+	id, err := r.Queue.Enqueue(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	r.accepted(ctx, Accepted{ID: id, Envelope: m.Envelope, Peer: p})
+	return id, nil
+}
+
+// init checks the fields and makes what is derived from them, once.
+func (r *Relay) init() error {
+	r.once.Do(func() { r.err = r.derive() })
+	return r.err
+}
+
+func (r *Relay) derive() error {
+	if r.Queue == nil {
+		return errors.New("relay: Queue is nil")
+	}
+	if err := smtp.CheckAddress("postmaster@" + r.Hostname); err != nil {
+		return fmt.Errorf("relay: Hostname %q: %w", r.Hostname, err)
+	}
+	if err := smtp.CheckAddress(r.Postmaster); r.Postmaster != "" && err != nil {
+		return fmt.Errorf("relay: Postmaster: %w", err)
+	}
+	r.local = make(map[string]bool, len(r.Domains))
+	for _, domain := range r.Domains {
+		ascii, err := smtp.ASCIIDomain(domain)
+		if err != nil {
+			return fmt.Errorf("relay: Domains: %w", err)
+		}
+		r.local[ascii] = true
+	}
+	r.router = &mx.Router{
+		Resolver:     r.Resolver,
+		Routes:       r.Routes,
+		Port:         r.Port,
+		AllowPrivate: r.AllowPrivate,
+		Self:         []string{r.Hostname},
+	}
+	if _, err := r.router.Destination(r.Hostname); err != nil { // tells what is wrong with Routes
+		return fmt.Errorf("relay: %w", err)
+	}
+	return nil
+}
+
+func (r *Relay) server() *server.Server {
+	maxSize := r.MaxSize
+	if maxSize == 0 {
+		maxSize = defaultMaxSize
+	}
+	return &server.Server{
+		Hostname:     r.Hostname,
+		Handler:      &handler{r},
+		TLSConfig:    r.TLSConfig,
+		Authenticate: r.Authenticate,
+		MaxSize:      maxSize,
+		Logger:       r.Logger,
+	}
+}
+
+// ended is what a part returns once its context has ended: nothing, unless another part failed.
+func ended(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}

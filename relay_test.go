@@ -1,0 +1,369 @@
+package postrider
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+const text = "From: <ann@source.test>\nTo: <bob@next.test>\nSubject: hello\n\nHello.\n.\n"
+
+func newRelay(inet *servertest.Network) *Relay {
+	return &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+}
+
+func mustSend(t *testing.T, r *Relay, from string, to ...string) queue.ID {
+	t.Helper()
+	id, err := r.Send(t.Context(), smtp.NewEnvelope(from, to...), strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// queued counts what waits in the relay's queue.
+func queued(t *testing.T, r *Relay) (n int) {
+	t.Helper()
+	for _, err := range r.Queue.(queue.Lister).List(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+func TestSend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		r := newRelay(inet)
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		got := host.Wait(1)[0]
+		if got.Envelope.From != "ann@source.test" || got.Envelope.Recipients[0].Address != "bob@next.test" {
+			t.Errorf("got envelope %+v", got.Envelope)
+		}
+		received, rest, _ := bytes.Cut(got.Data, []byte("From: "))
+		if want := strings.ReplaceAll(text, "\n", "\r\n"); "From: "+string(rest) != want {
+			t.Errorf("got %q behind the Received line, want %q", rest, want)
+		}
+		if !strings.HasPrefix(string(received), "Received: by relay.test with local id ") {
+			t.Errorf("got %q on top, want a Received line", received)
+		}
+		synctest.Wait()
+		if n := queued(t, r); n != 0 {
+			t.Errorf("got %d tasks in the queue afterwards, want 0", n)
+		}
+	})
+}
+
+// TestFiveDays: a host is dead for five days. The attempts follow the schedule, the sender gets one delay
+// notice and one failure report, and nothing stays behind.
+func TestFiveDays(t *testing.T) {
+	begin := time.Now() // outside the bubble: the real clock
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		dead := inet.MX("next.test", "mx.next.test")
+		dead.Down()
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		attempts := make(chan time.Time, 1000)
+		r.Events.Deferred = func(queue.Event) { attempts <- time.Now() }
+		inet.Go(r.Run)
+		start := time.Now()
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+
+		time.Sleep(6 * 24 * time.Hour)
+		last := start
+		schedule := []time.Duration{0, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
+		n := len(attempts)
+		for i := range n {
+			at := <-attempts
+			want := 2 * time.Hour
+			if i < len(schedule) {
+				want = schedule[i]
+			}
+			if wait := at.Sub(last); wait < want*9/10 || wait > want*11/10+time.Second {
+				t.Errorf("attempt %d came %v after the one before, want %v ± 10 %%", i, wait, want)
+			}
+			last = at
+		}
+		if age := last.Sub(start); age > 5*24*time.Hour || age < 5*24*time.Hour-3*time.Hour {
+			t.Errorf("the last attempt came after %v, want shortly before five days", age)
+		}
+
+		reports := sender.Messages()
+		if len(reports) != 2 {
+			t.Fatalf("got %d reports, want a delay notice and a failure", len(reports))
+		}
+		for i, want := range []struct {
+			action string
+			age    time.Duration
+		}{{"delayed", 4 * time.Hour}, {"failed", 5 * 24 * time.Hour}} {
+			if !bytes.Contains(reports[i].Data, []byte("\r\nAction: "+want.action+"\r\n")) {
+				t.Errorf("report %d isn't %q:\n%s", i, want.action, reports[i].Data)
+			}
+			if age := reports[i].Time.Sub(start); age < want.age || age > want.age+time.Minute {
+				t.Errorf("report %d came after %v, want %v", i, age, want.age)
+			}
+		}
+		if n := queued(t, r); n != 0 {
+			t.Errorf("got %d tasks in the queue afterwards, want 0", n)
+		}
+		t.Logf("%d attempts in five virtual days", n)
+	})
+	t.Logf("it took %v of real time", time.Since(begin).Round(time.Millisecond))
+}
+
+func TestRefusedRecipient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		host.Reject("nobody@next.test", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+		sender := inet.MX("source.test", "mx.source.test")
+		sender.Reject("gone@source.test", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "gone"})
+		r := newRelay(inet)
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "nobody@next.test", "bob@next.test")
+		mustSend(t, r, "gone@source.test", "nobody@next.test") // its report fails, and makes none
+		report := sender.Wait(1)[0]
+		for _, want := range []string{"Final-Recipient: rfc822; nobody@next.test\r\n", "Action: failed\r\n", "Status: 5.1.1\r\n", "Remote-MTA: dns; mx.next.test\r\n"} {
+			if !bytes.Contains(report.Data, []byte(want)) {
+				t.Errorf("no %q in the report:\n%s", want, report.Data)
+			}
+		}
+		if bytes.Contains(report.Data, []byte("Final-Recipient: rfc822; bob@")) {
+			t.Errorf("the report tells of bob, who got the mail:\n%s", report.Data)
+		}
+		time.Sleep(10 * 24 * time.Hour)
+		if got := host.Messages(); len(got) != 1 || len(got[0].Envelope.Recipients) != 1 || got[0].Envelope.Recipients[0].Address != "bob@next.test" {
+			t.Errorf("got %+v, want one mail, for bob", got)
+		}
+		if n := len(sender.Messages()); n != 1 {
+			t.Errorf("got %d reports, want 1", n)
+		}
+		if n := queued(t, r); n != 0 {
+			t.Errorf("got %d tasks in the queue, want 0", n)
+		}
+	})
+}
+
+func TestNotify(t *testing.T) {
+	tests := []struct {
+		name   string
+		notify smtp.Notify
+		to     string
+		want   string // action in the report, "" for no report
+	}{
+		{"failure by default", 0, "nobody@next.test", "failed"},
+		{"never", smtp.NotifyNever, "nobody@next.test", ""},
+		{"only success", smtp.NotifySuccess, "nobody@next.test", ""},
+		{"success by default", 0, "bob@next.test", ""},
+		{"success at a host without DSN", smtp.NotifySuccess, "bob@next.test", "relayed"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := servertest.NewNetwork(t)
+				host := inet.MX("next.test", "mx.next.test")
+				host.Without("DSN")
+				host.Reject("nobody@next.test", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+				sender := inet.MX("source.test", "mx.source.test")
+				r := newRelay(inet)
+				inet.Go(r.Run)
+				env := smtp.NewEnvelope("ann@source.test", test.to)
+				env.EnvID = "order 17"
+				env.Recipients[0].Notify = test.notify
+				if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				reports := sender.Messages()
+				if test.want == "" {
+					if len(reports) > 0 {
+						t.Fatalf("got a report, want none:\n%s", reports[0].Data)
+					}
+					return
+				}
+				if len(reports) != 1 {
+					t.Fatalf("got %d reports, want 1", len(reports))
+				}
+				for _, want := range []string{"Action: " + test.want + "\r\n", "Original-Envelope-Id: order 17\r\n"} {
+					if !bytes.Contains(reports[0].Data, []byte(want)) {
+						t.Errorf("no %q in:\n%s", want, reports[0].Data)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestSecondMX(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		inet.MX("next.test", "mx1.next.test").Down()
+		second := inet.MX("next.test", "mx2.next.test")
+		r := newRelay(inet)
+		inet.Go(r.Run)
+		begin := time.Now()
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		second.Wait(1)
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("it took %v, want it at once", took)
+		}
+	})
+}
+
+// TestSpoolRestart: mail outlives the relay that took it.
+func TestSpoolRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		host.Down()
+		dir := t.TempDir()
+		run := func(work func(r *Relay)) {
+			q, err := queue.OpenSpool(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer q.Close()
+			r := newRelay(inet)
+			r.Queue = q
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- r.Run(ctx) }()
+			work(r)
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		}
+		run(func(r *Relay) {
+			mustSend(t, r, "ann@source.test", "bob@next.test")
+			time.Sleep(time.Minute)
+		})
+		host.Up()
+		run(func(*Relay) { host.Wait(1) })
+	})
+}
+
+func TestSendErrors(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Domains: []string{"source.test"}}
+	loop := strings.Repeat("Received: from a by b; date\n", 101) + text
+	tests := []struct {
+		name string
+		env  *smtp.Envelope
+		body string
+		want string
+	}{
+		{"no recipients", smtp.NewEnvelope("ann@source.test"), text, "recipient"},
+		{"bad reverse-path", smtp.NewEnvelope("ann>\r\nRSET", "bob@next.test"), text, "ann>"},
+		{"bad recipient", smtp.NewEnvelope("ann@source.test", "bob next.test"), text, "bob next.test"},
+		{"a loop", smtp.NewEnvelope("ann@source.test", "bob@next.test"), loop, "5.4.6"},
+		{"a bare CR", smtp.NewEnvelope("ann@source.test", "bob@next.test"), text + "a\rb\n", "5.6.0"},
+		{"a NUL", smtp.NewEnvelope("ann@source.test", "bob@next.test"), text + "a\x00b\n", "5.6.0"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			id, err := r.Send(t.Context(), test.env, strings.NewReader(test.body))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %q, %v, want an error with %q", id, err, test.want)
+			}
+		})
+	}
+	if n := queued(t, r); n != 0 {
+		t.Errorf("got %d tasks in the queue, want 0", n)
+	}
+}
+
+func TestFields(t *testing.T) {
+	q := queue.NewMem()
+	for _, test := range []struct {
+		name  string
+		relay *Relay
+		want  string
+	}{
+		{"no Queue", &Relay{Hostname: "relay.test"}, "Queue"},
+		{"no Hostname", &Relay{Queue: q}, "Hostname"},
+		{"bad Hostname", &Relay{Queue: q, Hostname: "relay.test\r\n"}, "Hostname"},
+		{"bad Postmaster", &Relay{Queue: q, Hostname: "relay.test", Postmaster: "postmaster@"}, "Postmaster"},
+		{"bad Domains", &Relay{Queue: q, Hostname: "relay.test", Domains: []string{"a b"}}, "Domains"},
+		{"bad Routes", &Relay{Queue: q, Hostname: "relay.test", Routes: map[string]mx.Route{"next.test": {}}}, "next.test"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := test.relay.Send(t.Context(), smtp.NewEnvelope("", "bob@next.test"), strings.NewReader(text))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Send: got %v, want an error with %q", err, test.want)
+			}
+			if got := test.relay.ListenAndServe(t.Context(), "127.0.0.1:0"); got == nil || got.Error() != err.Error() {
+				t.Errorf("ListenAndServe: got %v, want %v", got, err)
+			}
+		})
+	}
+}
+
+func TestReceived(t *testing.T) {
+	r := &Relay{Hostname: "relay.test"}
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	got := string(r.received(smtp.NewEnvelope("", "bob@next.test"), nil, now))
+	if !strings.HasPrefix(got, "Received: by relay.test with local id local-") ||
+		!strings.HasSuffix(got, "\r\n\tfor <bob@next.test>;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n") {
+		t.Errorf("got %q", got)
+	}
+	got = string(r.received(smtp.NewEnvelope("", "bob@next.test", "eve@next.test"), nil, now))
+	if strings.Contains(got, "@") {
+		t.Errorf("got %q, want no recipient where there are two", got)
+	}
+	if got := plain("a (b)\r\nc;<d>"); strings.ContainsAny(got, "()\r\n;<> ") {
+		t.Errorf("got %q, want nothing that ends its place", got)
+	}
+}
+
+func TestHops(t *testing.T) {
+	header := "Received: a\r\nreceived: b\r\n\tReceived: folded\r\nX-Received: no\r\n\r\nReceived: in the body\r\n"
+	if n := hops([]byte(header)); n != 2 {
+		t.Errorf("got %d, want 2", n)
+	}
+}
+
+func TestReadHeader(t *testing.T) {
+	long := "A: " + strings.Repeat("x", 5000) + "\r\n\r\nbody"
+	for _, header := range []string{"", "\r\nbody", "A: b\r\n\r\nbody", "A: b\r\n", long} {
+		r := &oneByOne{s: header}
+		got, err := readHeader(r)
+		if err != nil || string(got)+r.s != header {
+			t.Errorf("%.20q: got %.20q and %.20q left, %v", header, got, r.s, err)
+		}
+	}
+	_, err := readHeader(strings.NewReader(strings.Repeat("A: b\r\n", maxHeader/6+1)))
+	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 552 {
+		t.Errorf("a header over the bound: got %v, want 552", err)
+	}
+}
+
+type oneByOne struct{ s string }
+
+func (r *oneByOne) Read(p []byte) (int, error) {
+	n, err := strings.NewReader(r.s).Read(p[:min(1, len(p))])
+	r.s = r.s[n:]
+	return n, err
+}
+
+func prefixes(s ...string) (list []netip.Prefix) {
+	for _, p := range s {
+		list = append(list, netip.MustParsePrefix(p))
+	}
+	return slices.Clip(list)
+}
