@@ -2,7 +2,6 @@ package postrider_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net/netip"
@@ -26,11 +25,13 @@ func Example_submission() {
 	env := smtp.NewEnvelope("billing@example.com", "ann@example.net") // reverse-path, recipients
 	sub := &client.Submission{Addr: "smtp.example.com:587", Auth: sasl.NewPlainClient("", "billing", "secret")}
 	results, err := sub.Send(context.Background(), env, smtp.Text(message)) // TLS is required
-	if reply, ok := errors.AsType[*smtp.Reply](err); ok && !reply.Temporary() {
-		fmt.Println("never write there again:", reply.Enhanced)
+	if err != nil {
+		fmt.Println(err) // why not all of them got it; *smtp.Reply is in it
 	}
 	for _, result := range results {
-		fmt.Println(result.Recipient, result.Outcome)
+		if result.Outcome == smtp.Rejected {
+			fmt.Println("never write there again:", result.Recipient, result.Reply.Enhanced)
+		}
 	}
 }
 
