@@ -36,13 +36,13 @@ type handler struct{ relay *Relay }
 // CheckRcpt says whether the peer may bring mail for this recipient.
 func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
 	r := h.relay
-	local, domain := smtp.SplitAddress(rcpt.Address)
-	if domain == "" { // RFC 5321 §4.5.1: <postmaster> is taken from anyone
-		if r.postmaster() == "" {
-			return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "there is no postmaster here"}
+	if r.isPostmaster(rcpt.Address) { // RFC 5321 §4.5.1: taken from anyone
+		if r.postmaster == "" {
+			return errNoPostmaster
 		}
 		return nil
 	}
+	local, domain := smtp.SplitAddress(rcpt.Address)
 	if _, err := r.router.Destination(domain); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelop
 	// host behind us might follow it, and we would be its open relay.
 	routed := strings.ContainsAny(local, "@%!")
 	if ascii, err := smtp.ASCIIDomain(domain); err == nil && r.local[ascii] && !routed {
-		return nil
+		return r.checkRoute(ctx, ascii)
 	}
 	if r.Allow != nil {
 		if ok, err := r.Allow(ctx, p, rcpt); ok || err != nil {
@@ -81,10 +81,24 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 	return &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "queued as " + string(id)}, nil
 }
 
-// postmaster is the address that <postmaster> stands for, "" if there is none.
-func (r *Relay) postmaster() string {
-	if r.Postmaster == "" && len(r.Domains) > 0 {
-		return "postmaster@" + r.Domains[0]
+var errNoPostmaster = &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "there is no postmaster here"}
+
+// isPostmaster reports whether the address is that of the relay's own postmaster.
+func (r *Relay) isPostmaster(address string) bool {
+	local, domain := smtp.SplitAddress(address)
+	if domain == "" {
+		return true // smtp.CheckAddress takes nothing else without a domain
 	}
-	return r.Postmaster
+	ascii, err := smtp.ASCIIDomain(domain)
+	return err == nil && strings.EqualFold(local, "postmaster") && strings.EqualFold(ascii, r.hostname) && !r.local[ascii]
+}
+
+// checkRoute refuses what could only be returned to its sender, who may be forged: a domain of ours that has no
+// route and whose mail would go in circles, or that takes none. A fault of the DNS is no reason to refuse.
+func (r *Relay) checkRoute(ctx context.Context, domain string) error {
+	_, err := r.router.Route(ctx, domain)
+	if reply, ok := errors.AsType[*smtp.Reply](err); ok && reply.Permanent() {
+		return err
+	}
+	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -18,10 +20,15 @@ func TestAccess(t *testing.T) {
 	mapped := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.ParseIP("::ffff:10.1.2.3")}}
 	socket := &server.Peer{RemoteAddr: &net.UnixAddr{Name: "/run/relay"}}
 	user := &server.Peer{RemoteAddr: stranger.RemoteAddr, Identity: "ann"}
+	boxes, err := mx.LMTP("/run/lmtp")
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := &Relay{
 		Hostname: "relay.test",
 		Queue:    queue.NewMem(),
 		Domains:  []string{"here.test", "Bücher.test"},
+		Routes:   map[string]mx.Route{"here.test": boxes, "bücher.test": boxes},
 		Allow:    AllowNetworks(prefixes("10.0.0.0/8", "2001:db8::/32")...),
 	}
 	if err := r.init(); err != nil {
@@ -38,6 +45,9 @@ func TestAccess(t *testing.T) {
 		{"as an A-label", stranger, "<bob@xn--bcher-kva.test>", 0},
 		{"as a U-label", stranger, "<bob@bücher.test>", 0},
 		{"postmaster", stranger, "<postmaster>", 0},
+		{"postmaster of the relay", stranger, "<POSTMASTER@Relay.test>", 0},
+		{"another at the relay", stranger, "<bob@relay.test>", 550},
+		{"postmaster elsewhere", stranger, "<postmaster@there.test>", 550},
 		{"another domain", stranger, "<bob@there.test>", 550},
 		{"a subdomain", stranger, "<bob@sub.here.test>", 550},
 		{"a suffix", stranger, "<bob@nothere.test>", 550},
@@ -85,7 +95,7 @@ func TestClosedByOmission(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
-	for _, address := range []string{"bob@there.test", "bob@relay.test", "postmaster", "bob@localhost"} {
+	for _, address := range []string{"bob@there.test", "bob@relay.test", "postmaster", "postmaster@relay.test", "bob@localhost"} {
 		err := (&handler{r}).CheckRcpt(t.Context(), peer, &smtp.Envelope{}, smtp.Recipient{Address: address})
 		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 550 {
 			t.Errorf("%s: got %v, want 550", address, err)
@@ -103,5 +113,24 @@ func TestAllowError(t *testing.T) {
 	err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@there.test"})
 	if err == nil || !strings.Contains(err.Error(), "away") {
 		t.Errorf("got %v, want Allow's error, which the server answers with 451", err)
+	}
+}
+
+// TestBackscatter: mail for a domain of ours that leads back to us is refused, not taken and returned.
+func TestBackscatter(t *testing.T) {
+	inet := servertest.NewNetwork(t)
+	inet.MX("here.test", "relay.test")
+	inet.NullMX("null.test")
+	inet.FailDNS("down.test", servertest.ServFail)
+	inet.MX("up.test", "mx.up.test")
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, Domains: []string{"here.test", "null.test", "down.test", "up.test"}}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	for domain, want := range map[string]string{"here.test": "5.4.6", "null.test": "5.1.10", "down.test": "", "up.test": ""} {
+		err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@" + domain})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", domain, err, want)
+		}
 	}
 }

@@ -2,14 +2,24 @@
 // durable queue, finds the host that takes mail for each domain, delivers it, tries again for days,
 // and returns to its sender what can't be delivered.
 //
-// [Relay] is the whole; a literal with a Hostname and a Queue is enough:
+// [Relay] is the whole; a literal with a Hostname and a Queue is enough to send. One that takes the mail of
+// example.com for a mailbox server:
 //
 //	q, err := queue.OpenSpool("/var/spool/app")
 //	if err != nil {
 //		return err
 //	}
 //	defer q.Close()
-//	relay := &postrider.Relay{Hostname: "mx1.example.com", Queue: q, Domains: []string{"example.com"}}
+//	mailboxes, err := mx.LMTP("/run/dovecot/lmtp")
+//	if err != nil {
+//		return err
+//	}
+//	relay := &postrider.Relay{
+//		Hostname: "mx1.example.com",
+//		Queue:    q,
+//		Domains:  []string{"example.com"},
+//		Routes:   map[string]mx.Route{"example.com": mailboxes},
+//	}
 //	return relay.ListenAndServe(ctx, ":25")
 //
 // # One message's way

@@ -23,7 +23,7 @@ type Events struct {
 type Accepted struct {
 	ID       queue.ID
 	Envelope *smtp.Envelope // not to be changed
-	Peer     *server.Peer   // nil for mail from code
+	Peer     *server.Peer   // as it was then; nil for mail from code
 }
 
 // accepted tells of a message that is durable now. The server logs those that came through it.

@@ -2,6 +2,7 @@ package postrider
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,10 +33,17 @@ func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader)
 	if err := r.init(); err != nil {
 		return queue.Message{}, err
 	}
+	if env == nil || body == nil {
+		return queue.Message{}, errors.New("relay: no envelope or no body")
+	}
 	if err := env.Check(); err != nil {
+		return queue.Message{}, fmt.Errorf("relay: %w", &smtp.Reply{Code: 501, Enhanced: smtp.EnhancedCode{5, 5, 4}, Text: err.Error()})
+	}
+	m, err := r.prepare(env, smtp.TextReader(body), nil)
+	if err != nil {
 		return queue.Message{}, fmt.Errorf("relay: %w", err)
 	}
-	return r.prepare(env, smtp.TextReader(body), nil)
+	return m, nil
 }
 
 // prepare is Prepare for a body with CRLF throughout. p is nil for mail from code.
@@ -51,7 +59,11 @@ func (r *Relay) prepare(env *smtp.Envelope, body io.Reader, p *server.Peer) (que
 	if err != nil {
 		return queue.Message{}, err
 	}
-	m.Body = io.MultiReader(bytes.NewReader(r.received(env, p, time.Now())), bytes.NewReader(header), body)
+	top := r.received(env, p, time.Now())
+	if !beginsHeader(header) {
+		top = append(top, "\r\n"...) // else the text would read as part of our line
+	}
+	m.Body = io.MultiReader(bytes.NewReader(top), bytes.NewReader(header), body)
 	return m, nil
 }
 
@@ -59,19 +71,20 @@ func (r *Relay) prepare(env *smtp.Envelope, body io.Reader, p *server.Peer) (que
 func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	m := queue.Message{Envelope: env, Destinations: make([]string, len(env.Recipients))}
 	for i := range env.Recipients {
-		_, domain := smtp.SplitAddress(env.Recipients[i].Address)
-		if domain == "" {
-			if r.postmaster() == "" {
-				return queue.Message{}, &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "there is no postmaster here"}
+		address := env.Recipients[i].Address
+		if r.isPostmaster(address) {
+			if r.postmaster == "" {
+				return queue.Message{}, errNoPostmaster
 			}
 			if m.Envelope == env { // the caller's stays as it is
 				changed := *env
 				changed.Recipients = slices.Clone(env.Recipients)
 				m.Envelope = &changed
 			}
-			m.Envelope.Recipients[i].Address = r.postmaster()
-			_, domain = smtp.SplitAddress(r.postmaster())
+			address = r.postmaster
+			m.Envelope.Recipients[i].Address = address
 		}
+		_, domain := smtp.SplitAddress(address)
 		destination, err := r.router.Destination(domain)
 		if err != nil {
 			return queue.Message{}, err
@@ -79,20 +92,24 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 		m.Destinations[i] = destination
 	}
 	now := time.Now()
-	m.Deadline = now.Add(orDefault(r.MaxAge, defaultMaxAge))
+	m.Deadline = now.Add(cmp.Or(r.MaxAge, defaultMaxAge))
 	// No report goes to the null reverse-path, so none falls due (RFC 5321 §4.5.5).
-	if notice := orDefault(r.DelayNotice, defaultDelayNotice); notice > 0 && env.From != "" {
+	if notice := cmp.Or(r.DelayNotice, defaultDelayNotice); notice > 0 && env.From != "" {
 		m.NoticeAt = now.Add(notice)
 	}
 	return m, nil
 }
 
-// readHeader reads what body begins with, up to the empty line behind the header section at least.
+// readHeader reads what body begins with: its header section and the empty line behind it at least, or the first
+// line if there is no header.
 func readHeader(body io.Reader) ([]byte, error) {
 	buf := make([]byte, 0, 2048)
 	for searched := 0; ; {
 		n, err := body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if searched == 0 && bytes.IndexByte(buf, '\n') >= 0 && !beginsHeader(buf) {
+			return buf, nil
+		}
 		if bytes.Contains(buf[searched:], []byte("\r\n\r\n")) || bytes.HasPrefix(buf, []byte("\r\n")) {
 			return buf, nil
 		}
@@ -108,6 +125,16 @@ func readHeader(body io.Reader) ([]byte, error) {
 			buf = slices.Grow(buf, len(buf))
 		}
 	}
+}
+
+// beginsHeader reports whether b begins with a header section, which may be empty: with the name of a field
+// and a colon (RFC 5322 §2.2; §4.5 allows white space between them), or with the empty line.
+func beginsHeader(b []byte) bool {
+	if len(b) == 0 || bytes.HasPrefix(b, []byte("\r\n")) {
+		return true
+	}
+	name := bytes.IndexFunc(b, func(c rune) bool { return c <= ' ' || c == ':' || c >= 0x7f })
+	return name > 0 && bytes.HasPrefix(bytes.TrimLeft(b[name:], " \t"), []byte(":"))
 }
 
 // hops counts the Received fields of the header section that b begins with (RFC 5321 §6.3).
@@ -134,7 +161,7 @@ func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) []by
 	if p != nil {
 		b = fmt.Appendf(b, "from %s (%s)\r\n\t", plain(p.Hello), addressLiteral(p.RemoteAddr))
 	}
-	b = fmt.Appendf(b, "by %s with %s", plain(r.Hostname), protocol(env, p))
+	b = fmt.Appendf(b, "by %s with %s", r.hostname, protocol(env, p))
 	if p != nil && p.TLS != nil {
 		b = fmt.Appendf(b, " (%s)", tlsNames(p.TLS))
 	}
@@ -145,8 +172,11 @@ func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) []by
 	b = append(b, " id "...)
 	b = append(b, id...)
 	// RFC 5321 §7.2: with more recipients, "for" would tell each of the others.
-	if len(env.Recipients) == 1 && len(env.Recipients[0].Address) < 200 {
-		b = fmt.Appendf(b, "\r\n\tfor <%s>", env.Recipients[0].Address)
+	if len(env.Recipients) == 1 {
+		// A U-label would make a header that needs SMTPUTF8 of one that doesn't.
+		if address, ok := smtp.ASCIIAddress(env.Recipients[0].Address); (ok || env.UTF8) && len(address) < 200 {
+			b = fmt.Appendf(b, "\r\n\tfor <%s>", address)
+		}
 	}
 	b = append(b, ";\r\n\t"...)
 	b = now.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700")

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net"
 	"strings"
-	"time"
 
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
@@ -56,11 +55,4 @@ func plain(name string) string {
 		}
 		return c
 	}, name)
-}
-
-func orDefault(d, def time.Duration) time.Duration {
-	if d == 0 {
-		return def
-	}
-	return d
 }

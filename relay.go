@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,14 +43,16 @@ type Relay struct {
 	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
 
 	// Authenticate checks a name and a password; who passes may relay to anyone. It is offered
-	// under TLS only. If nil, there is no AUTH.
+	// under TLS only. server.ErrAuthFailed refuses with 535, a *smtp.Reply is answered as it is, and
+	// any other error is a fault of ours, 454. If nil, there is no AUTH.
 	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
 
-	// Postmaster takes the mail for <postmaster> without a domain (RFC 5321 §4.5.1). If empty, it
-	// is postmaster at the first of Domains; without Domains such mail is refused.
+	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname,
+	// from anyone (RFC 5321 §4.5.1); reports say that one can write there. If empty, it is postmaster
+	// at the first of Domains; without Domains such mail is refused.
 	Postmaster string
 
-	// MaxSize bounds a message in octets. If zero, 50 MiB.
+	// MaxSize bounds a message that comes over SMTP, in octets. If zero, 50 MiB.
 	MaxSize int64
 
 	// Routes say where the mail of a domain goes in place of its MX; "*" is for all other domains.
@@ -88,14 +91,15 @@ type Relay struct {
 	// Logger gets a line for each message and attempt, without bodies. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	once   sync.Once
-	router *mx.Router
-	local  map[string]bool // Domains as A-labels
-	err    error           // what is wrong with the fields
+	once       sync.Once
+	router     *mx.Router
+	hostname   string          // Hostname as an A-label
+	local      map[string]bool // Domains as A-labels
+	postmaster string          // who that is; "" if nobody
+	err        error           // what is wrong with the fields
 }
 
 const (
-	defaultMaxSize     = 50 << 20
 	defaultMaxAge      = 5 * 24 * time.Hour
 	defaultDelayNotice = 4 * time.Hour
 )
@@ -118,13 +122,18 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 		}
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		wg     sync.WaitGroup
+		once   sync.Once
+		failed error
+	)
 	part := func(run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && !errors.Is(err, server.ErrServerClosed) {
-				cancel(err) // the other parts end with it
+				once.Do(func() { failed = err })
+				cancel() // the other parts end with it
 			}
 		})
 	}
@@ -134,7 +143,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	part(r.Run)
 	wg.Wait()
-	return ended(ctx)
+	return failed
 }
 
 // Run delivers what is in the queue until ctx ends, without a listener: [Relay.Send] puts mail in.
@@ -145,7 +154,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return err
 	}
 	transport := &client.Transport{
-		Hostname:    r.Hostname,
+		Hostname:    r.hostname,
 		Router:      r.router,
 		DialContext: r.DialContext,
 		TLSConfig:   r.ClientTLSConfig,
@@ -165,8 +174,8 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // Send puts a message into the queue and returns when it is durable there. It is delivered while Run
 // or Serve is going, now or later. Lines may end in "\n" or "\r\n"; the envelope must pass
-// [smtp.Envelope.Check]. An error means that nothing was stored; a *smtp.Reply in it says what was
-// wrong with the message.
+// [smtp.Envelope.Check]. An error means that nothing was stored; where the message is at fault, it has
+// a *smtp.Reply.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
 	m, err := r.Prepare(ctx, env, body)
 	if err != nil {
@@ -185,6 +194,10 @@ func (r *Relay) enqueue(ctx context.Context, m queue.Message, p *server.Peer) (q
 	if err != nil {
 		return "", err
 	}
+	if p != nil {
+		peer := *p // the session goes on with its own
+		p = &peer
+	}
 	r.accepted(ctx, Accepted{ID: id, Envelope: m.Envelope, Peer: p})
 	return id, nil
 }
@@ -202,50 +215,50 @@ func (r *Relay) derive() error {
 	if err := smtp.CheckAddress("postmaster@" + r.Hostname); err != nil {
 		return fmt.Errorf("relay: Hostname %q: %w", r.Hostname, err)
 	}
-	if err := smtp.CheckAddress(r.Postmaster); r.Postmaster != "" && err != nil {
-		return fmt.Errorf("relay: Postmaster: %w", err)
+	r.hostname = r.Hostname
+	if !strings.HasPrefix(r.Hostname, "[") { // an address literal stays as it is
+		r.hostname, _ = smtp.ASCIIDomain(r.Hostname) // CheckAddress would have found an error
 	}
 	r.local = make(map[string]bool, len(r.Domains))
-	for _, domain := range r.Domains {
+	for i, domain := range r.Domains {
 		ascii, err := smtp.ASCIIDomain(domain)
 		if err != nil {
 			return fmt.Errorf("relay: Domains: %w", err)
 		}
 		r.local[ascii] = true
+		if i == 0 {
+			r.postmaster = "postmaster@" + ascii
+		}
+	}
+	if r.Postmaster != "" {
+		r.postmaster = r.Postmaster
+		if _, domain := smtp.SplitAddress(r.Postmaster); domain == "" {
+			return fmt.Errorf("relay: Postmaster %q has no domain", r.Postmaster)
+		}
+		if err := smtp.CheckAddress(r.Postmaster); err != nil {
+			return fmt.Errorf("relay: Postmaster: %w", err)
+		}
 	}
 	r.router = &mx.Router{
 		Resolver:     r.Resolver,
 		Routes:       r.Routes,
 		Port:         r.Port,
 		AllowPrivate: r.AllowPrivate,
-		Self:         []string{r.Hostname},
+		Self:         []string{r.hostname},
 	}
-	if _, err := r.router.Destination(r.Hostname); err != nil { // tells what is wrong with Routes
+	if _, err := r.router.Destination(r.hostname); err != nil { // tells what is wrong with Routes
 		return fmt.Errorf("relay: %w", err)
 	}
 	return nil
 }
 
 func (r *Relay) server() *server.Server {
-	maxSize := r.MaxSize
-	if maxSize == 0 {
-		maxSize = defaultMaxSize
-	}
 	return &server.Server{
-		Hostname:     r.Hostname,
+		Hostname:     r.hostname,
 		Handler:      &handler{r},
 		TLSConfig:    r.TLSConfig,
 		Authenticate: r.Authenticate,
-		MaxSize:      maxSize,
+		MaxSize:      r.MaxSize,
 		Logger:       r.Logger,
 	}
-}
-
-// ended is what a part returns once its context has ended: nothing, unless another part failed.
-func ended(ctx context.Context) error {
-	err := context.Cause(ctx)
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return nil
-	}
-	return err
 }

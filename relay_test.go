@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -283,6 +284,9 @@ func TestSendErrors(t *testing.T) {
 			}
 		})
 	}
+	if _, err := r.Send(t.Context(), nil, nil); err == nil {
+		t.Error("got no error for no envelope")
+	}
 	if n := queued(t, r); n != 0 {
 		t.Errorf("got %d tasks in the queue, want 0", n)
 	}
@@ -299,6 +303,7 @@ func TestFields(t *testing.T) {
 		{"no Hostname", &Relay{Queue: q}, "Hostname"},
 		{"bad Hostname", &Relay{Queue: q, Hostname: "relay.test\r\n"}, "Hostname"},
 		{"bad Postmaster", &Relay{Queue: q, Hostname: "relay.test", Postmaster: "postmaster@"}, "Postmaster"},
+		{"Postmaster without domain", &Relay{Queue: q, Hostname: "relay.test", Postmaster: "postmaster"}, "Postmaster"},
 		{"bad Domains", &Relay{Queue: q, Hostname: "relay.test", Domains: []string{"a b"}}, "Domains"},
 		{"bad Routes", &Relay{Queue: q, Hostname: "relay.test", Routes: map[string]mx.Route{"next.test": {}}}, "next.test"},
 	} {
@@ -315,7 +320,10 @@ func TestFields(t *testing.T) {
 }
 
 func TestReceived(t *testing.T) {
-	r := &Relay{Hostname: "relay.test"}
+	r := &Relay{Hostname: "Relay.test", Queue: queue.NewMem()}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	got := string(r.received(smtp.NewEnvelope("", "bob@next.test"), nil, now))
 	if !strings.HasPrefix(got, "Received: by relay.test with local id local-") ||
@@ -326,8 +334,53 @@ func TestReceived(t *testing.T) {
 	if strings.Contains(got, "@") {
 		t.Errorf("got %q, want no recipient where there are two", got)
 	}
+	for address, want := range map[string]string{"bob@bücher.test": "\r\n\tfor <bob@xn--bcher-kva.test>;", "böb@next.test": ""} {
+		env := smtp.NewEnvelope("", address)
+		if got := string(r.received(env, nil, now)); !strings.Contains(got, want) || !isASCII(got) {
+			t.Errorf("got %q, want ASCII with %q", got, want)
+		}
+		env.UTF8 = true
+		if got := string(r.received(env, nil, now)); !strings.Contains(got, "\r\n\tfor <") {
+			t.Errorf("got %q, want the recipient", got)
+		}
+	}
 	if got := plain("a (b)\r\nc;<d>"); strings.ContainsAny(got, "()\r\n;<> ") {
 		t.Errorf("got %q, want nothing that ends its place", got)
+	}
+}
+
+func isASCII(s string) bool { return !smtp.NeedsUTF8(s) }
+
+// TestHeaderless: text without a header doesn't become part of our Received line.
+func TestHeaderless(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	for body, separate := range map[string]bool{
+		"Hello.\n":                           true,
+		" Hello: x\n":                        true,
+		"Hello all: x\n":                     true,
+		"From ann Mon\nTo: b\n\n":            true,
+		strings.Repeat("Hello.\n", 1000_000): true,
+		"A: b\n\nHello.\n":                   false,
+		"A : b\n\nHello.\n":                  false,
+		"\nHello.\n":                         false,
+		"":                                   false,
+	} {
+		m, err := r.Prepare(t.Context(), smtp.NewEnvelope("", "bob@next.test"), strings.NewReader(body))
+		if err != nil {
+			t.Errorf("%.20q: %v", body, err)
+			continue
+		}
+		got, err := io.ReadAll(m.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.ReplaceAll(body, "\n", "\r\n")
+		if separate {
+			want = "\r\n" + want
+		}
+		if !strings.HasSuffix(string(got), " +0000\r\n"+want) {
+			t.Errorf("%.20q: got %.300q", body, got)
+		}
 	}
 }
 

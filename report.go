@@ -16,7 +16,7 @@ import (
 func (r *Relay) report(ctx context.Context, o queue.Occasion) ([]queue.Message, error) {
 	now := time.Now()
 	report := bounce.Report{
-		ReportingMTA: r.Hostname,
+		ReportingMTA: r.hostname,
 		Envelope:     o.Task.Envelope,
 		Arrival:      o.Task.Arrival,
 		Date:         now,

@@ -213,3 +213,30 @@ func TestBoundary(t *testing.T) {
 		t.Errorf("got %q, want one that isn't in the part", got)
 	}
 }
+
+// TestSocketPath: where on this machine the mailbox server listens stays here.
+func TestSocketPath(t *testing.T) {
+	r := Report{
+		ReportingMTA: "relay.test",
+		Envelope:     smtp.NewEnvelope("ann@source.test", "bob@next.test"),
+		Original:     smtp.Text("Subject: x\n\nx\n"),
+		Recipients: []Recipient{{
+			Recipient: smtp.Recipient{Address: "bob@next.test"},
+			Result: smtp.Result{Outcome: smtp.Rejected, Host: "localhost", Addr: "/run/secret/lmtp",
+				Reply: &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}},
+		}},
+	}
+	_, content, err := r.Compose()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := io.ReadAll(smtp.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leak := range []string{"/run/secret", "localhost"} {
+		if strings.Contains(string(report), leak) {
+			t.Errorf("got %q in the report:\n%s", leak, report)
+		}
+	}
+}

@@ -128,7 +128,7 @@ func typedAddress(addrType, address string, allowUTF8 bool) string {
 // is none of the sender's business.
 func hostName(res smtp.Result) string {
 	host, err := smtp.ASCIIDomain(res.Host)
-	if err != nil {
+	if err != nil || strings.HasPrefix(res.Addr, "/") {
 		return ""
 	}
 	return host

@@ -17,10 +17,11 @@ type transaction struct {
 	rcpts    []int // of the job, those that this host can be offered
 	next     int   // index in rcpts of the first that wasn't said yet
 	mailSaid bool
-	refused  bool  // MAIL was
-	accepted []int // had a 2xx
-	utf8     bool  // SMTPUTF8 is used
-	eightBit bool  // BODY=8BITMIME is
+	refused  bool        // MAIL was
+	accepted []int       // had a 2xx
+	full     *smtp.Reply // said that the transaction takes no more recipients
+	utf8     bool        // SMTPUTF8 is used
+	eightBit bool        // BODY=8BITMIME is
 }
 
 // group is the commands that go out in one write.
@@ -81,6 +82,9 @@ func (t *transaction) compose() group {
 	}
 	if !t.mailSaid && room() {
 		b, g.mail, t.mailSaid = t.appendMail(b), true, true
+	}
+	for ; t.full != nil && t.next < len(t.rcpts); t.next++ {
+		t.j.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
 	}
 	first := t.next
 	for t.mailSaid && t.next < len(t.rcpts) && room() {
@@ -177,6 +181,9 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 		t.accepted = append(t.accepted, i)
 	case r.Code >= 400 && r.Code < 600:
 		t.j.settle(t.c, i, smtp.StageRcpt, r)
+		if r.Enhanced == (smtp.EnhancedCode{4, 5, 3}) {
+			t.full = r // RFC 5321 §4.5.3.1.10: the others go in a later transaction
+		}
 	default:
 		return t.c.refused(smtp.StageRcpt, r)
 	}

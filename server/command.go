@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -148,7 +147,9 @@ func (s *session) expected(verb string) bool {
 	case verb == "QUIT":
 		return true
 	case verb == "RCPT" && s.env != nil:
-		if s.asked++; s.asked <= s.maxRecipients() {
+		// RFC 5321 §4.5.3.1.10: those past the bound are answered 452, and the transaction lives on. A client
+		// that pipelines has said many of them before it hears the first 452.
+		if s.asked++; s.asked <= 2*s.maxRecipients() {
 			return true
 		}
 	}
@@ -157,8 +158,3 @@ func (s *session) expected(verb string) bool {
 }
 
 func (s *session) maxRecipients() int { return cmp.Or(s.srv.MaxRecipients, 1000) }
-
-// isASCII reports whether s has no octet above 127.
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
-}

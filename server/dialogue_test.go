@@ -150,7 +150,7 @@ func (p *player) flush(srv *Server, early bool) {
 func (p *player) listen() {
 	said := p.client.take()
 	for line := range strings.Lines(said) {
-		if text, ok := strings.CutSuffix(line, "\r\n"); ok && isASCII(text) {
+		if text, ok := strings.CutSuffix(line, "\r\n"); ok && !smtp.NeedsUTF8(text) {
 			fmt.Fprintf(&p.out, "S: %s\n", text)
 		} else {
 			fmt.Fprintf(&p.out, "S. %q\n", line)

@@ -32,7 +32,8 @@
 //   - The AUTH parameter of MAIL is believed from authenticated clients only; for others it reads as
 //     "<>" (RFC 4954 §5).
 //   - A first line that is HTTP closes the connection without a word.
-//   - TLS has session tickets switched off: a widely used sender aborts on them.
+//   - TLS by STARTTLS has session tickets switched off: a widely used sender aborts on them. For a TLS listener that is
+//     for its own config to say.
 //
 // # Concurrency
 //

@@ -55,7 +55,7 @@ func (s *session) rcpt(ctx context.Context, args string) {
 		return
 	}
 	switch {
-	case !s.env.UTF8 && !isASCII(args):
+	case !s.env.UTF8 && smtp.NeedsUTF8(args):
 		s.refuse(ctx, "RCPT", "553 5.6.7 SMTPUTF8 is needed for this") // RFC 6531 §3.5
 		return
 	case len(s.env.Recipients) >= s.maxRecipients():

@@ -56,8 +56,8 @@ type Server struct {
 	// recipients and to AUTH included; the next is followed by 421. If zero, 20.
 	MaxErrors int
 
-	// MaxCommands bounds the commands in a session without a mail taken in between, not counting the
-	// first MaxRecipients RCPT commands of a transaction. If zero, 100.
+	// MaxCommands bounds the commands in a session without a mail taken in between, not counting
+	// RCPT up to twice MaxRecipients in a transaction. If zero, 100.
 	MaxCommands int
 
 	// MaxConns bounds the connections, and MaxConnsPerIP those from one IPv4 address or one

@@ -40,7 +40,7 @@ func run() error {
 	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
 	allow := flag.String("allow", "127.0.0.0/8,::1/128", "`networks` that may relay")
 	retry := flag.String("retry", "5m,15m,30m,1h,2h", "`waits` between attempts, the last repeats")
-	list := flag.Bool("list", false, "print the queue and leave")
+	list := flag.Bool("list", false, "print the queue of a spool that isn't in use, and leave")
 	cert := flag.String("cert", "", "certificate `file` for STARTTLS")
 	key := flag.String("key", "", "key `file` for STARTTLS")
 	user := flag.String("user", "", "`name` that may submit mail from anywhere; needs -cert and -password-file")
@@ -80,7 +80,7 @@ func run() error {
 		r.Retry = append(r.Retry, wait)
 	}
 	var nets []netip.Prefix
-	for s := range strings.SplitSeq(*allow, ",") {
+	for s := range strings.FieldsFuncSeq(*allow, func(c rune) bool { return c == ',' }) {
 		prefix, err := netip.ParsePrefix(s)
 		if err != nil {
 			return fmt.Errorf("-allow: %w", err)

@@ -55,6 +55,7 @@ Date: %s
 Message-ID: <signup.%d@%s>
 MIME-Version: 1.0
 Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
 
 Thank you for signing up at %s.
 `, mime.QEncoding.Encode("utf-8", s.Name), s.From, address, mime.QEncoding.Encode("utf-8", "Welcome to "+s.Name),
@@ -72,7 +73,7 @@ func main() {
 
 func run() error {
 	listen := flag.String("listen", "127.0.0.1:8080", "HTTP `address`")
-	dir := flag.String("spool", "./spool", "keep unsent mail in this `directory`")
+	dir := flag.String("spool", "./signup-spool", "keep unsent mail in this `directory`")
 	smarthost := flag.String("smarthost", "127.0.0.1:2525", "`host:port` that takes our mail")
 	flag.Parse()
 

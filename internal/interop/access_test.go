@@ -26,7 +26,7 @@ import (
 // TestOpenRelay: whoever is outside -allow and didn't authenticate can't relay beyond -accept, whatever
 // the address is dressed as.
 func TestOpenRelay(t *testing.T) {
-	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-accept", "here.test")
+	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-accept", "here.test", "-route", "here.test=127.0.0.1:1")
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)

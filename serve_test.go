@@ -1,0 +1,379 @@
+package postrider
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+// serve has the relay listen as relay.test:25 until the test ends.
+func serve(t *testing.T, inet *servertest.Network, r *Relay) {
+	t.Helper()
+	l, err := inet.Listen("relay.test:25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inet.Go(func(ctx context.Context) error { return r.Serve(ctx, l) })
+}
+
+// submission submits to relay.test.
+func submission(inet *servertest.Network) *client.Submission {
+	return &client.Submission{
+		Addr:        "relay.test:25",
+		Hostname:    "program.test",
+		Resolver:    inet,
+		DialContext: inet.DialContext,
+		TLSConfig:   &tls.Config{RootCAs: inet.RootCAs()},
+	}
+}
+
+func TestServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		r := newRelay(inet)
+		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
+		r.Authenticate = func(_ context.Context, _ *server.Peer, username, password string) error {
+			if username != "ann" || password != "secret" {
+				return server.ErrAuthFailed
+			}
+			return nil
+		}
+		accepted := make(chan Accepted, 1)
+		r.Events.Accepted = func(a Accepted) { accepted <- a }
+		serve(t, inet, r)
+
+		sub := submission(inet)
+		env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
+		results, _ := sub.Send(t.Context(), env, smtp.Text(text))
+		if got := results[0].Reply.Error(); results[0].Outcome != smtp.Rejected || !strings.HasPrefix(got, "550 5.7.1 ") {
+			t.Errorf("without AUTH: got %v %s, want 550 5.7.1", results[0].Outcome, got)
+		}
+		sub.Auth = sasl.NewPlainClient("", "ann", "secret")
+		if results, err := sub.Send(t.Context(), env, smtp.Text(text)); err != nil {
+			t.Fatalf("with AUTH: got %v %v", results, err)
+		}
+		mail := host.Wait(1)[0]
+		want := regexp.MustCompile(`^Received: from program\.test \(\[192\.0\.2\.1\]\)\r\n\tby relay\.test with ESMTPSA \(TLS 1\.3 \w+\) id (\w+-1)\r\n` +
+			`\tfor <bob@next\.test>;\r\n\t[A-Z][^\r]+ \+0000\r\nFrom: `)
+		if !want.Match(mail.Data) {
+			t.Errorf("got %.300q, want it to begin with %v", mail.Data, want)
+		}
+		if a := <-accepted; a.ID == "" || a.Peer == nil || a.Peer.Identity != "ann" || a.Envelope.From != "ann@source.test" {
+			t.Errorf("got event %+v", a)
+		}
+	})
+}
+
+func TestServeFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		one, err := inet.Listen("relay.test:25")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := inet.Listen("relay.test:587")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Hour, func() { other.Close() })
+		err = newRelay(inet).Serve(t.Context(), one, other)
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("got %v, want the error of the listener that broke", err)
+		}
+	})
+}
+
+// TestPostmaster: <postmaster> is taken from anyone, and goes where it is said to.
+func TestPostmaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("here.test", "mx.here.test")
+		r := newRelay(inet)
+		r.Domains = []string{"here.test"}
+		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
+		serve(t, inet, r)
+		env := smtp.NewEnvelope("ann@source.test", "postmaster")
+		if _, err := submission(inet).Send(t.Context(), env, smtp.Text(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got := host.Wait(1)[0].Envelope.Recipients[0].Address; got != "postmaster@here.test" {
+			t.Errorf("got %q, want postmaster@here.test", got)
+		}
+
+		m, err := r.Prepare(t.Context(), env, strings.NewReader(text))
+		if err != nil || m.Envelope.Recipients[0].Address != "postmaster@here.test" || m.Destinations[0] != "here.test" {
+			t.Errorf("got %+v, %v", m, err)
+		}
+		if got := env.Recipients[0].Address; got != "postmaster" {
+			t.Errorf("the caller's envelope has %q now, want it as it was", got)
+		}
+	})
+}
+
+// failing is a Queue whose Enqueue fails.
+type failing struct {
+	queue.Queue
+	err error
+}
+
+func (f failing) Enqueue(context.Context, queue.Message) (queue.ID, error) { return "", f.err }
+
+func TestEnqueueFails(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"disk full", &net.OpError{Err: syscall.ENOSPC}, "452 4.3.1 "},
+		{"anything else", errors.New("secret"), "451 4.3.0 internal error"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &Relay{Hostname: "relay.test", Queue: failing{queue.NewMem(), test.err}}
+			if err := r.init(); err != nil {
+				t.Fatal(err)
+			}
+			peer := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}
+			_, err := (&handler{r}).Handle(t.Context(), peer, smtp.NewEnvelope("", "bob@next.test"), strings.NewReader("\r\n"))
+			got := "451 4.3.0 internal error" // what the server makes of an error that is no reply
+			if reply, ok := errors.AsType[*smtp.Reply](err); ok {
+				got = reply.Error()
+			}
+			if !strings.HasPrefix(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestProtocol(t *testing.T) {
+	inTheClear, secure := server.Peer{ESMTP: true}, server.Peer{ESMTP: true, TLS: &tls.ConnectionState{}}
+	user := secure
+	user.Identity = "ann"
+	for _, test := range []struct {
+		want string
+		utf8 bool
+		peer *server.Peer
+	}{
+		{"local", false, nil},
+		{"SMTP", false, &server.Peer{}},
+		{"ESMTP", false, &inTheClear},
+		{"ESMTPS", false, &secure},
+		{"ESMTPSA", false, &user},
+		{"UTF8SMTP", true, &inTheClear},
+		{"UTF8SMTPSA", true, &user},
+	} {
+		if got := protocol(&smtp.Envelope{UTF8: test.utf8}, test.peer); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+	for addr, want := range map[net.Addr]string{
+		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:25")):          "[192.0.2.1]",
+		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")): "[192.0.2.1]",
+		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[fe80::1%eth0]:25")):     "[IPv6:fe80::1]",
+		&net.UnixAddr{Name: "/run/relay"}:                                         "local",
+	} {
+		if got := addressLiteral(addr); got != want {
+			t.Errorf("%v: got %s, want %s", addr, got, want)
+		}
+	}
+}
+
+func TestTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for _, test := range []struct {
+			name             string
+			relay            *Relay
+			from             string
+			notice, deadline time.Duration // from now; zero: none
+		}{
+			{"defaults", new(Relay), "ann@source.test", 4 * time.Hour, 120 * time.Hour},
+			{"null reverse-path", new(Relay), "", 0, 120 * time.Hour},
+			{"fields", &Relay{MaxAge: time.Hour, DelayNotice: time.Minute}, "ann@source.test", time.Minute, time.Hour},
+			{"no notice", &Relay{DelayNotice: -1}, "ann@source.test", 0, 120 * time.Hour},
+		} {
+			r := test.relay
+			r.Hostname, r.Queue = "relay.test", queue.NewMem()
+			m, err := r.Prepare(t.Context(), smtp.NewEnvelope(test.from, "bob@next.test"), strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var notice time.Time
+			if test.notice > 0 {
+				notice = now.Add(test.notice)
+			}
+			if !m.NoticeAt.Equal(notice) || !m.Deadline.Equal(now.Add(test.deadline)) {
+				t.Errorf("%s: got notice at %v and deadline %v, want %v and %v after %v", test.name, m.NoticeAt, m.Deadline, test.notice, test.deadline, now)
+			}
+		}
+	})
+}
+
+// TestDelivery: the fields that say how mail goes out.
+func TestDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		host.SetAddrs(netip.MustParseAddr("10.0.0.1"))
+		host.Defer(time.Minute, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
+		r := newRelay(inet)
+		r.Port = 587
+		r.AllowPrivate = true
+		r.Retry = []time.Duration{2 * time.Minute}
+		r.ClientTLSConfig = &tls.Config{MaxVersion: tls.VersionTLS12}
+		tlsVersion := make(chan string, 1)
+		r.Events.Delivered = func(e queue.Event) { tlsVersion <- e.Result.TLS + " at " + e.Result.Addr }
+		inet.Go(r.Run)
+		begin := time.Now()
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		host.Wait(1)
+		if got, want := <-tlsVersion, "TLS 1.2 at 10.0.0.1:587"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if took := time.Since(begin); took > 3*time.Minute {
+			t.Errorf("got it after %v, want it after 2 minutes", took)
+		}
+	})
+}
+
+// TestOurselves: a domain whose best MX we are is a loop, not a delivery to ourselves.
+func TestOurselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		inet.MX("next.test", "relay.test")
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		if report := sender.Wait(1)[0]; !bytes.Contains(report.Data, []byte("\r\nStatus: 5.4.6\r\n")) {
+			t.Errorf("got %s, want a report of 5.4.6", report.Data)
+		}
+	})
+}
+
+// unreadable is a Content that has become so.
+type unreadable struct{}
+
+func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, errors.New("damaged") }
+func (unreadable) Size() int64                       { return 1000 }
+
+func TestReport(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	no := &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}}
+	yes := &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}}
+	later := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 1}}
+	for _, test := range []struct {
+		name    string
+		result  smtp.Result
+		content smtp.Content
+		expired bool
+		delayed bool
+		want    string // action, "" for no report
+	}{
+		{"rejected", smtp.Result{Outcome: smtp.Rejected, Reply: no}, smtp.Text(text), false, false, "failed"},
+		{"original unreadable", smtp.Result{Outcome: smtp.Rejected, Reply: no}, unreadable{}, false, false, "failed"},
+		{"original gone", smtp.Result{Outcome: smtp.Rejected, Reply: no}, nil, false, false, "failed"},
+		{"deferred", smtp.Result{Outcome: smtp.Deferred, Reply: later}, smtp.Text(text), false, false, ""},
+		{"expired", smtp.Result{Outcome: smtp.Deferred, Reply: later}, smtp.Text(text), true, false, "failed"},
+		{"delayed", smtp.Result{Outcome: smtp.Unknown, Reply: later}, smtp.Text(text), false, true, "delayed"},
+		{"delivered", smtp.Result{Outcome: smtp.Delivered, Reply: yes}, smtp.Text(text), false, false, "delivered"},
+		{"relayed", smtp.Result{Outcome: smtp.Delivered, Reply: yes, Relayed: true}, smtp.Text(text), false, false, "relayed"},
+		{"relayed with DSN", smtp.Result{Outcome: smtp.Delivered, Reply: yes, Relayed: true, DSN: true}, smtp.Text(text), false, false, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
+			env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
+			messages, err := r.report(t.Context(), queue.Occasion{
+				Task:    queue.Task{Envelope: env, Arrival: time.Now(), Tenant: "shop"},
+				Results: []smtp.Result{test.result},
+				Expired: test.expired,
+				Delayed: test.delayed,
+				Content: test.content,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.want == "" {
+				if len(messages) > 0 {
+					t.Errorf("got a report, want none")
+				}
+				return
+			}
+			if len(messages) != 1 {
+				t.Fatalf("got %d reports, want 1", len(messages))
+			}
+			m := messages[0]
+			if m.Envelope.From != "" || m.Envelope.Recipients[0].Address != "ann@source.test" || m.Destinations[0] != "source.test" ||
+				m.Tenant != "shop" || !m.NoticeAt.IsZero() || m.Deadline.IsZero() {
+				t.Errorf("got %+v", m)
+			}
+			var data bytes.Buffer
+			data.ReadFrom(m.Body)
+			if !strings.Contains(data.String(), "\r\nAction: "+test.want+"\r\n") {
+				t.Errorf("got %s, want action %s", &data, test.want)
+			}
+		})
+	}
+}
+
+// TestManyRecipients: more recipients than the next host takes at once go in several transactions.
+func TestManyRecipients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		far := newRelay(inet)
+		far.Allow = allowAll
+		serve(t, inet, far)
+
+		near := newRelay(inet)
+		near.Hostname = "near.test"
+		route, err := mx.Smarthost("relay.test:25")
+		if err != nil {
+			t.Fatal(err)
+		}
+		near.Routes = map[string]mx.Route{"*": route}
+		inet.Go(near.Run)
+		env := &smtp.Envelope{}
+		for i := range 2500 {
+			env.Recipients = append(env.Recipients, smtp.Recipient{Address: fmt.Sprintf("r%d@next.test", i)})
+		}
+		if _, err := near.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Hour)
+		got := make(map[string]int)
+		for _, m := range host.Messages() {
+			for _, rcpt := range m.Envelope.Recipients {
+				got[rcpt.Address]++
+			}
+		}
+		for _, rcpt := range env.Recipients {
+			if got[rcpt.Address] != 1 {
+				t.Errorf("%s got %d mails, want 1", rcpt.Address, got[rcpt.Address])
+			}
+		}
+	})
+}
