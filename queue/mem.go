@@ -136,16 +136,21 @@ func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
 	if err != nil {
 		return err
 	}
+	settled := false
+	defer func() {
+		if !settled { // a report's reader may have panicked
+			q.mu.Lock()
+			expires := q.ix.abort(held)
+			q.mu.Unlock()
+			q.tell(expires, l.Destination)
+		}
+	}()
 	reports, err := memReports(ctx, held, s)
 	if err != nil {
-		q.mu.Lock()
-		expires := q.ix.abort(held)
-		q.mu.Unlock()
-		q.tell(expires, l.Destination)
 		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
 	}
-	due := q.settle(held, c, s, reports)
-	if due != never {
+	settled = true
+	if due := q.settle(held, c, s, reports); due != never {
 		q.tell(fromNano(due), l.Destination)
 	}
 	for _, r := range reports {

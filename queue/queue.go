@@ -49,7 +49,14 @@ var (
 	ErrLeaseLost = errors.New("queue: lease lost")
 	ErrNotFound  = errors.New("queue: no such message")
 	ErrClosed    = errors.New("queue: closed")
+
+	// ErrBroken says that the store has failed so that nobody knows what it holds. Nothing is taken or
+	// handed out until it has been opened again.
+	ErrBroken = errors.New("queue: the store failed and must be opened again")
 )
+
+// over reports whether err says that a Queue is of no more use.
+func over(err error) bool { return errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken) }
 
 // ID names a message within its queue. It holds ASCII letters, digits and "-" only.
 type ID string
@@ -175,7 +182,8 @@ type Waker interface {
 	// Watch has f called with a destination and the earliest time at which it may have
 	// something due, each time that this may have become earlier: by Enqueue, by a Settle with a Next or
 	// with reports, by an expired or released lease. It may be called concurrently, before the call that
-	// caused it returns, and once too often; it must not block or call the Queue. stop ends it.
+	// caused it returns, and once too often; it must not block or call the Queue. A Queue that has been closed, or is
+	// broken, calls it with an empty destination, so that a Runner asks and hears of it. stop ends it.
 	Watch(f func(destination string, due time.Time)) (stop func())
 }
 

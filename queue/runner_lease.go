@@ -70,7 +70,7 @@ func (k *leaseKeeper) renew(ctx context.Context, lost context.CancelCauseFunc) {
 	switch {
 	case err == nil:
 		k.until = begun.Add(k.term)
-	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrClosed), !now.Before(until):
+	case errors.Is(err, ErrLeaseLost), over(err), !now.Before(until):
 		lost(err)
 		return
 	default: // until the lease ends there is time for some more tries

@@ -3,7 +3,6 @@ package queue
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -208,7 +207,7 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if errors.Is(err, ErrClosed) {
+	if over(err) {
 		return fmt.Errorf("queue: runner: %s: %w", what, err)
 	}
 	pause := pauseAfter(l.failures)

@@ -32,7 +32,7 @@ func (d *delivery) settle(ctx context.Context, s Settlement, o Occasion, body Bo
 			return time.Time{}
 		case errors.Is(err, errNothing): // the deadline or delay notice comes up again with the end of the lease
 			return d.lease.expires()
-		case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrClosed), ctx.Err() != nil:
+		case errors.Is(err, ErrLeaseLost), over(err), ctx.Err() != nil:
 			d.tellLost(ctx, &s, err)
 			return d.lease.expires()
 		}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type Spool struct {
 	tidy    chan struct{} // wakes the janitor
 	quit    chan struct{} // ends it
 	janitor sync.WaitGroup
+	waiting atomic.Int64 // how many are in removed
 
 	mu      sync.Mutex
 	ix      *index[place, place] // of the entries of a message and of a task's state
@@ -71,6 +73,7 @@ func (s *Spool) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.tell(time.Now(), "") // so that a Runner asks, and hears of it
 	close(s.quit)
 	s.janitor.Wait()
 	err := s.log.close()
@@ -124,6 +127,9 @@ func (s *Spool) takeIn(d *draft) {
 
 // failed says what was being done. Sentinels stay as they are.
 func (s *Spool) failed(op string, err error) error {
+	if over(err) {
+		s.tell(time.Now(), "") // so that a Runner asks, and hears of it
+	}
 	if err == ErrClosed || err == ErrLeaseLost || err == ErrNotFound {
 		return err
 	}
@@ -175,7 +181,11 @@ func (s *Spool) Claim(ctx context.Context, wants []Want, lease time.Duration) ([
 	pins := s.pin(granted...)
 	s.mu.Unlock()
 	tellClaimed(&s.watchers, granted)
-	return s.read(granted, pins)
+	tasks, err := s.read(granted, pins)
+	if err != nil {
+		return nil, s.failed("claim", err)
+	}
+	return tasks, nil
 }
 
 // read makes Tasks of what was granted.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +30,7 @@ func onDisk(t *testing.T, dir string) (octets int64, segments int) {
 // became of them stays, who reads them isn't disturbed, and the disk holds little more than what lives.
 func TestSpoolCompacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
+		dir := fastDir(t)
 		o := spoolOptions{segment: 16 << 10, inline: 8 << 10, delay: time.Second}
 		s := mustOpen(t, unsynced(dir), o)
 		ctx := context.Background()
@@ -120,6 +122,53 @@ func TestSpoolCompacts(t *testing.T) {
 	})
 }
 
+// TestSpoolCompactsWhileSettling has a message moved while one of its tasks is being settled: the settlement stands.
+func TestSpoolCompactsWhileSettling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hold atomic.Bool
+		goOn := make(chan struct{})
+		d := &disk{dir: fastDir(t), fake: func(op string, _ ...string) (bool, error) {
+			if op == "sync" && hold.Load() {
+				<-goOn
+			}
+			return op == "sync" || op == "syncdir", nil
+		}}
+		o := spoolOptions{segment: 4 << 10, inline: 4 << 10, delay: time.Minute}
+		s := mustOpen(t, d, o)
+		id := mustEnqueue(t, s, "body", "a.example", "b.example")
+		// Settlements must find room without a new segment, which would wait for the disk.
+		for n := 0; n < 12 || s.log.segments[len(s.log.segments)-1].size > 1500; n++ {
+			mustEnqueue(t, s, strings.Repeat("x", 1000), "churn.example")
+		}
+		task := mustClaim(t, s, "a.example")[0]
+		hold.Store(true)
+		var settled sync.WaitGroup
+		settled.Go(func() {
+			mustSettle(t, s, task.Lease, Settlement{Reports: []Message{testMessage("report", "r.example")}})
+		})
+		synctest.Wait() // it waits for the disk
+		for _, task := range mustClaim(t, s, "churn.example") {
+			mustSettle(t, s, task.Lease, Settlement{})
+		}
+		synctest.Wait() // compaction has come as far as it can
+		hold.Store(false)
+		goOn <- struct{}{}
+		settled.Wait()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, ok := files(t, d.dir)[segmentName(1)]; ok {
+			t.Errorf("the first segment is still there: this tested nothing")
+		}
+		want := contents(t, s)
+		if len(want) != 2 || want[string(id)+" b.example"] != "body" {
+			t.Errorf("got %v, want the other task and the report", want)
+		}
+		mustClose(t, s)
+		s = mustOpen(t, d, o)
+		checkContents(t, s, want)
+	})
+}
+
 // TestSpoolChurn enqueues, settles, defers and reopens at random, and compares with what should be there. The disk is
 // bounded all the time.
 func TestSpoolChurn(t *testing.T) {
@@ -131,7 +180,7 @@ func TestSpoolChurn(t *testing.T) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		dir := t.TempDir()
+		dir := fastDir(t)
 		o := spoolOptions{segment: 4 << 10, inline: 2 << 10, delay: time.Second}
 		s := mustOpen(t, unsynced(dir), o)
 		want := map[string]string{}
@@ -200,5 +249,10 @@ func checkLive(t *testing.T, s *Spool) {
 	}
 	if live != s.live || !maps.Equal(perSeg, s.perSeg) {
 		t.Errorf("the spool counts %d octets and messages %v, want %d and %v", s.live, s.perSeg, live, perSeg)
+	}
+	for _, seg := range s.log.segments {
+		if seg.refs != 0 || seg.pending != 0 {
+			t.Errorf("%s has %d refs and %d records pending, want none", segmentName(seg.number), seg.refs, seg.pending)
+		}
 	}
 }

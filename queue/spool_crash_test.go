@@ -24,10 +24,10 @@ type crashDisk struct {
 	crash func() // called before each operation
 
 	mu     sync.Mutex
-	serial int
 	files  map[string]*crashFile // by their present names
 	opened map[string]*crashFile // by the names under which they were created
 	kept   map[string]*crashFile // files as of the last sync of the directory
+	gone   []*crashFile          // those removed since then
 }
 
 type crashFile struct {
@@ -64,16 +64,17 @@ func (c *crashDisk) operate(op string, names ...string) (bool, error) {
 		c.files[names[1]] = f
 		delete(c.files, names[0])
 	case "remove":
-		delete(c.files, names[0])
+		if f := c.files[names[0]]; f != nil {
+			c.gone = append(c.gone, f)
+			delete(c.files, names[0])
+		}
 	case "sync":
 		f := c.opened[names[0]]
-		if f == nil {
-			f = c.files[names[0]]
-		}
 		f.synced = c.read(f)
 		return true, nil
 	case "syncdir":
 		c.kept = maps.Clone(c.files)
+		c.gone = nil
 		return true, nil
 	}
 	return false, nil
@@ -89,7 +90,8 @@ func (c *crashDisk) read(f *crashFile) []byte {
 }
 
 // states gives what may be left after a crash now: "killed": all that the process saw; "lost": what was synced and no
-// more; "hollow": names of which the directory wasn't synced, too; "torn": some of what was put into files, too.
+// more; "hollow": names of which the directory wasn't synced, too; "torn": some of what was put into files, too;
+// "disorder": of what was removed, only the last is gone.
 func (c *crashDisk) states() map[string]map[string][]byte {
 	killed, lost, hollow, torn := map[string][]byte{}, map[string][]byte{}, map[string][]byte{}, map[string][]byte{}
 	for name, f := range c.files {
@@ -100,7 +102,11 @@ func (c *crashDisk) states() map[string]map[string][]byte {
 	for name, f := range c.kept {
 		lost[name] = f.synced
 	}
-	return map[string]map[string][]byte{"killed": killed, "lost": lost, "hollow": hollow, "torn": torn}
+	disorder := maps.Clone(killed)
+	for _, f := range c.gone[:max(0, len(c.gone)-1)] {
+		disorder[f.name] = f.synced
+	}
+	return map[string]map[string][]byte{"killed": killed, "lost": lost, "hollow": hollow, "torn": torn, "disorder": disorder}
 }
 
 // tear has every other 64 octets of what isn't synced come out as zeros.
@@ -171,7 +177,7 @@ func crashBody(name string, n int) string {
 	return strings.Repeat(name+"|", 1+n/(len(name)+1))[:n]
 }
 
-var crashOptions = spoolOptions{segment: 3000, inline: 500, delay: time.Second}
+var crashOptions = spoolOptions{segment: 2000, inline: 600, delay: time.Second}
 
 // crashed is a state and what must hold of it.
 type crashed struct {
@@ -180,7 +186,7 @@ type crashed struct {
 	when string
 }
 
-// TestSpoolCrash crashes before every operation on the disk, in four ways, and opens what is left:
+// TestSpoolCrash crashes before every operation on the disk, in five ways, and opens what is left:
 // all that was acknowledged is there, whole; what was durably settled isn't; a settlement came with its report or
 // not at all; and nothing is called damage. Then it does so while that is opened.
 func TestSpoolCrash(t *testing.T) {
@@ -251,48 +257,74 @@ func recordCrashes(d *crashDisk, l *ledger) *[]crashed {
 	return &all
 }
 
-// crashWorkload does something of everything, one after the other.
+// crashWorkload does something of everything.
 func crashWorkload(t *testing.T, d *crashDisk, l *ledger) {
 	s := mustOpen(t, &d.disk, crashOptions)
-	for i := range 32 {
-		name := fmt.Sprint("m", i)
-		size := 100 + 10*i
-		if i%5 == 0 {
-			size = 2000 // in a file
+	for i := range 3 {
+		crashEnqueue(t, s, l, fmt.Sprint("kept", i), 300, "kept.example")
+	}
+	for round := range 2 {
+		var wg sync.WaitGroup
+		for w := range 3 {
+			wg.Go(func() {
+				for i := range 10 {
+					crashStep(t, s, l, fmt.Sprintf("m%d.%d", w, 10*round+i), fmt.Sprintf("d%d.example", w), i)
+				}
+			})
 		}
-		mustEnqueue(t, s, crashBody(name, size), "d.example")
-		l.update(func() { l.there[name] = true })
-		if i%3 != 0 {
-			continue
-		}
-		tasks := mustClaim(t, s, "d.example")
-		for _, task := range tasks[:min(len(tasks), 2+i%2)] {
-			body, err := readBody(s, task.Lease.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name, _, _ := strings.Cut(body, "|")
-			switch n := i / 3 % 4; n {
-			case 0: // deferred
-				mustSettle(t, s, task.Lease, Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: &smtp.Reply{Code: 450, Text: name}}}})
-			case 1, 2: // rejected, with a report
-				report := "report-" + name
-				l.update(func() { delete(l.there, name); l.linked[name] = report })
-				m := testMessage(crashBody(report, 300*n), "r.example")
-				mustSettle(t, s, task.Lease, Settlement{Reports: []Message{m}})
-				l.update(func() { delete(l.linked, name); l.there[report] = true; l.gone[name] = true })
-			case 3: // delivered
-				l.update(func() { delete(l.there, name) })
-				mustSettle(t, s, task.Lease, Settlement{})
-				time.Sleep(2 * time.Second)
-				l.update(func() { l.gone[name] = true })
-			}
-		}
-		time.Sleep(2 * time.Hour) // the other leases expire
-		if i == 20 {
-			mustClose(t, s)
-			s = mustOpen(t, &d.disk, crashOptions)
-		}
+		wg.Wait()
+		mustClose(t, s)
+		s = mustOpen(t, &d.disk, crashOptions)
 	}
 	mustClose(t, s)
+}
+
+func crashEnqueue(t *testing.T, s *Spool, l *ledger, name string, size int, dest string) {
+	mustEnqueue(t, s, crashBody(name, size), dest)
+	l.update(func() { l.there[name] = true })
+}
+
+// crashStep settles what is due at a destination, and enqueues one more.
+func crashStep(t *testing.T, s *Spool, l *ledger, name, dest string, i int) {
+	var settled []string
+	for _, task := range mustClaim(t, s, dest) {
+		if name, ok := crashSettle(t, s, l, task, i); ok {
+			settled = append(settled, name)
+		}
+	}
+	size := 100 + 50*i
+	if i%5 == 0 {
+		size = 2000 // in a file
+	}
+	crashEnqueue(t, s, l, name, size, dest)
+	time.Sleep(2 * time.Second)
+	l.update(func() {
+		for _, name := range settled {
+			l.gone[name] = true
+		}
+	})
+}
+
+// crashSettle settles in one of several ways. ok says that the message is gone as soon as that is on the disk.
+func crashSettle(t *testing.T, s *Spool, l *ledger, task Task, i int) (name string, ok bool) {
+	body, err := readBody(s, task.Lease.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _, _ = strings.Cut(body, "|")
+	switch i % 3 {
+	case 0: // deferred
+		mustSettle(t, s, task.Lease, Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: &smtp.Reply{Code: 450, Text: name}}}})
+		return name, false
+	case 1: // rejected, with a report
+		report := "report-" + name
+		l.update(func() { delete(l.there, name); l.linked[name] = report })
+		m := testMessage(crashBody(report, 60*i), "r.example")
+		mustSettle(t, s, task.Lease, Settlement{Reports: []Message{m}})
+		l.update(func() { delete(l.linked, name); l.there[report] = true; l.gone[name] = true })
+		return name, false
+	}
+	l.update(func() { delete(l.there, name) })
+	mustSettle(t, s, task.Lease, Settlement{})
+	return name, true
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -22,7 +23,7 @@ func quiet(t *testing.T) {
 // TestSpoolTornTail cuts the log at every octet of its last record, as a crash may, and lays zeros or
 // nonsense behind the cut: what was acknowledged before is there, and nothing is called damage.
 func TestSpoolTornTail(t *testing.T) {
-	dir := t.TempDir()
+	dir := fastDir(t)
 	s := mustOpen(t, unsynced(dir), testOptions)
 	for i := range 3 {
 		mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
@@ -62,7 +63,7 @@ func TestSpoolTornTail(t *testing.T) {
 // damagedSpool gives the files of a spool that was closed, and what it holds. The keys of what stays are
 // of a message to two destinations of which one is settled.
 func damagedSpool(t *testing.T) (all map[string][]byte, want map[string]string) {
-	dir := t.TempDir()
+	dir := fastDir(t)
 	s := mustOpen(t, unsynced(dir), spoolOptions{segment: 900, inline: 300, delay: testOptions.delay})
 	for i := range 6 {
 		mustEnqueue(t, s, strings.Repeat(fmt.Sprint("body ", i, " "), 10), "d.example", "e.example")
@@ -140,31 +141,33 @@ func checkFlipped(t *testing.T, dir string, want map[string]string) {
 // it is gone, and forgets the damage then.
 func TestSpoolDamagedFileStays(t *testing.T) {
 	quiet(t)
-	all, _ := damagedSpool(t)
-	name := segmentName(1)
-	all[name][segmentHeaderLen+recordHeaderLen+60] ^= 1
-	dir := plant(t, all)
-	s := mustOpen(t, unsynced(dir), testOptions)
-	if d := s.Damage(); len(d) != 1 || d[0].File != name || d[0].Offset != segmentHeaderLen || d[0].Length < 100 {
-		t.Fatalf("got %+v, want damage of the first record", d)
-	}
-	for _, dest := range []string{"d.example", "e.example", "f.example"} {
-		for _, task := range mustClaim(t, s, dest) {
-			mustSettle(t, s, task.Lease, Settlement{})
+	synctest.Test(t, func(t *testing.T) {
+		all, _ := damagedSpool(t)
+		name := segmentName(1)
+		all[name][segmentHeaderLen+recordHeaderLen+60] ^= 1
+		dir := plant(t, all)
+		s := mustOpen(t, unsynced(dir), testOptions)
+		if d := s.Damage(); len(d) != 1 || d[0].File != name || d[0].Offset != segmentHeaderLen || d[0].Length < 100 {
+			t.Fatalf("got %+v, want damage of the first record", d)
 		}
-	}
-	mustClose(t, s)
-	mustClose(t, mustOpen(t, unsynced(dir), testOptions)) // the janitor may not have come round
-	s = mustOpen(t, unsynced(dir), testOptions)
-	checkContents(t, s, nil)
-	mustClose(t, s)
-	left := files(t, dir)
-	if kept := left[name+damagedSuffix]; !bytes.Equal(kept, all[name]) {
-		t.Errorf("got %d octets of %s kept, want all %d", len(kept), name, len(all[name]))
-	}
-	if left[name] != nil {
-		t.Errorf("%s is still there", name)
-	}
+		for _, dest := range []string{"d.example", "e.example", "f.example"} {
+			for _, task := range mustClaim(t, s, dest) {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+		}
+		synctest.Wait() // for the janitor
+		mustClose(t, s)
+		s = mustOpen(t, unsynced(dir), testOptions)
+		checkContents(t, s, nil)
+		checkNoDamage(t, s)
+		left := files(t, dir)
+		if kept := left[name+damagedSuffix]; !bytes.Equal(kept, all[name]) {
+			t.Errorf("got %d octets of %s kept, want all %d", len(kept), name, len(all[name]))
+		}
+		if left[name] != nil {
+			t.Errorf("%s is still there", name)
+		}
+	})
 }
 
 // TestSpoolMissingSegment reports a segment that isn't there, and delivers what the others have.
@@ -223,11 +226,11 @@ func TestSpoolMissingBody(t *testing.T) {
 // is looked for within it: nothing in there is taken for a record.
 func TestSpoolMimic(t *testing.T) {
 	quiet(t)
-	dir := t.TempDir()
+	dir := fastDir(t)
 	s := mustOpen(t, unsynced(dir), testOptions)
 	first := mustEnqueue(t, s, "first", "d.example")
-	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
 	copied := files(t, dir)
+	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
 	segment := copied[newest(copied)]
 	mimic := mustEnqueue(t, s, string(segment)+string(segment[segmentHeaderLen:]), "d.example")
 	last := mustEnqueue(t, s, "last", "d.example")
@@ -250,5 +253,31 @@ func TestSpoolMimic(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("octet %d of the header was changed; messages %s, %s, %s", off-spans[2].from, first, mimic, last)
 		}
+	}
+}
+
+// TestSpoolDamagedRegion loses what stands in a large hole, and no more.
+func TestSpoolDamagedRegion(t *testing.T) {
+	quiet(t)
+	dir := fastDir(t)
+	s := mustOpen(t, unsynced(dir), testOptions)
+	var ids []ID
+	for i := range 20 {
+		ids = append(ids, mustEnqueue(t, s, strings.Repeat(fmt.Sprint(i, " "), 60_000), "d.example"))
+	}
+	want := contents(t, s)
+	mustClose(t, s)
+	all := files(t, dir)
+	b := all[newest(all)]
+	spans := records(t, b)
+	from, to := (spans[2].from+spans[2].to)/2, (spans[14].from+spans[14].to)/2
+	clear(b[from:to])
+	for _, id := range ids[2:15] {
+		delete(want, string(id)+" d.example")
+	}
+	s = mustOpen(t, unsynced(plant(t, all)), testOptions)
+	checkContents(t, s, want)
+	if d := s.Damage(); len(d) != 1 || d[0].Offset != spans[2].from || d[0].Offset+d[0].Length != spans[15].from {
+		t.Errorf("got damage %+v, want one finding from %d to %d", d, spans[2].from, spans[15].from)
 	}
 }

@@ -85,6 +85,81 @@ func TestSpoolPoisoned(t *testing.T) {
 	}
 }
 
+// TestSpoolPoisonedMeanwhile has a sync fail while more is being written: that is refused, too.
+func TestSpoolPoisonedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("the disk is broken")
+		var hold atomic.Bool
+		syncs, writes := make(chan struct{}), make(chan struct{})
+		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+			switch {
+			case !hold.Load():
+			case op == "sync":
+				<-syncs
+				return true, broken
+			case op == "write":
+				<-writes
+			}
+			return false, nil
+		}}
+		s := mustOpen(t, d, testOptions)
+		mustEnqueue(t, s, "body", "d.example")
+		task := mustClaim(t, s, "d.example")[0]
+		hold.Store(true)
+		errs := make(chan error, 3)
+		enqueue := func() {
+			_, err := s.Enqueue(context.Background(), testMessage("body", "d.example"))
+			errs <- err
+		}
+		go enqueue()
+		synctest.Wait()
+		writes <- struct{}{}
+		synctest.Wait() // its sync is under way
+		go enqueue()
+		synctest.Wait()
+		go func() { errs <- s.Settle(context.Background(), task.Lease, Settlement{}) }()
+		synctest.Wait() // both are being written
+		syncs <- struct{}{}
+		synctest.Wait()
+		writes <- struct{}{}
+		for range 3 {
+			if err := <-errs; !errors.Is(err, broken) {
+				t.Errorf("got %v, want the disk's error", err)
+			}
+		}
+		hold.Store(false)
+		if err := s.Close(); !errors.Is(err, broken) {
+			t.Errorf("Close: got %v, want the disk's error", err)
+		}
+	})
+}
+
+// TestQueueReaderPanics has the body of a report panic: the lease is what it was.
+func TestQueueReaderPanics(t *testing.T) {
+	for _, q := range []Queue{NewMem(), mustOpen(t, unsynced(t.TempDir()), testOptions)} {
+		mustEnqueue(t, q, "body", "d.example")
+		task := mustClaim(t, q, "d.example")[0]
+		report := testMessage("", "r.example")
+		report.Body = panicReader{}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%T: the panic doesn't come through", q)
+				}
+			}()
+			q.Settle(context.Background(), task.Lease, Settlement{Reports: []Message{report}})
+		}()
+		mustSettle(t, q, task.Lease, Settlement{})
+		if tasks := append(mustClaim(t, q, "d.example"), mustClaim(t, q, "r.example")...); len(tasks) != 0 {
+			t.Errorf("%T: got %d tasks after that, want none", q, len(tasks))
+		}
+	}
+}
+
+type panicReader struct{}
+
+func (panicReader) Read([]byte) (int, error) { panic("a reader's own") }
+
 // TestSpoolUnsyncedSettleFails poisons the spool by the sync that follows a settlement.
 func TestSpoolUnsyncedSettleFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -112,22 +187,25 @@ func TestSpoolUnsyncedSettleFails(t *testing.T) {
 // TestSpoolDiskFull has the disk full for a while: what comes then is refused, leaves nothing behind,
 // and the spool goes on by itself when there is room.
 func TestSpoolDiskFull(t *testing.T) {
+	large := strings.Repeat("x", 2000)
 	tests := []struct {
 		name string
 		op   string
+		file string // a part of its name
 		body string
 	}{
-		{"in a segment", "write", "refused"},
-		{"at a new segment", "create", strings.Repeat("refused", 70)},
-		{"in a body file", "write", strings.Repeat("x", 2000)},
-		{"at a body file", "create", strings.Repeat("x", 2000)},
+		{"in a segment", "write", "segment", "refused"},
+		{"in a segment, the body in its file", "write", "segment", large},
+		{"at a new segment", "create", "segment", strings.Repeat("refused", 70)},
+		{"in a body file", "write", "body", large},
+		{"at a body file", "create", "body", large},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var full atomic.Bool
 			d := &disk{dir: t.TempDir()}
 			d.fake = func(op string, names ...string) (bool, error) {
-				if op != tt.op || !full.Load() {
+				if op != tt.op || !full.Load() || !strings.Contains(names[0], tt.file) {
 					return op == "sync" || op == "syncdir", nil
 				}
 				if op == "write" {
@@ -150,8 +228,9 @@ func TestSpoolDiskFull(t *testing.T) {
 				}
 			}
 			checkContents(t, s, want)
-			if n := len(files(t, d.dir)); n != 1 {
-				t.Errorf("got %d files, want the segment alone", n)
+			all := files(t, d.dir)
+			if octets, _ := onDisk(t, d.dir); len(all) != 1 || octets != s.log.bytes {
+				t.Errorf("got %d files and %d octets, want the segment alone with %d", len(all), octets, s.log.bytes)
 			}
 			full.Store(false)
 			id := mustEnqueue(t, s, "second", "e.example")
@@ -176,7 +255,7 @@ func scribble(t *testing.T, d *disk, name string) {
 			continue
 		}
 		defer f.Close()
-		if _, err := f.Write([]byte("half a message")); err != nil {
+		if _, err := f.Write(make([]byte, 10_000)); err != nil {
 			t.Error(err)
 		}
 		return
@@ -236,12 +315,42 @@ func TestSpoolSyncTimes(t *testing.T) {
 	})
 }
 
-// TestSpoolGathers holds a sync up: meanwhile settlements come through, enqueues are written, and
-// one more sync serves all of them.
+// TestSpoolSyncsLate has a settlement come while the sync for an earlier one is under way: it gets one of
+// its own.
+func TestSpoolSyncsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var syncs atomic.Int32
+		goOn := make(chan struct{})
+		d := &disk{dir: t.TempDir()}
+		s := mustOpen(t, d, testOptions)
+		mustEnqueue(t, s, "body", "d.example")
+		mustEnqueue(t, s, "body", "d.example")
+		tasks := mustClaim(t, s, "d.example")
+		d.fake = func(op string, _ ...string) (bool, error) {
+			if op == "sync" && syncs.Add(1) == 1 {
+				<-goOn
+			}
+			return false, nil
+		}
+		mustSettle(t, s, tasks[0].Lease, Settlement{})
+		time.Sleep(time.Second)
+		synctest.Wait() // its sync is under way
+		mustSettle(t, s, tasks[1].Lease, Settlement{})
+		goOn <- struct{}{}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := syncs.Load(); got != 2 {
+			t.Errorf("got %d syncs, want 2", got)
+		}
+	})
+}
+
+// TestSpoolGathers holds a sync up: meanwhile settlements come through, and enqueues are written if they are
+// many or a settlement comes; one more sync serves all of them.
 func TestSpoolGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var held, syncs atomic.Int32
-		var writes atomic.Int32
+		var hold atomic.Bool
+		var syncs, writes, done atomic.Int32
 		goOn := make(chan struct{})
 		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
 			switch {
@@ -249,7 +358,7 @@ func TestSpoolGathers(t *testing.T) {
 				writes.Add(1)
 			case op == "sync":
 				syncs.Add(1)
-				if held.Load() > 0 {
+				if hold.Load() {
 					<-goOn
 				}
 			}
@@ -260,37 +369,41 @@ func TestSpoolGathers(t *testing.T) {
 			mustEnqueue(t, s, "body", "d.example")
 		}
 		tasks := mustClaim(t, s, "d.example")
-		syncs.Store(0)
-		writes.Store(0)
-		held.Store(1)
 		var wg sync.WaitGroup
-		var done atomic.Int32
-		enqueue := func() {
-			mustEnqueue(t, s, "body", "d.example")
-			done.Add(1)
+		enqueue := func(n int, body string) {
+			for range n {
+				wg.Go(func() {
+					mustEnqueue(t, s, body, "d.example")
+					done.Add(1)
+				})
+			}
+			synctest.Wait()
 		}
-		wg.Go(enqueue)
-		synctest.Wait() // its sync is under way
+		check := func(when string, wantWrites, wantSyncs, wantDone int32) {
+			t.Helper()
+			synctest.Wait()
+			if w, s, d := writes.Swap(0), syncs.Swap(0), done.Swap(0); w != wantWrites || s != wantSyncs || d != wantDone {
+				t.Errorf("%s: got %d writes, %d syncs and %d acknowledged, want %d, %d and %d", when, w, s, d, wantWrites, wantSyncs, wantDone)
+			}
+		}
+		check("at first", 3, 3, 0)
+		hold.Store(true)
+		enqueue(1, "body")
+		check("with a sync under way", 1, 1, 0)
+		enqueue(50, "body")
+		check("with some more that wait for the disk", 0, 0, 0)
 		mustSettle(t, s, tasks[0].Lease, Settlement{})
-		for range 50 {
-			wg.Go(enqueue)
-		}
-		synctest.Wait()
-		if got := writes.Load(); got < 2 || done.Load() != 0 {
-			t.Errorf("during a sync: got %d writes and %d acknowledged, want writing to go on and none", got, done.Load())
-		}
-		mustSettle(t, s, tasks[1].Lease, Settlement{})
+		check("with a settlement", 1, 0, 0)
+		enqueue(3, strings.Repeat("x", 100_000))
+		check("with much that waits for the disk", 1, 0, 0)
+		enqueue(5, "body")
+		check("with some more", 0, 0, 0)
 		goOn <- struct{}{}
-		synctest.Wait()
-		if done.Load() != 1 {
-			t.Errorf("after the first sync: got %d acknowledged, want 1", done.Load())
-		}
-		held.Store(0)
+		check("when the sync has ended and the next one is under way", 1, 1, 1)
+		hold.Store(false)
 		goOn <- struct{}{}
 		wg.Wait()
-		if got := syncs.Load(); got != 2 {
-			t.Errorf("got %d syncs for 51 messages, want 2", got)
-		}
+		check("when the next has ended", 0, 0, 58)
 		mustClose(t, s)
 	})
 }
@@ -303,6 +416,13 @@ func TestSpoolBodyFailsLate(t *testing.T) {
 	if _, err := s.Enqueue(context.Background(), m); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("got %v, want io.ErrNoProgress", err)
 	}
+	id := mustEnqueue(t, s, "body", "d.example")
+	report := testMessage(strings.Repeat("x", 1<<20), "r.example")
+	m.Body = &brokenReader{}
+	if err := s.Settle(context.Background(), mustClaim(t, s, "d.example")[0].Lease, Settlement{Reports: []Message{report, m}}); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("got %v, want io.ErrNoProgress", err)
+	}
+	checkContents(t, s, map[string]string{string(id) + " d.example": "body"})
 	if all := files(t, s.disk.dir); len(all) != 1 {
 		t.Errorf("got %d files, want the segment alone", len(all))
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,6 +133,39 @@ func TestSpoolRemovesBodies(t *testing.T) {
 		}
 		if err := body.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestSpoolRemovesBodiesLate keeps a body file when a sync ends that began before the end of its message
+// was written.
+func TestSpoolRemovesBodiesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn := make(chan struct{})
+		var hold atomic.Bool
+		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+			if op == "sync" && hold.Load() {
+				<-goOn
+			}
+			return op == "sync" || op == "syncdir", nil
+		}}
+		s := mustOpen(t, d, testOptions)
+		id := mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
+		task := mustClaim(t, s, "d.example")[0]
+		hold.Store(true)
+		go s.Enqueue(context.Background(), testMessage("body", "d.example"))
+		synctest.Wait() // its sync is under way
+		mustSettle(t, s, task.Lease, Settlement{})
+		hold.Store(false)
+		goOn <- struct{}{}
+		synctest.Wait()
+		if files(t, d.dir)[string(id)+bodySuffix] == nil {
+			t.Errorf("the body went before its settlement was on the disk")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if files(t, d.dir)[string(id)+bodySuffix] != nil {
+			t.Errorf("the body is there after its settlement was on the disk")
 		}
 	})
 }

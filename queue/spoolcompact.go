@@ -23,19 +23,16 @@ func (s *Spool) keepTidy() {
 
 // wakeJanitor has the janitor look whether there is something to do.
 func (s *Spool) wakeJanitor() {
-	s.mu.Lock()
-	wake := s.wasteful()
-	s.mu.Unlock()
-	if wake {
-		s.synced()
-	}
-}
-
-// synced wakes the janitor: files that waited for the disk may go.
-func (s *Spool) synced() {
 	select {
 	case s.tidy <- struct{}{}:
 	default:
+	}
+}
+
+// synced wakes the janitor if files have waited for the disk.
+func (s *Spool) synced() {
+	if s.waiting.Load() > 0 {
+		s.wakeJanitor()
 	}
 }
 
@@ -59,6 +56,7 @@ func (s *Spool) removeFiles() {
 	for len(s.removed) > 0 && s.log.reached(s.removed[0].seq) {
 		names = append(names, s.removed[0].name)
 		s.removed = s.removed[1:]
+		s.waiting.Add(-1)
 	}
 	s.mu.Unlock()
 	for _, name := range names {

@@ -140,14 +140,14 @@ func (d *draft) commit() error {
 		m.arrive(s.last, now)
 	}
 	s.mu.Unlock()
+	if len(d.record.record)-recordHeaderLen > maxPayload {
+		return errors.New("the message is too large but for its body")
+	}
 	if err := d.nameFiles(); err != nil {
 		return s.log.doubt(err)
 	}
 	for _, m := range d.messages {
 		endMessage(d.record.record[m.off:m.off+m.length], m.stored, m.file != "")
-	}
-	if len(d.record.record)-recordHeaderLen > maxPayload {
-		return errors.New("the message is too large but for its body")
 	}
 	s.log.hand(&d.record)
 	err := d.record.wait()

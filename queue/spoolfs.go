@@ -57,15 +57,10 @@ func (d *disk) sync(f *os.File) error {
 }
 
 // truncate cuts a file to a length, durably.
-func (d *disk) truncate(name string, size int64) error {
-	if done, err := d.faked("truncate", name); done {
+func (d *disk) truncate(f *os.File, size int64) error {
+	if done, err := d.faked("truncate", filepath.Base(f.Name())); done {
 		return err
 	}
-	f, err := os.OpenFile(d.path(name), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
@@ -148,13 +143,3 @@ func makeDir(dir string) error {
 }
 
 func (d *disk) list() ([]fs.DirEntry, error) { return os.ReadDir(d.dir) }
-
-func writeBuffers(f *os.File, off int64, buffers [][]byte) error {
-	for _, b := range buffers {
-		if _, err := f.WriteAt(b, off); err != nil {
-			return err
-		}
-		off += int64(len(b))
-	}
-	return nil
-}

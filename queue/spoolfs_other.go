@@ -5,3 +5,13 @@ package queue
 import "os"
 
 func syncData(f *os.File) error { return f.Sync() }
+
+func writeBuffers(f *os.File, off int64, buffers [][]byte) error {
+	for _, b := range buffers {
+		if _, err := f.WriteAt(b, off); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return nil
+}

@@ -3,14 +3,14 @@ package queue
 import (
 	"errors"
 	"fmt"
-	"sort"
+	"runtime"
 	"sync"
 	"time"
 )
 
 // spoolLog appends records to the newest segment of a spool. One goroutine writes what is handed over,
-// all that waits at a time, another one syncs, so that writing goes on meanwhile; one sync serves all that
-// wait for the disk.
+// all that waits at a time, and another one syncs, so that what doesn't wait for the disk, and much at a time that
+// does, is written meanwhile. One sync serves all that is written.
 type spoolLog struct {
 	disk    *disk
 	limit   int64         // of a segment, in octets; a record that is larger has one to itself
@@ -21,36 +21,22 @@ type spoolLog struct {
 
 	mu       sync.Mutex
 	queue    []*appending // handed over and not yet written
+	queued   int          // octets in it
+	hurried  bool         // one of it doesn't wait for the disk
 	unsynced []*appending // written, and waiting for the disk
 	segments []*segment   // oldest first; the last is written to
 	bytes    int64        // in all segments
 	written  uint64       // number of the last record written
 	synced   uint64       // number of the last record on the disk
 	syncing  bool
+	owed     bool        // what was queued when a sync ended is written before the next
 	due      bool        // the timer has fired: sync what is written
 	timer    *time.Timer // armed while something is written that nobody waits for; else nil
 	closing  bool
 	err      error     // why nothing can be written any more
-	handed   sync.Cond // the writer waits for: queue, closing
-	dirty    sync.Cond // the syncer waits for: unsynced, due, closing
+	handed   sync.Cond // the writer waits for: queue, !syncing, closing
+	dirty    sync.Cond // the syncer waits for: unsynced, due, !owed, closing
 	idle     sync.Cond // the writer waits for: !syncing
-}
-
-// appending is a record on its way into the log.
-type appending struct {
-	record  []byte // with room for its header
-	durable bool   // done is told when it is on the disk
-	done    chan error
-
-	// These are set when done has been told nil. Then applied must be called.
-	segment *segment
-	off     int64
-	seq     uint64
-}
-
-// place gives the place of an entry of the record.
-func (a *appending) place(off, length int) place {
-	return place{a.segment.number, uint32(a.off) + uint32(off), uint32(length)}
 }
 
 // start begins with the segments that were found, of which the last is new.
@@ -64,7 +50,7 @@ func (l *spoolLog) start(segments []*segment) {
 	l.running.Go(l.syncLoop)
 }
 
-// hand puts the record in its place in the order of the log and returns at once; wait then tells what came of it.
+// hand puts the record in its place in the order of the log and returns at once; its wait then tells what came of it.
 func (l *spoolLog) hand(a *appending) {
 	startHeader(a.record)
 	l.mu.Lock()
@@ -74,10 +60,10 @@ func (l *spoolLog) hand(a *appending) {
 		return
 	}
 	l.queue = append(l.queue, a)
+	l.queued += len(a.record)
+	l.hurried = l.hurried || !a.durable
 	l.handed.Signal()
 }
-
-func (a *appending) wait() error { return <-a.done }
 
 // refuse says why nothing may be written. l.mu is held.
 func (l *spoolLog) refuse() error {
@@ -96,22 +82,35 @@ func (l *spoolLog) broken() error {
 
 func (l *spoolLog) writeLoop() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for {
-		for len(l.queue) == 0 && !l.closing {
+		for !l.closing && !l.worthwhile() {
 			l.handed.Wait()
 		}
+		l.mu.Unlock()
+		// Those whose records the last sync took to the disk run first, so that what they bring next comes along.
+		runtime.Gosched()
+		l.mu.Lock()
 		if len(l.queue) == 0 {
-			break
+			return // it is closing
 		}
 		batch := l.queue
-		l.queue = nil
+		l.queue, l.queued, l.hurried = nil, 0, false
 		l.mu.Unlock()
 		for len(batch) > 0 {
 			batch = batch[l.writeSome(batch):]
 		}
 		l.mu.Lock()
+		l.owed = false
+		l.dirty.Signal()
 	}
-	l.mu.Unlock()
+}
+
+// worthwhile reports whether to write now. What waits for the disk can't get there before the sync under
+// way has ended, and one write of many records takes far less time than many writes. l.mu is held.
+func (l *spoolLog) worthwhile() bool {
+	const enough = 256 << 10
+	return len(l.queue) > 0 && (!l.syncing || l.hurried || l.queued >= enough)
 }
 
 // writeSome writes the first records of the batch, those that go into one segment, and says how many.
@@ -159,6 +158,10 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 	l.bytes += end - seg.size
 	seg.size = end
 	for _, a := range batch {
+		if l.err != nil { // a sync has failed meanwhile
+			a.done <- l.err
+			continue
+		}
 		l.written++
 		a.seq = l.written
 		seg.pending++
@@ -171,15 +174,12 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 			l.timer = time.AfterFunc(l.delay, l.syncSoon)
 		}
 	}
-	if len(l.unsynced) > 0 {
-		l.dirty.Signal()
-	}
 }
 
 // unwrite makes good for a write that failed. A full disk is no reason to give up: what was written in part is
 // cut off, and nobody was told that it was there.
 func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
-	if passing(cause) && l.disk.truncate(segmentName(seg.number), off) == nil {
+	if passing(cause) && l.disk.truncate(seg.file, off) == nil {
 		return cause
 	}
 	l.mu.Lock()
@@ -190,7 +190,7 @@ func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
 // fail poisons the log: what the disk has is unknown from here on. l.mu is held.
 func (l *spoolLog) fail(cause error) error {
 	if l.err == nil {
-		l.err = fmt.Errorf("the spool takes nothing until it is opened again, since its disk failed: %w", cause)
+		l.err = fmt.Errorf("%w: %w", ErrBroken, cause)
 	}
 	for _, a := range l.unsynced {
 		a.done <- l.err
@@ -234,7 +234,7 @@ func (l *spoolLog) syncLoop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.closing {
-		if len(l.unsynced) == 0 && !l.due {
+		if len(l.unsynced) == 0 && !l.due || l.owed {
 			l.dirty.Wait()
 			continue
 		}
@@ -248,7 +248,7 @@ func (l *spoolLog) syncLoop() {
 func (l *spoolLog) syncSoon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.due = true
+	l.due, l.timer = true, nil
 	l.dirty.Signal()
 }
 
@@ -269,8 +269,9 @@ func (l *spoolLog) sync() error {
 	l.mu.Unlock()
 	err := l.disk.sync(seg.file)
 	l.mu.Lock()
-	l.syncing = false
+	l.syncing, l.owed = false, len(l.queue) > 0
 	l.idle.Broadcast()
+	l.handed.Signal()
 	if err != nil || l.err != nil {
 		l.unsynced = append(waiting, l.unsynced...)
 		return l.fail(err)
@@ -301,68 +302,6 @@ func (l *spoolLog) reached(seq uint64) bool {
 	return seq <= l.synced
 }
 
-// acquire gives the segment of that number, to be released.
-func (l *spoolLog) acquire(number uint32) *segment {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].number >= number })
-	seg := l.segments[i]
-	seg.refs++
-	return seg
-}
-
-// applied says that the index has taken in a record.
-func (l *spoolLog) applied(a *appending) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a.segment.pending--
-}
-
-// shape tells how large the log is, and which segment is the oldest.
-func (l *spoolLog) shape() (oldest uint32, segments int, bytes int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.segments[0].number, len(l.segments), l.bytes
-}
-
-// oldest gives the segment that goes first. Only the janitor calls it and retire, so that it stays.
-func (l *spoolLog) oldest() *segment {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.segments[0]
-}
-
-// settled reports whether nothing is written to the segment any more, and the index knows all of it.
-func (l *spoolLog) settled(seg *segment) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return seg != l.segments[len(l.segments)-1] && seg.pending == 0
-}
-
-// retire takes the oldest segment out of the log. Who reads it can go on.
-func (l *spoolLog) retire(seg *segment) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.segments = l.segments[1:]
-	l.bytes -= seg.size
-	seg.refs++
-	seg.retired = true
-	l.unref(seg)
-}
-
-// release gives back what acquire gave.
-func (l *spoolLog) release(seg *segment) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.unref(seg)
-}
-
-func (l *spoolLog) unref(seg *segment) {
-	if seg.refs--; seg.refs == 0 && seg.retired {
-		seg.file.Close()
-	}
-}
-
 // close writes what was handed over, and that all is on the disk.
 func (l *spoolLog) close() error {
 	l.mu.Lock()
@@ -377,11 +316,12 @@ func (l *spoolLog) close() error {
 	l.disarm()
 	last := l.segments[len(l.segments)-1]
 	if err == nil && last.size > segmentHeaderLen {
-		// Without a mark behind the last record, the next to open the spool would write it again.
+		// Without a mark behind the last record, the next to open the spool writes it once more. It would do no
+		// harm, so that a failure here is none.
 		mark := make([]byte, recordHeaderLen)
 		startHeader(mark)
 		finishHeader(mark, last.salt, last.size, last.size)
-		err = l.disk.write(last.file, last.size, mark)
+		l.disk.write(last.file, last.size, mark)
 	}
 	for _, seg := range l.segments {
 		seg.refs++

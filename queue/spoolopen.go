@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -105,7 +106,7 @@ func openSegments(d *disk, entries []fs.DirEntry) (segments []*segment, err erro
 			return segments, fmt.Errorf("%s: %w", e.Name(), err)
 		}
 	}
-	slices.SortFunc(segments, func(a, b *segment) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
 	return segments, nil
 }
 
@@ -168,7 +169,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 			err = s.replay(last, proven)
 		}
 		if err == nil {
-			pending, err = unproven(last, proven)
+			pending, err = last.recordsFrom(proven)
 		}
 		if err != nil {
 			return segments, err
@@ -177,6 +178,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 			s.last += idGap
 		}
 		next = segmentHeader{number: last.number + 1, previous: uint32(proven)}
+		last.size = proven // what is behind isn't looked at any more
 		if proven <= segmentHeaderLen && !last.damaged {
 			// All of it is in the new segment, which takes its place.
 			next = segmentHeader{number: last.number, previous: last.header.previous}
@@ -192,11 +194,6 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 	segments = append(segments, seg)
 	if err := s.replay(seg, seg.size); err != nil {
 		return segments, err
-	}
-	if n := len(segments); n > 1 && !segments[n-2].damaged && next.previous < uint32(segments[n-2].size) {
-		old := segments[n-2]
-		old.size = int64(next.previous)
-		return segments, s.disk.truncate(segmentName(old.number), old.size)
 	}
 	return segments, nil
 }
@@ -217,18 +214,6 @@ func (s *Spool) provenEnd(seg *segment) (int64, error) {
 		return nil
 	})
 	return end, err
-}
-
-// unproven gives the payloads of the records from off on.
-func unproven(seg *segment, off int64) (payloads [][]byte, err error) {
-	sc := scanner{r: seg.file, salt: seg.salt}
-	_, err = sc.scan(off, seg.size, func(rec record) error {
-		if len(rec.payload) > 0 {
-			payloads = append(payloads, slices.Clone(rec.payload))
-		}
-		return nil
-	})
-	return payloads, err
 }
 
 // replay takes in the records of a segment that ends at end.

@@ -97,3 +97,15 @@ func (seg *segment) appendEntry(b []byte, p place) ([]byte, error) {
 	_, _, err := entryFields(b[start:])
 	return b, err
 }
+
+// recordsFrom gives the payloads of the records from off on.
+func (seg *segment) recordsFrom(off int64) (payloads [][]byte, err error) {
+	sc := scanner{r: seg.file, salt: seg.salt}
+	_, err = sc.scan(off, seg.size, func(rec record) error {
+		if len(rec.payload) > 0 {
+			payloads = append(payloads, slices.Clone(rec.payload))
+		}
+		return nil
+	})
+	return payloads, err
+}

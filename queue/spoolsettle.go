@@ -21,21 +21,30 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 	pins := s.pin(c)
 	s.mu.Unlock()
 
+	written := false
+	defer func() {
+		if !written { // a report's reader may have panicked
+			s.mu.Lock()
+			expires := s.ix.abort(held)
+			s.mu.Unlock()
+			s.tell(expires, l.Destination)
+		}
+	}()
 	d := s.newDraft(len(set.Reports) > 0)
 	defer d.free()
 	st, err := s.writeSettlement(ctx, d, held, c, pins[0], set)
 	if err != nil {
-		s.mu.Lock()
-		expires := s.ix.abort(held)
-		s.mu.Unlock()
-		s.tell(expires, l.Destination)
 		return s.failed(fmt.Sprintf("settle %s for %s", l.ID, l.Destination), err)
 	}
+	written = true
 	s.mu.Lock()
 	s.settle(d, held, st)
 	s.takeIn(d)
+	wasteful := s.wasteful()
 	s.mu.Unlock()
-	s.wakeJanitor()
+	if wasteful {
+		s.wakeJanitor()
+	}
 	if !st.done {
 		s.tell(fromNano(min(st.due, st.overdue)), l.Destination)
 	}
@@ -100,6 +109,7 @@ func (s *Spool) settle(d *draft, l *lease, st *taskState) {
 	if _, ok := s.files[st.id]; ok {
 		delete(s.files, st.id)
 		s.removed = append(s.removed, removal{d.record.seq, bodyName(st.id)})
+		s.waiting.Add(1)
 	}
 }
 

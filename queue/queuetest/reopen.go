@@ -158,6 +158,14 @@ func testReopenLeases(e *env) {
 	}
 	e.reopen()
 	e.empty("all was settled before the restart")
+
+	e.enqueue(message("x", "d.example"))
+	e.reopen()
+	stale := e.claimOne("d.example")
+	e.reopen()
+	again := e.claimOne("d.example") // as its first claim, too
+	e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, stale.Lease, queue.Settlement{}))
+	e.settle(again, queue.Settlement{})
 }
 
 // testReopenMany: many messages, some of them settled, are what they were after a restart.

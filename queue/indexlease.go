@@ -1,0 +1,182 @@
+package queue
+
+import (
+	"math"
+	"time"
+)
+
+// lease is one that was granted and hasn't ended.
+type lease struct {
+	token      uint64
+	task       ref
+	recipients int // of the Task that was handed out
+	place      int // in byExpiry
+	expires    time.Duration
+}
+
+// claimed is a task under a new lease, for the queue to make a Task of.
+type claimed[M, S any] struct {
+	id    uint64
+	data  M
+	num   uint32
+	phase phase
+	state S
+	lease *lease
+	task  Task // Lease, Due and Attempts
+}
+
+// expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
+func (ix *index[M, S]) expire() {
+	now := time.Since(ix.base)
+	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
+		l := ix.byExpiry[0]
+		ix.end(l)
+		ix.put(l.task)
+	}
+}
+
+// end forgets the lease.
+func (ix *index[M, S]) end(l *lease) {
+	if l.place >= 0 {
+		ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, l.place)
+	}
+	delete(ix.leases, l.token)
+}
+
+// claim leases what is due.
+func (ix *index[M, S]) claim(wants []Want, d time.Duration) []claimed[M, S] {
+	ix.expire()
+	var tasks []claimed[M, S]
+	now := time.Now()
+	for _, want := range wants {
+		for range want.Max {
+			r := ix.first(want, now.UnixNano())
+			if r == 0 {
+				break
+			}
+			ix.take(r)
+			tasks = append(tasks, ix.grant(r, now, d))
+		}
+	}
+	return tasks
+}
+
+// first finds the task that the want gets.
+func (ix *index[M, S]) first(want Want, now int64) ref {
+	name := ix.byName[want.Destination]
+	if name == 0 {
+		return 0
+	}
+	d := ix.dests.at(name)
+	if want.Class == Overdue {
+		if len(d.overdue) > 0 && ix.tasks.at(d.overdue[0]).overdue <= now {
+			return d.overdue[0]
+		}
+		return 0
+	}
+	var r ref
+	if want.Class != Retried && len(d.fresh) > 0 {
+		r = d.fresh[0]
+	}
+	if want.Class != Fresh && len(d.retried) > 0 && (r == 0 || byAt[M, S]{ix}.before(d.retried[0], r)) {
+		r = d.retried[0]
+	}
+	if r == 0 || ix.tasks.at(r).at() > now {
+		return 0
+	}
+	return r
+}
+
+func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {
+	ix.token++
+	l := &lease{token: ix.token, task: r, expires: now.Sub(ix.base) + d}
+	ix.leases[l.token] = l
+	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
+	t := ix.tasks.at(r)
+	t.phase = leased
+	if t.attempts < math.MaxUint16 {
+		t.attempts++
+	}
+	c := ix.describe(r)
+	c.lease = l
+	c.task.Lease.Token = l.token
+	c.task.Lease.Expires = now.Add(d)
+	return c
+}
+
+func (ix *index[M, S]) describe(r ref) claimed[M, S] {
+	t := ix.tasks.at(r)
+	m := ix.messages.at(t.message)
+	return claimed[M, S]{
+		id: m.id, data: m.data, num: t.num, phase: t.phase, state: t.state,
+		task: Task{
+			Lease:    Lease{ID: formatID(m.id), Destination: ix.dests.at(t.dest).name},
+			Due:      fromNano(t.due),
+			Attempts: int(t.attempts),
+		},
+	}
+}
+
+// find gives the lease if it holds.
+func (ix *index[M, S]) find(l Lease) (*lease, error) {
+	ix.expire()
+	got := ix.leases[l.Token]
+	if got == nil {
+		return nil, ErrLeaseLost
+	}
+	t := ix.tasks.at(got.task)
+	if t.phase != leased || formatID(ix.messages.at(t.message).id) != l.ID || ix.dests.at(t.dest).name != l.Destination {
+		return nil, ErrLeaseLost
+	}
+	return got, nil
+}
+
+// extend makes the lease last until d from now.
+func (ix *index[M, S]) extend(l Lease, d time.Duration) (expires time.Time, err error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now := time.Now()
+	got.expires = now.Sub(ix.base) + d
+	heapFix(byExpiry{}, ix.byExpiry, got.place)
+	return now.Add(d), nil
+}
+
+// begin starts a settlement: until abort, done or retry the lease can neither expire nor be used.
+func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return nil, claimed[M, S]{}, err
+	}
+	ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, got.place)
+	ix.tasks.at(got.task).phase = settling
+	return got, ix.describe(got.task), nil
+}
+
+// abort takes begin back and says when the lease expires.
+func (ix *index[M, S]) abort(l *lease) time.Time {
+	ix.tasks.at(l.task).phase = leased
+	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
+	now := time.Now()
+	return now.Add(l.expires - now.Sub(ix.base))
+}
+
+// done ends the lease and the task with it. gone says that it was the message's last.
+func (ix *index[M, S]) done(l *lease) (gone bool) {
+	ix.end(l)
+	return ix.drop(l.task)
+}
+
+// retry ends the lease and puts the task back.
+func (ix *index[M, S]) retry(l *lease, due, overdue int64, attempts int, state S) {
+	ix.end(l)
+	ix.change(l.task, due, overdue, attempts, state)
+	ix.put(l.task)
+}
+
+func (ix *index[M, S]) change(r ref, due, overdue int64, attempts int, state S) {
+	t := ix.tasks.at(r)
+	t.due, t.overdue, t.state = due, overdue, state
+	t.attempts = uint16(min(attempts, math.MaxUint16))
+}

@@ -1,0 +1,65 @@
+package queue
+
+import "sort"
+
+// acquire gives the segment of that number, to be released.
+func (l *spoolLog) acquire(number uint32) *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].number >= number })
+	seg := l.segments[i]
+	seg.refs++
+	return seg
+}
+
+// shape tells how large the log is, and which segment is the oldest.
+func (l *spoolLog) shape() (oldest uint32, segments int, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[0].number, len(l.segments), l.bytes
+}
+
+// oldest gives the segment that goes first. Only the janitor calls it and retire, so that it stays.
+func (l *spoolLog) oldest() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[0]
+}
+
+// settled reports whether nothing is written to the segment any more, and the index knows all of it.
+func (l *spoolLog) settled(seg *segment) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return seg != l.segments[len(l.segments)-1] && seg.pending == 0
+}
+
+// retire takes the oldest segment out of the log. Who reads it can go on.
+func (l *spoolLog) retire(seg *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segments = l.segments[1:]
+	l.bytes -= seg.size
+	seg.refs++
+	seg.retired = true
+	l.unref(seg)
+}
+
+// release gives back what acquire gave.
+func (l *spoolLog) release(seg *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unref(seg)
+}
+
+func (l *spoolLog) unref(seg *segment) {
+	if seg.refs--; seg.refs == 0 && seg.retired {
+		seg.file.Close()
+	}
+}
+
+// applied says that the index has taken in a record.
+func (l *spoolLog) applied(a *appending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.segment.pending--
+}
