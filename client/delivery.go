@@ -19,14 +19,20 @@ type delivery struct {
 	job    *job
 	route  mx.Route
 
+	begun   time.Time
 	dialled int      // addresses
 	offers  int      // transactions that a recipient in job.rcpts was deferred in
 	last    *failure // of a host that came to no transaction
 }
 
+// patience is how long one delivery goes on to further addresses: hosts that don't answer must not hold the place
+// of mail that can be delivered.
+const patience = 10 * time.Minute
+
 // run tries the hosts in order.
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.job.rcpts
+	d.begun = time.Now()
 	for _, host := range d.route.Hosts {
 		if len(d.job.rcpts) == 0 || ctx.Err() != nil {
 			break
@@ -57,7 +63,7 @@ func (d *delivery) host(ctx context.Context, host mx.Host) {
 		return
 	}
 	for _, addr := range addrs {
-		if d.dialled == mx.MaxAddrs || ctx.Err() != nil || len(d.job.rcpts) == 0 {
+		if d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil || len(d.job.rcpts) == 0 {
 			return
 		}
 		d.dialled++
@@ -79,6 +85,7 @@ func (d *delivery) host(ctx context.Context, host mx.Host) {
 // to go on with the same host, as the session broke before anything could come of it.
 func (d *delivery) offer(ctx context.Context, s *session, pooled bool) (again bool) {
 	s.transact(ctx, d.job)
+	d.rest(ctx, s)
 	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
 	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
 	if !stale {
@@ -103,6 +110,29 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) (again bo
 	again = stale || s.spoiled && !s.answered && lost
 	d.t.pool.put(s, d.t.limits())
 	return again && len(left) > 0
+}
+
+// rest offers the message again, in the same session, to those for whom there was no room in a transaction
+// (RFC 5321 §4.5.3.1.10), as long as each transaction delivers to some.
+func (d *delivery) rest(ctx context.Context, s *session) {
+	all := d.job.rcpts
+	for s.Ready() && ctx.Err() == nil {
+		var left []int
+		delivered := false
+		for _, i := range d.job.rcpts {
+			r := &d.job.results[i]
+			delivered = delivered || r.Outcome == smtp.Delivered
+			if r.Outcome == smtp.Deferred && r.Stage == smtp.StageRcpt && !r.Local && (r.Reply.Code == 452 || r.Reply.Code == 552) {
+				left = append(left, i)
+			}
+		}
+		if !delivered || len(left) == 0 {
+			break
+		}
+		d.job.rcpts = left
+		s.transact(ctx, d.job)
+	}
+	d.job.rcpts = all
 }
 
 // elsewhere reports whether another host may answer better: not where the mailbox or the policy of the

@@ -41,9 +41,6 @@ type limits struct {
 	idle, age      time.Duration
 }
 
-// lookAfter is how long a session may have been idle to be used without a look at its socket.
-const lookAfter = time.Second
-
 // enter begins a Send. It is false after close.
 func (p *pool) enter() bool {
 	p.mu.Lock()
@@ -66,7 +63,7 @@ func (p *pool) take(k key, l limits) *session {
 		}
 		now := time.Now()
 		fresh := now.Sub(s.idleSince) < l.idle && now.Sub(s.opened) < l.age
-		if fresh && (now.Sub(s.idleSince) < lookAfter || quiet(s.nc)) {
+		if fresh && quiet(s.nc) {
 			return s
 		}
 		p.dismiss(s)
@@ -102,7 +99,7 @@ func (p *pool) keep(s *session, l limits) (out *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.closed || l.total < 1 || s.idleSince.Sub(s.opened) >= l.age:
+	case p.closed || l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age:
 		return s
 	case len(p.idle[s.key]) >= l.perHost:
 		out = p.remove(s.key, 0)

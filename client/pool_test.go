@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -268,5 +269,33 @@ func TestTransportClose(t *testing.T) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 		tr.Close()
+	})
+}
+
+func TestNoIdlePerHost(t *testing.T) {
+	var p pool
+	s := &session{opened: time.Now()}
+	if out := p.keep(s, limits{total: 10, perHost: -1, idle: time.Minute, age: time.Hour}); out != s || p.n != 0 {
+		t.Errorf("got %v and %d idle, want the session back and none", out, p.n)
+	}
+}
+
+// TestPatience: hosts that take connections and say nothing don't hold a delivery for hours.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, inet := newTransport(t)
+		defer tr.Close()
+		var hosts []string
+		for i := range 20 {
+			ip := fmt.Sprintf("198.51.100.%d", i+1)
+			inet.serve(ip+":25", func(c *pipeConn) { io.Copy(io.Discard, c) })
+			hosts = append(hosts, fmt.Sprintf("h%d.test=%s", i, ip))
+		}
+		inet.add("tar.test", hosts...)
+		begun := time.Now()
+		results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@tar.test"), smtp.Text("Hello.\n"))
+		if took, most := time.Since(begun), patience+5*time.Minute; took > most || results[0].Outcome != smtp.Deferred {
+			t.Errorf("got %s after %v, want deferred within %v", results[0].Outcome, took, most)
+		}
 	})
 }

@@ -3,11 +3,16 @@
 package client
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/mx"
 )
 
 // TestQuiet looks at real sockets.
@@ -75,5 +80,45 @@ func wait(t *testing.T, c net.Conn) {
 	err = raw.Read(func(uintptr) bool { tries++; return tries > 1 || !quiet(c) })
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("nothing came")
+	}
+}
+
+// TestLateReply: a session whose host says something while it is idle isn't used again, however soon.
+func TestLateReply(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	greeted := make(chan bool)
+	go func() {
+		defer close(greeted)
+		io.WriteString(host, "220 hello\r\n")
+		bufio.NewReader(host).ReadString('\n')
+		io.WriteString(host, "250 hello\r\n")
+	}()
+	s := &session{Conn: &Conn{Hostname: "client.test", TLS: mx.TLSNone}, opened: time.Now()}
+	if err := s.Open(t.Context(), nc); err != nil {
+		t.Fatal(err)
+	}
+	<-greeted
+	io.WriteString(host, "500 what?\r\n")
+	for quiet(nc) {
+		runtime.Gosched()
+	}
+	tr := &Transport{Timeouts: Timeouts{Quit: time.Millisecond}}
+	defer tr.Close()
+	tr.pool.keep(s, tr.limits())
+	if got := tr.pool.take(key{}, tr.limits()); got != nil {
+		t.Error("got the session, want none")
 	}
 }

@@ -35,7 +35,7 @@ type Transport struct {
 	// MaxIdle is how many idle sessions are kept. If zero, 100; if negative, none.
 	MaxIdle int
 
-	// MaxIdlePerHost is how many of them with one host. If zero, 20.
+	// MaxIdlePerHost is how many of them with one host. If zero, 20; if negative, none.
 	MaxIdlePerHost int
 
 	// IdleTimeout is how long a session is kept idle. If zero, 30 s.

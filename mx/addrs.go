@@ -15,14 +15,14 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 		return nil, nil
 	}
 	ips, err := r.lookupIP(ctx, route, host.Name)
-	if err != nil {
-		return nil, err
-	}
 	if route.MX && !r.AllowPrivate {
 		ips = slices.DeleteFunc(ips, leadsInside)
-		if len(ips) == 0 {
-			return nil, fail(status{550, 5, 4, 4}, nil, "host %s has no address that mail may go to", host.Name)
+	}
+	if len(ips) == 0 {
+		if err == nil {
+			err = fail(status{550, 5, 4, 4}, nil, "host %s has no address that mail may go to", host.Name)
 		}
+		return nil, err
 	}
 	ips = interleave(ips)
 	addrs := make([]netip.AddrPort, min(len(ips), MaxAddrs))
@@ -32,7 +32,7 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 	return addrs, nil
 }
 
-// lookupIP gives at least one address, or an error.
+// lookupIP gives at least one address or an error, and both where only a part could be looked up.
 func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
@@ -57,10 +57,10 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		}
 	}
 	switch {
+	case err != nil && !isNotFound(err):
+		return ips, fail(status{451, 4, 4, 3}, err, "cannot look up the address of %s", host)
 	case len(ips) > 0:
 		return ips, nil
-	case err != nil && !isNotFound(err):
-		return nil, fail(status{451, 4, 4, 3}, err, "cannot look up the address of %s", host)
 	case route.implicit:
 		// Neither MX nor address: the domain doesn't exist, or takes no mail.
 		return nil, fail(status{550, 5, 1, 2}, err, "the domain %s has no mail host", host)

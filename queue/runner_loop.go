@@ -93,7 +93,12 @@ func (l *runnerLoop) run(ctx context.Context) error {
 // deliver is what a worker does with a job.
 func (l *runnerLoop) deliver(store, sends context.Context, d *delivery) {
 	o := outcome{entry: d.entry, lapse: d.lease.until, exited: true}
-	defer func() { l.inbox.finish(o) }() // also if the Sender ends its goroutine
+	defer func() { // also if the Sender ends its goroutine
+		if o.exited {
+			o.lapse = d.lease.expires()
+		}
+		l.inbox.finish(o)
+	}()
 	o.lapse = d.deliver(store, sends)
 	o.exited = false
 }

@@ -59,12 +59,13 @@ func TestNextStep(t *testing.T) {
 		{"due, all to come", Task{Due: past, NoticeAt: future, Deadline: future, Last: tried}, stepAttempt},
 		{"due and notice", Task{Due: past, NoticeAt: past, Last: tried}, stepAttempt},
 		{"notice alone", Task{Due: future, NoticeAt: now, Deadline: future, Last: tried}, stepNotice},
-		{"deadline", Task{Due: past, Deadline: now, Last: tried, Attempts: 2}, stepExpire},
+		{"deadline", Task{Due: now.Add(-time.Minute), Deadline: now, Last: tried, Attempts: 2}, stepExpire},
 		{"deadline before due", Task{Due: future, Deadline: past, Last: tried}, stepExpire},
 		{"deadline and notice", Task{Due: future, NoticeAt: past, Deadline: past, Last: tried}, stepExpire},
 		{"deadline, untried", Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt},
 		{"deadline, a claim lost", Task{Due: past, Deadline: past, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt},
-		{"deadline, many claims lost", Task{Due: past, Deadline: past, Attempts: 4}, stepExpire},
+		{"deadline, many claims lost", Task{Due: now, Deadline: past, Attempts: 4}, stepExpire},
+		{"deadline, a try was missed", Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt},
 		{"due by the clock of the queue", Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt},
 	}
 	for _, tt := range tests {

@@ -33,13 +33,17 @@ const (
 // has the last word on what is due, and its clock may be another machine's.
 func nextStep(t *Task, now time.Time) step {
 	switch {
-	case passed(t.Deadline, now) && attempted(t):
+	case passed(t.Deadline, now) && attempted(t) && now.Sub(t.Due) < overslept:
 		return stepExpire
 	case passed(t.NoticeAt, now) && t.Due.After(now):
 		return stepNotice
 	}
 	return stepAttempt
 }
+
+// overslept is how late a try can be. One that is later was missed, as the machine was off or its clock jumped, and is
+// made up for before the task expires.
+const overslept = time.Hour
 
 // lostAttempts is how many claims without a recorded outcome count as an attempt. One is none, as a process
 // that ended may not have come to send. But a message that ends the process each time must expire too.
