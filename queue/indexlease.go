@@ -117,7 +117,7 @@ func (ix *index[M, S]) describe(r ref) claimed[M, S] {
 	}
 }
 
-// find gives the lease if it holds.
+// find gives the lease if it holds, a settlement that is on its way or not.
 func (ix *index[M, S]) find(l Lease) (*lease, error) {
 	ix.expire()
 	got := ix.leases[l.Token]
@@ -125,7 +125,7 @@ func (ix *index[M, S]) find(l Lease) (*lease, error) {
 		return nil, ErrLeaseLost
 	}
 	t := ix.tasks.at(got.task)
-	if t.phase != leased || formatID(ix.messages.at(t.message).id) != l.ID || ix.dests.at(t.dest).name != l.Destination {
+	if t.phase == waiting || formatID(ix.messages.at(t.message).id) != l.ID || ix.dests.at(t.dest).name != l.Destination {
 		return nil, ErrLeaseLost
 	}
 	return got, nil
@@ -139,15 +139,20 @@ func (ix *index[M, S]) extend(l Lease, d time.Duration) (expires time.Time, err 
 	}
 	now := time.Now()
 	got.expires = now.Sub(ix.base) + d
-	heapFix(byExpiry{}, ix.byExpiry, got.place)
+	if ix.tasks.at(got.task).phase == leased { // else abort puts it back
+		heapFix(byExpiry{}, ix.byExpiry, got.place)
+	}
 	return now.Add(d), nil
 }
 
-// begin starts a settlement: until abort, done or retry the lease can neither expire nor be used.
+// begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement.
 func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
 	got, err := ix.find(l)
 	if err != nil {
 		return nil, claimed[M, S]{}, err
+	}
+	if ix.tasks.at(got.task).phase == settling {
+		return nil, claimed[M, S]{}, ErrLeaseLost
 	}
 	ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, got.place)
 	ix.tasks.at(got.task).phase = settling

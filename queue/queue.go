@@ -106,7 +106,7 @@ type Destination struct {
 	// Overdue is when the first of its delay notices or deadlines comes. If zero, there is none.
 	Overdue time.Time
 
-	// Fresh counts its tasks due within the time asked that were never claimed, Retried the others.
+	// Fresh counts its tasks due within the time asked of which no attempt counts, Retried the others.
 	Fresh, Retried int
 }
 
@@ -122,8 +122,8 @@ type Class uint8
 
 const (
 	Any     Class = iota
-	Fresh         // never claimed before
-	Retried       // claimed before
+	Fresh         // of which no attempt counts: never claimed, or settled as Uncounted
+	Retried       // all others
 	Overdue       // whose delay notice or deadline has come, whether or not they are due to be tried
 )
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,8 +18,9 @@ import (
 // second old, and an attempt that wasn't settled isn't counted: a task is then tried once more than it
 // says.
 //
-// A write to the disk that fails, other than for want of space, closes the Spool to all further change, Claim among it: nobody
-// knows what the disk has. OpenSpool finds out.
+// A write or a sync that fails, other than for want of space, closes the Spool to all change, Claim among it,
+// with [ErrBroken]: nobody knows what the disk has. OpenSpool finds out. Where less than 32 MiB of the disk are free, new mail
+// is refused with syscall.ENOSPC, and the Spool goes on by itself when there is room again.
 type Spool struct {
 	watchers
 
@@ -47,6 +49,7 @@ type spoolOptions struct {
 	segment int64         // octets of a segment
 	inline  int           // octets of a body that is still kept in the log
 	delay   time.Duration // until a settlement that nobody waits for is synced
+	reserve int64         // octets of the disk that no new mail takes, so that settlements and reports still fit
 }
 
 // removal is a file that goes when the record of that number is on the disk.
@@ -60,7 +63,7 @@ type spoolClaim = claimed[place, place]
 // OpenSpool opens the spool in dir, which it makes if there is none. A *[LockedError] says that it is
 // in use. What can't be read is left out, logged to the default logger, and told by [Spool.Damage].
 func OpenSpool(dir string) (*Spool, error) {
-	return openSpool(&disk{dir: dir}, spoolOptions{segment: 64 << 20, inline: 256 << 10, delay: time.Second})
+	return openSpool(&disk{dir: dir}, spoolOptions{segment: 64 << 20, inline: 256 << 10, delay: time.Second, reserve: 32 << 20})
 }
 
 // Close waits for what is under way, sees to it that all of it is on the disk, and frees the
@@ -99,6 +102,9 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	if err := s.log.broken(); err != nil {
 		return err
 	}
+	if free, err := freeSpace(s.disk.dir); err == nil && free < s.options.reserve {
+		return &os.PathError{Op: "reserve", Path: s.disk.dir, Err: syscall.ENOSPC}
+	}
 	if err := d.add(ctx, m); err != nil {
 		return err
 	}
@@ -127,9 +133,6 @@ func (s *Spool) takeIn(d *draft) {
 
 // failed says what was being done. Sentinels stay as they are.
 func (s *Spool) failed(op string, err error) error {
-	if over(err) {
-		s.tell(time.Now(), "") // so that a Runner asks, and hears of it
-	}
 	if err == ErrClosed || err == ErrLeaseLost || err == ErrNotFound {
 		return err
 	}

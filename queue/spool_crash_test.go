@@ -63,6 +63,7 @@ func (c *crashDisk) operate(op string, names ...string) (bool, error) {
 		f.name = names[1]
 		c.files[names[1]] = f
 		delete(c.files, names[0])
+		return true, os.Rename(c.path(names[0]), c.path(names[1])) // here, or another operation could see it half done
 	case "remove":
 		if f := c.files[names[0]]; f != nil {
 			c.gone = append(c.gone, f)

@@ -172,9 +172,19 @@ func TestSpoolUnsyncedSettleFails(t *testing.T) {
 		mustEnqueue(t, s, "body", "d.example")
 		mustEnqueue(t, s, "body", "d.example")
 		tasks := mustClaim(t, s, "d.example")
+		told := make(chan string, 10)
+		defer s.Watch(func(destination string, _ time.Time) { told <- destination })()
 		failing.Store(true)
 		mustSettle(t, s, tasks[0].Lease, Settlement{})
 		time.Sleep(time.Minute)
+		select {
+		case destination := <-told:
+			if destination != "" {
+				t.Errorf("Watch: got destination %q, want an empty one", destination)
+			}
+		default:
+			t.Errorf("Watch: got nothing, want to hear that the spool is broken")
+		}
 		if err := s.Settle(context.Background(), tasks[1].Lease, Settlement{}); !errors.Is(err, broken) {
 			t.Errorf("Settle after the sync failed: got %v, want the disk's error", err)
 		}
@@ -432,3 +442,19 @@ func TestSpoolBodyFailsLate(t *testing.T) {
 type brokenReader struct{}
 
 func (*brokenReader) Read([]byte) (int, error) { return 0, nil }
+
+// TestSpoolReserve: the last of the disk is for settlements and reports, not for new mail.
+func TestSpoolReserve(t *testing.T) {
+	s := mustOpen(t, unsynced(fastDir(t)), testOptions)
+	mustEnqueue(t, s, "body", "d.example")
+	s.options.reserve = 1 << 60
+	if _, err := s.Enqueue(t.Context(), testMessage("body", "d.example")); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Enqueue: got %v, want ENOSPC", err)
+	}
+	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{Reports: []Message{testMessage("report", "r.example")}})
+	s.options.reserve = 0
+	mustEnqueue(t, s, "body", "d.example")
+	if got := contents(t, s); len(got) != 2 {
+		t.Errorf("got %v, want the report and the mail behind it", got)
+	}
+}

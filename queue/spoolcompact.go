@@ -1,14 +1,22 @@
 package queue
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // keepTidy is the janitor: it removes what isn't needed any more, whenever it is woken.
 func (s *Spool) keepTidy() {
+	told := false
 	for {
 		select {
 		case <-s.quit:
 			return
 		case <-s.tidy:
+		}
+		if !told && s.log.broken() != nil {
+			told = true
+			s.tell(time.Now(), "") // so that a Runner asks, and hears of it
 		}
 		s.removeFiles()
 		for s.compact() {

@@ -151,7 +151,7 @@ func (d *draft) commit() error {
 	}
 	s.log.hand(&d.record)
 	err := d.record.wait()
-	d.kept = err == nil || !passing(err) && !errors.Is(err, ErrClosed)
+	d.kept = err == nil || errors.Is(err, ErrBroken) || !passing(err) && !errors.Is(err, ErrClosed)
 	return err
 }
 

@@ -78,3 +78,12 @@ func control(f *os.File, op string, call func(fd int) error) error {
 	}
 	return nil
 }
+
+// freeSpace gives the octets that may still be written where dir is.
+func freeSpace(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}

@@ -2,7 +2,10 @@
 
 package queue
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 func syncData(f *os.File) error { return f.Sync() }
 
@@ -15,3 +18,5 @@ func writeBuffers(f *os.File, off int64, buffers [][]byte) error {
 	}
 	return nil
 }
+
+func freeSpace(string) (int64, error) { return 0, errors.ErrUnsupported }

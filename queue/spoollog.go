@@ -17,6 +17,7 @@ type spoolLog struct {
 	delay   time.Duration // after which what nobody waits for is synced
 	nextID  func() uint64 // for the header of a new segment
 	onSync  func()        // called after each sync; must not block
+	onFail  func()        // called when nothing can be written any more; must not block
 	running sync.WaitGroup
 
 	mu       sync.Mutex
@@ -191,6 +192,7 @@ func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
 func (l *spoolLog) fail(cause error) error {
 	if l.err == nil {
 		l.err = fmt.Errorf("%w: %w", ErrBroken, cause)
+		l.onFail()
 	}
 	for _, a := range l.unsynced {
 		a.done <- l.err

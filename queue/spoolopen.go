@@ -52,7 +52,7 @@ func openLocked(d *disk, o spoolOptions) (s *Spool, err error) {
 		tidy: make(chan struct{}, 1), quit: make(chan struct{}),
 		ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{},
 	}
-	s.log = &spoolLog{disk: d, limit: o.segment, delay: o.delay, nextID: s.nextID, onSync: s.synced}
+	s.log = &spoolLog{disk: d, limit: o.segment, delay: o.delay, nextID: s.nextID, onSync: s.synced, onFail: s.wakeJanitor}
 	var segments []*segment
 	defer func() {
 		if err != nil {
@@ -315,7 +315,9 @@ func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 // sweep removes what files no message refers to and looks whether the others are there. Where there is
 // damage nobody knows what they belong to, and they stay.
 func (s *Spool) sweep(entries []fs.DirEntry) error {
-	damaged := len(s.damage) > 0
+	damaged := len(s.damage) > 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return strings.HasSuffix(e.Name(), damagedSuffix) // of an earlier opening
+	})
 	found := map[string]int64{}
 	for _, e := range entries {
 		name := e.Name()

@@ -40,7 +40,7 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 	s.mu.Lock()
 	s.settle(d, held, st)
 	s.takeIn(d)
-	wasteful := s.wasteful()
+	wasteful := s.wasteful() || len(s.removed) > 0 && s.log.reached(s.removed[0].seq)
 	s.mu.Unlock()
 	if wasteful {
 		s.wakeJanitor()

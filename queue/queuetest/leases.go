@@ -2,7 +2,9 @@ package queuetest
 
 import (
 	"fmt"
+	"io"
 	"sync"
+	"testing/iotest"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -296,4 +298,28 @@ func testSettleSlowly(e *env) {
 	if err == nil && (len(claimed) != 0 || len(reports) != 1) || err != nil && (len(claimed) != 1 || len(reports) != 0) {
 		e.Errorf("a settlement is carried out or not: Settle gave %v, and there were %d claims after it and %d reports", err, len(claimed), len(reports))
 	}
+}
+
+// testExtendWhileSettling: a lease can be extended while a settlement is on its way, and lasts if that fails.
+func testExtendWhileSettling(e *env) {
+	if e.h.Advance != nil {
+		e.lack("a settlement that fails while its lease is extended", "Harness.Advance is set")
+	}
+	e.enqueue(message("x", "d.example"))
+	t := e.claimOne("d.example")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		time.Sleep(10 * time.Minute)
+		if err := e.q.Extend(e.ctx, t.Lease, 3*time.Hour); err != nil {
+			e.Errorf("Extend while a settlement is on its way: got %v, want nil", err)
+		}
+	})
+	report := message("", "r.example")
+	report.Body = io.MultiReader(slowBody("report", 20*time.Minute), iotest.ErrReader(errBroken))
+	if err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}}); err == nil {
+		e.Fatalf("a settlement whose report can't be read: got no error")
+	}
+	wg.Wait()
+	time.Sleep(2 * time.Hour)
+	e.settle(t, queue.Settlement{})
 }

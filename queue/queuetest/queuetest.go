@@ -56,6 +56,7 @@ func Run(t *testing.T, h Harness) {
 		run  func(*env)
 	}{
 		{"Keeps", testKeeps},
+		{"ManyRecipients", testManyRecipients},
 		{"DueTimes", testDueTimes},
 		{"Order", testOrder},
 		{"Classes", testClasses},
@@ -64,6 +65,7 @@ func Run(t *testing.T, h Harness) {
 		{"StaleLease", testStaleLease},
 		{"ForeignLease", testForeignLease},
 		{"Extend", testExtend},
+		{"ExtendWhileSettling", testExtendWhileSettling},
 		{"SettleDone", testSettleDone},
 		{"SettlePartly", testSettlePartly},
 		{"SettleWithoutResults", testSettleWithoutResults},

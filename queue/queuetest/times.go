@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -21,6 +22,44 @@ func testKeeps(e *env) {
 		e.checkTask("a Task has what was enqueued", got, task(id, m, d, len("body\r\n"), got.Arrival))
 	}
 	e.checkBody(id, []byte("body\r\n"))
+}
+
+// testManyRecipients: each destination has its own recipients of a message, however many there are.
+func testManyRecipients(e *env) {
+	var destinations []string
+	for i := range 1000 {
+		destinations = append(destinations, fmt.Sprintf("d%d.example", i*i%10))
+	}
+	m := message("x", destinations...)
+	for i := range m.Envelope.Recipients {
+		m.Envelope.Recipients[i].Address = fmt.Sprintf("recipient%d@%s", i, destinations[i])
+	}
+	id := e.enqueue(m)
+	next := e.now()
+	for i := range 10 {
+		d := fmt.Sprintf("d%d.example", i)
+		tasks := e.claim(d, 10, queue.Any)
+		want := task(id, m, d, 1, time.Time{})
+		if len(want.Envelope.Recipients) == 0 {
+			if len(tasks) != 0 {
+				e.Errorf("%s: got %d tasks, and no recipient is there", d, len(tasks))
+			}
+			continue
+		}
+		if len(tasks) != 1 {
+			e.Fatalf("%s: recipients of one destination make one task: got %d", d, len(tasks))
+		}
+		want.Arrival, want.Due = tasks[0].Arrival, tasks[0].Due
+		e.checkTask("each destination has its own recipients", tasks[0], want)
+		var outcomes []smtp.Outcome
+		for range want.Envelope.Recipients {
+			outcomes = append(outcomes, smtp.Deferred)
+		}
+		rs := results(tasks[0], outcomes...)
+		e.settle(tasks[0], queue.Settlement{Results: rs, Next: next})
+		want.Last, want.Due, want.Attempts = rs, next, 2
+		e.checkTask("each recipient has its own result", e.claimOne(d), want)
+	}
 }
 
 // full is a message with something in every field.
