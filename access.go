@@ -89,8 +89,11 @@ func (r *Relay) isPostmaster(address string) bool {
 	if domain == "" {
 		return true // smtp.CheckAddress takes nothing else without a domain
 	}
+	if !strings.EqualFold(local, "postmaster") {
+		return false
+	}
 	ascii, err := smtp.ASCIIDomain(domain)
-	return err == nil && strings.EqualFold(local, "postmaster") && strings.EqualFold(ascii, r.hostname) && !r.local[ascii]
+	return err == nil && strings.EqualFold(ascii, r.hostname) && !r.local[ascii]
 }
 
 // checkRoute refuses what could only be returned to its sender, who may be forged: a domain of ours that has no

@@ -92,7 +92,7 @@ func (l *runnerLoop) run(ctx context.Context) error {
 
 // deliver is what a worker does with a job.
 func (l *runnerLoop) deliver(store, sends context.Context, d *delivery) {
-	o := outcome{entry: d.entry, lapse: d.lease.until, exited: true}
+	o := outcome{entry: d.entry, exited: true}
 	defer func() { // also if the Sender ends its goroutine
 		if o.exited {
 			o.lapse = d.lease.expires()

@@ -40,9 +40,9 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 	s.mu.Lock()
 	s.settle(d, held, st)
 	s.takeIn(d)
-	wasteful := s.wasteful() || len(s.removed) > 0 && s.log.reached(s.removed[0].seq)
+	untidy := s.wasteful() || len(s.removed) > 0 && s.log.reached(s.removed[0].seq)
 	s.mu.Unlock()
-	if wasteful {
+	if untidy {
 		s.wakeJanitor()
 	}
 	if !st.done {
