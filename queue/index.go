@@ -48,6 +48,7 @@ type task[S any] struct {
 	oplace   int32 // in its destination's overdue
 	attempts uint16
 	phase    phase
+	held     bool
 }
 
 type phase uint8
@@ -112,6 +113,9 @@ func (ix *index[M, S]) put(r ref) {
 	t := ix.tasks.at(r)
 	d := ix.dests.at(t.dest)
 	t.phase = waiting
+	if t.held {
+		return
+	}
 	class := ix.class(d, t)
 	*class = heapPush(byAt[M, S]{ix}, *class, r)
 	if t.overdue != never {
@@ -123,6 +127,9 @@ func (ix *index[M, S]) put(r ref) {
 // take makes the task unclaimable.
 func (ix *index[M, S]) take(r ref) {
 	t := ix.tasks.at(r)
+	if t.held {
+		return
+	}
 	d := ix.dests.at(t.dest)
 	class := ix.class(d, t)
 	*class = heapRemove(byAt[M, S]{ix}, *class, int(t.place))

@@ -161,6 +161,9 @@ func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
 
 // abort takes begin back and says when the lease expires.
 func (ix *index[M, S]) abort(l *lease) time.Time {
+	if l.task == 0 {
+		return time.Now()
+	}
 	ix.tasks.at(l.task).phase = leased
 	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
 	now := time.Now()
@@ -169,12 +172,18 @@ func (ix *index[M, S]) abort(l *lease) time.Time {
 
 // done ends the lease and the task with it. gone says that it was the message's last.
 func (ix *index[M, S]) done(l *lease) (gone bool) {
+	if l.task == 0 {
+		return false
+	}
 	ix.end(l)
 	return ix.drop(l.task)
 }
 
 // retry ends the lease and puts the task back.
 func (ix *index[M, S]) retry(l *lease, due, overdue int64, attempts int, state S) {
+	if l.task == 0 {
+		return
+	}
 	ix.end(l)
 	ix.change(l.task, due, overdue, attempts, state)
 	ix.put(l.task)

@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"sync"
@@ -19,14 +21,15 @@ import (
 // says.
 //
 // A write or a sync that fails, other than for want of space, closes the Spool to all change, Claim among it,
-// with [ErrBroken]: nobody knows what the disk has. OpenSpool finds out. Where less than 32 MiB of the disk are free, new mail
+// with [ErrBroken]: nobody knows what the disk has. OpenSpool finds out. Where the disk is nearly full, new mail
 // is refused with syscall.ENOSPC, and the Spool goes on by itself when there is room again.
 type Spool struct {
 	watchers
 
-	disk    *disk
-	options spoolOptions
-	lock    *os.File
+	fs      fileSystem
+	dir     string
+	config  SpoolConfig
+	lock    io.Closer // nil: it needs none
 	log     *spoolLog
 	tidy    chan struct{} // wakes the janitor
 	quit    chan struct{} // ends it
@@ -43,13 +46,7 @@ type Spool struct {
 	removed []removal
 	damage  []Damage
 	closed  bool
-}
-
-type spoolOptions struct {
-	segment int64         // octets of a segment
-	inline  int           // octets of a body that is still kept in the log
-	delay   time.Duration // until a settlement that nobody waits for is synced
-	reserve int64         // octets of the disk that no new mail takes, so that settlements and reports still fit
+	busy    map[uint64]chan struct{} // messages that are being held, released or removed; closed when that ends
 }
 
 // removal is a file that goes when the record of that number is on the disk.
@@ -59,12 +56,6 @@ type removal struct {
 }
 
 type spoolClaim = claimed[place, place]
-
-// OpenSpool opens the spool in dir, which it makes if there is none. A *[LockedError] says that it is
-// in use. What can't be read is left out, logged to the default logger, and told by [Spool.Damage].
-func OpenSpool(dir string) (*Spool, error) {
-	return openSpool(&disk{dir: dir}, spoolOptions{segment: 64 << 20, inline: 256 << 10, delay: time.Second, reserve: 32 << 20})
-}
 
 // Close waits for what is under way, sees to it that all of it is on the disk, and frees the
 // directory. Bodies that are open stay readable.
@@ -80,8 +71,8 @@ func (s *Spool) Close() error {
 	close(s.quit)
 	s.janitor.Wait()
 	err := s.log.close()
-	if lockErr := s.lock.Close(); err == nil {
-		err = lockErr
+	if s.lock != nil {
+		err = cmp.Or(err, s.lock.Close())
 	}
 	return err
 }
@@ -102,8 +93,8 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	if err := s.log.broken(); err != nil {
 		return err
 	}
-	if free, err := freeSpace(s.disk.dir); err == nil && free < s.options.reserve {
-		return &os.PathError{Op: "reserve", Path: s.disk.dir, Err: syscall.ENOSPC}
+	if free, err := s.fs.free(); err == nil && free < s.config.Reserve {
+		return &os.PathError{Op: "reserve", Path: s.dir, Err: syscall.ENOSPC}
 	}
 	if err := d.add(ctx, m); err != nil {
 		return err
@@ -239,10 +230,16 @@ func (s *Spool) Open(ctx context.Context, id ID) (Body, error) {
 		return nil, ErrNotFound
 	}
 	at := *p
-	size, inFile := s.files[n]
+	_, inFile := s.files[n]
 	seg := s.log.acquire(at.segment)
 	s.mu.Unlock()
-	body, err := s.open(n, at, seg, size, inFile)
+	var body Body
+	var err error
+	if inFile {
+		body, err = s.openFile(n, at, seg)
+	} else {
+		body, err = s.openInline(at, seg)
+	}
 	if err != nil {
 		return nil, s.failed("open "+string(id), err)
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 // onDisk counts what the segments of a spool take.
-func onDisk(t *testing.T, dir string) (octets int64, segments int) {
-	for name, b := range files(t, dir) {
+func onDisk(m *memFS) (octets int64, segments int) {
+	for name, b := range m.files() {
 		if strings.HasSuffix(name, segmentSuffix) {
 			octets += int64(len(b))
 			segments++
@@ -30,9 +30,9 @@ func onDisk(t *testing.T, dir string) (octets int64, segments int) {
 // became of them stays, who reads them isn't disturbed, and the disk holds little more than what lives.
 func TestSpoolCompacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := fastDir(t)
-		o := spoolOptions{segment: 16 << 10, inline: 8 << 10, delay: time.Second}
-		s := mustOpen(t, unsynced(dir), o)
+		disk := newMemFS(nil)
+		o := SpoolConfig{SegmentSize: 16 << 10, InlineSize: 8 << 10, SyncDelay: time.Second}
+		s := mustOpen(t, disk, o)
 		ctx := context.Background()
 		want := map[string]string{}
 		var first ID
@@ -86,7 +86,7 @@ func TestSpoolCompacts(t *testing.T) {
 					t.Errorf("%s: got %+v, want what it was settled with", when, task)
 				}
 			}
-			if octets, n := onDisk(t, dir); octets > 2*s.live+2*o.segment || n > 6 {
+			if octets, n := onDisk(disk); octets > 2*s.live+2*o.SegmentSize || n > 6 {
 				t.Errorf("%s: got %d octets in %d segments for %d that live", when, octets, n, s.live)
 			}
 		}
@@ -101,7 +101,7 @@ func TestSpoolCompacts(t *testing.T) {
 		churn()
 		check("after more of it")
 		mustClose(t, s)
-		s = mustOpen(t, unsynced(dir), o)
+		s = mustOpen(t, disk, o)
 		check("when it was opened again")
 		churn()
 		check("after still more")
@@ -113,11 +113,11 @@ func TestSpoolCompacts(t *testing.T) {
 		}
 		want = nil
 		churn()
-		if octets, _ := onDisk(t, dir); octets > 2*o.segment {
+		if octets, _ := onDisk(disk); octets > 2*o.SegmentSize {
 			t.Errorf("with nothing left: got %d octets", octets)
 		}
 		mustClose(t, s)
-		s = mustOpen(t, unsynced(dir), o)
+		s = mustOpen(t, disk, o)
 		checkContents(t, s, nil)
 	})
 }
@@ -127,13 +127,14 @@ func TestSpoolCompactsWhileSettling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hold atomic.Bool
 		goOn := make(chan struct{})
-		d := &disk{dir: fastDir(t), fake: func(op string, _ ...string) (bool, error) {
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
 			if op == "sync" && hold.Load() {
 				<-goOn
 			}
-			return op == "sync" || op == "syncdir", nil
-		}}
-		o := spoolOptions{segment: 4 << 10, inline: 4 << 10, delay: time.Minute}
+			return nil
+		}
+		o := SpoolConfig{SegmentSize: 4 << 10, InlineSize: 4 << 10, SyncDelay: time.Minute}
 		s := mustOpen(t, d, o)
 		id := mustEnqueue(t, s, "body", "a.example", "b.example")
 		// Settlements must find room without a new segment, which would wait for the disk.
@@ -156,7 +157,7 @@ func TestSpoolCompactsWhileSettling(t *testing.T) {
 		settled.Wait()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if _, ok := files(t, d.dir)[segmentName(1)]; ok {
+		if _, ok := d.files()[segmentName(1)]; ok {
 			t.Errorf("the first segment is still there: this tested nothing")
 		}
 		want := contents(t, s)
@@ -180,9 +181,9 @@ func TestSpoolChurn(t *testing.T) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		dir := fastDir(t)
-		o := spoolOptions{segment: 4 << 10, inline: 2 << 10, delay: time.Second}
-		s := mustOpen(t, unsynced(dir), o)
+		disk := newMemFS(nil)
+		o := SpoolConfig{SegmentSize: 4 << 10, InlineSize: 2 << 10, SyncDelay: time.Second}
+		s := mustOpen(t, disk, o)
 		want := map[string]string{}
 		for i := range 1500 {
 			switch {
@@ -198,7 +199,7 @@ func TestSpoolChurn(t *testing.T) {
 				}
 			case r.IntN(40) == 0:
 				mustClose(t, s)
-				s = mustOpen(t, unsynced(dir), o)
+				s = mustOpen(t, disk, o)
 				checkContents(t, s, want)
 			default:
 				dest := []string{"a.example", "b.example", "c.example"}[r.IntN(3)]
@@ -218,7 +219,7 @@ func TestSpoolChurn(t *testing.T) {
 			if i%50 == 0 {
 				time.Sleep(2 * time.Second)
 				synctest.Wait()
-				if octets, n := onDisk(t, dir); octets > 2*s.live+3*o.segment {
+				if octets, n := onDisk(disk); octets > 2*s.live+3*o.SegmentSize {
 					t.Fatalf("step %d: got %d octets in %d segments for %d that live", i, octets, n, s.live)
 				}
 				checkLive(t, s)

@@ -1,15 +1,17 @@
 package queue
 
 import (
-	"bytes"
-	"crypto/sha256"
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,315 +19,578 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// crashDisk watches what a spool does to its directory and knows what a crash would leave of it.
-type crashDisk struct {
-	disk
-	t     *testing.T
-	crash func() // called before each operation
+// must says what has to be found after a crash.
+type must uint8
 
-	mu     sync.Mutex
-	files  map[string]*crashFile // by their present names
-	opened map[string]*crashFile // by the names under which they were created
-	kept   map[string]*crashFile // files as of the last sync of the directory
-	gone   []*crashFile          // those removed since then
+const (
+	either must = iota
+	yes
+	no
+)
+
+// fact is what whoever was told by a spool knows of a task.
+type fact struct {
+	there, held must
+	report      string // of the outcome that is on its way: the task is there, or that is
 }
 
-type crashFile struct {
-	name   string // at present
-	synced []byte
-}
-
-// newCrashDisk makes a disk with the given files on it.
-func newCrashDisk(t *testing.T, all map[string][]byte) *crashDisk {
-	c := &crashDisk{t: t, files: map[string]*crashFile{}, opened: map[string]*crashFile{}}
-	c.dir = plant(t, all)
-	c.fake = c.operate
-	for name, b := range all {
-		c.files[name] = &crashFile{name, b}
-	}
-	c.kept = maps.Clone(c.files)
-	return c
-}
-
-// operate takes each operation to come true at once, as it may.
-func (c *crashDisk) operate(op string, names ...string) (bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.crash != nil {
-		c.crash()
-	}
-	switch op {
-	case "create":
-		f := &crashFile{name: names[0]}
-		c.files[names[0]], c.opened[names[0]] = f, f
-	case "rename":
-		f := c.files[names[0]]
-		f.name = names[1]
-		c.files[names[1]] = f
-		delete(c.files, names[0])
-		return true, os.Rename(c.path(names[0]), c.path(names[1])) // here, or another operation could see it half done
-	case "remove":
-		if f := c.files[names[0]]; f != nil {
-			c.gone = append(c.gone, f)
-			delete(c.files, names[0])
-		}
-	case "sync":
-		f := c.opened[names[0]]
-		f.synced = c.read(f)
-		return true, nil
-	case "syncdir":
-		c.kept = maps.Clone(c.files)
-		c.gone = nil
-		return true, nil
-	}
-	return false, nil
-}
-
-// read gives what the process sees of a file.
-func (c *crashDisk) read(f *crashFile) []byte {
-	b, err := os.ReadFile(filepath.Join(c.dir, f.name))
-	if err != nil && !os.IsNotExist(err) {
-		c.t.Error(err)
-	}
-	return b
-}
-
-// states gives what may be left after a crash now: "killed": all that the process saw; "lost": what was synced and no
-// more; "hollow": names of which the directory wasn't synced, too; "torn": some of what was put into files, too;
-// "disorder": of what was removed, only the last is gone.
-func (c *crashDisk) states() map[string]map[string][]byte {
-	killed, lost, hollow, torn := map[string][]byte{}, map[string][]byte{}, map[string][]byte{}, map[string][]byte{}
-	for name, f := range c.files {
-		killed[name] = c.read(f)
-		hollow[name] = f.synced
-		torn[name] = tear(f.synced, killed[name])
-	}
-	for name, f := range c.kept {
-		lost[name] = f.synced
-	}
-	disorder := maps.Clone(killed)
-	for _, f := range c.gone[:max(0, len(c.gone)-1)] {
-		disorder[f.name] = f.synced
-	}
-	return map[string]map[string][]byte{"killed": killed, "lost": lost, "hollow": hollow, "torn": torn, "disorder": disorder}
-}
-
-// tear has every other 64 octets of what isn't synced come out as zeros.
-func tear(synced, seen []byte) []byte {
-	b := bytes.Clone(seen)
-	for i := len(synced); i < len(b); i++ {
-		if i/64%2 == 0 {
-			b[i] = 0
-		}
-	}
-	return b
-}
-
-// ledger is what those know who were told by the spool. Messages go by their bodies.
+// ledger is what is known of all tasks, by the names of their messages and their destinations, and of reports.
 type ledger struct {
-	mu     sync.Mutex
-	there  map[string]bool   // must be there
-	gone   map[string]bool   // must not be
-	linked map[string]string // a message and its report: one must be there, the other not
+	mu      sync.Mutex
+	facts   map[string]fact
+	settled []string    // gone as soon as what was written is on the disk
+	ids     map[ID]bool // those given out
 }
 
+func newLedger() *ledger { return &ledger{facts: map[string]fact{}, ids: map[ID]bool{}} }
+
+// clone copies l. l.mu is held.
 func (l *ledger) clone() *ledger {
-	return &ledger{there: maps.Clone(l.there), gone: maps.Clone(l.gone), linked: maps.Clone(l.linked)}
+	return &ledger{facts: maps.Clone(l.facts), settled: slices.Clone(l.settled), ids: maps.Clone(l.ids)}
 }
 
-func (l *ledger) update(f func()) {
+func (l *ledger) change(keys []string, f func(*fact)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f()
+	for _, key := range keys {
+		is := l.facts[key]
+		f(&is)
+		l.facts[key] = is
+	}
 }
 
-// check opens what a crash left and compares.
-func (l *ledger) check(t *testing.T, d *disk) {
-	t.Helper()
-	s, err := openSpool(d, crashOptions)
-	if err != nil {
-		t.Errorf("opening what is left: %v", err)
-		return
-	}
-	defer mustClose(t, s)
-	checkNoDamage(t, s)
-	found := map[string]bool{}
-	for key, body := range contents(t, s) {
-		if name, _, ok := strings.Cut(body, "|"); !ok || body != crashBody(name, len(body)) {
-			t.Errorf("message %s isn't whole: %.20q and %d octets", key, body, len(body))
-		} else {
-			found[name] = true
-		}
-	}
-	for name := range l.there {
-		if !found[name] {
-			t.Errorf("%s was acknowledged and is lost", name)
-		}
-	}
-	for name := range l.gone {
-		if found[name] {
-			t.Errorf("%s was settled, durably, and is there again", name)
-		}
-	}
-	for name, report := range l.linked {
-		if found[name] == found[report] {
-			t.Errorf("message %s is there: %v, and its report is: %v", name, found[name], found[report])
-		}
-	}
+// synced says that all that was written before now is on the disk.
+func (l *ledger) synced(settled []string) {
+	l.change(settled, func(f *fact) { f.there = no })
 }
+
+func (l *ledger) pending() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.settled)
+}
+
+// sum tells ledgers apart.
+func (l *ledger) sum() string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(l.facts)) {
+		fmt.Fprint(&b, key, l.facts[key])
+	}
+	return b.String()
+}
+
+// check opens what a crash left, compares, and notes in the ledger what is so from now on. It leaves the spool open, nil if it
+// can't be opened.
+func (l *ledger) check(m *memFS) (s *Spool, problems []string) {
+	s, err := openSpool(m, "memory", crashConfig)
+	if err != nil {
+		return nil, []string{fmt.Sprintf("it can't be opened: %v", err)}
+	}
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	for _, d := range s.Damage() {
+		problem("damage is reported: %+v", d)
+	}
+	found := map[string]fact{}
+	for task, err := range s.List(context.Background()) {
+		if err != nil {
+			problem("List: %v", err)
+			continue
+		}
+		body, err := readBody(s, task.Lease.ID)
+		name, _, ok := strings.Cut(body, "|")
+		if name == later {
+			continue // that one may be there
+		}
+		if err != nil || !ok || body != crashBody(name, len(body)) {
+			problem("message %s isn't whole: %v, %.20q and %d octets", task.Lease.ID, err, body, len(body))
+			continue
+		}
+		key := name + " " + task.Lease.Destination
+		if found[key].there == yes {
+			problem("%s is there twice", key)
+		}
+		held := no
+		if id, _ := parseID(task.Lease.ID); s.ix.held(id) {
+			held = yes
+		}
+		found[key] = fact{there: yes, held: held}
+	}
+	l.mu.Lock()
+	for _, key := range slices.Sorted(maps.Keys(l.facts)) {
+		want, got := l.facts[key], found[key]
+		got.there = cmp.Or(got.there, no)
+		switch {
+		case want.there == yes && got.there == no:
+			problem("%s was acknowledged and is lost", key)
+		case want.there == no && got.there == yes:
+			problem("%s was settled or removed, durably, and is there again", key)
+		case want.report != "" && (got.there == yes) == (found[want.report].there == yes):
+			problem("%s and the report of its end are there: %v", key, got.there == yes)
+		case got.there == yes && want.held != either && want.held != got.held:
+			problem("%s is held: %v", key, got.held == yes)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if _, ok := l.facts[key]; !ok {
+			problem("%s comes from nowhere", key)
+		}
+	}
+	for key := range l.facts {
+		l.facts[key] = fact{there: cmp.Or(found[key].there, no), held: found[key].held}
+	}
+	l.settled = nil
+	l.mu.Unlock()
+	if id, err := s.Enqueue(context.Background(), testMessage(crashBody(later, 100), "later.example")); err != nil || l.ids[id] {
+		problem("new mail gets %q and %v, want an id of its own", id, err)
+	} else if err := s.Remove(context.Background(), []ID{id}); err != nil {
+		problem("removing it: %v", err)
+	}
+	return s, problems
+}
+
+const later = "later" // a message that is only there to be given an id
 
 func crashBody(name string, n int) string {
 	return strings.Repeat(name+"|", 1+n/(len(name)+1))[:n]
 }
 
-var crashOptions = spoolOptions{segment: 2000, inline: 600, delay: time.Second}
+var crashConfig = SpoolConfig{SegmentSize: 2000, InlineSize: 600, SyncDelay: time.Second}
 
-// crashed is a state and what must hold of it.
+// crashScript does something of everything, as r will have it.
+type crashScript struct {
+	r    *rand.Rand
+	m    *memFS
+	s    *Spool
+	l    *ledger
+	life string // tells the messages of this life of the spool from others
+	next int
+
+	mu       sync.Mutex
+	problems []string
+	touched  map[string]bool // by what happens at once: no two of it have to do with one task
+}
+
+// touch reports whether the tasks are for the caller alone.
+func (c *crashScript) touch(keys []string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		if c.touched[key] {
+			return false
+		}
+	}
+	for _, key := range keys {
+		c.touched[key] = true
+	}
+	return true
+}
+
+func (c *crashScript) problem(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problems = append(c.problems, fmt.Sprintf(format, args...))
+}
+
+// step does one operation, or some at once.
+func (c *crashScript) step(together bool) {
+	c.touched = map[string]bool{}
+	if !together {
+		c.plan()()
+		synctest.Wait()
+		return
+	}
+	plans := []func(){c.plan(), c.plan(), c.plan()}
+	var wg sync.WaitGroup
+	for _, f := range plans {
+		wg.Go(f)
+	}
+	wg.Wait()
+	synctest.Wait()
+}
+
+// plan says what to do, and leaves nothing to chance.
+func (c *crashScript) plan() func() {
+	switch n := c.r.IntN(20); {
+	case n < 7:
+		return c.enqueue()
+	case n < 13:
+		return c.settle()
+	case n < 14:
+		return c.hold(true)
+	case n < 15:
+		return c.hold(false)
+	case n < 17:
+		return c.remove()
+	}
+	return func() {
+		settled := c.l.pending()
+		time.Sleep(2 * time.Second)
+		c.l.synced(settled)
+	}
+}
+
+func (c *crashScript) enqueue() func() {
+	name := fmt.Sprintf("%s.%d", c.life, c.next)
+	c.next++
+	size := 100 + c.r.IntN(400)
+	if c.r.IntN(5) == 0 {
+		size = 700 + c.r.IntN(1000) // in a file
+	}
+	dests := []string{"a.example", "b.example"}[:1+c.r.IntN(2)]
+	keys := keysOf(name, dests)
+	return func() {
+		settled := c.l.pending()
+		c.l.change(keys, func(f *fact) { *f = fact{held: no} })
+		id, err := c.s.Enqueue(context.Background(), testMessage(crashBody(name, size), dests...))
+		if err != nil {
+			c.problem("Enqueue: %v", err)
+			return
+		}
+		c.l.change(keys, func(f *fact) { f.there = cmp.Or(f.there, yes) })
+		c.l.synced(settled) // the log is in order
+		c.l.mu.Lock()
+		defer c.l.mu.Unlock()
+		if c.l.ids[id] {
+			c.problem("%s was given out twice", id)
+		}
+		c.l.ids[id] = true
+	}
+}
+
+func keysOf(name string, dests []string) (keys []string) {
+	for _, d := range dests {
+		keys = append(keys, name+" "+d)
+	}
+	return keys
+}
+
+// report makes the report of an outcome.
+func (c *crashScript) report() (key string, m Message) {
+	name := fmt.Sprintf("%s.r%d", c.life, c.next)
+	c.next++
+	return name + " r.example", testMessage(crashBody(name, 50+c.r.IntN(800)), "r.example")
+}
+
+// settle settles a task or two in one of several ways.
+func (c *crashScript) settle() func() {
+	dest := []string{"a.example", "b.example", "r.example"}[c.r.IntN(3)]
+	max, way := 1+c.r.IntN(2), c.r.IntN(3)
+	var reports []Message
+	var keys []string
+	for range max {
+		key, m := c.report()
+		keys, reports = append(keys, key), append(reports, m)
+	}
+	return func() {
+		tasks, err := c.s.Claim(context.Background(), []Want{{Destination: dest, Max: max}}, time.Hour)
+		if err != nil {
+			c.problem("Claim: %v", err)
+		}
+		for i, task := range tasks {
+			key := c.name(task.Lease.ID) + " " + dest
+			if !c.touch([]string{key}) {
+				continue
+			}
+			switch way {
+			case 0: // deferred
+				reply := &smtp.Reply{Code: 450, Text: key}
+				c.settleTask(task, Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: reply}}})
+			case 1: // rejected, with a report
+				c.reported([]string{key}, keys[i], func() bool { return c.settleTask(task, Settlement{Reports: reports[i : i+1]}) })
+			case 2: // delivered
+				c.l.change([]string{key}, func(f *fact) { f.there = either })
+				if c.settleTask(task, Settlement{}) {
+					c.l.mu.Lock()
+					c.l.settled = append(c.l.settled, key)
+					c.l.mu.Unlock()
+				}
+			}
+		}
+	}
+}
+
+// settleTask reports false if the task was removed meanwhile.
+func (c *crashScript) settleTask(task Task, s Settlement) bool {
+	err := c.s.Settle(context.Background(), task.Lease, s)
+	if err != nil && err != ErrLeaseLost {
+		c.problem("Settle: %v", err)
+	}
+	return err == nil
+}
+
+// reported ends tasks with one report, durably.
+func (c *crashScript) reported(keys []string, report string, end func() bool) {
+	c.touch([]string{report}) // it can be claimed before this has heard of it
+	c.l.change(keys, func(f *fact) { f.there, f.report = either, report })
+	c.l.change([]string{report}, func(f *fact) { *f = fact{held: no} })
+	done := end()
+	c.l.change(keys, func(f *fact) { f.report = "" })
+	if done {
+		c.l.change(keys, func(f *fact) { f.there = no })
+		c.l.change([]string{report}, func(f *fact) { f.there = yes })
+	} else {
+		c.l.change([]string{report}, func(f *fact) { f.there = no })
+	}
+}
+
+// name is that of the message, "" if it is gone.
+func (c *crashScript) name(id ID) string {
+	body, err := readBody(c.s, id)
+	if err != nil && err != ErrNotFound {
+		c.problem("message %s: %v", id, err)
+	}
+	name, _, _ := strings.Cut(body, "|")
+	return name
+}
+
+// pick gives a message that is there, and the keys of its tasks.
+func (c *crashScript) pick() (id ID, keys []string) {
+	var tasks []Task
+	for t, err := range c.s.List(context.Background()) {
+		if err != nil {
+			c.problem("List: %v", err)
+			return "", nil
+		}
+		if t.Lease.Destination != "later.example" {
+			tasks = append(tasks, t)
+		}
+	}
+	if len(tasks) == 0 {
+		return "", nil
+	}
+	id = tasks[c.r.IntN(len(tasks))].Lease.ID
+	for _, t := range tasks {
+		if t.Lease.ID == id {
+			keys = append(keys, c.name(id)+" "+t.Lease.Destination)
+		}
+	}
+	return id, keys
+}
+
+func (c *crashScript) hold(held bool) func() {
+	id, keys := c.pick()
+	return func() {
+		if id == "" || !c.touch(keys) {
+			return
+		}
+		op, outcome := c.s.Release, no
+		if held {
+			op, outcome = c.s.Hold, yes
+		}
+		c.l.change(keys, func(f *fact) { f.held = either })
+		if err := op(context.Background(), id); err != nil && err != ErrNotFound {
+			c.problem("Hold or Release: %v", err)
+		}
+		c.l.change(keys, func(f *fact) { f.held = outcome })
+	}
+}
+
+// remove removes a message, with a report or without.
+func (c *crashScript) remove() func() {
+	id, keys := c.pick()
+	key, report := c.report()
+	reported := c.r.IntN(2) == 0
+	return func() {
+		if id == "" || !c.touch(keys) {
+			return
+		}
+		if reported {
+			c.reported(keys, key, func() bool { return c.removeOne(id, report) })
+			return
+		}
+		c.l.change(keys, func(f *fact) { f.there = either })
+		if c.removeOne(id) {
+			c.l.change(keys, func(f *fact) { f.there = no })
+		}
+	}
+}
+
+func (c *crashScript) removeOne(id ID, reports ...Message) bool {
+	err := c.s.Remove(context.Background(), []ID{id}, reports...)
+	if err != nil && err != ErrNotFound {
+		c.problem("Remove: %v", err)
+	}
+	return err == nil
+}
+
+// crashed is what a crash left, and what was known then.
 type crashed struct {
-	files map[string][]byte
+	*memFS
 	*ledger
 	when string
 }
 
-// TestSpoolCrash crashes before every operation on the disk, in five ways, and opens what is left:
-// all that was acknowledged is there, whole; what was durably settled isn't; a settlement came with its report or
-// not at all; and nothing is called damage. Then it does so while that is opened.
+// snapshot is called with what happens before an operation on the disk.
+func (c *crashScript) snapshot(kind string, when string) crashed {
+	c.l.mu.Lock() // no outcome can become known meanwhile
+	defer c.l.mu.Unlock()
+	return crashed{c.m.after(kind, c.r), c.l.clone(), kind + " " + when}
+}
+
+// TestSpoolCrash runs a script of 50 operations, crashes before every operation on the disk, in five ways, and opens what is
+// left: all that was acknowledged is there, whole and once, held or not; what was durably settled or removed isn't; an end
+// came with its report or not at all; and nothing is called damage. Then it crashes in as many ways while that is being opened.
 func TestSpoolCrash(t *testing.T) {
 	quiet(t)
-	var all *[]crashed
-	synctest.Test(t, func(t *testing.T) {
-		l := &ledger{there: map[string]bool{}, gone: map[string]bool{}, linked: map[string]string{}}
-		d := newCrashDisk(t, nil)
-		all = recordCrashes(d, l)
-		crashWorkload(t, d, l)
-	})
-	seen := map[[32]byte]bool{}
-	again := 0
-	for i, c := range *all {
-		if sum := c.sum(); seen[sum] {
-			continue
-		} else {
-			seen[sum] = true
-		}
-		d := newCrashDisk(t, c.files)
-		var more []crashed
-		if len(seen)%25 == 0 {
-			d.crash = func() {
-				l := c.ledger
-				for kind, files := range d.states() {
-					more = append(more, crashed{files, l, kind})
+	for seed := range uint64(2) {
+		var all []crashed
+		synctest.Test(t, func(t *testing.T) {
+			c := &crashScript{r: rand.New(rand.NewPCG(seed, 0)), m: newMemFS(nil), l: newLedger(), life: "x"}
+			c.m.before = func(op string, names ...string) error {
+				for _, kind := range crashKinds {
+					all = append(all, c.snapshot(kind, fmt.Sprint("before ", op, names)))
 				}
+				return nil
 			}
-		}
-		c.check(t, &d.disk)
-		for _, m := range more {
-			again++
-			m.check(t, &newCrashDisk(t, m.files).disk)
+			for i := range 50 {
+				if i%20 == 0 {
+					if i > 0 {
+						mustClose(t, c.s)
+						c.l.synced(c.l.pending())
+					}
+					c.s = mustOpen(t, c.m, crashConfig)
+				}
+				c.step(false)
+			}
+			mustClose(t, c.s)
+			for _, p := range c.problems {
+				t.Errorf("seed %d: %s", seed, p)
+			}
+		})
+		seen := map[string]bool{}
+		first, again := 0, 0
+		for i, c := range all {
+			var more []crashed
+			if key := fmt.Sprintf("%x %s", c.memFS.sum(), c.ledger.sum()); seen[key] {
+				continue
+			} else {
+				seen[key] = true
+			}
+			first++
+			checkCrashed(t, c, &more)
+			for _, m := range more {
+				key := fmt.Sprintf("%x %s", m.memFS.sum(), m.ledger.sum())
+				if seen[key] {
+					continue
+				}
+				seen[key] = true
+				again++
+				checkCrashed(t, m, nil)
+			}
 			if t.Failed() {
-				t.Fatalf("crash %d, %s, and when that was opened again, %s", i, c.when, m.when)
+				t.Fatalf("seed %d, crash %d, %s", seed, i, c.when)
 			}
 		}
-		if t.Failed() {
-			t.Fatalf("crash %d, %s", i, c.when)
-		}
+		t.Logf("seed %d: opened what %d crashes left, and %d while that was being opened", seed, first, again)
 	}
-	t.Logf("opened what %d crashes left, and %d while that was opened", len(seen), again)
 }
 
-// sum tells states apart, with what must hold of them.
-func (c crashed) sum() [32]byte {
-	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(c.files)) {
-		fmt.Fprintf(h, "%s %d %s", name, len(c.files[name]), c.files[name])
-	}
-	for _, m := range []map[string]bool{c.there, c.gone} {
-		fmt.Fprintln(h, slices.Sorted(maps.Keys(m)))
-	}
-	return [32]byte(h.Sum(nil))
-}
-
-// recordCrashes collects what every crash would leave.
-func recordCrashes(d *crashDisk, l *ledger) *[]crashed {
-	var all []crashed
-	d.crash = func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		known := l.clone()
-		for kind, files := range d.states() {
-			all = append(all, crashed{files, known, kind})
-		}
-	}
-	return &all
-}
-
-// crashWorkload does something of everything.
-func crashWorkload(t *testing.T, d *crashDisk, l *ledger) {
-	s := mustOpen(t, &d.disk, crashOptions)
-	for i := range 3 {
-		crashEnqueue(t, s, l, fmt.Sprint("kept", i), 300, "kept.example")
-	}
-	for round := range 2 {
-		var wg sync.WaitGroup
-		for w := range 3 {
-			wg.Go(func() {
-				for i := range 10 {
-					crashStep(t, s, l, fmt.Sprintf("m%d.%d", w, 10*round+i), fmt.Sprintf("d%d.example", w), i)
+// checkCrashed checks what a crash left, and collects what crashes leave while that is being opened.
+func checkCrashed(t *testing.T, c crashed, more *[]crashed) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m, known := c.memFS.after("killed", nil), c.ledger.clone()
+		if more != nil {
+			m.before = func(op string, names ...string) error {
+				for _, kind := range crashKinds {
+					*more = append(*more, crashed{m.after(kind, nil), known, fmt.Sprintf("%s, then %s before %s%v", c.when, kind, op, names)})
 				}
-			})
+				return nil
+			}
 		}
-		wg.Wait()
-		mustClose(t, s)
-		s = mustOpen(t, &d.disk, crashOptions)
-	}
-	mustClose(t, s)
-}
-
-func crashEnqueue(t *testing.T, s *Spool, l *ledger, name string, size int, dest string) {
-	mustEnqueue(t, s, crashBody(name, size), dest)
-	l.update(func() { l.there[name] = true })
-}
-
-// crashStep settles what is due at a destination, and enqueues one more.
-func crashStep(t *testing.T, s *Spool, l *ledger, name, dest string, i int) {
-	var settled []string
-	for _, task := range mustClaim(t, s, dest) {
-		if name, ok := crashSettle(t, s, l, task, i); ok {
-			settled = append(settled, name)
+		s, err := openSpool(m, "memory", crashConfig)
+		if err == nil {
+			synctest.Wait() // for the janitor
+			err = s.Close()
 		}
-	}
-	size := 100 + 50*i
-	if i%5 == 0 {
-		size = 2000 // in a file
-	}
-	crashEnqueue(t, s, l, name, size, dest)
-	time.Sleep(2 * time.Second)
-	l.update(func() {
-		for _, name := range settled {
-			l.gone[name] = true
+		if err != nil {
+			t.Errorf("%s: opening it: %v", c.when, err)
+		}
+		m.before = nil
+		s, problems := c.ledger.clone().check(m)
+		for _, p := range problems {
+			t.Errorf("%s: %s", c.when, p)
+		}
+		if s != nil {
+			s.Close()
 		}
 	})
 }
 
-// crashSettle settles in one of several ways. ok says that the message is gone as soon as that is on the disk.
-func crashSettle(t *testing.T, s *Spool, l *ledger, task Task, i int) (name string, ok bool) {
-	body, err := readBody(s, task.Lease.ID)
+// TestSpoolCrashes lives through many lives that each end in a crash. What a life begins with is what the last left.
+// Seeds of even numbers repeat exactly; in the others several things happen at once. POSTRIDER_SEEDS says how many seeds it tries.
+func TestSpoolCrashes(t *testing.T) {
+	quiet(t)
+	seeds, err := strconv.ParseUint(cmp.Or(os.Getenv("POSTRIDER_SEEDS"), "300"), 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, _, _ = strings.Cut(body, "|")
-	switch i % 3 {
-	case 0: // deferred
-		mustSettle(t, s, task.Lease, Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: &smtp.Reply{Code: 450, Text: name}}}})
-		return name, false
-	case 1: // rejected, with a report
-		report := "report-" + name
-		l.update(func() { delete(l.there, name); l.linked[name] = report })
-		m := testMessage(crashBody(report, 60*i), "r.example")
-		mustSettle(t, s, task.Lease, Settlement{Reports: []Message{m}})
-		l.update(func() { delete(l.linked, name); l.there[report] = true; l.gone[name] = true })
-		return name, false
+	t.Logf("%d seeds", seeds)
+	for seed := range seeds {
+		for _, p := range crashLives(t, seed) {
+			t.Errorf("seed %d: %s", seed, p)
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
 	}
-	l.update(func() { delete(l.there, name) })
-	mustSettle(t, s, task.Lease, Settlement{})
-	return name, true
+}
+
+// crashLives says what went wrong in the lives of a seed.
+func crashLives(t *testing.T, seed uint64) (problems []string) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	left := crashed{newMemFS(nil), newLedger(), "at first"}
+	for life := range 8 {
+		synctest.Test(t, func(t *testing.T) {
+			c := &crashScript{r: r, m: left.memFS, l: left.ledger, life: fmt.Sprint("x", life)}
+			at := r.IntN(60)
+			kind := append(crashKinds, "random", "random", "random")[r.IntN(len(crashKinds)+3)]
+			chance := rand.New(rand.NewPCG(seed, uint64(life)))
+			var crashed atomic.Bool
+			var mu sync.Mutex
+			c.m.before = func(op string, names ...string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if at--; at == 0 {
+					crashed.Store(true)
+					left = c.after(kind, chance, fmt.Sprintf("life %d, crash before %s%v", life, op, names))
+				}
+				return nil
+			}
+			when := left.when
+			defer func() {
+				for _, p := range c.problems {
+					problems = append(problems, when+": "+p)
+				}
+			}()
+			c.s, c.problems = c.l.check(c.m)
+			if c.s == nil {
+				return
+			}
+			defer c.s.Close()
+			for range 12 {
+				if crashed.Load() || len(c.problems) > 0 {
+					return
+				}
+				c.step(seed%2 == 1)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !crashed.Load() {
+				crashed.Store(true)
+				left = c.after(kind, chance, fmt.Sprintf("life %d, crash at its end", life))
+			}
+		})
+		if len(problems) > 0 || t.Failed() {
+			return problems
+		}
+	}
+	return nil
+}
+
+// after is snapshot with chances of its own: those of the script go on as they would without a crash.
+func (c *crashScript) after(kind string, chance *rand.Rand, when string) crashed {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	return crashed{c.m.after(kind, chance), c.l.clone(), kind + " " + when}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -33,14 +34,14 @@ func TestSpoolPoisoned(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			broken := errors.New("the disk is broken")
 			var failing atomic.Bool
-			d := &disk{dir: t.TempDir()}
-			d.fake = func(op string, _ ...string) (bool, error) {
+			d := newMemFS(nil)
+			d.before = func(op string, _ ...string) error {
 				if op == tt.op && failing.CompareAndSwap(true, false) {
-					return true, broken
+					return broken
 				}
-				return false, nil
+				return nil
 			}
-			s := mustOpen(t, d, spoolOptions{segment: 1 << 20, inline: 500, delay: time.Hour})
+			s := mustOpen(t, d, SpoolConfig{SegmentSize: 1 << 20, InlineSize: 500, SyncDelay: time.Hour})
 			first := mustEnqueue(t, s, "first", "d.example")
 			mustEnqueue(t, s, "second", "e.example")
 			tasks := mustClaim(t, s, "d.example")
@@ -69,7 +70,7 @@ func TestSpoolPoisoned(t *testing.T) {
 			if err := s.Close(); !errors.Is(err, broken) {
 				t.Errorf("Close: got %v, want the disk's error", err)
 			}
-			s = mustOpen(t, d, testOptions)
+			s = mustOpen(t, d, testConfig)
 			checkNoDamage(t, s)
 			got := contents(t, s)
 			for key, body := range got {
@@ -91,18 +92,19 @@ func TestSpoolPoisonedMeanwhile(t *testing.T) {
 		broken := errors.New("the disk is broken")
 		var hold atomic.Bool
 		syncs, writes := make(chan struct{}), make(chan struct{})
-		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
 			switch {
 			case !hold.Load():
 			case op == "sync":
 				<-syncs
-				return true, broken
+				return broken
 			case op == "write":
 				<-writes
 			}
-			return false, nil
-		}}
-		s := mustOpen(t, d, testOptions)
+			return nil
+		}
+		s := mustOpen(t, d, testConfig)
 		mustEnqueue(t, s, "body", "d.example")
 		task := mustClaim(t, s, "d.example")[0]
 		hold.Store(true)
@@ -136,7 +138,7 @@ func TestSpoolPoisonedMeanwhile(t *testing.T) {
 
 // TestQueueReaderPanics has the body of a report panic: the lease is what it was.
 func TestQueueReaderPanics(t *testing.T) {
-	for _, q := range []Queue{NewMem(), mustOpen(t, unsynced(t.TempDir()), testOptions)} {
+	for _, q := range []Queue{NewMem(), mustOpen(t, newMemFS(nil), testConfig)} {
 		mustEnqueue(t, q, "body", "d.example")
 		task := mustClaim(t, q, "d.example")[0]
 		report := testMessage("", "r.example")
@@ -165,10 +167,14 @@ func TestSpoolUnsyncedSettleFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("the disk is broken")
 		var failing atomic.Bool
-		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
-			return op == "sync" && failing.Load(), broken
-		}}
-		s := mustOpen(t, d, testOptions)
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
+			if op == "sync" && failing.Load() {
+				return broken
+			}
+			return nil
+		}
+		s := mustOpen(t, d, testConfig)
 		mustEnqueue(t, s, "body", "d.example")
 		mustEnqueue(t, s, "body", "d.example")
 		tasks := mustClaim(t, s, "d.example")
@@ -213,17 +219,14 @@ func TestSpoolDiskFull(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var full atomic.Bool
-			d := &disk{dir: t.TempDir()}
-			d.fake = func(op string, names ...string) (bool, error) {
+			d := newMemFS(nil)
+			d.before = func(op string, names ...string) error {
 				if op != tt.op || !full.Load() || !strings.Contains(names[0], tt.file) {
-					return op == "sync" || op == "syncdir", nil
+					return nil
 				}
-				if op == "write" {
-					scribble(t, d, names[0])
-				}
-				return true, &os.PathError{Op: op, Path: names[0], Err: syscall.ENOSPC}
+				return &tornWrite{30, &os.PathError{Op: op, Path: names[0], Err: syscall.ENOSPC}}
 			}
-			s := mustOpen(t, d, spoolOptions{segment: 1000, inline: 500, delay: time.Second})
+			s := mustOpen(t, d, SpoolConfig{SegmentSize: 1000, InlineSize: 500, SyncDelay: time.Second})
 			mustEnqueue(t, s, strings.Repeat("first", 80), "d.example")
 			task := mustClaim(t, s, "d.example")[0]
 			want := contents(t, s)
@@ -238,8 +241,8 @@ func TestSpoolDiskFull(t *testing.T) {
 				}
 			}
 			checkContents(t, s, want)
-			all := files(t, d.dir)
-			if octets, _ := onDisk(t, d.dir); len(all) != 1 || octets != s.log.bytes {
+			all := d.files()
+			if octets := len(bytes.TrimRight(all[segmentName(1)], "\x00")); len(all) != 1 || int64(octets) != s.log.bytes {
 				t.Errorf("got %d files and %d octets, want the segment alone with %d", len(all), octets, s.log.bytes)
 			}
 			full.Store(false)
@@ -250,27 +253,11 @@ func TestSpoolDiskFull(t *testing.T) {
 			}
 			checkContents(t, s, want)
 			mustClose(t, s)
-			s = mustOpen(t, d, testOptions)
+			s = mustOpen(t, d, testConfig)
 			checkNoDamage(t, s)
 			checkContents(t, s, want)
 		})
 	}
-}
-
-// scribble leaves a part of a write in the file that is being written to.
-func scribble(t *testing.T, d *disk, name string) {
-	for _, name := range []string{name, strings.TrimSuffix(name, tempSuffix)} {
-		f, err := os.OpenFile(d.path(name), os.O_WRONLY|os.O_APPEND, 0)
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		if _, err := f.Write(make([]byte, 10_000)); err != nil {
-			t.Error(err)
-		}
-		return
-	}
-	t.Errorf("there is no file for %s", name)
 }
 
 // TestSpoolSyncTimes counts syncs: one for an Enqueue; none for a Settle, but one a second later for all of
@@ -278,13 +265,14 @@ func scribble(t *testing.T, d *disk, name string) {
 func TestSpoolSyncTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var syncs atomic.Int32
-		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
 			if op == "sync" {
 				syncs.Add(1)
 			}
-			return false, nil
-		}}
-		s := mustOpen(t, d, testOptions)
+			return nil
+		}
+		s := mustOpen(t, d, testConfig)
 		check := func(when string, want int32) {
 			t.Helper()
 			synctest.Wait()
@@ -331,16 +319,16 @@ func TestSpoolSyncsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var syncs atomic.Int32
 		goOn := make(chan struct{})
-		d := &disk{dir: t.TempDir()}
-		s := mustOpen(t, d, testOptions)
+		d := newMemFS(nil)
+		s := mustOpen(t, d, testConfig)
 		mustEnqueue(t, s, "body", "d.example")
 		mustEnqueue(t, s, "body", "d.example")
 		tasks := mustClaim(t, s, "d.example")
-		d.fake = func(op string, _ ...string) (bool, error) {
+		d.before = func(op string, _ ...string) error {
 			if op == "sync" && syncs.Add(1) == 1 {
 				<-goOn
 			}
-			return false, nil
+			return nil
 		}
 		mustSettle(t, s, tasks[0].Lease, Settlement{})
 		time.Sleep(time.Second)
@@ -362,7 +350,8 @@ func TestSpoolGathers(t *testing.T) {
 		var hold atomic.Bool
 		var syncs, writes, done atomic.Int32
 		goOn := make(chan struct{})
-		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
 			switch {
 			case op == "write":
 				writes.Add(1)
@@ -372,9 +361,9 @@ func TestSpoolGathers(t *testing.T) {
 					<-goOn
 				}
 			}
-			return false, nil
-		}}
-		s := mustOpen(t, d, testOptions)
+			return nil
+		}
+		s := mustOpen(t, d, testConfig)
 		for range 2 {
 			mustEnqueue(t, s, "body", "d.example")
 		}
@@ -396,7 +385,7 @@ func TestSpoolGathers(t *testing.T) {
 				t.Errorf("%s: got %d writes, %d syncs and %d acknowledged, want %d, %d and %d", when, w, s, d, wantWrites, wantSyncs, wantDone)
 			}
 		}
-		check("at first", 3, 3, 0)
+		check("at first, with a write of zeros", 4, 3, 0)
 		hold.Store(true)
 		enqueue(1, "body")
 		check("with a sync under way", 1, 1, 0)
@@ -420,7 +409,8 @@ func TestSpoolGathers(t *testing.T) {
 
 // TestSpoolBodyFailsLate leaves no file of a large body whose reader fails.
 func TestSpoolBodyFailsLate(t *testing.T) {
-	s := mustOpen(t, unsynced(t.TempDir()), testOptions)
+	disk := newMemFS(nil)
+	s := mustOpen(t, disk, testConfig)
 	m := testMessage("", "d.example")
 	m.Body = io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20)), &brokenReader{})
 	if _, err := s.Enqueue(context.Background(), m); !errors.Is(err, io.ErrNoProgress) {
@@ -433,7 +423,7 @@ func TestSpoolBodyFailsLate(t *testing.T) {
 		t.Errorf("got %v, want io.ErrNoProgress", err)
 	}
 	checkContents(t, s, map[string]string{string(id) + " d.example": "body"})
-	if all := files(t, s.disk.dir); len(all) != 1 {
+	if all := disk.files(); len(all) != 1 {
 		t.Errorf("got %d files, want the segment alone", len(all))
 	}
 }
@@ -445,14 +435,14 @@ func (*brokenReader) Read([]byte) (int, error) { return 0, nil }
 
 // TestSpoolReserve: the last of the disk is for settlements and reports, not for new mail.
 func TestSpoolReserve(t *testing.T) {
-	s := mustOpen(t, unsynced(fastDir(t)), testOptions)
+	s := mustOpen(t, newMemFS(nil), testConfig)
 	mustEnqueue(t, s, "body", "d.example")
-	s.options.reserve = 1 << 60
+	s.config.Reserve = 1 << 60
 	if _, err := s.Enqueue(t.Context(), testMessage("body", "d.example")); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Enqueue: got %v, want ENOSPC", err)
 	}
 	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{Reports: []Message{testMessage("report", "r.example")}})
-	s.options.reserve = 0
+	s.config.Reserve = 0
 	mustEnqueue(t, s, "body", "d.example")
 	if got := contents(t, s); len(got) != 2 {
 		t.Errorf("got %v, want the report and the mail behind it", got)

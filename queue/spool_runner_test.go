@@ -36,12 +36,14 @@ func TestSpoolEndsRunner(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var failing atomic.Bool
-				s := mustOpen(t, &disk{dir: fastDir(t), fake: func(op string, _ ...string) (bool, error) {
+				disk := newMemFS(nil)
+				disk.before = func(op string, _ ...string) error {
 					if op == "sync" && failing.Load() {
-						return true, errors.New("the disk is broken")
+						return errors.New("the disk is broken")
 					}
-					return op == "sync" || op == "syncdir", nil
-				}}, testOptions)
+					return nil
+				}
+				s := mustOpen(t, disk, testConfig)
 				ended := make(chan error, 1)
 				go func() { ended <- (&Runner{Queue: s, Sender: nobody{}}).Run(t.Context()) }()
 				time.Sleep(time.Hour) // idle

@@ -26,7 +26,7 @@ func TestSpoolLocked(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	s := mustOpen(t, &disk{dir: dir}, testOptions)
+	s := mustOpenDir(t, dir)
 	_, err := OpenSpool(dir)
 	locked, ok := errors.AsType[*LockedError](err)
 	if !ok || locked.PID != os.Getpid() || locked.Dir != dir || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
@@ -40,17 +40,31 @@ func TestSpoolLocked(t *testing.T) {
 	}
 	mustEnqueue(t, s, "body", "d.example") // it isn't disturbed
 	mustClose(t, s)
-	mustClose(t, mustOpen(t, &disk{dir: dir}, testOptions))
+	mustClose(t, mustOpenDir(t, dir))
+}
+
+func mustOpenDir(t *testing.T, dir string) *Spool {
+	t.Helper()
+	s, err := OpenSpool(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 // TestSpoolMakesDirectory makes a directory that only its user can read.
 func TestSpoolMakesDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	s := mustOpen(t, &disk{dir: dir}, testOptions)
+	s := mustOpenDir(t, dir)
 	mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
-	for name := range files(t, dir) {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: got %v and %v, want mode 0600", name, info.Mode(), err)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("got %v and %v, want a lock, a segment and a body", entries, err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: got %v and %v, want mode 0600", e.Name(), info.Mode(), err)
 		}
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -60,21 +74,21 @@ func TestSpoolMakesDirectory(t *testing.T) {
 
 // TestSpoolLaterVersion refuses a spool of a later format and leaves it as it is.
 func TestSpoolLaterVersion(t *testing.T) {
-	dir := t.TempDir()
-	s := mustOpen(t, unsynced(dir), testOptions)
+	disk := newMemFS(nil)
+	s := mustOpen(t, disk, testConfig)
 	mustEnqueue(t, s, "body", "d.example")
 	mustClose(t, s)
-	all := files(t, dir)
+	all := disk.files()
 	b := all[segmentName(1)]
 	b[16] = 9
 	binary.LittleEndian.PutUint32(b[60:], checksum(b[:60]))
 	all["1.body.tmp"] = []byte("x")
-	dir = plant(t, all)
-	_, err := openSpool(unsynced(dir), testOptions)
+	disk = newMemFS(all)
+	_, err := openSpool(disk, "memory", testConfig)
 	if err == nil || !strings.Contains(err.Error(), "version 9") || !strings.Contains(err.Error(), segmentName(1)) {
 		t.Errorf("got %v, want an error that names version 9 and the segment", err)
 	}
-	if got := files(t, dir); !maps.EqualFunc(got, all, bytes.Equal) {
+	if got := disk.files(); !maps.EqualFunc(got, all, bytes.Equal) {
 		t.Errorf("the spool was changed")
 	}
 }
@@ -82,33 +96,33 @@ func TestSpoolLaterVersion(t *testing.T) {
 // TestSpoolSweeps removes files that belong to no message, but for those it doesn't know. A body without a message
 // stays while there is a segment that was damaged: the message may be in that.
 func TestSpoolSweeps(t *testing.T) {
-	dir := t.TempDir()
-	s := mustOpen(t, unsynced(dir), testOptions)
+	disk := newMemFS(nil)
+	s := mustOpen(t, disk, testConfig)
 	id := mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
 	want := contents(t, s)
 	mustClose(t, s)
-	all := files(t, dir)
+	all := disk.files()
 	for _, name := range []string{"zzz.body", "7.body.tmp", segmentName(9) + tempSuffix, "README", "0000000007.segment.damaged", "7.segment"} {
 		all[name] = []byte(name)
 	}
-	dir = plant(t, all)
-	s = mustOpen(t, unsynced(dir), testOptions)
+	disk = newMemFS(all)
+	s = mustOpen(t, disk, testConfig)
 	checkNoDamage(t, s)
 	checkContents(t, s, want)
 	mustClose(t, s)
 	check := func(wantNames ...string) {
 		t.Helper()
-		got := slices.Sorted(maps.Keys(files(t, dir)))
+		got := slices.Sorted(maps.Keys(disk.files()))
 		slices.Sort(wantNames)
 		if !slices.Equal(got, wantNames) {
 			t.Errorf("got %v, want %v", got, wantNames)
 		}
 	}
 	check(segmentName(1), segmentName(2), "0000000007.segment.damaged", string(id)+".body", "7.segment", "README", "zzz.body")
-	if err := os.Remove(filepath.Join(dir, "0000000007.segment.damaged")); err != nil {
+	if err := disk.remove("0000000007.segment.damaged"); err != nil {
 		t.Fatal(err)
 	}
-	mustClose(t, mustOpen(t, unsynced(dir), testOptions))
+	mustClose(t, mustOpen(t, disk, testConfig))
 	check(segmentName(1), segmentName(2), string(id)+".body", "7.segment", "README")
 }
 
@@ -116,8 +130,8 @@ func TestSpoolSweeps(t *testing.T) {
 // who reads it in peace.
 func TestSpoolRemovesBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
-		s := mustOpen(t, unsynced(dir), testOptions)
+		disk := newMemFS(nil)
+		s := mustOpen(t, disk, testConfig)
 		large := strings.Repeat("x", 1<<20)
 		id := mustEnqueue(t, s, large, "d.example")
 		body, err := s.Open(context.Background(), id)
@@ -127,7 +141,7 @@ func TestSpoolRemovesBodies(t *testing.T) {
 		mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{})
 		there := func() bool {
 			synctest.Wait()
-			return files(t, dir)[string(id)+bodySuffix] != nil
+			return disk.files()[string(id)+bodySuffix] != nil
 		}
 		if !there() {
 			t.Errorf("the body went before its settlement was on the disk")
@@ -152,13 +166,14 @@ func TestSpoolRemovesBodiesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
 		var hold atomic.Bool
-		d := &disk{dir: t.TempDir(), fake: func(op string, _ ...string) (bool, error) {
+		d := newMemFS(nil)
+		d.before = func(op string, _ ...string) error {
 			if op == "sync" && hold.Load() {
 				<-goOn
 			}
-			return op == "sync" || op == "syncdir", nil
-		}}
-		s := mustOpen(t, d, testOptions)
+			return nil
+		}
+		s := mustOpen(t, d, testConfig)
 		id := mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
 		task := mustClaim(t, s, "d.example")[0]
 		hold.Store(true)
@@ -168,12 +183,12 @@ func TestSpoolRemovesBodiesLate(t *testing.T) {
 		hold.Store(false)
 		goOn <- struct{}{}
 		synctest.Wait()
-		if files(t, d.dir)[string(id)+bodySuffix] == nil {
+		if d.files()[string(id)+bodySuffix] == nil {
 			t.Errorf("the body went before its settlement was on the disk")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if files(t, d.dir)[string(id)+bodySuffix] != nil {
+		if d.files()[string(id)+bodySuffix] != nil {
 			t.Errorf("the body is there after its settlement was on the disk")
 		}
 	})
@@ -181,10 +196,10 @@ func TestSpoolRemovesBodiesLate(t *testing.T) {
 
 // TestSpoolIDs gives no id twice, though nothing is left of those that were given.
 func TestSpoolIDs(t *testing.T) {
-	dir := t.TempDir()
+	disk := newMemFS(nil)
 	seen := map[ID]bool{}
 	for range 4 {
-		s := mustOpen(t, unsynced(dir), spoolOptions{segment: 1000, inline: 500, delay: time.Second})
+		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 1000, InlineSize: 500, SyncDelay: time.Second})
 		for range 30 {
 			id := mustEnqueue(t, s, "body of a message", "d.example")
 			if seen[id] {
@@ -196,9 +211,9 @@ func TestSpoolIDs(t *testing.T) {
 		mustClose(t, s)
 	}
 	// A tail that is lost takes its ids along.
-	all := files(t, dir)
+	all := disk.files()
 	all[newest(all)] = all[newest(all)][:segmentHeaderLen]
-	s := mustOpen(t, unsynced(plant(t, all)), testOptions)
+	s := mustOpen(t, newMemFS(all), testConfig)
 	if id := mustEnqueue(t, s, "body", "d.example"); seen[id] {
 		t.Errorf("got %s a second time", id)
 	}
@@ -206,10 +221,10 @@ func TestSpoolIDs(t *testing.T) {
 
 // TestSpoolManyOpens doesn't pile up segments.
 func TestSpoolManyOpens(t *testing.T) {
-	dir := t.TempDir()
+	disk := newMemFS(nil)
 	want := map[string]string{}
 	for i := range 60 {
-		s := mustOpen(t, unsynced(dir), testOptions)
+		s := mustOpen(t, disk, testConfig)
 		if i%2 == 0 {
 			id := mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
 			want[string(id)+" d.example"] = fmt.Sprint("body ", i)
@@ -217,14 +232,14 @@ func TestSpoolManyOpens(t *testing.T) {
 		checkContents(t, s, want)
 		mustClose(t, s)
 	}
-	if n := len(files(t, dir)); n > 10 {
+	if n := len(disk.files()); n > 10 {
 		t.Errorf("got %d files for 30 small messages, want at most 10", n)
 	}
 }
 
 // TestSpoolClosed answers ErrClosed to all that comes after Close, and lets bodies be read on.
 func TestSpoolClosed(t *testing.T) {
-	s := mustOpen(t, unsynced(t.TempDir()), testOptions)
+	s := mustOpen(t, newMemFS(nil), testConfig)
 	id := mustEnqueue(t, s, "body", "d.example")
 	task := mustClaim(t, s, "d.example")[0]
 	body, err := s.Open(context.Background(), id)
@@ -287,7 +302,7 @@ func TestQueueRefuses(t *testing.T) {
 		{"too few destinations", tooFew, "2 recipients and 1 destinations"},
 		{"empty destination", testMessage("x", "d.example", ""), "without destination"},
 	}
-	for _, q := range []Queue{NewMem(), mustOpen(t, unsynced(t.TempDir()), testOptions)} {
+	for _, q := range []Queue{NewMem(), mustOpen(t, newMemFS(nil), testConfig)} {
 		for _, tt := range tests {
 			t.Run(fmt.Sprintf("%T/%s", q, tt.name), func(t *testing.T) {
 				if _, err := q.Enqueue(context.Background(), tt.m); err == nil || !strings.Contains(err.Error(), tt.want) {

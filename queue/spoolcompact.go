@@ -20,11 +20,29 @@ func (s *Spool) keepTidy() {
 		}
 		s.removeFiles()
 		for s.compact() {
-			select {
-			case <-s.quit:
+			if s.quitting() {
 				return
-			default:
 			}
+		}
+		s.writeHints()
+	}
+}
+
+func (s *Spool) quitting() bool {
+	select {
+	case <-s.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// writeHints writes the hints that are missing. What can't be written isn't missed: the start takes longer.
+func (s *Spool) writeHints() {
+	for seg := s.log.unhinted(); seg != nil && !s.quitting(); seg = s.log.unhinted() {
+		seg.hinted = true
+		if err := s.writeHint(seg); err != nil {
+			s.config.Logger.Warn("queue: no hint was written", "dir", s.dir, "file", segmentName(seg.number), "error", err)
 		}
 	}
 }
@@ -51,10 +69,10 @@ func (s *Spool) wasteful() bool {
 	switch {
 	case segments == 1:
 		return false
-	case s.perSeg[oldest] == 0, size > 2*s.live+2*s.options.segment:
+	case s.perSeg[oldest] == 0, size > 2*s.live+s.config.SegmentSize: // one more is for what comes meanwhile
 		return true
 	}
-	return int64(segments) > 8+2*size/s.options.segment
+	return int64(segments) > 8+2*size/s.config.SegmentSize
 }
 
 // removeFiles removes the body files of messages whose end is on the disk.
@@ -68,7 +86,7 @@ func (s *Spool) removeFiles() {
 	}
 	s.mu.Unlock()
 	for _, name := range names {
-		s.disk.remove(name) // what stays is swept when the spool is opened
+		s.fs.remove(name) // what stays is swept when the spool is opened
 	}
 }
 
@@ -105,24 +123,25 @@ func (s *Spool) compact() bool {
 // may be in there.
 func (s *Spool) removeSegment(seg *segment) error {
 	name := segmentName(seg.number)
-	var err error
-	if seg.damaged {
-		err = s.disk.rename(name, name+damagedSuffix)
+	err := s.fs.remove(hintName(seg.number))
+	if err != nil {
+		return err
+	}
+	if s.log.isDamaged(seg) {
+		err = s.fs.rename(name, name+damagedSuffix)
 	} else {
-		err = s.disk.remove(name)
+		err = s.fs.remove(name)
 	}
 	if err != nil {
 		return err
 	}
-	return s.log.doubt(s.disk.syncDir())
+	return s.log.doubt(syncNames(s.fs))
 }
 
 // stick reports why a segment can't go, and leaves it until the spool is opened again.
 func (s *Spool) stick(seg *segment, d Damage) {
 	seg.stuck = true
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.report(d)
+	s.distrust(seg.number, d)
 }
 
 // moveAll writes the messages that live in the segment to the log's end, and reports whether none is
@@ -136,11 +155,13 @@ func (s *Spool) moveAll(seg *segment) bool {
 		all = s.carryOut(moves) && all
 		moves, size = nil, 0
 	}
-	sc := scanner{r: seg.file, salt: seg.salt}
-	_, err := sc.scan(segmentHeaderLen, seg.size, func(rec record) error {
+	visit := func(rec record) error {
 		return eachEntry(rec.payload, func(off int, entry []byte) error {
-			at := place{seg.number, uint32(rec.off + recordHeaderLen + int64(off)), uint32(len(entry))}
-			m, err := s.prepareMove(entry, at)
+			h, fields, err := entryFields(entry)
+			if err != nil || h.kind != entryMessage {
+				return err
+			}
+			m, err := s.prepareMove(entry, fields, rec.entryAt(seg, off, h))
 			if m == nil || err != nil {
 				return err
 			}
@@ -150,7 +171,9 @@ func (s *Spool) moveAll(seg *segment) bool {
 			}
 			return nil
 		})
-	})
+	}
+	sc := scanner{r: seg.file, salt: seg.salt, broken: func(rec record) { visit(rec) }}
+	_, err := sc.scan(segmentHeaderLen, seg.size, visit)
 	flush()
 	if !all {
 		return false
@@ -173,6 +196,7 @@ func (s *Spool) moveAll(seg *segment) bool {
 type move struct {
 	id     uint64
 	from   place
+	held   bool
 	record appending
 	tasks  []movedTask
 }
@@ -183,12 +207,8 @@ type movedTask struct {
 	off  int   // in the record
 }
 
-// prepareMove makes a record of the entry if it is that of a living message, nil otherwise.
-func (s *Spool) prepareMove(entry []byte, at place) (*move, error) {
-	h, fields, err := entryFields(entry)
-	if err != nil || h.kind != entryMessage {
-		return nil, err
-	}
+// prepareMove makes a record of the entry of a message if that lives there, nil otherwise.
+func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 	msg, err := decodeMessage(fields, true)
 	if err != nil {
 		return nil, err
@@ -200,9 +220,9 @@ func (s *Spool) prepareMove(entry []byte, at place) (*move, error) {
 	}
 	tasks := s.ix.tasksOf(msg.id)
 	pins := s.pin(tasks...)
+	m := &move{id: msg.id, from: at, held: s.ix.held(msg.id)}
 	s.mu.Unlock()
 	defer s.unpin(pins)
-	m := &move{id: msg.id, from: at}
 	b := append(make([]byte, recordHeaderLen, recordHeaderLen+len(entry)), entry...)
 	gone := make([]bool, len(msg.dests))
 	for i := range gone {
@@ -223,7 +243,10 @@ func (s *Spool) prepareMove(entry []byte, at place) (*move, error) {
 			b = appendState(b, &taskState{id: m.id, num: uint32(num), done: true}, nil)
 		}
 	}
-	m.record = appending{record: b, durable: true, done: make(chan error, 1)}
+	if m.held && mutant != mutantForgetsHolds {
+		b = appendMark(b, entryHold, flagHeld, m.id)
+	}
+	m.record = appending{record: b, durable: mutant != mutantMovesEarly, done: make(chan error, 1)}
 	return m, nil
 }
 
@@ -260,7 +283,7 @@ func (s *Spool) carryOut(moves []*move) bool {
 // settled. s.mu is held.
 func (s *Spool) upToDate(m *move) bool {
 	tasks := s.ix.tasksOf(m.id)
-	if *s.ix.data(m.id) != m.from || len(tasks) != len(m.tasks) {
+	if *s.ix.data(m.id) != m.from || len(tasks) != len(m.tasks) || s.ix.held(m.id) != m.held || s.busy[m.id] != nil {
 		return false
 	}
 	for i, c := range tasks {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"log/slog"
 	"slices"
 )
 
@@ -30,6 +29,6 @@ func (s *Spool) report(d Damage) {
 		return
 	}
 	s.damage = append(s.damage, d)
-	slog.Error("queue: the spool is damaged", "dir", s.disk.dir, "file", d.File,
+	s.config.Logger.Error("queue: the spool is damaged", "dir", s.dir, "file", d.File,
 		"offset", d.Offset, "length", d.Length, "reason", d.Reason)
 }

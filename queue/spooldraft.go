@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"hash/crc32"
 	"io"
 	"slices"
 	"sync"
@@ -16,7 +17,7 @@ type draft struct {
 	buf      *[]byte
 	record   appending
 	messages []draftMessage
-	state    int  // length of the settlement's entry, which comes first
+	state    int  // length of the entries before the messages
 	kept     bool // the log has it, or may have it
 }
 
@@ -45,7 +46,7 @@ func (d *draft) free() {
 	}
 	for _, m := range d.messages {
 		if m.file != "" && !d.kept {
-			d.spool.disk.remove(m.file)
+			d.spool.fs.remove(m.file)
 		}
 	}
 }
@@ -59,14 +60,14 @@ func (d *draft) add(ctx context.Context, m Message) error {
 	off := len(d.record.record)
 	b := appendMessage(d.record.record, s)
 	start := len(b)
-	b, err = readUpTo(b, m.Body, d.spool.options.inline+1)
+	b, err = readUpTo(b, m.Body, d.spool.config.InlineSize+1)
 	d.record.record = b
 	if err != nil {
 		return errBody(err)
 	}
 	var file string
-	if s.size = int64(len(b) - start); s.size > int64(d.spool.options.inline) {
-		if file, s.size, err = d.spill(b[start:], m.Body); err != nil {
+	if s.size = int64(len(b) - start); s.size > int64(d.spool.config.InlineSize) {
+		if file, err = d.spill(s, b[start:], m.Body); err != nil {
 			return err
 		}
 		d.record.record = b[:start]
@@ -99,34 +100,35 @@ func readUpTo(b []byte, r io.Reader, n int) ([]byte, error) {
 	return b, nil
 }
 
-// spill puts a body into a file of its own, durably: its beginning and what r has yet to give. The
+// spill puts the body of s into a file of its own, durably: its beginning and what r has yet to give. The
 // file has a passing name.
-func (d *draft) spill(beginning []byte, r io.Reader) (name string, size int64, err error) {
-	disk := d.spool.disk
+func (d *draft) spill(s *stored, beginning []byte, r io.Reader) (name string, err error) {
 	temp := d.spool.tempName()
-	f, err := disk.create(temp)
+	f, err := d.spool.fs.open(temp, true)
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
 	defer func() {
 		if closeErr := f.Close(); err == nil {
 			err = closeErr
 		}
 		if err != nil {
-			disk.remove(temp)
+			d.spool.fs.remove(temp)
 			err = d.spool.log.doubt(err)
 		}
 	}()
+	s.size = 0
 	for chunk := beginning; len(chunk) > 0; {
-		if err := disk.write(f, size, chunk); err != nil {
-			return "", 0, err
+		if err := f.write(s.size, chunk); err != nil {
+			return "", err
 		}
-		size += int64(len(chunk))
+		s.size += int64(len(chunk))
+		s.sum = crc32.Update(s.sum, castagnoli, chunk)
 		if chunk, err = readUpTo(beginning[:0], r, len(beginning)); err != nil {
-			return "", 0, errBody(err)
+			return "", errBody(err)
 		}
 	}
-	return temp, size, disk.sync(f)
+	return temp, syncFile(f)
 }
 
 // commit gives the messages their ids, writes the record and tells what came of it. The index then takes
@@ -164,7 +166,7 @@ func (d *draft) nameFiles() error {
 			continue
 		}
 		name := bodyName(m.id)
-		if err := d.spool.disk.rename(m.file, name); err != nil {
+		if err := d.spool.fs.rename(m.file, name); err != nil {
 			return err
 		}
 		m.file, named = name, true
@@ -172,5 +174,5 @@ func (d *draft) nameFiles() error {
 	if !named {
 		return nil
 	}
-	return d.spool.disk.syncDir()
+	return syncNames(d.spool.fs)
 }

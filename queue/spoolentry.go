@@ -9,7 +9,7 @@ import (
 )
 
 // The payload of a record is entries, which come true together: a message, or what became of a
-// task, or a settlement with its reports.
+// task or of messages, with the reports of that.
 //
 //	entry    kind uint8, flags uint8, [2]byte, fields uint32, body uint64, checksum uint32 of the
 //	         sixteen octets before it and of the fields, fields, body
@@ -17,10 +17,13 @@ const (
 	entryHeaderLen = 20
 
 	entryMessage = 1
-	entryState   = 2
+	entryState   = 2 // of a task
+	entryHold    = 3 // a message is held or released
+	entryRemoval = 4 // a message is removed
 
 	flagBodyFile = 1 // of a message: the body is in a file of its own
 	flagDone     = 1 // of a state: the task is gone
+	flagHeld     = 1 // of a hold: held, not released
 )
 
 // place says where an entry stands in the log.
@@ -99,7 +102,7 @@ func eachEntry(payload []byte, visit func(off int, entry []byte) error) error {
 // read is left for endMessage.
 func appendMessage(b []byte, s *stored) []byte {
 	b = appendEntry(b, entryMessage, 0)
-	b = append(b, make([]byte, 24)...) // id, arrival, size
+	b = append(b, make([]byte, 28)...) // id, arrival, size, sum
 	for _, t := range [...]int64{s.due, s.notice, s.deadline} {
 		b = appendInt64(b, t)
 	}
@@ -119,12 +122,15 @@ func endMessage(b []byte, s *stored, inFile bool) {
 	binary.LittleEndian.PutUint64(f, s.id)
 	binary.LittleEndian.PutUint64(f[8:], uint64(s.arrival))
 	binary.LittleEndian.PutUint64(f[16:], uint64(s.size))
-	binary.LittleEndian.PutUint64(f[24:], uint64(s.due))
-	body := int(s.size)
+	body := 0
 	if inFile {
 		b[1] |= flagBodyFile
-		body = 0
+	} else {
+		body = int(s.size)
+		s.sum = checksum(b[len(b)-body:])
 	}
+	binary.LittleEndian.PutUint32(f[24:], s.sum)
+	binary.LittleEndian.PutUint64(f[28:], uint64(s.due))
 	endEntry(b, body)
 }
 
@@ -132,7 +138,7 @@ func endMessage(b []byte, s *stored, inFile bool) {
 func decodeMessage(fields []byte, brief bool) (*stored, error) {
 	d := decoder{b: fields}
 	s := &stored{
-		id: uint64(d.int64()), arrival: d.int64(), size: d.int64(),
+		id: uint64(d.int64()), arrival: d.int64(), size: d.int64(), sum: d.uint32(),
 		due: d.int64(), notice: d.int64(), deadline: d.int64(),
 		priority: int8(d.byte()),
 	}
@@ -239,6 +245,14 @@ func decodeState(h entryHeader, fields []byte, s *stored) (*taskState, error) {
 	return t, nil
 }
 
+// appendMark appends an entry that says one thing of a message.
+func appendMark(b []byte, kind, flags uint8, id uint64) []byte {
+	start := len(b)
+	b = appendInt64(appendEntry(b, kind, flags), int64(id))
+	endEntry(b[start:], 0)
+	return b
+}
+
 const (
 	resultLocal = 1 << iota
 	resultRelayed
@@ -311,8 +325,9 @@ func (d *decoder) next(n int) []byte {
 	return b
 }
 
-func (d *decoder) byte() byte   { return d.next(1)[0] }
-func (d *decoder) int64() int64 { return int64(binary.LittleEndian.Uint64(d.next(8))) }
+func (d *decoder) byte() byte     { return d.next(1)[0] }
+func (d *decoder) uint32() uint32 { return binary.LittleEndian.Uint32(d.next(4)) }
+func (d *decoder) int64() int64   { return int64(binary.LittleEndian.Uint64(d.next(8))) }
 
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.b)

@@ -98,6 +98,8 @@ func FuzzApply(f *testing.F) {
 	f.Add(appendState(bytes.Clone(whole), fullState(), msg))
 	f.Add(appendState(bytes.Clone(whole), &taskState{id: msg.id, num: 1, done: true}, msg))
 	f.Add(append(bytes.Clone(whole), whole...))
+	f.Add(appendMark(bytes.Clone(whole), entryHold, flagHeld, msg.id))
+	f.Add(appendMark(bytes.Clone(whole), entryRemoval, 0, msg.id))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		// Checksums are made right, so that they don't keep all else out.
 		for off := 0; off+entryHeaderLen <= len(payload); {
@@ -108,7 +110,7 @@ func FuzzApply(f *testing.F) {
 			endEntry(payload[off:off+int(h.length())], int(h.body))
 			off += int(h.length())
 		}
-		s := &Spool{disk: &disk{}, ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{}}
+		s := &Spool{ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{}}
 		s.apply(&segment{number: 1}, record{off: segmentHeaderLen, payload: payload})
 		s.log = &spoolLog{}
 		checkLive(t, s)

@@ -2,97 +2,67 @@ package queue
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"io"
 	"syscall"
 )
 
-// disk is all that a spool does to its directory but for reading.
-type disk struct {
-	dir string
+// fileSystem is all that a Spool asks of its directory. dirFS is the real one; the tests have one that
+// counts, fails, and forgets or tears what wasn't synced.
+type fileSystem interface {
+	// open opens a file to be read or, to create it, makes one that isn't there yet, to be written as well.
+	open(name string, create bool) (file, error)
 
-	// fake, where a test sets it, is called before each operation and may take its place.
-	fake func(op string, names ...string) (done bool, err error)
+	// rename gives a file its name, in place of what had it. It is durable when sync has returned.
+	rename(from, to string) error
+
+	// remove removes a file, durably when sync has returned. That there is none is no error.
+	remove(name string) error
+
+	// list gives the names and lengths of the files.
+	list() (map[string]int64, error)
+
+	// sync returns when the names in the directory are on the disk.
+	sync() error
+
+	// free gives the octets that may still be written.
+	free() (int64, error)
 }
 
-func (d *disk) faked(op string, names ...string) (done bool, err error) {
-	if d.fake == nil {
-		return false, nil
-	}
-	return d.fake(op, names...)
+// file is one of a fileSystem.
+type file interface {
+	io.ReaderAt
+	io.Closer
+
+	// write puts the buffers into the file, one behind the other.
+	write(off int64, buffers ...[]byte) error
+
+	// truncate cuts the file to a length.
+	truncate(size int64) error
+
+	// sync returns when all that was written to the file is on the disk, and its length.
+	sync() error
+
+	// size gives its length.
+	size() (int64, error)
 }
 
-func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
-
-// create makes a file that isn't there yet, to be read and written.
-func (d *disk) create(name string) (*os.File, error) {
-	if done, err := d.faked("create", name); done {
-		return nil, err
+// syncFile is sync, and tells its error from all others.
+func syncFile(f file) error {
+	if mutant == mutantNoFileSync {
+		return nil
 	}
-	return os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-}
-
-// open opens a file to be read.
-func (d *disk) open(name string) (*os.File, error) { return os.Open(d.path(name)) }
-
-// write puts the buffers into the file, one behind the other.
-func (d *disk) write(f *os.File, off int64, buffers ...[]byte) error {
-	if done, err := d.faked("write", filepath.Base(f.Name())); done {
-		return err
-	}
-	return writeBuffers(f, off, buffers)
-}
-
-// sync returns when all that was written to the file is on the disk, and its length.
-func (d *disk) sync(f *os.File) error {
-	done, err := d.faked("sync", filepath.Base(f.Name()))
-	if !done {
-		err = syncData(f)
-	}
-	if err != nil {
+	if err := f.sync(); err != nil {
 		return &syncError{err}
 	}
 	return nil
 }
 
-// truncate cuts a file to a length, durably.
-func (d *disk) truncate(f *os.File, size int64) error {
-	if done, err := d.faked("truncate", filepath.Base(f.Name())); done {
-		return err
+// syncNames is sync of the directory, and tells its error from all others.
+func syncNames(fs fileSystem) error {
+	if mutant == mutantNoDirectorySync {
+		return nil
 	}
-	if err := f.Truncate(size); err != nil {
-		return err
-	}
-	return d.sync(f)
-}
-
-// rename gives a file its name, in place of what had it. It is durable when syncDir has returned.
-func (d *disk) rename(from, to string) error {
-	if done, err := d.faked("rename", from, to); done {
-		return err
-	}
-	return os.Rename(d.path(from), d.path(to))
-}
-
-// remove removes a file, durably when syncDir has returned. That there is none is no error.
-func (d *disk) remove(name string) error {
-	if done, err := d.faked("remove", name); done {
-		return err
-	}
-	if err := os.Remove(d.path(name)); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	return nil
-}
-
-// syncDir returns when the names in the directory are on the disk.
-func (d *disk) syncDir() error {
-	done, err := d.faked("syncdir")
-	if !done {
-		err = syncDir(d.dir)
-	}
-	if err != nil {
+	if err := fs.sync(); err != nil {
 		return &syncError{err}
 	}
 	return nil
@@ -117,29 +87,3 @@ func passing(err error) bool {
 	}
 	return false
 }
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
-// makeDir makes the spool's directory and sees to it that it stays.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
-		return err
-	}
-	parent := filepath.Dir(filepath.Clean(dir))
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
-		return err
-	}
-	return syncDir(parent)
-}
-
-func (d *disk) list() ([]fs.DirEntry, error) { return os.ReadDir(d.dir) }

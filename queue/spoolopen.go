@@ -4,14 +4,17 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
 	segmentSuffix = ".segment"
+	hintSuffix    = ".hint"
 	bodySuffix    = ".body"
 	tempSuffix    = ".tmp"     // of files that mean nothing yet
 	damagedSuffix = ".damaged" // of segments that are kept for what can't be read in them
@@ -31,48 +34,37 @@ func (s *Spool) tempName() string {
 	return strconv.FormatUint(s.temps, 10) + bodySuffix + tempSuffix
 }
 
-func openSpool(d *disk, o spoolOptions) (*Spool, error) {
-	s, err := openLocked(d, o)
-	if _, ok := errors.AsType[*LockedError](err); ok || err == nil {
-		return s, err
-	}
-	return nil, fmt.Errorf("queue: open spool %s: %w", d.dir, err)
-}
-
-func openLocked(d *disk, o spoolOptions) (s *Spool, err error) {
-	if err := makeDir(d.dir); err != nil {
-		return nil, err
-	}
-	lock, err := lockDir(d.dir)
-	if err != nil {
-		return nil, err
-	}
+// openSpool opens the spool that fs has. It is this process's alone. dir is its name in messages.
+func openSpool(fs fileSystem, dir string, c SpoolConfig) (s *Spool, err error) {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	s = &Spool{
-		disk: d, options: o, lock: lock,
+		fs: fs, dir: dir, config: c,
 		tidy: make(chan struct{}, 1), quit: make(chan struct{}),
-		ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{},
+		ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
 	}
-	s.log = &spoolLog{disk: d, limit: o.segment, delay: o.delay, nextID: s.nextID, onSync: s.synced, onFail: s.wakeJanitor}
+	s.log = &spoolLog{
+		fs: fs, limit: c.SegmentSize, delay: c.SyncDelay,
+		nextID: s.nextID, onSync: s.synced, onRoll: s.wakeJanitor, onFail: s.wakeJanitor,
+	}
 	var segments []*segment
 	defer func() {
 		if err != nil {
-			lock.Close()
 			for _, seg := range segments {
 				seg.file.Close()
 			}
 		}
 	}()
-	entries, err := d.list()
+	names, err := fs.list()
 	if err != nil {
 		return nil, err
 	}
-	if segments, err = openSegments(d, entries); err != nil {
+	if segments, err = openSegments(fs, names); err != nil {
 		return nil, err
 	}
 	if segments, err = s.replayAll(segments); err != nil {
 		return nil, err
 	}
-	if err := s.sweep(entries); err != nil {
+	if err := s.sweep(names); err != nil {
 		return nil, err
 	}
 	s.log.start(segments)
@@ -88,22 +80,28 @@ func (s *Spool) nextID() uint64 {
 	return s.last + 1
 }
 
+// segmentNumber tells which segment a file with that suffix belongs to.
+func segmentNumber(name, suffix string) (uint32, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	number, err := strconv.ParseUint(digits, 10, 32)
+	return uint32(number), ok && err == nil && segmentName(uint32(number)) == digits+segmentSuffix
+}
+
 // openSegments opens what segments there are, in their order, and changes nothing.
-func openSegments(d *disk, entries []fs.DirEntry) (segments []*segment, err error) {
-	for _, e := range entries {
-		digits, ok := strings.CutSuffix(e.Name(), segmentSuffix)
-		number, err := strconv.ParseUint(digits, 10, 32)
-		if !ok || err != nil || segmentName(uint32(number)) != e.Name() {
+func openSegments(fs fileSystem, names map[string]int64) (segments []*segment, err error) {
+	for name := range names {
+		number, ok := segmentNumber(name, segmentSuffix)
+		if !ok {
 			continue
 		}
-		f, err := d.open(e.Name())
+		f, err := fs.open(name, false)
 		if err != nil {
 			return segments, err
 		}
-		seg := &segment{number: uint32(number), file: f}
+		seg := &segment{number: number, file: f}
 		segments = append(segments, seg)
 		if err := seg.readHeader(); err != nil {
-			return segments, fmt.Errorf("%s: %w", e.Name(), err)
+			return segments, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	slices.SortFunc(segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
@@ -111,14 +109,13 @@ func openSegments(d *disk, entries []fs.DirEntry) (segments []*segment, err erro
 }
 
 // readHeader reads the header as far as it is good.
-func (seg *segment) readHeader() error {
-	info, err := seg.file.Stat()
-	if err != nil {
+func (seg *segment) readHeader() (err error) {
+	if seg.size, err = seg.file.size(); err != nil {
 		return err
 	}
-	seg.size = info.Size()
-	b := make([]byte, min(seg.size, segmentHeaderLen+recordHeaderLen))
-	if _, err := seg.file.ReadAt(b, 0); err != nil {
+	sc := scanner{r: seg.file}
+	b, err := sc.peek(0, segmentHeaderLen+recordHeaderLen, seg.size)
+	if err != nil {
 		return err
 	}
 	seg.header, err = decodeSegmentHeader(b)
@@ -142,6 +139,10 @@ func (seg *segment) readHeader() error {
 
 // replayAll takes in what the segments have, and adds one to write to.
 func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
+	p := &progress{log: s.config.Logger, dir: s.dir, next: time.Now().Add(time.Second)}
+	for _, seg := range segments {
+		p.total += seg.size
+	}
 	next := segmentHeader{number: 1}
 	for i, seg := range segments {
 		if i > 0 && seg.number != segments[i-1].number+1 {
@@ -157,19 +158,20 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		if after := segments[i+1]; !after.damaged && after.number == seg.number+1 {
 			end = int64(after.header.previous)
 		}
-		if err := s.replay(seg, end); err != nil {
+		if err := s.replay(seg, end, p); err != nil {
 			return segments, err
 		}
 	}
 	var pending [][]byte
 	if len(segments) > 0 {
 		last := segments[len(segments)-1]
+		size := last.size
 		proven, err := s.provenEnd(last)
 		if err == nil {
-			err = s.replay(last, proven)
+			err = s.replay(last, proven, p)
 		}
 		if err == nil {
-			pending, err = last.recordsFrom(proven)
+			pending, err = last.records(proven, size)
 		}
 		if err != nil {
 			return segments, err
@@ -178,7 +180,6 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 			s.last += idGap
 		}
 		next = segmentHeader{number: last.number + 1, previous: uint32(proven)}
-		last.size = proven // what is behind isn't looked at any more
 		if proven <= segmentHeaderLen && !last.damaged {
 			// All of it is in the new segment, which takes its place.
 			next = segmentHeader{number: last.number, previous: last.header.previous}
@@ -187,12 +188,12 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		}
 	}
 	next.next = s.last + 1
-	seg, err := createSegment(s.disk, next, pending)
+	seg, err := createSegment(s.fs, next, pending)
 	if err != nil {
 		return segments, err
 	}
 	segments = append(segments, seg)
-	if err := s.replay(seg, seg.size); err != nil {
+	if err := s.replay(seg, seg.size, p); err != nil {
 		return segments, err
 	}
 	return segments, nil
@@ -203,7 +204,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 // written once more, into the new segment.
 func (s *Spool) provenEnd(seg *segment) (int64, error) {
 	end := int64(segmentHeaderLen)
-	if !seg.readable {
+	if !seg.readable || mutant == mutantWritesOn {
 		return seg.size, nil
 	}
 	sc := scanner{r: seg.file, salt: seg.salt}
@@ -216,119 +217,24 @@ func (s *Spool) provenEnd(seg *segment) (int64, error) {
 	return end, err
 }
 
-// replay takes in the records of a segment that ends at end.
-func (s *Spool) replay(seg *segment, end int64) error {
-	name := segmentName(seg.number)
-	if !seg.damaged {
-		s.last = max(s.last, seg.header.next-1)
-	}
-	if !seg.readable {
-		s.report(Damage{File: name, Length: seg.size, Reason: "no record can be told from the others"})
-		return nil
-	}
-	sc := scanner{r: seg.file, salt: seg.salt}
-	bad, err := sc.scan(segmentHeaderLen, min(end, seg.size), func(rec record) error {
-		if err := s.apply(seg, rec); err != nil {
-			seg.damaged = true
-			s.report(Damage{name, rec.off, recordHeaderLen + int64(len(rec.payload)), err.Error()})
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if end > seg.size {
-		bad = append(bad, span{seg.size, end})
-	}
-	for _, b := range bad {
-		seg.damaged = true
-		s.report(Damage{name, b.from, b.to - b.from, "no good record stands here"})
-	}
-	return nil
-}
-
-// apply takes in a record.
-func (s *Spool) apply(seg *segment, rec record) error {
-	return eachEntry(rec.payload, func(off int, entry []byte) error {
-		h, fields, err := entryFields(entry)
-		if err != nil {
-			return err
-		}
-		at := place{seg.number, uint32(rec.off + recordHeaderLen + int64(off)), uint32(len(entry))}
-		switch h.kind {
-		case entryMessage:
-			return s.applyMessage(h, fields, at)
-		case entryState:
-			return s.applyState(h, fields, at)
-		}
-		return errEntry
-	})
-}
-
-// applyMessage takes in a message, which compaction may have moved.
-func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
-	m, err := decodeMessage(fields, true)
-	if err != nil {
-		return err
-	}
-	s.last = max(s.last, m.id)
-	if old := s.ix.data(m.id); old != nil {
-		s.gone(*old)
-		*old = at
-	} else {
-		s.ix.add(m.id, at, m.dests, m.due, m.overdue(false))
-	}
-	s.perSeg[at.segment]++
-	s.live += int64(at.length)
-	if h.flags&flagBodyFile != 0 {
-		s.files[m.id] = m.size
-	}
-	return nil
-}
-
-// applyState takes in what became of a task. It may be gone, or its message may have been lost.
-func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
-	st, err := decodeState(h, fields, nil)
-	if err != nil {
-		return err
-	}
-	r := s.ix.task(st.id, st.num)
-	if r == 0 {
-		return nil
-	}
-	s.ix.take(r)
-	s.live -= int64(s.ix.tasks.at(r).state.length)
-	if !st.done {
-		s.live += int64(at.length)
-		s.ix.change(r, st.due, st.overdue, st.attempts, at)
-		s.ix.put(r)
-		return nil
-	}
-	p := *s.ix.data(st.id)
-	if s.ix.drop(r) {
-		s.gone(p)
-		delete(s.files, st.id)
-	}
-	return nil
-}
-
 // sweep removes what files no message refers to and looks whether the others are there. Where there is
 // damage nobody knows what they belong to, and they stay.
-func (s *Spool) sweep(entries []fs.DirEntry) error {
-	damaged := len(s.damage) > 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return strings.HasSuffix(e.Name(), damagedSuffix) // of an earlier opening
-	})
+func (s *Spool) sweep(names map[string]int64) error {
+	damaged := len(s.damage) > 0
 	found := map[string]int64{}
-	for _, e := range entries {
-		name := e.Name()
+	var stray []string
+	for name, size := range names {
 		switch {
 		case strings.HasSuffix(name, tempSuffix):
-			if err := s.disk.remove(name); err != nil {
-				return err
-			}
+			stray = append(stray, name)
 		case strings.HasSuffix(name, bodySuffix):
-			if info, err := e.Info(); err == nil {
-				found[name] = info.Size()
+			found[name] = size
+		case strings.HasSuffix(name, damagedSuffix):
+			damaged = true // at an earlier opening
+		}
+		if number, ok := segmentNumber(name, hintSuffix); ok {
+			if _, ok := names[segmentName(number)]; !ok {
+				stray = append(stray, name)
 			}
 		}
 	}
@@ -339,13 +245,35 @@ func (s *Spool) sweep(entries []fs.DirEntry) error {
 		}
 		delete(found, name)
 	}
-	if damaged {
-		return nil
+	if !damaged {
+		stray = slices.AppendSeq(stray, maps.Keys(found))
 	}
-	for name := range found {
-		if err := s.disk.remove(name); err != nil {
+	slices.Sort(stray)
+	for _, name := range stray {
+		if err := s.fs.remove(name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// progress tells of a start that takes long.
+type progress struct {
+	log         *slog.Logger
+	dir         string
+	total, done int64 // octets of the log
+	looked      int64 // what was done when it looked at the clock
+	next        time.Time
+}
+
+func (p *progress) add(n int64) {
+	p.done += n
+	if p.done-p.looked < 1<<20 {
+		return
+	}
+	p.looked = p.done
+	if now := time.Now(); !now.Before(p.next) {
+		p.next = now.Add(time.Second)
+		p.log.Info("queue: opening the spool", "dir", p.dir, "percent", 100*p.done/max(p.total, 1), "octets", p.done, "of", p.total)
+	}
 }

@@ -1,12 +1,13 @@
 package queue
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
-	"sync"
+	"math"
 )
 
 // pin holds the segments that a task's entries are in.
@@ -94,64 +95,92 @@ func readState(seg *segment, p place, msg *stored, buf []byte) (*taskState, erro
 // unreadable notes that an entry that was good when the spool was opened is not any more.
 func (s *Spool) unreadable(p place, err error) error {
 	name := segmentName(p.segment)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.report(Damage{File: name, Offset: int64(p.off), Length: int64(p.length), Reason: err.Error()})
+	s.distrust(p.segment, Damage{File: name, Offset: int64(p.off), Length: int64(p.length), Reason: err.Error()})
 	return fmt.Errorf("%s at %d: %w", name, p.off, err)
 }
 
-// open makes the Body of a message, and releases seg in the end.
-func (s *Spool) open(id uint64, p place, seg *segment, size int64, inFile bool) (Body, error) {
-	if inFile {
-		s.log.release(seg)
-		return s.openFile(id, size)
-	}
-	head := make([]byte, entryHeaderLen)
-	_, err := seg.file.ReadAt(head, int64(p.off))
-	if err == nil {
-		var h entryHeader
-		if h, err = decodeEntryHeader(head); err == nil && h.length() != uint64(p.length) {
-			err = errEntry
-		}
-	}
-	if err != nil {
-		s.log.release(seg)
+// distrust reports damage in a segment and sees to it that the next start reads the segment itself.
+func (s *Spool) distrust(segment uint32, d Damage) {
+	s.log.damage(segment)
+	s.fs.remove(hintName(segment))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report(d)
+}
+
+var errBodyDamaged = errors.New("the body is not what it was")
+
+// openInline makes the Body of a message that has it in the log, and releases seg.
+func (s *Spool) openInline(p place, seg *segment) (Body, error) {
+	defer s.log.release(seg)
+	entry := make([]byte, p.length)
+	if _, err := seg.file.ReadAt(entry, int64(p.off)); err != nil {
 		return nil, s.unreadable(p, err)
 	}
-	start := entryHeaderLen + int64(binary.LittleEndian.Uint32(head[4:]))
-	return &spoolBody{
-		SectionReader: io.NewSectionReader(seg.file, int64(p.off)+start, int64(p.length)-start),
-		close:         func() error { s.log.release(seg); return nil },
-	}, nil
-}
-
-func (s *Spool) openFile(id uint64, size int64) (Body, error) {
-	name := bodyName(id)
-	f, err := s.disk.open(name)
+	h, fields, err := entryFields(entry)
+	if err != nil || h.length() != uint64(p.length) {
+		return nil, s.unreadable(p, errEntry)
+	}
+	m, err := decodeMessage(fields, true)
 	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if errors.Is(err, fs.ErrNotExist) && s.ix.data(id) == nil {
-			return nil, ErrNotFound
+		return nil, s.unreadable(p, err)
+	}
+	body := entry[entryHeaderLen+len(fields):]
+	if checksum(body) != m.sum {
+		return nil, s.unreadable(p, errBodyDamaged)
+	}
+	return bytesBody{bytes.NewReader(body)}, nil
+}
+
+// openFile makes the Body of a message that has it in a file, and releases seg.
+func (s *Spool) openFile(id uint64, p place, seg *segment) (Body, error) {
+	defer s.log.release(seg)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	m, err := readMessage(seg, p, *buf)
+	if err != nil {
+		return nil, s.unreadable(p, err)
+	}
+	name := bodyName(id)
+	f, err := s.fs.open(name, false)
+	if err == nil {
+		if err = checkBody(f, m); err == nil {
+			return fileBody{io.NewSectionReader(f, 0, m.size), f}, nil
 		}
-		s.report(Damage{File: name, Length: size, Reason: err.Error()})
-		return nil, err
-	}
-	if info, err := f.Stat(); err != nil || info.Size() != size {
 		f.Close()
-		return nil, fmt.Errorf("%s doesn't have its %d octets", name, size)
 	}
-	return &spoolBody{SectionReader: io.NewSectionReader(f, 0, size), close: f.Close}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(err, fs.ErrNotExist) && s.ix.data(id) == nil {
+		return nil, ErrNotFound
+	}
+	s.report(Damage{File: name, Length: m.size, Reason: err.Error()})
+	return nil, fmt.Errorf("%s: %w", name, err)
 }
 
-// spoolBody is a part of a segment, or a body file.
-type spoolBody struct {
+// checkBody reads a body file to its end: none that is damaged goes out, not even in part.
+func checkBody(f file, m *stored) error {
+	h := crc32.New(castagnoli)
+	if n, err := io.Copy(h, io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
+		return err
+	} else if n != m.size {
+		return fmt.Errorf("it has %d octets and should have %d", n, m.size)
+	}
+	if h.Sum32() != m.sum {
+		return errBodyDamaged
+	}
+	return nil
+}
+
+// fileBody is a body file. Closing it twice does no harm.
+type fileBody struct {
 	*io.SectionReader
-	once  sync.Once
-	close func() error
+	file file
 }
 
-func (b *spoolBody) Close() (err error) {
-	b.once.Do(func() { err = b.close() })
-	return err
+func (b fileBody) Close() error {
+	if err := b.file.Close(); !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
 }

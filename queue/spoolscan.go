@@ -9,11 +9,18 @@ import (
 // span is a part of a segment that can't be read as records.
 type span struct{ from, to int64 }
 
-// record is one that was found whole.
+// record is one that was found.
 type record struct {
 	off     int64
 	durable int64
 	payload []byte // good until the next call
+}
+
+func (r *record) length() int64 { return recordHeaderLen + int64(len(r.payload)) }
+
+// entryAt is the place of the record's entry that begins at off in the payload.
+func (r *record) entryAt(seg *segment, off int, h entryHeader) place {
+	return place{seg.number, uint32(r.off + recordHeaderLen + int64(off)), uint32(h.length())}
 }
 
 // scanner finds the records of a segment.
@@ -22,9 +29,15 @@ type scanner struct {
 	salt   salt
 	window []byte // what was read last
 	at     int64  // where in the segment it stands
+
+	// broken, if set, is called with each record whose header is good and whose payload isn't.
+	broken func(record)
 }
 
-const scanWindow = 1 << 20
+const (
+	scanWindow = 1 << 20
+	sector     = 4 << 10 // what a disk can't read is this long, or a multiple of it
+)
 
 // scan calls visit with each whole record from off to end and returns what lies between them. A
 // record is whole if its header and its payload are; where the header is and the payload isn't, the
@@ -69,10 +82,14 @@ func (s *scanner) next(off, end int64) (*record, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	rec := &record{off: off, durable: int64(h.durable), payload: payload}
 	if checksum(payload) != h.checksum {
+		if s.broken != nil {
+			s.broken(*rec)
+		}
 		return nil, next, nil
 	}
-	return &record{off: off, durable: int64(h.durable), payload: payload}, next, nil
+	return rec, next, nil
 }
 
 // search finds the first header at or behind off, or end.
@@ -118,9 +135,34 @@ func (s *scanner) peek(off int64, n int, end int64) ([]byte, error) {
 	s.at = off
 	got, err := s.r.ReadAt(s.window, off)
 	if err != nil && !errors.Is(err, io.EOF) {
-		s.window = s.window[:0]
-		return nil, err
+		if err := readAround(s.r, s.window, off); err != nil {
+			s.window = s.window[:0]
+			return nil, err
+		}
+		got = size
 	}
 	s.window = s.window[:got]
 	return s.window[:min(n, got)], nil
+}
+
+// readAround reads what can be read and leaves zeros where a sector can't: it is damage like any other. An error says that nothing
+// can be read at all.
+func readAround(r io.ReaderAt, b []byte, off int64) (err error) {
+	clear(b)
+	some := false
+	for len(b) > 0 {
+		n := min(len(b), int(sector-off%sector))
+		got, readErr := r.ReadAt(b[:n], off)
+		if readErr == nil || errors.Is(readErr, io.EOF) {
+			some = true
+		} else {
+			clear(b[got:n])
+			err = readErr
+		}
+		b, off = b[n:], off+int64(n)
+	}
+	if some {
+		return nil
+	}
+	return err
 }

@@ -2,8 +2,8 @@ package queue
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 )
 
@@ -12,12 +12,17 @@ type segment struct {
 	number   uint32
 	header   segmentHeader // as it was found
 	salt     salt
-	file     *os.File
+	file     file
 	readable bool // it has a salt
-	damaged  bool // it is kept under another name when it isn't needed any more
-	stuck    bool // the janitor's: it can't go
+
+	filled int64 // the writer's: the length of the file
+
+	// These are the janitor's.
+	stuck  bool // it can't go
+	hinted bool // it has a hint, or needs none
 
 	// These are guarded by the log's mutex.
+	damaged bool // it is kept under another name when it isn't needed any more
 	size    int64
 	durable int64
 	pending int  // records that the index doesn't know yet
@@ -28,20 +33,20 @@ type segment struct {
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }
 
 // createSegment makes a segment with the given payloads in it, durably. header's salt is chosen here.
-func createSegment(d *disk, header segmentHeader, payloads [][]byte) (seg *segment, err error) {
+func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte) (seg *segment, err error) {
 	name := segmentName(header.number)
 	temp := name + tempSuffix
-	if err := d.remove(temp); err != nil {
+	if err := fs.remove(temp); err != nil {
 		return nil, err
 	}
-	f, err := d.create(temp)
+	f, err := fs.open(temp, true)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			d.remove(temp)
+			fs.remove(temp)
 		}
 	}()
 	rand.Read(header.salt[:])
@@ -55,16 +60,20 @@ func createSegment(d *disk, header segmentHeader, payloads [][]byte) (seg *segme
 		seg.size += int64(len(record))
 	}
 	seg.durable = seg.size
-	if err := d.write(f, 0, buffers...); err != nil {
+	if err := f.write(0, buffers...); err != nil {
 		return nil, err
 	}
-	if err := d.sync(f); err != nil {
+	if mutant == mutantRenamesEarly {
+		err := errors.Join(fs.rename(temp, name), syncNames(fs))
+		return seg, errors.Join(err, syncFile(f))
+	}
+	if err := syncFile(f); err != nil {
 		return nil, err
 	}
-	if err := d.rename(temp, name); err != nil {
+	if err := fs.rename(temp, name); err != nil {
 		return nil, err
 	}
-	return seg, d.syncDir()
+	return seg, syncNames(fs)
 }
 
 // entry reads the entry at p into buf, without its body.
@@ -98,10 +107,10 @@ func (seg *segment) appendEntry(b []byte, p place) ([]byte, error) {
 	return b, err
 }
 
-// recordsFrom gives the payloads of the records from off on.
-func (seg *segment) recordsFrom(off int64) (payloads [][]byte, err error) {
+// records gives the payloads of the records from off to end.
+func (seg *segment) records(off, end int64) (payloads [][]byte, err error) {
 	sc := scanner{r: seg.file, salt: seg.salt}
-	_, err = sc.scan(off, seg.size, func(rec record) error {
+	_, err = sc.scan(off, end, func(rec record) error {
 		if len(rec.payload) > 0 {
 			payloads = append(payloads, slices.Clone(rec.payload))
 		}

@@ -33,6 +33,36 @@ func (l *spoolLog) settled(seg *segment) bool {
 	return seg != l.segments[len(l.segments)-1] && seg.pending == 0
 }
 
+func (l *spoolLog) isDamaged(seg *segment) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return seg.damaged
+}
+
+// damage marks a segment as one to be kept for what can't be read in it.
+func (l *spoolLog) damage(number uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, seg := range l.segments {
+		if seg.number == number {
+			seg.damaged = true
+		}
+	}
+}
+
+// unhinted gives a segment that should have a hint, nil if there is none. Of the newest two most is gone when the next is
+// begun: they aren't worth it.
+func (l *spoolLog) unhinted() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, seg := range l.segments[:max(0, len(l.segments)-2)] {
+		if !seg.hinted && !seg.damaged {
+			return seg
+		}
+	}
+	return nil
+}
+
 // retire takes the oldest segment out of the log. Who reads it can go on.
 func (l *spoolLog) retire(seg *segment) {
 	l.mu.Lock()

@@ -30,7 +30,7 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 			s.tell(expires, l.Destination)
 		}
 	}()
-	d := s.newDraft(len(set.Reports) > 0)
+	d := s.newDraft(len(set.Reports) > 0 && mutant != mutantSettlesEarly)
 	defer d.free()
 	st, err := s.writeSettlement(ctx, d, held, c, pins[0], set)
 	if err != nil {
@@ -65,10 +65,8 @@ func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spool
 	}
 	d.record.record = appendState(d.record.record, st, msg)
 	d.state = len(d.record.record) - recordHeaderLen
-	for _, m := range set.Reports {
-		if err := d.add(ctx, m); err != nil {
-			return nil, fmt.Errorf("report: %w", err)
-		}
+	if err := s.addReports(ctx, d, set.Reports); err != nil {
+		return nil, err
 	}
 	return st, d.commit()
 }
@@ -93,6 +91,9 @@ func (s *Spool) outcome(l *lease, c spoolClaim, p pin, set Settlement) (*taskSta
 
 // settle carries out what the log has. s.mu is held.
 func (s *Spool) settle(d *draft, l *lease, st *taskState) {
+	if l.task == 0 {
+		return // its message was removed meanwhile
+	}
 	t := s.ix.tasks.at(l.task)
 	s.live -= int64(t.state.length)
 	if !st.done {
@@ -102,15 +103,20 @@ func (s *Spool) settle(d *draft, l *lease, st *taskState) {
 		return
 	}
 	p := *s.ix.data(st.id) // where compaction has put it
-	if !s.ix.done(l) {
+	if s.ix.done(l) {
+		s.gone(p)
+		s.removeFile(st.id, d.record.seq)
+	}
+}
+
+// removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu is held.
+func (s *Spool) removeFile(id, seq uint64) {
+	if _, ok := s.files[id]; !ok {
 		return
 	}
-	s.gone(p)
-	if _, ok := s.files[st.id]; ok {
-		delete(s.files, st.id)
-		s.removed = append(s.removed, removal{d.record.seq, bodyName(st.id)})
-		s.waiting.Add(1)
-	}
+	delete(s.files, id)
+	s.removed = append(s.removed, removal{seq, bodyName(id)})
+	s.waiting.Add(1)
 }
 
 // gone says that the message has no task left. s.mu is held.

@@ -20,6 +20,7 @@ type stored struct {
 	notice   int64
 	deadline int64
 	size     int64
+	sum      uint32 // the body's checksum, where the queue keeps one
 	priority int8
 	ref      string
 	tenant   string

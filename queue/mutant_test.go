@@ -1,0 +1,27 @@
+//go:build mutants
+
+package queue
+
+import "testing"
+
+// TestMutants builds in one fault after the other: for each there must be a seed of crashes, among the first few, that tells.
+func TestMutants(t *testing.T) {
+	quiet(t)
+	const seeds = 200
+	for _, name := range []string{
+		mutantNoFileSync, mutantNoDirectorySync, mutantAcknowledgesEarly, mutantRenamesEarly, mutantRemovesEarly,
+		mutantSettlesEarly, mutantMovesEarly, mutantWritesOn, mutantForgetsHolds,
+	} {
+		t.Run(name, func(t *testing.T) {
+			mutant = name
+			defer func() { mutant = "" }()
+			for seed := range uint64(seeds) {
+				if problems := crashLives(t, seed); len(problems) > 0 {
+					t.Logf("caught by seed %d: %s", seed, problems[0])
+					return
+				}
+			}
+			t.Errorf("not caught within %d seeds", seeds)
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package queue
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// dirFS is a directory of the system.
+type dirFS struct{ dir string }
+
+func (d dirFS) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d dirFS) open(name string, create bool) (file, error) {
+	flags := os.O_RDONLY
+	if create {
+		flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	}
+	f, err := os.OpenFile(d.path(name), flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (d dirFS) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+
+func (d dirFS) remove(name string) error {
+	if err := os.Remove(d.path(name)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+func (d dirFS) list() (map[string]int64, error) {
+	entries, err := os.ReadDir(d.dir)
+	files := make(map[string]int64, len(entries))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			files[e.Name()] = info.Size()
+		}
+	}
+	return files, err
+}
+
+func (d dirFS) sync() error {
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func (d dirFS) free() (int64, error) { return freeSpace(d.dir) }
+
+// makeDir makes a spool's directory and sees to it that it stays.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
+		return err
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return dirFS{parent}.sync()
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) write(off int64, buffers ...[]byte) error { return writeBuffers(f.File, off, buffers) }
+func (f osFile) truncate(size int64) error                { return f.Truncate(size) }
+func (f osFile) sync() error                              { return syncData(f.File) }
+
+func (f osFile) size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

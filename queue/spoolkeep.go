@@ -1,0 +1,161 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+)
+
+// Hold implements [Holder].
+func (s *Spool) Hold(ctx context.Context, ids ...ID) error { return s.mark(ctx, "hold", flagHeld, ids) }
+
+// Release implements [Holder].
+func (s *Spool) Release(ctx context.Context, ids ...ID) error { return s.mark(ctx, "release", 0, ids) }
+
+// Remove implements [Remover]. ctx plays no part any more when the bodies of the reports have been read.
+func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error {
+	d := s.newDraft(true)
+	defer d.free()
+	found, err := s.begin(ctx, ids)
+	if err == nil {
+		defer s.end(found)
+		for _, id := range found {
+			d.record.record = appendMark(d.record.record, entryRemoval, 0, id)
+		}
+		if err = s.addReports(ctx, d, reports); err == nil {
+			err = d.commit()
+		}
+	}
+	if err != nil {
+		return s.failed("remove", err)
+	}
+	s.mu.Lock()
+	for _, id := range found {
+		if s.drop(id) {
+			s.removeFile(id, d.record.seq)
+		}
+	}
+	s.takeIn(d)
+	s.mu.Unlock()
+	s.wakeJanitor()
+	for _, m := range d.messages {
+		s.tellNew(m.stored)
+	}
+	return nil
+}
+
+// mark holds or releases messages.
+func (s *Spool) mark(ctx context.Context, op string, flags uint8, ids []ID) error {
+	d := s.newDraft(true)
+	defer d.free()
+	found, err := s.begin(ctx, ids)
+	if err == nil {
+		defer s.end(found)
+		for _, id := range found {
+			d.record.record = appendMark(d.record.record, entryHold, flags, id)
+		}
+		err = d.commit()
+	}
+	if err != nil {
+		return s.failed(op, err)
+	}
+	s.mu.Lock()
+	var tasks []spoolClaim
+	for _, id := range found {
+		s.ix.hold(id, flags != 0)
+		if flags == 0 {
+			tasks = append(tasks, s.ix.tasksOf(id)...)
+		}
+	}
+	s.log.applied(&d.record)
+	s.mu.Unlock()
+	for _, t := range tasks {
+		s.tell(fromNano(t.due()), t.task.Lease.Destination)
+	}
+	return nil
+}
+
+// begin finds the messages that are there and keeps others from holding, releasing, removing or moving them until end: what
+// comes last in the log is to come last in the index, too.
+func (s *Spool) begin(ctx context.Context, ids []ID) (found []uint64, err error) {
+	if err := s.log.broken(); err != nil {
+		return nil, err
+	}
+	for {
+		s.mu.Lock()
+		err := s.check(ctx)
+		var other chan struct{}
+		if err == nil {
+			found, other = s.find(ids)
+		}
+		if err == nil && other == nil {
+			done := make(chan struct{})
+			for _, id := range found {
+				s.busy[id] = done
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			return nil, err
+		case other == nil && len(found) == 0:
+			return nil, ErrNotFound
+		case other == nil:
+			return found, nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// find gives the messages that are there, each once, or what ends when one of them isn't busy any more. s.mu is held.
+func (s *Spool) find(ids []ID) (found []uint64, other chan struct{}) {
+	seen := make(map[uint64]bool, len(ids))
+	for _, id := range ids {
+		n, ok := parseID(id)
+		if !ok || seen[n] || s.ix.data(n) == nil {
+			continue
+		}
+		if other := s.busy[n]; other != nil {
+			return nil, other
+		}
+		seen[n] = true
+		found = append(found, n)
+	}
+	return found, nil
+}
+
+// end lets others at the messages.
+func (s *Spool) end(ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.busy[ids[0]])
+	for _, id := range ids {
+		delete(s.busy, id)
+	}
+}
+
+// drop forgets a message and reports whether it was there. s.mu is held.
+func (s *Spool) drop(id uint64) bool {
+	p := s.ix.data(id)
+	if p == nil {
+		return false
+	}
+	s.gone(*p)
+	for _, t := range s.ix.remove(id) {
+		s.live -= int64(t.state.length)
+	}
+	return true
+}
+
+// addReports reads the reports of what is being recorded.
+func (s *Spool) addReports(ctx context.Context, d *draft, reports []Message) error {
+	for _, m := range reports {
+		if err := d.add(ctx, m); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	return nil
+}
