@@ -22,6 +22,8 @@ type memFS struct {
 	// reading, if set, is called before each read of a file. An error of it is that of the read.
 	reading func(name string, off int64, n int) error
 
+	space int64 // octets in all; if zero, any number
+
 	mu      sync.Mutex
 	names   map[string]*inode
 	kept    map[string]*inode // as of the last sync of the directory
@@ -153,7 +155,18 @@ func (m *memFS) sync() error {
 	return nil
 }
 
-func (m *memFS) free() (int64, error) { return 1 << 50, nil }
+func (m *memFS) free() (int64, error) {
+	if m.space == 0 {
+		return 1 << 50, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	free := m.space
+	for _, f := range m.names {
+		free -= int64(len(f.data))
+	}
+	return free, nil
+}
 
 // files gives what the process sees.
 func (m *memFS) files() map[string][]byte {
@@ -323,7 +336,7 @@ func (m *memFS) clone() *memFS {
 		}
 		return copies[f]
 	}
-	c := &memFS{names: map[string]*inode{}, kept: map[string]*inode{}}
+	c := &memFS{space: m.space, names: map[string]*inode{}, kept: map[string]*inode{}}
 	for name, f := range m.names {
 		c.names[name] = copied(f)
 	}

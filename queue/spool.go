@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -35,6 +36,7 @@ type Spool struct {
 	quit    chan struct{} // ends it
 	janitor sync.WaitGroup
 	waiting atomic.Int64 // how many are in removed
+	full    atomic.Bool  // the disk is, but for the reserve
 
 	mu      sync.Mutex
 	ix      *index[place, place] // of the entries of a message and of a task's state
@@ -93,7 +95,11 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	if err := s.log.broken(); err != nil {
 		return err
 	}
-	if free, err := s.fs.free(); err == nil && free < s.config.Reserve {
+	free, err := s.fs.free()
+	full := err == nil && free < s.config.Reserve
+	s.full.Store(full)
+	if full {
+		s.wakeJanitor()
 		return &os.PathError{Op: "reserve", Path: s.dir, Err: syscall.ENOSPC}
 	}
 	if err := d.add(ctx, m); err != nil {
@@ -124,7 +130,7 @@ func (s *Spool) takeIn(d *draft) {
 
 // failed says what was being done. Sentinels stay as they are.
 func (s *Spool) failed(op string, err error) error {
-	if err == ErrClosed || err == ErrLeaseLost || err == ErrNotFound {
+	if err == ErrClosed || err == ErrLeaseLost || err == ErrNotFound || errors.Is(err, ErrBroken) {
 		return err
 	}
 	return fmt.Errorf("queue: %s: %w", op, err)

@@ -433,6 +433,48 @@ type brokenReader struct{}
 
 func (*brokenReader) Read([]byte) (int, error) { return 0, nil }
 
+// TestSpoolReserveRecovers fills a small disk with mail until no more is taken, and ends all but the last of it: though what
+// is left of it stands in the segment that is being written to, there is room again.
+func TestSpoolReserveRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMemFS(nil)
+		disk.space = 40 << 20
+		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 64 << 20, InlineSize: 256 << 10, SyncDelay: time.Second, Reserve: 20 << 20})
+		body := strings.Repeat("x", 100<<10)
+		fill := func() (n int) {
+			for {
+				_, err := s.Enqueue(t.Context(), testMessage(body, "d.example"))
+				synctest.Wait()
+				if errors.Is(err, syscall.ENOSPC) {
+					return n
+				}
+				if n++; err != nil || n > 1000 {
+					t.Fatalf("got %v after %d messages, want ENOSPC", err, n)
+				}
+			}
+		}
+		for round := range 3 {
+			n := fill()
+			if n < 80 {
+				t.Errorf("round %d: got %d messages in, want them to fill 20 MiB by half at least", round, n)
+			}
+			tasks := mustClaim(t, s, "d.example")
+			for _, task := range tasks[1:] {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+			mustSettle(t, s, tasks[0].Lease, Settlement{Next: time.Now()})
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		fill()
+		want := contents(t, s)
+		mustClose(t, s)
+		s = mustOpen(t, disk, testConfig)
+		checkContents(t, s, want)
+		checkNoDamage(t, s)
+	})
+}
+
 // TestSpoolReserve: the last of the disk is for settlements and reports, not for new mail.
 func TestSpoolReserve(t *testing.T) {
 	s := mustOpen(t, newMemFS(nil), testConfig)

@@ -4,6 +4,7 @@ package queue
 type appending struct {
 	record  []byte // with room for its header
 	durable bool   // done is told when it is on the disk
+	roll    bool   // it begins a segment
 	done    chan error
 
 	// These are set when done has been told nil. Then applied must be called.

@@ -65,11 +65,14 @@ func (s *Spool) synced() {
 // wasteful reports whether the log's oldest segment should go: it has no message any more, or the log is
 // large or in many pieces for what lives in it. s.mu is held.
 func (s *Spool) wasteful() bool {
+	const much = 1 << 20 // for which it is worth while to copy what lives, if the disk is full
 	oldest, segments, size := s.log.shape()
 	switch {
+	case s.full.Load() && size > s.live+s.live/4+much:
+		return true
 	case segments == 1:
 		return false
-	case s.perSeg[oldest] == 0, size > 2*s.live+s.config.SegmentSize: // one more is for what comes meanwhile
+	case s.perSeg[oldest] == 0, size > 2*s.live+s.config.SegmentSize/2: // the rest of the two segments is for what comes meanwhile
 		return true
 	}
 	return int64(segments) > 8+2*size/s.config.SegmentSize
@@ -102,7 +105,7 @@ func (s *Spool) compact() bool {
 	seg := s.log.oldest()
 	empty := s.perSeg[seg.number] == 0
 	s.mu.Unlock()
-	if seg.stuck || !empty && !s.moveAll(seg) {
+	if seg.stuck || !s.rollPast(seg) || !empty && !s.moveAll(seg) {
 		return false
 	}
 	s.mu.Lock()
@@ -116,6 +119,20 @@ func (s *Spool) compact() bool {
 		return false
 	}
 	s.log.retire(seg)
+	return true
+}
+
+// rollPast sees to it that the segment isn't written to any more.
+func (s *Spool) rollPast(seg *segment) bool {
+	if _, segments, _ := s.log.shape(); segments > 1 {
+		return true
+	}
+	a := appending{record: make([]byte, recordHeaderLen), durable: true, roll: true, done: make(chan error, 1)}
+	s.log.hand(&a)
+	if a.wait() != nil {
+		return false
+	}
+	s.log.applied(&a)
 	return true
 }
 

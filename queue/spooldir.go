@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -71,8 +72,15 @@ func makeDir(dir string) error {
 type osFile struct{ *os.File }
 
 func (f osFile) write(off int64, buffers ...[]byte) error { return writeBuffers(f.File, off, buffers) }
-func (f osFile) truncate(size int64) error                { return f.Truncate(size) }
 func (f osFile) sync() error                              { return syncData(f.File) }
+
+func (f osFile) truncate(size int64) error {
+	err := f.Truncate(size)
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		return os.NewSyscallError("ftruncate", p.Err) // without the name, which may be an earlier one
+	}
+	return err
+}
 
 func (f osFile) size() (int64, error) {
 	info, err := f.Stat()

@@ -73,10 +73,7 @@ func control(f *os.File, op string, call func(fd int) error) error {
 	}); err != nil {
 		return err
 	}
-	if callErr != nil {
-		return &os.PathError{Op: op, Path: f.Name(), Err: callErr}
-	}
-	return nil
+	return os.NewSyscallError(op, callErr) // without the name, which may be an earlier one
 }
 
 // freeSpace gives the octets that may still be written where dir is.

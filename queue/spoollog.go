@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -121,7 +122,7 @@ func (l *spoolLog) writeSome(batch []*appending) int {
 	seg, err := l.segments[len(l.segments)-1], l.err
 	off, durable := seg.size, seg.durable
 	l.mu.Unlock()
-	if err == nil && off > segmentHeaderLen && off+int64(len(batch[0].record)) > l.limit {
+	if err == nil && off > segmentHeaderLen && (batch[0].roll || off+int64(len(batch[0].record)) > l.limit) {
 		if seg, err = l.roll(seg); err == nil {
 			off, durable = segmentHeaderLen, segmentHeaderLen
 		}
@@ -133,7 +134,7 @@ func (l *spoolLog) writeSome(batch []*appending) int {
 	n, end := 0, off
 	buffers := make([][]byte, 0, len(batch))
 	for _, a := range batch {
-		if n > 0 && end+int64(len(a.record)) > l.limit {
+		if n > 0 && (a.roll || end+int64(len(a.record)) > l.limit) {
 			break
 		}
 		a.segment, a.off = seg, end
@@ -207,8 +208,13 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 // unwrite makes good for a write that failed. A full disk is no reason to give up: what was written in part is
 // cut off, and nobody was told that it was there.
 func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
-	if passing(cause) && seg.file.truncate(off) == nil && syncFile(seg.file) == nil {
-		return cause
+	cause = seg.failed("write", cause)
+	if passing(cause) {
+		err := cmp.Or(seg.file.truncate(off), syncFile(seg.file))
+		if seg.filled = off; err == nil {
+			return cause
+		}
+		cause = fmt.Errorf("%w, and cutting it off: %w", cause, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -298,7 +304,7 @@ func (l *spoolLog) sync() error {
 	size, seq, waiting := seg.size, l.written, l.unsynced
 	l.unsynced, l.syncing = nil, true
 	l.mu.Unlock()
-	err := syncFile(seg.file)
+	err := seg.failed("sync", syncFile(seg.file))
 	l.mu.Lock()
 	l.syncing, l.owed = false, len(l.queue) > 0
 	l.idle.Broadcast()

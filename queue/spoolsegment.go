@@ -76,6 +76,14 @@ func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte) (seg 
 	return seg, syncNames(fs)
 }
 
+// failed says what failed where.
+func (seg *segment) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s of %s: %w", op, segmentName(seg.number), err)
+}
+
 // entry reads the entry at p into buf, without its body.
 func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
 	const guess = 1 << 10

@@ -30,6 +30,30 @@ type ledger struct {
 	broken  []string
 }
 
+// startLedger starts one, until the test ends.
+func startLedger(t *testing.T, listen string) (next *ledger, addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next = &ledger{arrived: make(map[string]int)}
+	srv := &server.Server{Hostname: "next.test", Handler: next, MaxConnsPerIP: 1000}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(t.Context(), l) }()
+	t.Cleanup(func() {
+		srv.Close()
+		<-served
+	})
+	return next, l.Addr().String()
+}
+
+// ledgerMail is a mail of about that many octets, as a ledger wants it.
+func ledgerMail(id string, size int) []byte {
+	body := bytes.Repeat([]byte(id+" 0123456789\r\n"), size/(len(id)+13)+1)
+	return fmt.Appendf(nil, "X-Id: %s\r\nX-Sum: %x\r\n\r\n%s", id, sha256.Sum256(body), body)
+}
+
 func (l *ledger) Handle(_ context.Context, _ *server.Peer, _ *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
 	m, err := netmail.ReadMessage(body)
 	if err != nil {
@@ -65,23 +89,11 @@ func TestKill(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("POSTRIDER_KILLS")); err == nil {
 		rounds = n
 	}
-	next := &ledger{arrived: make(map[string]int)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &server.Server{Hostname: "next.test", Handler: next, MaxConnsPerIP: 1000}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(t.Context(), l) }()
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-	})
-
+	next, addr := startLedger(t, "127.0.0.1:0")
 	var mu sync.Mutex
 	var acked []string
 	spool := t.TempDir()
-	start := func() *relay { return startRelay(t, spool, "-smarthost", l.Addr().String(), "-retry", "100ms") }
+	start := func() *relay { return startRelay(t, spool, "-smarthost", addr, "-retry", "100ms") }
 	for round := range rounds {
 		r := start()
 		var stop atomic.Bool
@@ -166,15 +178,13 @@ func offer(addr, prefix string, stop *atomic.Bool, acked func(id string)) {
 		if rand.IntN(20) == 0 {
 			size += 300_000 // such a body has a file of its own
 		}
-		body := bytes.Repeat([]byte(id+" 0123456789\r\n"), size/(len(id)+13)+1)
-		sum := sha256.Sum256(body)
 		fmt.Fprintf(conn, "MAIL FROM:<a@source.test>\r\nRCPT TO:<b@next.test>\r\nDATA\r\n")
 		for _, code := range []string{"250", "250", "354"} {
 			if !expect(code) {
 				return
 			}
 		}
-		fmt.Fprintf(conn, "X-Id: %s\r\nX-Sum: %x\r\n\r\n%s.\r\n", id, sum, body)
+		fmt.Fprintf(conn, "%s.\r\n", ledgerMail(id, size))
 		if !expect("250") {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,12 +69,19 @@ func (l *logs) String() string {
 // startRelay starts the relay on a free port, with these flags behind its -spool and -hostname.
 func startRelay(t *testing.T, spool string, flags ...string) *relay {
 	t.Helper()
+	return startRelayUnder(t, nil, spool, flags...)
+}
+
+// startRelayUnder has another program start it, which becomes the relay's process.
+func startRelayUnder(t *testing.T, program []string, spool string, flags ...string) *relay {
+	t.Helper()
 	bin, err := relayBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"-listen", "127.0.0.1:0", "-spool", spool, "-hostname", "relay.test"}, flags...)
-	r := &relay{cmd: exec.Command(bin, args...), logs: new(logs), done: make(chan struct{})}
+	args := append(slices.Clone(program), bin, "-listen", "127.0.0.1:0", "-spool", spool, "-hostname", "relay.test")
+	args = append(args, flags...)
+	r := &relay{cmd: exec.Command(args[0], args[1:]...), logs: new(logs), done: make(chan struct{})}
 	r.cmd.Stderr = r.logs
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -116,6 +124,15 @@ func (r *relay) stop(t *testing.T) {
 	}
 }
 
+func (r *relay) running() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // kill ends it by SIGKILL.
 func (r *relay) kill() {
 	r.cmd.Process.Kill()
@@ -136,7 +153,7 @@ func need(t *testing.T, programs ...string) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		missing(t, "only root can start this server")
+		missing(t, "only root can do this")
 	}
 }
 
