@@ -36,7 +36,7 @@ func mustSend(t *testing.T, r *Relay, from string, to ...string) queue.ID {
 // queued counts what waits in the relay's queue.
 func queued(t *testing.T, r *Relay) (n int) {
 	t.Helper()
-	for _, err := range r.Queue.(queue.Lister).List(t.Context()) {
+	for _, err := range r.Queue.(queue.Lister).List(t.Context(), queue.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -61,48 +60,11 @@ func (t *transaction) dropUTF8() {
 	t.j.fail(dropped, t.c.local(smtp.StageRcpt, nil, status{553, 5, 6, 7}, "the address is UTF-8, and the host takes ASCII only"))
 }
 
-func (t *transaction) appendMail(b []byte) []byte {
-	env, ext := t.j.env, &t.c.ext
-	b = t.appendAddress(append(b, "MAIL FROM:<"...), env.From)
-	b = append(b, '>')
-	if ext.size {
-		b = strconv.AppendInt(append(b, " SIZE="...), t.j.content.Size(), 10)
+// offer is how the message goes to this host, once fit has found out.
+func (t *transaction) offer() smtp.Offer {
+	o := smtp.Offer{Size: -1, EightBit: t.eightBit, UTF8: t.utf8, DSN: t.c.ext.dsn}
+	if t.c.ext.size {
+		o.Size = t.j.content.Size()
 	}
-	if t.eightBit {
-		b = append(b, " BODY=8BITMIME"...)
-	}
-	if t.utf8 {
-		b = append(b, " SMTPUTF8"...)
-	}
-	if ext.dsn {
-		if env.Ret != smtp.RetUnknown {
-			b = append(append(b, " RET="...), env.Ret.String()...)
-		}
-		if env.EnvID != "" {
-			b = append(append(b, " ENVID="...), smtp.EncodeXtext(env.EnvID)...)
-		}
-	}
-	return append(b, "\r\n"...)
-}
-
-func (t *transaction) appendRcpt(b []byte, r *smtp.Recipient) []byte {
-	b = t.appendAddress(append(b, "RCPT TO:<"...), r.Address)
-	b = append(b, '>')
-	if t.c.ext.dsn {
-		if r.Notify != 0 {
-			b = append(append(b, " NOTIFY="...), r.Notify.String()...)
-		}
-		if r.ORCPT != "" {
-			b = append(append(b, " ORCPT="...), smtp.EncodeORCPT(r.ORCPT, t.utf8)...)
-		}
-	}
-	return append(b, "\r\n"...)
-}
-
-// appendAddress writes an address as this host can take it: without SMTPUTF8 a domain goes as its A-label.
-func (t *transaction) appendAddress(b []byte, address string) []byte {
-	if !t.utf8 {
-		address, _ = smtp.ASCIIAddress(address) // its local part is ASCII: see fit
-	}
-	return append(b, address...)
+	return o
 }

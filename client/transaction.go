@@ -81,14 +81,14 @@ func (t *transaction) compose() group {
 		b, g.rset = append(b, "RSET\r\n"...), true
 	}
 	if !t.mailSaid && room() {
-		b, g.mail, t.mailSaid = t.appendMail(b), true, true
+		b, g.mail, t.mailSaid = t.j.env.AppendMail(b, t.offer()), true, true
 	}
 	for ; t.full != nil && t.next < len(t.rcpts); t.next++ {
 		t.j.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
 	}
 	first := t.next
 	for t.mailSaid && t.next < len(t.rcpts) && room() {
-		b = t.appendRcpt(b, &t.j.env.Recipients[t.rcpts[t.next]])
+		b = t.j.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer())
 		t.next++
 	}
 	g.rcpts = t.rcpts[first:t.next]

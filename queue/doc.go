@@ -6,6 +6,10 @@
 // the settlement says. Reports to the sender are new messages that come true with the settlement, in one commit.
 // A queue chooses nothing; it only says what is due.
 //
+// What more a queue can do is in optional interfaces: a [Waker] tells when work comes up, a [Lister] shows what
+// there is, a [Holder] keeps messages back, a [Remover] takes them out, and a [Stater] counts. [Export] writes a
+// message with its envelope, for use elsewhere.
+//
 //   - [Spool] is the embedded default: a directory, with a log that many writers share one sync of. Start with
 //     [OpenSpool].
 //   - [Mem] keeps all in memory, for tests. Start with [NewMem].

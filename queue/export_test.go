@@ -1,7 +1,46 @@
 package queue
 
-// OpenSmallSpool opens a spool whose segments and inline bodies are so small that it rolls, compacts and
-// makes files all the time.
-func OpenSmallSpool(dir string) (*Spool, error) {
-	return (&SpoolConfig{SegmentSize: 8 << 10, InlineSize: 1 << 10}).Open(dir)
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// OpenFaultySpool opens a spool whose writes fail with what fault has, while it has something. A small one has
+// segments and inline bodies so small that it rolls, compacts and makes files all the time.
+func OpenFaultySpool(dir string, small bool, fault *atomic.Value) (*Spool, error) {
+	config := testConfig
+	if small {
+		config = SpoolConfig{SegmentSize: 8 << 10, InlineSize: 1 << 10, SyncDelay: time.Second}
+	}
+	config.Logger = slog.New(slog.DiscardHandler)
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	return openSpool(faultyFS{dirFS{dir}, fault}, dir, config)
+}
+
+// Fault is an error of the disk; the zero Fault is none.
+type Fault struct{ Err error }
+
+type faultyFS struct {
+	fileSystem
+	fault *atomic.Value
+}
+
+func (fs faultyFS) open(name string, create bool) (file, error) {
+	f, err := fs.fileSystem.open(name, create)
+	return faultyFile{f, fs.fault}, err
+}
+
+type faultyFile struct {
+	file
+	fault *atomic.Value
+}
+
+func (f faultyFile) write(off int64, buffers ...[]byte) error {
+	if fault, _ := f.fault.Load().(Fault); fault.Err != nil {
+		return fault.Err
+	}
+	return f.file.write(off, buffers...)
 }

@@ -39,13 +39,18 @@ func heapFix[T any, O order[T]](o O, h []T, i int) {
 	}
 }
 
-// heapWalk visits every item for which visit says true, and none below one for which it says false.
-func heapWalk[T any](h []T, i int, visit func(T) bool) {
-	if i >= len(h) || !visit(h[i]) {
-		return
+// heapWalk visits items from the given places on, the first of all being 0: below each for which visit says true,
+// the next two. It looks at so many places at most and returns where to go on, nowhere in the end, and how many
+// it had left. A heap that changes meanwhile has some visited twice or never, but the walk ends.
+func heapWalk[T any](h []T, places []int, most int, visit func(T) bool) (rest []int, left int) {
+	for ; most > 0 && len(places) > 0; most-- {
+		i := places[len(places)-1]
+		places = places[:len(places)-1]
+		if i < len(h) && visit(h[i]) {
+			places = append(places, 2*i+2, 2*i+1)
+		}
 	}
-	heapWalk(h, 2*i+1, visit)
-	heapWalk(h, 2*i+2, visit)
+	return places, most
 }
 
 func heapUp[T any, O order[T]](o O, h []T, i int) {

@@ -3,7 +3,6 @@ package queue
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -22,12 +21,15 @@ type index[M, S any] struct {
 	messages slab[message[M]]
 	tasks    slab[task[S]]
 	dests    slab[destination]
-	byID     map[uint64]ref
+	byID     idTable
 	byName   map[string]ref
 	byDue    []ref // all destinations: a heap by when the first of their tasks falls due
 	leases   map[uint64]*lease
-	byExpiry []*lease // a heap; those that are being settled aren't in it
+	byTask   map[ref]*lease // the same ones
+	byExpiry []*lease       // a heap; those that are being settled aren't in it
 	token    uint64
+	count    int // of tasks
+	kept     int // tasks that are waiting and held
 }
 
 type message[M any] struct {
@@ -44,19 +46,19 @@ type task[S any] struct {
 	dest     ref
 	next     ref // of the same message
 	num      uint32
-	place    int32 // in its destination's fresh or retried
+	place    int32 // in its destination's fresh or retried; -1: it isn't claimable, in time or not
 	oplace   int32 // in its destination's overdue
 	attempts uint16
 	phase    phase
-	held     bool
+	held     bool // its message is
 }
 
 type phase uint8
 
 const (
-	waiting  phase = iota
-	leased         // the lease may expire
-	settling       // a settlement is on its way: the lease can't expire
+	waiting  phase = iota // in the heaps, unless it is held
+	leased                // the lease may expire
+	settling              // a settlement is on its way: the lease can't expire
 )
 
 // at is when the task can be claimed.
@@ -73,19 +75,21 @@ type destination struct {
 }
 
 func newIndex[M, S any]() *index[M, S] {
-	return &index[M, S]{
+	ix := &index[M, S]{
 		base:   time.Now(),
-		byID:   map[uint64]ref{},
 		byName: map[string]ref{},
 		leases: map[uint64]*lease{},
+		byTask: map[ref]*lease{},
 		token:  rand.Uint64(), // a lease of an earlier life of the queue means nothing to this one
 	}
+	ix.byID.idOf = func(r ref) uint64 { return ix.messages.at(r).id }
+	return ix
 }
 
 // add takes in a message with one task for each destination.
 func (ix *index[M, S]) add(id uint64, data M, dests []string, due, overdue int64) {
 	m := ix.messages.add(message[M]{id: id, data: data})
-	ix.byID[id] = m
+	ix.byID.add(id, m)
 	next := &ix.messages.at(m).first
 	for num, name := range dests {
 		t := ix.tasks.add(task[S]{due: due, overdue: overdue, message: m, num: uint32(num), place: -1, oplace: -1})
@@ -103,19 +107,21 @@ func (ix *index[M, S]) adopt(t ref, name string) {
 		ix.byName[name] = d
 		ix.byDue = heapPush(byDue[M, S]{ix}, ix.byDue, d)
 	}
+	ix.count++
 	ix.dests.at(d).tasks++
 	ix.tasks.at(t).dest = d
 	ix.put(t)
 }
 
-// put makes the task claimable.
+// put has the task wait, to be claimed unless it is held.
 func (ix *index[M, S]) put(r ref) {
 	t := ix.tasks.at(r)
-	d := ix.dests.at(t.dest)
 	t.phase = waiting
 	if t.held {
+		ix.kept++
 		return
 	}
+	d := ix.dests.at(t.dest)
 	class := ix.class(d, t)
 	*class = heapPush(byAt[M, S]{ix}, *class, r)
 	if t.overdue != never {
@@ -124,10 +130,11 @@ func (ix *index[M, S]) put(r ref) {
 	ix.reorder(t.dest)
 }
 
-// take makes the task unclaimable.
+// take ends the wait of a task: it undoes put.
 func (ix *index[M, S]) take(r ref) {
 	t := ix.tasks.at(r)
 	if t.held {
+		ix.kept--
 		return
 	}
 	d := ix.dests.at(t.dest)
@@ -161,8 +168,8 @@ func (ix *index[M, S]) reorder(r ref) {
 	}
 }
 
-// drop forgets the task, and its message and its destination if it was their last. gone says that
-// the message is.
+// drop forgets the task, which doesn't wait any more, and its message and its destination if it was their
+// last. gone says that the message is.
 func (ix *index[M, S]) drop(r ref) (gone bool) {
 	t := *ix.tasks.at(r)
 	m := ix.messages.at(t.message)
@@ -173,6 +180,7 @@ func (ix *index[M, S]) drop(r ref) (gone bool) {
 		}
 	}
 	ix.tasks.free(r)
+	ix.count--
 	d := ix.dests.at(t.dest)
 	if d.tasks--; d.tasks == 0 {
 		ix.byDue = heapRemove(byDue[M, S]{ix}, ix.byDue, int(d.place))
@@ -182,49 +190,14 @@ func (ix *index[M, S]) drop(r ref) (gone bool) {
 	if m.first != 0 {
 		return false
 	}
-	delete(ix.byID, m.id)
+	ix.byID.remove(m.id)
 	ix.messages.free(t.message)
 	return true
 }
 
-// destinations lists what is due.
-func (ix *index[M, S]) destinations(within time.Duration) []Destination {
-	ix.expire()
-	limit := toNano(time.Now().Add(within))
-	var due []Destination
-	heapWalk(ix.byDue, 0, func(r ref) bool {
-		d := ix.dests.at(r)
-		if d.at > limit || d.at == never {
-			return false
-		}
-		dest := Destination{
-			Name: d.name, Due: fromNano(d.at),
-			Fresh: ix.count(d.fresh, limit), Retried: ix.count(d.retried, limit),
-		}
-		if len(d.overdue) > 0 {
-			dest.Overdue = fromNano(ix.tasks.at(d.overdue[0]).overdue)
-		}
-		due = append(due, dest)
-		return true
-	})
-	return due
-}
-
-// count says how many can be claimed by then.
-func (ix *index[M, S]) count(class []ref, limit int64) (n int) {
-	heapWalk(class, 0, func(r ref) bool {
-		if ix.tasks.at(r).at() > limit {
-			return false
-		}
-		n++
-		return true
-	})
-	return n
-}
-
 // data gives what the queue keeps of the message, nil if there is none.
 func (ix *index[M, S]) data(id uint64) *M {
-	m := ix.byID[id]
+	m := ix.byID.get(id)
 	if m == 0 {
 		return nil
 	}
@@ -233,7 +206,7 @@ func (ix *index[M, S]) data(id uint64) *M {
 
 // task finds a task of a message.
 func (ix *index[M, S]) task(id uint64, num uint32) ref {
-	m := ix.byID[id]
+	m := ix.byID.get(id)
 	if m == 0 {
 		return 0
 	}
@@ -244,26 +217,21 @@ func (ix *index[M, S]) task(id uint64, num uint32) ref {
 	return r
 }
 
-// ids lists the messages in the order of their arrival, which is that of their ids.
-func (ix *index[M, S]) ids() []uint64 {
-	ids := make([]uint64, 0, len(ix.byID))
-	for id := range ix.byID {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 // tasksOf lists the tasks of a message that are left.
-func (ix *index[M, S]) tasksOf(id uint64) []claimed[M, S] {
-	m := ix.byID[id]
-	if m == 0 {
+func (ix *index[M, S]) tasksOf(id uint64) []claimed[M, S] { return ix.matching(id, &filter{}) }
+
+// matching lists the tasks of a message that are left and that f may let through.
+func (ix *index[M, S]) matching(id uint64, f *filter) []claimed[M, S] {
+	m := ix.byID.get(id)
+	if m == 0 || !f.message(id) {
 		return nil
 	}
 	ix.expire()
 	var tasks []claimed[M, S]
 	for r := ix.messages.at(m).first; r != 0; r = ix.tasks.at(r).next {
-		tasks = append(tasks, ix.describe(r))
+		if ix.lets(f, ix.tasks.at(r)) {
+			tasks = append(tasks, ix.describe(r))
+		}
 	}
 	return tasks
 }

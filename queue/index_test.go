@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -78,13 +79,19 @@ func TestHeap(t *testing.T) {
 			}
 		}
 		limit, n := r.IntN(1000), 0
-		heapWalk(h, 0, func(x *heapItem) bool {
-			if x.key > limit {
-				return false
+		for places := []int{0}; len(places) > 0; {
+			most, seen := 1+r.IntN(10), n
+			places, _ = heapWalk(h, places, most, func(x *heapItem) bool {
+				if x.key > limit {
+					return false
+				}
+				n++
+				return true
+			})
+			if n-seen > most {
+				t.Fatalf("step %d: heapWalk visits %d items at once, want at most %d", i, n-seen, most)
 			}
-			n++
-			return true
-		})
+		}
 		for place, x := range h {
 			if x.place != place || x.key < h[0].key {
 				t.Fatalf("step %d: %+v is at %d, behind %d", i, x, place, h[0].key)
@@ -122,4 +129,17 @@ func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// ids and destinations are all at once, for tests that hold the lock or need none.
+func (ix *index[M, S]) ids() []uint64 {
+	ids, _ := search(new(sync.Mutex), ix, &filter{}, func() error { return nil })
+	return ids
+}
+
+func (ix *index[M, S]) destinations(within time.Duration) (due []Destination) {
+	for d := range upcoming(new(sync.Mutex), ix, within, func() error { return nil }) {
+		due = append(due, d)
+	}
+	return due
 }

@@ -8,13 +8,17 @@ import (
 // lease is one that was granted and hasn't ended.
 type lease struct {
 	token      uint64
-	task       ref
-	recipients int // of the Task that was handed out
-	place      int // in byExpiry
+	task       ref  // 0: the lease is void, as its message was removed
+	recipients int  // of the Task that was handed out
+	place      int  // in byExpiry
+	writing    bool // its settlement is
 	expires    time.Duration
 }
 
-// claimed is a task under a new lease, for the queue to make a Task of.
+// void reports whether the message was removed while a settlement was on its way, which then comes to nothing.
+func (l *lease) void() bool { return l.task == 0 }
+
+// claimed is a task, under a new lease if it was claimed, for the queue to make a Task of.
 type claimed[M, S any] struct {
 	id    uint64
 	data  M
@@ -22,7 +26,7 @@ type claimed[M, S any] struct {
 	phase phase
 	state S
 	lease *lease
-	task  Task // Lease, Due and Attempts
+	task  Task // Lease, State, Due and Attempts
 }
 
 // expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
@@ -41,6 +45,7 @@ func (ix *index[M, S]) end(l *lease) {
 		ix.byExpiry = heapRemove(byExpiry{}, ix.byExpiry, l.place)
 	}
 	delete(ix.leases, l.token)
+	delete(ix.byTask, l.task)
 }
 
 // claim leases what is due.
@@ -90,7 +95,7 @@ func (ix *index[M, S]) first(want Want, now int64) ref {
 func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {
 	ix.token++
 	l := &lease{token: ix.token, task: r, expires: now.Sub(ix.base) + d}
-	ix.leases[l.token] = l
+	ix.leases[l.token], ix.byTask[r] = l, l
 	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
 	t := ix.tasks.at(r)
 	t.phase = leased
@@ -111,6 +116,7 @@ func (ix *index[M, S]) describe(r ref) claimed[M, S] {
 		id: m.id, data: m.data, num: t.num, phase: t.phase, state: t.state,
 		task: Task{
 			Lease:    Lease{ID: formatID(m.id), Destination: ix.dests.at(t.dest).name},
+			State:    t.is(),
 			Due:      fromNano(t.due),
 			Attempts: int(t.attempts),
 		},
@@ -145,7 +151,8 @@ func (ix *index[M, S]) extend(l Lease, d time.Duration) (expires time.Time, err 
 	return now.Add(d), nil
 }
 
-// begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement.
+// begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement. It
+// may become void, and then those three do nothing.
 func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
 	got, err := ix.find(l)
 	if err != nil {
@@ -161,18 +168,17 @@ func (ix *index[M, S]) begin(l Lease) (*lease, claimed[M, S], error) {
 
 // abort takes begin back and says when the lease expires.
 func (ix *index[M, S]) abort(l *lease) time.Time {
-	if l.task == 0 {
-		return time.Now()
+	if !l.void() {
+		ix.tasks.at(l.task).phase = leased
+		ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
 	}
-	ix.tasks.at(l.task).phase = leased
-	ix.byExpiry = heapPush(byExpiry{}, ix.byExpiry, l)
 	now := time.Now()
 	return now.Add(l.expires - now.Sub(ix.base))
 }
 
 // done ends the lease and the task with it. gone says that it was the message's last.
 func (ix *index[M, S]) done(l *lease) (gone bool) {
-	if l.task == 0 {
+	if l.void() {
 		return false
 	}
 	ix.end(l)
@@ -181,7 +187,7 @@ func (ix *index[M, S]) done(l *lease) (gone bool) {
 
 // retry ends the lease and puts the task back.
 func (ix *index[M, S]) retry(l *lease, due, overdue int64, attempts int, state S) {
-	if l.task == 0 {
+	if l.void() {
 		return
 	}
 	ix.end(l)

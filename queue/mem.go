@@ -11,13 +11,14 @@ import (
 )
 
 // Mem is a Queue in memory, for tests and for mail that need not survive the process. It is also a
-// [Waker] and a [Lister].
+// [Waker], a [Lister], a [Holder], a [Remover] and a [Stater].
 type Mem struct {
 	watchers
 
-	mu   sync.Mutex
-	ix   *index[*memMessage, *state]
-	last uint64 // the newest id
+	mu     sync.Mutex
+	ix     *index[*memMessage, *state]
+	last   uint64 // the newest id
+	octets int64  // of all bodies
 }
 
 type memMessage struct {
@@ -61,24 +62,25 @@ func (q *Mem) add(m *memMessage) {
 	q.last++
 	m.arrive(q.last, time.Now())
 	q.ix.add(m.id, m, m.dests, m.due, m.overdue(false))
+	q.octets += m.size
+}
+
+// newMemMessages makes messages of reports.
+func newMemMessages(ctx context.Context, reports []Message) ([]*memMessage, error) {
+	made := make([]*memMessage, len(reports))
+	for i, m := range reports {
+		msg, err := newMemMessage(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("report: %w", err)
+		}
+		made[i] = msg
+	}
+	return made, nil
 }
 
 // Destinations implements [Queue].
 func (q *Mem) Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error] {
-	return func(yield func(Destination, error) bool) {
-		if err := ctx.Err(); err != nil {
-			yield(Destination{}, err)
-			return
-		}
-		q.mu.Lock()
-		due := q.ix.destinations(within)
-		q.mu.Unlock()
-		for _, d := range due {
-			if !yield(d, nil) {
-				return
-			}
-		}
-	}
+	return upcoming(&q.mu, q.ix, within, ctx.Err)
 }
 
 // Claim implements [Queue].
@@ -131,7 +133,7 @@ func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
 		return err
 	}
 	q.mu.Lock()
-	held, c, err := q.ix.begin(l)
+	begun, c, err := q.ix.begin(l)
 	q.mu.Unlock()
 	if err != nil {
 		return err
@@ -140,17 +142,24 @@ func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
 	defer func() {
 		if !settled { // a report's reader may have panicked
 			q.mu.Lock()
-			expires := q.ix.abort(held)
+			expires := q.ix.abort(begun)
 			q.mu.Unlock()
 			q.tell(expires, l.Destination)
 		}
 	}()
-	reports, err := memReports(ctx, held, s)
+	if err := s.check(begun.recipients); err != nil {
+		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
+	}
+	reports, err := newMemMessages(ctx, s.Reports)
 	if err != nil {
 		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
 	}
+	due, err := q.settle(begun, c, s, reports)
+	if err != nil {
+		return err
+	}
 	settled = true
-	if due := q.settle(held, c, s, reports); due != never {
+	if due != never {
 		q.tell(fromNano(due), l.Destination)
 	}
 	for _, r := range reports {
@@ -159,37 +168,26 @@ func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
 	return nil
 }
 
-// memReports makes messages of the settlement's reports, if it can be carried out.
-func memReports(ctx context.Context, l *lease, s Settlement) ([]*memMessage, error) {
-	if err := s.check(l.recipients); err != nil {
-		return nil, err
-	}
-	reports := make([]*memMessage, len(s.Reports))
-	for i, m := range s.Reports {
-		r, err := newMemMessage(ctx, m)
-		if err != nil {
-			return nil, fmt.Errorf("report: %w", err)
-		}
-		reports[i] = r
-	}
-	return reports, nil
-}
-
 // settle carries the settlement out and says when the task can be claimed again.
-func (q *Mem) settle(l *lease, c memClaim, s Settlement, reports []*memMessage) (due int64) {
+func (q *Mem) settle(l *lease, c memClaim, s Settlement, reports []*memMessage) (due int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if l.void() {
+		return never, ErrLeaseLost
+	}
 	for _, r := range reports {
 		q.add(r)
 	}
 	st := memState(c).after(s)
 	if len(st.recipients) == 0 {
-		q.ix.done(l)
-		return never
+		if q.ix.done(l) {
+			q.octets -= c.data.size
+		}
+		return never, nil
 	}
 	overdue := c.data.overdue(st.noticed)
 	q.ix.retry(l, toNano(s.Next), overdue, s.attempts(c.task.Attempts), st)
-	return min(toNano(s.Next), overdue)
+	return min(toNano(s.Next), overdue), nil
 }
 
 // Open implements [Queue].
@@ -210,31 +208,4 @@ func (q *Mem) Open(ctx context.Context, id ID) (Body, error) {
 	return bytesBody{bytes.NewReader((*m).body)}, nil
 }
 
-// List implements [Lister].
-func (q *Mem) List(ctx context.Context) iter.Seq2[Task, error] {
-	return func(yield func(Task, error) bool) {
-		q.mu.Lock()
-		ids := q.ix.ids()
-		q.mu.Unlock()
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
-				yield(Task{}, err)
-				return
-			}
-			q.mu.Lock()
-			tasks := q.ix.tasksOf(id)
-			q.mu.Unlock()
-			for _, c := range tasks {
-				if !yield(memTask(c), nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-var (
-	_ Queue  = (*Mem)(nil)
-	_ Waker  = (*Mem)(nil)
-	_ Lister = (*Mem)(nil)
-)
+var _ Queue = (*Mem)(nil)

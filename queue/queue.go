@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -12,7 +13,7 @@ import (
 
 // Queue keeps mail until every recipient has been dealt with. The unit of work is a [Task]: one
 // message × one destination. [Mem] and [Spool] are Queues; queuetest.Run holds any other to the rules
-// below.
+// below. What more it can do, a Queue shows by being a [Waker], [Lister], [Holder], [Remover] or [Stater].
 //
 // All methods may be called concurrently. A Queue keeps nothing that it was given past the call, and what it
 // returns is the caller's. It chooses nothing: what is claimed, and when it is tried again, is for
@@ -23,11 +24,11 @@ type Queue interface {
 	Enqueue(ctx context.Context, m Message) (ID, error)
 
 	// Destinations lists what is due within the given time from now, in no particular order.
-	// Held and leased tasks don't count.
+	// Held and leased tasks don't count. What changes meanwhile may be in it or not.
 	Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error]
 
-	// Claim leases tasks that are due, for each Want at most as many as it says, earliest due
-	// first. A task is under one lease at a time; a lease ends by Settle or by its expiry, after
+	// Claim leases tasks that are due and not held, for each Want at most as many as it says, earliest
+	// due first. A task is under one lease at a time; a lease ends by Settle or by its expiry, after
 	// which the task can be claimed anew. Claim counts the attempt. No tasks and no error: nothing is due.
 	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
 
@@ -39,7 +40,7 @@ type Queue interface {
 	// it is written, and durable soon after. A message whose last task is settled for good is gone.
 	Settle(ctx context.Context, l Lease, s Settlement) error
 
-	// Open gives the body, as often as it is asked, until the message's last task is settled.
+	// Open gives the body, as often as it is asked, until the message's last task is settled or it is removed.
 	// ErrNotFound: there is no such message.
 	Open(ctx context.Context, id ID) (Body, error)
 }
@@ -136,9 +137,10 @@ type Lease struct {
 	Expires     time.Time
 }
 
-// Task is a message × a destination, claimed.
+// Task is a message × a destination, as a Claim or a List gives it.
 type Task struct {
 	Lease Lease
+	State State // Leased, if from a Claim
 
 	// Envelope has the recipients of this destination that aren't settled.
 	Envelope *smtp.Envelope
@@ -155,6 +157,28 @@ type Task struct {
 	Priority int8
 	Ref      string
 	Tenant   string
+}
+
+// State says what may be done with a task.
+type State uint8
+
+const (
+	Waiting State = 1 + iota // to be claimed when it is due
+	Leased                   // claimed, and not settled; if its message is held, Held from the end of the lease on
+	Held                     // not to be claimed until it is released
+)
+
+// String gives the name of the state, "waiting" say.
+func (s State) String() string {
+	switch s {
+	case Waiting:
+		return "waiting"
+	case Leased:
+		return "leased"
+	case Held:
+		return "held"
+	}
+	return "State(" + strconv.Itoa(int(s)) + ")"
 }
 
 // Settlement is what came of a task.
@@ -175,21 +199,4 @@ type Settlement struct {
 
 	// Reports are new messages that become durable with this settlement, or not at all.
 	Reports []Message
-}
-
-// Waker is implemented by a Queue that can say when work comes up, so that Runner needn't ask.
-type Waker interface {
-	// Watch has f called with a destination and the earliest time at which it may have
-	// something due, each time that this may have become earlier: by Enqueue, by a Settle with a Next or
-	// with reports, by an expired or released lease. It may be called concurrently, before the call that
-	// caused it returns, and once too often; it must not block or call the Queue. A Queue that has been closed, or is
-	// broken, calls it with an empty destination, so that a Runner asks and hears of it. stop ends it.
-	Watch(f func(destination string, due time.Time)) (stop func())
-}
-
-// Lister is implemented by a Queue that can show what it holds.
-type Lister interface {
-	// List gives every task, held and leased ones too, in the order of their messages' arrival.
-	// What arrives or leaves meanwhile may or may not be in it. Lease has only ID and Destination.
-	List(ctx context.Context) iter.Seq2[Task, error]
 }

@@ -1,7 +1,12 @@
 package queue_test
 
 import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/queuetest"
@@ -14,14 +19,21 @@ func TestMem(t *testing.T) {
 	})
 }
 
-func TestSpool(t *testing.T) { testSpool(t, queue.OpenSpool) }
+// TestSpool has a disk that gets full, from which a Spool recovers by itself.
+func TestSpool(t *testing.T) { testSpool(t, false, &os.PathError{Op: "write", Err: syscall.ENOSPC}) }
 
-func TestSpoolSmall(t *testing.T) { testSpool(t, queue.OpenSmallSpool) }
+// TestSpoolSmall has a disk that breaks, after which a Spool has to be opened again.
+func TestSpoolSmall(t *testing.T) { testSpool(t, true, errors.New("the disk is broken")) }
 
-func testSpool(t *testing.T, openDir func(dir string) (*queue.Spool, error)) {
-	dirs := map[queue.Queue]string{}
+func testSpool(t *testing.T, small bool, broken error) {
+	type place struct {
+		dir   string
+		fault *atomic.Value
+	}
+	places := map[queue.Queue]place{}
 	open := func(t *testing.T, dir string) queue.Queue {
-		s, err := openDir(dir)
+		p := place{dir, new(atomic.Value)}
+		s, err := queue.OpenFaultySpool(dir, small, p.fault)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +45,7 @@ func testSpool(t *testing.T, openDir func(dir string) (*queue.Spool, error)) {
 				t.Errorf("got damage %+v, want none", damage)
 			}
 		})
-		dirs[s] = dir
+		places[s] = p
 		return s
 	}
 	queuetest.Run(t, queuetest.Harness{
@@ -42,7 +54,29 @@ func testSpool(t *testing.T, openDir func(dir string) (*queue.Spool, error)) {
 			if err := q.(*queue.Spool).Close(); err != nil {
 				t.Fatal(err)
 			}
-			return open(t, dirs[q])
+			return open(t, places[q].dir)
+		},
+		Kill: func(t *testing.T, q queue.Queue) queue.Queue {
+			synctest.Wait() // until nothing is being compacted: a copy takes longer than a moment
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(places[q].dir)); err != nil {
+				t.Fatal(err)
+			}
+			return open(t, dir)
+		},
+		Fail: func(t *testing.T, q queue.Queue) (heal func() queue.Queue) {
+			p := places[q]
+			p.fault.Store(queue.Fault{Err: broken})
+			return func() queue.Queue {
+				p.fault.Store(queue.Fault{})
+				if errors.Is(broken, syscall.ENOSPC) {
+					return q
+				}
+				if err := q.(*queue.Spool).Close(); !errors.Is(err, broken) {
+					t.Errorf("Close: got %v, want the disk's error", err)
+				}
+				return open(t, p.dir)
+			}
 		},
 	})
 }

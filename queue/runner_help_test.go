@@ -99,7 +99,7 @@ func start(t *testing.T, r *Runner) (stop func()) {
 // held lists what a Mem has.
 func held(t *testing.T, q Lister) (tasks []Task) {
 	t.Helper()
-	for task, err := range q.List(context.Background()) {
+	for task, err := range q.List(context.Background(), Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

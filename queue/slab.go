@@ -17,7 +17,7 @@ type slab[T any] struct {
 type chunk[T any] struct {
 	used  [chunkSize / 64]uint64
 	count int
-	items [chunkSize]T
+	items *[chunkSize]T // apart, so that the allocator rounds up little
 }
 
 // at gives the entry, which stays where it is until it is freed.
@@ -35,7 +35,7 @@ func (s *slab[T]) add(v T) ref {
 	n := s.room[len(s.room)-1]
 	c := s.chunks[n]
 	if c == nil {
-		c = new(chunk[T])
+		c = &chunk[T]{items: new([chunkSize]T)}
 		s.chunks[n] = c
 	}
 	var i int
@@ -51,6 +51,23 @@ func (s *slab[T]) add(v T) ref {
 		s.room = s.room[:len(s.room)-1]
 	}
 	return ref(n*chunkSize+uint32(i)) + 1
+}
+
+// each visits the entries of one chunk, and says whether others come behind it. As entries stay where
+// they are, whoever goes through the chunks one after the other sees all that are there from first to last, once.
+func (s *slab[T]) each(n int, visit func(ref, *T)) (more bool) {
+	if n >= len(s.chunks) {
+		return false
+	}
+	if c := s.chunks[n]; c != nil {
+		for w, word := range c.used {
+			for ; word != 0; word &= word - 1 {
+				i := w*64 + bits.TrailingZeros64(word)
+				visit(ref(n*chunkSize+i)+1, &c.items[i])
+			}
+		}
+	}
+	return n+1 < len(s.chunks)
 }
 
 // free gives the entry back.

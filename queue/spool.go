@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Spool is a Queue in a directory, for one process at a time. It is also a [Waker] and a [Lister].
+// Spool is a Queue in a directory, for one process at a time. It is also a [Waker],
+// a [Lister], a [Holder], a [Remover] and a [Stater].
 //
 // What is accepted survives the death of the process, and that of the machine if its disk keeps what it was
 // told to sync. A crash voids all leases. It may undo a settlement without reports that is less than a
@@ -45,10 +46,12 @@ type Spool struct {
 	perSeg  map[uint32]int       // messages by the segment they are in
 	live    int64                // octets of the entries that the index knows
 	files   map[uint64]int64     // messages whose body is in a file, and its size
+	large   int64                // octets of those
 	removed []removal
 	damage  []Damage
 	closed  bool
 	busy    map[uint64]chan struct{} // messages that are being held, released or removed; closed when that ends
+	settled chan struct{}            // closed when a settlement ends; nil: nobody waits for one
 }
 
 // removal is a file that goes when the record of that number is on the disk.
@@ -122,7 +125,7 @@ func (s *Spool) takeIn(d *draft) {
 		s.perSeg[p.segment]++
 		s.live += int64(p.length)
 		if m.file != "" {
-			s.files[m.id] = m.size
+			s.addFile(m.id, m.size)
 		}
 	}
 	s.log.applied(&d.record)
@@ -146,24 +149,7 @@ func (s *Spool) check(ctx context.Context) error {
 
 // Destinations implements [Queue].
 func (s *Spool) Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error] {
-	return func(yield func(Destination, error) bool) {
-		s.mu.Lock()
-		err := s.check(ctx)
-		var due []Destination
-		if err == nil {
-			due = s.ix.destinations(within)
-		}
-		s.mu.Unlock()
-		if err != nil {
-			yield(Destination{}, err)
-			return
-		}
-		for _, d := range due {
-			if !yield(d, nil) {
-				return
-			}
-		}
-	}
+	return upcoming(&s.mu, s.ix, within, func() error { return s.check(ctx) })
 }
 
 // Claim implements [Queue]. A task that can't be read is passed over until its lease expires, and told by
@@ -252,38 +238,4 @@ func (s *Spool) Open(ctx context.Context, id ID) (Body, error) {
 	return body, nil
 }
 
-// List implements [Lister].
-func (s *Spool) List(ctx context.Context) iter.Seq2[Task, error] {
-	return func(yield func(Task, error) bool) {
-		s.mu.Lock()
-		ids := s.ix.ids()
-		s.mu.Unlock()
-		for _, id := range ids {
-			s.mu.Lock()
-			if err := s.check(ctx); err != nil {
-				s.mu.Unlock()
-				yield(Task{}, err)
-				return
-			}
-			tasks := s.ix.tasksOf(id)
-			pins := s.pin(tasks...)
-			s.mu.Unlock()
-			for i, c := range tasks {
-				t, err := s.task(c, pins[i])
-				if err != nil {
-					err = s.failed("list", err)
-				}
-				if !yield(t, err) {
-					s.unpin(pins[i+1:])
-					return
-				}
-			}
-		}
-	}
-}
-
-var (
-	_ Queue  = (*Spool)(nil)
-	_ Waker  = (*Spool)(nil)
-	_ Lister = (*Spool)(nil)
-)
+var _ Queue = (*Spool)(nil)

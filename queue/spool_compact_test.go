@@ -74,7 +74,7 @@ func TestSpoolCompacts(t *testing.T) {
 			t.Helper()
 			checkNoDamage(t, s)
 			checkContents(t, s, want)
-			for task, err := range s.List(ctx) {
+			for task, err := range s.List(ctx, Filter{}) {
 				if err != nil {
 					t.Fatalf("%s: %v", when, err)
 				}

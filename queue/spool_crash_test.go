@@ -91,7 +91,7 @@ func (l *ledger) check(m *memFS) (s *Spool, problems []string) {
 		problem("damage is reported: %+v", d)
 	}
 	found := map[string]fact{}
-	for task, err := range s.List(context.Background()) {
+	for task, err := range s.List(context.Background(), Filter{}) {
 		if err != nil {
 			problem("List: %v", err)
 			continue
@@ -346,7 +346,7 @@ func (c *crashScript) name(id ID) string {
 // pick gives a message that is there, and the keys of its tasks.
 func (c *crashScript) pick() (id ID, keys []string) {
 	var tasks []Task
-	for t, err := range c.s.List(context.Background()) {
+	for t, err := range c.s.List(context.Background(), Filter{}) {
 		if err != nil {
 			c.problem("List: %v", err)
 			return "", nil

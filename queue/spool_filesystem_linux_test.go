@@ -149,7 +149,7 @@ func (c *crasher) open() {
 	var wrong []string
 	note := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	found := map[string]*known{}
-	for task, err := range s.List(c.t.Context()) {
+	for task, err := range s.List(c.t.Context(), queue.Filter{}) {
 		if err != nil {
 			note("List: %v", err)
 			continue

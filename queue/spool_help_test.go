@@ -79,7 +79,7 @@ func contents(t *testing.T, s *Spool) map[string]string {
 // readable gives what can be read of what a spool holds.
 func readable(s *Spool) (got map[string]string, errs []error) {
 	got = map[string]string{}
-	for task, err := range s.List(context.Background()) {
+	for task, err := range s.List(context.Background(), Filter{}) {
 		if err != nil {
 			errs = append(errs, err)
 			continue

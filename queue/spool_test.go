@@ -260,7 +260,7 @@ func TestSpoolClosed(t *testing.T) {
 	for _, err := range s.Destinations(ctx, 0) {
 		errs["Destinations"] = err
 	}
-	for _, err := range s.List(ctx) {
+	for _, err := range s.List(ctx, Filter{}) {
 		errs["List"] = err
 	}
 	if len(errs) != 7 {

@@ -71,8 +71,22 @@ func makeDir(dir string) error {
 
 type osFile struct{ *os.File }
 
-func (f osFile) write(off int64, buffers ...[]byte) error { return writeBuffers(f.File, off, buffers) }
-func (f osFile) sync() error                              { return syncData(f.File) }
+func (f osFile) sync() error { return syncData(f.File) }
+
+func (f osFile) write(off int64, buffers ...[]byte) error {
+	const large = 128 << 10
+	if err := writeBuffers(f.File, off, buffers); err != nil {
+		return err
+	}
+	n := int64(0)
+	for _, b := range buffers {
+		n += int64(len(b))
+	}
+	if n >= large {
+		startWriting(f.File, off, n)
+	}
+	return nil
+}
 
 func (f osFile) truncate(size int64) error {
 	err := f.Truncate(size)

@@ -5,37 +5,21 @@ import (
 	"fmt"
 )
 
-// Hold implements [Holder].
-func (s *Spool) Hold(ctx context.Context, ids ...ID) error { return s.mark(ctx, "hold", flagHeld, ids) }
-
-// Release implements [Holder].
-func (s *Spool) Release(ctx context.Context, ids ...ID) error { return s.mark(ctx, "release", 0, ids) }
-
 // Remove implements [Remover]. ctx plays no part any more when the bodies of the reports have been read.
 func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error {
 	d := s.newDraft(true)
 	defer d.free()
-	found, err := s.begin(ctx, ids)
+	err := s.addReports(ctx, d, reports)
 	if err == nil {
-		defer s.end(found)
-		for _, id := range found {
-			d.record.record = appendMark(d.record.record, entryRemoval, 0, id)
-		}
-		if err = s.addReports(ctx, d, reports); err == nil {
-			err = d.commit()
-		}
+		err = s.record(ctx, d, ids, entryRemoval, 0, func(id uint64) {
+			if s.drop(id) {
+				s.removeFile(id, d.record.seq)
+			}
+		})
 	}
 	if err != nil {
 		return s.failed("remove", err)
 	}
-	s.mu.Lock()
-	for _, id := range found {
-		if s.drop(id) {
-			s.removeFile(id, d.record.seq)
-		}
-	}
-	s.takeIn(d)
-	s.mu.Unlock()
 	s.wakeJanitor()
 	for _, m := range d.messages {
 		s.tellNew(m.stored)
@@ -43,39 +27,61 @@ func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error 
 	return nil
 }
 
-// mark holds or releases messages.
-func (s *Spool) mark(ctx context.Context, op string, flags uint8, ids []ID) error {
+// Hold implements [Holder].
+func (s *Spool) Hold(ctx context.Context, ids ...ID) error {
 	d := s.newDraft(true)
 	defer d.free()
-	found, err := s.begin(ctx, ids)
-	if err == nil {
-		defer s.end(found)
-		for _, id := range found {
-			d.record.record = appendMark(d.record.record, entryHold, flags, id)
-		}
-		err = d.commit()
-	}
+	err := s.record(ctx, d, ids, entryHold, flagHeld, func(id uint64) { s.ix.hold(id, true) })
 	if err != nil {
-		return s.failed(op, err)
-	}
-	s.mu.Lock()
-	var tasks []spoolClaim
-	for _, id := range found {
-		s.ix.hold(id, flags != 0)
-		if flags == 0 {
-			tasks = append(tasks, s.ix.tasksOf(id)...)
-		}
-	}
-	s.log.applied(&d.record)
-	s.mu.Unlock()
-	for _, t := range tasks {
-		s.tell(fromNano(t.due()), t.task.Lease.Destination)
+		return s.failed("hold", err)
 	}
 	return nil
 }
 
-// begin finds the messages that are there and keeps others from holding, releasing, removing or moving them until end: what
-// comes last in the log is to come last in the index, too.
+// Release implements [Holder].
+func (s *Spool) Release(ctx context.Context, ids ...ID) error {
+	d := s.newDraft(true)
+	defer d.free()
+	var due []Destination
+	err := s.record(ctx, d, ids, entryHold, 0, func(id uint64) {
+		if s.ix.held(id) {
+			s.ix.hold(id, false)
+			due = append(due, s.ix.claimable(id)...)
+		}
+	})
+	if err != nil {
+		return s.failed("release", err)
+	}
+	for _, d := range due {
+		s.tell(d.Due, d.Name)
+	}
+	return nil
+}
+
+// record writes, with the draft's messages, that something was done to those messages that are there, and then does it.
+func (s *Spool) record(ctx context.Context, d *draft, ids []ID, kind, flags uint8, do func(id uint64)) error {
+	found, err := s.begin(ctx, ids)
+	if err != nil {
+		return err
+	}
+	defer s.end(found)
+	for _, id := range found {
+		d.record.record = appendMark(d.record.record, kind, flags, id)
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range found {
+		do(id)
+	}
+	s.takeIn(d)
+	return nil
+}
+
+// begin finds the messages that are there and keeps others from holding, releasing, removing, settling or moving them until end:
+// what comes last in the log is to come last in the index, too.
 func (s *Spool) begin(ctx context.Context, ids []ID) (found []uint64, err error) {
 	if err := s.log.broken(); err != nil {
 		return nil, err
@@ -110,7 +116,8 @@ func (s *Spool) begin(ctx context.Context, ids []ID) (found []uint64, err error)
 	}
 }
 
-// find gives the messages that are there, each once, or what ends when one of them isn't busy any more. s.mu is held.
+// find gives the messages that are there, each once, or what ends when something else that is being done to one of them may have ended.
+// s.mu is held.
 func (s *Spool) find(ids []ID) (found []uint64, other chan struct{}) {
 	seen := make(map[uint64]bool, len(ids))
 	for _, id := range ids {
@@ -120,6 +127,12 @@ func (s *Spool) find(ids []ID) (found []uint64, other chan struct{}) {
 		}
 		if other := s.busy[n]; other != nil {
 			return nil, other
+		}
+		if s.ix.writing(n) {
+			if s.settled == nil {
+				s.settled = make(chan struct{})
+			}
+			return nil, s.settled
 		}
 		seen[n] = true
 		found = append(found, n)

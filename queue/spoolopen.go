@@ -114,7 +114,8 @@ func (seg *segment) readHeader() (err error) {
 		return err
 	}
 	sc := scanner{r: seg.file}
-	b, err := sc.peek(0, segmentHeaderLen+recordHeaderLen, seg.size)
+	const n = segmentHeaderLen + recordHeaderLen
+	b, err := sc.peek(0, n, min(n, seg.size))
 	if err != nil {
 		return err
 	}
@@ -268,7 +269,7 @@ type progress struct {
 
 func (p *progress) add(n int64) {
 	p.done += n
-	if p.done-p.looked < 1<<20 {
+	if p.done-p.looked < 256<<10 {
 		return
 	}
 	p.looked = p.done

@@ -93,7 +93,7 @@ func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
 	s.perSeg[at.segment]++
 	s.live += int64(at.length)
 	if h.flags&flagBodyFile != 0 {
-		s.files[m.id] = m.size
+		s.addFile(m.id, m.size)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 	p := *s.ix.data(st.id)
 	if s.ix.drop(r) {
 		s.gone(p)
-		delete(s.files, st.id)
+		s.dropFile(st.id)
 	}
 	return nil
 }
@@ -143,6 +143,6 @@ func (s *Spool) applyRemoval(fields []byte) error {
 		return errEntry
 	}
 	s.drop(id)
-	delete(s.files, id)
+	s.dropFile(id)
 	return nil
 }

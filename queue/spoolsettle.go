@@ -7,39 +7,31 @@ import (
 
 // Settle implements [Queue]. ctx plays no part any more when the bodies of the reports have been read.
 func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
-	s.mu.Lock()
-	err := s.check(ctx)
+	begun, c, p, err := s.beginSettling(ctx, l)
 	if err != nil {
-		s.mu.Unlock()
 		return err
 	}
-	held, c, err := s.ix.begin(l)
-	if err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	pins := s.pin(c)
-	s.mu.Unlock()
-
 	written := false
 	defer func() {
 		if !written { // a report's reader may have panicked
 			s.mu.Lock()
-			expires := s.ix.abort(held)
+			expires := s.ix.abort(begun)
+			s.endSettling(begun)
 			s.mu.Unlock()
 			s.tell(expires, l.Destination)
 		}
 	}()
 	d := s.newDraft(len(set.Reports) > 0 && mutant != mutantSettlesEarly)
 	defer d.free()
-	st, err := s.writeSettlement(ctx, d, held, c, pins[0], set)
+	st, err := s.writeSettlement(ctx, d, begun, c, p, set)
 	if err != nil {
 		return s.failed(fmt.Sprintf("settle %s for %s", l.ID, l.Destination), err)
 	}
 	written = true
 	s.mu.Lock()
-	s.settle(d, held, st)
+	s.settle(d, begun, st)
 	s.takeIn(d)
+	s.endSettling(begun)
 	untidy := s.wasteful() || len(s.removed) > 0 && s.log.reached(s.removed[0].seq)
 	s.mu.Unlock()
 	if untidy {
@@ -54,6 +46,47 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 	return nil
 }
 
+// beginSettling begins a settlement, and pins the task.
+func (s *Spool) beginSettling(ctx context.Context, l Lease) (*lease, spoolClaim, pin, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(ctx); err != nil {
+		return nil, spoolClaim{}, pin{}, err
+	}
+	begun, c, err := s.ix.begin(l)
+	if err != nil {
+		return nil, spoolClaim{}, pin{}, err
+	}
+	return begun, c, s.pin(c)[0], nil
+}
+
+// startWriting keeps the settlement's message from being held, released or removed until endSettling.
+func (s *Spool) startWriting(id uint64, l *lease) error {
+	for {
+		s.mu.Lock()
+		other := s.busy[id]
+		if other == nil {
+			defer s.mu.Unlock()
+			if l.void() {
+				return ErrLeaseLost
+			}
+			l.writing = true
+			return nil
+		}
+		s.mu.Unlock()
+		<-other
+	}
+}
+
+// endSettling lets others at what was being settled. s.mu is held.
+func (s *Spool) endSettling(l *lease) {
+	l.writing = false
+	if s.settled != nil {
+		close(s.settled)
+		s.settled = nil
+	}
+}
+
 // writeSettlement puts the settlement into the log, and unpins the task.
 func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spoolClaim, p pin, set Settlement) (*taskState, error) {
 	st, msg, err := s.outcome(l, c, p, set)
@@ -66,6 +99,9 @@ func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spool
 	d.record.record = appendState(d.record.record, st, msg)
 	d.state = len(d.record.record) - recordHeaderLen
 	if err := s.addReports(ctx, d, set.Reports); err != nil {
+		return nil, err
+	}
+	if err := s.startWriting(c.id, l); err != nil {
 		return nil, err
 	}
 	return st, d.commit()
@@ -91,9 +127,6 @@ func (s *Spool) outcome(l *lease, c spoolClaim, p pin, set Settlement) (*taskSta
 
 // settle carries out what the log has. s.mu is held.
 func (s *Spool) settle(d *draft, l *lease, st *taskState) {
-	if l.task == 0 {
-		return // its message was removed meanwhile
-	}
 	t := s.ix.tasks.at(l.task)
 	s.live -= int64(t.state.length)
 	if !st.done {
@@ -109,12 +142,27 @@ func (s *Spool) settle(d *draft, l *lease, st *taskState) {
 	}
 }
 
+// addFile says that the body of a message is in a file. s.mu is held.
+func (s *Spool) addFile(id uint64, size int64) {
+	if _, ok := s.files[id]; !ok {
+		s.files[id] = size
+		s.large += size
+	}
+}
+
+// dropFile says that a message is gone, and reports whether its body is in a file. s.mu is held.
+func (s *Spool) dropFile(id uint64) bool {
+	size, ok := s.files[id]
+	delete(s.files, id)
+	s.large -= size
+	return ok
+}
+
 // removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu is held.
 func (s *Spool) removeFile(id, seq uint64) {
-	if _, ok := s.files[id]; !ok {
+	if !s.dropFile(id) {
 		return
 	}
-	delete(s.files, id)
 	s.removed = append(s.removed, removal{seq, bodyName(id)})
 	s.waiting.Add(1)
 }

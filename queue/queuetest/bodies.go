@@ -106,6 +106,16 @@ func testConcurrentEnqueues(e *env) {
 		})
 	}
 	wg.Wait()
+	for name, d := range e.destinations(0) {
+		if d.Fresh != producers*each/8 {
+			e.Errorf("Destinations counts all that is due: got %d for %s, want %d", d.Fresh, name, producers*each/8)
+		}
+	}
+	if _, ok := e.q.(queue.Lister); !ok {
+		e.note("that List gives many messages", "the Queue is no Lister")
+	} else if n := len(e.list(queue.Filter{})); n != producers*each {
+		e.Errorf("List gives every task: got %d, want %d", n, producers*each)
+	}
 	for d := range 8 {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", d), producers*each, queue.Fresh) {
 			text, ok := bodies[t.Lease.ID]

@@ -8,24 +8,20 @@
 //	}
 //
 // Each test is named after the rule that it holds the Queue to and runs on a Queue of its own, in a synctest
-// bubble, where days pass at once. What the Queue or the Harness lacks is skipped, by name.
+// bubble, where days pass at once. One that fails says which rule that is, and how to see it again.
+//
+// What a Queue need not do is tested where it does: that it is a queue.Waker, Lister, Holder, Remover or
+// Stater is found out, and the [Harness] says how it is reopened, killed or made to fail. What the Queue or
+// the Harness lacks is named, by a test that skips or, for a part of one, in its log.
 package queuetest
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/smtp"
 )
 
 // Harness says how to get at the Queue under test.
@@ -33,9 +29,19 @@ type Harness struct {
 	// Open makes an empty Queue. What it needs to be closed, Open leaves to t.Cleanup.
 	Open func(t *testing.T) queue.Queue
 
-	// Reopen ends the use of q and opens what it has kept, as after a restart of the process. If nil,
-	// nothing is kept, and that isn't tested.
+	// Reopen ends the use of q in good order and opens what it has kept, as after a restart of the
+	// process. If nil, nothing is kept, and that isn't tested.
 	Reopen func(t *testing.T, q queue.Queue) queue.Queue
+
+	// Kill ends the use of q as the death of its process would, at once and in no order, and opens what
+	// is kept: a copy of its files, say, or its database by a new connection, without a word to q, which is left
+	// to t.Cleanup. No call of q is under way. If nil, what survives that isn't tested.
+	Kill func(t *testing.T, q queue.Queue) queue.Queue
+
+	// Fail has the store of q fail until heal is called: every write to it from here on, as when its disk is full
+	// or its connection is lost. heal gives the Queue to go on with: q or, where q has closed itself to all
+	// change, one that was opened on what is kept. If nil, that isn't tested.
+	Fail func(t *testing.T, q queue.Queue) (heal func() queue.Queue)
 
 	// Advance has the time of the Queue go on by d. If nil, every test runs in a synctest bubble; a Queue
 	// that can't, since it needs a connection to the outside, sets it.
@@ -49,49 +55,72 @@ type Harness struct {
 	Seed uint64
 }
 
+// tests has each test with the rule that it is named after.
+var tests = []struct {
+	name string
+	run  func(*env)
+	rule string
+}{
+	{"Keeps", testKeeps, "what Enqueue takes, a Task gives, whole"},
+	{"ManyRecipients", testManyRecipients, "each destination has its own recipients of a message"},
+	{"DueTimes", testDueTimes, "nothing is listed or claimed before it is due, and all of it then"},
+	{"Order", testOrder, "the earliest due come first, and each Want has its Max"},
+	{"Classes", testClasses, "Fresh and Retried are told apart"},
+	{"ExclusiveClaims", testExclusiveClaims, "a task is under one lease at a time"},
+	{"LeaseExpires", testLeaseExpires, "what isn't settled comes back, with its attempt counted"},
+	{"StaleLease", testStaleLease, "a lease that has ended changes nothing"},
+	{"ForeignLease", testForeignLease, "a lease is good for its own task only"},
+	{"Extend", testExtend, "a lease lasts until d from the Extend"},
+	{"ExtendWhileSettling", testExtendWhileSettling, "a lease can be extended while a settlement is on its way"},
+	{"SettleDone", testSettleDone, "without Next, all recipients leave, whatever became of them"},
+	{"SettlePartly", testSettlePartly, "with Next, those with a final outcome leave and the others stay"},
+	{"SettleWithoutResults", testSettleWithoutResults, "where nothing was tried the last results stand"},
+	{"SettleWrongResults", testSettleWrongResults, "a settlement that can't be understood changes nothing"},
+	{"SettleUncounted", testSettleUncounted, "what wasn't tried isn't counted"},
+	{"SettleOnce", testSettleOnce, "of many settlements under one lease, one is carried out"},
+	{"SettleSlowly", testSettleSlowly, "a slow settlement is carried out, or another may claim the task, but not both"},
+	{"NoticesAndDeadlines", testNoticesAndDeadlines, "a notice or a deadline that comes makes a task claimable"},
+	{"Reports", testReports, "reports come with the settlement, as messages like all others"},
+	{"ReportFails", testReportFails, "where a report can't be stored, nothing is settled"},
+	{"BodyFails", testBodyFails, "a body that can't be read to its end leaves nothing"},
+	{"ContextEnded", testContextEnded, "what is asked with a context that has ended isn't done"},
+	{"ConcurrentEnqueues", testConcurrentEnqueues, "nothing is lost or mixed up where many come at a time"},
+	{"Bodies", testBodies, "a body comes out as it went in, at any offset, however often"},
+	{"BodyUntilSettled", testBodyUntilSettled, "the body is there until the last task is settled"},
+	{"LargeBody", testLargeBody, "a large body never sits in memory whole"},
+	{"CallersOwn", testCallersOwn, "the Queue keeps nothing that it is given, and gives nothing that it keeps"},
+	{"Watch", testWatch, "whoever watches needs no polling"},
+	{"List", testList, "List gives every task once, in the order of arrival, with its State"},
+	{"ListFilters", testListFilters, "List gives all that its Filter lets through, and nothing else"},
+	{"ListPages", testListPages, "page by page, List gives what it gives in one go"},
+	{"Hold", testHold, "nothing of a held message is claimable, whatever falls due"},
+	{"HoldLeased", testHoldLeased, "what is held while it is leased can be settled, and is held if it comes back"},
+	{"Release", testRelease, "what is released is as it was, and what fell due meanwhile is due"},
+	{"HoldKept", testHoldKept, "Hold and Release outlive the process"},
+	{"Remove", testRemove, "what is removed is gone, whatever its State, and nothing else"},
+	{"RemoveLeased", testRemoveLeased, "Remove ends the leases on what it takes out"},
+	{"RemoveWhileSettling", testRemoveWhileSettling, "a message is removed or its task settled, but not both"},
+	{"RemoveReports", testRemoveReports, "reports come with Remove, as messages like all others"},
+	{"RemoveReportFails", testRemoveReportFails, "where a report can't be stored, nothing is removed"},
+	{"RemoveKept", testRemoveKept, "what was removed, and its reports, outlive the process"},
+	{"Stats", testStats, "Stats counts what is there"},
+	{"Reopen", testReopen, "what was accepted and what became of it outlive the process"},
+	{"ReopenLeases", testReopenLeases, "a restart ends every lease, and no ID comes a second time"},
+	{"ReopenMany", testReopenMany, "many messages are what they were after a restart"},
+	{"Kill", testKill, "what was acknowledged outlives the death of the process"},
+	{"StoreFails", testStoreFails, "what can't be stored is refused, and leaves nothing"},
+	{"Random", testRandom, "the Queue does what a model of it does"},
+}
+
 // Run runs all tests.
 func Run(t *testing.T, h Harness) {
-	tests := []struct {
-		name string
-		run  func(*env)
-	}{
-		{"Keeps", testKeeps},
-		{"ManyRecipients", testManyRecipients},
-		{"DueTimes", testDueTimes},
-		{"Order", testOrder},
-		{"Classes", testClasses},
-		{"ExclusiveClaims", testExclusiveClaims},
-		{"LeaseExpires", testLeaseExpires},
-		{"StaleLease", testStaleLease},
-		{"ForeignLease", testForeignLease},
-		{"Extend", testExtend},
-		{"ExtendWhileSettling", testExtendWhileSettling},
-		{"SettleDone", testSettleDone},
-		{"SettlePartly", testSettlePartly},
-		{"SettleWithoutResults", testSettleWithoutResults},
-		{"SettleWrongResults", testSettleWrongResults},
-		{"SettleUncounted", testSettleUncounted},
-		{"SettleOnce", testSettleOnce},
-		{"SettleSlowly", testSettleSlowly},
-		{"NoticesAndDeadlines", testNoticesAndDeadlines},
-		{"Reports", testReports},
-		{"ReportFails", testReportFails},
-		{"BodyFails", testBodyFails},
-		{"ContextEnded", testContextEnded},
-		{"ConcurrentEnqueues", testConcurrentEnqueues},
-		{"Bodies", testBodies},
-		{"BodyUntilSettled", testBodyUntilSettled},
-		{"LargeBody", testLargeBody},
-		{"CallersOwn", testCallersOwn},
-		{"Watch", testWatch},
-		{"List", testList},
-		{"Reopen", testReopen},
-		{"ReopenLeases", testReopenLeases},
-		{"ReopenMany", testReopenMany},
-		{"Random", testRandom},
-	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("the rule is: %s. To see it again: go test -run '^%s$'", tt.rule, strings.ReplaceAll(t.Name(), "/", "$/^"))
+				}
+			})
 			if h.Advance != nil {
 				tt.run(&env{T: t, h: h, q: h.Open(t), ctx: t.Context()})
 				return
@@ -105,257 +134,4 @@ func Run(t *testing.T, h Harness) {
 			}
 		})
 	}
-}
-
-// env is what a test has: a Queue of its own, and shorthands that fail the test.
-type env struct {
-	*testing.T
-	h      Harness
-	q      queue.Queue
-	ctx    context.Context
-	passed time.Duration // by Advance
-	lacks  *string       // why the test was skipped
-}
-
-// lack ends the test, which needs what the Queue or the Harness doesn't have.
-func (e *env) lack(what, why string) {
-	e.Helper()
-	reason := "not tested: " + what + ", since " + why
-	if e.lacks != nil {
-		*e.lacks = reason
-	}
-	e.Skip(reason)
-}
-
-func (e *env) now() time.Time { return time.Now().Add(e.passed) }
-
-func (e *env) sleep(d time.Duration) {
-	e.Helper()
-	if e.h.Advance == nil {
-		time.Sleep(d)
-		return
-	}
-	e.h.Advance(d)
-	e.passed += d
-}
-
-func (e *env) needReopen() {
-	if e.h.Reopen == nil {
-		e.lack("what is kept over a restart", "Harness.Reopen is nil")
-	}
-}
-
-func (e *env) reopen() {
-	e.Helper()
-	e.q = e.h.Reopen(e.T, e.q)
-}
-
-// message is one to a recipient of each destination. Recipients of one destination stand together.
-func message(body string, destinations ...string) queue.Message {
-	env := smtp.NewEnvelope("sender@example.com")
-	for i, d := range destinations {
-		env.Recipients = append(env.Recipients, smtp.Recipient{Address: string(rune('a'+i)) + "@" + d})
-	}
-	return queue.Message{Envelope: env, Destinations: destinations, Body: strings.NewReader(body)}
-}
-
-func (e *env) enqueue(m queue.Message) queue.ID {
-	e.Helper()
-	id, err := e.q.Enqueue(e.ctx, m)
-	if err != nil {
-		e.Fatalf("Enqueue: %v", err)
-	}
-	if strings.Trim(string(id), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" || id == "" {
-		e.Fatalf("an ID holds ASCII letters, digits and \"-\" only: got %q", id)
-	}
-	return id
-}
-
-// claim claims tasks of one destination for an hour.
-func (e *env) claim(destination string, n int, class queue.Class) []queue.Task {
-	e.Helper()
-	tasks, err := e.q.Claim(e.ctx, []queue.Want{{Destination: destination, Max: n, Class: class}}, time.Hour)
-	if err != nil {
-		e.Fatalf("Claim: %v", err)
-	}
-	return tasks
-}
-
-// claimOne claims the one task that is due there.
-func (e *env) claimOne(destination string) queue.Task {
-	e.Helper()
-	tasks := e.claim(destination, 10, queue.Any)
-	if len(tasks) != 1 {
-		e.Fatalf("Claim for %s: got %d tasks, want 1", destination, len(tasks))
-	}
-	return tasks[0]
-}
-
-func (e *env) claimNone(destination, why string) {
-	e.Helper()
-	if tasks := e.claim(destination, 10, queue.Any); len(tasks) != 0 {
-		e.Fatalf("Claim leases nothing that %s: got %d tasks of %s, want none", why, len(tasks), destination)
-	}
-}
-
-func (e *env) settle(t queue.Task, s queue.Settlement) {
-	e.Helper()
-	if err := e.q.Settle(e.ctx, t.Lease, s); err != nil {
-		e.Fatalf("Settle: %v", err)
-	}
-}
-
-// destinations gives what is due, by its name.
-func (e *env) destinations(within time.Duration) map[string]queue.Destination {
-	e.Helper()
-	got := map[string]queue.Destination{}
-	for d, err := range e.q.Destinations(e.ctx, within) {
-		if err != nil {
-			e.Fatalf("Destinations: %v", err)
-		}
-		if _, ok := got[d.Name]; ok {
-			e.Fatalf("Destinations gives each destination once: got %s twice", d.Name)
-		}
-		got[d.Name] = d
-	}
-	return got
-}
-
-// checkDestinations compares what is due with what should be.
-func (e *env) checkDestinations(within time.Duration, want ...queue.Destination) {
-	e.Helper()
-	got := e.destinations(within)
-	for _, w := range want {
-		g, ok := got[w.Name]
-		if !ok || !g.Due.Equal(w.Due) || !g.Overdue.Equal(w.Overdue) || g.Fresh != w.Fresh || g.Retried != w.Retried {
-			e.Errorf("Destinations(%v): got %+v, want %+v", within, g, w)
-		}
-		delete(got, w.Name)
-	}
-	for name := range got {
-		e.Errorf("Destinations(%v): got %s, where nothing is due that isn't leased", within, name)
-	}
-}
-
-// empty checks that nothing is left.
-func (e *env) empty(why string) {
-	e.Helper()
-	e.sleep(365 * 24 * time.Hour)
-	if got := e.destinations(0); len(got) != 0 {
-		e.Fatalf("%s: got tasks for %v, want none", why, got)
-	}
-	if l, ok := e.q.(queue.Lister); ok {
-		for task, err := range l.List(e.ctx) {
-			e.Fatalf("%s: List gives %+v and %v, want nothing", why, task, err)
-		}
-	}
-}
-
-// body reads a message's body to its end.
-func (e *env) body(id queue.ID) []byte {
-	e.Helper()
-	b, err := e.q.Open(e.ctx, id)
-	if err != nil {
-		e.Fatalf("Open(%s): %v", id, err)
-	}
-	defer b.Close()
-	got, err := io.ReadAll(smtp.NewReader(b))
-	if err != nil {
-		e.Fatalf("reading the body of %s: %v", id, err)
-	}
-	if int64(len(got)) != b.Size() {
-		e.Fatalf("body of %s: got %d octets, and its Size is %d", id, len(got), b.Size())
-	}
-	return got
-}
-
-func (e *env) checkBody(id queue.ID, want []byte) {
-	e.Helper()
-	if got := e.body(id); !bytes.Equal(got, want) {
-		e.Fatalf("the body comes out as it went in: message %s has %d octets, want %d, or they differ", id, len(got), len(want))
-	}
-}
-
-// checkLost checks that the error is ErrLeaseLost.
-func (e *env) checkLost(what string, err error) {
-	e.Helper()
-	if !errors.Is(err, queue.ErrLeaseLost) {
-		e.Fatalf("%s: got %v, want ErrLeaseLost", what, err)
-	}
-}
-
-// checkTask compares a task with what it should be. Lease.Token and Lease.Expires are the Queue's own.
-func (e *env) checkTask(what string, got, want queue.Task) {
-	e.Helper()
-	got.Lease.Token, want.Lease.Token = 0, 0
-	got.Lease.Expires, want.Lease.Expires = time.Time{}, time.Time{}
-	for _, t := range []*queue.Task{&got, &want} {
-		for _, at := range []*time.Time{&t.Arrival, &t.Due, &t.NoticeAt, &t.Deadline} {
-			*at = at.UTC().Round(0)
-		}
-		// Until there is a Reply, a Result says nothing.
-		t.Last = slices.Clone(t.Last)
-		for i := range t.Last {
-			if t.Last[i].Reply == nil {
-				t.Last[i] = smtp.Result{}
-			}
-		}
-	}
-	if e.h.Advance != nil && got.Arrival.Sub(want.Arrival).Abs() < time.Minute {
-		// Outside a bubble the clock goes on between Enqueue and here.
-		if want.Due.Equal(want.Arrival) {
-			want.Due = got.Arrival
-		}
-		want.Arrival = got.Arrival
-	}
-	if !reflect.DeepEqual(got, want) {
-		e.Errorf("%s:\ngot  %s\nwant %s", what, describe(got), describe(want))
-	}
-}
-
-// task is what a message that was just enqueued gives as the task of a destination, claimed once.
-func task(id queue.ID, m queue.Message, destination string, size int, arrival time.Time) queue.Task {
-	env := *m.Envelope
-	env.Recipients = nil
-	for i, r := range m.Envelope.Recipients {
-		if m.Destinations[i] == destination {
-			env.Recipients = append(env.Recipients, r)
-		}
-	}
-	due := m.NotBefore
-	if due.IsZero() {
-		due = arrival
-	}
-	return queue.Task{
-		Lease:    queue.Lease{ID: id, Destination: destination},
-		Envelope: &env,
-		Last:     make([]smtp.Result, len(env.Recipients)),
-		Arrival:  arrival, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
-		Attempts: 1, Size: int64(size), Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant,
-	}
-}
-
-// results answers each recipient of a task.
-func results(t queue.Task, outcomes ...smtp.Outcome) []smtp.Result {
-	rs := make([]smtp.Result, len(outcomes))
-	for i, o := range outcomes {
-		rs[i] = smtp.Result{
-			Recipient: t.Envelope.Recipients[i].Address, Outcome: o, Stage: smtp.StageRcpt,
-			Reply: &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 1}, Text: "try " + t.Envelope.Recipients[i].Address + " later\nor never"},
-			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Relayed: i%2 == 0, DSN: i%2 == 1, Local: i%3 == 0,
-		}
-	}
-	return rs
-}
-
-func describe(t queue.Task) string {
-	return fmt.Sprintf("%+v\n     to %+v\n     last %s", t, *t.Envelope, describeResults(t.Last))
-}
-
-func describeResults(rs []smtp.Result) string {
-	var b strings.Builder
-	for _, r := range rs {
-		fmt.Fprintf(&b, "%+v %v; ", r, r.Reply)
-	}
-	return b.String()
 }

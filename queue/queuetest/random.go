@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/smtp"
 )
 
 // testRandom does what comes and compares with a model, which is lists and no more.
@@ -24,7 +23,8 @@ func testRandom(e *env) {
 			e.Logf("this was seed %d: set Harness.Seed to see it again", seed)
 		}
 	}()
-	m := &model{env: e, rand: rand.New(rand.NewPCG(seed, 0)), bodies: map[queue.ID][]byte{}}
+	m := &model{env: e, rand: rand.New(rand.NewPCG(seed, 0)), bodies: map[queue.ID][]byte{}, held: map[queue.ID]bool{}}
+	m.lackSome()
 	steps := []struct {
 		name   string
 		weight int
@@ -41,6 +41,11 @@ func testRandom(e *env) {
 		{"destinations", 4, m.destinations},
 		{"list", 1, m.list},
 		{"open", 3, m.open},
+		{"hold", 2, m.hold},
+		{"release", 2, m.release},
+		{"remove", 1, m.remove},
+		{"remove that fails", 1, m.removeFails},
+		{"stats", 2, m.stats},
 		{"reopen", 1, m.reopen},
 	}
 	total := 0
@@ -61,98 +66,26 @@ func testRandom(e *env) {
 	}
 }
 
-// model is what a Queue should be.
-type model struct {
-	*env
-	rand   *rand.Rand
-	tasks  []*modelTask // in the order of arrival
-	bodies map[queue.ID][]byte
-	stale  []queue.Lease
-	serial int
-}
-
-type modelTask struct {
-	queue.Task
-	settled int         // the attempts that a restart keeps at least
-	lease   queue.Lease // the zero Lease: none
-}
-
-// overdue is when the task's notice or deadline comes, the zero time never.
-func (t *modelTask) overdue() time.Time {
-	if t.NoticeAt.IsZero() || !t.Deadline.IsZero() && t.Deadline.Before(t.NoticeAt) {
-		return t.Deadline
-	}
-	return t.NoticeAt
-}
-
-// claimable is when the task can be claimed.
-func (t *modelTask) claimable() time.Time {
-	if at := t.overdue(); !at.IsZero() && at.Before(t.Due) {
-		return at
-	}
-	return t.Due
-}
-
-// leased reports whether the lease holds.
-func (m *model) leased(t *modelTask) bool {
-	if t.lease != (queue.Lease{}) && !m.now().Before(t.lease.Expires) {
-		m.stale = append(m.stale, t.lease)
-		t.lease = queue.Lease{}
-	}
-	return t.lease != queue.Lease{}
-}
-
-func (m *model) held() (tasks []*modelTask) {
-	for _, t := range m.tasks {
-		if m.leased(t) {
-			tasks = append(tasks, t)
+// lackSome names the steps that do nothing.
+func (m *model) lackSome() {
+	_, lists := m.q.(queue.Lister)
+	_, holds := m.q.(queue.Holder)
+	_, removes := m.q.(queue.Remover)
+	_, counts := m.q.(queue.Stater)
+	for _, part := range []struct {
+		does      bool
+		what, why string
+	}{
+		{lists, "List among random operations", "the Queue is no Lister"},
+		{holds, "Hold and Release among random operations", "the Queue is no Holder"},
+		{removes, "Remove among random operations", "the Queue is no Remover"},
+		{counts, "Stats among random operations", "the Queue is no Stater"},
+		{m.h.Reopen != nil, "restarts among random operations", "Harness.Reopen is nil"},
+	} {
+		if !part.does {
+			m.note(part.what, part.why)
 		}
 	}
-	return tasks
-}
-
-func (m *model) destination() string { return fmt.Sprintf("d%d.example", m.rand.IntN(4)) }
-
-// soon is a time around now; one in four is zero.
-func (m *model) soon() time.Time {
-	if m.rand.IntN(4) == 0 {
-		return time.Time{}
-	}
-	return m.now().Add(time.Duration(m.rand.Int64N(int64(4*time.Hour))) - time.Hour)
-}
-
-func (m *model) message() (queue.Message, []byte) {
-	m.serial++
-	n := m.rand.IntN(2000)
-	if m.rand.IntN(30) == 0 {
-		n = 400_000
-	}
-	body := bytes.Repeat([]byte{byte(m.serial)}, n)
-	var destinations []string
-	for range 1 + m.rand.IntN(4) {
-		destinations = append(destinations, m.destination())
-	}
-	msg := message("", destinations...)
-	msg.Body = newBody(body)
-	msg.NotBefore, msg.NoticeAt, msg.Deadline = m.soon(), m.soon(), m.soon()
-	msg.Priority = int8(m.rand.IntN(19) - 9)
-	msg.Ref = fmt.Sprint(m.serial)
-	return msg, body
-}
-
-// arrive adds a message to the model.
-func (m *model) arrive(id queue.ID, msg queue.Message, body []byte) {
-	var seen []string
-	for _, d := range msg.Destinations {
-		if slices.Contains(seen, d) {
-			continue
-		}
-		seen = append(seen, d)
-		t := task(id, msg, d, len(body), m.now())
-		t.Attempts = 0
-		m.tasks = append(m.tasks, &modelTask{Task: t})
-	}
-	m.bodies[id] = body
 }
 
 func (m *model) enqueue() {
@@ -169,23 +102,6 @@ func (m *model) enqueueFails() {
 	if _, err := m.q.Enqueue(m.ctx, msg); err == nil {
 		m.Errorf("Enqueue of a body that fails: got no error")
 	}
-}
-
-// match says whether a Want gets the task, and what it is ordered by.
-func (m *model) match(t *modelTask, class queue.Class) (at time.Time, ok bool) {
-	at = t.claimable()
-	switch class {
-	case queue.Fresh:
-		ok = t.Attempts == 0
-	case queue.Retried:
-		ok = t.Attempts > 0
-	case queue.Overdue:
-		at = t.overdue()
-		ok = !at.IsZero()
-	default:
-		ok = true
-	}
-	return at, ok && !at.After(m.now()) && !m.leased(t)
 }
 
 func (m *model) claim() {
@@ -234,42 +150,6 @@ func (m *model) claim() {
 	}
 }
 
-// find gives the model's task of a lease.
-func (m *model) find(l queue.Lease) *modelTask {
-	for _, t := range m.tasks {
-		if t.Lease.ID == l.ID && t.Lease.Destination == l.Destination {
-			return t
-		}
-	}
-	return nil
-}
-
-func (m *model) pick() *modelTask {
-	held := m.held()
-	if len(held) == 0 {
-		return nil
-	}
-	return held[m.rand.IntN(len(held))]
-}
-
-func (m *model) settlement(t *modelTask) queue.Settlement {
-	s := queue.Settlement{Uncounted: m.rand.IntN(8) == 0, Noticed: m.rand.IntN(4) == 0}
-	if m.rand.IntN(3) > 0 {
-		s.Next = m.now().Add(time.Duration(m.rand.Int64N(int64(2 * time.Hour))))
-	}
-	if m.rand.IntN(4) > 0 {
-		for range t.Envelope.Recipients {
-			s.Results = append(s.Results, smtp.Result{})
-		}
-		var outcomes []smtp.Outcome
-		for range s.Results {
-			outcomes = append(outcomes, smtp.Outcome(m.rand.IntN(4)))
-		}
-		s.Results = results(t.Task, outcomes...)
-	}
-	return s
-}
-
 func (m *model) settle() {
 	t := m.pick()
 	if t == nil {
@@ -292,62 +172,6 @@ func (m *model) settle() {
 	}
 }
 
-// settled has the model do what Settle does.
-func (m *model) settled(t *modelTask, s queue.Settlement) {
-	m.stale = append(m.stale, t.lease)
-	t.lease = queue.Lease{}
-	if s.Uncounted {
-		t.Attempts--
-	}
-	t.settled = t.Attempts
-	if s.Noticed {
-		t.NoticeAt = time.Time{}
-	}
-	env := *t.Envelope
-	env.Recipients = nil
-	var last []smtp.Result
-	for i, r := range t.Envelope.Recipients {
-		result := t.Last[i]
-		if len(s.Results) > 0 {
-			result = s.Results[i]
-			if result.Outcome.Final() {
-				continue
-			}
-		}
-		if !s.Next.IsZero() {
-			env.Recipients, last = append(env.Recipients, r), append(last, result)
-		}
-	}
-	t.Envelope, t.Last, t.Due = &env, last, s.Next
-	if len(last) == 0 {
-		m.tasks = slices.DeleteFunc(m.tasks, func(o *modelTask) bool { return o == t })
-		if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.Lease.ID == t.Lease.ID }) {
-			delete(m.bodies, t.Lease.ID)
-			if _, err := m.q.Open(m.ctx, t.Lease.ID); err != queue.ErrNotFound {
-				m.Errorf("Open of a message whose last task is settled: got %v, want ErrNotFound", err)
-			}
-		}
-	}
-}
-
-// findReport learns the ID that a report got.
-func (m *model) findReport(r queue.Message, body []byte) {
-	l, ok := m.q.(queue.Lister)
-	if !ok {
-		m.lack("random operations with reports", "the Queue is no Lister")
-	}
-	for t, err := range l.List(m.ctx) {
-		if err != nil {
-			m.Fatalf("List: %v", err)
-		}
-		if t.Ref == r.Ref {
-			m.arrive(t.Lease.ID, r, body)
-			return
-		}
-	}
-	m.Errorf("a report becomes a message with its settlement: the one with Ref %s isn't there", r.Ref)
-}
-
 func (m *model) settleFails() {
 	t := m.pick()
 	if t == nil {
@@ -364,7 +188,7 @@ func (m *model) settleFails() {
 }
 
 func (m *model) settleStale() {
-	m.held()
+	m.leases()
 	if len(m.stale) == 0 {
 		return
 	}
@@ -390,7 +214,7 @@ func (m *model) destinations() {
 	limit := m.now().Add(within)
 	want := map[string]queue.Destination{}
 	for _, t := range m.tasks {
-		if m.leased(t) {
+		if m.state(t) != queue.Waiting {
 			continue
 		}
 		d, ok := want[t.Lease.Destination]
@@ -420,28 +244,53 @@ func (m *model) destinations() {
 	m.checkDestinations(within, due...)
 }
 
+// list compares all that is there, and what one Filter lets through.
 func (m *model) list() {
-	l, ok := m.q.(queue.Lister)
-	if !ok {
+	if _, ok := m.q.(queue.Lister); !ok {
 		return
 	}
-	i := 0
-	for t, err := range l.List(m.ctx) {
-		if err != nil {
-			m.Fatalf("List: %v", err)
-		}
+	all := m.env.list(queue.Filter{})
+	for i, t := range all {
 		if i == len(m.tasks) {
 			m.Fatalf("List gives every task once: got %s more", describe(t))
 		}
 		if t.Attempts < m.tasks[i].Attempts && t.Attempts >= m.tasks[i].settled {
 			m.tasks[i].Attempts = t.Attempts // a restart may forget what wasn't settled
 		}
-		m.checkTask("List", t, m.tasks[i].Task)
-		i++
+		want := m.tasks[i].Task
+		want.State = m.state(m.tasks[i])
+		m.checkTask("List", t, want)
 	}
-	if i != len(m.tasks) {
-		m.Errorf("List gives every task: got %d, want %d", i, len(m.tasks))
+	if len(all) != len(m.tasks) {
+		m.Errorf("List gives every task: got %d, want %d", len(all), len(m.tasks))
 	}
+	if len(all) == 0 || m.Failed() {
+		return
+	}
+	like, after := all[m.rand.IntN(len(all))], all[m.rand.IntN(len(all))].Lease.ID
+	var f queue.Filter
+	from := 0
+	for _, set := range []func(){
+		func() { f.ID = like.Lease.ID },
+		func() { f.Destination = like.Lease.Destination },
+		func() {
+			if f.Sender = like.Envelope.From; f.Sender == "" {
+				f.Sender = "<>"
+			}
+		},
+		func() { f.State = like.State },
+		func() { f.ArrivedAfter = like.Arrival.Add(-time.Hour) },
+		func() { f.ArrivedBefore = like.Arrival.Add(1) },
+		func() {
+			f.After = after
+			from = 1 + lastIndex(all, after)
+		},
+	} {
+		if m.rand.IntN(3) == 0 {
+			set()
+		}
+	}
+	m.checkFilter(f, all, from)
 }
 
 func (m *model) open() {
@@ -451,12 +300,106 @@ func (m *model) open() {
 	}
 }
 
+func (m *model) hold() {
+	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {
+		if _, ok := m.q.(queue.Holder); ok {
+			m.env.hold(ids...)
+			for _, id := range ids[1:] {
+				m.held[id] = true
+			}
+		}
+	}
+}
+
+func (m *model) release() {
+	ids := m.some()
+	for _, t := range m.tasks { // by the order of arrival, so that a seed does the same again
+		if id := t.Lease.ID; m.held[id] && m.rand.IntN(3) == 0 {
+			ids = append(ids, id)
+		}
+	}
+	if _, ok := m.q.(queue.Holder); ok && len(ids) > 1 {
+		m.env.release(ids...)
+		for _, id := range ids {
+			delete(m.held, id)
+		}
+	}
+}
+
+func (m *model) remove() {
+	ids := m.some()
+	if _, ok := m.q.(queue.Remover); !ok || len(ids) == 1 {
+		return
+	}
+	var reports []queue.Message
+	var bodies [][]byte
+	if _, ok := m.q.(queue.Lister); ok && m.rand.IntN(2) == 0 && len(m.tasks) < 200 {
+		msg, body := m.message()
+		reports, bodies = append(reports, msg), append(bodies, body)
+	}
+	m.env.remove(ids, reports...)
+	for _, t := range m.tasks {
+		if m.leased(t) && slices.Contains(ids, t.Lease.ID) {
+			m.stale = append(m.stale, t.lease)
+		}
+	}
+	m.tasks = slices.DeleteFunc(m.tasks, func(t *modelTask) bool { return slices.Contains(ids, t.Lease.ID) })
+	for _, id := range ids[1:] {
+		delete(m.bodies, id)
+		delete(m.held, id)
+	}
+	m.checkGone("after Remove", ids[1:]...)
+	for i, r := range reports {
+		m.findReport(r, bodies[i])
+	}
+}
+
+func (m *model) removeFails() {
+	r, ok := m.q.(queue.Remover)
+	if !ok {
+		return
+	}
+	bad := message("", "d0.example")
+	bad.Body = failAfter(m.rand.Int64N(500_000), errBroken)
+	good, _ := m.message()
+	if err := r.Remove(m.ctx, m.some(), good, bad); err == nil {
+		m.Errorf("Remove with a report that fails: got no error")
+	}
+}
+
+func (m *model) stats() {
+	if _, ok := m.q.(queue.Stater); !ok {
+		return
+	}
+	want := queue.Stats{Messages: len(m.bodies), Tasks: len(m.tasks)}
+	destinations := map[string]bool{}
+	for _, t := range m.tasks {
+		destinations[t.Lease.Destination] = true
+		switch m.state(t) {
+		case queue.Waiting:
+			want.Waiting++
+		case queue.Leased:
+			want.Leased++
+		case queue.Held:
+			want.Held++
+		}
+	}
+	want.Destinations = len(destinations)
+	for _, body := range m.bodies {
+		want.Octets += int64(len(body))
+	}
+	if len(m.tasks) > 0 {
+		want.Oldest = m.tasks[0].Arrival
+	}
+	m.checkStats("among random operations", want)
+}
+
 func (m *model) reopen() {
 	if _, ok := m.q.(queue.Lister); !ok || m.h.Reopen == nil {
 		return
 	}
 	m.env.reopen()
-	for _, t := range m.held() {
+	for _, t := range m.leases() {
 		m.stale = append(m.stale, t.lease)
 		t.lease = queue.Lease{}
 	}

@@ -11,62 +11,6 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// testList: List gives every task once, in the order of arrival.
-func testList(e *env) {
-	q, ok := e.q.(queue.Lister)
-	if !ok {
-		e.lack("List", "the Queue is no Lister")
-	}
-	var want []queue.Task
-	for i := range 20 {
-		m, size := message("body", "d.example", "e.example", "d.example"), 4
-		if i%3 == 0 {
-			m, size = full(e.now()), 6
-		}
-		arrival := e.now()
-		id := e.enqueue(m)
-		for _, d := range []string{"d.example", "e.example", "one.example", "smarthost"} {
-			t := task(id, m, d, size, arrival)
-			if len(t.Envelope.Recipients) > 0 {
-				t.Attempts = 0
-				want = append(want, t)
-			}
-		}
-		e.sleep(time.Minute)
-	}
-	leased := e.claim("d.example", 5, queue.Any)
-	deferred := e.claim("e.example", 1, queue.Any)[0]
-	next := e.now().Add(time.Hour)
-	e.settle(deferred, queue.Settlement{Results: results(deferred, smtp.Deferred), Next: next})
-	for i, w := range want {
-		for _, t := range leased {
-			if t.Lease.ID == w.Lease.ID && t.Lease.Destination == w.Lease.Destination {
-				want[i].Attempts = 1
-			}
-		}
-		if deferred.Lease.ID == w.Lease.ID && deferred.Lease.Destination == w.Lease.Destination {
-			want[i].Attempts, want[i].Due, want[i].Last = 1, next, results(deferred, smtp.Deferred)
-		}
-	}
-	i := 0
-	for t, err := range q.List(e.ctx) {
-		if err != nil {
-			e.Fatalf("List: %v", err)
-		}
-		if i == len(want) {
-			e.Fatalf("List gives every task once: got %s more", describe(t))
-		}
-		e.checkTask("List gives every task, in the order of arrival", t, want[i])
-		i++
-	}
-	if i != len(want) {
-		e.Errorf("List gives every task: got %d, want %d", i, len(want))
-	}
-	for range q.List(e.ctx) {
-		break // nothing is left hanging
-	}
-}
-
 // testReopen: what was accepted and what became of it outlive the process.
 func testReopen(e *env) {
 	e.needReopen()

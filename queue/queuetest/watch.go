@@ -21,14 +21,14 @@ type event struct {
 	look        time.Time
 }
 
-// testWatch: whoever watches needs no polling.
-func testWatch(e *env) {
+// watch has a watcher told, if the Queue is a Waker; nil otherwise.
+func (e *env) watch() (w *watcher, stop func()) {
 	q, ok := e.q.(queue.Waker)
 	if !ok {
-		e.lack("Watch", "the Queue is no Waker")
+		return nil, func() {}
 	}
-	var w watcher
-	stop := q.Watch(func(destination string, due time.Time) {
+	w = &watcher{}
+	return w, q.Watch(func(destination string, due time.Time) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		look := e.now()
@@ -37,18 +37,45 @@ func testWatch(e *env) {
 		}
 		w.events = append(w.events, event{destination, look})
 	})
+}
+
+// check checks that w was told since the last forget that the destination has something due then.
+func (w *watcher) check(e *env, what, destination string, due time.Time) {
+	e.Helper()
+	if w == nil {
+		e.note("that "+what+" is told of", "the Queue is no Waker")
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ok := slices.ContainsFunc(w.events, func(v event) bool {
+		return v.destination == destination && !v.look.Before(due) && v.look.Before(due.Add(time.Second))
+	})
+	if !ok {
+		e.Errorf("Watch tells of %s: %s has something due at %v, and was told of as %v", what, destination, due, w.events)
+	}
+}
+
+func (w *watcher) forget() {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = nil
+}
+
+// testWatch: whoever watches needs no polling.
+func testWatch(e *env) {
+	w, stop := e.watch()
+	if w == nil {
+		e.lack("Watch", "the Queue is no Waker")
+	}
 	start := e.now()
 	check := func(what, destination string, due time.Time) {
 		e.Helper()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		ok := slices.ContainsFunc(w.events, func(v event) bool {
-			return v.destination == destination && !v.look.Before(due) && v.look.Before(due.Add(time.Second))
-		})
-		if !ok {
-			e.Errorf("Watch tells of %s: %s has something due at %v, and was told of as %v", what, destination, due, w.events)
-		}
-		w.events = nil
+		w.check(e, what, destination, due)
+		w.forget()
 	}
 	e.enqueue(message("x", "d.example"))
 	check("Enqueue", "d.example", start)
@@ -79,11 +106,7 @@ func testWatch(e *env) {
 	t = e.claimOne("d.example")
 	next := e.now().Add(time.Minute)
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next, Reports: []queue.Message{message("report", "r.example")}})
-	w.mu.Lock()
-	events := slices.Clone(w.events)
-	w.mu.Unlock()
-	check("Settle with a Next", "d.example", next)
-	w.events = events
+	w.check(e, "Settle with a Next", "d.example", next)
 	check("Settle with reports", "r.example", e.now())
 	stop()
 	e.enqueue(message("x", "d.example"))

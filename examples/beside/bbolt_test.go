@@ -1,0 +1,67 @@
+package beside
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+var (
+	boltMessages = []byte("messages") // id → envelope and body
+	boltDue      = []byte("due")      // due time and id → destination
+)
+
+type boltStore struct{ db *bolt.DB }
+
+func openBolt(dir string, producers int) (store, error) {
+	db, err := bolt.Open(filepath.Join(dir, "messages.db"), 0o600, &bolt.Options{
+		FreelistType:   bolt.FreelistMapType,
+		NoFreelistSync: true, // it is found anew by the next to open the file: less to write, and no less durable
+		PageSize:       32 << 10,
+	})
+	if err != nil {
+		return nil, err
+	}
+	db.AllocSize = 64 << 20     // each growth is one more sync
+	db.MaxBatchSize = producers // a transaction begins as soon as all wait for it
+	err = db.Update(func(tx *bolt.Tx) error {
+		if _, err := tx.CreateBucketIfNotExists(boltMessages); err != nil {
+			return err
+		}
+		_, err := tx.CreateBucketIfNotExists(boltDue)
+		return err
+	})
+	return boltStore{db}, err
+}
+
+func (s boltStore) enqueue(m message) error {
+	value := m.encode()
+	return s.db.Batch(func(tx *bolt.Tx) error {
+		messages, due := tx.Bucket(boltMessages), tx.Bucket(boltDue)
+		messages.FillPercent, due.FillPercent = 1, 1 // keys only rise
+		n, err := messages.NextSequence()
+		if err != nil {
+			return err
+		}
+		id := binary.BigEndian.AppendUint64(nil, n)
+		if err := messages.Put(id, value); err != nil {
+			return err
+		}
+		now := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
+		return due.Put(append(now, id...), []byte(m.domain()))
+	})
+}
+
+func (s boltStore) messages() (all []message, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(boltMessages).ForEach(func(_, value []byte) error {
+			all = append(all, decode(value))
+			return nil
+		})
+	})
+	return all, err
+}
+
+func (s boltStore) close() error { return s.db.Close() }

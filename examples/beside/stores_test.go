@@ -1,0 +1,174 @@
+package beside
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// store is what is compared.
+type store interface {
+	// enqueue returns when the message is on the disk. It may be called concurrently.
+	enqueue(m message) error
+
+	// messages gives all that the store holds, in any order.
+	messages() ([]message, error)
+
+	close() error
+}
+
+// stores has the Spool first and the yardstick last: BenchmarkStores counts on it. open is given a directory,
+// and how many will enqueue at a time.
+var stores = []struct {
+	name string
+	open func(dir string, producers int) (store, error)
+}{
+	{"spool", openSpool},
+	{"bbolt", openBolt},
+	{"sqlite", openSQLite},
+	{"files", openFiles},
+	{"append", openAppend},
+}
+
+// message is an envelope with one recipient, and a body.
+type message struct{ from, to, body string }
+
+// newMessages makes n messages of 10 KiB to 1000 domains.
+func newMessages(n int) []message {
+	lines := strings.Repeat("A line of a message that is to be sent.\r\n", 249)
+	messages := make([]message, n)
+	for i := range messages {
+		messages[i] = message{
+			from: "sender@example.com",
+			to:   fmt.Sprintf("r%d@d%d.example", i, i%1000),
+			body: fmt.Sprintf("Subject: message %d\r\n\r\n%s", i, lines),
+		}
+	}
+	return messages
+}
+
+func (m message) domain() string { return m.to[strings.LastIndexByte(m.to, '@')+1:] }
+
+// encode makes one value of the message, for stores without fields.
+func (m message) encode() []byte { return []byte(m.from + "\n" + m.to + "\n" + m.body) }
+
+func decode(b []byte) message {
+	parts := strings.SplitN(string(b), "\n", 3)
+	return message{parts[0], parts[1], parts[2]}
+}
+
+// TestStores makes sure that what is compared keeps what it is given.
+func TestStores(t *testing.T) {
+	const producers, each = 10, 20
+	for _, tt := range stores {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := tt.open(dir, producers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := newMessages(producers * each)
+			var wg sync.WaitGroup
+			for part := range slices.Chunk(want, each) {
+				wg.Go(func() {
+					for _, m := range part {
+						if err := s.enqueue(m); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if err := s.close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = tt.open(dir, producers); err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			got, err := s.messages()
+			if err != nil {
+				t.Fatal(err)
+			}
+			byRecipient := func(a, b message) int { return cmp.Compare(a.to, b.to) }
+			slices.SortFunc(got, byRecipient)
+			slices.SortFunc(want, byRecipient)
+			if !slices.Equal(got, want) {
+				t.Errorf("got %d messages, want the %d that were enqueued, unchanged", len(got), len(want))
+			}
+		})
+	}
+}
+
+// BenchmarkStores is explained in the package's doc.
+func BenchmarkStores(b *testing.B) {
+	for _, producers := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(producers), func(b *testing.B) { compareStores(b, producers) })
+	}
+}
+
+func compareStores(b *testing.B, producers int) {
+	const rounds = 11
+	opened := make([]store, len(stores))
+	for i, st := range stores {
+		s, err := st.open(b.TempDir(), producers)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.close()
+		opened[i] = s
+	}
+	messages := newMessages(1000)
+	rates := make([][]float64, len(stores))
+	var toBest, toAppend []float64
+	for b.Loop() {
+		for range rounds {
+			last := make([]float64, len(stores))
+			for _, i := range rand.Perm(len(stores)) {
+				last[i] = enqueueRate(b, opened[i], messages, producers)
+				rates[i] = append(rates[i], last[i])
+			}
+			yardstick := len(last) - 1
+			toBest = append(toBest, last[0]/slices.Max(last[1:yardstick]))
+			toAppend = append(toAppend, last[0]/last[yardstick])
+		}
+	}
+	b.ReportMetric(0, "ns/op") // that of the rounds says nothing
+	for i, st := range stores {
+		b.ReportMetric(median(rates[i]), st.name+"-msg/s")
+	}
+	b.ReportMetric(median(toBest), "spool/best")
+	b.ReportMetric(median(toAppend), "spool/append")
+}
+
+// enqueueRate has the producers enqueue for half a second, and gives the messages a second.
+func enqueueRate(b *testing.B, s store, messages []message, producers int) float64 {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range producers {
+		wg.Go(func() {
+			for time.Since(begin) < time.Second/2 {
+				m := messages[n.Add(1)%int64(len(messages))]
+				if err := s.enqueue(m); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(n.Load()) / time.Since(begin).Seconds()
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -1,0 +1,317 @@
+package queue
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// checkIndex looks whether all that an index knows fits together.
+func checkIndex(t *testing.T, ix *index[int, int]) {
+	t.Helper()
+	var count, kept, leases, places, wanted int
+	for n, more := 0, true; more; n++ {
+		more = ix.tasks.each(n, func(r ref, task *task[int]) {
+			count++
+			d := ix.dests.at(task.dest)
+			l := ix.byTask[r]
+			if l != nil {
+				leases++
+			}
+			if (l != nil) != (task.phase != waiting) ||
+				l != nil && (l.task != r || ix.leases[l.token] != l || (l.place >= 0) != (task.phase == leased)) {
+				t.Fatalf("task %d in phase %d has lease %+v", r, task.phase, l)
+			}
+			if task.is() == Held {
+				kept++
+			}
+			if task.is() != Waiting {
+				if task.place >= 0 || task.oplace >= 0 {
+					t.Fatalf("task %d is %v, and at %d and %d in the heaps", r, task.is(), task.place, task.oplace)
+				}
+				return
+			}
+			wanted++
+			if task.overdue != never {
+				wanted++
+				if d.overdue[task.oplace] != r {
+					t.Fatalf("task %d isn't at its place %d among the overdue", r, task.oplace)
+				}
+			}
+			if (*ix.class(d, task))[task.place] != r || d.at > task.at() {
+				t.Fatalf("task %d isn't at its place %d, or its destination is due at %d and not at %d", r, task.place, d.at, task.at())
+			}
+		})
+	}
+	for n, more := 0, true; more; n++ {
+		more = ix.dests.each(n, func(_ ref, d *destination) { places += len(d.fresh) + len(d.retried) + len(d.overdue) })
+	}
+	if places != wanted || count != ix.count || kept != ix.kept || leases != len(ix.leases) || leases != len(ix.byTask) {
+		t.Fatalf("got %d places, %d tasks, %d held, %d leases (%d by task); want %d, %d, %d, %d",
+			places, ix.count, ix.kept, len(ix.leases), len(ix.byTask), wanted, count, kept, leases)
+	}
+	for _, l := range ix.byExpiry {
+		if ix.byTask[l.task] != l {
+			t.Fatalf("lease %+v would expire, and isn't that of its task", l)
+		}
+	}
+}
+
+// TestIndexRandom does what comes, removals that overtake a settlement included: all fits together after each step.
+func TestIndexRandom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(seed, 0))
+		ix := newIndex[int, int]()
+		held := map[uint64]bool{}
+		var ids []uint64
+		var claims, settling []claimed[int, int]
+		pick := func(s *[]claimed[int, int]) (c claimed[int, int], ok bool) {
+			if len(*s) == 0 {
+				return c, false
+			}
+			i := r.IntN(len(*s))
+			c = (*s)[i]
+			*s = slices.Delete(*s, i, i+1)
+			return c, true
+		}
+		void := 0
+		for step := range 6000 {
+			now := time.Now().UnixNano()
+			switch r.IntN(9) {
+			case 0, 1:
+				id := uint64(step + 1)
+				var dests []string
+				for i := range 1 + r.IntN(3) {
+					dests = append(dests, fmt.Sprint(i, r.IntN(3)))
+				}
+				ix.add(id, 0, dests, now+r.Int64N(1000), []int64{never, now + r.Int64N(1000)}[r.IntN(2)])
+				ids = append(ids, id)
+			case 2:
+				var wants []Want
+				for i := range 9 {
+					wants = append(wants, Want{Destination: fmt.Sprint(i/3, i%3), Max: r.IntN(4), Class: Class(r.IntN(4))})
+				}
+				for _, c := range ix.claim(wants, time.Duration(r.IntN(1000))) {
+					if held[c.id] {
+						t.Fatalf("step %d: claimed a task of %d, which is held", step, c.id)
+					}
+					claims = append(claims, c)
+				}
+			case 3:
+				if c, ok := pick(&claims); ok {
+					if l, again, err := ix.begin(c.task.Lease); err == nil {
+						again.lease = l
+						settling = append(settling, again)
+					}
+				}
+			case 4:
+				if c, ok := pick(&settling); ok {
+					if c.lease.void() {
+						void++
+					}
+					switch r.IntN(3) {
+					case 0:
+						ix.abort(c.lease)
+						claims = append(claims, c)
+					case 1:
+						ix.done(c.lease)
+					case 2:
+						ix.retry(c.lease, now+r.Int64N(1000), never, r.IntN(3), 0)
+					}
+				}
+			case 5, 6:
+				if len(ids) > 0 {
+					id := ids[r.IntN(len(ids))]
+					keep := r.IntN(2) == 0
+					if got := ix.hold(id, keep); got != (ix.data(id) != nil) || ix.held(id) != (got && keep) {
+						t.Fatalf("step %d: hold(%d, %v) gives %v, and held %v", step, id, keep, got, ix.held(id))
+					}
+					held[id] = keep
+				}
+			case 7:
+				if len(ids) > 20 {
+					id := ids[r.IntN(len(ids))]
+					if len(settling) > 0 && r.IntN(2) == 0 {
+						id = settling[r.IntN(len(settling))].id
+					}
+					was := len(ix.tasksOf(id))
+					if gone := ix.remove(id); len(gone) != was || ix.data(id) != nil || ix.held(id) {
+						t.Fatalf("step %d: remove(%d) gives %d tasks, want %d, or it is still there", step, id, len(gone), was)
+					}
+				}
+			case 8:
+				time.Sleep(time.Duration(r.IntN(300)))
+			}
+			ids = slices.DeleteFunc(ids, func(id uint64) bool { return ix.data(id) == nil })
+			checkIndex(t, ix)
+		}
+		if void == 0 {
+			t.Error("no settlement was overtaken by a removal")
+		}
+		for _, id := range ids {
+			ix.remove(id)
+		}
+		checkIndex(t, ix)
+		if s := ix.stats(); s != (Stats{}) {
+			t.Errorf("got %+v left, want nothing", s)
+		}
+	})
+}
+
+// TestIndexVoid has a message removed while its task is being settled, and another take its room: neither way to end
+// the settlement changes that.
+func TestIndexVoid(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*index[int, int], *lease)
+	}{
+		{"done", func(ix *index[int, int], l *lease) { ix.done(l) }},
+		{"retry", func(ix *index[int, int], l *lease) { ix.retry(l, 1, 1, 5, 5) }},
+		{"abort", func(ix *index[int, int], l *lease) { ix.abort(l) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ix := newIndex[int, int]()
+			ix.add(1, 0, []string{"d"}, 0, never)
+			c := ix.claim([]Want{{Destination: "d", Max: 1}}, time.Hour)[0]
+			l, _, err := ix.begin(c.task.Lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ix.remove(1); !l.void() {
+				t.Error("the lease isn't void")
+			}
+			ix.add(2, 0, []string{"d"}, 0, never)
+			before := ix.tasksOf(2)[0]
+			tt.end(ix, l)
+			checkIndex(t, ix)
+			if after := ix.tasksOf(2); len(after) != 1 || after[0].task.Attempts != before.task.Attempts ||
+				!after[0].task.Due.Equal(before.task.Due) || after[0].task.State != Waiting || after[0].state != 0 {
+				t.Errorf("got %+v, want %+v", after, before)
+			}
+			if _, _, err := ix.begin(c.task.Lease); err != ErrLeaseLost {
+				t.Errorf("begin under a void lease: got %v, want ErrLeaseLost", err)
+			}
+		})
+	}
+}
+
+// TestIndexWalk goes through what takes many steps, and finds all.
+func TestIndexWalk(t *testing.T) {
+	const dests, each = 3 * chunkSize, 3
+	ix := newIndex[int, int]()
+	now := time.Now().UnixNano()
+	var id uint64
+	add := func(due int64, names ...string) {
+		id++
+		ix.add(id, 0, names, due, never)
+	}
+	for range each {
+		for i := range dests {
+			add(now, fmt.Sprint(i), fmt.Sprint((i+1)%dests))
+		}
+	}
+	for i := range 3 * walkStep {
+		add(now+int64(i), "large")
+	}
+	add(now+int64(time.Hour), "later")
+	for _, c := range ix.claim([]Want{{Destination: "large", Max: walkStep / 2}}, time.Hour) {
+		l, _, err := ix.begin(c.task.Lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ix.retry(l, now, never, 1, 0)
+	}
+	due := ix.destinations(time.Minute)
+	for _, d := range due {
+		if d.Name == "large" {
+			if d.Fresh != 3*walkStep-walkStep/2 || d.Retried != walkStep/2 {
+				t.Errorf("got %+v, want %d and %d", d, 3*walkStep-walkStep/2, walkStep/2)
+			}
+		} else if d.Fresh != 2*each || d.Retried != 0 {
+			t.Errorf("got %+v, want %d fresh", d, 2*each)
+		}
+	}
+	if len(due) != dests+1 {
+		t.Errorf("got %d destinations, want %d", len(due), dests+1)
+	}
+	if ids := ix.ids(); len(ids) != int(id) || ids[0] != 1 || ids[id-1] != id || !slices.IsSorted(ids) {
+		t.Errorf("got %d messages, want %d in their order", len(ids), id)
+	}
+	for n := range id {
+		if least, ok := oldest(new(sync.Mutex), ix); !ok || least != n+1 {
+			t.Fatalf("got %d as the oldest, want %d", least, n+1)
+		}
+		ix.remove(n + 1)
+	}
+	if id, ok := oldest(new(sync.Mutex), ix); ok {
+		t.Errorf("got %d as the oldest, want none", id)
+	}
+}
+
+// timedLock notes for how long it was held each time.
+type timedLock struct {
+	sync.Mutex
+	since time.Time
+	held  []time.Duration
+}
+
+func (l *timedLock) Lock() {
+	l.Mutex.Lock()
+	l.since = time.Now()
+}
+
+func (l *timedLock) Unlock() {
+	l.held = append(l.held, time.Since(l.since))
+	l.Mutex.Unlock()
+}
+
+// BenchmarkIndexWalk is of a million messages. It tells for how long the lock is held: of a thousand times, all but one.
+func BenchmarkIndexWalk(b *testing.B) {
+	for _, dests := range []int{1, 1000, 1_000_000} {
+		const messages = 1_000_000
+		ix := newIndex[place, place]()
+		now := time.Now().UnixNano()
+		for i := range uint64(messages) {
+			ix.add(i+1, place{}, []string{fmt.Sprintf("d%d.example", rand.IntN(dests))}, now-rand.Int64N(int64(time.Hour)), now+int64(time.Hour))
+		}
+		goOn := func() error { return nil }
+		walk := func(name string, f func(mu sync.Locker) int) {
+			b.Run(fmt.Sprintf("%s/destinations=%d", name, dests), func(b *testing.B) {
+				var mu timedLock
+				for b.Loop() {
+					f(&mu)
+				}
+				slices.Sort(mu.held)
+				b.ReportMetric(float64(mu.held[len(mu.held)*999/1000].Microseconds()), "µs-locked")
+				b.ReportMetric(float64(len(mu.held))/float64(b.N), "locks/op")
+			})
+		}
+		walk("destinations", func(mu sync.Locker) (n int) {
+			for d := range upcoming(mu, ix, 0, goOn) {
+				n += d.Fresh
+			}
+			if n != messages {
+				b.Fatalf("got %d messages due, want all", n)
+			}
+			return n
+		})
+		walk("search", func(mu sync.Locker) int {
+			ids, _ := search(mu, ix, &filter{}, goOn)
+			if len(ids) != messages {
+				b.Fatalf("got %d messages, want all", len(ids))
+			}
+			return len(ids)
+		})
+		walk("oldest", func(mu sync.Locker) int {
+			id, _ := oldest(mu, ix)
+			return int(id)
+		})
+	}
+}

@@ -1,0 +1,241 @@
+package queuetest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+func (e *env) needHolder() {
+	if _, ok := e.q.(queue.Holder); !ok {
+		e.lack("Hold and Release", "the Queue is no Holder")
+	}
+}
+
+func (e *env) hold(ids ...queue.ID) {
+	e.Helper()
+	if err := e.q.(queue.Holder).Hold(e.ctx, ids...); err != nil {
+		e.Fatalf("Hold of messages of which one is there at least: got %v, want nil", err)
+	}
+}
+
+func (e *env) release(ids ...queue.ID) {
+	e.Helper()
+	if err := e.q.(queue.Holder).Release(e.ctx, ids...); err != nil {
+		e.Fatalf("Release of messages of which one is there at least: got %v, want nil", err)
+	}
+}
+
+// checkNotFound checks that the error is ErrNotFound.
+func (e *env) checkNotFound(what string, err error) {
+	e.Helper()
+	if !errors.Is(err, queue.ErrNotFound) {
+		e.Fatalf("%s: got %v, want ErrNotFound", what, err)
+	}
+}
+
+// checkKept checks that nothing of these destinations can be claimed, in any class, or is listed as due.
+func (e *env) checkKept(when string, destinations ...string) {
+	e.Helper()
+	listed := e.destinations(1000 * time.Hour)
+	for _, d := range destinations {
+		for _, class := range []queue.Class{queue.Any, queue.Fresh, queue.Retried, queue.Overdue} {
+			if tasks := e.claim(d, 10, class); len(tasks) > 0 {
+				e.Fatalf("nothing of a held message is claimable: %s, Claim gives %d tasks of class %d for %s", when, len(tasks), class, d)
+			}
+		}
+		if got, ok := listed[d]; ok {
+			e.Fatalf("held tasks don't count: %s, Destinations gives %+v", when, got)
+		}
+	}
+}
+
+// testHold: nothing of a held message is claimable, whatever falls due.
+func testHold(e *env) {
+	e.needHolder()
+	start := e.now()
+	m := message("fresh", "fresh.example", "also.example", "other.example")
+	m.NoticeAt, m.Deadline = start.Add(time.Hour), start.Add(2*time.Hour)
+	fresh := e.enqueue(m)
+	m = message("retried", "retried.example")
+	m.Deadline = start.Add(3 * time.Hour)
+	retried := e.enqueue(m)
+	t := e.claimOne("retried.example")
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: start.Add(time.Minute)})
+	m = message("later", "later.example")
+	m.NotBefore = start.Add(time.Hour)
+	later := e.enqueue(m)
+	kept := []string{"fresh.example", "also.example", "retried.example", "later.example"}
+
+	e.hold(fresh, "nosuch", retried, later)
+	e.checkKept("after Hold", kept...)
+	e.checkState("that is held", fresh, queue.Held)
+	e.checkState("that is held", retried, queue.Held)
+	other := e.enqueue(message("other", "other.example"))
+	if t := e.claimOne("other.example"); t.Lease.ID != other {
+		e.Errorf("Hold keeps the messages that it names, and no other: Claim gives a task of %s, want one of %s", t.Lease.ID, other)
+	} else {
+		e.settle(t, queue.Settlement{})
+	}
+	e.hold(fresh) // once more
+	for range 4 {
+		e.sleep(time.Hour)
+		e.checkKept("when its times have come", append(kept, "other.example")...)
+	}
+	e.checkBody(fresh, []byte("fresh"))
+	h := e.q.(queue.Holder)
+	e.checkNotFound("Hold of what isn't there", h.Hold(e.ctx, "nosuch", other))
+	e.checkNotFound("Release of what isn't there", h.Release(e.ctx, "nosuch", other))
+	e.release(later)
+	e.checkKept("after another was released", "fresh.example", "also.example", "retried.example")
+	e.settle(e.claimOne("later.example"), queue.Settlement{})
+	e.release(fresh, retried, "nosuch")
+	for _, d := range []string{"fresh.example", "also.example", "retried.example", "other.example"} {
+		e.settle(e.claimOne(d), queue.Settlement{})
+	}
+	e.empty("all was released and settled")
+}
+
+// testHoldLeased: what is held while it is leased can be settled, and is held if it comes back.
+func testHoldLeased(e *env) {
+	e.needHolder()
+	next, expiring := e.enqueue(message("x", "next.example")), e.enqueue(message("x", "expiring.example"))
+	done, failing := e.enqueue(message("x", "done.example", "next.example")), e.enqueue(message("x", "failing.example"))
+	released := e.enqueue(message("x", "released.example"))
+	tasks := e.claim("next.example", 10, queue.Any)
+	if len(tasks) != 2 {
+		e.Fatalf("every task that is due can be claimed: got %d, want 2", len(tasks))
+	}
+	lapsing, last := e.claimOne("expiring.example"), e.claimOne("done.example")
+	failed, back := e.claimOne("failing.example"), e.claimOne("released.example")
+	e.hold(next, expiring, done, failing, released)
+	e.checkState("that was leased when it was held", next, queue.Leased)
+	e.sleep(30 * time.Minute)
+	for _, t := range append(tasks, last, failed, back) {
+		if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
+			e.Errorf("a lease on what is held can be extended: got %v", err)
+		}
+	}
+	for _, t := range tasks {
+		e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: e.now()})
+	}
+	e.checkState("that came back by a Settle with a Next", next, queue.Held)
+	e.settle(last, queue.Settlement{Reports: []queue.Message{message("report", "report.example")}})
+	e.settle(e.claimOne("report.example"), queue.Settlement{}) // a report isn't held
+	bad := message("", "r.example")
+	bad.Body = failAfter(10, errBroken)
+	if err := e.q.Settle(e.ctx, failed.Lease, queue.Settlement{Reports: []queue.Message{bad}}); !errors.Is(err, errBroken) {
+		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
+	}
+	e.checkState("whose settlement failed", failing, queue.Leased)
+	e.checkKept("when its lease has ended", "next.example")
+	e.release(released)
+	e.sleep(31 * time.Minute)
+	e.checkKept("when its lease has expired", "next.example", "expiring.example")
+	e.checkState("whose lease has expired", expiring, queue.Held)
+	e.checkLost("Settle under an expired lease on what is held", e.q.Settle(e.ctx, lapsing.Lease, queue.Settlement{}))
+	e.sleep(time.Hour)
+	e.checkKept("when its extended lease has expired", "next.example", "done.example", "failing.example")
+	if t := e.claimOne("released.example"); t.Attempts != 2 {
+		e.Errorf("what is released while it is leased comes back with the end of the lease: got %d attempts, want 2", t.Attempts)
+	} else {
+		e.settle(t, queue.Settlement{})
+	}
+	e.release(next, expiring, done, failing)
+	for _, t := range append(e.claim("next.example", 10, queue.Retried), e.claimOne("expiring.example"), e.claimOne("failing.example")) {
+		if t.Attempts != 2 {
+			e.Errorf("Hold counts no attempt: %s for %s has %d, want 2", t.Lease.ID, t.Lease.Destination, t.Attempts)
+		}
+		e.settle(t, queue.Settlement{})
+	}
+	e.empty("all was released and settled")
+}
+
+// testRelease: what is released is as it was, and what fell due meanwhile is due.
+func testRelease(e *env) {
+	e.needHolder()
+	start := e.now()
+	now := message("now", "now.example", "too.example")
+	soon, noticed, late := message("soon", "soon.example"), message("noticed", "noticed.example"), message("late", "late.example")
+	soon.NotBefore = start.Add(time.Hour)
+	noticed.NotBefore, noticed.NoticeAt = start.Add(90*time.Hour), start.Add(time.Hour)
+	late.NotBefore, late.Deadline = start.Add(50*time.Hour), start.Add(60*time.Hour)
+	ids := []queue.ID{e.enqueue(now), e.enqueue(soon), e.enqueue(noticed), e.enqueue(late)}
+	e.hold(ids...)
+	e.sleep(10 * time.Hour)
+	w, stop := e.watch()
+	defer stop()
+	e.release(append(ids, "nosuch")...)
+	for _, d := range []string{"now.example", "too.example", "soon.example", "noticed.example"} {
+		w.check(e, "Release of what fell due meanwhile", d, e.now())
+	}
+	w.check(e, "Release of what isn't due yet", "late.example", late.NotBefore)
+	e.checkState("that was released", ids[0], queue.Waiting)
+	e.release(ids...) // once more
+	for i, due := range []struct {
+		m                 queue.Message
+		body, destination string
+	}{{now, "now", "now.example"}, {soon, "soon", "soon.example"}, {noticed, "noticed", "noticed.example"}} {
+		t := e.claimOne(due.destination)
+		want := task(ids[i], due.m, due.destination, len(due.body), t.Arrival)
+		e.checkTask("what is released is as it was", t, want)
+		if t.Arrival.Sub(start).Abs() > time.Minute {
+			e.Errorf("Hold and Release leave the Arrival as it was: got %v, want about %v", t.Arrival, start)
+		}
+		e.settle(t, queue.Settlement{})
+	}
+	e.settle(e.claimOne("too.example"), queue.Settlement{})
+	e.claimNone("late.example", "is released and not yet due")
+	e.checkDestinations(39 * time.Hour)
+	e.checkDestinations(41*time.Hour, queue.Destination{Name: "late.example", Due: late.NotBefore, Overdue: late.Deadline, Fresh: 1})
+	e.sleep(41 * time.Hour)
+	e.settle(e.claimOne("late.example"), queue.Settlement{})
+	e.empty("all was released and settled")
+}
+
+// testHoldKept: Hold and Release outlive the process.
+func testHoldKept(e *env) {
+	e.needHolder()
+	e.needReopen()
+	start := e.now()
+	m := message("held", "held.example", "part.example")
+	m.Deadline = start.Add(time.Hour)
+	held := e.enqueue(m)
+	e.settle(e.claimOne("part.example"), queue.Settlement{})
+	retried := e.enqueue(message("retried", "retried.example"))
+	t := e.claimOne("retried.example")
+	next := start.Add(time.Minute)
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next})
+	leased, released := e.enqueue(message("leased", "leased.example")), e.enqueue(message("released", "released.example"))
+	e.claimOne("leased.example")
+	e.hold(held, retried, leased, released)
+	e.release(released)
+	kept := []string{"held.example", "part.example", "retried.example", "leased.example"}
+	for range 3 {
+		e.reopen()
+		e.checkKept("after a restart", kept...)
+		e.sleep(2 * time.Hour)
+		e.checkKept("after a restart, when its times have come", kept...)
+		e.checkState("that is held", held, queue.Held)
+		e.checkState("that is held", leased, queue.Held)
+		e.checkBody(held, []byte("held"))
+		t := e.claimOne("released.example")
+		e.settle(t, queue.Settlement{Next: e.now()})
+	}
+	e.release(held, retried, leased)
+	e.reopen()
+	e.claimNone("part.example", "was settled before it was held")
+	again := e.claimOne("retried.example")
+	want := task(retried, message("retried", "retried.example"), "retried.example", len("retried"), t.Arrival)
+	want.Due, want.Last, want.Attempts = next, results(t, smtp.Deferred), 2
+	e.checkTask("what was held over a restart is as it was", again, want)
+	e.settle(again, queue.Settlement{})
+	for _, d := range []string{"held.example", "leased.example", "released.example"} {
+		e.settle(e.claimOne(d), queue.Settlement{})
+	}
+	e.empty("all was released and settled")
+	e.reopen()
+	e.empty("all was released and settled before the restart")
+}

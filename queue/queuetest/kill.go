@@ -1,0 +1,202 @@
+package queuetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// testKill: what was acknowledged outlives the death of the process; leases don't, and a settlement without
+// reports may be undone.
+func testKill(e *env) {
+	if e.h.Kill == nil {
+		e.lack("the death of the process", "Harness.Kill is nil")
+	}
+	_, holds := e.q.(queue.Holder)
+	_, removes := e.q.(queue.Remover)
+	if !holds {
+		e.note("Hold before the death of the process", "the Queue is no Holder")
+	}
+	if !removes {
+		e.note("Remove before the death of the process", "the Queue is no Remover")
+	}
+	seen := map[queue.ID]bool{}
+	kept := map[queue.ID][]byte{} // of keep.example
+	for round := range 4 {
+		add := func(m queue.Message) queue.ID {
+			id := e.enqueue(m)
+			if seen[id] {
+				e.Fatalf("no ID comes a second time: got %s again, after a death of the process", id)
+			}
+			seen[id] = true
+			return id
+		}
+		for i := range 10 {
+			body := bytes.Repeat([]byte(fmt.Sprint(i)), i*i*i*400)
+			m := message("", "keep.example")
+			m.Body = newBody(body)
+			kept[add(m)] = body
+		}
+		reported := add(message("reported", "reported.example"))
+		e.settle(e.claimOne("reported.example"), queue.Settlement{Reports: []queue.Message{message("report", "report.example")}})
+		part := add(message("part", "part.example", "part.example"))
+		t := e.claimOne("part.example")
+		next := e.now().Add(time.Hour)
+		partly := results(t, smtp.Delivered, smtp.Deferred)
+		e.settle(t, queue.Settlement{Results: partly, Next: next, Reports: []queue.Message{message("report", "report.example")}})
+		undone, put := add(message("undone", "undone.example")), add(message("put off", "off.example"))
+		e.settle(e.claimOne("undone.example"), queue.Settlement{})
+		e.settle(e.claimOne("off.example"), queue.Settlement{Next: next})
+		add(message("leased", "leased.example"))
+		leased := e.claimOne("leased.example")
+		bad := message("", "bad.example")
+		bad.Body = failAfter(300_000, errBroken)
+		if _, err := e.q.Enqueue(e.ctx, bad); err == nil {
+			e.Errorf("Enqueue of a body that fails: got no error")
+		}
+		var held, removed queue.ID
+		if holds {
+			held = add(message("held", "held.example"))
+			e.hold(held)
+		}
+		if removes {
+			removed = add(message("removed", "removed.example"))
+			e.remove([]queue.ID{removed}, message("report", "report.example"))
+		}
+
+		e.q = e.h.Kill(e.T, e.q)
+
+		e.checkLost("Extend of a lease from before the death of the process", e.q.Extend(e.ctx, leased.Lease, time.Hour))
+		if again := e.claimOne("leased.example"); again.Lease.ID != leased.Lease.ID {
+			e.Errorf("the death of the process ends every lease: Claim gives %s, want %s", again.Lease.ID, leased.Lease.ID)
+		} else {
+			e.checkLost("Settle under a lease from before the death of the process", e.q.Settle(e.ctx, leased.Lease, queue.Settlement{}))
+			e.settle(again, queue.Settlement{Reports: []queue.Message{message("report", "report.example")}})
+		}
+		e.checkGone("after a settlement with reports and the death of the process", reported)
+		e.claimNone("reported.example", "was settled, with reports")
+		e.claimNone("bad.example", "was never enqueued")
+		want := 3
+		if removes {
+			e.checkGone("after Remove and the death of the process", removed)
+			e.claimNone("removed.example", "was removed")
+			want++
+		}
+		reports := e.claim("report.example", 100, queue.Any)
+		if len(reports) != want {
+			e.Errorf("reports are durable with their settlement or Remove: got %d, want %d", len(reports), want)
+		}
+		for _, t := range reports {
+			e.checkBody(t.Lease.ID, []byte("report"))
+			e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		}
+		if holds {
+			e.checkKept("after the death of the process", "held.example")
+			e.release(held)
+			e.settle(e.claimOne("held.example"), queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		}
+		e.claimNone("part.example", "was put off, with reports")
+		e.sleep(time.Hour)
+		t = e.claimOne("part.example")
+		if t.Lease.ID != part || len(t.Last) != 1 || t.Last[0].Recipient != partly[1].Recipient || !t.Due.Equal(next) {
+			e.Errorf("a settlement with reports is durable: got %s, want one recipient of %s, due at %v", describe(t), part, next)
+		}
+		e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		for _, t := range e.claim("undone.example", 10, queue.Any) {
+			if t.Lease.ID != undone {
+				e.Errorf("of what was settled, only what came last may come back: got %s in round %d", t.Lease.ID, round)
+			}
+			e.checkBody(t.Lease.ID, []byte("undone"))
+			e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		}
+		t = e.claimOne("off.example")
+		e.checkBody(put, []byte("put off"))
+		e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		for id, body := range kept {
+			e.checkBody(id, body)
+		}
+	}
+	for _, t := range e.claim("keep.example", 1000, queue.Any) {
+		if _, ok := kept[t.Lease.ID]; !ok {
+			e.Errorf("a message is claimed once: got %s another time", t.Lease.ID)
+		}
+		delete(kept, t.Lease.ID)
+		e.settle(t, queue.Settlement{})
+	}
+	if len(kept) > 0 {
+		e.Errorf("nothing that was accepted is lost: %d messages can't be claimed", len(kept))
+	}
+	for _, t := range e.claim("last.example", 1000, queue.Any) {
+		e.settle(t, queue.Settlement{})
+	}
+	e.empty("all was settled")
+}
+
+// testStoreFails: what can't be stored is refused, and leaves nothing.
+func testStoreFails(e *env) {
+	if e.h.Fail == nil {
+		e.lack("a store that fails", "Harness.Fail is nil")
+	}
+	large := make([]byte, 600_000)
+	io.ReadFull(stream(8), large)
+	id, leased := e.enqueue(message("x", "d.example")), e.enqueue(message("y", "e.example"))
+	for round := range 3 {
+		t := e.claimOne("e.example")
+		refused := func(what string, err error) {
+			e.Helper()
+			if err == nil || errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrLeaseLost) {
+				e.Errorf("what can't be stored is refused: %s gives %v, in round %d; want the error of the store", what, err, round)
+			}
+		}
+		heal := e.h.Fail(e.T, e.q)
+		for _, body := range [][]byte{[]byte("small"), large} {
+			m := message("", "new.example")
+			m.Body = newBody(body)
+			_, err := e.q.Enqueue(e.ctx, m)
+			refused("Enqueue", err)
+		}
+		report := message("report", "report.example")
+		refused("Settle with a report", e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}}))
+		if h, ok := e.q.(queue.Holder); !ok {
+			e.note("Hold where the store fails", "the Queue is no Holder")
+		} else {
+			refused("Hold", h.Hold(e.ctx, id))
+		}
+		if r, ok := e.q.(queue.Remover); !ok {
+			e.note("Remove where the store fails", "the Queue is no Remover")
+		} else {
+			refused("Remove", r.Remove(e.ctx, []queue.ID{id, leased}, message("report", "report.example")))
+		}
+
+		e.q = heal()
+
+		e.sleep(2 * time.Hour) // so that all leases have ended
+		if h, ok := e.q.(queue.Holder); ok {
+			if err := h.Release(e.ctx, id); err != nil { // what came of a Hold that failed isn't known
+				e.Errorf("what was there is there when the store is good again: Release gives %v", err)
+			}
+		}
+		e.claimNone("new.example", "was refused")
+		e.claimNone("report.example", "belongs to what was refused")
+		e.checkBody(id, []byte("x"))
+		e.checkBody(leased, []byte("y"))
+		got := e.claimOne("d.example")
+		if got.Lease.ID != id {
+			e.Errorf("what was refused leaves nothing: got %s, want a task of %s", describe(got), id)
+		}
+		e.settle(got, queue.Settlement{Next: e.now()})
+		e.settle(e.claimOne("e.example"), queue.Settlement{Next: e.now()})
+		after := e.enqueue(message("after", "after.example"))
+		e.checkBody(after, []byte("after"))
+		e.settle(e.claimOne("after.example"), queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
+		e.settle(e.claimOne("last.example"), queue.Settlement{})
+	}
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	e.settle(e.claimOne("e.example"), queue.Settlement{})
+	e.empty("all was settled")
+}

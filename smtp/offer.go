@@ -1,0 +1,54 @@
+package smtp
+
+import "strconv"
+
+// Offer says how MAIL and RCPT offer a message to a host: with which of its extensions.
+type Offer struct {
+	Size     int64 // of the content in octets, declared with SIZE (RFC 1870); negative: it isn't
+	EightBit bool  // BODY=8BITMIME (RFC 6152)
+	UTF8     bool  // SMTPUTF8 (RFC 6531); without it, a domain goes as its A-label
+	DSN      bool  // RET, ENVID, NOTIFY and ORCPT, where they say something (RFC 3461)
+}
+
+// AppendMail appends the command MAIL with its CRLF. The envelope has passed [Envelope.Check].
+func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
+	b = o.appendAddress(append(b, "MAIL FROM:<"...), e.From)
+	b = append(b, '>')
+	if o.Size >= 0 {
+		b = strconv.AppendInt(append(b, " SIZE="...), o.Size, 10)
+	}
+	if o.EightBit {
+		b = append(b, " BODY=8BITMIME"...)
+	}
+	if o.UTF8 {
+		b = append(b, " SMTPUTF8"...)
+	}
+	if o.DSN && e.Ret != RetUnknown {
+		b = append(append(b, " RET="...), e.Ret.String()...)
+	}
+	if o.DSN && e.EnvID != "" {
+		b = append(append(b, " ENVID="...), EncodeXtext(e.EnvID)...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// AppendRcpt appends the command RCPT with its CRLF. The recipient is of an envelope that has passed
+// [Envelope.Check].
+func (r *Recipient) AppendRcpt(b []byte, o Offer) []byte {
+	b = o.appendAddress(append(b, "RCPT TO:<"...), r.Address)
+	b = append(b, '>')
+	if o.DSN && r.Notify != 0 {
+		b = append(append(b, " NOTIFY="...), r.Notify.String()...)
+	}
+	if o.DSN && r.ORCPT != "" {
+		b = append(append(b, " ORCPT="...), EncodeORCPT(r.ORCPT, o.UTF8)...)
+	}
+	return append(b, "\r\n"...)
+}
+
+func (o Offer) appendAddress(b []byte, address string) []byte {
+	if !o.UTF8 {
+		address, _ = ASCIIAddress(address) // whoever leaves out SMTPUTF8 knows that its local part is ASCII
+	}
+	return append(b, address...)
+}
