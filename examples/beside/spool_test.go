@@ -27,7 +27,7 @@ func (s spoolStore) enqueue(m message) error {
 
 func (s spoolStore) messages() (all []message, err error) {
 	ctx := context.Background()
-	for task, err := range s.List(ctx) {
+	for task, err := range s.List(ctx, queue.Filter{}) {
 		if err != nil {
 			return nil, err
 		}
