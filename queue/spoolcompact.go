@@ -19,6 +19,7 @@ func (s *Spool) keepTidy() {
 			s.tell(time.Now(), "") // so that a Runner asks, and hears of it
 		}
 		s.removeFiles()
+		s.dropSpare()
 		for s.compact() {
 			if s.quitting() {
 				return
@@ -114,12 +115,39 @@ func (s *Spool) compact() bool {
 	if !empty {
 		return false
 	}
-	if err := s.removeSegment(seg); err != nil {
+	wanted := s.wantsSpare(seg)
+	if err := s.removeSegment(seg, wanted); err != nil {
 		s.stick(seg, Damage{File: segmentName(seg.number), Reason: "the segment can't be removed: " + err.Error()})
 		return false
 	}
-	s.log.retire(seg)
+	if !s.log.retire(seg, wanted) && wanted {
+		s.fs.remove(spareName)
+	}
 	return true
+}
+
+// wantsSpare reports whether the segment's file should become the next one.
+func (s *Spool) wantsSpare(seg *segment) bool {
+	spare, sealed := s.log.spareSize()
+	return spare == 0 && seg.made && !s.log.isDamaged(seg) && seg.size >= s.config.SegmentSize/2 && s.affords(sealed)
+}
+
+// affords reports whether so much besides the segment that is written to is within bounds: a segment and twice what lives, of which
+// some is for what comes meanwhile.
+func (s *Spool) affords(octets int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.full.Load() && octets <= s.live+s.config.SegmentSize
+}
+
+// dropSpare removes the spare if the disk is full, or what lives has become so little that it isn't within bounds.
+func (s *Spool) dropSpare() {
+	if spare, sealed := s.log.spareSize(); spare == 0 || s.affords(sealed+spare) {
+		return
+	}
+	if spare := s.log.takeSpare(); spare != nil {
+		spare.remove(s.fs)
+	}
 }
 
 // rollPast sees to it that the segment isn't written to any more.
@@ -137,16 +165,19 @@ func (s *Spool) rollPast(seg *segment) bool {
 }
 
 // removeSegment removes the segment's file for good, before the next one's: what settled its messages
-// may be in there.
-func (s *Spool) removeSegment(seg *segment) error {
+// may be in there. Its file is kept as a spare if that is wanted.
+func (s *Spool) removeSegment(seg *segment, spare bool) error {
 	name := segmentName(seg.number)
 	err := s.fs.remove(hintName(seg.number))
 	if err != nil {
 		return err
 	}
-	if s.log.isDamaged(seg) {
+	switch {
+	case s.log.isDamaged(seg):
 		err = s.fs.rename(name, name+damagedSuffix)
-	} else {
+	case spare:
+		err = s.fs.rename(name, spareName)
+	default:
 		err = s.fs.remove(name)
 	}
 	if err != nil {

@@ -29,6 +29,7 @@ type spoolLog struct {
 	unsynced []*appending // written, and waiting for the disk
 	segments []*segment   // oldest first; the last is written to
 	bytes    int64        // in all segments
+	spare    *spareFile   // to become the next segment; nil: there is none
 	written  uint64       // number of the last record written
 	synced   uint64       // number of the last record on the disk
 	syncing  bool
@@ -252,7 +253,7 @@ func (l *spoolLog) roll(old *segment) (*segment, error) {
 	}
 	old.trim()
 	header := segmentHeader{number: old.number + 1, next: l.nextID(), previous: uint32(old.size)}
-	seg, err := createSegment(l.fs, header, nil)
+	seg, err := createSegment(l.fs, header, nil, l.takeSpare())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -366,6 +367,9 @@ func (l *spoolLog) close() error {
 		seg.refs++
 		seg.retired = true
 		l.unref(seg)
+	}
+	if l.spare != nil {
+		l.spare.remove(l.fs)
 	}
 	return err
 }

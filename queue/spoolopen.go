@@ -189,7 +189,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		}
 	}
 	next.next = s.last + 1
-	seg, err := createSegment(s.fs, next, pending)
+	seg, err := createSegment(s.fs, next, pending, nil)
 	if err != nil {
 		return segments, err
 	}

@@ -14,6 +14,7 @@ type segment struct {
 	salt     salt
 	file     file
 	readable bool // it has a salt
+	made     bool // in this life of the spool, so that file can be written to
 
 	filled int64 // the writer's: the length of the file
 
@@ -32,16 +33,22 @@ type segment struct {
 
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }
 
-// createSegment makes a segment with the given payloads in it, durably. header's salt is chosen here.
-func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte) (seg *segment, err error) {
+// createSegment makes a segment with the given payloads in it, durably, of the spare file if there is one. header's salt is chosen
+// here: nothing that was in the file passes for a record.
+func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte, spare *spareFile) (seg *segment, err error) {
 	name := segmentName(header.number)
 	temp := name + tempSuffix
-	if err := fs.remove(temp); err != nil {
-		return nil, err
-	}
-	f, err := fs.open(temp, true)
-	if err != nil {
-		return nil, err
+	var f file
+	var filled int64
+	if spare != nil {
+		temp, f, filled = spareName, spare.file, spare.size
+	} else {
+		if err := fs.remove(temp); err != nil {
+			return nil, err
+		}
+		if f, err = fs.open(temp, true); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -50,7 +57,7 @@ func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte) (seg 
 		}
 	}()
 	rand.Read(header.salt[:])
-	seg = &segment{number: header.number, header: header, salt: header.salt, file: f, readable: true, size: segmentHeaderLen}
+	seg = &segment{number: header.number, header: header, salt: header.salt, file: f, readable: true, made: true, size: segmentHeaderLen, filled: filled}
 	buffers := [][]byte{header.encode()}
 	for _, payload := range payloads {
 		record := append(make([]byte, recordHeaderLen), payload...)

@@ -63,15 +63,55 @@ func (l *spoolLog) unhinted() *segment {
 	return nil
 }
 
-// retire takes the oldest segment out of the log. Who reads it can go on.
-func (l *spoolLog) retire(seg *segment) {
+// retire takes the oldest segment out of the log. Who reads it can go on. If its file is wanted as a spare, and nobody reads it, kept
+// says that it is one.
+func (l *spoolLog) retire(seg *segment, wanted bool) (kept bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segments = l.segments[1:]
 	l.bytes -= seg.size
+	if wanted && seg.refs == 0 {
+		l.spare = &spareFile{seg.file, min(seg.size, l.limit/8*7)} // the last eighth is a margin for those bounds
+		l.spare.truncate(l.spare.size)
+		return true
+	}
 	seg.refs++
 	seg.retired = true
 	l.unref(seg)
+	return false
+}
+
+// A spare is the file of a segment that isn't needed any more. It becomes the next segment: what is written over blocks that
+// a file has already is synced in half the time, as the file system has nothing to note of it.
+const spareName = "spare" + segmentSuffix + tempSuffix
+
+type spareFile struct {
+	file
+	size int64
+}
+
+func (s *spareFile) remove(fs fileSystem) {
+	s.Close()
+	fs.remove(spareName)
+}
+
+// takeSpare gives the spare, nil if there is none.
+func (l *spoolLog) takeSpare() *spareFile {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	spare := l.spare
+	l.spare = nil
+	return spare
+}
+
+// spareSize tells how large the spare is, and all segments that aren't written to any more.
+func (l *spoolLog) spareSize() (spare, sealed int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spare != nil {
+		spare = l.spare.size
+	}
+	return spare, l.bytes - l.segments[len(l.segments)-1].size
 }
 
 // release gives back what acquire gave.
