@@ -18,7 +18,9 @@
 // bbolt and sqlite have an index that work could be found by, and the settings that were fastest of those tried.
 // They only take messages: none is claimed or settled meanwhile.
 //
-// The speed of a disk wanders. So the stores take turns of half a second, in rounds, each in another order.
+// The speed of a disk wanders. So the stores take turns, in rounds, each in another order. Many a disk, of a rented machine above
+// all, takes more for a second than it does for a minute; then all that writes much is as fast as its octets
+// allow, whatever else it does. So a turn is short, and a rest for the disk follows it.
 // The metrics are medians of the rounds: of each store's messages a second, and of what Spool's are to those of
 // the best of bbolt, sqlite and files in the same round ("spool/best"), and to the yardstick's ("spool/append").
 // Run it where nothing else is at work: other syncs on the same file system slow the stores down unequally. The

@@ -114,8 +114,13 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
+const (
+	rounds = 11
+	slice  = 150 * time.Millisecond
+	rest   = 850 * time.Millisecond
+)
+
 func compareStores(b *testing.B, producers int) {
-	const rounds = 11
 	opened := make([]store, len(stores))
 	for i, st := range stores {
 		s, err := st.open(b.TempDir(), producers)
@@ -133,6 +138,7 @@ func compareStores(b *testing.B, producers int) {
 			last := make([]float64, len(stores))
 			for _, i := range rand.Perm(len(stores)) {
 				last[i] = enqueueRate(b, opened[i], messages, producers)
+				time.Sleep(rest)
 				rates[i] = append(rates[i], last[i])
 			}
 			yardstick := len(last) - 1
@@ -148,14 +154,14 @@ func compareStores(b *testing.B, producers int) {
 	b.ReportMetric(median(toAppend), "spool/append")
 }
 
-// enqueueRate has the producers enqueue for half a second, and gives the messages a second.
+// enqueueRate has the producers enqueue for a while, and gives the messages a second.
 func enqueueRate(b *testing.B, s store, messages []message, producers int) float64 {
 	var n atomic.Int64
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for range producers {
 		wg.Go(func() {
-			for time.Since(begin) < time.Second/2 {
+			for time.Since(begin) < slice {
 				m := messages[n.Add(1)%int64(len(messages))]
 				if err := s.enqueue(m); err != nil {
 					b.Error(err)
