@@ -7,7 +7,7 @@ import "testing"
 // TestMutants builds in one fault after the other: for each there must be a seed of crashes, among the first few, that tells.
 func TestMutants(t *testing.T) {
 	quiet(t)
-	const seeds = 200
+	const seeds = 500
 	for _, name := range []string{
 		mutantNoFileSync, mutantNoDirectorySync, mutantAcknowledgesEarly, mutantRenamesEarly, mutantRemovesEarly,
 		mutantSettlesEarly, mutantMovesEarly, mutantWritesOn, mutantForgetsHolds,

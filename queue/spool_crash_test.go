@@ -432,11 +432,18 @@ func (c *crashScript) snapshot(kind string, when string) crashed {
 // came with its report or not at all; and nothing is called damage. Then it crashes in as many ways while that is being opened.
 func TestSpoolCrash(t *testing.T) {
 	quiet(t)
-	for seed := range uint64(2) {
+	scripts := uint64(2)
+	if testing.Short() {
+		scripts = 1
+	}
+	for seed := range scripts {
 		var all []crashed
 		synctest.Test(t, func(t *testing.T) {
 			c := &crashScript{r: rand.New(rand.NewPCG(seed, 0)), m: newMemFS(nil), l: newLedger(), life: "x"}
+			var mu sync.Mutex
 			c.m.before = func(op string, names ...string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				for _, kind := range crashKinds {
 					all = append(all, c.snapshot(kind, fmt.Sprint("before ", op, names)))
 				}
@@ -491,7 +498,10 @@ func checkCrashed(t *testing.T, c crashed, more *[]crashed) {
 	synctest.Test(t, func(t *testing.T) {
 		m, known := c.memFS.after("killed", nil), c.ledger.clone()
 		if more != nil {
+			var mu sync.Mutex
 			m.before = func(op string, names ...string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				for _, kind := range crashKinds {
 					*more = append(*more, crashed{m.after(kind, nil), known, fmt.Sprintf("%s, then %s before %s%v", c.when, kind, op, names)})
 				}
@@ -524,6 +534,9 @@ func TestSpoolCrashes(t *testing.T) {
 	seeds, err := strconv.ParseUint(cmp.Or(os.Getenv("POSTRIDER_SEEDS"), "300"), 10, 64)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if testing.Short() {
+		seeds = min(seeds, 50)
 	}
 	t.Logf("%d seeds", seeds)
 	for seed := range seeds {

@@ -106,11 +106,11 @@ func (s *Spool) compact() bool {
 	seg := s.log.oldest()
 	empty := s.perSeg[seg.number] == 0
 	s.mu.Unlock()
-	if seg.stuck || !s.rollPast(seg) || !empty && !s.moveAll(seg) {
+	if seg.stuck || !s.rollPast(seg) || !s.log.settled(seg) || !empty && !s.moveAll(seg) {
 		return false
 	}
 	s.mu.Lock()
-	empty = s.perSeg[seg.number] == 0 && s.log.settled(seg)
+	empty = s.perSeg[seg.number] == 0
 	s.mu.Unlock()
 	if !empty {
 		return false
