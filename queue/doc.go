@@ -24,4 +24,25 @@
 // A task that was sent and not settled is sent again when its lease expires, or when a Spool is opened after
 // a crash. So is one whose settlement was less than a second old when the machine lost its power, unless it came with
 // a report. There is no third case, and none in which a message is lost.
+//
+// # What a Spool's directory holds
+//
+//	lock                  the id of the process that has it; locked as long as that lives
+//	0000000001.segment    a part of the log: a header, and records one behind the other
+//	0000000001.hint       what that has but for the bodies, so that a start needn't read them
+//	2s.body               a body too large for the log, by the message's ID
+//	….damaged             a segment in which something can't be read, when nothing else in it is needed any more
+//	….tmp                 nothing yet, or nothing any more; the next start removes it
+//
+// A record is a commit: messages, and what became of others. It begins with a salt, random and of its segment alone, and
+// has checksums of its header, with the place where it stands, and of all its octets. So the next record can be
+// found behind a damaged one, and nothing that is in a mail passes for a record. Each message has a checksum of its body, too, which
+// is looked at whenever the body is opened. A record says how much of its segment was on the disk when it was
+// written: behind the last such mark, what can't be read was never acknowledged; before it, it is damage.
+//
+// Nothing is ever changed in place. The oldest segment goes when no message is in it any more, and compaction moves
+// those that are to the end of the log, with what became of them, held ones too: the log takes less than twice what lives in it and two segments.
+//
+// Each segment names the version of its format, 1 now. A Spool that meets a later one says so, and changes nothing. The octets of
+// segments, records, entries and hints are told where they are written: in spoolrecord.go, spoolentry.go and spoolhint.go.
 package queue

@@ -89,7 +89,7 @@ func run() error {
 	}
 	r.Allow = postrider.AllowNetworks(nets...)
 
-	q, err := queue.OpenSpool(*dir)
+	q, err := (&queue.SpoolConfig{Logger: r.Logger}).Open(*dir)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,88 @@
+package queue_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+func enqueue(q queue.Queue, from, to string) queue.ID {
+	_, domain := smtp.SplitAddress(to)
+	id, err := q.Enqueue(context.Background(), queue.Message{
+		Envelope:     smtp.NewEnvelope(from, to),
+		Destinations: []string{domain},
+		Body:         strings.NewReader("Subject: hello\r\n\r\nHow are you?\r\n"),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// A sender who turned out to be none of ours: what waits is held, looked at, and removed.
+func ExampleHolder() {
+	ctx := context.Background()
+	q := queue.NewMem() // or a *queue.Spool
+	enqueue(q, "ann@example.com", "bob@example.net")
+	for i := range 3 {
+		enqueue(q, "intruder@example.com", fmt.Sprintf("victim%d@example.org", i))
+	}
+
+	var ids []queue.ID
+	for task, err := range q.List(ctx, queue.Filter{Sender: "intruder@example.com"}) {
+		if err != nil {
+			panic(err)
+		}
+		ids = append(ids, task.Lease.ID)
+	}
+	if err := q.Hold(ctx, ids...); err != nil {
+		panic(err)
+	}
+	stats, _ := q.Stats(ctx)
+	fmt.Println(stats.Waiting, "waiting,", stats.Held, "held")
+
+	if err := q.Remove(ctx, ids); err != nil { // with reports, the senders would hear of it
+		panic(err)
+	}
+	stats, _ = q.Stats(ctx)
+	fmt.Println(stats.Waiting, "waiting,", stats.Held, "held")
+	// Output:
+	// 1 waiting, 3 held
+	// 1 waiting, 0 held
+}
+
+func ExampleExport() {
+	q := queue.NewMem()
+	id := enqueue(q, "ann@example.com", "bob@example.net")
+	var file bytes.Buffer
+	if err := queue.Export(context.Background(), q, id, &file); err != nil {
+		panic(err)
+	}
+	fmt.Println(strings.ReplaceAll(file.String(), "\r\n", "\n"))
+	// Output:
+	// EHLO localhost
+	// MAIL FROM:<ann@example.com> SIZE=32
+	// RCPT TO:<bob@example.net>
+	// DATA
+	// Subject: hello
+	//
+	// How are you?
+	// .
+	// QUIT
+}
+
+// A Spool with a smaller reserve, on a small disk.
+func ExampleSpoolConfig() {
+	config := queue.SpoolConfig{Reserve: 4 << 20, SegmentSize: 4 << 20, SyncDelay: 100 * time.Millisecond}
+	q, err := config.Open("/var/spool/app")
+	if err != nil {
+		fmt.Println(err) // who has it open, say
+		return
+	}
+	defer q.Close()
+}
