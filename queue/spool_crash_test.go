@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,6 +167,8 @@ type crashScript struct {
 	life string // tells the messages of this life of the spool from others
 	next int
 
+	faulty bool // operations may fail
+
 	mu       sync.Mutex
 	problems []string
 	touched  map[string]bool // by what happens at once: no two of it have to do with one task
@@ -225,7 +229,9 @@ func (c *crashScript) plan() func() {
 	return func() {
 		settled := c.l.pending()
 		time.Sleep(2 * time.Second)
-		c.l.synced(settled)
+		if c.s.log.broken() == nil {
+			c.l.synced(settled)
+		}
 	}
 }
 
@@ -242,8 +248,10 @@ func (c *crashScript) enqueue() func() {
 		settled := c.l.pending()
 		c.l.change(keys, func(f *fact) { *f = fact{held: no} })
 		id, err := c.s.Enqueue(context.Background(), testMessage(crashBody(name, size), dests...))
-		if err != nil {
-			c.problem("Enqueue: %v", err)
+		if c.expect("Enqueue", err) != nil {
+			if !errors.Is(err, ErrBroken) {
+				c.l.change(keys, func(f *fact) { f.there = no })
+			}
 			return
 		}
 		c.l.change(keys, func(f *fact) { f.there = cmp.Or(f.there, yes) })
@@ -283,9 +291,7 @@ func (c *crashScript) settle() func() {
 	}
 	return func() {
 		tasks, err := c.s.Claim(context.Background(), []Want{{Destination: dest, Max: max}}, time.Hour)
-		if err != nil {
-			c.problem("Claim: %v", err)
-		}
+		c.expect("Claim", err)
 		for i, task := range tasks {
 			key := c.name(task.Lease.ID) + " " + dest
 			if !c.touch([]string{key}) {
@@ -296,10 +302,10 @@ func (c *crashScript) settle() func() {
 				reply := &smtp.Reply{Code: 450, Text: key}
 				c.settleTask(task, Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: reply}}})
 			case 1: // rejected, with a report
-				c.reported([]string{key}, keys[i], func() bool { return c.settleTask(task, Settlement{Reports: reports[i : i+1]}) })
+				c.reported([]string{key}, keys[i], func() error { return c.settleTask(task, Settlement{Reports: reports[i : i+1]}) })
 			case 2: // delivered
 				c.l.change([]string{key}, func(f *fact) { f.there = either })
-				if c.settleTask(task, Settlement{}) {
+				if c.settleTask(task, Settlement{}) == nil {
 					c.l.mu.Lock()
 					c.l.settled = append(c.l.settled, key)
 					c.l.mu.Unlock()
@@ -309,26 +315,29 @@ func (c *crashScript) settle() func() {
 	}
 }
 
-// settleTask reports false if the task was removed meanwhile.
-func (c *crashScript) settleTask(task Task, s Settlement) bool {
-	err := c.s.Settle(context.Background(), task.Lease, s)
-	if err != nil && err != ErrLeaseLost {
-		c.problem("Settle: %v", err)
+func (c *crashScript) settleTask(task Task, s Settlement) error {
+	return c.expect("Settle", c.s.Settle(context.Background(), task.Lease, s))
+}
+
+// expect gives the error of an operation, which is a problem where the disk is good and the task was there.
+func (c *crashScript) expect(op string, err error) error {
+	if err != nil && err != ErrLeaseLost && err != ErrNotFound && !c.faulty {
+		c.problem("%s: %v", op, err)
 	}
-	return err == nil
+	return err
 }
 
 // reported ends tasks with one report, durably.
-func (c *crashScript) reported(keys []string, report string, end func() bool) {
+func (c *crashScript) reported(keys []string, report string, end func() error) {
 	c.touch([]string{report}) // it can be claimed before this has heard of it
 	c.l.change(keys, func(f *fact) { f.there, f.report = either, report })
 	c.l.change([]string{report}, func(f *fact) { *f = fact{held: no} })
-	done := end()
-	c.l.change(keys, func(f *fact) { f.report = "" })
-	if done {
-		c.l.change(keys, func(f *fact) { f.there = no })
+	switch err := end(); {
+	case err == nil:
+		c.l.change(keys, func(f *fact) { f.there, f.report = no, "" })
 		c.l.change([]string{report}, func(f *fact) { f.there = yes })
-	} else {
+	case !errors.Is(err, ErrBroken): // else nobody knows, until it has been opened again
+		c.l.change(keys, func(f *fact) { f.report = "" })
 		c.l.change([]string{report}, func(f *fact) { f.there = no })
 	}
 }
@@ -378,10 +387,9 @@ func (c *crashScript) hold(held bool) func() {
 			op, outcome = c.s.Hold, yes
 		}
 		c.l.change(keys, func(f *fact) { f.held = either })
-		if err := op(context.Background(), id); err != nil && err != ErrNotFound {
-			c.problem("Hold or Release: %v", err)
+		if c.expect("Hold or Release", op(context.Background(), id)) == nil {
+			c.l.change(keys, func(f *fact) { f.held = outcome })
 		}
-		c.l.change(keys, func(f *fact) { f.held = outcome })
 	}
 }
 
@@ -395,22 +403,18 @@ func (c *crashScript) remove() func() {
 			return
 		}
 		if reported {
-			c.reported(keys, key, func() bool { return c.removeOne(id, report) })
+			c.reported(keys, key, func() error { return c.removeOne(id, report) })
 			return
 		}
 		c.l.change(keys, func(f *fact) { f.there = either })
-		if c.removeOne(id) {
+		if c.removeOne(id) == nil {
 			c.l.change(keys, func(f *fact) { f.there = no })
 		}
 	}
 }
 
-func (c *crashScript) removeOne(id ID, reports ...Message) bool {
-	err := c.s.Remove(context.Background(), []ID{id}, reports...)
-	if err != nil && err != ErrNotFound {
-		c.problem("Remove: %v", err)
-	}
-	return err == nil
+func (c *crashScript) removeOne(id ID, reports ...Message) error {
+	return c.expect("Remove", c.s.Remove(context.Background(), []ID{id}, reports...))
 }
 
 // crashed is what a crash left, and what was known then.
@@ -599,6 +603,65 @@ func crashLives(t *testing.T, seed uint64) (problems []string) {
 		}
 	}
 	return nil
+}
+
+// TestSpoolEveryFault has each operation on the disk fail in turn, once or from then on: nothing that was acknowledged is lost, by
+// the process or by a crash at the end.
+func TestSpoolEveryFault(t *testing.T) {
+	quiet(t)
+	for _, forEver := range []bool{false, true} {
+		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+			n := 1
+			for faults := 1; faults > 0; n++ {
+				faults = failAt(t, n, forEver, &tornWrite{20, cause})
+			}
+			t.Logf("%v at each of %d operations, for ever: %v", cause, n-2, forEver)
+		}
+	}
+}
+
+// failAt runs a script of which operation n fails, and says how many failed.
+func failAt(t *testing.T, n int, forEver bool, fault error) (faults int) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crashScript{r: rand.New(rand.NewPCG(5, 0)), m: newMemFS(nil), l: newLedger(), life: "x", faulty: true}
+		c.s = mustOpen(t, c.m, crashConfig)
+		var what string
+		var mu sync.Mutex
+		c.m.before = func(op string, names ...string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if n--; n == 0 || n < 0 && forEver {
+				faults++
+				what = fmt.Sprint(op, names)
+				return fault
+			}
+			return nil
+		}
+		for range 25 {
+			c.step(false)
+		}
+		c.m.before = nil
+		left := map[string]*memFS{}
+		for _, kind := range crashKinds {
+			left[kind] = c.m.after(kind, nil)
+		}
+		known := c.l.clone()
+		c.s.Close()
+		left["closed"] = c.m.after("killed", nil)
+		for kind, m := range left {
+			s, problems := known.clone().check(m)
+			for _, p := range append(problems, c.problems...) {
+				t.Errorf("%v at %s, for ever: %v; then %s: %s", fault, what, forEver, kind, p)
+			}
+			if s != nil {
+				s.Close()
+			}
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	})
+	return faults
 }
 
 // after is snapshot with chances of its own: those of the script go on as they would without a crash.

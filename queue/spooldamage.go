@@ -23,12 +23,16 @@ func (s *Spool) Damage() []Damage {
 	return slices.Clone(s.damage)
 }
 
-// report notes damage, once. s.mu is held.
+// report notes damage, and tells of it once.
 func (s *Spool) report(d Damage) {
-	if len(s.damage) == maxDamage || slices.Contains(s.damage, d) {
-		return
+	s.mu.Lock()
+	known := len(s.damage) == maxDamage || slices.Contains(s.damage, d)
+	if !known {
+		s.damage = append(s.damage, d)
 	}
-	s.damage = append(s.damage, d)
-	s.config.Logger.Error("queue: the spool is damaged", "dir", s.dir, "file", d.File,
-		"offset", d.Offset, "length", d.Length, "reason", d.Reason)
+	s.mu.Unlock()
+	if !known {
+		s.config.Logger.Error("queue: the spool is damaged", "dir", s.dir, "file", d.File,
+			"offset", d.Offset, "length", d.Length, "reason", d.Reason)
+	}
 }

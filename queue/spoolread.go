@@ -103,8 +103,6 @@ func (s *Spool) unreadable(p place, err error) error {
 func (s *Spool) distrust(segment uint32, d Damage) {
 	s.log.damage(segment)
 	s.fs.remove(hintName(segment))
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.report(d)
 }
 
@@ -150,8 +148,9 @@ func (s *Spool) openFile(id uint64, p place, seg *segment) (Body, error) {
 		f.Close()
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if errors.Is(err, fs.ErrNotExist) && s.ix.data(id) == nil {
+	gone := s.ix.data(id) == nil
+	s.mu.Unlock()
+	if errors.Is(err, fs.ErrNotExist) && gone {
 		return nil, ErrNotFound
 	}
 	s.report(Damage{File: name, Length: m.size, Reason: err.Error()})
