@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"io"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -17,7 +19,15 @@ func OpenFaultySpool(dir string, small bool, fault *atomic.Value) (*Spool, error
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	return openSpool(faultyFS{dirFS{dir}, fault}, dir, config)
+	handle, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openSpool(faultyFS{dirFS{dir, handle}, fault}, dir, config)
+	if err == nil {
+		s.held = []io.Closer{handle}
+	}
+	return s, err
 }
 
 // Fault is an error of the disk; the zero Fault is none.

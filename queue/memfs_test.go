@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // memFS is a fileSystem in memory. It fails on demand, and knows what a crash may leave of it.
@@ -225,8 +226,12 @@ func (f *memFile) write(off int64, buffers ...[]byte) error {
 		}
 		all = all[:min(torn.n, len(all))]
 	}
+	free, _ := f.fs.free()
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	if off+int64(len(all))-int64(len(f.inode.data)) > free {
+		return syscall.ENOSPC
+	}
 	f.inode.change(extent{off, all})
 	return err
 }

@@ -28,27 +28,31 @@ import (
 type Spool struct {
 	watchers
 
-	fs      fileSystem
-	dir     string
-	config  SpoolConfig
-	lock    io.Closer // nil: it needs none
-	log     *spoolLog
-	tidy    chan struct{} // wakes the janitor
-	quit    chan struct{} // ends it
-	janitor sync.WaitGroup
-	waiting atomic.Int64 // how many are in removed
-	full    atomic.Bool  // the disk is, but for the reserve
+	fs       fileSystem
+	dir      string
+	config   SpoolConfig
+	held     []io.Closer // the directory and its lock
+	log      *spoolLog
+	tidy     chan struct{} // wakes the janitor
+	quit     chan struct{} // ends it
+	janitor  sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+	waiting  atomic.Int64 // how many are in removed
+	full     atomic.Bool  // the disk is, but for the reserve
 
 	mu      sync.Mutex
 	ix      *index[place, place] // of the entries of a message and of a task's state
 	last    uint64               // the newest id
 	temps   uint64               // names of passing files
-	perSeg  map[uint32]int       // messages by the segment they are in
+	perSeg  map[uint32]usage     // what lives, by the segment it is in
 	live    int64                // octets of the entries that the index knows
 	files   map[uint64]int64     // messages whose body is in a file, and its size
 	large   int64                // octets of those
 	removed []removal
 	damage  []Damage
+	turn    turn  // of compaction
+	futile  int64 // waste up to which another turn would be for nothing
 	closed  bool
 	busy    map[uint64]chan struct{} // messages that are being held, released or removed; closed when that ends
 	settled chan struct{}            // closed when a settlement ends; nil: nobody waits for one
@@ -65,19 +69,20 @@ type spoolClaim = claimed[place, place]
 // Close waits for what is under way, sees to it that all of it is on the disk, and frees the
 // directory. Bodies that are open stay readable.
 func (s *Spool) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Spool) close() error {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
 	s.closed = true
 	s.mu.Unlock()
 	s.tell(time.Now(), "") // so that a Runner asks, and hears of it
 	close(s.quit)
 	s.janitor.Wait()
 	err := s.log.close()
-	if s.lock != nil {
-		err = cmp.Or(err, s.lock.Close())
+	for _, c := range s.held {
+		err = cmp.Or(err, c.Close())
 	}
 	return err
 }
@@ -85,6 +90,7 @@ func (s *Spool) Close() error {
 // Enqueue implements [Queue]. ctx plays no part any more when m.Body has been read.
 func (s *Spool) Enqueue(ctx context.Context, m Message) (ID, error) {
 	d := s.newDraft(true)
+	d.reserved = true
 	defer d.free()
 	if err := s.enqueue(ctx, d, m); err != nil {
 		return "", s.failed("enqueue", err)
@@ -98,12 +104,8 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	if err := s.log.broken(); err != nil {
 		return err
 	}
-	free, err := s.fs.free()
-	full := err == nil && free < s.config.Reserve
-	s.full.Store(full)
-	if full {
-		s.wakeJanitor()
-		return &os.PathError{Op: "reserve", Path: s.dir, Err: syscall.ENOSPC}
+	if err := s.checkSpace(); err != nil {
+		return err
 	}
 	if err := d.add(ctx, m); err != nil {
 		return err
@@ -117,12 +119,24 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	return nil
 }
 
+// checkSpace says that the disk is full, but for the reserve.
+func (s *Spool) checkSpace() error {
+	free, err := s.fs.free()
+	full := err == nil && free < s.config.Reserve
+	s.full.Store(full)
+	if !full {
+		return nil
+	}
+	s.wakeJanitor()
+	return &os.PathError{Op: "reserve", Path: s.dir, Err: syscall.ENOSPC}
+}
+
 // takeIn makes the draft's messages known. s.mu is held.
 func (s *Spool) takeIn(d *draft) {
 	for _, m := range d.messages {
 		p := d.record.place(m.off, m.length)
 		s.ix.add(m.id, p, m.dests, m.due, m.overdue(false))
-		s.perSeg[p.segment]++
+		s.joined(p)
 		s.live += int64(p.length)
 		if m.file != "" {
 			s.addFile(m.id, m.size)

@@ -317,7 +317,7 @@ func ofBound(b *testing.B, s *Spool, dir string) float64 {
 	s.mu.Lock()
 	live := s.live
 	s.mu.Unlock()
-	names, err := dirFS{dir}.list()
+	names, err := dirFS{dir: dir}.list()
 	if err != nil {
 		b.Error(err)
 	}

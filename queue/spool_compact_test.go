@@ -239,11 +239,12 @@ func checkLive(t *testing.T, s *Spool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var live int64
-	perSeg := map[uint32]int{}
+	perSeg := map[uint32]usage{}
 	for _, id := range s.ix.ids() {
 		p := *s.ix.data(id)
 		live += int64(p.length)
-		perSeg[p.segment]++
+		u := perSeg[p.segment]
+		perSeg[p.segment] = usage{u.messages + 1, u.octets + int64(p.length)}
 		for _, c := range s.ix.tasksOf(id) {
 			live += int64(c.state.length)
 		}
@@ -256,4 +257,152 @@ func checkLive(t *testing.T, s *Spool) {
 			t.Errorf("%s has %d refs and %d records pending, want none", segmentName(seg.number), seg.refs, seg.pending)
 		}
 	}
+}
+
+// TestSpoolSpares has the oldest segment go while the file of another is on its way to become the next one: neither gets in the
+// other's way.
+func TestSpoolSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hold atomic.Bool
+		goOn, renamed := make(chan struct{}), make(chan struct{}, 10)
+		disk := newMemFS(nil)
+		disk.before = func(op string, names ...string) error {
+			switch {
+			case op == "rename" && strings.Contains(names[1], ".spare"):
+				renamed <- struct{}{}
+			case op == "sync" && strings.Contains(names[0], ".spare"):
+				select {
+				case <-renamed: // the oldest, meanwhile
+				case <-time.After(time.Second):
+				}
+			case op == "sync" && hold.CompareAndSwap(true, false):
+				<-goOn
+			}
+			return nil
+		}
+		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 16 << 10, InlineSize: 256 << 10, SyncDelay: time.Hour})
+		fill := func(dest string) { // up to the next segment
+			for n := s.log.newest(); s.log.newest() == n; {
+				mustEnqueue(t, s, strings.Repeat("x", 1000), dest)
+			}
+		}
+		fill("a.example")
+		fill("b.example")
+		for range 8 { // so that a large one doesn't fit into the third
+			mustEnqueue(t, s, strings.Repeat("x", 1000), "c.example")
+		}
+		for _, task := range mustClaim(t, s, "a.example") {
+			mustSettle(t, s, task.Lease, Settlement{})
+		}
+		synctest.Wait()
+		<-renamed // the first segment is the spare
+		var last []ID
+		for _, task := range mustClaim(t, s, "b.example") {
+			if id, _ := parseID(task.Lease.ID); s.ix.data(id).segment == s.log.oldest().number {
+				last = append(last, task.Lease.ID)
+			}
+		}
+		hold.Store(true)
+		go s.Enqueue(context.Background(), testMessage("body", "e.example"))
+		synctest.Wait() // its sync is under way, and what comes now is written behind it, in one go
+		go s.Remove(context.Background(), last)
+		synctest.Wait()
+		var large ID
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			large, _ = s.Enqueue(context.Background(), testMessage(strings.Repeat("y", 15000), "x.example"))
+		})
+		synctest.Wait()
+		goOn <- struct{}{}
+		wg.Wait()
+		for range 20 {
+			fill("f.example")
+			for _, task := range mustClaim(t, s, "f.example") {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+			synctest.Wait()
+		}
+		mustClose(t, s)
+		s = mustOpen(t, disk, testConfig)
+		checkNoDamage(t, s)
+		if body, err := readBody(s, large); err != nil || len(body) != 15000 {
+			t.Errorf("got %d octets and %v, want what was acknowledged", len(body), err)
+		}
+	})
+}
+
+// TestSpoolCompactionEnds has a low disk, and a log in which there is much besides the messages that can't be spared: compaction tries,
+// and then waits until there is more to be gained.
+func TestSpoolCompactionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMemFS(nil)
+		var dests []string
+		for i := range 100 {
+			dests = append(dests, fmt.Sprintf("d%d.example", i))
+		}
+		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 1 << 20, InlineSize: 256 << 10, SyncDelay: time.Second})
+		for range 1000 {
+			mustEnqueue(t, s, "body", dests...)
+		}
+		for _, dest := range dests[1:] {
+			for _, task := range mustClaim(t, s, dest) {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+		}
+		synctest.Wait()
+		s.config.Reserve = 1 << 50
+		disk.space = 1<<50 - 1
+		if _, err := s.Enqueue(context.Background(), testMessage("body", "d.example")); err == nil {
+			t.Error("got new mail in, want it refused")
+		}
+		s.config.Reserve = 0 // the janitor's: there is room enough for it
+		time.Sleep(time.Minute)
+		synctest.Wait() // for the janitor, which must come to rest
+		if got := len(contents(t, s)); got != 1000 {
+			t.Errorf("got %d tasks, want 1000", got)
+		}
+		checkLive(t, s)
+	})
+}
+
+// TestSpoolLateInIndex has a message that is on the disk, and that the index doesn't know yet, in a segment that should go: it doesn't
+// before it is known.
+func TestSpoolLateInIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMemFS(nil)
+		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 16 << 10, InlineSize: 256 << 10, SyncDelay: time.Hour})
+		mustEnqueue(t, s, "lives", "a.example")
+		late := s.newDraft(true)
+		if err := late.add(context.Background(), testMessage("late", "late.example")); err != nil {
+			t.Fatal(err)
+		}
+		if err := late.commit(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			mustEnqueue(t, s, strings.Repeat("x", 15000), "b.example")
+		}
+		for _, task := range mustClaim(t, s, "b.example") {
+			mustSettle(t, s, task.Lease, Settlement{})
+		}
+		synctest.Wait()
+		if s.log.oldest().number != 1 {
+			t.Error("the segment is gone")
+		}
+		s.mu.Lock()
+		s.takeIn(late)
+		s.mu.Unlock()
+		synctest.Wait()
+		if s.log.oldest().number == 1 {
+			t.Error("the segment is still there")
+		}
+		want := contents(t, s)
+		if len(want) != 2 {
+			t.Errorf("got %v, want both", want)
+		}
+		mustClose(t, s)
+		s = mustOpen(t, disk, testConfig)
+		checkNoDamage(t, s)
+		checkContents(t, s, want)
+	})
 }

@@ -9,8 +9,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -292,4 +294,74 @@ func TestSpoolDamagedRegion(t *testing.T) {
 	}
 	mustSettle(t, s, mustClaim(t, s, "first.example")[0].Lease, Settlement{})
 	checkContents(t, s, want)
+}
+
+// TestSpoolSalvage damages the body of a held and deferred message that compaction has moved: it is still held and deferred. Where
+// the copy that it was moved from is there, it is whole.
+func TestSpoolSalvage(t *testing.T) {
+	quiet(t)
+	for _, both := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := newMemFS(nil)
+			var crashed *memFS
+			disk.before = func(op string, names ...string) error {
+				if crashed == nil && op == "remove" && names[0] == hintName(1) {
+					crashed = disk.after("killed", nil)
+				}
+				return nil
+			}
+			s := mustOpen(t, disk, SpoolConfig{SegmentSize: 16 << 10, InlineSize: 256 << 10, SyncDelay: time.Hour})
+			id := mustEnqueue(t, s, "a moved body", "a.example")
+			mustSettle(t, s, mustClaim(t, s, "a.example")[0].Lease, Settlement{Next: time.Now().Add(time.Hour)})
+			if err := s.Hold(context.Background(), id); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				mustEnqueue(t, s, strings.Repeat("x", 10_000), "b.example")
+			}
+			for _, task := range mustClaim(t, s, "b.example") {
+				mustSettle(t, s, task.Lease, Settlement{})
+			}
+			synctest.Wait()
+			mustEnqueue(t, s, "later", "l.example") // so that the move isn't in the tail
+			mustClose(t, s)
+			if both {
+				disk = crashed
+				disk.before = func(op string, names ...string) error {
+					if op == "remove" && names[0] == hintName(1) {
+						return syscall.EIO // the first segment can't go
+					}
+					return nil
+				}
+				mustClose(t, mustOpen(t, disk, SpoolConfig{SegmentSize: 1 << 20, InlineSize: 256 << 10, SyncDelay: time.Hour}))
+			}
+			all := disk.files()
+			b := all[newestWith(all, "a moved body")]
+			b[bytes.LastIndex(b, []byte("a moved body"))] ^= 1
+			s = mustOpen(t, newMemFS(all), SpoolConfig{SegmentSize: 1 << 20, InlineSize: 256 << 10, SyncDelay: time.Hour})
+			if len(s.Damage()) == 0 {
+				t.Errorf("no damage is reported")
+			}
+			for task, err := range s.List(context.Background(), Filter{ID: id}) {
+				if err != nil || task.State != Held || task.Attempts != 1 {
+					t.Errorf("the copy it was moved from is there: %v: got %+v and %v, want it held, after an attempt", both, task, err)
+				}
+			}
+			body, err := readBody(s, id)
+			if both && (err != nil || body != "a moved body") || !both && !errors.Is(err, errBodyDamaged) {
+				t.Errorf("the copy it was moved from is there: %v: got %q and %v", both, body, err)
+			}
+		})
+	}
+}
+
+// newestWith gives the name of the newest segment that has the text.
+func newestWith(all map[string][]byte, text string) string {
+	var name string
+	for n, b := range all {
+		if strings.HasSuffix(n, segmentSuffix) && bytes.Contains(b, []byte(text)) && n > name {
+			name = n
+		}
+	}
+	return name
 }

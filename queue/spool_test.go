@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -309,6 +310,22 @@ func TestQueueRefuses(t *testing.T) {
 					t.Errorf("got %v, want an error with %q", err, tt.want)
 				}
 			})
+		}
+	}
+}
+
+// TestSpoolConfig refuses what makes no sense, and changes nothing then.
+func TestSpoolConfig(t *testing.T) {
+	for _, c := range []SpoolConfig{
+		{InlineSize: math.MaxInt}, {InlineSize: -1}, {SegmentSize: 100}, {SegmentSize: 2 << 30}, {SegmentSize: -1}, {SyncDelay: -1},
+	} {
+		dir := filepath.Join(t.TempDir(), "spool")
+		s, err := c.Open(dir)
+		if err == nil {
+			s.Close()
+		}
+		if _, statErr := os.Stat(dir); err == nil || !strings.Contains(err.Error(), "must") || !os.IsNotExist(statErr) {
+			t.Errorf("%+v: got %v and a directory: %v", c, err, statErr)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -69,14 +70,47 @@ func (s *Spool) wasteful() bool {
 	const much = 1 << 20 // for which it is worth while to copy what lives, if the disk is full
 	oldest, segments, size := s.log.shape()
 	switch {
+	case segments > 1 && s.perSeg[oldest].messages == 0:
+		return true
+	case size-s.live < s.futile:
+		return false
 	case s.full.Load() && size > s.live+s.live/4+much:
 		return true
 	case segments == 1:
 		return false
-	case s.perSeg[oldest] == 0, size > 2*s.live+s.config.SegmentSize/2: // the rest of the two segments is for what comes meanwhile
+	case size > 2*s.live+s.config.SegmentSize/2: // the rest of the two segments is for what comes meanwhile
 		return true
 	}
 	return int64(segments) > 8+2*size/s.config.SegmentSize
+}
+
+// turn is a turn of compaction through the whole log.
+type turn struct {
+	end          uint32 // what was the newest segment when it began
+	freed, moved int64  // octets
+}
+
+// endTurn counts a segment that was freed. If a whole turn has freed hardly more than it wrote, what seems to be waste isn't, and more of
+// it must come before there is another.
+func (s *Spool) endTurn(seg *segment) {
+	newest := s.log.newest()
+	_, _, size := s.log.shape()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn.freed += seg.size
+	if seg.number < s.turn.end {
+		return
+	}
+	if s.futile = 0; s.turn.moved > s.turn.freed/8*7 {
+		s.futile = size - s.live + s.config.SegmentSize/4
+	}
+	s.turn = turn{end: newest}
+}
+
+// hasRoom reports whether what lives in the segment can be written once more, and settlements and reports, too.
+func (s *Spool) hasRoom(lives int64) bool {
+	free, err := s.fs.free()
+	return err != nil || free >= lives+s.config.Reserve/4
 }
 
 // removeFiles removes the body files of messages whose end is on the disk.
@@ -104,50 +138,37 @@ func (s *Spool) compact() bool {
 		return false
 	}
 	seg := s.log.oldest()
-	empty := s.perSeg[seg.number] == 0
+	lives := s.perSeg[seg.number]
 	s.mu.Unlock()
-	if seg.stuck || !s.rollPast(seg) || !s.log.settled(seg) || !empty && !s.moveAll(seg) {
+	if seg.stuck || !s.hasRoom(lives.octets) || !s.rollPast(seg) || !s.log.settled(seg) || !s.moveAll(seg) {
 		return false
 	}
-	s.mu.Lock()
-	empty = s.perSeg[seg.number] == 0
-	s.mu.Unlock()
-	if !empty {
+	name, spare := segmentName(seg.number), ""
+	switch {
+	case s.log.isDamaged(seg):
+		spare = name + damagedSuffix
+	case s.wantsSpare(seg):
+		spare = spareName(seg.number)
+	}
+	if err := s.removeSegment(name, spare); err != nil {
+		s.stick(seg, Damage{File: name, Reason: "the segment can't be removed: " + err.Error()})
 		return false
 	}
-	wanted := s.wantsSpare(seg)
-	if err := s.removeSegment(seg, wanted); err != nil {
-		s.stick(seg, Damage{File: segmentName(seg.number), Reason: "the segment can't be removed: " + err.Error()})
-		return false
+	unread := s.log.retire(seg)
+	s.endTurn(seg)
+	switch {
+	case spare == spareName(seg.number) && unread && !s.log.isDamaged(seg):
+		s.keepSpare(seg)
+		return true
+	case spare == spareName(seg.number) && s.log.isDamaged(seg): // as has turned out meanwhile
+		s.fs.rename(spare, name+damagedSuffix)
+	case spare == spareName(seg.number):
+		s.fs.remove(spare)
 	}
-	if !s.log.retire(seg, wanted) && wanted {
-		s.fs.remove(spareName)
+	if unread {
+		seg.file.Close()
 	}
 	return true
-}
-
-// wantsSpare reports whether the segment's file should become the next one.
-func (s *Spool) wantsSpare(seg *segment) bool {
-	spare, sealed := s.log.spareSize()
-	return spare == 0 && seg.made && !s.log.isDamaged(seg) && seg.size >= s.config.SegmentSize/2 && s.affords(sealed)
-}
-
-// affords reports whether so much besides the segment that is written to is within bounds: a segment and twice what lives, of which
-// some is for what comes meanwhile.
-func (s *Spool) affords(octets int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.full.Load() && octets <= s.live+s.config.SegmentSize
-}
-
-// dropSpare removes the spare if the disk is full, or what lives has become so little that it isn't within bounds.
-func (s *Spool) dropSpare() {
-	if spare, sealed := s.log.spareSize(); spare == 0 || s.affords(sealed+spare) {
-		return
-	}
-	if spare := s.log.takeSpare(); spare != nil {
-		spare.remove(s.fs)
-	}
 }
 
 // rollPast sees to it that the segment isn't written to any more.
@@ -164,20 +185,14 @@ func (s *Spool) rollPast(seg *segment) bool {
 	return true
 }
 
-// removeSegment removes the segment's file for good, before the next one's: what settled its messages
-// may be in there. Its file is kept as a spare if that is wanted.
-func (s *Spool) removeSegment(seg *segment, spare bool) error {
-	name := segmentName(seg.number)
-	err := s.fs.remove(hintName(seg.number))
-	if err != nil {
-		return err
-	}
-	switch {
-	case s.log.isDamaged(seg):
-		err = s.fs.rename(name, name+damagedSuffix)
-	case spare:
-		err = s.fs.rename(name, spareName)
-	default:
+// removeSegment removes a segment, or renames it if that is wanted, for good: before the next one goes, in which may be what
+// settled its messages.
+func (s *Spool) removeSegment(name, to string) error {
+	number, _ := segmentNumber(name, segmentSuffix)
+	err := s.fs.remove(hintName(number))
+	if err == nil && to != "" {
+		err = s.fs.rename(name, to)
+	} else if err == nil {
 		err = s.fs.remove(name)
 	}
 	if err != nil {
@@ -199,9 +214,13 @@ func (s *Spool) moveAll(seg *segment) bool {
 	var moves []*move
 	size := 0
 	all := true
-	flush := func() {
+	flush := func() error { // an error ends it: the disk is full, say
 		all = s.carryOut(moves) && all
 		moves, size = nil, 0
+		if !all {
+			return errNotMoved
+		}
+		return nil
 	}
 	visit := func(rec record) error {
 		return eachEntry(rec.payload, func(off int, entry []byte) error {
@@ -211,24 +230,29 @@ func (s *Spool) moveAll(seg *segment) bool {
 			}
 			m, err := s.prepareMove(entry, fields, rec.entryAt(seg, off, h))
 			if m == nil || err != nil {
-				return err
+				return nil // what can't be read is reported, and left
 			}
 			moves = append(moves, m)
 			if size += len(m.record.record); size >= batch {
-				flush()
+				return flush()
 			}
 			return nil
 		})
 	}
+	lives := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.perSeg[seg.number].messages
+	}
+	if lives() == 0 {
+		return true
+	}
 	sc := scanner{r: seg.file, salt: seg.salt, broken: func(rec record) { visit(rec) }}
 	_, err := sc.scan(segmentHeaderLen, seg.size, visit)
-	flush()
-	if !all {
+	if flush() != nil {
 		return false
 	}
-	s.mu.Lock()
-	left := s.perSeg[seg.number]
-	s.mu.Unlock()
+	left := lives()
 	if left == 0 {
 		return true
 	}
@@ -239,6 +263,8 @@ func (s *Spool) moveAll(seg *segment) bool {
 	s.stick(seg, Damage{File: segmentName(seg.number), Length: seg.size, Reason: reason})
 	return false
 }
+
+var errNotMoved = errors.New("some were not moved")
 
 // move is a message on its way to the log's end, with what became of its tasks.
 type move struct {
@@ -279,10 +305,10 @@ func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 	for i, c := range tasks {
 		gone[c.num] = false
 		m.tasks = append(m.tasks, movedTask{c.num, c.state, len(b)})
-		if pins[i].state == nil {
+		if c.state.length == 0 {
 			continue
 		}
-		if b, err = pins[i].state.appendEntry(b, c.state); err != nil {
+		if b, _, err = pins[i].state.appendEntry(b, c.state); err != nil {
 			return nil, s.unreadable(c.state, err)
 		}
 	}
@@ -311,6 +337,7 @@ func (s *Spool) carryOut(moves []*move) bool {
 		default:
 			// Under the lock, so that what settles one of its tasks from here on comes behind it in the log.
 			s.log.hand(&m.record)
+			s.turn.moved += int64(len(m.record.record))
 			handed = append(handed, m)
 		}
 	}
@@ -349,9 +376,9 @@ func (s *Spool) moved(m *move) {
 	if p == nil {
 		return
 	}
-	s.left(p.segment)
+	s.left(*p)
 	*p = m.record.place(recordHeaderLen, int(m.from.length))
-	s.perSeg[p.segment]++
+	s.joined(*p)
 	for _, t := range m.tasks {
 		r := s.ix.task(m.id, t.num)
 		if r != 0 && t.from.length > 0 && s.ix.tasks.at(r).state == t.from {

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"time"
 )
 
@@ -18,11 +20,11 @@ type SpoolConfig struct {
 	// mail is taken. If zero, 32 MiB; if negative, none.
 	Reserve int64
 
-	// InlineSize is the length in octets up to which a body is written to the log. Larger ones get a file each. If
-	// zero, 256 KiB.
+	// InlineSize is the length in octets up to which a body is written to the log, at most 64 MiB. Larger ones get a
+	// file each. If zero, 256 KiB.
 	InlineSize int
 
-	// SegmentSize is where the log goes on in another file, in octets, at most 1 GiB. If zero, 64 MiB.
+	// SegmentSize is where the log goes on in another file, in octets, from 1 KiB to 1 GiB. If zero, 64 MiB.
 	SegmentSize int64
 
 	// SyncDelay is how long a settlement without reports waits for others to be synced along with it. If zero, a second.
@@ -48,8 +50,13 @@ func (c *SpoolConfig) openLocked(dir string) (*Spool, error) {
 	config.InlineSize = cmp.Or(c.InlineSize, 256<<10)
 	config.SegmentSize = cmp.Or(c.SegmentSize, 64<<20)
 	config.SyncDelay = cmp.Or(c.SyncDelay, time.Second)
-	if config.InlineSize < 0 || config.SegmentSize < 0 || config.SegmentSize > 1<<30 || config.SyncDelay < 0 {
-		return nil, errors.New("a size or the delay is negative, or SegmentSize is above 1 GiB")
+	switch {
+	case config.InlineSize < 0 || config.InlineSize > 64<<20:
+		return nil, fmt.Errorf("InlineSize is %d, and must be from 0 to 64 MiB", c.InlineSize)
+	case config.SegmentSize < 1<<10 || config.SegmentSize > 1<<30:
+		return nil, fmt.Errorf("SegmentSize is %d, and must be from 1 KiB to 1 GiB", c.SegmentSize)
+	case config.SyncDelay < 0:
+		return nil, fmt.Errorf("SyncDelay is %v, and must not be negative", c.SyncDelay)
 	}
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -58,11 +65,17 @@ func (c *SpoolConfig) openLocked(dir string) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSpool(dirFS{dir}, dir, config)
+	handle, err := os.Open(dir)
 	if err != nil {
 		lock.Close()
 		return nil, err
 	}
-	s.lock = lock
+	s, err := openSpool(dirFS{dir, handle}, dir, config)
+	if err != nil {
+		handle.Close()
+		lock.Close()
+		return nil, err
+	}
+	s.held = []io.Closer{handle, lock}
 	return s, nil
 }

@@ -7,7 +7,10 @@ import (
 )
 
 // dirFS is a directory of the system.
-type dirFS struct{ dir string }
+type dirFS struct {
+	dir    string
+	handle *os.File // so that a sync of it needs no descriptor, of which there may be none left
+}
 
 func (d dirFS) path(name string) string { return filepath.Join(d.dir, name) }
 
@@ -43,14 +46,7 @@ func (d dirFS) list() (map[string]int64, error) {
 	return files, err
 }
 
-func (d dirFS) sync() error {
-	f, err := os.Open(d.dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
+func (d dirFS) sync() error { return d.handle.Sync() }
 
 func (d dirFS) free() (int64, error) { return freeSpace(d.dir) }
 
@@ -66,7 +62,12 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
 		return err
 	}
-	return dirFS{parent}.sync()
+	f, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 type osFile struct{ *os.File }

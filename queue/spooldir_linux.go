@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"syscall"
@@ -89,5 +90,5 @@ func freeSpace(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * cmp.Or(int64(st.Frsize), int64(st.Bsize)), nil
 }

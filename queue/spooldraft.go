@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"slices"
@@ -19,6 +20,7 @@ type draft struct {
 	messages []draftMessage
 	state    int  // length of the entries before the messages
 	kept     bool // the log has it, or may have it
+	reserved bool // it is new mail, for which the last of the disk isn't
 }
 
 type draftMessage struct {
@@ -119,6 +121,11 @@ func (d *draft) spill(s *stored, beginning []byte, r io.Reader) (name string, er
 	}()
 	s.size = 0
 	for chunk := beginning; len(chunk) > 0; {
+		if d.reserved {
+			if err := d.spool.checkSpace(); err != nil {
+				return "", err
+			}
+		}
 		if err := f.write(s.size, chunk); err != nil {
 			return "", err
 		}
@@ -143,7 +150,7 @@ func (d *draft) commit() error {
 	}
 	s.mu.Unlock()
 	if len(d.record.record)-recordHeaderLen > maxPayload {
-		return errors.New("the message is too large but for its body")
+		return errors.New("it takes more than 1 GiB of the log")
 	}
 	if err := d.nameFiles(); err != nil {
 		return s.log.doubt(err)
@@ -175,4 +182,14 @@ func (d *draft) nameFiles() error {
 		return nil
 	}
 	return syncNames(d.spool.fs)
+}
+
+// addReports reads the reports of what is being recorded.
+func (d *draft) addReports(ctx context.Context, reports []Message) error {
+	for _, m := range reports {
+		if err := d.add(ctx, m); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	return nil
 }

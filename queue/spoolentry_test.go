@@ -110,7 +110,7 @@ func FuzzApply(f *testing.F) {
 			endEntry(payload[off:off+int(h.length())], int(h.body))
 			off += int(h.length())
 		}
-		s := &Spool{ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{}}
+		s := &Spool{ix: newIndex[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}}
 		s.apply(&segment{number: 1}, record{off: segmentHeaderLen, payload: payload})
 		s.log = &spoolLog{}
 		checkLive(t, s)

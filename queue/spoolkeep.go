@@ -1,15 +1,12 @@
 package queue
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Remove implements [Remover]. ctx plays no part any more when the bodies of the reports have been read.
 func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error {
 	d := s.newDraft(true)
 	defer d.free()
-	err := s.addReports(ctx, d, reports)
+	err := d.addReports(ctx, reports)
 	if err == nil {
 		err = s.record(ctx, d, ids, entryRemoval, 0, func(id uint64) {
 			if s.drop(id) {
@@ -148,27 +145,5 @@ func (s *Spool) end(ids []uint64) {
 	for _, id := range ids {
 		delete(s.busy, id)
 	}
-}
-
-// drop forgets a message and reports whether it was there. s.mu is held.
-func (s *Spool) drop(id uint64) bool {
-	p := s.ix.data(id)
-	if p == nil {
-		return false
-	}
-	s.gone(*p)
-	for _, t := range s.ix.remove(id) {
-		s.live -= int64(t.state.length)
-	}
-	return true
-}
-
-// addReports reads the reports of what is being recorded.
-func (s *Spool) addReports(ctx context.Context, d *draft, reports []Message) error {
-	for _, m := range reports {
-		if err := d.add(ctx, m); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-	}
-	return nil
+	s.wakeJanitor() // it may have passed them over
 }

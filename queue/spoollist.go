@@ -67,10 +67,9 @@ func (s *Spool) Stats(ctx context.Context) (Stats, error) {
 		if err == ErrNotFound {
 			continue // it has just left
 		}
-		if err != nil {
-			return Stats{}, s.failed("stats", err)
+		if err == nil { // else it is reported as damage, and the counts stand
+			st.Oldest = fromNano(m.arrival)
 		}
-		st.Oldest = fromNano(m.arrival)
 		break
 	}
 	return st, nil

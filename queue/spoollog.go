@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -40,7 +39,7 @@ type spoolLog struct {
 	err      error     // why nothing can be written any more
 	handed   sync.Cond // the writer waits for: queue, !syncing, closing
 	dirty    sync.Cond // the syncer waits for: unsynced, due, !owed, closing
-	idle     sync.Cond // the writer waits for: !syncing
+	idle     sync.Cond // the writer and the syncer wait for: !syncing
 }
 
 // start begins with the segments that were found, of which the last is new.
@@ -176,8 +175,8 @@ var zeros [1 << 20]byte
 
 // trim cuts off what fill has put behind the last record. It needs no sync: should the zeros come back, they are no record.
 func (seg *segment) trim() {
-	if seg.filled > seg.size {
-		seg.file.truncate(seg.size)
+	if seg.filled > seg.size && seg.file.truncate(seg.size) == nil {
+		seg.filled = seg.size
 	}
 }
 
@@ -211,8 +210,8 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
 	cause = seg.failed("write", cause)
 	if passing(cause) {
-		err := cmp.Or(seg.file.truncate(off), syncFile(seg.file))
-		if seg.filled = off; err == nil {
+		err := l.cut(seg, off)
+		if err == nil {
 			return cause
 		}
 		cause = fmt.Errorf("%w, and cutting it off: %w", cause, err)
@@ -220,6 +219,26 @@ func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.fail(cause)
+}
+
+// cut cuts the segment's file to a length, durably. No sync is under way meanwhile: of two, one alone may be told that it failed.
+func (l *spoolLog) cut(seg *segment, size int64) error {
+	l.mu.Lock()
+	for l.syncing {
+		l.idle.Wait()
+	}
+	l.syncing = true
+	l.mu.Unlock()
+	err := seg.file.truncate(size)
+	if err == nil {
+		err = syncFile(seg.file)
+	}
+	seg.filled = size
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.syncing = false
+	l.idle.Broadcast()
+	return err
 }
 
 // fail poisons the log: what the disk has is unknown from here on. l.mu is held.
@@ -364,9 +383,9 @@ func (l *spoolLog) close() error {
 		last.trim()
 	}
 	for _, seg := range l.segments {
-		seg.refs++
-		seg.retired = true
-		l.unref(seg)
+		if seg.retired = true; seg.refs == 0 {
+			seg.file.Close()
+		}
 	}
 	if l.spare != nil {
 		l.spare.remove(l.fs)

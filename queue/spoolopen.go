@@ -40,7 +40,7 @@ func openSpool(fs fileSystem, dir string, c SpoolConfig) (s *Spool, err error) {
 	s = &Spool{
 		fs: fs, dir: dir, config: c,
 		tidy: make(chan struct{}, 1), quit: make(chan struct{}),
-		ix: newIndex[place, place](), perSeg: map[uint32]int{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
+		ix: newIndex[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
 	}
 	s.log = &spoolLog{
 		fs: fs, limit: c.SegmentSize, delay: c.SyncDelay,

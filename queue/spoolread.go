@@ -10,7 +10,7 @@ import (
 	"math"
 )
 
-// pin holds the segments that a task's entries are in.
+// pin holds the segments that a task's entries are in, nil where there is none.
 type pin struct{ message, state *segment }
 
 // pin keeps the segments of the tasks readable. s.mu is held.
@@ -28,9 +28,7 @@ func (s *Spool) pin(tasks ...spoolClaim) []pin {
 func (s *Spool) unpin(pins []pin) {
 	for _, p := range pins {
 		s.log.release(p.message)
-		if p.state != nil {
-			s.log.release(p.state)
-		}
+		s.log.release(p.state)
 	}
 }
 
@@ -57,7 +55,7 @@ func (s *Spool) load(c spoolClaim, p pin) (*stored, *state, error) {
 	if err != nil {
 		return nil, nil, s.unreadable(c.data, err)
 	}
-	if p.state == nil {
+	if c.state.length == 0 {
 		return msg, msg.initial(c.num), nil
 	}
 	st, err := readState(p.state, c.state, msg, *buf)
@@ -111,13 +109,9 @@ var errBodyDamaged = errors.New("the body is not what it was")
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (Body, error) {
 	defer s.log.release(seg)
-	entry := make([]byte, p.length)
-	if _, err := seg.file.ReadAt(entry, int64(p.off)); err != nil {
+	entry, fields, err := seg.appendEntry(nil, p)
+	if err != nil {
 		return nil, s.unreadable(p, err)
-	}
-	h, fields, err := entryFields(entry)
-	if err != nil || h.length() != uint64(p.length) {
-		return nil, s.unreadable(p, errEntry)
 	}
 	m, err := decodeMessage(fields, true)
 	if err != nil {
@@ -153,7 +147,9 @@ func (s *Spool) openFile(id uint64, p place, seg *segment) (Body, error) {
 	if errors.Is(err, fs.ErrNotExist) && gone {
 		return nil, ErrNotFound
 	}
-	s.report(Damage{File: name, Length: m.size, Reason: err.Error()})
+	if !passing(err) {
+		s.report(Damage{File: name, Length: m.size, Reason: err.Error()})
+	}
 	return nil, fmt.Errorf("%s: %w", name, err)
 }
 

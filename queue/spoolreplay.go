@@ -1,6 +1,9 @@
 package queue
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // replay takes in what a segment has up to end, from its hint if it has one.
 func (s *Spool) replay(seg *segment, end int64, p *progress) error {
@@ -51,15 +54,24 @@ func (s *Spool) apply(seg *segment, rec record) error {
 	})
 }
 
-// salvage takes in the messages of a record that isn't good as a whole. One whose body is damaged stays in the queue, though it can't
-// be opened, until its sender hears that it failed. What became of tasks is left out: better a delivery too many.
+// salvage takes in the messages of a record that isn't good as a whole, and what it says of them. One whose body is damaged stays in
+// the queue, though it can't be opened, until its sender hears that it failed. If there is another copy, compaction has made this
+// one, and the other is good. What became of other messages' tasks is left out: better a delivery too many.
 func (s *Spool) salvage(seg *segment, rec record) {
+	own := map[uint64]bool{}
 	eachEntry(rec.payload, func(off int, entry []byte) error {
 		h, fields, err := entryFields(entry)
-		if err != nil || h.kind != entryMessage {
+		if err != nil || len(fields) < 8 {
 			return err
 		}
-		return s.applyMessage(h, fields, rec.entryAt(seg, off, h))
+		id := binary.LittleEndian.Uint64(fields) // of all kinds, that comes first
+		if h.kind == entryMessage && s.ix.data(id) == nil {
+			own[id] = true
+		}
+		if !own[id] {
+			return nil
+		}
+		return s.applyEntry(h, fields, rec.entryAt(seg, off, h))
 	})
 }
 
@@ -90,7 +102,7 @@ func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
 	} else {
 		s.ix.add(m.id, at, m.dests, m.due, m.overdue(false))
 	}
-	s.perSeg[at.segment]++
+	s.joined(at)
 	s.live += int64(at.length)
 	if h.flags&flagBodyFile != 0 {
 		s.addFile(m.id, m.size)

@@ -41,7 +41,7 @@ func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte, spare
 	var f file
 	var filled int64
 	if spare != nil {
-		temp, f, filled = spareName, spare.file, spare.size
+		temp, f, filled = spare.name, spare.file, spare.size
 	} else {
 		if err := fs.remove(temp); err != nil {
 			return nil, err
@@ -83,6 +83,8 @@ func createSegment(fs fileSystem, header segmentHeader, payloads [][]byte, spare
 	return seg, syncNames(fs)
 }
 
+var errSegmentGone = errors.New("its segment isn't there any more")
+
 // failed says what failed where.
 func (seg *segment) failed(op string, err error) error {
 	if err == nil {
@@ -93,6 +95,9 @@ func (seg *segment) failed(op string, err error) error {
 
 // entry reads the entry at p into buf, without its body.
 func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
+	if seg == nil {
+		return entryHeader{}, nil, errSegmentGone
+	}
 	const guess = 1 << 10
 	buf = slices.Grow(buf[:0], guess)[:min(p.length, guess)]
 	if _, err := seg.file.ReadAt(buf, int64(p.off)); err != nil {
@@ -111,15 +116,21 @@ func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
 	return entryFields(buf)
 }
 
-// appendEntry appends the entry at p, with its body, to b.
-func (seg *segment) appendEntry(b []byte, p place) ([]byte, error) {
+// appendEntry appends the entry at p, with its body, to b, and gives its fields, too.
+func (seg *segment) appendEntry(b []byte, p place) (_, fields []byte, err error) {
+	if seg == nil {
+		return nil, nil, errSegmentGone
+	}
 	start := len(b)
 	b = slices.Grow(b, int(p.length))[:start+int(p.length)]
 	if _, err := seg.file.ReadAt(b[start:], int64(p.off)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, _, err := entryFields(b[start:])
-	return b, err
+	h, fields, err := entryFields(b[start:])
+	if err == nil && h.length() != uint64(p.length) {
+		err = errEntry
+	}
+	return b, fields, err
 }
 
 // records gives the payloads of the records from off to end.

@@ -2,11 +2,14 @@ package queue
 
 import "sort"
 
-// acquire gives the segment of that number, to be released.
+// acquire gives the segment of that number, to be released; nil if there is none any more.
 func (l *spoolLog) acquire(number uint32) *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].number >= number })
+	if i == len(l.segments) || l.segments[i].number != number {
+		return nil
+	}
 	seg := l.segments[i]
 	seg.refs++
 	return seg
@@ -24,6 +27,13 @@ func (l *spoolLog) oldest() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.segments[0]
+}
+
+// newest gives the number of the segment that is written to.
+func (l *spoolLog) newest() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[len(l.segments)-1].number
 }
 
 // settled reports whether nothing is written to the segment any more, and the index knows all of it.
@@ -63,66 +73,27 @@ func (l *spoolLog) unhinted() *segment {
 	return nil
 }
 
-// retire takes the oldest segment out of the log. Who reads it can go on. If its file is wanted as a spare, and nobody reads it, kept
-// says that it is one.
-func (l *spoolLog) retire(seg *segment, wanted bool) (kept bool) {
+// retire takes the oldest segment out of the log. Who reads it can go on; unread says that nobody does, and that its file is the
+// caller's.
+func (l *spoolLog) retire(seg *segment) (unread bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segments = l.segments[1:]
 	l.bytes -= seg.size
-	if wanted && seg.refs == 0 {
-		l.spare = &spareFile{seg.file, min(seg.size, l.limit/8*7)} // the last eighth is a margin for those bounds
-		l.spare.truncate(l.spare.size)
-		return true
-	}
-	seg.refs++
 	seg.retired = true
-	l.unref(seg)
-	return false
-}
-
-// A spare is the file of a segment that isn't needed any more. It becomes the next segment: what is written over blocks that
-// a file has already is synced in half the time, as the file system has nothing to note of it.
-const spareName = "spare" + segmentSuffix + tempSuffix
-
-type spareFile struct {
-	file
-	size int64
-}
-
-func (s *spareFile) remove(fs fileSystem) {
-	s.Close()
-	fs.remove(spareName)
-}
-
-// takeSpare gives the spare, nil if there is none.
-func (l *spoolLog) takeSpare() *spareFile {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	spare := l.spare
-	l.spare = nil
-	return spare
-}
-
-// spareSize tells how large the spare is, and all segments that aren't written to any more.
-func (l *spoolLog) spareSize() (spare, sealed int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.spare != nil {
-		spare = l.spare.size
-	}
-	return spare, l.bytes - l.segments[len(l.segments)-1].size
+	return seg.refs == 0
 }
 
 // release gives back what acquire gave.
 func (l *spoolLog) release(seg *segment) {
+	if seg == nil {
+		return
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.unref(seg)
-}
-
-func (l *spoolLog) unref(seg *segment) {
-	if seg.refs--; seg.refs == 0 && seg.retired {
+	seg.refs--
+	last := seg.refs == 0 && seg.retired
+	l.mu.Unlock()
+	if last {
 		seg.file.Close()
 	}
 }
@@ -131,5 +102,7 @@ func (l *spoolLog) unref(seg *segment) {
 func (l *spoolLog) applied(a *appending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a.segment.pending--
+	if a.segment.pending--; a.segment.pending == 0 && a.segment != l.segments[len(l.segments)-1] {
+		l.onRoll() // the janitor may have waited for it
+	}
 }

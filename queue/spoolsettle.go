@@ -98,7 +98,7 @@ func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spool
 	}
 	d.record.record = appendState(d.record.record, st, msg)
 	d.state = len(d.record.record) - recordHeaderLen
-	if err := s.addReports(ctx, d, set.Reports); err != nil {
+	if err := d.addReports(ctx, set.Reports); err != nil {
 		return nil, err
 	}
 	if err := s.startWriting(c.id, l); err != nil {
@@ -139,43 +139,5 @@ func (s *Spool) settle(d *draft, l *lease, st *taskState) {
 	if s.ix.done(l) {
 		s.gone(p)
 		s.removeFile(st.id, d.record.seq)
-	}
-}
-
-// addFile says that the body of a message is in a file. s.mu is held.
-func (s *Spool) addFile(id uint64, size int64) {
-	if _, ok := s.files[id]; !ok {
-		s.files[id] = size
-		s.large += size
-	}
-}
-
-// dropFile says that a message is gone, and reports whether its body is in a file. s.mu is held.
-func (s *Spool) dropFile(id uint64) bool {
-	size, ok := s.files[id]
-	delete(s.files, id)
-	s.large -= size
-	return ok
-}
-
-// removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu is held.
-func (s *Spool) removeFile(id, seq uint64) {
-	if !s.dropFile(id) {
-		return
-	}
-	s.removed = append(s.removed, removal{seq, bodyName(id)})
-	s.waiting.Add(1)
-}
-
-// gone says that the message has no task left. s.mu is held.
-func (s *Spool) gone(p place) {
-	s.live -= int64(p.length)
-	s.left(p.segment)
-}
-
-// left says that a message isn't in the segment any more. s.mu is held.
-func (s *Spool) left(segment uint32) {
-	if s.perSeg[segment]--; s.perSeg[segment] == 0 {
-		delete(s.perSeg, segment)
 	}
 }
