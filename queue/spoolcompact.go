@@ -101,16 +101,16 @@ func (s *Spool) endTurn(seg *segment) {
 	if seg.number < s.turn.end {
 		return
 	}
-	if s.futile = 0; s.turn.moved > s.turn.freed/8*7 {
+	if s.futile = 0; s.turn.end != 0 && s.turn.moved > s.turn.freed/8*7 {
 		s.futile = size - s.live + s.config.SegmentSize/4
 	}
 	s.turn = turn{end: newest}
 }
 
-// hasRoom reports whether what lives in the segment can be written once more, and settlements and reports, too.
-func (s *Spool) hasRoom(lives int64) bool {
+// hasRoom reports whether so much can be written, and as much is left for settlements and reports that come meanwhile.
+func (s *Spool) hasRoom(octets int64) bool {
 	free, err := s.fs.free()
-	return err != nil || free >= lives+s.config.Reserve/4
+	return err != nil || free/2 >= octets
 }
 
 // removeFiles removes the body files of messages whose end is on the disk.
@@ -143,27 +143,21 @@ func (s *Spool) compact() bool {
 	if seg.stuck || !s.hasRoom(lives.octets) || !s.rollPast(seg) || !s.log.settled(seg) || !s.moveAll(seg) {
 		return false
 	}
-	name, spare := segmentName(seg.number), ""
-	switch {
-	case s.log.isDamaged(seg):
-		spare = name + damagedSuffix
-	case s.wantsSpare(seg):
-		spare = spareName(seg.number)
-	}
-	if err := s.removeSegment(name, spare); err != nil {
-		s.stick(seg, Damage{File: name, Reason: "the segment can't be removed: " + err.Error()})
+	spare := !s.log.isDamaged(seg) && s.wantsSpare(seg)
+	if err := s.removeSegment(seg, spare); err != nil {
+		s.stick(seg, Damage{File: segmentName(seg.number), Reason: "the segment can't be removed: " + err.Error()})
 		return false
 	}
 	unread := s.log.retire(seg)
 	s.endTurn(seg)
 	switch {
-	case spare == spareName(seg.number) && unread && !s.log.isDamaged(seg):
+	case spare && s.log.isDamaged(seg): // as has turned out meanwhile
+		s.fs.rename(spareName(seg.number), segmentName(seg.number)+damagedSuffix)
+	case spare && unread:
 		s.keepSpare(seg)
 		return true
-	case spare == spareName(seg.number) && s.log.isDamaged(seg): // as has turned out meanwhile
-		s.fs.rename(spare, name+damagedSuffix)
-	case spare == spareName(seg.number):
-		s.fs.remove(spare)
+	case spare:
+		s.fs.remove(spareName(seg.number))
 	}
 	if unread {
 		seg.file.Close()
@@ -185,14 +179,18 @@ func (s *Spool) rollPast(seg *segment) bool {
 	return true
 }
 
-// removeSegment removes a segment, or renames it if that is wanted, for good: before the next one goes, in which may be what
-// settled its messages.
-func (s *Spool) removeSegment(name, to string) error {
-	number, _ := segmentNumber(name, segmentSuffix)
-	err := s.fs.remove(hintName(number))
-	if err == nil && to != "" {
-		err = s.fs.rename(name, to)
-	} else if err == nil {
+// removeSegment removes the segment's file for good, or gives it another name, before the next one's goes: what settled its messages
+// may be in there.
+func (s *Spool) removeSegment(seg *segment, spare bool) error {
+	name := segmentName(seg.number)
+	err := s.fs.remove(hintName(seg.number))
+	switch {
+	case err != nil:
+	case spare:
+		err = s.fs.rename(name, spareName(seg.number))
+	case s.log.isDamaged(seg):
+		err = s.fs.rename(name, name+damagedSuffix)
+	default:
 		err = s.fs.remove(name)
 	}
 	if err != nil {
