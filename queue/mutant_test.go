@@ -17,7 +17,7 @@ func TestMutants(t *testing.T) {
 			defer func() { mutant = "" }()
 			for seed := range uint64(seeds) {
 				if problems := crashLives(t, seed); len(problems) > 0 {
-					t.Logf("caught by seed %d: %s", seed, problems[0])
+					t.Logf("%s: caught by seed %d: %s", name, seed, problems[0])
 					return
 				}
 			}

@@ -2,6 +2,7 @@ package beside
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +29,9 @@ func (s *appendStore) enqueue(m message) error {
 	}
 	return s.file.Sync()
 }
+
+// deliver isn't for a yardstick.
+func (s *appendStore) deliver(string) (message, error) { return message{}, errors.ErrUnsupported }
 
 func (s *appendStore) messages() (all []message, err error) {
 	b, err := os.ReadFile(s.file.Name())

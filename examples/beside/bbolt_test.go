@@ -2,6 +2,7 @@ package beside
 
 import (
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -13,7 +14,11 @@ var (
 	boltDue      = []byte("due")      // due time and id → destination
 )
 
-type boltStore struct{ db *bolt.DB }
+type boltStore struct {
+	db    *bolt.DB
+	due   list[[]byte] // keys in boltDue, of which the last 8 octets are the id
+	ended list[[]byte] // such keys, which the next transaction deletes
+}
 
 func openBolt(dir string, producers int) (store, error) {
 	db, err := bolt.Open(filepath.Join(dir, "messages.db"), 0o600, &bolt.Options{
@@ -33,12 +38,13 @@ func openBolt(dir string, producers int) (store, error) {
 		_, err := tx.CreateBucketIfNotExists(boltDue)
 		return err
 	})
-	return boltStore{db}, err
+	return &boltStore{db: db}, err
 }
 
-func (s boltStore) enqueue(m message) error {
+func (s *boltStore) enqueue(m message) error {
 	value := m.encode()
-	return s.db.Batch(func(tx *bolt.Tx) error {
+	var key []byte
+	err := s.db.Batch(func(tx *bolt.Tx) error {
 		messages, due := tx.Bucket(boltMessages), tx.Bucket(boltDue)
 		messages.FillPercent, due.FillPercent = 1, 1 // keys only rise
 		n, err := messages.NextSequence()
@@ -50,11 +56,47 @@ func (s boltStore) enqueue(m message) error {
 			return err
 		}
 		now := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
-		return due.Put(append(now, id...), []byte(m.domain()))
+		key = append(now, id...)
+		if err := due.Put(key, []byte(m.domain())); err != nil {
+			return err
+		}
+		return s.deleteEnded(tx)
 	})
+	if err != nil {
+		return err
+	}
+	s.due.push(key)
+	return nil
 }
 
-func (s boltStore) messages() (all []message, err error) {
+// deleteEnded does it once for all that are in the transaction. Should that fail, there will be duplicates.
+func (s *boltStore) deleteEnded(tx *bolt.Tx) error {
+	messages, due := tx.Bucket(boltMessages), tx.Bucket(boltDue)
+	for _, key := range s.ended.popAll() {
+		if err := messages.Delete(key[8:]); err != nil {
+			return err
+		}
+		if err := due.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *boltStore) deliver(string) (m message, err error) {
+	key, err := s.due.pop()
+	if err != nil {
+		return message{}, err
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
+		m = decode(tx.Bucket(boltMessages).Get(key[8:]))
+		return nil
+	})
+	s.ended.push(key)
+	return m, err
+}
+
+func (s *boltStore) messages() (all []message, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(boltMessages).ForEach(func(_, value []byte) error {
 			all = append(all, decode(value))
@@ -64,4 +106,4 @@ func (s boltStore) messages() (all []message, err error) {
 	return all, err
 }
 
-func (s boltStore) close() error { return s.db.Close() }
+func (s *boltStore) close() error { return errors.Join(s.db.Update(s.deleteEnded), s.db.Close()) }

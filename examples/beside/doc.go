@@ -1,22 +1,29 @@
 // Package beside measures postrider beside other ways to do the same work. It is a module of its own, so that
 // what it compares with is no dependency of postrider. There is nothing in it to import.
 //
-//	cd examples/beside && go test -bench Stores
+//	cd examples/beside && go test -bench .
 //
-// # Stores
+// # Stores and Flow
 //
-// BenchmarkStores is of queue.Spool and others that take messages of 10 KiB for one recipient, by 1, 10 and 100
-// producers at a time, each of which waits until its message is on the disk:
+// Both benchmarks are of queue.Spool and others, with messages of 10 KiB for one recipient, by 1, 10 and 100
+// producers at a time. In BenchmarkStores each producer has message after message taken in, and waits until it
+// is on the disk. In BenchmarkFlow it then also claims one that is due, reads its body to the end and ends it, as a
+// relay does that delivers it. What ends a message goes to the disk with what is taken in next, and isn't waited for: a
+// crash may lose it, and then there is a duplicate.
 //
 //   - spool: queue.Spool as OpenSpool gives it. One fdatasync of its log for all that wait.
-//   - bbolt: DB.Batch. Two fdatasyncs a transaction, one of the pages and one of the root.
-//   - sqlite: modernc.org/sqlite with a WAL and synchronous=FULL. A writer that takes all that wait into one
-//     transaction, and one fsync of the WAL for it.
-//   - files: a file a message, as in a maildir. One fsync of the file and one of the directory for each.
-//   - append: the yardstick, a file to which one message after another is appended, with one fsync for each.
+//   - bbolt: DB.Batch. Two fdatasyncs a transaction, one of the pages and one of the root. It deletes what
+//     has ended since the last.
+//   - sqlite: modernc.org/sqlite with a WAL and synchronous=FULL. One goroutine that reads for all who ask, and
+//     takes all that wait into one transaction, along with the deletion of what has ended. One fsync of the WAL for it.
+//   - files: a file a message, as in a maildir, which is removed at the end. One fsync of the file and one of the
+//     directory for each.
+//   - append: the yardstick, a file to which one message after another is appended, with one fsync for each. It
+//     does no more than that in BenchmarkFlow either.
 //
 // bbolt and sqlite have an index that work could be found by, and the settings that were fastest of those tried.
-// They only take messages: none is claimed or settled meanwhile.
+// What is claimed is kept in memory by all of them, as Spool does. The others find what is due in a list in
+// memory, in the order it came, and have no checksum of a body to compute and to check.
 //
 // The speed of a disk wanders. So the stores take turns, in rounds, each in another order. Many a disk, of a rented machine above
 // all, takes more for a second than it does for a minute; then all that writes much is as fast as its octets

@@ -12,6 +12,7 @@ import (
 type filesStore struct {
 	dir  *os.File
 	last atomic.Int64 // name of the newest file
+	due  list[string] // names of files
 }
 
 func openFiles(dir string, _ int) (store, error) {
@@ -41,7 +42,23 @@ func (s *filesStore) enqueue(m message) error {
 	if err := os.Rename(temp, name); err != nil {
 		return err
 	}
-	return s.dir.Sync()
+	if err := s.dir.Sync(); err != nil {
+		return err
+	}
+	s.due.push(name)
+	return nil
+}
+
+func (s *filesStore) deliver(string) (message, error) {
+	name, err := s.due.pop()
+	if err != nil {
+		return message{}, err
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return message{}, err
+	}
+	return decode(b), os.Remove(name)
 }
 
 func (s *filesStore) messages() (all []message, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -25,22 +26,43 @@ func (s spoolStore) enqueue(m message) error {
 	return err
 }
 
-func (s spoolStore) messages() (all []message, err error) {
+func (s spoolStore) deliver(domain string) (message, error) {
 	ctx := context.Background()
-	for task, err := range s.List(ctx, queue.Filter{}) {
+	tasks, err := s.Claim(ctx, []queue.Want{{Destination: domain, Max: 1}}, time.Minute)
+	if err != nil {
+		return message{}, err
+	}
+	if len(tasks) == 0 {
+		return message{}, errNoneDue
+	}
+	m, err := s.read(tasks[0])
+	if err != nil {
+		return message{}, err
+	}
+	return m, s.Settle(ctx, tasks[0].Lease, queue.Settlement{})
+}
+
+func (s spoolStore) read(task queue.Task) (message, error) {
+	body, err := s.Open(context.Background(), task.Lease.ID)
+	if err != nil {
+		return message{}, err
+	}
+	defer body.Close()
+	b := make([]byte, body.Size())
+	_, err = io.ReadFull(smtp.NewReader(body), b)
+	return message{task.Envelope.From, task.Envelope.Recipients[0].Address, string(b)}, err
+}
+
+func (s spoolStore) messages() (all []message, err error) {
+	for task, err := range s.List(context.Background(), queue.Filter{}) {
 		if err != nil {
 			return nil, err
 		}
-		body, err := s.Open(ctx, task.Lease.ID)
+		m, err := s.read(task)
 		if err != nil {
 			return nil, err
 		}
-		b, err := io.ReadAll(smtp.NewReader(body))
-		if err != nil {
-			return nil, err
-		}
-		body.Close()
-		all = append(all, message{task.Envelope.From, task.Envelope.Recipients[0].Address, string(b)})
+		all = append(all, m)
 	}
 	return all, nil
 }

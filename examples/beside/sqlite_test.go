@@ -2,6 +2,7 @@ package beside
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -10,17 +11,30 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// sqliteStore has one goroutine that writes.
+// sqliteStore has one goroutine that writes and reads. A second connection to read by was no faster, as
+// locking_mode can't be EXCLUSIVE then.
 type sqliteStore struct {
 	db            *sql.DB
 	insertMessage *sql.Stmt
 	insertTask    *sql.Stmt
-	waiting       chan sqliteInsert
-	writer        sync.WaitGroup
+	selectMessage *sql.Stmt
+	deleteMessage *sql.Stmt
+	deleteTask    *sql.Stmt
+	waiting       chan sqliteRequest
+	worker        sync.WaitGroup
+	due           list[sqliteTask]
+	ended         list[sqliteTask] // the next transaction deletes them
 }
 
-type sqliteInsert struct {
-	message
+type sqliteTask struct {
+	destination string
+	due         int64
+	message     int64
+}
+
+type sqliteRequest struct {
+	*message
+	read int64 // id of what is to be read into message; if zero, message is to be inserted
 	done chan error
 }
 
@@ -44,30 +58,61 @@ func openSQLite(dir string, _ int) (store, error) {
 	if _, err := db.Exec(sqliteSchema); err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{db: db, waiting: make(chan sqliteInsert, 100)}
-	if s.insertMessage, err = db.Prepare("INSERT INTO messages (sender, recipient, body) VALUES (?, ?, ?)"); err != nil {
-		return nil, err
+	s := &sqliteStore{db: db, waiting: make(chan sqliteRequest, 100)}
+	for stmt, query := range map[**sql.Stmt]string{
+		&s.insertMessage: "INSERT INTO messages (sender, recipient, body) VALUES (?, ?, ?)",
+		&s.insertTask:    "INSERT INTO tasks VALUES (?, ?, ?)",
+		&s.selectMessage: "SELECT sender, recipient, body FROM messages WHERE id = ?",
+		&s.deleteMessage: "DELETE FROM messages WHERE id = ?",
+		&s.deleteTask:    "DELETE FROM tasks WHERE destination = ? AND due = ? AND message = ?",
+	} {
+		if *stmt, err = db.Prepare(query); err != nil {
+			return nil, err
+		}
 	}
-	if s.insertTask, err = db.Prepare("INSERT INTO tasks VALUES (?, ?, last_insert_rowid())"); err != nil {
-		return nil, err
-	}
-	s.writer.Go(s.write)
+	s.worker.Go(s.work)
 	return s, nil
 }
 
 func (s *sqliteStore) enqueue(m message) error {
 	done := make(chan error, 1)
-	s.waiting <- sqliteInsert{m, done}
+	s.waiting <- sqliteRequest{&m, 0, done}
 	return <-done
 }
 
-// write takes all that waits into one transaction.
-func (s *sqliteStore) write() {
-	for first := range s.waiting {
-		runtime.Gosched() // those that the last transaction served run first, so that what they bring next comes along
-		batch := []sqliteInsert{first}
-		for range len(s.waiting) {
-			batch = append(batch, <-s.waiting)
+func (s *sqliteStore) deliver(string) (message, error) {
+	t, err := s.due.pop()
+	if err != nil {
+		return message{}, err
+	}
+	var m message
+	done := make(chan error, 1)
+	s.waiting <- sqliteRequest{&m, t.message, done}
+	err = <-done
+	s.ended.push(t)
+	return m, err
+}
+
+// work takes all that waits to be inserted into one transaction.
+func (s *sqliteStore) work() {
+	for next := range s.waiting {
+		var batch []sqliteRequest
+		for {
+			if next.read > 0 {
+				next.done <- s.selectMessage.QueryRow(next.read).Scan(&next.from, &next.to, &next.body)
+			} else {
+				batch = append(batch, next)
+			}
+			if len(s.waiting) == 0 {
+				runtime.Gosched() // those that have been served run first, so that what they bring next comes along
+			}
+			if len(s.waiting) == 0 {
+				break
+			}
+			next = <-s.waiting
+		}
+		if len(batch) == 0 {
+			continue
 		}
 		err := s.commit(batch)
 		for _, in := range batch {
@@ -76,22 +121,42 @@ func (s *sqliteStore) write() {
 	}
 }
 
-func (s *sqliteStore) commit(batch []sqliteInsert) error {
+func (s *sqliteStore) commit(batch []sqliteRequest) error {
 	tx, err := s.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
+	due := make([]sqliteTask, len(batch))
 	insertMessage, insertTask := tx.Stmt(s.insertMessage), tx.Stmt(s.insertTask)
-	for _, m := range batch {
-		if _, err := insertMessage.Exec(m.from, m.to, []byte(m.body)); err != nil {
+	for i, m := range batch {
+		result, err := insertMessage.Exec(m.from, m.to, []byte(m.body))
+		if err != nil {
 			return err
 		}
-		if _, err := insertTask.Exec(m.domain(), time.Now().UnixNano()); err != nil {
+		id, err := result.LastInsertId()
+		if err != nil {
+			return err
+		}
+		due[i] = sqliteTask{m.domain(), time.Now().UnixNano(), id}
+		if _, err := insertTask.Exec(due[i].destination, due[i].due, id); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	deleteMessage, deleteTask := tx.Stmt(s.deleteMessage), tx.Stmt(s.deleteTask)
+	for _, t := range s.ended.popAll() { // should the transaction fail, there will be duplicates
+		if _, err := deleteMessage.Exec(t.message); err != nil {
+			return err
+		}
+		if _, err := deleteTask.Exec(t.destination, t.due, t.message); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.due.push(due...)
+	return nil
 }
 
 func (s *sqliteStore) messages() (all []message, err error) {
@@ -112,6 +177,6 @@ func (s *sqliteStore) messages() (all []message, err error) {
 
 func (s *sqliteStore) close() error {
 	close(s.waiting)
-	s.writer.Wait()
-	return s.db.Close()
+	s.worker.Wait()
+	return errors.Join(s.commit(nil), s.db.Close())
 }

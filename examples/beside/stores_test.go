@@ -2,6 +2,7 @@ package beside
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -18,14 +19,18 @@ type store interface {
 	// enqueue returns when the message is on the disk. It may be called concurrently.
 	enqueue(m message) error
 
+	// deliver claims a message that is due, reads it, and ends it: the message is gone, on the disk by the
+	// time of close at the latest. The store may choose another domain. It may be called concurrently.
+	deliver(domain string) (message, error)
+
 	// messages gives all that the store holds, in any order.
 	messages() ([]message, error)
 
 	close() error
 }
 
-// stores has the Spool first and the yardstick last: BenchmarkStores counts on it. open is given a directory,
-// and how many will enqueue at a time.
+// stores has the Spool first and the yardstick last: compare counts on it. open is given a directory, and how
+// many will enqueue at a time.
 var stores = []struct {
 	name string
 	open func(dir string, producers int) (store, error)
@@ -40,7 +45,7 @@ var stores = []struct {
 // message is an envelope with one recipient, and a body.
 type message struct{ from, to, body string }
 
-// newMessages makes n messages of 10 KiB to 1000 domains.
+// newMessages makes n messages of 10 KiB, all of one length, to 1000 domains.
 func newMessages(n int) []message {
 	lines := strings.Repeat("A line of a message that is to be sent.\r\n", 249)
 	messages := make([]message, n)
@@ -48,7 +53,7 @@ func newMessages(n int) []message {
 		messages[i] = message{
 			from: "sender@example.com",
 			to:   fmt.Sprintf("r%d@d%d.example", i, i%1000),
-			body: fmt.Sprintf("Subject: message %d\r\n\r\n%s", i, lines),
+			body: fmt.Sprintf("Subject: message %04d\r\n\r\n%s", i, lines),
 		}
 	}
 	return messages
@@ -75,17 +80,33 @@ func TestStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := newMessages(producers * each)
+			var mu sync.Mutex
+			var delivered []message
 			var wg sync.WaitGroup
 			for part := range slices.Chunk(want, each) {
 				wg.Go(func() {
-					for _, m := range part {
+					for i, m := range part {
 						if err := s.enqueue(m); err != nil {
 							t.Error(err)
 						}
+						if i%2 > 0 {
+							continue
+						}
+						m, err := s.deliver(m.domain())
+						if errors.Is(err, errors.ErrUnsupported) {
+							continue
+						}
+						if err != nil {
+							t.Error(err)
+						}
+						mu.Lock()
+						delivered = append(delivered, m)
+						mu.Unlock()
 					}
 				})
 			}
 			wg.Wait()
+			want = slices.DeleteFunc(want, func(m message) bool { return slices.Contains(delivered, m) })
 			if err := s.close(); err != nil {
 				t.Fatal(err)
 			}
@@ -101,17 +122,30 @@ func TestStores(t *testing.T) {
 			slices.SortFunc(got, byRecipient)
 			slices.SortFunc(want, byRecipient)
 			if !slices.Equal(got, want) {
-				t.Errorf("got %d messages, want the %d that were enqueued, unchanged", len(got), len(want))
+				t.Errorf("got %d messages, want the %d that were enqueued and not delivered, unchanged", len(got), len(want))
 			}
 		})
 	}
 }
 
-// BenchmarkStores is explained in the package's doc.
-func BenchmarkStores(b *testing.B) {
-	for _, producers := range []int{1, 10, 100} {
-		b.Run(strconv.Itoa(producers), func(b *testing.B) { compareStores(b, producers) })
+// BenchmarkStores and BenchmarkFlow are explained in the package's doc.
+func BenchmarkStores(b *testing.B) { compare(b, store.enqueue) }
+
+func BenchmarkFlow(b *testing.B) { compare(b, flow) }
+
+// flow enqueues a message and delivers one.
+func flow(s store, m message) error {
+	if err := s.enqueue(m); err != nil {
+		return err
 	}
+	got, err := s.deliver(m.domain())
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err == nil && len(got.body) != len(m.body) {
+		err = fmt.Errorf("got a body of %d octets, want %d", len(got.body), len(m.body))
+	}
+	return err
 }
 
 const (
@@ -120,7 +154,14 @@ const (
 	rest   = 850 * time.Millisecond
 )
 
-func compareStores(b *testing.B, producers int) {
+// compare measures how often each store does the work, by 1, 10 and 100 producers.
+func compare(b *testing.B, work func(store, message) error) {
+	for _, producers := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(producers), func(b *testing.B) { compareBy(b, producers, work) })
+	}
+}
+
+func compareBy(b *testing.B, producers int, work func(store, message) error) {
 	opened := make([]store, len(stores))
 	for i, st := range stores {
 		s, err := st.open(b.TempDir(), producers)
@@ -137,7 +178,7 @@ func compareStores(b *testing.B, producers int) {
 		for range rounds {
 			last := make([]float64, len(stores))
 			for _, i := range rand.Perm(len(stores)) {
-				last[i] = enqueueRate(b, opened[i], messages, producers)
+				last[i] = rate(b, producers, messages, func(m message) error { return work(opened[i], m) })
 				time.Sleep(rest)
 				rates[i] = append(rates[i], last[i])
 			}
@@ -154,8 +195,8 @@ func compareStores(b *testing.B, producers int) {
 	b.ReportMetric(median(toAppend), "spool/append")
 }
 
-// enqueueRate has the producers enqueue for a while, and gives the messages a second.
-func enqueueRate(b *testing.B, s store, messages []message, producers int) float64 {
+// rate has the producers work for a while, and gives the messages a second.
+func rate(b *testing.B, producers int, messages []message, work func(message) error) float64 {
 	var n atomic.Int64
 	var wg sync.WaitGroup
 	begin := time.Now()
@@ -163,7 +204,7 @@ func enqueueRate(b *testing.B, s store, messages []message, producers int) float
 		wg.Go(func() {
 			for time.Since(begin) < slice {
 				m := messages[n.Add(1)%int64(len(messages))]
-				if err := s.enqueue(m); err != nil {
+				if err := work(m); err != nil {
 					b.Error(err)
 					return
 				}
