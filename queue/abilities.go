@@ -79,7 +79,8 @@ type Remover interface {
 	// whose reports aren't stored. What is being sent may be delivered none the less.
 	//
 	// IDs of messages that aren't there are passed over. ErrNotFound: none is there, and no report is
-	// stored. On another error, from the Body of a report included, which comes back wrapped, nothing was done.
+	// stored. On another error, from the Body of a report included, which comes back wrapped, nothing was done;
+	// but on ErrBroken nobody knows.
 	Remove(ctx context.Context, ids []ID, reports ...Message) error
 }
 

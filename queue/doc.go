@@ -23,7 +23,8 @@
 //
 // A task that was sent and not settled is sent again when its lease expires, or when a Spool is opened after
 // a crash. So is one whose settlement was less than a second old when the machine lost its power, unless it came with
-// a report. There is no third case, and none in which a message is lost.
+// a report. There is no third case, and none in which a message is lost, but for a disk that loses what it has
+// said to keep: see [Spool.Damage].
 //
 // # What a Spool's directory holds
 //

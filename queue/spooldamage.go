@@ -14,9 +14,10 @@ type Damage struct {
 // maxDamage bounds what is remembered.
 const maxDamage = 1000
 
-// Damage tells what could not be read since the spool was opened, the first 1000 findings. A
-// message or a settlement that stood there is out of reach: the former waits in the file, which is kept, as
-// "….damaged" when it isn't needed any more; the latter may make a delivery happen once more.
+// Damage tells what could not be read since the spool was opened, the first 1000 findings. What stood there is out of reach. A
+// message waits in the file, which is kept, as "….damaged" when it isn't needed any more; if its body alone is damaged, it stays in the queue until
+// its sender hears that it failed. A settlement that is lost may make a delivery happen once more, and mail whose Hold,
+// Release or Remove is lost is as it was before.
 func (s *Spool) Damage() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
