@@ -222,20 +222,23 @@ func TestSpoolIDs(t *testing.T) {
 
 // TestSpoolManyOpens doesn't pile up segments.
 func TestSpoolManyOpens(t *testing.T) {
-	disk := newMemFS(nil)
-	want := map[string]string{}
-	for i := range 60 {
-		s := mustOpen(t, disk, testConfig)
-		if i%2 == 0 {
-			id := mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
-			want[string(id)+" d.example"] = fmt.Sprint("body ", i)
+	synctest.Test(t, func(t *testing.T) {
+		disk := newMemFS(nil)
+		want := map[string]string{}
+		for i := range 60 {
+			s := mustOpen(t, disk, testConfig)
+			if i%2 == 0 {
+				id := mustEnqueue(t, s, fmt.Sprint("body ", i), "d.example")
+				want[string(id)+" d.example"] = fmt.Sprint("body ", i)
+			}
+			checkContents(t, s, want)
+			synctest.Wait() // for the janitor
+			mustClose(t, s)
 		}
-		checkContents(t, s, want)
-		mustClose(t, s)
-	}
-	if n := len(disk.files()); n > 10 {
-		t.Errorf("got %d files for 30 small messages, want at most 10", n)
-	}
+		if _, n := onDisk(disk); n > 10 {
+			t.Errorf("got %d segments for 30 small messages, want at most 10", n)
+		}
+	})
 }
 
 // TestSpoolClosed answers ErrClosed to all that comes after Close, and lets bodies be read on.
