@@ -380,6 +380,8 @@ func (l *spoolLog) close() error {
 		finishHeader(mark, last.salt, last.size, last.size)
 		last.file.write(last.size, mark)
 		last.size += recordHeaderLen
+	}
+	if err == nil {
 		last.trim()
 	}
 	for _, seg := range l.segments {
