@@ -293,8 +293,9 @@ func (c *crashScript) settle() func() {
 		tasks, err := c.s.Claim(context.Background(), []Want{{Destination: dest, Max: max}}, time.Hour)
 		c.expect("Claim", err)
 		for i, task := range tasks {
-			key := c.name(task.Lease.ID) + " " + dest
-			if !c.touch([]string{key}) {
+			name := c.name(task.Lease.ID)
+			key := name + " " + dest
+			if name == "" || !c.touch([]string{key}) { // it was removed meanwhile, or is another's
 				continue
 			}
 			switch way {
