@@ -66,6 +66,19 @@ func (l *ledger) synced(settled []string) {
 	l.change(settled, func(f *fact) { f.there = no })
 }
 
+// all gives the keys of all tasks that the message of these ever had.
+func (l *ledger) all(keys []string) (all []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name, _, _ := strings.Cut(keys[0], " ")
+	for key := range l.facts {
+		if strings.HasPrefix(key, name+" ") {
+			all = append(all, key)
+		}
+	}
+	return all
+}
+
 func (l *ledger) pending() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -387,6 +400,7 @@ func (c *crashScript) hold(held bool) func() {
 		if held {
 			op, outcome = c.s.Hold, yes
 		}
+		keys := c.l.all(keys) // a crash may bring back a task that was settled a moment ago: it belongs to the message
 		c.l.change(keys, func(f *fact) { f.held = either })
 		if c.expect("Hold or Release", op(context.Background(), id)) == nil {
 			c.l.change(keys, func(f *fact) { f.held = outcome })
