@@ -259,6 +259,7 @@ func (c *crashScript) enqueue() func() {
 	keys := keysOf(name, dests)
 	return func() {
 		settled := c.l.pending()
+		c.touch(keys) // they can be claimed before this has heard that they are there
 		c.l.change(keys, func(f *fact) { *f = fact{held: no} })
 		id, err := c.s.Enqueue(context.Background(), testMessage(crashBody(name, size), dests...))
 		if c.expect("Enqueue", err) != nil {
@@ -267,7 +268,7 @@ func (c *crashScript) enqueue() func() {
 			}
 			return
 		}
-		c.l.change(keys, func(f *fact) { f.there = cmp.Or(f.there, yes) })
+		c.l.change(keys, func(f *fact) { f.there = yes })
 		c.l.synced(settled) // the log is in order
 		c.l.mu.Lock()
 		defer c.l.mu.Unlock()
@@ -343,7 +344,7 @@ func (c *crashScript) expect(op string, err error) error {
 
 // reported ends tasks with one report, durably.
 func (c *crashScript) reported(keys []string, report string, end func() error) {
-	c.touch([]string{report}) // it can be claimed before this has heard of it
+	c.touch([]string{report}) // as in enqueue
 	c.l.change(keys, func(f *fact) { f.there, f.report = either, report })
 	c.l.change([]string{report}, func(f *fact) { *f = fact{held: no} })
 	switch err := end(); {
