@@ -16,7 +16,7 @@ func (s *session) authCmd(args string) error {
 	if !strings.EqualFold(mechanism, "PLAIN") {
 		return s.say(504, smtp.EnhancedCode{5, 5, 4}, "PLAIN only")
 	}
-	if done, err := s.at(smtp.StageAuth); done {
+	if done, err := s.at(smtp.StageAuth); done || err != nil {
 		return err
 	}
 	if !initial {

@@ -33,7 +33,7 @@ func (n *Network) Certificate(name string) tls.Certificate {
 	key, err := hostKey(name)
 	if err == nil {
 		var cert *tls.Certificate
-		if cert, err = n.ca.certificate(key); err == nil {
+		if cert, err = n.ca.certificate(leaf{name: key}); err == nil {
 			return *cert
 		}
 	}
@@ -47,8 +47,14 @@ type authority struct {
 	mu     sync.Mutex
 	cert   *x509.Certificate
 	key    *ecdsa.PrivateKey
-	leaves map[string]*tls.Certificate
+	leaves map[leaf]*tls.Certificate
 	serial int64
+}
+
+// leaf is what a certificate is for.
+type leaf struct {
+	name    string // a host's key
+	expired bool
 }
 
 func (a *authority) root() (*x509.Certificate, error) {
@@ -60,23 +66,26 @@ func (a *authority) root() (*x509.Certificate, error) {
 	return a.cert, nil
 }
 
-// certificate gives the one of a host, by its key.
-func (a *authority) certificate(name string) (*tls.Certificate, error) {
+// certificate gives the one for l, which is always the same.
+func (a *authority) certificate(l leaf) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if leaf := a.leaves[name]; leaf != nil {
-		return leaf, nil
+	if cert := a.leaves[l]; cert != nil {
+		return cert, nil
 	}
 	if err := a.found(); err != nil {
 		return nil, err
 	}
-	template := a.template(name)
+	template := a.template(l.name)
+	if l.expired {
+		template.NotBefore, template.NotAfter = template.NotBefore.AddDate(-1, 0, 0), template.NotBefore
+	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	if ip := net.ParseIP(name); ip != nil {
+	if ip := net.ParseIP(l.name); ip != nil {
 		template.IPAddresses = []net.IP{ip}
-	} else if !isPath(name) {
-		template.DNSNames = []string{name}
+	} else if !isPath(l.name) {
+		template.DNSNames = []string{l.name}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -86,9 +95,9 @@ func (a *authority) certificate(name string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaf := &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
-	a.leaves[name] = leaf
-	return leaf, nil
+	made := &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+	a.leaves[l] = made
+	return made, nil
 }
 
 // found makes the authority itself, once. a.mu is held.
@@ -108,7 +117,7 @@ func (a *authority) found() error {
 	if err != nil {
 		return err
 	}
-	a.cert, a.key, a.leaves = cert, key, make(map[string]*tls.Certificate)
+	a.cert, a.key, a.leaves = cert, key, make(map[leaf]*tls.Certificate)
 	return nil
 }
 

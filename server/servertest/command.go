@@ -2,14 +2,33 @@ package servertest
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
 )
 
-// command answers one command. An error ends the session.
-func (s *session) command(verb, args string) error {
+// command answers one command, with what the host was told to do about it. An error ends the session.
+func (s *session) command(line, verb, args string) error {
+	stage := stageOf(verb)
+	if err := s.pause(stage); err != nil {
+		return err
+	}
+	if r := s.host.refusalOf(line); r != nil {
+		return s.reply(*r)
+	}
+	if err := s.obey(verb, args); err != nil {
+		return err
+	}
+	switch stage {
+	case otherStage, smtp.StageTLS, smtp.StageData: // the latter see to it themselves
+		return nil
+	}
+	return s.early(stage)
+}
+
+func (s *session) obey(verb, args string) error {
 	if s.closing && verb != "QUIT" {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no service here")
 	}
@@ -45,7 +64,7 @@ func (s *session) helloCmd(verb, name string) error {
 	if s.lmtp != (verb == "LHLO") || verb == "EHLO" && s.host.without("EHLO") {
 		return s.say(500, smtp.EnhancedCode{5, 5, 1}, "unknown command")
 	}
-	if done, err := s.at(smtp.StageHello); done {
+	if done, err := s.at(smtp.StageHello); done || err != nil {
 		return err
 	}
 	if name == "" {
@@ -58,21 +77,23 @@ func (s *session) helloCmd(verb, name string) error {
 	}
 	text := []string{s.host.name}
 	for _, line := range s.host.extensions(s.tls) {
-		keyword, _, _ := strings.Cut(line, " ")
-		s.offers[keyword] = true
+		s.offers[keyword(line)] = true
 		text = append(text, line)
 	}
 	return s.say(250, smtp.EnhancedCode{}, strings.Join(text, "\n"))
 }
 
 func (s *session) startTLSCmd() error {
-	if !s.offers["STARTTLS"] {
+	if !s.offers["STARTTLS"] || s.tls {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "STARTTLS isn't offered")
 	}
-	if done, err := s.at(smtp.StageTLS); done {
+	if done, err := s.at(smtp.StageTLS); done || err != nil {
 		return err
 	}
 	s.say(220, smtp.EnhancedCode{2, 0, 0}, "go ahead")
+	if err := s.early(smtp.StageTLS); err != nil {
+		return err
+	}
 	return s.startTLS()
 }
 
@@ -85,8 +106,11 @@ func (s *session) mailCmd(args string) error {
 	case s.host.wantsAuth() && s.identity == "":
 		return s.say(530, smtp.EnhancedCode{5, 7, 0}, "authentication required") // RFC 4954 §6
 	}
-	if done, err := s.at(smtp.StageMail); done {
+	if done, err := s.at(smtp.StageMail); done || err != nil {
 		return err
+	}
+	if r := s.host.sessionFull(s.taken); r != nil {
+		return s.reply(*r)
 	}
 	env, err := smtp.ParseMail(args)
 	if err != nil {
@@ -106,7 +130,7 @@ func (s *session) rcptCmd(args string) error {
 	if s.env == nil {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "MAIL comes first")
 	}
-	if done, err := s.at(smtp.StageRcpt); done {
+	if done, err := s.at(smtp.StageRcpt); done || err != nil {
 		return err
 	}
 	rcpt, err := smtp.ParseRcpt(args)
@@ -119,8 +143,8 @@ func (s *session) rcptCmd(args string) error {
 	if smtp.NeedsUTF8(args) && !s.env.UTF8 {
 		return s.say(553, smtp.EnhancedCode{5, 6, 7}, "this needs SMTPUTF8") // RFC 6531 §3.5
 	}
-	if len(s.env.Recipients) == maxRecipients {
-		return s.say(452, smtp.EnhancedCode{4, 5, 3}, "too many recipients") // RFC 5321 §4.5.3.1.10
+	if r := s.host.messageFull(len(s.env.Recipients)); r != nil {
+		return s.reply(*r)
 	}
 	if r := s.host.refusal(s.client(), s.env.From, rcpt.Address); r != nil {
 		return s.reply(*r)
@@ -173,14 +197,12 @@ func (h *Host) extensions(tls bool) []string {
 	if len(h.accounts) > 0 && (tls || h.lacks["STARTTLS"]) {
 		lines = append(lines, "AUTH PLAIN")
 	}
-	offered := lines[:0]
-	for _, line := range lines {
-		keyword, _, _ := strings.Cut(line, " ")
-		if !h.lacks[keyword] {
-			offered = append(offered, line)
+	for _, line := range h.extra {
+		if keyword(line) != "STARTTLS" || !tls {
+			lines = replaceLine(lines, line)
 		}
 	}
-	return offered
+	return slices.DeleteFunc(lines, func(line string) bool { return h.lacks[keyword(line)] })
 }
 
 // without reports whether the host was told to leave an extension out.

@@ -21,6 +21,7 @@ type conn struct {
 	in, out       *pipe
 	local, remote net.Addr
 	host          *Host       // the one that was dialled
+	over          func()      // ends the host's session, the first time; if nil, nothing
 	onClose       func(*conn) // if nil, nothing
 	abort         atomic.Bool // SetLinger(0)
 	closed        atomic.Bool
@@ -55,6 +56,7 @@ func (c *conn) Close() error {
 	}
 	c.out.finish(net.ErrClosed)
 	c.in.abandon()
+	c.leave()
 	if c.onClose != nil {
 		c.onClose(c)
 	}
@@ -80,6 +82,13 @@ func (c *conn) SetLinger(sec int) error {
 func (c *conn) reset() {
 	c.in.cut()
 	c.out.cut()
+	c.leave()
+}
+
+func (c *conn) leave() {
+	if c.over != nil {
+		c.over()
+	}
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }

@@ -5,43 +5,76 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
 
 func (s *session) dataCmd() error {
-	if s.env == nil || len(s.env.Recipients) == 0 {
+	nobody := s.env == nil || len(s.env.Recipients) == 0
+	if nobody && (s.env == nil || s.lmtp || !s.host.dataAnyway()) {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no recipients") // RFC 2033 §4.2 demands 503
 	}
-	if done, err := s.at(smtp.StageData); done {
+	if done, err := s.at(smtp.StageData); done || err != nil {
 		return err
 	}
 	s.say(354, smtp.EnhancedCode{}, "end with a dot alone")
+	if err := s.early(smtp.StageData); err != nil {
+		return err
+	}
 	if f, ok := s.host.fault(smtp.StageBody); ok {
 		if _, err := s.r.Peek(1); err != nil {
 			return err
 		}
-		return s.hangUp(smtp.StageBody, f.reset)
+		if done, err := s.act(smtp.StageBody, f); done || err != nil {
+			return err
+		}
 	}
 	env := s.env
 	s.env = nil
 	data, err := s.readData()
-	if err != nil {
-		if reply, ok := errors.AsType[*smtp.Reply](err); ok {
-			return s.answer(env, *reply)
-		}
+	bad, isReply := errors.AsType[*smtp.Reply](err)
+	if err != nil && !isReply {
 		return err
 	}
-	if !s.offers["8BITMIME"] && bytes.ContainsFunc(data, func(r rune) bool { return r > 127 }) {
-		return s.answer(env, smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 6, 1}, Text: "octets above 127 without 8BITMIME"}) // RFC 6152 §3
-	}
 	f, amiss := s.host.fault(smtp.StageFinal)
-	if amiss && f.reply != nil {
-		return s.answer(env, *f.reply)
+	var replies []smtp.Reply
+	switch {
+	case bad != nil:
+		replies, amiss = s.each(env, *bad), false
+	case !s.offers["8BITMIME"] && bytes.ContainsFunc(data, func(r rune) bool { return r > 127 }):
+		no := smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 6, 1}, Text: "octets above 127 without 8BITMIME"} // RFC 6152 §3
+		replies, amiss = s.each(env, no), false
+	case nobody:
+		no := smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "no valid recipients"}
+		replies, amiss = []smtp.Reply{no}, false
+	case amiss && f.kind == answers:
+		replies, amiss = s.each(env, f.reply), false
+	default:
+		replies = s.take(env, data)
 	}
+	if err := s.pause(smtp.StageFinal); err != nil {
+		return err
+	}
+	if amiss {
+		if done, err := s.act(smtp.StageFinal, f); done || err != nil {
+			return err
+		}
+	}
+	for _, r := range replies {
+		if err := s.reply(r); err != nil {
+			return err
+		}
+	}
+	return s.early(smtp.StageFinal)
+}
+
+// take gives the message to the host, if anybody is to have it, and the replies to that.
+func (s *session) take(env *smtp.Envelope, data []byte) []smtp.Reply {
 	replies := s.replies(env)
 	if len(env.Recipients) > 0 {
+		s.taken++
 		s.host.take(Message{
 			Envelope: env,
 			Data:     data,
@@ -51,15 +84,7 @@ func (s *session) dataCmd() error {
 			Time:     time.Now(),
 		})
 	}
-	if amiss {
-		return s.hangUp(smtp.StageFinal, f.reset)
-	}
-	for _, r := range replies {
-		if err := s.reply(r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replies
 }
 
 // readData reads the content to its true end. A *smtp.Reply says what is wrong with it.
@@ -81,18 +106,12 @@ func (s *session) readData() ([]byte, error) {
 	return nil, err
 }
 
-// answer gives r after the final dot, over LMTP once for each recipient (RFC 2033 §4.2).
-func (s *session) answer(env *smtp.Envelope, r smtp.Reply) error {
-	n := 1
-	if s.lmtp {
-		n = len(env.Recipients)
+// each gives what r is after the final dot, over LMTP once for each recipient (RFC 2033 §4.2).
+func (s *session) each(env *smtp.Envelope, r smtp.Reply) []smtp.Reply {
+	if !s.lmtp {
+		return []smtp.Reply{r}
 	}
-	for range n {
-		if err := s.reply(r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.Repeat([]smtp.Reply{r}, len(env.Recipients))
 }
 
 // replies gives what is said after a good final dot, and leaves in env whom the host takes the mail for.

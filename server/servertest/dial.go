@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // clientAddrs are where [Network.DialContext] dials from.
@@ -73,7 +74,8 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: remote.Network(), Addr: remote, Err: err}
 	}
-	for waited := false; ; waited = true {
+	var waited, travelled bool
+	for {
 		if err := ctx.Err(); err != nil {
 			return failed(err)
 		}
@@ -87,12 +89,24 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 			changed := n.changed.wait()
 			n.mu.Unlock()
 			if !waited {
+				waited = true
 				h.log(0, "a client from %s hangs", local)
 			}
 			select {
 			case <-changed:
 			case <-ctx.Done():
 			}
+			continue
+		}
+		if trip := 2 * h.link.latency; trip > 0 && !travelled {
+			travelled = true
+			n.mu.Unlock()
+			timer := time.NewTimer(trip)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
 			continue
 		}
 		l := h.listeners[port]
@@ -103,16 +117,12 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 		}
 		client, server := n.pair(h, local, remote)
 		if l == nil {
-			n.sessions.Add(1)
-		}
-		n.mu.Unlock()
-		if l == nil {
-			go func() {
-				defer n.sessions.Done()
-				h.serve(server)
-			}()
+			s := h.admit(client, server)
+			n.sessions.Go(s.serve)
+			n.mu.Unlock()
 			return client, nil
 		}
+		n.mu.Unlock()
 		if err := l.deliver(ctx, server); err != nil {
 			client.Close()
 			server.Close()
@@ -136,6 +146,7 @@ func (n *Network) at(a net.Addr) (*Host, int) {
 // pair makes a connection to h, which ends when the network does. n.mu is held.
 func (n *Network) pair(h *Host, local, remote net.Addr) (client, server *conn) {
 	client, server = newPair(local, remote)
+	client.out.way.link, server.out.way.link = h.link, h.link
 	for _, c := range []*conn{client, server} {
 		c.host = h
 		c.onClose = n.forget

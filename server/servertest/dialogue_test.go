@@ -28,6 +28,10 @@ var update = flag.Bool("update", false, "rewrite the replies in testdata")
 func TestDialogue(t *testing.T) {
 	no := smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user\nhere"}
 	setups := map[string]func(*Host){
+		"anyway": func(h *Host) {
+			h.DataAnyway()
+			h.Reject("bob@example.net", no)
+		},
 		"answers": func(h *Host) { h.Answer(smtp.StageHello, smtp.Reply{Code: 550, Text: "no"}) },
 		"auth": func(h *Host) {
 			h.NoTLS()
@@ -37,15 +41,37 @@ func TestDialogue(t *testing.T) {
 		"drain": func(h *Host) {
 			h.Answer(smtp.StageMail, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "going down"})
 		},
+		"drop": (*Host).DropPipelined,
+		"early": func(h *Host) {
+			h.AnswerEarly(smtp.StageHello, smtp.Reply{Code: 250, Text: "ok before you say it"})
+			h.AnswerEarly(smtp.StageData, smtp.Reply{Code: 250, Text: "taken before it came"})
+			h.AnswerEarly(smtp.StageFinal, smtp.Reply{Code: 221, Text: "bye"})
+		},
 		"final":  func(h *Host) { h.Answer(smtp.StageFinal, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 3, 1}}) },
 		"refuse": func(h *Host) { h.Answer(smtp.StageGreeting, smtp.Reply{Code: 554, Text: "not today"}) },
 		"helo":   func(h *Host) { h.Without("ehlo") },
+		"limits": func(h *Host) {
+			h.MaxRecipients(1, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "one is enough"})
+			h.MaxMessages(1, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "enough of you"})
+			h.Reject("full@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
+		},
 		"lmtp": func(h *Host) {
 			h.LMTP()
 			h.RejectFinal("bob@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
 		},
+		"offer": func(h *Host) {
+			h.NoTLS()
+			h.Without("CHUNKING", "DSN")
+			h.Offer("LIMITS RCPTMAX=10", "size 1000", "Chunking", "LIMITS RCPTMAX=20")
+			h.MaxSize(10)
+		},
 		"plain": func(h *Host) {
 			h.Without("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS")
+		},
+		"refuse-part": func(h *Host) {
+			h.Refuse("body=8bitmime", smtp.Reply{Code: 555, Enhanced: smtp.EnhancedCode{5, 5, 4}, Text: "no 8 bits"})
+			h.Refuse("body=", no)
+			h.Refuse("RSET", smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "oh"})
 		},
 		"reject": func(h *Host) { h.Reject("bob@Example.NET", no) },
 		"starttls": func(h *Host) {

@@ -49,7 +49,7 @@ func (n *Network) NullMX(domain string) {
 	n.mx[key] = []*net.MX{{Host: ".", Pref: 0}}
 }
 
-// FailDNS makes every lookup of name fail from now on, that of its addresses and of its MX records. NoFault ends it.
+// FailDNS makes every lookup of name fail from now on, and every one that a CNAME leads there. NoFault ends it.
 func (n *Network) FailDNS(name string, f DNSFault) {
 	n.t.Helper()
 	key := n.domain(name)
@@ -62,12 +62,13 @@ func (n *Network) FailDNS(name string, f DNSFault) {
 // [net.Resolver.LookupMX] it fails with a [*net.DNSError], which is the same whether the domain has no MX
 // or isn't there. Names must be A-labels, with or without a trailing dot.
 func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	if err := n.fault(ctx, name); err != nil {
+	owner, _, err := n.follow(ctx, name)
+	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	records := n.mx[dnsName(name)]
+	records := n.mx[owner]
 	if len(records) == 0 {
 		return nil, notFound(name)
 	}
@@ -85,11 +86,11 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	var addrs []netip.Addr
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
-	} else if err := n.fault(ctx, host); err != nil {
+	} else if owner, _, err := n.follow(ctx, host); err != nil {
 		return nil, err
 	} else {
 		n.mu.Lock()
-		if h := n.hosts[dnsName(host)]; h != nil {
+		if h := n.hosts[owner]; h != nil {
 			addrs = slices.Clone(h.addrs)
 		}
 		n.mu.Unlock()
@@ -109,30 +110,42 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	return addrs, nil
 }
 
-// fault waits as long as a lookup of name does before it fails, and gives the error; nil if it doesn't fail.
-func (n *Network) fault(ctx context.Context, name string) error {
+// follow gives the name at which the records for name are, behind its CNAMEs, and whether all answers on the way are
+// authentic. Where a lookup fails it gives the error, after as long as that takes.
+func (n *Network) follow(ctx context.Context, name string) (owner string, authentic bool, err error) {
 	if ctx.Err() != nil {
-		return canceled(ctx, name)
+		return "", false, canceled(ctx, name)
 	}
 	n.mu.Lock()
-	fault := n.faults[dnsName(name)]
+	chain, ends := n.chain(name)
+	authentic = true
+	fault := NoFault
+	for _, link := range chain {
+		authentic = authentic && n.isSigned(link)
+		if fault = n.faults[link]; fault != NoFault {
+			break
+		}
+	}
 	n.mu.Unlock()
+	if fault == NoFault && !ends {
+		fault = ServFail
+	}
 	switch fault {
 	case NXDomain:
-		return notFound(name)
+		return "", authentic, notFound(name)
 	case ServFail:
-		return &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
+		return "", false, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
 	case DNSTimeout:
 		timer := time.NewTimer(dnsPatience)
 		defer timer.Stop()
 		select {
 		case <-ctx.Done():
-			return canceled(ctx, name)
+			return "", false, canceled(ctx, name)
 		case <-timer.C:
-			return &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true, IsTemporary: true}
+			return "", false, &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true, IsTemporary: true}
 		}
 	}
-	return nil
+	return chain[len(chain)-1], authentic, nil
 }
 
 // domain gives the A-label of a name that the test says.

@@ -47,6 +47,32 @@
 // that come ahead of a reply without PIPELINING, content with octets above 127 where it has no 8BITMIME, and a
 // bare CR or LF anywhere. It shares no code with package server.
 //
+// # What goes wrong
+//
+// On a host, until [Host.Heal]:
+//
+//   - At a stage of the session, from the greeting to the final dot: [Host.Answer], [Host.AnswerRaw],
+//     [Host.AnswerEarly], [Host.CloseAt], [Host.ResetAt], [Host.StallAt], [Host.BabbleAt], [Host.Slow].
+//   - For recipients: [Host.Reject], [Host.RejectFinal], [Host.Defer], [Host.Greylist].
+//   - Above a number: [Host.MaxSessions], [Host.MaxMessages], [Host.MaxRecipients], [Host.RateLimit].
+//   - Against the rules: [Host.Refuse], [Host.DropPipelined], [Host.DataAnyway], [Host.FailTLS].
+//   - As a whole: [Host.Down], [Host.Hang].
+//   - In the middle: [Host.AfterMessages] does any of these after so many messages.
+//
+// What a host is lasts: [Host.Offer], [Host.Without], [Host.MaxSize], [Host.LMTP], [Host.Auth], and [Host.Link] for
+// the way to it. In the DNS there is [Network.FailDNS].
+//
+// # DNS
+//
+// A [Network] is a resolver with the methods of *[net.Resolver] for MX, addresses and TXT. It follows CNAMEs
+// ([Network.CNAME]) in all of them. [Network.LookupTLSA] and [Network.Authentic] tell what DNSSEC vouches for, which
+// is where [Network.Sign] signed.
+//
+// # Waiting
+//
+// [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections] wait until something is so, and fail the test when it
+// doesn't come to be. [Host.Sessions], [Host.MostSessions] and [Host.Connections] count.
+//
 // # Failures
 //
 // When the test fails, the transcript of each host is printed at its end. Credentials and content aren't in it.

@@ -1,7 +1,6 @@
 package servertest
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,10 +14,13 @@ import (
 const defaultMaxSize = 64 << 20
 
 // Host is a host that takes mail and keeps it. [Network.Host] and [Network.MX] put one up. Its methods may be
-// called concurrently and at any time, and what they change holds from the next command of open sessions on.
+// called concurrently and at any time, and what they change holds from the next command of open sessions on. What
+// makes no sense, a reply with the code 100 or a limit below 0, fails the test at once.
 //
-// Where several apply to a RCPT, the first of these does: [Host.Answer], [Host.CloseAt] and [Host.ResetAt],
-// [Host.Reject], [Host.Defer], [Host.Greylist].
+// What is said of a stage ([Host.Answer], [Host.AnswerRaw], [Host.CloseAt], [Host.ResetAt], [Host.StallAt] and
+// [Host.BabbleAt]) replaces what was said of it before. Where several things apply to a command, the first of
+// these does: [Host.Refuse]; the stage's own; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients];
+// [Host.Reject]; [Host.Defer]; [Host.Greylist].
 type Host struct {
 	net  *Network
 	name string // its key in Network.hosts
@@ -27,17 +29,21 @@ type Host struct {
 	serving   bool // it was asked for by name, and answers
 	lmtp      bool
 	state     state
+	link      link
 	addrs     []netip.Addr
 	listeners map[int]*listener // taken over by Listen, by port
 
 	mu       sync.Mutex // guards what follows
 	lacks    map[string]bool
+	extra    []string          // lines of EHLO in place of the usual ones, or beside them
 	accounts map[string]string // passwords by user
 	maxSize  int64
 	script   script
 	messages []Message
-	came     signal // with a message
-	sessions int    // how many there have been
+	changed  signal // of messages and what follows
+	made     int    // connections so far
+	open     int    // sessions
+	most     int    // sessions at once, so far
 	record   transcript
 }
 
@@ -145,6 +151,41 @@ func (h *Host) Without(keywords ...string) {
 	}
 }
 
+// Offer puts these lines into the answer to EHLO, each a keyword and its parameters ("LIMITS RCPTMAX=10"), in place
+// of those with the same keywords, and ends what Without said of them. They are words alone: what the host does stays
+// as it is, so that "SIZE 1000" beside a MaxSize of 10 is a lie, and "CHUNKING" a promise that it breaks. STARTTLS is
+// not offered under TLS even so.
+func (h *Host) Offer(lines ...string) {
+	h.net.t.Helper()
+	for _, line := range lines {
+		if keyword(line) == "" || strings.ContainsAny(line, "\r\n") {
+			h.net.t.Fatalf("servertest: %s can't offer %q", h.name, line)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, line := range lines {
+		delete(h.lacks, keyword(line))
+		h.extra = replaceLine(h.extra, line)
+	}
+}
+
+// replaceLine puts a line of EHLO in the place of the one with its keyword, or behind the others.
+func replaceLine(lines []string, line string) []string {
+	i := slices.IndexFunc(lines, func(l string) bool { return keyword(l) == keyword(line) })
+	if i < 0 {
+		return append(lines, line)
+	}
+	lines[i] = line
+	return lines
+}
+
+// keyword gives that of a line of EHLO, in upper case.
+func keyword(line string) string {
+	word, _, _ := strings.Cut(line, " ")
+	return strings.ToUpper(word)
+}
+
 // MaxSize bounds a message at n octets, 64 MiB without it. SIZE says so.
 func (h *Host) MaxSize(n int64) {
 	h.mu.Lock()
@@ -158,44 +199,6 @@ func (h *Host) Auth(user, password string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.accounts[user] = password
-}
-
-// Messages gives what the host took so far.
-func (h *Host) Messages() []Message {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.messages)
-}
-
-// Wait waits until the host has taken n messages, and gives all of them. Where that doesn't come to pass within
-// [Network.WaitLimit] the test fails at once. Like t.Fatal it belongs in the test's own goroutine.
-func (h *Host) Wait(n int) []Message {
-	h.net.t.Helper()
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(h.net.t.Context(), h.net.waitLimit())
-	defer cancel()
-	for {
-		h.mu.Lock()
-		got, came := slices.Clone(h.messages), h.came.wait()
-		h.mu.Unlock()
-		if len(got) >= n {
-			return got
-		}
-		select {
-		case <-came:
-		case <-ctx.Done():
-			h.net.t.Fatalf("servertest: %s got %d messages in %v, want %d", h.name, len(got), time.Since(start), n)
-			return got
-		}
-	}
-}
-
-// take keeps a message.
-func (h *Host) take(m Message) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.messages = append(h.messages, m)
-	h.came.broadcast()
 }
 
 // answers reports whether the host's own server is at a port; 0 is a Unix socket. net.mu is held.

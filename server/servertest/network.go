@@ -16,13 +16,14 @@ import (
 
 // Network is an internet in memory. [NewNetwork] makes one. All methods may be called concurrently.
 type Network struct {
-	// WaitLimit bounds [Host.Wait]: a test that waits longer has failed. If zero, it is 30 days in a
-	// synctest bubble, where they take no time, and 30 seconds elsewhere.
+	// WaitLimit bounds [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections]: a test that waits longer has
+	// failed. If zero, it is 30 days in a synctest bubble, where they take no time, and 30 seconds elsewhere.
 	WaitLimit time.Duration
 
 	t        testing.TB
 	start    time.Time
 	ca       authority
+	stranger authority      // nobody trusts it
 	sessions sync.WaitGroup // those of hosts
 
 	mu       sync.Mutex // guards what follows, and the fields of Host that say so
@@ -32,23 +33,31 @@ type Network struct {
 	order    []*Host              // in the order they were first mentioned
 	byAddr   map[netip.Addr]*Host // who answers there
 	mx       map[string][]*net.MX // by domain
-	faults   map[string]DNSFault  // by name
-	conns    map[*conn]struct{}   // open ends
-	v4, v6   int                  // addresses given out
-	lastPort int                  // last port of a client
+	txt      map[string][]string  // by name, and so are the next four
+	tlsa     map[string][]TLSA
+	aliases  map[string]string // CNAME
+	signed   map[string]bool   // zones
+	faults   map[string]DNSFault
+	conns    map[*conn]struct{} // open ends
+	v4, v6   int                // addresses given out
+	lastPort int                // last port of a client
 }
 
 // NewNetwork makes an internet with nobody in it. It lasts until t ends: then it closes what is open, waits
 // for what it started and, if t has failed, prints the transcript of each host.
 func NewNetwork(t testing.TB) *Network {
 	n := &Network{
-		t:      t,
-		start:  time.Now(),
-		hosts:  make(map[string]*Host),
-		byAddr: make(map[netip.Addr]*Host),
-		mx:     make(map[string][]*net.MX),
-		faults: make(map[string]DNSFault),
-		conns:  make(map[*conn]struct{}),
+		t:       t,
+		start:   time.Now(),
+		hosts:   make(map[string]*Host),
+		byAddr:  make(map[netip.Addr]*Host),
+		mx:      make(map[string][]*net.MX),
+		txt:     make(map[string][]string),
+		tlsa:    make(map[string][]TLSA),
+		aliases: make(map[string]string),
+		signed:  make(map[string]bool),
+		faults:  make(map[string]DNSFault),
+		conns:   make(map[*conn]struct{}),
 	}
 	t.Cleanup(n.close)
 	return n
@@ -100,6 +109,7 @@ func (n *Network) mention(key string) *Host {
 		lacks:     make(map[string]bool),
 		accounts:  make(map[string]string),
 		maxSize:   defaultMaxSize,
+		script:    script{healed: make(chan struct{})},
 	}
 	if addr, err := netip.ParseAddr(key); err == nil {
 		h.addrs = []netip.Addr{addr}

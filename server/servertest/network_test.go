@@ -212,6 +212,16 @@ func TestMisuse(t *testing.T) {
 		{"certificate", func(n *Network, h *Host) { n.Certificate("a b") }, `servertest: certificate of "a b": `},
 		{"stage", func(n *Network, h *Host) { h.CloseAt(smtp.StageConnect) }, "servertest: a host has no say at stage connect"},
 		{"answer", func(n *Network, h *Host) { h.Answer(smtp.StageBody, smtp.Reply{Code: 451}) }, "servertest: a host can't answer at stage body"},
+		{"babble", func(n *Network, h *Host) { h.BabbleAt(smtp.StageBody) }, "servertest: a host can't answer at stage body"},
+		{"early", func(n *Network, h *Host) { h.AnswerEarly(smtp.StageRoute, smtp.Reply{Code: 250}) }, "servertest: a host has no say at stage route"},
+		{"slow", func(n *Network, h *Host) { h.Slow(1, smtp.StageBody) }, "servertest: a host can't answer at stage body"},
+		{"limit", func(n *Network, h *Host) { h.MaxSessions(-1, smtp.Reply{Code: 421}) }, "servertest: mx.example.net can't have a limit of -1"},
+		{"rate", func(n *Network, h *Host) { h.RateLimit(smtp.StageMail, 1, 0, smtp.Reply{Code: 450}) }, "servertest: mx.example.net can't limit the rate at stage mail for 0s"},
+		{"rate of finals", func(n *Network, h *Host) { h.RateLimit(smtp.StageFinal, 1, 1, smtp.Reply{Code: 450}) }, "servertest: mx.example.net can't limit the rate at stage final"},
+		{"offer", func(n *Network, h *Host) { h.Offer("X", " Y") }, `servertest: mx.example.net can't offer " Y"`},
+		{"after", func(n *Network, h *Host) { h.AfterMessages(0, h.Down) }, "servertest: mx.example.net can't do anything after 0 messages"},
+		{"link", func(n *Network, h *Host) { h.Link(-1, 0) }, "servertest: mx.example.net can't have a link of -1ns and 0 octets a second"},
+		{"alias", func(n *Network, h *Host) { n.CNAME("a.test", "b..test") }, `servertest: name "b..test": `},
 		{"reply", func(n *Network, h *Host) { h.Reject("a@b.test", smtp.Reply{}) }, "servertest: mx.example.net can't answer 0: "},
 	}
 	for _, test := range tests {

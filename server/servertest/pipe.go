@@ -18,7 +18,9 @@ type pipe struct {
 	mu       sync.Mutex
 	changed  signal
 	buf      bytes.Buffer
+	way      way       // when what is in buf can be read
 	eof      bool      // nothing more will be written
+	eofAt    time.Time // when the reader hears of that
 	gone     bool      // nobody will read what is written
 	writing  bool      // a Write is under way: writes don't mix
 	readErr  error     // what reads give, whatever is buffered
@@ -31,6 +33,7 @@ func (p *pipe) read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
+		there, next := p.way.arrived(p.buf.Len())
 		switch {
 		case p.readErr != nil:
 			return 0, p.readErr
@@ -38,14 +41,20 @@ func (p *pipe) read(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case len(b) == 0:
 			return 0, nil
-		case p.buf.Len() > 0:
-			n, err := p.buf.Read(b)
+		case there > 0:
+			n, err := p.buf.Read(b[:min(there, len(b))])
+			p.way.take(n)
 			p.changed.broadcast()
 			return n, err
-		case p.eof:
-			return 0, io.EOF
+		case p.eof && p.buf.Len() == 0:
+			if next = p.eofAt; next.IsZero() || expired(next) {
+				return 0, io.EOF
+			}
 		}
-		p.wait(p.readBy)
+		if next.IsZero() || !p.readBy.IsZero() && p.readBy.Before(next) {
+			next = p.readBy
+		}
+		p.wait(next)
 	}
 }
 
@@ -77,6 +86,7 @@ func (p *pipe) write(b []byte) (n int, err error) {
 		case mine && room > 0:
 			k := min(room, len(b)-n)
 			p.buf.Write(b[n : n+k])
+			p.way.send(k)
 			n += k
 			p.changed.broadcast()
 		default:
@@ -85,7 +95,7 @@ func (p *pipe) write(b []byte) (n int, err error) {
 	}
 }
 
-// wait lets go of p.mu until something has changed or the deadline is there. Only now is there a timer.
+// wait lets go of p.mu until something has changed or the deadline is there, zero for none. Only now is there a timer.
 func (p *pipe) wait(deadline time.Time) {
 	changed := p.changed.wait()
 	p.mu.Unlock()
@@ -113,7 +123,9 @@ func (p *pipe) set(f func()) {
 // finish ends the pipe at its writer's side: what is buffered can still be read.
 func (p *pipe) finish(err error) {
 	p.set(func() {
-		p.eof = true
+		if !p.eof {
+			p.eof, p.eofAt = true, p.way.end()
+		}
 		fail(&p.writeErr, err)
 	})
 }
@@ -135,6 +147,16 @@ func (p *pipe) cut() {
 		fail(&p.readErr, errReset)
 		fail(&p.writeErr, errReset)
 	})
+}
+
+// lost reports whether nobody will read what is written, or nothing can be; if not, the channel tells of the next change.
+func (p *pipe) lost() (bool, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone || p.writeErr != nil {
+		return true, nil
+	}
+	return false, p.changed.wait()
 }
 
 // fail sets *dst to err. What its own side did lasts, and a reset is worse than a close.

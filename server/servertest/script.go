@@ -9,19 +9,29 @@ import (
 
 // script is what a host was told to do amiss.
 type script struct {
-	stages     map[smtp.Stage]fault
+	stages map[smtp.Stage]fault
+	early  map[smtp.Stage]smtp.Reply // what comes behind the reply of a stage
+	slow   map[smtp.Stage]time.Duration
+	rates  map[smtp.Stage]*rate
+
+	maxSessions   *limit // if nil, none, and so are the next two
+	maxMessages   *limit // a session
+	maxRecipients *limit // a message
+
 	rejects    map[string]smtp.Reply // by address, at RCPT
 	finals     map[string]smtp.Reply // by address, after the final dot (LMTP)
 	deferUntil time.Time
 	deferReply smtp.Reply
 	greylist   time.Duration
 	seen       map[triplet]time.Time // when greylisting first saw it
-}
 
-// fault is what happens at a stage: a reply or, if nil, the end of the connection.
-type fault struct {
-	reply *smtp.Reply
-	reset bool
+	refusals       []refused
+	triggers       []trigger
+	dropsPipelined bool
+	dataAnyway     bool
+	tls            TLSFault
+
+	healed chan struct{} // closed by Heal
 }
 
 // triplet is what greylisting knows a mail by.
@@ -39,16 +49,14 @@ func (h *Host) Defer(d time.Duration, r smtp.Reply) {
 	h.script.deferUntil, h.script.deferReply = time.Now().Add(d), r
 }
 
-// Reject answers r to RCPT for this address.
+// Reject answers r to RCPT for this address: a 550 5.1.1 where there is no such user, a 452 4.2.2 where the mailbox is
+// full.
 func (h *Host) Reject(address string, r smtp.Reply) {
 	h.net.t.Helper()
 	h.check(r)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.script.rejects == nil {
-		h.script.rejects = make(map[string]smtp.Reply)
-	}
-	h.script.rejects[canonical(address)] = r
+	put(&h.script.rejects, canonical(address), r)
 }
 
 // RejectFinal answers r for this address after the final dot, where LMTP has a reply for each recipient (RFC 2033
@@ -58,35 +66,7 @@ func (h *Host) RejectFinal(address string, r smtp.Reply) {
 	h.check(r)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.script.finals == nil {
-		h.script.finals = make(map[string]smtp.Reply)
-	}
-	h.script.finals[canonical(address)] = r
-}
-
-// Answer gives r whenever a client comes to this stage, [smtp.StageGreeting] to [smtp.StageData] or
-// [smtp.StageFinal]. A 421 closes the connection after it. smtp.StageRcpt rejects all.
-func (h *Host) Answer(stage smtp.Stage, r smtp.Reply) {
-	h.net.t.Helper()
-	h.check(r)
-	if stage == smtp.StageBody {
-		h.net.t.Fatalf("servertest: a host can't answer at stage %v", stage)
-	}
-	h.misbehave(stage, fault{reply: &r})
-}
-
-// CloseAt closes the connection where the reply of this stage would come, from [smtp.StageGreeting] on; at
-// [smtp.StageBody] it is closed with the body begun. At [smtp.StageFinal] the host has the message whole,
-// and keeps it.
-func (h *Host) CloseAt(stage smtp.Stage) {
-	h.net.t.Helper()
-	h.misbehave(stage, fault{})
-}
-
-// ResetAt is CloseAt with a reset instead of an orderly end: the client's next read or write fails with ECONNRESET.
-func (h *Host) ResetAt(stage smtp.Stage) {
-	h.net.t.Helper()
-	h.misbehave(stage, fault{reset: true})
+	put(&h.script.finals, canonical(address), r)
 }
 
 // Greylist answers 451 4.7.1 to RCPT until d has passed since a client first tried this sender and recipient.
@@ -96,11 +76,12 @@ func (h *Host) Greylist(d time.Duration) {
 	h.script.greylist = d
 }
 
-// Heal ends all that the host was told to do amiss, Down and Hang included. It keeps its addresses, accounts
-// and extensions.
+// Heal ends all that the host was told to do amiss and all its limits, Down and Hang included; what stalls goes on. It
+// keeps its addresses, accounts, extensions, [Host.MaxSize] and [Host.Link].
 func (h *Host) Heal() {
 	h.mu.Lock()
-	h.script = script{}
+	close(h.script.healed)
+	h.script = script{healed: make(chan struct{})}
 	h.mu.Unlock()
 	h.Up()
 }
@@ -111,27 +92,6 @@ func (h *Host) check(r smtp.Reply) {
 	if r.Code < 200 || r.Code > 599 {
 		h.net.t.Fatalf("servertest: %s can't answer %v: the code must be 200 to 599", h.name, &r)
 	}
-}
-
-func (h *Host) misbehave(stage smtp.Stage, f fault) {
-	h.net.t.Helper()
-	if stage < smtp.StageGreeting || stage > smtp.StageFinal {
-		h.net.t.Fatalf("servertest: a host has no say at stage %v", stage)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.script.stages == nil {
-		h.script.stages = make(map[smtp.Stage]fault)
-	}
-	h.script.stages[stage] = f
-}
-
-// fault says what happens at a stage.
-func (h *Host) fault(stage smtp.Stage) (fault, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	f, ok := h.script.stages[stage]
-	return f, ok
 }
 
 // refusal gives the reply that this recipient gets at RCPT, or nil.
@@ -153,10 +113,8 @@ func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 	key := triplet{client, canonical(from), to}
 	first, ok := h.script.seen[key]
 	if !ok {
-		if h.script.seen == nil {
-			h.script.seen = make(map[triplet]time.Time)
-		}
-		h.script.seen[key], first = now, now
+		put(&h.script.seen, key, now)
+		first = now
 	}
 	if now.Sub(first) < h.script.greylist {
 		return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "greylisted, try again later"}

@@ -3,10 +3,7 @@ package servertest
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -36,6 +33,7 @@ type session struct {
 	host *Host
 	id   int
 	lmtp bool
+	turn *smtp.Reply // if not nil, there are too many sessions, and this is all that is said
 	raw  *conn
 	conn net.Conn // raw, or the TLS on it
 	r    *bufio.Reader
@@ -43,24 +41,18 @@ type session struct {
 
 	tls      bool
 	closing  bool            // the greeting said no
+	answered bool            // the next command has its reply already
+	taken    int             // messages
 	hello    string          // "" before EHLO
 	offers   map[string]bool // what EHLO said
 	identity string          // "" before AUTH
 	env      *smtp.Envelope  // nil before MAIL
 }
 
-// serve has the host talk to the client at the other end of c.
-func (h *Host) serve(c *conn) {
-	h.net.mu.Lock()
-	lmtp := h.lmtp
-	h.net.mu.Unlock()
-	h.mu.Lock()
-	h.sessions++
-	s := &session{host: h, id: h.sessions, lmtp: lmtp, raw: c, conn: c}
-	h.mu.Unlock()
-
+// serve has the host talk to the client.
+func (s *session) serve() {
 	s.r = bufio.NewReader(s)
-	s.log("connection from %s to %s", c.remote, c.local)
+	s.log("connection from %s to %s", s.raw.remote, s.raw.local)
 	err := s.run()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = s.say(421, smtp.EnhancedCode{4, 4, 2}, "no more patience")
@@ -77,8 +69,13 @@ func (h *Host) serve(c *conn) {
 
 func (s *session) run() error {
 	if addr, ok := s.raw.local.(*net.TCPAddr); ok && addr.Port == portSubmissions {
-		if f, ok := s.host.fault(smtp.StageTLS); ok { // no reply can be given here
-			return s.hangUp(smtp.StageTLS, f.reset)
+		if f, ok := s.host.fault(smtp.StageTLS); ok {
+			if f.kind != resets && f.kind != stalls {
+				f.kind = closes // no reply can be given here
+			}
+			if done, err := s.act(smtp.StageTLS, f); done || err != nil {
+				return err
+			}
 		}
 		if err := s.startTLS(); err != nil {
 			return err
@@ -99,11 +96,15 @@ func (s *session) run() error {
 		} else {
 			s.log("C: %s", line)
 		}
+		if n := s.r.Buffered(); n > 0 && s.host.dropsPipelined() {
+			s.log("S: drops %d octets that came behind", n)
+			s.r.Discard(n)
+		}
 		if s.r.Buffered() > 0 && !s.mayPipeline(verb) {
 			s.say(554, smtp.EnhancedCode{5, 5, 0}, "something came ahead of the reply to "+verb)
 			return errHangUp
 		}
-		if err := s.command(verb, args); err != nil {
+		if err := s.command(line, verb, args); err != nil {
 			return err
 		}
 	}
@@ -119,44 +120,25 @@ func (s *session) mayPipeline(verb string) bool {
 }
 
 func (s *session) greet() error {
-	f, ok := s.host.fault(smtp.StageGreeting)
-	if ok && f.reply != nil && f.reply.Code != 421 {
-		s.closing = !f.reply.Positive() // RFC 5321 §3.1: then only QUIT does anything
-		return s.reply(*f.reply)
-	}
-	if done, err := s.at(smtp.StageGreeting); done {
-		return err
-	}
-	protocol := "ESMTP"
-	if s.lmtp {
-		protocol = "LMTP"
-	}
-	return s.say(220, smtp.EnhancedCode{}, s.host.name+" "+protocol)
-}
-
-// at does what the host was told to do at a stage. done says that the client has its answer.
-func (s *session) at(stage smtp.Stage) (done bool, err error) {
-	f, ok := s.host.fault(stage)
-	if !ok {
-		return false, nil
-	}
-	if f.reply != nil {
-		return true, s.reply(*f.reply)
-	}
-	return true, s.hangUp(stage, f.reset)
-}
-
-// hangUp ends the connection, with a reset or in good order, in place of a reply.
-func (s *session) hangUp(stage smtp.Stage, reset bool) error {
-	if !reset {
-		s.log("S: closes at stage %s", stage)
+	if s.turn != nil {
+		s.reply(*s.turn)
 		return errHangUp
 	}
-	s.log("S: resets the connection at stage %s", stage)
-	s.out = nil
-	s.raw.SetLinger(0)
-	s.raw.Close()
-	return errHangUp
+	if err := s.pause(smtp.StageGreeting); err != nil {
+		return err
+	}
+	done, err := s.at(smtp.StageGreeting)
+	if err == nil && !done {
+		protocol := "ESMTP"
+		if s.lmtp {
+			protocol = "LMTP"
+		}
+		err = s.say(220, smtp.EnhancedCode{}, s.host.name+" "+protocol)
+	}
+	if err != nil {
+		return err
+	}
+	return s.early(smtp.StageGreeting)
 }
 
 // say puts a reply among those that go out next.
@@ -165,6 +147,11 @@ func (s *session) say(code int, enhanced smtp.EnhancedCode, text string) error {
 }
 
 func (s *session) reply(r smtp.Reply) error {
+	if s.answered {
+		s.answered = false
+		s.log("S: (%s, which was said early)", r.Error())
+		return nil
+	}
 	if s.host.without("ENHANCEDSTATUSCODES") {
 		r.Enhanced = smtp.EnhancedCode{}
 	}
@@ -223,31 +210,6 @@ func (s *session) readLine() (string, error) {
 		return "", errHangUp
 	}
 	return string(text), nil
-}
-
-// startTLS puts TLS on the connection and forgets what was said before (RFC 3207 §4.2).
-func (s *session) startTLS() error {
-	if err := s.flush(); err != nil {
-		return err
-	}
-	tc := tls.Server(s.raw, &tls.Config{
-		MinVersion:             tls.VersionTLS12,
-		SessionTicketsDisabled: true,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return s.host.net.ca.certificate(s.host.name)
-		},
-	})
-	s.raw.SetDeadline(time.Now().Add(idle))
-	if err := tc.HandshakeContext(context.Background()); err != nil {
-		s.raw.Close()
-		return fmt.Errorf("TLS handshake: %w", err)
-	}
-	s.raw.SetDeadline(time.Time{})
-	s.log("%s", tls.VersionName(tc.ConnectionState().Version))
-	s.conn, s.tls = tc, true
-	s.r.Reset(s)
-	s.hello, s.offers, s.identity, s.env = "", nil, "", nil
-	return nil
 }
 
 // client gives the address of the other end; invalid on a Unix socket.
