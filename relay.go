@@ -85,6 +85,13 @@ type Relay struct {
 	// hours; if negative, never.
 	DelayNotice time.Duration
 
+	// Concurrency is how many tasks, a message to one destination each, are sent at a time. If zero, 200.
+	Concurrency int
+
+	// Limits are those of each site, source and tenant, and LimitsFor gives one of them its own: see queue.Runner.
+	Limits    [3]queue.Limits
+	LimitsFor func(s queue.Scope, name string) queue.Limits
+
 	// Events tell what happens to each message.
 	Events Events
 
@@ -93,6 +100,8 @@ type Relay struct {
 
 	once       sync.Once
 	router     *mx.Router
+	transport  *client.Transport
+	runner     *queue.Runner
 	hostname   string          // Hostname as an A-label
 	local      map[string]bool // Domains as A-labels
 	postmaster string          // who that is; "" if nobody
@@ -153,23 +162,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
 	}
-	transport := &client.Transport{
-		Hostname:    r.hostname,
-		Router:      r.router,
-		DialContext: r.DialContext,
-		TLSConfig:   r.ClientTLSConfig,
-		Logger:      r.Logger,
-	}
-	defer transport.Close()
-	runner := &queue.Runner{
-		Queue:  r.Queue,
-		Sender: transport,
-		Report: r.report,
-		Retry:  r.Retry,
-		Events: r.Events.Events,
-		Logger: r.Logger,
-	}
-	return runner.Run(ctx)
+	defer r.transport.CloseIdle()
+	return r.runner.Run(ctx)
 }
 
 // Send puts a message into the queue and returns when it is durable there. It is delivered while Run
@@ -248,6 +242,25 @@ func (r *Relay) derive() error {
 	}
 	if _, err := r.router.Destination(r.hostname); err != nil { // tells what is wrong with Routes
 		return fmt.Errorf("relay: %w", err)
+	}
+	r.transport = &client.Transport{
+		Hostname:    r.hostname,
+		Router:      r.router,
+		DialContext: r.DialContext,
+		TLSConfig:   r.ClientTLSConfig,
+		Logger:      r.Logger,
+	}
+	r.runner = &queue.Runner{
+		Queue:       r.Queue,
+		Sender:      r.transport,
+		Site:        r.router.Site,
+		Report:      r.report,
+		Retry:       r.Retry,
+		Concurrency: r.Concurrency,
+		Limits:      r.Limits,
+		LimitsFor:   r.LimitsFor,
+		Events:      r.Events.Events,
+		Logger:      r.Logger,
 	}
 	return nil
 }

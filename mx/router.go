@@ -51,6 +51,7 @@ type Router struct {
 	routes   map[string]Route // Routes by A-label
 	self     map[string]bool  // Self as A-labels
 	fault    error            // what is wrong with Routes or Self
+	detours  sync.Map         // by A-label: the Route of Redirect
 }
 
 // Destination names the place where the mail of a domain goes: the Name of its explicit route, or the
@@ -196,6 +197,9 @@ func (r *Router) normalize(domain string) (string, error) {
 }
 
 func (r *Router) explicit(name string) (Route, bool) {
+	if route, ok := r.detours.Load(name); ok {
+		return route.(Route), true
+	}
 	if len(r.routes) == 0 {
 		return Route{}, false
 	}
@@ -221,7 +225,7 @@ func (r *Router) prepare() {
 				return
 			}
 		}
-		if _, twice := r.routes[name]; twice || route.Name == "" || len(route.Hosts) == 0 {
+		if _, twice := r.routes[name]; twice || !route.usable() {
 			r.fault = fmt.Errorf("route for %q: it stands twice, or has no name or no host", domain)
 			return
 		}

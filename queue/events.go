@@ -1,26 +1,38 @@
 package queue
 
 import (
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
 
-// Events are told what became of each recipient, once the queue has recorded it: one call a
+// Events are told what happens to the mail, what became of a recipient once the queue has recorded it: one call a
 // recipient and attempt. A process that ends in between tells nothing, so the queue and not the events is what
 // to count on. Any func may be nil.
 //
-// They are called from the goroutines that deliver, several at once. A func that blocks holds up the delivery
-// that it is called from and its place in the limits; whoever needs time passes the event on and returns.
+// They are called one at a time, in the order in which things happened to a task, by a goroutine that delivers nothing. A func
+// that takes its time holds up no mail: up to Buffer events wait for it, and further ones are dropped and counted by
+// [Runner.Missed]. Run returns when the last that waits has been told.
 type Events struct {
+	Attempted func(Event) // an attempt begins; Result and Next say nothing
 	Delivered func(Event) // a host has taken it
 	Deferred  func(Event) // it is tried again at Next
 	Unknown   func(Event) // it may have been taken; it is tried again at Next
 	Rejected  func(Event) // for good
 	Expired   func(Event) // given up at the deadline; Result is the last there was
+
+	// Cancelled is for a recipient whose mail was taken out by [Runner.Cancel] or [Runner.Purge], which call it before they
+	// return. Result is the last there was; its Reply may be nil.
+	Cancelled func(Event)
+
+	// Buffer is how many events may wait. If zero, 1024.
+	Buffer int
 }
 
-// Event is what became of one recipient.
+const defaultBuffer = 1024
+
+// Event is what happened to one recipient, or to all of Task in one of Attempted.
 type Event struct {
 	Task   Task // as it was claimed; what it points to must not be changed
 	Result smtp.Result
@@ -40,4 +52,73 @@ func (e *Events) of(outcome smtp.Outcome, done bool) func(Event) {
 		return e.Unknown
 	}
 	return e.Deferred
+}
+
+// teller calls the funcs of Events, in a goroutine that is there while one waits.
+type teller struct {
+	limit int
+
+	mu      sync.Mutex
+	waiting []telling
+	missed  uint64
+	busy    chan struct{} // closed when the goroutine ends; nil: there is none
+}
+
+type telling struct {
+	tell func(Event)
+	e    Event
+}
+
+// tell has f called with e, unless f is nil or too many wait.
+func (t *teller) tell(f func(Event), e Event) {
+	if f == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) >= t.limit {
+		t.missed++
+		return
+	}
+	t.waiting = append(t.waiting, telling{f, e})
+	if t.busy == nil {
+		t.busy = make(chan struct{})
+		go t.run(t.busy)
+	}
+}
+
+func (t *teller) run(ended chan struct{}) {
+	defer close(ended)
+	var batch []telling
+	for {
+		clear(batch)
+		t.mu.Lock()
+		batch, t.waiting = t.waiting, batch[:0]
+		if len(batch) == 0 {
+			t.busy = nil
+			t.mu.Unlock()
+			return
+		}
+		t.mu.Unlock()
+		for _, x := range batch {
+			x.tell(x.e)
+		}
+	}
+}
+
+// wait returns when all has been told that waits now.
+func (t *teller) wait() {
+	t.mu.Lock()
+	busy := t.busy
+	t.mu.Unlock()
+	if busy != nil {
+		<-busy
+	}
+}
+
+// count gives how many events were dropped.
+func (t *teller) count() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.missed
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -24,12 +24,18 @@ type Sender interface {
 // again, or given up. Several Runners, on several machines, may share a Queue that they all reach.
 //
 // A destination's tasks are sent several at a time, and destinations take turns for the places there
-// are: one with 200,000 messages doesn't hold up another with one. Runner's memory grows with the destinations
-// that have mail, not with the mail.
+// are: one with 200,000 messages doesn't hold up another with one, and the fresh mail of one goes beside what
+// is tried again. Large messages take more turns. Runner's memory grows with the destinations that have mail, not
+// with the mail.
+//
+// How much a site takes at a time is learned from what it does, as Postfix does: see [Limits]. A site that answers
+// nobody is left alone for five minutes and up to twenty, while its mail waits with nothing written, and then
+// probed with one message. After a start, places grow from 20, and what had failed before is probed too.
 //
 // A task is tried at its Due and, for recipients not settled, by the schedule Retry until its
-// Deadline; what is open then is given up, but never untried. At its NoticeAt a task that
-// was tried in vain is reported as delayed. Each attempt ends in one commit of results, next time
+// Deadline; what is open then is given up, but never untried: only where its site is down or suspended by then, it is
+// given up for that reason. At its NoticeAt a task that was tried in vain is reported as delayed. Each attempt
+// ends in one commit of results, next time
 // and reports. Where that fails the lease is held and it is tried again: while the process lives,
 // what was delivered isn't sent twice because the queue had a bad minute.
 type Runner struct {
@@ -45,15 +51,35 @@ type Runner struct {
 	// taken is settled, without a report, and the rest stays and comes up again soon. If nil, there are no reports.
 	Report func(ctx context.Context, o Occasion) ([]Message, error)
 
+	// Site names the hosts that a destination's mail goes to: destinations with one name share the limits of a site.
+	// It may ask the DNS, and is called concurrently, each time that a destination without tasks in flight has one due. If it
+	// fails, or is nil, a destination is its own site.
+	Site func(ctx context.Context, destination string) (string, error)
+
+	// Source names what a task goes out from, for the limits of SourceScope. It must not block. If nil, there are none.
+	Source func(*Task) string
+
+	// Limits are those of each site, source and tenant, by Scope.
+	Limits [3]Limits
+
+	// LimitsFor gives one of them limits of its own; what is zero in them is as in Limits. It is asked when mail for it
+	// comes up, and must not block. If nil, all have the same.
+	LimitsFor func(s Scope, name string) Limits
+
 	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
-	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours.
+	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is Greylisted is tried after 5, 5,
+	// 10, 20 and 30 minutes and each hour, what is Blocked after 30 minutes, 1 and 2 hours and each 4 hours, and what has
+	// little time from its Arrival to its Deadline at least after an eighth of that, but not within a minute.
 	Retry []time.Duration
+
+	// RetryAfter has other waits for some reasons.
+	RetryAfter map[Reason][]time.Duration
+
+	// Reason says why a recipient was deferred. If nil, ReasonOf.
+	Reason func(smtp.Result) Reason
 
 	// Concurrency is how many tasks are sent at a time. If zero, 200.
 	Concurrency int
-
-	// PerDestination is how many tasks of one destination are sent at a time. If zero, 20.
-	PerDestination int
 
 	// Lease is how long a claimed task stays ours without a word from us: after a crash, what was under
 	// way waits that long. It is renewed at a third of it. If zero, 5 minutes.
@@ -69,14 +95,16 @@ type Runner struct {
 	// Logger gets a line for each result, without bodies. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	running atomic.Bool
+	mu        sync.Mutex
+	loop      *runnerLoop // while Run goes
+	suspended map[string]time.Time
+	missed    uint64 // by the Runs that are over
 }
 
 const (
-	defaultConcurrency    = 200
-	defaultPerDestination = 20
-	defaultLease          = 5 * time.Minute
-	defaultGrace          = 10 * time.Second
+	defaultConcurrency = 200
+	defaultLease       = 5 * time.Minute
+	defaultGrace       = 10 * time.Second
 )
 
 // Occasion is something that happened to a task and for which reports may be owed: recipients
@@ -106,14 +134,46 @@ type Occasion struct {
 // other end is an error: a field that is wrong, or a Queue that is closed. Run may be called again,
 // but only one at a time.
 func (r *Runner) Run(ctx context.Context) error {
-	if !r.running.CompareAndSwap(false, true) {
-		return errors.New("queue: runner: Run is called while it runs")
-	}
-	defer r.running.Store(false)
 	if err := r.check(); err != nil {
 		return err
 	}
-	return newRunnerLoop(r).run(ctx)
+	l := newRunnerLoop(r)
+	if !r.begin(l) {
+		return errors.New("queue: runner: Run is called while it runs")
+	}
+	defer r.end(l)
+	return l.run(ctx)
+}
+
+func (r *Runner) begin(l *runnerLoop) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.loop != nil {
+		return false
+	}
+	r.loop = l
+	now := time.Now()
+	for name, until := range r.suspended {
+		l.machine.suspend(name, until, now)
+	}
+	return true
+}
+
+func (r *Runner) end(l *runnerLoop) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loop = nil
+	r.missed += l.teller.count()
+}
+
+// Missed counts the events that were dropped, as the funcs of Events took too long.
+func (r *Runner) Missed() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.loop == nil {
+		return r.missed
+	}
+	return r.missed + r.loop.teller.count()
 }
 
 func (r *Runner) check() error {
@@ -122,15 +182,39 @@ func (r *Runner) check() error {
 		return errors.New("queue: runner: Queue is nil")
 	case r.Sender == nil:
 		return errors.New("queue: runner: Sender is nil")
-	case r.Concurrency < 0, r.PerDestination < 0, r.Lease < 0:
-		return errors.New("queue: runner: Concurrency, PerDestination or Lease is negative")
+	case r.Concurrency < 0, r.Lease < 0, r.Events.Buffer < 0:
+		return errors.New("queue: runner: Concurrency, Lease or Events.Buffer is negative")
 	}
-	for _, wait := range r.Retry {
-		if wait <= 0 {
-			return fmt.Errorf("queue: runner: Retry has %v: it must be positive", wait)
+	for _, l := range r.Limits {
+		if l.Concurrency < 0 || l.Initial < 0 || l.Rate.Messages < 0 || l.Rate.Per < 0 {
+			return fmt.Errorf("queue: runner: Limits have %+v: nothing in them may be negative", l)
+		}
+	}
+	if err := checkWaits(r.Retry); err != nil {
+		return err
+	}
+	for _, waits := range r.RetryAfter {
+		if err := checkWaits(waits); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func checkWaits(waits []time.Duration) error {
+	for _, wait := range waits {
+		if wait <= 0 {
+			return fmt.Errorf("queue: runner: Retry or RetryAfter has %v: it must be positive", wait)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) reasonOf(res smtp.Result) Reason {
+	if r.Reason != nil {
+		return r.Reason(res)
+	}
+	return ReasonOf(res)
 }
 
 func (r *Runner) logger() *slog.Logger {

@@ -82,18 +82,34 @@ func fill(results []smtp.Result, env *smtp.Envelope, reason string) []smtp.Resul
 	return results
 }
 
-// lastResults gives the last Result of each recipient, and our own where there was none.
-func lastResults(t *Task) []smtp.Result {
+// lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our own.
+func lastResults(t *Task, blocked *smtp.Result) []smtp.Result {
+	if blocked == nil {
+		// RFC 3463 §3.5: X.4.7, delivery time expired.
+		reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt came to an end"}
+		blocked = &smtp.Result{Reply: reply, Local: true}
+	}
 	results := slices.Clone(t.Last)
 	for i, rcpt := range t.Envelope.Recipients {
 		if i == len(results) {
 			results = append(results, smtp.Result{})
 		}
 		if results[i].Reply == nil {
-			// RFC 3463 §3.5: X.4.7, delivery time expired.
-			reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt came to an end"}
-			results[i] = smtp.Result{Recipient: rcpt.Address, Reply: reply, Local: true}
+			results[i] = *blocked
+			results[i].Recipient, results[i].Outcome = rcpt.Address, smtp.Deferred
 		}
 	}
 	return results
+}
+
+// overdueOf gives when the task's next notice or deadline comes; 0: none does.
+func overdueOf(t *Task, noticed bool) int64 {
+	next := t.Deadline
+	if !noticed {
+		next = earliest(t.NoticeAt, t.Deadline)
+	}
+	if next.IsZero() {
+		return 0
+	}
+	return next.UnixNano()
 }

@@ -13,30 +13,40 @@ import (
 // delivery is one task's way from its claim to its settlement.
 type delivery struct {
 	r      *Runner
-	entry  *agendaEntry // for the loop alone
+	target *target // for the loop alone
 	task   Task
+	plan   plan
 	lease  leaseKeeper
+	teller *teller
 	logger *slog.Logger
 }
 
-// deliver does what is to be done with the task. If it couldn't be settled, lapse is when its lease ends. ctx is
-// for the queue; sends ends earlier and cuts off what is being sent.
-func (d *delivery) deliver(ctx, sends context.Context) (lapse time.Time) {
+// deliver does what is to be done with the task, and says what its end teaches about the site. If it couldn't be settled, lapse is when its
+// lease ends. ctx is for the queue; sends ends earlier and cuts off what is being sent.
+func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	sends, cancel := context.WithCancelCause(sends)
 	defer cancel(nil)
 	d.lease.keep(ctx, cancel)
 	defer d.lease.stop()
-	switch nextStep(&d.task, time.Now()) {
+	switch d.plan.step {
 	case stepNotice:
-		return d.notice(ctx)
+		return verdict{}, d.notice(ctx)
 	case stepExpire:
-		return d.expire(ctx)
+		return verdict{}, d.expire(ctx)
+	case stepPostpone:
+		next := d.plan.next
+		if next.IsZero() {
+			next = d.task.Due
+		}
+		s := Settlement{Uncounted: true, Next: next}
+		return verdict{}, d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
 	}
 	return d.attempt(ctx, sends)
 }
 
 // attempt sends the task and settles it.
-func (d *delivery) attempt(ctx, sends context.Context) (lapse time.Time) {
+func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Time) {
+	d.teller.tell(d.r.Events.Attempted, Event{Task: d.task})
 	var results []smtp.Result
 	body := d.open(sends)
 	if body == nil {
@@ -53,19 +63,28 @@ func (d *delivery) attempt(ctx, sends context.Context) (lapse time.Time) {
 	now := time.Now()
 	if sends.Err() != nil && anyCutOff(results) {
 		s, o := handBack(d.task, results, now)
-		return d.settle(ctx, s, o, body)
+		return verdict{}, d.settle(ctx, s, o, body)
 	}
-	next := nextTry(d.r.Retry, d.task.Attempts, now, d.task.Deadline, 2*rand.Float64()-1)
+	var why Reason
+	if body != nil {
+		v, why = judge(results, d.r.reasonOf)
+	}
+	next := nextTry(d.r.wait(&d.task, why), now, d.task.Deadline, 2*rand.Float64()-1)
 	s, o := conclude(d.task, results, now, next)
-	return d.settle(ctx, s, o, body)
+	if !s.Next.IsZero() {
+		v.overdue = overdueOf(&d.task, s.Noticed)
+	}
+	return v, d.settle(ctx, s, o, body)
 }
 
-// notice reports a task that isn't due to be tried as delayed.
+// notice reports a task that isn't tried for now as delayed.
 func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
+	// What was to go out later from the start isn't delayed.
+	delayed := attempted(&d.task) || d.plan.reason != nil && passed(d.task.Due, time.Now())
 	return d.settleUntried(ctx, Settlement{Uncounted: true, Next: d.task.Due, Noticed: true}, Occasion{
 		Task:    d.task,
-		Results: lastResults(&d.task),
-		Delayed: attempted(&d.task), // what was to go out later from the start isn't delayed
+		Results: lastResults(&d.task, d.plan.reason),
+		Delayed: delayed,
 		Next:    d.task.Due,
 	})
 }
@@ -74,7 +93,7 @@ func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
 func (d *delivery) expire(ctx context.Context) (lapse time.Time) {
 	return d.settleUntried(ctx, Settlement{Uncounted: true}, Occasion{
 		Task:    d.task,
-		Results: lastResults(&d.task),
+		Results: lastResults(&d.task, d.plan.reason),
 		Expired: true,
 	})
 }

@@ -140,7 +140,7 @@ func TestRunnerLeaseTaken(t *testing.T) {
 		}
 		enqueue(t, q, mail("to@x.test"))
 		j := new(journal)
-		start(t, &Runner{Queue: q, PerDestination: 1, Lease: time.Minute, Events: j.events(), Sender: senderFunc(
+		start(t, &Runner{Queue: q, Limits: [3]Limits{{Concurrency: 1}}, Lease: time.Minute, Events: j.events(), Sender: senderFunc(
 			func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				time.Sleep(10 * time.Minute)
 				return answer(env, smtp.Rejected, 550)
@@ -235,7 +235,7 @@ func TestRunnerDamage(t *testing.T) {
 		enqueue(t, q, mail("to@x.test"))
 		j := new(journal)
 		start(t, &Runner{
-			Queue: q, Sender: take(0), Events: j.events(),
+			Queue: q, Sender: take(0), Events: j.events(), Retry: []time.Duration{5 * time.Minute},
 			Report: func(ctx context.Context, o Occasion) ([]Message, error) {
 				if (o.Content == nil) != damaged() {
 					t.Errorf("got Content %v, want it only if it can be read", o.Content)

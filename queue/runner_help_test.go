@@ -55,6 +55,9 @@ func take(d time.Duration) senderFunc {
 	}
 }
 
+// all20 lets every site have 20 tasks in flight from the start.
+var all20 = [3]Limits{{Concurrency: 20, Initial: 20}}
+
 // mail makes a message to recipients whose domains are their destinations.
 func mail(to ...string) Message {
 	m := Message{Envelope: smtp.NewEnvelope("from@sender.test", to...), Body: strings.NewReader("Subject: hi\r\n\r\nsecret\r\n")}

@@ -10,20 +10,30 @@ import (
 type inbox struct {
 	signal chan struct{} // has one element if there may be news
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	news
+}
+
+// news is what happened.
+type news struct {
 	woken map[string]time.Time // by destination: when it may first have something due
 	done  []outcome
+	sited []sited
 }
+
+// sited is the site of a destination.
+type sited struct{ destination, site string }
 
 // outcome is the end of a task's delivery.
 type outcome struct {
-	entry  *agendaEntry
-	lapse  time.Time // when its lease ends; zero: it is settled
-	exited bool      // the worker is gone with it
+	target  *target
+	verdict verdict
+	lapse   time.Time // when its lease ends; zero: it is settled
+	exited  bool      // the worker is gone with it
 }
 
 func newInbox() *inbox {
-	return &inbox{signal: make(chan struct{}, 1), woken: make(map[string]time.Time)}
+	return &inbox{signal: make(chan struct{}, 1), news: news{woken: make(map[string]time.Time)}}
 }
 
 // wake is for Waker.Watch.
@@ -44,6 +54,14 @@ func (in *inbox) finish(o outcome) {
 	in.ring()
 }
 
+// found says what site a destination has.
+func (in *inbox) found(s sited) {
+	in.mu.Lock()
+	in.sited = append(in.sited, s)
+	in.mu.Unlock()
+	in.ring()
+}
+
 func (in *inbox) ring() {
 	select {
 	case in.signal <- struct{}{}:
@@ -55,16 +73,15 @@ func (in *inbox) ring() {
 // of the most that it ever had.
 const keepRoom = 256
 
-// take empties the inbox. What it returns before is handed back to be filled again.
-func (in *inbox) take(woken map[string]time.Time, done []outcome) (map[string]time.Time, []outcome) {
-	if woken == nil || len(woken) > keepRoom {
-		woken = make(map[string]time.Time)
+// take empties the inbox into n, whose room is used again.
+func (in *inbox) take(n *news) {
+	if n.woken == nil || len(n.woken) > keepRoom {
+		n.woken = make(map[string]time.Time)
 	}
-	clear(woken)
-	clear(done)
+	clear(n.woken)
+	clear(n.done)
+	n.done, n.sited = n.done[:0], n.sited[:0]
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	woken, in.woken = in.woken, woken
-	done, in.done = in.done, done[:0]
-	return woken, done
+	*n, in.news = in.news, *n
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,24 +16,30 @@ import (
 // places, so that claims grow with the load: what finishes while one is made is filled by the next.
 type runnerLoop struct {
 	r      *Runner
-	agenda *agenda
 	inbox  *inbox
+	teller *teller
 	lease  time.Duration
 	logger *slog.Logger
 	polled bool // the queue isn't a Waker
 
-	places  int // for deliveries
-	free    int // of them
+	places  int // for deliveries: few at first, one more with each that ends, and at last Concurrency
+	most    int // Concurrency
+	free    int // of places
 	jobs    chan *delivery
 	workers int            // goroutines that deliver, started as they are needed
 	group   sync.WaitGroup // of them
 
-	stale    bool      // a destination may have something due that isn't known
-	listAt   time.Time // when Destinations may be asked again
-	failures int       // of the queue, in a row
-	resumeAt time.Time // when the queue may be asked again after one
-	woken    map[string]time.Time
-	done     []outcome
+	stale     bool         // a destination may have something due that isn't known
+	listAt    time.Time    // when Destinations may be asked again
+	failures  int          // of the queue, in a row
+	resumeAt  time.Time    // when the queue may be asked again after one
+	news      news         // what was in the inbox
+	placesNow atomic.Int64 // places, for others to read
+	siting    int          // calls of Site that are under way
+
+	// What the machine is told and asked is a matter of microseconds. Others look into it, and suspend.
+	mu      sync.Mutex
+	machine *machine
 }
 
 const (
@@ -42,6 +49,9 @@ const (
 	// A list costs as much as there is mail. One follows the other after a hundred times what it took.
 	listPause = time.Second
 	listShare = 100
+
+	// firstPlaces is how many tasks are sent at a time when a Runner begins.
+	firstPlaces = 20
 
 	// After a failure of the queue it is left alone for a time that doubles.
 	firstPause   = time.Second
@@ -55,18 +65,23 @@ const (
 )
 
 func newRunnerLoop(r *Runner) *runnerLoop {
-	places, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
-	return &runnerLoop{
-		r:      r,
-		agenda: newAgenda(cmp.Or(r.PerDestination, defaultPerDestination), lease),
-		inbox:  newInbox(),
-		lease:  lease,
-		logger: r.logger(),
-		places: places,
-		free:   places,
-		jobs:   make(chan *delivery, places),
-		stale:  true,
+	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
+	places := min(most, firstPlaces)
+	l := &runnerLoop{
+		r:       r,
+		machine: newMachine(machineConfig{lease: lease, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
+		inbox:   newInbox(),
+		teller:  &teller{limit: cmp.Or(r.Events.Buffer, defaultBuffer)},
+		lease:   lease,
+		logger:  r.logger(),
+		places:  places,
+		most:    most,
+		free:    places,
+		jobs:    make(chan *delivery, most),
+		stale:   true,
 	}
+	l.placesNow.Store(int64(places))
+	return l
 }
 
 func (l *runnerLoop) run(ctx context.Context) error {
@@ -87,19 +102,20 @@ func (l *runnerLoop) run(ctx context.Context) error {
 	})
 	close(l.jobs)
 	l.stop(endSends, endStore)
+	l.teller.wait()
 	return err
 }
 
 // deliver is what a worker does with a job.
 func (l *runnerLoop) deliver(store, sends context.Context, d *delivery) {
-	o := outcome{entry: d.entry, exited: true}
+	o := outcome{target: d.target, exited: true}
 	defer func() { // also if the Sender ends its goroutine
 		if o.exited {
 			o.lapse = d.lease.expires()
 		}
 		l.inbox.finish(o)
 	}()
-	o.lapse = d.deliver(store, sends)
+	o.verdict, o.lapse = d.deliver(store, sends)
 	o.exited = false
 }
 
@@ -110,9 +126,11 @@ func (l *runnerLoop) serve(ctx context.Context, worker func()) error {
 	for ctx.Err() == nil {
 		now := time.Now()
 		l.receive(now)
-		if again, err := l.work(ctx, now, worker); err != nil {
+		again, err := l.work(ctx, now, worker)
+		if err != nil {
 			return err
-		} else if again {
+		}
+		if l.askSites(ctx); again {
 			continue
 		}
 		timer.Stop()
@@ -132,16 +150,47 @@ func (l *runnerLoop) serve(ctx context.Context, worker func()) error {
 
 // receive takes in what the inbox has.
 func (l *runnerLoop) receive(now time.Time) {
-	l.woken, l.done = l.inbox.take(l.woken, l.done)
-	for name, due := range l.woken {
-		l.agenda.wake(name, due, now)
+	l.inbox.take(&l.news)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, due := range l.news.woken {
+		l.machine.wake(name, due, now)
 	}
-	for _, o := range l.done {
-		l.agenda.done(o.entry, o.lapse, now)
+	for _, s := range l.news.sited {
+		l.machine.sited(s.destination, s.site, now)
+		l.siting--
+	}
+	for _, o := range l.news.done {
+		l.machine.done(o.target, o.verdict, o.lapse, now)
 		l.free++
+		if l.places < l.most {
+			l.places++
+			l.free++
+			l.placesNow.Store(int64(l.places))
+		}
 		if o.exited {
 			l.workers--
 		}
+	}
+}
+
+// askSites has the sites of targets looked up that stand in line.
+func (l *runnerLoop) askSites(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.siting < l.most && l.machine.line.len() < l.most {
+		name, ok := l.machine.toSite()
+		if !ok {
+			return
+		}
+		l.siting++
+		l.group.Go(func() {
+			site, err := l.r.Site(ctx, name)
+			if err != nil || site == "" {
+				site = name // the attempt will tell what is wrong
+			}
+			l.inbox.found(sited{name, site})
+		})
 	}
 }
 
@@ -157,15 +206,19 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 			return false, l.failed(ctx, "list", err)
 		}
 	}
-	wants := l.agenda.pick(l.free, now)
+	l.mu.Lock()
+	wants := l.machine.pick(l.free, now)
+	l.mu.Unlock()
 	if len(wants) == 0 {
 		return false, nil
 	}
 	tasks, err := l.r.Queue.Claim(ctx, wants, l.lease)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := range tasks {
-		l.start(tasks[i], now.Add(l.lease), worker) // the lease counts from before the claim
+		l.start(&tasks[i], now, worker)
 	}
-	if l.agenda.settleTurn(err != nil) {
+	if l.machine.settleTurn(err != nil) {
 		l.stale = true
 	}
 	if err != nil {
@@ -176,18 +229,22 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 }
 
 // start hands a task to a worker. Workers stay: a goroutine for each task, which has to grow its stack anew, costs
-// half as much again as all else here.
-func (l *runnerLoop) start(t Task, until time.Time, worker func()) {
+// half as much again as all else here. l.mu is held.
+func (l *runnerLoop) start(t *Task, claimed time.Time, worker func()) {
 	l.free--
 	if l.workers < l.places-l.free {
 		l.workers++
 		l.group.Go(worker)
 	}
+	target, plan := l.machine.claimed(t, time.Now())
+	until := claimed.Add(l.lease) // it counts from before the claim
 	l.jobs <- &delivery{
 		r:      l.r,
-		entry:  l.agenda.start(t.Lease.Destination),
-		task:   t,
+		target: target,
+		plan:   plan,
+		task:   *t,
 		lease:  leaseKeeper{queue: l.r.Queue, lease: t.Lease, term: l.lease, until: until, logger: l.logger},
+		teller: l.teller,
 		logger: l.logger,
 	}
 }
@@ -198,9 +255,13 @@ func (l *runnerLoop) list(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		l.agenda.wake(d.Name, d.Due, now)
+		l.mu.Lock()
+		l.machine.list(d, now)
+		l.mu.Unlock()
 	}
-	l.agenda.sweep()
+	l.mu.Lock()
+	l.machine.listed()
+	l.mu.Unlock()
 	l.stale = false
 	end := time.Now()
 	l.listAt = end.Add(max(listPause, listShare*end.Sub(now)))
@@ -225,15 +286,19 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 
 // wakeAt says when there is something to do without further news; zero: never.
 func (l *runnerLoop) wakeAt() time.Time {
-	switch {
-	case l.free <= 0:
+	if l.free <= 0 {
 		return time.Time{}
-	case !l.resumeAt.IsZero():
-		return l.resumeAt
-	case l.stale || l.polled:
-		return earliest(l.agenda.next(), l.listAt)
 	}
-	return l.agenda.next()
+	if !l.resumeAt.IsZero() {
+		return l.resumeAt
+	}
+	l.mu.Lock()
+	next := l.machine.next()
+	l.mu.Unlock()
+	if l.stale || l.polled {
+		next = earliest(next, l.listAt)
+	}
+	return next
 }
 
 // stop ends what is under way: in peace, by cutting it off, and at last by no longer recording it.

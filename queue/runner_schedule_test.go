@@ -9,37 +9,49 @@ import (
 
 func TestNextTry(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	short := []time.Duration{time.Minute, 10 * time.Minute}
+	own := []time.Duration{time.Minute, 10 * time.Minute}
+	listed := map[Reason][]time.Duration{Blocked: {7 * time.Minute}}
 	tests := []struct {
 		name     string
-		retry    []time.Duration
+		runner   *Runner
+		why      Reason
 		attempts int
-		deadline time.Duration // from now; zero: none
+		life     time.Duration // from arrival to deadline; zero: none
+		left     time.Duration // of it
 		jitter   float64
 		want     time.Duration
 	}{
-		{"default first", nil, 1, 0, 0, 5 * time.Minute},
-		{"default second", nil, 2, 0, 0, 15 * time.Minute},
-		{"default third", nil, 3, 0, 0, 30 * time.Minute},
-		{"default fourth", nil, 4, 0, 0, time.Hour},
-		{"default fifth", nil, 5, 0, 0, 2 * time.Hour},
-		{"default last repeats", nil, 1000, 0, 0, 2 * time.Hour},
-		{"own first", short, 1, 0, 0, time.Minute},
-		{"own last repeats", short, 9, 0, 0, 10 * time.Minute},
-		{"no attempt counted", short, 0, 0, 0, time.Minute},
-		{"least jitter", short, 2, 0, -1, 9 * time.Minute},
-		{"most jitter", short, 2, 0, 1, 11 * time.Minute},
-		{"before the deadline", short, 2, 11 * time.Minute, 0, 10 * time.Minute},
-		{"after the deadline", short, 2, 9 * time.Minute, 0, 9 * time.Minute},
-		{"after the deadline by jitter", short, 2, 10 * time.Minute, 0.5, 10 * time.Minute},
+		{"default first", &Runner{}, OtherReason, 1, 0, 0, 0, 5 * time.Minute},
+		{"default second", &Runner{}, OtherReason, 2, 0, 0, 0, 15 * time.Minute},
+		{"default third", &Runner{}, OtherReason, 3, 0, 0, 0, 30 * time.Minute},
+		{"default fourth", &Runner{}, OtherReason, 4, 0, 0, 0, time.Hour},
+		{"default fifth", &Runner{}, OtherReason, 5, 0, 0, 0, 2 * time.Hour},
+		{"default last repeats", &Runner{}, Unreachable, 1000, 0, 0, 0, 2 * time.Hour},
+		{"greylisted sooner", &Runner{}, Greylisted, 2, 0, 0, 0, 5 * time.Minute},
+		{"blocked later", &Runner{}, Blocked, 1, 0, 0, 0, 30 * time.Minute},
+		{"own first", &Runner{Retry: own}, Greylisted, 1, 0, 0, 0, time.Minute},
+		{"own last repeats", &Runner{Retry: own}, OtherReason, 9, 0, 0, 0, 10 * time.Minute},
+		{"own for a reason", &Runner{Retry: own, RetryAfter: listed}, Blocked, 2, 0, 0, 0, 7 * time.Minute},
+		{"own for another reason", &Runner{RetryAfter: listed}, Greylisted, 3, 0, 0, 0, 10 * time.Minute},
+		{"no attempt counted", &Runner{Retry: own}, OtherReason, 0, 0, 0, 0, time.Minute},
+		{"least jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, -1, 9 * time.Minute},
+		{"most jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, 1, 11 * time.Minute},
+		{"before the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
+		{"after the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
+		{"after the deadline by jitter", &Runner{Retry: own}, OtherReason, 2, time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
+		{"little time", &Runner{}, OtherReason, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
+		{"very little time", &Runner{}, OtherReason, 2, 4 * time.Minute, 3 * time.Minute, 0, time.Minute},
+		{"five days", &Runner{}, OtherReason, 7, 5 * 24 * time.Hour, 24 * time.Hour, 0, 2 * time.Hour},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var deadline time.Time
-			if tt.deadline != 0 {
-				deadline = now.Add(tt.deadline)
+			task := Task{Attempts: tt.attempts}
+			if tt.life != 0 {
+				task.Deadline = now.Add(tt.left)
+				task.Arrival = task.Deadline.Add(-tt.life)
 			}
-			if got := nextTry(tt.retry, tt.attempts, now, deadline, tt.jitter).Sub(now); got != tt.want {
+			wait := tt.runner.wait(&task, tt.why)
+			if got := nextTry(wait, now, task.Deadline, tt.jitter).Sub(now); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
@@ -51,27 +63,31 @@ func TestNextStep(t *testing.T) {
 	past, future := now.Add(-time.Hour), now.Add(time.Hour)
 	tried := []smtp.Result{{}, {Reply: &smtp.Reply{Code: 451}}}
 	tests := []struct {
-		name string
-		task Task
-		want step
+		name    string
+		task    Task
+		want    step
+		blocked step // should its site be blocked
 	}{
-		{"due", Task{Due: now}, stepAttempt},
-		{"due, all to come", Task{Due: past, NoticeAt: future, Deadline: future, Last: tried}, stepAttempt},
-		{"due and notice", Task{Due: past, NoticeAt: past, Last: tried}, stepAttempt},
-		{"notice alone", Task{Due: future, NoticeAt: now, Deadline: future, Last: tried}, stepNotice},
-		{"deadline", Task{Due: now.Add(-time.Minute), Deadline: now, Last: tried, Attempts: 2}, stepExpire},
-		{"deadline before due", Task{Due: future, Deadline: past, Last: tried}, stepExpire},
-		{"deadline and notice", Task{Due: future, NoticeAt: past, Deadline: past, Last: tried}, stepExpire},
-		{"deadline, untried", Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt},
-		{"deadline, a claim lost", Task{Due: past, Deadline: past, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt},
-		{"deadline, many claims lost", Task{Due: now, Deadline: past, Attempts: 4}, stepExpire},
-		{"deadline, a try was missed", Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt},
-		{"due by the clock of the queue", Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt},
+		{"due", Task{Due: now}, stepAttempt, stepPostpone},
+		{"due, all to come", Task{Due: past, NoticeAt: future, Deadline: future, Last: tried}, stepAttempt, stepPostpone},
+		{"due and notice", Task{Due: past, NoticeAt: past, Last: tried}, stepAttempt, stepNotice},
+		{"notice alone", Task{Due: future, NoticeAt: now, Deadline: future, Last: tried}, stepNotice, stepNotice},
+		{"deadline", Task{Due: now.Add(-time.Minute), Deadline: now, Last: tried, Attempts: 2}, stepExpire, stepExpire},
+		{"deadline before due", Task{Due: future, Deadline: past, Last: tried}, stepExpire, stepExpire},
+		{"deadline and notice", Task{Due: future, NoticeAt: past, Deadline: past, Last: tried}, stepExpire, stepExpire},
+		{"deadline, untried", Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt, stepExpire},
+		{"deadline, a claim lost", Task{Due: past, Deadline: past, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt, stepExpire},
+		{"deadline, many claims lost", Task{Due: now, Deadline: past, Attempts: 4}, stepExpire, stepExpire},
+		{"deadline, a try was missed", Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt, stepExpire},
+		{"due by the clock of the queue", Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt, stepPostpone},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := nextStep(&tt.task, now); got != tt.want {
+			if got := nextStep(&tt.task, now, false); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if got := nextStep(&tt.task, now, true); got != tt.blocked {
+				t.Errorf("blocked: got %v, want %v", got, tt.blocked)
 			}
 		})
 	}

@@ -101,9 +101,7 @@ func (d *delivery) tell(ctx context.Context, s *Settlement, o *Occasion) {
 	logs := d.logger.Enabled(ctx, slog.LevelInfo)
 	for i := range results {
 		res := &results[i]
-		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
-			f(Event{Task: d.task, Result: *res, Next: s.Next})
-		}
+		d.teller.tell(d.r.Events.of(res.Outcome, s.Next.IsZero()), Event{Task: d.task, Result: *res, Next: s.Next})
 		if logs {
 			msg := res.Outcome.String()
 			if isOpen(*res) && s.Next.IsZero() {

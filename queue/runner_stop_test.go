@@ -103,7 +103,7 @@ func TestRunnerStopMany(t *testing.T) {
 			enqueue(t, q, mail("to@x.test"))
 		}
 		j := new(journal)
-		stop := start(t, &Runner{Queue: q, Sender: take(3 * time.Second), Events: j.events()})
+		stop := start(t, &Runner{Queue: q, Sender: take(3 * time.Second), Events: j.events(), Limits: all20})
 		sleep(7 * time.Second) // two rounds of 20 are done and one has begun
 		stop()
 		if got := len(held(t, q)); got != 940 {
@@ -150,8 +150,8 @@ func TestRunnerRunErrors(t *testing.T) {
 	}{
 		{"no queue", Runner{Sender: sender}, "queue: runner: Queue is nil"},
 		{"no sender", Runner{Queue: q}, "queue: runner: Sender is nil"},
-		{"negative", Runner{Queue: q, Sender: sender, Concurrency: -1}, "queue: runner: Concurrency, PerDestination or Lease is negative"},
-		{"retry at once", Runner{Queue: q, Sender: sender, Retry: []time.Duration{0}}, "queue: runner: Retry has 0s: it must be positive"},
+		{"negative", Runner{Queue: q, Sender: sender, Concurrency: -1}, "queue: runner: Concurrency, Lease or Events.Buffer is negative"},
+		{"retry at once", Runner{Queue: q, Sender: sender, Retry: []time.Duration{0}}, "queue: runner: Retry or RetryAfter has 0s: it must be positive"},
 		{"closed", Runner{Queue: closed, Sender: sender}, "queue: runner: list: queue: closed"},
 	}
 	for i := range tests {

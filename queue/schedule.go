@@ -1,18 +1,54 @@
 package queue
 
-import "time"
+import (
+	"time"
 
-// nextTry says when a task is tried again after so many attempts, the last of them ended now.
-// jitter, from -1 to 1, moves it by up to a tenth of the wait, so that what failed together doesn't
-// come back together. A time after the deadline becomes the deadline, at which the task expires.
-func nextTry(retry []time.Duration, attempts int, now, deadline time.Time, jitter float64) time.Time {
-	if len(retry) == 0 {
-		// RFC 5321 §4.5.4.1: at least 30 minutes apart. The first two are shorter than this SHOULD
-		// because greylisting is common: such a host takes the message after a few minutes, and
-		// its sender needn't wait longer.
-		retry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+	"github.com/postrider/postrider/smtp"
+)
+
+// The default waits.
+var (
+	// RFC 5321 §4.5.4.1: at least 30 minutes apart. The first two are shorter than this SHOULD
+	// because greylisting is common: such a host takes the message after a few minutes, and
+	// its sender needn't wait longer.
+	defaultRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+
+	// A host that says it greylists takes the message soon.
+	greylistedRetry = []time.Duration{5 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour}
+
+	// Who is on a blocklist doesn't get off it by knocking.
+	blockedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+)
+
+// wait says how long to leave a task alone that was deferred for that reason.
+func (r *Runner) wait(t *Task, why Reason) time.Duration {
+	if own := r.RetryAfter[why]; len(own) > 0 {
+		return nth(own, t.Attempts)
 	}
-	wait := retry[min(max(attempts, 1), len(retry))-1]
+	if len(r.Retry) > 0 {
+		return nth(r.Retry, t.Attempts)
+	}
+	retry := defaultRetry
+	switch why {
+	case Greylisted:
+		retry = greylistedRetry
+	case Blocked:
+		retry = blockedRetry
+	}
+	wait := nth(retry, t.Attempts)
+	if !t.Deadline.IsZero() { // a message that has little time is tried some times in it
+		wait = min(wait, max(t.Deadline.Sub(t.Arrival)/8, time.Minute))
+	}
+	return wait
+}
+
+// nth gives the wait after n attempts.
+func nth(waits []time.Duration, n int) time.Duration { return waits[min(max(n, 1), len(waits))-1] }
+
+// nextTry says when a task is tried again whose attempt ended now. jitter, from -1 to 1, moves it by up to a tenth of
+// the wait, so that what failed together doesn't come back together. A time after the deadline becomes the deadline, at
+// which the task expires.
+func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.Time {
 	next := now.Add(wait + time.Duration(jitter*float64(wait)/10))
 	if !deadline.IsZero() && next.After(deadline) {
 		return deadline
@@ -20,23 +56,32 @@ func nextTry(retry []time.Duration, attempts int, now, deadline time.Time, jitte
 	return next
 }
 
-// step is what is to be done with a claimed task.
+// plan is what is to be done with a claimed task.
+type plan struct {
+	step   step
+	next   time.Time    // of stepPostpone
+	reason *smtp.Result // why its site is blocked; nil: it isn't
+}
+
 type step uint8
 
 const (
-	stepAttempt step = iota // send it
-	stepNotice              // only its delay notice has come
-	stepExpire              // its deadline has come
+	stepAttempt  step = iota // send it
+	stepNotice               // only its delay notice has come, or nothing can be sent for now
+	stepExpire               // its deadline has come
+	stepPostpone             // it is to come back at a time
 )
 
-// nextStep chooses the step. What neither the deadline nor the delay notice explains is tried: the queue
-// has the last word on what is due, and its clock may be another machine's.
-func nextStep(t *Task, now time.Time) step {
+// nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is blocked: the
+// queue has the last word on what is due, and its clock may be another machine's.
+func nextStep(t *Task, now time.Time, blocked bool) step {
 	switch {
-	case passed(t.Deadline, now) && attempted(t) && now.Sub(t.Due) < overslept:
+	case passed(t.Deadline, now) && (blocked || attempted(t) && now.Sub(t.Due) < overslept):
 		return stepExpire
-	case passed(t.NoticeAt, now) && t.Due.After(now):
+	case passed(t.NoticeAt, now) && (blocked || t.Due.After(now)):
 		return stepNotice
+	case blocked:
+		return stepPostpone
 	}
 	return stepAttempt
 }

@@ -1,0 +1,53 @@
+package mx
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Redirect gives the mail of a domain another route from now on, in place of its MX or its explicit route; nil undoes that. It
+// may be called at any time.
+func (r *Router) Redirect(domain string, to *Route) error {
+	name, err := r.normalize(domain)
+	if err != nil {
+		return err
+	}
+	if to == nil {
+		r.detours.Delete(name)
+		return nil
+	}
+	if !to.usable() {
+		return errors.New("mx: redirect: the route has no name or no host")
+	}
+	r.detours.Store(name, *to)
+	return nil
+}
+
+// Site names the hosts that the mail for a destination goes to: the Name of an explicit route, and else the hosts of the MX
+// records. Destinations with one name load the same hosts.
+func (r *Router) Site(ctx context.Context, destination string) (string, error) {
+	r.once.Do(r.prepare)
+	for _, route := range r.routes {
+		if route.Name == destination {
+			return destination, nil
+		}
+	}
+	route, err := r.Route(ctx, destination)
+	if err != nil {
+		return "", err
+	}
+	if !route.MX {
+		return route.Name, nil
+	}
+	names := make([]string, len(route.Hosts))
+	for i, h := range route.Hosts {
+		names[i] = h.Name
+	}
+	slices.Sort(names) // the order of preference is another matter
+	return strings.Join(slices.Compact(names), ","), nil
+}
+
+// usable reports whether mail can go by the route.
+func (r *Route) usable() bool { return r.Name != "" && len(r.Hosts) > 0 }

@@ -1,0 +1,44 @@
+package postrider
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+)
+
+// Runner gives what delivers the relay's mail, to operate it while it runs: to flush, hold, release, suspend, cancel and
+// purge, and to see what it does. Run is for [Relay.Run] to call, and its fields must not be changed.
+func (r *Relay) Runner() (*queue.Runner, error) {
+	if err := r.init(); err != nil {
+		return nil, err
+	}
+	return r.runner, nil
+}
+
+// Redirect sends the mail of a domain by another route from now on, what is queued already too, in place of its MX or its entry in Routes;
+// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher. A new process knows
+// nothing of it.
+func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
+	if err := r.init(); err != nil {
+		return err
+	}
+	before, err := r.router.Destination(domain)
+	if err == nil {
+		err = r.router.Redirect(domain, to)
+	}
+	if err != nil {
+		return fmt.Errorf("relay: redirect: %w", err)
+	}
+	// Mail that came before it was redirected the last time may have the domain for its destination, or its route.
+	after, _ := r.router.Destination(domain)
+	for _, destination := range []string{before, after} {
+		if _, ok := r.Queue.(queue.Flusher); ok {
+			if _, err := r.runner.Flush(ctx, destination); err != nil {
+				return fmt.Errorf("relay: redirect: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,7 @@
+package queue
+
+import "context"
+
+type Flusher interface {
+	Flush(ctx context.Context, destination string) (n int, err error)
+}

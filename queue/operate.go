@@ -1,0 +1,213 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// What an operator may do while the Runner runs, or before. All of it may be called concurrently.
+
+// ErrUnsupported is in the error of an operation that needs an ability which the Queue lacks: a [Flusher], a [Lister], a
+// [Holder] or a [Remover].
+var ErrUnsupported = errors.New("queue: the queue can't do that")
+
+// Flush has the mail of a destination tried now, or all mail for "": what waits for its next try becomes due, and a site
+// that is down is probed at once. It says how many tasks were brought forward. What was never tried and is to go out
+// later stays as it is.
+func (r *Runner) Flush(ctx context.Context, destination string) (n int, err error) {
+	q, ok := r.Queue.(Flusher)
+	if !ok {
+		return 0, fmt.Errorf("flush: %w", ErrUnsupported)
+	}
+	n, err = q.Flush(ctx, destination)
+	r.step(func(m *machine) { m.flush(destination, time.Now()) })
+	return n, err
+}
+
+// Suspend keeps the mail of a destination, or of a site by its name, from being sent until a time; one that has come ends that.
+// What is being sent goes on. Delay notices and deadlines stay as they are. A new process knows nothing of it.
+func (r *Runner) Suspend(name string, until time.Time) {
+	r.mu.Lock()
+	now := time.Now()
+	for name, until := range r.suspended {
+		if !until.After(now) {
+			delete(r.suspended, name)
+		}
+	}
+	if r.suspended == nil {
+		r.suspended = make(map[string]time.Time)
+	}
+	if until.After(now) {
+		r.suspended[name] = until
+	} else {
+		delete(r.suspended, name)
+	}
+	r.mu.Unlock()
+	r.step(func(m *machine) { m.suspend(name, until, now) })
+}
+
+// step tells the machine something, if Run goes.
+func (r *Runner) step(f func(m *machine)) {
+	r.mu.Lock()
+	l := r.loop
+	r.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	f(l.machine)
+	l.mu.Unlock()
+	l.inbox.ring()
+}
+
+// Hold keeps back the messages of which f lets a task through, with all their tasks, until Release. It says how many
+// they are. After an error some are held and others aren't.
+func (r *Runner) Hold(ctx context.Context, f Filter) (n int, err error) {
+	q, ok := r.Queue.(Holder)
+	if !ok {
+		return 0, fmt.Errorf("hold: %w", ErrUnsupported)
+	}
+	return r.each(ctx, "hold", f, func(ids []ID) error { return q.Hold(ctx, ids...) })
+}
+
+// Release undoes Hold. f.State may well be [Held].
+func (r *Runner) Release(ctx context.Context, f Filter) (n int, err error) {
+	q, ok := r.Queue.(Holder)
+	if !ok {
+		return 0, fmt.Errorf("release: %w", ErrUnsupported)
+	}
+	return r.each(ctx, "release", f, func(ids []ID) error { return q.Release(ctx, ids...) })
+}
+
+// Purge takes out the messages of which f lets a task through, with all their tasks, and tells no sender. What is being
+// sent may be delivered none the less. It says how many they are. After an error some are gone and others aren't.
+func (r *Runner) Purge(ctx context.Context, f Filter) (n int, err error) {
+	return r.remove(ctx, "purge", f, nil)
+}
+
+// Cancel is Purge, but returns each message to its sender as Rejected, with the text as the reason.
+func (r *Runner) Cancel(ctx context.Context, f Filter, text string) (n int, err error) {
+	// RFC 3463 §3.4: X.3.0, something about the mail system, and permanent as nobody will try again.
+	return r.remove(ctx, "cancel", f, &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 3, 0}, Text: text})
+}
+
+func (r *Runner) remove(ctx context.Context, op string, f Filter, reply *smtp.Reply) (n int, err error) {
+	q, ok := r.Queue.(Remover)
+	if !ok {
+		return 0, fmt.Errorf("%s: %w", op, ErrUnsupported)
+	}
+	return r.each(ctx, op, f, func(ids []ID) error {
+		var reports []Message
+		var tasks []Task
+		if reply != nil || r.Events.Cancelled != nil {
+			for _, id := range ids {
+				more, err := r.tasks(ctx, id)
+				if err != nil {
+					return err
+				}
+				tasks = append(tasks, more...)
+			}
+		}
+		for i := range tasks {
+			if reply == nil || r.Report == nil {
+				break
+			}
+			m, err := r.cancelReport(ctx, &tasks[i], reply)
+			if err != nil {
+				return err
+			}
+			reports = append(reports, m...)
+		}
+		if err := q.Remove(ctx, ids, reports...); err != nil {
+			return err
+		}
+		if f := r.Events.Cancelled; f != nil {
+			for _, t := range tasks {
+				for _, res := range lastResults(&t, &smtp.Result{}) {
+					f(Event{Task: t, Result: res})
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// tasks lists those of a message.
+func (r *Runner) tasks(ctx context.Context, id ID) (tasks []Task, err error) {
+	q, ok := r.Queue.(Lister)
+	if !ok {
+		return nil, fmt.Errorf("list: %w", ErrUnsupported)
+	}
+	for t, err := range q.List(ctx, Filter{ID: id}) {
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks, nil
+}
+
+// cancelReport makes the report that the sender is owed for a task that is taken out.
+func (r *Runner) cancelReport(ctx context.Context, t *Task, reply *smtp.Reply) ([]Message, error) {
+	o := Occasion{Task: *t}
+	for _, rcpt := range t.Envelope.Recipients {
+		o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
+	}
+	body, err := r.Queue.Open(ctx, t.Lease.ID)
+	switch {
+	case err == nil:
+		defer body.Close()
+		o.Content = body
+	case errors.Is(err, ErrNotFound):
+		return nil, nil // it was settled meanwhile
+	}
+	return r.Report(ctx, o)
+}
+
+// each calls do with the messages of which f lets a task through, some at a time.
+func (r *Runner) each(ctx context.Context, op string, f Filter, do func([]ID) error) (n int, err error) {
+	const some = 200
+	q, ok := r.Queue.(Lister)
+	if !ok {
+		return 0, fmt.Errorf("%s: %w", op, ErrUnsupported)
+	}
+	var ids []ID
+	flush := func() error {
+		if len(ids) == 0 {
+			return nil
+		}
+		err := do(ids)
+		if err == nil {
+			n += len(ids)
+		}
+		ids = ids[:0]
+		if errors.Is(err, ErrNotFound) { // all of them were settled meanwhile
+			return nil
+		}
+		return err
+	}
+	for t, listErr := range q.List(ctx, f) {
+		err = listErr
+		if err == nil && !slices.Contains(ids[max(0, len(ids)-1):], t.Lease.ID) {
+			if len(ids) == some {
+				err = flush()
+			}
+			ids = append(ids, t.Lease.ID)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s: %w", op, err)
+	}
+	return n, nil
+}

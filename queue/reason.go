@@ -1,0 +1,88 @@
+package queue
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Reason is why a recipient was deferred, as far as it matters to when it is tried again and to how the site is used
+// meanwhile.
+type Reason uint8
+
+const (
+	// OtherReason has to do with the message or its recipient. The site does its work.
+	OtherReason Reason = iota
+
+	// Unreachable: no session came about. It counts against the site.
+	Unreachable
+
+	// Throttled: the host wants fewer sessions or messages of us. It counts against the site.
+	Throttled
+
+	// Greylisted: the host takes it when it comes again. The site does its work.
+	Greylisted
+
+	// Blocked: a blocklist or our reputation. It counts against the site.
+	Blocked
+
+	reasons
+)
+
+// String gives "greylisted", say.
+func (r Reason) String() string {
+	return [...]string{"other", "unreachable", "throttled", "greylisted", "blocked", "unknown"}[min(r, reasons)]
+}
+
+// ReasonOf says why a Result is Deferred, by its Stage and its Reply. It is what a [Runner] goes by whose Reason is nil. Greylisting and
+// blocklists have no codes of their own, so there it goes by the words of the reply.
+func ReasonOf(res smtp.Result) Reason {
+	session := res.Stage < smtp.StageMail
+	if !res.Local && res.Reply != nil {
+		// RFC 3463 §3.8: X.7.x, security or policy. Many hosts greylist with 4.2.0, and refuse a session with a bare 554.
+		policy := res.Reply.Enhanced[1] == 7
+		switch {
+		case !session && says(res.Reply, greylistWords):
+			return Greylisted
+		case (policy || session) && says(res.Reply, blocklistWords):
+			return Blocked
+		case policy, res.Reply.Code == 421:
+			return Throttled
+		}
+	}
+	if session {
+		return Unreachable
+	}
+	return OtherReason
+}
+
+var (
+	greylistWords  = []string{"greylist", "graylist", "grey list", "gray list", "grey-list", "gray-list"}
+	blocklistWords = []string{"blocklist", "blacklist", "block list", "black list", "listed", "reputation", "dnsbl", "spamhaus"}
+)
+
+func says(r *smtp.Reply, words []string) bool {
+	text := strings.ToLower(r.Text)
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+}
+
+// judge says what results teach about a site, and why most of what is open is deferred.
+func judge(results []smtp.Result, reasonOf func(smtp.Result) Reason) (v verdict, why Reason) {
+	for _, res := range results {
+		reason := OtherReason
+		if isOpen(res) {
+			reason = reasonOf(res)
+			why = max(why, reason)
+		}
+		switch {
+		case reason == Unreachable || reason == Throttled || reason == Blocked:
+			if v.sign == 0 {
+				v.sign, v.result = -1, res
+			}
+		case !res.Local: // a host has spoken
+			v.sign = 1
+		}
+	}
+	return v, why
+}
