@@ -179,7 +179,7 @@ func (m *machine) toSite() (name string, ok bool) {
 func (m *machine) sited(name, site string, now time.Time) {
 	m.at(now)
 	t := m.targets[name]
-	t.queued, t.moved = false, false
+	t.queued = false
 	m.join(t, site)
 	m.queue(t)
 }
@@ -268,10 +268,9 @@ func (m *machine) grant(s *site) bool {
 		passed := false // over one for its deficit
 		for range s.ring.len() {
 			t, _ := s.ring.pop()
-			if !t.ready || t.moved {
+			if !t.ready || t.moved && t.inFlight == 0 {
 				t.queued = false
 				m.leave(t)
-				t.moved = false
 				m.queue(t)
 				continue
 			}

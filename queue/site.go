@@ -64,7 +64,7 @@ func (m *machine) join(t *target, name string) {
 		s.window = float64(s.limits.Initial)
 		m.sites[name] = s
 	}
-	t.site, t.cold = s, false
+	t.site, t.cold, t.moved = s, false, false
 	s.refs++
 }
 
@@ -81,7 +81,7 @@ func (m *machine) leave(t *target) {
 
 // idle forgets s if it has no targets, and nothing to remember.
 func (m *machine) idle(s *site) {
-	if s.refs > 0 || s.pos > 0 {
+	if s.refs > 0 {
 		return
 	}
 	keep := s.bucket.tat
@@ -94,6 +94,7 @@ func (m *machine) idle(s *site) {
 		m.park(s, keep)
 		return
 	}
+	m.park(s, never)
 	delete(m.sites, s.name)
 }
 
@@ -215,9 +216,8 @@ func (m *machine) suspend(name string, until, now time.Time) {
 func (m *machine) flush(name string, now time.Time) {
 	m.at(now)
 	if t := m.targets[name]; t != nil {
-		t.moved = t.queued
 		if t.site != nil {
-			name = t.site.name
+			name, t.moved = t.site.name, true
 		}
 	}
 	for _, s := range m.sites {
