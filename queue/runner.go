@@ -67,9 +67,10 @@ type Runner struct {
 	LimitsFor func(s Scope, name string) Limits
 
 	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
-	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is Greylisted is tried after 5, 5,
-	// 10, 20 and 30 minutes and each hour, what is Blocked after 30 minutes, 1 and 2 hours and each 4 hours, and what has
-	// little time from its Arrival to its Deadline at least after an eighth of that, but not within a minute.
+	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is Throttled is tried after a minute
+	// first, what is Greylisted after 3, 4, 5, 8, 15 and 30 minutes and each hour, what is Blocked after 30 minutes, 1 and 2 hours and
+	// each 4 hours, and what has little time from its Arrival to its Deadline at least after an eighth of that, but not
+	// within a minute.
 	Retry []time.Duration
 
 	// RetryAfter has other waits for some reasons.

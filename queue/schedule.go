@@ -13,8 +13,11 @@ var (
 	// its sender needn't wait longer.
 	defaultRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
 
-	// A host that says it greylists takes the message soon.
-	greylistedRetry = []time.Duration{5 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour}
+	// A host that says it greylists takes the message soon: after 5, 10, 15 or 30 minutes, mostly.
+	greylistedRetry = []time.Duration{3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
+
+	// A host that has enough of us for now was asked for less from then on.
+	throttledRetry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
 
 	// Who is on a blocklist doesn't get off it by knocking.
 	blockedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
@@ -30,6 +33,8 @@ func (r *Runner) wait(t *Task, why Reason) time.Duration {
 	}
 	retry := defaultRetry
 	switch why {
+	case Throttled:
+		retry = throttledRetry
 	case Greylisted:
 		retry = greylistedRetry
 	case Blocked:
