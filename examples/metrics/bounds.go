@@ -1,0 +1,39 @@
+package metrics
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Bounds says which domains and tenants are told apart. All others are one, called "other".
+type Bounds struct {
+	Domains []string // of recipients, as A-labels in lower case
+	Tenants []string
+}
+
+const other = "other"
+
+func (b *Bounds) domain(address string) string {
+	_, domain := smtp.SplitAddress(address)
+	if ascii, err := smtp.ASCIIDomain(domain); err == nil && slices.Contains(b.Domains, ascii) {
+		return ascii
+	}
+	return other
+}
+
+func (b *Bounds) tenant(name string) string {
+	if slices.Contains(b.Tenants, name) {
+		return name
+	}
+	return other
+}
+
+// class gives the first two numbers of the enhanced code. A host can answer with any number, and RFC 3463 §3 has eight.
+func class(r *smtp.Reply) string {
+	if r == nil || r.Enhanced[0] != 5 || r.Enhanced[1] < 0 || r.Enhanced[1] > 7 {
+		return other
+	}
+	return "5." + strconv.Itoa(r.Enhanced[1])
+}

@@ -1,0 +1,49 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/queue"
+)
+
+// state is what a relay is asked for each time that somebody looks.
+type state struct {
+	queue.Stats
+	oldest   time.Duration // age
+	inFlight int
+	down     int // sites
+	missed   uint64
+}
+
+func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
+	runner, err := relay.Runner()
+	if err != nil {
+		return s, err
+	}
+	q, ok := relay.Queue.(queue.Stater)
+	if !ok {
+		return s, fmt.Errorf("metrics: %T is no queue.Stater", relay.Queue)
+	}
+	if s.Stats, err = q.Stats(ctx); err != nil {
+		return s, err
+	}
+	if !s.Oldest.IsZero() {
+		s.oldest = time.Since(s.Oldest)
+	}
+	status := runner.Status()
+	s.inFlight, s.missed = status.InFlight, runner.Missed()
+	for _, site := range status.Sites {
+		if !site.Down.IsZero() {
+			s.down++
+		}
+	}
+	return s, nil
+}
+
+// tasks gives those of each state.
+func (s *state) tasks() map[string]int {
+	return map[string]int{queue.Waiting.String(): s.Waiting, queue.Leased.String(): s.Leased, queue.Held.String(): s.Held}
+}

@@ -1,0 +1,115 @@
+// Operate is a relay with a control panel: its queue can be listed and explained, and its operations called, by a few
+// JSON endpoints (operator.go) that let in whoever has the token.
+//
+//	OPERATE_TOKEN=secret go run ./examples/operate -route example.net=127.0.0.1:2526          and then
+//	curl -H 'Authorization: Bearer secret' 'http://127.0.0.1:8025/queue?destination=example.net'
+//
+// Whoever operates a queue reads addresses and can make mail vanish. So it listens on this machine alone; put TLS in
+// front before it is to be reached from elsewhere.
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "operate:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	hostname, _ := os.Hostname()
+	relay := &postrider.Relay{
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Routes: make(map[string]mx.Route),
+		Allow:  postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")),
+	}
+	listen := flag.String("listen", "127.0.0.1:2525", "accept mail on this `address`")
+	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
+	panel := flag.String("http", "127.0.0.1:8025", "answer operators on this `address`")
+	flag.StringVar(&relay.Hostname, "hostname", hostname, "our `name` in the DNS")
+	flag.Func("route", "`domain=host:port`, domain=lmtp:host:port or domain=lmtp:/socket; repeatable, * for all others", func(s string) (err error) {
+		domain, to, _ := strings.Cut(s, "=")
+		relay.Routes[domain], err = mx.ParseRoute(to)
+		return err
+	})
+	flag.Parse()
+	token := os.Getenv("OPERATE_TOKEN")
+	if token == "" {
+		return errors.New("OPERATE_TOKEN is empty: it is what operators show to be let in")
+	}
+
+	q, err := (&queue.SpoolConfig{Logger: relay.Logger}).Open(*dir)
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	relay.Queue = q
+	runner, err := relay.Runner()
+	if err != nil {
+		return err
+	}
+
+	mail, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", *panel)
+	if err != nil {
+		mail.Close()
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	web := &http.Server{
+		Handler:           &operator{relay: relay, runner: runner, queue: q, authorise: bearer(token)},
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // operations end with the relay
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      5 * time.Minute,
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- web.Serve(l)
+		stop() // neither goes on without the other
+	}()
+	fmt.Println("mail on", mail.Addr(), "and operators on", l.Addr())
+	err = relay.Serve(ctx, mail)
+
+	last, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err = errors.Join(err, web.Shutdown(last), web.Close())
+	if webErr := <-served; !errors.Is(webErr, http.ErrServerClosed) {
+		err = errors.Join(err, webErr)
+	}
+	return err
+}
+
+// bearer lets in who sends the token in an Authorization field (RFC 6750 §2.1).
+func bearer(token string) func(*http.Request) error {
+	return func(r *http.Request) error {
+		scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare([]byte(got), []byte(token)) != 1 {
+			return errors.New("the token is missing or wrong")
+		}
+		return nil
+	}
+}

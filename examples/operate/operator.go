@@ -1,0 +1,234 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// operator answers for a relay:
+//
+//	GET    /queue                     tasks, some at a time: limit=, after= (what the answer before has as "after")
+//	GET    /queue/{id}                what each task of a message waits for
+//	GET    /status                    what is in the queue and what the relay does
+//	POST   /hold, /release, /purge    messages
+//	POST   /cancel                    messages, which go back to their senders with reason=
+//	POST   /flush/{destination}       try its mail now; without one, all mail
+//	POST   /suspend/{name}            a destination or a site: until=, a time (RFC 3339) or how long ("2h"); DELETE ends it
+//	POST   /redirect/{domain}         to=host:port, a route as flags have it; DELETE ends it
+//
+// Tasks and messages are chosen by id=, destination=, sender= ("<>" the null one), state= (waiting, leased or held), older= and
+// newer= ("36h", or a time). An operation on messages must choose, or say all=true. A message is dealt with if one of
+// its tasks is chosen, with all of them. Destinations and sites have the names that /queue and /status give: a smarthost is one
+// destination, whatever the domains behind it.
+//
+// Answers are JSON. One but for 200 has an "error", and "messages" if some were dealt with before it came to that.
+type operator struct {
+	relay  *postrider.Relay
+	runner *queue.Runner
+	queue  interface { // what Spool and Mem can do, and Runner has no method for
+		queue.Lister
+		queue.Stater
+	}
+
+	// authorise is asked first, about each request. If nil, nobody is let in.
+	authorise func(*http.Request) error
+
+	once sync.Once
+	mux  http.ServeMux
+}
+
+const (
+	defaultLimit, maxLimit = 100, 1000 // tasks in an answer; those of one message stand together, and may make it more
+	maxReason              = 200       // octets
+)
+
+func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.once.Do(o.routes)
+	err := errors.New("nobody may")
+	if o.authorise != nil {
+		err = o.authorise(r)
+	}
+	if err != nil {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		write(w, http.StatusUnauthorized, failed{Error: err.Error()})
+		return
+	}
+	o.mux.ServeHTTP(w, r)
+}
+
+func (o *operator) routes() {
+	methods := make(map[string][]string) // by path
+	for pattern, f := range map[string]func(*http.Request, *query) (any, error){
+		"GET /queue":                   o.list,
+		"GET /queue/{id}":              o.explain,
+		"GET /status":                  o.status,
+		"POST /hold":                   o.messages((*queue.Runner).Hold),
+		"POST /release":                o.messages((*queue.Runner).Release),
+		"POST /purge":                  o.messages((*queue.Runner).Purge),
+		"POST /cancel":                 o.cancel,
+		"POST /flush/{destination...}": o.flush, // one may have slashes: lmtp:/run/lmtp
+		"POST /suspend/{name...}":      o.suspend,
+		"DELETE /suspend/{name...}":    o.suspend,
+		"POST /redirect/{domain}":      o.redirect,
+		"DELETE /redirect/{domain}":    o.redirect,
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		methods[path] = append(methods[path], method)
+		o.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
+	}
+	for path, allowed := range methods { // what ServeMux says by itself, but as JSON
+		o.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			write(w, http.StatusMethodNotAllowed, failed{Error: "use " + strings.Join(allowed, " or ")})
+		})
+	}
+	o.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusNotFound, failed{Error: "there is nothing at " + r.URL.Path})
+	})
+}
+
+func (o *operator) list(r *http.Request, q *query) (any, error) {
+	f := q.filter()
+	f.After = queue.ID(q.get("after"))
+	limit, err := strconv.Atoi(cmp.Or(q.get("limit"), strconv.Itoa(defaultLimit)))
+	if err != nil || limit < 1 || limit > maxLimit {
+		return nil, bad("limit: it must be from 1 to %d", maxLimit)
+	}
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	page := struct {
+		Tasks []taskView `json:"tasks"`
+		After queue.ID   `json:"after,omitempty"` // there may be more behind this message
+	}{Tasks: []taskView{}}
+	for t, err := range o.queue.List(r.Context(), f) {
+		if err != nil {
+			return nil, err
+		}
+		// A list can be taken up again between two messages only.
+		if n := len(page.Tasks); n >= limit && page.Tasks[n-1].ID != t.Lease.ID {
+			page.After = page.Tasks[n-1].ID
+			break
+		}
+		page.Tasks = append(page.Tasks, viewTask(&t))
+	}
+	return page, nil
+}
+
+func (o *operator) explain(r *http.Request, q *query) (any, error) {
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	all, err := o.runner.Explain(r.Context(), queue.ID(r.PathValue("id")))
+	if err != nil {
+		return nil, err
+	}
+	views := make([]explanationView, len(all))
+	for i, e := range all {
+		views[i] = explanationView{viewTask(&e.Task), e.Why, e.Until, nil}
+		if e.Site.Name != "" {
+			views[i].Site = new(viewSite(e.Site))
+		}
+	}
+	return map[string]any{"tasks": views}, nil
+}
+
+func (o *operator) status(r *http.Request, q *query) (any, error) {
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	stats, err := o.queue.Stats(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return viewStatus(stats, o.runner.Status(), o.runner.Missed()), nil
+}
+
+// done is what an operation on messages says.
+type done struct {
+	Messages int `json:"messages"`
+}
+
+func (o *operator) messages(do func(*queue.Runner, context.Context, queue.Filter) (int, error)) func(*http.Request, *query) (any, error) {
+	return func(r *http.Request, q *query) (any, error) {
+		f, err := q.choice()
+		if err != nil {
+			return nil, err
+		}
+		n, err := do(o.runner, r.Context(), f)
+		return done{n}, err
+	}
+}
+
+func (o *operator) cancel(r *http.Request, q *query) (any, error) {
+	reason := cmp.Or(q.get("reason"), "cancelled by the operator")
+	f, err := q.choice()
+	if err != nil {
+		return nil, err
+	}
+	if len(reason) > maxReason {
+		return nil, bad("reason: it is longer than %d octets", maxReason)
+	}
+	n, err := o.runner.Cancel(r.Context(), f, reason)
+	return done{n}, err
+}
+
+func (o *operator) flush(r *http.Request, q *query) (any, error) {
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	n, err := o.runner.Flush(r.Context(), r.PathValue("destination"))
+	return map[string]any{"flushed": n}, err
+}
+
+func (o *operator) suspend(r *http.Request, q *query) (any, error) {
+	name, until := r.PathValue("name"), time.Time{} // which has come
+	if name == "" {
+		return nil, bad("name: it is empty")
+	}
+	if r.Method == http.MethodPost {
+		until = q.time("until", +1)
+		if q.err == nil && !until.After(q.now) {
+			return nil, bad("until: it must be a time to come")
+		}
+	}
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	o.runner.Suspend(name, until)
+	return map[string]any{"suspended": o.runner.Status().Suspended}, nil
+}
+
+func (o *operator) redirect(r *http.Request, q *query) (any, error) {
+	var route *mx.Route // nil undoes it
+	to := q.get("to")
+	if r.Method == http.MethodPost {
+		parsed, err := mx.ParseRoute(to)
+		if err != nil {
+			return nil, bad("to: %v", err)
+		}
+		route = &parsed
+	}
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	err := o.relay.Redirect(r.Context(), r.PathValue("domain"), route)
+	if reply, ok := errors.AsType[*smtp.Reply](err); ok { // the domain cannot be
+		return nil, bad("domain: %v", reply)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"domain": r.PathValue("domain"), "to": to}, nil
+}
