@@ -9,10 +9,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Events are called as things happen, from the goroutine in which they do: a func that takes long
-// delays the mail that it is told of. Any may be nil.
+// Events are called as things happen. Any may be nil.
 type Events struct {
-	// Accepted is called when a message is durable, before its 250.
+	// Accepted is called when a message is durable, before its 250, from the goroutine that took it: several may be at once, and
+	// one that takes long delays that reply.
 	Accepted func(Accepted)
 
 	// What the queue does with it from there.

@@ -9,7 +9,8 @@ import (
 )
 
 // Runner gives what delivers the relay's mail, to operate it while it runs: to flush, hold, release, suspend, cancel and
-// purge, and to see what it does. Run is for [Relay.Run] to call, and its fields must not be changed.
+// purge, and to see what it does. Run is for [Relay.Run] to call, and its fields must not be changed; nor must those of the Relay
+// from this call on.
 func (r *Relay) Runner() (*queue.Runner, error) {
 	if err := r.init(); err != nil {
 		return nil, err
@@ -17,9 +18,19 @@ func (r *Relay) Runner() (*queue.Runner, error) {
 	return r.runner, nil
 }
 
+// Destination names the queue's destination for the mail of a domain: the name of its explicit route, or the domain as an
+// A-label. It is what to call the Runner's Flush and Suspend with, and what a queue.Filter looks at.
+func (r *Relay) Destination(domain string) (string, error) {
+	if err := r.init(); err != nil {
+		return "", err
+	}
+	return r.router.Destination(domain)
+}
+
 // Redirect sends the mail of a domain by another route from now on, what is queued already too, in place of its MX or its entry in Routes;
-// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher. A new process knows
-// nothing of it.
+// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher: all that has the domain's
+// Destination, before and after, so that where a route serves several domains, theirs is tried too. Mail that is queued for
+// an explicit route goes on to count for that route's limits. A new process knows nothing of it.
 func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
 	if err := r.init(); err != nil {
 		return err

@@ -30,7 +30,7 @@ func (r *Relay) report(ctx context.Context, o queue.Occasion) ([]queue.Message, 
 				Result:         result,
 				WillRetryUntil: o.Task.Deadline,
 			}
-			if result.Outcome.Final() { // else the attempt may have been long ago
+			if !o.Untried && result.Outcome.Final() { // else the attempt may have been long ago
 				rcpt.LastAttempt = now
 			}
 			report.Recipients = append(report.Recipients, rcpt)

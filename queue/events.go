@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // recipient and attempt. A process that ends in between tells nothing, so the queue and not the events is what
 // to count on. Any func may be nil.
 //
-// They are called one at a time, in the order in which things happened to a task, by a goroutine that delivers nothing. A func
+// They are called one at a time, in the order in which things happened to a task, by a goroutine that does nothing else. A func
 // that takes its time holds up no mail: up to Buffer events wait for it, and further ones are dropped and counted by
 // [Runner.Missed]. Run returns when the last that waits has been told.
 type Events struct {
@@ -21,21 +22,43 @@ type Events struct {
 	Unknown   func(Event) // it may have been taken; it is tried again at Next
 	Rejected  func(Event) // for good
 	Expired   func(Event) // given up at the deadline; Result is the last there was
-
-	// Cancelled is for a recipient whose mail was taken out by [Runner.Cancel] or [Runner.Purge], which call it before they
-	// return. Result is the last there was; its Reply may be nil.
-	Cancelled func(Event)
+	Cancelled func(Event) // taken out by [Runner.Cancel] or [Runner.Purge]; Result is the last there was, and its Reply may be nil
 
 	// Buffer is how many events may wait. If zero, 1024.
 	Buffer int
+}
+
+// Then gives Events that call the funcs of e, and then those of next. Buffer is the larger of the two.
+func (e Events) Then(next Events) Events {
+	both := func(f, g func(Event)) func(Event) {
+		switch {
+		case f == nil:
+			return g
+		case g == nil:
+			return f
+		}
+		return func(x Event) { f(x); g(x) }
+	}
+	return Events{
+		Attempted: both(e.Attempted, next.Attempted),
+		Delivered: both(e.Delivered, next.Delivered),
+		Deferred:  both(e.Deferred, next.Deferred),
+		Unknown:   both(e.Unknown, next.Unknown),
+		Rejected:  both(e.Rejected, next.Rejected),
+		Expired:   both(e.Expired, next.Expired),
+		Cancelled: both(e.Cancelled, next.Cancelled),
+		Buffer:    max(e.Buffer, next.Buffer),
+	}
 }
 
 const defaultBuffer = 1024
 
 // Event is what happened to one recipient, or to all of Task in one of Attempted.
 type Event struct {
-	Task   Task // as it was claimed; what it points to must not be changed
+	Time   time.Time // when it happened
+	Task   Task      // as it was claimed; what it points to must not be changed
 	Result smtp.Result
+	Reason Reason    // why it was deferred
 	Next   time.Time // when the task is tried again, for what is still open; zero: never
 }
 
@@ -56,8 +79,6 @@ func (e *Events) of(outcome smtp.Outcome, done bool) func(Event) {
 
 // teller calls the funcs of Events, in a goroutine that is there while one waits.
 type teller struct {
-	limit int
-
 	mu      sync.Mutex
 	waiting []telling
 	missed  uint64
@@ -70,13 +91,15 @@ type telling struct {
 }
 
 // tell has f called with e, unless f is nil or too many wait.
-func (t *teller) tell(f func(Event), e Event) {
+func (r *Runner) tell(f func(Event), e Event) {
 	if f == nil {
 		return
 	}
+	e.Time = time.Now()
+	t := &r.teller
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.waiting) >= t.limit {
+	if len(t.waiting) >= cmp.Or(r.Events.Buffer, defaultBuffer) {
 		t.missed++
 		return
 	}
@@ -114,11 +137,4 @@ func (t *teller) wait() {
 	if busy != nil {
 		<-busy
 	}
-}
-
-// count gives how many events were dropped.
-func (t *teller) count() uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.missed
 }

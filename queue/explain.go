@@ -12,6 +12,8 @@ import (
 
 // Status is what a Runner does at the moment.
 type Status struct {
+	Running     bool
+	Down        int // sites that are left alone, as they answered nobody
 	InFlight    int // tasks that are being sent or settled
 	Concurrency int // how many there may be by now
 	Targets     int // destinations that it knows of
@@ -31,7 +33,7 @@ type SiteStatus struct {
 	Window   int // tasks that may be in flight, as was learned
 	Ready    int // destinations that may have something due
 
-	// Down is when a site that answered nobody is probed next, and Result why; the zero time: it isn't down.
+	// Down is when a site that answered nobody, and is left alone, is probed next, and Result why; the zero time: it isn't.
 	Down   time.Time
 	Result smtp.Result
 }
@@ -45,13 +47,16 @@ func (r *Runner) Status() Status {
 		s.Targets = len(m.targets)
 		for _, site := range m.sites {
 			s.InFlight += int(site.inFlight)
+			if site.until > m.mono {
+				s.Down++
+			}
 			s.Sites = append(s.Sites, m.status(site, now))
 		}
 	})
 	slices.SortFunc(s.Sites, func(a, b SiteStatus) int { return cmp.Compare(a.Name, b.Name) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.loop != nil {
+	if s.Running = r.loop != nil; s.Running {
 		s.Concurrency = int(r.loop.placesNow.Load())
 	}
 	for name, until := range r.suspended {
@@ -69,8 +74,10 @@ func (m *machine) status(s *site, now time.Time) SiteStatus {
 	st := SiteStatus{Name: s.name, InFlight: int(s.inFlight), Window: int(s.window), Ready: s.ring.len()}
 	if s.down {
 		st.Window = 1
+	}
+	if s.until > m.mono {
 		st.Result = s.result
-		st.Down = now.Add(time.Duration(max(0, s.until-m.mono)))
+		st.Down = now.Add(time.Duration(s.until - m.mono))
 	}
 	return st
 }
@@ -100,11 +107,16 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 	now := time.Now()
 	for i, t := range tasks {
 		all[i] = Explanation{Task: t, Why: "No Runner is running."}
+		if why, until := explainTask(&t, now); why != "" {
+			all[i].Why, all[i].Until = why, until
+		}
 	}
 	r.step(func(m *machine) {
 		m.at(now)
 		for i := range all {
-			all[i].Why, all[i].Until = m.explain(&all[i].Task, now)
+			if why, _ := explainTask(&all[i].Task, now); why == "" {
+				all[i].Why, all[i].Until = m.explain(&all[i].Task, now)
+			}
 			if t := m.targets[all[i].Task.Lease.Destination]; t != nil && t.site != nil {
 				all[i].Site = m.status(t.site, now)
 			}
@@ -113,9 +125,8 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 	return all, nil
 }
 
-// explain says what the task waits for, and until when.
-func (m *machine) explain(task *Task, now time.Time) (why string, until time.Time) {
-	t := m.targets[task.Lease.Destination]
+// explainTask says what a task waits for that isn't due, and until when; "": it is due.
+func explainTask(task *Task, now time.Time) (why string, until time.Time) {
 	switch {
 	case task.State == Held:
 		return "It is held until it is released.", time.Time{}
@@ -125,7 +136,14 @@ func (m *machine) explain(task *Task, now time.Time) (why string, until time.Tim
 		return "It is to be sent later.", task.Due
 	case task.Due.After(now):
 		return "It was deferred: " + lastReply(task), task.Due
-	case t == nil || t.site == nil:
+	}
+	return "", time.Time{}
+}
+
+// explain says what a task waits for that is due, and until when.
+func (m *machine) explain(task *Task, now time.Time) (why string, until time.Time) {
+	t := m.targets[task.Lease.Destination]
+	if t == nil || t.site == nil {
 		return "It is due.", time.Time{}
 	}
 	s := t.site

@@ -84,8 +84,9 @@ func (r *Runner) Release(ctx context.Context, f Filter) (n int, err error) {
 	return r.each(ctx, "release", f, func(ids []ID) error { return q.Release(ctx, ids...) })
 }
 
-// Purge takes out the messages of which f lets a task through, with all their tasks, and tells no sender. What is being
-// sent may be delivered none the less. It says how many they are. After an error some are gone and others aren't.
+// Purge takes out the messages of which f lets a task through, with all their tasks, and tells no sender. The zero Filter
+// takes out everything. What is being sent may be delivered none the less. It says how many messages they are. After an
+// error some are gone and others aren't.
 func (r *Runner) Purge(ctx context.Context, f Filter) (n int, err error) {
 	return r.remove(ctx, "purge", f, nil)
 }
@@ -126,11 +127,9 @@ func (r *Runner) remove(ctx context.Context, op string, f Filter, reply *smtp.Re
 		if err := q.Remove(ctx, ids, reports...); err != nil {
 			return err
 		}
-		if f := r.Events.Cancelled; f != nil {
-			for _, t := range tasks {
-				for _, res := range lastResults(&t, &smtp.Result{}) {
-					f(Event{Task: t, Result: res})
-				}
+		for _, t := range tasks {
+			for _, res := range lastResults(&t, &smtp.Result{}) {
+				r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
 			}
 		}
 		return nil
@@ -154,7 +153,7 @@ func (r *Runner) tasks(ctx context.Context, id ID) (tasks []Task, err error) {
 
 // cancelReport makes the report that the sender is owed for a task that is taken out.
 func (r *Runner) cancelReport(ctx context.Context, t *Task, reply *smtp.Reply) ([]Message, error) {
-	o := Occasion{Task: *t}
+	o := Occasion{Task: *t, Untried: true}
 	for _, rcpt := range t.Envelope.Recipients {
 		o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
 	}

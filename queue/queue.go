@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"strconv"
@@ -179,6 +180,20 @@ func (s State) String() string {
 		return "held"
 	}
 	return "State(" + strconv.Itoa(int(s)) + ")"
+}
+
+// MarshalText gives what String gives.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what String gives for the three states.
+func (s *State) UnmarshalText(text []byte) error {
+	for _, known := range []State{Waiting, Leased, Held} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("queue: %q is no state of a task", text)
 }
 
 // Settlement is what came of a task.

@@ -99,7 +99,7 @@ type Runner struct {
 	mu        sync.Mutex
 	loop      *runnerLoop // while Run goes
 	suspended map[string]time.Time
-	missed    uint64 // by the Runs that are over
+	teller    teller
 }
 
 const (
@@ -116,6 +116,9 @@ type Occasion struct {
 	// Results has one for each recipient of Task.Envelope, in its order: after this attempt or, where none
 	// was made, the last there were. Their Reply is never nil.
 	Results []smtp.Result
+
+	// Untried says that no attempt has just been made.
+	Untried bool
 
 	// Expired says that recipients whose Outcome isn't final are given up.
 	Expired bool
@@ -164,17 +167,13 @@ func (r *Runner) end(l *runnerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.loop = nil
-	r.missed += l.teller.count()
 }
 
 // Missed counts the events that were dropped, as the funcs of Events took too long.
 func (r *Runner) Missed() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.loop == nil {
-		return r.missed
-	}
-	return r.missed + r.loop.teller.count()
+	r.teller.mu.Lock()
+	defer r.teller.mu.Unlock()
+	return r.teller.missed
 }
 
 func (r *Runner) check() error {

@@ -17,7 +17,6 @@ type delivery struct {
 	task   Task
 	plan   plan
 	lease  leaseKeeper
-	teller *teller
 	logger *slog.Logger
 }
 
@@ -46,7 +45,7 @@ func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Ti
 
 // attempt sends the task and settles it.
 func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Time) {
-	d.teller.tell(d.r.Events.Attempted, Event{Task: d.task})
+	d.r.tell(d.r.Events.Attempted, Event{Task: d.task})
 	var results []smtp.Result
 	body := d.open(sends)
 	if body == nil {
@@ -84,6 +83,7 @@ func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
 	return d.settleUntried(ctx, Settlement{Uncounted: true, Next: d.task.Due, Noticed: true}, Occasion{
 		Task:    d.task,
 		Results: lastResults(&d.task, d.plan.reason),
+		Untried: true,
 		Delayed: delayed,
 		Next:    d.task.Due,
 	})
@@ -94,6 +94,7 @@ func (d *delivery) expire(ctx context.Context) (lapse time.Time) {
 	return d.settleUntried(ctx, Settlement{Uncounted: true}, Occasion{
 		Task:    d.task,
 		Results: lastResults(&d.task, d.plan.reason),
+		Untried: true,
 		Expired: true,
 	})
 }

@@ -17,7 +17,6 @@ import (
 type runnerLoop struct {
 	r      *Runner
 	inbox  *inbox
-	teller *teller
 	lease  time.Duration
 	logger *slog.Logger
 	polled bool // the queue isn't a Waker
@@ -71,7 +70,6 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 		r:       r,
 		machine: newMachine(machineConfig{lease: lease, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
 		inbox:   newInbox(),
-		teller:  &teller{limit: cmp.Or(r.Events.Buffer, defaultBuffer)},
 		lease:   lease,
 		logger:  r.logger(),
 		places:  places,
@@ -102,7 +100,7 @@ func (l *runnerLoop) run(ctx context.Context) error {
 	})
 	close(l.jobs)
 	l.stop(endSends, endStore)
-	l.teller.wait()
+	l.r.teller.wait()
 	return err
 }
 
@@ -244,7 +242,6 @@ func (l *runnerLoop) start(t *Task, claimed time.Time, worker func()) {
 		plan:   plan,
 		task:   *t,
 		lease:  leaseKeeper{queue: l.r.Queue, lease: t.Lease, term: l.lease, until: until, logger: l.logger},
-		teller: l.teller,
 		logger: l.logger,
 	}
 }

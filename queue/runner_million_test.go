@@ -86,7 +86,9 @@ func (q *bareQueue) Settle(ctx context.Context, l Lease, s Settlement) error {
 	return err
 }
 
-func (q *bareQueue) Open(ctx context.Context, id ID) (Body, error) { return noBody{strings.NewReader("")}, nil }
+func (q *bareQueue) Open(ctx context.Context, id ID) (Body, error) {
+	return noBody{strings.NewReader("")}, nil
+}
 
 type noBody struct{ *strings.Reader }
 

@@ -101,7 +101,13 @@ func (d *delivery) tell(ctx context.Context, s *Settlement, o *Occasion) {
 	logs := d.logger.Enabled(ctx, slog.LevelInfo)
 	for i := range results {
 		res := &results[i]
-		d.teller.tell(d.r.Events.of(res.Outcome, s.Next.IsZero()), Event{Task: d.task, Result: *res, Next: s.Next})
+		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
+			e := Event{Task: d.task, Result: *res, Next: s.Next}
+			if isOpen(*res) {
+				e.Reason = d.r.reasonOf(*res)
+			}
+			d.r.tell(f, e)
+		}
 		if logs {
 			msg := res.Outcome.String()
 			if isOpen(*res) && s.Next.IsZero() {

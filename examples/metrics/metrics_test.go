@@ -235,9 +235,9 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%s: got %v (%v), want %v", name, value, ok, want)
 			}
 		}
-		// A minute of greylisting is over with the next try, in some five minutes.
-		if sum := got["delivery_seconds domain=next.test tenant=shop sum"]; sum < 240 || sum > latest.Seconds()+1 {
-			t.Errorf("the delivery took %v s, want about 300", sum)
+		// A minute of greylisting is over with the next try, in some three minutes.
+		if sum := got["delivery_seconds domain=next.test tenant=shop sum"]; sum < 150 || sum > latest.Seconds()+1 {
+			t.Errorf("the delivery took %v s, want about 180", sum)
 		}
 		for event, want := range map[string]int{"accepted": 4, "delivered": 3, "unknown": 1, "rejected": 1, "expired": 1, "cancelled": 1, "deferred": int(deferred) + 2} {
 			if own[event] != want {

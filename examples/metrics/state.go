@@ -34,12 +34,7 @@ func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
 		s.oldest = time.Since(s.Oldest)
 	}
 	status := runner.Status()
-	s.inFlight, s.missed = status.InFlight, runner.Missed()
-	for _, site := range status.Sites {
-		if !site.Down.IsZero() {
-			s.down++
-		}
-	}
+	s.inFlight, s.down, s.missed = status.InFlight, status.Down, runner.Missed()
 	return s, nil
 }
 

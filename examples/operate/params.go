@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -58,14 +57,10 @@ func (q *query) filter() (f queue.Filter) {
 	if q.values.Has("newer") {
 		f.ArrivedAfter = q.time("newer", -1)
 	}
-	states := []queue.State{queue.Waiting, queue.Leased, queue.Held}
 	if s := q.get("state"); s != "" {
-		i := slices.IndexFunc(states, func(state queue.State) bool { return state.String() == s })
-		if i < 0 {
-			q.err = cmp.Or(q.err, bad("state: it must be one of %v", states))
-			return f
+		if err := f.State.UnmarshalText([]byte(s)); err != nil {
+			q.err = cmp.Or(q.err, bad("state: %v", err))
 		}
-		f.State = states[i]
 	}
 	return f
 }
