@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
@@ -75,4 +76,28 @@ func ExampleRelay_Send() {
 
 	cancel()
 	<-done
+}
+
+// A mail that goes out tomorrow morning, and a code to log in with that nobody wants after ten minutes.
+func ExampleRelay_Enqueue() {
+	relay := &postrider.Relay{Hostname: "app.example.com", Queue: queue.NewMem()}
+	ctx := context.Background()
+	env := smtp.NewEnvelope("shop@example.com", "ann@example.net")
+
+	later, err := relay.Prepare(ctx, env, strings.NewReader("From: shop@example.com\nSubject: News\n\nHello!\n"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	later.NotBefore = time.Now().Add(12 * time.Hour)
+	fmt.Println(relay.Enqueue(ctx, later))
+
+	code, err := relay.Prepare(ctx, env, strings.NewReader("From: shop@example.com\nSubject: Your code\n\n314159\n"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	code.Transactional(10 * time.Minute)
+	fmt.Println(relay.Enqueue(ctx, code))
+	// Output:
+	// 1 <nil>
+	// 2 <nil>
 }

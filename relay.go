@@ -175,9 +175,18 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 	if err != nil {
 		return "", err
 	}
+	return r.Enqueue(ctx, m)
+}
+
+// Enqueue puts into the queue what [Relay.Prepare] made, with what was changed in it since: a time before which it isn't sent, a
+// deadline, a priority, a tenant. Else it is Send.
+func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	if err := r.init(); err != nil {
+		return "", err
+	}
 	id, err := r.enqueue(ctx, m, nil)
 	if err != nil {
-		return "", fmt.Errorf("relay: send: %w", err)
+		return "", fmt.Errorf("relay: enqueue: %w", err)
 	}
 	return id, nil
 }

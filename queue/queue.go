@@ -97,6 +97,13 @@ type Message struct {
 	Ref, Tenant string
 }
 
+// Transactional is for mail that nobody wants any more after a while, a code to log in with say: it is given up after that time and
+// goes before other mail, its sender gets no delay notice, and with the default schedule it is tried sooner.
+func (m *Message) Transactional(within time.Duration) {
+	m.Deadline, m.NoticeAt = time.Now().Add(within), time.Time{}
+	m.Priority = max(m.Priority, 1)
+}
+
 // Destination is a name with something due.
 type Destination struct {
 	Name string

@@ -1,0 +1,42 @@
+package postrider
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestTransactional has a code to log in with that can't be delivered: it is tried often in its quarter of an hour, given up then, and its
+// sender hears of that alone.
+func TestTransactional(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		inet.MX("next.test", "mx.next.test").Defer(time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "not now"})
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		tries := 0
+		r.Events.Deferred = func(queue.Event) { tries++ }
+		inet.Go(r.Run)
+		m, err := r.Prepare(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		m.Transactional(15 * time.Minute)
+		if _, err := r.Enqueue(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		report := sender.Wait(1)[0]
+		if age := report.Time.Sub(begun); age < 15*time.Minute || age > 16*time.Minute || !strings.Contains(string(report.Data), "\r\nAction: failed\r\n") {
+			t.Errorf("got after %v\n%s\nwant a failure after 15 minutes", age, report.Data)
+		}
+		if tries < 7 || tries > 10 {
+			t.Errorf("got %d tries in vain, want eight or so", tries)
+		}
+	})
+}
