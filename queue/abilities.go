@@ -10,7 +10,7 @@ import (
 type Waker interface {
 	// Watch has f called with a destination and the earliest time at which it may have something due,
 	// each time that this may have become earlier: by Enqueue, by a Settle with a Next or with reports, by
-	// an expired lease, by Release and by a Remove with reports. It may be called
+	// an expired lease, by Release, by Flush and by a Remove with reports. It may be called
 	// concurrently, before the call that caused it returns, and once too often; it must not block or call
 	// the Queue. A Queue that has been closed, or is broken, calls it with an empty destination, so that a
 	// Runner asks and hears of it. stop ends it.
@@ -67,6 +67,17 @@ type Holder interface {
 	// Release undoes Hold, durably when it returns. What came due meanwhile is due now, and a Waker
 	// tells of it. To release what isn't held is no error.
 	Release(ctx context.Context, ids ...ID) error
+}
+
+// Flusher is implemented by a Queue that can bring forward what waits to be tried again.
+type Flusher interface {
+	// Flush makes due now every task of the destination that waits and of which an attempt counts, "" meaning
+	// those of all destinations, and gives how many it brought forward. What was scheduled or put off and never
+	// tried, what is held or leased, delay notices and deadlines keep their times. A Waker tells of it.
+	//
+	// It need not be durable: after a crash or a restart, a task may be due when it was before. What
+	// changes meanwhile is brought forward or not. On an error, n counts what was by then.
+	Flush(ctx context.Context, destination string) (n int, err error)
 }
 
 // Remover is implemented by a Queue that can take out a message that nobody has settled.

@@ -46,11 +46,11 @@ type task[S any] struct {
 	dest     ref
 	next     ref // of the same message
 	num      uint32
-	place    int32 // in its destination's fresh or retried; -1: it isn't claimable, in time or not
+	place    int32 // in its lane's fresh or retried; -1: it isn't claimable, in time or not
 	oplace   int32 // in its destination's overdue
 	attempts uint16
 	phase    phase
-	held     bool // its message is
+	traits   // of its message
 }
 
 type phase uint8
@@ -67,11 +67,10 @@ func (t *task[S]) at() int64 { return min(t.due, t.overdue) }
 type destination struct {
 	name    string
 	at      int64 // when its first task can be claimed
-	tasks   int   // leased ones too
-	fresh   []ref // heaps by at
-	retried []ref
-	overdue []ref // heap by overdue
+	tasks   int32 // leased ones too
 	place   int32 // in byDue
+	lanes   [lanes]*lane
+	overdue []ref // heap by overdue
 }
 
 func newIndex[M, S any]() *index[M, S] {
@@ -86,13 +85,16 @@ func newIndex[M, S any]() *index[M, S] {
 	return ix
 }
 
-// add takes in a message with one task for each destination.
-func (ix *index[M, S]) add(id uint64, data M, dests []string, due, overdue int64) {
-	m := ix.messages.add(message[M]{id: id, data: data})
-	ix.byID.add(id, m)
+// add takes in a message with one task for each destination. It keeps nothing of s.
+func (ix *index[M, S]) add(s *stored, data M) {
+	m := ix.messages.add(message[M]{id: s.id, data: data})
+	ix.byID.add(s.id, m)
 	next := &ix.messages.at(m).first
-	for num, name := range dests {
-		t := ix.tasks.add(task[S]{due: due, overdue: overdue, message: m, num: uint32(num), place: -1, oplace: -1})
+	for num, name := range s.dests {
+		t := ix.tasks.add(task[S]{
+			due: s.due, overdue: s.overdue(false), message: m, num: uint32(num),
+			place: -1, oplace: -1, traits: traitsOf(s.priority),
+		})
 		*next = t
 		next = &ix.tasks.at(t).next
 		ix.adopt(t, name)
@@ -117,7 +119,7 @@ func (ix *index[M, S]) adopt(t ref, name string) {
 func (ix *index[M, S]) put(r ref) {
 	t := ix.tasks.at(r)
 	t.phase = waiting
-	if t.held {
+	if t.held() {
 		ix.kept++
 		return
 	}
@@ -133,7 +135,7 @@ func (ix *index[M, S]) put(r ref) {
 // take ends the wait of a task: it undoes put.
 func (ix *index[M, S]) take(r ref) {
 	t := ix.tasks.at(r)
-	if t.held {
+	if t.held() {
 		ix.kept--
 		return
 	}
@@ -146,18 +148,10 @@ func (ix *index[M, S]) take(r ref) {
 	ix.reorder(t.dest)
 }
 
-// class is the heap that the task belongs to.
-func (ix *index[M, S]) class(d *destination, t *task[S]) *[]ref {
-	if t.attempts == 0 {
-		return &d.fresh
-	}
-	return &d.retried
-}
-
 func (ix *index[M, S]) reorder(r ref) {
 	d := ix.dests.at(r)
 	at := int64(never)
-	for _, class := range [...][]ref{d.fresh, d.retried} {
+	for _, class := range d.classes() {
 		if len(class) > 0 {
 			at = min(at, ix.tasks.at(class[0]).at())
 		}

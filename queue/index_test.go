@@ -106,22 +106,109 @@ func TestHeap(t *testing.T) {
 	}
 }
 
-// TestIndexMemory holds the index of a Spool to what it may take for each message.
+// TestIndexLanes has tasks of many priorities, some of them not due yet, fresh and retried.
+func TestIndexLanes(t *testing.T) {
+	const soon = int64(time.Minute)
+	tests := []struct {
+		name  string
+		tasks []laneTask // each with the number of its place here
+		class Class
+		want  []int
+	}{
+		{"above zero, zero, below", []laneTask{{priority: -1}, {priority: 0}, {priority: 1}}, Any, []int{2, 1, 0}},
+		{"earliest of a lane", []laneTask{{priority: 1, due: 3}, {priority: 9, due: 2}, {priority: 5, due: 1}}, Any, []int{2, 1, 0}},
+		{"one lane of all below zero", []laneTask{{priority: -1, due: 3}, {priority: -9, due: 2}, {priority: -5, due: 1}}, Any, []int{2, 1, 0}},
+		{"not due yet", []laneTask{{priority: 9, due: soon}, {priority: 0, due: soon}, {priority: -9}}, Any, []int{2}},
+		{"overdue before it is due", []laneTask{{priority: 0}, {priority: 9, due: soon, overdue: 5}}, Any, []int{1, 0}},
+		{"fresh and retried in one lane", []laneTask{{priority: 2, due: 2}, {priority: 3, due: 1, attempts: 1}, {priority: 1, due: 3}}, Any, []int{1, 0, 2}},
+		{"retried above fresh", []laneTask{{priority: 0, due: 1}, {priority: 1, due: 2, attempts: 3}}, Any, []int{1, 0}},
+		{"fresh above retried", []laneTask{{priority: 0, due: 1, attempts: 3}, {priority: 1, due: 2}}, Any, []int{1, 0}},
+		{"Fresh", []laneTask{{priority: -1}, {priority: 1, attempts: 1}, {priority: 0}}, Fresh, []int{2, 0}},
+		{"Retried", []laneTask{{priority: -1, attempts: 1}, {priority: 1}, {priority: 0, attempts: 1}}, Retried, []int{2, 0}},
+		{"Overdue knows no lane", []laneTask{{priority: 9, overdue: 3}, {priority: -9, overdue: 1}, {priority: 0, overdue: 2}}, Overdue, []int{1, 2, 0}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ix := newIndex[int, int]()
+			now := time.Now().UnixNano()
+			for i, task := range tt.tasks {
+				s := waitingFor(uint64(i), now-1000+task.due, "d")
+				s.priority = task.priority
+				if task.overdue != 0 {
+					s.deadline = now - 1000 + task.overdue
+				}
+				ix.add(s, 0)
+				r := ix.task(uint64(i), 0)
+				ix.take(r)
+				ix.change(r, s.due, s.overdue(false), task.attempts, 0)
+				ix.put(r)
+			}
+			for i := range tt.tasks { // their lane stays with them
+				ix.hold(uint64(i), true)
+				ix.hold(uint64(i), false)
+			}
+			checkIndex(t, ix)
+			fresh, retried := 0, 0
+			for _, task := range tt.tasks {
+				if task.attempts > 0 {
+					retried++
+				} else {
+					fresh++
+				}
+			}
+			if due := ix.destinations(time.Hour); len(due) != 1 || due[0].Fresh != fresh || due[0].Retried != retried {
+				t.Errorf("got %+v, want %d fresh and %d retried in all lanes", due, fresh, retried)
+			}
+			var got []int
+			for range len(tt.tasks) + 1 {
+				for _, c := range ix.claim([]Want{{Destination: "d", Max: 1, Class: tt.class}}, time.Hour) {
+					got = append(got, int(c.id))
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v claimed, want %v", got, tt.want)
+			}
+			checkIndex(t, ix)
+		})
+	}
+}
+
+// laneTask is a task of a test. Its times are in nanoseconds from a microsecond ago.
+type laneTask struct {
+	priority     int8
+	due, overdue int64
+	attempts     int
+}
+
+// TestIndexMemory holds the index of a Spool to what it may take for each message, of one priority or of all.
 func TestIndexMemory(t *testing.T) {
 	const messages, perMessage = 100_000, 150
-	before := heapInUse()
-	ix := newIndex[place, place]()
-	now := time.Now().UnixNano()
-	for i := range messages {
-		// Ten messages a destination.
-		ix.add(uint64(i), place{}, []string{string(formatID(uint64(i/10))) + ".destination.example"}, now, now+int64(i))
+	tests := []struct {
+		name     string
+		priority func(i int) int8
+	}{
+		{"one lane", func(int) int8 { return 0 }},
+		{"all lanes", func(i int) int8 { return int8(i%3 - 1) }},
 	}
-	used := heapInUse() - before
-	t.Logf("%d octets for each message", used/messages)
-	if used/messages > perMessage {
-		t.Errorf("got %d octets for each message, want at most %d", used/messages, perMessage)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := heapInUse()
+			ix := newIndex[place, place]()
+			now := time.Now().UnixNano()
+			for i := range messages {
+				// Ten messages a destination.
+				s := waitingFor(uint64(i), now, string(formatID(uint64(i/10)))+".destination.example")
+				s.deadline, s.priority = now+int64(i), tt.priority(i)
+				ix.add(s, place{})
+			}
+			used := heapInUse() - before
+			t.Logf("%d octets for each message", used/messages)
+			if used/messages > perMessage {
+				t.Errorf("got %d octets for each message, want at most %d", used/messages, perMessage)
+			}
+			runtime.KeepAlive(ix)
+		})
 	}
-	runtime.KeepAlive(ix)
 }
 
 func heapInUse() int64 {
@@ -129,6 +216,11 @@ func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// waitingFor is a message that is to be tried at the time due, and has neither notice nor deadline.
+func waitingFor(id uint64, due int64, dests ...string) *stored {
+	return &stored{id: id, due: due, notice: never, deadline: never, dests: dests}
 }
 
 // ids and destinations are all at once, for tests that hold the lock or need none.

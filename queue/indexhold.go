@@ -5,7 +5,7 @@ func (t *task[S]) is() State {
 	switch {
 	case t.phase != waiting:
 		return Leased
-	case t.held:
+	case t.held():
 		return Held
 	}
 	return Waiting
@@ -21,11 +21,11 @@ func (ix *index[M, S]) hold(id uint64, held bool) bool {
 	for r := ix.messages.at(m).first; r != 0; r = ix.tasks.at(r).next {
 		t := ix.tasks.at(r)
 		if t.phase != waiting {
-			t.held = held // the end of its lease finds it so
+			t.hold(held) // the end of its lease finds it so
 			continue
 		}
 		ix.take(r)
-		t.held = held
+		t.hold(held)
 		ix.put(r)
 	}
 	return true
@@ -34,7 +34,7 @@ func (ix *index[M, S]) hold(id uint64, held bool) bool {
 // held reports whether the message is there and held.
 func (ix *index[M, S]) held(id uint64) bool {
 	m := ix.byID.get(id)
-	return m != 0 && ix.tasks.at(ix.messages.at(m).first).held
+	return m != 0 && ix.tasks.at(ix.messages.at(m).first).held()
 }
 
 // writing reports whether a settlement of one of the message's tasks is being written.

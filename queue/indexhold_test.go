@@ -48,7 +48,17 @@ func checkIndex(t *testing.T, ix *index[int, int]) {
 		})
 	}
 	for n, more := 0, true; more; n++ {
-		more = ix.dests.each(n, func(_ ref, d *destination) { places += len(d.fresh) + len(d.retried) + len(d.overdue) })
+		more = ix.dests.each(n, func(_ ref, d *destination) {
+			places += len(d.overdue)
+			for _, class := range d.classes() {
+				places += len(class)
+				for i, r := range class {
+					if i > 0 && (byAt[int, int]{ix}).before(r, class[(i-1)/2]) {
+						t.Fatalf("task %d at place %d is to be claimed before the one above it", r, i)
+					}
+				}
+			}
+		})
 	}
 	if places != wanted || count != ix.count || kept != ix.kept || leases != len(ix.leases) || leases != len(ix.byTask) {
 		t.Fatalf("got %d places, %d tasks, %d held, %d leases (%d by task); want %d, %d, %d, %d",
@@ -90,7 +100,10 @@ func TestIndexRandom(t *testing.T) {
 				for i := range 1 + r.IntN(3) {
 					dests = append(dests, fmt.Sprint(i, r.IntN(3)))
 				}
-				ix.add(id, 0, dests, now+r.Int64N(1000), []int64{never, now + r.Int64N(1000)}[r.IntN(2)])
+				ix.add(&stored{
+					id: id, dests: dests, due: now + r.Int64N(1000), notice: never,
+					deadline: []int64{never, now + r.Int64N(1000)}[r.IntN(2)], priority: int8(r.IntN(3) - 1),
+				}, 0)
 				ids = append(ids, id)
 			case 2:
 				var wants []Want
@@ -178,7 +191,7 @@ func TestIndexVoid(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			ix := newIndex[int, int]()
-			ix.add(1, 0, []string{"d"}, 0, never)
+			ix.add(waitingFor(1, 0, "d"), 0)
 			c := ix.claim([]Want{{Destination: "d", Max: 1}}, time.Hour)[0]
 			l, _, err := ix.begin(c.task.Lease)
 			if err != nil {
@@ -187,7 +200,7 @@ func TestIndexVoid(t *testing.T) {
 			if ix.remove(1); !l.void() {
 				t.Error("the lease isn't void")
 			}
-			ix.add(2, 0, []string{"d"}, 0, never)
+			ix.add(waitingFor(2, 0, "d"), 0)
 			before := ix.tasksOf(2)[0]
 			tt.end(ix, l)
 			checkIndex(t, ix)
@@ -210,7 +223,7 @@ func TestIndexWalk(t *testing.T) {
 	var id uint64
 	add := func(due int64, names ...string) {
 		id++
-		ix.add(id, 0, names, due, never)
+		ix.add(waitingFor(id, due, names...), 0)
 	}
 	for range each {
 		for i := range dests {
@@ -279,7 +292,9 @@ func BenchmarkIndexWalk(b *testing.B) {
 		ix := newIndex[place, place]()
 		now := time.Now().UnixNano()
 		for i := range uint64(messages) {
-			ix.add(i+1, place{}, []string{fmt.Sprintf("d%d.example", rand.IntN(dests))}, now-rand.Int64N(int64(time.Hour)), now+int64(time.Hour))
+			s := waitingFor(i+1, now-rand.Int64N(int64(time.Hour)), destName(rand.IntN(dests)))
+			s.deadline = now + int64(time.Hour)
+			ix.add(s, place{})
 		}
 		goOn := func() error { return nil }
 		walk := func(name string, f func(mu sync.Locker) int) {

@@ -2,16 +2,17 @@ package queue
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
 // lease is one that was granted and hasn't ended.
 type lease struct {
 	token      uint64
-	task       ref  // 0: the lease is void, as its message was removed
-	recipients int  // of the Task that was handed out
-	place      int  // in byExpiry
-	writing    bool // its settlement is
+	task       ref          // 0: the lease is void, as its message was removed
+	recipients atomic.Int32 // of the Task that was handed out
+	place      int          // in byExpiry
+	writing    bool         // its settlement is
 	expires    time.Duration
 }
 
@@ -64,32 +65,6 @@ func (ix *index[M, S]) claim(wants []Want, d time.Duration) []claimed[M, S] {
 		}
 	}
 	return tasks
-}
-
-// first finds the task that the want gets.
-func (ix *index[M, S]) first(want Want, now int64) ref {
-	name := ix.byName[want.Destination]
-	if name == 0 {
-		return 0
-	}
-	d := ix.dests.at(name)
-	if want.Class == Overdue {
-		if len(d.overdue) > 0 && ix.tasks.at(d.overdue[0]).overdue <= now {
-			return d.overdue[0]
-		}
-		return 0
-	}
-	var r ref
-	if want.Class != Retried && len(d.fresh) > 0 {
-		r = d.fresh[0]
-	}
-	if want.Class != Fresh && len(d.retried) > 0 && (r == 0 || byAt[M, S]{ix}.before(d.retried[0], r)) {
-		r = d.retried[0]
-	}
-	if r == 0 || ix.tasks.at(r).at() > now {
-		return 0
-	}
-	return r
 }
 
 func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {

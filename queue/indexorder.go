@@ -1,6 +1,6 @@
 package queue
 
-// byAt is the order of claims.
+// byAt is the order of claims within a lane.
 type byAt[M, S any] struct{ ix *index[M, S] }
 
 // before prefers what came first where two are due at once.

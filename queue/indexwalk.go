@@ -111,9 +111,9 @@ type dueWalk struct {
 	chunk  int      // of destinations, the next one
 	last   bool     // it isn't there
 	names  []string // of those before it that have something due and aren't listed yet
-	class  int      // the heap of the first of them that is being counted
+	class  int      // the heap of the first of them that is being counted, of classes
 	places []int    // where to go on in it
-	counts [2]int   // of its tasks, so far
+	counts [2]int   // of its tasks, fresh and retried, so far
 }
 
 // upcoming takes the walk one step on.
@@ -149,13 +149,12 @@ func (ix *index[M, S]) upcoming(w *dueWalk) (due []Destination, more bool) {
 
 // countDue goes on counting what is due of d, looking at so many of its tasks at most, and says how many it had left.
 func (ix *index[M, S]) countDue(w *dueWalk, d *destination, most int) int {
-	for w.class < len(w.counts) {
-		class := [...][]ref{d.fresh, d.retried}[w.class]
-		w.places, most = heapWalk(class, w.places, most, func(r ref) bool {
+	for classes := d.classes(); w.class < len(classes); {
+		w.places, most = heapWalk(classes[w.class], w.places, most, func(r ref) bool {
 			if ix.tasks.at(r).at() > w.limit {
 				return false
 			}
-			w.counts[w.class]++
+			w.counts[w.class%2]++
 			return true
 		})
 		if len(w.places) > 0 {

@@ -35,6 +35,7 @@ type machine struct {
 type machineConfig struct {
 	lease   time.Duration
 	resolve bool // sites have names of their own, which toSite asks for
+	retry   []time.Duration // if empty, the default
 	limits  func(s Scope, name string) Limits
 	source  func(*Task) string // may be nil
 	jitter  func() float64     // from -1 to 1; nil: by chance
@@ -68,6 +69,9 @@ const recheck = 5 * time.Minute
 func newMachine(c machineConfig) *machine {
 	if c.jitter == nil {
 		c.jitter = func() float64 { return 2*rand.Float64() - 1 }
+	}
+	if len(c.retry) == 0 {
+		c.retry = defaultRetry
 	}
 	return &machine{
 		machineConfig: c,

@@ -221,7 +221,7 @@ func TestBackOff(t *testing.T) {
 			m.settleTurn(false)
 		}
 	}
-	for probe, wait := range []time.Duration{5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 20 * time.Minute} {
+	for probe, wait := range []time.Duration{5 * time.Minute, 15 * time.Minute, 20 * time.Minute, 20 * time.Minute} {
 		for end := now.Add(wait); now.Before(end); now = earliest(m.next(), end) {
 			if got := picked(); len(got) > 0 {
 				t.Fatalf("before probe %d: got wants %v", probe, got)

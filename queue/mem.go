@@ -11,7 +11,7 @@ import (
 )
 
 // Mem is a Queue in memory, for tests and for mail that need not survive the process. It is also a
-// [Waker], a [Lister], a [Holder], a [Remover] and a [Stater].
+// [Waker], a [Lister], a [Holder], a [Flusher], a [Remover] and a [Stater].
 type Mem struct {
 	watchers
 
@@ -61,7 +61,7 @@ func newMemMessage(ctx context.Context, m Message) (*memMessage, error) {
 func (q *Mem) add(m *memMessage) {
 	q.last++
 	m.arrive(q.last, time.Now())
-	q.ix.add(m.id, m, m.dests, m.due, m.overdue(false))
+	q.ix.add(m.stored, m)
 	q.octets += m.size
 }
 
@@ -93,7 +93,7 @@ func (q *Mem) Claim(ctx context.Context, wants []Want, lease time.Duration) ([]T
 	tasks := make([]Task, len(granted))
 	for i, c := range granted {
 		tasks[i] = memTask(c)
-		c.lease.recipients = len(tasks[i].Last)
+		c.lease.recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
 	tellClaimed(&q.watchers, granted)
@@ -147,7 +147,7 @@ func (q *Mem) Settle(ctx context.Context, l Lease, s Settlement) error {
 			q.tell(expires, l.Destination)
 		}
 	}()
-	if err := s.check(begun.recipients); err != nil {
+	if err := s.check(int(begun.recipients.Load())); err != nil {
 		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
 	}
 	reports, err := newMemMessages(ctx, s.Reports)

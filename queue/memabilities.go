@@ -61,6 +61,18 @@ func (q *Mem) Release(ctx context.Context, ids ...ID) error {
 	return err
 }
 
+// Flush implements [Flusher].
+func (q *Mem) Flush(ctx context.Context, destination string) (n int, err error) {
+	for f, err := range flush(&q.mu, q.ix, destination, ctx.Err) {
+		if err != nil {
+			return n, err
+		}
+		n += f.count
+		q.tell(f.now, f.destinations...)
+	}
+	return n, nil
+}
+
 // Remove implements [Remover].
 func (q *Mem) Remove(ctx context.Context, ids []ID, reports ...Message) error {
 	made, err := newMemMessages(ctx, reports)
@@ -137,6 +149,7 @@ var (
 	_ Waker   = (*Mem)(nil)
 	_ Lister  = (*Mem)(nil)
 	_ Holder  = (*Mem)(nil)
+	_ Flusher = (*Mem)(nil)
 	_ Remover = (*Mem)(nil)
 	_ Stater  = (*Mem)(nil)
 )

@@ -14,7 +14,7 @@ import (
 
 // Queue keeps mail until every recipient has been dealt with. The unit of work is a [Task]: one
 // message × one destination. [Mem] and [Spool] are Queues; queuetest.Run holds any other to the rules
-// below. What more it can do, a Queue shows by being a [Waker], [Lister], [Holder], [Remover] or [Stater].
+// below. What more it can do, a Queue shows by being a [Waker], [Lister], [Holder], [Flusher], [Remover] or [Stater].
 //
 // All methods may be called concurrently. A Queue keeps nothing that it was given past the call, and what it
 // returns is the caller's. It chooses nothing: what is claimed, and when it is tried again, is for
@@ -28,9 +28,11 @@ type Queue interface {
 	// Held and leased tasks don't count. What changes meanwhile may be in it or not.
 	Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error]
 
-	// Claim leases tasks that are due and not held, for each Want at most as many as it says, earliest
-	// due first. A task is under one lease at a time; a lease ends by Settle or by its expiry, after
-	// which the task can be claimed anew. Claim counts the attempt. No tasks and no error: nothing is due.
+	// Claim leases tasks that are due and not held, for each Want at most as many as it says. Those of a
+	// Priority above zero come first, then those of zero, then those below, and of each the earliest due; of class Overdue, the
+	// earliest overdue, whatever their Priority. What isn't due yet keeps nothing back. A task is under one
+	// lease at a time; a lease ends by Settle or by its expiry, after which the task can be claimed anew. Claim
+	// counts the attempt. No tasks and no error: nothing is due.
 	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
 
 	// Extend makes the lease last until d from now. ErrLeaseLost: it had ended.
@@ -89,7 +91,8 @@ type Message struct {
 	// Deadline is when it is given up. If zero, never.
 	Deadline time.Time
 
-	// Priority is that of MT-PRIORITY, -9 to 9, higher is sooner (RFC 6710). The queue keeps it.
+	// Priority is that of MT-PRIORITY, -9 to 9, higher is sooner (RFC 6710). Claim tells apart what is above zero, zero, and
+	// below; all else goes by when it is due.
 	Priority int8
 
 	// Ref is the application's own reference and Tenant whom the message belongs to. The queue

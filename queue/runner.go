@@ -29,15 +29,14 @@ type Sender interface {
 // with the mail.
 //
 // How much a site takes at a time is learned from what it does, as Postfix does: see [Limits]. A site that answers
-// nobody is left alone for five minutes and up to twenty, while its mail waits with nothing written, and then
-// probed with one message. After a start, places grow from 20, and what had failed before is probed too.
+// nobody is left alone, and probed with one message after the waits of Retry, each twenty minutes at the longest; its mail waits
+// meanwhile, with nothing written. After a start, places grow from 20, and what had failed before is probed too.
 //
 // A task is tried at its Due and, for recipients not settled, by the schedule Retry until its
 // Deadline; what is open then is given up, but never untried: only where its site is down or suspended by then, it is
-// given up for that reason. At its NoticeAt a task that was tried in vain is reported as delayed. Each attempt
-// ends in one commit of results, next time
-// and reports. Where that fails the lease is held and it is tried again: while the process lives,
-// what was delivered isn't sent twice because the queue had a bad minute.
+// given up for that reason. At its NoticeAt a task that was tried in vain is reported as delayed. Each attempt ends in one
+// commit of results, next time and reports. Where that fails the lease is held and it is tried again: while the process
+// lives, what was delivered isn't sent twice because the queue had a bad minute.
 type Runner struct {
 	// Queue has the tasks. If it is a [Waker], nothing is polled; otherwise it is asked every second.
 	Queue Queue

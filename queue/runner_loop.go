@@ -68,7 +68,7 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 	places := min(most, firstPlaces)
 	l := &runnerLoop{
 		r:       r,
-		machine: newMachine(machineConfig{lease: lease, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
+		machine: newMachine(machineConfig{lease: lease, retry: r.Retry, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
 		inbox:   newInbox(),
 		lease:   lease,
 		logger:  r.logger(),

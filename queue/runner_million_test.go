@@ -36,8 +36,8 @@ func newBareQueue() *bareQueue {
 func (q *bareQueue) Enqueue(ctx context.Context, m Message) (ID, error) {
 	q.mu.Lock()
 	q.last++
-	s := stored{id: q.last}
-	q.ix.add(q.last, struct{}{}, m.Destinations, m.NotBefore.UnixNano(), never)
+	s := &stored{id: q.last, dests: m.Destinations, due: m.NotBefore.UnixNano(), notice: never, deadline: never}
+	q.ix.add(s, struct{}{})
 	q.mu.Unlock()
 	q.tell(m.NotBefore, m.Destinations...)
 	return formatID(s.id), nil
@@ -53,7 +53,7 @@ func (q *bareQueue) Claim(ctx context.Context, wants []Want, lease time.Duration
 	q.mu.Unlock()
 	tellClaimed(&q.watchers, granted)
 	for _, c := range granted {
-		c.lease.recipients = 1
+		c.lease.recipients.Store(1)
 		// What its Sender wants to know.
 		c.task.Envelope = &smtp.Envelope{From: c.task.Lease.Destination, EnvID: strconv.FormatInt(c.task.Due.UnixNano(), 10), Recipients: q.to}
 		tasks = append(tasks, c.task)

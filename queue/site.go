@@ -43,10 +43,9 @@ type verdict struct {
 }
 
 const (
-	// A site that is down is probed after firstProbe, twice as much after each probe that fails, and at last each
-	// lastProbe, by chance up to a tenth sooner or later. Nothing is written for the mail that waits meanwhile.
-	firstProbe = 5 * time.Minute
-	lastProbe  = 20 * time.Minute
+	// A site that is down is probed after the waits of the schedule, but no later than maxProbe after the last time, by chance up to
+	// a tenth sooner or later. Nothing is written for the mail that waits meanwhile.
+	maxProbe = 20 * time.Minute
 
 	// A site without mail that isn't as new is remembered for memory, one that is down until its mail has come up again.
 	memory     = 10 * time.Minute
@@ -192,10 +191,10 @@ func (m *machine) feedback(s *site, v verdict) {
 
 // takeDown leaves s alone for a while.
 func (m *machine) takeDown(s *site) {
-	wait := min(firstProbe<<min(s.downs, 10), lastProbe)
+	s.downs++
+	wait := min(nth(m.retry, s.downs), maxProbe)
 	wait += time.Duration(m.jitter() * float64(wait) / 10)
 	s.down, s.until = true, m.mono+int64(wait)
-	s.downs++
 	s.window = max(s.window, 1)
 	s.failure, s.failing = 0, 0
 }

@@ -7,15 +7,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
 // Spool is a Queue in a directory, for one process at a time. It is also a [Waker],
-// a [Lister], a [Holder], a [Remover] and a [Stater].
+// a [Lister], a [Holder], a [Flusher], a [Remover] and a [Stater].
 //
 // What is accepted survives the death of the process, and that of the machine if its disk keeps what it was
 // told to sync. A crash voids all leases. It may undo a settlement without reports that is less than a
@@ -39,11 +37,13 @@ type Spool struct {
 	closing  sync.Once
 	closeErr error
 	waiting  atomic.Int64 // how many are in removed
-	full     atomic.Bool  // the disk is, but for the reserve
+	space    space
+
+	arrivals sync.Mutex // of those who take ids, so that messages have them in the order of their arrival
+	last     uint64     // the newest
 
 	mu      sync.Mutex
 	ix      *index[place, place] // of the entries of a message and of a task's state
-	last    uint64               // the newest id
 	temps   uint64               // names of passing files
 	perSeg  map[uint32]usage     // what lives, by the segment it is in
 	live    int64                // octets of the entries that the index knows
@@ -104,7 +104,7 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	if err := s.log.broken(); err != nil {
 		return err
 	}
-	if err := s.checkSpace(); err != nil {
+	if err := s.checkSpace(s.config.InlineSize); err != nil {
 		return err
 	}
 	if err := d.add(ctx, m); err != nil {
@@ -119,23 +119,11 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m Message) error {
 	return nil
 }
 
-// checkSpace says that the disk is full, but for the reserve.
-func (s *Spool) checkSpace() error {
-	free, err := s.fs.free()
-	full := err == nil && free < s.config.Reserve
-	s.full.Store(full)
-	if !full {
-		return nil
-	}
-	s.wakeJanitor()
-	return &os.PathError{Op: "reserve", Path: s.dir, Err: syscall.ENOSPC}
-}
-
 // takeIn makes the draft's messages known. s.mu is held.
 func (s *Spool) takeIn(d *draft) {
 	for _, m := range d.messages {
 		p := d.record.place(m.off, m.length)
-		s.ix.add(m.id, p, m.dests, m.due, m.overdue(false))
+		s.ix.add(m.stored, p)
 		s.joined(p)
 		s.live += int64(p.length)
 		if m.file != "" {
@@ -196,9 +184,7 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []Task, err error)
 			err = readErr
 			continue
 		}
-		s.mu.Lock()
-		c.lease.recipients = len(t.Last)
-		s.mu.Unlock()
+		c.lease.recipients.Store(int32(len(t.Last)))
 		tasks = append(tasks, t)
 	}
 	if len(tasks) > 0 {

@@ -138,7 +138,7 @@ func TestSpoolCompactsWhileSettling(t *testing.T) {
 		s := mustOpen(t, d, o)
 		id := mustEnqueue(t, s, "body", "a.example", "b.example")
 		// Settlements must find room without a new segment, which would wait for the disk.
-		for n := 0; n < 12 || s.log.segments[len(s.log.segments)-1].size > 1500; n++ {
+		for n := 0; n < 12 || s.log.last().size > 1500; n++ {
 			mustEnqueue(t, s, strings.Repeat("x", 1000), "churn.example")
 		}
 		task := mustClaim(t, s, "a.example")[0]
@@ -252,9 +252,9 @@ func checkLive(t *testing.T, s *Spool) {
 	if live != s.live || !maps.Equal(perSeg, s.perSeg) {
 		t.Errorf("the spool counts %d octets and messages %v, want %d and %v", s.live, s.perSeg, live, perSeg)
 	}
-	for _, seg := range s.log.segments {
-		if seg.refs != 0 || seg.pending != 0 {
-			t.Errorf("%s has %d refs and %d records pending, want none", segmentName(seg.number), seg.refs, seg.pending)
+	for _, seg := range s.log.all() {
+		if refs, pending := seg.refs.Load(), seg.pending.Load(); refs != 1 || pending != 0 {
+			t.Errorf("%s has %d refs and %d records pending, want the log's own and none", segmentName(seg.number), refs, pending)
 		}
 	}
 }
@@ -282,7 +282,7 @@ func TestSpoolSpares(t *testing.T) {
 		}
 		s := mustOpen(t, disk, SpoolConfig{SegmentSize: 16 << 10, InlineSize: 256 << 10, SyncDelay: time.Hour})
 		fill := func(dest string) { // up to the next segment
-			for n := s.log.newest(); s.log.newest() == n; {
+			for seg := s.log.last(); s.log.last() == seg; {
 				mustEnqueue(t, s, strings.Repeat("x", 1000), dest)
 			}
 		}
@@ -352,6 +352,7 @@ func TestSpoolCompactionEnds(t *testing.T) {
 		synctest.Wait()
 		s.config.Reserve = 1 << 50
 		disk.space = 1<<50 - 1
+		time.Sleep(spaceAge)
 		if _, err := s.Enqueue(context.Background(), testMessage("body", "d.example")); err == nil {
 			t.Error("got new mail in, want it refused")
 		}

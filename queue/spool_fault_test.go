@@ -52,9 +52,11 @@ func TestSpoolPoisoned(t *testing.T) {
 			ctx := context.Background()
 			_, enqueueErr := s.Enqueue(ctx, testMessage("later", "d.example"))
 			_, claimErr := s.Claim(ctx, []Want{{Destination: "e.example", Max: 1}}, time.Hour)
+			_, flushErr := s.Flush(ctx, "")
 			for op, err := range map[string]error{
 				"Enqueue": enqueueErr,
 				"Claim":   claimErr,
+				"Flush":   flushErr,
 				"Settle":  s.Settle(ctx, tasks[0].Lease, Settlement{}),
 				"Settle with a report": s.Settle(ctx, tasks[0].Lease, Settlement{
 					Reports: []Message{testMessage("report", "r.example")},
@@ -242,8 +244,8 @@ func TestSpoolDiskFull(t *testing.T) {
 			}
 			checkContents(t, s, want)
 			all := d.files()
-			if octets := len(bytes.TrimRight(all[segmentName(1)], "\x00")); len(all) != 1 || int64(octets) != s.log.bytes {
-				t.Errorf("got %d files and %d octets, want the segment alone with %d", len(all), octets, s.log.bytes)
+			if octets := len(bytes.TrimRight(all[segmentName(1)], "\x00")); len(all) != 1 || int64(octets) != s.log.bytes.Load() {
+				t.Errorf("got %d files and %d octets, want the segment alone with %d", len(all), octets, s.log.bytes.Load())
 			}
 			full.Store(false)
 			id := mustEnqueue(t, s, "second", "e.example")
@@ -477,18 +479,21 @@ func TestSpoolReserveRecovers(t *testing.T) {
 
 // TestSpoolReserve: the last of the disk is for settlements and reports, not for new mail.
 func TestSpoolReserve(t *testing.T) {
-	s := mustOpen(t, newMemFS(nil), testConfig)
-	mustEnqueue(t, s, "body", "d.example")
-	s.config.Reserve = 1 << 60
-	if _, err := s.Enqueue(t.Context(), testMessage("body", "d.example")); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("Enqueue: got %v, want ENOSPC", err)
-	}
-	mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{Reports: []Message{testMessage("report", "r.example")}})
-	s.config.Reserve = 0
-	mustEnqueue(t, s, "body", "d.example")
-	if got := contents(t, s); len(got) != 2 {
-		t.Errorf("got %v, want the report and the mail behind it", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, newMemFS(nil), testConfig)
+		mustEnqueue(t, s, "body", "d.example")
+		s.config.Reserve = 1 << 60
+		time.Sleep(spaceAge)
+		if _, err := s.Enqueue(t.Context(), testMessage("body", "d.example")); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Enqueue: got %v, want ENOSPC", err)
+		}
+		mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, Settlement{Reports: []Message{testMessage("report", "r.example")}})
+		s.config.Reserve = 0
+		mustEnqueue(t, s, "body", "d.example")
+		if got := contents(t, s); len(got) != 2 {
+			t.Errorf("got %v, want the report and the mail behind it", got)
+		}
+	})
 }
 
 // TestSpoolReserveStays fills a disk up to the reserve. A quarter of the mail ends, here and there in all segments: compaction takes no

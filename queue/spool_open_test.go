@@ -132,11 +132,17 @@ func TestSpoolProgress(t *testing.T) {
 		var logged bytes.Buffer
 		config := testConfig
 		config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
-		disk.reading = func(string, int64, int) error { time.Sleep(10 * time.Millisecond); return nil }
+		var opened atomic.Bool // the janitor reads, too
+		disk.reading = func(string, int64, int) error {
+			if !opened.Load() {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		}
 		begin := time.Now()
 		s := mustOpen(t, disk, config)
 		took := time.Since(begin)
-		disk.reading = nil
+		opened.Store(true)
 		if got := len(contents(t, s)); got != len(want) {
 			t.Errorf("got %d tasks, want %d", got, len(want))
 		}

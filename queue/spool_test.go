@@ -256,8 +256,9 @@ func TestSpoolClosed(t *testing.T) {
 	_, enqueueErr := s.Enqueue(ctx, testMessage("x", "d.example"))
 	_, claimErr := s.Claim(ctx, []Want{{Destination: "d.example", Max: 1}}, time.Hour)
 	_, openErr := s.Open(ctx, id)
+	_, flushErr := s.Flush(ctx, "")
 	errs := map[string]error{
-		"Enqueue": enqueueErr, "Claim": claimErr, "Open": openErr,
+		"Enqueue": enqueueErr, "Claim": claimErr, "Open": openErr, "Flush": flushErr,
 		"Extend": s.Extend(ctx, task.Lease, time.Hour),
 		"Settle": s.Settle(ctx, task.Lease, Settlement{}),
 	}
@@ -267,8 +268,8 @@ func TestSpoolClosed(t *testing.T) {
 	for _, err := range s.List(ctx, Filter{}) {
 		errs["List"] = err
 	}
-	if len(errs) != 7 {
-		t.Errorf("got errors of %v, want of 7 methods", slices.Collect(maps.Keys(errs)))
+	if len(errs) != 8 {
+		t.Errorf("got errors of %v, want of 8 methods", slices.Collect(maps.Keys(errs)))
 	}
 	for op, err := range errs {
 		if !errors.Is(err, ErrClosed) {

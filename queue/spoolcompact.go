@@ -74,7 +74,7 @@ func (s *Spool) wasteful() bool {
 		return true
 	case size-s.live < s.futile:
 		return false
-	case s.full.Load() && size > s.live+s.live/4+much:
+	case s.space.full.Load() && size > s.live+s.live/4+much:
 		return true
 	case segments == 1:
 		return false
@@ -93,7 +93,7 @@ type turn struct {
 // endTurn counts a segment that was freed. If a whole turn has freed hardly more than it wrote, what seems to be waste isn't, and more of
 // it must come before there is another.
 func (s *Spool) endTurn(seg *segment) {
-	newest := s.log.newest()
+	newest := s.log.last().number
 	_, _, size := s.log.shape()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,6 +227,9 @@ func (s *Spool) moveAll(seg *segment) bool {
 				return err
 			}
 			m, err := s.prepareMove(entry, fields, rec.entryAt(seg, off, h))
+			if err == errNoneLeft {
+				return err // in a busy queue, most of what lives when it begins is settled at once
+			}
 			if m == nil || err != nil {
 				return nil // what can't be read is reported, and left
 			}
@@ -262,7 +265,10 @@ func (s *Spool) moveAll(seg *segment) bool {
 	return false
 }
 
-var errNotMoved = errors.New("some were not moved")
+var (
+	errNotMoved = errors.New("some were not moved")
+	errNoneLeft = errors.New("no message lives in the segment any more")
+)
 
 // move is a message on its way to the log's end, with what became of its tasks.
 type move struct {
@@ -279,7 +285,7 @@ type movedTask struct {
 	off  int   // in the record
 }
 
-// prepareMove makes a record of the entry of a message if that lives there, nil otherwise.
+// prepareMove makes a record of the entry of a message if that lives there, nil otherwise. errNoneLeft: nor does any other.
 func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 	msg, err := decodeMessage(fields, true)
 	if err != nil {
@@ -287,8 +293,12 @@ func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 	}
 	s.mu.Lock()
 	if p := s.ix.data(msg.id); p == nil || *p != at {
+		var err error
+		if s.perSeg[at.segment].messages == 0 {
+			err = errNoneLeft
+		}
 		s.mu.Unlock()
-		return nil, nil
+		return nil, err
 	}
 	tasks := s.ix.tasksOf(msg.id)
 	pins := s.pin(tasks...)

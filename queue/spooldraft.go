@@ -122,7 +122,7 @@ func (d *draft) spill(s *stored, beginning []byte, r io.Reader) (name string, er
 	s.size = 0
 	for chunk := beginning; len(chunk) > 0; {
 		if d.reserved {
-			if err := d.spool.checkSpace(); err != nil {
+			if err := d.spool.checkSpace(len(chunk)); err != nil {
 				return "", err
 			}
 		}
@@ -142,13 +142,13 @@ func (d *draft) spill(s *stored, beginning []byte, r io.Reader) (name string, er
 // it in, and log.applied is called.
 func (d *draft) commit() error {
 	s := d.spool
-	s.mu.Lock()
+	s.arrivals.Lock()
 	now := time.Now()
 	for _, m := range d.messages {
 		s.last++
 		m.arrive(s.last, now)
 	}
-	s.mu.Unlock()
+	s.arrivals.Unlock()
 	if len(d.record.record)-recordHeaderLen > maxPayload {
 		return errors.New("it takes more than 1 GiB of the log")
 	}

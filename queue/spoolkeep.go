@@ -1,6 +1,9 @@
 package queue
 
-import "context"
+import (
+	"cmp"
+	"context"
+)
 
 // Remove implements [Remover]. ctx plays no part any more when the bodies of the reports have been read.
 func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error {
@@ -53,6 +56,19 @@ func (s *Spool) Release(ctx context.Context, ids ...ID) error {
 		s.tell(d.Due, d.Name)
 	}
 	return nil
+}
+
+// Flush implements [Flusher]. Nothing is written: what is brought forward is due when it was before if the Spool is opened anew.
+func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error) {
+	check := func() error { return cmp.Or(s.log.broken(), s.check(ctx)) }
+	for f, err := range flush(&s.mu, s.ix, destination, check) {
+		if err != nil {
+			return n, s.failed("flush", err)
+		}
+		n += f.count
+		s.tell(f.now, f.destinations...)
+	}
+	return n, nil
 }
 
 // record writes, with the draft's messages, that something was done to those messages that are there, and then does it.

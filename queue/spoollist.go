@@ -88,7 +88,7 @@ func (s *Spool) stored(id uint64) (*stored, error) {
 	}
 	at, seg := *p, s.log.acquire(p.segment)
 	s.mu.Unlock()
-	defer s.log.release(seg)
+	defer seg.release()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	m, err := readMessage(seg, at, *buf)
@@ -102,6 +102,7 @@ var (
 	_ Waker   = (*Spool)(nil)
 	_ Lister  = (*Spool)(nil)
 	_ Holder  = (*Spool)(nil)
+	_ Flusher = (*Spool)(nil)
 	_ Remover = (*Spool)(nil)
 	_ Stater  = (*Spool)(nil)
 )

@@ -1,10 +1,10 @@
 package queue
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,13 +21,16 @@ type spoolLog struct {
 	onFail  func()        // called when nothing can be written any more; must not block
 	running sync.WaitGroup
 
+	// These are read without mu, too.
+	segments atomic.Pointer[[]*segment] // replaced as a whole
+	bytes    atomic.Int64               // in all segments
+	stopped  atomic.Pointer[error]      // what refuse says
+
 	mu       sync.Mutex
 	queue    []*appending // handed over and not yet written
 	queued   int          // octets in it
 	hurried  bool         // one of it doesn't wait for the disk
 	unsynced []*appending // written, and waiting for the disk
-	segments []*segment   // oldest first; the last is written to
-	bytes    int64        // in all segments
 	spare    *spareFile   // to become the next segment; nil: there is none
 	written  uint64       // number of the last record written
 	synced   uint64       // number of the last record on the disk
@@ -44,9 +47,10 @@ type spoolLog struct {
 
 // start begins with the segments that were found, of which the last is new.
 func (l *spoolLog) start(segments []*segment) {
-	l.segments = segments
+	l.setAll(segments)
 	for _, seg := range segments {
-		l.bytes += seg.size
+		seg.refs.Store(1)
+		l.bytes.Add(seg.size)
 	}
 	l.handed.L, l.dirty.L, l.idle.L = &l.mu, &l.mu, &l.mu
 	l.running.Go(l.writeLoop)
@@ -66,21 +70,6 @@ func (l *spoolLog) hand(a *appending) {
 	l.queued += len(a.record)
 	l.hurried = l.hurried || !a.durable
 	l.handed.Signal()
-}
-
-// refuse says why nothing may be written. l.mu is held.
-func (l *spoolLog) refuse() error {
-	if l.closing {
-		return ErrClosed
-	}
-	return l.err
-}
-
-// broken says why nothing can be written any more.
-func (l *spoolLog) broken() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.refuse()
 }
 
 func (l *spoolLog) writeLoop() {
@@ -119,7 +108,7 @@ func (l *spoolLog) worthwhile() bool {
 // writeSome writes the first records of the batch, those that go into one segment, and says how many.
 func (l *spoolLog) writeSome(batch []*appending) int {
 	l.mu.Lock()
-	seg, err := l.segments[len(l.segments)-1], l.err
+	seg, err := l.last(), l.err
 	off, durable := seg.size, seg.durable
 	l.mu.Unlock()
 	if err == nil && off > segmentHeaderLen && (batch[0].roll || off+int64(len(batch[0].record)) > l.limit) {
@@ -184,7 +173,7 @@ func (seg *segment) trim() {
 func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bytes += end - seg.size
+	l.bytes.Add(end - seg.size)
 	seg.size = end
 	for _, a := range batch {
 		if l.err != nil { // a sync has failed meanwhile
@@ -193,7 +182,7 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 		}
 		l.written++
 		a.seq = l.written
-		seg.pending++
+		seg.pending.Add(1)
 		if a.durable && mutant != mutantAcknowledgesEarly {
 			l.unsynced = append(l.unsynced, a)
 			continue
@@ -241,30 +230,6 @@ func (l *spoolLog) cut(seg *segment, size int64) error {
 	return err
 }
 
-// fail poisons the log: what the disk has is unknown from here on. l.mu is held.
-func (l *spoolLog) fail(cause error) error {
-	if l.err == nil {
-		l.err = fmt.Errorf("%w: %w", ErrBroken, cause)
-		l.onFail()
-	}
-	for _, a := range l.unsynced {
-		a.done <- l.err
-	}
-	l.unsynced = nil
-	l.disarm()
-	return l.err
-}
-
-// doubt poisons the log if err says that something written may be lost, and returns err.
-func (l *spoolLog) doubt(err error) error {
-	if _, ok := errors.AsType[*syncError](err); !ok {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.fail(err)
-}
-
 // roll begins a new segment. The old one is on the disk before there is a new one.
 func (l *spoolLog) roll(old *segment) (*segment, error) {
 	if err := l.sync(); err != nil {
@@ -281,8 +246,9 @@ func (l *spoolLog) roll(old *segment) (*segment, error) {
 		}
 		return nil, l.fail(err)
 	}
-	l.segments = append(l.segments, seg)
-	l.bytes += seg.size
+	seg.refs.Store(1)
+	l.setAll(append(l.all(), seg))
+	l.bytes.Add(seg.size)
 	l.onRoll()
 	return seg, nil
 }
@@ -320,7 +286,7 @@ func (l *spoolLog) sync() error {
 	if l.err != nil || l.synced == l.written {
 		return l.err
 	}
-	seg := l.segments[len(l.segments)-1]
+	seg := l.last()
 	size, seq, waiting := seg.size, l.written, l.unsynced
 	l.unsynced, l.syncing = nil, true
 	l.mu.Unlock()
@@ -363,6 +329,7 @@ func (l *spoolLog) reached(seq uint64) bool {
 func (l *spoolLog) close() error {
 	l.mu.Lock()
 	l.closing = true
+	l.stop()
 	l.handed.Signal()
 	l.dirty.Signal()
 	l.mu.Unlock()
@@ -371,7 +338,7 @@ func (l *spoolLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.disarm()
-	last := l.segments[len(l.segments)-1]
+	last := l.last()
 	if err == nil && last.size > segmentHeaderLen {
 		// Without a mark behind the last record, the next to open the spool writes it once more. It would do no
 		// harm, so that a failure here is none.
@@ -384,10 +351,8 @@ func (l *spoolLog) close() error {
 	if err == nil {
 		last.trim()
 	}
-	for _, seg := range l.segments {
-		if seg.retired = true; seg.refs == 0 {
-			seg.file.Close()
-		}
+	for _, seg := range l.all() {
+		seg.release()
 	}
 	if l.spare != nil {
 		l.spare.remove(l.fs)

@@ -39,7 +39,7 @@ func openSpool(fs fileSystem, dir string, c SpoolConfig) (s *Spool, err error) {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	s = &Spool{
 		fs: fs, dir: dir, config: c,
-		tidy: make(chan struct{}, 1), quit: make(chan struct{}),
+		tidy: make(chan struct{}, 1), quit: make(chan struct{}), space: space{since: time.Now()},
 		ix: newIndex[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
 	}
 	s.log = &spoolLog{
@@ -75,8 +75,8 @@ func openSpool(fs fileSystem, dir string, c SpoolConfig) (s *Spool, err error) {
 
 // nextID tells the log what ids come next.
 func (s *Spool) nextID() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.arrivals.Lock()
+	defer s.arrivals.Unlock()
 	return s.last + 1
 }
 

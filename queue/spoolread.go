@@ -27,8 +27,8 @@ func (s *Spool) pin(tasks ...spoolClaim) []pin {
 
 func (s *Spool) unpin(pins []pin) {
 	for _, p := range pins {
-		s.log.release(p.message)
-		s.log.release(p.state)
+		p.message.release()
+		p.state.release()
 	}
 }
 
@@ -108,7 +108,7 @@ var errBodyDamaged = errors.New("the body is not what it was")
 
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (Body, error) {
-	defer s.log.release(seg)
+	defer seg.release()
 	entry, fields, err := seg.appendEntry(nil, p)
 	if err != nil {
 		return nil, s.unreadable(p, err)
@@ -126,7 +126,7 @@ func (s *Spool) openInline(p place, seg *segment) (Body, error) {
 
 // openFile makes the Body of a message that has it in a file, and releases seg.
 func (s *Spool) openFile(id uint64, p place, seg *segment) (Body, error) {
-	defer s.log.release(seg)
+	defer seg.release()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	m, err := readMessage(seg, p, *buf)

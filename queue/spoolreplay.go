@@ -100,7 +100,7 @@ func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
 		s.gone(*old)
 		*old = at
 	} else {
-		s.ix.add(m.id, at, m.dests, m.due, m.overdue(false))
+		s.ix.add(m, at)
 	}
 	s.joined(at)
 	s.live += int64(at.length)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // segment is one of the log's files.
@@ -26,9 +27,9 @@ type segment struct {
 	damaged bool // it is kept under another name when it isn't needed any more
 	size    int64
 	durable int64
-	pending int  // records that the index doesn't know yet
-	refs    int  // of those that read it
-	retired bool // no longer part of the log: closed with its last ref
+
+	pending atomic.Int64 // records that the index doesn't know yet
+	refs    atomic.Int64 // of those that read it, and the log's own: the file is closed with the last
 }
 
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }

@@ -7,7 +7,7 @@ import (
 
 // Settle implements [Queue]. ctx plays no part any more when the bodies of the reports have been read.
 func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
-	begun, c, p, err := s.beginSettling(ctx, l)
+	begun, c, p, err := s.beginSettling(ctx, l, len(set.Reports) == 0)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,9 @@ func (s *Spool) Settle(ctx context.Context, l Lease, set Settlement) error {
 	return nil
 }
 
-// beginSettling begins a settlement, and pins the task.
-func (s *Spool) beginSettling(ctx context.Context, l Lease) (*lease, spoolClaim, pin, error) {
+// beginSettling begins a settlement, and pins the task. quick says that no reader of the caller's comes before it is written: then that may
+// begin with it.
+func (s *Spool) beginSettling(ctx context.Context, l Lease, quick bool) (*lease, spoolClaim, pin, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(ctx); err != nil {
@@ -57,11 +58,15 @@ func (s *Spool) beginSettling(ctx context.Context, l Lease) (*lease, spoolClaim,
 	if err != nil {
 		return nil, spoolClaim{}, pin{}, err
 	}
+	begun.writing = quick && s.busy[c.id] == nil
 	return begun, c, s.pin(c)[0], nil
 }
 
 // startWriting keeps the settlement's message from being held, released or removed until endSettling.
 func (s *Spool) startWriting(id uint64, l *lease) error {
+	if l.writing {
+		return nil
+	}
 	for {
 		s.mu.Lock()
 		other := s.busy[id]
@@ -110,7 +115,7 @@ func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *lease, c spool
 // outcome says what the settlement makes of the task, and unpins it.
 func (s *Spool) outcome(l *lease, c spoolClaim, p pin, set Settlement) (*taskState, *stored, error) {
 	st := &taskState{id: c.id, num: c.num, done: true}
-	if err := set.check(l.recipients); err != nil || set.final() {
+	if err := set.check(int(l.recipients.Load())); err != nil || set.final() {
 		s.unpin([]pin{p})
 		return st, nil, err
 	}

@@ -28,7 +28,7 @@ func (s *Spool) wantsSpare(seg *segment) bool {
 func (s *Spool) affords(octets int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.full.Load() && octets <= s.live+s.config.SegmentSize
+	return !s.space.full.Load() && octets <= s.live+s.config.SegmentSize
 }
 
 // keepSpare makes a spare of the file, which nobody else has.
@@ -76,5 +76,5 @@ func (l *spoolLog) spareSize() (spare, sealed int64) {
 	if l.spare != nil {
 		spare = l.spare.size
 	}
-	return spare, l.bytes - l.segments[len(l.segments)-1].size
+	return spare, l.bytes.Load() - l.last().size
 }

@@ -1,43 +1,54 @@
 package queue
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // watchers are those who asked to be told when work comes up.
 type watchers struct {
-	mu    sync.Mutex
-	funcs map[*func(string, time.Time)]struct{}
+	mu   sync.Mutex                 // of those who change list
+	list atomic.Pointer[[]*watcher] // replaced as a whole: tell needs no lock
+}
+
+type watcher struct {
+	f func(destination string, due time.Time)
 }
 
 // Watch implements [Waker]. A lease is told of when it is granted or extended, with the time at which it
 // expires: what isn't settled by then can be claimed again.
 func (w *watchers) Watch(f func(destination string, due time.Time)) (stop func()) {
+	added := &watcher{f}
+	w.change(func(list []*watcher) []*watcher { return append(list, added) })
+	return func() {
+		w.change(func(list []*watcher) []*watcher {
+			return slices.DeleteFunc(list, func(other *watcher) bool { return other == added })
+		})
+	}
+}
+
+// all are those who are to be told.
+func (w *watchers) all() []*watcher {
+	if list := w.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (w *watchers) change(do func([]*watcher) []*watcher) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.funcs == nil {
-		w.funcs = map[*func(string, time.Time)]struct{}{}
-	}
-	w.funcs[&f] = struct{}{}
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.funcs, &f)
-	}
+	list := do(slices.Clone(w.all()))
+	w.list.Store(&list)
 }
 
 // tell says that each destination may have something due by then. No lock of the queue is held.
 func (w *watchers) tell(due time.Time, destinations ...string) {
-	w.mu.Lock()
-	funcs := make([]func(string, time.Time), 0, len(w.funcs))
-	for f := range w.funcs {
-		funcs = append(funcs, *f)
-	}
-	w.mu.Unlock()
-	for _, f := range funcs {
+	for _, to := range w.all() {
 		for _, name := range destinations {
-			f(name, due)
+			to.f(name, due)
 		}
 	}
 }

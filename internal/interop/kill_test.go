@@ -25,6 +25,8 @@ import (
 
 // ledger is a next host that counts what arrives, by the id and the checksum in each header.
 type ledger struct {
+	busy atomic.Bool // it takes nothing for now
+
 	mu      sync.Mutex
 	arrived map[string]int
 	broken  []string
@@ -52,6 +54,13 @@ func startLedger(t *testing.T, listen string) (next *ledger, addr string) {
 func ledgerMail(id string, size int) []byte {
 	body := bytes.Repeat([]byte(id+" 0123456789\r\n"), size/(len(id)+13)+1)
 	return fmt.Appendf(nil, "X-Id: %s\r\nX-Sum: %x\r\n\r\n%s", id, sha256.Sum256(body), body)
+}
+
+func (l *ledger) CheckRcpt(context.Context, *server.Peer, *smtp.Envelope, smtp.Recipient) error {
+	if l.busy.Load() {
+		return &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "not now"}
+	}
+	return nil
 }
 
 func (l *ledger) Handle(_ context.Context, _ *server.Peer, _ *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {

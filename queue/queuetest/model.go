@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -26,6 +27,7 @@ type modelTask struct {
 	queue.Task
 	settled int         // the attempts that a restart keeps at least
 	lease   queue.Lease // the zero Lease: none
+	before  time.Time   // when it was due before a Flush, and may be again after a restart; zero: it wasn't brought forward
 }
 
 // overdue is when the task's notice or deadline comes, the zero time never.
@@ -118,21 +120,31 @@ func (m *model) arrive(id queue.ID, msg queue.Message, body []byte) {
 	m.bodies[id] = body
 }
 
-// match says whether a Want gets the task, and what it is ordered by.
-func (m *model) match(t *modelTask, class queue.Class) (at time.Time, ok bool) {
-	at = t.claimable()
+// turn is what a Want's tasks are ordered by.
+type turn struct {
+	lane int // by priority: -1 above zero, 0, or 1 below
+	at   time.Time
+}
+
+func (a turn) compare(b turn) int { return cmp.Or(cmp.Compare(a.lane, b.lane), a.at.Compare(b.at)) }
+
+func (a turn) String() string { return fmt.Sprintf("%v in lane %d", a.at, a.lane) }
+
+// match says whether a Want gets the task, and when.
+func (m *model) match(t *modelTask, class queue.Class) (_ turn, ok bool) {
+	at, lane := t.claimable(), -cmp.Compare(t.Priority, 0)
 	switch class {
 	case queue.Fresh:
 		ok = t.Attempts == 0
 	case queue.Retried:
 		ok = t.Attempts > 0
 	case queue.Overdue:
-		at = t.overdue()
+		at, lane = t.overdue(), 0
 		ok = !at.IsZero()
 	default:
 		ok = true
 	}
-	return at, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
+	return turn{lane, at}, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
 }
 
 // find gives the model's task of a lease.
@@ -178,7 +190,7 @@ func (m *model) settled(t *modelTask, s queue.Settlement) {
 	if s.Uncounted {
 		t.Attempts--
 	}
-	t.settled = t.Attempts
+	t.settled, t.before = t.Attempts, time.Time{}
 	if s.Noticed {
 		t.NoticeAt = time.Time{}
 	}

@@ -10,8 +10,8 @@
 // Each test is named after the rule that it holds the Queue to and runs on a Queue of its own, in a synctest
 // bubble, where days pass at once. One that fails says which rule that is, and how to see it again.
 //
-// What a Queue need not do is tested where it does: that it is a queue.Waker, Lister, Holder, Remover or
-// Stater is found out, and the [Harness] says how it is reopened, killed or made to fail. What the Queue or
+// What a Queue need not do is tested where it does: that it is a queue.Waker, Lister, Holder, Flusher, Remover
+// or Stater is found out, and the [Harness] says how it is reopened, killed or made to fail. What the Queue or
 // the Harness lacks is named, by a test that skips or, for a part of one, in its log.
 package queuetest
 
@@ -65,6 +65,7 @@ var tests = []struct {
 	{"ManyRecipients", testManyRecipients, "each destination has its own recipients of a message"},
 	{"DueTimes", testDueTimes, "nothing is listed or claimed before it is due, and all of it then"},
 	{"Order", testOrder, "the earliest due come first, and each Want has its Max"},
+	{"Priority", testPriority, "higher priority first: above zero, zero, below, and of each the earliest due"},
 	{"Classes", testClasses, "Fresh and Retried are told apart"},
 	{"ExclusiveClaims", testExclusiveClaims, "a task is under one lease at a time"},
 	{"LeaseExpires", testLeaseExpires, "what isn't settled comes back, with its attempt counted"},
@@ -97,6 +98,8 @@ var tests = []struct {
 	{"HoldLeased", testHoldLeased, "what is held while it is leased can be settled, and is held if it comes back"},
 	{"Release", testRelease, "what is released is as it was, and what fell due meanwhile is due"},
 	{"HoldKept", testHoldKept, "Hold and Release outlive the process"},
+	{"Flush", testFlush, "what waits to be tried again can be brought forward"},
+	{"FlushLeaves", testFlushLeaves, "what was never tried, is held or is leased keeps its time"},
 	{"Remove", testRemove, "what is removed is gone, whatever its State, and nothing else"},
 	{"RemoveLeased", testRemoveLeased, "Remove ends the leases on what it takes out"},
 	{"RemoveWhileSettling", testRemoveWhileSettling, "a message is removed or its task settled, but not both"},

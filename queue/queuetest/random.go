@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"testing/iotest"
 	"time"
 
@@ -43,6 +42,7 @@ func testRandom(e *env) {
 		{"open", 3, m.open},
 		{"hold", 2, m.hold},
 		{"release", 2, m.release},
+		{"flush", 1, m.flush},
 		{"remove", 1, m.remove},
 		{"remove that fails", 1, m.removeFails},
 		{"stats", 2, m.stats},
@@ -70,6 +70,7 @@ func testRandom(e *env) {
 func (m *model) lackSome() {
 	_, lists := m.q.(queue.Lister)
 	_, holds := m.q.(queue.Holder)
+	_, flushes := m.q.(queue.Flusher)
 	_, removes := m.q.(queue.Remover)
 	_, counts := m.q.(queue.Stater)
 	for _, part := range []struct {
@@ -78,6 +79,7 @@ func (m *model) lackSome() {
 	}{
 		{lists, "List among random operations", "the Queue is no Lister"},
 		{holds, "Hold and Release among random operations", "the Queue is no Holder"},
+		{flushes, "Flush among random operations", "the Queue is no Flusher"},
 		{removes, "Remove among random operations", "the Queue is no Remover"},
 		{counts, "Stats among random operations", "the Queue is no Stater"},
 		{m.h.Reopen != nil, "restarts among random operations", "Harness.Reopen is nil"},
@@ -119,13 +121,13 @@ func (m *model) claim() {
 		m.Fatalf("Claim: %v", err)
 	}
 	for _, w := range wants {
-		var due []time.Time
+		var due []turn
 		for _, t := range m.tasks {
 			if at, ok := m.match(t, w.Class); ok && t.Lease.Destination == w.Destination {
 				due = append(due, at)
 			}
 		}
-		sort.Slice(due, func(i, j int) bool { return due[i].Before(due[j]) })
+		slices.SortFunc(due, turn.compare)
 		due = due[:min(len(due), w.Max)]
 		for _, g := range got {
 			if g.Lease.Destination != w.Destination {
@@ -136,8 +138,8 @@ func (m *model) claim() {
 				m.Fatalf("Claim(%+v): got a task that is gone or never was: %s", w, describe(g))
 			}
 			at, ok := m.match(t, w.Class)
-			if !ok || len(due) == 0 || !at.Equal(due[0]) {
-				m.Fatalf("Claim(%+v) gives what is due, the earliest first: got what is due at %v, want %v; %s", w, at, due, describe(g))
+			if !ok || len(due) == 0 || at.compare(due[0]) != 0 {
+				m.Fatalf("Claim(%+v) gives what is due, higher priority first, and then the earliest: got what is due at %v, want %v; %s", w, at, due, describe(g))
 			}
 			due = due[1:]
 			t.Attempts++
@@ -300,105 +302,12 @@ func (m *model) open() {
 	}
 }
 
-func (m *model) hold() {
-	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {
-		if _, ok := m.q.(queue.Holder); ok {
-			m.env.hold(ids...)
-			for _, id := range ids[1:] {
-				m.held[id] = true
-			}
-		}
-	}
-}
-
-func (m *model) release() {
-	ids := m.some()
-	for _, t := range m.tasks { // by the order of arrival, so that a seed does the same again
-		if id := t.Lease.ID; m.held[id] && m.rand.IntN(3) == 0 {
-			ids = append(ids, id)
-		}
-	}
-	if _, ok := m.q.(queue.Holder); ok && len(ids) > 1 {
-		m.env.release(ids...)
-		for _, id := range ids {
-			delete(m.held, id)
-		}
-	}
-}
-
-func (m *model) remove() {
-	ids := m.some()
-	if _, ok := m.q.(queue.Remover); !ok || len(ids) == 1 {
-		return
-	}
-	var reports []queue.Message
-	var bodies [][]byte
-	if _, ok := m.q.(queue.Lister); ok && m.rand.IntN(2) == 0 && len(m.tasks) < 200 {
-		msg, body := m.message()
-		reports, bodies = append(reports, msg), append(bodies, body)
-	}
-	m.env.remove(ids, reports...)
-	for _, t := range m.tasks {
-		if m.leased(t) && slices.Contains(ids, t.Lease.ID) {
-			m.stale = append(m.stale, t.lease)
-		}
-	}
-	m.tasks = slices.DeleteFunc(m.tasks, func(t *modelTask) bool { return slices.Contains(ids, t.Lease.ID) })
-	for _, id := range ids[1:] {
-		delete(m.bodies, id)
-		delete(m.held, id)
-	}
-	m.checkGone("after Remove", ids[1:]...)
-	for i, r := range reports {
-		m.findReport(r, bodies[i])
-	}
-}
-
-func (m *model) removeFails() {
-	r, ok := m.q.(queue.Remover)
-	if !ok {
-		return
-	}
-	bad := message("", "d0.example")
-	bad.Body = failAfter(m.rand.Int64N(500_000), errBroken)
-	good, _ := m.message()
-	if err := r.Remove(m.ctx, m.some(), good, bad); err == nil {
-		m.Errorf("Remove with a report that fails: got no error")
-	}
-}
-
-func (m *model) stats() {
-	if _, ok := m.q.(queue.Stater); !ok {
-		return
-	}
-	want := queue.Stats{Messages: len(m.bodies), Tasks: len(m.tasks)}
-	destinations := map[string]bool{}
-	for _, t := range m.tasks {
-		destinations[t.Lease.Destination] = true
-		switch m.state(t) {
-		case queue.Waiting:
-			want.Waiting++
-		case queue.Leased:
-			want.Leased++
-		case queue.Held:
-			want.Held++
-		}
-	}
-	want.Destinations = len(destinations)
-	for _, body := range m.bodies {
-		want.Octets += int64(len(body))
-	}
-	if len(m.tasks) > 0 {
-		want.Oldest = m.tasks[0].Arrival
-	}
-	m.checkStats("among random operations", want)
-}
-
 func (m *model) reopen() {
 	if _, ok := m.q.(queue.Lister); !ok || m.h.Reopen == nil {
 		return
 	}
 	m.env.reopen()
+	m.forget()
 	for _, t := range m.leases() {
 		m.stale = append(m.stale, t.lease)
 		t.lease = queue.Lease{}

@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -171,6 +172,61 @@ func equal(a, b []int) bool {
 		}
 	}
 	return true
+}
+
+// testPriority: higher priority first: above zero, zero, below, and of each the earliest due.
+func testPriority(e *env) {
+	start := e.now()
+	priorities := []int8{0, -9, 3, -1, 9, 0, 1} // the first is the earliest due
+	var ids []queue.ID
+	for i, priority := range priorities {
+		m := message("x", "d.example")
+		m.Priority = priority
+		m.NotBefore = start.Add(time.Duration(i+1) * time.Minute)
+		m.NoticeAt = start.Add(100*time.Hour - time.Duration(i)*time.Minute)
+		ids = append(ids, e.enqueue(m))
+	}
+	later := message("x", "d.example")
+	later.Priority, later.NotBefore = 9, start.Add(50*time.Hour)
+	e.enqueue(later)
+	want := []int{2, 4, 6, 0, 5, 1, 3}
+	// claim claims twice, and puts off what it got.
+	claim := func(what string, class queue.Class, want []int) {
+		e.Helper()
+		tasks := e.claim("d.example", 4, class)
+		tasks = append(tasks, e.claim("d.example", 10, class)...)
+		var got []int
+		for _, t := range tasks {
+			i := slices.Index(ids, t.Lease.ID)
+			got = append(got, i)
+			e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: e.now().Add(time.Duration(i+1) * time.Minute)})
+		}
+		if !slices.Equal(got, want) {
+			e.Errorf("higher priority comes first: %s, of messages with the priorities %v, in the order in which they are due, Claim gives %v, want %v", what, priorities, got, want)
+		}
+		e.sleep(time.Hour)
+	}
+	e.sleep(150 * time.Second)
+	claim("when only two are due", queue.Any, []int{0, 1})
+	e.sleep(time.Hour)
+	claim("of class Fresh", queue.Fresh, []int{2, 4, 6, 5, 3})
+	claim("of class Retried", queue.Retried, want)
+	claim("of any class", queue.Any, want)
+	if _, ok := e.q.(queue.Holder); !ok {
+		e.note("the order of what was held", "the Queue is no Holder")
+	} else {
+		e.hold(ids...)
+		e.release(ids...)
+		claim("after Hold and Release", queue.Any, want)
+	}
+	if e.h.Reopen == nil {
+		e.note("the order over a restart", "Harness.Reopen is nil")
+	} else {
+		e.reopen()
+		claim("after a restart", queue.Any, want)
+	}
+	e.sleep(start.Add(200 * time.Hour).Sub(e.now()))
+	claim("of class Overdue, which knows no priority", queue.Overdue, []int{6, 5, 4, 3, 2, 1, 0})
 }
 
 // testClasses: Fresh and Retried are told apart.

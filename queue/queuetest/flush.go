@@ -1,0 +1,129 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+func (e *env) needFlusher() {
+	if _, ok := e.q.(queue.Flusher); !ok {
+		e.lack("Flush", "the Queue is no Flusher")
+	}
+}
+
+// flush brings forward what waits at a destination, and checks how many it says that were.
+func (e *env) flush(when, destination string, want int) {
+	e.Helper()
+	got, err := e.q.(queue.Flusher).Flush(e.ctx, destination)
+	if err != nil || got != want {
+		e.Errorf("Flush gives how many tasks it brought forward: %s, Flush(%q) gives %d and %v, want %d", when, destination, got, err, want)
+	}
+}
+
+// putOff enqueues a message and has it tried in vain, to be tried again at next.
+func (e *env) putOff(m queue.Message, next time.Time) queue.ID {
+	e.Helper()
+	id := e.enqueue(m)
+	t := e.claimOne(m.Destinations[0])
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next})
+	return id
+}
+
+// testFlush: what waits to be tried again can be brought forward.
+func testFlush(e *env) {
+	e.needFlusher()
+	start := e.now()
+	in := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
+	var ids []queue.ID
+	for i := range 3 {
+		m := message("x", "d.example")
+		m.NoticeAt, m.Deadline = in(20+i), in(30+i)
+		ids = append(ids, e.putOff(m, in(3-i)))
+	}
+	e.putOff(message("other", "other.example"), in(6))
+	ended, cancel := context.WithCancel(e.ctx)
+	cancel()
+	if n, err := e.q.(queue.Flusher).Flush(ended, ""); n != 0 || !errors.Is(err, context.Canceled) {
+		e.Errorf("Flush with a context that has ended: got %d and %v, want 0 and context.Canceled", n, err)
+	}
+	e.flush("where nothing waits", "nosuch.example", 0)
+	e.checkDestinations(0)
+
+	e.sleep(time.Minute)
+	w, stop := e.watch()
+	defer stop()
+	now := e.now()
+	e.flush("where three wait", "d.example", 3)
+	w.check(e, "Flush", "d.example", now)
+	w.forget()
+	e.flush("when all of it is due", "d.example", 0)
+	listed := e.destinations(0)
+	if d := listed["d.example"]; d.Retried != 3 || d.Fresh != 0 || d.Due.Before(now) || !d.Overdue.Equal(in(20)) {
+		e.Errorf("what was brought forward is due now: got %+v, want 3 retried and due at %v", d, now)
+	}
+	if len(listed) != 1 {
+		e.Errorf("Flush is of one destination: got %v due, want d.example", listed)
+	}
+	tasks := e.claim("d.example", 10, queue.Retried)
+	if len(tasks) != 3 {
+		e.Fatalf("what was brought forward can be claimed: got %d tasks, want 3", len(tasks))
+	}
+	for _, t := range tasks {
+		for i, id := range ids {
+			if t.Lease.ID == id && (t.Attempts != 2 || !t.NoticeAt.Equal(in(20+i)) || !t.Deadline.Equal(in(30+i)) || t.Last[0].Reply == nil) {
+				e.Errorf("Flush changes when a task is tried, and nothing else: got %s", describe(t))
+			}
+		}
+		e.settle(t, queue.Settlement{})
+	}
+	e.flush("where one of another destination waits", "", 1)
+	w.check(e, "Flush of all destinations", "other.example", now)
+	e.settle(e.claimOne("other.example"), queue.Settlement{})
+	e.empty("all was brought forward and settled")
+}
+
+// testFlushLeaves: what was never tried, is held or is leased keeps its time.
+func testFlushLeaves(e *env) {
+	e.needFlusher()
+	start := e.now()
+	in := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
+	scheduled := message("x", "scheduled.example")
+	scheduled.NotBefore = in(5)
+	e.enqueue(scheduled)
+	e.enqueue(message("x", "back.example"))
+	e.settle(e.claimOne("back.example"), queue.Settlement{Next: in(6), Uncounted: true})
+	e.putOff(message("x", "leased.example"), start)
+	leased := e.claimOne("leased.example")
+	left := []struct {
+		destination string
+		at          time.Time
+		why         string
+	}{
+		{"scheduled.example", in(5), "was scheduled and never tried"},
+		{"back.example", in(6), "was handed back untried"},
+		{"leased.example", in(7), "was leased"},
+		{"held.example", in(8), "was held"},
+	}
+	if _, ok := e.q.(queue.Holder); ok {
+		held := e.putOff(message("x", "held.example"), in(8))
+		e.hold(held)
+		e.flush("where nothing waits that was tried", "", 0)
+		e.release(held)
+	} else {
+		e.note("Flush of what is held", "the Queue is no Holder")
+		e.flush("where nothing waits that was tried", "", 0)
+		left = left[:3]
+	}
+	e.settle(leased, queue.Settlement{Next: in(7)})
+	for _, l := range left {
+		e.sleep(l.at.Add(-time.Minute).Sub(e.now()))
+		e.claimNone(l.destination, l.why+" and keeps its time, whatever is brought forward")
+		e.sleep(time.Minute)
+		e.settle(e.claimOne(l.destination), queue.Settlement{})
+	}
+	e.empty("all was settled")
+}

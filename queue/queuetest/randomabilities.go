@@ -1,0 +1,151 @@
+package queuetest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// The steps of testRandom that are of what a Queue need not do.
+
+func (m *model) hold() {
+	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {
+		if _, ok := m.q.(queue.Holder); ok {
+			m.env.hold(ids...)
+			for _, id := range ids[1:] {
+				m.held[id] = true
+			}
+		}
+	}
+}
+
+func (m *model) release() {
+	ids := m.some()
+	for _, t := range m.tasks { // by the order of arrival, so that a seed does the same again
+		if id := t.Lease.ID; m.held[id] && m.rand.IntN(3) == 0 {
+			ids = append(ids, id)
+		}
+	}
+	if _, ok := m.q.(queue.Holder); ok && len(ids) > 1 {
+		m.env.release(ids...)
+		for _, id := range ids {
+			delete(m.held, id)
+		}
+	}
+}
+
+func (m *model) flush() {
+	q, ok := m.q.(queue.Flusher)
+	if _, lists := m.q.(queue.Lister); !ok || !lists {
+		return
+	}
+	destination := ""
+	if m.rand.IntN(4) > 0 {
+		destination = m.destination()
+	}
+	var want []*modelTask
+	for _, t := range m.tasks {
+		if m.state(t) == queue.Waiting && t.Attempts > 0 && t.Due.After(m.now()) && (destination == "" || t.Lease.Destination == destination) {
+			want = append(want, t)
+		}
+	}
+	begin := m.now()
+	n, err := q.Flush(m.ctx, destination)
+	if err != nil || n != len(want) {
+		m.Fatalf("Flush(%q) gives how many it brought forward: got %d and %v, want %d", destination, n, err, len(want))
+	}
+	due := map[queue.Lease]time.Time{}
+	for _, t := range m.env.list(queue.Filter{}) {
+		due[t.Lease] = t.Due
+	}
+	for _, t := range want {
+		if t.before.IsZero() {
+			t.before = t.Due
+		}
+		t.Due = due[queue.Lease{ID: t.Lease.ID, Destination: t.Lease.Destination}]
+		if t.Due.Before(begin) || t.Due.After(m.now()) {
+			m.Fatalf("Flush(%q) makes due now what waits to be tried again: got %v, want %v; %s", destination, t.Due, begin, describe(t.Task))
+		}
+	}
+}
+
+// forget has what was brought forward due when it was before, where the Queue has forgotten it.
+func (m *model) forget() {
+	for _, got := range m.env.list(queue.Filter{}) {
+		if t := m.find(got.Lease); t != nil && !t.before.IsZero() {
+			if got.Due.Equal(t.before) {
+				t.Due = t.before
+			}
+			t.before = time.Time{}
+		}
+	}
+}
+
+func (m *model) remove() {
+	ids := m.some()
+	if _, ok := m.q.(queue.Remover); !ok || len(ids) == 1 {
+		return
+	}
+	var reports []queue.Message
+	var bodies [][]byte
+	if _, ok := m.q.(queue.Lister); ok && m.rand.IntN(2) == 0 && len(m.tasks) < 200 {
+		msg, body := m.message()
+		reports, bodies = append(reports, msg), append(bodies, body)
+	}
+	m.env.remove(ids, reports...)
+	for _, t := range m.tasks {
+		if m.leased(t) && slices.Contains(ids, t.Lease.ID) {
+			m.stale = append(m.stale, t.lease)
+		}
+	}
+	m.tasks = slices.DeleteFunc(m.tasks, func(t *modelTask) bool { return slices.Contains(ids, t.Lease.ID) })
+	for _, id := range ids[1:] {
+		delete(m.bodies, id)
+		delete(m.held, id)
+	}
+	m.checkGone("after Remove", ids[1:]...)
+	for i, r := range reports {
+		m.findReport(r, bodies[i])
+	}
+}
+
+func (m *model) removeFails() {
+	r, ok := m.q.(queue.Remover)
+	if !ok {
+		return
+	}
+	bad := message("", "d0.example")
+	bad.Body = failAfter(m.rand.Int64N(500_000), errBroken)
+	good, _ := m.message()
+	if err := r.Remove(m.ctx, m.some(), good, bad); err == nil {
+		m.Errorf("Remove with a report that fails: got no error")
+	}
+}
+
+func (m *model) stats() {
+	if _, ok := m.q.(queue.Stater); !ok {
+		return
+	}
+	want := queue.Stats{Messages: len(m.bodies), Tasks: len(m.tasks)}
+	destinations := map[string]bool{}
+	for _, t := range m.tasks {
+		destinations[t.Lease.Destination] = true
+		switch m.state(t) {
+		case queue.Waiting:
+			want.Waiting++
+		case queue.Leased:
+			want.Leased++
+		case queue.Held:
+			want.Held++
+		}
+	}
+	want.Destinations = len(destinations)
+	for _, body := range m.bodies {
+		want.Octets += int64(len(body))
+	}
+	if len(m.tasks) > 0 {
+		want.Oldest = m.tasks[0].Arrival
+	}
+	m.checkStats("among random operations", want)
+}
