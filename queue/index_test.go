@@ -161,7 +161,8 @@ func TestIndexLanes(t *testing.T) {
 			}
 			var got []int
 			for range len(tt.tasks) + 1 {
-				for _, c := range ix.claim([]Want{{Destination: "d", Max: 1, Class: tt.class}}, time.Hour) {
+				tasks, _ := ix.claim([]Want{{Destination: "d", Max: 1, Class: tt.class}}, time.Hour)
+				for _, c := range tasks {
 					got = append(got, int(c.id))
 				}
 			}

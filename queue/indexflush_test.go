@@ -50,7 +50,8 @@ func TestIndexFlush(t *testing.T) {
 				ix.remove(id)
 				delete(untouched, id)
 			case 2:
-				for _, c := range ix.claim([]Want{{Destination: "d", Max: 3}}, time.Hour) {
+				tasks, _ := ix.claim([]Want{{Destination: "d", Max: 3}}, time.Hour)
+				for _, c := range tasks {
 					l, _, err := ix.begin(c.task.Lease)
 					if err != nil {
 						t.Fatal(err)

@@ -110,7 +110,8 @@ func TestIndexRandom(t *testing.T) {
 				for i := range 9 {
 					wants = append(wants, Want{Destination: fmt.Sprint(i/3, i%3), Max: r.IntN(4), Class: Class(r.IntN(4))})
 				}
-				for _, c := range ix.claim(wants, time.Duration(r.IntN(1000))) {
+				tasks, _ := ix.claim(wants, time.Duration(r.IntN(1000)))
+				for _, c := range tasks {
 					if held[c.id] {
 						t.Fatalf("step %d: claimed a task of %d, which is held", step, c.id)
 					}
@@ -192,7 +193,8 @@ func TestIndexVoid(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ix := newIndex[int, int]()
 			ix.add(waitingFor(1, 0, "d"), 0)
-			c := ix.claim([]Want{{Destination: "d", Max: 1}}, time.Hour)[0]
+			tasks, _ := ix.claim([]Want{{Destination: "d", Max: 1}}, time.Hour)
+			c := tasks[0]
 			l, _, err := ix.begin(c.task.Lease)
 			if err != nil {
 				t.Fatal(err)
@@ -234,7 +236,8 @@ func TestIndexWalk(t *testing.T) {
 		add(now+int64(i), "large")
 	}
 	add(now+int64(time.Hour), "later")
-	for _, c := range ix.claim([]Want{{Destination: "large", Max: walkStep / 2}}, time.Hour) {
+	tasks, _ := ix.claim([]Want{{Destination: "large", Max: walkStep / 2}}, time.Hour)
+	for _, c := range tasks {
 		l, _, err := ix.begin(c.task.Lease)
 		if err != nil {
 			t.Fatal(err)

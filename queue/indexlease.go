@@ -49,22 +49,39 @@ func (ix *index[M, S]) end(l *lease) {
 	delete(ix.byTask, l.task)
 }
 
-// claim leases what is due.
-func (ix *index[M, S]) claim(wants []Want, d time.Duration) []claimed[M, S] {
+// coming is when a destination that had less than a Want asked for has more.
+type coming struct {
+	name string
+	at   time.Time
+}
+
+// claim leases what is due, and says what comes next where that is less than was wanted.
+func (ix *index[M, S]) claim(wants []Want, d time.Duration) (tasks []claimed[M, S], next []coming) {
 	ix.expire()
-	var tasks []claimed[M, S]
 	now := time.Now()
 	for _, want := range wants {
 		for range want.Max {
 			r := ix.first(want, now.UnixNano())
 			if r == 0 {
+				// What is due by now is of another class: whoever wants that asks for it.
+				if at := ix.nextOf(want.Destination); at > now.UnixNano() && at != never {
+					next = append(next, coming{want.Destination, fromNano(at)})
+				}
 				break
 			}
 			ix.take(r)
 			tasks = append(tasks, ix.grant(r, now, d))
 		}
 	}
-	return tasks
+	return tasks, next
+}
+
+// nextOf gives when the first task of a destination can be claimed.
+func (ix *index[M, S]) nextOf(name string) int64 {
+	if d := ix.byName[name]; d != 0 {
+		return ix.dests.at(d).at
+	}
+	return never
 }
 
 func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {

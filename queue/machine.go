@@ -30,11 +30,12 @@ type machine struct {
 	wants     []Want
 	suspended map[string]time.Time // targets and sites
 	rates     map[rateKey]*bucket
+	manyRates int // so many of them are looked through
 }
 
 type machineConfig struct {
 	lease   time.Duration
-	resolve bool // sites have names of their own, which toSite asks for
+	resolve bool            // sites have names of their own, which toSite asks for
 	retry   []time.Duration // if empty, the default
 	limits  func(s Scope, name string) Limits
 	source  func(*Task) string // may be nil
@@ -106,16 +107,8 @@ func (m *machine) list(d Destination, now time.Time) {
 	m.wakeTarget(t, d.Due.UnixNano())
 }
 
-// listed ends a list. Targets of which nothing is known are forgotten.
-func (m *machine) listed() {
-	m.cold = false
-	for name, t := range m.targets {
-		if t.inFlight == 0 && !t.ready && !t.queued && t.pos == 0 {
-			delete(m.targets, name)
-		}
-	}
-	m.forgetRates()
-}
+// listed ends a list.
+func (m *machine) listed() { m.cold = false }
 
 func (m *machine) target(name string) *target {
 	t := m.targets[name]
@@ -366,9 +359,9 @@ const (
 	maxDeficit = 40
 )
 
-// settleTurn ends a turn. It reports whether a destination got less than it asked for: then when its next task comes due isn't
-// known. After a claim that failed, all have what they had.
-func (m *machine) settleTurn(failed bool) (drained bool) {
+// settleTurn ends a turn. Of a destination that got less than it asked for, the queue tells when it has more. After a claim that
+// failed, all have what they had.
+func (m *machine) settleTurn(failed bool) {
 	for _, t := range m.turn {
 		s := t.site
 		for class := range t.asked {
@@ -392,11 +385,9 @@ func (m *machine) settleTurn(failed bool) (drained bool) {
 		t.asked, t.got = [classes]int16{}, [classes]int16{}
 		if t.drained[Any] || t.drained[Fresh] && t.drained[Retried] {
 			t.ready = false
-			drained = true
 		}
 		m.lineUp(s)
 	}
-	return drained
 }
 
 // done notes that a task of t is settled or, if lapse isn't zero, will be claimable when its lease ends.

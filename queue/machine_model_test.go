@@ -55,7 +55,7 @@ func (m *machineModel) some() string { return string(rune('a' + m.rnd.IntN(6))) 
 func (m *machineModel) siteOf(name string) string { return "site " + string(rune('0'+(name[0]-'a')/2)) }
 
 func (m *machineModel) step() {
-	switch m.rnd.IntN(16) {
+	switch m.rnd.IntN(15) {
 	case 0, 1, 2, 3, 4:
 		m.put(m.some(), modelTask{at: m.in(5 * time.Second), overdue: m.in(time.Hour)})
 	case 5, 6, 7, 8:
@@ -65,12 +65,10 @@ func (m *machineModel) step() {
 	case 11:
 		m.now = m.in(10 * time.Minute)
 	case 12:
-		m.machine.listed()
-	case 13:
 		m.sick[m.some()] = m.rnd.IntN(2) == 0
-	case 14:
+	case 13:
 		m.machine.suspend(m.some(), m.in(time.Minute), m.now)
-	case 15:
+	case 14:
 		m.machine.flush(m.some(), m.now)
 	}
 }
@@ -139,11 +137,17 @@ func (m *machineModel) claims() {
 				m.flying = append(m.flying, t)
 			}
 		}
-		if m.machine.settleTurn(failed) {
-			for _, name := range slices.Sorted(maps.Keys(m.due)) {
-				for _, t := range m.due[name] {
-					m.machine.wake(name, earliest(t.at, t.overdue), m.now)
-				}
+		m.machine.settleTurn(failed)
+		if failed {
+			continue
+		}
+		for _, w := range wants { // the queue tells what comes next
+			next := time.Time{}
+			for _, t := range m.due[w.Destination] {
+				next = earliest(next, earliest(t.at, t.overdue))
+			}
+			if next.After(m.now) {
+				m.machine.wake(w.Destination, next, m.now)
 			}
 		}
 	}

@@ -156,8 +156,8 @@ func TestMachineSites(t *testing.T) {
 		m.settleTurn(false)
 		m.pick(9, now)
 	}
-	if len(m.sites) != 0 {
-		t.Errorf("got %d sites left when nothing is due, want none", len(m.sites))
+	if len(m.sites)+len(m.targets) != 0 {
+		t.Errorf("got %d sites and %d targets left when nothing is due, want none", len(m.sites), len(m.targets))
 	}
 }
 

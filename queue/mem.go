@@ -89,14 +89,14 @@ func (q *Mem) Claim(ctx context.Context, wants []Want, lease time.Duration) ([]T
 		return nil, err
 	}
 	q.mu.Lock()
-	granted := q.ix.claim(wants, lease)
+	granted, next := q.ix.claim(wants, lease)
 	tasks := make([]Task, len(granted))
 	for i, c := range granted {
 		tasks[i] = memTask(c)
 		c.lease.recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
-	tellClaimed(&q.watchers, granted)
+	tellClaimed(&q.watchers, granted, next)
 	return tasks, nil
 }
 

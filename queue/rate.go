@@ -69,6 +69,9 @@ func (m *machine) admit(t *Task) (at int64) {
 		}
 		b := m.rates[key]
 		if b == nil {
+			if len(m.rates) >= m.manyRates {
+				m.forgetRates()
+			}
 			b = new(bucket)
 			m.rates[key] = b
 		}
@@ -103,4 +106,5 @@ func (m *machine) forgetRates() {
 			delete(m.rates, key)
 		}
 	}
+	m.manyRates = 2*len(m.rates) + 100
 }

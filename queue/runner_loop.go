@@ -19,7 +19,7 @@ type runnerLoop struct {
 	inbox  *inbox
 	lease  time.Duration
 	logger *slog.Logger
-	polled bool // the queue isn't a Waker
+	polled bool // the queue isn't a Waker: only a list tells when a destination has something due
 
 	places  int // for deliveries: few at first, one more with each that ends, and at last Concurrency
 	most    int // Concurrency
@@ -28,7 +28,7 @@ type runnerLoop struct {
 	workers int            // goroutines that deliver, started as they are needed
 	group   sync.WaitGroup // of them
 
-	stale     bool         // a destination may have something due that isn't known
+	stale     bool         // the queue hasn't been listed, or is polled
 	listAt    time.Time    // when Destinations may be asked again
 	failures  int          // of the queue, in a row
 	resumeAt  time.Time    // when the queue may be asked again after one
@@ -199,7 +199,7 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 		return false, nil
 	}
 	l.resumeAt = time.Time{}
-	if (l.stale || l.polled) && !now.Before(l.listAt) {
+	if l.stale && !now.Before(l.listAt) {
 		if err := l.list(ctx, now); err != nil {
 			return false, l.failed(ctx, "list", err)
 		}
@@ -216,9 +216,7 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 	for i := range tasks {
 		l.start(&tasks[i], now, worker)
 	}
-	if l.machine.settleTurn(err != nil) {
-		l.stale = true
-	}
+	l.machine.settleTurn(err != nil)
 	if err != nil {
 		return false, l.failed(ctx, "claim", err)
 	}
@@ -259,7 +257,7 @@ func (l *runnerLoop) list(ctx context.Context, now time.Time) error {
 	l.mu.Lock()
 	l.machine.listed()
 	l.mu.Unlock()
-	l.stale = false
+	l.stale = l.polled
 	end := time.Now()
 	l.listAt = end.Add(max(listPause, listShare*end.Sub(now)))
 	return nil
@@ -292,7 +290,7 @@ func (l *runnerLoop) wakeAt() time.Time {
 	l.mu.Lock()
 	next := l.machine.next()
 	l.mu.Unlock()
-	if l.stale || l.polled {
+	if l.stale {
 		next = earliest(next, l.listAt)
 	}
 	return next

@@ -49,9 +49,9 @@ func (q *bareQueue) Destinations(ctx context.Context, within time.Duration) iter
 
 func (q *bareQueue) Claim(ctx context.Context, wants []Want, lease time.Duration) (tasks []Task, err error) {
 	q.mu.Lock()
-	granted := q.ix.claim(wants, lease)
+	granted, next := q.ix.claim(wants, lease)
 	q.mu.Unlock()
-	tellClaimed(&q.watchers, granted)
+	tellClaimed(&q.watchers, granted, next)
 	for _, c := range granted {
 		c.lease.recipients.Store(1)
 		// What its Sender wants to know.

@@ -67,7 +67,7 @@ func (m *machine) join(t *target, name string) {
 	s.refs++
 }
 
-// leave ends join if there is nothing that t needs its site for.
+// leave ends join if there is nothing that t needs its site for, and forgets t if there is nothing to know of it.
 func (m *machine) leave(t *target) {
 	s := t.site
 	if s == nil || t.queued || t.inFlight > 0 || t.ready && !t.moved {
@@ -76,6 +76,9 @@ func (m *machine) leave(t *target) {
 	t.site = nil
 	s.refs--
 	m.idle(s)
+	if !t.ready && t.pos == 0 {
+		delete(m.targets, t.name)
+	}
 }
 
 // idle forgets s if it has no targets, and nothing to remember.

@@ -165,10 +165,10 @@ func (s *Spool) Claim(ctx context.Context, wants []Want, lease time.Duration) ([
 		s.mu.Unlock()
 		return nil, err
 	}
-	granted := s.ix.claim(wants, lease)
+	granted, next := s.ix.claim(wants, lease)
 	pins := s.pin(granted...)
 	s.mu.Unlock()
-	tellClaimed(&s.watchers, granted)
+	tellClaimed(&s.watchers, granted, next)
 	tasks, err := s.read(granted, pins)
 	if err != nil {
 		return nil, s.failed("claim", err)

@@ -56,8 +56,11 @@ func (w *watchers) tell(due time.Time, destinations ...string) {
 // tellNew tells of a message that came in.
 func (w *watchers) tellNew(s *stored) { w.tell(fromNano(min(s.due, s.overdue(false))), s.dests...) }
 
-// tellClaimed tells of the leases of a Claim, which all expire at one time.
-func tellClaimed[M, S any](w *watchers, tasks []claimed[M, S]) {
+// tellClaimed tells of the leases of a Claim, which all expire at one time, and of what comes next.
+func tellClaimed[M, S any](w *watchers, tasks []claimed[M, S], next []coming) {
+	for _, c := range next {
+		w.tell(c.at, c.name)
+	}
 	var names []string
 	for i, c := range tasks {
 		// The tasks of one Want stand together.

@@ -93,6 +93,13 @@ func testWatch(e *env) {
 		e.enqueue(m)
 		check("an enqueued message's "+name, name, at)
 	}
+	e.enqueue(message("x", "two.example"))
+	later := message("x", "two.example")
+	later.NotBefore = start.Add(90 * time.Minute)
+	e.enqueue(later)
+	w.forget()
+	e.claimOne("two.example") // of ten that are wanted
+	check("a Claim that gives less than was wanted", "two.example", later.NotBefore)
 	t := e.claimOne("d.example")
 	e.sleep(time.Hour)
 	check("a lease that expires", "d.example", t.Lease.Expires)
