@@ -10,11 +10,12 @@ import (
 type Waker interface {
 	// Watch has f called with a destination and the earliest time at which it may have something due,
 	// each time that this may have become earlier: by Enqueue, by a Settle with a Next or with reports, by
-	// an expired lease, by Release, by Flush and by a Remove with reports. A Claim that gives less than a Want asks for
-	// tells when the destination has more, unless that is due by then. It may be called
-	// concurrently, before the call that caused it returns, and once too often; it must not block or call
-	// the Queue. A Queue that has been closed, or is broken, calls it with an empty destination, so that a
-	// Runner asks and hears of it. stop ends it.
+	// an expired lease, by Release, by Flush and by a Remove with reports. A Claim that gives less than a
+	// Want asks for tells when the destination has more of its class.
+	//
+	// It may be called concurrently, before the call that caused it returns, and once too often; it must not
+	// block or call the Queue. A Queue that has been closed, or is broken, calls it with an empty
+	// destination, so that a Runner asks and hears of it. stop ends it.
 	Watch(f func(destination string, due time.Time)) (stop func())
 }
 

@@ -62,6 +62,31 @@ func (d *destination) classes() (all [2 * lanes][]ref) {
 	return all
 }
 
+// nextOf gives when the first task of the want's class can be claimed.
+func (ix *index[M, S]) nextOf(want Want) int64 {
+	at := int64(never)
+	name := ix.byName[want.Destination]
+	if name == 0 {
+		return at
+	}
+	d := ix.dests.at(name)
+	if want.Class == Overdue {
+		if len(d.overdue) > 0 {
+			at = ix.tasks.at(d.overdue[0]).overdue
+		}
+		return at
+	}
+	for _, l := range d.lanes {
+		if l == nil {
+			continue
+		}
+		if r := ix.firstIn(l, want.Class); r != 0 {
+			at = min(at, ix.tasks.at(r).at())
+		}
+	}
+	return at
+}
+
 // first finds the task that the want gets.
 func (ix *index[M, S]) first(want Want, now int64) ref {
 	name := ix.byName[want.Destination]

@@ -49,7 +49,7 @@ func (ix *index[M, S]) end(l *lease) {
 	delete(ix.byTask, l.task)
 }
 
-// coming is when a destination that had less than a Want asked for has more.
+// coming is when a destination that had less than a Want asked for has more of its class.
 type coming struct {
 	name string
 	at   time.Time
@@ -63,8 +63,7 @@ func (ix *index[M, S]) claim(wants []Want, d time.Duration) (tasks []claimed[M, 
 		for range want.Max {
 			r := ix.first(want, now.UnixNano())
 			if r == 0 {
-				// What is due by now is of another class: whoever wants that asks for it.
-				if at := ix.nextOf(want.Destination); at > now.UnixNano() && at != never {
+				if at := ix.nextOf(want); at != never {
 					next = append(next, coming{want.Destination, fromNano(at)})
 				}
 				break
@@ -74,14 +73,6 @@ func (ix *index[M, S]) claim(wants []Want, d time.Duration) (tasks []claimed[M, 
 		}
 	}
 	return tasks, next
-}
-
-// nextOf gives when the first task of a destination can be claimed.
-func (ix *index[M, S]) nextOf(name string) int64 {
-	if d := ix.byName[name]; d != 0 {
-		return ix.dests.at(d).at
-	}
-	return never
 }
 
 func (ix *index[M, S]) grant(r ref, now time.Time, d time.Duration) claimed[M, S] {

@@ -142,12 +142,14 @@ func (m *machineModel) claims() {
 			continue
 		}
 		for _, w := range wants { // the queue tells what comes next
-			next := time.Time{}
 			for _, t := range m.due[w.Destination] {
-				next = earliest(next, earliest(t.at, t.overdue))
-			}
-			if next.After(m.now) {
-				m.machine.wake(w.Destination, next, m.now)
+				at := earliest(t.at, t.overdue)
+				if w.Class == Overdue {
+					at = t.overdue
+				}
+				if at.After(m.now) && (w.Class == Any || w.Class == Overdue || (w.Class == Fresh) == (t.attempts == 0)) {
+					m.machine.wake(w.Destination, at, m.now)
+				}
 			}
 		}
 	}

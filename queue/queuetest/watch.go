@@ -100,6 +100,14 @@ func testWatch(e *env) {
 	w.forget()
 	e.claimOne("two.example") // of ten that are wanted
 	check("a Claim that gives less than was wanted", "two.example", later.NotBefore)
+	e.enqueue(message("x", "two.example"))
+	again := e.claimOne("two.example")
+	next := start.Add(time.Hour)
+	e.settle(again, queue.Settlement{Results: results(again, smtp.Deferred), Next: next})
+	e.enqueue(message("x", "two.example"))
+	w.forget()
+	e.claim("two.example", 10, queue.Retried) // there is only a fresh one
+	check("a Claim that gives less of a class than was wanted", "two.example", next)
 	t := e.claimOne("d.example")
 	e.sleep(time.Hour)
 	check("a lease that expires", "d.example", t.Lease.Expires)
@@ -111,7 +119,7 @@ func testWatch(e *env) {
 	e.sleep(3 * time.Hour)
 	check("an extended lease that expires", "d.example", extended)
 	t = e.claimOne("d.example")
-	next := e.now().Add(time.Minute)
+	next = e.now().Add(time.Minute)
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next, Reports: []queue.Message{message("report", "r.example")}})
 	w.check(e, "Settle with a Next", "d.example", next)
 	check("Settle with reports", "r.example", e.now())
