@@ -1,0 +1,160 @@
+package postrider
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestOperations does what an operator does, on a running relay with much mail in its spool that waits for a dead
+// domain, and prints what each took. POSTRIDER_QUEUED says how much mail.
+func TestOperations(t *testing.T) {
+	queuedMail, err := strconv.Atoi(cmp.Or(os.Getenv("POSTRIDER_QUEUED"), "2000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inet := servertest.NewNetwork(t)
+	bulkHost := inet.MX("bulk.test", "mx.bulk.test")
+	bulkHost.Hang()
+	host := inet.MX("next.test", "mx.next.test")
+	other := inet.Host("other.test")
+	sender := inet.MX("source.test", "mx.source.test")
+	q, err := queue.OpenSpool(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() })
+	r := newRelay(inet)
+	r.Queue = q
+	fill(t, r, queuedMail, "bulk.test")
+	inet.Go(r.Run)
+	runner, err := r.Runner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := func(what string, do func() (int, error)) {
+		t.Helper()
+		begin := time.Now()
+		n, err := do()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Logf("%-50s %6d  %v", what, n, time.Since(begin).Round(time.Microsecond))
+	}
+	one := func(f func(context.Context, queue.Filter) (int, error), id queue.ID) func() (int, error) {
+		return func() (int, error) { return f(t.Context(), queue.Filter{ID: id}) }
+	}
+	explained := func(id queue.ID) string {
+		t.Helper()
+		all, err := runner.Explain(t.Context(), id)
+		if err != nil || len(all) != 1 {
+			t.Fatalf("Explain: got %v, %v", all, err)
+		}
+		return all[0].Why
+	}
+
+	// A message that is held while its domain is suspended stays when that ends, and goes when it is released.
+	end := time.Now().Add(2 * time.Second)
+	took("suspend a domain for two seconds", func() (int, error) { runner.Suspend("next.test", end); return 1, nil })
+	kept := mustSend(t, r, "ann@source.test", "kept@next.test")
+	mustSend(t, r, "ann@source.test", "bob@next.test")
+	took("hold a message", one(runner.Hold, kept))
+	if why := explained(kept); why != "It is held until it is released." {
+		t.Errorf("got %q of a held message", why)
+	}
+	if got := host.Wait(1); got[0].Envelope.Recipients[0].Address != "bob@next.test" || got[0].Time.Before(end) {
+		t.Errorf("got %+v at %v, want bob's mail after %v", got[0].Envelope, got[0].Time, end)
+	}
+	took("release it", one(runner.Release, kept))
+	host.Wait(2)
+
+	// A cancelled message is returned, a purged one isn't.
+	runner.Suspend("next.test", time.Now().Add(time.Hour))
+	cancelled := mustSend(t, r, "ann@source.test", "cancelled@next.test")
+	purged := mustSend(t, r, "ann@source.test", "purged@next.test")
+	if why := explained(purged); !strings.Contains(why, "suspended") {
+		t.Errorf("got %q of a suspended message", why)
+	}
+	took("purge a message", one(runner.Purge, purged))
+	took("cancel a message", func() (int, error) {
+		return runner.Cancel(t.Context(), queue.Filter{ID: cancelled}, "the order was withdrawn")
+	})
+	report := sender.Wait(1)[0]
+	for _, want := range []string{"Final-Recipient: rfc822; cancelled@next.test\r\n", "Action: failed\r\n", "the order was withdrawn"} {
+		if !bytes.Contains(report.Data, []byte(want)) {
+			t.Errorf("no %q in the report:\n%s", want, report.Data)
+		}
+	}
+	if bytes.Contains(report.Data, []byte("Last-Attempt-Date")) {
+		t.Errorf("the report of what was never tried tells of an attempt:\n%s", report.Data)
+	}
+
+	// A domain's mail goes elsewhere.
+	runner.Suspend("next.test", time.Time{})
+	host.Down()
+	mustSend(t, r, "ann@source.test", "moved@next.test")
+	host.WaitConnections(0)
+	route, err := mx.Smarthost("other.test:25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	took("redirect a domain", func() (int, error) { return 1, r.Redirect(t.Context(), "next.test", &route) })
+	if got := other.Wait(1)[0].Envelope.Recipients[0].Address; got != "moved@next.test" {
+		t.Errorf("got mail for %s there, want moved@next.test", got)
+	}
+
+	// All of the rest.
+	bulk := queue.Filter{Destination: "bulk.test"}
+	took("flush a domain", func() (int, error) { return runner.Flush(t.Context(), "bulk.test") })
+	took("hold it all", func() (int, error) { return runner.Hold(t.Context(), bulk) })
+	took("list it all", func() (n int, err error) {
+		for _, err := range q.List(t.Context(), queue.Filter{State: queue.Held}) {
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	})
+	took("release it all", func() (int, error) { return runner.Release(t.Context(), bulk) })
+	took("count it", func() (int, error) { stats, err := q.Stats(t.Context()); return stats.Tasks, err })
+	took("purge it all", func() (int, error) { return runner.Purge(t.Context(), bulk) })
+	if n := queued(t, r); n != 0 {
+		t.Errorf("got %d tasks left, want none", n)
+	}
+	bulkHost.Down() // or what is being sent would wait to its end
+	if n := len(sender.Messages()); n != 1 {
+		t.Errorf("got %d reports, want that of the cancelled message alone", n)
+	}
+}
+
+// fill puts n messages for a domain into r's queue.
+func fill(t *testing.T, r *Relay, n int, domain string) {
+	t.Helper()
+	var wg sync.WaitGroup
+	const at = 50
+	for i := range at {
+		wg.Go(func() {
+			for j := i; j < n; j += at {
+				env := smtp.NewEnvelope("ann@source.test", fmt.Sprintf("bob%d@%s", j, domain))
+				if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
