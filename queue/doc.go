@@ -7,17 +7,18 @@
 // A queue chooses nothing; it only says what is due.
 //
 // What more a queue can do is in optional interfaces: a [Waker] tells when work comes up, a [Lister] shows what
-// there is, a [Holder] keeps messages back, a [Remover] takes them out, and a [Stater] counts. [Export] writes a
-// message with its envelope, for use elsewhere.
+// there is, a [Holder] keeps messages back, a [Flusher] brings forward what waits to be tried again, a [Remover] takes messages
+// out, and a [Stater] counts. [Export] writes a message with its envelope, for use elsewhere.
 //
 //   - [Spool] is the embedded default: a directory, with a log that many writers share one sync of. Start with
 //     [OpenSpool].
 //   - [Mem] keeps all in memory, for tests. Start with [NewMem].
 //   - Package queuetest holds any other implementation to the rules.
 //
-// [Runner] is what works a queue off. It chooses destinations so that none starves another, claims
-// their tasks, hands them to a [Sender], and settles what came of it, with the times of RFC 5321 §4.5.4.1. It knows no protocol: client.Transport is
-// the Sender of postrider.Relay, and package bounce composes its reports.
+// [Runner] is what works a queue off. It chooses destinations so that none starves another and no site gets more than it takes, claims
+// their tasks, hands them to a [Sender], and settles what came of it, with the times of RFC 5321 §4.5.4.1. It is operated while it
+// runs, and explains what a message waits for. It knows no protocol: client.Transport is the Sender of postrider.Relay, and
+// package bounce composes its reports.
 //
 // # When a message may come twice
 //
