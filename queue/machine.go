@@ -121,8 +121,9 @@ func (m *machine) target(name string) *target {
 
 func (m *machine) wakeTarget(t *target, due int64) {
 	if due <= m.wall {
-		if t.overdue == 0 {
-			t.overdue = m.wall + int64(recheck)
+		// It may be new mail, whose notice comes before any that is known.
+		if soon := m.wall + int64(recheck); t.overdue == 0 || t.overdue > soon {
+			t.overdue = soon
 		}
 		m.ready(t)
 		return

@@ -136,9 +136,11 @@ func (q *Mem) Stats(ctx context.Context) (Stats, error) {
 		}
 		q.mu.Lock()
 		m := q.ix.data(id)
-		q.mu.Unlock()
 		if m != nil { // else it has just left
 			s.Oldest = fromNano((*m).arrival)
+		}
+		q.mu.Unlock()
+		if m != nil {
 			break
 		}
 	}

@@ -21,9 +21,10 @@ type runnerLoop struct {
 	logger *slog.Logger
 	polled bool // the queue isn't a Waker: only a list tells when a destination has something due
 
-	places  int // for deliveries: few at first, one more with each that ends, and at last Concurrency
-	most    int // Concurrency
-	free    int // of places
+	places  int       // for deliveries: few at first, one more with each that ends, and at last Concurrency
+	most    int       // Concurrency
+	free    int       // of places
+	grown   time.Time // when places were last made for the time that has passed
 	jobs    chan *delivery
 	workers int            // goroutines that deliver, started as they are needed
 	group   sync.WaitGroup // of them
@@ -49,8 +50,10 @@ const (
 	listPause = time.Second
 	listShare = 100
 
-	// firstPlaces is how many tasks are sent at a time when a Runner begins.
+	// firstPlaces is how many tasks are sent at a time when a Runner begins, and how many more after each growTime in which
+	// all places are taken.
 	firstPlaces = 20
+	growTime    = time.Second
 
 	// After a failure of the queue it is left alone for a time that doubles.
 	firstPause   = time.Second
@@ -77,6 +80,7 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 		free:    places,
 		jobs:    make(chan *delivery, most),
 		stale:   true,
+		grown:   time.Now(),
 	}
 	l.placesNow.Store(int64(places))
 	return l
@@ -149,6 +153,10 @@ func (l *runnerLoop) serve(ctx context.Context, worker func()) error {
 // receive takes in what the inbox has.
 func (l *runnerLoop) receive(now time.Time) {
 	l.inbox.take(&l.news)
+	if l.free <= 0 && now.Sub(l.grown) >= growTime {
+		l.grow(firstPlaces) // those there are may all be with hosts that take their time
+		l.grown = now
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, due := range l.news.woken {
@@ -161,15 +169,19 @@ func (l *runnerLoop) receive(now time.Time) {
 	for _, o := range l.news.done {
 		l.machine.done(o.target, o.verdict, o.lapse, now)
 		l.free++
-		if l.places < l.most {
-			l.places++
-			l.free++
-			l.placesNow.Store(int64(l.places))
-		}
+		l.grow(1)
 		if o.exited {
 			l.workers--
 		}
 	}
+}
+
+// grow makes up to n more places.
+func (l *runnerLoop) grow(n int) {
+	n = min(n, l.most-l.places)
+	l.places += n
+	l.free += n
+	l.placesNow.Store(int64(l.places))
 }
 
 // askSites has the sites of targets looked up that stand in line.
@@ -281,8 +293,11 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 
 // wakeAt says when there is something to do without further news; zero: never.
 func (l *runnerLoop) wakeAt() time.Time {
-	if l.free <= 0 {
+	if l.free <= 0 && l.places == l.most {
 		return time.Time{}
+	}
+	if l.free <= 0 {
+		return l.grown.Add(growTime)
 	}
 	if !l.resumeAt.IsZero() {
 		return l.resumeAt

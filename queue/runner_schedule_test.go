@@ -1,7 +1,10 @@
 package queue
 
 import (
+	"context"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -92,4 +95,30 @@ func TestNextStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRunnerRamp begins with more sites that take minutes than there are places at first: a host that is well doesn't wait for
+// them.
+func TestRunnerRamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewMem()
+		for i := range 300 {
+			enqueue(t, q, mail(fmt.Sprintf("to@slow%d.test", i%6)))
+		}
+		var at time.Time
+		begun := time.Now()
+		start(t, &Runner{Queue: q, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+			if env.Recipients[0].Address == "to@well.test" {
+				at = time.Now()
+				return answer(env, smtp.Delivered, 250)
+			}
+			return take(5*time.Minute)(ctx, env, c)
+		})})
+		sleep(time.Second / 2)
+		enqueue(t, q, mail("to@well.test"))
+		sleep(time.Minute)
+		if took := at.Sub(begun); at.IsZero() || took > 2*time.Second {
+			t.Errorf("got the mail for the host that is well sent after %v, want it within two seconds", took)
+		}
+	})
 }
