@@ -131,7 +131,7 @@ func (m *machine) wakeTarget(t *target, due int64) {
 	if due > t.last && due <= m.wall+int64(m.lease) {
 		t.last = due
 	}
-	if t.due == 0 || due < t.due {
+	if t.due == 0 || due < t.due && mutant != mutantWakesLate {
 		t.due = due
 		if t.pos == 0 {
 			m.due = heapPush(byTargetDue{}, m.due, t)
@@ -275,8 +275,12 @@ func (m *machine) grant(s *site) bool {
 			s.ring.push(t)
 			class := Overdue
 			if end := m.blocked(t); end > 0 {
-				if at := t.overdue - m.wall; at > 0 || int(s.inFlight+s.granted) >= s.limits.Concurrency {
-					wake = min(wake, end, m.mono+max(at, 0))
+				if int(s.inFlight+s.granted) >= s.limits.Concurrency {
+					wake = min(wake, end) // or with the end of a task
+					continue
+				}
+				if at := t.overdue - m.wall; at > 0 {
+					wake = min(wake, end, m.mono+at)
 					continue
 				}
 			} else if room <= 0 {
@@ -344,7 +348,8 @@ func (m *machine) claimed(task *Task, now time.Time) (*target, plan) {
 	t.deficit = min(t.deficit+int32(task.Size/quantum), maxDeficit)
 	p := plan{step: nextStep(task, now, m.blocked(t) > 0)}
 	if p.step == stepAttempt {
-		if at := m.admit(task); at > m.mono {
+		// What has no time left isn't put off: it would be claimed again at once.
+		if at := m.admit(task); at > m.mono && !passed(task.Deadline, now) {
 			p.step, p.next = stepPostpone, now.Add(time.Duration(at-m.mono))
 		}
 	} else if m.blocked(t) > 0 {

@@ -15,13 +15,17 @@ func conclude(t Task, results []smtp.Result, now, next time.Time) (Settlement, O
 	s := Settlement{Results: results}
 	o := Occasion{Task: t, Results: results}
 	switch {
-	case !slices.ContainsFunc(results, isOpen):
-	case passed(t.Deadline, now):
+	case !slices.ContainsFunc(results, isOpen), mutant == mutantLosesOpen && !isOpen(results[0]):
+	case passed(t.Deadline, now), mutant == mutantExpiresEarly && passed(t.Deadline, now.Add(time.Hour)):
 		o.Expired = true
 	default:
 		s.Next, o.Next = next, next
 		o.Delayed = passed(t.NoticeAt, now)
-		s.Noticed = o.Delayed
+		s.Noticed = o.Delayed && mutant != mutantDelaysTwice
+		if mutant == mutantDeliversTwice {
+			s.Results = slices.Clone(results)
+			s.Results[0].Outcome = smtp.Deferred
+		}
 	}
 	return s, o
 }

@@ -27,20 +27,26 @@ func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Ti
 	defer cancel(nil)
 	d.lease.keep(ctx, cancel)
 	defer d.lease.stop()
+	if d.plan.step == stepAttempt {
+		return d.attempt(ctx, sends)
+	}
+	return verdict{}, d.untried(ctx)
+}
+
+// untried does what is to be done with a task that isn't sent.
+func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 	switch d.plan.step {
 	case stepNotice:
-		return verdict{}, d.notice(ctx)
+		return d.notice(ctx)
 	case stepExpire:
-		return verdict{}, d.expire(ctx)
-	case stepPostpone:
-		next := d.plan.next
-		if next.IsZero() {
-			next = d.task.Due
-		}
-		s := Settlement{Uncounted: true, Next: next}
-		return verdict{}, d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
+		return d.expire(ctx)
 	}
-	return d.attempt(ctx, sends)
+	next := d.plan.next
+	if next.IsZero() {
+		next = d.task.Due
+	}
+	s := Settlement{Uncounted: true, Next: next}
+	return d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
 }
 
 // attempt sends the task and settles it.
@@ -59,21 +65,30 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 		defer cancel()
 	}
+	v, s, o := d.ended(results, body, sends.Err() != nil, 2*rand.Float64()-1)
+	return v, d.settle(ctx, s, o, body)
+}
+
+// ended says what follows from an attempt that ended now, as its ctx did if cutOff says so. jitter is as in nextTry.
+func (d *delivery) ended(results []smtp.Result, body Body, cutOff bool, jitter float64) (v verdict, s Settlement, o Occasion) {
 	now := time.Now()
-	if sends.Err() != nil && anyCutOff(results) {
-		s, o := handBack(d.task, results, now)
-		return verdict{}, d.settle(ctx, s, o, body)
+	if cutOff && anyCutOff(results) {
+		s, o = handBack(d.task, results, now)
+		return verdict{}, s, o
 	}
 	var why Reason
 	if body != nil {
 		v, why = judge(results, d.r.reasonOf)
 	}
-	next := nextTry(d.r.wait(&d.task, why), now, d.task.Deadline, 2*rand.Float64()-1)
-	s, o := conclude(d.task, results, now, next)
+	wait := d.r.wait(&d.task, why)
+	if mutant == mutantRetriesEarly {
+		wait /= 2
+	}
+	s, o = conclude(d.task, results, now, nextTry(wait, now, d.task.Deadline, jitter))
 	if !s.Next.IsZero() {
 		v.overdue = overdueOf(&d.task, s.Noticed)
 	}
-	return v, d.settle(ctx, s, o, body)
+	return v, s, o
 }
 
 // notice reports a task that isn't tried for now as delayed.

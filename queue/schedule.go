@@ -107,7 +107,7 @@ func attempted(t *Task) bool {
 			return true
 		}
 	}
-	return t.Attempts > lostAttempts
+	return t.Attempts > lostAttempts || mutant == mutantExpiresUntried
 }
 
 // passed reports whether t, unless zero, has come.

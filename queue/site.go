@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -133,7 +135,7 @@ func (m *machine) blocked(t *target) (end int64) {
 	if t.site.until > m.mono {
 		end = t.site.until
 	}
-	if len(m.suspended) > 0 {
+	if len(m.suspended) > 0 && mutant != mutantSendsSuspended {
 		for _, name := range [...]string{t.name, t.site.name} {
 			if at, ok := m.suspended[name]; ok {
 				if at := m.mono + at.UnixNano() - m.wall; at > m.mono {
@@ -230,10 +232,10 @@ func (m *machine) flush(name string, now time.Time) {
 	m.revise()
 }
 
-// revise looks again at all that is blocked.
+// revise looks again at all that is blocked, in an order that repeats.
 func (m *machine) revise() {
-	for _, s := range m.sites {
-		m.lineUp(s)
+	for _, name := range slices.Sorted(maps.Keys(m.sites)) {
+		m.lineUp(m.sites[name])
 	}
 }
 

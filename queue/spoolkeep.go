@@ -31,7 +31,7 @@ func (s *Spool) Remove(ctx context.Context, ids []ID, reports ...Message) error 
 func (s *Spool) Hold(ctx context.Context, ids ...ID) error {
 	d := s.newDraft(true)
 	defer d.free()
-	err := s.record(ctx, d, ids, entryHold, flagHeld, func(id uint64) { s.ix.hold(id, true) })
+	err := s.record(ctx, d, ids, entryHold, flagHeld, func(id uint64) { s.ix.hold(id, mutant != mutantSendsHeld) })
 	if err != nil {
 		return s.failed("hold", err)
 	}
