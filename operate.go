@@ -3,9 +3,11 @@ package postrider
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // Runner gives what delivers the relay's mail, to operate it while it runs: to flush, hold, release, suspend, cancel and
@@ -42,13 +44,20 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 	if err != nil {
 		return fmt.Errorf("relay: redirect: %w", err)
 	}
-	// Mail that came before it was redirected the last time may have the domain for its destination, or its route.
+	if _, ok := r.Queue.(queue.Flusher); !ok {
+		return nil
+	}
+	// Mail that came before it was redirected the last time has the domain for its destination, or a route.
 	after, _ := r.router.Destination(domain)
-	for _, destination := range []string{before, after} {
-		if _, ok := r.Queue.(queue.Flusher); ok {
-			if _, err := r.runner.Flush(ctx, destination); err != nil {
-				return fmt.Errorf("relay: redirect: %w", err)
-			}
+	name, _ := smtp.ASCIIDomain(domain)
+	destinations := []string{before, after, name}
+	slices.Sort(destinations)
+	for _, destination := range slices.Compact(destinations) {
+		if destination == "" {
+			continue // that would be all of them
+		}
+		if _, err := r.runner.Flush(ctx, destination); err != nil {
+			return fmt.Errorf("relay: redirect: %w", err)
 		}
 	}
 	return nil

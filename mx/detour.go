@@ -29,10 +29,16 @@ func (r *Router) Redirect(domain string, to *Route) error {
 // records. Destinations with one name load the same hosts.
 func (r *Router) Site(ctx context.Context, destination string) (string, error) {
 	r.once.Do(r.prepare)
+	named := false
 	for _, route := range r.routes {
-		if route.Name == destination {
-			return destination, nil
-		}
+		named = named || route.Name == destination
+	}
+	r.detours.Range(func(_, route any) bool {
+		named = named || route.(Route).Name == destination
+		return !named
+	})
+	if named {
+		return destination, nil
 	}
 	route, err := r.Route(ctx, destination)
 	if err != nil {

@@ -42,8 +42,11 @@ type SiteStatus struct {
 func (r *Runner) Status() Status {
 	var s Status
 	now := time.Now()
-	r.step(func(m *machine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withMachine(func(m *machine) {
 		m.at(now)
+		s.Running, s.Concurrency = true, r.loop.places
 		s.Targets = len(m.targets)
 		for _, site := range m.sites {
 			s.InFlight += int(site.inFlight)
@@ -54,11 +57,6 @@ func (r *Runner) Status() Status {
 		}
 	})
 	slices.SortFunc(s.Sites, func(a, b SiteStatus) int { return cmp.Compare(a.Name, b.Name) })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s.Running = r.loop != nil; s.Running {
-		s.Concurrency = int(r.loop.placesNow.Load())
-	}
 	for name, until := range r.suspended {
 		if until.After(now) {
 			if s.Suspended == nil {
@@ -111,7 +109,9 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 			all[i].Why, all[i].Until = why, until
 		}
 	}
-	r.step(func(m *machine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withMachine(func(m *machine) {
 		m.at(now)
 		for i := range all {
 			if why, _ := explainTask(&all[i].Task, now); why == "" {

@@ -31,6 +31,9 @@ type machine struct {
 	suspended map[string]time.Time // targets and sites
 	rates     map[rateKey]*bucket
 	manyRates int // so many of them are looked through
+	inFlight  int // tasks
+	probes    int // of them, those at sites that are down
+	mayProbe  int // so many probes there may be
 }
 
 type machineConfig struct {
@@ -200,6 +203,7 @@ func (m *machine) pick(free int, now time.Time) []Want {
 	m.at(now)
 	m.advance()
 	m.turn, m.round, m.wants = m.turn[:0], m.round[:0], m.wants[:0]
+	m.mayProbe = max(1, (free+m.inFlight)/probeShare) - m.probes
 	for free > 0 {
 		s, ok := m.line.pop()
 		if !ok {
@@ -258,8 +262,8 @@ func (m *machine) advance() {
 // grant gives the next target of s a place. It reports false where none may have one now.
 func (m *machine) grant(s *site) bool {
 	room, wake := m.room(s)
-	if room <= 0 && s.until <= m.mono && len(m.suspended) == 0 {
-		m.park(s, wake)
+	if _, suspended := m.suspended[s.name]; room <= 0 && s.until <= m.mono && !suspended {
+		m.park(s, wake) // what of its targets is suspended has its turn with the others
 		return false
 	}
 	for range maxDeficit + 1 {
@@ -275,6 +279,7 @@ func (m *machine) grant(s *site) bool {
 			s.ring.push(t)
 			class := Overdue
 			if end := m.blocked(t); end > 0 {
+				end = min(end, m.mono+int64(longestSleep)) // a machine that slept has another time by then
 				if int(s.inFlight+s.granted) >= s.limits.Concurrency {
 					wake = min(wake, end) // or with the end of a task
 					continue
@@ -312,6 +317,9 @@ func (m *machine) ask(t *target, class Class) {
 	}
 	t.asked[class]++
 	t.site.granted++
+	if class == Any {
+		m.mayProbe--
+	}
 }
 
 // class chooses of what class the next task is to be: fresh and retried ones take turns.
@@ -345,6 +353,11 @@ func (m *machine) claimed(task *Task, now time.Time) (*target, plan) {
 	t.got[class]++
 	t.inFlight++
 	t.site.inFlight++
+	m.inFlight++
+	if class == Any { // a probe
+		t.site.probes++
+		m.probes++
+	}
 	t.deficit = min(t.deficit+int32(task.Size/quantum), maxDeficit)
 	p := plan{step: nextStep(task, now, m.blocked(t) > 0)}
 	if p.step == stepAttempt {
@@ -355,8 +368,18 @@ func (m *machine) claimed(task *Task, now time.Time) (*target, plan) {
 	} else if m.blocked(t) > 0 {
 		p.reason = m.reason(t)
 	}
+	switch {
+	case p.step == stepAttempt:
+	case class != Overdue:
+		t.site.bucket.giveBack(t.site.limits.Rate, 1)
+	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
+		t.overdue = m.wall + int64(recheck)
+	}
 	return t, p
 }
+
+// probeShare is the part of all places that may be taken by probes of sites that are down, most of which end in a time-out.
+const probeShare = 4
 
 // A destination has one turn for each task and one more for each quantum of octets, but none waits for more than
 // maxDeficit turns.
@@ -401,6 +424,11 @@ func (m *machine) done(t *target, o verdict, lapse, now time.Time) {
 	m.at(now)
 	t.inFlight--
 	t.site.inFlight--
+	m.inFlight--
+	if t.site.probes > 0 {
+		t.site.probes--
+		m.probes--
+	}
 	m.feedback(t.site, o)
 	if !lapse.IsZero() {
 		m.wakeTarget(t, lapse.UnixNano())

@@ -207,9 +207,15 @@ func (m *machineModel) check() (wrong string) {
 		if t != nil && t.site != nil {
 			room, _ := m.machine.room(t.site)
 			full = room <= 0
+			if t.site.down {
+				late = time.Second // until there is a place for a probe
+				full = t.site.inFlight > 0
+			}
 			if m.machine.blocked(t) > 0 {
-				full = t.site.inFlight >= 5
 				late = recheck
+				if t.site.until > m.machine.mono {
+					full = t.site.inFlight >= 5
+				}
 			}
 		}
 		if full {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -25,7 +27,9 @@ func (r *Runner) Flush(ctx context.Context, destination string) (n int, err erro
 		return 0, fmt.Errorf("flush: %w", ErrUnsupported)
 	}
 	n, err = q.Flush(ctx, destination)
-	r.step(func(m *machine) { m.flush(destination, time.Now()) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withMachine(func(m *machine) { m.flush(destination, time.Now()) })
 	return n, err
 }
 
@@ -33,36 +37,25 @@ func (r *Runner) Flush(ctx context.Context, destination string) (n int, err erro
 // What is being sent goes on. Delay notices and deadlines stay as they are. A new process knows nothing of it.
 func (r *Runner) Suspend(name string, until time.Time) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	for name, until := range r.suspended {
-		if !until.After(now) {
-			delete(r.suspended, name)
-		}
-	}
 	if r.suspended == nil {
 		r.suspended = make(map[string]time.Time)
 	}
-	if until.After(now) {
-		r.suspended[name] = until
-	} else {
-		delete(r.suspended, name)
-	}
-	r.mu.Unlock()
-	r.step(func(m *machine) { m.suspend(name, until, now) })
+	r.suspended[name] = until
+	maps.DeleteFunc(r.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
+	r.withMachine(func(m *machine) { m.suspend(name, until, now) })
 }
 
-// step tells the machine something, if Run goes.
-func (r *Runner) step(f func(m *machine)) {
-	r.mu.Lock()
-	l := r.loop
-	r.mu.Unlock()
-	if l == nil {
+// withMachine tells the machine something, if Run goes. r.mu is held.
+func (r *Runner) withMachine(f func(m *machine)) {
+	if r.loop == nil {
 		return
 	}
-	l.mu.Lock()
-	f(l.machine)
-	l.mu.Unlock()
-	l.inbox.ring()
+	r.loop.mu.Lock()
+	f(r.loop.machine)
+	r.loop.mu.Unlock()
+	r.loop.inbox.ring()
 }
 
 // Hold keeps back the messages of which f lets a task through, with all their tasks, until Release. It says how many
@@ -91,7 +84,8 @@ func (r *Runner) Purge(ctx context.Context, f Filter) (n int, err error) {
 	return r.remove(ctx, "purge", f, nil)
 }
 
-// Cancel is Purge, but returns each message to its sender as Rejected, with the text as the reason.
+// Cancel is Purge, but returns each message to its sender as Rejected, with the text as the reason. What is delivered at that very moment
+// may be returned none the less.
 func (r *Runner) Cancel(ctx context.Context, f Filter, text string) (n int, err error) {
 	// RFC 3463 §3.4: X.3.0, something about the mail system, and permanent as nobody will try again.
 	return r.remove(ctx, "cancel", f, &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 3, 0}, Text: text})
@@ -103,37 +97,66 @@ func (r *Runner) remove(ctx context.Context, op string, f Filter, reply *smtp.Re
 		return 0, fmt.Errorf("%s: %w", op, ErrUnsupported)
 	}
 	return r.each(ctx, op, f, func(ids []ID) error {
-		var reports []Message
-		var tasks []Task
-		if reply != nil || r.Events.Cancelled != nil {
-			for _, id := range ids {
-				more, err := r.tasks(ctx, id)
-				if err != nil {
-					return err
-				}
-				tasks = append(tasks, more...)
-			}
+		if reply == nil || r.Report == nil {
+			return r.removeSome(ctx, q, ids, nil)
 		}
-		for i := range tasks {
-			if reply == nil || r.Report == nil {
-				break
-			}
-			m, err := r.cancelReport(ctx, &tasks[i], reply)
-			if err != nil {
+		// Each by itself, so that none is reported on that is settled meanwhile, and all at once, so that they share a sync.
+		errs := make([]error, len(ids))
+		var wg sync.WaitGroup
+		for i := range ids {
+			wg.Go(func() { errs[i] = r.removeSome(ctx, q, ids[i:i+1], reply) })
+		}
+		wg.Wait()
+		for _, err := range errs {
+			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
-			}
-			reports = append(reports, m...)
-		}
-		if err := q.Remove(ctx, ids, reports...); err != nil {
-			return err
-		}
-		for _, t := range tasks {
-			for _, res := range lastResults(&t, &smtp.Result{}) {
-				r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
 			}
 		}
 		return nil
 	})
+}
+
+// removeSome takes messages out, and returns them to their senders with the reply unless that is nil.
+func (r *Runner) removeSome(ctx context.Context, q Remover, ids []ID, reply *smtp.Reply) error {
+	var tasks []Task
+	var reports []Message
+	if reply != nil || r.Events.Cancelled != nil {
+		for _, id := range ids {
+			more, err := r.tasks(ctx, id)
+			if err != nil {
+				return err
+			}
+			tasks = append(tasks, more...)
+		}
+	}
+	for i := range tasks {
+		if reply == nil {
+			break
+		}
+		body, err := r.Queue.Open(ctx, tasks[i].Lease.ID)
+		if errors.Is(err, ErrNotFound) {
+			return err
+		}
+		var content smtp.Content // none if it can't be read
+		if err == nil {
+			defer body.Close() // when the reports have been read
+			content = body
+		}
+		m, err := r.cancelReport(ctx, &tasks[i], content, reply)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, m...)
+	}
+	if err := q.Remove(ctx, ids, reports...); err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		for _, res := range lastResults(&t, &smtp.Result{}) {
+			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
+		}
+	}
+	return nil
 }
 
 // tasks lists those of a message.
@@ -152,18 +175,10 @@ func (r *Runner) tasks(ctx context.Context, id ID) (tasks []Task, err error) {
 }
 
 // cancelReport makes the report that the sender is owed for a task that is taken out.
-func (r *Runner) cancelReport(ctx context.Context, t *Task, reply *smtp.Reply) ([]Message, error) {
-	o := Occasion{Task: *t, Untried: true}
+func (r *Runner) cancelReport(ctx context.Context, t *Task, content smtp.Content, reply *smtp.Reply) ([]Message, error) {
+	o := Occasion{Task: *t, Untried: true, Content: content}
 	for _, rcpt := range t.Envelope.Recipients {
 		o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
-	}
-	body, err := r.Queue.Open(ctx, t.Lease.ID)
-	switch {
-	case err == nil:
-		defer body.Close()
-		o.Content = body
-	case errors.Is(err, ErrNotFound):
-		return nil, nil // it was settled meanwhile
 	}
 	return r.Report(ctx, o)
 }

@@ -92,7 +92,8 @@ type Message struct {
 	Deadline time.Time
 
 	// Priority is that of MT-PRIORITY, -9 to 9, higher is sooner (RFC 6710). Claim tells apart what is above zero, zero, and
-	// below; all else goes by when it is due.
+	// below; all else goes by when it is due. Where there is always more of the higher than a site takes, the lower waits for
+	// ever, without a try and so without a report.
 	Priority int8
 
 	// Ref is the application's own reference and Tenant whom the message belongs to. The queue

@@ -53,6 +53,9 @@ type rateKey struct {
 	name  string
 }
 
+// maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon forgotten.
+const maxPromise = time.Hour
+
 // admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted; each
 // is told another time, and what asks for the first time doesn't come before those.
 func (m *machine) admit(t *Task) (at int64) {
@@ -64,7 +67,8 @@ func (m *machine) admit(t *Task) (at int64) {
 			continue
 		}
 		limits[i] = m.limits(key.scope, key.name).Rate
-		if limits[i].every() == 0 {
+		every := limits[i].every()
+		if every == 0 {
 			continue
 		}
 		b := m.rates[key]
@@ -77,16 +81,17 @@ func (m *machine) admit(t *Task) (at int64) {
 		}
 		buckets[i] = b
 		if free := b.at(limits[i]); free > m.mono || first && b.last > m.mono {
-			at = max(at, max(free, b.last)+limits[i].every())
+			if b.last = max(free, b.last) + every; b.last > m.mono+int64(maxPromise) {
+				b.last = m.mono + int64(maxPromise) // and all further ones come back then
+			}
+			at = max(at, b.last)
 		}
 	}
-	for i, b := range buckets {
-		switch {
-		case b == nil:
-		case at > m.mono:
-			b.last = max(b.last, at)
-		default:
-			b.take(limits[i], m.mono)
+	if at <= m.mono {
+		for i, b := range buckets {
+			if b != nil {
+				b.take(limits[i], m.mono)
+			}
 		}
 	}
 	return at

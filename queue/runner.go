@@ -55,14 +55,16 @@ type Runner struct {
 	// fails, or is nil, a destination is its own site.
 	Site func(ctx context.Context, destination string) (string, error)
 
-	// Source names what a task goes out from, for the limits of SourceScope. It must not block. If nil, there are none.
+	// Source names what a task goes out from, for the limits of SourceScope. It must not block, nor call the Runner. If nil,
+	// there are none.
 	Source func(*Task) string
 
 	// Limits are those of each site, source and tenant, by Scope.
 	Limits [3]Limits
 
-	// LimitsFor gives one of them limits of its own; what is zero in them is as in Limits. It is asked when mail for it
-	// comes up, and must not block. If nil, all have the same.
+	// LimitsFor gives one of them limits of its own; what is zero in them is as in Limits. A site's are asked for when its mail
+	// comes up after a while without any, the others' for each task. It must not block, nor call the Runner. If nil, all have
+	// the same.
 	LimitsFor func(s Scope, name string) Limits
 
 	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
@@ -185,8 +187,8 @@ func (r *Runner) check() error {
 		return errors.New("queue: runner: Concurrency, Lease or Events.Buffer is negative")
 	}
 	for _, l := range r.Limits {
-		if l.Concurrency < 0 || l.Initial < 0 || l.Rate.Messages < 0 || l.Rate.Per < 0 {
-			return fmt.Errorf("queue: runner: Limits have %+v: nothing in them may be negative", l)
+		if l.Concurrency < 0 || l.Initial < 0 || l.Rate.Messages < 0 || l.Rate.Per < 0 || (l.Rate.Messages == 0) != (l.Rate.Per == 0) {
+			return fmt.Errorf("queue: runner: Limits have %+v: nothing in them may be negative, and a Rate has both fields", l)
 		}
 	}
 	if err := checkWaits(r.Retry); err != nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -29,13 +28,12 @@ type runnerLoop struct {
 	workers int            // goroutines that deliver, started as they are needed
 	group   sync.WaitGroup // of them
 
-	stale     bool         // the queue hasn't been listed, or is polled
-	listAt    time.Time    // when Destinations may be asked again
-	failures  int          // of the queue, in a row
-	resumeAt  time.Time    // when the queue may be asked again after one
-	news      news         // what was in the inbox
-	placesNow atomic.Int64 // places, for others to read
-	siting    int          // calls of Site that are under way
+	stale    bool      // the queue hasn't been listed, or is polled
+	listAt   time.Time // when Destinations may be asked again
+	failures int       // of the queue, in a row
+	resumeAt time.Time // when the queue may be asked again after one
+	news     news      // what was in the inbox
+	siting   int       // calls of Site that are under way
 
 	// What the machine is told and asked is a matter of microseconds. Others look into it, and suspend.
 	mu      sync.Mutex
@@ -69,7 +67,7 @@ const (
 func newRunnerLoop(r *Runner) *runnerLoop {
 	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
 	places := min(most, firstPlaces)
-	l := &runnerLoop{
+	return &runnerLoop{
 		r:       r,
 		machine: newMachine(machineConfig{lease: lease, retry: r.Retry, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
 		inbox:   newInbox(),
@@ -82,8 +80,6 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 		stale:   true,
 		grown:   time.Now(),
 	}
-	l.placesNow.Store(int64(places))
-	return l
 }
 
 func (l *runnerLoop) run(ctx context.Context) error {
@@ -153,12 +149,12 @@ func (l *runnerLoop) serve(ctx context.Context, worker func()) error {
 // receive takes in what the inbox has.
 func (l *runnerLoop) receive(now time.Time) {
 	l.inbox.take(&l.news)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.free <= 0 && now.Sub(l.grown) >= growTime {
 		l.grow(firstPlaces) // those there are may all be with hosts that take their time
 		l.grown = now
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for name, due := range l.news.woken {
 		l.machine.wake(name, due, now)
 	}
@@ -176,12 +172,11 @@ func (l *runnerLoop) receive(now time.Time) {
 	}
 }
 
-// grow makes up to n more places.
+// grow makes up to n more places. l.mu is held.
 func (l *runnerLoop) grow(n int) {
 	n = min(n, l.most-l.places)
 	l.places += n
 	l.free += n
-	l.placesNow.Store(int64(l.places))
 }
 
 // askSites has the sites of targets looked up that stand in line.

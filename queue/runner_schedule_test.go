@@ -64,7 +64,7 @@ func TestNextTry(t *testing.T) {
 
 func TestNextStep(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	past, future := now.Add(-time.Hour), now.Add(time.Hour)
+	past, future, recent := now.Add(-time.Hour), now.Add(time.Hour), now.Add(-time.Minute)
 	tried := []smtp.Result{{}, {Reply: &smtp.Reply{Code: 451}}}
 	tests := []struct {
 		name    string
@@ -79,8 +79,9 @@ func TestNextStep(t *testing.T) {
 		{"deadline", Task{Due: now.Add(-time.Minute), Deadline: now, Last: tried, Attempts: 2}, stepExpire, stepExpire},
 		{"deadline before due", Task{Due: future, Deadline: past, Last: tried}, stepExpire, stepExpire},
 		{"deadline and notice", Task{Due: future, NoticeAt: past, Deadline: past, Last: tried}, stepExpire, stepExpire},
-		{"deadline, untried", Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt, stepExpire},
-		{"deadline, a claim lost", Task{Due: past, Deadline: past, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt, stepExpire},
+		{"deadline, untried", Task{Due: past, Deadline: recent, Attempts: 1}, stepAttempt, stepExpire},
+		{"deadline long ago, untried", Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt, stepPostpone},
+		{"deadline, a claim lost", Task{Due: past, Deadline: recent, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt, stepExpire},
 		{"deadline, many claims lost", Task{Due: now, Deadline: past, Attempts: 4}, stepExpire, stepExpire},
 		{"deadline, a try was missed", Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt, stepExpire},
 		{"due by the clock of the queue", Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt, stepPostpone},

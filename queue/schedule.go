@@ -81,7 +81,7 @@ const (
 // queue has the last word on what is due, and its clock may be another machine's.
 func nextStep(t *Task, now time.Time, blocked bool) step {
 	switch {
-	case passed(t.Deadline, now) && (blocked || attempted(t) && now.Sub(t.Due) < overslept):
+	case passed(t.Deadline, now) && (attempted(t) || blocked && now.Sub(t.Deadline) < overslept) && (blocked || now.Sub(t.Due) < overslept):
 		return stepExpire
 	case passed(t.NoticeAt, now) && (blocked || t.Due.After(now)):
 		return stepNotice

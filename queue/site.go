@@ -2,6 +2,7 @@ package queue
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ type site struct {
 	refs     int32 // targets that are ready or have tasks in flight
 	inFlight int32
 	granted  int32   // tasks asked for in this turn
+	probes   int32   // tasks in flight that are probes
 	pos      int32   // its place among the parked, counted from 1
 	wake     int64   // when it is looked at again, on the machine's clock
 	window   float64 // a whole number
@@ -123,7 +125,9 @@ func (m *machine) room(s *site) (n int, wake int64) {
 	if s.down {
 		n = 1
 	}
-	n -= int(s.inFlight + s.granted)
+	if n -= int(s.inFlight + s.granted); n > 0 && s.down && m.mayProbe <= 0 {
+		return 0, m.mono + int64(time.Second)
+	}
 	if at := s.bucket.at(s.limits.Rate); n > 0 && at > m.mono {
 		return 0, at
 	}
@@ -138,8 +142,8 @@ func (m *machine) blocked(t *target) (end int64) {
 	if len(m.suspended) > 0 && mutant != mutantSendsSuspended {
 		for _, name := range [...]string{t.name, t.site.name} {
 			if at, ok := m.suspended[name]; ok {
-				if at := m.mono + at.UnixNano() - m.wall; at > m.mono {
-					end = max(end, at)
+				if left := toNano(at) - m.wall; left > 0 {
+					end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
 				}
 			}
 		}
@@ -150,7 +154,8 @@ func (m *machine) blocked(t *target) (end int64) {
 // reason says why t is blocked, in the form of a Result.
 func (m *machine) reason(t *target) *smtp.Result {
 	if t.site.until > m.mono {
-		return &t.site.result
+		result := t.site.result // the site's own changes
+		return &result
 	}
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
 	reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "delivery to " + t.name + " is suspended"}
@@ -177,7 +182,7 @@ func (m *machine) feedback(s *site, v verdict) {
 		return
 	}
 	s.success = 0
-	s.result = v.result
+	s.result = failureOf(v.result)
 	if s.down {
 		if s.until <= m.mono { // else it was in flight when the site went down, and says nothing new
 			m.takeDown(s)
@@ -194,6 +199,16 @@ func (m *machine) feedback(s *site, v verdict) {
 	}
 }
 
+// failureOf is what a result says of a site. What the host said of one message isn't for the senders of others.
+func failureOf(res smtp.Result) smtp.Result {
+	res.Recipient = ""
+	if res.Stage >= smtp.StageMail && !res.Local {
+		res.Reply = &smtp.Reply{Code: res.Reply.Code, Enhanced: res.Reply.Enhanced, Text: "the host puts off what it is sent"}
+		res.Local = true
+	}
+	return res
+}
+
 // takeDown leaves s alone for a while.
 func (m *machine) takeDown(s *site) {
 	s.downs++
@@ -207,11 +222,8 @@ func (m *machine) takeDown(s *site) {
 // suspend blocks a site or a target until a time; one that has passed ends the block.
 func (m *machine) suspend(name string, until, now time.Time) {
 	m.at(now)
-	if until.After(now) {
-		m.suspended[name] = until
-	} else {
-		delete(m.suspended, name)
-	}
+	m.suspended[name] = until
+	maps.DeleteFunc(m.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
 	m.revise()
 }
 
