@@ -55,8 +55,8 @@ type target struct {
 	pos      int32 // its place in the heap, counted from 1; 0: it isn't in it
 	inFlight int32 // tasks claimed and not done with
 	deficit  int32 // turns it lets pass, as its messages were large
-	asked    [classes]int16
-	got      [classes]int16
+	asked    [classes]int32
+	got      [classes]int32
 	drained  [classes]bool // it had none of that class left when last asked
 	ready    bool          // something may be due now
 	queued   bool          // it is in the ring or among the unsited, or its site is being asked for
@@ -262,7 +262,7 @@ func (m *machine) advance() {
 // grant gives the next target of s a place. It reports false where none may have one now.
 func (m *machine) grant(s *site) bool {
 	room, wake := m.room(s)
-	if _, suspended := m.suspended[s.name]; room <= 0 && s.until <= m.mono && !suspended {
+	if room <= 0 && s.until <= m.mono && m.suspendedFor(s.name) <= 0 {
 		m.park(s, wake) // what of its targets is suspended has its turn with the others
 		return false
 	}
@@ -312,7 +312,7 @@ func (m *machine) grant(s *site) bool {
 }
 
 func (m *machine) ask(t *target, class Class) {
-	if t.asked == [classes]int16{} {
+	if t.asked == [classes]int32{} {
 		m.turn = append(m.turn, t)
 	}
 	t.asked[class]++
@@ -394,8 +394,8 @@ func (m *machine) settleTurn(failed bool) {
 	for _, t := range m.turn {
 		s := t.site
 		for class := range t.asked {
-			missing := int32(t.asked[class] - t.got[class])
-			s.granted -= int32(t.asked[class])
+			missing := t.asked[class] - t.got[class]
+			s.granted -= t.asked[class]
 			if missing <= 0 {
 				continue
 			}
@@ -411,7 +411,7 @@ func (m *machine) settleTurn(failed bool) {
 			}
 			t.drained[class] = true
 		}
-		t.asked, t.got = [classes]int16{}, [classes]int16{}
+		t.asked, t.got = [classes]int32{}, [classes]int32{}
 		if t.drained[Any] || t.drained[Fresh] && t.drained[Retried] {
 			t.ready = false
 		}

@@ -139,16 +139,24 @@ func (m *machine) blocked(t *target) (end int64) {
 	if t.site.until > m.mono {
 		end = t.site.until
 	}
-	if len(m.suspended) > 0 && mutant != mutantSendsSuspended {
-		for _, name := range [...]string{t.name, t.site.name} {
-			if at, ok := m.suspended[name]; ok {
-				if left := toNano(at) - m.wall; left > 0 {
-					end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
-				}
-			}
+	if mutant != mutantSendsSuspended {
+		if left := max(m.suspendedFor(t.name), m.suspendedFor(t.site.name)); left > 0 {
+			end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
 		}
 	}
 	return end
+}
+
+// suspendedFor says for how long something is suspended yet.
+func (m *machine) suspendedFor(name string) (left int64) {
+	if len(m.suspended) == 0 {
+		return 0
+	}
+	until, ok := m.suspended[name]
+	if !ok {
+		return 0
+	}
+	return toNano(until) - m.wall
 }
 
 // reason says why t is blocked, in the form of a Result.
