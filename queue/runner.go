@@ -74,13 +74,14 @@ type Runner struct {
 	// within a minute.
 	Retry []time.Duration
 
-	// RetryAfter has other waits for some reasons.
+	// RetryAfter has waits of their own for some reasons, in place of Retry.
 	RetryAfter map[Reason][]time.Duration
 
 	// Reason says why a recipient was deferred. If nil, ReasonOf.
 	Reason func(smtp.Result) Reason
 
-	// Concurrency is how many tasks are sent at a time. If zero, 200.
+	// Concurrency is how many tasks are sent at a time. Run begins with 20 at most; one more with each that ends, and 20
+	// more each second in which all are taken. If zero, 200.
 	Concurrency int
 
 	// Lease is how long a claimed task stays ours without a word from us: after a crash, what was under
