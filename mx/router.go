@@ -43,6 +43,10 @@ type Router struct {
 	// (RFC 5321 §5.1).
 	Self []string
 
+	// CacheTime is how long an answer of the Resolver, which doesn't tell its TTL, is used again. If zero, a minute; if
+	// negative, it isn't.
+	CacheTime time.Duration
+
 	// Timeout bounds each question to the DNS. If zero, 1 minute.
 	Timeout time.Duration
 
@@ -214,6 +218,9 @@ func (r *Router) prepare() {
 	r.resolver = r.Resolver
 	if r.resolver == nil {
 		r.resolver = &net.Resolver{PreferGo: true, StrictErrors: true}
+	}
+	if ttl := cmp.Or(r.CacheTime, time.Minute); ttl > 0 {
+		r.resolver = &cache{resolver: r.resolver, ttl: ttl, answers: make(map[question]*answer)}
 	}
 	r.routes = make(map[string]Route, len(r.Routes))
 	for domain, route := range r.Routes {
