@@ -32,6 +32,7 @@ func TestTransactional(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := sender.Wait(1)[0]
+		synctest.Wait() // for the events
 		if age := report.Time.Sub(begun); age < 15*time.Minute || age > 16*time.Minute || !strings.Contains(string(report.Data), "\r\nAction: failed\r\n") {
 			t.Errorf("got after %v\n%s\nwant a failure after 15 minutes", age, report.Data)
 		}
