@@ -69,6 +69,7 @@ func (s *scene) watch(d, every time.Duration) {
 		}
 		time.Sleep(every)
 	}
+	synctest.Wait() // for the events
 }
 
 func (s *scene) sample() sample {
