@@ -58,7 +58,11 @@ func TestStopStart(t *testing.T) {
 		}
 		_, goroutines := running()
 		files := descriptors(t)
-		for i := range 50 {
+		stops := 50
+		if testing.Short() {
+			stops = 10
+		}
+		for i := range stops {
 			l.run(time.Duration(i%7)*time.Second+500*time.Millisecond, true)
 			synctest.Wait()
 			if stacks, got := running(); got != goroutines {
