@@ -29,6 +29,34 @@ func (r *Relay) Destination(domain string) (string, error) {
 	return r.router.Destination(domain)
 }
 
+// Explanation says what a task waits for, and by which route it would go now.
+type Explanation struct {
+	queue.Explanation
+
+	// Route is that of the task's first recipient, and RouteErr why there is none.
+	Route    mx.Route
+	RouteErr error
+}
+
+// Explain says what each task of a message waits for and where it would go, which may ask the DNS. queue.ErrNotFound: there is no
+// such message.
+func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
+	if err := r.init(); err != nil {
+		return nil, err
+	}
+	tasks, err := r.runner.Explain(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Explanation, len(tasks))
+	for i, t := range tasks {
+		all[i].Explanation = t
+		_, domain := smtp.SplitAddress(t.Task.Envelope.Recipients[0].Address)
+		all[i].Route, all[i].RouteErr = r.router.Route(ctx, domain)
+	}
+	return all, nil
+}
+
 // Redirect sends the mail of a domain by another route from now on, what is queued already too, in place of its MX or its entry in Routes;
 // nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher: all that has the domain's
 // Destination, before and after, so that where a route serves several domains, theirs is tried too. Mail that is queued for

@@ -101,6 +101,17 @@ func TestOperations(t *testing.T) {
 		t.Errorf("the report of what was never tried tells of an attempt:\n%s", report.Data)
 	}
 
+	// Where it would go.
+	waiting := mustSend(t, r, "ann@source.test", "bob@next.test", "ann@nowhere.test")
+	explanations, err := r.Explain(t.Context(), waiting)
+	if err != nil || len(explanations) != 2 || len(explanations[0].Route.Hosts) != 1 || explanations[0].Route.Hosts[0].Name != "mx.next.test" ||
+		explanations[1].RouteErr != nil || !explanations[1].Route.MX {
+		t.Errorf("Explain: got %+v, %v, want the routes of two domains", explanations, err)
+	}
+	if _, err := runner.Purge(t.Context(), queue.Filter{ID: waiting}); err != nil {
+		t.Error(err)
+	}
+
 	// A domain's mail goes elsewhere.
 	runner.Suspend("next.test", time.Time{})
 	host.Down()

@@ -87,6 +87,10 @@ type Explanation struct {
 	// Site is that of its destination; the zero SiteStatus if the Runner has nothing to do with it now.
 	Site SiteStatus
 
+	// Limits are those of that site, and Source is what the task goes out from; "" if Runner.Source is nil.
+	Limits Limits
+	Source string
+
 	// Why is a sentence, and Until when that ends, if it is known.
 	Why   string
 	Until time.Time
@@ -105,6 +109,9 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 	now := time.Now()
 	for i, t := range tasks {
 		all[i] = Explanation{Task: t, Why: "No Runner is running."}
+		if r.Source != nil {
+			all[i].Source = r.Source(&t)
+		}
 		if why, until := explainTask(&t, now); why != "" {
 			all[i].Why, all[i].Until = why, until
 		}
@@ -118,7 +125,7 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 				all[i].Why, all[i].Until = m.explain(&all[i].Task, now)
 			}
 			if t := m.targets[all[i].Task.Lease.Destination]; t != nil && t.site != nil {
-				all[i].Site = m.status(t.site, now)
+				all[i].Site, all[i].Limits = m.status(t.site, now), t.site.limits
 			}
 		}
 	})

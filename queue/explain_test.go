@@ -21,9 +21,12 @@ func TestExplain(t *testing.T) {
 				return Limits{Rate: Rate{1, time.Hour}}
 			case "narrow.test":
 				return Limits{Concurrency: 1}
+			case "ip":
+				return Limits{}
 			}
 			return Limits{}
 		}}
+		r.Source = func(*Task) string { return "ip" }
 		r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 			switch _, domain, _ := strings.Cut(env.Recipients[0].Address, "@"); domain {
 			case "dead.test":
@@ -88,6 +91,10 @@ func TestExplain(t *testing.T) {
 			if tt.until == 0 && !got[0].Until.IsZero() || tt.until > 0 && (until < tt.until*8/10 || until > tt.until*12/10) {
 				t.Errorf("%s: got it to wait until %v, want about %v", tt.to, until, tt.until)
 			}
+		}
+		narrow, err := r.Explain(t.Context(), send("to@narrow.test"))
+		if err != nil || narrow[0].Site.Name != "narrow.test" || narrow[0].Limits.Concurrency != 1 || narrow[0].Source != "ip" {
+			t.Errorf("got %+v, %v, want the site, its limits and the source", narrow, err)
 		}
 		status := r.Status()
 		if !status.Running || status.Down != 1 || status.InFlight != 1 || len(status.Suspended) != 1 {

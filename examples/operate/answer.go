@@ -106,9 +106,11 @@ func reply(res smtp.Result) (text, host string) {
 
 type explanationView struct {
 	taskView
-	Why   string    `json:"why"`
-	Until time.Time `json:"until,omitzero"`
-	Site  *siteView `json:"site,omitempty"`
+	Why     string    `json:"why"`
+	Until   time.Time `json:"until,omitzero"`
+	Hosts   []string  `json:"hosts,omitempty"` // that it would be offered to now
+	NoRoute string    `json:"no_route,omitempty"`
+	Site    *siteView `json:"site,omitempty"`
 }
 
 type siteView struct {

@@ -130,13 +130,19 @@ func (o *operator) explain(r *http.Request, q *query) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	all, err := o.runner.Explain(r.Context(), queue.ID(r.PathValue("id")))
+	all, err := o.relay.Explain(r.Context(), queue.ID(r.PathValue("id")))
 	if err != nil {
 		return nil, err
 	}
 	views := make([]explanationView, len(all))
 	for i, e := range all {
-		views[i] = explanationView{viewTask(&e.Task), e.Why, e.Until, nil}
+		views[i] = explanationView{taskView: viewTask(&e.Task), Why: e.Why, Until: e.Until}
+		for _, host := range e.Route.Hosts {
+			views[i].Hosts = append(views[i].Hosts, host.String())
+		}
+		if e.RouteErr != nil {
+			views[i].NoRoute = e.RouteErr.Error()
+		}
 		if e.Site.Name != "" {
 			views[i].Site = new(viewSite(e.Site))
 		}
