@@ -1,0 +1,254 @@
+package queue
+
+import "time"
+
+// pick shares out the free places. The wants are valid until the next pick. A claim with them is followed by one call
+// of settleTurn.
+func (m *machine) pick(free int, now time.Time) []Want {
+	m.at(now)
+	m.advance()
+	m.turn, m.round, m.wants = m.turn[:0], m.round[:0], m.wants[:0]
+	m.mayProbe = max(1, (free+m.inFlight)/probeShare) - m.probes
+	for free > 0 {
+		s, ok := m.line.pop()
+		if !ok {
+			break
+		}
+		s.inLine = false
+		if m.grant(s) {
+			m.round = append(m.round, s)
+			free--
+		}
+	}
+	for more := true; more && free > 0; {
+		more = false
+		for _, s := range m.round {
+			if free > 0 && m.grant(s) {
+				free--
+				more = true
+			}
+		}
+	}
+	for _, t := range m.turn {
+		for class, n := range t.asked {
+			if n > 0 {
+				m.wants = append(m.wants, Want{Destination: t.name, Max: int(n), Class: Class(class)})
+			}
+		}
+	}
+	return m.wants
+}
+
+// advance takes out of the heaps what has come.
+func (m *machine) advance() {
+	for len(m.due) > 0 && m.due[0].due <= m.wall {
+		t := m.due[0]
+		if t.last > m.wall {
+			t.due = t.last
+			heapFix(byTargetDue{}, m.due, 0)
+		} else {
+			t.due = 0
+			m.due = heapRemove(byTargetDue{}, m.due, 0)
+		}
+		t.overdue = m.wall // it may be a notice or a deadline that has come
+		m.ready(t)
+		if t.site != nil && t.site.pos > 0 {
+			m.lineUp(t.site)
+		}
+	}
+	for len(m.parked) > 0 && m.parked[0].wake <= m.mono {
+		s := m.parked[0]
+		m.parked = heapRemove(byWake{}, m.parked, 0)
+		m.lineUp(s)
+		m.idle(s)
+	}
+}
+
+// grant gives the next target of s a place. It reports false where none may have one now.
+func (m *machine) grant(s *site) bool {
+	room, wake := m.room(s)
+	if room <= 0 && s.until <= m.mono && m.suspendedFor(s.name) <= 0 {
+		m.park(s, wake) // what of its targets is suspended has its turn with the others
+		return false
+	}
+	for range maxDeficit + 1 {
+		passed := false // over one for its deficit
+		for range s.ring.len() {
+			t, _ := s.ring.pop()
+			if !t.ready || t.moved && t.inFlight == 0 {
+				t.queued = false
+				m.leave(t)
+				m.queue(t)
+				continue
+			}
+			s.ring.push(t)
+			class := Overdue
+			if end := m.blocked(t); end > 0 {
+				end = min(end, m.mono+int64(longestSleep)) // a machine that slept has another time by then
+				if int(s.inFlight+s.granted) >= s.limits.Concurrency {
+					wake = min(wake, end) // or with the end of a task
+					continue
+				}
+				if at := t.overdue - m.wall; at > 0 {
+					wake = min(wake, end, m.mono+at)
+					continue
+				}
+			} else if room <= 0 {
+				continue
+			} else if t.deficit > 0 {
+				t.deficit--
+				passed = true
+				continue
+			} else {
+				class = t.class()
+				s.bucket.take(s.limits.Rate, m.mono)
+			}
+			m.ask(t, class)
+			return true
+		}
+		if !passed {
+			break
+		}
+	}
+	if s.refs > 0 {
+		m.park(s, wake)
+	}
+	return false
+}
+
+func (m *machine) ask(t *target, class Class) {
+	if t.asked == [classes]int32{} {
+		m.turn = append(m.turn, t)
+	}
+	t.asked[class]++
+	t.site.granted++
+	if class == Any {
+		m.mayProbe--
+	}
+}
+
+// class chooses of what class the next task is to be: fresh and retried ones take turns.
+func (t *target) class() Class {
+	t.fresh = !t.fresh
+	switch {
+	case t.site.down:
+		return Any
+	case t.fresh && !t.drained[Fresh], t.drained[Retried]:
+		return Fresh
+	}
+	return Retried
+}
+
+// claimed notes a task of this turn, and says what is to be done with it.
+func (m *machine) claimed(task *Task, now time.Time) (*target, plan) {
+	m.at(now)
+	t := m.target(task.Lease.Destination)
+	if t.site == nil { // not asked for
+		m.join(t, t.name)
+	}
+	class := Fresh
+	switch {
+	case t.asked[Overdue] > 0:
+		class = Overdue
+	case t.asked[Any] > 0:
+		class = Any
+	case task.Attempts > 1:
+		class = Retried
+	}
+	t.got[class]++
+	t.inFlight++
+	t.site.inFlight++
+	m.inFlight++
+	if class == Any { // a probe
+		t.site.probes++
+		m.probes++
+	}
+	t.deficit = min(t.deficit+int32(task.Size/quantum), maxDeficit)
+	p := plan{step: nextStep(task, now, m.blocked(t) > 0)}
+	if p.step == stepAttempt {
+		// What has no time left isn't put off: it would be claimed again at once.
+		if at := m.admit(task); at > m.mono && !passed(task.Deadline, now) {
+			p.step, p.next = stepPostpone, now.Add(time.Duration(at-m.mono))
+		}
+	} else if m.blocked(t) > 0 {
+		p.reason = m.reason(t)
+	}
+	switch {
+	case p.step == stepAttempt:
+	case class != Overdue:
+		t.site.bucket.giveBack(t.site.limits.Rate, 1)
+	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
+		t.overdue = m.wall + int64(recheck)
+	}
+	return t, p
+}
+
+// probeShare is the part of all places that may be taken by probes of sites that are down, most of which end in a time-out.
+const probeShare = 4
+
+// A destination has one turn for each task and one more for each quantum of octets, but none waits for more than
+// maxDeficit turns.
+const (
+	quantum    = 256 << 10
+	maxDeficit = 40
+)
+
+// settleTurn ends a turn. Of a destination that got less than it asked for, the queue tells when it has more. After a claim that
+// failed, all have what they had.
+func (m *machine) settleTurn(failed bool) {
+	for _, t := range m.turn {
+		s := t.site
+		for class := range t.asked {
+			missing := t.asked[class] - t.got[class]
+			s.granted -= t.asked[class]
+			if missing <= 0 {
+				continue
+			}
+			if Class(class) == Overdue {
+				if !failed {
+					t.overdue = m.wall + int64(recheck)
+				}
+				continue
+			}
+			s.bucket.giveBack(s.limits.Rate, int(missing))
+			if failed {
+				continue
+			}
+			t.drained[class] = true
+		}
+		t.asked, t.got = [classes]int32{}, [classes]int32{}
+		if t.drained[Any] || t.drained[Fresh] && t.drained[Retried] {
+			t.ready = false
+		}
+		m.lineUp(s)
+	}
+}
+
+// line is a queue of those that wait for their turn.
+type line[T any] struct {
+	all []T
+	out int // of all, those that have had it
+}
+
+func (l *line[T]) len() int { return len(l.all) - l.out }
+
+func (l *line[T]) push(x T) {
+	if l.out > 0 && len(l.all) == cap(l.all) && l.out >= len(l.all)/2 {
+		rest := copy(l.all, l.all[l.out:])
+		clear(l.all[rest:])
+		l.all, l.out = l.all[:rest], 0
+	}
+	l.all = append(l.all, x)
+}
+
+func (l *line[T]) pop() (x T, ok bool) {
+	if l.len() == 0 {
+		return x, false
+	}
+	x = l.all[l.out]
+	clear(l.all[l.out : l.out+1])
+	if l.out++; l.out == len(l.all) {
+		l.all, l.out = l.all[:0], 0
+	}
+	return x, true
+}
