@@ -102,7 +102,7 @@ func TestOperations(t *testing.T) {
 	}
 
 	// Where it would go.
-	waiting := mustSend(t, r, "ann@source.test", "bob@next.test", "ann@nowhere.test")
+	waiting := mustSend(t, r, "ann@source.test", "bob@next.test", "ann@bulk.test")
 	explanations, err := r.Explain(t.Context(), waiting)
 	if err != nil || len(explanations) != 2 || len(explanations[0].Route.Hosts) != 1 || explanations[0].Route.Hosts[0].Name != "mx.next.test" ||
 		explanations[1].RouteErr != nil || !explanations[1].Route.MX {
