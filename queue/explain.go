@@ -151,12 +151,16 @@ func explainTask(task *Task, now time.Time) (why string, until time.Time) {
 func (m *machine) explain(task *Task, now time.Time) (why string, until time.Time) {
 	t := m.targets[task.Lease.Destination]
 	if t == nil || t.site == nil {
+		name := task.Lease.Destination
+		if left := m.suspendedFor(name); left > 0 {
+			return leftAlone + suspendedReply(name).Error(), now.Add(time.Duration(left))
+		}
 		return "It is due.", time.Time{}
 	}
 	s := t.site
 	if end := m.blocked(t); end > 0 {
 		reason := m.reason(t)
-		return fmt.Sprintf("Its site is left alone: %s", reason.Reply.Error()), now.Add(time.Duration(end - m.mono))
+		return leftAlone + reason.Reply.Error(), now.Add(time.Duration(end - m.mono))
 	}
 	if at := s.bucket.at(s.limits.Rate); at > m.mono {
 		return fmt.Sprintf("Its site gets %d messages in %v.", s.limits.Rate.Messages, s.limits.Rate.Per), now.Add(time.Duration(at - m.mono))
@@ -166,6 +170,8 @@ func (m *machine) explain(task *Task, now time.Time) (why string, until time.Tim
 	}
 	return "It waits for its turn.", time.Time{}
 }
+
+const leftAlone = "Its site is left alone: "
 
 // lastReply gives the first reply that left a recipient open.
 func lastReply(t *Task) string {

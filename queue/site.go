@@ -165,9 +165,12 @@ func (m *machine) reason(t *target) *smtp.Result {
 		result := t.site.result // the site's own changes
 		return &result
 	}
+	return &smtp.Result{Reply: suspendedReply(t.name), Local: true}
+}
+
+func suspendedReply(name string) *smtp.Reply {
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "delivery to " + t.name + " is suspended"}
-	return &smtp.Result{Reply: reply, Local: true}
+	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "delivery to " + name + " is suspended"}
 }
 
 // feedback is what the end of a task teaches.
