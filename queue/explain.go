@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,14 +58,8 @@ func (r *Runner) Status() Status {
 		}
 	})
 	slices.SortFunc(s.Sites, func(a, b SiteStatus) int { return cmp.Compare(a.Name, b.Name) })
-	for name, until := range r.suspended {
-		if until.After(now) {
-			if s.Suspended == nil {
-				s.Suspended = make(map[string]time.Time)
-			}
-			s.Suspended[name] = until
-		}
-	}
+	s.Suspended = maps.Clone(r.suspended)
+	maps.DeleteFunc(s.Suspended, func(_ string, until time.Time) bool { return !until.After(now) })
 	return s
 }
 
@@ -108,12 +103,10 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 	all := make([]Explanation, len(tasks))
 	now := time.Now()
 	for i, t := range tasks {
-		all[i] = Explanation{Task: t, Why: "No Runner is running."}
+		all[i].Task = t
+		all[i].Why, all[i].Until = explainTask(&t, now)
 		if r.Source != nil {
 			all[i].Source = r.Source(&t)
-		}
-		if why, until := explainTask(&t, now); why != "" {
-			all[i].Why, all[i].Until = why, until
 		}
 	}
 	r.mu.Lock()
@@ -121,14 +114,18 @@ func (r *Runner) Explain(ctx context.Context, id ID) ([]Explanation, error) {
 	r.withMachine(func(m *machine) {
 		m.at(now)
 		for i := range all {
-			if why, _ := explainTask(&all[i].Task, now); why == "" {
-				all[i].Why, all[i].Until = m.explain(&all[i].Task, now)
+			e := &all[i]
+			if e.Why == "" {
+				e.Why, e.Until = m.explain(&e.Task, now)
 			}
-			if t := m.targets[all[i].Task.Lease.Destination]; t != nil && t.site != nil {
-				all[i].Site, all[i].Limits = m.status(t.site, now), t.site.limits
+			if t := m.targets[e.Task.Lease.Destination]; t != nil && t.site != nil {
+				e.Site, e.Limits = m.status(t.site, now), t.site.limits
 			}
 		}
 	})
+	for i := range all {
+		all[i].Why = cmp.Or(all[i].Why, "No Runner is running.")
+	}
 	return all, nil
 }
 

@@ -62,53 +62,36 @@ func (d *destination) classes() (all [2 * lanes][]ref) {
 	return all
 }
 
-// nextOf gives when the first task of the want's class can be claimed.
-func (ix *index[M, S]) nextOf(want Want) int64 {
-	at := int64(never)
+// first finds the task that the want gets; 0: none is due, and the next one of its class is at that time.
+func (ix *index[M, S]) first(want Want, now int64) (r ref, at int64) {
 	name := ix.byName[want.Destination]
 	if name == 0 {
-		return at
+		return 0, never
 	}
 	d := ix.dests.at(name)
 	if want.Class == Overdue {
-		if len(d.overdue) > 0 {
-			at = ix.tasks.at(d.overdue[0]).overdue
+		if len(d.overdue) == 0 {
+			return 0, never
 		}
-		return at
+		if at = ix.tasks.at(d.overdue[0]).overdue; at > now {
+			return 0, at
+		}
+		return d.overdue[0], at
 	}
+	at = never
 	for _, l := range d.lanes {
 		if l == nil {
 			continue
 		}
-		if r := ix.firstIn(l, want.Class); r != 0 {
-			at = min(at, ix.tasks.at(r).at())
-		}
-	}
-	return at
-}
-
-// first finds the task that the want gets.
-func (ix *index[M, S]) first(want Want, now int64) ref {
-	name := ix.byName[want.Destination]
-	if name == 0 {
-		return 0
-	}
-	d := ix.dests.at(name)
-	if want.Class == Overdue {
-		if len(d.overdue) > 0 && ix.tasks.at(d.overdue[0]).overdue <= now {
-			return d.overdue[0]
-		}
-		return 0
-	}
-	for _, l := range d.lanes {
-		if l == nil {
+		r := ix.firstIn(l, want.Class)
+		if r == 0 {
 			continue
 		}
-		if r := ix.firstIn(l, want.Class); r != 0 && ix.tasks.at(r).at() <= now {
-			return r
+		if at = min(at, ix.tasks.at(r).at()); at <= now {
+			return r, at
 		}
 	}
-	return 0
+	return 0, at
 }
 
 // firstIn finds the task of the lane and the class that can be claimed before all others, in time or not.

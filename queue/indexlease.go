@@ -61,9 +61,9 @@ func (ix *index[M, S]) claim(wants []Want, d time.Duration) (tasks []claimed[M, 
 	now := time.Now()
 	for _, want := range wants {
 		for range want.Max {
-			r := ix.first(want, now.UnixNano())
+			r, at := ix.first(want, now.UnixNano())
 			if r == 0 {
-				if at := ix.nextOf(want); at != never {
+				if at != never {
 					next = append(next, coming{want.Destination, fromNano(at)})
 				}
 				break

@@ -198,7 +198,7 @@ func (m *machine) next() time.Time {
 }
 
 // done notes that a task of t is settled or, if lapse isn't zero, will be claimable when its lease ends.
-func (m *machine) done(t *target, o verdict, lapse, now time.Time) {
+func (m *machine) done(t *target, v verdict, lapse, now time.Time) {
 	m.at(now)
 	t.inFlight--
 	t.site.inFlight--
@@ -207,12 +207,12 @@ func (m *machine) done(t *target, o verdict, lapse, now time.Time) {
 		t.site.probes--
 		m.probes--
 	}
-	m.feedback(t.site, o)
+	m.feedback(t.site, v)
 	if !lapse.IsZero() {
 		m.wakeTarget(t, lapse.UnixNano())
 	}
-	if o.overdue > 0 && (t.overdue <= m.wall || o.overdue < t.overdue) {
-		t.overdue = o.overdue
+	if v.overdue > 0 && (t.overdue <= m.wall || v.overdue < t.overdue) {
+		t.overdue = v.overdue
 	}
 	m.lineUp(t.site)
 	m.leave(t)

@@ -164,14 +164,15 @@ func (m *machine) claimed(task *Task, now time.Time) (*target, plan) {
 		m.probes++
 	}
 	t.deficit = min(t.deficit+int32(task.Size/quantum), maxDeficit)
-	p := plan{step: nextStep(task, now, m.blocked(t) > 0)}
-	if p.step == stepAttempt {
+	blocked := m.blocked(t) > 0
+	p := plan{step: nextStep(task, now, blocked)}
+	if blocked {
+		p.reason = m.reason(t)
+	} else if p.step == stepAttempt {
 		// What has no time left isn't put off: it would be claimed again at once.
 		if at := m.admit(task); at > m.mono && !passed(task.Deadline, now) {
 			p.step, p.next = stepPostpone, now.Add(time.Duration(at-m.mono))
 		}
-	} else if m.blocked(t) > 0 {
-		p.reason = m.reason(t)
 	}
 	switch {
 	case p.step == stepAttempt:

@@ -29,7 +29,7 @@ func (r *Runner) Flush(ctx context.Context, destination string) (n int, err erro
 	n, err = q.Flush(ctx, destination)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.withMachine(func(m *machine) { m.flush(destination, time.Now()) })
+	r.tellMachine(func(m *machine) { m.flush(destination, time.Now()) })
 	return n, err
 }
 
@@ -44,18 +44,24 @@ func (r *Runner) Suspend(name string, until time.Time) {
 	}
 	r.suspended[name] = until
 	maps.DeleteFunc(r.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
-	r.withMachine(func(m *machine) { m.suspend(name, until, now) })
+	r.tellMachine(func(m *machine) { m.suspend(name, until, now) })
 }
 
-// withMachine tells the machine something, if Run goes. r.mu is held.
-func (r *Runner) withMachine(f func(m *machine)) {
-	if r.loop == nil {
-		return
+// tellMachine changes something in the machine, if Run goes, and has the loop look at it. r.mu is held.
+func (r *Runner) tellMachine(f func(m *machine)) {
+	r.withMachine(f)
+	if r.loop != nil {
+		r.loop.inbox.ring()
 	}
-	r.loop.mu.Lock()
-	f(r.loop.machine)
-	r.loop.mu.Unlock()
-	r.loop.inbox.ring()
+}
+
+// withMachine looks into the machine, if Run goes. r.mu is held.
+func (r *Runner) withMachine(f func(m *machine)) {
+	if r.loop != nil {
+		r.loop.mu.Lock()
+		defer r.loop.mu.Unlock()
+		f(r.loop.machine)
+	}
 }
 
 // Hold keeps back the messages of which f lets a task through, with all their tasks, until Release. It says how many
@@ -98,13 +104,13 @@ func (r *Runner) remove(ctx context.Context, op string, f Filter, reply *smtp.Re
 	}
 	return r.each(ctx, op, f, func(ids []ID) error {
 		if reply == nil || r.Report == nil {
-			return r.removeSome(ctx, q, ids, nil)
+			return r.purge(ctx, q, ids)
 		}
 		// Each by itself, so that none is reported on that is settled meanwhile, and all at once, so that they share a sync.
 		errs := make([]error, len(ids))
 		var wg sync.WaitGroup
-		for i := range ids {
-			wg.Go(func() { errs[i] = r.removeSome(ctx, q, ids[i:i+1], reply) })
+		for i, id := range ids {
+			wg.Go(func() { errs[i] = r.cancel(ctx, q, id, reply) })
 		}
 		wg.Wait()
 		for _, err := range errs {
@@ -116,11 +122,10 @@ func (r *Runner) remove(ctx context.Context, op string, f Filter, reply *smtp.Re
 	})
 }
 
-// removeSome takes messages out, and returns them to their senders with the reply unless that is nil.
-func (r *Runner) removeSome(ctx context.Context, q Remover, ids []ID, reply *smtp.Reply) error {
+// purge takes messages out.
+func (r *Runner) purge(ctx context.Context, q Remover, ids []ID) error {
 	var tasks []Task
-	var reports []Message
-	if reply != nil || r.Events.Cancelled != nil {
+	if r.Events.Cancelled != nil {
 		for _, id := range ids {
 			more, err := r.tasks(ctx, id)
 			if err != nil {
@@ -129,34 +134,51 @@ func (r *Runner) removeSome(ctx context.Context, q Remover, ids []ID, reply *smt
 			tasks = append(tasks, more...)
 		}
 	}
-	for i := range tasks {
-		if reply == nil {
-			break
+	if err := q.Remove(ctx, ids); err != nil {
+		return err
+	}
+	r.tellCancelled(tasks)
+	return nil
+}
+
+// cancel takes a message out, and returns it to its sender with the reply.
+func (r *Runner) cancel(ctx context.Context, q Remover, id ID, reply *smtp.Reply) error {
+	tasks, err := r.tasks(ctx, id)
+	if err != nil {
+		return err
+	}
+	var content smtp.Content // none if it can't be read
+	if body, err := r.Queue.Open(ctx, id); err == nil {
+		defer body.Close() // when the reports have been read
+		content = body
+	} else if errors.Is(err, ErrNotFound) {
+		return err
+	}
+	var reports []Message
+	for _, t := range tasks {
+		o := Occasion{Task: t, Untried: true, Content: content}
+		for _, rcpt := range t.Envelope.Recipients {
+			o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
 		}
-		body, err := r.Queue.Open(ctx, tasks[i].Lease.ID)
-		if errors.Is(err, ErrNotFound) {
-			return err
-		}
-		var content smtp.Content // none if it can't be read
-		if err == nil {
-			defer body.Close() // when the reports have been read
-			content = body
-		}
-		m, err := r.cancelReport(ctx, &tasks[i], content, reply)
+		more, err := r.Report(ctx, o)
 		if err != nil {
 			return err
 		}
-		reports = append(reports, m...)
+		reports = append(reports, more...)
 	}
-	if err := q.Remove(ctx, ids, reports...); err != nil {
+	if err := q.Remove(ctx, []ID{id}, reports...); err != nil {
 		return err
 	}
+	r.tellCancelled(tasks)
+	return nil
+}
+
+func (r *Runner) tellCancelled(tasks []Task) {
 	for _, t := range tasks {
 		for _, res := range lastResults(&t, &smtp.Result{}) {
 			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
 		}
 	}
-	return nil
 }
 
 // tasks lists those of a message.
@@ -172,15 +194,6 @@ func (r *Runner) tasks(ctx context.Context, id ID) (tasks []Task, err error) {
 		tasks = append(tasks, t)
 	}
 	return tasks, nil
-}
-
-// cancelReport makes the report that the sender is owed for a task that is taken out.
-func (r *Runner) cancelReport(ctx context.Context, t *Task, content smtp.Content, reply *smtp.Reply) ([]Message, error) {
-	o := Occasion{Task: *t, Untried: true, Content: content}
-	for _, rcpt := range t.Envelope.Recipients {
-		o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
-	}
-	return r.Report(ctx, o)
 }
 
 // each calls do with the messages of which f lets a task through, some at a time.

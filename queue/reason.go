@@ -67,7 +67,7 @@ func says(r *smtp.Reply, words []string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }
 
-// judge says what results teach about a site, and why most of what is open is deferred.
+// judge says what results teach about a site, and why they are deferred: of several reasons, the last of those above.
 func judge(results []smtp.Result, reasonOf func(smtp.Result) Reason) (v verdict, why Reason) {
 	for _, res := range results {
 		reason := OtherReason

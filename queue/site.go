@@ -242,10 +242,8 @@ func (m *machine) suspend(name string, until, now time.Time) {
 // site that is.
 func (m *machine) flush(name string, now time.Time) {
 	m.at(now)
-	if t := m.targets[name]; t != nil {
-		if t.site != nil {
-			name, t.moved = t.site.name, true
-		}
+	if t := m.targets[name]; t != nil && t.site != nil {
+		name, t.moved = t.site.name, true
 	}
 	for _, s := range m.sites {
 		if name == "" || s.name == name {
