@@ -33,16 +33,7 @@ func TestLookup(t *testing.T) {
 		n.FailDNS("example.net", NoFault)
 		return n
 	}
-	const (
-		missing = "not found"
-		passing = "temporary"
-		late    = "timeout temporary"
-	)
-	tests := []struct {
-		name, lookup, want string
-		err                string
-		took               time.Duration
-	}{
+	tests := []lookupTest{
 		{name: "mx", lookup: "mx example.net", want: "[mx1.example.net. 10 mx2.example.net. 20]"},
 		{name: "mx, dot and case", lookup: "mx EXAMPLE.net.", want: "[mx1.example.net. 10 mx2.example.net. 20]"},
 		{name: "mx, A-label", lookup: "mx xn--bcher-kva.example.", want: "[mx.xn--bcher-kva.example. 10]"},
@@ -67,6 +58,25 @@ func TestLookup(t *testing.T) {
 		{name: "address, SERVFAIL", lookup: "ip broken.example", err: passing},
 		{name: "address, time-out", lookup: "ip slow.example", err: late, took: 10 * time.Second},
 	}
+	checkLookups(t, setup, tests)
+}
+
+// lookupTest is a question to the DNS.
+type lookupTest struct {
+	name, lookup, want string
+	err                string // what describe says
+	took               time.Duration
+}
+
+// What describe says of errors.
+const (
+	missing = "not found"
+	passing = "temporary"
+	late    = "timeout temporary"
+)
+
+// checkLookups asks each question of a network of its own.
+func checkLookups(t *testing.T, setup func(*testing.T) *Network, tests []lookupTest) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -95,7 +105,7 @@ func TestLookupContext(t *testing.T) {
 		defer cancel()
 		for range 2 { // during the lookup, and before it
 			_, err := n.LookupMX(ctx, "slow.example.")
-			if !errors.Is(err, context.DeadlineExceeded) || describe(t, err) != "timeout temporary" {
+			if !errors.Is(err, context.DeadlineExceeded) || describe(t, err) != late {
 				t.Errorf("got %v, want a time-out", err)
 			}
 		}
@@ -124,22 +134,32 @@ func TestAddresses(t *testing.T) {
 func lookup(ctx context.Context, n *Network, what string) (string, error) {
 	var kind, name string
 	fmt.Sscan(what, &kind, &name)
-	if kind != "mx" {
-		addrs, err := n.LookupNetIP(ctx, kind, name)
+	switch kind {
+	case "mx":
+		records, err := n.LookupMX(ctx, name)
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprint(addrs), nil
+		var flat []any
+		for _, r := range records {
+			flat = append(flat, r.Host, r.Pref)
+		}
+		return fmt.Sprint(flat), nil
+	case "txt":
+		texts, err := n.LookupTXT(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%q", texts), nil
+	case "tlsa":
+		records, authentic, err := n.LookupTLSA(ctx, name)
+		return fmt.Sprint(records, authentic), err
 	}
-	records, err := n.LookupMX(ctx, name)
+	addrs, err := n.LookupNetIP(ctx, kind, name)
 	if err != nil {
 		return "", err
 	}
-	var flat []any
-	for _, r := range records {
-		flat = append(flat, r.Host, r.Pref)
-	}
-	return fmt.Sprint(flat), nil
+	return fmt.Sprint(addrs), nil
 }
 
 // describe says what kind of DNS error err is.
@@ -154,11 +174,11 @@ func describe(t *testing.T, err error) string {
 	}
 	switch {
 	case dns.IsNotFound && !dns.IsTemporary && !dns.IsTimeout:
-		return "not found"
+		return missing
 	case dns.IsTimeout && dns.IsTemporary && !dns.IsNotFound:
-		return "timeout temporary"
+		return late
 	case dns.IsTemporary && !dns.IsTimeout && !dns.IsNotFound:
-		return "temporary"
+		return passing
 	}
 	return "odd"
 }

@@ -1,12 +1,9 @@
 package servertest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 func TestRecords(t *testing.T) {
@@ -52,16 +49,7 @@ func TestRecords(t *testing.T) {
 		n.CNAME("to-gone.example", "gone.signed.example")
 		return n
 	}
-	const (
-		missing = "not found"
-		passing = "temporary"
-		late    = "timeout temporary"
-	)
-	tests := []struct {
-		name, lookup, want string
-		err                string
-		took               time.Duration
-	}{
+	tests := []lookupTest{
 		{name: "txt", lookup: "txt _mta-sts.example.net.", want: `["v=STSv1; id=1;" "another"]`},
 		{name: "txt, case", lookup: "txt _MTA-STS.example.NET", want: `["v=STSv1; id=1;" "another"]`},
 		{name: "txt, none", lookup: "txt example.net", err: missing},
@@ -94,41 +82,7 @@ func TestRecords(t *testing.T) {
 		{name: "circle", lookup: "mx a.example", err: passing},
 		{name: "circle of one", lookup: "txt self.example", err: passing},
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := setup(t)
-				start := time.Now()
-				got, err := lookupRecords(t.Context(), n, test.lookup)
-				if got != test.want {
-					t.Errorf("got %s, want %s", got, test.want)
-				}
-				if got := describe(t, err); got != test.err {
-					t.Errorf("got %q (%v), want %q", got, err, test.err)
-				}
-				if took := time.Since(start); took != test.took {
-					t.Errorf("took %v, want %v", took, test.took)
-				}
-			})
-		})
-	}
-}
-
-func lookupRecords(ctx context.Context, n *Network, what string) (string, error) {
-	var kind, name string
-	fmt.Sscan(what, &kind, &name)
-	switch kind {
-	case "txt":
-		texts, err := n.LookupTXT(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%q", texts), nil
-	case "tlsa":
-		records, authentic, err := n.LookupTLSA(ctx, name)
-		return fmt.Sprint(records, authentic), err
-	}
-	return lookup(ctx, n, what)
+	checkLookups(t, setup, tests)
 }
 
 func TestAuthentic(t *testing.T) {
