@@ -41,6 +41,11 @@ type bodyWriter struct {
 }
 
 func (w bodyWriter) Write(p []byte) (int, error) {
-	w.c.arm(w.ctx, w.c.Timeouts.block())
-	return w.c.conn.Write(p)
+	w.c.traceContent(len(p))
+	return w.c.writeBlock(w.ctx, p)
+}
+
+func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
+	c.arm(ctx, c.Timeouts.block())
+	return c.conn.Write(p)
 }

@@ -49,6 +49,14 @@ type Conn struct {
 	// Timeouts bound each step.
 	Timeouts Timeouts
 
+	// ChunkSize is how many octets of a message go out in one BDAT. A message that is larger goes by BDAT where the host
+	// offers CHUNKING (RFC 3030), which lets the host refuse it before it has all of it; a smaller one goes by DATA. If zero, 1 MiB; if
+	// negative, only what DATA can't carry goes by BDAT, in one piece.
+	ChunkSize int64
+
+	// Trace is told what goes over the wire. If nil, nobody is.
+	Trace *Trace
+
 	nc      net.Conn // as given
 	conn    net.Conn // nc, or TLS over it
 	br      *bufio.Reader
@@ -56,11 +64,19 @@ type Conn struct {
 	ext     extensions
 	version string // of TLS; empty in the clear
 	spoiled bool   // of no more use
+	mails   int    // MAIL commands that were said
+	noBDAT  bool   // the host broke it
+	secret  bool   // AUTH is under way
+	closed  bool
+	id      uint64 // in a Trace
 
 	open     bool   // MAIL was accepted, and nothing has ended the transaction: it takes an RSET
 	answered bool   // DATA was answered in the last transaction
 	onEnd    func() // abort
-	accepted []int  // kept for the next transaction's use
+
+	rcpts, accepted []int // kept for the next transaction's use
+
+	source netip.Addr // of ours
 }
 
 // Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields
@@ -80,17 +96,24 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 		j.fail(j.rcpts, f)
 		return j.results, f
 	}
-	c.transact(ctx, j)
+	if left := c.transact(ctx, j); len(left) > 0 {
+		j.fail(left, c.local(smtp.StageMail, nil, status{452, 4, 5, 3}, "the session takes no more messages"))
+	}
 	return j.results, j.err()
 }
 
-// Ready reports whether the session can take another message.
-func (c *Conn) Ready() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
+// Ready reports whether the session can take another message. A host may have set a limit to them (RFC 9422 §4.1).
+func (c *Conn) Ready() bool { return c.quiescent() && !c.spent() }
 
-// Quit says QUIT, waits shortly for the answer, and closes (RFC 5321 §4.1.1.10). A session that isn't
-// Ready is just closed.
+func (c *Conn) spent() bool { return c.ext.maxMails > 0 && c.mails >= c.ext.maxMails }
+
+// quiescent reports whether every reply was read, and the host has gone on with nothing else.
+func (c *Conn) quiescent() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
+
+// Quit says QUIT, waits shortly for the answer, and closes (RFC 5321 §4.1.1.10). A session that broke
+// is just closed.
 func (c *Conn) Quit(ctx context.Context) error {
-	if !c.Ready() {
+	if !c.quiescent() {
 		return c.Close()
 	}
 	stop := c.watch(ctx)
@@ -107,11 +130,18 @@ func (c *Conn) Close() error {
 	if c.nc == nil {
 		return nil
 	}
+	if !c.closed && c.Trace != nil && c.Trace.Closed != nil {
+		c.Trace.Closed(c.session())
+	}
+	c.closed = true
 	return c.nc.Close() // below TLS, whose close would write
 }
 
 func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	c.nc, c.conn = nc, nc
+	if c.Trace != nil && c.Trace.Opened != nil {
+		c.Trace.Opened(c.session())
+	}
 	c.br = bufio.NewReader(nc)
 	if c.Addr == "" && nc.RemoteAddr() != nil {
 		c.Addr = nc.RemoteAddr().String()
@@ -158,7 +188,10 @@ func (c *Conn) begin(ctx context.Context) *failure {
 			return f
 		}
 	}
-	return c.authenticate(ctx)
+	c.secret = true
+	f = c.authenticate(ctx)
+	c.secret = false
+	return f
 }
 
 // helloName gives the name for EHLO, checked so that it can't be more than a name.

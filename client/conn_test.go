@@ -125,6 +125,10 @@ func dialogue(t *testing.T, file string) string {
 			n, _ := strconv.ParseInt(value, 10, 64)
 			content = &failingContent{Content: bytes.NewReader(bytes.Repeat([]byte("0123456789abcd\r\n"), 8192)), after: n,
 				err: errors.New("disk on fire"), scans: 1}
+		case "chunk":
+			c.ChunkSize, _ = strconv.ParseInt(value, 10, 64)
+		case "binary":
+			env.Body = smtp.BodyBinaryMIME
 		case "sends":
 			sends, _ = strconv.Atoi(value)
 		default:

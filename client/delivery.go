@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -20,9 +21,10 @@ type delivery struct {
 	route  mx.Route
 
 	begun   time.Time
-	dialled int      // addresses
-	offers  int      // transactions that a recipient in job.rcpts was deferred in
-	last    *failure // of a host that came to no transaction
+	dialled int       // addresses
+	offers  int       // transactions that a recipient in job.rcpts was deferred in
+	last    *failure  // of a host that came to no transaction
+	ranked  []*Source // nil: not yet
 }
 
 // patience is how long one delivery goes on to further addresses: hosts that don't answer must not hold the place
@@ -32,107 +34,138 @@ const patience = 10 * time.Minute
 // run tries the hosts in order.
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.job.rcpts
-	d.begun = time.Now()
 	for _, host := range d.route.Hosts {
-		if len(d.job.rcpts) == 0 || ctx.Err() != nil {
+		if d.over(ctx) || !d.host(ctx, host) {
 			break
 		}
-		d.host(ctx, host)
 	}
-	undecided := func(i int) bool { return d.job.results[i].Reply == nil }
-	if !slices.ContainsFunc(rcpts, undecided) {
+	rcpts = d.job.undecided(slices.Clone(rcpts))
+	if len(rcpts) == 0 {
 		return
 	}
 	if d.last == nil || ctx.Err() != nil {
 		d.last = calledOff(ctx, smtp.StageConnect)
 	}
-	d.job.fail(slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !undecided(i) }), d.last)
+	d.job.fail(rcpts, d.last)
 }
 
-// host offers the message to one host: in a session that is open already, or at its addresses in turn.
-func (d *delivery) host(ctx context.Context, host mx.Host) {
-	key := d.key(host)
-	if s := d.t.pool.take(key, d.t.limits()); s != nil {
-		if !d.offer(ctx, s, true) {
-			return
-		}
-	}
-	network, addrs, err := d.addrs(ctx, host)
+// over reports whether no further address is to be tried.
+func (d *delivery) over(ctx context.Context) bool {
+	return len(d.job.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
+}
+
+// next says where to go on after an offer.
+type next uint8
+
+const (
+	otherHost    next = iota // with those who are left in job.rcpts
+	otherAddress             // of the same host
+	sameAddress              // in a new session
+)
+
+// host offers the message to one host: in a session that is open already, or at its addresses in turn. It reports whether the
+// hosts behind it may be tried.
+func (d *delivery) host(ctx context.Context, host mx.Host) bool {
+	begun := time.Now()
+	addrs, err := d.addrs(ctx, host)
 	if err != nil {
-		d.note(routeFailure(host.Name, err))
-		return
+		d.note(ctx, begun, Session{Host: host.Name}, routeFailure(host.Name, err))
+		return !errors.Is(err, mx.ErrLoop)
+	}
+	key := d.key(host)
+	if s := d.pooled(key, addrs); s != nil && d.offer(ctx, s, true) == otherHost {
+		return true
 	}
 	for _, addr := range addrs {
-		if d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil || len(d.job.rcpts) == 0 {
-			return
-		}
-		d.dialled++
-		c, f := d.connect(ctx, host, network, addr)
-		if f != nil {
-			d.note(f)
-			if !f.local {
-				return // the host has spoken
+		for to := sameAddress; to == sameAddress && !d.over(ctx); {
+			to = d.address(ctx, host, key, addr)
+			if to == otherHost {
+				return true
 			}
-			continue
-		}
-		if !d.offer(ctx, &session{Conn: c, key: key, opened: time.Now()}, false) {
-			return
 		}
 	}
+	return true
 }
 
-// offer sends the message in one session, and takes out of job.rcpts who needs no other. It reports whether
-// to go on with the same host, as the session broke before anything could come of it.
-func (d *delivery) offer(ctx context.Context, s *session, pooled bool) (again bool) {
-	s.transact(ctx, d.job)
-	d.rest(ctx, s)
+// address offers the message to one address of a host, in a new session.
+func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr netip.AddrPort) next {
+	begun := time.Now()
+	source, hostname, f := d.source(addr.Addr())
+	if f != nil {
+		f.host = host.Name
+		d.note(ctx, begun, Session{Host: host.Name, Addr: addr.String()}, f)
+		return otherAddress
+	}
+	d.dialled++
+	c, f := d.connect(ctx, host, addr, source, hostname)
+	if f == nil {
+		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
+	}
+	d.note(ctx, begun, c.session(), f)
+	switch {
+	case d.learn(source, f.result()):
+		return sameAddress
+	case !f.local:
+		return otherHost // it has spoken
+	}
+	return otherAddress
+}
+
+// pooled gives an idle session with one of the addresses, from the source that the message would go out from now.
+func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
+	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
+		if !slices.Contains(addrs, s.remote) {
+			return false
+		}
+		source, _, f := d.source(s.remote.Addr())
+		return f == nil && source == s.source
+	})
+}
+
+// offer sends the message in one session, and takes out of job.rcpts who needs no other.
+func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
+	begun := time.Now()
+	left := s.transact(ctx, d.job)
 	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
 	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
 	if !stale {
 		d.offers++
 	}
-	lost := false
-	var left []int
+	to := otherHost
+	if len(left) > 0 {
+		to = sameAddress // the session has no transaction for them
+	}
+	blocked := false
+	for _, i := range d.job.rcpts {
+		blocked = d.learn(s.source, d.job.results[i]) || blocked
+	}
+	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: pooled})
 	for _, i := range d.job.rcpts {
 		r := &d.job.results[i]
-		if r.Outcome != smtp.Deferred || !stale && (d.offers > 1 || !elsewhere(r)) {
+		if r.Reply == nil || r.Outcome != smtp.Deferred {
 			continue
 		}
-		lost = lost || r.Local
+		switch {
+		case stale:
+			r.Reply, to = nil, max(to, otherAddress)
+		case blocked && r.Blocklisted():
+			to = sameAddress // from the next source
+		case d.offers > 1 || !elsewhere(r):
+			continue
+		case s.spoiled && !s.answered && r.Local:
+			to = max(to, otherAddress)
+		}
 		left = append(left, i)
 	}
-	d.job.rcpts = left
-	if stale {
-		for _, i := range left {
-			d.job.results[i].Reply = nil
-		}
+	if s.noBDAT {
+		d.t.broken.add(s.key.host)
 	}
-	again = stale || s.spoiled && !s.answered && lost
+	d.job.rcpts = append(d.job.rcpts[:0:0], left...)
 	d.t.pool.put(s, d.t.limits())
-	return again && len(left) > 0
-}
-
-// rest offers the message again, in the same session, to those for whom there was no room in a transaction
-// (RFC 5321 §4.5.3.1.10), as long as each transaction delivers to some.
-func (d *delivery) rest(ctx context.Context, s *session) {
-	all := d.job.rcpts
-	for s.Ready() && ctx.Err() == nil {
-		var left []int
-		delivered := false
-		for _, i := range d.job.rcpts {
-			r := &d.job.results[i]
-			delivered = delivered || r.Outcome == smtp.Delivered
-			if r.Outcome == smtp.Deferred && r.Stage == smtp.StageRcpt && !r.Local && (r.Reply.Code == 452 || r.Reply.Code == 552) {
-				left = append(left, i)
-			}
-		}
-		if !delivered || len(left) == 0 {
-			break
-		}
-		d.job.rcpts = left
-		s.transact(ctx, d.job)
+	if len(left) == 0 {
+		return otherHost
 	}
-	d.job.rcpts = all
+	return to
 }
 
 // elsewhere reports whether another host may answer better: not where the mailbox or the policy of the
@@ -147,81 +180,85 @@ func elsewhere(r *smtp.Result) bool {
 
 // note keeps the failure that those get whom no host was asked about. One that is for good counts only while
 // no other host might have taken them.
-func (d *delivery) note(f *failure) {
-	if d.t.Logger != nil {
-		d.t.Logger.Debug("host failed", "host", f.host, "addr", f.addr, "stage", f.stage.String(), "error", f)
-	}
+func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *failure) {
+	d.tried(ctx, begun, s, f)
 	if d.last == nil || d.last.final() || !f.final() {
 		d.last = f
 	}
 }
 
-func (d *delivery) addrs(ctx context.Context, host mx.Host) (network string, addrs []string, err error) {
+// addrs gives the addresses of a host; the zero one stands for a Unix socket.
+func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, error) {
 	if host.Path != "" {
-		return "unix", []string{host.Path}, nil
+		return []netip.AddrPort{{}}, nil
 	}
-	ips, err := d.router.Addrs(ctx, d.route, host)
-	for _, ip := range ips {
-		addrs = append(addrs, ip.String())
-	}
-	return "tcp", addrs, err
+	return d.router.Addrs(ctx, d.route, host)
 }
 
 // connect opens a session. Opportunistic TLS that breaks is done without on a second connection.
-func (d *delivery) connect(ctx context.Context, host mx.Host, network, addr string) (*Conn, *failure) {
-	c, f := d.open(ctx, host, network, addr, d.route.TLS)
+func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) (*Conn, *failure) {
+	c := d.conn(host, addr, source, hostname)
+	f := d.open(ctx, c)
 	if f == nil || !f.clear || c.verifies() || ctx.Err() != nil {
 		return c, f
 	}
 	if d.t.Logger != nil {
-		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", addr, "error", f)
+		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
 	}
-	return d.open(ctx, host, network, addr, mx.TLSNone)
+	c = d.conn(host, addr, source, hostname)
+	c.TLS, c.ImplicitTLS = mx.TLSNone, false
+	return c, d.open(ctx, c)
 }
 
-func (d *delivery) open(ctx context.Context, host mx.Host, network, addr string, mode mx.TLSMode) (*Conn, *failure) {
+func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) *Conn {
 	t := d.t
 	c := &Conn{
-		Hostname:    t.Hostname,
+		Hostname:    hostname,
 		Host:        host.Name,
-		Addr:        addr,
+		Addr:        addr.String(),
 		LMTP:        d.route.LMTP,
-		TLS:         mode,
-		ImplicitTLS: host.Path == "" && host.Port == portSubmissions && mode != mx.TLSNone,
+		TLS:         d.route.TLS,
+		ImplicitTLS: host.Path == "" && host.Port == portSubmissions && d.route.TLS != mx.TLSNone,
 		TLSConfig:   t.TLSConfig,
 		Timeouts:    t.Timeouts,
+		ChunkSize:   t.ChunkSize,
+		Trace:       t.Trace,
+		noBDAT:      t.broken.has(host),
+		source:      source,
+		id:          t.sessions.Add(1),
 	}
 	if host.Path != "" {
-		c.Host = "localhost"
+		c.Host, c.Addr = "localhost", host.Path
 	}
+	return c
+}
+
+func (d *delivery) open(ctx context.Context, c *Conn) *failure {
+	t := d.t
 	if d.route.Auth != nil {
 		if c.Auth = d.route.Auth(); c.Auth == nil {
-			return c, c.local(smtp.StageAuth, nil, status{451, 4, 7, 0}, "there is nothing to authenticate with")
+			return c.local(smtp.StageAuth, nil, status{451, 4, 7, 0}, "there is nothing to authenticate with")
 		}
 	}
-	dial := t.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
-	nc, err := dial(dialCtx, network, addr)
+	nc, err := t.dial(dialCtx, c)
 	cancel()
 	if err == nil {
-		return c, c.start(ctx, nc)
+		return c.start(ctx, nc)
 	}
 	if ctx.Err() != nil {
 		f := calledOff(ctx, smtp.StageConnect)
-		f.host, f.addr = c.Host, addr
-		return c, f
+		f.host, f.addr = c.Host, c.Addr
+		return f
 	}
 	why := "no connection"
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		why = op.Err.Error() // without the addresses, which stand in the Result
 	}
-	return c, c.local(smtp.StageConnect, err, status{451, 4, 4, 1}, "%s", clip(why))
+	return c.local(smtp.StageConnect, err, status{451, 4, 4, 1}, "%s", clip(why))
 }
 
-// key is what sessions must have in common to stand for each other.
+// key is what sessions must have in common to stand for each other, beside their addresses.
 func (d *delivery) key(host mx.Host) key {
 	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, mx: d.route.MX}
 	if d.route.Auth != nil {
@@ -229,3 +266,6 @@ func (d *delivery) key(host mx.Host) key {
 	}
 	return k
 }
+
+// site names the place that blocks are about.
+func (d *delivery) site() string { return d.route.Site() }

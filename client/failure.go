@@ -58,6 +58,15 @@ func (f *failure) Unwrap() []error {
 // session has said nothing about a recipient.
 func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 
+// result is what a recipient gets of it.
+func (f *failure) result() smtp.Result {
+	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls}
+	if f.final() {
+		r.Outcome = smtp.Rejected
+	}
+	return r
+}
+
 // asError keeps a nil *failure from becoming an error that isn't nil.
 func (f *failure) asError() error {
 	if f == nil {
@@ -97,6 +106,7 @@ func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 // failed makes a failure of an error of write or read.
 func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure {
 	c.spoiled = true
+	c.traceBroken(err)
 	var netErr net.Error
 	switch r, ok := err.(*smtp.Reply); {
 	case ok:

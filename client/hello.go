@@ -13,12 +13,19 @@ import (
 type extensions struct {
 	pipelining bool     // RFC 2920
 	eightBit   bool     // RFC 6152
+	chunking   bool     // RFC 3030
+	binary     bool     // RFC 3030
 	utf8       bool     // RFC 6531
 	dsn        bool     // RFC 3461
 	startTLS   bool     // RFC 3207
 	size       bool     // RFC 1870
 	maxSize    int64    // of SIZE; zero: the host gives none
 	auth       []string // mechanisms in upper case (RFC 4954)
+
+	// RFC 9422; zero: the host gives none
+	maxMails   int // transactions of a session
+	maxRcpts   int // recipients of a transaction
+	maxDomains int // different domains among them
 }
 
 // hello says EHLO, or HELO where the host has no EHLO, or LHLO.
@@ -64,6 +71,10 @@ func parseExtensions(text string) extensions {
 			e.pipelining = true
 		case "8BITMIME":
 			e.eightBit = true
+		case "CHUNKING":
+			e.chunking = true
+		case "BINARYMIME":
+			e.binary = true
 		case "SMTPUTF8":
 			e.utf8 = true
 		case "DSN":
@@ -75,6 +86,8 @@ func parseExtensions(text string) extensions {
 			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {
 				e.maxSize = n
 			}
+		case "LIMITS":
+			e.limits(params)
 		case "AUTH":
 			for mech := range strings.FieldsSeq(params) {
 				if mech = upper(mech); !slices.Contains(e.auth, mech) {
@@ -84,6 +97,25 @@ func parseExtensions(text string) extensions {
 		}
 	}
 	return e
+}
+
+// limits reads "RCPTMAX=100 MAILMAX=20", in which what isn't understood is passed over (RFC 9422 §3, §4).
+func (e *extensions) limits(params string) {
+	for param := range strings.FieldsSeq(params) {
+		name, value, _ := strings.Cut(param, "=")
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			continue
+		}
+		switch upper(name) {
+		case "MAILMAX":
+			e.maxMails = n
+		case "RCPTMAX":
+			e.maxRcpts = n
+		case "RCPTDOMAINMAX":
+			e.maxDomains = n
+		}
+	}
 }
 
 // upper changes ASCII letters only: no other letter may become one of a keyword.

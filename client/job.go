@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -40,12 +41,21 @@ func (j *job) check() *failure {
 		}
 		return &failure{reply: r, local: true, cause: err}
 	}
-	facts, err := smtp.Scan(j.content)
+	scan := smtp.Scan
+	if j.env.Body == smtp.BodyBinaryMIME {
+		scan = smtp.ScanBinary
+	}
+	facts, err := scan(j.content)
 	if err != nil {
 		return contentFailure(smtp.StageRoute, err)
 	}
 	j.facts = facts
 	return nil
+}
+
+// undecided gives those of rcpts who have no result yet. It uses the space of rcpts.
+func (j *job) undecided(rcpts []int) []int {
+	return slices.DeleteFunc(rcpts, func(i int) bool { return j.results[i].Reply != nil })
 }
 
 // oneDomain reports whether all recipients have the same domain, letter by letter.
@@ -81,14 +91,10 @@ func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 // fail gives recipients the result of a failure.
 func (j *job) fail(rcpts []int, f *failure) {
 	j.failures = append(j.failures, f)
-	outcome := smtp.Deferred
-	if f.final() {
-		outcome = smtp.Rejected
-	}
 	for _, i := range rcpts {
-		r := &j.results[i]
-		*r = smtp.Result{Recipient: r.Recipient, Outcome: outcome, Stage: f.stage, Reply: f.reply, Local: f.local,
-			Host: f.host, Addr: f.addr, TLS: f.tls}
+		r := f.result()
+		r.Recipient = j.results[i].Recipient
+		j.results[i] = r
 	}
 }
 

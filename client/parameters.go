@@ -6,65 +6,87 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// fit finds out which extensions the message needs, and whether the host has them. Recipients that it
-// can't be offered get their result here; a failure is for all of them.
-func (t *transaction) fit() *failure {
-	c, j := t.c, t.j
-	if c.ext.maxSize > 0 && j.content.Size() > c.ext.maxSize {
+// manner is how a message goes to a host.
+type manner struct {
+	offer   smtp.Offer
+	chunked bool // by BDAT
+}
+
+// fit finds out which extensions the message needs, and whether the host has them. Recipients in j.rcpts that it can't be
+// offered get their result here, and the others are given; a failure is for all of them.
+func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
+	size := j.content.Size()
+	if c.ext.maxSize > 0 && size > c.ext.maxSize {
 		// RFC 1870 §6.1: it would be refused.
-		return c.local(smtp.StageMail, nil, status{552, 5, 3, 4}, "the message has %d octets, and the host takes %d",
-			j.content.Size(), c.ext.maxSize)
+		return how, nil, c.local(smtp.StageMail, nil, status{552, 5, 3, 4}, "the message has %d octets, and the host takes %d",
+			size, c.ext.maxSize)
 	}
-	t.eightBit = c.ext.eightBit && (j.facts.EightBit || j.env.Body == smtp.Body8BitMIME || j.env.Body == smtp.BodyBinaryMIME)
-	if j.facts.EightBit && !t.eightBit {
-		// RFC 6152 §3: it would have to be converted, which would break its signatures.
-		return c.local(smtp.StageMail, nil, status{554, 5, 6, 3}, "the message is 8-bit, and the host takes 7-bit only")
+	how.offer = smtp.Offer{Size: -1, DSN: c.ext.dsn}
+	if c.ext.size {
+		how.offer.Size = size
 	}
-	t.rcpts = j.rcpts
+	chunk := c.chunkSize()
+	how.chunked = j.facts.Binary || c.ext.chunking && !c.noBDAT && chunk > 0 && size > chunk
+	switch {
+	case j.facts.Binary && !(c.ext.binary && c.ext.chunking):
+		// RFC 3030 §3: it would have to be converted, which would break its signatures.
+		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 3}, "the message is binary, and the host takes lines of text only")
+	case j.facts.Binary:
+		how.offer.Body = smtp.BodyBinaryMIME
+	case j.facts.EightBit && !c.ext.eightBit:
+		// RFC 6152 §3: the same.
+		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 3}, "the message is 8-bit, and the host takes 7-bit only")
+	case c.ext.eightBit && (j.facts.EightBit || j.env.Body == smtp.Body8BitMIME || j.env.Body == smtp.BodyBinaryMIME):
+		how.offer.Body = smtp.Body8BitMIME
+	}
+	c.rcpts = append(c.rcpts[:0], j.rcpts...) // it will shrink, and that of the job mustn't
+	rcpts = c.rcpts
 	_, ascii := smtp.ASCIIAddress(j.env.From)
 	needs := j.facts.HeaderUTF8 || !ascii
 	if c.ext.utf8 {
-		t.utf8 = needs || j.env.UTF8 || slices.ContainsFunc(j.rcpts, t.needsUTF8)
-		return nil
+		how.offer.UTF8 = needs || j.env.UTF8 || slices.ContainsFunc(j.rcpts, j.needsUTF8)
+		return how, rcpts, nil
 	}
 	// RFC 6531 §3.1, §3.5: without SMTPUTF8 none of it may be sent. A domain can go as its A-label.
 	if !ascii {
-		return c.local(smtp.StageMail, nil, status{553, 5, 6, 7}, "the sender's address is UTF-8, and the host takes ASCII only")
+		return how, nil, c.local(smtp.StageMail, nil, status{553, 5, 6, 7}, "the sender's address is UTF-8, and the host takes ASCII only")
 	}
 	if needs {
-		return c.local(smtp.StageMail, nil, status{554, 5, 6, 9}, "the header is UTF-8, and the host takes ASCII only")
+		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 9}, "the header is UTF-8, and the host takes ASCII only")
 	}
-	if slices.ContainsFunc(j.rcpts, t.needsUTF8) {
-		t.dropUTF8()
+	if slices.ContainsFunc(rcpts, j.needsUTF8) {
+		dropped := slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !j.needsUTF8(i) })
+		rcpts = slices.DeleteFunc(rcpts, j.needsUTF8)
+		j.fail(dropped, c.local(smtp.StageRcpt, nil, status{553, 5, 6, 7}, "the address is UTF-8, and the host takes ASCII only"))
 	}
-	return nil
+	return how, rcpts, nil
 }
 
-// needsUTF8 is for recipient i of the job.
-func (t *transaction) needsUTF8(i int) bool {
-	_, ascii := smtp.ASCIIAddress(t.j.env.Recipients[i].Address)
+// needsUTF8 is for recipient i.
+func (j *job) needsUTF8(i int) bool {
+	_, ascii := smtp.ASCIIAddress(j.env.Recipients[i].Address)
 	return !ascii
 }
 
-// dropUTF8 takes out of rcpts whose address needs SMTPUTF8. The others can have the message.
-func (t *transaction) dropUTF8() {
-	var dropped []int
-	t.rcpts = nil
-	for _, i := range t.j.rcpts {
-		if t.needsUTF8(i) {
-			dropped = append(dropped, i)
-		} else {
-			t.rcpts = append(t.rcpts, i)
+// batch gives those of rcpts that one transaction takes (RFC 9422 §4.2, §4.3). There is at least one.
+func (c *Conn) batch(j *job, rcpts []int) []int {
+	if c.ext.maxRcpts > 0 && len(rcpts) > c.ext.maxRcpts && c.ext.maxDomains == 0 {
+		return rcpts[:c.ext.maxRcpts]
+	}
+	if c.ext.maxDomains == 0 {
+		return rcpts
+	}
+	var some []int
+	domains := make(map[string]bool)
+	for _, i := range rcpts {
+		_, domain := smtp.SplitAddress(j.env.Recipients[i].Address)
+		if !domains[domain] && len(domains) == c.ext.maxDomains {
+			continue
+		}
+		domains[domain] = true
+		if some = append(some, i); len(some) == c.ext.maxRcpts {
+			break
 		}
 	}
-	t.j.fail(dropped, t.c.local(smtp.StageRcpt, nil, status{553, 5, 6, 7}, "the address is UTF-8, and the host takes ASCII only"))
-}
-
-// offer is how the message goes to this host, once fit has found out.
-func (t *transaction) offer() smtp.Offer {
-	o := smtp.Offer{Size: -1, EightBit: t.eightBit, UTF8: t.utf8, DSN: t.c.ext.dsn}
-	if t.c.ext.size {
-		o.Size = t.j.content.Size()
-	}
-	return o
+	return some
 }

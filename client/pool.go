@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ type pool struct {
 	users  sync.WaitGroup // Sends, and sessions being closed
 }
 
-// key says which sessions are alike: to one host, secured alike, as the same user.
+// key says which sessions are alike, but for the addresses at both ends: to one host, secured alike, as the same user.
 type key struct {
 	host     mx.Host
 	lmtp     bool
@@ -32,6 +33,7 @@ type key struct {
 type session struct {
 	*Conn
 	key               key
+	remote            netip.AddrPort
 	opened, idleSince time.Time
 }
 
@@ -54,10 +56,10 @@ func (p *pool) enter() bool {
 
 func (p *pool) leave() { p.users.Done() }
 
-// take gives the session that was used last, if there is one alive.
-func (p *pool) take(k key, l limits) *session {
+// take gives the session that was used last of those that fit, if there is one alive.
+func (p *pool) take(k key, l limits, fits func(*session) bool) *session {
 	for {
-		s := p.pop(k)
+		s := p.pop(k, fits)
 		if s == nil {
 			return nil
 		}
@@ -70,21 +72,20 @@ func (p *pool) take(k key, l limits) *session {
 	}
 }
 
-func (p *pool) pop(k key) *session {
+func (p *pool) pop(k key, fits func(*session) bool) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[k]
-	if len(list) == 0 {
-		return nil
+	for i, s := range slices.Backward(p.idle[k]) {
+		if fits(s) {
+			return p.remove(k, i)
+		}
 	}
-	s := list[len(list)-1]
-	p.remove(k, len(list)-1)
-	return s
+	return nil
 }
 
 // put takes a session back, to keep it or to end it. Only its Send, which is a user, calls it.
 func (p *pool) put(s *session, l limits) {
-	if !s.Ready() {
+	if !s.quiescent() {
 		s.Close()
 		return
 	}
@@ -99,7 +100,7 @@ func (p *pool) keep(s *session, l limits) (out *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.closed || l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age:
+	case p.closed || l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age || !s.Ready():
 		return s
 	case len(p.idle[s.key]) >= l.perHost:
 		out = p.remove(s.key, 0)

@@ -118,7 +118,7 @@ func TestLateReply(t *testing.T) {
 	tr := &Transport{Timeouts: Timeouts{Quit: time.Millisecond}}
 	defer tr.Close()
 	tr.pool.keep(s, tr.limits())
-	if got := tr.pool.take(key{}, tr.limits()); got != nil {
+	if got := tr.pool.take(key{}, tr.limits(), func(*session) bool { return true }); got != nil {
 		t.Error("got the session, want none")
 	}
 }

@@ -55,7 +55,7 @@ func play(nc *pipeConn, script []string, cert *tls.Config, cancel func()) []stri
 			out.WriteString(arg + "\r\n")
 		case "C:":
 			line, err := in.ReadString('\n')
-			step = "C: " + strings.TrimSuffix(line, "\r\n")
+			step = "C: " + strings.ReplaceAll(strings.TrimSuffix(line, "\r\n"), "\n", "\\n") // a bare LF is to be seen
 			if err != nil {
 				return append(said, fmt.Sprintf("read: %q, %v", line, err))
 			}

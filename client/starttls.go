@@ -86,6 +86,10 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	}
 	c.conn = tc
 	c.br.Reset(tc)
-	c.version = tls.VersionName(tc.ConnectionState().Version)
+	state := tc.ConnectionState()
+	c.version = tls.VersionName(state.Version)
+	if c.Trace != nil && c.Trace.Secured != nil {
+		c.Trace.Secured(c.session(), state)
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -12,16 +13,16 @@ const window = 8 << 10
 
 // transaction is one message offered to one host.
 type transaction struct {
+	manner
 	c        *Conn
 	j        *job
-	rcpts    []int // of the job, those that this host can be offered
+	rcpts    []int // of the job, those that it is for
 	next     int   // index in rcpts of the first that wasn't said yet
 	mailSaid bool
-	refused  bool        // MAIL was
 	accepted []int       // had a 2xx
+	refused  *smtp.Reply // said that the host doesn't take the message now, or at all
+	stage    smtp.Stage  // of that
 	full     *smtp.Reply // said that the transaction takes no more recipients
-	utf8     bool        // SMTPUTF8 is used
-	eightBit bool        // BODY=8BITMIME is
 }
 
 // group is the commands that go out in one write.
@@ -31,32 +32,63 @@ type group struct {
 	data       bool
 }
 
-// transact offers the message to the recipients in j.rcpts, and gives each of them a result.
-func (c *Conn) transact(ctx context.Context, j *job) {
-	t := transaction{c: c, j: j, accepted: c.accepted[:0]}
+// transact offers the message to the recipients in j.rcpts, in one transaction or, where the host sets limits, in several. Each gets a
+// result, but those for whom the session has no transaction left: they are returned.
+func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 	c.answered = false
 	for _, i := range j.rcpts {
 		j.results[i].Reply = nil
 	}
-	if f := t.fit(); f != nil {
-		t.fail(f)
-		return
-	}
-	if len(t.rcpts) == 0 {
-		return
+	how, left, f := c.fit(j)
+	if f != nil {
+		j.fail(j.undecided(slices.Clone(j.rcpts)), f)
+		return nil
 	}
 	stop := c.watch(ctx)
-	t.run(ctx)
-	c.unwatch(stop)
-	c.accepted = t.accepted
+	defer c.unwatch(stop)
+	for len(left) > 0 && !c.spoiled && !c.spent() {
+		t := transaction{manner: how, c: c, j: j, rcpts: c.batch(j, left), accepted: c.accepted[:0]}
+		t.run(ctx)
+		t.again()
+		c.accepted, left = t.accepted, j.undecided(left)
+		if t.refused != nil { // the other recipients' transactions would bring the same message
+			t.settleAll(left, t.stage, t.refused)
+			return nil
+		}
+		how.chunked = how.chunked && !c.noBDAT
+	}
+	return left
 }
 
-// run goes from MAIL to the reply to the final dot.
+// again lets those for whom there was no room in the transaction be offered once more (RFC 5321 §4.5.3.1.10), if it brought the message to others.
+func (t *transaction) again() {
+	if !slices.ContainsFunc(t.rcpts, func(i int) bool { return t.j.results[i].Outcome == smtp.Delivered && t.j.results[i].Reply != nil }) {
+		return
+	}
+	for _, i := range t.rcpts {
+		if r := &t.j.results[i]; r.Stage == smtp.StageRcpt && !r.Local && noRoom(r.Reply) {
+			r.Reply = nil
+		}
+	}
+}
+
+// noRoom reports whether a refused recipient may be welcome in another transaction, by a code that isn't only used for that.
+func noRoom(r *smtp.Reply) bool {
+	if r == nil || r.Code != 452 && r.Code != 552 {
+		return false
+	}
+	return r.Enhanced == smtp.EnhancedCode{} || r.Enhanced[1] == 5 // X.5.3; not X.2.2, a full mailbox, or X.3.1, a full disk
+}
+
+// run goes from MAIL to the reply to the message.
 func (t *transaction) run(ctx context.Context) {
 	for {
 		g := t.compose()
 		if len(t.c.out) == 0 {
-			return // nobody was accepted
+			if t.chunked && len(t.accepted) > 0 {
+				t.chunks(ctx)
+			}
+			return
 		}
 		data, f := t.exchange(ctx, g)
 		switch {
@@ -66,7 +98,7 @@ func (t *transaction) run(ctx context.Context) {
 		case g.data:
 			t.data(ctx, data)
 			return
-		case t.refused:
+		case t.refused != nil:
 			return
 		}
 	}
@@ -81,19 +113,20 @@ func (t *transaction) compose() group {
 		b, g.rset = append(b, "RSET\r\n"...), true
 	}
 	if !t.mailSaid && room() {
-		b, g.mail, t.mailSaid = t.j.env.AppendMail(b, t.offer()), true, true
+		b, g.mail, t.mailSaid = t.j.env.AppendMail(b, t.offer), true, true
+		t.c.mails++
 	}
 	for ; t.full != nil && t.next < len(t.rcpts); t.next++ {
 		t.j.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
 	}
 	first := t.next
 	for t.mailSaid && t.next < len(t.rcpts) && room() {
-		b = t.j.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer())
+		b = t.j.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer)
 		t.next++
 	}
 	g.rcpts = t.rcpts[first:t.next]
 	// RFC 5321 §3.3: DATA needs a recipient; one in this group may become it.
-	if t.next == len(t.rcpts) && room() && len(t.accepted)+len(g.rcpts) > 0 {
+	if !t.chunked && t.next == len(t.rcpts) && room() && len(t.accepted)+len(g.rcpts) > 0 {
 		b, g.data = append(b, "DATA\r\n"...), true
 	}
 	t.c.out = b
@@ -162,10 +195,7 @@ func (t *transaction) mailReply(r *smtp.Reply) *failure {
 		if t.c.spoiled { // 421
 			return t.c.said(smtp.StageMail, r)
 		}
-		t.refused = true
-		for _, i := range t.rcpts {
-			t.j.settle(t.c, i, smtp.StageMail, r)
-		}
+		t.refused, t.stage = r, smtp.StageMail
 		return nil
 	}
 	return t.c.refused(smtp.StageMail, r)
@@ -175,7 +205,7 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	switch {
 	case t.c.spoiled: // 421
 		return t.c.said(smtp.StageRcpt, r)
-	case t.refused:
+	case t.refused != nil:
 		// It follows from the refusal of MAIL, whose reply everyone has.
 	case r.Code/100 == 2:
 		t.accepted = append(t.accepted, i)
@@ -207,11 +237,23 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 		c.open = false
 		t.final(ctx)
 	case r.Code >= 400 && r.Code < 600:
-		for _, i := range t.accepted {
-			t.j.settle(c, i, smtp.StageData, r)
-		}
+		t.refuse(smtp.StageData, r)
 	default:
 		t.fail(c.refused(smtp.StageData, r))
+	}
+}
+
+// refuse gives those who were accepted a reply that refuses the message. One for now is for the recipients of further transactions, too.
+func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
+	t.settleAll(t.accepted, stage, r)
+	if r.Temporary() {
+		t.refused, t.stage = r, stage
+	}
+}
+
+func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
+	for _, i := range rcpts {
+		t.j.settle(t.c, i, stage, r)
 	}
 }
 
@@ -258,10 +300,11 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 		f = t.c.failed(ctx, smtp.StageFinal, err)
 	case r.Code < 200 || r.Code >= 600 || r.Code/100 == 3:
 		f = t.c.refused(smtp.StageFinal, r)
+	case r.Temporary() && !t.c.LMTP:
+		t.refuse(smtp.StageFinal, r)
+		return
 	default:
-		for _, i := range rcpts {
-			t.j.settle(t.c, i, smtp.StageFinal, r)
-		}
+		t.settleAll(rcpts, smtp.StageFinal, r)
 		return
 	}
 	t.j.fail(rcpts, f)
@@ -272,11 +315,5 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 
 // fail gives everyone who has no result yet that of f.
 func (t *transaction) fail(f *failure) {
-	var rcpts []int
-	for _, i := range t.j.rcpts {
-		if t.j.results[i].Reply == nil {
-			rcpts = append(rcpts, i)
-		}
-	}
-	t.j.fail(rcpts, f)
+	t.j.fail(t.j.undecided(slices.Clone(t.j.rcpts)), f)
 }

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/mx"
@@ -22,8 +25,8 @@ type Transport struct {
 	// Router says where mail goes. If nil, &mx.Router{}: by MX.
 	Router *mx.Router
 
-	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, that of a
-	// net.Dialer.
+	// DialContext connects to "ip:port" on "tcp", or to a path on "unix"; [SourceAddr] gives the address of ours to do it from. If nil, a
+	// net.Dialer does.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// TLSConfig is a template for every session: see Conn.TLSConfig.
@@ -31,6 +34,18 @@ type Transport struct {
 
 	// Timeouts bound each step. If zero, see there.
 	Timeouts Timeouts
+
+	// ChunkSize is what goes out in one BDAT: see Conn.ChunkSize. A host that broke one gets DATA for a day.
+	ChunkSize int64
+
+	// Sources are the addresses that sessions go out from. Each message goes from one of them, by their weights; the same
+	// sender and recipient have the same one, as greylisting wants it. If empty, the system chooses. They aren't used for loopback
+	// addresses and Unix sockets.
+	Sources []Source
+
+	// BlockTime is how long a source is left out for a site, a host of which refused it for a blocklist: the next one is
+	// used meanwhile, and without one the site's mail is deferred. If zero, 1 hour; if negative, refusals have no such consequence.
+	BlockTime time.Duration
 
 	// MaxIdle is how many idle sessions are kept. If zero, 100; if negative, none.
 	MaxIdle int
@@ -44,11 +59,20 @@ type Transport struct {
 	// MaxAge is how old a session may be to take another message. If zero, 300 s.
 	MaxAge time.Duration
 
+	// Trace is told what goes over the wire. If nil, nobody is.
+	Trace *Trace
+
+	// Tried is called after each try with a host, by the goroutine that sends, with the ctx of its Send. If nil, nobody is told.
+	Tried func(context.Context, Try)
+
 	// Logger hears of hosts that failed and of TLS that was given up. If nil, nobody does.
 	Logger *slog.Logger
 
-	pool pool
-	byMX mx.Router // where Router is nil
+	pool     pool
+	sources  sources
+	broken   brokenHosts
+	sessions atomic.Uint64
+	byMX     mx.Router // where Router is nil
 }
 
 // ErrClosed is in the error of a Send after Close.
@@ -113,8 +137,36 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
 		j.fail(j.rcpts, routeFailure("", err))
 		return
 	}
-	d := delivery{t: t, router: router, job: j, route: route}
+	d := delivery{t: t, router: router, job: j, route: route, begun: time.Now()}
+	if route.Deliver != nil {
+		d.deliver(ctx)
+		return
+	}
 	d.run(ctx)
+}
+
+// dial connects to c.Addr.
+func (t *Transport) dial(ctx context.Context, c *Conn) (net.Conn, error) {
+	network := "tcp"
+	if strings.HasPrefix(c.Addr, "/") {
+		network = "unix"
+	}
+	if t.DialContext != nil {
+		return t.DialContext(context.WithValue(ctx, sourceKey{}, c.source), network, c.Addr)
+	}
+	dialer := new(net.Dialer)
+	if c.source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
+	}
+	return dialer.DialContext(ctx, network, c.Addr)
+}
+
+type sourceKey struct{}
+
+// SourceAddr gives a DialContext func the address of ours to dial from. It is the zero Addr where the system is to choose.
+func SourceAddr(ctx context.Context) netip.Addr {
+	addr, _ := ctx.Value(sourceKey{}).(netip.Addr)
+	return addr
 }
 
 // byDestination parts the recipients of a job by destination, in the order of the first of each. Who has none gets his

@@ -46,6 +46,7 @@ func (c *Conn) write(ctx context.Context, d time.Duration, b []byte) error {
 	if err := c.premature(); err != nil {
 		return err
 	}
+	c.traceSent(b)
 	if _, err := c.conn.Write(b); err != nil {
 		return c.lastWords(ctx, err)
 	}
@@ -59,8 +60,11 @@ func (c *Conn) lastWords(ctx context.Context, err error) error {
 		return err
 	}
 	c.arm(ctx, c.Timeouts.quit())
-	if r, readErr := smtp.ReadReply(c.br); readErr == nil && r.Code >= 400 && r.Code < 600 {
-		return r
+	if r, readErr := smtp.ReadReply(c.br); readErr == nil {
+		c.traceReceived(r)
+		if r.Code >= 400 && r.Code < 600 {
+			return r
+		}
 	}
 	return err
 }
@@ -70,8 +74,11 @@ func (c *Conn) premature() error {
 	if c.br.Buffered() == 0 {
 		return nil
 	}
-	if r, err := smtp.ReadReply(c.br); err == nil && r.Code == 421 {
-		return r
+	if r, err := smtp.ReadReply(c.br); err == nil {
+		c.traceReceived(r)
+		if r.Code == 421 {
+			return r
+		}
 	}
 	return errPremature
 }
@@ -88,6 +95,7 @@ func (c *Conn) read(ctx context.Context, d time.Duration) (*smtp.Reply, error) {
 		c.spoiled = true
 		return nil, err
 	}
+	c.traceReceived(r)
 	if r.Code == 421 {
 		c.spoiled = true // RFC 5321 §3.8: the host closes behind it
 	}

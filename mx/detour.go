@@ -44,16 +44,24 @@ func (r *Router) Site(ctx context.Context, destination string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !route.MX {
-		return route.Name, nil
-	}
-	names := make([]string, len(route.Hosts))
-	for i, h := range route.Hosts {
-		names[i] = h.Name
-	}
-	slices.Sort(names) // the order of preference is another matter
-	return strings.Join(slices.Compact(names), ","), nil
+	return route.Site(), nil
 }
 
+// Site names the hosts of the route: an explicit route by its Name, and MX hosts by theirs, whatever their preferences.
+func (r *Route) Site() string {
+	if !r.MX {
+		return r.Name
+	}
+	names := make([]string, len(r.Hosts))
+	for i, h := range r.Hosts {
+		names[i] = h.Name
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ",")
+}
+
+// ErrLoop is in an error of Router.Addrs that says that a host is our own: no further one of the route is to be tried.
+var ErrLoop = errors.New("mx: own host")
+
 // usable reports whether mail can go by the route.
-func (r *Route) usable() bool { return r.Name != "" && len(r.Hosts) > 0 }
+func (r *Route) usable() bool { return r.Name != "" && (len(r.Hosts) > 0 || r.Deliver != nil) }

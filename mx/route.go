@@ -1,6 +1,7 @@
 package mx
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +37,9 @@ type Route struct {
 	// MX says that the hosts came from the DNS, so that anyone may have chosen them: Router.Addrs
 	// guards their addresses.
 	MX bool
+
+	// Deliver takes the mail in place of Hosts, as client.Transport.Send does: final delivery. Results nil means that the error is for all.
+	Deliver func(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error)
 
 	implicit bool // no MX record: the domain itself is the host
 }

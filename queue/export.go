@@ -70,10 +70,12 @@ func writeBatch(w io.Writer, env *smtp.Envelope, body smtp.Content) error {
 		return err
 	}
 	o := smtp.Offer{
-		Size:     body.Size(),
-		EightBit: facts.EightBit || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME,
-		UTF8:     facts.HeaderUTF8 || env.UTF8 || needsUTF8(env.From),
-		DSN:      true,
+		Size: body.Size(),
+		UTF8: facts.HeaderUTF8 || env.UTF8 || needsUTF8(env.From),
+		DSN:  true,
+	}
+	if facts.EightBit || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME {
+		o.Body = smtp.Body8BitMIME // BINARYMIME takes BDAT
 	}
 	for _, r := range env.Recipients {
 		o.UTF8 = o.UTF8 || needsUTF8(r.Address)

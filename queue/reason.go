@@ -1,11 +1,6 @@
 package queue
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/postrider/postrider/smtp"
-)
+import "github.com/postrider/postrider/smtp"
 
 // Reason is why a recipient was deferred, as far as it matters to when it is tried again and to how the site is used
 // meanwhile.
@@ -35,36 +30,19 @@ func (r Reason) String() string {
 	return [...]string{"other", "unreachable", "throttled", "greylisted", "blocked", "unknown"}[min(r, reasons)]
 }
 
-// ReasonOf says why a Result is Deferred, by its Stage and its Reply. It is what a [Runner] goes by whose Reason is nil. Greylisting and
-// blocklists have no codes of their own, so there it goes by the words of the reply.
+// ReasonOf says why a Result is Deferred. It is what a [Runner] goes by whose Reason is nil.
 func ReasonOf(res smtp.Result) Reason {
-	session := res.Stage < smtp.StageMail
-	if !res.Local && res.Reply != nil {
-		// RFC 3463 §3.8: X.7.x, security or policy. Many hosts greylist with 4.2.0, and refuse a session with a bare 554.
-		policy := res.Reply.Enhanced[1] == 7
-		switch {
-		case !session && says(res.Reply, greylistWords):
-			return Greylisted
-		case (policy || session) && says(res.Reply, blocklistWords):
-			return Blocked
-		case policy, res.Reply.Code == 421:
-			return Throttled
-		}
-	}
-	if session {
+	switch {
+	case res.Greylisted():
+		return Greylisted
+	case res.Blocklisted():
+		return Blocked
+	case !res.Local && res.Reply != nil && (res.Reply.Enhanced[1] == 7 || res.Reply.Code == 421):
+		return Throttled // RFC 3463 §3.8: X.7.x, security or policy
+	case res.Stage < smtp.StageMail:
 		return Unreachable
 	}
 	return OtherReason
-}
-
-var (
-	greylistWords  = []string{"greylist", "graylist", "grey list", "gray list", "grey-list", "gray-list"}
-	blocklistWords = []string{"blocklist", "blacklist", "block list", "black list", "listed", "reputation", "dnsbl", "spamhaus"}
-)
-
-func says(r *smtp.Reply, words []string) bool {
-	text := strings.ToLower(r.Text)
-	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }
 
 // judge says what results teach about a site, and why they are deferred: of several reasons, the last of those above.

@@ -24,8 +24,9 @@ var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // eachChunk reads c from start to end and calls f with its octets once it has made sure that there is no
 // bare CR, bare LF or NUL in them. b isn't empty, doesn't end in CR, has room for the end of DATA behind
-// it, and may be changed. Errors are *ContentError, but those of f, which end it.
-func eachChunk(c Content, f func(b []byte, last bool) error) error {
+// it, and may be changed. Errors are *ContentError, but those of f, which end it. If binary isn't nil, such an octet is no
+// error, and is told there.
+func eachChunk(c Content, binary *bool, f func(b []byte, last bool) error) error {
 	buf := chunks.Get().(*chunk)
 	defer chunks.Put(buf)
 	size := c.Size()
@@ -38,8 +39,14 @@ func eachChunk(c Content, f func(b []byte, last bool) error) error {
 		if b[len(b)-1] == '\r' && !last {
 			b = b[:len(b)-1] // it is read again with what follows it
 		}
-		if i := badOctet(b); i >= 0 {
-			return &ContentError{badContent(b[i], off+int64(i))}
+		if binary == nil || !*binary {
+			i := badOctet(b)
+			if i >= 0 && binary == nil {
+				return &ContentError{badContent(b[i], off+int64(i))}
+			}
+			if i >= 0 {
+				*binary = true
+			}
 		}
 		if err := f(b, last); err != nil {
 			return err

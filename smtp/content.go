@@ -33,15 +33,26 @@ type Facts struct {
 	EightBit   bool // an octet above 127 anywhere
 	HeaderUTF8 bool // an octet above 127 in the header: needs SMTPUTF8
 	LongLine   bool // a line over 998 octets (RFC 5321 §4.5.3.1.6)
+	Binary     bool // a bare CR, a bare LF or a NUL: only BDAT with BODY=BINARYMIME carries it (RFC 3030 §3)
 }
 
 // Scan reads c once and says what it holds. A bare CR, a bare LF or a NUL is an error that names the
 // octet and its offset; such content can't be sent with DATA (RFC 5321 §2.3.8). Every error is a
 // *ContentError: around a *Reply, 554 5.6.0, for such an octet, and around the error of c where c
 // couldn't be read.
-func Scan(c Content) (Facts, error) {
+func Scan(c Content) (Facts, error) { return scan(c, nil) }
+
+// ScanBinary is Scan for content that may be binary: no octet is an error, and Binary tells of those that Scan would refuse.
+func ScanBinary(c Content) (Facts, error) {
+	var binary bool
+	facts, err := scan(c, &binary)
+	facts.Binary = binary
+	return facts, err
+}
+
+func scan(c Content, binary *bool) (Facts, error) {
 	s := scanner{header: true, lineStart: true}
-	err := eachChunk(c, func(b []byte, _ bool) error {
+	err := eachChunk(c, binary, func(b []byte, _ bool) error {
 		s.add(b)
 		return nil
 	})
@@ -58,7 +69,7 @@ type scanner struct {
 	line      int  // octets of the line that hasn't ended yet
 }
 
-// add takes the next octets, of which eachChunk has made sure that they don't end in a CR.
+// add takes the next octets, which don't end in a CR that an LF follows.
 func (s *scanner) add(b []byte) {
 	if s.header {
 		header := b

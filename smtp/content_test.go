@@ -42,6 +42,37 @@ func TestScan(t *testing.T) {
 	}
 }
 
+func TestScanBinary(t *testing.T) {
+	const chunk = 32 << 10
+	long := strings.Repeat("0123456789abcd\r\n", chunk/16)
+	tests := []struct {
+		name    string
+		content string
+		want    smtp.Facts
+	}{
+		{"text", "A: b\r\n\r\nc\r\n", smtp.Facts{}},
+		{"bare LF", "A: b\r\n\r\nc\n", smtp.Facts{Binary: true}},
+		{"bare CR", "A: b\r\n\r\nc\rd", smtp.Facts{Binary: true}},
+		{"CR at the end", "A: b\r\n\r\nc\r", smtp.Facts{Binary: true}},
+		{"NUL, then more", "A: b\r\n\r\n\x00" + long + "\xff", smtp.Facts{Binary: true, EightBit: true}},
+		{"CR at the end of a chunk", long[:chunk-1] + "\r" + long, smtp.Facts{Binary: true}},
+		{"CRLF over the end of a chunk", "xx" + long[:chunk-3] + "\r\n" + long, smtp.Facts{}},
+		{"nothing but CR", strings.Repeat("\r", 2*chunk), smtp.Facts{Binary: true, LongLine: true}},
+		{"UTF-8 header", "A: \xc3\xbc\n\r\n\r\nc\r\n", smtp.Facts{Binary: true, EightBit: true, HeaderUTF8: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := smtp.ScanBinary(strings.NewReader(tt.content))
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
+			}
+			if _, err := smtp.Scan(strings.NewReader(tt.content)); (err != nil) != tt.want.Binary {
+				t.Errorf("Scan: got %v, want an error: %v", err, tt.want.Binary)
+			}
+		})
+	}
+}
+
 // scanReference is Scan by the definitions of its facts, for good content.
 func scanReference(content string) smtp.Facts {
 	var facts smtp.Facts

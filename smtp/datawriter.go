@@ -15,7 +15,7 @@ import (
 func WriteData(w io.Writer, c Content) error {
 	d := dataWriter{w: w, lineStart: true}
 	defer d.release()
-	if err := eachChunk(c, d.write); err != nil {
+	if err := eachChunk(c, nil, d.write); err != nil {
 		return err
 	}
 	if d.ended {

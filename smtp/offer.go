@@ -4,10 +4,10 @@ import "strconv"
 
 // Offer says how MAIL and RCPT offer a message to a host: with which of its extensions.
 type Offer struct {
-	Size     int64 // of the content in octets, declared with SIZE (RFC 1870); negative: it isn't
-	EightBit bool  // BODY=8BITMIME (RFC 6152)
-	UTF8     bool  // SMTPUTF8 (RFC 6531); without it, a domain goes as its A-label
-	DSN      bool  // RET, ENVID, NOTIFY and ORCPT, where they say something (RFC 3461)
+	Size int64    // of the content in octets, declared with SIZE (RFC 1870); negative: it isn't
+	Body BodyType // what BODY says (RFC 6152, RFC 3030)
+	UTF8 bool     // SMTPUTF8 (RFC 6531); without it, a domain goes as its A-label
+	DSN  bool     // RET, ENVID, NOTIFY and ORCPT, where they say something (RFC 3461)
 }
 
 // AppendMail appends the command MAIL with its CRLF. The envelope has passed [Envelope.Check].
@@ -17,8 +17,8 @@ func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
 	if o.Size >= 0 {
 		b = strconv.AppendInt(append(b, " SIZE="...), o.Size, 10)
 	}
-	if o.EightBit {
-		b = append(b, " BODY=8BITMIME"...)
+	if o.Body != BodyUnknown {
+		b = append(append(b, " BODY="...), o.Body.String()...)
 	}
 	if o.UTF8 {
 		b = append(b, " SMTPUTF8"...)

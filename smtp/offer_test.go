@@ -19,14 +19,14 @@ func TestOffer(t *testing.T) {
 	}{
 		{"bare", Offer{Size: -1}, "MAIL FROM:<ann@xn--bcher-kva.example>\r\nRCPT TO:<bob@example.net>\r\n",
 			Envelope{From: "ann@xn--bcher-kva.example"}, Recipient{Address: rcpt.Address}},
-		{"size", Offer{EightBit: true}, "MAIL FROM:<ann@xn--bcher-kva.example> SIZE=0 BODY=8BITMIME\r\nRCPT TO:<bob@example.net>\r\n",
+		{"size", Offer{Body: Body8BitMIME}, "MAIL FROM:<ann@xn--bcher-kva.example> SIZE=0 BODY=8BITMIME\r\nRCPT TO:<bob@example.net>\r\n",
 			Envelope{From: "ann@xn--bcher-kva.example", Body: Body8BitMIME}, Recipient{Address: rcpt.Address}},
 		{"DSN", Offer{Size: -1, DSN: true}, "MAIL FROM:<ann@xn--bcher-kva.example> RET=HDRS ENVID=a+20b+2Bc\r\n" +
 			"RCPT TO:<bob@example.net> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;b\\x{F8}b@example.org\r\n",
 			Envelope{From: "ann@xn--bcher-kva.example", Ret: RetHeaders, EnvID: env.EnvID}, *rcpt},
-		{"all", Offer{Size: 12, EightBit: true, UTF8: true, DSN: true}, "MAIL FROM:<ann@bücher.example> SIZE=12 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b+2Bc\r\n" +
+		{"all", Offer{Size: 12, Body: BodyBinaryMIME, UTF8: true, DSN: true}, "MAIL FROM:<ann@bücher.example> SIZE=12 BODY=BINARYMIME SMTPUTF8 RET=HDRS ENVID=a+20b+2Bc\r\n" +
 			"RCPT TO:<bob@example.net> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;bøb@example.org\r\n",
-			Envelope{From: env.From, Size: 12, Body: Body8BitMIME, UTF8: true, Ret: RetHeaders, EnvID: env.EnvID}, *rcpt},
+			Envelope{From: env.From, Size: 12, Body: BodyBinaryMIME, UTF8: true, Ret: RetHeaders, EnvID: env.EnvID}, *rcpt},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

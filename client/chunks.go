@@ -1,0 +1,131 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"strconv"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+const (
+	defaultChunkSize = 1 << 20
+	blockSize        = 64 << 10 // what is read of a content, and written, at a time
+)
+
+func (c *Conn) chunkSize() int64 { return cmp.Or(c.ChunkSize, defaultChunkSize) }
+
+// chunks sends the message by BDAT (RFC 3030 §2) to those who were accepted. One chunk may be on its way ahead of the reply to the one before it, but
+// not the last one: it goes out when all others were taken, so that no host commits a part.
+func (t *transaction) chunks(ctx context.Context) {
+	c := t.c
+	c.answered = true
+	if err := c.premature(); err != nil {
+		t.fail(c.failed(ctx, smtp.StageBody, err))
+		return
+	}
+	size, chunk := t.j.content.Size(), c.chunkSize()
+	if chunk < 0 {
+		chunk = size
+	}
+	content, block := smtp.NewReader(t.j.content), make([]byte, blockSize)
+	sent, heard := 0, 0 // chunks, and replies to them
+	for off := int64(0); off < size; off += chunk {
+		n := min(chunk, size-off)
+		last := off+n == size
+		ahead := 0
+		if c.ext.pipelining && !last {
+			ahead = 1
+		}
+		for sent-heard > ahead {
+			heard++
+			if !t.chunkReply(ctx, heard == 1, sent-heard) {
+				return
+			}
+		}
+		if f := t.chunk(ctx, content, block, n, last); f != nil {
+			// Half a message must not be committed: no further chunk, no RSET, no QUIT.
+			c.Close()
+			t.bdatBroke(ctx, f)
+			t.fail(f)
+			return
+		}
+		sent++
+	}
+	c.open = false
+	t.final(ctx)
+}
+
+// chunk sends n octets of the content. A failure is the connection's end.
+func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte, n int64, last bool) *failure {
+	c := t.c
+	b := strconv.AppendInt(append(block[:0], "BDAT "...), n, 10)
+	if last {
+		b = append(b, " LAST"...)
+	}
+	b = append(b, "\r\n"...)
+	c.traceSent(b)
+	for n > 0 {
+		some := min(int64(cap(b)-len(b)), n)
+		b = b[:len(b)+int(some)]
+		if _, err := io.ReadFull(content, b[len(b)-int(some):]); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF // shorter than its Size
+			}
+			f := contentFailure(smtp.StageBody, &smtp.ContentError{Err: err})
+			f.host, f.addr, f.tls = c.Host, c.Addr, c.version
+			return f
+		}
+		c.traceContent(int(some))
+		if _, err := c.writeBlock(ctx, b); err != nil {
+			return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
+		}
+		b, n = b[:0], n-some
+	}
+	return nil
+}
+
+// chunkReply reads the reply to a chunk, perhaps the first, but not the last, with so many more on their way. It reports whether to go on.
+func (t *transaction) chunkReply(ctx context.Context, first bool, more int) bool {
+	c := t.c
+	r, err := c.read(ctx, c.Timeouts.final())
+	var f *failure
+	switch {
+	case err != nil:
+		f = c.failed(ctx, smtp.StageBody, err)
+	case c.spoiled: // 421
+		f = c.said(smtp.StageBody, r)
+	case r.Code/100 == 2:
+		return true
+	case r.Code < 400 || r.Code >= 600:
+		f = c.refused(smtp.StageBody, r)
+	}
+	for ; f == nil && more > 0; more-- { // RFC 3030 §2: each has its reply, and none counts any more
+		if _, err := c.read(ctx, c.Timeouts.final()); err != nil {
+			break // the session is over; the refusal stands
+		}
+	}
+	switch {
+	case f != nil:
+		t.bdatBroke(ctx, f)
+		t.fail(f)
+	case first && !t.j.facts.Binary && unknownCommand(r):
+		c.noBDAT = true // those who were accepted are offered it again, by DATA
+	default:
+		t.refuse(smtp.StageBody, r)
+	}
+	return false
+}
+
+// bdatBroke remembers that the session broke where DATA might have done better.
+func (t *transaction) bdatBroke(ctx context.Context, f *failure) {
+	if _, own := f.cause.(*smtp.ContentError); f.local && !own && ctx.Err() == nil {
+		t.c.noBDAT = true
+	}
+}
+
+// unknownCommand reports whether a host says that it doesn't know what it has offered.
+func unknownCommand(r *smtp.Reply) bool {
+	return r.Code == 500 || r.Code == 502 || r.Code == 503 || r.Code == 504
+}

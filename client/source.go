@@ -1,0 +1,230 @@
+package client
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Source is an address, or a pair of them, that sessions go out from.
+type Source struct {
+	// Addrs are addresses of this machine, one of IPv4, of IPv6, or of each. A host is reached from the one of its own family.
+	Addrs []netip.Addr
+
+	// Hostname is our name in EHLO, which the DNS should have for Addrs. If empty, Transport.Hostname.
+	Hostname string
+
+	// Weight is its share of the messages, beside those of the others. If zero, 1.
+	Weight int
+}
+
+// Block keeps a source address from use for a site.
+type Block struct {
+	Site   string // see mx.Route.Site
+	Source netip.Addr
+	Until  time.Time
+	Reply  *smtp.Reply // why, if a host has said so
+}
+
+// sources is what has been learned about the Sources of a Transport.
+type sources struct {
+	mu     sync.Mutex
+	blocks map[blockKey]Block
+	last   map[pair]netip.Addr // that a greylisting host has seen
+}
+
+type blockKey struct {
+	site   string
+	source netip.Addr
+}
+
+// pair is what a greylisting host knows a message by, beside the address that it comes from.
+type pair struct{ from, to string }
+
+const (
+	maxBlocks = 10_000
+	maxPairs  = 10_000
+)
+
+// Block keeps a source address from use for a site until b.Until; one of the past lifts it. Transport does so itself, for
+// BlockTime, where a host refuses us for a blocklist.
+func (t *Transport) Block(b Block) {
+	s := &t.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blocks == nil || len(s.blocks) >= maxBlocks {
+		s.blocks = make(map[blockKey]Block) // whoever is still blocked says so again
+	}
+	s.blocks[blockKey{b.Site, b.Source.Unmap()}] = b
+}
+
+// Blocks gives what is blocked now, by site and source.
+func (t *Transport) Blocks() []Block {
+	s := &t.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Block
+	for k, b := range s.blocks {
+		if time.Now().Before(b.Until) {
+			list = append(list, b)
+		} else {
+			delete(s.blocks, k)
+		}
+	}
+	slices.SortFunc(list, func(a, b Block) int {
+		return cmp.Or(cmp.Compare(a.Site, b.Site), a.Source.Compare(b.Source))
+	})
+	return list
+}
+
+func (s *sources) blocked(site string, source netip.Addr) (b Block, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok = s.blocks[blockKey{site, source}]
+	return b, ok && time.Now().Before(b.Until)
+}
+
+// seen remembers the address that a greylisting host has seen a message come from.
+func (s *sources) seen(p pair, source netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil || len(s.last) >= maxPairs {
+		s.last = make(map[pair]netip.Addr) // forgetting costs a greylisting delay
+	}
+	s.last[p] = source
+}
+
+func (s *sources) lastSeen(p pair) netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last[p]
+}
+
+// rank orders sources for a message: at random by weight, and always the same for the same sender and recipient, as
+// greylisting wants it, in other processes too.
+func rank(list []Source, p pair) []*Source {
+	type scored struct {
+		source *Source
+		score  float64
+	}
+	all := make([]scored, len(list))
+	for i := range list {
+		s := &list[i]
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v", p.from, p.to, s.Addrs))
+		// Weighted rendezvous hashing: the greatest of -weight/ln(u) wins as often as its weight has it.
+		u := (float64(binary.BigEndian.Uint64(sum[:])>>11) + 0.5) / (1 << 53)
+		all[i] = scored{s, -float64(cmp.Or(s.Weight, 1)) / math.Log(u)}
+	}
+	slices.SortFunc(all, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
+	ranked := make([]*Source, len(all))
+	for i := range all {
+		ranked[i] = all[i].source
+	}
+	return ranked
+}
+
+// addr gives the address of the family of to, or the zero Addr.
+func (s *Source) addr(to netip.Addr) netip.Addr {
+	for _, addr := range s.Addrs {
+		if addr = addr.Unmap(); addr.Is4() == to.Is4() {
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
+
+// Source names the source that a message goes out from first where nothing is blocked: the first of its Addrs, or "" without Sources.
+func (t *Transport) Source(env *smtp.Envelope) string {
+	if len(t.Sources) == 0 || len(env.Recipients) == 0 {
+		return ""
+	}
+	s := rank(t.Sources, pair{env.From, env.Recipients[0].Address})[0]
+	if len(s.Addrs) == 0 {
+		return ""
+	}
+	return s.Addrs[0].String()
+}
+
+// source chooses the address of ours to reach one of a host's from, and our name there. The zero Addr leaves it to the system.
+func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *failure) {
+	t := d.t
+	if len(t.Sources) == 0 || !to.IsValid() || to.IsLoopback() {
+		return addr, t.Hostname, nil
+	}
+	first := d.pair(d.job.rcpts[0])
+	if d.ranked == nil {
+		d.ranked = rank(t.Sources, first)
+		if last := t.sources.lastSeen(first); last.IsValid() {
+			slices.SortStableFunc(d.ranked, func(a, b *Source) int {
+				return cmp.Compare(b2i(slices.Contains(b.Addrs, last)), b2i(slices.Contains(a.Addrs, last)))
+			})
+		}
+	}
+	var why *Block
+	for _, s := range d.ranked {
+		addr := s.addr(to)
+		if !addr.IsValid() {
+			continue
+		}
+		b, blocked := t.sources.blocked(d.site(), addr)
+		if !blocked {
+			return addr, cmp.Or(s.Hostname, t.Hostname), nil
+		}
+		if why == nil || b.Until.Before(why.Until) {
+			why = &b
+		}
+	}
+	f = &failure{addr: to.String(), stage: smtp.StageConnect, local: true}
+	switch {
+	case why == nil:
+		f.reply = status{451, 4, 4, 1}.reply("we have no address to reach %s from", to)
+	case why.Reply == nil:
+		f.reply = allBlocked.reply("all our addresses are blocked for %s", clip(d.site()))
+	default:
+		f.reply = allBlocked.reply("all our addresses are blocked for %s, for it said %s", clip(d.site()), clip(why.Reply.Error()))
+	}
+	return addr, "", f
+}
+
+// allBlocked is how queue.ReasonOf knows it.
+var allBlocked = status{451, 4, 7, 1}
+
+func (d *delivery) pair(i int) pair {
+	return pair{d.job.env.From, d.job.env.Recipients[i].Address}
+}
+
+// learn takes from results what they say about the source of their session. It reports whether that is blocked from now on.
+func (d *delivery) learn(source netip.Addr, results ...smtp.Result) (blocked bool) {
+	t := d.t
+	if !source.IsValid() {
+		return false
+	}
+	for _, r := range results {
+		switch {
+		case r.Greylisted() && len(t.Sources) > 1:
+			t.sources.seen(pair{d.job.env.From, r.Recipient}, source)
+		case r.Blocklisted() && t.BlockTime >= 0 && !blocked:
+			blocked = true
+			t.Block(Block{Site: d.site(), Source: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
+			if t.Logger != nil {
+				t.Logger.Warn("source address blocked", "site", d.site(), "source", source, "host", r.Host, "reply", r.Reply.Error())
+			}
+		}
+	}
+	return blocked
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
