@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
@@ -17,6 +18,16 @@ type Events struct {
 
 	// What the queue does with it from there.
 	queue.Events
+
+	// Tried is called after each step of an attempt, with one host, whatever came of it: Deferred tells what the attempt came to in the
+	// end. It is called by the goroutine that sends: several may be at once, and one that takes long delays that delivery.
+	Tried func(Tried)
+}
+
+// Tried is a step of an attempt to deliver a message.
+type Tried struct {
+	ID queue.ID
+	client.Try
 }
 
 // Accepted is a message that the relay has taken.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -18,6 +19,15 @@ func (r *Relay) Runner() (*queue.Runner, error) {
 		return nil, err
 	}
 	return r.runner, nil
+}
+
+// Transport gives what takes the relay's mail to other hosts, to see and to set which source addresses are blocked for which site.
+// Its fields must not be changed.
+func (r *Relay) Transport() (*client.Transport, error) {
+	if err := r.init(); err != nil {
+		return nil, err
+	}
+	return r.transport, nil
 }
 
 // Destination names the queue's destination for the mail of a domain: the name of its explicit route, or the domain as an

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
@@ -230,7 +231,7 @@ func (w *world) send(m *mail) {
 			w.ledger.accepted(m.env, true)
 			return
 		}
-		sub := client.Submission{Addr: "relay.test:25", NoTLS: true, Hostname: "program.test", Resolver: w.inet, DialContext: w.inet.DialContext}
+		sub := client.Submission{Addr: "relay.test:25", TLS: mx.TLSNone, Hostname: "program.test", Resolver: w.inet, DialContext: w.inet.DialContext}
 		results, err := sub.Send(w.t.Context(), m.env, smtp.Text(m.body))
 		if err != nil {
 			w.ledger.note("%s: %v", m.name, err)

@@ -75,6 +75,13 @@ type Relay struct {
 	// at least.
 	ClientTLSConfig *tls.Config
 
+	// Sources are the addresses that mail goes out from, each message from one of them: see client.Transport. The queue's limits of
+	// SourceScope count by the one that a message prefers. If empty, the system chooses.
+	Sources []client.Source
+
+	// Trace is told what goes over the wire to other hosts. If nil, nobody is.
+	Trace *client.Trace
+
 	// Retry is how long to wait after each attempt; the last repeats. If empty, see queue.Runner.
 	Retry []time.Duration
 
@@ -252,17 +259,30 @@ func (r *Relay) derive() error {
 	if _, err := r.router.Destination(r.hostname); err != nil { // tells what is wrong with Routes
 		return fmt.Errorf("relay: %w", err)
 	}
+	for _, s := range r.Sources {
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("relay: Sources: %w", err)
+		}
+	}
 	r.transport = &client.Transport{
 		Hostname:    r.hostname,
 		Router:      r.router,
 		DialContext: r.DialContext,
 		TLSConfig:   r.ClientTLSConfig,
+		Sources:     r.Sources,
+		Trace:       r.Trace,
 		Logger:      r.Logger,
+	}
+	if r.Events.Tried != nil {
+		r.transport.Tried = func(ctx context.Context, t client.Try) {
+			r.Events.Tried(Tried{ID: queue.MessageID(ctx), Try: t})
+		}
 	}
 	r.runner = &queue.Runner{
 		Queue:       r.Queue,
 		Sender:      r.transport,
 		Site:        r.router.Site,
+		Source:      r.source,
 		Report:      r.report,
 		Retry:       r.Retry,
 		Concurrency: r.Concurrency,
@@ -273,6 +293,9 @@ func (r *Relay) derive() error {
 	}
 	return nil
 }
+
+// source names what a task goes out from.
+func (r *Relay) source(t *queue.Task) string { return r.transport.Source(t.Envelope) }
 
 func (r *Relay) server() *server.Server {
 	return &server.Server{

@@ -68,6 +68,7 @@ func TestServe(t *testing.T) {
 		if got := results[0].Reply.Error(); results[0].Outcome != smtp.Rejected || !strings.HasPrefix(got, "550 5.7.1 ") {
 			t.Errorf("without AUTH: got %v %s, want 550 5.7.1", results[0].Outcome, got)
 		}
+		sub = submission(inet)
 		sub.Auth = sasl.NewPlainClient("", "ann", "secret")
 		if results, err := sub.Send(t.Context(), env, smtp.Text(text)); err != nil {
 			t.Fatalf("with AUTH: got %v %v", results, err)

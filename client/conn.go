@@ -32,12 +32,9 @@ type Conn struct {
 	// LMTP says that the host speaks LMTP (RFC 2033).
 	LMTP bool
 
-	// TLS says what is done about STARTTLS. If zero, mx.TLSOpportunistic. A handshake that fails
-	// ends the session in any case: going on in the clear takes a new connection.
+	// TLS says how the session is secured. If zero, mx.TLSOpportunistic, by STARTTLS; only mx.TLSImplicit begins with the
+	// handshake. A handshake that fails ends the session in any case: going on in the clear takes a new connection.
 	TLS mx.TLSMode
-
-	// ImplicitTLS begins with the handshake (RFC 8314 §3.3), and verifies the certificate.
-	ImplicitTLS bool
 
 	// TLSConfig is a template; ServerName is set to Host where it is empty. If nil, the defaults of
 	// crypto/tls: TLS 1.2 at least.
@@ -139,12 +136,12 @@ func (c *Conn) Close() error {
 
 func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	c.nc, c.conn = nc, nc
-	if c.Trace != nil && c.Trace.Opened != nil {
-		c.Trace.Opened(c.session())
-	}
 	c.br = bufio.NewReader(nc)
 	if c.Addr == "" && nc.RemoteAddr() != nil {
 		c.Addr = nc.RemoteAddr().String()
+	}
+	if c.Trace != nil && c.Trace.Opened != nil {
+		c.Trace.Opened(c.session())
 	}
 	stop := c.watch(ctx)
 	f := c.begin(ctx)
@@ -168,7 +165,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	if f != nil {
 		return f
 	}
-	if c.ImplicitTLS {
+	if c.TLS == mx.TLSImplicit {
 		if f := c.handshake(ctx); f != nil {
 			return f
 		}
@@ -183,7 +180,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	if f := c.hello(ctx, name); f != nil {
 		return f
 	}
-	if !c.ImplicitTLS {
+	if c.TLS != mx.TLSImplicit {
 		if f := c.startTLS(ctx, name); f != nil {
 			return f
 		}

@@ -89,7 +89,7 @@ func dialogue(t *testing.T, file string) string {
 		case "tls":
 			c.TLS = map[string]mx.TLSMode{"required": mx.TLSRequired, "opportunistic": mx.TLSOpportunistic}[value]
 		case "implicit":
-			c.ImplicitTLS = true
+			c.TLS = mx.TLSImplicit
 		case "trust":
 			c.TLSConfig = &tls.Config{RootCAs: pool}
 		case "auth":

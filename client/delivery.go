@@ -206,32 +206,36 @@ func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPor
 		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
 	}
 	c = d.conn(host, addr, source, hostname)
-	c.TLS, c.ImplicitTLS = mx.TLSNone, false
+	c.TLS = mx.TLSNone
 	return c, d.open(ctx, c)
 }
 
 func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) *Conn {
 	t := d.t
 	c := &Conn{
-		Hostname:    hostname,
-		Host:        host.Name,
-		Addr:        addr.String(),
-		LMTP:        d.route.LMTP,
-		TLS:         d.route.TLS,
-		ImplicitTLS: host.Path == "" && host.Port == portSubmissions && d.route.TLS != mx.TLSNone,
-		TLSConfig:   t.TLSConfig,
-		Timeouts:    t.Timeouts,
-		ChunkSize:   t.ChunkSize,
-		Trace:       t.Trace,
-		noBDAT:      t.broken.has(host),
-		source:      source,
-		id:          t.sessions.Add(1),
+		Hostname:  hostname,
+		Host:      host.Name,
+		Addr:      addr.String(),
+		LMTP:      d.route.LMTP,
+		TLS:       d.route.TLS,
+		TLSConfig: t.TLSConfig,
+		Timeouts:  t.Timeouts,
+		ChunkSize: t.ChunkSize,
+		Trace:     t.Trace,
+		noBDAT:    t.broken.has(host),
+		source:    source,
+		id:        t.sessions.Add(1),
 	}
 	if host.Path != "" {
 		c.Host, c.Addr = "localhost", host.Path
+	} else if host.Port == portSubmissions && (c.TLS == mx.TLSOpportunistic || c.TLS == mx.TLSRequired) {
+		c.TLS = mx.TLSImplicit
 	}
 	return c
 }
+
+// portSubmissions has TLS from the first octet (RFC 8314 §7.3).
+const portSubmissions = 465
 
 func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t

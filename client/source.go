@@ -26,6 +26,30 @@ type Source struct {
 	Weight int
 }
 
+// Check says what is wrong with the source.
+func (s *Source) Check() error {
+	seen := make(map[bool]bool) // by family
+	for _, addr := range s.Addrs {
+		addr = addr.Unmap()
+		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
+			return fmt.Errorf("client: source %v: no address to send from", addr)
+		}
+		if seen[addr.Is4()] {
+			return fmt.Errorf("client: source %v: the second of its family", addr)
+		}
+		seen[addr.Is4()] = true
+	}
+	if len(s.Addrs) == 0 || s.Weight < 0 {
+		return fmt.Errorf("client: source %v with weight %d: no address, or a negative weight", s.Addrs, s.Weight)
+	}
+	if s.Hostname != "" {
+		if _, err := smtp.ASCIIDomain(s.Hostname); err != nil {
+			return fmt.Errorf("client: source %v: %w", s.Addrs, err)
+		}
+	}
+	return nil
+}
+
 // Block keeps a source address from use for a site.
 type Block struct {
 	Site   string // see mx.Route.Site

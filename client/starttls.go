@@ -48,11 +48,8 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 
 // verifies reports whether TLS is required, with a certificate that is good for the host.
 func (c *Conn) verifies() bool {
-	if c.ImplicitTLS {
-		return true
-	}
 	switch c.TLS {
-	case mx.TLSRequired:
+	case mx.TLSRequired, mx.TLSImplicit, mx.TLSStartTLS:
 		return true
 	case mx.TLSOpportunistic:
 		return c.Auth != nil && !c.loopback() // whoever poses as the host would learn the password

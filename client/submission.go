@@ -1,9 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
@@ -11,25 +14,22 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// portSubmissions has TLS from the first byte (RFC 8314 §7.3).
-const portSubmissions = 465
-
-// Submission hands messages to a submission server (RFC 6409), one session a message. It may be used by
-// several goroutines, if Auth may be.
+// Submission hands messages to a submission server (RFC 6409). It may be used by several goroutines. A session is kept for the next
+// message: many messages take one handshake and one AUTH. Fields must not change after the first Send.
 type Submission struct {
-	// Addr is the server, "host:port". At port 465 TLS begins at once, elsewhere with STARTTLS.
+	// Addr is the server, "host:port".
 	Addr string
 
-	// Auth authenticates. A client that keeps the state of an exchange, as that of PLAIN does not, must not
-	// be used by two Sends at a time. If nil, nobody authenticates.
+	// Auth authenticates: a *[Credentials], say. Another sasl.Client that keeps the state of an exchange, as that of PLAIN does not,
+	// must not be used by two Sends at a time. If nil, nobody authenticates.
 	Auth sasl.Client
 
 	// TLSConfig is a template: see Conn.TLSConfig.
 	TLSConfig *tls.Config
 
-	// NoTLS sends in the clear, at any port. A password is then sent to this very machine only. If
-	// false, TLS with a certificate that is good for the host is required.
-	NoTLS bool
+	// TLS says how the session is secured. If zero, mx.TLSRequired: from the first octet at port 465, by STARTTLS elsewhere. With
+	// mx.TLSNone a password is sent to this very machine only.
+	TLS mx.TLSMode
 
 	// Hostname is our name in EHLO. If empty, see Conn.Hostname.
 	Hostname string
@@ -37,38 +37,66 @@ type Submission struct {
 	// Timeouts bound each step. If zero, see there.
 	Timeouts Timeouts
 
+	// IdleTimeout is how long a session is kept for the next message. If zero, 5 s; if negative, each message has a session of
+	// its own.
+	IdleTimeout time.Duration
+
 	// Resolver finds the addresses of the server. If nil, see mx.Router.
 	Resolver mx.Resolver
 
 	// DialContext connects to "ip:port". If nil, that of a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Trace is told what goes over the wire. If nil, nobody is.
+	Trace *Trace
+
+	once      sync.Once
+	transport *Transport
+	err       error // what is wrong with Addr
 }
 
 // Send hands in one message, as [Transport.Send] does.
 func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
-	route, err := mx.Smarthost(s.Addr)
-	if err != nil {
+	s.once.Do(s.prepare)
+	if s.err != nil {
 		j := newJob(env, content)
-		f := &failure{stage: smtp.StageRoute, reply: status{451, 4, 3, 5}.reply("no server to submit to"), local: true, cause: err}
+		f := &failure{stage: smtp.StageRoute, reply: status{451, 4, 3, 5}.reply("no server to submit to"), local: true, cause: s.err}
 		j.fail(j.rcpts, f)
 		return j.results, f
 	}
-	route.TLS = mx.TLSRequired
-	if s.NoTLS {
-		route.TLS = mx.TLSNone
+	return s.transport.Send(ctx, env, content)
+}
+
+// Close says QUIT in the sessions that are kept, and waits for every Send to return. A later Send fails with [ErrClosed]. Without it, a
+// program that ends leaves the server to find out, which does no harm.
+func (s *Submission) Close() error {
+	s.once.Do(s.prepare)
+	if s.err != nil {
+		return nil
 	}
+	return s.transport.Close()
+}
+
+func (s *Submission) prepare() {
+	route, err := mx.Smarthost(s.Addr)
+	if err != nil {
+		s.err = err
+		return
+	}
+	route.TLS = cmp.Or(s.TLS, mx.TLSRequired)
 	if s.Auth != nil {
 		route.Auth = func() sasl.Client { return s.Auth }
 	}
-	t := &Transport{
+	s.transport = &Transport{
 		Hostname:    s.Hostname,
 		Router:      &mx.Router{Resolver: s.Resolver, Routes: map[string]mx.Route{"*": route}},
 		DialContext: s.DialContext,
 		TLSConfig:   s.TLSConfig,
 		Timeouts:    s.Timeouts,
-		MaxIdle:     -1,
+		IdleTimeout: cmp.Or(s.IdleTimeout, 5*time.Second),
+		Trace:       s.Trace,
 	}
-	results, err := t.Send(ctx, env, content)
-	t.Close()
-	return results, err
+	if s.IdleTimeout < 0 {
+		s.transport.MaxIdle = -1
+	}
 }

@@ -2,13 +2,16 @@ package client
 
 import (
 	"crypto/tls"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -22,7 +25,7 @@ func TestSubmission(t *testing.T) {
 	tests := []struct {
 		name   string
 		addr   string // of the server; it is at 192.0.2.1 or at 127.0.0.1
-		sub    Submission
+		tls    mx.TLSMode
 		script string
 		want   string // outcome and TLS, or what the error ends in
 	}{
@@ -34,9 +37,12 @@ func TestSubmission(t *testing.T) {
 		{name: "no STARTTLS", addr: "smtp.test:587", script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
 		{name: "no STARTTLS on this machine", addr: "127.0.0.1:587", script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
 		{name: "wrong password", addr: "smtp.test:587", script: strings.Replace(tls587, "S: 235 ok", "S: 535 5.7.8 no\nC: QUIT\neof", 1), want: "deferred auth"},
-		{name: "NoTLS with a password", addr: "smtp.test:25", sub: Submission{NoTLS: true}, script: offer + "C: QUIT\neof", want: "deferred auth"},
-		{name: "NoTLS with a password, on this machine", addr: "127.0.0.1:25", sub: Submission{NoTLS: true}, script: offer + auth + send, want: "delivered"},
-		{name: "NoTLS at 465", addr: "127.0.0.1:465", sub: Submission{NoTLS: true}, script: offer + auth + send, want: "delivered"},
+		{name: "implicit TLS at another port", addr: "smtp.test:2465", tls: mx.TLSImplicit, script: "tls\n" + strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + auth + send, want: "delivered TLS 1.3"},
+		{name: "STARTTLS at 465", addr: "smtp.test:465", tls: mx.TLSStartTLS, script: tls587 + send, want: "delivered TLS 1.3"},
+		{name: "no STARTTLS at 465", addr: "smtp.test:465", tls: mx.TLSStartTLS, script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
+		{name: "no TLS with a password", addr: "smtp.test:25", tls: mx.TLSNone, script: offer + "C: QUIT\neof", want: "deferred auth"},
+		{name: "no TLS with a password, on this machine", addr: "127.0.0.1:25", tls: mx.TLSNone, script: offer + auth + send, want: "delivered"},
+		{name: "no TLS at 465", addr: "127.0.0.1:465", tls: mx.TLSNone, script: offer + auth + send, want: "delivered"},
 		{name: "no port", addr: "smtp.test", want: "deferred route"},
 		{name: "no such host", addr: "nowhere.test:587", want: "deferred route"},
 	}
@@ -54,14 +60,13 @@ func TestSubmission(t *testing.T) {
 						t.Errorf("got\n%s\nwant\n%s", g, w)
 					}
 				}
-				for _, port := range []string{":25", ":465", ":587"} {
+				for _, port := range []string{":25", ":465", ":587", ":2465"} {
 					inet.serve("192.0.2.1"+port, f)
 					inet.serve("127.0.0.1"+port, f)
 				}
-				sub := &test.sub
-				sub.Addr, sub.Hostname, sub.Resolver, sub.DialContext = test.addr, "client.test", inet, inet.DialContext
-				sub.TLSConfig = &tls.Config{RootCAs: roots}
-				sub.Auth = sasl.NewPlainClient("", "ann", "x")
+				sub := &Submission{Addr: test.addr, TLS: test.tls, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
+					TLSConfig: &tls.Config{RootCAs: roots}, Auth: sasl.NewPlainClient("", "ann", "x")}
+				defer sub.Close()
 				results, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 				checkError(t, results, err)
 				r := results[0]
@@ -71,6 +76,41 @@ func TestSubmission(t *testing.T) {
 				}
 				if got = strings.TrimSpace(got); got != test.want {
 					t.Errorf("got %s (%v), want %s", got, err, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestSubmissionSessions: messages share a session, until Close or until it was idle for too long.
+func TestSubmissionSessions(t *testing.T) {
+	const msg = toBob + ready + body + taken
+	tests := []struct {
+		name    string
+		idle    time.Duration
+		wait    time.Duration // after each message
+		scripts []string
+	}{
+		{name: "one for three", scripts: []string{hello + msg + msg + msg + quit}},
+		{name: "five seconds", wait: 5 * time.Second, scripts: []string{hello + msg + quit, hello + msg + quit, hello + msg + quit}},
+		{name: "a minute", idle: time.Minute, wait: 59 * time.Second, scripts: []string{hello + msg + msg + msg + quit}},
+		{name: "one each", idle: -1, scripts: []string{hello + msg + quit, hello + msg + quit, hello + msg + quit}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := newInternet(t)
+				inet.scripts("127.0.0.1:25", test.scripts...)
+				sub := &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext, IdleTimeout: test.idle}
+				for range 3 {
+					if _, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n")); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(test.wait)
+				}
+				sub.Close()
+				if _, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n")); !errors.Is(err, ErrClosed) {
+					t.Errorf("got %v after Close, want ErrClosed", err)
 				}
 			})
 		})

@@ -44,32 +44,6 @@ type Route struct {
 	implicit bool // no MX record: the domain itself is the host
 }
 
-// TLSMode is how a session is secured.
-type TLSMode uint8
-
-const (
-	// TLSOpportunistic uses STARTTLS where it is offered, with any certificate, and goes on in the
-	// clear where it isn't or fails (RFC 7435). Authentication makes it TLSRequired.
-	TLSOpportunistic TLSMode = iota
-
-	// TLSRequired sends nothing without TLS and a certificate that is good for the host's name.
-	TLSRequired
-
-	// TLSNone never uses STARTTLS.
-	TLSNone
-)
-
-// String gives "opportunistic", "required" or "none".
-func (m TLSMode) String() string {
-	switch m {
-	case TLSOpportunistic:
-		return "opportunistic"
-	case TLSRequired:
-		return "required"
-	}
-	return "none"
-}
-
 // Host is one place to try: a name or an IP address with a port, or a Unix socket.
 type Host struct {
 	// Name is a host name as an A-label, or an IP address without brackets.

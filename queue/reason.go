@@ -37,6 +37,8 @@ func ReasonOf(res smtp.Result) Reason {
 		return Greylisted
 	case res.Blocklisted():
 		return Blocked
+	case res.Local && res.Stage == smtp.StageConnect && res.Reply != nil && res.Reply.Enhanced[1] == 7:
+		return Blocked // client.Transport: all addresses of ours are
 	case !res.Local && res.Reply != nil && (res.Reply.Enhanced[1] == 7 || res.Reply.Code == 421):
 		return Throttled // RFC 3463 §3.8: X.7.x, security or policy
 	case res.Stage < smtp.StageMail:

@@ -30,6 +30,7 @@ func TestReasonOf(t *testing.T) {
 		{"greylisted by Postfix", smtp.StageRcpt, false, 450, code(4, 2, 0), "Recipient address rejected: Greylisting in effect", Greylisted},
 		{"listed at the greeting", smtp.StageGreeting, false, 554, code(0, 0, 0), "your address is listed at a DNSBL", Blocked},
 		{"reputation", smtp.StageMail, false, 451, code(4, 7, 650), "poor reputation", Blocked},
+		{"all our addresses are", smtp.StageConnect, true, 451, code(4, 7, 1), "all our addresses are blocked", Blocked},
 		{"a list of another kind", smtp.StageRcpt, false, 450, code(4, 2, 1), "bob is not listed as a member", OtherReason},
 		{"a full mailbox", smtp.StageRcpt, false, 452, code(4, 2, 2), "full", OtherReason},
 		{"busy with the message", smtp.StageFinal, false, 451, code(4, 3, 0), "try later", OtherReason},

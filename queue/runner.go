@@ -16,8 +16,16 @@ type Sender interface {
 	// Send tries all recipients of env and returns one Result for each, in their order. The error
 	// is for callers that want one; [Runner] only logs it where results are missing. When ctx
 	// ends, Send gives up before the final dot and returns soon; what it had no answer for by then is
-	// Deferred and Local. It keeps neither env nor c. It is called concurrently.
+	// Deferred and Local. It keeps neither env nor c. It is called concurrently. [MessageID] gives the message's ID by its ctx.
 	Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error)
+}
+
+type messageID struct{}
+
+// MessageID says which message the ctx of a Sender's Send is about; "" of any other ctx.
+func MessageID(ctx context.Context) ID {
+	id, _ := ctx.Value(messageID{}).(ID)
+	return id
 }
 
 // Runner takes due tasks from a Queue, sends them, and settles what came of it: delivered, to be tried

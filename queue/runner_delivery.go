@@ -145,7 +145,7 @@ func (d *delivery) send(ctx context.Context, body Body) (results []smtp.Result) 
 			results = fill(nil, env, "internal error")
 		}
 	}()
-	results, err := d.r.Sender.Send(ctx, env, body)
+	results, err := d.r.Sender.Send(context.WithValue(ctx, messageID{}, d.task.Lease.ID), env, body)
 	if len(results) != len(env.Recipients) && ctx.Err() == nil {
 		d.log(ctx, slog.LevelError, "sender gives a wrong number of results", slog.Int("got", len(results)),
 			slog.Int("want", len(env.Recipients)), slog.Any("err", err))

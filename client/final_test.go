@@ -1,0 +1,85 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestDeliver: a route that is a func.
+func TestDeliver(t *testing.T) {
+	full := &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "full"}
+	gone := &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "gone"}
+	broken := errors.New("disk on fire at /var/mail")
+	tests := []struct {
+		name    string
+		results []smtp.Result
+		err     error
+		want    string
+		cause   error
+	}{
+		{name: "all", want: "bob@example.net delivered final: 250 2.0.0 delivered local\neve@example.net delivered final: 250 2.0.0 delivered local\n"},
+		{name: "an error of its own", err: broken, cause: broken,
+			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
+		{name: "a reply", err: errors.Join(broken, gone), cause: gone,
+			want: "bob@example.net rejected final: 550 5.1.1 gone local\neve@example.net rejected final: 550 5.1.1 gone local\n"},
+		{name: "each his own", results: []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}, {Stage: smtp.StageRcpt, Reply: full}},
+			err: full, cause: full, want: "bob@example.net delivered final: 250\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
+		{name: "one has no reply", results: []smtp.Result{{Outcome: smtp.Delivered}, {Stage: smtp.StageRcpt, Reply: full}},
+			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
+		{name: "too few", results: []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}},
+			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got string
+			var from string
+			route := mx.Route{Name: "func:test", Deliver: func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+				b, err := io.ReadAll(smtp.NewReader(c))
+				if err != nil || int64(len(b)) != c.Size() || len(env.Recipients) != 2 {
+					t.Errorf("got %d octets for %d recipients, and %v, want %d for 2", len(b), len(env.Recipients), err, c.Size())
+				}
+				got, from = string(b), env.From
+				return tt.results, tt.err
+			}}
+			tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"example.net": route}}}
+			env := smtp.NewEnvelope("ann@client.test", "bob@example.net", "nobody@-", "eve@example.net")
+			env.Recipients = append(env.Recipients[:1], env.Recipients[2]) // neighbours in one domain
+			results, err := tr.Send(t.Context(), env, smtp.Text("Subject: hi\n\nHello.\n"))
+			checkError(t, results, err)
+			if tt.cause != nil && !errors.Is(err, tt.cause) {
+				t.Errorf("got error %v, want one with %v", err, tt.cause)
+			}
+			if s := show(results); s != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", s, tt.want)
+			}
+			// RFC 5321 §4.4: final delivery puts Return-Path on top.
+			if want := "Return-Path: <ann@client.test>\r\nSubject: hi\r\n\r\nHello.\r\n"; got != want || from != env.From {
+				t.Errorf("got %q from %s, want %q", got, from, want)
+			}
+		})
+	}
+}
+
+// TestPrefixed reads at every offset and length.
+func TestPrefixed(t *testing.T) {
+	const want = "prefix and the rest of it"
+	c := &prefixed{"prefix", strings.NewReader(want[len("prefix"):])}
+	if c.Size() != int64(len(want)) {
+		t.Fatalf("got size %d, want %d", c.Size(), len(want))
+	}
+	for off := range len(want) + 1 {
+		for n := range len(want) + 2 - off {
+			b := make([]byte, n)
+			got, err := c.ReadAt(b, int64(off))
+			if avail := min(n, len(want)-off); got != avail || string(b[:got]) != want[off:off+avail] || (err != nil) != (n > avail) && n > 0 {
+				t.Errorf("at %d, %d octets: got %q, %v", off, n, b[:got], err)
+			}
+		}
+	}
+}
