@@ -155,10 +155,10 @@ func rank(list []Source, p pair) []*Source {
 	return ranked
 }
 
-// addr gives the address of the family of to, or the zero Addr.
+// addr gives the address that reaches to: of its family, and a loopback one if that is one. It is the zero Addr if there is none.
 func (s *Source) addr(to netip.Addr) netip.Addr {
 	for _, addr := range s.Addrs {
-		if addr = addr.Unmap(); addr.Is4() == to.Is4() {
+		if addr = addr.Unmap(); addr.Is4() == to.Is4() && addr.IsLoopback() == to.IsLoopback() {
 			return addr
 		}
 	}
@@ -180,7 +180,7 @@ func (t *Transport) Source(env *smtp.Envelope) string {
 // source chooses the address of ours to reach one of a host's from, and our name there. The zero Addr leaves it to the system.
 func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *failure) {
 	t := d.t
-	if len(t.Sources) == 0 || !to.IsValid() || to.IsLoopback() {
+	if len(t.Sources) == 0 || !to.IsValid() {
 		return addr, t.Hostname, nil
 	}
 	first := d.pair(d.job.rcpts[0])
@@ -208,6 +208,8 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	}
 	f = &failure{addr: to.String(), stage: smtp.StageConnect, local: true}
 	switch {
+	case why == nil && to.IsLoopback():
+		return netip.Addr{}, t.Hostname, nil // this machine knows itself
 	case why == nil:
 		f.reply = status{451, 4, 4, 1}.reply("we have no address to reach %s from", to)
 	case why.Reply == nil:

@@ -39,8 +39,8 @@ type Transport struct {
 	ChunkSize int64
 
 	// Sources are the addresses that sessions go out from. Each message goes from one of them, by their weights; the same
-	// sender and recipient have the same one, as greylisting wants it. If empty, the system chooses. They aren't used for loopback
-	// addresses and Unix sockets.
+	// sender and recipient have the same one, as greylisting wants it. If empty, the system chooses. Loopback addresses are
+	// reached from loopback ones, if there are any.
 	Sources []Source
 
 	// BlockTime is how long a source is left out for a site, a host of which refused it for a blocklist: the next one is

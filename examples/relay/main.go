@@ -17,10 +17,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
@@ -56,6 +56,18 @@ func run() error {
 		domain, to, _ := strings.Cut(s, "=")
 		r.Routes[domain], err = mx.ParseRoute(to)
 		return err
+	})
+	flag.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them", func(s string) error {
+		var source client.Source
+		for addr := range strings.SplitSeq(s, ",") {
+			ip, err := netip.ParseAddr(addr)
+			if err != nil {
+				return err
+			}
+			source.Addrs = append(source.Addrs, ip)
+		}
+		r.Sources = append(r.Sources, source)
+		return source.Check()
 	})
 	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error {
 		r.Domains = append(r.Domains, s)
@@ -126,23 +138,4 @@ func run() error {
 	defer stop()
 	fmt.Println("listening on", l.Addr())
 	return r.Serve(ctx, l)
-}
-
-func printQueue(q *queue.Spool) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTATE\tARRIVED\tNEXT TRY\tTRIES\tSIZE\tFROM\tTO\tLAST RESULT")
-	for t, err := range q.List(context.Background(), queue.Filter{}) {
-		if err != nil {
-			return err
-		}
-		for i, rcpt := range t.Envelope.Recipients {
-			last := ""
-			if t.Last[i].Reply != nil {
-				last = t.Last[i].Reply.Error()
-			}
-			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%d\t<%s>\t<%s>\t%s\n", t.Lease.ID, t.State, t.Arrival.Format(time.DateTime),
-				t.Due.Format(time.DateTime), t.Attempts, t.Size, t.Envelope.From, rcpt.Address, last)
-		}
-	}
-	return w.Flush()
 }

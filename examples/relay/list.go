@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// printQueue prints a line for each recipient.
+func printQueue(q *queue.Spool) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tSTATE\tARRIVED\tNEXT TRY\tTRIES\tSIZE\tFROM\tTO\tLAST RESULT")
+	for t, err := range q.List(context.Background(), queue.Filter{}) {
+		if err != nil {
+			return err
+		}
+		for i, rcpt := range t.Envelope.Recipients {
+			last := ""
+			if t.Last[i].Reply != nil {
+				last = t.Last[i].Reply.Error()
+			}
+			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%d\t<%s>\t<%s>\t%s\n", t.Lease.ID, t.State, t.Arrival.Format(time.DateTime),
+				t.Due.Format(time.DateTime), t.Attempts, t.Size, t.Envelope.From, rcpt.Address, last)
+		}
+	}
+	return w.Flush()
+}
