@@ -237,3 +237,32 @@ func TestCancelDial(t *testing.T) {
 		tr.Close()
 	})
 }
+
+// TestRegrouped: recipients that had one route when they were queued go where each domain's route is now.
+func TestRegrouped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := newInternet(t)
+		next := func(rcpt string) string {
+			return hello + "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<" + rcpt + ">\nC: DATA\n" + ready + body + taken + quit
+		}
+		const both = "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<bob@example.net>\nC: RCPT TO:<eve@example.org>\nC: DATA\n"
+		inet.scripts("127.0.0.1:25", hello+both+"S: 250 ok\nS: 450 4.2.1 later\nS: 450 4.2.1 later\nS: 554 no\n"+quit, next("bob@example.net"))
+		inet.scripts("127.0.0.2:25", next("eve@example.org"))
+		router := &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost("127.0.0.1:25"))}}
+		tr := &Transport{Hostname: "client.test", Router: router, DialContext: inet.DialContext, MaxIdle: -1}
+		env := smtp.NewEnvelope("ann@client.test", "bob@example.net", "eve@example.org")
+		if results, err := tr.Send(t.Context(), env, smtp.Text("Hello.\n")); err == nil {
+			t.Errorf("got %s, want both deferred", show(results))
+		}
+		other := mustRoute(mx.Smarthost("127.0.0.2:25"))
+		if err := router.Redirect("example.org", &other); err != nil {
+			t.Fatal(err)
+		}
+		results, err := tr.Send(t.Context(), env, smtp.Text("Hello.\n"))
+		checkError(t, results, err)
+		if results[0].Addr != "127.0.0.1:25" || results[1].Addr != "127.0.0.2:25" {
+			t.Errorf("got %s, want bob's at 127.0.0.1 and eve's at 127.0.0.2", show(results))
+		}
+		tr.Close()
+	})
+}
