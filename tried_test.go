@@ -1,0 +1,131 @@
+package postrider
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestTried: an operator sees each host that a waiting mail was offered to, and why it waits.
+func TestTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		inet.MX("next.test", "mx1.next.test").Down()
+		second := inet.MX("next.test", "mx2.next.test")
+		second.Greylist(10 * time.Minute)
+		r := newRelay(inet)
+		var tries []string
+		r.Events.Tried = func(tried Tried) {
+			what := "no transaction"
+			if tried.Err == nil {
+				what = tried.Results[0].Outcome.String()
+			}
+			tries = append(tries, fmt.Sprintf("%s %s %s", tried.ID, tried.Session.Host, what))
+		}
+		inet.Go(r.Run)
+		id := mustSend(t, r, "ann@source.test", "bob@next.test")
+		second.Wait(1)
+		synctest.Wait()
+		got := strings.Join(tries, "\n")
+		want := strings.ReplaceAll("ID mx1.next.test no transaction\nID mx2.next.test deferred\n", "ID", string(id))
+		last := fmt.Sprintf("%s mx2.next.test delivered", id)
+		if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, last) {
+			t.Errorf("got\n%s\nwant it to begin with\n%sand to end in\n%s", got, want, last)
+		}
+	})
+}
+
+// TestSources: a greylisted mail comes again from the same address, and one that is on a blocklist is left out, seen in
+// what the relay's operator can ask for.
+func TestSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		host.Greylist(10 * time.Minute)
+		r := newRelay(inet)
+		a, b := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
+		r.Sources = []client.Source{{Addrs: []netip.Addr{a}, Hostname: "out1.relay.test"}, {Addrs: []netip.Addr{b}, Hostname: "out2.relay.test"}}
+		counted := make(map[string]bool)
+		r.LimitsFor = func(s queue.Scope, name string) queue.Limits {
+			if s == queue.SourceScope {
+				counted[name] = true
+			}
+			return queue.Limits{}
+		}
+		var dialled []netip.Addr
+		r.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dialled = append(dialled, client.SourceAddr(ctx))
+			return inet.DialContext(ctx, network, addr)
+		}
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		first := host.Wait(1)[0]
+		if len(dialled) < 2 || !dialled[0].IsValid() || dialled[len(dialled)-1] != dialled[0] {
+			t.Errorf("dialled from %v, want one address all the time", dialled)
+		}
+		if !counted[dialled[0].String()] {
+			t.Errorf("got limits asked for %v, want for %v too", counted, dialled[0])
+		}
+		tr, err := r.Transport()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.Block(client.Block{Site: "mx.next.test", Source: dialled[0], Until: time.Now().Add(time.Hour)})
+		if blocks := tr.Blocks(); len(blocks) != 1 || blocks[0].Site != "mx.next.test" {
+			t.Errorf("got %+v", blocks)
+		}
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		second := host.Wait(2)[1]
+		if first.Hello == second.Hello || !strings.HasSuffix(second.Hello, ".relay.test") {
+			t.Errorf("got EHLO %s and then %s, want the other's", first.Hello, second.Hello)
+		}
+	})
+}
+
+func TestSourcesFault(t *testing.T) {
+	r := newRelay(servertest.NewNetwork(t))
+	r.Sources = []client.Source{{}}
+	if _, err := r.Runner(); err == nil || !strings.Contains(err.Error(), "Sources") {
+		t.Errorf("got %v, want an error about Sources", err)
+	}
+}
+
+// TestFuncRoute: mail for a func is delivered, with Return-Path on top, and reported as such.
+func TestFuncRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		var box []string
+		r.Routes = map[string]mx.Route{"app.test": mx.Route{Name: "func:app", Deliver: func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+			b, err := io.ReadAll(smtp.NewReader(c))
+			box = append(box, string(b))
+			return nil, err
+		}}}
+		inet.Go(r.Run)
+		env := smtp.NewEnvelope("ann@source.test", "box@app.test")
+		env.Recipients[0].Notify = smtp.NotifySuccess
+		if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		report := sender.Wait(1)[0]
+		if !strings.Contains(string(report.Data), "\r\nAction: delivered\r\n") {
+			t.Errorf("got\n%s\nwant a report of delivery", report.Data)
+		}
+		if len(box) != 1 || !strings.HasPrefix(box[0], "Return-Path: <ann@source.test>\r\nReceived: ") {
+			t.Errorf("got %q, want one mail with Return-Path and Received on top", box)
+		}
+	})
+}
