@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"mx":                {"smtp"},
 	"client":            {"smtp", "mx"},
 	"server":            {"smtp"},
-	"server/servertest": {"smtp"},
+	"server/servertest": {"smtp", "mx"},
 	"queue":             {"smtp"},
 	"queue/queuetest":   {"smtp", "queue"},
 	"bounce":            {"smtp"},

@@ -75,11 +75,8 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 	if err := r.init(); err != nil {
 		return err
 	}
-	before, err := r.router.Destination(domain)
-	if err == nil {
-		err = r.router.Redirect(domain, to)
-	}
-	if err != nil {
+	before, _ := r.router.Destination(domain) // an error may say that the route refuses its mail
+	if err := r.router.Redirect(domain, to); err != nil {
 		return fmt.Errorf("relay: redirect: %w", err)
 	}
 	if _, ok := r.Queue.(queue.Flusher); !ok {

@@ -86,6 +86,9 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 		}
 		_, domain := smtp.SplitAddress(address)
 		destination, err := r.router.Destination(domain)
+		if reply, ok := errors.AsType[*smtp.Reply](err); ok && reply.Temporary() && destination != "" && env.From == "" {
+			err = nil // a route that refuses it for now; a report can't be told so
+		}
 		if err != nil {
 			return queue.Message{}, err
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -64,6 +65,10 @@ type Relay struct {
 
 	// Port is that of MX hosts. If zero, 25.
 	Port int
+
+	// SelfAddrs are addresses of ours that MX hosts may have, beside those that Serve listens at: those outside a NAT, say.
+	// Such a host, and what is no better, isn't tried (RFC 5321 §5.1).
+	SelfAddrs []netip.Addr
 
 	// AllowPrivate lets MX hosts have loopback and private addresses, which are refused otherwise.
 	AllowPrivate bool
@@ -132,7 +137,13 @@ func (r *Relay) ListenAndServe(ctx context.Context, addr string) error {
 // Serve accepts mail on the listeners and delivers what is in the queue, until ctx ends: then what is
 // under way is finished within bounds, and Serve returns nil. It closes the listeners. Any other end is an error.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
-	if err := r.init(); err != nil {
+	err := r.init()
+	for _, l := range listeners {
+		if err == nil {
+			err = r.router.ListensAt(l.Addr())
+		}
+	}
+	if err != nil {
 		for _, l := range listeners {
 			l.Close()
 		}
@@ -255,8 +266,9 @@ func (r *Relay) derive() error {
 		Port:         r.Port,
 		AllowPrivate: r.AllowPrivate,
 		Self:         []string{r.hostname},
+		SelfAddrs:    r.SelfAddrs,
 	}
-	if _, err := r.router.Destination(r.hostname); err != nil { // tells what is wrong with Routes
+	if err := r.router.Check(); err != nil {
 		return fmt.Errorf("relay: %w", err)
 	}
 	for _, s := range r.Sources {

@@ -109,11 +109,11 @@ func TestFuncRoute(t *testing.T) {
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		var box []string
-		r.Routes = map[string]mx.Route{"app.test": mx.Route{Name: "func:app", Deliver: func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+		r.Routes = map[string]mx.Route{"app.test": mx.Func("app", func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 			b, err := io.ReadAll(smtp.NewReader(c))
 			box = append(box, string(b))
 			return nil, err
-		}}}
+		})}
 		inet.Go(r.Run)
 		env := smtp.NewEnvelope("ann@source.test", "box@app.test")
 		env.Recipients[0].Notify = smtp.NotifySuccess

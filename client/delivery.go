@@ -69,8 +69,13 @@ func (d *delivery) host(ctx context.Context, host mx.Host) bool {
 	begun := time.Now()
 	addrs, err := d.addrs(ctx, host)
 	if err != nil {
-		d.note(ctx, begun, Session{Host: host.Name}, routeFailure(host.Name, err))
-		return !errors.Is(err, mx.ErrLoop)
+		loop := errors.Is(err, mx.ErrLoop)
+		if f := routeFailure(host.Name, err); loop && d.last != nil {
+			d.tried(ctx, begun, Session{Host: host.Name}, f) // why the better hosts didn't take it says more
+		} else {
+			d.note(ctx, begun, Session{Host: host.Name}, f)
+		}
+		return !loop
 	}
 	key := d.key(host)
 	if s := d.pooled(key, addrs); s != nil && d.offer(ctx, s, true) == otherHost {

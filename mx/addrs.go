@@ -9,12 +9,19 @@ import (
 
 // Addrs gives the addresses of one host of a route, both families in turn, beginning with the one that
 // the Resolver put first. A Unix socket has none.
+//
+// If the host of a route by MX has an address of our own, or another host of its preference has, the error holds
+// [ErrLoop], and the rest of the route's hosts are not to be tried. Where we have own addresses to compare, that takes a look at
+// all hosts of the preference that are in the route. One that can't be looked up is no cause for an error.
 func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.AddrPort, error) {
 	r.once.Do(r.prepare)
 	if host.Path != "" {
 		return nil, nil
 	}
 	ips, err := r.lookupIP(ctx, route, host.Name)
+	if err := r.leadsBack(ctx, route, host, ips); err != nil {
+		return nil, err
+	}
 	if route.MX && !r.AllowPrivate {
 		ips = slices.DeleteFunc(ips, leadsInside)
 	}
@@ -37,8 +44,6 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout())
-	defer cancel()
 	name := host + "."
 	if !route.MX && !strings.Contains(host, ".") {
 		// A single label that the operator chose means what it means on this machine: *net.Resolver finds
@@ -46,14 +51,13 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		name = host
 	}
 	answer, err := r.resolver.LookupNetIP(ctx, "ip", name)
-	var ips []netip.Addr
+	ips := answer[:0]
+	seen := make(map[netip.Addr]bool, len(answer))
 	for _, ip := range answer {
 		// *net.Resolver gives IPv4 addresses as ::ffff: forms.
-		if ip = ip.Unmap(); ip.IsValid() && !slices.Contains(ips, ip) {
+		if ip = ip.Unmap(); ip.IsValid() && !seen[ip] {
+			seen[ip] = true
 			ips = append(ips, ip)
-		}
-		if len(ips) == MaxAddrs {
-			break
 		}
 	}
 	switch {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,7 +50,7 @@ func TestCache(t *testing.T) {
 		{"within its time", 0, nil, 58 * time.Second, 1},
 		{"after its time", 0, nil, time.Minute, 2},
 		{"own time", time.Hour, nil, 59 * time.Minute, 1},
-		{"none", -1, nil, 0, 20},
+		{"none", -1, nil, 0, 2},
 		{"no such name", 0, notFound, time.Second, 1},
 		{"a failure", 0, servFail, time.Second, 2},
 	}
@@ -76,10 +78,90 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// TestCacheImpatient has one who asks give up: who waits for the answer asks.
+// ttls is a Resolver that tells TTLs, with an error or without.
+type ttls struct {
+	counted
+	ttl time.Duration
+	err error
+}
+
+func (r *ttls) LookupMXTTL(_ context.Context, name string) ([]*net.MX, time.Duration, error) {
+	r.asked.Add(1)
+	if r.err != nil {
+		return nil, r.ttl, r.err
+	}
+	return records("10 mx." + name), r.ttl, nil
+}
+
+func (r *ttls) LookupNetIPTTL(_ context.Context, _, name string) ([]netip.Addr, time.Duration, error) {
+	r.asked.Add(1)
+	if r.err != nil {
+		return nil, r.ttl, r.err
+	}
+	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, r.ttl, nil
+}
+
+func TestCacheTTL(t *testing.T) {
+	tests := []struct {
+		name string
+		own  time.Duration // CacheTime
+		ttl  time.Duration
+		err  error
+		want time.Duration // that the answer is kept
+	}{
+		{name: "its own", ttl: time.Hour, want: time.Hour},
+		{name: "shorter than CacheTime", ttl: 20 * time.Second, want: 20 * time.Second},
+		{name: "zero", ttl: 0, want: time.Second},
+		{name: "a week", ttl: 7 * 24 * time.Hour, want: 24 * time.Hour},
+		{name: "not known", ttl: -1, want: time.Minute},
+		{name: "not known, CacheTime", own: time.Hour, ttl: -1, want: time.Hour},
+		{name: "no such name", ttl: time.Minute, err: notFound, want: time.Minute},
+		{name: "no such name for a day", ttl: 24 * time.Hour, err: notFound, want: 5 * time.Minute},
+		{name: "no such name, not known", ttl: -1, err: notFound, want: time.Minute},
+		{name: "a failure", ttl: time.Hour, err: servFail},
+		{name: "none is kept", own: -1, ttl: time.Hour},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &ttls{ttl: tt.ttl, err: tt.err}
+				r := &Router{Resolver: c, CacheTime: tt.own}
+				kinds := map[string]func(){
+					"MX":      func() { r.Route(t.Context(), "x.test") },
+					"address": func() { r.Addrs(t.Context(), Route{MX: true}, Host{Name: "x.test"}) },
+				}
+				for kind, ask := range kinds {
+					c.asked.Store(0)
+					ask()
+					time.Sleep(max(0, tt.want-time.Nanosecond))
+					ask()
+					want := int64(1)
+					if tt.want == 0 {
+						want = 2
+					}
+					if got := c.asked.Load(); got != want {
+						t.Errorf("%s within %v: got %d questions, want %d", kind, tt.want, got, want)
+					}
+					time.Sleep(time.Nanosecond)
+					ask()
+					if got := c.asked.Load(); got != want+1 {
+						t.Errorf("%s after %v: got %d questions, want %d", kind, tt.want, got, want+1)
+					}
+				}
+			})
+		})
+	}
+}
+
+func newCache(r Resolver) *cache {
+	return &cache{resolver: r, ttl: time.Minute, timeout: time.Minute, answers: make(map[question]*answer)}
+}
+
+// TestCacheImpatient has the one who asks first give up: those who wait get the answer to the same question, when it comes.
 func TestCacheImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &cache{resolver: new(counted), ttl: time.Minute, answers: make(map[question]*answer)}
+		dns := new(counted)
+		c := newCache(dns)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		var wg sync.WaitGroup
@@ -89,24 +171,193 @@ func TestCacheImpatient(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		records, err := c.LookupMX(t.Context(), "x.test.")
-		wg.Wait()
-		if err != nil || len(records) != 1 {
-			t.Errorf("got %v, %v, want an answer", records, err)
+		begin := time.Now()
+		for range 100 {
+			wg.Go(func() {
+				records, err := c.LookupMX(t.Context(), "x.test.")
+				if err != nil || len(records) != 1 || records[0] == nil {
+					t.Errorf("got %v, %v, want an answer", records, err)
+					return
+				}
+				records[0] = nil // the caller's
+			})
 		}
-		records[0] = nil // the caller's
+		wg.Wait()
+		if took := time.Since(begin); took != time.Second || dns.asked.Load() != 1 {
+			t.Errorf("got %d questions in %v, want 1 in 1s", dns.asked.Load(), took)
+		}
 		if again, err := c.LookupMX(t.Context(), "x.test."); err != nil || again[0] == nil {
 			t.Errorf("got %v, %v, want the answer as it was", again, err)
 		}
 	})
 }
 
-func TestCacheBound(t *testing.T) {
-	c := &cache{resolver: new(counted), ttl: time.Minute, answers: make(map[question]*answer)}
-	for i := range maxAnswers * 2 {
-		c.LookupNetIP(t.Context(), "ip", fmt.Sprintf("x%d.test.", i))
+// TestCacheAlone has all who ask give up: the search ends with the last of them, and the next one begins anew.
+func TestCacheAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := new(counted)
+		c := newCache(dns)
+		var wg sync.WaitGroup
+		for i := range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i+1)*100*time.Millisecond)
+			defer cancel()
+			wg.Go(func() { c.LookupMX(ctx, "x.test.") })
+		}
+		begin := time.Now()
+		wg.Wait()
+		if took := time.Since(begin); took != 300*time.Millisecond || len(c.answers) != 0 {
+			t.Errorf("got an end after %v, and %d answers; want 300ms, 0", took, len(c.answers))
+		}
+		if _, err := c.LookupMX(t.Context(), "x.test."); err != nil || dns.asked.Load() != 2 {
+			t.Errorf("got %v and %d questions, want an answer to the second", err, dns.asked.Load())
+		}
+	})
+}
+
+// stubborn is a Resolver that hears of its end late.
+type stubborn struct{ counted }
+
+func (s *stubborn) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	records, err := s.counted.LookupMX(context.WithoutCancel(ctx), name)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
-	if n := len(c.answers); n > maxAnswers {
-		t.Errorf("got %d answers kept, want %d at most", n, maxAnswers)
+	return records, err
+}
+
+// TestCacheLate has a search, which nobody waits for any more, end in the middle of the next one.
+func TestCacheLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := new(stubborn)
+		c := newCache(dns)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() { c.LookupMX(ctx, "x.test.") })
+		for _, at := range []time.Duration{200, 1100} {
+			wg.Go(func() {
+				time.Sleep(at * time.Millisecond)
+				if records, err := c.LookupMX(t.Context(), "x.test."); err != nil || len(records) != 1 {
+					t.Errorf("after %d ms: got %v, %v, want an answer", at, records, err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := dns.asked.Load(); got != 2 {
+			t.Errorf("got %d questions, want 2", got)
+		}
+	})
+}
+
+// TestCacheSlow has the DNS never answer: all who wait hear of it at once, and nobody asks again for them.
+func TestCacheSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(silent{})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if _, err := c.LookupMX(ctx, "x.test."); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v, want a time-out", err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(begin); took != time.Minute {
+			t.Errorf("got an end after %v, want 1m", took)
+		}
+	})
+}
+
+type broken struct{ Resolver }
+
+func TestCachePanic(t *testing.T) {
+	r := &Router{Resolver: broken{}} // a method of nil
+	for range 2 {
+		if _, err := r.Route(t.Context(), "x.test"); reply(err) != "451 4.4.3" {
+			t.Errorf("got %v, want 451 4.4.3", err)
+		}
+	}
+}
+
+func TestCacheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(new(big))
+		kept := 0
+		for i := range 500 {
+			if i == 400 {
+				time.Sleep(time.Hour) // the rest pushes out what is out of date
+			}
+			c.LookupTXT(t.Context(), fmt.Sprintf("x%d.test.", i))
+			if size := sum(c); size != c.size || size > maxCache+1<<17 {
+				t.Fatalf("after %d answers: got %d bytes, counted as %d, want %d at most", i, size, c.size, maxCache+1<<17)
+			}
+			kept = max(kept, len(c.answers))
+		}
+		if kept < 100 || len(c.answers) < 100 {
+			t.Errorf("got %d answers kept of 64 KiB, and %d at the end, want over 100", kept, len(c.answers))
+		}
+		c.LookupTXT(t.Context(), "x499.test.") // kept
+		time.Sleep(time.Hour)
+		c.LookupTXT(t.Context(), "x499.test.") // in place of the old one
+		if size := sum(c); size != c.size {
+			t.Errorf("with a new answer in place of an old one: got %d bytes, counted as %d", size, c.size)
+		}
+	})
+}
+
+func sum(c *cache) (size int) {
+	for _, a := range c.answers {
+		size += a.size()
+	}
+	return size
+}
+
+// big is a Resolver with long TXT records, and TLSA.
+type big struct {
+	counted
+}
+
+func (b *big) LookupTXT(context.Context, string) ([]string, error) {
+	b.asked.Add(1)
+	return slices.Repeat([]string{strings.Repeat("x", 255)}, 256), b.err
+}
+
+func (b *big) LookupTLSA(context.Context, string) ([]TLSA, bool, error) {
+	b.asked.Add(1)
+	return []TLSA{{Usage: 3, Selector: 1, MatchingType: 1, Data: []byte{1}}}, true, b.err
+}
+
+// TestCacheRecords: TXT and TLSA are cached alike.
+func TestCacheRecords(t *testing.T) {
+	dns := new(big)
+	c := newCache(dns)
+	for range 2 {
+		texts, err := c.LookupTXT(t.Context(), "x.test.")
+		if err != nil || len(texts) != 256 {
+			t.Errorf("TXT: got %d, %v, want 256", len(texts), err)
+		}
+		records, authentic, err := c.LookupTLSA(t.Context(), "x.test.")
+		if err != nil || len(records) != 1 || !authentic {
+			t.Errorf("TLSA: got %v, %v, %v, want one, authentic", records, authentic, err)
+		}
+		if got := dns.asked.Load(); got != 2 {
+			t.Errorf("got %d questions, want 2", got)
+		}
+	}
+	dns.err = notFound
+	for range 2 {
+		_, authentic, err := c.LookupTLSA(t.Context(), "none.test.")
+		if !isNotFound(err) || !authentic || dns.asked.Load() != 3 {
+			t.Errorf("got %v, %v, %d questions, want surely none by 3", authentic, err, dns.asked.Load())
+		}
+	}
+	plain := newCache(new(counted))
+	_, txtErr := plain.LookupTXT(t.Context(), "x.test.")
+	_, _, tlsaErr := plain.LookupTLSA(t.Context(), "x.test.")
+	if !errors.Is(txtErr, errors.ErrUnsupported) || !errors.Is(tlsaErr, errors.ErrUnsupported) {
+		t.Errorf("got %v and %v, want that the Resolver has neither", txtErr, tlsaErr)
 	}
 }

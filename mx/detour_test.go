@@ -3,6 +3,8 @@ package mx
 import (
 	"net"
 	"testing"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 func TestRedirect(t *testing.T) {
@@ -39,6 +41,22 @@ func TestRedirect(t *testing.T) {
 	}
 	if route, err := r.Route(t.Context(), "own.test"); err != nil || route.Name != own.Name {
 		t.Errorf("undone: got %+v, %v", route, err)
+	}
+	refused := explicitly(Refuse(&smtp.Reply{Code: 451, Text: "moving"}))
+	if err := r.Redirect("own.test", &refused); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Site(t.Context(), "own.test"); err == nil {
+		t.Error("refused: got a site, want the refusal")
+	}
+	if site, err := r.Site(t.Context(), refused.Name); err != nil || site != refused.Name {
+		t.Errorf("Site(%q): got %q, %v", refused.Name, site, err)
+	}
+	if err := r.Redirect("own.test", nil); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := r.Destination("own.test"); err != nil || name != own.Name {
+		t.Errorf("no longer refused: got %q, %v, want %q", name, err, own.Name)
 	}
 	if r.Redirect("next.test", &Route{}) == nil || r.Redirect("a b", &spare) == nil {
 		t.Error("got no error for a route without hosts, or a domain that can't be")

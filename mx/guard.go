@@ -21,16 +21,14 @@ func leadsInside(ip netip.Addr) bool {
 			v4>>28 == 0xf // RFC 1112 §4: reserved
 	}
 	switch prefix := binary.BigEndian.Uint64(b[:]); {
-	case prefix == 0 && b[8]|b[9]|b[10]|b[11] == 0: // RFC 4291 §2.5.5.1: IPv4-compatible
-		return true
-	case prefix>>54 == 0xfec0>>6: // RFC 3879: site-local
-		return true
-	case prefix>>16 == 0x64_ff9b_0001: // RFC 8215: a local translator's
-		return true
 	case prefix == 0x64_ff9b<<32 && b[8]|b[9]|b[10]|b[11] == 0: // RFC 6052 §2.1: IPv4 behind NAT64
 		return leadsInside(netip.AddrFrom4([4]byte(b[12:])))
 	case prefix>>48 == 0x2002: // RFC 3056 §2: IPv4 behind 6to4
 		return leadsInside(netip.AddrFrom4([4]byte(b[2:6])))
+	case b[0] == 0: // RFC 4291 §2.4: reserved; in it are IPv4 in other dresses, and what a local translator has (RFC 8215)
+		return true
+	case prefix>>54 == 0xfec0>>6: // RFC 3879: site-local
+		return true
 	}
 	return false
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Resolver asks the DNS. *[net.Resolver] is one; it should have StrictErrors, or a failure for the A
@@ -19,6 +20,36 @@ type Resolver interface {
 
 	// LookupNetIP is asked for the network "ip".
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// TTLResolver is what a [Resolver] may be besides: it tells how long an answer holds, which the Router then goes by (see
+// Router.CacheTime). It is asked in place of the methods without TTL, and by the same rules.
+type TTLResolver interface {
+	// LookupMXTTL and LookupNetIPTTL give the least TTL of the records and of the aliases that led to them, and along with an error that
+	// says IsNotFound, that of RFC 2308 §5. A negative one is not known.
+	LookupMXTTL(ctx context.Context, name string) (records []*net.MX, ttl time.Duration, err error)
+	LookupNetIPTTL(ctx context.Context, network, host string) (addrs []netip.Addr, ttl time.Duration, err error)
+}
+
+// TXTResolver is what a [Resolver] may be besides: it looks up TXT records, as *[net.Resolver] does.
+type TXTResolver interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+}
+
+var _ TXTResolver = (*net.Resolver)(nil)
+
+// TLSAResolver is what a [Resolver] may be besides: it looks up TLSA records. authentic says that DNSSEC vouches for the answer, also for
+// one, as an error, that there are none.
+type TLSAResolver interface {
+	LookupTLSA(ctx context.Context, name string) (records []TLSA, authentic bool, err error)
+}
+
+// TLSA is a TLSA record (RFC 6698 §2.1), which binds the TLS of a server to a certificate or a key.
+type TLSA struct {
+	Usage        uint8  // 3 is DANE-EE, 2 DANE-TA; mail has no other (RFC 7672 §3.1)
+	Selector     uint8  // 0 for the certificate, 1 for its public key
+	MatchingType uint8  // 0 for Data as it is, 1 for its SHA-256, 2 for its SHA-512
+	Data         []byte // the association data
 }
 
 // NameServer gives a Resolver that asks the name server at "host:port" in place of the system's.

@@ -2,10 +2,9 @@ package mx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,7 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Route says where the mail of a domain goes, before any address is known.
+// Route says where the mail of a domain goes, before any address is known: to Hosts or to Deliver, or nowhere, as
+// [Refuse] makes it.
 type Route struct {
 	// Name is its name as a destination of the queue: "smarthost:smtp.example.com:587" or
 	// "lmtp:/run/lmtp" for an explicit route, and the domain as an A-label where the hosts came from
@@ -23,6 +23,13 @@ type Route struct {
 
 	// Hosts in the order to try.
 	Hosts []Host
+
+	// Deliver takes the mail in place of Hosts. The envelope has only recipients of this route, and both
+	// arguments are not to be changed. It is called from several goroutines. It returns a Result for each recipient, in the
+	// order of the envelope, or nil: then the error is that of all of them, with nil for delivered, an *smtp.Reply
+	// that [errors.As] finds for what they get, and any other error for a deferral. The Send of a client.Transport
+	// and of a client.Submission will do. If nil, the mail goes to Hosts.
+	Deliver func(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error)
 
 	// LMTP says that the hosts speak LMTP (RFC 2033): delivery is final there.
 	LMTP bool
@@ -38,10 +45,45 @@ type Route struct {
 	// guards their addresses.
 	MX bool
 
-	// Deliver takes the mail in place of Hosts, as client.Transport.Send does: final delivery. Results nil means that the error is for all.
-	Deliver func(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error)
+	refusal  *smtp.Reply // what all mail gets
+	prefs    []uint16    // of Hosts by MX, the preference of each
+	implicit bool        // no MX record: the domain itself is the host
+}
 
-	implicit bool // no MX record: the domain itself is the host
+// Final reports whether delivery ends here: by LMTP, or in Deliver. Hosts that speak SMTP relay.
+func (r *Route) Final() bool { return r.LMTP || r.Deliver != nil }
+
+// Site names the hosts, so that routes with one name load the same ones, in whatever order: it is the Name of an explicit
+// route, and else the names of the hosts, parted by commas.
+func (r *Route) Site() string {
+	if !r.MX {
+		return r.Name
+	}
+	names := make([]string, len(r.Hosts))
+	for i, h := range r.Hosts {
+		names[i] = h.Name
+	}
+	slices.Sort(names) // the order of preference is another matter
+	return strings.Join(slices.Compact(names), ",")
+}
+
+// refused gives the error that holds the refusal, if there is one.
+func (r *Route) refused(domain string) error {
+	if r.refusal == nil {
+		return nil
+	}
+	return fmt.Errorf("mx: %w: route of %q", r.refusal, domain)
+}
+
+// usable reports whether the route says what becomes of the mail, and only once.
+func (r *Route) usable() bool {
+	ways := 0
+	for _, is := range []bool{len(r.Hosts) > 0, r.Deliver != nil, r.refusal != nil} {
+		if is {
+			ways++
+		}
+	}
+	return r.Name != "" && ways == 1
 }
 
 // Host is one place to try: a name or an IP address with a port, or a Unix socket.
@@ -62,67 +104,4 @@ func (h Host) String() string {
 		return h.Path
 	}
 	return net.JoinHostPort(h.Name, strconv.Itoa(h.Port))
-}
-
-// Smarthost makes a route to relay hosts, tried in the order given. Each is "host:port", as in
-// "smtp.example.com:587", "127.0.0.1:25" or "[::1]:25", or the path of a Unix socket, beginning with "/". The
-// Route's TLS and Auth can be set before it is used.
-func Smarthost(hostport ...string) (Route, error) { return explicit("smarthost", hostport) }
-
-// LMTP makes a route to a host that speaks LMTP: "host:port", or the path of a Unix socket, beginning with "/".
-func LMTP(addr string) (Route, error) {
-	r, err := explicit("lmtp", []string{addr})
-	r.LMTP = true
-	return r, err
-}
-
-// ParseRoute reads a route as a flag or a configuration file has it: "lmtp:" and an address for [LMTP], or hosts
-// for [Smarthost], parted by commas.
-func ParseRoute(s string) (Route, error) {
-	if addr, ok := strings.CutPrefix(s, "lmtp:"); ok {
-		return LMTP(addr)
-	}
-	return Smarthost(strings.Split(s, ",")...)
-}
-
-func explicit(kind string, addrs []string) (Route, error) {
-	if len(addrs) == 0 || len(addrs) > MaxHosts {
-		return Route{}, fmt.Errorf("mx: %s: got %d hosts, want 1 to %d", kind, len(addrs), MaxHosts)
-	}
-	r := Route{Hosts: make([]Host, len(addrs))}
-	names := make([]string, len(addrs))
-	for i, addr := range addrs {
-		h, err := parseHost(addr)
-		if err != nil {
-			return Route{}, fmt.Errorf("mx: %s %q: %w", kind, addr, err)
-		}
-		r.Hosts[i], names[i] = h, h.String()
-	}
-	r.Name = kind + ":" + strings.Join(names, ",")
-	return r, nil
-}
-
-func parseHost(addr string) (Host, error) {
-	if strings.HasPrefix(addr, "/") {
-		return Host{Path: addr}, nil
-	}
-	name, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return Host{}, err
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return Host{}, fmt.Errorf("port %q is not one of 1 to 65535", port)
-	}
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return Host{Name: ip.Unmap().String(), Port: int(n)}, nil
-	}
-	if strings.HasPrefix(name, "[") || name == "" {
-		return Host{}, errors.New("no host name")
-	}
-	ascii, err := smtp.ASCIIDomain(name)
-	if err != nil {
-		return Host{}, err
-	}
-	return Host{Name: ascii, Port: int(n)}, nil
 }

@@ -1,12 +1,13 @@
 // Package beside measures postrider beside other ways to do the same work. It is a module of its own, so that
-// what it compares with is no dependency of postrider. There is nothing in it to import.
+// what it compares with is no dependency of postrider. There is nothing in it to import. There are two
+// comparisons: of stores of mail, and of clients.
 //
 //	cd examples/beside && go test -bench .
 //
 // # Stores and Flow
 //
-// Both benchmarks are of queue.Spool and others, with messages of 10 KiB for one recipient, by 1, 10 and 100
-// producers at a time. In BenchmarkStores each producer has message after message taken in, and waits until it
+// BenchmarkStores and BenchmarkFlow are of queue.Spool and others, with messages of 10 KiB for one recipient, by 1, 10
+// and 100 producers at a time. In BenchmarkStores each producer has message after message taken in, and waits until it
 // is on the disk. In BenchmarkFlow it then also claims one that is due, reads its body to the end and ends it, as a
 // relay does that delivers it. What ends a message goes to the disk with what is taken in next, and isn't waited for: a
 // crash may lose it, and then there is a duplicate.
@@ -32,4 +33,23 @@
 // the best of bbolt, sqlite and files in the same round ("spool/best"), and to the yardstick's ("spool/append").
 // Run it where nothing else is at work: other syncs on the same file system slow the stores down unequally. The
 // directory for temporary files must be on a real disk (set TMPDIR), with 6 GB free: a tmpfs syncs nothing.
+//
+// # Clients
+//
+// BenchmarkClients is of package client and others, which send a mail of 10 KiB to 1 and to 10 recipients, again and
+// again in one session. All send to the same sink on the loopback, which offers PIPELINING, SIZE, 8BITMIME and
+// ENHANCEDSTATUSCODES, takes everything at once and allocates nothing for it. With "20ms" in the name, a round trip takes
+// 20 ms: each piece that is read or written arrives 10 ms late, without holding up the next.
+//
+//   - postrider: client.Transport with a smarthost. It gives a Result for each recipient, and so does the next.
+//   - postrider-conn: client.Conn.
+//   - net-smtp: the client of net/smtp, with its Mail, Rcpt and Data.
+//   - go-smtp: that of github.com/emersion/go-smtp, likewise.
+//   - go-mail: the Client of github.com/wneessen/go-mail, which composes the message anew for each Send: a header of its
+//     own, and the body as it is. It is told to leave out NOOP and RSET, two more round trips a mail.
+//   - go-mail-smtp: the session beneath, which is given the message as all but go-mail are: finished.
+//
+// Nobody but postrider makes use of PIPELINING. The metric "trips/op" is of round trips a mail, counted by the
+// sink: how often it had answered all that it was told and waited for more. At 0 ms, most of the time goes to
+// the kernel; run it with -count and where nothing else is at work.
 package beside

@@ -46,7 +46,7 @@ func (s *session) obey(verb, args string) error {
 	case "DATA":
 		return s.dataCmd()
 	case "RSET":
-		s.env = nil
+		s.forget()
 		return s.say(250, smtp.EnhancedCode{2, 0, 0}, "forgotten")
 	case "NOOP":
 		return s.say(250, smtp.EnhancedCode{2, 0, 0}, "ok")
@@ -70,7 +70,8 @@ func (s *session) helloCmd(verb, name string) error {
 	if name == "" {
 		return s.say(501, smtp.EnhancedCode{5, 5, 4}, "and who are you?")
 	}
-	s.hello, s.env = name, nil
+	s.hello = name
+	s.forget()
 	s.offers = make(map[string]bool)
 	if verb == "HELO" {
 		return s.say(250, smtp.EnhancedCode{}, s.host.name)
@@ -98,6 +99,7 @@ func (s *session) startTLSCmd() error {
 }
 
 func (s *session) mailCmd(args string) error {
+	s.mails++
 	switch {
 	case s.hello == "":
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "say hello first")
@@ -112,6 +114,9 @@ func (s *session) mailCmd(args string) error {
 	if r := s.host.sessionFull(s.taken); r != nil {
 		return s.reply(*r)
 	}
+	if r := s.tooManyMails(); r != nil {
+		return s.reply(*r)
+	}
 	env, err := smtp.ParseMail(args)
 	if err != nil {
 		return s.refuse(err)
@@ -122,7 +127,7 @@ func (s *session) mailCmd(args string) error {
 	if limit := s.host.limit(); env.Size > limit {
 		return s.say(552, smtp.EnhancedCode{5, 3, 4}, "message too big") // RFC 1870 §6.1
 	}
-	s.env = env
+	s.env, s.rcpts = env, 0
 	return s.say(250, smtp.EnhancedCode{2, 1, 0}, "ok")
 }
 
@@ -130,6 +135,10 @@ func (s *session) rcptCmd(args string) error {
 	if s.env == nil {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "MAIL comes first")
 	}
+	if s.content != nil {
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BDAT was begun")
+	}
+	s.rcpts++
 	if done, err := s.at(smtp.StageRcpt); done || err != nil {
 		return err
 	}
@@ -144,6 +153,9 @@ func (s *session) rcptCmd(args string) error {
 		return s.say(553, smtp.EnhancedCode{5, 6, 7}, "this needs SMTPUTF8") // RFC 6531 §3.5
 	}
 	if r := s.host.messageFull(len(s.env.Recipients)); r != nil {
+		return s.reply(*r)
+	}
+	if r := s.tooManyRcpts(rcpt.Address); r != nil {
 		return s.reply(*r)
 	}
 	if r := s.host.refusal(s.client(), s.env.From, rcpt.Address); r != nil {
@@ -191,6 +203,15 @@ func (h *Host) extensions(tls bool) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	lines := []string{"PIPELINING", "SIZE " + strconv.FormatInt(h.maxSize, 10), "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"}
+	if h.chunking {
+		lines = append(lines, "CHUNKING")
+	}
+	if h.binary {
+		lines = append(lines, "BINARYMIME")
+	}
+	if h.limits != (Limits{}) {
+		lines = append(lines, "LIMITS"+h.limits.params())
+	}
 	if !tls {
 		lines = append(lines, "STARTTLS")
 	}

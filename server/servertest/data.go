@@ -1,7 +1,6 @@
 package servertest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,12 @@ func (s *session) dataCmd() error {
 	if nobody && (s.env == nil || s.lmtp || !s.host.dataAnyway()) {
 		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no recipients") // RFC 2033 §4.2 demands 503
 	}
+	switch {
+	case s.content != nil: // RFC 3030 §2
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BDAT was begun")
+	case s.env.Body == smtp.BodyBinaryMIME: // RFC 3030 §3
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BINARYMIME comes by BDAT")
+	}
 	if done, err := s.at(smtp.StageData); done || err != nil {
 		return err
 	}
@@ -23,42 +28,63 @@ func (s *session) dataCmd() error {
 	if err := s.early(smtp.StageData); err != nil {
 		return err
 	}
-	if f, ok := s.host.fault(smtp.StageBody); ok {
-		if _, err := s.r.Peek(1); err != nil {
-			return err
-		}
-		if done, err := s.act(smtp.StageBody, f); done || err != nil {
-			return err
-		}
-	}
-	env := s.env
-	s.env = nil
-	data, err := s.readData()
-	bad, isReply := errors.AsType[*smtp.Reply](err)
-	if err != nil && !isReply {
+	if done, err := s.interrupt(true); done || err != nil {
 		return err
 	}
+	m := Message{Envelope: s.env}
+	s.forget()
+	var err error
+	m.Data, err = s.readData()
+	no, isReply := errors.AsType[*smtp.Reply](err)
+	switch {
+	case err != nil && !isReply:
+		return err
+	case err == nil:
+		no = s.unfit(m)
+	}
+	if no == nil && nobody {
+		no = &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "no valid recipients"}
+	}
+	return s.final(m, no)
+}
+
+// interrupt does what the host was told to do in the middle of the content, of which some has come then, if there is
+// any.
+func (s *session) interrupt(some bool) (done bool, err error) {
+	f, ok := s.host.fault(smtp.StageBody)
+	if !ok || !f.kind.interrupts() {
+		return false, nil
+	}
+	if some {
+		if _, err := s.r.Peek(1); err != nil {
+			return true, err
+		}
+	}
+	return s.act(smtp.StageBody, f)
+}
+
+// final answers to a whole message; no, if not nil, is what is wrong with it.
+func (s *session) final(m Message, no *smtp.Reply) error {
 	f, amiss := s.host.fault(smtp.StageFinal)
 	var replies []smtp.Reply
 	switch {
-	case bad != nil:
-		replies, amiss = s.each(env, *bad), false
-	case !s.offers["8BITMIME"] && bytes.ContainsFunc(data, func(r rune) bool { return r > 127 }):
-		no := smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 6, 1}, Text: "octets above 127 without 8BITMIME"} // RFC 6152 §3
-		replies, amiss = s.each(env, no), false
-	case nobody:
-		no := smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "no valid recipients"}
-		replies, amiss = []smtp.Reply{no}, false
+	case no != nil:
+		replies, amiss = s.each(m.Envelope, *no), false
 	case amiss && f.kind == answers:
-		replies, amiss = s.each(env, f.reply), false
+		replies, amiss = s.each(m.Envelope, f.reply), false
 	default:
-		replies = s.take(env, data)
+		replies = s.take(m)
 	}
-	if err := s.pause(smtp.StageFinal); err != nil {
+	return s.answer(smtp.StageFinal, f, amiss, replies...)
+}
+
+// answer gives the replies of a stage, or does what is amiss there.
+func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...smtp.Reply) error {
+	if err := s.pause(stage); err != nil {
 		return err
 	}
 	if amiss {
-		if done, err := s.act(smtp.StageFinal, f); done || err != nil {
+		if done, err := s.act(stage, f); done || err != nil {
 			return err
 		}
 	}
@@ -67,22 +93,16 @@ func (s *session) dataCmd() error {
 			return err
 		}
 	}
-	return s.early(smtp.StageFinal)
+	return s.early(stage)
 }
 
 // take gives the message to the host, if anybody is to have it, and the replies to that.
-func (s *session) take(env *smtp.Envelope, data []byte) []smtp.Reply {
-	replies := s.replies(env)
-	if len(env.Recipients) > 0 {
+func (s *session) take(m Message) []smtp.Reply {
+	replies := s.replies(m.Envelope)
+	if len(m.Envelope.Recipients) > 0 {
 		s.taken++
-		s.host.take(Message{
-			Envelope: env,
-			Data:     data,
-			TLS:      s.tls,
-			Identity: s.identity,
-			Hello:    s.hello,
-			Time:     time.Now(),
-		})
+		m.TLS, m.Identity, m.Hello, m.Time = s.tls, s.identity, s.hello, time.Now()
+		s.host.take(m)
 	}
 	return replies
 }
@@ -106,9 +126,10 @@ func (s *session) readData() ([]byte, error) {
 	return nil, err
 }
 
-// each gives what r is after the final dot, over LMTP once for each recipient (RFC 2033 §4.2).
+// each gives what r is after the final dot or BDAT LAST, over LMTP once for each recipient (RFC 2033 §4.2 and §4.3). env
+// may be nil.
 func (s *session) each(env *smtp.Envelope, r smtp.Reply) []smtp.Reply {
-	if !s.lmtp {
+	if !s.lmtp || env == nil || len(env.Recipients) == 0 {
 		return []smtp.Reply{r}
 	}
 	return slices.Repeat([]smtp.Reply{r}, len(env.Recipients))

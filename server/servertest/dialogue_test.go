@@ -47,6 +47,30 @@ func TestDialogue(t *testing.T) {
 			h.AnswerEarly(smtp.StageData, smtp.Reply{Code: 250, Text: "taken before it came"})
 			h.AnswerEarly(smtp.StageFinal, smtp.Reply{Code: 221, Text: "bye"})
 		},
+		"binarymime": (*Host).BinaryMIME,
+		"chunking":   (*Host).Chunking,
+		"chunking-drop": func(h *Host) {
+			h.Chunking()
+			h.DropPipelined()
+		},
+		"chunking-order": (*Host).Chunking,
+		"chunking-plain": func(h *Host) {
+			h.Without("PIPELINING", "8BITMIME", "CHUNKING")
+			h.Chunking()
+		},
+		"chunking-promise": func(h *Host) { h.Offer("CHUNKING") },
+		"chunking-refuse": func(h *Host) {
+			h.Chunking()
+			h.Refuse("bdat", smtp.Reply{Code: 502, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "not here"})
+		},
+		"chunking-size": func(h *Host) {
+			h.Chunking()
+			h.MaxSize(10)
+		},
+		"chunking-without": func(h *Host) {
+			h.BinaryMIME()
+			h.Without("CHUNKING")
+		},
 		"final":  func(h *Host) { h.Answer(smtp.StageFinal, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 3, 1}}) },
 		"refuse": func(h *Host) { h.Answer(smtp.StageGreeting, smtp.Reply{Code: 554, Text: "not today"}) },
 		"helo":   func(h *Host) { h.Without("ehlo") },
@@ -54,6 +78,20 @@ func TestDialogue(t *testing.T) {
 			h.MaxRecipients(1, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "one is enough"})
 			h.MaxMessages(1, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "enough of you"})
 			h.Reject("full@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
+		},
+		"limits-announced": func(h *Host) {
+			h.Limit(Limits{MailMax: 5, RcptMax: 3, RcptDomainMax: 2})
+			h.Reject("eve@example.net", no)
+		},
+		"limits-promise": func(h *Host) {
+			h.Limit(Limits{RcptMax: 1})
+			h.Offer("LIMITS RCPTMAX=100 XMAX=7")
+		},
+		"lmtp-chunking": func(h *Host) {
+			h.LMTP()
+			h.Chunking()
+			h.MaxSize(10)
+			h.RejectFinal("bob@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
 		},
 		"lmtp": func(h *Host) {
 			h.LMTP()
@@ -97,7 +135,7 @@ func TestDialogue(t *testing.T) {
 				if setup := setups[name]; setup != nil {
 					setup(h)
 				}
-				if name == "lmtp" {
+				if strings.HasPrefix(name, "lmtp") {
 					port = "24"
 				}
 				c, err := n.DialContext(t.Context(), "tcp", h.Name()+":"+port)
@@ -108,6 +146,9 @@ func TestDialogue(t *testing.T) {
 				got := replay(t, c, string(want))
 				for _, m := range h.Messages() {
 					got += fmt.Sprintf("M: %q to %q: %q", m.Envelope.From, m.Envelope.Recipients, m.Data)
+					if m.Chunks > 0 {
+						got += fmt.Sprintf(" in %d chunks", m.Chunks)
+					}
 					if m.Identity != "" {
 						got += " by " + m.Identity
 					}
@@ -185,9 +226,11 @@ func FuzzSession(f *testing.F) {
 		"EHLO a\r\nAUTH PLAIN\r\nAGFubgBzZWNyZXQ=\r\nAUTH PLAIN *\r\n",
 		"EHLO a\nNOOP\r\n\x00\r\n",
 		"EHLO \xff\r\nVRFY é\r\nRSET\r\n",
+		"EHLO a\r\nMAIL FROM:<a@b> BODY=BINARYMIME\r\nRCPT TO:<c@d>\r\nBDAT 2\r\n\nxBDAT 1 LAST\r\n\x00BDAT 3\r\nend",
 	} {
 		f.Add([]byte(seed), byte(0))
 		f.Add([]byte(seed), byte(3))
+		f.Add([]byte(seed), byte(4))
 	}
 	reply := regexp.MustCompile(`^[2-5][0-9][0-9][ -][ -~]*\r\n$`)
 	f.Fuzz(func(t *testing.T, input []byte, setup byte) {
@@ -201,6 +244,10 @@ func FuzzSession(f *testing.F) {
 		if setup&2 != 0 {
 			h.LMTP()
 			address = "mx.example.net:24"
+		}
+		if setup&4 != 0 {
+			h.BinaryMIME()
+			h.Limit(Limits{MailMax: 2, RcptMax: 2, RcptDomainMax: 1})
 		}
 		c, err := n.DialContext(t.Context(), "tcp", address)
 		if err != nil {

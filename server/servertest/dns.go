@@ -9,7 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+)
+
+var (
+	_ mx.Resolver     = (*Network)(nil)
+	_ mx.TXTResolver  = (*Network)(nil)
+	_ mx.TLSAResolver = (*Network)(nil)
 )
 
 // DNSFault is how the DNS fails for a name.

@@ -42,10 +42,12 @@
 //
 // A [Host] speaks SMTP (RFC 5321) on ports 25 and 587, and on 465 with TLS from the first octet (RFC 8314). It offers
 // PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461),
-// ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and, once it has an account, AUTH PLAIN (RFC 4954). It is strict,
-// as the far end of a test should be: a parameter of an extension that it doesn't offer is refused, and so are commands
-// that come ahead of a reply without PIPELINING, content with octets above 127 where it has no 8BITMIME, and a
-// bare CR or LF anywhere. It shares no code with package server.
+// ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and, once it has an account, AUTH PLAIN (RFC 4954). When asked
+// to, it speaks CHUNKING and BINARYMIME (RFC 3030: [Host.Chunking], [Host.BinaryMIME]), and announces limits and holds
+// clients to them (RFC 9422: [Host.Limit]). It is strict, as the far end of a test should be: a parameter of an extension
+// that it doesn't offer is refused, and so are commands that come ahead of a reply without PIPELINING, content with
+// octets above 127 where it has no 8BITMIME, and a bare CR or LF anywhere but in BINARYMIME. It shares no code with package
+// server.
 //
 // # What goes wrong
 //
@@ -59,14 +61,14 @@
 //   - As a whole: [Host.Down], [Host.Hang].
 //   - In the middle: [Host.AfterMessages] does any of these after so many messages.
 //
-// What a host is lasts: [Host.Offer], [Host.Without], [Host.MaxSize], [Host.LMTP], [Host.Auth], and [Host.Link] for
-// the way to it. In the DNS there is [Network.FailDNS].
+// What a host is lasts: [Host.Offer], [Host.Without], [Host.MaxSize], [Host.Chunking], [Host.BinaryMIME], [Host.Limit],
+// [Host.LMTP], [Host.Auth], and [Host.Link] for the way to it. In the DNS there is [Network.FailDNS].
 //
 // # DNS
 //
-// A [Network] is a resolver with the methods of *[net.Resolver] for MX, addresses and TXT. It follows CNAMEs
-// ([Network.CNAME]) in all of them. [Network.LookupTLSA] and [Network.Authentic] tell what DNSSEC vouches for, which
-// is where [Network.Sign] signed.
+// A [Network] is an mx.Resolver, an mx.TXTResolver and an mx.TLSAResolver: it has the methods of *[net.Resolver] for MX,
+// addresses and TXT, and one for TLSA. It follows CNAMEs ([Network.CNAME]) in all of them. [Network.LookupTLSA] and
+// [Network.Authentic] tell what DNSSEC vouches for, which is where [Network.Sign] signed.
 //
 // # Waiting
 //

@@ -54,12 +54,11 @@ func TestHeal(t *testing.T) {
 		n := NewNetwork(t)
 		h := stageHost(n, smtp.StageMail)
 		h.Offer("LIMITS RCPTMAX=10")
+		h.Chunking()
 		for _, test := range stages {
 			h.StallAt(test.stage)
-			if test.stage != smtp.StageBody {
-				h.AnswerEarly(test.stage, no)
-				h.BabbleAt(test.stage)
-			}
+			h.AnswerEarly(test.stage, no)
+			h.BabbleAt(test.stage)
 			if test.stage < smtp.StageBody {
 				h.RateLimit(test.stage, 0, time.Hour, no)
 			}

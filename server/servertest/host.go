@@ -19,7 +19,7 @@ const defaultMaxSize = 64 << 20
 //
 // What is said of a stage ([Host.Answer], [Host.AnswerRaw], [Host.CloseAt], [Host.ResetAt], [Host.StallAt] and
 // [Host.BabbleAt]) replaces what was said of it before. Where several things apply to a command, the first of
-// these does: [Host.Refuse]; the stage's own; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients];
+// these does: [Host.Refuse]; the stage's own; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients]; [Host.Limit];
 // [Host.Reject]; [Host.Defer]; [Host.Greylist].
 type Host struct {
 	net  *Network
@@ -38,6 +38,9 @@ type Host struct {
 	extra    []string          // lines of EHLO in place of the usual ones, or beside them
 	accounts map[string]string // passwords by user
 	maxSize  int64
+	chunking bool // CHUNKING
+	binary   bool // BINARYMIME
+	limits   Limits
 	script   script
 	messages []Message
 	changed  signal // of messages and what follows
@@ -52,9 +55,11 @@ type Message struct {
 	// Envelope is what MAIL and RCPT said, with the recipients that were taken. It must not be changed.
 	Envelope *smtp.Envelope
 
-	// Data is the content, CRLF throughout and without the dots of the wire. It must not be changed.
+	// Data is the content, without the dots of the wire. All lines end in CRLF, but for BODY=BINARYMIME and the end of
+	// what came by BDAT. It must not be changed.
 	Data []byte
 
+	Chunks   int       // how many it came in by BDAT; 0: by DATA
 	TLS      bool      // it came under TLS
 	Identity string    // the user of AUTH; "" without
 	Hello    string    // the name that the client gave with EHLO, HELO or LHLO

@@ -1,7 +1,9 @@
 package servertest
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -47,12 +49,48 @@ func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r smtp.R
 	h.net.t.Helper()
 	h.hasReply(stage)
 	h.checkLimit(n, r)
-	if stage == smtp.StageFinal || period <= 0 {
+	if stage >= smtp.StageBody || period <= 0 {
 		h.net.t.Fatalf("servertest: %s can't limit the rate at stage %v for %v", h.name, stage, period)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	put(&h.script.rates, stage, &rate{limit: limit{n, r}, per: period})
+}
+
+// Limits is what a host announces with LIMITS (RFC 9422 §4). A limit is 999999 at most; if zero, there is none.
+type Limits struct {
+	MailMax       int // MAIL commands in a session
+	RcptMax       int // RCPT commands in a transaction
+	RcptDomainMax int // domains of recipients in a session, as A-labels
+}
+
+// Limit has the host offer LIMITS, and hold clients to what it says: one MAIL too many is answered 451 4.7.0, one RCPT or
+// one domain too many 452 4.5.3. Commands count that were refused, too, but by [Host.Refuse]. Limits{} ends it.
+func (h *Host) Limit(l Limits) {
+	h.net.t.Helper()
+	for _, n := range []int{l.MailMax, l.RcptMax, l.RcptDomainMax} {
+		if n < 0 || n > 999999 {
+			h.net.t.Fatalf("servertest: %s can't announce a limit of %d", h.name, n)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.limits = l
+	delete(h.lacks, "LIMITS")
+}
+
+// params gives what stands behind LIMITS in the answer to EHLO.
+func (l Limits) params() string {
+	var b strings.Builder
+	for _, limit := range []struct {
+		name string
+		n    int
+	}{{"MAILMAX", l.MailMax}, {"RCPTMAX", l.RcptMax}, {"RCPTDOMAINMAX", l.RcptDomainMax}} {
+		if limit.n > 0 {
+			fmt.Fprintf(&b, " %s=%d", limit.name, limit.n)
+		}
+	}
+	return b.String()
 }
 
 func (h *Host) setLimit(dst **limit, n int, r smtp.Reply) {
@@ -114,4 +152,40 @@ func (l *limit) reached(n int) *smtp.Reply {
 		return nil
 	}
 	return &l.reply
+}
+
+// tooManyMails gives the reply to MAIL once there were as many in the session as the host said it takes, or nil.
+func (s *session) tooManyMails() *smtp.Reply {
+	l := s.limits()
+	if l.MailMax == 0 || s.mails <= l.MailMax {
+		return nil
+	}
+	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "more mails than MAILMAX says"}
+}
+
+// tooManyRcpts does likewise for RCPT.
+func (s *session) tooManyRcpts(address string) *smtp.Reply {
+	l := s.limits()
+	if l.RcptMax > 0 && s.rcpts > l.RcptMax {
+		return &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "more recipients than RCPTMAX says"}
+	}
+	if l.RcptDomainMax == 0 {
+		return nil
+	}
+	_, domain := smtp.SplitAddress(canonical(address))
+	if len(s.domains) >= l.RcptDomainMax && !s.domains[domain] {
+		return &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "more domains than RCPTDOMAINMAX says"}
+	}
+	put(&s.domains, domain, true)
+	return nil
+}
+
+// limits gives those that the client has been told of.
+func (s *session) limits() Limits {
+	if !s.offers["LIMITS"] {
+		return Limits{}
+	}
+	s.host.mu.Lock()
+	defer s.host.mu.Unlock()
+	return s.host.limits
 }

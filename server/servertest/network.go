@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -34,7 +35,7 @@ type Network struct {
 	byAddr   map[netip.Addr]*Host // who answers there
 	mx       map[string][]*net.MX // by domain
 	txt      map[string][]string  // by name, and so are the next four
-	tlsa     map[string][]TLSA
+	tlsa     map[string][]mx.TLSA
 	aliases  map[string]string // CNAME
 	signed   map[string]bool   // zones
 	faults   map[string]DNSFault
@@ -53,7 +54,7 @@ func NewNetwork(t testing.TB) *Network {
 		byAddr:  make(map[netip.Addr]*Host),
 		mx:      make(map[string][]*net.MX),
 		txt:     make(map[string][]string),
-		tlsa:    make(map[string][]TLSA),
+		tlsa:    make(map[string][]mx.TLSA),
 		aliases: make(map[string]string),
 		signed:  make(map[string]bool),
 		faults:  make(map[string]DNSFault),

@@ -4,19 +4,13 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/postrider/postrider/mx"
 )
 
 // maxAliases is how many CNAMEs a lookup follows. RFC 1034 §5.2.2 lets them form chains, and has loops caught; name
 // servers bound both by a number of about this size.
 const maxAliases = 11
-
-// TLSA is a TLSA record (RFC 6698 §2.1), which binds the TLS of a server to a certificate or a key.
-type TLSA struct {
-	Usage        uint8  // 3 is DANE-EE, 2 DANE-TA; mail has no other (RFC 7672 §3.1)
-	Selector     uint8  // 0 for the certificate, 1 for its public key
-	MatchingType uint8  // 0 for Data as it is, 1 for its SHA-256, 2 for its SHA-512
-	Data         []byte // the association data
-}
 
 // TXT gives name these TXT records in place of those it had. With none, it has none.
 func (n *Network) TXT(name string, texts ...string) {
@@ -29,7 +23,7 @@ func (n *Network) TXT(name string, texts ...string) {
 
 // TLSA gives name, which begins with the port and the protocol ("_25._tcp.mx.example.net"), these TLSA records
 // in place of those it had. With none, it has none. [Network.Certificate] gives what a host would show.
-func (n *Network) TLSA(name string, records ...TLSA) {
+func (n *Network) TLSA(name string, records ...mx.TLSA) {
 	n.t.Helper()
 	key := n.domain(name)
 	n.mu.Lock()
@@ -90,10 +84,8 @@ func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) 
 }
 
 // LookupTLSA gives the TLSA records of a name, as [Network.TLSA] has it, and whether the answer is authentic. An
-// error is a [*net.DNSError]; where it says that there is no such record, authentic tells whether that is sure. The
-// standard library has no lookup of TLSA and nothing in this module asks for one yet, so this is the obvious shape,
-// for a resolver of the test's own to adapt.
-func (n *Network) LookupTLSA(ctx context.Context, name string) (records []TLSA, authentic bool, err error) {
+// error is a [*net.DNSError]; where it says that there is no such record, authentic tells whether that is sure.
+func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLSA, authentic bool, err error) {
 	owner, authentic, err := n.follow(ctx, name)
 	if err != nil {
 		return nil, authentic, err
@@ -130,7 +122,7 @@ func (n *Network) isSigned(name string) bool {
 	return false
 }
 
-func cloneTLSA(records []TLSA) []TLSA {
+func cloneTLSA(records []mx.TLSA) []mx.TLSA {
 	records = slices.Clone(records)
 	for i := range records {
 		records[i].Data = slices.Clone(records[i].Data)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/postrider/postrider/mx"
 )
 
 func TestRecords(t *testing.T) {
@@ -16,9 +18,9 @@ func TestRecords(t *testing.T) {
 		n.Sign("example.net")
 		n.Sign("signed.example")
 		n.MX("example.net", "mx.example.net")
-		n.TLSA("_25._tcp.mx.example.net", TLSA{3, 1, 1, []byte{1, 2}}, TLSA{2, 0, 2, []byte{3}})
-		n.TLSA("_25._tcp.mx.example", TLSA{3, 1, 1, []byte{4}})
-		n.TLSA("_25._tcp.former.example", TLSA{3, 1, 1, nil})
+		n.TLSA("_25._tcp.mx.example.net", tlsa(3, 1, 1, 1, 2), tlsa(2, 0, 2, 3))
+		n.TLSA("_25._tcp.mx.example", tlsa(3, 1, 1, 4))
+		n.TLSA("_25._tcp.former.example", tlsa(3, 1, 1))
 		n.TLSA("_25._tcp.former.example")
 
 		n.CNAME("alias.example", "EXAMPLE.net.")
@@ -42,7 +44,7 @@ func TestRecords(t *testing.T) {
 		n.CNAME("self.example", "self.example")
 		for name, f := range map[string]DNSFault{"gone.signed.example": NXDomain, "broken.signed.example": ServFail, "slow.signed.example": DNSTimeout} {
 			n.TXT(name, "text")
-			n.TLSA(name, TLSA{3, 1, 1, nil})
+			n.TLSA(name, tlsa(3, 1, 1))
 			n.FailDNS(name, f)
 			n.CNAME("to-"+name, name)
 		}
@@ -85,6 +87,10 @@ func TestRecords(t *testing.T) {
 	checkLookups(t, setup, tests)
 }
 
+func tlsa(usage, selector, matching uint8, data ...byte) mx.TLSA {
+	return mx.TLSA{Usage: usage, Selector: selector, MatchingType: matching, Data: data}
+}
+
 func TestAuthentic(t *testing.T) {
 	n := NewNetwork(t)
 	n.Sign("example.net")
@@ -105,7 +111,7 @@ func TestAuthentic(t *testing.T) {
 func TestRecordsAreCopies(t *testing.T) {
 	n := NewNetwork(t)
 	n.TXT("a.example", "text")
-	n.TLSA("a.example", TLSA{Data: []byte{1}})
+	n.TLSA("a.example", mx.TLSA{Data: []byte{1}})
 	for range 2 {
 		texts, err := n.LookupTXT(t.Context(), "a.example")
 		records, _, tlsaErr := n.LookupTLSA(t.Context(), "a.example")

@@ -47,7 +47,16 @@ type session struct {
 	offers   map[string]bool // what EHLO said
 	identity string          // "" before AUTH
 	env      *smtp.Envelope  // nil before MAIL
+	content  *content        // nil before BDAT
+
+	// For Limits.
+	mails   int             // MAIL commands
+	rcpts   int             // RCPT commands of the transaction
+	domains map[string]bool // of recipients
 }
+
+// forget ends the transaction.
+func (s *session) forget() { s.env, s.content = nil, nil }
 
 // serve has the host talk to the client.
 func (s *session) serve() {
@@ -96,18 +105,28 @@ func (s *session) run() error {
 		} else {
 			s.log("C: %s", line)
 		}
-		if n := s.r.Buffered(); n > 0 && s.host.dropsPipelined() {
-			s.log("S: drops %d octets that came behind", n)
-			s.r.Discard(n)
+		if verb == "BDAT" && s.host.chunks() {
+			err = s.bdatCmd(line, args)
+		} else if err = s.behind(verb); err == nil {
+			err = s.command(line, verb, args)
 		}
-		if s.r.Buffered() > 0 && !s.mayPipeline(verb) {
-			s.say(554, smtp.EnhancedCode{5, 5, 0}, "something came ahead of the reply to "+verb)
-			return errHangUp
-		}
-		if err := s.command(line, verb, args); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// behind looks at what came behind a command, its chunk included.
+func (s *session) behind(verb string) error {
+	if n := s.r.Buffered(); n > 0 && s.host.dropsPipelined() {
+		s.log("S: drops %d octets that came behind", n)
+		s.r.Discard(n)
+	}
+	if s.r.Buffered() > 0 && !s.mayPipeline(verb) {
+		s.say(554, smtp.EnhancedCode{5, 5, 0}, "something came ahead of the reply to "+verb)
+		return errHangUp
+	}
+	return nil
 }
 
 // mayPipeline reports whether more may come behind a command before its reply (RFC 2920 §3.1).

@@ -1,7 +1,6 @@
 package servertest
 
 import (
-	"slices"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -27,8 +26,11 @@ const (
 	babbles                  // a reply without end
 )
 
+// interrupts reports whether it can happen where no reply is due.
+func (k faultKind) interrupts() bool { return k == closes || k == resets || k == stalls }
+
 // Answer gives r whenever a client comes to this stage, [smtp.StageGreeting] to [smtp.StageData] or
-// [smtp.StageFinal]. A 421 closes the connection after it. smtp.StageRcpt rejects all.
+// [smtp.StageFinal]. [smtp.StageBody] has replies with [Host.Chunking] only, here and below. A 421 closes the connection after it. smtp.StageRcpt rejects all.
 func (h *Host) Answer(stage smtp.Stage, r smtp.Reply) {
 	h.net.t.Helper()
 	h.check(r)
@@ -45,8 +47,7 @@ func (h *Host) AnswerRaw(stage smtp.Stage, octets string) {
 
 // AnswerEarly sends r right behind the reply of this stage, ahead of the command that it answers. That one is
 // carried out and gets no reply of its own. At [smtp.StageTLS], r comes in clear between the 220 and the
-// handshake, where somebody on the way could have put it, and what comes under TLS is answered. Not for
-// [smtp.StageBody], which has no reply.
+// handshake, where somebody on the way could have put it, and what comes under TLS is answered.
 func (h *Host) AnswerEarly(stage smtp.Stage, r smtp.Reply) {
 	h.net.t.Helper()
 	h.check(r)
@@ -88,7 +89,7 @@ func (h *Host) BabbleAt(stage smtp.Stage) {
 
 // Slow has every reply come d late or, if stages are named, those of these alone. At [smtp.StageFinal] that is how
 // long the host takes over a message, which it has from the final dot on, and keeps. A d of 0 ends it; Heal does so
-// too, for those that wait. Not for [smtp.StageBody], which has no reply.
+// too, for those that wait.
 func (h *Host) Slow(d time.Duration, stages ...smtp.Stage) {
 	h.net.t.Helper()
 	for _, stage := range stages {
@@ -135,14 +136,14 @@ func (h *Host) hasReply(stage smtp.Stage) {
 	switch {
 	case stage < smtp.StageGreeting || stage > smtp.StageFinal:
 		h.net.t.Fatalf("servertest: a host has no say at stage %v", stage)
-	case stage == smtp.StageBody:
+	case stage == smtp.StageBody && !h.chunks():
 		h.net.t.Fatalf("servertest: a host can't answer at stage %v", stage)
 	}
 }
 
 func (h *Host) misbehave(stage smtp.Stage, f fault) {
 	h.net.t.Helper()
-	if stage != smtp.StageBody || !slices.Contains([]faultKind{closes, resets, stalls}, f.kind) {
+	if stage != smtp.StageBody || !f.kind.interrupts() {
 		h.hasReply(stage)
 	}
 	h.mu.Lock()

@@ -59,7 +59,8 @@ func (s *session) startTLS() error {
 	s.log("%s", tls.VersionName(tc.ConnectionState().Version))
 	s.conn, s.tls = tc, true
 	s.r.Reset(s)
-	s.hello, s.offers, s.identity, s.env, s.answered = "", nil, "", nil, false
+	s.hello, s.offers, s.identity, s.answered = "", nil, "", false
+	s.forget()
 	return nil
 }
 

@@ -1,0 +1,104 @@
+package mx
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
+	records, err := r.resolver.LookupMX(ctx, name+".")
+	if len(records) == 0 {
+		if err != nil && !isNotFound(err) {
+			return Route{}, fail(status{451, 4, 4, 3}, err, "cannot look up the MX of %s", name)
+		}
+		// RFC 5321 §5.1: no MX record at all; the domain is its own host with preference 0.
+		if r.self[name] {
+			return Route{}, loop(name)
+		}
+		route := r.single(name, name)
+		route.implicit = true
+		return route, nil
+	}
+	// RFC 7505 §3: a null MX stands alone. Beside other records it is passed over as no host.
+	if !slices.ContainsFunc(records, func(m *net.MX) bool { return !isNull(m) }) {
+		return Route{}, fail(status{556, 5, 1, 10}, nil, "%s does not take mail: it has a null MX", name)
+	}
+	return r.byRecords(name, records)
+}
+
+// single is the route to the one host that a domain has without an MX record.
+func (r *Router) single(domain, host string) Route {
+	return Route{Name: domain, MX: true, Hosts: []Host{{Name: host, Port: r.port()}}, prefs: []uint16{0}}
+}
+
+// byRecords orders the hosts of MX records and drops those that can't be used.
+func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
+	type candidate struct {
+		name string
+		pref uint16
+	}
+	var all []candidate
+	for _, m := range records {
+		if name, ok := hostName(m); ok {
+			all = append(all, candidate{name, m.Pref})
+		}
+	}
+	if len(all) == 0 {
+		return Route{}, fail(status{451, 4, 4, 4}, nil, "no MX record of %s names a host", domain)
+	}
+	// RFC 5321 §5.1: lowest number first, equal ones at random.
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.pref, b.pref) })
+
+	// RFC 5321 §5.1: where we are among them, only hosts better than ourselves may be tried.
+	if i := slices.IndexFunc(all, func(c candidate) bool { return r.self[c.name] }); i >= 0 {
+		pref := all[i].pref
+		all = slices.DeleteFunc(all, func(c candidate) bool { return c.pref >= pref })
+		if len(all) == 0 {
+			return Route{}, loop(domain)
+		}
+	}
+	route := Route{Name: domain, MX: true}
+	for _, c := range all {
+		h := Host{Name: c.name, Port: r.port()}
+		if slices.Contains(route.Hosts, h) {
+			continue
+		}
+		route.Hosts, route.prefs = append(route.Hosts, h), append(route.prefs, c.pref)
+		if len(route.Hosts) == MaxHosts {
+			break
+		}
+	}
+	return route, nil
+}
+
+// hostName gives the host of an MX record as an A-label. ok is false where it can't be one.
+func hostName(m *net.MX) (name string, ok bool) {
+	if isNull(m) {
+		return "", false
+	}
+	name, err := smtp.ASCIIDomain(m.Host)
+	if err != nil || strings.HasPrefix(name, "[") {
+		return "", false
+	}
+	// RFC 5321 §5.1: the host of an MX record is a name, which in turn has addresses.
+	return name, !isAddr(name)
+}
+
+// isAddr reports whether a name is an IPv4 address. No other kind is a name.
+func isAddr(name string) bool {
+	if last := name[len(name)-1]; last < '0' || last > '9' {
+		return false
+	}
+	_, err := netip.ParseAddr(name)
+	return err == nil
+}
+
+func isNull(m *net.MX) bool { return m == nil || m.Host == "." || m.Host == "" }

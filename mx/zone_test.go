@@ -1,0 +1,154 @@
+package mx
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// zone is a Resolver over what it holds, by name with the trailing dot.
+type zone struct {
+	mx    map[string][]*net.MX
+	ip    map[string][]string
+	cname map[string]string
+	err   map[string]error // "MX example.net." or "IP mx.example.net.": comes along with the records
+
+	mu    sync.Mutex
+	asked []string
+}
+
+var (
+	notFound = &net.DNSError{Err: "no such host", IsNotFound: true}
+	servFail = &net.DNSError{Err: "server misbehaving", Server: "10.0.0.53:53", IsTemporary: true}
+	timeout  = &net.DNSError{Err: "i/o timeout", IsTimeout: true}
+	errNone  = errors.New("none")
+	badNames = &net.DNSError{Err: "DNS response contained records which contain invalid names"}
+)
+
+// ask keeps a question in mind and follows the aliases of a name. A circle of them is a failure, as it is to unbound.
+func (z *zone) ask(kind, name string) (string, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.asked = append(z.asked, kind+" "+name)
+	if err := z.err[kind+" "+name]; err != nil {
+		return name, err
+	}
+	for range 11 {
+		target, ok := z.cname[name]
+		if !ok {
+			return name, z.err[kind+" "+name]
+		}
+		name = target
+	}
+	return "", servFail
+}
+
+func (z *zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
+	name, err := z.ask("MX", name)
+	records := z.mx[name]
+	if len(records) == 0 && err == nil {
+		err = notFound
+	}
+	if err == errNone {
+		err = nil
+	}
+	return records, err
+}
+
+func (z *zone) LookupNetIP(_ context.Context, network, name string) ([]netip.Addr, error) {
+	if network != "ip" {
+		return nil, fmt.Errorf("network %q", network)
+	}
+	name, err := z.ask("IP", name)
+	var ips []netip.Addr
+	for _, ip := range z.ip[name] {
+		ips = append(ips, netip.MustParseAddr(ip))
+	}
+	if len(ips) == 0 && err == nil {
+		err = notFound
+	}
+	if err == errNone {
+		err = nil
+	}
+	return ips, err
+}
+
+// records makes MX records of "preference host" strings.
+func records(list ...string) []*net.MX {
+	var out []*net.MX
+	for _, s := range list {
+		m := &net.MX{}
+		fmt.Sscanf(s, "%d %s", &m.Pref, &m.Host)
+		out = append(out, m)
+	}
+	return out
+}
+
+// addrs makes addresses of "host address address" strings.
+func addrs(list ...string) map[string][]string {
+	out := make(map[string][]string)
+	for _, s := range list {
+		fields := strings.Fields(s)
+		out[fields[0]+"."] = fields[1:]
+	}
+	return out
+}
+
+// failures is what a zone's err is.
+type failures map[string]error
+
+// explicitly gives a route that is known to be right.
+func explicitly(r Route, err error) Route {
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// resolve asks everything about a domain, up to a host that leads back to us: "host=addr,addr host=error", or
+// "to name" for a route without hosts.
+func resolve(ctx context.Context, r *Router, domain string) string {
+	route, err := r.Route(ctx, domain)
+	if err != nil {
+		return reply(err)
+	}
+	if route.Deliver != nil {
+		return "to " + route.Name
+	}
+	var out []string
+	for _, host := range route.Hosts {
+		name := cmp.Or(host.Name, host.Path)
+		addrs, err := r.Addrs(ctx, route, host)
+		if err != nil {
+			out = append(out, name+"="+reply(err))
+			if errors.Is(err, ErrLoop) {
+				break
+			}
+			continue
+		}
+		var list []string
+		for _, a := range addrs {
+			list = append(list, a.String())
+		}
+		out = append(out, name+"="+strings.Join(list, ","))
+	}
+	return strings.Join(out, " ")
+}
+
+func reply(err error) string {
+	r, ok := errors.AsType[*smtp.Reply](err)
+	if !ok {
+		return "no reply in: " + err.Error()
+	}
+	if r.Temporary() != (r.Code < 500) || r.Enhanced[0] != r.Code/100 || r.Text == "" {
+		return "contradicts itself: " + err.Error()
+	}
+	return fmt.Sprintf("%d %s", r.Code, r.Enhanced)
+}
