@@ -40,7 +40,8 @@ type Conn struct {
 	// crypto/tls: TLS 1.2 at least.
 	TLSConfig *tls.Config
 
-	// Auth authenticates once EHLO, and TLS, are done. If nil, nobody does.
+	// Auth authenticates once EHLO, and TLS, are done. A [Chooser], as [Credentials] are, is asked for a client by what the
+	// host offers. If nil, nobody authenticates.
 	Auth sasl.Client
 
 	// Timeouts bound each step.

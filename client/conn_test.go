@@ -98,6 +98,8 @@ func dialogue(t *testing.T, file string) string {
 			c.Auth = sasl.NewLoginClient("ann", value)
 		case "oauth":
 			c.Auth = sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: "ann", Token: value})
+		case "password", "token", "user", "identity", "mechanisms":
+			c.Auth = withCredential(c.Auth, name, value)
 		case "from":
 			env.From = value
 		case "to":

@@ -20,8 +20,9 @@ type Submission struct {
 	// Addr is the server, "host:port".
 	Addr string
 
-	// Auth authenticates: a *[Credentials], say. Another sasl.Client that keeps the state of an exchange, as that of PLAIN does not,
-	// must not be used by two Sends at a time. If nil, nobody authenticates.
+	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or a client for one mechanism. One
+	// that keeps the state of an exchange, as Credentials and that of PLAIN do not, must not be used by two Sends at a time. If
+	// nil, nobody authenticates.
 	Auth sasl.Client
 
 	// TLSConfig is a template: see Conn.TLSConfig.

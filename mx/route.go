@@ -37,7 +37,8 @@ type Route struct {
 	// TLS says what a session needs. If zero, TLSOpportunistic.
 	TLS TLSMode
 
-	// Auth gives a fresh client for one authentication; it is called from several goroutines. If nil, no
+	// Auth gives a fresh client for one authentication, or *client.Credentials, which may be the same for all; it is called
+	// from several goroutines. If nil, no
 	// one authenticates.
 	Auth func() sasl.Client
 

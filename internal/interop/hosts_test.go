@@ -111,7 +111,10 @@ func aiosmtpd(t *testing.T) nextHost {
 }
 
 // postfix starts a Postfix of its own that delivers everything for postfix.test into a maildir.
-func postfix(t *testing.T) nextHost {
+func postfix(t *testing.T) nextHost { return postfixWith(t, "") }
+
+// postfixWith has more lines at the end of main.cf.
+func postfixWith(t *testing.T, lines string) nextHost {
 	needRoot(t)
 	need(t, "postfix")
 	port := freePort(t)
@@ -162,7 +165,7 @@ virtual_gid_maps = static:%[3]d
 smtpd_tls_security_level = none
 alias_maps =
 alias_database =
-`, dir, uid, gid))
+`, dir, uid, gid)+lines)
 	master, err := os.ReadFile("/etc/postfix/master.cf")
 	if err != nil {
 		master, err = os.ReadFile("/usr/share/postfix/master.cf.dist")
