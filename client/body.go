@@ -13,7 +13,8 @@ func (t *transaction) body(ctx context.Context) *failure {
 	if err := c.premature(); err != nil {
 		return c.failed(ctx, smtp.StageData, err)
 	}
-	err := smtp.WriteData(bodyWriter{c, ctx}, t.j.content)
+	t.j.out = bodyWriter{c, ctx}
+	err := smtp.WriteData(&t.j.out, t.j.content)
 	if err == nil {
 		return nil
 	}
@@ -40,7 +41,7 @@ type bodyWriter struct {
 	ctx context.Context // of the one call that writes
 }
 
-func (w bodyWriter) Write(p []byte) (int, error) {
+func (w *bodyWriter) Write(p []byte) (int, error) {
 	w.c.traceContent(len(p))
 	return w.c.writeBlock(w.ctx, p)
 }

@@ -25,6 +25,8 @@ type delivery struct {
 	offers  int       // transactions that a recipient in job.rcpts was deferred in
 	last    *failure  // of a host that came to no transaction
 	ranked  []*Source // nil: not yet
+
+	one [1]netip.AddrPort // the addresses of a host that has one only
 }
 
 // patience is how long one delivery goes on to further addresses: hosts that don't answer must not hold the place
@@ -39,10 +41,10 @@ func (d *delivery) run(ctx context.Context) {
 			break
 		}
 	}
-	rcpts = d.job.undecided(slices.Clone(rcpts))
-	if len(rcpts) == 0 {
+	if !slices.ContainsFunc(rcpts, func(i int) bool { return d.job.results[i].Reply == nil }) {
 		return
 	}
+	rcpts = d.job.undecided(slices.Clone(rcpts))
 	if d.last == nil || ctx.Err() != nil {
 		d.last = calledOff(ctx, smtp.StageConnect)
 	}
@@ -195,7 +197,11 @@ func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *fail
 // addrs gives the addresses of a host; the zero one stands for a Unix socket.
 func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, error) {
 	if host.Path != "" {
-		return []netip.AddrPort{{}}, nil
+		return d.one[:], nil
+	}
+	if ip, ok := host.IP(); ok && !d.route.MX {
+		d.one[0] = netip.AddrPortFrom(ip, uint16(host.Port))
+		return d.one[:], nil
 	}
 	return d.router.Addrs(ctx, d.route, host)
 }

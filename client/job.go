@@ -16,14 +16,18 @@ type job struct {
 	rcpts    []int         // indices of the recipients to offer next
 	results  []smtp.Result // of all recipients; Reply is nil where nothing was decided yet
 	failures []*failure    // that results came from
+	out      bodyWriter    // of the transaction that is under way
+	one      [1]int        // rcpts, if there is only one
 }
 
 func newJob(env *smtp.Envelope, content smtp.Content) *job {
 	j := &job{
 		env:     env,
 		content: content,
-		rcpts:   make([]int, len(env.Recipients)),
 		results: make([]smtp.Result, len(env.Recipients)),
+	}
+	if j.rcpts = j.one[:]; len(env.Recipients) != 1 {
+		j.rcpts = make([]int, len(env.Recipients))
 	}
 	for i := range env.Recipients {
 		j.rcpts[i] = i

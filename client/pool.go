@@ -34,6 +34,7 @@ type session struct {
 	*Conn
 	key               key
 	remote            netip.AddrPort
+	probe             probe
 	opened, idleSince time.Time
 }
 
@@ -65,7 +66,7 @@ func (p *pool) take(k key, l limits, fits func(*session) bool) *session {
 		}
 		now := time.Now()
 		fresh := now.Sub(s.idleSince) < l.idle && now.Sub(s.opened) < l.age
-		if fresh && quiet(s.nc) {
+		if fresh && s.probe.quiet(s.nc) {
 			return s
 		}
 		p.dismiss(s)

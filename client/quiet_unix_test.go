@@ -35,34 +35,34 @@ func TestQuiet(t *testing.T) {
 		return client, server
 	}
 	client, server := pair()
-	if !quiet(client) {
+	if !new(probe).quiet(client) {
 		t.Errorf("open and silent: got not quiet")
 	}
 	// It says something: heard by a reader with time, then not taken from it.
 	server.Write([]byte("421 bye\r\n"))
 	wait(t, client)
-	if quiet(client) {
+	if new(probe).quiet(client) {
 		t.Errorf("with something to read: got quiet")
 	}
 	b := make([]byte, 100)
 	if n, err := client.Read(b); err != nil || string(b[:n]) != "421 bye\r\n" {
 		t.Errorf("got %q, %v, want all of what was said", b[:n], err)
 	}
-	if !quiet(client) {
+	if !new(probe).quiet(client) {
 		t.Errorf("silent again: got not quiet")
 	}
 	server.Close()
 	wait(t, client)
-	if quiet(client) {
+	if new(probe).quiet(client) {
 		t.Errorf("closed: got quiet")
 	}
 	client, _ = pair()
 	client.Close()
-	if quiet(client) {
+	if new(probe).quiet(client) {
 		t.Errorf("closed by us: got quiet")
 	}
 	a, _ := pipe("x")
-	if !quiet(a) {
+	if !new(probe).quiet(a) {
 		t.Errorf("what has no socket: got not quiet")
 	}
 }
@@ -77,7 +77,7 @@ func wait(t *testing.T, c net.Conn) {
 		t.Fatal(err)
 	}
 	tries := 0
-	err = raw.Read(func(uintptr) bool { tries++; return tries > 1 || !quiet(c) })
+	err = raw.Read(func(uintptr) bool { tries++; return tries > 1 || !new(probe).quiet(c) })
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("nothing came")
 	}
@@ -112,7 +112,7 @@ func TestLateReply(t *testing.T) {
 	}
 	<-greeted
 	io.WriteString(host, "500 what?\r\n")
-	for quiet(nc) {
+	for new(probe).quiet(nc) {
 		runtime.Gosched()
 	}
 	tr := &Transport{Timeouts: Timeouts{Quit: time.Millisecond}}

@@ -64,8 +64,11 @@ func hideResponse(line string) string {
 	return "AUTH " + mech
 }
 
+// traces reports whether replies are told.
+func (c *Conn) traces() bool { return c.Trace != nil && c.Trace.Received != nil }
+
 func (c *Conn) traceReceived(r *smtp.Reply) {
-	if c.Trace == nil || c.Trace.Received == nil {
+	if !c.traces() {
 		return
 	}
 	if c.secret && r.Code == 334 {

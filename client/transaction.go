@@ -157,7 +157,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		c.open = false
 	}
 	if g.mail {
-		r, err := c.read(ctx, c.Timeouts.mail())
+		r, err := c.readUnless(ctx, c.Timeouts.mail(), positive)
 		if err != nil {
 			return nil, c.failed(ctx, smtp.StageMail, err)
 		}
@@ -166,7 +166,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		}
 	}
 	for _, i := range g.rcpts {
-		r, err := c.read(ctx, c.Timeouts.rcpt())
+		r, err := c.readUnless(ctx, c.Timeouts.rcpt(), positive)
 		if err != nil {
 			return nil, c.failed(ctx, smtp.StageRcpt, err)
 		}
@@ -175,7 +175,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		}
 	}
 	if g.data {
-		if data, err := c.read(ctx, c.Timeouts.data()); err != nil {
+		if data, err := c.readUnless(ctx, c.Timeouts.data(), goAhead); err != nil {
 			return nil, c.failed(ctx, smtp.StageData, err)
 		} else if c.spoiled {
 			return nil, c.said(smtp.StageData, data)
@@ -187,10 +187,11 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 }
 
 func (t *transaction) mailReply(r *smtp.Reply) *failure {
-	switch r.Code / 100 {
-	case 2:
+	if r == nil {
 		t.c.open = true
 		return nil
+	}
+	switch r.Code / 100 {
 	case 4, 5:
 		if t.c.spoiled { // 421
 			return t.c.said(smtp.StageMail, r)
@@ -207,7 +208,7 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 		return t.c.said(smtp.StageRcpt, r)
 	case t.refused != nil:
 		// It follows from the refusal of MAIL, whose reply everyone has.
-	case r.Code/100 == 2:
+	case r == nil:
 		t.accepted = append(t.accepted, i)
 	case r.Code >= 400 && r.Code < 600:
 		t.j.settle(t.c, i, smtp.StageRcpt, r)
@@ -220,14 +221,14 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	return nil
 }
 
-// data goes on from the reply to DATA.
+// data goes on from the reply to DATA, nil if that is 354.
 func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 	c := t.c
 	c.answered = true
 	switch {
-	case r.Code == 354 && len(t.accepted) == 0:
+	case r == nil && len(t.accepted) == 0:
 		t.emptyBody(ctx)
-	case r.Code == 354:
+	case r == nil:
 		if f := t.body(ctx); f != nil {
 			// Half a message must not be committed: no dot, no RSET, no QUIT.
 			c.Close()

@@ -85,19 +85,42 @@ func (c *Conn) premature() error {
 
 // read takes the next reply.
 func (c *Conn) read(ctx context.Context, d time.Duration) (*smtp.Reply, error) {
+	return c.readUnless(ctx, d, nil)
+}
+
+func positive(code int) bool { return code/100 == 2 }
+
+func goAhead(code int) bool { return code == 354 }
+
+// readUnless is read, but gives nil for a reply that is as hoped: nobody keeps it, and most are.
+func (c *Conn) readUnless(ctx context.Context, d time.Duration, hoped func(code int) bool) (*smtp.Reply, error) {
 	if n := c.br.Buffered(); n == 0 {
 		c.arm(ctx, d)
 	} else if b, _ := c.br.Peek(n); bytes.IndexByte(b, '\n') < 0 {
 		c.arm(ctx, d)
 	}
-	r, err := smtp.ReadReply(c.br)
+	r, err := c.nextReply(hoped)
 	if err != nil {
 		c.spoiled = true
 		return nil, err
 	}
-	c.traceReceived(r)
-	if r.Code == 421 {
+	if r != nil && r.Code == 421 {
 		c.spoiled = true // RFC 5321 §3.8: the host closes behind it
+	}
+	return r, nil
+}
+
+func (c *Conn) nextReply(hoped func(code int) bool) (*smtp.Reply, error) {
+	if hoped != nil && !c.traces() {
+		return smtp.ReadReplyUnless(c.br, hoped)
+	}
+	r, err := smtp.ReadReply(c.br)
+	if err != nil {
+		return nil, err
+	}
+	c.traceReceived(r)
+	if hoped != nil && hoped(r.Code) {
+		return nil, nil
 	}
 	return r, nil
 }

@@ -41,8 +41,8 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 
 // lookupIP gives at least one address or an error, and both where only a part could be looked up.
 func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip.Unmap()}, nil
+	if ip, ok := parseIP(host); ok {
+		return []netip.Addr{ip}, nil
 	}
 	name := host + "."
 	if !route.MX && !strings.Contains(host, ".") {

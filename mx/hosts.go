@@ -5,7 +5,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -89,16 +88,8 @@ func hostName(m *net.MX) (name string, ok bool) {
 		return "", false
 	}
 	// RFC 5321 §5.1: the host of an MX record is a name, which in turn has addresses.
-	return name, !isAddr(name)
-}
-
-// isAddr reports whether a name is an IPv4 address. No other kind is a name.
-func isAddr(name string) bool {
-	if last := name[len(name)-1]; last < '0' || last > '9' {
-		return false
-	}
-	_, err := netip.ParseAddr(name)
-	return err == nil
+	_, literal := parseIP(name)
+	return name, !literal
 }
 
 func isNull(m *net.MX) bool { return m == nil || m.Host == "." || m.Host == "" }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +98,18 @@ type Host struct {
 
 	// Path is that of a Unix socket. If set, Name and Port mean nothing.
 	Path string
+}
+
+// IP gives the address where Name is one.
+func (h Host) IP() (netip.Addr, bool) { return parseIP(h.Name) }
+
+func parseIP(name string) (ip netip.Addr, ok bool) {
+	// What can't be one is told without an error, which costs more than all the rest.
+	if name == "" || strings.IndexByte(name, ':') < 0 && (name[len(name)-1] < '0' || name[len(name)-1] > '9') {
+		return ip, false
+	}
+	ip, err := netip.ParseAddr(name)
+	return ip.Unmap(), err == nil
 }
 
 // String gives "smtp.example.com:587", "[2001:db8::1]:25" or the path of the socket.

@@ -119,7 +119,7 @@ func (r *Router) normalize(domain string) (string, error) {
 	if err != nil {
 		return "", fail(status{550, 5, 1, 2}, err, "the domain %+q cannot be", domain)
 	}
-	if isAddr(name) {
+	if _, ok := parseIP(name); ok {
 		return "", fail(status{550, 5, 1, 2}, nil, "the domain %+q is an address without brackets", domain)
 	}
 	return name, nil

@@ -23,8 +23,13 @@ const (
 // 64 KiB gives an error, and so does what isn't a reply: a line without a code from 200 to 599, a code that
 // changes from one line to the next, a bare CR or LF. After an error r can't be used any more.
 func ReadReply(r *bufio.Reader) (*Reply, error) {
+	return ReadReplyUnless(r, func(int) bool { return false })
+}
+
+// ReadReplyUnless is ReadReply, but gives nil for a reply whose code is one of those hoped for, which costs no memory.
+func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (*Reply, error) {
 	var (
-		reply = new(Reply)
+		reply Reply
 		space [512]byte   // enough for most
 		text  = space[:0] // of all lines
 		buf   []byte      // of a line longer than r's buffer
@@ -52,8 +57,12 @@ func ReadReply(r *bufio.Reader) (*Reply, error) {
 		}
 		text = append(text, reply.cutEnhanced(rest)...)
 		if !more {
-			reply.Text = string(text)
-			return reply, nil
+			if hoped(reply.Code) {
+				return nil, nil
+			}
+			kept := reply
+			kept.Text = string(text)
+			return &kept, nil
 		}
 	}
 }
