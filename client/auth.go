@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -97,7 +98,11 @@ func (c *Conn) exchange(ctx context.Context, client sasl.Client, offered []strin
 	if name = upper(mech); !slices.Contains(offered, name) {
 		return name, c.local(smtp.StageAuth, nil, status{451, 4, 7, 0}, "the host offers no AUTH %s", clip(mech))
 	}
-	line, secret := "AUTH "+mech, ""
+	if name == sasl.Plain && ir != nil && bytes.Count(ir, []byte{0}) != 2 {
+		// RFC 4616 §2: with a NUL in a name or in the password, the parts are others than those asked for.
+		return name, c.local(smtp.StageAuth, nil, status{451, 4, 3, 5}, "a NUL in the name or the password")
+	}
+	line, secret := "AUTH "+name, ""
 	if ir != nil {
 		response := encodeResponse(ir)
 		// RFC 4954 §4: AUTH itself is under the limit for command lines, what follows it isn't.
@@ -185,7 +190,7 @@ func (c *Conn) respond(ctx context.Context, response []byte) (*smtp.Reply, *fail
 // response, is struck out of the reply, which goes into errors, results and reports.
 func (c *Conn) say(ctx context.Context, line, secret string) (*smtp.Reply, *failure) {
 	r, f := c.command(ctx, smtp.StageAuth, line)
-	if len(secret) < 4 { // base64 makes no less of anything
+	if len(secret) < 4 || f == nil && r.Code == 334 { // base64 makes no less of anything; a challenge isn't passed on
 		return r, f
 	}
 	said := r

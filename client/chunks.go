@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"strconv"
 
@@ -21,15 +22,14 @@ func (c *Conn) chunkSize() int64 { return cmp.Or(c.ChunkSize, defaultChunkSize) 
 func (t *transaction) chunks(ctx context.Context) {
 	c := t.c
 	c.answered = true
-	if err := c.premature(); err != nil {
-		t.fail(c.failed(ctx, smtp.StageBody, err))
-		return
-	}
 	size, chunk := t.j.content.Size(), c.chunkSize()
 	if chunk < 0 {
 		chunk = size
 	}
-	content, block := smtp.NewReader(t.j.content), make([]byte, blockSize)
+	content, block := smtp.NewTextReader(t.j.content), make([]byte, blockSize)
+	if t.j.facts.Binary {
+		content = smtp.NewReader(t.j.content)
+	}
 	sent, heard := 0, 0 // chunks, and replies to them
 	for off := int64(0); off < size; off += chunk {
 		n := min(chunk, size-off)
@@ -40,7 +40,15 @@ func (t *transaction) chunks(ctx context.Context) {
 		}
 		for sent-heard > ahead {
 			heard++
-			if !t.chunkReply(ctx, heard == 1, sent-heard) {
+			if !t.chunkReply(ctx, sent-heard) {
+				return
+			}
+		}
+		if sent == heard {
+			if err := c.premature(); err != nil { // it would count for this chunk, and one too early for the last
+				f := c.failed(ctx, smtp.StageBody, err)
+				t.bdatBroke(ctx, f)
+				t.fail(f)
 				return
 			}
 		}
@@ -73,7 +81,10 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF // shorter than its Size
 			}
-			f := contentFailure(smtp.StageBody, &smtp.ContentError{Err: err})
+			if _, ok := errors.AsType[*smtp.ContentError](err); !ok {
+				err = &smtp.ContentError{Err: err}
+			}
+			f := contentFailure(smtp.StageBody, err)
 			f.host, f.addr, f.tls = c.Host, c.Addr, c.version
 			return f
 		}
@@ -86,8 +97,8 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 	return nil
 }
 
-// chunkReply reads the reply to a chunk, perhaps the first, but not the last, with so many more on their way. It reports whether to go on.
-func (t *transaction) chunkReply(ctx context.Context, first bool, more int) bool {
+// chunkReply reads the reply to a chunk that isn't the last, with so many more on their way. It reports whether to go on.
+func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 	c := t.c
 	r, err := c.read(ctx, c.Timeouts.final())
 	var f *failure
@@ -110,7 +121,7 @@ func (t *transaction) chunkReply(ctx context.Context, first bool, more int) bool
 	case f != nil:
 		t.bdatBroke(ctx, f)
 		t.fail(f)
-	case first && !t.j.facts.Binary && unknownCommand(r):
+	case !t.j.facts.Binary && unknownCommand(r):
 		c.noBDAT = true // those who were accepted are offered it again, by DATA
 	default:
 		t.refuse(smtp.StageBody, r)

@@ -164,6 +164,7 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 func (c *Conn) begin(ctx context.Context) *failure {
 	name, f := c.helloName()
 	if f != nil {
+		c.spoiled = true // nothing is said under no name, nor before the greeting
 		return f
 	}
 	if c.TLS == mx.TLSImplicit {

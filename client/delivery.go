@@ -45,7 +45,7 @@ func (d *delivery) run(ctx context.Context) {
 		return
 	}
 	rcpts = d.job.undecided(slices.Clone(rcpts))
-	if d.last == nil || ctx.Err() != nil {
+	if d.last == nil || ctx.Err() != nil && !errors.Is(d.last, context.Cause(ctx)) {
 		d.last = calledOff(ctx, smtp.StageConnect)
 	}
 	d.job.fail(rcpts, d.last)

@@ -21,6 +21,8 @@ type failure struct {
 	local           bool  // reply is our own description
 	cause           error // may be nil
 
+	outOfStep bool // the host's replies don't agree with the commands
+
 	clear bool // TLS broke the session: it may do better without
 }
 
@@ -84,7 +86,7 @@ func (s status) reply(format string, args ...any) *smtp.Reply {
 
 // said makes a failure of what the host said.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
-	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: r}
+	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: shorten(r)}
 }
 
 // local makes a failure that no reply of the host describes.
@@ -100,7 +102,9 @@ func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 		return c.said(stage, r)
 	}
 	c.spoiled = true // we no longer know which command it answers
-	return c.local(stage, nil, status{451, 4, 5, 0}, "unexpected reply: %s", clip(r.Error()))
+	f := c.local(stage, nil, status{451, 4, 5, 0}, "unexpected reply: %s", clip(r.Error()))
+	f.outOfStep = true
+	return f
 }
 
 // failed makes a failure of an error of write or read.
@@ -120,7 +124,9 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	case errors.As(err, &netErr), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return c.local(stage, err, status{451, 4, 4, 2}, "the connection broke")
 	}
-	return c.local(stage, err, status{451, 4, 5, 0}, "the host broke the protocol")
+	f := c.local(stage, err, status{451, 4, 5, 0}, "the host broke the protocol")
+	f.outOfStep = err == errPremature
+	return f
 }
 
 // calledOff makes a failure of the end of ctx, where no session is about.

@@ -90,7 +90,7 @@ func parseExtensions(text string) extensions {
 			e.limits(params)
 		case "AUTH":
 			for mech := range strings.FieldsSeq(params) {
-				if mech = upper(mech); !slices.Contains(e.auth, mech) {
+				if mech = upper(mech); len(e.auth) < maxMechanisms && isMechanism(mech) && !slices.Contains(e.auth, mech) {
 					e.auth = append(e.auth, mech)
 				}
 			}
@@ -116,6 +116,14 @@ func (e *extensions) limits(params string) {
 			e.maxDomains = n
 		}
 	}
+}
+
+// maxMechanisms bounds what a host may offer; some two dozen are registered.
+const maxMechanisms = 64
+
+// isMechanism is sasl-mech (RFC 4422 §3.1), for a name in upper case.
+func isMechanism(name string) bool {
+	return len(name) <= 20 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
 }
 
 // upper changes ASCII letters only: no other letter may become one of a keyword.

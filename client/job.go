@@ -2,7 +2,10 @@ package client
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -18,14 +21,16 @@ type job struct {
 	failures []*failure    // that results came from
 	out      bodyWriter    // of the transaction that is under way
 	one      [1]int        // rcpts, if there is only one
+	section  io.SectionReader
 }
 
 func newJob(env *smtp.Envelope, content smtp.Content) *job {
 	j := &job{
 		env:     env,
-		content: content,
+		section: *smtp.NewReader(content), // of this size, whatever it says later
 		results: make([]smtp.Result, len(env.Recipients)),
 	}
+	j.content = &j.section
 	if j.rcpts = j.one[:]; len(env.Recipients) != 1 {
 		j.rcpts = make([]int, len(env.Recipients))
 	}
@@ -44,6 +49,9 @@ func (j *job) check() *failure {
 			r = status{501, 5, 5, 4}.reply("%s", clip(err.Error()))
 		}
 		return &failure{reply: r, local: true, cause: err}
+	}
+	if size := j.content.Size(); size < 0 {
+		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: fmt.Errorf("its size is %d", size)})
 	}
 	scan := smtp.Scan
 	if j.env.Body == smtp.BodyBinaryMIME {
@@ -77,7 +85,7 @@ func (j *job) oneDomain() bool {
 func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res := &j.results[i]
 	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
-	res.Stage, res.Reply, res.Local = stage, r, false
+	res.Stage, res.Reply, res.Local = stage, shorten(r), false
 	res.Relayed, res.DSN = false, false
 	switch {
 	case r.Code >= 200 && r.Code < 300:
@@ -90,6 +98,19 @@ func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	default:
 		res.Outcome = smtp.Deferred
 	}
+}
+
+// maxReplyText bounds what is kept of a reply, which is stored for each recipient.
+const maxReplyText = 2 << 10
+
+// shorten gives a reply with its text cut, if that is long.
+func shorten(r *smtp.Reply) *smtp.Reply {
+	if len(r.Text) <= maxReplyText {
+		return r
+	}
+	short := *r
+	short.Text = strings.ToValidUTF8(r.Text[:maxReplyText], "") + "..."
+	return &short
 }
 
 // fail gives recipients the result of a failure.

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
+	"strings"
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
@@ -64,6 +66,15 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	}
 	if cfg.ServerName == "" {
 		cfg.ServerName = c.Host
+	}
+	// The name goes out in the clear: a host that takes the handshake for lines must not find commands there.
+	if _, err := netip.ParseAddr(cfg.ServerName); err != nil && cfg.ServerName != "" {
+		name, err := smtp.ASCIIDomain(cfg.ServerName)
+		if err != nil || strings.HasPrefix(name, "[") {
+			c.spoiled = true
+			return c.local(smtp.StageTLS, nil, status{451, 4, 3, 5}, "the host's name %+q is no domain", clip(cfg.ServerName))
+		}
+		cfg.ServerName = name
 	}
 	if !c.verifies() {
 		cfg.InsecureSkipVerify = true

@@ -92,6 +92,8 @@ func (t *transaction) run(ctx context.Context) {
 		}
 		data, f := t.exchange(ctx, g)
 		switch {
+		case f != nil && t.refused != nil:
+			return // whatever became of the rest: the refusal stands
 		case f != nil:
 			t.fail(f)
 			return
@@ -238,6 +240,10 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 		c.open = false
 		t.final(ctx)
 	case r.Code >= 400 && r.Code < 600:
+		if err := c.premature(); err == errPremature {
+			t.fail(c.failed(ctx, smtp.StageData, err)) // more replies than commands: which is for DATA?
+			return
+		}
 		t.refuse(smtp.StageData, r)
 	default:
 		t.fail(c.refused(smtp.StageData, r))
@@ -285,10 +291,11 @@ func (t *transaction) final(ctx context.Context) {
 	}
 	for n := range t.accepted { // RFC 2033 §4.2: in the order of their RCPT
 		r, err := c.read(ctx, c.Timeouts.final())
-		if t.settleFinal(ctx, t.accepted[n:n+1], r, err); err != nil {
-			t.settleFinal(ctx, t.accepted[n+1:], nil, err)
+		if err != nil || r.Code/100 == 3 { // whose reply the next one would be, nobody knows
+			t.settleFinal(ctx, t.accepted[n:], r, err)
 			return
 		}
+		t.settleFinal(ctx, t.accepted[n:n+1], r, nil)
 	}
 }
 
@@ -314,7 +321,13 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 	}
 }
 
-// fail gives everyone who has no result yet that of f.
+// fail gives everyone who has no result yet that of f. So it does to those who were refused in a group, if its
+// replies got out of step: they may have been meant for others.
 func (t *transaction) fail(f *failure) {
+	for _, i := range t.rcpts {
+		if r := &t.j.results[i]; f.outOfStep && t.c.ext.pipelining && r.Stage == smtp.StageRcpt && !r.Local {
+			r.Reply = nil
+		}
+	}
 	t.j.fail(t.j.undecided(slices.Clone(t.j.rcpts)), f)
 }

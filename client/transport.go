@@ -133,6 +133,10 @@ func (t *Transport) eachRoute(ctx context.Context, j *job) {
 func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
 	_, domain := smtp.SplitAddress(j.env.Recipients[j.rcpts[0]].Address)
 	route, err := router.Route(ctx, domain)
+	if ctx.Err() != nil {
+		j.fail(j.rcpts, calledOff(ctx, smtp.StageRoute))
+		return
+	}
 	if err != nil {
 		j.fail(j.rcpts, routeFailure("", err))
 		return

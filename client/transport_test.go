@@ -225,7 +225,7 @@ func TestCancelDial(t *testing.T) {
 		start := time.Now()
 		env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
 		results, err := tr.Send(ctx, env, smtp.Text("Hello.\n"))
-		if want := "bob@example.net deferred connect: 451 4.4.2 the attempt was called off local\n"; show(results) != want || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if want := "bob@example.net deferred connect: 451 4.4.2 the attempt was called off; a.test 192.0.2.1:25 local\n"; show(results) != want || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("got %s, %v after %v, want %s", show(results), err, time.Since(start), want)
 		}
 		// Without an end of ctx, each host has 30 s.

@@ -74,6 +74,9 @@ func (c *Conn) premature() error {
 	if c.br.Buffered() == 0 {
 		return nil
 	}
+	if !c.heard() {
+		return errPremature
+	}
 	if r, err := smtp.ReadReply(c.br); err == nil {
 		c.traceReceived(r)
 		if r.Code == 421 {
@@ -81,6 +84,17 @@ func (c *Conn) premature() error {
 		}
 	}
 	return errPremature
+}
+
+// heard reports whether the next reply can be read without waiting.
+func (c *Conn) heard() bool {
+	b, _ := c.br.Peek(c.br.Buffered())
+	for line := range bytes.Lines(b) {
+		if line[len(line)-1] == '\n' && (len(line) < 4 || line[3] != '-') {
+			return true
+		}
+	}
+	return false
 }
 
 // read takes the next reply.
@@ -94,9 +108,7 @@ func goAhead(code int) bool { return code == 354 }
 
 // readUnless is read, but gives nil for a reply that is as hoped: nobody keeps it, and most are.
 func (c *Conn) readUnless(ctx context.Context, d time.Duration, hoped func(code int) bool) (*smtp.Reply, error) {
-	if n := c.br.Buffered(); n == 0 {
-		c.arm(ctx, d)
-	} else if b, _ := c.br.Peek(n); bytes.IndexByte(b, '\n') < 0 {
+	if !c.heard() {
 		c.arm(ctx, d)
 	}
 	r, err := c.nextReply(hoped)

@@ -107,7 +107,8 @@ func checkNotify(n Notify) string {
 
 func checkORCPT(s string) string {
 	kind, address, ok := strings.Cut(s, ";")
-	if !ok || !isAtom(kind) || address == "" {
+	// An atom may hold "=", and a value of a parameter may not (RFC 5321 §4.1.2).
+	if !ok || !isAtom(kind) || strings.Contains(kind, "=") || address == "" {
 		return `not "type;address" (RFC 3461 section 4.2)`
 	}
 	ascii := !equalFold(kind, "utf-8")

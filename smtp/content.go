@@ -16,6 +16,41 @@ type Content interface {
 // NewReader reads c from its start to its end.
 func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c.Size()) }
 
+// NewTextReader is NewReader, but Read fails with a *ContentError at an octet for which [Scan] has an error. Octets before
+// it may have been read.
+func NewTextReader(c Content) io.Reader { return &checkedReader{r: NewReader(c)} }
+
+type checkedReader struct {
+	r   io.Reader
+	cr  bool  // the last octet was CR
+	off int64 // of the next
+}
+
+func (r *checkedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	b, off := p[:n], r.off
+	r.off += int64(n)
+	if n > 0 && r.cr {
+		if b[0] != '\n' {
+			return 0, &ContentError{badContent('\r', off-1)}
+		}
+		b, off = b[1:], off+1
+	}
+	if n > 0 {
+		r.cr = p[n-1] == '\r'
+	}
+	if r.cr && len(b) > 0 {
+		b = b[:len(b)-1]
+	}
+	if i := badOctet(b); i >= 0 {
+		return 0, &ContentError{badContent(b[i], off+int64(i))}
+	}
+	if err == io.EOF && r.cr {
+		err = &ContentError{badContent('\r', r.off-1)}
+	}
+	return n, err
+}
+
 // ContentError says that a content couldn't be read, or that it can't be sent as it is. In the second
 // case Err is a *Reply.
 type ContentError struct {

@@ -300,3 +300,27 @@ func BenchmarkText(b *testing.B) {
 		})
 	}
 }
+
+// TestNewTextReader has every read size meet what Scan refuses, and what it doesn't.
+func TestNewTextReader(t *testing.T) {
+	for _, content := range []string{"", "a\r\n", "\r\n\r\n", "ab\r\ncd", "a\n", "\n", "a\rb", "a\r", "\r\r\n", "a\x00b\r\n", "a\r\n\nb", "a\r\n\r"} {
+		_, want := smtp.Scan(strings.NewReader(content))
+		for size := 1; size <= len(content)+1; size++ {
+			r := smtp.NewTextReader(strings.NewReader(content))
+			var got []byte
+			var err error
+			for err == nil {
+				var n int
+				p := make([]byte, size)
+				n, err = r.Read(p)
+				got = append(got, p[:n]...)
+			}
+			if want == nil && (err != io.EOF || string(got) != content) {
+				t.Errorf("%q by %d: got %q, %v", content, size, got, err)
+			}
+			if want != nil && (err.Error() != want.Error() || !strings.HasPrefix(content, string(got))) {
+				t.Errorf("%q by %d: got %q, %v, want %v", content, size, got, err, want)
+			}
+		}
+	}
+}

@@ -13,3 +13,17 @@ func toASCII(domain string) (string, error) {
 		idna.CheckHyphens(false),
 	).ToASCII(domain)
 }
+
+// hasULabels reports whether nothing in a domain needs mapping to be U-labels, or labels in ASCII.
+func hasULabels(domain string) bool {
+	if !NeedsUTF8(domain) {
+		return true
+	}
+	_, err := idna.New(
+		idna.ValidateForRegistration(),
+		idna.BidiRule(),
+		idna.StrictDomainName(false),
+		idna.CheckHyphens(false),
+	).ToASCII(domain)
+	return err == nil
+}

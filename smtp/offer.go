@@ -47,8 +47,10 @@ func (r *Recipient) AppendRcpt(b []byte, o Offer) []byte {
 }
 
 func (o Offer) appendAddress(b []byte, address string) []byte {
-	if !o.UTF8 {
-		address, _ = ASCIIAddress(address) // whoever leaves out SMTPUTF8 knows that its local part is ASCII
+	// RFC 6531 §3.3: with SMTPUTF8 a domain has U-labels, not all that can be mapped to one, such as U+3002 for a
+	// dot. Whoever leaves out SMTPUTF8 knows that the local part is ASCII.
+	if _, domain := SplitAddress(address); !o.UTF8 || !hasULabels(domain) {
+		address, _ = ASCIIAddress(address)
 	}
 	return append(b, address...)
 }
