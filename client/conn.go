@@ -60,11 +60,12 @@ type Conn struct {
 	br      *bufio.Reader
 	out     []byte // commands being composed
 	ext     extensions
-	version string // of TLS; empty in the clear
-	spoiled bool   // of no more use
-	mails   int    // MAIL commands that were said
-	noBDAT  bool   // the host broke it
-	secret  bool   // AUTH is under way
+	version string          // of TLS; empty in the clear
+	spoiled bool            // of no more use
+	mails   int             // MAIL commands that were said
+	noBDAT  bool            // the host broke it
+	domains map[string]bool // of recipients, where the host limits them
+	secret  bool            // AUTH is under way
 	closed  bool
 	id      uint64 // in a Trace
 
@@ -95,7 +96,7 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 		return j.results, f
 	}
 	if left := c.transact(ctx, j); len(left) > 0 {
-		j.fail(left, c.local(smtp.StageMail, nil, status{452, 4, 5, 3}, "the session takes no more messages"))
+		j.fail(left, c.local(smtp.StageMail, nil, status{452, 4, 5, 3}, "the session takes no more of them"))
 	}
 	return j.results, j.err()
 }

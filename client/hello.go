@@ -25,7 +25,7 @@ type extensions struct {
 	// RFC 9422; zero: the host gives none
 	maxMails   int // transactions of a session
 	maxRcpts   int // recipients of a transaction
-	maxDomains int // different domains among them
+	maxDomains int // different domains of recipients in a session
 }
 
 // hello says EHLO, or HELO where the host has no EHLO, or LHLO.

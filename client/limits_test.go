@@ -20,6 +20,8 @@ func TestLimits(t *testing.T) {
 		eve    = "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<eve@example.net>\nC: DATA\n" + ready + body + taken
 		toBobs = "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<bob@example.net>\n" // without DATA
 		chunk  = toBobs + "S: 250 ok\nS: 250 ok\nC: BDAT 5\n"
+		org    = "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<eve@example.org>\nC: DATA\n" + ready + body + taken
+		two1   = toBobs + "C: RCPT TO:<joe@example.net>\nC: DATA\nS: 250 ok\n" + ready + body + taken
 		two    = "C: Hello.\nC: Bye.\nC: .\n"
 	)
 	tests := []struct {
@@ -38,6 +40,8 @@ func TestLimits(t *testing.T) {
 			scripts: []string{ehlo + "LIMITS RCPTMAX=1 MAILMAX=1\n" + mails + quit, ehlo + "LIMITS RCPTMAX=1 MAILMAX=1\n" + eve + quit}},
 		{name: "no pooled session for it", to: []string{"bob"}, mails: 2, want: "delivered, delivered",
 			scripts: []string{ehlo + "LIMITS MAILMAX=1\n" + mails + quit, ehlo + "LIMITS MAILMAX=1\n" + mails + quit}},
+		{name: "a session for each domain", to: []string{"bob", "eve@example.org", "joe"}, mails: 2, want: "delivered delivered delivered, delivered delivered delivered",
+			scripts: []string{ehlo + "LIMITS RCPTDOMAINMAX=1\n" + two1 + quit, ehlo + "LIMITS RCPTDOMAINMAX=1\n" + org + org + quit, ehlo + "LIMITS RCPTDOMAINMAX=1\n" + two1 + quit}},
 		{name: "a refused MAIL counts, too", to: []string{"bob"}, mails: 2, want: "rejected, delivered",
 			scripts: []string{ehlo + "LIMITS MAILMAX=1\n" + toBob + "S: 550 no\nS: 503 no\nS: 503 no\n" + quit, ehlo + "LIMITS MAILMAX=1\n" + mails + quit}},
 		{name: "BDAT that breaks isn't used again", to: []string{"bob"}, mails: 2, chunk: 5, want: "deferred, delivered",
@@ -59,7 +63,10 @@ func TestLimits(t *testing.T) {
 					DialContext: inet.DialContext, ChunkSize: tt.chunk}
 				env := smtp.NewEnvelope("ann@client.test")
 				for _, to := range tt.to {
-					env.Recipients = append(env.Recipients, smtp.Recipient{Address: to + "@example.net"})
+					if !strings.Contains(to, "@") {
+						to += "@example.net"
+					}
+					env.Recipients = append(env.Recipients, smtp.Recipient{Address: to})
 				}
 				var got []string
 				for range tt.mails {

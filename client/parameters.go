@@ -68,25 +68,33 @@ func (j *job) needsUTF8(i int) bool {
 	return !ascii
 }
 
-// batch gives those of rcpts that one transaction takes (RFC 9422 §4.2, §4.3). There is at least one.
+// batch gives those of rcpts that the next transaction takes (RFC 9422 §4). There may be none, where the session has had its
+// domains.
 func (c *Conn) batch(j *job, rcpts []int) []int {
-	if c.ext.maxRcpts > 0 && len(rcpts) > c.ext.maxRcpts && c.ext.maxDomains == 0 {
+	if c.ext.maxDomains > 0 {
+		rcpts = slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !c.admits(j.env.Recipients[i].Address) })
+	}
+	if c.ext.maxRcpts > 0 && len(rcpts) > c.ext.maxRcpts {
 		return rcpts[:c.ext.maxRcpts]
 	}
-	if c.ext.maxDomains == 0 {
-		return rcpts
+	return rcpts
+}
+
+// admits reports whether the domain of an address is among those that the session may have, and counts it.
+func (c *Conn) admits(address string) bool {
+	_, domain := smtp.SplitAddress(address)
+	if ascii, err := smtp.ASCIIDomain(domain); err == nil {
+		domain = ascii
 	}
-	var some []int
-	domains := make(map[string]bool)
-	for _, i := range rcpts {
-		_, domain := smtp.SplitAddress(j.env.Recipients[i].Address)
-		if !domains[domain] && len(domains) == c.ext.maxDomains {
-			continue
-		}
-		domains[domain] = true
-		if some = append(some, i); len(some) == c.ext.maxRcpts {
-			break
-		}
+	if c.domains[domain] {
+		return true
 	}
-	return some
+	if len(c.domains) >= c.ext.maxDomains {
+		return false
+	}
+	if c.domains == nil {
+		c.domains = make(map[string]bool)
+	}
+	c.domains[domain] = true
+	return true
 }

@@ -68,7 +68,9 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 		cfg.ServerName = c.Host
 	}
 	// The name goes out in the clear: a host that takes the handshake for lines must not find commands there.
-	if _, err := netip.ParseAddr(cfg.ServerName); err != nil && cfg.ServerName != "" {
+	if ip, err := netip.ParseAddr(cfg.ServerName); err == nil {
+		cfg.ServerName = ip.WithZone("").String() // a zone can be anything
+	} else if cfg.ServerName != "" {
 		name, err := smtp.ASCIIDomain(cfg.ServerName)
 		if err != nil || strings.HasPrefix(name, "[") {
 			c.spoiled = true

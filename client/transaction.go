@@ -48,6 +48,9 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 	defer c.unwatch(stop)
 	for len(left) > 0 && !c.spoiled && !c.spent() {
 		t := transaction{manner: how, c: c, j: j, rcpts: c.batch(j, left), accepted: c.accepted[:0]}
+		if len(t.rcpts) == 0 {
+			break
+		}
 		t.run(ctx)
 		t.again()
 		c.accepted, left = t.accepted, j.undecided(left)
