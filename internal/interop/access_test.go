@@ -2,20 +2,13 @@ package interop
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-sasl"
 
@@ -82,12 +75,12 @@ func TestOpenRelay(t *testing.T) {
 // TestSubmission: who authenticates may relay, and only with the right password.
 func TestSubmission(t *testing.T) {
 	dir := t.TempDir()
-	cert, key, roots := selfSigned(t, dir)
+	c := newCertificate(t, dir, "relay.test")
 	passwords := filepath.Join(dir, "password")
 	write(t, passwords, "secret\n")
-	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-cert", cert, "-key", key, "-user", "ann", "-password-file", passwords)
+	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-cert", c.cert, "-key", c.key, "-user", "ann", "-password-file", passwords)
 	send := func(password string) error {
-		sub := &client.Submission{Addr: r.addr, Auth: sasl.NewPlainClient("", "ann", password), TLSConfig: &tls.Config{RootCAs: roots}}
+		sub := &client.Submission{Addr: r.addr, Auth: sasl.NewPlainClient("", "ann", password), TLSConfig: &tls.Config{RootCAs: c.roots}}
 		_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@here.test", "bob@there.test"), smtp.Text("Subject: hello\n\nHello.\n"))
 		return err
 	}
@@ -98,36 +91,4 @@ func TestSubmission(t *testing.T) {
 	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 535 {
 		t.Errorf("with a wrong password: got %v, want 535", err)
 	}
-}
-
-func selfSigned(t *testing.T, dir string) (cert, key string, roots *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots = x509.NewCertPool()
-	roots.AddCert(parsed)
-	return cert, key, roots
 }

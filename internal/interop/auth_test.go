@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The user at dovecotAuth. The name has what SCRAM and OAUTHBEARER escape.
+// The user at dovecotMechanisms. The name has what SCRAM and OAUTHBEARER escape.
 const (
 	authUser     = "ann=of,here@postfix.test"
 	authPassword = "gr\u00fcn und blau"
@@ -27,8 +27,8 @@ const (
 
 var tokenKey = []byte("a key of thirty-two octets, shared")
 
-// dovecotAuth starts a Dovecot that does nothing but authentication, and gives its socket.
-func dovecotAuth(t *testing.T) string {
+// dovecotMechanisms starts a Dovecot that does nothing but authentication, and gives its socket.
+func dovecotMechanisms(t *testing.T) string {
 	t.Helper()
 	needRoot(t)
 	need(t, "dovecot")
@@ -112,19 +112,12 @@ func token(user string, until time.Time) string {
 // TestAuth: each mechanism at Postfix's submission service, with Dovecot behind it, which relays for those who
 // have authenticated and nobody else.
 func TestAuth(t *testing.T) {
-	cert, key, roots := selfSigned(t, t.TempDir())
-	host := postfixWith(t, fmt.Sprintf(`smtpd_tls_security_level = may
-smtpd_tls_cert_file = %s
-smtpd_tls_key_file = %s
-smtpd_sasl_auth_enable = yes
-smtpd_sasl_type = dovecot
-smtpd_sasl_path = %s
-smtpd_sasl_security_options = noanonymous
-smtpd_tls_auth_only = yes
+	host := postfixWith(t, "smtpd_sasl_path = "+dovecotMechanisms(t)+`
 smtpd_sasl_authenticated_header = yes
 mynetworks = 192.0.2.1
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
-`, cert, key, dovecotAuth(t)))
+`)
+	roots := host.roots
 
 	good := token(authUser, time.Now().Add(time.Hour))
 	tests := []struct {
@@ -203,7 +196,7 @@ func TestSCRAMPlus(t *testing.T) {
 	if exec.Command(python, "-c", "import ctypes; ctypes.CDLL('libgsasl.so.18')").Run() != nil {
 		missing(t, "GNU SASL isn't installed")
 	}
-	cert, key, roots := selfSigned(t, t.TempDir())
+	cert := newCertificate(t, t.TempDir(), "here.test")
 	for _, test := range []struct {
 		name     string
 		password string
@@ -214,7 +207,7 @@ func TestSCRAMPlus(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			port := freePort(t)
-			cmd := exec.Command(python, "testdata/scramplus.py", port, cert, key, authPassword)
+			cmd := exec.Command(python, "testdata/scramplus.py", port, cert.cert, cert.key, authPassword)
 			stderr := new(logs)
 			cmd.Stderr = stderr
 			if err := cmd.Start(); err != nil {
@@ -227,7 +220,7 @@ func TestSCRAMPlus(t *testing.T) {
 					t.Logf("the host wrote:\n%s", stderr)
 				}
 			})
-			sub := &client.Submission{Addr: "127.0.0.1:" + port, TLS: mx.TLSImplicit, Hostname: "client.test", TLSConfig: &tls.Config{RootCAs: roots},
+			sub := &client.Submission{Addr: "127.0.0.1:" + port, TLS: mx.TLSImplicit, Hostname: "client.test", TLSConfig: &tls.Config{RootCAs: cert.roots},
 				Auth: &client.Credentials{Username: authUser, Password: test.password, Mechanisms: []string{"SCRAM-SHA-256-PLUS"}}}
 			var results []smtp.Result
 			var err error

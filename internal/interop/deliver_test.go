@@ -95,13 +95,10 @@ var ourReceived = regexp.MustCompile(`(?s)Received: from [^\r]+\r\n\tby relay\.t
 // TestPrograms: each program hands a mail to the relay for each host, which must have the same bytes
 // behind our Received line.
 func TestPrograms(t *testing.T) {
-	for _, start := range []struct {
-		name string
-		host func(*testing.T) nextHost
-	}{{"postfix", postfix}, {"aiosmtpd", aiosmtpd}, {"dovecot", dovecot}} {
+	for _, start := range nextHosts {
 		t.Run(start.name, func(t *testing.T) {
-			host := start.host(t)
-			domain := host.name + ".test"
+			host := start.start(t)
+			domain := host.domain()
 			r := startRelay(t, t.TempDir(), "-route", domain+"="+host.route)
 			_, port, _ := net.SplitHostPort(r.addr)
 			for _, program := range submitters {
