@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
@@ -24,7 +22,8 @@ func Example_submission() {
 	message := "From: billing@example.com\nTo: ann@example.net\nSubject: Your invoice\n\nIt is attached.\n"
 
 	env := smtp.NewEnvelope("billing@example.com", "ann@example.net") // reverse-path, recipients
-	sub := &client.Submission{Addr: "smtp.example.com:587", Auth: sasl.NewPlainClient("", "billing", "secret")}
+	sub := &client.Submission{Addr: "smtp.example.com:587", Auth: &client.Credentials{Username: "billing", Password: "secret"}}
+	defer sub.Close()
 	results, err := sub.Send(context.Background(), env, smtp.Text(message)) // TLS is required
 	if err != nil {
 		fmt.Println(err) // why not all of them got it; *smtp.Reply is in it
