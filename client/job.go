@@ -21,16 +21,24 @@ type job struct {
 	failures []*failure    // that results came from
 	out      bodyWriter    // of the transaction that is under way
 	one      [1]int        // rcpts, if there is only one
-	section  io.SectionReader
+	sized    sized         // content
 }
+
+// sized is a content of the size that it had, whatever it says later.
+type sized struct {
+	io.ReaderAt
+	size int64
+}
+
+func (s *sized) Size() int64 { return s.size }
 
 func newJob(env *smtp.Envelope, content smtp.Content) *job {
 	j := &job{
 		env:     env,
-		section: *smtp.NewReader(content), // of this size, whatever it says later
+		sized:   sized{content, content.Size()},
 		results: make([]smtp.Result, len(env.Recipients)),
 	}
-	j.content = &j.section
+	j.content = &j.sized
 	if j.rcpts = j.one[:]; len(env.Recipients) != 1 {
 		j.rcpts = make([]int, len(env.Recipients))
 	}
