@@ -77,6 +77,9 @@ func TestLimits(t *testing.T) {
 						outcomes = append(outcomes, r.Outcome.String())
 					}
 					got = append(got, strings.Join(outcomes, " "))
+					if strings.Contains(tt.scripts[0], "MAILMAX=1") && idle(tr) > 0 {
+						t.Error("a session is kept that takes no further message")
+					}
 					time.Sleep(tt.wait)
 				}
 				tr.Close()

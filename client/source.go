@@ -202,7 +202,7 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 		if !blocked {
 			return addr, cmp.Or(s.Hostname, t.Hostname), nil
 		}
-		if why == nil || b.Until.Before(why.Until) {
+		if why == nil {
 			why = &b
 		}
 	}

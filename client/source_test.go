@@ -218,7 +218,7 @@ func TestSources(t *testing.T) {
 		{"blocked and lifted by hand", func(t *testing.T, s *sourced) {
 			s.inet.scripts(a, from(helloB, got+quit), from(helloA, got+quit))
 			site := "a.test,b.test,c.test"
-			s.Block(Block{Site: site, Source: srcA, Until: time.Now().Add(time.Hour)})
+			s.Block(Block{Site: site, Source: netip.AddrFrom16(srcA.As16()), Until: time.Now().Add(time.Hour)})
 			s.Block(Block{Site: "elsewhere", Source: srcB, Until: time.Now().Add(time.Hour)})
 			s.mail(t, bobOfA)
 			s.Block(Block{Site: site, Source: srcA})
@@ -260,6 +260,15 @@ func TestSources(t *testing.T) {
 			if len(s.dials) != 2 || s.dials[0] != "C [2001:db8::1]:25" {
 				t.Errorf("got dials %q, want C for IPv6 first", s.dials)
 			}
+		}},
+		{"a session with an address that the host had", func(t *testing.T, s *sourced) {
+			s.inet.scripts(a, from(helloA, got+quit))
+			s.inet.scripts("192.0.2.9:25", from(helloA, got+quit))
+			s.Router.CacheTime = -1
+			s.mail(t, bobOfA)
+			s.inet.ips["a.test."] = []netip.Addr{netip.MustParseAddr("192.0.2.9")}
+			s.mail(t, bobOfA)
+			s.check(t, "A "+a, "A 192.0.2.9:25")
 		}},
 		{"not to this machine", func(t *testing.T, s *sourced) {
 			s.Router = &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost("127.0.0.1:25"))}}

@@ -266,3 +266,32 @@ func TestRegrouped(t *testing.T) {
 		tr.Close()
 	})
 }
+
+// TestOwnHost: a host with an address of ours ends the way through the hosts, and doesn't hide why the better ones failed.
+func TestOwnHost(t *testing.T) {
+	tests := []struct {
+		name        string
+		self        string
+		want, dials string
+	}{
+		{"the second", "192.0.2.2", "deferred connect: 451 4.4.1 connection refused; a.test 192.0.2.1:25 local", "192.0.2.1:25"},
+		{"the best", "192.0.2.1", "rejected route: 554 5.4.6 mail for example.net loops back to this host; a.test  local", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr, inet := newTransport(t)
+				tr.Router = &mx.Router{Resolver: inet, SelfAddrs: []netip.Addr{netip.MustParseAddr(tt.self)}}
+				results, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+				checkError(t, results, err)
+				if got := strings.TrimSpace(show(results)); got != "bob@example.net "+tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+				if got := inet.dialled(); got != tt.dials {
+					t.Errorf("dialled %s, want %s", got, tt.dials)
+				}
+				tr.Close()
+			})
+		})
+	}
+}

@@ -14,7 +14,7 @@ var (
 // Greylisted reports whether the host seems to want the message again, from the same address, after some minutes.
 func (r *Result) Greylisted() bool {
 	// Many say so with 4.2.0, so that the enhanced code doesn't count.
-	return r.refused() && r.Stage >= StageMail && r.Reply.Temporary() && r.says(greylistWords)
+	return r.refused() && r.Reply.Temporary() && r.says(greylistWords)
 }
 
 // Blocklisted reports whether the host seems to refuse the address that the session came from, for a blocklist or
