@@ -45,8 +45,11 @@ func (d *delivery) run(ctx context.Context) {
 		return
 	}
 	rcpts = d.job.undecided(slices.Clone(rcpts))
-	if d.last == nil || ctx.Err() != nil && !errors.Is(d.last, context.Cause(ctx)) {
+	switch {
+	case ctx.Err() != nil && (d.last == nil || !errors.Is(d.last, context.Cause(ctx))):
 		d.last = calledOff(ctx, smtp.StageConnect)
+	case d.last == nil:
+		d.last = &failure{stage: smtp.StageConnect, reply: status{451, 4, 4, 2}.reply("it took too many sessions"), local: true}
 	}
 	d.job.fail(rcpts, d.last)
 }
@@ -133,6 +136,13 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 	begun := time.Now()
 	left := s.transact(ctx, d.job)
+	if s.noBDAT {
+		d.t.broken.add(s.key.host)
+	}
+	if len(left) == len(d.job.rcpts) { // it has had its domains, or its one transaction by BDAT in vain
+		d.t.pool.put(s, d.t.limits())
+		return sameAddress
+	}
 	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
 	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
 	if !stale {
@@ -141,6 +151,7 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 	to := otherHost
 	if len(left) > 0 {
 		to = sameAddress // the session has no transaction for them
+		d.dialled--      // so that a further one is no further try
 	}
 	blocked := false
 	for _, i := range d.job.rcpts {
@@ -163,9 +174,6 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 			to = max(to, otherAddress)
 		}
 		left = append(left, i)
-	}
-	if s.noBDAT {
-		d.t.broken.add(s.key.host)
 	}
 	d.job.rcpts = append(d.job.rcpts[:0:0], left...)
 	d.t.pool.put(s, d.t.limits())

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,11 @@ func TestLimits(t *testing.T) {
 		two1   = toBobs + "C: RCPT TO:<joe@example.net>\nC: DATA\nS: 250 ok\n" + ready + body + taken
 		two    = "C: Hello.\nC: Bye.\nC: .\n"
 	)
+	var many, single []string // each in a session of its own
+	for i := range 70 {
+		many = append(many, fmt.Sprintf("n%d@example.net", i))
+		single = append(single, ehlo+"LIMITS RCPTMAX=1 MAILMAX=1\n"+strings.ReplaceAll(mails, "bob@example.net", many[i])+quit)
+	}
 	tests := []struct {
 		name    string
 		to      []string
@@ -50,6 +56,11 @@ func TestLimits(t *testing.T) {
 			want: "delivered, delivered", scripts: []string{
 				ehlo + "CHUNKING\n" + toBobs + "S: 250 ok\nS: 250 ok\nC: BDAT 8\nC: Hello.\nS: 502 what\nC: RSET\n" + toBob + "S: 250 ok\n" + ready + two + taken + quit,
 				ehlo + "CHUNKING\n" + toBob + ready + two + taken + quit}},
+		{name: "BDAT in vain in the one transaction that a session has", to: []string{"bob"}, mails: 1, chunk: 8, content: "Hello.\nBye.\n", want: "delivered",
+			scripts: []string{
+				"S: 220 ESMTP\nC: EHLO client.test\nS: 250-host\nS: 250-LIMITS MAILMAX=1\nS: 250-PIPELINING\nS: 250 CHUNKING\n" + toBobs + "S: 250 ok\nS: 250 ok\nC: BDAT 8\nC: Hello.\nS: 502 what\n" + quit,
+				ehlo + "LIMITS MAILMAX=1\n" + toBob + ready + two + taken + quit}},
+		{name: "more recipients than addresses may be tried", to: many, mails: 1, want: strings.TrimSpace(strings.Repeat("delivered ", 70)), scripts: single},
 		{name: "it is tried again after a day", to: []string{"bob"}, mails: 2, chunk: 5, wait: 25 * time.Hour, want: "deferred, deferred",
 			scripts: []string{ehlo + "CHUNKING\n" + chunk + "close", ehlo + "CHUNKING\n" + chunk + "close"}},
 	}

@@ -256,7 +256,7 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 // refuse gives those who were accepted a reply that refuses the message. One for now is for the recipients of further transactions, too.
 func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 	t.settleAll(t.accepted, stage, r)
-	if r.Temporary() {
+	if r.Temporary() && len(t.accepted) > 0 {
 		t.refused, t.stage = r, stage
 	}
 }
