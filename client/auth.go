@@ -186,22 +186,28 @@ func (c *Conn) respond(ctx context.Context, response []byte) (*smtp.Reply, *fail
 	return c.say(ctx, line, line)
 }
 
-// say is command in AUTH. Some hosts repeat what they don't understand: the secret of the line, a whole
-// response, is struck out of the reply, which goes into errors, results and reports.
+// say is command in AUTH. The secret of the line, a whole response, is struck out of this and all further replies.
 func (c *Conn) say(ctx context.Context, line, secret string) (*smtp.Reply, *failure) {
-	r, f := c.command(ctx, smtp.StageAuth, line)
-	if len(secret) < 4 || f == nil && r.Code == 334 { // base64 makes no less of anything; a challenge isn't passed on
-		return r, f
+	if len(secret) >= 4 { // base64 makes no less of anything
+		c.responses = append(c.responses, secret)
 	}
-	said := r
-	if f != nil {
-		said = f.reply
-		if f.local && said.Enhanced == (smtp.EnhancedCode{4, 5, 0}) {
-			f.cause = errors.New("what it said is no reply") // and is quoted in the cause
+	return c.command(ctx, smtp.StageAuth, line)
+}
+
+// strike takes a secret out of a text, and what the text has of its beginning where a host cuts what it repeats.
+func strike(text, secret string) string {
+	head := secret[:min(len(secret), 8)]
+	for {
+		i := strings.Index(text, head)
+		if i < 0 {
+			return text
 		}
+		n := len(head)
+		for n < len(secret) && i+n < len(text) && text[i+n] == secret[n] {
+			n++
+		}
+		text = text[:i] + hidden + text[i+n:]
 	}
-	said.Text = strings.ReplaceAll(said.Text, secret, "***")
-	return r, f
 }
 
 // encodeResponse is an initial response on the line of AUTH: an empty one is "=" (RFC 4954 §4).

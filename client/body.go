@@ -14,16 +14,20 @@ func (t *transaction) body(ctx context.Context) *failure {
 		return c.failed(ctx, smtp.StageData, err)
 	}
 	t.j.out = bodyWriter{c, ctx}
-	err := smtp.WriteData(&t.j.out, t.j.content)
-	if err == nil {
-		return nil
+	if err := smtp.WriteData(&t.j.out, t.j.content); err != nil {
+		return c.bodyFailed(ctx, err)
 	}
-	if _, ok := errors.AsType[*smtp.ContentError](err); ok {
-		f := contentFailure(smtp.StageBody, err)
-		f.host, f.addr, f.tls = c.Host, c.Addr, c.version
-		return f
+	return nil
+}
+
+// bodyFailed makes a failure of what ended a body: the content, or the connection.
+func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
+	if _, own := errors.AsType[*smtp.ContentError](err); !own {
+		return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
 	}
-	return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
+	f := contentFailure(smtp.StageBody, err)
+	f.host, f.addr, f.tls = c.Host, c.Addr, c.version
+	return f
 }
 
 // contentFailure is for a message that can't be read, or can't be sent by DATA.

@@ -27,8 +27,5 @@ func (b *brokenHosts) has(h mx.Host) bool {
 func (b *brokenHosts) add(h mx.Host) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.until == nil || len(b.until) >= maxBroken {
-		b.until = make(map[mx.Host]time.Time) // they are found again
-	}
-	b.until[h] = time.Now().Add(brokenTime)
+	put(&b.until, maxBroken, h, time.Now().Add(brokenTime)) // who is forgotten is found again
 }

@@ -73,7 +73,7 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 		b = append(b, " LAST"...)
 	}
 	b = append(b, "\r\n"...)
-	c.traceSent(b)
+	command := len(b)
 	for n > 0 {
 		some := min(int64(cap(b)-len(b)), n)
 		b = b[:len(b)+int(some)]
@@ -84,15 +84,16 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 			if _, ok := errors.AsType[*smtp.ContentError](err); !ok {
 				err = &smtp.ContentError{Err: err}
 			}
-			f := contentFailure(smtp.StageBody, err)
-			f.host, f.addr, f.tls = c.Host, c.Addr, c.version
-			return f
+			return c.bodyFailed(ctx, err)
+		}
+		if command > 0 {
+			c.traceSent(b[:command])
 		}
 		c.traceContent(int(some))
 		if _, err := c.writeBlock(ctx, b); err != nil {
-			return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
+			return c.bodyFailed(ctx, err)
 		}
-		b, n = b[:0], n-some
+		b, n, command = b[:0], n-some, 0
 	}
 	return nil
 }
@@ -131,7 +132,7 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 
 // bdatBroke remembers that the session broke where DATA might have done better.
 func (t *transaction) bdatBroke(ctx context.Context, f *failure) {
-	if _, own := f.cause.(*smtp.ContentError); f.local && !own && ctx.Err() == nil {
+	if _, own := errors.AsType[*smtp.ContentError](f.cause); f.local && !own && ctx.Err() == nil {
 		t.c.noBDAT = true
 	}
 }

@@ -69,6 +69,8 @@ type Conn struct {
 	closed  bool
 	id      uint64 // in a Trace
 
+	responses []string // what AUTH has said, in base64
+
 	open     bool   // MAIL was accepted, and nothing has ended the transaction: it takes an RSET
 	answered bool   // DATA was answered in the last transaction
 	onEnd    func() // abort

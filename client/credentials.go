@@ -36,7 +36,8 @@ const (
 // all. If a host offers what it can't do for this user, SCRAM without a stored key, say, name another in Mechanisms.
 //
 // Credentials stand wherever a sasl.Client does, and may be used by several goroutines and sessions at a time. They
-// print as their Username alone.
+// print as their Username alone, but not where they are an unexported field of what is printed: package fmt calls no method
+// of those.
 type Credentials struct {
 	// Username is who authenticates.
 	Username string

@@ -21,10 +21,12 @@ type delivery struct {
 	route  mx.Route
 
 	begun   time.Time
-	dialled int       // addresses
-	offers  int       // transactions that a recipient in job.rcpts was deferred in
-	last    *failure  // of a host that came to no transaction
-	ranked  []*Source // nil: not yet
+	dialled int          // addresses
+	later   []int        // recipients whom the host at hand deferred, and a further one may be asked about
+	twice   map[int]bool // who was in later once: no third host is asked
+	last    *failure     // of a host that came to no transaction
+	ranked  []*Source    // sources, best first
+	site    string       // that blocks are about; set where there are sources
 
 	one [1]netip.AddrPort // the addresses of a host that has one only
 }
@@ -36,8 +38,14 @@ const patience = 10 * time.Minute
 // run tries the hosts in order.
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.job.rcpts
+	d.rank()
 	for _, host := range d.route.Hosts {
-		if d.over(ctx) || !d.host(ctx, host) {
+		if d.over(ctx) {
+			break
+		}
+		more := d.host(ctx, host)
+		d.job.rcpts, d.later = append(d.job.rcpts, d.later...), nil
+		if !more {
 			break
 		}
 	}
@@ -49,7 +57,7 @@ func (d *delivery) run(ctx context.Context) {
 	case ctx.Err() != nil && (d.last == nil || !errors.Is(d.last, context.Cause(ctx))):
 		d.last = calledOff(ctx, smtp.StageConnect)
 	case d.last == nil:
-		d.last = &failure{stage: smtp.StageConnect, reply: status{451, 4, 4, 2}.reply("it took too many sessions"), local: true}
+		d.last = &failure{stage: smtp.StageConnect, reply: status{451, 4, 4, 2}.reply("the attempt took too long"), local: true}
 	}
 	d.job.fail(rcpts, d.last)
 }
@@ -83,8 +91,18 @@ func (d *delivery) host(ctx context.Context, host mx.Host) bool {
 		return !loop
 	}
 	key := d.key(host)
-	if s := d.pooled(key, addrs); s != nil && d.offer(ctx, s, true) == otherHost {
-		return true
+	for before := len(d.job.rcpts) + 1; len(d.job.rcpts) < before; {
+		before = len(d.job.rcpts)
+		s := d.pooled(key, addrs)
+		if s == nil {
+			break
+		}
+		switch d.offer(ctx, s, true) {
+		case otherHost:
+			return true
+		case otherAddress:
+			before = 0 // it had died, and others may have
+		}
 	}
 	for _, addr := range addrs {
 		for to := sameAddress; to == sameAddress && !d.over(ctx); {
@@ -112,8 +130,10 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
 	}
 	d.note(ctx, begun, c.session(), f)
+	r := f.result()
+	r.Recipient = d.job.env.Recipients[d.job.rcpts[0]].Address
 	switch {
-	case d.learn(source, f.result()):
+	case d.learn(source, &r):
 		return sameAddress
 	case !f.local:
 		return otherHost // it has spoken
@@ -121,10 +141,11 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	return otherAddress
 }
 
-// pooled gives an idle session with one of the addresses, from the source that the message would go out from now.
+// pooled gives an idle session with one of the addresses that takes the first recipient at least, from the source that the
+// message would go out from now.
 func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
-		if !slices.Contains(addrs, s.remote) {
+		if !slices.Contains(addrs, s.remote) || !s.takes(d.job.env.Recipients[d.job.rcpts[0]].Address) {
 			return false
 		}
 		source, _, f := d.source(s.remote.Addr())
@@ -134,7 +155,10 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 
 // offer sends the message in one session, and takes out of job.rcpts who needs no other.
 func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
-	begun := time.Now()
+	begun := s.opened
+	if pooled {
+		begun = time.Now()
+	}
 	left := s.transact(ctx, d.job)
 	if s.noBDAT {
 		d.t.broken.add(s.key.host)
@@ -145,17 +169,16 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 	}
 	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
 	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
-	if !stale {
-		d.offers++
-	}
 	to := otherHost
 	if len(left) > 0 {
 		to = sameAddress // the session has no transaction for them
-		d.dialled--      // so that a further one is no further try
+	}
+	if len(left) > 0 && !pooled {
+		d.dialled-- // so that a further one is no further try
 	}
 	blocked := false
 	for _, i := range d.job.rcpts {
-		blocked = d.learn(s.source, d.job.results[i]) || blocked
+		blocked = d.learn(s.source, &d.job.results[i]) || blocked
 	}
 	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: pooled})
 	for _, i := range d.job.rcpts {
@@ -168,9 +191,17 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 			r.Reply, to = nil, max(to, otherAddress)
 		case blocked && r.Blocklisted():
 			to = sameAddress // from the next source
-		case d.offers > 1 || !elsewhere(r):
+		case d.twice[i] || !elsewhere(r):
 			continue
-		case s.spoiled && !s.answered && r.Local:
+		default:
+			if d.twice == nil {
+				d.twice = make(map[int]bool)
+			}
+			d.twice[i] = true
+			if !s.spoiled || s.answered || !r.Local {
+				d.later = append(d.later, i)
+				continue
+			}
 			to = max(to, otherAddress)
 		}
 		left = append(left, i)
@@ -205,6 +236,7 @@ func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *fail
 // addrs gives the addresses of a host; the zero one stands for a Unix socket.
 func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, error) {
 	if host.Path != "" {
+		d.one[0] = netip.AddrPort{}
 		return d.one[:], nil
 	}
 	if ip, ok := host.IP(); ok && !d.route.MX {
@@ -216,6 +248,7 @@ func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, e
 
 // connect opens a session. Opportunistic TLS that breaks is done without on a second connection.
 func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) (*Conn, *failure) {
+	begun := time.Now()
 	c := d.conn(host, addr, source, hostname)
 	f := d.open(ctx, c)
 	if f == nil || !f.clear || c.verifies() || ctx.Err() != nil {
@@ -224,6 +257,7 @@ func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPor
 	if d.t.Logger != nil {
 		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
 	}
+	d.tried(ctx, begun, c.session(), f)
 	c = d.conn(host, addr, source, hostname)
 	c.TLS = mx.TLSNone
 	return c, d.open(ctx, c)
@@ -289,6 +323,3 @@ func (d *delivery) key(host mx.Host) key {
 	}
 	return k
 }
-
-// site names the place that blocks are about.
-func (d *delivery) site() string { return d.route.Site() }

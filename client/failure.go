@@ -110,7 +110,7 @@ func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 // failed makes a failure of an error of write or read.
 func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure {
 	c.spoiled = true
-	c.traceBroken(err)
+	defer func() { c.traceBroken(err) }()
 	var netErr net.Error
 	switch r, ok := err.(*smtp.Reply); {
 	case ok:
@@ -124,8 +124,12 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	case errors.As(err, &netErr), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return c.local(stage, err, status{451, 4, 4, 2}, "the connection broke")
 	}
+	outOfStep := err == errPremature
+	if c.secret && !outOfStep {
+		err = errors.New("what it said is no reply") // and is quoted in err: it may be what AUTH has said
+	}
 	f := c.local(stage, err, status{451, 4, 5, 0}, "the host broke the protocol")
-	f.outOfStep = err == errPremature
+	f.outOfStep = outOfStep
 	return f
 }
 

@@ -19,21 +19,24 @@ func (d *delivery) deliver(ctx context.Context) {
 	results, err := d.route.Deliver(ctx, &env, withReturnPath(j.env.From, j.content))
 	switch reply, ok := errors.AsType[*smtp.Reply](err); {
 	case results == nil && err == nil:
-		d.all(smtp.Delivered, status{250, 2, 0, 0}.reply("delivered"))
+		d.all(smtp.Delivered, delivered())
 	case results == nil && ok && reply.Permanent():
 		d.all(smtp.Rejected, reply)
 	case results == nil && ok:
 		d.all(smtp.Deferred, reply)
 	case len(results) == len(j.rcpts):
 		for n, i := range j.rcpts {
-			results[n].Recipient = j.results[i].Recipient
-			j.results[i] = results[n]
+			r := results[n] // those may be shared
+			r.Recipient = j.results[i].Recipient
+			j.results[i] = r
 		}
 	default:
 		d.all(smtp.Deferred, deliveryFailed())
 	}
 	for _, i := range j.rcpts {
-		if r := &j.results[i]; r.Reply == nil {
+		if r := &j.results[i]; r.Reply == nil && r.Outcome == smtp.Delivered {
+			r.Stage, r.Reply, r.Local = smtp.StageFinal, delivered(), true // what is delivered isn't sent again for want of a word
+		} else if r.Reply == nil {
 			r.Outcome, r.Stage, r.Reply, r.Local = smtp.Deferred, smtp.StageFinal, deliveryFailed(), true
 		}
 	}
@@ -42,6 +45,8 @@ func (d *delivery) deliver(ctx context.Context) {
 	}
 	d.offered(ctx, Try{Begun: d.begun})
 }
+
+func delivered() *smtp.Reply { return status{250, 2, 0, 0}.reply("delivered") }
 
 // deliveryFailed has none of the text of an error that isn't meant for others.
 func deliveryFailed() *smtp.Reply { return status{451, 4, 3, 0}.reply("the delivery failed") }

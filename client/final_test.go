@@ -31,7 +31,7 @@ func TestDeliver(t *testing.T) {
 		{name: "each his own", results: []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}, {Stage: smtp.StageRcpt, Reply: full}},
 			err: full, cause: full, want: "bob@example.net delivered final: 250\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
 		{name: "one has no reply", results: []smtp.Result{{Outcome: smtp.Delivered}, {Stage: smtp.StageRcpt, Reply: full}},
-			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
+			want: "bob@example.net delivered final: 250 2.0.0 delivered local\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
 		{name: "too few", results: []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}},
 			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
 	}
@@ -81,5 +81,30 @@ func TestPrefixed(t *testing.T) {
 				t.Errorf("at %d, %d octets: got %q, %v", off, n, b[:got], err)
 			}
 		}
+	}
+}
+
+// TestDeliveredWithoutReply: a func that says Delivered has the message.
+func TestDeliveredWithoutReply(t *testing.T) {
+
+	route := mx.Route{Name: "func", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+
+		return []smtp.Result{{Outcome: smtp.Delivered}}, nil
+	}}
+	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
+	results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+	if results[0].Outcome != smtp.Delivered {
+		t.Errorf("got %s", show(results))
+	}
+}
+
+// TestSharedResults: a func may return the same results to all.
+func TestSharedResults(t *testing.T) {
+	same := []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}}
+	route := mx.Route{Name: "func", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return same, nil }}
+	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
+	tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+	if same[0].Recipient != "" {
+		t.Errorf("got %q written into the results of the func", same[0].Recipient)
 	}
 }

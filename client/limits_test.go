@@ -47,7 +47,7 @@ func TestLimits(t *testing.T) {
 		{name: "no pooled session for it", to: []string{"bob"}, mails: 2, want: "delivered, delivered",
 			scripts: []string{ehlo + "LIMITS MAILMAX=1\n" + mails + quit, ehlo + "LIMITS MAILMAX=1\n" + mails + quit}},
 		{name: "a session for each domain", to: []string{"bob", "eve@example.org", "joe"}, mails: 2, want: "delivered delivered delivered, delivered delivered delivered",
-			scripts: []string{ehlo + "LIMITS RCPTDOMAINMAX=1\n" + two1 + quit, ehlo + "LIMITS RCPTDOMAINMAX=1\n" + org + org + quit, ehlo + "LIMITS RCPTDOMAINMAX=1\n" + two1 + quit}},
+			scripts: []string{ehlo + "LIMITS RCPTDOMAINMAX=1\n" + two1 + two1 + quit, ehlo + "LIMITS RCPTDOMAINMAX=1\n" + org + org + quit}},
 		{name: "a refused MAIL counts, too", to: []string{"bob"}, mails: 2, want: "rejected, delivered",
 			scripts: []string{ehlo + "LIMITS MAILMAX=1\n" + toBob + "S: 550 no\nS: 503 no\nS: 503 no\n" + quit, ehlo + "LIMITS MAILMAX=1\n" + mails + quit}},
 		{name: "BDAT that breaks isn't used again", to: []string{"bob"}, mails: 2, chunk: 5, want: "deferred, delivered",

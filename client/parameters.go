@@ -82,19 +82,26 @@ func (c *Conn) batch(j *job, rcpts []int) []int {
 
 // admits reports whether the domain of an address is among those that the session may have, and counts it.
 func (c *Conn) admits(address string) bool {
-	_, domain := smtp.SplitAddress(address)
-	if ascii, err := smtp.ASCIIDomain(domain); err == nil {
-		domain = ascii
-	}
-	if c.domains[domain] {
-		return true
-	}
-	if len(c.domains) >= c.ext.maxDomains {
+	if !c.takes(address) {
 		return false
 	}
 	if c.domains == nil {
 		c.domains = make(map[string]bool)
 	}
-	c.domains[domain] = true
+	c.domains[domainOf(address)] = true
 	return true
+}
+
+// takes is admits without counting.
+func (c *Conn) takes(address string) bool {
+	return c.ext.maxDomains == 0 || len(c.domains) < c.ext.maxDomains || c.domains[domainOf(address)]
+}
+
+// domainOf gives the domain of an address, as an A-label if it has one.
+func domainOf(address string) string {
+	_, domain := smtp.SplitAddress(address)
+	if ascii, err := smtp.ASCIIDomain(domain); err == nil {
+		return ascii
+	}
+	return domain
 }

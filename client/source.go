@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -84,10 +85,20 @@ func (t *Transport) Block(b Block) {
 	s := &t.sources
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.blocks == nil || len(s.blocks) >= maxBlocks {
-		s.blocks = make(map[blockKey]Block) // whoever is still blocked says so again
+	if len(s.blocks) >= maxBlocks {
+		maps.DeleteFunc(s.blocks, isOver)
 	}
-	s.blocks[blockKey{b.Site, b.Source.Unmap()}] = b
+	put(&s.blocks, maxBlocks, blockKey{b.Site, b.Source.Unmap()}, b) // who is forgotten and still blocked hears it again
+}
+
+func isOver(_ blockKey, b Block) bool { return !time.Now().Before(b.Until) }
+
+// put sets m[k], and forgets all others where that would be one too many.
+func put[K comparable, V any](m *map[K]V, most int, k K, v V) {
+	if _, known := (*m)[k]; *m == nil || !known && len(*m) >= most {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
 }
 
 // Blocks gives what is blocked now, by site and source.
@@ -95,18 +106,10 @@ func (t *Transport) Blocks() []Block {
 	s := &t.sources
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []Block
-	for k, b := range s.blocks {
-		if time.Now().Before(b.Until) {
-			list = append(list, b)
-		} else {
-			delete(s.blocks, k)
-		}
-	}
-	slices.SortFunc(list, func(a, b Block) int {
+	maps.DeleteFunc(s.blocks, isOver)
+	return slices.SortedFunc(maps.Values(s.blocks), func(a, b Block) int {
 		return cmp.Or(cmp.Compare(a.Site, b.Site), a.Source.Compare(b.Source))
 	})
-	return list
 }
 
 func (s *sources) blocked(site string, source netip.Addr) (b Block, ok bool) {
@@ -120,10 +123,7 @@ func (s *sources) blocked(site string, source netip.Addr) (b Block, ok bool) {
 func (s *sources) seen(p pair, source netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last == nil || len(s.last) >= maxPairs {
-		s.last = make(map[pair]netip.Addr) // forgetting costs a greylisting delay
-	}
-	s.last[p] = source
+	put(&s.last, maxPairs, p, source) // forgetting costs a greylisting delay
 }
 
 func (s *sources) lastSeen(p pair) netip.Addr {
@@ -165,7 +165,11 @@ func (s *Source) addr(to netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// Source names the source that a message goes out from first where nothing is blocked: the first of its Addrs, or "" without Sources.
+func (s *Source) has(addr netip.Addr) bool {
+	return slices.ContainsFunc(s.Addrs, func(a netip.Addr) bool { return a.Unmap() == addr })
+}
+
+// Source names the source that a message goes out from first where nothing is blocked, and nothing was greylisted: the first of its Addrs, or "" without Sources.
 func (t *Transport) Source(env *smtp.Envelope) string {
 	if len(t.Sources) == 0 || len(env.Recipients) == 0 {
 		return ""
@@ -174,7 +178,7 @@ func (t *Transport) Source(env *smtp.Envelope) string {
 	if len(s.Addrs) == 0 {
 		return ""
 	}
-	return s.Addrs[0].String()
+	return s.Addrs[0].Unmap().String()
 }
 
 // source chooses the address of ours to reach one of a host's from, and our name there. The zero Addr leaves it to the system.
@@ -183,22 +187,13 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	if len(t.Sources) == 0 || !to.IsValid() {
 		return addr, t.Hostname, nil
 	}
-	first := d.pair(d.job.rcpts[0])
-	if d.ranked == nil {
-		d.ranked = rank(t.Sources, first)
-		if last := t.sources.lastSeen(first); last.IsValid() {
-			slices.SortStableFunc(d.ranked, func(a, b *Source) int {
-				return cmp.Compare(b2i(slices.Contains(b.Addrs, last)), b2i(slices.Contains(a.Addrs, last)))
-			})
-		}
-	}
 	var why *Block
 	for _, s := range d.ranked {
 		addr := s.addr(to)
 		if !addr.IsValid() {
 			continue
 		}
-		b, blocked := t.sources.blocked(d.site(), addr)
+		b, blocked := t.sources.blocked(d.site, addr)
 		if !blocked {
 			return addr, cmp.Or(s.Hostname, t.Hostname), nil
 		}
@@ -213,9 +208,9 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	case why == nil:
 		f.reply = status{451, 4, 4, 1}.reply("we have no address to reach %s from", to)
 	case why.Reply == nil:
-		f.reply = allBlocked.reply("all our addresses are blocked for %s", clip(d.site()))
+		f.reply = allBlocked.reply("all our addresses are blocked for %s", clip(d.site))
 	default:
-		f.reply = allBlocked.reply("all our addresses are blocked for %s, for it said %s", clip(d.site()), clip(why.Reply.Error()))
+		f.reply = allBlocked.reply("all our addresses are blocked for %s, for it said %s", clip(d.site), clip(why.Reply.Error()))
 	}
 	return addr, "", f
 }
@@ -223,34 +218,37 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 // allBlocked is how queue.ReasonOf knows it.
 var allBlocked = status{451, 4, 7, 1}
 
-func (d *delivery) pair(i int) pair {
-	return pair{d.job.env.From, d.job.env.Recipients[i].Address}
+// rank orders the sources for the message: first the one that a greylisting host has seen it come from.
+func (d *delivery) rank() {
+	if len(d.t.Sources) == 0 {
+		return
+	}
+	p := pair{d.job.env.From, d.job.env.Recipients[d.job.rcpts[0]].Address}
+	d.ranked, d.site = rank(d.t.Sources, p), d.route.Site()
+	last := d.t.sources.lastSeen(p)
+	if i := slices.IndexFunc(d.ranked, func(s *Source) bool { return s.has(last) }); i > 0 {
+		s := d.ranked[i]
+		copy(d.ranked[1:], d.ranked[:i])
+		d.ranked[0] = s
+	}
 }
 
-// learn takes from results what they say about the source of their session. It reports whether that is blocked from now on.
-func (d *delivery) learn(source netip.Addr, results ...smtp.Result) (blocked bool) {
+// learn takes from a result what it says about the source of its session. It reports whether that is blocked from now on.
+func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	t := d.t
-	if !source.IsValid() {
-		return false
-	}
-	for _, r := range results {
-		switch {
-		case r.Greylisted() && len(t.Sources) > 1:
-			t.sources.seen(pair{d.job.env.From, r.Recipient}, source)
-		case r.Blocklisted() && t.BlockTime >= 0 && !blocked:
-			blocked = true
-			t.Block(Block{Site: d.site(), Source: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
-			if t.Logger != nil {
-				t.Logger.Warn("source address blocked", "site", d.site(), "source", source, "host", r.Host, "reply", r.Reply.Error())
-			}
+	switch {
+	case !source.IsValid():
+	case r.Greylisted() && len(t.Sources) > 1:
+		t.sources.seen(pair{d.job.env.From, r.Recipient}, source)
+	case r.Blocklisted() && t.BlockTime >= 0:
+		if _, known := t.sources.blocked(d.site, source); known {
+			return true // by the result of another recipient
 		}
+		t.Block(Block{Site: d.site, Source: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
+		if t.Logger != nil {
+			t.Logger.Warn("source address blocked", "site", d.site, "source", source, "host", r.Host, "reply", r.Reply.Error())
+		}
+		return true
 	}
-	return blocked
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return false
 }

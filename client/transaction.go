@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -46,13 +47,18 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 	}
 	stop := c.watch(ctx)
 	defer c.unwatch(stop)
-	for len(left) > 0 && !c.spoiled && !c.spent() {
-		t := transaction{manner: how, c: c, j: j, rcpts: c.batch(j, left), accepted: c.accepted[:0]}
+	begun := time.Now()
+	most := len(left) // recipients of a transaction
+	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= patience {
+		rcpts := c.batch(j, left)
+		t := transaction{manner: how, c: c, j: j, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
 		if len(t.rcpts) == 0 {
 			break
 		}
 		t.run(ctx)
-		t.again()
+		if t.again() {
+			most = 2 * len(t.accepted) // or else each transaction would offer all that are left
+		}
 		c.accepted, left = t.accepted, j.undecided(left)
 		if t.refused != nil { // the other recipients' transactions would bring the same message
 			t.settleAll(left, t.stage, t.refused)
@@ -63,16 +69,18 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 	return left
 }
 
-// again lets those for whom there was no room in the transaction be offered once more (RFC 5321 §4.5.3.1.10), if it brought the message to others.
-func (t *transaction) again() {
+// again lets those for whom there was no room in the transaction be offered once more (RFC 5321 §4.5.3.1.10), if it brought the message to
+// others. It reports whether there are any.
+func (t *transaction) again() (any bool) {
 	if !slices.ContainsFunc(t.rcpts, func(i int) bool { return t.j.results[i].Outcome == smtp.Delivered && t.j.results[i].Reply != nil }) {
-		return
+		return false
 	}
 	for _, i := range t.rcpts {
 		if r := &t.j.results[i]; r.Stage == smtp.StageRcpt && !r.Local && noRoom(r.Reply) {
-			r.Reply = nil
+			r.Reply, any = nil, true
 		}
 	}
+	return any
 }
 
 // noRoom reports whether a refused recipient may be welcome in another transaction, by a code that isn't only used for that.
@@ -256,7 +264,7 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 // refuse gives those who were accepted a reply that refuses the message. One for now is for the recipients of further transactions, too.
 func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 	t.settleAll(t.accepted, stage, r)
-	if r.Temporary() && len(t.accepted) > 0 {
+	if r.Temporary() && len(t.accepted) > 0 { // a DATA without recipients is refused for that
 		t.refused, t.stage = r, stage
 	}
 }

@@ -60,11 +60,8 @@ func (c *Conn) lastWords(ctx context.Context, err error) error {
 		return err
 	}
 	c.arm(ctx, c.Timeouts.quit())
-	if r, readErr := smtp.ReadReply(c.br); readErr == nil {
-		c.traceReceived(r)
-		if r.Code >= 400 && r.Code < 600 {
-			return r
-		}
+	if r, readErr := c.readReply(); readErr == nil && r.Code >= 400 && r.Code < 600 {
+		return r
 	}
 	return err
 }
@@ -77,11 +74,8 @@ func (c *Conn) premature() error {
 	if !c.heard() {
 		return errPremature
 	}
-	if r, err := smtp.ReadReply(c.br); err == nil {
-		c.traceReceived(r)
-		if r.Code == 421 {
-			return r
-		}
+	if r, err := c.readReply(); err == nil && r.Code == 421 {
+		return r
 	}
 	return errPremature
 }
@@ -126,14 +120,26 @@ func (c *Conn) nextReply(hoped func(code int) bool) (*smtp.Reply, error) {
 	if hoped != nil && !c.traces() {
 		return smtp.ReadReplyUnless(c.br, hoped)
 	}
+	r, err := c.readReply()
+	if err == nil && hoped != nil && hoped(r.Code) {
+		return nil, nil
+	}
+	return r, err
+}
+
+// readReply reads one reply. What AUTH has said is struck out of it: some hosts repeat what they don't understand, and replies go into
+// traces, errors, results and reports. Challenges don't.
+func (c *Conn) readReply() (*smtp.Reply, error) {
 	r, err := smtp.ReadReply(c.br)
 	if err != nil {
 		return nil, err
 	}
-	c.traceReceived(r)
-	if hoped != nil && hoped(r.Code) {
-		return nil, nil
+	for _, secret := range c.responses {
+		if !c.secret || r.Code != 334 {
+			r.Text = strike(r.Text, secret)
+		}
 	}
+	c.traceReceived(r)
 	return r, nil
 }
 

@@ -8,7 +8,7 @@ import (
 // Greylisting and blocklists have no codes of their own, so it takes the words of a reply to tell them.
 var (
 	greylistWords  = []string{"greylist", "graylist", "grey list", "gray list", "grey-list", "gray-list"}
-	blocklistWords = []string{"blocklist", "blacklist", "block list", "black list", "listed", "reputation", "dnsbl", "spamhaus"}
+	blocklistWords = []string{"blocklist", "blacklist", "block list", "black list", " listed", "delist", "reputation", "dnsbl", "spamhaus"}
 )
 
 // Greylisted reports whether the host seems to want the message again, from the same address, after some minutes.
@@ -33,6 +33,6 @@ func (r *Result) refused() bool {
 }
 
 func (r *Result) says(words []string) bool {
-	text := strings.ToLower(r.Reply.Text)
+	text := " " + strings.ToLower(r.Reply.Text) // for words with a space in front, which aren't to be found in others
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

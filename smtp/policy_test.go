@@ -24,6 +24,8 @@ func TestPolicy(t *testing.T) {
 		{"on a blocklist", smtp.Result{Stage: smtp.StageRcpt, Reply: reply(550, smtp.EnhancedCode{5, 7, 1}, "Blocked using zen.spamhaus.org")}, false, true},
 		{"on a blocklist, without a code", smtp.Result{Stage: smtp.StageRcpt, Reply: reply(550, smtp.EnhancedCode{}, "listed")}, false, false},
 		{"at the greeting, without a code", smtp.Result{Stage: smtp.StageGreeting, Reply: reply(554, smtp.EnhancedCode{}, "listed")}, false, true},
+		{"not whitelisted", smtp.Result{Stage: smtp.StageRcpt, Reply: reply(550, smtp.EnhancedCode{5, 7, 1}, "sender not whitelisted")}, false, false},
+		{"unlisted", smtp.Result{Stage: smtp.StageRcpt, Reply: reply(550, smtp.EnhancedCode{5, 7, 1}, "unlisted recipient")}, false, false},
 		{"no such user", smtp.Result{Stage: smtp.StageRcpt, Reply: reply(550, smtp.EnhancedCode{5, 1, 1}, "not listed here")}, false, false},
 		{"our own words about it", smtp.Result{Stage: smtp.StageTLS, Local: true, Reply: reply(451, policy, "blocklist")}, false, false},
 		{"delivered", smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: reply(250, smtp.EnhancedCode{2, 7, 0}, "listed as greylisted")}, false, false},
