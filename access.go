@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -40,21 +41,33 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelop
 		if r.postmaster == "" {
 			return errNoPostmaster
 		}
-		return nil
-	}
-	local, domain := smtp.SplitAddress(rcpt.Address)
-	if _, err := r.router.Destination(domain); err != nil {
+		_, domain := smtp.SplitAddress(r.postmaster)
+		_, err := r.router.Destination(domain)
 		return err
 	}
-	if p.Identity != "" {
-		return nil
-	}
+	local, domain := smtp.SplitAddress(rcpt.Address)
 	// A local part that names another host again is none of ours to take from a stranger: the
 	// host behind us might follow it, and we would be its open relay.
 	routed := strings.ContainsAny(local, "@%!")
-	if ascii, err := smtp.ASCIIDomain(domain); err == nil && r.local[ascii] && !routed {
+	ascii, err := smtp.ASCIIDomain(domain)
+	ours := err == nil && r.local[ascii] && !routed
+	stranger := p.Identity == ""
+	if stranger && !ours {
+		if err := r.allow(ctx, p, rcpt); err != nil {
+			return err
+		}
+	}
+	if _, err := r.router.Destination(domain); err != nil {
+		return err
+	}
+	if stranger && ours {
 		return r.checkRoute(ctx, ascii)
 	}
+	return nil
+}
+
+// allow says whether Allow lets the peer relay to the recipient.
+func (r *Relay) allow(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error {
 	if r.Allow != nil {
 		if ok, err := r.Allow(ctx, p, rcpt); ok || err != nil {
 			return err
@@ -99,7 +112,14 @@ func (r *Relay) isPostmaster(address string) bool {
 // checkRoute refuses what could only be returned to its sender, who may be forged: a domain of ours that has no
 // route and whose mail would go in circles, or that takes none. A fault of the DNS is no reason to refuse.
 func (r *Relay) checkRoute(ctx context.Context, domain string) error {
-	_, err := r.router.Route(ctx, domain)
+	route, err := r.router.Route(ctx, domain)
+	if err == nil && route.MX {
+		// We may be the best host by another name; of any other fault of its, a host behind it knows nothing.
+		_, fault := r.router.Addrs(ctx, route, route.Hosts[0])
+		if len(route.Hosts) == 1 || errors.Is(fault, mx.ErrLoop) {
+			err = fault
+		}
+	}
 	if reply, ok := errors.AsType[*smtp.Reply](err); ok && reply.Permanent() {
 		return err
 	}

@@ -3,7 +3,10 @@ package postrider
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +119,24 @@ func TestAllowError(t *testing.T) {
 	}
 }
 
+// TestPostmasterRefused: whom the postmaster's route refuses hears it at RCPT, not the whole message in the end.
+func TestPostmasterRefused(t *testing.T) {
+	moved, err := mx.Refuse(&smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 6}, Text: "moved"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Domains: []string{"here.test"}, Routes: map[string]mx.Route{"here.test": moved}}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"postmaster", "postmaster@relay.test"} {
+		err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: address})
+		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Text != "moved" {
+			t.Errorf("%s: got %v, want the route's refusal", address, err)
+		}
+	}
+}
+
 // TestBackscatter: mail for a domain of ours that leads back to us is refused, not taken and returned.
 func TestBackscatter(t *testing.T) {
 	inet := servertest.NewNetwork(t)
@@ -123,11 +144,26 @@ func TestBackscatter(t *testing.T) {
 	inet.NullMX("null.test")
 	inet.FailDNS("down.test", servertest.ServFail)
 	inet.MX("up.test", "mx.up.test")
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, Domains: []string{"here.test", "null.test", "down.test", "up.test"}}
+	us := netip.MustParseAddr("203.0.113.66")
+	inet.MX("alias.test", "also.relay.test").SetAddrs(us)
+	inet.Host("implicit.test").SetAddrs(us)
+	inet.MX("spare.test", "mx.spare.test")
+	inet.MX("spare.test", "also.relay.test")
+	inside := netip.MustParseAddr("10.0.0.1")
+	inet.MX("inside.test", "mx.inside.test").SetAddrs(inside)
+	inet.MX("behind.test", "mx.inside.test")
+	inet.MX("behind.test", "mx.up.test")
+	inet.MX("lame.test", "mx.lame.test").SetAddrs()
+	domains := map[string]string{
+		"here.test": "5.4.6", "null.test": "5.1.10", "down.test": "", "up.test": "",
+		"alias.test": "5.4.6", "implicit.test": "5.4.6", "spare.test": "", "nowhere.test": "5.1.2",
+		"inside.test": "5.4.4", "behind.test": "", "lame.test": "",
+	}
+	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, SelfAddrs: []netip.Addr{us}, Domains: slices.Collect(maps.Keys(domains))}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
-	for domain, want := range map[string]string{"here.test": "5.4.6", "null.test": "5.1.10", "down.test": "", "up.test": ""} {
+	for domain, want := range domains {
 		err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@" + domain})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", domain, err, want)

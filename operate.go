@@ -3,6 +3,7 @@ package postrider
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/postrider/postrider/client"
@@ -68,8 +69,8 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 }
 
 // Redirect sends the mail of a domain by another route from now on, what is queued already too, in place of its MX or its entry in Routes;
-// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher: all that has the domain's
-// Destination, before and after, so that where a route serves several domains, theirs is tried too. Mail that is queued for
+// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher: all that has a
+// Destination which the domain has or had, so that where a route serves several domains, theirs is tried too. Mail that is queued for
 // an explicit route goes on to count for that route's limits. A new process knows nothing of it.
 func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
 	if err := r.init(); err != nil {
@@ -82,12 +83,8 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 	if _, ok := r.Queue.(queue.Flusher); !ok {
 		return nil
 	}
-	// Mail that came before it was redirected the last time has the domain for its destination, or a route.
 	after, _ := r.router.Destination(domain)
-	name, _ := smtp.ASCIIDomain(domain)
-	destinations := []string{before, after, name}
-	slices.Sort(destinations)
-	for _, destination := range slices.Compact(destinations) {
+	for _, destination := range r.destinations(domain, before, after) {
 		if destination == "" {
 			continue // that would be all of them
 		}
@@ -96,4 +93,22 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 		}
 	}
 	return nil
+}
+
+// destinations gives those that mail of the domain may have been queued with: each of the routes that it was sent by, and
+// the domain itself.
+func (r *Relay) destinations(domain string, routes ...string) []string {
+	name, _ := smtp.ASCIIDomain(domain)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.redirected == nil {
+		r.redirected = make(map[string]map[string]bool)
+	}
+	if r.redirected[name] == nil {
+		r.redirected[name] = map[string]bool{name: true}
+	}
+	for _, route := range routes {
+		r.redirected[name][route] = true
+	}
+	return slices.Sorted(maps.Keys(r.redirected[name]))
 }

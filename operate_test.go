@@ -5,11 +5,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/mx"
@@ -38,6 +41,12 @@ func TestOperations(t *testing.T) {
 	t.Cleanup(func() { q.Close() })
 	r := newRelay(inet)
 	r.Queue = q
+	deferred := make(chan bool, 1)
+	r.Events.Deferred = func(e queue.Event) {
+		if e.Result.Recipient == "moved@next.test" {
+			deferred <- true
+		}
+	}
 	fill(t, r, queuedMail, "bulk.test")
 	inet.Go(r.Run)
 	runner, err := r.Runner()
@@ -116,7 +125,7 @@ func TestOperations(t *testing.T) {
 	runner.Suspend("next.test", time.Time{})
 	host.Down()
 	mustSend(t, r, "ann@source.test", "moved@next.test")
-	host.WaitConnections(0)
+	<-deferred // what is being tried isn't waiting for its next try
 	route, err := mx.Smarthost("other.test:25")
 	if err != nil {
 		t.Fatal(err)
@@ -168,4 +177,69 @@ func fill(t *testing.T, r *Relay, n int, domain string) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRedirectTwice: mail keeps the destination that it was queued with, and the way back from a second redirect finds it.
+func TestRedirectTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		inet.Host("a.test").Down()
+		inet.Host("b.test").Down()
+		r := newRelay(inet)
+		inet.Go(r.Run)
+		redirect := func(to *mx.Route) {
+			t.Helper()
+			if err := r.Redirect(t.Context(), "next.test", to); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		a, _ := mx.Smarthost("a.test:25")
+		b, _ := mx.Smarthost("b.test:25")
+		redirect(&a)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		time.Sleep(time.Second)
+		redirect(&b)
+		begin := time.Now()
+		redirect(nil)
+		host.Wait(1)
+		if took := time.Since(begin); took > time.Minute {
+			t.Errorf("got it %v after the redirect was undone, want it at once", took)
+		}
+	})
+}
+
+// TestRedirectInFlight: what is being sent by the old route, and fails, goes by the new one at once.
+func TestRedirectInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := servertest.NewNetwork(t)
+		inet.MX("next.test", "mx.next.test")
+		other := inet.Host("other.test")
+		r := newRelay(inet)
+		first := true
+		r.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if first {
+				first = false
+				time.Sleep(time.Second)
+				return nil, syscall.ECONNREFUSED
+			}
+			return inet.DialContext(ctx, network, addr)
+		}
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		synctest.Wait() // it dials
+		to, err := mx.Smarthost("other.test:25")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Redirect(t.Context(), "next.test", &to); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		other.Wait(1)
+		if took := time.Since(begin); took > time.Minute {
+			t.Errorf("got it there after %v, want it at once", took)
+		}
+	})
 }

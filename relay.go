@@ -118,6 +118,9 @@ type Relay struct {
 	local      map[string]bool // Domains as A-labels
 	postmaster string          // who that is; "" if nobody
 	err        error           // what is wrong with the fields
+
+	mu         sync.Mutex
+	redirected map[string]map[string]bool // by domain: the destinations that its mail had
 }
 
 const (
@@ -235,6 +238,9 @@ func (r *Relay) derive() error {
 	}
 	if err := smtp.CheckAddress("postmaster@" + r.Hostname); err != nil {
 		return fmt.Errorf("relay: Hostname %q: %w", r.Hostname, err)
+	}
+	if r.MaxSize < 0 {
+		return fmt.Errorf("relay: MaxSize %d is negative", r.MaxSize)
 	}
 	r.hostname = r.Hostname
 	if !strings.HasPrefix(r.Hostname, "[") { // an address literal stays as it is

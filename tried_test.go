@@ -1,9 +1,12 @@
 package postrider
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -128,4 +131,42 @@ func TestFuncRoute(t *testing.T) {
 			t.Errorf("got %q, want one mail with Return-Path and Received on top", box)
 		}
 	})
+}
+
+// TestFuncError: what the func of a route fails with isn't for others, and so not in the result. The operator hears it.
+func TestFuncError(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		results []smtp.Result
+		err     error
+		want    string
+	}{
+		{"error", nil, errors.New("the table is full"), "the table is full"},
+		{"too many results", make([]smtp.Result, 7), nil, "got 7 results for 1 recipients"},
+		{"no results, which isn't nil", []smtp.Result{}, nil, "got 0 results for 1 recipients"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRelay(servertest.NewNetwork(t))
+				var log bytes.Buffer
+				r.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				tried := make(chan error, 1)
+				r.Events.Tried = func(x Tried) { tried <- x.Err }
+				r.Routes = map[string]mx.Route{"app.test": mx.Func("app", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+					return tt.results, tt.err
+				})}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- r.Run(ctx) }()
+				mustSend(t, r, "ann@source.test", "bob@app.test")
+				if err := <-tried; err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Tried: got %v, want %q", err, tt.want)
+				}
+				cancel()
+				if err := <-done; err != nil || !strings.Contains(log.String(), tt.want) {
+					t.Errorf("got %v, and in the log\n%s\nwant %q", err, &log, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -76,7 +76,8 @@ func (c *Credentials) Choose(ctx context.Context, offered []string, state *tls.C
 	bound := bindTo(state)
 	usable := c.usable(bound)
 	if len(usable) == 0 {
-		return nil, errors.New("the credentials fit no mechanism")
+		return nil, fmt.Errorf("the credentials fit no mechanism of %q: there are SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN for a password, and "+
+			"OAUTHBEARER and XOAUTH2 for a token", c.Mechanisms)
 	}
 	i := slices.IndexFunc(usable, func(mech string) bool { return slices.Contains(offered, mech) })
 	if i < 0 {

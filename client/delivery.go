@@ -120,7 +120,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	begun := time.Now()
 	source, hostname, f := d.source(addr.Addr())
 	if f != nil {
-		f.host = host.Name
+		f.host, f.addr = host.Name, addr.String()
 		d.note(ctx, begun, Session{Host: host.Name, Addr: addr.String()}, f)
 		return otherAddress
 	}

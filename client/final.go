@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/postrider/postrider/smtp"
@@ -17,7 +18,8 @@ func (d *delivery) deliver(ctx context.Context) {
 		env.Recipients[n] = j.env.Recipients[i]
 	}
 	results, err := d.route.Deliver(ctx, &env, withReturnPath(j.env.From, j.content))
-	switch reply, ok := errors.AsType[*smtp.Reply](err); {
+	reply, ok := errors.AsType[*smtp.Reply](err)
+	switch {
 	case results == nil && err == nil:
 		d.all(smtp.Delivered, delivered())
 	case results == nil && ok && reply.Permanent():
@@ -32,6 +34,9 @@ func (d *delivery) deliver(ctx context.Context) {
 		}
 	default:
 		d.all(smtp.Deferred, deliveryFailed())
+		if err == nil {
+			err = fmt.Errorf("client: route %s: got %d results for %d recipients", d.route.Name, len(results), len(j.rcpts))
+		}
 	}
 	for _, i := range j.rcpts {
 		if r := &j.results[i]; r.Reply == nil && r.Outcome == smtp.Delivered {
@@ -42,8 +47,11 @@ func (d *delivery) deliver(ctx context.Context) {
 	}
 	if err != nil {
 		j.failures = append(j.failures, &failure{reply: j.results[j.rcpts[0]].Reply, cause: err})
+		if d.t.Logger != nil && !ok { // no result says it
+			d.t.Logger.Warn("func failed", "route", d.route.Name, "error", err)
+		}
 	}
-	d.offered(ctx, Try{Begun: d.begun})
+	d.offered(ctx, Try{Begun: d.begun, Err: err})
 }
 
 func delivered() *smtp.Reply { return status{250, 2, 0, 0}.reply("delivered") }

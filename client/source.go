@@ -201,7 +201,7 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 			why = &b
 		}
 	}
-	f = &failure{addr: to.String(), stage: smtp.StageConnect, local: true}
+	f = &failure{stage: smtp.StageConnect, local: true}
 	switch {
 	case why == nil && to.IsLoopback():
 		return netip.Addr{}, t.Hostname, nil // this machine knows itself

@@ -16,6 +16,7 @@ type Try struct {
 	Took    time.Duration
 
 	// Results are those of the recipients that the host was asked about. If nil, it came to no transaction, and Err says why.
+	// Err is also what the func of a route gave.
 	Results []smtp.Result
 	Err     error
 }

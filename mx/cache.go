@@ -147,6 +147,7 @@ func (c *cache) join(ctx context.Context, q question, look func(context.Context,
 				a.err = fmt.Errorf("mx: the Resolver panicked: %v", v)
 			}
 		}()
+		a.err = errors.New("mx: the Resolver gave no answer") // it may end its goroutine, as a test does that fails
 		look(ctx, a)
 	}()
 	return a, false
@@ -189,6 +190,8 @@ func (c *cache) lifetime(a *answer) time.Duration {
 	switch {
 	case c.ttl < 0 || !missing && (a.err != nil || records == 0):
 		return 0
+	case a.ttl < 0 && missing:
+		return min(c.ttl, maxNegativeTTL)
 	case a.ttl < 0:
 		return c.ttl
 	case missing:

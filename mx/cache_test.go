@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -116,6 +117,8 @@ func TestCacheTTL(t *testing.T) {
 		{name: "not known", ttl: -1, want: time.Minute},
 		{name: "not known, CacheTime", own: time.Hour, ttl: -1, want: time.Hour},
 		{name: "no such name", ttl: time.Minute, err: notFound, want: time.Minute},
+		{name: "no such name, zero", ttl: 0, err: notFound, want: time.Second},
+		{name: "no such name, not known, CacheTime", own: time.Hour, ttl: -1, err: notFound, want: 5 * time.Minute},
 		{name: "no such name for a day", ttl: 24 * time.Hour, err: notFound, want: 5 * time.Minute},
 		{name: "no such name, not known", ttl: -1, err: notFound, want: time.Minute},
 		{name: "a failure", ttl: time.Hour, err: servFail},
@@ -233,7 +236,13 @@ func TestCacheLate(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		var wg sync.WaitGroup
-		wg.Go(func() { c.LookupMX(ctx, "x.test.") })
+		begin := time.Now()
+		wg.Go(func() {
+			c.LookupMX(ctx, "x.test.")
+			if took := time.Since(begin); took != time.Second {
+				t.Errorf("nobody else waits: got an end after %v, want that of the search, after 1s", took)
+			}
+		})
 		for _, at := range []time.Duration{200, 1100} {
 			wg.Go(func() {
 				time.Sleep(at * time.Millisecond)
@@ -246,6 +255,23 @@ func TestCacheLate(t *testing.T) {
 		if got := dns.asked.Load(); got != 2 {
 			t.Errorf("got %d questions, want 2", got)
 		}
+	})
+}
+
+// TestCacheLeft has the last one give up on an answer that wasn't worth keeping, when the next search is under way.
+func TestCacheLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &counted{err: servFail}
+		c, q := newCache(dns), question{"mx", "x.test."}
+		look := func(ctx context.Context, a *answer) { a.mx, a.err = dns.LookupMX(ctx, q.name) }
+		first, _ := c.join(t.Context(), q, look)
+		<-first.done
+		second, _ := c.join(t.Context(), q, look)
+		c.leave(q, first)
+		if third, _ := c.join(t.Context(), q, look); third != second {
+			t.Error("got a search of its own, want the one that is under way")
+		}
+		<-second.done
 	})
 }
 
@@ -271,13 +297,23 @@ func TestCacheSlow(t *testing.T) {
 	})
 }
 
+// quitter is a Resolver that ends its goroutine, as one does that calls t.Fatal.
+type quitter struct{ Resolver }
+
+func (quitter) LookupMX(context.Context, string) ([]*net.MX, error) {
+	runtime.Goexit()
+	return nil, nil
+}
+
 type broken struct{ Resolver }
 
 func TestCachePanic(t *testing.T) {
-	r := &Router{Resolver: broken{}} // a method of nil
-	for range 2 {
-		if _, err := r.Route(t.Context(), "x.test"); reply(err) != "451 4.4.3" {
-			t.Errorf("got %v, want 451 4.4.3", err)
+	for _, resolver := range []Resolver{broken{}, quitter{}} { // the one calls a method of nil
+		r := &Router{Resolver: resolver}
+		for range 2 {
+			if _, err := r.Route(t.Context(), "x.test"); err == nil || reply(err) != "451 4.4.3" {
+				t.Errorf("%T: got %v, want 451 4.4.3", resolver, err)
+			}
 		}
 	}
 }

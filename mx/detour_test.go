@@ -17,6 +17,9 @@ func TestRedirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Router{Routes: map[string]Route{"own.test": own}}
+	if site, err := r.Site(t.Context(), own.Name); err != nil || site != own.Name {
+		t.Errorf("at first: got %q, %v", site, err)
+	}
 	if err := r.Redirect("Next.TEST.", &spare); err != nil {
 		t.Fatal(err)
 	}

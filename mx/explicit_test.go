@@ -109,6 +109,7 @@ func TestRefuse(t *testing.T) {
 		{"another class", &smtp.Reply{Code: 550, Enhanced: code(4, 1, 1)}, ""},
 		{"part too large", &smtp.Reply{Code: 550, Enhanced: code(5, 1, 1000)}, ""},
 		{"part below zero", &smtp.Reply{Code: 550, Enhanced: code(5, -1, 1)}, ""},
+		{"delete", &smtp.Reply{Code: 550, Text: "a\x7fb"}, ""},
 		{"carriage return", &smtp.Reply{Code: 550, Text: "no\r\n250 yes"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 // leadsInside reports whether an address that a stranger's DNS gave may end at this machine or in its
 // own network, directly or through a gateway that turns IPv6 into IPv4.
 func leadsInside(ip netip.Addr) bool {
-	ip = ip.Unmap().WithZone("")
+	ip = ip.Unmap()
 	// Of multicast, link-local and loopback, only what is global unicast is left; it includes private ones.
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
 		return true
@@ -18,6 +18,8 @@ func leadsInside(ip netip.Addr) bool {
 		v4 := binary.BigEndian.Uint32(b[12:])
 		return v4>>24 == 0 || // RFC 1122 §3.2.1.3: this network
 			v4>>22 == 100<<2|64>>6 || // RFC 6598: shared by a provider's customers, 100.64/10
+			v4>>8 == 192<<16 || // RFC 6890 §2.1: between a provider and its customer, 192.0.0/24
+			v4>>17 == 198<<7|18>>1 || // RFC 2544: benchmarks, 198.18/15
 			v4>>28 == 0xf // RFC 1112 §4: reserved
 	}
 	switch prefix := binary.BigEndian.Uint64(b[:]); {
@@ -26,6 +28,8 @@ func leadsInside(ip netip.Addr) bool {
 	case prefix>>48 == 0x2002: // RFC 3056 §2: IPv4 behind 6to4
 		return leadsInside(netip.AddrFrom4([4]byte(b[2:6])))
 	case b[0] == 0: // RFC 4291 §2.4: reserved; in it are IPv4 in other dresses, and what a local translator has (RFC 8215)
+		return true
+	case prefix>>41 == 0x2001<<7: // RFC 6890 §2.2.3: IPv4 behind Teredo, benchmarks and the like, 2001::/23
 		return true
 	case prefix>>54 == 0xfec0>>6: // RFC 3879: site-local
 		return true

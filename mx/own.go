@@ -45,7 +45,8 @@ func (r *Router) ListensAt(addr net.Addr) error {
 	}
 	for _, a := range all {
 		prefix, err := netip.ParsePrefix(a.String())
-		if err == nil && !prefix.Addr().IsLoopback() {
+		// "[::]" takes IPv4, too.
+		if err == nil && !prefix.Addr().IsLoopback() && (ip.Is6() || prefix.Addr().Is4()) {
 			r.own.add(prefix.Addr())
 		}
 	}
@@ -60,7 +61,7 @@ func (r *Router) leadsBack(ctx context.Context, route Route, host Host, ips []ne
 		return nil
 	}
 	// RFC 5321 §5.1: where we are among the hosts, only those better than ourselves may be tried.
-	if !r.own.have(ips) && !r.peersLeadBack(ctx, route, i) {
+	if !r.own.have(ips) && (len(ips) == 0 || !r.peersLeadBack(ctx, route, i)) {
 		return nil
 	}
 	if route.prefs[i] == route.prefs[0] {

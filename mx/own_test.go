@@ -24,6 +24,10 @@ func TestLoopEqual(t *testing.T) {
 	for range 100 {
 		got := resolve(t.Context(), r, "example.net")
 		rest, ok := strings.CutPrefix(got, "a.test=192.0.2.1:25 ")
+		rest, lost := strings.CutPrefix(rest, "lost.test=451 4.4.3 ") // it has no address, and tells nothing of the others
+		if lost {
+			first["lost.test"] = true
+		}
 		host, code, _ := strings.Cut(rest, "=")
 		if !ok || code != "451 4.4.6" {
 			t.Fatalf("got %s, want a.test, and that the next one leads back", got)
@@ -169,23 +173,24 @@ func TestListensAt(t *testing.T) {
 	}
 
 	// The machine's own, whatever they are.
-	r := new(Router)
-	if err := r.ListensAt(tcp("[::]:25")); err != nil {
-		t.Fatal(err)
-	}
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := new(Router)
-	for _, a := range all {
-		if ip := a.(*net.IPNet).IP; !ip.IsLoopback() {
-			want.SelfAddrs = append(want.SelfAddrs, netip.MustParseAddr(ip.String()))
+	for addr, six := range map[string]bool{"[::]:25": true, "0.0.0.0:25": false} {
+		r, want := new(Router), new(Router)
+		if err := r.ListensAt(tcp(addr)); err != nil {
+			t.Fatal(err)
 		}
-	}
-	want.once.Do(want.prepare)
-	if got, want := ours(r), ours(want); got != want {
-		t.Errorf("all: got %s, want %s", got, want)
+		for _, a := range all {
+			if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && (six || ip.To4() != nil) {
+				want.SelfAddrs = append(want.SelfAddrs, netip.MustParseAddr(ip.String()))
+			}
+		}
+		want.once.Do(want.prepare)
+		if got, want := ours(r), ours(want); got != want {
+			t.Errorf("%s: got %s, want %s", addr, got, want)
+		}
 	}
 }
 

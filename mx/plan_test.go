@@ -192,6 +192,8 @@ func TestPlanSelf(t *testing.T) {
 			want: "a.test=192.0.2.1:25 us.test=451 4.4.6"},
 		{name: "explicit", domain: "self.test", router: Router{Self: []string{"self.test"}, SelfAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Routes: map[string]Route{"*": explicitly(Smarthost("self.test:25"))}},
 			ip: addrs("self.test 192.0.2.1"), want: "self.test=192.0.2.1:25"},
+		{name: "port beyond", router: Router{Port: 65536}, want: "451 4.3.5"},
+		{name: "port below", router: Router{Port: -1}, want: "451 4.3.5"},
 		{name: "own name is no name", router: Router{Self: []string{"a b"}}, want: "451 4.3.5"},
 	})
 }

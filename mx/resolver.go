@@ -14,7 +14,7 @@ import (
 // Names come as A-labels with a trailing dot, so that no search list applies; only a single label that stands in
 // an explicit route has none. That a name doesn't exist or has
 // no such records is a *[net.DNSError] with IsNotFound; every other error is taken as passing. Records
-// may come along with an error, and are used. Methods are called concurrently, and what they return is the caller's.
+// may come along with an error, and are used. Methods are called concurrently, return soon when ctx ends, and what they return is the caller's.
 type Resolver interface {
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 

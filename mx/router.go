@@ -42,13 +42,13 @@ type Router struct {
 	Self []string
 
 	// SelfAddrs are addresses that lead to us at Port, such as the public one of a translator before us. A host from the DNS with
-	// one of them, and all that are no better, are not tried (RFC 5321 §5.1). If nil, those that ListensAt is told of: the
-	// machine's own are not enough to go by, as a program that only sends may well have another mail server beside it.
+	// one of them, and all that are no better, are not tried (RFC 5321 §5.1). Those that ListensAt is told of count beside
+	// them. The machine's own don't: a program that only sends may well have another mail server beside it.
 	SelfAddrs []netip.Addr
 
 	// CacheTime is how long an answer is used again whose TTL the Resolver doesn't tell. If zero, a minute; if
-	// negative, none is, TTL or not. The TTL of a [TTLResolver] counts from a second up to a day, and up to five minutes where it is
-	// that of a name or record that doesn't exist.
+	// negative, none is, TTL or not. The TTL of a [TTLResolver] counts from a second up to a day. That a name or record
+	// doesn't exist holds for five minutes at most.
 	CacheTime time.Duration
 
 	// Timeout bounds each question to the DNS. If zero, 1 minute.
@@ -59,15 +59,15 @@ type Router struct {
 	routes   map[string]Route // Routes by A-label
 	self     map[string]bool  // Self as A-labels
 	own      own              // SelfAddrs, and what ListensAt was told
-	fault    error            // what is wrong with Routes or Self
+	fault    error            // what is wrong with Routes, Port or Self
 	detours  sync.Map         // by A-label: the Route of Redirect
 }
 
-// Check says what is wrong with Routes or Self, for a program that starts. Until it is mended every Route is the same error.
+// Check says what is wrong with Routes, Port or Self, for a program that starts. Until it is mended every Route is the same error.
 func (r *Router) Check() error {
 	r.once.Do(r.prepare)
 	if r.fault != nil {
-		return fail(status{451, 4, 3, 5}, r.fault, "the routes for mail are at fault")
+		return fmt.Errorf("mx: %w", r.fault)
 	}
 	return nil
 }
@@ -105,8 +105,9 @@ func (r *Router) Route(ctx context.Context, domain string) (Route, error) {
 
 // normalize gives the A-label of a domain that could have mail, and prepares r.
 func (r *Router) normalize(domain string) (string, error) {
-	if err := r.Check(); err != nil {
-		return "", err
+	r.once.Do(r.prepare)
+	if r.fault != nil {
+		return "", fail(status{451, 4, 3, 5}, r.fault, "the routes for mail are at fault")
 	}
 	if domain == "" {
 		// RFC 5321 §4.1.1.3: "postmaster" stands without one. Whoever takes everything takes that too.
@@ -148,6 +149,10 @@ func (r *Router) prepare() {
 	}
 	if r.Resolver == nil {
 		r.resolver.resolver = &net.Resolver{PreferGo: true, StrictErrors: true}
+	}
+	if r.Port < 0 || r.Port > 65535 {
+		r.fault = fmt.Errorf("port %d is not one of 1 to 65535", r.Port)
+		return
 	}
 	r.routes = make(map[string]Route, len(r.Routes))
 	for domain, route := range r.Routes {

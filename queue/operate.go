@@ -19,8 +19,8 @@ import (
 var ErrUnsupported = errors.New("queue: the queue can't do that")
 
 // Flush has the mail of a destination tried now, or all mail for "": what waits for its next try becomes due, and a site
-// that is down is probed at once. It says how many tasks were brought forward. What was never tried and is to go out
-// later stays as it is.
+// that is down is probed at once. It says how many tasks were brought forward. What is being sent now, and is deferred, is tried
+// once more at once. What was never tried and is to go out later stays as it is.
 func (r *Runner) Flush(ctx context.Context, destination string) (n int, err error) {
 	q, ok := r.Queue.(Flusher)
 	if !ok {
@@ -29,8 +29,29 @@ func (r *Runner) Flush(ctx context.Context, destination string) (n int, err erro
 	n, err = q.Flush(ctx, destination)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.flushed == nil || len(r.flushed) >= maxFlushed {
+		r.flushed = make(map[string]uint64)
+	}
+	r.flushes++
+	r.flushed[destination] = r.flushes
 	r.tellMachine(func(m *machine) { m.flush(destination, time.Now()) })
 	return n, err
+}
+
+// maxFlushed is how many flushed destinations are remembered, for what is being sent meanwhile.
+const maxFlushed = 10_000
+
+func (r *Runner) flushNumber() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flushes
+}
+
+// flushedSince reports whether a destination, or everything, was flushed after the flush of that number.
+func (r *Runner) flushedSince(before uint64, destination string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(r.flushed[destination], r.flushed[""]) > before
 }
 
 // Suspend keeps the mail of a destination, or of a site by its name, from being sent until a time; one that has come ends that.

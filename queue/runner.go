@@ -109,6 +109,8 @@ type Runner struct {
 	mu        sync.Mutex
 	loop      *runnerLoop // while Run goes
 	suspended map[string]time.Time
+	flushes   uint64            // how many there were
+	flushed   map[string]uint64 // which of them was the last of each destination
 	teller    teller
 }
 

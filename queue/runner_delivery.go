@@ -52,6 +52,7 @@ func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 // attempt sends the task and settles it.
 func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	d.r.tell(d.r.Events.Attempted, Event{Task: d.task})
+	before := d.r.flushNumber()
 	var results []smtp.Result
 	body := d.open(sends)
 	if body == nil {
@@ -66,6 +67,10 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 		defer cancel()
 	}
 	v, s, o := d.ended(results, body, sends.Err() != nil, 2*rand.Float64()-1)
+	if !s.Next.IsZero() && d.r.flushedSince(before, d.task.Lease.Destination) {
+		s.Next = time.Now()
+		o.Next = s.Next
+	}
 	return v, d.settle(ctx, s, o, body)
 }
 

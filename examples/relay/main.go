@@ -51,11 +51,21 @@ func run() error {
 	flag.DurationVar(&r.MaxAge, "max-age", 120*time.Hour, "how long a mail is tried")
 	flag.DurationVar(&r.DelayNotice, "delay-notice", 4*time.Hour, "age at which the sender of a waiting mail is told; negative: never")
 	flag.Int64Var(&r.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
-	flag.Func("smarthost", "`host:port` that takes all mail", func(s string) (err error) { r.Routes["*"], err = mx.ParseRoute(s); return err })
-	flag.Func("route", "`domain=host:port`, domain=lmtp:host:port or domain=lmtp:/socket; repeatable", func(s string) (err error) {
-		domain, to, _ := strings.Cut(s, "=")
-		r.Routes[domain], err = mx.ParseRoute(to)
+	route := func(domain, to string) error {
+		if _, twice := r.Routes[domain]; twice {
+			return fmt.Errorf("there is a route for %q already", domain)
+		}
+		parsed, err := mx.ParseRoute(to)
+		r.Routes[domain] = parsed
 		return err
+	}
+	flag.Func("smarthost", "`host:port` that takes all other mail, or several, tried in order: a:25,b:25", func(s string) error { return route("*", s) })
+	flag.Func("route", "`domain=host:port` (or several), domain=lmtp:host:port, domain=lmtp:/socket, domain=discard or 'domain=error:550 5.1.6 moved'; repeatable", func(s string) error {
+		domain, to, ok := strings.Cut(s, "=")
+		if !ok || domain == "" {
+			return errors.New("want domain=route")
+		}
+		return route(domain, to)
 	})
 	flag.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them", func(s string) error {
 		var source client.Source
@@ -118,9 +128,12 @@ func run() error {
 		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
 	if *user != "" {
+		if r.TLSConfig == nil || *passwordFile == "" {
+			return errors.New("-user needs -cert, -key and -password-file")
+		}
 		password, err := os.ReadFile(*passwordFile)
-		if err != nil || r.TLSConfig == nil {
-			return errors.Join(errors.New("-user needs -cert, -key and -password-file"), err)
+		if err != nil {
+			return err
 		}
 		r.Authenticate = func(_ context.Context, _ *server.Peer, name, got string) error {
 			if name != *user || subtle.ConstantTimeCompare([]byte(got), bytes.TrimSpace(password)) != 1 {
@@ -130,6 +143,9 @@ func run() error {
 		}
 	}
 
+	if _, err := r.Runner(); err != nil { // what is wrong with the flags, before anybody connects
+		return err
+	}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return err

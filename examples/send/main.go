@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -29,8 +30,9 @@ func run() error {
 	server := flag.String("server", "", "`host:port` to submit to; TLS is required, implicit at port 465 and by STARTTLS elsewhere")
 	implicit := flag.Bool("tls", false, "implicit TLS at any port")
 	starttls := flag.Bool("starttls", false, "STARTTLS at any port")
-	from := flag.String("from", "", "reverse-path")
-	to := flag.String("to", "", "recipients, parted by commas")
+	noTLS := flag.Bool("no-tls", false, "no TLS at all; a password then goes to this machine only")
+	from := flag.String("from", "", "`address` that failures are reported to (the reverse-path)")
+	to := flag.String("to", "", "`addresses` of the recipients, parted by commas")
 	user := flag.String("user", "", "`name` for AUTH")
 	passwordFile := flag.String("password-file", "", "`file` with the password")
 	tokenFile := flag.String("token-file", "", "`file` with an access token for OAuth 2")
@@ -39,8 +41,14 @@ func run() error {
 	if *server == "" || *to == "" {
 		return errors.New("-server and -to are needed; -help tells more")
 	}
-	if *implicit && *starttls {
-		return errors.New("-tls and -starttls exclude each other")
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if _, _, err := net.SplitHostPort(*server); err != nil {
+		return fmt.Errorf("-server: %w; want host:port, as in smtp.example.com:587", err)
+	}
+	if *implicit && *starttls || *noTLS && (*implicit || *starttls) {
+		return errors.New("-tls, -starttls and -no-tls exclude each other")
 	}
 	sub := &client.Submission{Addr: *server}
 	switch {
@@ -48,9 +56,14 @@ func run() error {
 		sub.TLS = mx.TLSImplicit
 	case *starttls:
 		sub.TLS = mx.TLSStartTLS
+	case *noTLS:
+		sub.TLS = mx.TLSNone
 	}
 	if *user == "" && *mechanism+*passwordFile+*tokenFile != "" {
 		return errors.New("-auth, -password-file and -token-file need -user")
+	}
+	if *user != "" && *passwordFile+*tokenFile == "" {
+		return errors.New("-user needs -password-file or -token-file")
 	}
 	if *user != "" {
 		auth, err := credentials(*user, *passwordFile, *tokenFile)
@@ -69,7 +82,11 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	defer sub.Close()
-	results, err := sub.Send(ctx, smtp.NewEnvelope(*from, strings.Split(*to, ",")...), smtp.Text(message))
+	rcpts := strings.Split(*to, ",")
+	for i := range rcpts {
+		rcpts[i] = strings.TrimSpace(rcpts[i])
+	}
+	results, err := sub.Send(ctx, smtp.NewEnvelope(*from, rcpts...), smtp.Text(message))
 	for _, result := range results {
 		fmt.Println(describe(result))
 	}
@@ -100,16 +117,24 @@ func readLine(name string) (string, error) {
 
 // describe gives a result on one line.
 func describe(r smtp.Result) string {
-	who := "the host says"
-	if r.Local {
-		who = "we say"
+	s := fmt.Sprintf("%s: %s at %s: %s", r.Recipient, r.Outcome, r.Stage, r.Reply.Error())
+	switch r.Outcome {
+	case smtp.Deferred:
+		s += "; it may work later"
+	case smtp.Unknown:
+		s += "; it may have arrived"
 	}
-	s := fmt.Sprintf("%s: %s at %s; %s %s; host %q at %q", r.Recipient, r.Outcome, r.Stage, who, r.Reply.Error(), r.Host, r.Addr)
+	if r.Host != "" {
+		s += "; host " + r.Host
+	}
+	if r.Addr != "" {
+		s += " at " + r.Addr
+	}
 	if r.TLS != "" {
 		s += "; " + r.TLS
 	}
 	if r.DSN {
-		s += "; DSN"
+		s += "; it will send reports"
 	}
 	return s
 }

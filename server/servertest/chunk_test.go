@@ -195,13 +195,37 @@ func TestChunkingLasts(t *testing.T) {
 			}
 		}
 		h.Without("chunking", "LIMITS")
-		h.Limit(Limits{})
 		if got := offers(); strings.Contains(got, "CHUNKING") || strings.Contains(got, "LIMITS") || !strings.Contains(got, " BINARYMIME ") {
 			t.Errorf("without CHUNKING and LIMITS: got%s", got)
 		}
+		h.Without("BINARYMIME")
 		h.Chunking()
-		if got := offers(); !strings.Contains(got, " CHUNKING ") || strings.Contains(got, "LIMITS") {
+		if got := offers(); !strings.Contains(got, " CHUNKING ") || strings.Contains(got, "BINARYMIME") {
 			t.Errorf("with CHUNKING again: got%s", got)
+		}
+		h.BinaryMIME()
+		h.Limit(Limits{RcptMax: 2})
+		if got := offers(); !strings.Contains(got, " BINARYMIME ") || !strings.Contains(got, " LIMITS RCPTMAX=2 ") {
+			t.Errorf("with BINARYMIME and LIMITS again: got%s", got)
+		}
+		h.Limit(Limits{})
+		if got := offers(); strings.Contains(got, "LIMITS") {
+			t.Errorf("without limits: got%s", got)
+		}
+	})
+}
+
+// TestEmptyChunk: a connection that breaks in the middle of a chunk does so too where that has nothing in it.
+func TestEmptyChunk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := chunked(t)
+		h.CloseAt(smtp.StageBody)
+		start := time.Now()
+		if _, err := io.WriteString(c, "BDAT 0 LAST\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if code, err := readCode(c); err == nil || time.Since(start) != 0 {
+			t.Errorf("got %q, %v after %v, want the end at once", code, err, time.Since(start))
 		}
 	})
 }
