@@ -153,7 +153,9 @@ smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 			if test.mechanism != "" {
 				auth.Mechanisms = []string{test.mechanism}
 			}
-			sub := &client.Submission{Addr: host.route, Hostname: "client.test", Auth: auth, TLSConfig: &tls.Config{RootCAs: roots}}
+			sub := &client.Submission{Addr: host.route, Hostname: "client.test", Auth: auth, TLSConfig: &tls.Config{RootCAs: roots},
+				Timeouts: client.Timeouts{Greeting: 30 * time.Second, Hello: 30 * time.Second}}
+			defer sub.Close()
 			if test.tls12 {
 				sub.TLSConfig.MaxVersion = tls.VersionTLS12
 			}
