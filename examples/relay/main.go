@@ -51,20 +51,16 @@ func run() error {
 	flag.DurationVar(&r.MaxAge, "max-age", 120*time.Hour, "how long a mail is tried")
 	flag.DurationVar(&r.DelayNotice, "delay-notice", 4*time.Hour, "age at which the sender of a waiting mail is told; negative: never")
 	flag.Int64Var(&r.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
-	route := func(domain, to string) error {
-		if _, twice := r.Routes[domain]; twice {
-			return fmt.Errorf("there is a route for %q already", domain)
+	route := func(domain, to string) (err error) {
+		if _, twice := r.Routes[domain]; twice || domain == "" || to == "" {
+			return errors.New("want domain=route, and one for each domain")
 		}
-		parsed, err := mx.ParseRoute(to)
-		r.Routes[domain] = parsed
+		r.Routes[domain], err = mx.ParseRoute(to)
 		return err
 	}
 	flag.Func("smarthost", "`host:port` that takes all other mail, or several, tried in order: a:25,b:25", func(s string) error { return route("*", s) })
 	flag.Func("route", "`domain=host:port` (or several), domain=lmtp:host:port, domain=lmtp:/socket, domain=discard or 'domain=error:550 5.1.6 moved'; repeatable", func(s string) error {
-		domain, to, ok := strings.Cut(s, "=")
-		if !ok || domain == "" {
-			return errors.New("want domain=route")
-		}
+		domain, to, _ := strings.Cut(s, "=")
 		return route(domain, to)
 	})
 	flag.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them", func(s string) error {
@@ -79,10 +75,7 @@ func run() error {
 		r.Sources = append(r.Sources, source)
 		return source.Check()
 	})
-	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error {
-		r.Domains = append(r.Domains, s)
-		return nil
-	})
+	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error { r.Domains = append(r.Domains, s); return nil })
 	flag.Func("dns", "name server at `host:port` in place of the system's", func(s string) (err error) { r.Resolver, err = mx.NameServer(s); return err })
 	help := flag.Bool("help", false, "show these flags and leave")
 	flag.Usage = func() {} // a wrong flag gives one line
@@ -142,7 +135,6 @@ func run() error {
 			return nil
 		}
 	}
-
 	if _, err := r.Runner(); err != nil { // what is wrong with the flags, before anybody connects
 		return err
 	}
