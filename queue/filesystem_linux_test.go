@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -69,7 +71,27 @@ func (fs *fileSystem) unmount() (err error) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	fs.mounted = err != nil
-	return os.NewSyscallError("unmount", err)
+	if err != nil {
+		return os.NewSyscallError("unmount", err)
+	}
+	// A mount namespace that somebody else makes at this time has a copy of our mount, and with it the file system as it was:
+	// mounted again, it would go on where it crashed.
+	for range 1000 {
+		if !fs.attached() {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the loop device is in use still, perhaps by another mount namespace")
+}
+
+// attached reports whether a loop device has the image.
+func (fs *fileSystem) attached() bool {
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	return slices.ContainsFunc(files, func(name string) bool {
+		image, err := os.ReadFile(name)
+		return err == nil && strings.TrimSpace(string(image)) == fs.image
+	})
 }
 
 // crash has the file system forget all that isn't in the device, its own log's end included. Nothing works

@@ -27,7 +27,9 @@ match from any for domain "opensmtpd.test" action box
 
 // opensmtpd has its paths built in. So it gets a root directory of its own, with its package's files and the system's
 // libraries in it, and a mount namespace that ends with it.
+// What it has copied of the mounts of loop devices it gives up at once: others may want to unmount those.
 const opensmtpdStart = `set -e
+awk '$1 ~ "^/dev/loop" { print $2 }' /proc/mounts | while read -r dir; do umount "$dir" || :; done
 cd "$1"
 for dir in bin lib lib32 lib64 libx32; do [ ! -d /usr/$dir ] || { mkdir usr/$dir && mount --bind -o ro /usr/$dir usr/$dir; }; done
 mount --bind -o ro "$2/sbin" usr/sbin
