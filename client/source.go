@@ -80,7 +80,7 @@ const (
 )
 
 // Block keeps a source address from use for a site until b.Until; one of the past lifts it. Transport does so itself, for
-// BlockTime, where a host refuses us for a blocklist.
+// BlockTime, where a host refuses us for a blocklist. 10,000 blocks are kept, and all are forgotten where there would be more.
 func (t *Transport) Block(b Block) {
 	s := &t.sources
 	s.mu.Lock()

@@ -86,7 +86,9 @@ var ErrClosed = errors.New("client: transport closed")
 //
 // Recipients of one route go together. Its hosts are tried in order, and of each its addresses, until one
 // takes a transaction. What it answers with 2xx or 5xx is final; a recipient answered with 4xx, or whose
-// connection broke, is offered to one further host, unless the reply is 4.2.x, 4.7.x or 452.
+// connection broke, is offered to one further host, unless the reply is 4.2.x, 4.7.x or 452. Whoever the limits of a host
+// leave no room for goes on there in another session, and whoever is deferred for a blocklist, from the next of Sources. No
+// further address is tried after ten minutes, or after mx.MaxAddrs of them.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	j := newJob(env, content)
 	f := j.check()
