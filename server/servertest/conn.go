@@ -80,8 +80,8 @@ func (c *conn) SetLinger(sec int) error {
 
 // reset breaks the connection for both ends, which still have to close it.
 func (c *conn) reset() {
+	c.out.cut() // first: whoever reads on this side closes next, and the other side must not take that for the end
 	c.in.cut()
-	c.out.cut()
 	c.leave()
 }
 
