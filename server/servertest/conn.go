@@ -29,7 +29,7 @@ type conn struct {
 
 // newPair gives both ends of a connection from a to b: that of a first.
 func newPair(a, b net.Addr) (client, server *conn) {
-	forth, back := &pipe{}, &pipe{}
+	forth, back := &pipe{forth: true}, &pipe{}
 	return &conn{in: back, out: forth, local: a, remote: b},
 		&conn{in: forth, out: back, local: b, remote: a}
 }
@@ -80,8 +80,7 @@ func (c *conn) SetLinger(sec int) error {
 
 // reset breaks the connection for both ends, which still have to close it.
 func (c *conn) reset() {
-	c.out.cut() // first: whoever reads on this side closes next, and the other side must not take that for the end
-	c.in.cut()
+	cut(c.in, c.out)
 	c.leave()
 }
 

@@ -18,6 +18,7 @@ type pipe struct {
 	mu       sync.Mutex
 	changed  signal
 	buf      bytes.Buffer
+	forth    bool      // of the two of a connection, the one that the dialler writes to
 	way      way       // when what is in buf can be read
 	eof      bool      // nothing more will be written
 	eofAt    time.Time // when the reader hears of that
@@ -141,11 +142,20 @@ func (p *pipe) abandon() {
 	})
 }
 
-// cut ends the pipe at both sides and loses what is buffered.
-func (p *pipe) cut() {
-	p.set(func() {
-		fail(&p.readErr, errReset)
-		fail(&p.writeErr, errReset)
+// cut ends both pipes of a connection, and loses what is buffered. It does so at once: who hears of it first closes, and the other side
+// must not read that as the end.
+func cut(p, q *pipe) {
+	if q.forth { // they are locked in one order, whichever end does it
+		p, q = q, p
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.set(func() {
+		for _, pipe := range []*pipe{p, q} {
+			fail(&pipe.readErr, errReset)
+			fail(&pipe.writeErr, errReset)
+		}
+		p.changed.broadcast()
 	})
 }
 
