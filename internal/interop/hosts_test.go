@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"crypto/x509"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -110,15 +111,19 @@ func startServer(t *testing.T, log string, name string, args ...string) {
 	})
 }
 
+// freePort gives a port for a host that starts soon. It is none of those that the system gives away by itself, from 32768 on: another test
+// could get it first, and a dial that is too early could connect to itself.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 func waitPort(t *testing.T, port string) {
