@@ -32,9 +32,7 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 			t.Results = append(t.Results, r)
 		}
 	}
-	if len(t.Results) > 0 { // else the session had no transaction for them
-		d.t.Tried(ctx, t)
-	}
+	d.t.Tried(ctx, t)
 }
 
 // tried tells of a step that came to no transaction.

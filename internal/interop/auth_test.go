@@ -79,19 +79,7 @@ service auth {
   }
 }
 `, dir))
-	cmd := exec.Command("dovecot", "-F", "-c", conf)
-	stderr := new(logs)
-	cmd.Stdout, cmd.Stderr = stderr, stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		exec.Command("doveadm", "-c", conf, "stop").Run()
-		cmd.Wait()
-		if log, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && t.Failed() {
-			t.Logf("dovecot wrote:\n%s%s", stderr, log)
-		}
-	})
+	startServer(t, filepath.Join(dir, "log"), "dovecot", "-F", "-c", conf)
 	socket := filepath.Join(dir, "auth")
 	eventually(t, "dovecot listens at "+socket, func() bool {
 		_, err := os.Stat(socket)
@@ -209,19 +197,7 @@ func TestSCRAMPlus(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			port := freePort(t)
-			cmd := exec.Command(python, "testdata/scramplus.py", port, cert.cert, cert.key, authPassword)
-			stderr := new(logs)
-			cmd.Stderr = stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				cmd.Process.Kill()
-				cmd.Wait()
-				if t.Failed() {
-					t.Logf("the host wrote:\n%s", stderr)
-				}
-			})
+			startServer(t, "", python, "testdata/scramplus.py", port, cert.cert, cert.key, authPassword)
 			sub := &client.Submission{Addr: "127.0.0.1:" + port, TLS: mx.TLSImplicit, Hostname: "client.test", TLSConfig: &tls.Config{RootCAs: cert.roots},
 				Auth: &client.Credentials{Username: authUser, Password: test.password, Mechanisms: []string{"SCRAM-SHA-256-PLUS"}}}
 			var results []smtp.Result

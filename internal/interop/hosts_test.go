@@ -93,7 +93,8 @@ func mkdirs(t *testing.T, uid, gid int, dirs ...string) {
 	}
 }
 
-// startServer starts a program that stays in the foreground; the test ends it by SIGTERM.
+// startServer starts a program that stays in the foreground; the end of the test interrupts it. What it wrote, and its log, are shown if
+// the test fails.
 func startServer(t *testing.T, log string, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)

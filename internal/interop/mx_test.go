@@ -178,19 +178,7 @@ func startUnbound(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(filepath.Join(dir, "unbound"), "-d", "-c", filepath.Join(dir, "conf"))
-	output := new(logs)
-	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("unbound: %s", output)
-		}
-	})
+	startServer(t, "", filepath.Join(dir, "unbound"), "-d", "-c", filepath.Join(dir, "conf"))
 	waitPort(t, port)
 	return "127.0.0.1:" + port
 }
