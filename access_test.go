@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
@@ -29,7 +29,7 @@ func TestAccess(t *testing.T) {
 	}
 	r := &Relay{
 		Hostname: "relay.test",
-		Queue:    queue.NewMem(),
+		Queue:    mem.New(),
 		Domains:  []string{"here.test", "Bücher.test"},
 		Routes:   map[string]mx.Route{"here.test": boxes, "bücher.test": boxes},
 		Allow:    AllowNetworks(prefixes("10.0.0.0/8", "2001:db8::/32")...),
@@ -93,7 +93,7 @@ func TestAccess(t *testing.T) {
 
 // TestClosedByOmission: a Relay without Domains, Allow and Authenticate takes nothing from anyone.
 func TestClosedByOmission(t *testing.T) {
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New()}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestClosedByOmission(t *testing.T) {
 }
 
 func TestAllowError(t *testing.T) {
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Allow: func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Allow: func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
 		return false, errors.New("the database is away")
 	}}
 	if err := r.init(); err != nil {
@@ -125,7 +125,7 @@ func TestPostmasterRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Domains: []string{"here.test"}, Routes: map[string]mx.Route{"here.test": moved}}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Domains: []string{"here.test"}, Routes: map[string]mx.Route{"here.test": moved}}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestBackscatter(t *testing.T) {
 		"alias.test": "5.4.6", "implicit.test": "5.4.6", "spare.test": "", "nowhere.test": "5.1.2",
 		"inside.test": "5.4.4", "behind.test": "", "lame.test": "",
 	}
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, SelfAddrs: []netip.Addr{us}, Domains: slices.Collect(maps.Keys(domains))}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, SelfAddrs: []netip.Addr{us}, Domains: slices.Collect(maps.Keys(domains))}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}

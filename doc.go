@@ -5,7 +5,7 @@
 // [Relay] is the whole; a literal with a Hostname and a Queue is enough to send. One that takes the mail of
 // example.com for a mailbox server:
 //
-//	q, err := queue.OpenSpool("/var/spool/app")
+//	q, err := spool.Open("/var/spool/app")
 //	if err != nil {
 //		return err
 //	}
@@ -31,7 +31,7 @@
 //     destination: an explicit route, or its domain.
 //  3. queue.Queue stores it. Only when envelope and body are durable does the server say 250
 //     (RFC 5321 §6.1).
-//  4. queue.Runner claims a task, one message × one destination, and hands it to client.Transport.
+//  4. delivery.Runner claims a task, one message × one destination, and hands it to client.Transport.
 //  5. client.Transport asks package mx for the hosts, takes a pooled session or dials one, and returns
 //     one smtp.Result a recipient.
 //  6. Runner settles the task in one commit: results, the next try, and the reports that package

@@ -6,6 +6,7 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -17,7 +18,7 @@ type Events struct {
 	Accepted func(Accepted)
 
 	// What the queue does with it from there.
-	queue.Events
+	delivery.Events
 
 	// Tried is called after each step of an attempt, with one host, whatever came of it: Deferred tells what the attempt came to in the
 	// end. It is called by the goroutine that sends: several may be at once, and one that takes long delays that delivery.

@@ -13,7 +13,8 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -41,7 +42,7 @@ func Example_relay() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	q, err := queue.OpenSpool("/var/spool/app")
+	q, err := spool.Open("/var/spool/app")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func Example_relay() {
 
 // Put a mail into a relay's queue from code: when Send returns, the mail is durable.
 func ExampleRelay_Send() {
-	relay := &postrider.Relay{Hostname: "app.example.com", Queue: queue.NewMem()} // or queue.OpenSpool
+	relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New()} // or spool.Open
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- relay.Run(ctx) }() // delivers
@@ -79,7 +80,7 @@ func ExampleRelay_Send() {
 
 // A mail that goes out tomorrow morning, and a code to log in with that nobody wants after ten minutes.
 func ExampleRelay_Enqueue() {
-	relay := &postrider.Relay{Hostname: "app.example.com", Queue: queue.NewMem()}
+	relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New()}
 	ctx := context.Background()
 	env := smtp.NewEnvelope("shop@example.com", "ann@example.net")
 

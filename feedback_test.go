@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -48,8 +49,8 @@ func newScene(t *testing.T, hosts int, change ...func(*scene)) *scene {
 	}
 	s.relay = newRelay(s.inet)
 	s.relay.DelayNotice = -1 // reports are other tests' matter
-	count := func(name string) func(queue.Event) { return func(queue.Event) { s.events[name]++ } }
-	s.relay.Events.Events = queue.Events{Buffer: 1 << 20, Attempted: count("attempted"), Deferred: count("deferred"), Expired: count("expired"), Rejected: count("rejected")}
+	count := func(name string) func(delivery.Event) { return func(delivery.Event) { s.events[name]++ } }
+	s.relay.Events.Events = delivery.Events{Buffer: 1 << 20, Attempted: count("attempted"), Deferred: count("deferred"), Expired: count("expired"), Rejected: count("rejected")}
 	for _, f := range change {
 		f(s)
 	}

@@ -9,13 +9,14 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
 // Runner gives what delivers the relay's mail, to operate it while it runs: to flush, hold, release, suspend, cancel and
 // purge, and to see what it does. Run is for [Relay.Run] to call, and its fields must not be changed; nor must those of the Relay
 // from this call on.
-func (r *Relay) Runner() (*queue.Runner, error) {
+func (r *Relay) Runner() (*delivery.Runner, error) {
 	if err := r.init(); err != nil {
 		return nil, err
 	}
@@ -42,7 +43,7 @@ func (r *Relay) Destination(domain string) (string, error) {
 
 // Explanation says what a task waits for, and by which route it would go now.
 type Explanation struct {
-	queue.Explanation
+	delivery.Explanation
 
 	// Route is that of the task's first recipient, and RouteErr why there is none.
 	Route    mx.Route

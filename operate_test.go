@@ -17,6 +17,8 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -34,7 +36,7 @@ func TestOperations(t *testing.T) {
 	host := inet.MX("next.test", "mx.next.test")
 	other := inet.Host("other.test")
 	sender := inet.MX("source.test", "mx.source.test")
-	q, err := queue.OpenSpool(t.TempDir())
+	q, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +44,7 @@ func TestOperations(t *testing.T) {
 	r := newRelay(inet)
 	r.Queue = q
 	deferred := make(chan bool, 1)
-	r.Events.Deferred = func(e queue.Event) {
+	r.Events.Deferred = func(e delivery.Event) {
 		if e.Result.Recipient == "moved@next.test" {
 			deferred <- true
 		}

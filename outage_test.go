@@ -17,7 +17,9 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
@@ -37,7 +39,7 @@ func TestFiveDayOutage(t *testing.T) {
 		inet := servertest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Down()
-		relay := &postrider.Relay{Hostname: "mx1.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{Hostname: "mx1.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)
 		order(t, relay, "ann@example.net")
 		time.Sleep(5*24*time.Hour - 3*time.Hour) // virtual
@@ -118,7 +120,7 @@ type load struct {
 
 // run opens the spool, has a relay run for a time and, if loaded, twenty sessions bring mail, which go on while it stops.
 func (l *load) run(length time.Duration, loaded bool) {
-	q, err := queue.OpenSpool(l.dir)
+	q, err := spool.Open(l.dir)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -131,7 +133,7 @@ func (l *load) run(length time.Duration, loaded bool) {
 		Hostname: "relay.test", Queue: q, Resolver: l.inet, DialContext: l.inet.DialContext,
 		Allow: func(context.Context, *server.Peer, smtp.Recipient) (bool, error) { return true, nil },
 	}
-	relay.Events.Unknown = func(e queue.Event) {
+	relay.Events.Unknown = func(e delivery.Event) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.unknown[e.Result.Recipient]++

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
 // double takes the place of a part of the relay. The zero double changes nothing.
 type double struct {
 	queue  func(store) store
-	sender func(context.Context, queue.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
+	sender func(context.Context, delivery.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
 	relay  func(*Relay)
 }
 
@@ -48,8 +49,8 @@ func (d double) change(r *Relay) {
 }
 
 type doubleSender struct {
-	queue.Sender
-	send func(context.Context, queue.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
+	delivery.Sender
+	send func(context.Context, delivery.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
 }
 
 func (d doubleSender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
@@ -124,7 +125,7 @@ var defects = []struct {
 			s.Next = time.Time{}
 		}
 	})},
-	{"says delivered and sends nothing", "lost", double{sender: func(_ context.Context, _ queue.Sender, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+	{"says delivered and sends nothing", "lost", double{sender: func(_ context.Context, _ delivery.Sender, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		var results []smtp.Result
 		for _, rcpt := range env.Recipients {
 			results = append(results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}})
@@ -132,7 +133,7 @@ var defects = []struct {
 		return results, nil
 	}}},
 	{"cuts the body short", "damaged", enqueues(func(m *queue.Message) bool { m.Body = io.LimitReader(m.Body, 400); return false })},
-	{"sends twice", "duplicate", double{sender: func(ctx context.Context, s queue.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	{"sends twice", "duplicate", double{sender: func(ctx context.Context, s delivery.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		s.Send(ctx, env, c)
 		return s.Send(ctx, env, c)
 	}}},
@@ -153,7 +154,7 @@ var defects = []struct {
 			break
 		}
 	})},
-	{"rejects what it delivered", "two ends", double{sender: func(ctx context.Context, s queue.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	{"rejects what it delivered", "two ends", double{sender: func(ctx context.Context, s delivery.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		results, err := s.Send(ctx, env, c)
 		for i := range results {
 			if results[i].Outcome == smtp.Delivered && strings.HasPrefix(results[i].Recipient, "r") {
@@ -180,7 +181,7 @@ var defects = []struct {
 	})},
 	{"reports to a sender who wants none", "report", double{relay: func(r *Relay) {
 		report := r.runner.Report
-		r.runner.Report = func(ctx context.Context, o queue.Occasion) ([]queue.Message, error) {
+		r.runner.Report = func(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 			env := *o.Task.Envelope
 			env.Recipients = slices.Clone(env.Recipients)
 			for i := range env.Recipients {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -47,7 +48,7 @@ func (d *drawer) operation() {
 	}
 }
 
-func (w *world) runner() *queue.Runner {
+func (w *world) runner() *delivery.Runner {
 	r, err := w.relay.Runner()
 	if err != nil {
 		w.t.Fatal(err)
@@ -65,7 +66,7 @@ func (w *world) operate(_ int, err error) {
 
 func (w *world) flush(destination string) {
 	w.ledger.excuse(destination)
-	if n, err := w.runner().Flush(w.t.Context(), destination); !errors.Is(err, queue.ErrUnsupported) {
+	if n, err := w.runner().Flush(w.t.Context(), destination); !errors.Is(err, delivery.ErrUnsupported) {
 		w.operate(n, err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -28,12 +28,12 @@ var (
 
 // events has the relay tell the ledger.
 func (l *ledger) events() Events {
-	told := func(kind string, count func(*fate) *int) func(queue.Event) {
-		return func(e queue.Event) { l.told(kind, e, count) }
+	told := func(kind string, count func(*fate) *int) func(delivery.Event) {
+		return func(e delivery.Event) { l.told(kind, e, count) }
 	}
 	return Events{
 		Accepted: func(a Accepted) { l.accepted(a.Envelope, false) },
-		Events: queue.Events{
+		Events: delivery.Events{
 			Attempted: l.attempted,
 			Delivered: told("delivered", func(f *fate) *int { return &f.delivered }),
 			Deferred:  told("deferred", nil),
@@ -45,9 +45,9 @@ func (l *ledger) events() Events {
 	}
 }
 
-func tryKey(e queue.Event) string { return string(e.Task.Lease.ID) + " " + e.Task.Lease.Destination }
+func tryKey(e delivery.Event) string { return string(e.Task.Lease.ID) + " " + e.Task.Lease.Destination }
 
-func (l *ledger) attempted(e queue.Event) {
+func (l *ledger) attempted(e delivery.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.attempts++
@@ -74,7 +74,7 @@ func (l *ledger) attempted(e queue.Event) {
 }
 
 // told notes an event that count counts; nil: it is deferred.
-func (l *ledger) told(kind string, e queue.Event, count func(*fate) *int) {
+func (l *ledger) told(kind string, e delivery.Event, count func(*fate) *int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now, address := time.Now(), e.Result.Recipient
@@ -123,7 +123,7 @@ func (l *ledger) told(kind string, e queue.Event, count func(*fate) *int) {
 }
 
 // deferred notes until when the task must be left alone.
-func (l *ledger) deferred(e queue.Event, now time.Time) {
+func (l *ledger) deferred(e delivery.Event, now time.Time) {
 	a := l.tries[tryKey(e)]
 	if a == nil {
 		l.find("outcome", e.Result.Recipient, "without an attempt")

@@ -14,6 +14,8 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -68,7 +70,7 @@ type world struct {
 	hosts  map[string]*servertest.Host
 	dir    string
 	queue  queue.Queue // what the relay has
-	spool  *queue.Spool
+	spool  *spool.Spool
 	relay  *Relay
 	end    context.CancelFunc // of what runs; nil: nothing does
 	ended  chan error
@@ -103,7 +105,7 @@ func runPlan(t *testing.T, p *plan, with double) *world {
 	if p.disk {
 		w.dir = t.TempDir()
 	} else {
-		w.queue = with.wrap(queue.NewMem())
+		w.queue = with.wrap(mem.New())
 	}
 	w.renew()
 	w.start()
@@ -169,7 +171,7 @@ func (w *world) renew() {
 				w.t.Errorf("close: %v", err)
 			}
 		}
-		spool, err := queue.OpenSpool(w.dir)
+		spool, err := spool.Open(w.dir)
 		if err != nil {
 			w.t.Fatal(err)
 		}

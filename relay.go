@@ -16,6 +16,7 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -28,7 +29,7 @@ type Relay struct {
 	// lines and reports, and mail that would be handed to it is a loop.
 	Hostname string
 
-	// Queue keeps the mail: queue.OpenSpool for a durable one, queue.NewMem for tests. The caller
+	// Queue keeps the mail: spool.Open for a durable one, mem.New for tests. The caller
 	// closes it after Serve and Run have returned.
 	Queue queue.Queue
 
@@ -87,7 +88,7 @@ type Relay struct {
 	// Trace is told what goes over the wire to other hosts. If nil, nobody is.
 	Trace *client.Trace
 
-	// Retry is how long to wait after each attempt; the last repeats. If empty, see queue.Runner.
+	// Retry is how long to wait after each attempt; the last repeats. If empty, see delivery.Runner.
 	Retry []time.Duration
 
 	// MaxAge is how long a message is tried. If zero, 5 days (RFC 5321 §4.5.4.1).
@@ -100,9 +101,9 @@ type Relay struct {
 	// Concurrency is how many tasks, a message to one destination each, are sent at a time. If zero, 200.
 	Concurrency int
 
-	// Limits are those of each site, source and tenant, and LimitsFor gives one of them its own: see queue.Runner.
-	Limits    [3]queue.Limits
-	LimitsFor func(s queue.Scope, name string) queue.Limits
+	// Limits are those of each site, source and tenant, and LimitsFor gives one of them its own: see delivery.Runner.
+	Limits    [3]delivery.Limits
+	LimitsFor func(s delivery.Scope, name string) delivery.Limits
 
 	// Events tell what happens to each message.
 	Events Events
@@ -113,7 +114,7 @@ type Relay struct {
 	once       sync.Once
 	router     *mx.Router
 	transport  *client.Transport
-	runner     *queue.Runner
+	runner     *delivery.Runner
 	hostname   string          // Hostname as an A-label
 	local      map[string]bool // Domains as A-labels
 	postmaster string          // who that is; "" if nobody
@@ -293,10 +294,10 @@ func (r *Relay) derive() error {
 	}
 	if r.Events.Tried != nil {
 		r.transport.Tried = func(ctx context.Context, t client.Try) {
-			r.Events.Tried(Tried{ID: queue.MessageID(ctx), Try: t})
+			r.Events.Tried(Tried{ID: delivery.MessageID(ctx), Try: t})
 		}
 	}
-	r.runner = &queue.Runner{
+	r.runner = &delivery.Runner{
 		Queue:       r.Queue,
 		Sender:      r.transport,
 		Site:        r.router.Site,

@@ -14,6 +14,9 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -21,7 +24,7 @@ import (
 const text = "From: <ann@source.test>\nTo: <bob@next.test>\nSubject: hello\n\nHello.\n.\n"
 
 func newRelay(inet *servertest.Network) *Relay {
-	return &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+	return &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 }
 
 func mustSend(t *testing.T, r *Relay, from string, to ...string) queue.ID {
@@ -81,7 +84,7 @@ func TestFiveDays(t *testing.T) {
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		attempts := make(chan time.Time, 1000)
-		r.Events.Deferred = func(queue.Event) { attempts <- time.Now() }
+		r.Events.Deferred = func(delivery.Event) { attempts <- time.Now() }
 		inet.Go(r.Run)
 		start := time.Now()
 		mustSend(t, r, "ann@source.test", "bob@next.test")
@@ -235,7 +238,7 @@ func TestSpoolRestart(t *testing.T) {
 		host.Down()
 		dir := t.TempDir()
 		run := func(work func(r *Relay)) {
-			q, err := queue.OpenSpool(dir)
+			q, err := spool.Open(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -261,7 +264,7 @@ func TestSpoolRestart(t *testing.T) {
 }
 
 func TestSendErrors(t *testing.T) {
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem(), Domains: []string{"source.test"}}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Domains: []string{"source.test"}}
 	loop := strings.Repeat("Received: from a by b; date\n", 101) + text
 	tests := []struct {
 		name string
@@ -293,7 +296,7 @@ func TestSendErrors(t *testing.T) {
 }
 
 func TestFields(t *testing.T) {
-	q := queue.NewMem()
+	q := mem.New()
 	for _, test := range []struct {
 		name  string
 		relay *Relay
@@ -320,7 +323,7 @@ func TestFields(t *testing.T) {
 }
 
 func TestReceived(t *testing.T) {
-	r := &Relay{Hostname: "Relay.test", Queue: queue.NewMem()}
+	r := &Relay{Hostname: "Relay.test", Queue: mem.New()}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +354,7 @@ func TestReceived(t *testing.T) {
 
 // TestHeaderless: text without a header doesn't become part of our Received line.
 func TestHeaderless(t *testing.T) {
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New()}
 	for body, separate := range map[string]bool{
 		"Hello.\n":                           true,
 		" Hello: x\n":                        true,

@@ -8,12 +8,13 @@ import (
 
 	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
 // report composes what the sender is owed after an attempt: at most one report, about all recipients
-// of the task that something happened to. It is a value for queue.Runner.Report.
-func (r *Relay) report(ctx context.Context, o queue.Occasion) ([]queue.Message, error) {
+// of the task that something happened to. It is a value for delivery.Runner.Report.
+func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
 	report := bounce.Report{
 		ReportingMTA: r.hostname,
@@ -60,7 +61,7 @@ func (r *Relay) report(ctx context.Context, o queue.Occasion) ([]queue.Message, 
 }
 
 // actionFor says what a report would call this result (RFC 3464 §2.3.3). ok is false if there is nothing to tell.
-func actionFor(o queue.Occasion, result smtp.Result) (action bounce.Action, ok bool) {
+func actionFor(o delivery.Occasion, result smtp.Result) (action bounce.Action, ok bool) {
 	switch {
 	case result.Outcome == smtp.Rejected, !result.Outcome.Final() && o.Expired:
 		return bounce.Failed, true

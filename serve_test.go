@@ -20,6 +20,8 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
@@ -149,7 +151,7 @@ func TestEnqueueFails(t *testing.T) {
 		{"anything else", errors.New("secret"), "451 4.3.0 internal error"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := &Relay{Hostname: "relay.test", Queue: failing{queue.NewMem(), test.err}}
+			r := &Relay{Hostname: "relay.test", Queue: failing{mem.New(), test.err}}
 			if err := r.init(); err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +216,7 @@ func TestTimes(t *testing.T) {
 			{"no notice", &Relay{DelayNotice: -1}, "ann@source.test", 0, 120 * time.Hour},
 		} {
 			r := test.relay
-			r.Hostname, r.Queue = "relay.test", queue.NewMem()
+			r.Hostname, r.Queue = "relay.test", mem.New()
 			m, err := r.Prepare(t.Context(), smtp.NewEnvelope(test.from, "bob@next.test"), strings.NewReader(text))
 			if err != nil {
 				t.Fatal(err)
@@ -243,7 +245,7 @@ func TestDelivery(t *testing.T) {
 		r.Retry = []time.Duration{2 * time.Minute}
 		r.ClientTLSConfig = &tls.Config{MaxVersion: tls.VersionTLS12}
 		tlsVersion := make(chan string, 1)
-		r.Events.Delivered = func(e queue.Event) { tlsVersion <- e.Result.TLS + " at " + e.Result.Addr }
+		r.Events.Delivered = func(e delivery.Event) { tlsVersion <- e.Result.TLS + " at " + e.Result.Addr }
 		inet.Go(r.Run)
 		begin := time.Now()
 		mustSend(t, r, "ann@source.test", "bob@next.test")
@@ -279,7 +281,7 @@ func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, errors.New("dam
 func (unreadable) Size() int64                       { return 1000 }
 
 func TestReport(t *testing.T) {
-	r := &Relay{Hostname: "relay.test", Queue: queue.NewMem()}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New()}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +309,7 @@ func TestReport(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
 			env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
-			messages, err := r.report(t.Context(), queue.Occasion{
+			messages, err := r.report(t.Context(), delivery.Occasion{
 				Task:    queue.Task{Envelope: env, Arrival: time.Now(), Tenant: "shop"},
 				Results: []smtp.Result{test.result},
 				Expired: test.expired,

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -20,7 +20,7 @@ func TestTransactional(t *testing.T) {
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		tries := 0
-		r.Events.Deferred = func(queue.Event) { tries++ }
+		r.Events.Deferred = func(delivery.Event) { tries++ }
 		inet.Go(r.Run)
 		m, err := r.Prepare(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), strings.NewReader(text))
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -61,11 +61,11 @@ func TestSources(t *testing.T) {
 		a, b := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
 		r.Sources = []client.Source{{Addrs: []netip.Addr{a}, Hostname: "out1.relay.test"}, {Addrs: []netip.Addr{b}, Hostname: "out2.relay.test"}}
 		counted := make(map[string]bool)
-		r.LimitsFor = func(s queue.Scope, name string) queue.Limits {
-			if s == queue.SourceScope {
+		r.LimitsFor = func(s delivery.Scope, name string) delivery.Limits {
+			if s == delivery.SourceScope {
 				counted[name] = true
 			}
-			return queue.Limits{}
+			return delivery.Limits{}
 		}
 		var dialled []netip.Addr
 		r.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

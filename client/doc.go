@@ -2,7 +2,7 @@
 //
 //   - [Submission] hands messages to a submission server, with a password or a token: for programs that have one.
 //   - [Transport] delivers to the hosts that an mx.Router names, keeps sessions for the next message, and
-//     is what queue.Runner sends with.
+//     is what delivery.Runner sends with.
 //   - [Conn] is one session over a connection of the caller's.
 //
 // Start with Submission:

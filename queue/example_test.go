@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -27,7 +27,7 @@ func enqueue(q queue.Queue, from, to string) queue.ID {
 // A sender who turned out to be none of ours: what waits is held, looked at, and removed.
 func ExampleHolder() {
 	ctx := context.Background()
-	q := queue.NewMem() // or a *queue.Spool
+	q := mem.New() // or a *spool.Spool
 	enqueue(q, "ann@example.com", "bob@example.net")
 	for i := range 3 {
 		enqueue(q, "intruder@example.com", fmt.Sprintf("victim%d@example.org", i))
@@ -57,7 +57,7 @@ func ExampleHolder() {
 }
 
 func ExampleExport() {
-	q := queue.NewMem()
+	q := mem.New()
 	id := enqueue(q, "ann@example.com", "bob@example.net")
 	var file bytes.Buffer
 	if err := queue.Export(context.Background(), q, id, &file); err != nil {
@@ -74,15 +74,4 @@ func ExampleExport() {
 	// How are you?
 	// .
 	// QUIT
-}
-
-// A Spool with a smaller reserve, on a small disk.
-func ExampleSpoolConfig() {
-	config := queue.SpoolConfig{Reserve: 4 << 20, SegmentSize: 4 << 20, SyncDelay: 100 * time.Millisecond}
-	q, err := config.Open("/var/spool/app")
-	if err != nil {
-		fmt.Println(err) // who has it open, say
-		return
-	}
-	defer q.Close()
 }

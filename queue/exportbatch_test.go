@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -55,7 +57,7 @@ func TestExport(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			q := queue.NewMem()
+			q := mem.New()
 			id := mustEnqueue(t, q, tt.env, tt.body)
 			got := export(t, q, id)
 			golden(t, tt.name, got)
@@ -81,7 +83,7 @@ func TestExport(t *testing.T) {
 
 // TestExportRemaining exports to those who aren't settled, over all destinations, held and leased ones included.
 func TestExportRemaining(t *testing.T) {
-	q := queue.NewMem()
+	q := mem.New()
 	env := smtp.NewEnvelope("ann@example.com", "a@one.example", "b@two.example", "c@one.example", "d@three.example", "e@four.example")
 	id := mustEnqueue(t, q, env, "Subject: x\r\n\r\n")
 	claim := func(destination string) queue.Task {
@@ -116,7 +118,7 @@ func TestExportRemaining(t *testing.T) {
 // TestExportStreams exports what wouldn't fit into the memory that it may take.
 func TestExportStreams(t *testing.T) {
 	const size, limit = 50_000_000, 4 << 20
-	q, err := queue.OpenSpool(t.TempDir())
+	q, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +143,7 @@ func TestExportStreams(t *testing.T) {
 
 // TestExportErrors writes nothing where there is nothing good to write.
 func TestExportErrors(t *testing.T) {
-	q := queue.NewMem()
+	q := mem.New()
 	env := smtp.NewEnvelope("ann@example.com", "bob@example.net")
 	good := mustEnqueue(t, q, env, "Subject: x\r\n\r\n")
 	bare := mustEnqueue(t, q, env, "Subject: x\n\n")

@@ -59,9 +59,6 @@ var (
 	ErrBroken = errors.New("queue: the store failed and must be opened again")
 )
 
-// over reports whether err says that a Queue is of no more use.
-func over(err error) bool { return errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken) }
-
 // ID names a message within its queue. It holds ASCII letters, digits and "-" only.
 type ID string
 

@@ -6,13 +6,13 @@
 //
 // # Stores and Flow
 //
-// BenchmarkStores and BenchmarkFlow are of queue.Spool and others, with messages of 10 KiB for one recipient, by 1, 10
+// BenchmarkStores and BenchmarkFlow are of spool.Spool and others, with messages of 10 KiB for one recipient, by 1, 10
 // and 100 producers at a time. In BenchmarkStores each producer has message after message taken in, and waits until it
 // is on the disk. In BenchmarkFlow it then also claims one that is due, reads its body to the end and ends it, as a
 // relay does that delivers it. What ends a message goes to the disk with what is taken in next, and isn't waited for: a
 // crash may lose it, and then there is a duplicate.
 //
-//   - spool: queue.Spool as OpenSpool gives it. One fdatasync of its log for all that wait.
+//   - spool: spool.Spool as spool.Open gives it. One fdatasync of its log for all that wait.
 //   - bbolt: DB.Batch. Two fdatasyncs a transaction, one of the pages and one of the root. It deletes what
 //     has ended since the last.
 //   - sqlite: modernc.org/sqlite with a WAL and synchronous=FULL. One goroutine that reads for all who ask, and

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 )
 
-type spoolStore struct{ *queue.Spool }
+type spoolStore struct{ *spool.Spool }
 
 func openSpool(dir string, _ int) (store, error) {
-	s, err := queue.OpenSpool(dir)
+	s, err := spool.Open(dir)
 	return spoolStore{s}, err
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -128,7 +130,7 @@ func each(t *testing.T, test func(t *testing.T, open meter)) {
 }
 
 func newRelay(inet *servertest.Network) *postrider.Relay {
-	return &postrider.Relay{Hostname: "relay.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext, MaxAge: time.Hour}
+	return &postrider.Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, MaxAge: time.Hour}
 }
 
 // send has the null reverse-path, so that no reports come on top.
@@ -173,10 +175,10 @@ func TestEvents(t *testing.T) {
 			own[name]++
 			mu.Unlock()
 		}
-		tally := func(name string) func(queue.Event) { return func(queue.Event) { add(name) } }
+		tally := func(name string) func(delivery.Event) { return func(delivery.Event) { add(name) } }
 		relay.Events = postrider.Events{
 			Accepted: func(postrider.Accepted) { add("accepted") },
-			Events: queue.Events{
+			Events: delivery.Events{
 				Attempted: tally("attempted"), Delivered: tally("delivered"), Deferred: tally("deferred"), Unknown: tally("unknown"),
 				Rejected: tally("rejected"), Expired: tally("expired"), Cancelled: tally("cancelled"),
 			},

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 )
 
 // labels are those of one series.
@@ -23,25 +23,25 @@ func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels
 			accepted(a)
 		}
 	}
-	of := func(event, reason string, x queue.Event) labels {
+	of := func(event, reason string, x delivery.Event) labels {
 		return labels{event, reason, b.domain(x.Result.Recipient), b.tenant(x.Task.Tenant)}
 	}
-	ours := queue.Events{
-		Attempted: func(x queue.Event) {
+	ours := delivery.Events{
+		Attempted: func(x delivery.Event) {
 			for _, rcpt := range x.Task.Envelope.Recipients {
 				count(labels{"attempted", "", b.domain(rcpt.Address), b.tenant(x.Task.Tenant)})
 			}
 		},
-		Delivered: func(x queue.Event) {
+		Delivered: func(x delivery.Event) {
 			l := of("delivered", "", x)
 			count(l)
 			took(l, x.Time.Sub(x.Task.Arrival))
 		},
-		Deferred:  func(x queue.Event) { count(of("deferred", x.Reason.String(), x)) },
-		Unknown:   func(x queue.Event) { count(of("unknown", "", x)) },
-		Rejected:  func(x queue.Event) { count(of("rejected", class(x.Result.Reply), x)) },
-		Expired:   func(x queue.Event) { count(of("expired", "", x)) },
-		Cancelled: func(x queue.Event) { count(of("cancelled", "", x)) },
+		Deferred:  func(x delivery.Event) { count(of("deferred", x.Reason.String(), x)) },
+		Unknown:   func(x delivery.Event) { count(of("unknown", "", x)) },
+		Rejected:  func(x delivery.Event) { count(of("rejected", class(x.Result.Reply), x)) },
+		Expired:   func(x delivery.Event) { count(of("expired", "", x)) },
+		Cancelled: func(x delivery.Event) { count(of("cancelled", "", x)) },
 	}
 	relay.Events.Events = ours.Then(relay.Events.Events)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -40,7 +41,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, queue.ErrUnsupported):
+	case errors.Is(err, delivery.ErrUnsupported):
 		return http.StatusNotImplemented
 	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrBroken), errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable
@@ -122,7 +123,7 @@ type siteView struct {
 	Last     string    `json:"last,omitempty"`
 }
 
-func viewSite(s queue.SiteStatus) siteView {
+func viewSite(s delivery.SiteStatus) siteView {
 	v := siteView{Name: s.Name, InFlight: s.InFlight, Window: s.Window, Ready: s.Ready, Down: s.Down}
 	v.Last, _ = reply(s.Result)
 	return v
@@ -130,7 +131,7 @@ func viewSite(s queue.SiteStatus) siteView {
 
 const maxSites = 1000
 
-func viewStatus(stats queue.Stats, s queue.Status, missed uint64) any {
+func viewStatus(stats queue.Stats, s delivery.Status, missed uint64) any {
 	sites := []siteView{}
 	for _, site := range s.Sites[:min(len(s.Sites), maxSites)] {
 		sites = append(sites, viewSite(site))

@@ -26,7 +26,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/spool"
 )
 
 func main() {
@@ -58,7 +58,7 @@ func run() error {
 		return errors.New("OPERATE_TOKEN is empty: it is what operators show to be let in")
 	}
 
-	q, err := (&queue.SpoolConfig{Logger: relay.Logger}).Open(*dir)
+	q, err := (&spool.Options{Logger: relay.Logger}).Open(*dir)
 	if err != nil {
 		return err
 	}

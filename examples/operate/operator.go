@@ -13,6 +13,7 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -35,7 +36,7 @@ import (
 // Answers are JSON. One but for 200 has an "error", and "messages" if some were dealt with before it came to that.
 type operator struct {
 	relay  *postrider.Relay
-	runner *queue.Runner
+	runner *delivery.Runner
 	queue  interface { // what Spool and Mem can do, and Runner has no method for
 		queue.Lister
 		queue.Stater
@@ -73,9 +74,9 @@ func (o *operator) routes() {
 		"GET /queue":                   o.list,
 		"GET /queue/{id}":              o.explain,
 		"GET /status":                  o.status,
-		"POST /hold":                   o.messages((*queue.Runner).Hold),
-		"POST /release":                o.messages((*queue.Runner).Release),
-		"POST /purge":                  o.messages((*queue.Runner).Purge),
+		"POST /hold":                   o.messages((*delivery.Runner).Hold),
+		"POST /release":                o.messages((*delivery.Runner).Release),
+		"POST /purge":                  o.messages((*delivery.Runner).Purge),
 		"POST /cancel":                 o.cancel,
 		"POST /flush/{destination...}": o.flush, // one may have slashes: lmtp:/run/lmtp
 		"POST /suspend/{name...}":      o.suspend,
@@ -166,7 +167,7 @@ type done struct {
 	Messages int `json:"messages"`
 }
 
-func (o *operator) messages(do func(*queue.Runner, context.Context, queue.Filter) (int, error)) func(*http.Request, *query) (any, error) {
+func (o *operator) messages(do func(*delivery.Runner, context.Context, queue.Filter) (int, error)) func(*http.Request, *query) (any, error) {
 	return func(r *http.Request, q *query) (any, error) {
 		f, err := q.choice()
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -29,9 +31,9 @@ type desk struct {
 // eachDesk runs a test in virtual time, with each of the queues.
 func eachDesk(t *testing.T, test func(d *desk)) {
 	for name, open := range map[string]func(t *testing.T) queue.Queue{
-		"Mem": func(*testing.T) queue.Queue { return queue.NewMem() },
+		"Mem": func(*testing.T) queue.Queue { return mem.New() },
 		"Spool": func(t *testing.T) queue.Queue {
-			q, err := queue.OpenSpool(t.TempDir())
+			q, err := spool.Open(t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/spool"
 )
 
 // printQueue prints a line for each recipient.
-func printQueue(q *queue.Spool) error {
+func printQueue(q *spool.Spool) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tSTATE\tARRIVED\tNEXT TRY\tTRIES\tSIZE\tFROM\tTO\tLAST RESULT")
 	for t, err := range q.List(context.Background(), queue.Filter{}) {

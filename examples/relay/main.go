@@ -22,7 +22,7 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
 )
 
@@ -104,7 +104,7 @@ func run() error {
 	}
 	r.Allow = postrider.AllowNetworks(nets...)
 
-	q, err := (&queue.SpoolConfig{Logger: r.Logger}).Open(*dir)
+	q, err := (&spool.Options{Logger: r.Logger}).Open(*dir)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -77,7 +77,7 @@ func run() error {
 	smarthost := flag.String("smarthost", "127.0.0.1:2525", "`host:port` that takes our mail")
 	flag.Parse()
 
-	q, err := queue.OpenSpool(*dir)
+	q, err := spool.Open(*dir)
 	if err != nil {
 		return err
 	}

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/postrider/postrider"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
 
 // newShop is a shop whose relay delivers within an internet in memory.
 func newShop(inet *servertest.Network) *Shop {
-	relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+	relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 	inet.Go(relay.Run)
 	return &Shop{Name: "Tea & Söhne", From: "shop@shop.test", Relay: relay}
 }

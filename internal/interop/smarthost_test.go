@@ -13,7 +13,8 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -24,7 +25,7 @@ func relayTo(t *testing.T, h *nextHost) {
 	if h.lmtp {
 		w = ways[1]
 	}
-	q, err := queue.OpenSpool(t.TempDir())
+	q, err := spool.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func relayTo(t *testing.T, h *nextHost) {
 		DialContext:     h.dial,
 		ClientTLSConfig: &tls.Config{RootCAs: h.roots},
 		Retry:           []time.Duration{100 * time.Millisecond, time.Hour},
-		Events:          postrider.Events{Events: queue.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add}},
+		Events:          postrider.Events{Events: delivery.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add}},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -113,18 +114,18 @@ type taken struct {
 // events are what a relay told of each recipient; safe for concurrent use.
 type events struct {
 	mu   sync.Mutex
-	told map[string][]queue.Event
+	told map[string][]delivery.Event
 }
 
-func newEvents() *events { return &events{told: make(map[string][]queue.Event)} }
+func newEvents() *events { return &events{told: make(map[string][]delivery.Event)} }
 
-func (e *events) add(event queue.Event) {
+func (e *events) add(event delivery.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.told[event.Result.Recipient] = append(e.told[event.Result.Recipient], event)
 }
 
-func (e *events) of(recipient string) []queue.Event {
+func (e *events) of(recipient string) []delivery.Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.told[recipient]

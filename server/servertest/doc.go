@@ -8,7 +8,7 @@
 //		host := inet.MX("example.net", "mx.example.net")
 //		host.Greylist(10 * time.Minute)
 //
-//		relay := &postrider.Relay{Hostname: "mx1.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+//		relay := &postrider.Relay{Hostname: "mx1.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 //		inet.Go(relay.Run) // until the test ends, which waits for it
 //		signup(relay, "ann@example.net")
 //

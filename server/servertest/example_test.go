@@ -13,7 +13,8 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
 )
@@ -51,7 +52,7 @@ func Example_signup() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := servertest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)
 
 		if err := signup(relay, "ann@example.net"); err != nil {
@@ -76,8 +77,8 @@ func Example_bounce() {
 		theirs.Reject("nobody@example.net", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
 
 		gone := make(chan string, 1) // addresses never to write to again
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
-		relay.Events.Rejected = func(e queue.Event) { gone <- e.Result.Recipient }
+		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay.Events.Rejected = func(e delivery.Event) { gone <- e.Result.Recipient }
 		inet.Go(relay.Run)
 
 		if err := signup(relay, "nobody@example.net"); err != nil {
@@ -99,7 +100,7 @@ func ExampleHost_Greylist() {
 		inet := servertest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Greylist(10 * time.Minute)
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)
 
 		start := time.Now()
@@ -122,7 +123,7 @@ func ExampleHost_Down() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := servertest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)
 
 		host.Down()
@@ -146,7 +147,7 @@ func ExampleHost_MaxSessions() {
 		host := inet.MX("example.net", "mx.example.net")
 		host.MaxSessions(2, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "too many of you"})
 		host.Slow(time.Minute, smtp.StageFinal)
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: queue.NewMem(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)
 
 		for range 20 {

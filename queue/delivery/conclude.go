@@ -1,0 +1,121 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/mutant"
+	"github.com/postrider/postrider/smtp"
+)
+
+// reportPause is how soon a task comes up again whose report couldn't be composed.
+const reportPause = 5 * time.Minute
+
+// conclude says what follows from an attempt that ended now. next is when to try again.
+func conclude(t queue.Task, results []smtp.Result, now, next time.Time) (queue.Settlement, Occasion) {
+	s := queue.Settlement{Results: results}
+	o := Occasion{Task: t, Results: results}
+	switch {
+	case !slices.ContainsFunc(results, isOpen), mutant.On == mutant.LosesOpen && !isOpen(results[0]):
+	case passed(t.Deadline, now), mutant.On == mutant.ExpiresEarly && passed(t.Deadline, now.Add(time.Hour)):
+		o.Expired = true
+	default:
+		s.Next, o.Next = next, next
+		o.Delayed = passed(t.NoticeAt, now)
+		s.Noticed = o.Delayed && mutant.On != mutant.DelaysTwice
+		if mutant.On == mutant.DeliversTwice {
+			s.Results = slices.Clone(results)
+			s.Results[0].Outcome = smtp.Deferred
+		}
+	}
+	return s, o
+}
+
+// handBack says what follows from an attempt that was cut off. If no recipient was come to, it doesn't count;
+// otherwise what was settled by then is. The others are as due as they were.
+func handBack(t queue.Task, results []smtp.Result, now time.Time) (queue.Settlement, Occasion) {
+	if !slices.ContainsFunc(results, func(res smtp.Result) bool { return !isCutOff(res) }) {
+		return queue.Settlement{Uncounted: true, Next: now}, Occasion{Task: t, Next: now}
+	}
+	results = slices.Clone(results)
+	for i, res := range results {
+		if isCutOff(res) && i < len(t.Last) && t.Last[i].Reply != nil {
+			results[i] = t.Last[i] // what a host said is worth more than that it wasn't asked
+		}
+	}
+	return queue.Settlement{Results: results, Next: now}, Occasion{Task: t, Results: results, Next: now}
+}
+
+// unreported makes of a settlement whose reports can't be had one that can do without. ok is false if there is none.
+func unreported(s queue.Settlement, now time.Time) (_ queue.Settlement, ok bool) {
+	if len(s.Results) == 0 {
+		return s, false
+	}
+	s.Results = slices.Clone(s.Results)
+	s.Next, s.Noticed, s.Reports = time.Time{}, false, nil
+	for i := range s.Results {
+		if s.Results[i].Outcome == smtp.Rejected {
+			s.Results[i].Outcome = smtp.Deferred // the host will say so again
+		}
+		if isOpen(s.Results[i]) {
+			s.Next = now.Add(reportPause)
+		}
+	}
+	return s, true
+}
+
+func isOpen(res smtp.Result) bool { return !res.Outcome.Final() }
+
+// isCutOff reports whether res is what a Send that was cut off has for a recipient that it didn't come to.
+func isCutOff(res smtp.Result) bool { return res.Outcome == smtp.Deferred && res.Local }
+
+func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results, isCutOff) }
+
+// fill makes results complete: one for each recipient, each with a reply. What is missing is Deferred, for
+// the reason given.
+func fill(results []smtp.Result, env *smtp.Envelope, reason string) []smtp.Result {
+	results = results[:min(len(results), len(env.Recipients))]
+	for i, rcpt := range env.Recipients {
+		if i == len(results) {
+			results = append(results, smtp.Result{Recipient: rcpt.Address})
+		}
+		if res := &results[i]; res.Reply == nil {
+			res.Reply = &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: reason}
+			res.Local = true
+		}
+	}
+	return results
+}
+
+// lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our own.
+func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
+	if blocked == nil {
+		// RFC 3463 §3.5: X.4.7, delivery time expired.
+		reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt came to an end"}
+		blocked = &smtp.Result{Reply: reply, Local: true}
+	}
+	results := slices.Clone(t.Last)
+	for i, rcpt := range t.Envelope.Recipients {
+		if i == len(results) {
+			results = append(results, smtp.Result{})
+		}
+		if results[i].Reply == nil {
+			results[i] = *blocked
+			results[i].Recipient, results[i].Outcome = rcpt.Address, smtp.Deferred
+		}
+	}
+	return results
+}
+
+// overdueOf gives when the task's next notice or deadline comes; 0: none does.
+func overdueOf(t *queue.Task, noticed bool) int64 {
+	next := t.Deadline
+	if !noticed {
+		next = earliest(t.NoticeAt, t.Deadline)
+	}
+	if next.IsZero() {
+		return 0
+	}
+	return next.UnixNano()
+}

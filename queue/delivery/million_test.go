@@ -1,0 +1,217 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+	"github.com/postrider/postrider/smtp"
+)
+
+// bareQueue is the index that Mem and Spool have, and nothing else: it keeps times, and counts what would be written.
+type bareQueue struct {
+	watch  index.Watchers
+	mu     sync.Mutex
+	ix     *index.Index[struct{}, struct{}]
+	to     []smtp.Recipient
+	last   uint64
+	writes atomic.Int64
+}
+
+func newBareQueue() *bareQueue {
+	return &bareQueue{ix: index.New[struct{}, struct{}](), to: smtp.NewEnvelope("", "to@x.test").Recipients}
+}
+
+func (q *bareQueue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	q.mu.Lock()
+	q.last++
+	s := &index.Stored{ID: q.last, Dests: m.Destinations, Due: m.NotBefore.UnixNano(), Notice: index.Never, Deadline: index.Never}
+	q.ix.Add(s, struct{}{})
+	q.mu.Unlock()
+	q.watch.Tell(m.NotBefore, m.Destinations...)
+	return index.FormatID(s.ID), nil
+}
+
+func (q *bareQueue) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
+	return index.Upcoming(&q.mu, q.ix, within, func() error { return nil })
+}
+
+func (q *bareQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) (tasks []queue.Task, err error) {
+	q.mu.Lock()
+	granted, next := q.ix.Claim(wants, lease)
+	q.mu.Unlock()
+	index.TellClaimed(&q.watch, granted, next)
+	for _, c := range granted {
+		c.Lease.Recipients.Store(1)
+		// What its Sender wants to know.
+		c.Task.Envelope = &smtp.Envelope{From: c.Task.Lease.Destination, EnvID: strconv.FormatInt(c.Task.Due.UnixNano(), 10), Recipients: q.to}
+		tasks = append(tasks, c.Task)
+	}
+	return tasks, nil
+}
+
+func (q *bareQueue) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, err := q.ix.Extend(l, d)
+	return err
+}
+
+func (q *bareQueue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
+	q.writes.Add(1)
+	q.mu.Lock()
+	begun, c, err := q.ix.Begin(l)
+	if err == nil {
+		if index.SettlesAll(&s) {
+			q.ix.Done(begun)
+		} else {
+			q.ix.Retry(begun, s.Next.UnixNano(), index.Never, c.Task.Attempts, struct{}{})
+		}
+	}
+	q.mu.Unlock()
+	if err == nil && !index.SettlesAll(&s) {
+		q.watch.Tell(s.Next, l.Destination)
+	}
+	return err
+}
+
+func (q *bareQueue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
+	return noBody{strings.NewReader("")}, nil
+}
+
+type noBody struct{ *strings.Reader }
+
+func (noBody) Close() error { return nil }
+
+// TestDeadDomain has mail for many domains, at 200 hosts that each take one message a second and get four in five seconds,
+// and as much mail again for one domain whose host answers nobody. That one changes nothing for the others, and costs nothing.
+// POSTRIDER_MILLION=1000000 says how much mail there is.
+func TestDeadDomain(t *testing.T) {
+	total := 60_000
+	if s := os.Getenv("POSTRIDER_MILLION"); s != "" {
+		var err error
+		if total, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alone := deadDomain(t, total, false)
+	beside := deadDomain(t, total, true)
+	t.Logf("99 %% of the others waited at most %v alone, %v beside the dead domain", alone, beside)
+	if beside > alone*11/10 {
+		t.Errorf("got %v, want at most a tenth more than %v", beside, alone)
+	}
+}
+
+// deadDomain gives the time that 99 % of the living domains' mail waited at most.
+func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
+	const hosts, places, service, dies = 200, 250, time.Second, 30 * time.Second
+	domains := total / 10
+	synctest.Test(t, func(t *testing.T) {
+		rnd := rand.New(rand.NewPCG(1, 1))
+		q := newBareQueue()
+		begun := time.Now()
+		enqueue := func(domain string, at time.Duration) {
+			q.Enqueue(t.Context(), queue.Message{Destinations: []string{domain}, NotBefore: begun.Add(at)})
+		}
+		names := make([]string, domains)
+		for i := range names {
+			names[i] = fmt.Sprintf("domain%d.test", i)
+		}
+		span := time.Duration(total/2) * service * 10 / (8 * hosts)
+		for range total / 2 {
+			enqueue(names[rnd.IntN(domains)], time.Minute+time.Duration(rnd.Int64N(int64(span))))
+		}
+		if dead {
+			for range total / 2 {
+				enqueue("dead.test", 0)
+			}
+		}
+		before := heapOctets()
+		var mu sync.Mutex
+		var waits []time.Duration
+		var tried atomic.Int64
+		var most atomic.Int64
+		r := &Runner{
+			Queue: q, Concurrency: places, Retry: []time.Duration{30 * 24 * time.Hour},
+			LimitsFor: func(s Scope, name string) Limits {
+				if name == "dead.test" {
+					return Limits{}
+				}
+				return Limits{Concurrency: 1}
+			},
+			Site: func(ctx context.Context, destination string) (string, error) {
+				if n, ok := strings.CutPrefix(destination, "domain"); ok {
+					i, _ := strconv.Atoi(strings.TrimSuffix(n, ".test"))
+					return fmt.Sprintf("host%d", i%hosts), nil
+				}
+				return destination, nil
+			},
+		}
+		r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+			most.Store(max(most.Load(), int64(runtime.NumGoroutine())))
+			if env.From == "dead.test" {
+				tried.Add(1)
+				select {
+				case <-time.After(dies):
+				case <-ctx.Done():
+				}
+				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer"}}}
+			}
+			due, _ := strconv.ParseInt(env.EnvID, 10, 64)
+			wait := time.Since(time.Unix(0, due))
+			mu.Lock()
+			waits = append(waits, wait)
+			mu.Unlock()
+			time.Sleep(service)
+			return []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}}
+		})
+		stop := start(t, r)
+		sleep(time.Second)
+		size := int64(heapOctets() - before)
+		sleep(span + 2*time.Minute)
+		stop()
+		slices.Sort(waits)
+		if len(waits) != total/2 {
+			t.Errorf("got %d of the living domains' messages sent, want %d", len(waits), total/2)
+		}
+		p99 = waits[len(waits)*99/100]
+		t.Logf("%d messages, %d domains, %v: %d octets of the Runner a domain at the start; half waited %v, 99 %% %v; %d attempts at the dead one; %d writes; %d goroutines at most",
+			total, domains, span.Round(time.Second), size/int64(domains), waits[len(waits)/2], p99, tried.Load(), q.writes.Load(), most.Load())
+		if size/int64(domains) > 300 {
+			t.Errorf("got %d octets a domain, want 300 at most", size/int64(domains))
+		}
+		if n := q.writes.Load() - int64(len(waits)); n > tried.Load() {
+			t.Errorf("got %d writes for the dead domain, want one for each of %d attempts", n, tried.Load())
+		}
+		if probes := int64(span/(18*time.Minute)) + 20; tried.Load() > probes {
+			t.Errorf("got %d attempts at the dead domain, want %d at most", tried.Load(), probes)
+		}
+		if n := most.Load(); n > places*3 {
+			t.Errorf("got %d goroutines, want few more than the %d places", n, places)
+		}
+	})
+	return p99
+}
+
+func (q *bareQueue) Watch(f func(string, time.Time)) (stop func()) { return q.watch.Watch(f) }
+
+func heapOctets() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}

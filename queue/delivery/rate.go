@@ -1,0 +1,117 @@
+package delivery
+
+import (
+	"math"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// Rate is so many messages in each Per, evenly spread but for what falls into a tenth of a second. The zero Rate
+// is no limit.
+type Rate struct {
+	Messages int
+	Per      time.Duration
+}
+
+// every is the time that a message takes up; 0: none.
+func (r Rate) every() int64 {
+	if r.Messages <= 0 || r.Per <= 0 {
+		return 0
+	}
+	return max(1, int64(r.Per)/int64(r.Messages))
+}
+
+// bucket keeps a Rate.
+type bucket struct {
+	tat  int64 // the theoretical arrival time of the next message, had all come evenly
+	last int64 // the last time that a message was told to come back at
+}
+
+// slack is how far ahead of its even spread a message may be.
+const slack = int64(100 * time.Millisecond)
+
+// at is when the next message may go.
+func (b *bucket) at(r Rate) int64 {
+	if r.every() == 0 {
+		return math.MinInt64
+	}
+	return b.tat - slack
+}
+
+// take counts a message.
+func (b *bucket) take(r Rate, now int64) {
+	if every := r.every(); every > 0 {
+		b.tat = max(b.tat, now) + every
+	}
+}
+
+// giveBack takes back n messages.
+func (b *bucket) giveBack(r Rate, n int) { b.tat -= int64(n) * r.every() }
+
+// rateKey names what has a Rate.
+type rateKey struct {
+	scope Scope
+	name  string
+}
+
+// maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon forgotten.
+const maxPromise = time.Hour
+
+// admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted; each
+// is told another time, and what asks for the first time doesn't come before those.
+func (m *machine) admit(t *queue.Task) (at int64) {
+	var buckets [2]*bucket
+	var limits [2]Rate
+	first := !t.Due.After(t.Arrival)
+	for i, key := range [...]rateKey{{TenantScope, t.Tenant}, {SourceScope, m.sourceOf(t)}} {
+		if key.name == "" {
+			continue
+		}
+		limits[i] = m.limits(key.scope, key.name).Rate
+		every := limits[i].every()
+		if every == 0 {
+			continue
+		}
+		b := m.rates[key]
+		if b == nil {
+			if len(m.rates) >= m.manyRates {
+				m.forgetRates()
+			}
+			b = new(bucket)
+			m.rates[key] = b
+		}
+		buckets[i] = b
+		if free := b.at(limits[i]); free > m.mono || first && b.last > m.mono {
+			if b.last = max(free, b.last) + every; b.last > m.mono+int64(maxPromise) {
+				b.last = m.mono + int64(maxPromise) // and all further ones come back then
+			}
+			at = max(at, b.last)
+		}
+	}
+	if at <= m.mono {
+		for i, b := range buckets {
+			if b != nil {
+				b.take(limits[i], m.mono)
+			}
+		}
+	}
+	return at
+}
+
+func (m *machine) sourceOf(t *queue.Task) string {
+	if m.source == nil {
+		return ""
+	}
+	return m.source(t)
+}
+
+// forgetRates drops the buckets that are as new.
+func (m *machine) forgetRates() {
+	for key, b := range m.rates {
+		if max(b.tat, b.last) <= m.mono {
+			delete(m.rates, key)
+		}
+	}
+	m.manyRates = 2*len(m.rates) + 100
+}

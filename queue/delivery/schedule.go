@@ -1,0 +1,124 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/mutant"
+	"github.com/postrider/postrider/smtp"
+)
+
+// The default waits.
+var (
+	// RFC 5321 §4.5.4.1: at least 30 minutes apart. The first two are shorter than this SHOULD
+	// because greylisting is common: such a host takes the message after a few minutes, and
+	// its sender needn't wait longer.
+	defaultRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+
+	// A host that says it greylists takes the message soon: after 5, 10, 15 or 30 minutes, mostly.
+	greylistedRetry = []time.Duration{3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
+
+	// A host that has enough of us for now was asked for less from then on.
+	throttledRetry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+
+	// Who is on a blocklist doesn't get off it by knocking.
+	blockedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+)
+
+// wait says how long to leave a task alone that was deferred for that reason.
+func (r *Runner) wait(t *queue.Task, why Reason) time.Duration {
+	if own := r.RetryAfter[why]; len(own) > 0 {
+		return nth(own, t.Attempts)
+	}
+	if len(r.Retry) > 0 {
+		return nth(r.Retry, t.Attempts)
+	}
+	retry := defaultRetry
+	switch why {
+	case Throttled:
+		retry = throttledRetry
+	case Greylisted:
+		retry = greylistedRetry
+	case Blocked:
+		retry = blockedRetry
+	}
+	wait := nth(retry, t.Attempts)
+	if !t.Deadline.IsZero() { // a message that has little time is tried some times in it
+		wait = min(wait, max(t.Deadline.Sub(t.Arrival)/8, time.Minute))
+	}
+	return wait
+}
+
+// nth gives the wait after n attempts.
+func nth(waits []time.Duration, n int) time.Duration { return waits[min(max(n, 1), len(waits))-1] }
+
+// nextTry says when a task is tried again whose attempt ended now. jitter, from -1 to 1, moves it by up to a tenth of
+// the wait, so that what failed together doesn't come back together. A time after the deadline becomes the deadline, at
+// which the task expires.
+func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.Time {
+	next := now.Add(wait + time.Duration(jitter*float64(wait)/10))
+	if !deadline.IsZero() && next.After(deadline) {
+		return deadline
+	}
+	return next
+}
+
+// plan is what is to be done with a claimed task.
+type plan struct {
+	step   step
+	next   time.Time    // of stepPostpone
+	reason *smtp.Result // why its site is blocked; nil: it isn't
+}
+
+type step uint8
+
+const (
+	stepAttempt  step = iota // send it
+	stepNotice               // only its delay notice has come, or nothing can be sent for now
+	stepExpire               // its deadline has come
+	stepPostpone             // it is to come back at a time
+)
+
+// nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is blocked: the
+// queue has the last word on what is due, and its clock may be another machine's.
+func nextStep(t *queue.Task, now time.Time, blocked bool) step {
+	switch {
+	case passed(t.Deadline, now) && (attempted(t) || blocked && now.Sub(t.Deadline) < overslept) && (blocked || now.Sub(t.Due) < overslept):
+		return stepExpire
+	case passed(t.NoticeAt, now) && (blocked || t.Due.After(now)):
+		return stepNotice
+	case blocked:
+		return stepPostpone
+	}
+	return stepAttempt
+}
+
+// overslept is how late a try can be. One that is later was missed, as the machine was off or its clock jumped, and is
+// made up for before the task expires.
+const overslept = time.Hour
+
+// lostAttempts is how many claims without a recorded outcome count as an attempt. One is none, as a process
+// that ended may not have come to send. But a message that ends the process each time must expire too.
+const lostAttempts = 3
+
+// attempted reports whether the task was tried before this claim. Nothing expires untried, however long
+// the machine was off and wherever its clock jumped.
+func attempted(t *queue.Task) bool {
+	for i := range t.Last {
+		if t.Last[i].Reply != nil {
+			return true
+		}
+	}
+	return t.Attempts > lostAttempts || mutant.On == mutant.ExpiresUntried
+}
+
+// passed reports whether t, unless zero, has come.
+func passed(t, now time.Time) bool { return !t.IsZero() && !t.After(now) }
+
+// earliest gives the earlier of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

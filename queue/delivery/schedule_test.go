@@ -1,0 +1,127 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/smtp"
+)
+
+func TestNextTry(t *testing.T) {
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	own := []time.Duration{time.Minute, 10 * time.Minute}
+	listed := map[Reason][]time.Duration{Blocked: {7 * time.Minute}}
+	tests := []struct {
+		name     string
+		runner   *Runner
+		why      Reason
+		attempts int
+		life     time.Duration // from arrival to deadline; zero: none
+		left     time.Duration // of it
+		jitter   float64
+		want     time.Duration
+	}{
+		{"default first", &Runner{}, OtherReason, 1, 0, 0, 0, 5 * time.Minute},
+		{"default second", &Runner{}, OtherReason, 2, 0, 0, 0, 15 * time.Minute},
+		{"default third", &Runner{}, OtherReason, 3, 0, 0, 0, 30 * time.Minute},
+		{"default fourth", &Runner{}, OtherReason, 4, 0, 0, 0, time.Hour},
+		{"default fifth", &Runner{}, OtherReason, 5, 0, 0, 0, 2 * time.Hour},
+		{"default last repeats", &Runner{}, Unreachable, 1000, 0, 0, 0, 2 * time.Hour},
+		{"greylisted sooner", &Runner{}, Greylisted, 2, 0, 0, 0, 4 * time.Minute},
+		{"throttled sooner", &Runner{}, Throttled, 1, 0, 0, 0, time.Minute},
+		{"blocked later", &Runner{}, Blocked, 1, 0, 0, 0, 30 * time.Minute},
+		{"own first", &Runner{Retry: own}, Greylisted, 1, 0, 0, 0, time.Minute},
+		{"own last repeats", &Runner{Retry: own}, OtherReason, 9, 0, 0, 0, 10 * time.Minute},
+		{"own for a reason", &Runner{Retry: own, RetryAfter: listed}, Blocked, 2, 0, 0, 0, 7 * time.Minute},
+		{"own for another reason", &Runner{RetryAfter: listed}, Greylisted, 3, 0, 0, 0, 5 * time.Minute},
+		{"no attempt counted", &Runner{Retry: own}, OtherReason, 0, 0, 0, 0, time.Minute},
+		{"least jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, -1, 9 * time.Minute},
+		{"most jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, 1, 11 * time.Minute},
+		{"before the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
+		{"after the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
+		{"after the deadline by jitter", &Runner{Retry: own}, OtherReason, 2, time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
+		{"little time", &Runner{}, OtherReason, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
+		{"very little time", &Runner{}, OtherReason, 2, 4 * time.Minute, 3 * time.Minute, 0, time.Minute},
+		{"five days", &Runner{}, OtherReason, 7, 5 * 24 * time.Hour, 24 * time.Hour, 0, 2 * time.Hour},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			task := queue.Task{Attempts: tt.attempts}
+			if tt.life != 0 {
+				task.Deadline = now.Add(tt.left)
+				task.Arrival = task.Deadline.Add(-tt.life)
+			}
+			wait := tt.runner.wait(&task, tt.why)
+			if got := nextTry(wait, now, task.Deadline, tt.jitter).Sub(now); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNextStep(t *testing.T) {
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	past, future, recent := now.Add(-time.Hour), now.Add(time.Hour), now.Add(-time.Minute)
+	tried := []smtp.Result{{}, {Reply: &smtp.Reply{Code: 451}}}
+	tests := []struct {
+		name    string
+		task    queue.Task
+		want    step
+		blocked step // should its site be blocked
+	}{
+		{"due", queue.Task{Due: now}, stepAttempt, stepPostpone},
+		{"due, all to come", queue.Task{Due: past, NoticeAt: future, Deadline: future, Last: tried}, stepAttempt, stepPostpone},
+		{"due and notice", queue.Task{Due: past, NoticeAt: past, Last: tried}, stepAttempt, stepNotice},
+		{"notice alone", queue.Task{Due: future, NoticeAt: now, Deadline: future, Last: tried}, stepNotice, stepNotice},
+		{"deadline", queue.Task{Due: now.Add(-time.Minute), Deadline: now, Last: tried, Attempts: 2}, stepExpire, stepExpire},
+		{"deadline before due", queue.Task{Due: future, Deadline: past, Last: tried}, stepExpire, stepExpire},
+		{"deadline and notice", queue.Task{Due: future, NoticeAt: past, Deadline: past, Last: tried}, stepExpire, stepExpire},
+		{"deadline, untried", queue.Task{Due: past, Deadline: recent, Attempts: 1}, stepAttempt, stepExpire},
+		{"deadline long ago, untried", queue.Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt, stepPostpone},
+		{"deadline, a claim lost", queue.Task{Due: past, Deadline: recent, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt, stepExpire},
+		{"deadline, many claims lost", queue.Task{Due: now, Deadline: past, Attempts: 4}, stepExpire, stepExpire},
+		{"deadline, a try was missed", queue.Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt, stepExpire},
+		{"due by the clock of the queue", queue.Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt, stepPostpone},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := nextStep(&tt.task, now, false); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if got := nextStep(&tt.task, now, true); got != tt.blocked {
+				t.Errorf("blocked: got %v, want %v", got, tt.blocked)
+			}
+		})
+	}
+}
+
+// TestRunnerRamp begins with more sites that take minutes than there are places at first: a host that is well doesn't wait for
+// them.
+func TestRunnerRamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		for i := range 300 {
+			enqueue(t, q, mail(fmt.Sprintf("to@slow%d.test", i%6)))
+		}
+		var at time.Time
+		begun := time.Now()
+		start(t, &Runner{Queue: q, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+			if env.Recipients[0].Address == "to@well.test" {
+				at = time.Now()
+				return answer(env, smtp.Delivered, 250)
+			}
+			return take(5*time.Minute)(ctx, env, c)
+		})})
+		sleep(time.Second / 2)
+		enqueue(t, q, mail("to@well.test"))
+		sleep(time.Minute)
+		if took := at.Sub(begun); at.IsZero() || took > 2*time.Second {
+			t.Errorf("got the mail for the host that is well sent after %v, want it within two seconds", took)
+		}
+	})
+}

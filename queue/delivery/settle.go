@@ -1,0 +1,155 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/mutant"
+	"github.com/postrider/postrider/smtp"
+)
+
+// reportTries is how often a settlement with reports may fail before one without is tried too: the fault may be
+// in a report.
+const reportTries = 5
+
+// errNothing says that there is nothing to settle without its reports.
+var errNothing = errors.New("queue: runner: nothing to settle")
+
+// settle ends the lease, with the reports that are owed for o. The queue may fail for a while: it goes on
+// until it is done, the lease is lost, or the time to record it is over. lapse is as in deliver.
+func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, body queue.Body) (lapse time.Time) {
+	if body != nil {
+		o.Content = body
+	}
+	for failures := 0; ; failures++ {
+		done, err := d.commit(ctx, s, &o, failures >= reportTries)
+		switch {
+		case err == nil:
+			d.tell(ctx, &done, &o)
+			return time.Time{}
+		case errors.Is(err, errNothing): // the deadline or delay notice comes up again with the end of the lease
+			return d.lease.expires()
+		case errors.Is(err, queue.ErrLeaseLost), over(err), ctx.Err() != nil:
+			d.tellLost(ctx, &s, err)
+			return d.lease.expires()
+		}
+		d.log(ctx, slog.LevelError, "queue fails", slog.String("op", "settle"), slog.Any("err", err))
+		pause(ctx, pauseAfter(failures))
+	}
+}
+
+// commit settles once, with the reports that are owed. Where they can't be had or, if doubt says so, can't be stored,
+// it settles what can do without. It returns what was settled.
+func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, doubt bool) (queue.Settlement, error) {
+	if d.r.Report == nil || !owed(o) || mutant.On == mutant.ForgetsReports {
+		return s, d.r.Queue.Settle(ctx, d.task.Lease, s)
+	}
+	reports, err := d.report(ctx, *o)
+	if err == nil {
+		s.Reports = reports
+		err = d.r.Queue.Settle(ctx, d.task.Lease, s)
+		if err == nil || len(reports) == 0 || !doubt || errors.Is(err, queue.ErrLeaseLost) {
+			return s, err
+		}
+	}
+	d.log(ctx, slog.LevelError, "report fails", slog.Any("err", err))
+	s, ok := unreported(s, time.Now())
+	if !ok {
+		return s, errNothing
+	}
+	return s, d.r.Queue.Settle(ctx, d.task.Lease, s)
+}
+
+// owed reports whether something happened that a report may be owed for.
+func owed(o *Occasion) bool {
+	if o.Expired || o.Delayed {
+		return true
+	}
+	for i := range o.Results {
+		if o.Results[i].Outcome.Final() {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *delivery) report(ctx context.Context, o Occasion) (reports []queue.Message, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if mutant.On == mutant.ReportsOnReports && o.Task.Envelope.From == "" {
+		env := *o.Task.Envelope
+		env.From = env.Recipients[0].Address
+		o.Task.Envelope = &env
+	}
+	return d.r.Report(ctx, o)
+}
+
+// tell says what was settled.
+func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
+	results := s.Results
+	if o.Expired && len(results) == 0 {
+		results = o.Results
+	}
+	if len(results) == 0 {
+		msg := "handed back"
+		if o.Delayed {
+			msg = "delayed"
+		}
+		d.log(ctx, slog.LevelInfo, msg, slog.Time("next", s.Next))
+	}
+	logs := d.logger.Enabled(ctx, slog.LevelInfo)
+	for i := range results {
+		res := &results[i]
+		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
+			e := Event{Task: d.task, Result: *res, Next: s.Next}
+			if isOpen(*res) {
+				e.Reason = d.r.reasonOf(*res)
+			}
+			d.r.tell(f, e)
+		}
+		if logs {
+			msg := res.Outcome.String()
+			if isOpen(*res) && s.Next.IsZero() {
+				msg = "expired"
+			}
+			var next slog.Attr // a zero Attr isn't logged
+			if isOpen(*res) && !s.Next.IsZero() {
+				next = slog.Time("next", s.Next)
+			}
+			d.logResult(ctx, slog.LevelInfo, msg, res, next)
+		}
+	}
+}
+
+// tellLost says what couldn't be recorded: a recipient that has the message may get it once more.
+func (d *delivery) tellLost(ctx context.Context, s *queue.Settlement, err error) {
+	d.log(ctx, slog.LevelWarn, "task isn't settled", slog.Any("err", err))
+	for i := range s.Results {
+		outcome := slog.String("outcome", s.Results[i].Outcome.String())
+		d.logResult(ctx, slog.LevelWarn, "result isn't recorded", &s.Results[i], outcome)
+	}
+}
+
+func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, res *smtp.Result, attr slog.Attr) {
+	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
+		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), slog.Bool("local", res.Local),
+		slog.String("host", res.Host), slog.String("addr", res.Addr), slog.String("tls", res.TLS), attr)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

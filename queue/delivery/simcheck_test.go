@@ -1,0 +1,148 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// What the simulator asks of each decision of the Runner.
+
+const (
+	// simPatience is how late a task may be tried without cause.
+	simPatience = time.Hour
+
+	// simProbe is how long a site is left alone at most after something that went wrong with it.
+	simProbe = maxProbe + maxProbe/10
+)
+
+// checkAttempt is asked when a send begins.
+func (l *simLife) checkAttempt(send *simSend) {
+	t, now := send.task, time.Now()
+	site := send.d.target.site.name
+	if now.Before(t.due) && !passed(t.deadline, now) {
+		l.problem("%v is tried %v before its time", t, t.due.Sub(now))
+	}
+	for _, name := range []string{t.dest, site} {
+		if l.suspended[name].After(now) {
+			l.problem("%v is tried, and %s is suspended", t, name)
+		}
+	}
+	inFlight := 0
+	for _, other := range l.sends {
+		if other.d.plan.step == stepAttempt && other.d.target.site.name == site {
+			inFlight++
+		}
+	}
+	if most := l.ledger.limits[SiteScope].Concurrency; inFlight >= most {
+		l.problem("%v is tried beside %d others at %s, which takes %d", t, inFlight, site, most)
+	}
+	l.checkRate(t, now)
+	l.checkLate(t, now)
+}
+
+// checkRate sees to it that the mail of a tenant is spread.
+func (l *simLife) checkRate(t *simTask, now time.Time) {
+	if t.tenant == "" {
+		return
+	}
+	rate := l.ledger.limits[TenantScope].Rate
+	if last, ok := l.tenants[t.tenant]; ok && now.Sub(last) < time.Duration(rate.every()-slack) && !passed(t.deadline, now) {
+		l.problem("%v is tried %v after the last of its tenant", t, now.Sub(last))
+	}
+	if !passed(t.deadline, now) {
+		l.tenants[t.tenant] = now
+	}
+}
+
+// checkLate sees to it that nothing waits for longer than it has cause to.
+func (l *simLife) checkLate(t *simTask, now time.Time) {
+	since := t.due
+	for _, cause := range []time.Time{l.born, t.freeSince, l.world.of(t.dest).better, l.troubled} {
+		if cause.After(since) {
+			since = cause
+		}
+	}
+	if late := now.Sub(since); t.tenant == "" && !l.world.of(t.dest).better.IsZero() && late > simPatience {
+		l.problem("%v is tried %v after its time", t, late)
+	}
+}
+
+// checkSettlement is asked before a settlement.
+func (l *simLife) checkSettlement(send *simSend, c *simChange, set *queue.Settlement) {
+	t, now := send.task, time.Now()
+	told := told(send)
+	for _, e := range c.ends {
+		switch {
+		case e.end == simDelivered && e.taken == 0:
+			l.problem("%v is settled as delivered, and no host has it", e.simRecipient)
+		case e.end == simRejected && told[e.simRecipient] != smtp.Rejected:
+			l.problem("%v is settled as rejected, and no host has said so", e.simRecipient)
+		case e.end == simExpired && !passed(t.deadline, now):
+			l.problem("%v expires %v before its deadline", e.simRecipient, t.deadline.Sub(now))
+		case e.end == simExpired && t.begun == 0 && !send.blocked:
+			l.problem("%v expires, and was never tried", e.simRecipient)
+		}
+		reported := slices.ContainsFunc(c.reports, func(m *simMessage) bool { return slices.Contains(m.about, e.simRecipient) })
+		switch owed := e.end != simDelivered && t.from != ""; {
+		case reported && t.from == "":
+			l.problem("%v is %s, with a report on a report, or on other mail without a sender", e.simRecipient, e.end)
+		case reported != owed:
+			l.problem("%v is %s, and reported: %v", e.simRecipient, e.end, reported)
+		}
+	}
+	for _, m := range c.reports {
+		if len(m.delayed) > 0 && (!passed(t.noticeAt, now) || t.noticed) {
+			l.problem("%v is reported as delayed, before its time or once more", t)
+		}
+	}
+	if len(c.ends) < len(t.open()) && len(send.answers) > 0 {
+		l.checkNext(send, set)
+	}
+}
+
+// told is what the hosts have said of the recipients of an attempt.
+func told(send *simSend) map[*simRecipient]smtp.Outcome {
+	told := map[*simRecipient]smtp.Outcome{}
+	for i, r := range send.task.open() {
+		if i < len(send.answers) {
+			told[r] = send.answers[i].Outcome
+		}
+	}
+	return told
+}
+
+// blocked reports whether there may be cause to leave the site of a task alone.
+func (l *simLife) blocked(send *simSend, now time.Time) bool {
+	site := send.d.target.site.name
+	return l.suspended[site].After(now) || l.suspended[send.task.dest].After(now) || now.Sub(l.failed[site]) <= simProbe
+}
+
+// checkNext holds the time of the next attempt against the schedule.
+func (l *simLife) checkNext(send *simSend, set *queue.Settlement) {
+	t, now := send.task, time.Now()
+	var why Reason
+	for _, a := range send.answers {
+		if !a.Outcome.Final() {
+			why = max(why, a.why)
+		}
+	}
+	wait := l.ledger.schedule.wait(t.simMessage, why, t.attempts)
+	from, to := now.Add(wait-wait/10), now.Add(wait+wait/10)
+	switch {
+	case send.cutOff:
+		from, to = now, now
+	case l.unreported:
+		from, to = now.Add(reportPause), now.Add(reportPause)
+	case !t.deadline.IsZero() && to.After(t.deadline):
+		to = t.deadline
+		if from.After(to) {
+			from = to
+		}
+	}
+	if set.Next.Before(from) || set.Next.After(to) {
+		l.problem("%v is to be tried after %v, want from %v to %v", t, set.Next.Sub(now), from.Sub(now), to.Sub(now))
+	}
+}

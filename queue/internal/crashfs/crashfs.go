@@ -1,0 +1,434 @@
+// Package crashfs is the directory of a spool in memory, for tests: its operations fail on demand, and it knows what a
+// crash may leave of it.
+package crashfs
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// FS is a spool.FS in memory. F is spool.File: spool's own tests import this package, so that it can't import spool.
+type FS[F any] struct {
+	// Before, if set, is called before each operation that changes something: "create", "write", "truncate", "sync", "rename",
+	// "remove" and "syncdir". An error of it is that of the operation, which doesn't happen; but see TornWrite.
+	Before func(op string, names ...string) error
+
+	// Reading, if set, is called before each read of a file. An error of it is that of the read.
+	Reading func(name string, off int64, n int) error
+
+	Space int64 // octets in all; if zero, any number
+
+	mu      sync.Mutex
+	Names   map[string]*inode
+	kept    map[string]*inode // as of the last sync of the directory
+	changes []change          // since then
+	writes  int               // to all files
+}
+
+type inode struct {
+	Data   []byte
+	Synced []byte
+	writes []extent // since the last sync
+	first  int      // number of the first of them
+}
+
+// extent is a part of a file that was written. Without octets, it is where the file was cut.
+type extent struct {
+	off int64
+	b   []byte
+}
+
+// change is one of a directory: to gets the file, and from, or to without a file, is gone.
+type change struct {
+	from, to string
+	file     *inode
+}
+
+// TornWrite is an error of FS.Before that has the first octets of a write come true.
+type TornWrite struct {
+	N   int
+	Err error
+}
+
+func (e *TornWrite) Error() string { return e.Err.Error() }
+func (e *TornWrite) Unwrap() error { return e.Err }
+
+// New makes an FS with these files, all of them synced.
+func New[F any](files map[string][]byte) *FS[F] {
+	m := &FS[F]{Names: map[string]*inode{}}
+	for name, b := range files {
+		m.Names[name] = &inode{Data: bytes.Clone(b), Synced: bytes.Clone(b)}
+	}
+	m.kept = maps.Clone(m.Names)
+	return m
+}
+
+func (m *FS[F]) begin(op string, names ...string) error {
+	if m.Before == nil {
+		return nil
+	}
+	return m.Before(op, names...)
+}
+
+func (m *FS[F]) change(c change) {
+	m.changes = append(m.changes, c)
+	c.apply(m.Names)
+}
+
+func (c change) apply(names map[string]*inode) {
+	delete(names, c.from)
+	if c.file != nil {
+		names[c.to] = c.file
+	} else {
+		delete(names, c.to)
+	}
+}
+
+func (m *FS[F]) Open(name string, create bool) (opened F, err error) {
+	if create {
+		if err := m.begin("create", name); err != nil {
+			return opened, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.Names[name]
+	switch {
+	case create && f != nil:
+		return opened, &fs.PathError{Op: "open", Path: name, Err: fs.ErrExist}
+	case create:
+		f = &inode{}
+		m.change(change{to: name, file: f})
+	case f == nil:
+		return opened, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return any(&file[F]{fs: m, inode: f}).(F), nil
+}
+
+func (m *FS[F]) Rename(from, to string) error {
+	if err := m.begin("rename", from, to); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.Names[from]
+	if f == nil {
+		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+	}
+	m.change(change{from, to, f})
+	return nil
+}
+
+func (m *FS[F]) Remove(name string) error {
+	if err := m.begin("remove", name); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.Names[name] != nil {
+		m.change(change{to: name})
+	}
+	return nil
+}
+
+func (m *FS[F]) List() (map[string]int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sizes := map[string]int64{}
+	for name, f := range m.Names {
+		sizes[name] = int64(len(f.Data))
+	}
+	return sizes, nil
+}
+
+func (m *FS[F]) Sync() error {
+	if err := m.begin("syncdir"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept, m.changes = maps.Clone(m.Names), nil
+	return nil
+}
+
+func (m *FS[F]) Free() (int64, error) {
+	if m.Space == 0 {
+		return 1 << 50, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	free := m.Space
+	for _, f := range m.Names {
+		free -= int64(len(f.Data))
+	}
+	return free, nil
+}
+
+// Written returns how many writes there were.
+func (m *FS[F]) Written() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.writes
+}
+
+// Kept returns the number of the last write before which no write to a file with this suffix can be lost.
+func (m *FS[F]) Kept(suffix string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kept := m.writes
+	for name, f := range m.Names {
+		if strings.HasSuffix(name, suffix) && len(f.writes) > 0 {
+			kept = min(kept, f.first-1)
+		}
+	}
+	return kept
+}
+
+// Files returns what the process sees.
+func (m *FS[F]) Files() map[string][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string][]byte{}
+	for name, f := range m.Names {
+		all[name] = bytes.Clone(f.Data)
+	}
+	return all
+}
+
+type file[F any] struct {
+	fs     *FS[F]
+	inode  *inode
+	closed bool
+}
+
+// name is the present one, or the last.
+func (f *file[F]) name() string {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	for name, inode := range f.fs.Names {
+		if inode == f.inode {
+			return name
+		}
+	}
+	return "removed"
+}
+
+func (f *file[F]) ReadAt(b []byte, off int64) (int, error) {
+	if f.fs.Reading != nil {
+		if err := f.fs.Reading(f.name(), off, len(b)); err != nil {
+			return 0, err
+		}
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if off >= int64(len(f.inode.Data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.inode.Data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *file[F]) Writev(off int64, buffers ...[]byte) error {
+	all := slices.Concat(buffers...)
+	err := f.fs.begin("write", f.name())
+	if err != nil {
+		torn, ok := errors.AsType[*TornWrite](err)
+		if !ok {
+			return err
+		}
+		all = all[:min(torn.N, len(all))]
+	}
+	free, _ := f.fs.Free()
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if off+int64(len(all))-int64(len(f.inode.Data)) > free {
+		return syscall.ENOSPC
+	}
+	f.fs.writes++
+	if len(f.inode.writes) == 0 {
+		f.inode.first = f.fs.writes
+	}
+	f.inode.change(extent{off, all})
+	return err
+}
+
+func (f *file[F]) Truncate(size int64) error {
+	if err := f.fs.begin("truncate", f.name()); err != nil {
+		return err
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.change(extent{off: size})
+	return nil
+}
+
+func (f *file[F]) Sync() error {
+	if err := f.fs.begin("sync", f.name()); err != nil {
+		return err
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	for _, e := range f.inode.writes {
+		f.inode.Synced = e.apply(f.inode.Synced)
+	}
+	f.inode.writes = nil
+	return nil
+}
+
+func (f *file[F]) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return int64(len(f.inode.Data)), nil
+}
+
+func (f *file[F]) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return fs.ErrClosed
+	}
+	f.closed = true
+	return nil
+}
+
+func (f *inode) change(e extent) {
+	f.Data = e.apply(f.Data)
+	f.writes = append(f.writes, e)
+}
+
+func (e extent) apply(data []byte) []byte {
+	if e.b == nil {
+		return data[:min(int64(len(data)), e.off)]
+	}
+	if end := e.off + int64(len(e.b)); end > int64(len(data)) {
+		data = append(data, make([]byte, end-int64(len(data)))...)
+	}
+	copy(data[e.off:], e.b)
+	return data
+}
+
+// Kinds are what may be left. "killed": all that the process saw, though the disk may still lose it. "lost": what was synced
+// and no more. "hollow": names of which the directory wasn't synced, too. "torn": some of what was put into
+// files, too. "disorder": of what was removed, only the last is gone. "random" is any mixture, by a seed.
+var Kinds = []string{"killed", "lost", "hollow", "torn", "disorder"}
+
+// After returns what is left after a crash, without what tests have set.
+func (m *FS[F]) After(kind string, r *rand.Rand) *FS[F] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if kind == "killed" {
+		return m.clone()
+	}
+	names := m.Names
+	switch kind {
+	case "lost":
+		names = m.kept
+	case "disorder":
+		names = m.namesAfter(func(i int) bool { return m.changes[i].file != nil || i == len(m.changes)-1 })
+	case "random":
+		upTo := r.IntN(len(m.changes) + 1)
+		inOrder := r.IntN(2) == 0
+		names = m.namesAfter(func(i int) bool { return inOrder && i < upTo || !inOrder && r.IntN(2) == 0 })
+	}
+	all := map[string][]byte{}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		f := names[name]
+		switch kind {
+		case "lost", "hollow":
+			all[name] = f.Synced
+		case "torn":
+			all[name] = f.torn(func(i int) bool { return i%2 == 1 })
+		case "random":
+			keep := r.IntN(4)
+			all[name] = f.torn(func(int) bool { return keep == 0 || keep == 1 && r.IntN(2) == 0 || keep == 2 && r.IntN(20) > 0 })
+		default:
+			all[name] = f.Data
+		}
+	}
+	return New[F](all)
+}
+
+// clone copies m. m.mu is held.
+func (m *FS[F]) clone() *FS[F] {
+	copies := map[*inode]*inode{nil: nil}
+	copied := func(f *inode) *inode {
+		if copies[f] == nil && f != nil {
+			copies[f] = &inode{bytes.Clone(f.Data), bytes.Clone(f.Synced), slices.Clone(f.writes), f.first}
+		}
+		return copies[f]
+	}
+	c := &FS[F]{Space: m.Space, Names: map[string]*inode{}, kept: map[string]*inode{}}
+	for name, f := range m.Names {
+		c.Names[name] = copied(f)
+	}
+	for name, f := range m.kept {
+		c.kept[name] = copied(f)
+	}
+	for _, ch := range m.changes {
+		c.changes = append(c.changes, change{ch.from, ch.to, copied(ch.file)})
+	}
+	return c
+}
+
+// Sum tells states apart.
+func (m *FS[F]) Sum() [32]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := sha256.New()
+	for _, names := range []map[string]*inode{m.Names, m.kept} {
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			fmt.Fprintf(h, "%s %x %x ", name, sha256.Sum256(names[name].Data), sha256.Sum256(names[name].Synced))
+		}
+		fmt.Fprintln(h)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// namesAfter gives the directory after some of the changes since its last sync.
+func (m *FS[F]) namesAfter(some func(i int) bool) map[string]*inode {
+	names := maps.Clone(m.kept)
+	for i, c := range m.changes {
+		if some(i) {
+			c.apply(names)
+		}
+	}
+	return names
+}
+
+// torn gives the file with some of the pieces, of 64 octets each, that weren't synced. The others come out as they
+// were, or as zeros.
+func (f *inode) torn(some func(i int) bool) []byte {
+	const piece = 64
+	b := bytes.Clone(f.Synced)
+	n := 0
+	for _, e := range f.writes {
+		if e.b == nil {
+			if some(n) {
+				b = e.apply(b)
+			}
+			n++
+			continue
+		}
+		for i, part := 0, []byte(nil); i < len(e.b); i += len(part) {
+			part = e.b[i:min(i+piece, len(e.b))]
+			if some(n) {
+				b = extent{e.off + int64(i), part}.apply(b)
+			}
+			n++
+		}
+	}
+	return b
+}

@@ -1,0 +1,189 @@
+package index
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/postrider/postrider/internal/heap"
+	"github.com/postrider/postrider/queue"
+)
+
+// Lease is one that was granted and hasn't ended.
+type Lease struct {
+	token      uint64
+	Task       ref          // 0: the lease is void, as its message was removed
+	Recipients atomic.Int32 // of the Task that was handed out
+	place      int          // in byExpiry
+	Writing    bool         // its settlement is
+	expires    time.Duration
+}
+
+// Void reports whether the message was removed while a settlement was on its way, which then comes to nothing.
+func (l *Lease) Void() bool { return l.Task == 0 }
+
+// Claimed is a task, under a new lease if it was claimed, for the queue to make a Task of.
+type Claimed[M, S any] struct {
+	ID    uint64
+	Data  M
+	Num   uint32
+	Phase phase
+	State S
+	Lease *Lease
+	Task  queue. // Lease, State, Due and Attempts
+		Task
+}
+
+// expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
+func (ix *Index[M, S]) expire() {
+	now := time.Since(ix.base)
+	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
+		l := ix.byExpiry[0]
+		ix.end(l)
+		ix.Put(l.Task)
+	}
+}
+
+// end forgets the lease.
+func (ix *Index[M, S]) end(l *Lease) {
+	if l.place >= 0 {
+		ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, l.place)
+	}
+	delete(ix.leases, l.token)
+	delete(ix.byTask, l.Task)
+}
+
+// coming is when a destination that had less than a Want asked for has more of its class.
+type coming struct {
+	name string
+	at   time.Time
+}
+
+// Claim leases what is due, and says what comes next where that is less than was wanted.
+func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Claimed[M, S], next []coming) {
+	ix.expire()
+	now := time.Now()
+	for _, want := range wants {
+		for range want.Max {
+			r, at := ix.first(want, now.UnixNano())
+			if r == 0 {
+				if at != Never {
+					next = append(next, coming{want.Destination, FromNano(at)})
+				}
+				break
+			}
+			ix.Take(r)
+			tasks = append(tasks, ix.grant(r, now, d))
+		}
+	}
+	return tasks, next
+}
+
+func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Claimed[M, S] {
+	ix.token++
+	l := &Lease{token: ix.token, Task: r, expires: now.Sub(ix.base) + d}
+	ix.leases[l.token], ix.byTask[r] = l, l
+	ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
+	t := ix.Tasks.At(r)
+	t.phase = leased
+	if t.attempts < math.MaxUint16 {
+		t.attempts++
+	}
+	c := ix.describe(r)
+	c.Lease = l
+	c.Task.Lease.Token = l.token
+	c.Task.Lease.Expires = now.Add(d)
+	return c
+}
+
+func (ix *Index[M, S]) describe(r ref) Claimed[M, S] {
+	t := ix.Tasks.At(r)
+	m := ix.messages.At(t.message)
+	return Claimed[M, S]{
+		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State,
+		Task: queue.Task{
+			Lease:    queue.Lease{ID: FormatID(m.id), Destination: ix.dests.At(t.dest).name},
+			State:    t.is(),
+			Due:      FromNano(t.due),
+			Attempts: int(t.attempts),
+		},
+	}
+}
+
+// find gives the lease if it holds, a settlement that is on its way or not.
+func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
+	ix.expire()
+	got := ix.leases[l.Token]
+	if got == nil {
+		return nil, queue.ErrLeaseLost
+	}
+	t := ix.Tasks.At(got.Task)
+	if t.phase == waiting || FormatID(ix.messages.At(t.message).id) != l.ID || ix.dests.At(t.dest).name != l.Destination {
+		return nil, queue.ErrLeaseLost
+	}
+	return got, nil
+}
+
+// Extend makes the lease last until d from now.
+func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (expires time.Time, err error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return time.Time{}, err
+	}
+	now := time.Now()
+	got.expires = now.Sub(ix.base) + d
+	if ix.Tasks.At(got.Task).phase == leased { // else abort puts it back
+		heap.Fix(byExpiry{}, ix.byExpiry, got.place)
+	}
+	return now.Add(d), nil
+}
+
+// Begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement. It
+// may become void, and then those three do nothing.
+func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Claimed[M, S], error) {
+	got, err := ix.find(l)
+	if err != nil {
+		return nil, Claimed[M, S]{}, err
+	}
+	if ix.Tasks.At(got.Task).phase == Settling {
+		return nil, Claimed[M, S]{}, queue.ErrLeaseLost
+	}
+	ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, got.place)
+	ix.Tasks.At(got.Task).phase = Settling
+	return got, ix.describe(got.Task), nil
+}
+
+// Abort takes begin back and says when the lease expires.
+func (ix *Index[M, S]) Abort(l *Lease) time.Time {
+	if !l.Void() {
+		ix.Tasks.At(l.Task).phase = leased
+		ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
+	}
+	now := time.Now()
+	return now.Add(l.expires - now.Sub(ix.base))
+}
+
+// Done ends the lease and the task with it. gone says that it was the message's last.
+func (ix *Index[M, S]) Done(l *Lease) (gone bool) {
+	if l.Void() {
+		return false
+	}
+	ix.end(l)
+	return ix.Drop(l.Task)
+}
+
+// Retry ends the lease and puts the task back.
+func (ix *Index[M, S]) Retry(l *Lease, due, overdue int64, attempts int, state S) {
+	if l.Void() {
+		return
+	}
+	ix.end(l)
+	ix.Change(l.Task, due, overdue, attempts, state)
+	ix.Put(l.Task)
+}
+
+func (ix *Index[M, S]) Change(r ref, due, overdue int64, attempts int, state S) {
+	t := ix.Tasks.At(r)
+	t.due, t.overdue, t.State = due, overdue, state
+	t.attempts = uint16(min(attempts, math.MaxUint16))
+}

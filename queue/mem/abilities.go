@@ -1,0 +1,160 @@
+package mem
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// List implements [queue.Lister].
+func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
+	return func(yield func(queue.Task, error) bool) {
+		parsed, err := index.NewFilter(f)
+		if err != nil {
+			yield(queue.Task{}, fmt.Errorf("queue: list: %w", err))
+			return
+		}
+		ids, err := index.Search(&q.mu, q.ix, parsed, ctx.Err)
+		if err != nil {
+			yield(queue.Task{}, err)
+			return
+		}
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				yield(queue.Task{}, err)
+				return
+			}
+			q.mu.Lock()
+			tasks := q.ix.Matching(id, parsed)
+			q.mu.Unlock()
+			if len(tasks) == 0 || !parsed.Stored(tasks[0].Data.Stored) {
+				continue
+			}
+			for _, c := range tasks {
+				if !yield(memTask(c), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Hold implements [queue.Holder].
+func (q *Queue) Hold(ctx context.Context, ids ...queue.ID) error {
+	return q.each(ctx, ids, func(id uint64) bool { return q.ix.Hold(id, true) })
+}
+
+// Release implements [queue.Holder].
+func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
+	var due []queue.Destination
+	err := q.each(ctx, ids, func(id uint64) bool {
+		if !q.ix.Held(id) {
+			return q.ix.Data(id) != nil
+		}
+		q.ix.Hold(id, false)
+		due = append(due, q.ix.Claimable(id)...)
+		return true
+	})
+	for _, d := range due {
+		q.watch.Tell(d.Due, d.Name)
+	}
+	return err
+}
+
+// Flush implements [queue.Flusher].
+func (q *Queue) Flush(ctx context.Context, destination string) (n int, err error) {
+	for f, err := range index.Flush(&q.mu, q.ix, destination, ctx.Err) {
+		if err != nil {
+			return n, err
+		}
+		n += f.Count
+		q.watch.Tell(f.Now, f.Destinations...)
+	}
+	return n, nil
+}
+
+// Remove implements [queue.Remover].
+func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
+	made, err := newMemMessages(ctx, reports)
+	if err != nil {
+		return fmt.Errorf("queue: remove: %w", err)
+	}
+	err = q.each(ctx, ids, func(id uint64) bool {
+		gone := q.ix.Remove(id)
+		if len(gone) == 0 {
+			return false
+		}
+		q.octets -= gone[0].Data.Size
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	for _, r := range made {
+		q.add(r)
+	}
+	q.mu.Unlock()
+	for _, r := range made {
+		q.watch.TellNew(r.Stored)
+	}
+	return nil
+}
+
+// each calls do for each id, with q.mu held for one at a time. ErrNotFound: do said of none that it is there.
+func (q *Queue) each(ctx context.Context, ids []queue.ID, do func(id uint64) bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	found := false
+	for _, id := range ids {
+		if n, ok := index.ParseID(id); ok {
+			q.mu.Lock()
+			found = do(n) || found
+			q.mu.Unlock()
+		}
+	}
+	if !found {
+		return queue.ErrNotFound
+	}
+	return nil
+}
+
+// Stats implements [queue.Stater].
+func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
+	if err := ctx.Err(); err != nil {
+		return queue.Stats{}, err
+	}
+	q.mu.Lock()
+	s := q.ix.Stats()
+	s.Octets = q.octets
+	q.mu.Unlock()
+	for s.Messages > 0 {
+		id, ok := index.Oldest(&q.mu, q.ix)
+		if !ok {
+			break
+		}
+		q.mu.Lock()
+		m := q.ix.Data(id)
+		if m != nil { // else it has just left
+			s.Oldest = index.FromNano((*m).Arrival)
+		}
+		q.mu.Unlock()
+		if m != nil {
+			break
+		}
+	}
+	return s, nil
+}
+
+var (
+	_ queue.Waker   = (*Queue)(nil)
+	_ queue.Lister  = (*Queue)(nil)
+	_ queue.Holder  = (*Queue)(nil)
+	_ queue.Flusher = (*Queue)(nil)
+	_ queue.Remover = (*Queue)(nil)
+	_ queue.Stater  = (*Queue)(nil)
+)

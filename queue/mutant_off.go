@@ -1,5 +1,0 @@
-//go:build !mutants
-
-package queue
-
-const mutant = ""

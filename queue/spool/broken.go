@@ -1,0 +1,55 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// refuse says why nothing may be written. l.mu is held.
+func (l *spoolLog) refuse() error {
+	if l.closing {
+		return queue.ErrClosed
+	}
+	return l.err
+}
+
+// stop has broken say what refuse says. l.mu is held.
+func (l *spoolLog) stop() {
+	err := l.refuse()
+	l.stopped.Store(&err)
+}
+
+// broken says why nothing can be written any more.
+func (l *spoolLog) broken() error {
+	if err := l.stopped.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail poisons the log: what the disk has is unknown from here on. l.mu is held.
+func (l *spoolLog) fail(cause error) error {
+	if l.err == nil {
+		l.err = fmt.Errorf("%w: %w", queue.ErrBroken, cause)
+		l.stop()
+		l.onFail()
+	}
+	for _, a := range l.unsynced {
+		a.done <- l.err
+	}
+	l.unsynced = nil
+	l.disarm()
+	return l.err
+}
+
+// doubt poisons the log if err says that something written may be lost, and returns err.
+func (l *spoolLog) doubt(err error) error {
+	if _, ok := errors.AsType[*syncError](err); !ok {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fail(err)
+}

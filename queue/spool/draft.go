@@ -1,0 +1,198 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// draft is a record that is being made of new messages, and with a settlement of that. The bodies are
+// read straight to where they are written from.
+type draft struct {
+	spool    *Spool
+	buf      *[]byte
+	record   appending
+	messages []draftMessage
+	state    int  // length of the entries before the messages
+	kept     bool // the log has it, or may have it
+	reserved bool // it is new mail, for which the last of the disk isn't
+}
+
+type draftMessage struct {
+	*index.Stored
+	off, length int    // of its entry in the record
+	file        string // that has the body; "" where the record has it
+}
+
+// maxPooled is the largest buffer that is kept for the next record.
+const maxPooled = 512 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+func (s *Spool) newDraft(durable bool) *draft {
+	buf := buffers.Get().(*[]byte)
+	record := append((*buf)[:0], make([]byte, recordHeaderLen)...)
+	return &draft{spool: s, buf: buf, record: appending{record: record, durable: durable, done: make(chan error, 1)}}
+}
+
+// free gives back what the draft took: the buffer and, if the log doesn't have it, the body files.
+func (d *draft) free() {
+	if cap(d.record.record) <= maxPooled {
+		*d.buf = d.record.record
+		buffers.Put(d.buf)
+	}
+	for _, m := range d.messages {
+		if m.file != "" && !d.kept {
+			d.spool.fs.Remove(m.file)
+		}
+	}
+}
+
+// add reads a message.
+func (d *draft) add(ctx context.Context, m queue.Message) error {
+	s, err := index.NewStored(m)
+	if err != nil {
+		return err
+	}
+	off := len(d.record.record)
+	b := appendMessage(d.record.record, s)
+	start := len(b)
+	b, err = readUpTo(b, m.Body, d.spool.config.InlineSize+1)
+	d.record.record = b
+	if err != nil {
+		return index.BodyError(err)
+	}
+	var file string
+	if s.Size = int64(len(b) - start); s.Size > int64(d.spool.config.InlineSize) {
+		if file, err = d.spill(s, b[start:], m.Body); err != nil {
+			return err
+		}
+		d.record.record = b[:start]
+	}
+	d.messages = append(d.messages, draftMessage{s, off, len(d.record.record) - off, file})
+	return ctx.Err()
+}
+
+// readUpTo appends what r gives, at most n octets.
+func readUpTo(b []byte, r io.Reader, n int) ([]byte, error) {
+	end := len(b) + n
+	for empty := 0; len(b) < end; {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, min(len(b), end-len(b)))
+		}
+		got, err := r.Read(b[len(b):min(cap(b), end)])
+		b = b[:len(b)+got]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return b, err
+		}
+		if got > 0 {
+			empty = 0
+		} else if empty++; empty == 100 {
+			return b, io.ErrNoProgress
+		}
+	}
+	return b, nil
+}
+
+// spill puts the body of s into a file of its own, durably: its beginning and what r has yet to give. The
+// file has a passing name.
+func (d *draft) spill(s *index.Stored, beginning []byte, r io.Reader) (name string, err error) {
+	temp := d.spool.tempName()
+	f, err := d.spool.fs.Open(temp, true)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			d.spool.fs.Remove(temp)
+			err = d.spool.log.doubt(err)
+		}
+	}()
+	s.Size = 0
+	for chunk := beginning; len(chunk) > 0; {
+		if d.reserved {
+			if err := d.spool.checkSpace(len(chunk)); err != nil {
+				return "", err
+			}
+		}
+		if err := f.Writev(s.Size, chunk); err != nil {
+			return "", err
+		}
+		s.Size += int64(len(chunk))
+		s.Sum = crc32.Update(s.Sum, castagnoli, chunk)
+		if chunk, err = readUpTo(beginning[:0], r, len(beginning)); err != nil {
+			return "", index.BodyError(err)
+		}
+	}
+	return temp, syncFile(f)
+}
+
+// commit gives the messages their ids, writes the record and tells what came of it. The index then takes
+// it in, and log.applied is called.
+func (d *draft) commit() error {
+	s := d.spool
+	s.arrivals.Lock()
+	now := time.Now()
+	for _, m := range d.messages {
+		s.last++
+		m.Arrive(s.last, now)
+	}
+	s.arrivals.Unlock()
+	if len(d.record.record)-recordHeaderLen > maxPayload {
+		return errors.New("it takes more than 1 GiB of the log")
+	}
+	if err := d.nameFiles(); err != nil {
+		return s.log.doubt(err)
+	}
+	for _, m := range d.messages {
+		endMessage(d.record.record[m.off:m.off+m.length], m.Stored, m.file != "")
+	}
+	s.log.hand(&d.record)
+	err := d.record.wait()
+	d.kept = err == nil || errors.Is(err, queue.ErrBroken) || !passing(err) && !errors.Is(err, queue.ErrClosed)
+	return err
+}
+
+// nameFiles gives the body files their names for good.
+func (d *draft) nameFiles() error {
+	named := false
+	for i := range d.messages {
+		m := &d.messages[i]
+		if m.file == "" {
+			continue
+		}
+		name := bodyName(m.ID)
+		if err := d.spool.fs.Rename(m.file, name); err != nil {
+			return err
+		}
+		m.file, named = name, true
+	}
+	if !named {
+		return nil
+	}
+	return syncNames(d.spool.fs)
+}
+
+// addReports reads the reports of what is being recorded.
+func (d *draft) addReports(ctx context.Context, reports []queue.Message) error {
+	for _, m := range reports {
+		if err := d.add(ctx, m); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	return nil
+}

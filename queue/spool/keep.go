@@ -1,0 +1,169 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+	"github.com/postrider/postrider/queue/internal/mutant"
+)
+
+// Remove implements [queue.Remover]. ctx plays no part any more when the bodies of the reports have been read.
+func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
+	d := s.newDraft(true)
+	defer d.free()
+	err := d.addReports(ctx, reports)
+	if err == nil {
+		err = s.record(ctx, d, ids, entryRemoval, 0, func(id uint64) {
+			if s.drop(id) {
+				s.removeFile(id, d.record.seq)
+			}
+		})
+	}
+	if err != nil {
+		return s.failed("remove", err)
+	}
+	s.wakeJanitor()
+	for _, m := range d.messages {
+		s.watch.TellNew(m.Stored)
+	}
+	return nil
+}
+
+// Hold implements [queue.Holder].
+func (s *Spool) Hold(ctx context.Context, ids ...queue.ID) error {
+	d := s.newDraft(true)
+	defer d.free()
+	err := s.record(ctx, d, ids, entryHold, flagHeld, func(id uint64) { s.ix.Hold(id, mutant.On != mutant.SendsHeld) })
+	if err != nil {
+		return s.failed("hold", err)
+	}
+	return nil
+}
+
+// Release implements [queue.Holder].
+func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
+	d := s.newDraft(true)
+	defer d.free()
+	var due []queue.Destination
+	err := s.record(ctx, d, ids, entryHold, 0, func(id uint64) {
+		if s.ix.Held(id) {
+			s.ix.Hold(id, false)
+			due = append(due, s.ix.Claimable(id)...)
+		}
+	})
+	if err != nil {
+		return s.failed("release", err)
+	}
+	for _, d := range due {
+		s.watch.Tell(d.Due, d.Name)
+	}
+	return nil
+}
+
+// Flush implements [queue.Flusher]. Nothing is written: what is brought forward is due when it was before if the Spool is opened anew.
+func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error) {
+	check := func() error { return cmp.Or(s.log.broken(), s.check(ctx)) }
+	for f, err := range index.Flush(&s.mu, s.ix, destination, check) {
+		if err != nil {
+			return n, s.failed("flush", err)
+		}
+		n += f.Count
+		s.watch.Tell(f.Now, f.Destinations...)
+	}
+	return n, nil
+}
+
+// record writes, with the draft's messages, that something was done to those messages that are there, and then does it.
+func (s *Spool) record(ctx context.Context, d *draft, ids []queue.ID, kind, flags uint8, do func(id uint64)) error {
+	found, err := s.begin(ctx, ids)
+	if err != nil {
+		return err
+	}
+	defer s.end(found)
+	for _, id := range found {
+		d.record.record = appendMark(d.record.record, kind, flags, id)
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range found {
+		do(id)
+	}
+	s.takeIn(d)
+	return nil
+}
+
+// begin finds the messages that are there and keeps others from holding, releasing, removing, settling or moving them until end:
+// what comes last in the log is to come last in the index, too.
+func (s *Spool) begin(ctx context.Context, ids []queue.ID) (found []uint64, err error) {
+	if err := s.log.broken(); err != nil {
+		return nil, err
+	}
+	for {
+		s.mu.Lock()
+		err := s.check(ctx)
+		var other chan struct{}
+		if err == nil {
+			found, other = s.find(ids)
+		}
+		if err == nil && other == nil {
+			done := make(chan struct{})
+			for _, id := range found {
+				s.busy[id] = done
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			return nil, err
+		case other == nil && len(found) == 0:
+			return nil, queue.ErrNotFound
+		case other == nil:
+			return found, nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// find gives the messages that are there, each once, or what ends when something else that is being done to one of them may have ended.
+// s.mu is held.
+func (s *Spool) find(ids []queue.ID) (found []uint64, other chan struct{}) {
+	seen := make(map[uint64]bool, len(ids))
+	for _, id := range ids {
+		n, ok := index.ParseID(id)
+		if !ok || seen[n] || s.ix.Data(n) == nil {
+			continue
+		}
+		if other := s.busy[n]; other != nil {
+			return nil, other
+		}
+		if s.ix.Writing(n) {
+			if s.settled == nil {
+				s.settled = make(chan struct{})
+			}
+			return nil, s.settled
+		}
+		seen[n] = true
+		found = append(found, n)
+	}
+	return found, nil
+}
+
+// end lets others at the messages.
+func (s *Spool) end(ids []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.busy[ids[0]])
+	for _, id := range ids {
+		delete(s.busy, id)
+	}
+	s.wakeJanitor() // it may have passed them over
+}

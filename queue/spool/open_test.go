@@ -1,0 +1,158 @@
+package spool
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/crashfs"
+)
+
+// fullDisk has messages of 1000 octets in segments of 16 KiB, and gives what they are.
+func fullDisk(t *testing.T, messages int) (*crashfs.FS[File], map[string]string) {
+	disk := crashfs.New[File](nil)
+	var want map[string]string
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, disk, Options{SegmentSize: 16 << 10, InlineSize: 4 << 10, SyncDelay: time.Second})
+		for i := range messages {
+			mustEnqueue(t, s, strings.Repeat(fmt.Sprintf("%4d\n", i), 200), "d.example", "e.example")
+			if i%3 == 0 {
+				mustSettle(t, s, mustClaim(t, s, "e.example")[0].Lease, queue.Settlement{})
+			}
+		}
+		synctest.Wait() // for the hints
+		want = contents(t, s)
+		mustClose(t, s)
+	})
+	return disk, want
+}
+
+// TestSpoolHints opens a spool without reading the bodies in it. A hint that isn't there, is another segment's, or is of a
+// segment that isn't as long, changes nothing else.
+func TestSpoolHints(t *testing.T) {
+	disk, want := fullDisk(t, 100)
+	open := func(name string, files map[string][]byte) (read int64) {
+		m := crashfs.New[File](files)
+		var octets atomic.Int64
+		m.Reading = func(_ string, _ int64, n int) error { octets.Add(int64(n)); return nil }
+		s := mustOpen(t, m, testConfig)
+		read = octets.Load()
+		checkNoDamage(t, s)
+		checkContents(t, s, want)
+		mustClose(t, s)
+		if t.Failed() {
+			t.Fatalf("with %s", name)
+		}
+		return read
+	}
+	all := disk.Files()
+	hinted := open("all hints", all)
+	var log int64
+	for name, b := range all {
+		if strings.HasSuffix(name, segmentSuffix) {
+			log += int64(len(b))
+		}
+	}
+	if hinted > log/2 {
+		t.Errorf("read %d octets of a log of %d, want less than half of it", hinted, log)
+	}
+	all[hintName(1)] = all[hintName(2)]
+	if read := open("the second segment's hint for the first", all); read <= hinted {
+		t.Errorf("read %d octets, want more than with the right hint", read)
+	}
+	delete(all, hintName(1))
+	all[hintName(2)] = all[hintName(2)][:len(all[hintName(2)])-1]
+	open("a hint that is cut", all)
+	for name := range all {
+		if strings.HasSuffix(name, hintSuffix) {
+			delete(all, name)
+		}
+	}
+	if read := open("no hints", all); read < log {
+		t.Errorf("read %d octets of a log of %d without hints", read, log)
+	}
+}
+
+// TestSpoolBadSector has a disk that can't read a sector: what stands there is damage, and all else is there. A disk that can't
+// read at all is another matter.
+func TestSpoolBadSector(t *testing.T) {
+	quiet(t)
+	disk, want := fullDisk(t, 50)
+	for name := range disk.Files() {
+		if strings.HasSuffix(name, hintSuffix) {
+			disk.Remove(name)
+		}
+	}
+	disk.Sync()
+	bad := func(name string, off int64, n int) error {
+		if name == segmentName(2) && off < 2*sector && off+int64(n) > sector {
+			return syscall.EIO
+		}
+		return nil
+	}
+	disk.Reading = bad
+	for range 2 {
+		s := mustOpen(t, disk, testConfig)
+		d := s.Damage()
+		if len(d) == 0 || d[0].File != segmentName(2) || d[0].Offset > sector || d[0].Offset+d[0].Length < 2*sector {
+			t.Errorf("got damage %+v, want the second sector of the second segment among it", d)
+		}
+		got, _ := readable(s)
+		for key, body := range got {
+			if want[key] != body {
+				t.Errorf("%s: got another body, or it should be gone", key)
+			}
+		}
+		// Two tasks a message, and five or six messages that touch the sector.
+		if lost := len(want) - len(got); lost < 4 || lost > 12 {
+			t.Errorf("lost %d tasks of %d, want those of the sector alone", lost, len(want))
+		}
+		mustEnqueue(t, s, "more", "f.example")
+		mustSettle(t, s, mustClaim(t, s, "f.example")[0].Lease, queue.Settlement{})
+		mustClose(t, s)
+	}
+	disk.Reading = func(string, int64, int) error { return syscall.EIO }
+	before := disk.Sum()
+	if _, err := openSpool(disk, "memory", testConfig); err == nil || !strings.Contains(err.Error(), segmentSuffix) {
+		t.Errorf("with nothing to be read: got %v, want an error that names the segment", err)
+	}
+	if disk.Sum() != before {
+		t.Errorf("a spool that couldn't be opened was changed")
+	}
+}
+
+// TestSpoolProgress tells of a start that takes long, once a second.
+func TestSpoolProgress(t *testing.T) {
+	disk, want := fullDisk(t, 5000)
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		config := testConfig
+		config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		var opened atomic.Bool // the janitor reads, too
+		disk.Reading = func(string, int64, int) error {
+			if !opened.Load() {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		}
+		begin := time.Now()
+		s := mustOpen(t, disk, config)
+		took := time.Since(begin)
+		opened.Store(true)
+		if got := len(contents(t, s)); got != len(want) {
+			t.Errorf("got %d tasks, want %d", got, len(want))
+		}
+		lines := strings.Count(logged.String(), "opening the spool")
+		if seconds := int(took / time.Second); seconds < 3 || lines < 2 || lines > seconds || !strings.Contains(logged.String(), "percent=") {
+			t.Errorf("it took %v and told %d times of it: %s", took, lines, logged.String())
+		}
+		mustClose(t, s)
+	})
+}

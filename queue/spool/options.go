@@ -1,0 +1,87 @@
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Options are the settings of a Spool. The zero Options are those of [Open].
+type Options struct {
+	// Logger gets damage, at level Error, and the progress of a long Open, once a second. If nil, nothing is logged:
+	// see [Spool.Damage].
+	Logger *slog.Logger
+
+	// Reserve is the free disk space in octets below which new mail is refused, so that settlements and reports still
+	// fit. If zero, 32 MiB; if negative, none.
+	Reserve int64
+
+	// InlineSize is the largest body, in octets, that is written to the log, at most 64 MiB. A larger body gets a file
+	// of its own. If zero, 256 KiB.
+	InlineSize int
+
+	// SegmentSize is the size in octets at which the log goes on in a new file, from 1 KiB to 1 GiB. If zero, 64 MiB.
+	SegmentSize int64
+
+	// SyncDelay is how long a settlement without reports may wait for others, to share one sync. If zero, 1 second.
+	SyncDelay time.Duration
+
+	// FS replaces the directory, for tests that crash or fail it. Nothing is locked then: it must belong to this Spool
+	// alone. If nil, the directory itself.
+	FS FS
+}
+
+// Open opens the spool in dir, and creates the directory if it is missing. The error is a *[LockedError] if the spool
+// is open already. Records that can't be read are left out: see [Spool.Damage].
+func Open(dir string) (*Spool, error) { return new(Options).Open(dir) }
+
+// Open is the function [Open] with these options.
+func (o *Options) Open(dir string) (*Spool, error) {
+	s, err := o.open(dir)
+	if _, ok := errors.AsType[*LockedError](err); ok || err == nil {
+		return s, err
+	}
+	return nil, fmt.Errorf("spool: open %s: %w", dir, err)
+}
+
+func (o *Options) open(dir string) (*Spool, error) {
+	config := *o
+	config.Reserve = cmp.Or(o.Reserve, 32<<20)
+	config.InlineSize = cmp.Or(o.InlineSize, 256<<10)
+	config.SegmentSize = cmp.Or(o.SegmentSize, 64<<20)
+	config.SyncDelay = cmp.Or(o.SyncDelay, time.Second)
+	switch {
+	case config.InlineSize < 0 || config.InlineSize > 64<<20:
+		return nil, fmt.Errorf("Options.InlineSize is %d: it must be from 0 to 64 MiB", o.InlineSize)
+	case config.SegmentSize < 1<<10 || config.SegmentSize > 1<<30:
+		return nil, fmt.Errorf("Options.SegmentSize is %d: it must be from 1 KiB to 1 GiB", o.SegmentSize)
+	case config.SyncDelay < 0:
+		return nil, fmt.Errorf("Options.SyncDelay is %v: it must not be negative", o.SyncDelay)
+	case config.FS != nil:
+		return openSpool(config.FS, dir, config)
+	}
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := os.Open(dir)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	s, err := openSpool(dirFS{dir, handle}, dir, config)
+	if err != nil {
+		handle.Close()
+		lock.Close()
+		return nil, err
+	}
+	s.held = []io.Closer{handle, lock}
+	return s, nil
+}

@@ -1,0 +1,249 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// Spool is a Queue in a directory, for one process at a time. It is also a [queue.Waker],
+// a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater].
+//
+// What is accepted survives the death of the process, and that of the machine if its disk keeps what it was
+// told to sync. A crash voids all leases. It may undo a settlement without reports that is less than a
+// second old, and an attempt that wasn't settled isn't counted: a task is then tried once more than it
+// says.
+//
+// A write or a sync that fails, other than for want of space, closes the Spool to all change, Claim among it,
+// with [queue.ErrBroken]: nobody knows what the disk has. Open finds out. Where the disk is nearly full, new mail
+// is refused with syscall.ENOSPC, and the Spool goes on by itself when there is room again.
+type Spool struct {
+	watch index.Watchers
+
+	fs       FS
+	dir      string
+	config   Options
+	held     []io.Closer // the directory and its lock
+	log      *spoolLog
+	tidy     chan struct{} // wakes the janitor
+	quit     chan struct{} // ends it
+	janitor  sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+	waiting  atomic.Int64 // how many are in removed
+	space    space
+
+	arrivals sync.Mutex // of those who take ids, so that messages have them in the order of their arrival
+	last     uint64     // the newest
+
+	mu      sync.Mutex
+	ix      *index.Index[place, place] // of the entries of a message and of a task's state
+	temps   uint64                     // names of passing files
+	perSeg  map[uint32]usage           // what lives, by the segment it is in
+	live    int64                      // octets of the entries that the index knows
+	files   map[uint64]int64           // messages whose body is in a file, and its size
+	large   int64                      // octets of those
+	removed []removal
+	damage  []Damage
+	turn    turn  // of compaction
+	futile  int64 // waste up to which another turn would be for nothing
+	closed  bool
+	busy    map[uint64]chan struct{} // messages that are being held, released or removed; closed when that ends
+	settled chan struct{}            // closed when a settlement ends; nil: nobody waits for one
+}
+
+// removal is a file that goes when the record of that number is on the disk.
+type removal struct {
+	seq  uint64
+	name string
+}
+
+type spoolClaim = index.Claimed[place, place]
+
+// Close waits for what is under way, sees to it that all of it is on the disk, and frees the
+// directory. Bodies that are open stay readable.
+func (s *Spool) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Spool) close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.watch.Tell(time.Now(), "") // so that a Runner asks, and hears of it
+	close(s.quit)
+	s.janitor.Wait()
+	err := s.log.close()
+	for _, c := range s.held {
+		err = cmp.Or(err, c.Close())
+	}
+	return err
+}
+
+// Enqueue implements [queue.Queue]. ctx plays no part any more when m.Body has been read.
+func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	d := s.newDraft(true)
+	d.reserved = true
+	defer d.free()
+	if err := s.enqueue(ctx, d, m); err != nil {
+		return "", s.failed("enqueue", err)
+	}
+	msg := d.messages[0].Stored
+	s.watch.TellNew(msg)
+	return index.FormatID(msg.ID), nil
+}
+
+func (s *Spool) enqueue(ctx context.Context, d *draft, m queue.Message) error {
+	if err := s.log.broken(); err != nil {
+		return err
+	}
+	if err := s.checkSpace(s.config.InlineSize); err != nil {
+		return err
+	}
+	if err := d.add(ctx, m); err != nil {
+		return err
+	}
+	if err := d.commit(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeIn(d)
+	return nil
+}
+
+// takeIn makes the draft's messages known. s.mu is held.
+func (s *Spool) takeIn(d *draft) {
+	for _, m := range d.messages {
+		p := d.record.place(m.off, m.length)
+		s.ix.Add(m.Stored, p)
+		s.joined(p)
+		s.live += int64(p.length)
+		if m.file != "" {
+			s.addFile(m.ID, m.Size)
+		}
+	}
+	s.log.applied(&d.record)
+}
+
+// failed says what was being done. Sentinels stay as they are.
+func (s *Spool) failed(op string, err error) error {
+	if err == queue.ErrClosed || err == queue.ErrLeaseLost || err == queue.ErrNotFound || errors.Is(err, queue.ErrBroken) {
+		return err
+	}
+	return fmt.Errorf("queue: %s: %w", op, err)
+}
+
+// check says why an operation can't be begun. s.mu is held.
+func (s *Spool) check(ctx context.Context) error {
+	if s.closed {
+		return queue.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Destinations implements [queue.Queue].
+func (s *Spool) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
+	return index.Upcoming(&s.mu, s.ix, within, func() error { return s.check(ctx) })
+}
+
+// Claim implements [queue.Queue]. A task that can't be read is passed over until its lease expires, and told by
+// [Spool.Damage]; if there is no other, that is an error.
+func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
+	if err := s.log.broken(); err != nil {
+		return nil, s.failed("claim", err)
+	}
+	s.mu.Lock()
+	if err := s.check(ctx); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	granted, next := s.ix.Claim(wants, lease)
+	pins := s.pin(granted...)
+	s.mu.Unlock()
+	index.TellClaimed(&s.watch, granted, next)
+	tasks, err := s.read(granted, pins)
+	if err != nil {
+		return nil, s.failed("claim", err)
+	}
+	return tasks, nil
+}
+
+// read makes Tasks of what was granted.
+func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err error) {
+	for i, c := range granted {
+		t, readErr := s.task(c, pins[i])
+		if readErr != nil {
+			err = readErr
+			continue
+		}
+		c.Lease.Recipients.Store(int32(len(t.Last)))
+		tasks = append(tasks, t)
+	}
+	if len(tasks) > 0 {
+		return tasks, nil
+	}
+	return nil, err
+}
+
+// Extend implements [queue.Queue].
+func (s *Spool) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
+	s.mu.Lock()
+	err := s.check(ctx)
+	var expires time.Time
+	if err == nil {
+		expires, err = s.ix.Extend(l, d)
+	}
+	s.mu.Unlock()
+	if err == nil {
+		s.watch.Tell(expires, l.Destination)
+	}
+	return err
+}
+
+// Open implements [queue.Queue].
+func (s *Spool) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
+	n, ok := index.ParseID(id)
+	s.mu.Lock()
+	if err := s.check(ctx); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	p := s.ix.Data(n)
+	if !ok || p == nil {
+		s.mu.Unlock()
+		return nil, queue.ErrNotFound
+	}
+	at := *p
+	_, inFile := s.files[n]
+	seg := s.log.acquire(at.segment)
+	s.mu.Unlock()
+	var body queue.Body
+	var err error
+	if inFile {
+		body, err = s.openFile(n, at, seg)
+	} else {
+		body, err = s.openInline(at, seg)
+	}
+	if err != nil {
+		return nil, s.failed("open "+string(id), err)
+	}
+	return body, nil
+}
+
+var _ queue.Queue = (*Spool)(nil)
+
+// Watch implements [queue.Waker]. It also calls f when a lease is granted or extended, with the time at which the lease expires.
+func (s *Spool) Watch(f func(destination string, due time.Time)) (stop func()) {
+	return s.watch.Watch(f)
+}
