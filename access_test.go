@@ -13,8 +13,8 @@ import (
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 func TestAccess(t *testing.T) {
@@ -139,10 +139,10 @@ func TestPostmasterRefused(t *testing.T) {
 
 // TestBackscatter: mail for a domain of ours that leads back to us is refused, not taken and returned.
 func TestBackscatter(t *testing.T) {
-	inet := servertest.NewNetwork(t)
+	inet := smtptest.NewNetwork(t)
 	inet.MX("here.test", "relay.test")
 	inet.NullMX("null.test")
-	inet.FailDNS("down.test", servertest.ServFail)
+	inet.FailDNS("down.test", smtptest.ServFail)
 	inet.MX("up.test", "mx.up.test")
 	us := netip.MustParseAddr("203.0.113.66")
 	inet.MX("alias.test", "also.relay.test").SetAddrs(us)

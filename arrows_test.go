@@ -24,8 +24,6 @@ var arrows = map[string][]string{
 	"smtp/dmarc":    nil,
 	"smtp/smtptest": {"mx"},
 
-	"server/servertest": {"mx"},
-
 	"mx":        {"mx/dns"},
 	"mx/dns":    nil,
 	"mx/mtasts": nil,
@@ -61,7 +59,7 @@ var arrows = map[string][]string{
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "mx", "client", "server", "server/servertest", "bounce",
+	".", "smtp", "mx", "client", "server", "smtp/smtptest", "bounce",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
 

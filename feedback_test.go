@@ -13,17 +13,17 @@ import (
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // scene is a relay whose mail all goes to one domain, next.test, watched as time goes by. With POSTRIDER_DRAW=dir its picture is
 // written there.
 type scene struct {
 	t       *testing.T
-	inet    *servertest.Network
+	inet    *smtptest.Network
 	relay   *Relay
-	hosts   []*servertest.Host
+	hosts   []*smtptest.Host
 	begun   time.Time
 	sent    int
 	samples []sample
@@ -41,7 +41,7 @@ type sample struct {
 }
 
 func newScene(t *testing.T, hosts int, change ...func(*scene)) *scene {
-	s := &scene{t: t, inet: servertest.NewNetwork(t), begun: time.Now(), events: make(map[string]int)}
+	s := &scene{t: t, inet: smtptest.NewNetwork(t), begun: time.Now(), events: make(map[string]int)}
 	for i := range hosts {
 		h := s.inet.MX("next.test", fmt.Sprintf("mx%d.next.test", i+1))
 		h.Slow(time.Second, smtp.StageFinal) // what it takes to take a message
@@ -176,7 +176,7 @@ func TestOneOfThree(t *testing.T) {
 
 // shared is a DNS in which each domain has one MX host, which has all of these addresses.
 type shared struct {
-	*servertest.Network
+	*smtptest.Network
 	addrs []netip.Addr
 }
 
@@ -213,7 +213,7 @@ func TestGreylisted(t *testing.T) {
 }
 
 // number is that of a message of send.
-func number(m servertest.Message) (n int) {
+func number(m smtptest.Message) (n int) {
 	fmt.Sscanf(m.Envelope.Recipients[0].Address, "bob%d@", &n)
 	return n - 1
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/spool"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestOperations does what an operator does, on a running relay with much mail in its spool that waits for a dead
@@ -30,7 +30,7 @@ func TestOperations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inet := servertest.NewNetwork(t)
+	inet := smtptest.NewNetwork(t)
 	bulkHost := inet.MX("bulk.test", "mx.bulk.test")
 	bulkHost.Hang()
 	host := inet.MX("next.test", "mx.next.test")
@@ -184,7 +184,7 @@ func fill(t *testing.T, r *Relay, n int, domain string) {
 // TestRedirectTwice: mail keeps the destination that it was queued with, and the way back from a second redirect finds it.
 func TestRedirectTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		inet.Host("a.test").Down()
 		inet.Host("b.test").Down()
@@ -215,7 +215,7 @@ func TestRedirectTwice(t *testing.T) {
 // TestRedirectInFlight: what is being sent by the old route, and fails, goes by the new one at once.
 func TestRedirectInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "mx.next.test")
 		other := inet.Host("other.test")
 		r := newRelay(inet)

@@ -21,8 +21,8 @@ import (
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // order is code that sends mail, as a user of this module has it.
@@ -36,7 +36,7 @@ func order(t *testing.T, relay *postrider.Relay, address string) {
 func TestFiveDayOutage(t *testing.T) {
 	defer func(begin time.Time) { t.Logf("five days took %v of real time", time.Since(begin)) }(time.Now())
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Down()
 		relay := &postrider.Relay{Hostname: "mx1.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
@@ -54,7 +54,7 @@ func TestFiveDayOutage(t *testing.T) {
 func TestStopStart(t *testing.T) {
 	begin := time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		l := &load{t: t, inet: servertest.NewNetwork(t), dir: t.TempDir(), accepted: make(map[string]bool), unknown: make(map[string]int)}
+		l := &load{t: t, inet: smtptest.NewNetwork(t), dir: t.TempDir(), accepted: make(map[string]bool), unknown: make(map[string]int)}
 		for i, slow := range []time.Duration{0, time.Second, 3 * time.Second, 30 * time.Second} {
 			l.hosts = append(l.hosts, l.inet.MX(fmt.Sprintf("d%d.test", i), fmt.Sprintf("mx%d.test", i)))
 			l.hosts[i].Slow(slow, smtp.StageFinal)
@@ -107,8 +107,8 @@ func descriptors(t *testing.T) int {
 // load is a relay's work over several runs.
 type load struct {
 	t     *testing.T
-	inet  *servertest.Network
-	hosts []*servertest.Host
+	inet  *smtptest.Network
+	hosts []*smtptest.Host
 	dir   string
 	sent  atomic.Int64 // numbers the recipients
 

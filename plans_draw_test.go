@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // plan is what goes wrong in one run: a list of steps, all drawn from the seed before it begins.
@@ -214,10 +214,10 @@ func (d *drawer) refusal() {
 
 func (d *drawer) dnsFault() {
 	name, at := pick(d, d.domain(), d.host()), d.moment()
-	fault := pick(d, servertest.NXDomain, servertest.ServFail, servertest.DNSTimeout)
+	fault := pick(d, smtptest.NXDomain, smtptest.ServFail, smtptest.DNSTimeout)
 	d.step(at, func(w *world) { w.inet.FailDNS(name, fault) }, "DNS: %s fails with %d", name, fault)
 	if heals := at + d.span(time.Minute, 6*24*time.Hour); heals < d.plan.end {
-		d.step(heals, func(w *world) { w.inet.FailDNS(name, servertest.NoFault) }, "DNS: %s is well", name)
+		d.step(heals, func(w *world) { w.inet.FailDNS(name, smtptest.NoFault) }, "DNS: %s is well", name)
 	}
 }
 
@@ -261,86 +261,86 @@ func (d *drawer) stageOrBody() smtp.Stage { return pick(d, d.stage(), smtp.Stage
 
 // hostFaults are the ways in which a host fails. None has a host lie: say that it took what it didn't, or the other
 // way round, as no client could tell.
-var hostFaults = []func(d *drawer) (string, func(*servertest.Host)){
-	func(*drawer) (string, func(*servertest.Host)) { return "down", (*servertest.Host).Down },
-	func(*drawer) (string, func(*servertest.Host)) { return "hangs", (*servertest.Host).Hang },
-	func(*drawer) (string, func(*servertest.Host)) {
-		return "drops what is pipelined", (*servertest.Host).DropPipelined
+var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
+	func(*drawer) (string, func(*smtptest.Host)) { return "down", (*smtptest.Host).Down },
+	func(*drawer) (string, func(*smtptest.Host)) { return "hangs", (*smtptest.Host).Hang },
+	func(*drawer) (string, func(*smtptest.Host)) {
+		return "drops what is pipelined", (*smtptest.Host).DropPipelined
 	},
-	func(*drawer) (string, func(*servertest.Host)) {
-		return "354 to DATA anyway", func(h *servertest.Host) { h.DataAnyway() }
+	func(*drawer) (string, func(*smtptest.Host)) {
+		return "354 to DATA anyway", func(h *smtptest.Host) { h.DataAnyway() }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage := d.stageOrBody()
-		return fmt.Sprintf("closes at %v", stage), func(h *servertest.Host) { h.CloseAt(stage) }
+		return fmt.Sprintf("closes at %v", stage), func(h *smtptest.Host) { h.CloseAt(stage) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage := d.stageOrBody()
-		return fmt.Sprintf("resets at %v", stage), func(h *servertest.Host) { h.ResetAt(stage) }
+		return fmt.Sprintf("resets at %v", stage), func(h *smtptest.Host) { h.ResetAt(stage) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage := d.stageOrBody()
-		return fmt.Sprintf("stalls at %v", stage), func(h *servertest.Host) { h.StallAt(stage) }
+		return fmt.Sprintf("stalls at %v", stage), func(h *smtptest.Host) { h.StallAt(stage) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage := d.stage()
-		return fmt.Sprintf("babbles at %v", stage), func(h *servertest.Host) { h.BabbleAt(stage) }
+		return fmt.Sprintf("babbles at %v", stage), func(h *smtptest.Host) { h.BabbleAt(stage) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, reply := d.stage(), d.reply()
-		return fmt.Sprintf("%v at %v", &reply, stage), func(h *servertest.Host) { h.Answer(stage, reply) }
+		return fmt.Sprintf("%v at %v", &reply, stage), func(h *smtptest.Host) { h.Answer(stage, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, raw := d.stage(), pick(d, "\r\n", "hello\r\n", "25\r\n", "\x00\xff\r\n", "250 no end of line", strings.Repeat("x", 70_000))
-		return fmt.Sprintf("says %.20q at %v", raw, stage), func(h *servertest.Host) { h.AnswerRaw(stage, raw) }
+		return fmt.Sprintf("says %.20q at %v", raw, stage), func(h *smtptest.Host) { h.AnswerRaw(stage, raw) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, reply := pick(d, smtp.StageGreeting, smtp.StageHello, smtp.StageTLS, smtp.StageFinal), pick(d, temporary...)
-		return fmt.Sprintf("%v too early at %v", &reply, stage), func(h *servertest.Host) { h.AnswerEarly(stage, reply) }
+		return fmt.Sprintf("%v too early at %v", &reply, stage), func(h *smtptest.Host) { h.AnswerEarly(stage, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		late, stage := d.span(time.Second, 15*time.Minute), d.stage()
 		if d.chance(2) {
 			late = min(late, time.Minute)
-			return fmt.Sprintf("slow by %v", late), func(h *servertest.Host) { h.Slow(late) }
+			return fmt.Sprintf("slow by %v", late), func(h *smtptest.Host) { h.Slow(late) }
 		}
-		return fmt.Sprintf("slow by %v at %v", late, stage), func(h *servertest.Host) { h.Slow(late, stage) }
+		return fmt.Sprintf("slow by %v at %v", late, stage), func(h *smtptest.Host) { h.Slow(late, stage) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		length, reply := d.span(time.Minute, 48*time.Hour), pick(d, temporary...)
-		return fmt.Sprintf("%v for %v", &reply, length), func(h *servertest.Host) { h.Defer(length, reply) }
+		return fmt.Sprintf("%v for %v", &reply, length), func(h *smtptest.Host) { h.Defer(length, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		length := d.span(time.Minute, 6*time.Hour)
-		return fmt.Sprintf("greylists for %v", length), func(h *servertest.Host) { h.Greylist(length) }
+		return fmt.Sprintf("greylists for %v", length), func(h *smtptest.Host) { h.Greylist(length) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		n, reply := d.IntN(3), temporary[0]
-		return fmt.Sprintf("takes %d sessions", n), func(h *servertest.Host) { h.MaxSessions(n, reply) }
+		return fmt.Sprintf("takes %d sessions", n), func(h *smtptest.Host) { h.MaxSessions(n, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		n, reply := 1+d.IntN(3), pick(d, temporary...)
-		return fmt.Sprintf("takes %d messages a session, then %v", n, &reply), func(h *servertest.Host) { h.MaxMessages(n, reply) }
+		return fmt.Sprintf("takes %d messages a session, then %v", n, &reply), func(h *smtptest.Host) { h.MaxMessages(n, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		n, reply := 1+d.IntN(3), temporary[6]
-		return fmt.Sprintf("takes %d recipients a message", n), func(h *servertest.Host) { h.MaxRecipients(n, reply) }
+		return fmt.Sprintf("takes %d recipients a message", n), func(h *smtptest.Host) { h.MaxRecipients(n, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, n, per := pick(d, smtp.StageGreeting, smtp.StageMail, smtp.StageRcpt), 1+d.IntN(3), d.span(time.Minute, 6*time.Hour)
 		reply := pick(d, temporary...)
-		return fmt.Sprintf("takes %d in %v at %v", n, per, stage), func(h *servertest.Host) { h.RateLimit(stage, n, per, reply) }
+		return fmt.Sprintf("takes %d in %v at %v", n, per, stage), func(h *smtptest.Host) { h.RateLimit(stage, n, per, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		part, reply := pick(d, "EHLO", "RSET", "QUIT", "MAIL", "SIZE=", "BODY=", "NOTIFY=", "RET=", "STARTTLS"), d.reply()
-		return fmt.Sprintf("%v to %s", &reply, part), func(h *servertest.Host) { h.Refuse(part, reply) }
+		return fmt.Sprintf("%v to %s", &reply, part), func(h *smtptest.Host) { h.Refuse(part, reply) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
-		fault := pick(d, servertest.TLSAlert, servertest.TLSStall, servertest.TLSWrongName, servertest.TLSExpired, servertest.TLSUntrusted)
-		return fmt.Sprintf("TLS fails with %d", fault), func(h *servertest.Host) { h.FailTLS(fault) }
+	func(d *drawer) (string, func(*smtptest.Host)) {
+		fault := pick(d, smtptest.TLSAlert, smtptest.TLSStall, smtptest.TLSWrongName, smtptest.TLSExpired, smtptest.TLSUntrusted)
+		return fmt.Sprintf("TLS fails with %d", fault), func(h *smtptest.Host) { h.FailTLS(fault) }
 	},
-	func(d *drawer) (string, func(*servertest.Host)) {
+	func(d *drawer) (string, func(*smtptest.Host)) {
 		n := 1 + d.IntN(3)
-		return fmt.Sprintf("down after %d messages", n), func(h *servertest.Host) { h.AfterMessages(n, h.Down) }
+		return fmt.Sprintf("down after %d messages", n), func(h *smtptest.Host) { h.AfterMessages(n, h.Down) }
 	},
 }

@@ -6,14 +6,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postrider/postrider/server/servertest"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestNoticesWhileSuspended: mail that comes for a destination which is suspended has its delay notice in time, also after that
 // of mail before it. Plan 321 found that it had none.
 func TestNoticesWhileSuspended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "mx.next.test")
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // ledger knows what was accepted, hears what the relay tells of it, and sees what hosts got. From that it judges the run.
@@ -161,7 +161,7 @@ func (l *ledger) left(t queue.Task) {
 }
 
 // received notes a message that a host got: one of ours, or a report.
-func (l *ledger) received(host string, m servertest.Message) {
+func (l *ledger) received(host string, m smtptest.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, rcpt := range m.Envelope.Recipients {
@@ -178,7 +178,7 @@ func (l *ledger) received(host string, m servertest.Message) {
 	}
 }
 
-func (l *ledger) got(f *fate, host string, m servertest.Message) {
+func (l *ledger) got(f *fate, host string, m smtptest.Message) {
 	f.copies++
 	if f.first.IsZero() || m.Time.Before(f.first) {
 		f.first = m.Time
@@ -190,7 +190,7 @@ func (l *ledger) got(f *fate, host string, m servertest.Message) {
 }
 
 // gotReport notes whom a report is about that came for the sender of about.
-func (l *ledger) gotReport(about *mail, m servertest.Message) {
+func (l *ledger) gotReport(about *mail, m smtptest.Message) {
 	named := false
 	for part := range strings.SplitSeq(string(m.Data), "\r\n\r\n") {
 		_, address, ok := strings.Cut(part, "Final-Recipient: rfc822; ")

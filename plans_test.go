@@ -16,11 +16,11 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
-// TestPlans runs the whole relay through days of faults: hosts and the DNS fail in every way that servertest knows,
+// TestPlans runs the whole relay through days of faults: hosts and the DNS fail in every way that smtptest knows,
 // the relay stops and starts, operators interfere; then all heals, and a [ledger] says whether all that was accepted
 // came to its due end. A plan is drawn from its seed, but the order of goroutines isn't the seed's: a plan that fails
 // is printed with what happened in it. POSTRIDER_PLANS is how many plans there are, and POSTRIDER_SEED the first.
@@ -66,8 +66,8 @@ type world struct {
 	t      *testing.T
 	plan   *plan
 	double double
-	inet   *servertest.Network
-	hosts  map[string]*servertest.Host
+	inet   *smtptest.Network
+	hosts  map[string]*smtptest.Host
 	dir    string
 	queue  queue.Queue // what the relay has
 	spool  *spool.Spool
@@ -89,7 +89,7 @@ const (
 
 // runPlan takes the steps of p, has all heal and waits until all should be over.
 func runPlan(t *testing.T, p *plan, with double) *world {
-	w := &world{t: t, plan: p, double: with, inet: servertest.NewNetwork(t), hosts: make(map[string]*servertest.Host), ledger: newLedger(p)}
+	w := &world{t: t, plan: p, double: with, inet: smtptest.NewNetwork(t), hosts: make(map[string]*smtptest.Host), ledger: newLedger(p)}
 	for _, h := range p.hosts {
 		host := w.inet.Host(h.name)
 		host.Without(h.without...)
@@ -142,11 +142,11 @@ func (w *world) heal() {
 	w.ledger.note("- all heals")
 	for _, host := range w.hosts {
 		host.Heal()
-		w.inet.FailDNS(host.Name(), servertest.NoFault)
+		w.inet.FailDNS(host.Name(), smtptest.NoFault)
 	}
 	w.start()
 	for domain := range w.plan.domains {
-		w.inet.FailDNS(domain, servertest.NoFault)
+		w.inet.FailDNS(domain, smtptest.NoFault)
 		w.runner().Suspend(domain, time.Time{})
 		w.redirect(domain, false)
 	}

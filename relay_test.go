@@ -17,13 +17,13 @@ import (
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 const text = "From: <ann@source.test>\nTo: <bob@next.test>\nSubject: hello\n\nHello.\n.\n"
 
-func newRelay(inet *servertest.Network) *Relay {
+func newRelay(inet *smtptest.Network) *Relay {
 	return &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 }
 
@@ -50,7 +50,7 @@ func queued(t *testing.T, r *Relay) (n int) {
 
 func TestSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		r := newRelay(inet)
 		inet.Go(r.Run)
@@ -78,7 +78,7 @@ func TestSend(t *testing.T) {
 func TestFiveDays(t *testing.T) {
 	begin := time.Now() // outside the bubble: the real clock
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		dead := inet.MX("next.test", "mx.next.test")
 		dead.Down()
 		sender := inet.MX("source.test", "mx.source.test")
@@ -133,7 +133,7 @@ func TestFiveDays(t *testing.T) {
 
 func TestRefusedRecipient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.Reject("nobody@next.test", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
 		sender := inet.MX("source.test", "mx.source.test")
@@ -180,7 +180,7 @@ func TestNotify(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				inet := servertest.NewNetwork(t)
+				inet := smtptest.NewNetwork(t)
 				host := inet.MX("next.test", "mx.next.test")
 				host.Without("DSN")
 				host.Reject("nobody@next.test", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
@@ -216,7 +216,7 @@ func TestNotify(t *testing.T) {
 
 func TestSecondMX(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "mx1.next.test").Down()
 		second := inet.MX("next.test", "mx2.next.test")
 		r := newRelay(inet)
@@ -233,7 +233,7 @@ func TestSecondMX(t *testing.T) {
 // TestSpoolRestart: mail outlives the relay that took it.
 func TestSpoolRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.Down()
 		dir := t.TempDir()

@@ -23,12 +23,12 @@ import (
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // serve has the relay listen as relay.test:25 until the test ends.
-func serve(t *testing.T, inet *servertest.Network, r *Relay) {
+func serve(t *testing.T, inet *smtptest.Network, r *Relay) {
 	t.Helper()
 	l, err := inet.Listen("relay.test:25")
 	if err != nil {
@@ -38,7 +38,7 @@ func serve(t *testing.T, inet *servertest.Network, r *Relay) {
 }
 
 // submission submits to relay.test.
-func submission(inet *servertest.Network) *client.Submission {
+func submission(inet *smtptest.Network) *client.Submission {
 	return &client.Submission{
 		Addr:        "relay.test:25",
 		Hostname:    "program.test",
@@ -50,7 +50,7 @@ func submission(inet *servertest.Network) *client.Submission {
 
 func TestServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		r := newRelay(inet)
 		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
@@ -89,7 +89,7 @@ func TestServe(t *testing.T) {
 
 func TestServeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		one, err := inet.Listen("relay.test:25")
 		if err != nil {
 			t.Fatal(err)
@@ -109,7 +109,7 @@ func TestServeFails(t *testing.T) {
 // TestPostmaster: <postmaster> is taken from anyone, and goes where it is said to.
 func TestPostmaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("here.test", "mx.here.test")
 		r := newRelay(inet)
 		r.Domains = []string{"here.test"}
@@ -235,7 +235,7 @@ func TestTimes(t *testing.T) {
 // TestDelivery: the fields that say how mail goes out.
 func TestDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.SetAddrs(netip.MustParseAddr("10.0.0.1"))
 		host.Defer(time.Minute, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
@@ -262,7 +262,7 @@ func TestDelivery(t *testing.T) {
 // TestOurselves: a domain whose best MX we are is a loop, not a delivery to ourselves.
 func TestOurselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "relay.test")
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
@@ -345,7 +345,7 @@ func TestReport(t *testing.T) {
 // TestManyRecipients: more recipients than the next host takes at once go in several transactions.
 func TestManyRecipients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		far := newRelay(inet)
 		far.Allow = allowAll

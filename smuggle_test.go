@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestSmuggling: what isn't CRLF.CRLF ends no message, from the way in to the way out. The mail is
@@ -21,7 +21,7 @@ func TestSmuggling(t *testing.T) {
 	for _, end := range ends {
 		t.Run(fmt.Sprintf("%q", end), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				inet := servertest.NewNetwork(t)
+				inet := smtptest.NewNetwork(t)
 				host := inet.MX("next.test", "mx.next.test")
 				r := newRelay(inet)
 				r.Allow = allowAll

@@ -7,15 +7,15 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue/delivery"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestTransactional has a code to log in with that can't be delivered: it is tried often in its quarter of an hour, given up then, and its
 // sender hears of that alone.
 func TestTransactional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "mx.next.test").Defer(time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "not now"})
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)

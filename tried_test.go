@@ -17,14 +17,14 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/delivery"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestTried: an operator sees each host that a waiting mail was offered to, and why it waits.
 func TestTried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("next.test", "mx1.next.test").Down()
 		second := inet.MX("next.test", "mx2.next.test")
 		second.Greylist(10 * time.Minute)
@@ -54,7 +54,7 @@ func TestTried(t *testing.T) {
 // what the relay's operator can ask for.
 func TestSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.Greylist(10 * time.Minute)
 		r := newRelay(inet)
@@ -98,7 +98,7 @@ func TestSources(t *testing.T) {
 }
 
 func TestSourcesFault(t *testing.T) {
-	r := newRelay(servertest.NewNetwork(t))
+	r := newRelay(smtptest.NewNetwork(t))
 	r.Sources = []client.Source{{}}
 	if _, err := r.Runner(); err == nil || !strings.Contains(err.Error(), "Sources") {
 		t.Errorf("got %v, want an error about Sources", err)
@@ -108,7 +108,7 @@ func TestSourcesFault(t *testing.T) {
 // TestFuncRoute: mail for a func is delivered, with Return-Path on top, and reported as such.
 func TestFuncRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		var box []string
@@ -147,7 +147,7 @@ func TestFuncError(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRelay(servertest.NewNetwork(t))
+				r := newRelay(smtptest.NewNetwork(t))
 				var log bytes.Buffer
 				r.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				tried := make(chan error, 1)

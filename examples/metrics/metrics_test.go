@@ -14,8 +14,8 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -129,7 +129,7 @@ func each(t *testing.T, test func(t *testing.T, open meter)) {
 	}
 }
 
-func newRelay(inet *servertest.Network) *postrider.Relay {
+func newRelay(inet *smtptest.Network) *postrider.Relay {
 	return &postrider.Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, MaxAge: time.Hour}
 }
 
@@ -159,7 +159,7 @@ func sendFor(t *testing.T, relay *postrider.Relay, tenant string, to ...string) 
 // TestEvents: each thing that happens to a recipient counts once, and the program's own funcs hear of it as before.
 func TestEvents(t *testing.T) {
 	each(t, func(t *testing.T, open meter) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		next, odd := inet.MX("next.test", "mx.next.test"), inet.MX("odd.test", "mx.odd.test")
 		inet.MX("dead.test", "mx.dead.test").Down()
 		next.Greylist(time.Minute)
@@ -251,7 +251,7 @@ func TestEvents(t *testing.T) {
 
 func TestState(t *testing.T) {
 	each(t, func(t *testing.T, open meter) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		inet.MX("dead.test", "mx.dead.test").Down()
 		slow := inet.MX("slow.test", "mx.slow.test")
 		slow.StallAt(smtp.StageGreeting)
@@ -300,7 +300,7 @@ func TestState(t *testing.T) {
 // TestBounds: a thousand domains, tenants and status codes make no more series than a few.
 func TestBounds(t *testing.T) {
 	each(t, func(t *testing.T, open meter) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		relay := newRelay(inet)
 		relay.MaxAge, relay.Events.Buffer = 10*time.Minute, 100_000
 		read := open(t, relay, Bounds{Domains: []string{"next0.test"}, Tenants: []string{"tenant0"}})

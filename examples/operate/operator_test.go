@@ -15,8 +15,8 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // desk is an operator with a relay that runs, in an internet where next.test and other.test have a host each and
@@ -24,8 +24,8 @@ import (
 type desk struct {
 	*operator
 	t                     *testing.T
-	inet                  *servertest.Network
-	next, other, reported *servertest.Host
+	inet                  *smtptest.Network
+	next, other, reported *smtptest.Host
 }
 
 // eachDesk runs a test in virtual time, with each of the queues.
@@ -44,7 +44,7 @@ func eachDesk(t *testing.T, test func(d *desk)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := open(t) // its Cleanup comes after that of the network
-				inet := servertest.NewNetwork(t)
+				inet := smtptest.NewNetwork(t)
 				relay := &postrider.Relay{Hostname: "relay.test", Queue: q, Resolver: inet, DialContext: inet.DialContext}
 				runner, err := relay.Runner()
 				if err != nil {

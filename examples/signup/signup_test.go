@@ -10,12 +10,12 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue/mem"
-	"github.com/postrider/postrider/server/servertest"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // newShop is a shop whose relay delivers within an internet in memory.
-func newShop(inet *servertest.Network) *Shop {
+func newShop(inet *smtptest.Network) *Shop {
 	relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 	inet.Go(relay.Run)
 	return &Shop{Name: "Tea & Söhne", From: "shop@shop.test", Relay: relay}
@@ -32,7 +32,7 @@ func signup(shop *Shop, address string) *httptest.ResponseRecorder {
 
 func TestSignup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		if w := signup(newShop(inet), "ann@example.net"); w.Code != 200 {
 			t.Fatalf("got status %d (%s), want 200", w.Code, w.Body)
@@ -49,7 +49,7 @@ func TestSignup(t *testing.T) {
 
 func TestSignupWhileHostIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Defer(26*time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
 		signup(newShop(inet), "ann@example.net")
@@ -62,7 +62,7 @@ func TestSignupWhileHostIsAway(t *testing.T) {
 
 func TestSignupOfNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inet := servertest.NewNetwork(t)
+		inet := smtptest.NewNetwork(t)
 		shop := newShop(inet)
 		ours := inet.MX("shop.test", "mx.shop.test")
 		theirs := inet.MX("example.net", "mx.example.net")
@@ -82,7 +82,7 @@ func TestSignupOfNobody(t *testing.T) {
 
 func TestSignupWithABadAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		shop := newShop(servertest.NewNetwork(t))
+		shop := newShop(smtptest.NewNetwork(t))
 		for _, address := range []string{"", "ann", "ann@", "a b@example.net", "ann@example.net>\r\nDATA"} {
 			if w := signup(shop, address); w.Code != 400 {
 				t.Errorf("%q: got status %d, want 400", address, w.Code)

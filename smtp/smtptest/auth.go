@@ -1,0 +1,66 @@
+package smtptest
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// authCmd is AUTH PLAIN (RFC 4954 §4, RFC 4616).
+func (s *session) authCmd(args string) error {
+	if !s.offers["AUTH"] || s.identity != "" || s.env != nil {
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no AUTH here and now")
+	}
+	mechanism, response, initial := strings.Cut(args, " ")
+	if !strings.EqualFold(mechanism, "PLAIN") {
+		return s.say(504, smtp.EnhancedCode{5, 5, 4}, "PLAIN only")
+	}
+	if done, err := s.at(smtp.StageAuth); done || err != nil {
+		return err
+	}
+	if !initial {
+		s.say(334, smtp.EnhancedCode{}, "")
+		var err error
+		if response, err = s.readLine(); err != nil {
+			return err
+		}
+		s.log("C: …")
+	}
+	if response == "*" {
+		return s.say(501, smtp.EnhancedCode{5, 0, 0}, "as you like")
+	}
+	user, ok := s.host.checkPlain(response)
+	if !ok {
+		return s.say(535, smtp.EnhancedCode{5, 7, 8}, "bad credentials")
+	}
+	s.identity = user
+	s.log("authenticated as %q", user)
+	return s.say(235, smtp.EnhancedCode{2, 7, 0}, "welcome")
+}
+
+// checkPlain gives the user that a response of PLAIN proves.
+func (h *Host) checkPlain(response string) (user string, ok bool) {
+	raw, err := base64.StdEncoding.DecodeString(response)
+	if err != nil {
+		return "", false
+	}
+	parts := strings.Split(string(raw), "\x00")
+	if len(parts) != 3 {
+		return "", false
+	}
+	identity, user, password := parts[0], parts[1], parts[2]
+	if identity != "" && identity != user {
+		return "", false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	want, ok := h.accounts[user]
+	return user, ok && password == want
+}
+
+func (h *Host) wantsAuth() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.accounts) > 0
+}

@@ -1,0 +1,142 @@
+package smtptest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"sync"
+	"time"
+)
+
+// RootCAs gives the pool with the network's own authority, which signed the certificates of all its hosts.
+func (n *Network) RootCAs() *x509.CertPool {
+	n.t.Helper()
+	root, err := n.ca.root()
+	if err != nil {
+		n.t.Fatalf("smtptest: %v", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	return pool
+}
+
+// Certificate gives the certificate of a host, for a server of the test's own behind [Network.Listen]. It is
+// good for name alone and signed by the authority of [Network.RootCAs].
+func (n *Network) Certificate(name string) tls.Certificate {
+	n.t.Helper()
+	key, err := hostKey(name)
+	if err == nil {
+		var cert *tls.Certificate
+		if cert, err = n.ca.certificate(leaf{name: key}); err == nil {
+			return *cert
+		}
+	}
+	n.t.Fatalf("smtptest: certificate of %q: %v", name, err)
+	return tls.Certificate{}
+}
+
+// authority is the network's certification authority. Nothing is made before it is asked for, so that a test
+// without TLS pays nothing and the clock is that of the bubble.
+type authority struct {
+	mu     sync.Mutex
+	cert   *x509.Certificate
+	key    *ecdsa.PrivateKey
+	leaves map[leaf]*tls.Certificate
+	serial int64
+}
+
+// leaf is what a certificate is for.
+type leaf struct {
+	name    string // a host's key
+	expired bool
+}
+
+func (a *authority) root() (*x509.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.found(); err != nil {
+		return nil, err
+	}
+	return a.cert, nil
+}
+
+// certificate gives the one for l, which is always the same.
+func (a *authority) certificate(l leaf) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cert := a.leaves[l]; cert != nil {
+		return cert, nil
+	}
+	if err := a.found(); err != nil {
+		return nil, err
+	}
+	template := a.template(l.name)
+	if l.expired {
+		template.NotBefore, template.NotAfter = template.NotBefore.AddDate(-1, 0, 0), template.NotBefore
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	if ip := net.ParseIP(l.name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else if !isPath(l.name) {
+		template.DNSNames = []string{l.name}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := a.sign(template, a.cert, key, a.key)
+	if err != nil {
+		return nil, err
+	}
+	made := &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+	a.leaves[l] = made
+	return made, nil
+}
+
+// found makes the authority itself, once. a.mu is held.
+func (a *authority) found() error {
+	if a.cert != nil {
+		return nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := a.template("smtptest authority")
+	template.IsCA = true
+	template.BasicConstraintsValid = true
+	template.KeyUsage = x509.KeyUsageCertSign
+	cert, err := a.sign(template, template, key, key)
+	if err != nil {
+		return err
+	}
+	a.cert, a.key, a.leaves = cert, key, make(map[leaf]*tls.Certificate)
+	return nil
+}
+
+// template begins a certificate that was good yesterday and will be for ten years: virtual days pass quickly.
+func (a *authority) template(name string) *x509.Certificate {
+	a.serial++
+	now := time.Now()
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(a.serial),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    now.Add(-24 * time.Hour),
+		NotAfter:     now.AddDate(10, 0, 0),
+	}
+}
+
+func (a *authority) sign(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		return nil, fmt.Errorf("create certificate: %w", err)
+	}
+	return x509.ParseCertificate(der)
+}

@@ -1,0 +1,175 @@
+package smtptest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Chunking has the host offer CHUNKING and take BDAT (RFC 3030 §2), which it otherwise doesn't know. The reply to a chunk
+// that isn't the last belongs to [smtp.StageBody], that to the last one to [smtp.StageFinal]: [Host.Answer],
+// [Host.AnswerRaw], [Host.AnswerEarly], [Host.BabbleAt] and [Host.Slow] are good for both. [Host.CloseAt], [Host.ResetAt]
+// and [Host.StallAt] do at smtp.StageBody what they do with DATA, in the middle of any chunk.
+//
+// A chunk is read to its end whatever is said to it, [Host.Refuse] included, and one that is refused ends the
+// transaction. Where BDAT has no size to go by, or one far above the bound of a message, the connection is closed behind the
+// reply. A host that was only told to Offer CHUNKING takes the octets of a chunk for commands.
+func (h *Host) Chunking() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.chunking = true
+	delete(h.lacks, "CHUNKING")
+}
+
+// BinaryMIME is Chunking, with BINARYMIME beside it (RFC 3030 §3): a message with BODY=BINARYMIME may hold any octets, and
+// comes by BDAT only.
+func (h *Host) BinaryMIME() {
+	h.Chunking()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.binary = true
+	delete(h.lacks, "BINARYMIME")
+}
+
+// chunks reports whether the host knows BDAT.
+func (h *Host) chunks() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.chunking && !h.lacks["CHUNKING"]
+}
+
+// content is what came by BDAT so far.
+type content struct {
+	bytes.Buffer
+	chunks int
+}
+
+// bdatCmd takes a chunk, and does what the host was told to do about it: to look at the command alone isn't enough, as
+// the chunk is part of it.
+func (s *session) bdatCmd(line, args string) error {
+	size, last, err := parseChunk(args)
+	if err != nil {
+		// Nobody knows where the next command begins.
+		s.say(501, smtp.EnhancedCode{5, 5, 4}, err.Error())
+		return errHangUp
+	}
+	limit := s.host.limit()
+	if size-window > limit {
+		s.reply(*tooBig(limit))
+		return errHangUp
+	}
+	no := s.unwanted(line, size, limit)
+	var dst io.Writer = io.Discard
+	if no == nil {
+		if done, err := s.interrupt(size > 0); done || err != nil {
+			return err
+		}
+		if s.content == nil {
+			s.content = new(content)
+		}
+		s.content.chunks++
+		dst = s.content
+	}
+	// RFC 3030 §2: what is refused is taken and thrown away first.
+	if _, err := io.CopyN(dst, s.r, size); err != nil {
+		return err
+	}
+	s.log("C: (%d octets)", size)
+	if err := s.behind("BDAT"); err != nil {
+		return err
+	}
+	return s.answerChunk(size, last, no)
+}
+
+// parseChunk reads what follows BDAT.
+func parseChunk(args string) (size int64, last bool, err error) {
+	digits, word, more := strings.Cut(args, " ")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return 0, false, errors.New("BDAT needs a size")
+	}
+	if more && (len(word) != len("LAST") || !strings.EqualFold(word, "LAST")) {
+		return 0, false, errors.New("only LAST may follow the size")
+	}
+	if size, err = strconv.ParseInt(digits, 10, 64); err != nil {
+		return 0, false, errors.New("there is no such size")
+	}
+	return size, more, nil
+}
+
+// unwanted gives the reply to a chunk that is of no use, or nil.
+func (s *session) unwanted(line string, size, limit int64) *smtp.Reply {
+	if r := s.host.refusalOf(line); r != nil {
+		return r
+	}
+	var why string
+	switch {
+	case s.closing:
+		why = "no service here"
+	case !s.offers["CHUNKING"]:
+		why = "CHUNKING wasn't offered"
+	case s.env == nil:
+		why = "MAIL comes first"
+	case len(s.env.Recipients) == 0:
+		why = "no recipients"
+	case size > limit, s.content != nil && size > limit-int64(s.content.Len()):
+		return tooBig(limit)
+	default:
+		return nil
+	}
+	return &smtp.Reply{Code: 503, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: why}
+}
+
+// answerChunk says what becomes of a chunk that was read; no, if not nil, is why nothing does.
+func (s *session) answerChunk(size int64, last bool, no *smtp.Reply) error {
+	env, got := s.env, s.content
+	if last || no != nil {
+		s.forget()
+	}
+	if last {
+		m := Message{Envelope: env}
+		if no == nil {
+			m.Data, m.Chunks = got.Bytes(), got.chunks
+			no = s.unfit(m)
+		}
+		return s.final(m, no)
+	}
+	if no != nil {
+		return s.answer(smtp.StageBody, fault{}, false, *no)
+	}
+	r := smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: fmt.Sprintf("%d octets", size)}
+	f, amiss := s.host.fault(smtp.StageBody)
+	if amiss && f.kind == answers {
+		r, amiss = f.reply, false
+	}
+	if !r.Positive() {
+		s.forget()
+	}
+	return s.answer(smtp.StageBody, f, amiss, r)
+}
+
+// unfit says what is wrong with a content, if anything is.
+func (s *session) unfit(m Message) *smtp.Reply {
+	if m.Envelope.Body == smtp.BodyBinaryMIME {
+		return nil
+	}
+	if m.Chunks > 0 { // RFC 3030 §3: without BINARYMIME, its lines end as with DATA
+		_, err := smtp.Scan(bytes.NewReader(m.Data))
+		if r, ok := errors.AsType[*smtp.Reply](err); ok {
+			return r
+		}
+	}
+	if !s.offers["8BITMIME"] && bytes.ContainsFunc(m.Data, func(r rune) bool { return r > 127 }) {
+		return &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 6, 1}, Text: "octets above 127 without 8BITMIME"} // RFC 6152 §3
+	}
+	return nil
+}
+
+// tooBig is said to a message over so many octets.
+func tooBig(limit int64) *smtp.Reply {
+	return &smtp.Reply{Code: 552, Enhanced: smtp.EnhancedCode{5, 3, 4}, Text: fmt.Sprintf("message exceeds %d octets", limit)}
+}

@@ -1,0 +1,158 @@
+package smtptest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+func (s *session) dataCmd() error {
+	nobody := s.env == nil || len(s.env.Recipients) == 0
+	if nobody && (s.env == nil || s.lmtp || !s.host.dataAnyway()) {
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no recipients") // RFC 2033 §4.2 demands 503
+	}
+	switch {
+	case s.content != nil: // RFC 3030 §2
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BDAT was begun")
+	case s.env.Body == smtp.BodyBinaryMIME: // RFC 3030 §3
+		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BINARYMIME comes by BDAT")
+	}
+	if done, err := s.at(smtp.StageData); done || err != nil {
+		return err
+	}
+	s.say(354, smtp.EnhancedCode{}, "end with a dot alone")
+	if err := s.early(smtp.StageData); err != nil {
+		return err
+	}
+	if done, err := s.interrupt(true); done || err != nil {
+		return err
+	}
+	m := Message{Envelope: s.env}
+	s.forget()
+	var err error
+	m.Data, err = s.readData()
+	no, isReply := errors.AsType[*smtp.Reply](err)
+	switch {
+	case err != nil && !isReply:
+		return err
+	case err == nil:
+		no = s.unfit(m)
+	}
+	if no == nil && nobody {
+		no = &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "no valid recipients"}
+	}
+	return s.final(m, no)
+}
+
+// interrupt does what the host was told to do in the middle of the content, of which some has come then, if there is
+// any.
+func (s *session) interrupt(some bool) (done bool, err error) {
+	f, ok := s.host.fault(smtp.StageBody)
+	if !ok || !f.kind.interrupts() {
+		return false, nil
+	}
+	if some {
+		if _, err := s.r.Peek(1); err != nil {
+			return true, err
+		}
+	}
+	return s.act(smtp.StageBody, f)
+}
+
+// final answers to a whole message; no, if not nil, is what is wrong with it.
+func (s *session) final(m Message, no *smtp.Reply) error {
+	f, amiss := s.host.fault(smtp.StageFinal)
+	var replies []smtp.Reply
+	switch {
+	case no != nil:
+		replies, amiss = s.each(m.Envelope, *no), false
+	case amiss && f.kind == answers:
+		replies, amiss = s.each(m.Envelope, f.reply), false
+	default:
+		replies = s.take(m)
+	}
+	return s.answer(smtp.StageFinal, f, amiss, replies...)
+}
+
+// answer gives the replies of a stage, or does what is amiss there.
+func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...smtp.Reply) error {
+	if err := s.pause(stage); err != nil {
+		return err
+	}
+	if amiss {
+		if done, err := s.act(stage, f); done || err != nil {
+			return err
+		}
+	}
+	for _, r := range replies {
+		if err := s.reply(r); err != nil {
+			return err
+		}
+	}
+	return s.early(stage)
+}
+
+// take gives the message to the host, if anybody is to have it, and the replies to that.
+func (s *session) take(m Message) []smtp.Reply {
+	replies := s.replies(m.Envelope)
+	if len(m.Envelope.Recipients) > 0 {
+		s.taken++
+		m.TLS, m.Identity, m.Hello, m.Time = s.tls, s.identity, s.hello, time.Now()
+		s.host.take(m)
+	}
+	return replies
+}
+
+// readData reads the content to its true end. A *smtp.Reply says what is wrong with it.
+func (s *session) readData() ([]byte, error) {
+	limit := s.host.limit()
+	d := smtp.NewDataReader(s.r)
+	d.MaxSize = limit
+	data, err := io.ReadAll(d)
+	if err == nil {
+		s.log("C: (%d octets, and the final dot)", len(data))
+		return data, nil
+	}
+	if _, ok := errors.AsType[*smtp.Reply](err); ok {
+		if derr := d.Drain(limit + window); derr != nil {
+			err = derr // the same reply, or why the end wasn't found
+		}
+	}
+	s.log("C: (content refused: %v)", err)
+	return nil, err
+}
+
+// each gives what r is after the final dot or BDAT LAST, over LMTP once for each recipient (RFC 2033 §4.2 and §4.3). env
+// may be nil.
+func (s *session) each(env *smtp.Envelope, r smtp.Reply) []smtp.Reply {
+	if !s.lmtp || env == nil || len(env.Recipients) == 0 {
+		return []smtp.Reply{r}
+	}
+	return slices.Repeat([]smtp.Reply{r}, len(env.Recipients))
+}
+
+// replies gives what is said after a good final dot, and leaves in env whom the host takes the mail for.
+func (s *session) replies(env *smtp.Envelope) []smtp.Reply {
+	taken := smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "taken"}
+	if !s.lmtp {
+		return []smtp.Reply{taken}
+	}
+	var replies []smtp.Reply
+	kept := env.Recipients[:0]
+	for _, rcpt := range env.Recipients {
+		if r := s.host.finalRefusal(rcpt.Address); r != nil {
+			replies = append(replies, *r)
+			continue
+		}
+		ok := taken
+		ok.Text = fmt.Sprintf("taken for <%s>", rcpt.Address)
+		replies = append(replies, ok)
+		kept = append(kept, rcpt)
+	}
+	env.Recipients = kept
+	return replies
+}

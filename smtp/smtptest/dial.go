@@ -1,0 +1,190 @@
+package smtptest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// clientAddrs are where [Network.DialContext] dials from.
+var clientAddrs = [...]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+
+// DialContext connects to "name:port" or "address:port" for the networks "tcp", "tcp4" and "tcp6", and to
+// a path for "unix". It dials from 192.0.2.1 and 2001:db8::1. Where nobody listens it is refused
+// (ECONNREFUSED in a [*net.OpError], as always). [Host.DialContext] dials from elsewhere.
+func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return n.dial(ctx, clientAddrs[:], network, address)
+}
+
+// DialContext is [Network.DialContext] from the addresses of this host, so that a server can tell its clients apart.
+func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return h.net.dial(ctx, h.Addrs(), network, address)
+}
+
+func (n *Network) dial(ctx context.Context, from []netip.Addr, network, address string) (net.Conn, error) {
+	failed := func(err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	var family string
+	switch network {
+	case "unix":
+		return n.connect(ctx, &net.UnixAddr{Net: network}, &net.UnixAddr{Name: address, Net: network})
+	case "tcp", "tcp4", "tcp6":
+		family = "ip" + network[len("tcp"):]
+	default:
+		return failed(net.UnknownNetworkError(network))
+	}
+	host, portName, err := net.SplitHostPort(address)
+	if err != nil {
+		return failed(err)
+	}
+	port, err := parsePort(portName)
+	if err != nil {
+		return failed(err)
+	}
+	addrs, err := n.LookupNetIP(ctx, family, host)
+	if err != nil {
+		return failed(err)
+	}
+	var first error
+	for _, addr := range addrs {
+		remote := net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, port))
+		local, err := n.source(from, addr)
+		if err == nil {
+			var c net.Conn
+			if c, err = n.connect(ctx, local, remote); err == nil {
+				return c, nil
+			}
+		} else {
+			err = &net.OpError{Op: "dial", Net: network, Addr: remote, Err: err}
+		}
+		if first == nil {
+			first = err // as net.Dialer does
+		}
+	}
+	return nil, first
+}
+
+// connect reaches whoever listens at remote.
+func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn, error) {
+	failed := func(err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: remote.Network(), Addr: remote, Err: err}
+	}
+	var waited, travelled bool
+	for {
+		if err := ctx.Err(); err != nil {
+			return failed(err)
+		}
+		n.mu.Lock()
+		h, port := n.at(remote)
+		if n.closed || h == nil {
+			n.mu.Unlock()
+			return failed(errRefused)
+		}
+		if h.state == hanging {
+			changed := n.changed.wait()
+			n.mu.Unlock()
+			if !waited {
+				waited = true
+				h.log(0, "a client from %s hangs", local)
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if trip := 2 * h.link.latency; trip > 0 && !travelled {
+			travelled = true
+			n.mu.Unlock()
+			timer := time.NewTimer(trip)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+			continue
+		}
+		l := h.listeners[port]
+		if h.state == down || l == nil && !h.answers(port) {
+			n.mu.Unlock()
+			h.log(0, "refused a client from %s at %s", local, remote)
+			return failed(errRefused)
+		}
+		client, server := n.pair(h, local, remote)
+		if l == nil {
+			s := h.admit(client, server)
+			n.sessions.Go(s.serve)
+			n.mu.Unlock()
+			return client, nil
+		}
+		n.mu.Unlock()
+		if err := l.deliver(ctx, server); err != nil {
+			client.Close()
+			server.Close()
+			return failed(err)
+		}
+		return client, nil
+	}
+}
+
+// at gives the host that answers at an address, or nil, and the port. n.mu is held.
+func (n *Network) at(a net.Addr) (*Host, int) {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return n.byAddr[a.AddrPort().Addr().Unmap()], a.Port
+	case *net.UnixAddr:
+		return n.hosts[a.Name], 0
+	}
+	return nil, 0
+}
+
+// pair makes a connection to h, which ends when the network does. n.mu is held.
+func (n *Network) pair(h *Host, local, remote net.Addr) (client, server *conn) {
+	client, server = newPair(local, remote)
+	client.out.way.link, server.out.way.link = h.link, h.link
+	for _, c := range []*conn{client, server} {
+		c.host = h
+		c.onClose = n.forget
+		n.conns[c] = struct{}{}
+	}
+	return client, server
+}
+
+func (n *Network) forget(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
+}
+
+// source gives the end of a connection to addr that is the client's.
+func (n *Network) source(from []netip.Addr, addr netip.Addr) (*net.TCPAddr, error) {
+	for _, f := range from {
+		if f.Is4() == addr.Is4() {
+			return net.TCPAddrFromAddrPort(netip.AddrPortFrom(f, n.newPort())), nil
+		}
+	}
+	return nil, os.NewSyscallError("connect", syscall.ENETUNREACH)
+}
+
+// newPort gives a port of a client, by RFC 6335 §6 from 49152 on.
+func (n *Network) newPort() uint16 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lastPort++
+	return uint16(49152 + n.lastPort%16384)
+}
+
+func parsePort(s string) (uint16, error) {
+	port, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, &net.AddrError{Err: "invalid port", Addr: s}
+	}
+	return uint16(port), nil
+}
+
+var errRefused = os.NewSyscallError("connect", syscall.ECONNREFUSED)

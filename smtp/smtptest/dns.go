@@ -1,0 +1,199 @@
+package smtptest
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+var (
+	_ mx.Resolver     = (*Network)(nil)
+	_ mx.TXTResolver  = (*Network)(nil)
+	_ mx.TLSAResolver = (*Network)(nil)
+)
+
+// DNSFault is how the DNS fails for a name.
+type DNSFault uint8
+
+const (
+	NoFault    DNSFault = iota // it doesn't
+	NXDomain                   // the name doesn't exist, whatever records it was given
+	ServFail                   // SERVFAIL: the servers of the zone are broken
+	DNSTimeout                 // no answer; a lookup fails after ten seconds, or when its context ends
+)
+
+// dnsPatience is how long a lookup waits: net.Resolver asks twice, for five seconds each.
+const dnsPatience = 10 * time.Second
+
+// MX adds host to the MX records of domain, with a preference of 10 for the first and 10 more for each
+// further one, and gives the host as [Network.Host] does.
+func (n *Network) MX(domain, host string) *Host {
+	n.t.Helper()
+	h := n.Host(host)
+	key := n.domain(domain)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	records := n.mx[key]
+	if !slices.ContainsFunc(records, func(r *net.MX) bool { return r.Host == h.name+"." }) {
+		n.mx[key] = append(records, &net.MX{Host: h.name + ".", Pref: uint16(10 * (len(records) + 1))})
+	}
+	return h
+}
+
+// NullMX gives domain the one MX record which says that it takes no mail (RFC 7505).
+func (n *Network) NullMX(domain string) {
+	n.t.Helper()
+	key := n.domain(domain)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mx[key] = []*net.MX{{Host: ".", Pref: 0}}
+}
+
+// FailDNS makes every lookup of name fail from now on, and every one that a CNAME leads there. NoFault ends it.
+func (n *Network) FailDNS(name string, f DNSFault) {
+	n.t.Helper()
+	key := n.domain(name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.faults[key] = f
+}
+
+// LookupMX gives the MX records of a domain, sorted by preference, the names with a trailing dot. Like
+// [net.Resolver.LookupMX] it fails with a [*net.DNSError], which is the same whether the domain has no MX
+// or isn't there. Names must be A-labels, with or without a trailing dot.
+func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	owner, _, err := n.follow(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	records := n.mx[owner]
+	if len(records) == 0 {
+		return nil, notFound(name)
+	}
+	answer := make([]*net.MX, len(records))
+	for i, r := range records {
+		answer[i] = &net.MX{Host: r.Host, Pref: r.Pref}
+	}
+	slices.SortStableFunc(answer, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
+	return answer, nil
+}
+
+// LookupNetIP gives the addresses of a host for the network "ip", "ip4" or "ip6", in the order of
+// [Host.SetAddrs]. It fails as [net.Resolver.LookupNetIP] does, with a [*net.DNSError].
+func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	if addr, err := netip.ParseAddr(host); err == nil {
+		addrs = []netip.Addr{addr.Unmap()}
+	} else if owner, _, err := n.follow(ctx, host); err != nil {
+		return nil, err
+	} else {
+		n.mu.Lock()
+		if h := n.hosts[owner]; h != nil {
+			addrs = slices.Clone(h.addrs)
+		}
+		n.mu.Unlock()
+	}
+	switch network {
+	case "ip":
+	case "ip4":
+		addrs = slices.DeleteFunc(addrs, netip.Addr.Is6)
+	case "ip6":
+		addrs = slices.DeleteFunc(addrs, netip.Addr.Is4)
+	default:
+		return nil, net.UnknownNetworkError(network)
+	}
+	if len(addrs) == 0 {
+		return nil, notFound(host)
+	}
+	return addrs, nil
+}
+
+// follow gives the name at which the records for name are, behind its CNAMEs, and whether all answers on the way are
+// authentic. Where a lookup fails it gives the error, after as long as that takes.
+func (n *Network) follow(ctx context.Context, name string) (owner string, authentic bool, err error) {
+	if ctx.Err() != nil {
+		return "", false, canceled(ctx, name)
+	}
+	n.mu.Lock()
+	chain, ends := n.chain(name)
+	authentic = true
+	fault := NoFault
+	for _, link := range chain {
+		authentic = authentic && n.isSigned(link)
+		if fault = n.faults[link]; fault != NoFault {
+			break
+		}
+	}
+	n.mu.Unlock()
+	if fault == NoFault && !ends {
+		fault = ServFail
+	}
+	switch fault {
+	case NXDomain:
+		return "", authentic, notFound(name)
+	case ServFail:
+		return "", false, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
+	case DNSTimeout:
+		timer := time.NewTimer(dnsPatience)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return "", false, canceled(ctx, name)
+		case <-timer.C:
+			return "", false, &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true, IsTemporary: true}
+		}
+	}
+	return chain[len(chain)-1], authentic, nil
+}
+
+// domain gives the A-label of a name that the test says.
+func (n *Network) domain(name string) string {
+	n.t.Helper()
+	key, err := smtp.ASCIIDomain(name)
+	if err != nil {
+		n.t.Fatalf("smtptest: name %q: %v", name, err)
+	}
+	return key
+}
+
+// newIPv4 gives an address out of the documentation ranges of RFC 5737 and, when these are used up, of 11.0.0.0/8,
+// which has no public hosts. No guard against private addresses minds either. n.mu is held.
+func (n *Network) newIPv4() netip.Addr {
+	i := n.v4
+	n.v4++
+	ranges := [...][3]byte{{192, 0, 2}, {198, 51, 100}, {203, 0, 113}}
+	const each = 200
+	if r := i / each; r < len(ranges) {
+		return netip.AddrFrom4([4]byte{ranges[r][0], ranges[r][1], ranges[r][2], byte(10 + i%each)})
+	}
+	return netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+// newIPv6 gives an address out of the documentation range of RFC 3849. n.mu is held.
+func (n *Network) newIPv6() netip.Addr {
+	n.v6++
+	addr := netip.MustParseAddr("2001:db8::25:0").As16()
+	addr[14], addr[15] = byte(n.v6>>8), byte(n.v6)
+	return netip.AddrFrom16(addr)
+}
+
+func dnsName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+func notFound(name string) error {
+	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+}
+
+func canceled(ctx context.Context, name string) error {
+	err := ctx.Err()
+	late := err == context.DeadlineExceeded
+	return &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsTimeout: late, IsTemporary: late}
+}

@@ -1,0 +1,141 @@
+package smtptest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// backlog is how many connections wait for Accept; further ones wait for their turn.
+const backlog = 128
+
+// Listen listens at "name:port" or "address:port", or at a path that begins with "/", a Unix socket. The
+// name gets an address and is in the DNS from then on. Port 0 is any. A port where a [Host] answers is taken over: a relay can
+// be the MX that [Network.MX] named. When the listener is closed, and it is at the latest when the
+// test ends, connections are refused there.
+func (n *Network) Listen(address string) (net.Listener, error) {
+	network := "tcp"
+	failed := func(err error) (net.Listener, error) {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	name, port := address, uint16(0)
+	if isPath(address) {
+		network = "unix"
+	} else {
+		host, portName, err := net.SplitHostPort(address)
+		if err != nil {
+			return failed(err)
+		}
+		if port, err = parsePort(portName); err != nil {
+			return failed(err)
+		}
+		name = host
+	}
+	key, err := hostKey(name)
+	if err != nil {
+		return failed(err)
+	}
+	if network == "tcp" && port == 0 {
+		port = n.newPort()
+	}
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return failed(net.ErrClosed)
+	}
+	h := n.mention(key)
+	if old := h.listeners[int(port)]; old != nil && !old.isClosed() {
+		return failed(os.NewSyscallError("bind", syscall.EADDRINUSE))
+	}
+	l := &listener{queue: make(chan *conn, backlog), done: make(chan struct{})}
+	switch {
+	case network == "unix":
+		l.addr = &net.UnixAddr{Name: key, Net: network}
+	case len(h.addrs) == 0:
+		return failed(&net.AddrError{Err: "the host has no address", Addr: name})
+	default:
+		l.addr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(h.addrs[0], port))
+	}
+	h.listeners[int(port)] = l
+	return l, nil
+}
+
+// listener takes the connections to one port of a host.
+type listener struct {
+	addr  net.Addr
+	queue chan *conn
+	done  chan struct{} // closed by Close
+	once  sync.Once
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	if l.isClosed() {
+		return nil, l.closedErr("accept")
+	}
+	select {
+	case c := <-l.queue:
+		return c, nil
+	case <-l.done:
+		return nil, l.closedErr("accept")
+	}
+}
+
+func (l *listener) Close() error {
+	err := l.closedErr("close")
+	l.once.Do(func() {
+		close(l.done)
+		l.drain()
+		err = nil
+	})
+	return err
+}
+
+func (l *listener) Addr() net.Addr { return l.addr }
+
+// deliver hands c to Accept.
+func (l *listener) deliver(ctx context.Context, c *conn) error {
+	if l.isClosed() {
+		return errRefused
+	}
+	select {
+	case l.queue <- c:
+	case <-l.done:
+		return errRefused
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if l.isClosed() { // meanwhile: Close may not have seen c
+		l.drain()
+	}
+	return nil
+}
+
+// drain resets the connections that nobody accepted, as a kernel does.
+func (l *listener) drain() {
+	for {
+		select {
+		case c := <-l.queue:
+			c.SetLinger(0)
+			c.Close()
+		default:
+			return
+		}
+	}
+}
+
+func (l *listener) isClosed() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *listener) closedErr(op string) error {
+	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: net.ErrClosed}
+}

@@ -1,0 +1,199 @@
+package smtptest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Network is an internet in memory. [NewNetwork] makes one. All methods may be called concurrently.
+type Network struct {
+	// WaitLimit bounds [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections]: a test that waits longer has
+	// failed. If zero, it is 30 days in a synctest bubble, where they take no time, and 30 seconds elsewhere.
+	WaitLimit time.Duration
+
+	t        testing.TB
+	start    time.Time
+	ca       authority
+	stranger authority      // nobody trusts it
+	sessions sync.WaitGroup // those of hosts
+
+	mu       sync.Mutex // guards what follows, and the fields of Host that say so
+	closed   bool
+	changed  signal               // a host came up, or the network was closed
+	hosts    map[string]*Host     // by A-label, address or path
+	order    []*Host              // in the order they were first mentioned
+	byAddr   map[netip.Addr]*Host // who answers there
+	mx       map[string][]*net.MX // by domain
+	txt      map[string][]string  // by name, and so are the next four
+	tlsa     map[string][]mx.TLSA
+	aliases  map[string]string // CNAME
+	signed   map[string]bool   // zones
+	faults   map[string]DNSFault
+	conns    map[*conn]struct{} // open ends
+	v4, v6   int                // addresses given out
+	lastPort int                // last port of a client
+}
+
+// NewNetwork makes an internet with nobody in it. It lasts until t ends: then it closes what is open, waits
+// for what it started and, if t has failed, prints the transcript of each host.
+func NewNetwork(t testing.TB) *Network {
+	n := &Network{
+		t:       t,
+		start:   time.Now(),
+		hosts:   make(map[string]*Host),
+		byAddr:  make(map[netip.Addr]*Host),
+		mx:      make(map[string][]*net.MX),
+		txt:     make(map[string][]string),
+		tlsa:    make(map[string][]mx.TLSA),
+		aliases: make(map[string]string),
+		signed:  make(map[string]bool),
+		faults:  make(map[string]DNSFault),
+		conns:   make(map[*conn]struct{}),
+	}
+	t.Cleanup(n.close)
+	return n
+}
+
+// Go runs run until the test ends: its context is that of the test, and the test's cleanup waits for it to
+// return. An error other than [context.Canceled] fails the test. What run uses must outlive it: release
+// it by a t.Cleanup made before the call of Go, not by defer, which comes sooner.
+func (n *Network) Go(run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(n.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			n.t.Errorf("smtptest: what Network.Go runs: %v", err)
+		}
+	}()
+	n.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// Host gives the host of this name and, on the first mention, puts it up with an IPv4 address, in the
+// DNS and listening. Without an MX record it is still where the mail of its own name goes (RFC 5321 §5.1).
+// A name that begins with "/" is a Unix socket: no address, and [Network.DialContext] reaches it by "unix".
+func (n *Network) Host(name string) *Host {
+	n.t.Helper()
+	key, err := hostKey(name)
+	if err != nil {
+		n.t.Fatalf("smtptest: host %q: %v", name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h := n.mention(key)
+	h.serving = true
+	return h
+}
+
+// mention gives the host with this key, which has an address from now on. n.mu is held.
+func (n *Network) mention(key string) *Host {
+	if h := n.hosts[key]; h != nil {
+		return h
+	}
+	h := &Host{
+		net:       n,
+		name:      key,
+		listeners: make(map[int]*listener),
+		lacks:     make(map[string]bool),
+		accounts:  make(map[string]string),
+		maxSize:   defaultMaxSize,
+		script:    script{healed: make(chan struct{})},
+	}
+	if addr, err := netip.ParseAddr(key); err == nil {
+		h.addrs = []netip.Addr{addr}
+	} else if !isPath(key) {
+		h.addrs = []netip.Addr{n.newIPv4()}
+	}
+	n.hosts[key] = h
+	n.order = append(n.order, h)
+	n.claim(h)
+	return h
+}
+
+// claim lets h answer at its addresses. n.mu is held.
+func (n *Network) claim(h *Host) {
+	for _, addr := range h.addrs {
+		n.byAddr[addr] = h
+	}
+}
+
+// close ends the network.
+func (n *Network) close() {
+	n.mu.Lock()
+	n.closed = true
+	n.changed.broadcast()
+	var listeners []*listener
+	for _, h := range n.order {
+		for _, l := range h.listeners {
+			listeners = append(listeners, l)
+		}
+	}
+	hosts, open := slices.Clone(n.order), n.open(nil)
+	n.mu.Unlock()
+
+	for _, l := range listeners {
+		l.Close()
+	}
+	for _, c := range open {
+		c.reset()
+	}
+	n.sessions.Wait()
+	if !n.t.Failed() {
+		return
+	}
+	for _, h := range hosts {
+		if text := h.Transcript(); text != "" {
+			n.t.Logf("smtptest: transcript of %s:\n%s", h.name, text)
+		}
+	}
+}
+
+// open gives the open connections of h, or all if h is nil. n.mu is held.
+func (n *Network) open(h *Host) []*conn {
+	var open []*conn
+	for c := range n.conns {
+		if h == nil || c.host == h {
+			open = append(open, c)
+		}
+	}
+	return open
+}
+
+// inBubble reports whether this is a synctest bubble: the clock of one starts at the beginning of 2000.
+func (n *Network) inBubble() bool { return n.start.Year() < 2010 }
+
+func (n *Network) waitLimit() time.Duration {
+	switch {
+	case n.WaitLimit != 0:
+		return n.WaitLimit
+	case n.inBubble():
+		return 30 * 24 * time.Hour
+	}
+	return 30 * time.Second
+}
+
+// hostKey gives the form of a name in which names are the same if their keys are.
+func hostKey(name string) (string, error) {
+	if isPath(name) {
+		return name, nil
+	}
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return addr.Unmap().String(), nil
+	}
+	return smtp.ASCIIDomain(name)
+}
+
+func isPath(name string) bool { return strings.HasPrefix(name, "/") }

@@ -1,0 +1,52 @@
+package smtptest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Bounds of a host's transcript.
+const (
+	maxLines = 1000
+	maxLine  = 512
+)
+
+// transcript keeps the last lines of what a host heard and said.
+type transcript struct {
+	lines []string
+	lost  int // earlier ones
+}
+
+// Transcript gives what the host heard ("C:") and said ("S:"), a line for each, with the number of the session and the
+// time since the network was made. Only the last thousand lines are kept.
+func (h *Host) Transcript() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var b strings.Builder
+	if h.record.lost > 0 {
+		fmt.Fprintf(&b, "(%d earlier lines)\n", h.record.lost)
+	}
+	for _, line := range h.record.lines {
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// log adds a line of a session, 0 for none, to the transcript.
+func (h *Host) log(session int, format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if len(line) > maxLine {
+		line = line[:maxLine] + " …"
+	}
+	at := time.Since(h.net.start).Round(time.Millisecond)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := &h.record
+	if len(r.lines) == maxLines {
+		r.lines = r.lines[1:]
+		r.lost++
+	}
+	r.lines = append(r.lines, fmt.Sprintf("#%d +%v %s", session, at, strings.ToValidUTF8(line, "?")))
+}

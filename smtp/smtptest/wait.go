@@ -1,0 +1,140 @@
+package smtptest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Messages gives what the host took so far.
+func (h *Host) Messages() []Message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.messages)
+}
+
+// Connections gives how many connections to the host's own server were made so far, those that
+// [Host.MaxSessions] turned away included.
+func (h *Host) Connections() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.made
+}
+
+// Sessions gives how many sessions are open now. One begins with the dial and is over when either end closes the
+// connection; what [Host.MaxSessions] turns away is none.
+func (h *Host) Sessions() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open
+}
+
+// MostSessions gives how many sessions were open at once so far, at most.
+func (h *Host) MostSessions() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.most
+}
+
+// Wait waits until the host has taken n messages, and gives all of them. Where that doesn't come to pass within
+// [Network.WaitLimit] the test fails at once. Like t.Fatal it belongs in the test's own goroutine.
+func (h *Host) Wait(n int) []Message {
+	h.net.t.Helper()
+	var got []Message
+	h.await(func() string {
+		if len(h.messages) < n {
+			return fmt.Sprintf("got %d messages", len(h.messages))
+		}
+		got = slices.Clone(h.messages)
+		return ""
+	}, n)
+	return got
+}
+
+// WaitConnections waits until n connections were made, as [Host.Connections] counts them. It fails as Wait does.
+func (h *Host) WaitConnections(n int) {
+	h.net.t.Helper()
+	h.await(func() string {
+		if h.made >= n {
+			return ""
+		}
+		return fmt.Sprintf("got %d connections", h.made)
+	}, n)
+}
+
+// WaitSessions waits until at least n sessions are open or, if n is 0, none is. It fails as Wait does.
+func (h *Host) WaitSessions(n int) {
+	h.net.t.Helper()
+	h.await(func() string {
+		if n == 0 && h.open == 0 || n > 0 && h.open >= n {
+			return ""
+		}
+		return fmt.Sprintf("has %d sessions", h.open)
+	}, n)
+}
+
+// await waits until missing gives "", and fails the test with what it gives when that lasts too long. missing is
+// called with h.mu held.
+func (h *Host) await(missing func() string, want int) {
+	h.net.t.Helper()
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(h.net.t.Context(), h.net.waitLimit())
+	defer cancel()
+	for {
+		h.mu.Lock()
+		what, changed := missing(), h.changed.wait()
+		h.mu.Unlock()
+		if what == "" {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			h.net.t.Fatalf("smtptest: %s %s in %v, want %d", h.name, what, time.Since(start), want)
+			return
+		}
+	}
+}
+
+// take keeps a message.
+func (h *Host) take(m Message) {
+	h.mu.Lock()
+	h.messages = append(h.messages, m)
+	due := h.script.due(len(h.messages))
+	h.mu.Unlock()
+	for _, do := range due {
+		do()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changed.broadcast()
+}
+
+// admit counts a connection to the host's own server and gives its session. net.mu is held: nobody knows the
+// connection yet.
+func (h *Host) admit(client, server *conn) *session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.made++
+	s := &session{host: h, id: h.made, lmtp: h.lmtp, raw: server, conn: server}
+	if limit := h.script.maxSessions; limit != nil && h.open >= limit.n {
+		s.turn = &limit.reply
+	} else {
+		h.open++
+		h.most = max(h.most, h.open)
+		client.over = sync.OnceFunc(h.leave)
+		server.over = client.over
+	}
+	h.changed.broadcast()
+	return s
+}
+
+// leave ends a session.
+func (h *Host) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open--
+	h.changed.broadcast()
+}
