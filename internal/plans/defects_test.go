@@ -1,4 +1,4 @@
-package postrider
+package plans
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -20,7 +21,7 @@ import (
 type double struct {
 	queue  func(store) store
 	sender func(context.Context, delivery.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
-	relay  func(*Relay)
+	relay  func(*postrider.Relay)
 }
 
 // store is what a Queue in these tests can do.
@@ -39,13 +40,23 @@ func (d double) wrap(q store) queue.Queue {
 	return d.queue(q)
 }
 
-func (d double) change(r *Relay) {
+func (d double) change(r *postrider.Relay) {
 	if d.sender != nil {
-		r.runner.Sender = doubleSender{r.runner.Sender, d.sender}
+		runner := mustRunner(r)
+		runner.Sender = doubleSender{runner.Sender, d.sender}
 	}
 	if d.relay != nil {
 		d.relay(r)
 	}
+}
+
+// mustRunner returns the Runner of a relay that doesn't run yet.
+func mustRunner(r *postrider.Relay) *delivery.Runner {
+	runner, err := r.Runner()
+	if err != nil {
+		panic(err)
+	}
+	return runner
 }
 
 type doubleSender struct {
@@ -179,9 +190,10 @@ var defects = []struct {
 			s.Reports[i].Envelope = &env
 		}
 	})},
-	{"reports to a sender who wants none", "report", double{relay: func(r *Relay) {
-		report := r.runner.Report
-		r.runner.Report = func(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
+	{"reports to a sender who wants none", "report", double{relay: func(r *postrider.Relay) {
+		runner := mustRunner(r)
+		report := runner.Report
+		runner.Report = func(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 			env := *o.Task.Envelope
 			env.Recipients = slices.Clone(env.Recipients)
 			for i := range env.Recipients {
@@ -214,7 +226,7 @@ var defects = []struct {
 			return nil
 		}}
 	}}},
-	{"tells nobody what it took", "untold", double{relay: func(r *Relay) { r.Events.Accepted = nil }}},
+	{"tells nobody what it took", "untold", double{relay: func(r *postrider.Relay) { r.Events.Accepted = nil }}},
 }
 
 // TestPlanDefects holds the ledger itself to account: each defect that is planted in the relay is found within the first plans, by

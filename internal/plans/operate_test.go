@@ -1,4 +1,4 @@
-package postrider
+package plans
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package postrider_test
+package plans
 
 import (
 	"context"

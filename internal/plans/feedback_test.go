@@ -1,4 +1,4 @@
-package postrider
+package plans
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -22,7 +23,7 @@ import (
 type scene struct {
 	t       *testing.T
 	inet    *smtptest.Network
-	relay   *Relay
+	relay   *postrider.Relay
 	hosts   []*smtptest.Host
 	begun   time.Time
 	sent    int

@@ -1,4 +1,4 @@
-package postrider
+package plans
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
@@ -71,7 +72,7 @@ type world struct {
 	dir    string
 	queue  queue.Queue // what the relay has
 	spool  *spool.Spool
-	relay  *Relay
+	relay  *postrider.Relay
 	end    context.CancelFunc // of what runs; nil: nothing does
 	ended  chan error
 	sends  sync.WaitGroup
@@ -181,7 +182,6 @@ func (w *world) renew() {
 	w.relay.Queue = w.queue
 	w.relay.Allow = allowAll
 	w.relay.Events = w.ledger.events()
-	w.relay.init()
 	w.double.change(w.relay)
 }
 

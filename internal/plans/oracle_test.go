@@ -1,10 +1,11 @@
-package postrider
+package plans
 
 import (
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
@@ -27,12 +28,12 @@ var (
 )
 
 // events has the relay tell the ledger.
-func (l *ledger) events() Events {
+func (l *ledger) events() postrider.Events {
 	told := func(kind string, count func(*fate) *int) func(delivery.Event) {
 		return func(e delivery.Event) { l.told(kind, e, count) }
 	}
-	return Events{
-		Accepted: func(a Accepted) { l.accepted(a.Envelope, false) },
+	return postrider.Events{
+		Accepted: func(a postrider.Accepted) { l.accepted(a.Envelope, false) },
 		Events: delivery.Events{
 			Attempted: l.attempted,
 			Delivered: told("delivered", func(f *fate) *int { return &f.delivered }),
