@@ -2,12 +2,13 @@ package bounce
 
 import "github.com/postrider/postrider/smtp"
 
-// Action is what was done for a recipient (RFC 3464 §2.3.3).
+// Action is the outcome that a report states for one recipient (RFC 3464 §2.3.3). The zero Action states none:
+// [Report.Compose] returns an error for it.
 type Action uint8
 
 const (
 	// Failed: it was given up.
-	Failed Action = iota
+	Failed Action = iota + 1
 
 	// Delayed: not delivered yet, and still being tried.
 	Delayed

@@ -105,13 +105,20 @@ func (r *Report) check() (*composition, error) {
 		return nil, errors.New("bounce: no envelope")
 	}
 	c := &composition{Report: r, to: r.Envelope.From, date: r.Date}
-	for _, rcpt := range r.Recipients {
-		if rcpt.Notify.Wants(rcpt.Action.notify()) {
+	if c.to == "" { // RFC 3461 §5.2: no report on a message with the null reverse-path.
+		return nil, ErrUnwanted
+	}
+	for i, rcpt := range r.Recipients {
+		kind := rcpt.Action.notify()
+		if kind == 0 {
+			return nil, fmt.Errorf("bounce: Report.Recipients[%d] %q: Action is %d: set it to Failed, Delayed, Delivered or Relayed",
+				i, rcpt.Address, rcpt.Action)
+		}
+		if rcpt.Notify.Wants(kind) {
 			c.recipients = append(c.recipients, rcpt)
 		}
 	}
-	// RFC 3461 §5.2: no report on a message with the null reverse-path.
-	if c.to == "" || len(c.recipients) == 0 {
+	if len(c.recipients) == 0 {
 		return nil, ErrUnwanted
 	}
 	if r.Original == nil {

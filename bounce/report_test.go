@@ -135,7 +135,7 @@ func TestWanted(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := report()
-			for action := range Relayed + 2 {
+			for action := Failed; action <= Relayed; action++ {
 				rcpt := Recipient{Recipient: smtp.Recipient{Notify: test.notify}, Action: action}
 				rcpt.Address = "bob@example.net"
 				r.Recipients = append(r.Recipients, rcpt)
@@ -173,6 +173,12 @@ func TestNoReport(t *testing.T) {
 	}{
 		{"null reverse-path", func(r *Report) { r.Envelope.From = "" }, ErrUnwanted.Error()},
 		{"null reverse-path and all else wrong", func(r *Report) { *r = Report{Envelope: &smtp.Envelope{}} }, ErrUnwanted.Error()},
+		{"null reverse-path and no action", func(r *Report) { r.Envelope.From, r.Recipients[0].Action = "", 0 }, ErrUnwanted.Error()},
+		{"no action", func(r *Report) { r.Recipients[0].Action = 0 }, `Report.Recipients[0] "bob@example.net": Action is 0: set it to Failed,`},
+		{"no action where no report is wanted", func(r *Report) {
+			r.Recipients = append(r.Recipients, Recipient{Recipient: smtp.Recipient{Notify: smtp.NotifyNever}})
+		}, "Report.Recipients[1]"},
+		{"an action that is none", func(r *Report) { r.Recipients[0].Action = Relayed + 1 }, "Action is 5"},
 		{"no recipients", func(r *Report) { r.Recipients = nil }, ErrUnwanted.Error()},
 		{"no host name", func(r *Report) { r.ReportingMTA = "" }, "reporting host"},
 		{"host name with a line end", func(r *Report) { r.ReportingMTA = "a\r\nBcc: b" }, "reporting host"},
@@ -222,6 +228,7 @@ func TestSocketPath(t *testing.T) {
 		Original:     smtp.Text("Subject: x\n\nx\n"),
 		Recipients: []Recipient{{
 			Recipient: smtp.Recipient{Address: "bob@next.test"},
+			Action:    Failed,
 			Result: smtp.Result{Outcome: smtp.Rejected, Host: "localhost", Addr: "/run/secret/lmtp",
 				Reply: &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}},
 		}},

@@ -142,7 +142,9 @@ func TestRemoteMTA(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := compose(t, report(Recipient{Recipient: smtp.Recipient{Address: "bob@example.net"}, Result: test.result}))
+			p := compose(t, report(Recipient{
+				Recipient: smtp.Recipient{Address: "bob@example.net"}, Action: Failed, Result: test.result,
+			}))
 			group := p.groups[0]
 			mta, diagnose := group.Get("Remote-MTA"), group.Get("Diagnostic-Code")
 			if mta != test.wantMTA || diagnose != test.wantDiagnose {
@@ -156,7 +158,7 @@ func TestRemoteMTA(t *testing.T) {
 }
 
 func TestWillRetryUntil(t *testing.T) {
-	for action := range Relayed + 1 {
+	for action := Failed; action <= Relayed; action++ {
 		rcpt := Recipient{Action: action, WillRetryUntil: expiry}
 		rcpt.Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 		got := compose(t, report(rcpt)).groups[0].Get("Will-Retry-Until") != ""

@@ -49,9 +49,9 @@ func TestText(t *testing.T) {
 		{"delayed, no end known", Recipient{Action: Delayed, Result: res}, "is tried again. If it cannot be delivered", "until"},
 		{"delayed, failure not to be told", unheard, "is tried again.", "you will be told"},
 		{"delayed, no words", Recipient{Action: Delayed, Result: mute}, "is tried again", "reason"},
-		{"expired, no host", Recipient{Result: dns}, "The reason is: no answer from the DNS", "host"},
-		{"expired, at a host", Recipient{Result: res}, "The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
-		{"refused, no name of a host", Recipient{Result: socket}, "The next mail system refused it: 550 no", "lmtp"},
+		{"expired, no host", Recipient{Action: Failed, Result: dns}, "The reason is: no answer from the DNS", "host"},
+		{"expired, at a host", Recipient{Action: Failed, Result: res}, "The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
+		{"refused, no name of a host", Recipient{Action: Failed, Result: socket}, "The next mail system refused it: 550 no", "lmtp"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
