@@ -18,6 +18,12 @@ const (
 
 	// Relayed: passed on to a host that doesn't report successes.
 	Relayed
+
+	// Expanded means that the recipient is an alias for several addresses, and that this host sent the message on to
+	// all of them under the sender's own reverse-path. This host reports no later success, only a delay or a failure:
+	// the members' Notify is that of the recipient less SUCCESS, or NEVER if nothing is left (RFC 3461 §5.2.7.3). A
+	// mailing list, which has a reverse-path of its own, is Delivered (RFC 3464 §2.3.3).
+	Expanded
 )
 
 // String gives the value of the Action field, "failed" say.
@@ -31,6 +37,8 @@ func (a Action) String() string {
 		return "delivered"
 	case Relayed:
 		return "relayed"
+	case Expanded:
+		return "expanded"
 	}
 	return "unknown"
 }
@@ -43,7 +51,7 @@ func (a Action) notify() smtp.Notify {
 		return smtp.NotifyFailure
 	case Delayed:
 		return smtp.NotifyDelay
-	case Delivered, Relayed: // RFC 3461 §5.2.2 (b): relayed answers SUCCESS
+	case Delivered, Relayed, Expanded: // RFC 3461 §5.2.2 (b), §5.2.7.3: SUCCESS asks for each of them
 		return smtp.NotifySuccess
 	}
 	return 0

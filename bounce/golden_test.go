@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -30,6 +31,10 @@ var goldens = map[string]func(*Report, *Recipient){
 	},
 	"relayed": func(_ *Report, to *Recipient) {
 		to.Notify, to.Action, to.Result = smtp.NotifySuccess, Relayed, accepted()
+	},
+	"expanded": func(_ *Report, to *Recipient) {
+		to.Address, to.Notify, to.Action = "sales@example.com", smtp.NotifySuccess|smtp.NotifyFailure, Expanded
+		to.Result, to.LastAttempt = smtp.Result{}, time.Time{}
 	},
 	"expired": func(_ *Report, to *Recipient) {
 		to.Result, to.LastAttempt = local(deferred(451, smtp.EnhancedCode{4, 4, 1}, "connection refused")), expiry
@@ -85,13 +90,14 @@ var goldens = map[string]func(*Report, *Recipient){
 		r.Recipients[1].ORCPT = "rfc822;Ann@example.net" // the same but for its case: not worth a word
 	},
 	"several-actions": func(r *Report, to *Recipient) {
-		ann, cas, dee, eve := *to, *to, *to, *to
+		ann, cas, dee, eve, fay := *to, *to, *to, *to, *to
 		ann.Address, ann.Action, ann.WillRetryUntil = "ann@example.net", Delayed, expiry
 		ann.Result = deferred(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
 		cas.Address, cas.Notify, cas.Action, cas.Result = "cas@example.net", smtp.NotifySuccess|smtp.NotifyFailure, Delivered, accepted()
 		dee.Address, dee.Notify, dee.Action, dee.Result = "dee@example.net", smtp.NotifySuccess, Relayed, accepted()
 		eve.Address, eve.Notify = "eve@example.net", smtp.NotifyNever
-		r.Recipients = append(r.Recipients, ann, cas, dee, eve)
+		fay.Address, fay.Notify, fay.Action, fay.Result = "fay@example.net", smtp.NotifySuccess, Expanded, smtp.Result{}
+		r.Recipients = append(r.Recipients, ann, cas, dee, eve, fay)
 	},
 }
 

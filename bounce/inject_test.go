@@ -119,7 +119,7 @@ func FuzzCompose(f *testing.F) {
 		r.Envelope = &smtp.Envelope{From: from, EnvID: envID, UTF8: bits&0x1000 != 0, Ret: smtp.Ret(bits & 3)}
 		r.Original = strings.NewReader(message)
 		for i := range 1 + n&3 {
-			rcpt := Recipient{Action: Failed + Action(uint(bits+i)%4), LastAttempt: later, WillRetryUntil: expiry}
+			rcpt := Recipient{Action: Failed + Action(uint(bits+i)%5), LastAttempt: later, WillRetryUntil: expiry}
 			rcpt.Address, rcpt.ORCPT, rcpt.Notify = address, orcpt, smtp.NotifySuccess|smtp.NotifyFailure|smtp.NotifyDelay
 			rcpt.Result = smtp.Result{Host: host, Addr: host, Outcome: smtp.Outcome(bits >> 4 & 3)}
 			rcpt.Result.Local = bits&0x2000 != 0

@@ -29,7 +29,7 @@ for path in glob.glob(os.path.join(sys.argv[1], '*.eml')):
     if status.get_content_type() == 'message/delivery-status':
         for group in status.get_payload()[1:]:
             if group:
-                recipients.append([group['Final-Recipient'], group['Action']])
+                recipients.append([group['Final-Recipient'], group['Action'], group['Status']])
     report = {'defects': defects, 'parts': len(m.get_payload()), 'recipients': recipients,
               'types': [p.get_content_type() for p in m.get_payload()], 'to': m['To']}
     if all_failures:
@@ -42,7 +42,7 @@ json.dump({'flufl': bool(all_failures), 'reports': reports}, sys.stdout)
 type reading struct {
 	Defects         []string
 	Parts           int
-	Recipients      [][2]string
+	Recipients      [][3]string
 	Types           []string
 	To              string
 	Delayed, Failed []string
@@ -119,9 +119,11 @@ func checkEmail(t *testing.T, c *composition, got reading) {
 	if got.Types[1] == "message/global-delivery-status" {
 		return // which Python doesn't know
 	}
-	var want [][2]string
+	var want [][3]string
 	for _, rcpt := range c.recipients {
-		want = append(want, [2]string{typedAddress("rfc822", rcpt.Address, c.utf8), rcpt.Action.String()})
+		want = append(want, [3]string{
+			typedAddress("rfc822", rcpt.Address, c.utf8), rcpt.Action.String(), rcpt.status().String(),
+		})
 	}
 	if !slices.Equal(got.Recipients, want) {
 		t.Errorf("got recipients %v, want %v", got.Recipients, want)

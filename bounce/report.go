@@ -52,7 +52,8 @@ type Recipient struct {
 	Action Action
 
 	// Result is that of the last attempt. Its Outcome tells what was refused (Rejected) from what
-	// was tried in vain. Its Reply may be nil: there was no attempt.
+	// was tried in vain. Its Reply may be nil: there was no attempt. If Action is Expanded, Result is
+	// not used.
 	Result smtp.Result
 
 	// LastAttempt is when that attempt was. If zero, the report doesn't say.
@@ -111,8 +112,8 @@ func (r *Report) check() (*composition, error) {
 	for i, rcpt := range r.Recipients {
 		kind := rcpt.Action.notify()
 		if kind == 0 {
-			return nil, fmt.Errorf("bounce: Report.Recipients[%d] %q: Action is %d: set it to Failed, Delayed, Delivered or Relayed",
-				i, rcpt.Address, rcpt.Action)
+			return nil, fmt.Errorf("bounce: Report.Recipients[%d] %q: Action is %d: "+
+				"set it to Failed, Delayed, Delivered, Relayed or Expanded", i, rcpt.Address, rcpt.Action)
 		}
 		if rcpt.Notify.Wants(kind) {
 			c.recipients = append(c.recipients, rcpt)

@@ -127,15 +127,15 @@ func TestWanted(t *testing.T) {
 	}{
 		{"no NOTIFY", 0, []Action{Failed, Delayed}},
 		{"NEVER", smtp.NotifyNever, nil},
-		{"SUCCESS", smtp.NotifySuccess, []Action{Delivered, Relayed}},
+		{"SUCCESS", smtp.NotifySuccess, []Action{Delivered, Relayed, Expanded}},
 		{"FAILURE", smtp.NotifyFailure, []Action{Failed}},
 		{"DELAY", smtp.NotifyDelay, []Action{Delayed}},
-		{"all", all, []Action{Failed, Delayed, Delivered, Relayed}},
+		{"all", all, []Action{Failed, Delayed, Delivered, Relayed, Expanded}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := report()
-			for action := Failed; action <= Relayed; action++ {
+			for action := Failed; action <= Expanded; action++ {
 				rcpt := Recipient{Recipient: smtp.Recipient{Notify: test.notify}, Action: action}
 				rcpt.Address = "bob@example.net"
 				r.Recipients = append(r.Recipients, rcpt)
@@ -178,7 +178,7 @@ func TestNoReport(t *testing.T) {
 		{"no action where no report is wanted", func(r *Report) {
 			r.Recipients = append(r.Recipients, Recipient{Recipient: smtp.Recipient{Notify: smtp.NotifyNever}})
 		}, "Report.Recipients[1]"},
-		{"an action that is none", func(r *Report) { r.Recipients[0].Action = Relayed + 1 }, "Action is 5"},
+		{"an action that is none", func(r *Report) { r.Recipients[0].Action = Expanded + 1 }, "Action is 6"},
 		{"no recipients", func(r *Report) { r.Recipients = nil }, ErrUnwanted.Error()},
 		{"no host name", func(r *Report) { r.ReportingMTA = "" }, "reporting host"},
 		{"host name with a line end", func(r *Report) { r.ReportingMTA = "a\r\nBcc: b" }, "reporting host"},

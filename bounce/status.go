@@ -41,6 +41,9 @@ func (c *composition) writeRecipient(b *bytes.Buffer, rcpt Recipient) {
 	writeField(b, "Status", rcpt.status().String())
 
 	res := rcpt.Result
+	if rcpt.Action == Expanded {
+		res = smtp.Result{} // no other host took part
+	}
 	if host := hostName(res); host != "" && !res.Local && res.Reply != nil {
 		writeField(b, "Remote-MTA", "dns; "+host)
 	}
@@ -61,6 +64,9 @@ func (c *composition) writeRecipient(b *bytes.Buffer, rcpt Recipient) {
 // status gives the code of the Status field: that of the reply, its class made to agree with the
 // action.
 func (r *Recipient) status() smtp.EnhancedCode {
+	if r.Action == Expanded {
+		return smtp.EnhancedCode{2, 1, 5} // RFC 3463 §3.2: the address is valid
+	}
 	class := 2
 	switch {
 	case r.Action == Failed && r.Result.Outcome == smtp.Rejected:

@@ -37,6 +37,8 @@ func TestStatus(t *testing.T) {
 		{"delivered", Delivered, smtp.Delivered, reply(250, 2, 1, 5), "2.1.5"},
 		{"delivered without a code", Delivered, smtp.Delivered, &smtp.Reply{Code: 250}, "2.0.0"},
 		{"relayed with a code of failure", Relayed, smtp.Delivered, reply(250, 5, 1, 1), "2.0.0"},
+		{"expanded", Expanded, smtp.Deferred, nil, "2.1.5"},
+		{"expanded with the reply of a host", Expanded, smtp.Rejected, reply(550, 5, 1, 1), "2.1.5"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,19 +134,21 @@ func TestRemoteMTA(t *testing.T) {
 	socket.Host = "/run/lmtp.sock"
 	tests := []struct {
 		name                  string
+		action                Action
 		result                smtp.Result
 		wantMTA, wantDiagnose string
 	}{
-		{"answered", asked, "dns; mx.example.net", "smtp; 550 5.1.1 no"},
-		{"our own words", local(asked), "", "x-postrider; 550 5.1.1 no"},
-		{"a socket", socket, "", "smtp; 550 5.1.1 no"},
-		{"no attempt", smtp.Result{}, "", ""},
+		{"answered", Failed, asked, "dns; mx.example.net", "smtp; 550 5.1.1 no"},
+		{"our own words", Failed, local(asked), "", "x-postrider; 550 5.1.1 no"},
+		{"a socket", Failed, socket, "", "smtp; 550 5.1.1 no"},
+		{"no attempt", Failed, smtp.Result{}, "", ""},
+		{"expanded here, whatever a host answered", Expanded, asked, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := compose(t, report(Recipient{
-				Recipient: smtp.Recipient{Address: "bob@example.net"}, Action: Failed, Result: test.result,
-			}))
+			rcpt := Recipient{Action: test.action, Result: test.result}
+			rcpt.Address, rcpt.Notify = "bob@example.net", smtp.NotifyFailure|smtp.NotifySuccess
+			p := compose(t, report(rcpt))
 			group := p.groups[0]
 			mta, diagnose := group.Get("Remote-MTA"), group.Get("Diagnostic-Code")
 			if mta != test.wantMTA || diagnose != test.wantDiagnose {
@@ -158,7 +162,7 @@ func TestRemoteMTA(t *testing.T) {
 }
 
 func TestWillRetryUntil(t *testing.T) {
-	for action := Failed; action <= Relayed; action++ {
+	for action := Failed; action <= Expanded; action++ {
 		rcpt := Recipient{Action: action, WillRetryUntil: expiry}
 		rcpt.Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 		got := compose(t, report(rcpt)).groups[0].Get("Will-Retry-Until") != ""

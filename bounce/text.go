@@ -17,6 +17,8 @@ func (c *composition) subject() string {
 		return "Your message is delayed"
 	case c.has(Relayed):
 		return "Your message was passed on"
+	case c.has(Expanded):
+		return "Your message was sent on to a group of addresses"
 	}
 	return "Your message was delivered"
 }
@@ -29,7 +31,7 @@ func (c *composition) text(original part) part {
 		when = ", which it took from you on " + c.Arrival.Format(time.RFC1123Z)
 	}
 	p.paragraph(0, "This is the mail system of "+c.host+", with a report on your message"+when+".")
-	for _, action := range []Action{Failed, Delayed, Relayed, Delivered} {
+	for _, action := range []Action{Failed, Delayed, Relayed, Expanded, Delivered} {
 		c.section(&p, action)
 	}
 	attached := "The header of your message is attached."
@@ -57,6 +59,8 @@ func (c *composition) section(p *prose, action Action) {
 		p.paragraph(0, "The message is delayed. It has not been delivered yet to:")
 	case Relayed:
 		p.paragraph(0, "The message was passed on to a mail system that does not report deliveries. It is on its way to:")
+	case Expanded: // RFC 3461 §5.2.7.4: the members may be confidential
+		p.paragraph(0, "The message arrived, and is being sent on to all members of:")
 	case Delivered:
 		p.paragraph(0, "The message was delivered to:")
 	}
@@ -74,6 +78,8 @@ func (c *composition) section(p *prose, action Action) {
 			if rcpt.Result.Host != "" {
 				p.paragraph(4, host(rcpt.Result)+" has taken it.")
 			}
+		case Expanded:
+			p.expansion(&rcpt)
 		}
 	}
 }
@@ -130,6 +136,15 @@ func (p *prose) delay(rcpt *Recipient) {
 	text += "."
 	if rcpt.Notify.Wants(smtp.NotifyFailure) {
 		text += " If it cannot be delivered in the end, you will be told."
+	}
+	p.paragraph(4, text)
+}
+
+// expansion says which reports may still come from an alias: RFC 3461 §5.2.7.3 keeps all of NOTIFY there but SUCCESS.
+func (p *prose) expansion(rcpt *Recipient) {
+	text := "You will not be told when it reaches each of them."
+	if rcpt.Notify.Wants(smtp.NotifyFailure) {
+		text += " If it cannot be delivered to one of them, you will be told."
 	}
 	p.paragraph(4, text)
 }

@@ -51,6 +51,10 @@ func TestText(t *testing.T) {
 		{"delayed, no words", Recipient{Action: Delayed, Result: mute}, "is tried again", "reason"},
 		{"expired, no host", Recipient{Action: Failed, Result: dns}, "The reason is: no answer from the DNS", "host"},
 		{"expired, at a host", Recipient{Action: Failed, Result: res}, "The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
+		{"expanded", Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: smtp.NotifySuccess | smtp.NotifyFailure}},
+			"reaches each of them. If it cannot be delivered to one of them, you will be told.", ""},
+		{"expanded, failure not to be told", Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: smtp.NotifySuccess}},
+			"You will not be told when it reaches each of them.", "you will be told"},
 		{"refused, no name of a host", Recipient{Action: Failed, Result: socket}, "The next mail system refused it: 550 no", "lmtp"},
 	}
 	for _, test := range tests {
