@@ -28,9 +28,9 @@ func (c *composition) text(original part) part {
 	var p prose
 	when := ""
 	if !c.Arrival.IsZero() {
-		when = ", which it took from you on " + c.Arrival.Format(time.RFC1123Z)
+		when = ", accepted on " + c.Arrival.Format(time.RFC1123Z)
 	}
-	p.paragraph(0, "This is the mail system of "+c.host+", with a report on your message"+when+".")
+	p.paragraph(0, "This is a report from the mail system at "+c.host+" about your message"+when+".")
 	for _, action := range []Action{Failed, Delayed, Relayed, Expanded, Delivered} {
 		c.section(&p, action)
 	}
@@ -38,7 +38,7 @@ func (c *composition) text(original part) part {
 	if original.whole {
 		attached = "Your message is attached."
 	}
-	p.paragraph(0, attached+" If you need help, answer this mail: the postmaster of "+c.host+" will read it.")
+	p.paragraph(0, attached+" If you need help, reply to this mail: the postmaster of "+c.host+" will read it.")
 
 	body := []byte(strings.TrimSuffix(p.String(), "\r\n")) // less the last empty line
 	if isASCII(body) {
@@ -76,7 +76,7 @@ func (c *composition) section(p *prose, action Action) {
 			p.delay(&rcpt)
 		case Relayed:
 			if rcpt.Result.Host != "" {
-				p.paragraph(4, host(rcpt.Result)+" has taken it.")
+				p.paragraph(4, host(rcpt.Result)+" accepted it.")
 			}
 		case Expanded:
 			p.expansion(&rcpt)
@@ -111,17 +111,17 @@ func (p *prose) failure(rcpt *Recipient) {
 	case res.Outcome == smtp.Rejected:
 		p.said(res, host(res)+" refused it:")
 	default:
-		tried := "It was tried in vain"
+		tried := "All attempts to deliver it failed"
 		if res.Reply == nil {
-			tried = "It could not be tried in time"
+			tried = "It could not be sent in time"
 		} else if !rcpt.LastAttempt.IsZero() {
-			tried += ", the last time on " + rcpt.LastAttempt.Format(time.RFC1123Z)
+			tried += ", the last one on " + rcpt.LastAttempt.Format(time.RFC1123Z)
 		}
-		p.paragraph(4, tried+", and is now given up.")
+		p.paragraph(4, tried+". There will be no more attempts.")
 		p.said(res, trouble(res))
 	}
 	if res.Outcome == smtp.Unknown {
-		p.paragraph(4, "Ask the recipient before you send it again: it may have arrived all the same.")
+		p.paragraph(4, "It may have arrived nevertheless. Ask the recipient before you send it again.")
 		return
 	}
 	p.paragraph(4, advice(rcpt.status()))
@@ -129,7 +129,7 @@ func (p *prose) failure(rcpt *Recipient) {
 
 func (p *prose) delay(rcpt *Recipient) {
 	p.said(rcpt.Result, trouble(rcpt.Result))
-	text := "There is nothing that you need to do. The message is tried again"
+	text := "You do not need to do anything. The message will be tried again"
 	if !rcpt.WillRetryUntil.IsZero() {
 		text += " until " + rcpt.WillRetryUntil.Format(time.RFC1123Z)
 	}
@@ -142,7 +142,7 @@ func (p *prose) delay(rcpt *Recipient) {
 
 // expansion says which reports may still come from an alias: RFC 3461 §5.2.7.3 keeps all of NOTIFY there but SUCCESS.
 func (p *prose) expansion(rcpt *Recipient) {
-	text := "You will not be told when it reaches each of them."
+	text := "There will be no report on deliveries to the members."
 	if rcpt.Notify.Wants(smtp.NotifyFailure) {
 		text += " If it cannot be delivered to one of them, you will be told."
 	}
@@ -193,23 +193,27 @@ func (p *prose) line(indent int, text string) {
 }
 
 func host(res smtp.Result) string {
-	name := hostName(res)
-	switch {
-	case name == "":
-		return "The next mail system"
-	case res.Addr == "":
+	if name := hostAndAddr(res); name != "" {
 		return "The host " + name
 	}
-	return fmt.Sprintf("The host %s (%s)", name, clip(clean(res.Addr, false), 100))
+	return "The next mail system"
+}
+
+func hostAndAddr(res smtp.Result) string {
+	name := hostName(res)
+	if name == "" || res.Addr == "" {
+		return name
+	}
+	return fmt.Sprintf("%s (%s)", name, clip(clean(res.Addr, false), 100))
 }
 
 // trouble introduces what stood in the way of an attempt that may be repeated.
 func trouble(res smtp.Result) string {
-	switch {
-	case !res.Local:
+	if !res.Local {
 		return host(res) + " said:"
-	case hostName(res) != "":
-		return host(res) + " could not take it:"
+	}
+	if name := hostAndAddr(res); name != "" {
+		return "The last attempt failed at " + name + ":"
 	}
 	return "The reason is:"
 }
@@ -220,14 +224,15 @@ func advice(code smtp.EnhancedCode) string {
 	case subject == 1 && (detail <= 3 || detail == 6 || detail == 10): // the address is wrong, or is gone
 		return "Check the address for a mistake, and send the message again to the right one."
 	case subject == 2 && detail == 2: // the mailbox is full
-		return "Ask the recipient in another way to make room in the mailbox, and send the message again."
+		return "The mailbox is full. Tell the recipient in another way, and send the message again when there is room."
 	case subject == 2 && detail == 3, subject == 3 && detail == 4: // too big
 		return "The message is too big: send a smaller one."
 	case subject == 7: // policy, security
-		return "This is a rule of the other side. Its administrator, or the recipient, can tell you more."
+		return "A rule or a security check stopped the message. " +
+			"The recipient, or the administrator of either mail system, can tell you more."
 	}
 	if code[0] == 4 {
-		return "The fault may have passed: you can send the message again."
+		return "The problem may be over by now: you can send the message again."
 	}
 	return "Try to reach the recipient in another way, or show this report to your administrator."
 }
