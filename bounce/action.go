@@ -7,26 +7,27 @@ import "github.com/postrider/postrider/smtp"
 type Action uint8
 
 const (
-	// Failed: it was given up.
+	// Failed means that the message was not delivered and that attempts have ended.
 	Failed Action = iota + 1
 
-	// Delayed: not delivered yet, and still being tried.
+	// Delayed means that the message is not delivered yet and that attempts continue.
 	Delayed
 
-	// Delivered: the mailbox has it.
+	// Delivered means that the message is in the mailbox, or was accepted by a mailing list.
 	Delivered
 
-	// Relayed: passed on to a host that doesn't report successes.
+	// Relayed means that the message was accepted by a host that doesn't report successes.
 	Relayed
 
 	// Expanded means that the recipient is an alias for several addresses, and that this host sent the message on to
 	// all of them under the sender's own reverse-path. This host reports no later success, only a delay or a failure:
-	// the members' Notify is that of the recipient less SUCCESS, or NEVER if nothing is left (RFC 3461 §5.2.7.3). A
-	// mailing list, which has a reverse-path of its own, is Delivered (RFC 3464 §2.3.3).
+	// the Notify of each member is that of the recipient without SUCCESS, or NEVER if nothing is left (RFC 3461
+	// §5.2.7.3). An alias for one address isn't reported: the message goes on with the Notify of the recipient
+	// (RFC 3461 §5.2.7.2). A mailing list, which has a reverse-path of its own, is Delivered (RFC 3464 §2.3.3).
 	Expanded
 )
 
-// String gives the value of the Action field, "failed" say.
+// String returns the value of the Action field in lower case, such as "failed"; "unknown" for an invalid Action.
 func (a Action) String() string {
 	switch a {
 	case Failed:
@@ -43,8 +44,7 @@ func (a Action) String() string {
 	return "unknown"
 }
 
-// notify gives the flag of NOTIFY that asks for such a report. An unknown action has none: no one
-// asks for it.
+// notify returns the NOTIFY flag that asks for a report on a, 0 for an invalid Action.
 func (a Action) notify() smtp.Notify {
 	switch a {
 	case Failed:

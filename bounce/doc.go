@@ -1,27 +1,61 @@
-// Package bounce composes delivery status notifications: the mail that tells a sender what became
-// of a message, in words for a person and in fields for a program.
+// Package bounce composes delivery status notifications (DSNs): the mail that reports to a sender that a message
+// failed, is delayed or arrived.
 //
-// A [Report] says what happened to the recipients of one message, and [Report.Compose] makes a mail
-// of it: a multipart/report (RFC 6522) of a text, a message/delivery-status (RFC 3464, with the
-// terms of SMTP from RFC 3461 §6 and §9 and the codes of RFC 3463), and the original message or its
-// header. Addresses and headers in UTF-8 go as RFC 6533 has them. The report is marked as an
-// automatic response (RFC 3834), and comes from the null reverse-path, so that none is ever sent
-// about it. NOTIFY, RET, ENVID and ORCPT (RFC 3461) decide who is reported on and what is returned.
+// # How to start
 //
-// What other hosts wrote (addresses, replies, the original's header) is data here: it can't start
-// a line, a field or a part of the report.
+// Fill in a [Report] with one [Recipient] for each address to report on, as in the example. [Report.Compose] returns
+// an envelope and a content. Queue them as any other mail.
 //
-// Start with a Report of one [Recipient], as the example does. Compose gives an envelope and a
-// content, to be queued as any other mail.
+// # The report
 //
-// It differs from the RFCs in two places, and chooses in a third:
+// A report is a multipart/report (RFC 6522) of three parts:
 //
-//   - A message without RET is returned as its header alone, where RFC 6522 §3 would have the whole.
-//     A reverse-path can be forged, and its owner shouldn't be sent what others wrote.
-//   - Remote-MTA stands only where that host answered, where RFC 3461 §6.3 wants it for each attempt:
-//     by RFC 3464 §2.3.6 it marks the Diagnostic-Code beside it as that host's words. Our own words
-//     are of the diagnostic type "x-postrider".
-//   - What was tried in vain until it expired is failed with the 4.x.x of its last attempt, as
-//     RFC 3464 §2.3.3 has it, and with 4.4.7 where that had none. A program must look at Action, not
-//     at the class of Status.
+//   - a text in English for a person;
+//   - fields for a program: message/delivery-status (RFC 3464), with the terms of SMTP from RFC 3461 §6 and §9 and the
+//     status codes of RFC 3463;
+//   - the original message, or its header.
+//
+// NOTIFY, RET, ENVID and ORCPT (RFC 3461) decide which recipients are reported on and how much of the message is
+// returned. Addresses and headers in UTF-8 have the forms of RFC 6533. A report comes from the null reverse-path and is
+// marked as an automatic response (RFC 3834), so that hosts and vacation programs don't answer it.
+//
+// The package differs from the RFCs in two places, and chooses in a third:
+//
+//   - A message without RET is returned as its header alone. RFC 6522 §3 would return all of it, but a reverse-path can
+//     be forged, and its owner should not get the text of a stranger.
+//   - Remote-MTA stands only where that host answered. RFC 3461 §6.3 wants it for each attempt, but by RFC 3464 §2.3.6
+//     it marks the Diagnostic-Code beside it as the words of that host. This host's own words have the diagnostic type
+//     "x-postrider".
+//   - A message that expired after attempts is failed with the 4.x.x of its last attempt (RFC 3464 §2.3.3), or with
+//     4.4.7 if that had none. A program must look at Action, not at the class of Status.
+//
+// # Bounds
+//
+// A report is composed in memory. It holds at most 64 KiB of the header of the original, or the whole of an original of
+// at most MaxReturn octets (64 KiB by default). A reply is cut at 16 lines of 512 octets, an address at 900 octets and
+// ENVID at 100. A value that was cut ends in "...". The number of recipients has no bound: the caller chooses it.
+//
+// # Errors and malformed input
+//
+// Addresses, replies, ENVID, ORCPT and the header of the original were written by other hosts. They can't start a line,
+// a field or a part of the report: control characters and invalid UTF-8 become "?". If RET=FULL asks for a message that
+// can't be a part unchanged (a bare LF, a line over 998 octets, UTF-8 in the header without SMTPUTF8), its header is
+// returned.
+//
+// Compose returns an error for a Report with a wrong or missing field, or if Original can't be read, but never for the
+// content of a reply, a recipient or the original. A Report with a Date composes to the same octets each time,
+// Message-ID included. Compose changes nothing in the Report; concurrent calls are safe.
+//
+// # What a program may implement
+//
+// Nothing has to be implemented. Original may be any [smtp.Content].
+//
+// # Files
+//
+//	action.go    Action, and the NOTIFY flag that asks for a report on it
+//	report.go    Report, Recipient and Compose: checks, header, assembly of the parts
+//	text.go      the part for a person: all English sentences
+//	status.go    the part for a program: fields and status codes
+//	original.go  the part with the original message or its header
+//	write.go     header fields: folding, cleaning and cutting of values
 package bounce

@@ -34,7 +34,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	// Now env and content are a mail like any other, for a queue to take. Here we look at it.
+	// A program would queue env and content here. The example reads the mail.
 	m, err := mail.ReadMessage(smtp.NewReader(content))
 	if err != nil {
 		fmt.Println(err)

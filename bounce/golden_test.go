@@ -14,13 +14,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// goldens are reports by the names of their files: each the first as it is changed by its func, which
-// gets the one recipient too.
+// goldens maps the name of a golden file to a func that makes its report: the func changes the report of "failed" and
+// its one recipient.
 var goldens = map[string]func(*Report, *Recipient){
 	"failed": func(*Report, *Recipient) {},
 	"local": func(_ *Report, to *Recipient) {
 		to.Result.Host, to.Result.Addr, to.Result.Local, to.Result.Stage = "", "", true, smtp.StageRoute
-		to.Result.Reply = &smtp.Reply{Code: 556, Enhanced: smtp.EnhancedCode{5, 1, 10}, Text: "example.net takes no mail (null MX)"}
+		to.Result.Reply.Code, to.Result.Reply.Enhanced = 556, smtp.EnhancedCode{5, 1, 10}
+		to.Result.Reply.Text = "example.net takes no mail (null MX)"
 	},
 	"delayed": func(_ *Report, to *Recipient) {
 		to.Action, to.WillRetryUntil = Delayed, expiry
@@ -87,13 +88,14 @@ var goldens = map[string]func(*Report, *Recipient){
 
 	"several": func(r *Report, _ *Recipient) {
 		r.Recipients = append(r.Recipients, unknownUser("ann@example.net"))
-		r.Recipients[1].ORCPT = "rfc822;Ann@example.net" // the same but for its case: not worth a word
+		r.Recipients[1].ORCPT = "rfc822;Ann@example.net" // equal except for case: the text omits it
 	},
 	"several-actions": func(r *Report, to *Recipient) {
 		ann, cas, dee, eve, fay := *to, *to, *to, *to, *to
 		ann.Address, ann.Action, ann.WillRetryUntil = "ann@example.net", Delayed, expiry
 		ann.Result = deferred(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
-		cas.Address, cas.Notify, cas.Action, cas.Result = "cas@example.net", smtp.NotifySuccess|smtp.NotifyFailure, Delivered, accepted()
+		cas.Address, cas.Notify = "cas@example.net", smtp.NotifySuccess|smtp.NotifyFailure
+		cas.Action, cas.Result = Delivered, accepted()
 		dee.Address, dee.Notify, dee.Action, dee.Result = "dee@example.net", smtp.NotifySuccess, Relayed, accepted()
 		eve.Address, eve.Notify = "eve@example.net", smtp.NotifyNever
 		fay.Address, fay.Notify, fay.Action, fay.Result = "fay@example.net", smtp.NotifySuccess, Expanded, smtp.Result{}

@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// evil is what values from outside try to become. parse fails on whichever of it succeeds.
+// evil has values from outside that try to start a line, a field or a part. parse fails if one succeeds.
 var evil = []string{
 	"a\r\nX-Evil: 1",
 	"a\nX-Evil: 1",
@@ -36,19 +36,23 @@ var evil = []string{
 
 func TestInjection(t *testing.T) {
 	values := map[string]func(*Report, string){
-		"EnvID":        func(r *Report, s string) { r.Envelope.EnvID = s },
-		"ORCPT":        func(r *Report, s string) { r.Recipients[0].ORCPT = "rfc822;" + s },
-		"ORCPT utf-8":  func(r *Report, s string) { r.Recipients[0].ORCPT = "utf-8;" + s },
-		"ORCPT type":   func(r *Report, s string) { r.Recipients[0].ORCPT = s + ";x" },
-		"address":      func(r *Report, s string) { r.Recipients[0].Address = s },
-		"reply text":   func(r *Report, s string) { r.Recipients[0].Result.Reply.Text = s },
-		"our own text": func(r *Report, s string) { r.Recipients[0].Result.Local, r.Recipients[0].Result.Reply.Text = true, s },
+		"EnvID":       func(r *Report, s string) { r.Envelope.EnvID = s },
+		"ORCPT":       func(r *Report, s string) { r.Recipients[0].ORCPT = "rfc822;" + s },
+		"ORCPT utf-8": func(r *Report, s string) { r.Recipients[0].ORCPT = "utf-8;" + s },
+		"ORCPT type":  func(r *Report, s string) { r.Recipients[0].ORCPT = s + ";x" },
+		"address":     func(r *Report, s string) { r.Recipients[0].Address = s },
+		"reply text":  func(r *Report, s string) { r.Recipients[0].Result.Reply.Text = s },
+		"our own text": func(r *Report, s string) {
+			r.Recipients[0].Result.Local, r.Recipients[0].Result.Reply.Text = true, s
+		},
 		"host":         func(r *Report, s string) { r.Recipients[0].Result.Host = s },
 		"host address": func(r *Report, s string) { r.Recipients[0].Result.Addr = s },
-		"Message-ID":   func(r *Report, s string) { r.Original = strings.NewReader("Message-ID: <" + s + "@b>\r\n\r\n") },
-		"field name":   func(r *Report, s string) { r.Original = strings.NewReader(s + ": x\r\n\r\n") },
-		"header":       func(r *Report, s string) { r.Original = strings.NewReader("Subject: " + s + "\r\n\r\n") },
-		"body":         func(r *Report, s string) { r.Original = strings.NewReader(original + s + "\r\n") },
+		"Message-ID": func(r *Report, s string) {
+			r.Original = strings.NewReader("Message-ID: <" + s + "@b>\r\n\r\n")
+		},
+		"field name": func(r *Report, s string) { r.Original = strings.NewReader(s + ": x\r\n\r\n") },
+		"header":     func(r *Report, s string) { r.Original = strings.NewReader("Subject: " + s + "\r\n\r\n") },
+		"body":       func(r *Report, s string) { r.Original = strings.NewReader(original + s + "\r\n") },
 	}
 	for name, set := range values {
 		for i, s := range evil {
@@ -61,8 +65,8 @@ func TestInjection(t *testing.T) {
 	}
 }
 
-// inject composes with a value of which "%s" is the boundary of the same report without it: the
-// best guess there is.
+// inject composes a report with the value s. Each "%s" in s becomes the boundary of the same report without s, which is
+// the best guess of an attacker.
 func inject(t *testing.T, set func(*Report, string), s string, allowUTF8 bool) {
 	t.Helper()
 	build := func() *Report {
@@ -80,7 +84,7 @@ func inject(t *testing.T, set func(*Report, string), s string, allowUTF8 bool) {
 	if len(p.groups) != 2 {
 		t.Errorf("got %d recipients, want 2", len(p.groups))
 	}
-	// Whatever a line of the text begins with, it is ours, or indented.
+	// Values from outside are indented in the text.
 	for line := range strings.Lines(p.text) {
 		if line[0] == 'X' || strings.HasPrefix(line, "--") || strings.HasPrefix(line, "Final") {
 			t.Errorf("got a line %q in the text", line)
@@ -89,7 +93,7 @@ func inject(t *testing.T, set func(*Report, string), s string, allowUTF8 bool) {
 	if got := textproto.MIMEHeader(p.header).Get("To"); got != "<billing@example.com>" {
 		t.Errorf("got To %q", got)
 	}
-	// A line of spaces alone ends a header for some readers.
+	// Some readers take a line of spaces as the end of the header.
 	head, _, _ := strings.Cut(readReport(t, r), "\r\n\r\n")
 	for line := range strings.Lines(head) {
 		if strings.TrimSpace(line) == "" {
@@ -108,8 +112,10 @@ func readReport(t *testing.T, r *Report) string {
 }
 
 func FuzzCompose(f *testing.F) {
-	f.Add("a@example.com", "id", "rfc822;b@example.net", "b@example.net", "no such user", "mx.example.net", original, 550, 0x1511, 3)
-	f.Add("ä@example.com", "", "utf-8;ø@example.net", "ø@example.net", "no\nsuch\nuser", "", "X: ç\r\n\r\nç", 451, 0x0447, 1)
+	f.Add("a@example.com", "id", "rfc822;b@example.net", "b@example.net", "no such user", "mx.example.net", original,
+		550, 0x1511, 3)
+	f.Add("ä@example.com", "", "utf-8;ø@example.net", "ø@example.net", "no\nsuch\nuser", "", "X: ç\r\n\r\nç",
+		451, 0x0447, 1)
 	f.Add("a@b", "", "", "", "", "", "", 0, 0, 0)
 	for i, s := range evil {
 		f.Add("a@example.com", s, s, s, s, s, s+"\r\n\r\n"+s, 550+i, i*0x111, i)
@@ -120,10 +126,12 @@ func FuzzCompose(f *testing.F) {
 		r.Original = strings.NewReader(message)
 		for i := range 1 + n&3 {
 			rcpt := Recipient{Action: Failed + Action(uint(bits+i)%5), LastAttempt: later, WillRetryUntil: expiry}
-			rcpt.Address, rcpt.ORCPT, rcpt.Notify = address, orcpt, smtp.NotifySuccess|smtp.NotifyFailure|smtp.NotifyDelay
+			rcpt.Address, rcpt.ORCPT = address, orcpt
+			rcpt.Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 			rcpt.Result = smtp.Result{Host: host, Addr: host, Outcome: smtp.Outcome(bits >> 4 & 3)}
 			rcpt.Result.Local = bits&0x2000 != 0
-			rcpt.Result.Reply = &smtp.Reply{Code: code, Enhanced: smtp.EnhancedCode{bits >> 8 & 7, bits, code}, Text: text}
+			enhanced := smtp.EnhancedCode{bits >> 8 & 7, bits, code}
+			rcpt.Result.Reply = &smtp.Reply{Code: code, Enhanced: enhanced, Text: text}
 			r.Recipients = append(r.Recipients, rcpt)
 		}
 		env, content, err := r.Compose()

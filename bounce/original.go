@@ -10,10 +10,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// maxHeader bounds the header that is returned.
+// maxHeader is the size in octets of the longest header that is returned.
 const maxHeader = 64 << 10
 
-// original is the part with the original message: whole, or its header.
+// original returns the part with the original message or its header.
 func (c *composition) original() (part, error) {
 	beginning, err := io.ReadAll(io.NewSectionReader(c.Original, 0, maxHeader))
 	if err != nil {
@@ -34,8 +34,8 @@ func (c *composition) original() (part, error) {
 	return part{contentType: contentType, encoding: encoding, body: body, messageID: id}, nil
 }
 
-// returnsWhole reports whether the message is to be returned whole: if its sender asked for that,
-// something failed, and it isn't too long (RFC 3461 §6.2).
+// returnsWhole reports whether the whole message is to be returned: its sender asked for that, a recipient failed, and
+// it isn't longer than MaxReturn (RFC 3461 §6.2).
 func (c *composition) returnsWhole() bool {
 	limit := c.MaxReturn
 	if limit == 0 {
@@ -44,8 +44,8 @@ func (c *composition) returnsWhole() bool {
 	return c.Envelope.Ret == smtp.RetFull && c.has(Failed) && c.Original.Size() <= limit
 }
 
-// wholeType says as what the whole message can go into a part, where nothing may be encoded
-// (RFC 2046 §5.2.1). ok is false if it can't: then its header is returned (RFC 6522 §3).
+// wholeType returns the type and encoding of a part with the whole message. RFC 2046 §5.2.1: the message can't be
+// encoded there. ok is false if it would have to be; its header is returned then (RFC 6522 §3).
 func (c *composition) wholeType(header, message []byte) (contentType, encoding string, ok bool) {
 	facts, err := smtp.Scan(bytes.NewReader(message))
 	switch {
@@ -59,8 +59,8 @@ func (c *composition) wholeType(header, message []byte) (contentType, encoding s
 	return "message/rfc822", encoding7Bit, true
 }
 
-// headerPart gives the header as a part. RFC 6522 §4: what isn't legal 7-bit text goes as
-// quoted-printable, unless message/global-headers can say it.
+// headerPart returns the type, encoding and body of a part with the header. RFC 6522 §4: a header that isn't legal
+// 7-bit text is encoded as quoted-printable, unless it can be a message/global-headers.
 func (c *composition) headerPart(header []byte) (contentType, encoding string, body []byte) {
 	facts, err := smtp.Scan(bytes.NewReader(header))
 	legal := err == nil && !facts.LongLine
@@ -73,8 +73,8 @@ func (c *composition) headerPart(header []byte) (contentType, encoding string, b
 	return "text/rfc822-headers", encodingQuotedPrintable, quotedPrintable(header)
 }
 
-// headerOf gives the header of a message of which b is the beginning: up to the empty line, or to the
-// last line that b holds whole.
+// headerOf returns the header of the message that begins with b: the lines before the empty line. Without an empty line
+// in b, it returns all complete lines of b.
 func headerOf(b []byte) []byte {
 	if bytes.HasPrefix(b, []byte("\r\n")) {
 		return nil
@@ -85,7 +85,7 @@ func headerOf(b []byte) []byte {
 	return b[:bytes.LastIndexByte(b, '\n')+1]
 }
 
-// messageID gives the Message-ID of a header, "" if it has none that is fit for In-Reply-To.
+// messageID returns the Message-ID of a header in "<>", or "" if it has none that is valid in In-Reply-To.
 func messageID(header []byte) string {
 	id, ok := strings.CutPrefix(field(header, "Message-ID"), "<")
 	id, end := strings.CutSuffix(id, ">")
@@ -95,7 +95,7 @@ func messageID(header []byte) string {
 	return "<" + id + ">"
 }
 
-// field gives the value of the first field of a name, unfolded, without space around it.
+// field returns the value of the first field with that name, unfolded and trimmed of spaces.
 func field(header []byte, name string) string {
 	var value []string
 	for line := range strings.Lines(string(header)) {
@@ -111,12 +111,13 @@ func field(header []byte, name string) string {
 	return strings.TrimSpace(strings.Join(value, ""))
 }
 
+// notInID reports whether r is not allowed in a Message-ID.
 func notInID(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("<>()", r) }
 
 func quotedPrintable(b []byte) []byte {
 	var out bytes.Buffer
 	w := quotedprintable.NewWriter(&out)
-	w.Write(b) // to memory: no error
+	w.Write(b) // to memory: returns no error
 	w.Close()
 	return out.Bytes()
 }

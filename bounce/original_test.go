@@ -40,14 +40,17 @@ func TestReturned(t *testing.T) {
 		{"FULL, never", full, Failed, -1, false, original, headers, "7bit", header},
 		{"FULL, 8-bit body", full, Failed, 0, false, original + "ç\r\n", message, "8bit", original + "ç\r\n"},
 		{"FULL, 8-bit header", full, Failed, 0, false, utf8 + original, headers, "", utf8 + header},
-		{"FULL, UTF-8 header, SMTPUTF8", full, Failed, 0, true, utf8 + original, "message/global", "8bit", utf8 + original},
+		{"FULL, UTF-8 header, SMTPUTF8", full, Failed, 0, true, utf8 + original, "message/global", "8bit",
+			utf8 + original},
 		{"FULL, Latin-1 header, SMTPUTF8", full, Failed, 0, true, latin1 + original, headers, "", latin1 + header},
-		{"UTF-8 header, SMTPUTF8", hdrs, Failed, 0, true, utf8 + original, "message/global-headers", "8bit", utf8 + header},
+		{"UTF-8 header, SMTPUTF8", hdrs, Failed, 0, true, utf8 + original, "message/global-headers", "8bit",
+			utf8 + header},
 		{"Latin-1 header", hdrs, Failed, 0, false, latin1 + original, headers, "", latin1 + header},
 		{"FULL, long line in the header", full, Failed, 0, false, wide + original, headers, "", wide + header},
 		{"FULL, long line in the body", full, Failed, 0, false, original + wide, headers, "7bit", header},
 		{"FULL, bare LF in the body", full, Failed, 0, false, original + "a\nb\r\n", headers, "7bit", header},
-		{"bare LF and NUL in the header", hdrs, Failed, 0, false, "A: b\nC: \x00\r\n\r\n", headers, "", "A: b\r\nC: \x00\r\n"},
+		{"bare LF and NUL in the header", hdrs, Failed, 0, false, "A: b\nC: \x00\r\n\r\n", headers, "",
+			"A: b\r\nC: \x00\r\n"},
 		{"only a header", hdrs, Failed, 0, false, header, headers, "7bit", header},
 		{"no header", hdrs, Failed, 0, false, "\r\nHi.\r\n", headers, "7bit", ""},
 		{"empty", full, Failed, 0, false, "", message, "7bit", ""},
@@ -90,7 +93,8 @@ func TestHeaderBounded(t *testing.T) {
 			got := compose(t, r).original
 			if len(got) > maxHeader || len(got) < maxHeader-100 ||
 				!strings.HasPrefix(test.header, got) || !strings.HasSuffix(got, "\r\n") {
-				t.Errorf("got %d octets that end in %q, want up to %d, whole lines", len(got), got[len(got)-10:], maxHeader)
+				t.Errorf("got %d octets that end in %q, want up to %d, whole lines",
+					len(got), got[max(0, len(got)-10):], maxHeader)
 			}
 		})
 	}

@@ -20,8 +20,8 @@ import (
 // parsed is a report as the standard library reads it.
 type parsed struct {
 	header   mail.Header
-	types    [3]string // of the parts, without parameters
-	encoding [3]string // as the parts declare them; "" for quoted-printable, which multipart decodes
+	types    [3]string // media types of the parts, without parameters
+	encoding [3]string // encodings that the parts declare; "" for quoted-printable, which multipart decodes
 	text     string
 	message  textproto.MIMEHeader
 	groups   []textproto.MIMEHeader
@@ -45,10 +45,11 @@ func fieldSet(names string) []string {
 	return set
 }
 
-// parse reads a report strictly: whatever isn't as every report is fails the test.
+// parse reads a report, and fails the test if the report breaks a rule that all reports keep.
 func parse(t *testing.T, env *smtp.Envelope, c smtp.Content) parsed {
 	t.Helper()
-	if env.From != "" || env.Ret != smtp.RetUnknown || len(env.Recipients) != 1 || env.Recipients[0].Notify != smtp.NotifyNever {
+	if env.From != "" || env.Ret != smtp.RetUnknown ||
+		len(env.Recipients) != 1 || env.Recipients[0].Notify != smtp.NotifyNever {
 		t.Errorf("got envelope %+v, want the null reverse-path, one recipient with NOTIFY=NEVER, no RET", env)
 	}
 	if err := env.Check(); err != nil {
@@ -75,7 +76,8 @@ func parse(t *testing.T, env *smtp.Envelope, c smtp.Content) parsed {
 		t.Fatal(err)
 	}
 	if mediaType != "multipart/report" || params["report-type"] != "delivery-status" {
-		t.Errorf("got Content-Type %q, want a multipart/report with the report-type delivery-status", m.Header.Get("Content-Type"))
+		t.Errorf("got Content-Type %q, want a multipart/report with the report-type delivery-status",
+			m.Header.Get("Content-Type"))
 	}
 	bodies := p.readParts(t, multipart.NewReader(m.Body, params["boundary"]))
 	eightBit := slices.Contains(p.encoding[:], "8bit")
@@ -144,7 +146,7 @@ func (p *parsed) readStatus(t *testing.T, body []byte) {
 	}
 }
 
-// checkFields allows known fields only, each once.
+// checkFields fails the test if header has a field that isn't in known, or has one twice.
 func checkFields(t *testing.T, what string, header textproto.MIMEHeader, known []string) {
 	t.Helper()
 	for name, values := range header {
@@ -154,7 +156,7 @@ func checkFields(t *testing.T, what string, header textproto.MIMEHeader, known [
 	}
 }
 
-// compose composes and parses.
+// compose composes r and parses the report.
 func compose(t *testing.T, r *Report) parsed {
 	t.Helper()
 	env, content, err := r.Compose()

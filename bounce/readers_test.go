@@ -6,12 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 )
 
-// reader is a program for Python that reads reports and prints what it found in each, by two readers that
-// share no code with this package: the email package, and flufl.bounce where it is installed.
+// reader is a Python program that reads reports and prints its findings as JSON. It uses two readers that share no code
+// with this package: the email package, and flufl.bounce if that is installed.
 const reader = `
 import email, email.policy, glob, json, os, sys
 try:
@@ -53,12 +52,13 @@ func read(t *testing.T) (reports map[string]reading, flufl bool) {
 	t.Helper()
 	dir := t.TempDir()
 	for name := range goldens {
-		if err := os.WriteFile(filepath.Join(dir, name+".eml"), []byte(readReport(t, golden(name))), 0o666); err != nil {
+		path := filepath.Join(dir, name+".eml")
+		if err := os.WriteFile(path, []byte(readReport(t, golden(name))), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
 	found := false
-	// A Python of one's own, first in PATH, may lack what the system's has.
+	// The first Python in PATH may lack packages of the system's Python.
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		cmd := exec.Command(python, "-c", reader, dir)
 		cmd.Stderr = os.Stderr
@@ -107,7 +107,7 @@ func TestReaders(t *testing.T) {
 	}
 }
 
-// checkEmail compares with what Python's email package read.
+// checkEmail compares the report with the findings of Python's email package.
 func checkEmail(t *testing.T, c *composition, got reading) {
 	t.Helper()
 	if len(got.Defects) > 0 {
@@ -117,7 +117,7 @@ func checkEmail(t *testing.T, c *composition, got reading) {
 		t.Errorf("got %d parts, To %q, want 3, %q", got.Parts, got.To, c.to)
 	}
 	if got.Types[1] == "message/global-delivery-status" {
-		return // which Python doesn't know
+		return // Python doesn't parse this type
 	}
 	var want [][3]string
 	for _, rcpt := range c.recipients {
@@ -130,8 +130,8 @@ func checkEmail(t *testing.T, c *composition, got reading) {
 	}
 }
 
-// checkFlufl compares with what flufl.bounce read: who is delayed and who failed. It prefers the original
-// recipient, and knows the address type rfc822 only.
+// checkFlufl compares the delayed and failed recipients with the findings of flufl.bounce, which prefers the original
+// recipient and knows only the address type rfc822. It finds no recipient with another action.
 func checkFlufl(t *testing.T, c *composition, got reading) {
 	t.Helper()
 	want := map[Action][]string{}
@@ -146,7 +146,6 @@ func checkFlufl(t *testing.T, c *composition, got reading) {
 	}
 	slices.Sort(want[Failed])
 	if !slices.Equal(got.Delayed, want[Delayed]) || !slices.Equal(got.Failed, want[Failed]) {
-		t.Errorf("got delayed %s, failed %s, want %s, %s", strings.Join(got.Delayed, " "), strings.Join(got.Failed, " "),
-			strings.Join(want[Delayed], " "), strings.Join(want[Failed], " "))
+		t.Errorf("got delayed %q, failed %q, want %q, %q", got.Delayed, got.Failed, want[Delayed], want[Failed])
 	}
 }

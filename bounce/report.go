@@ -12,63 +12,64 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// ErrUnwanted says that no report may be sent: the message came with the null reverse-path, or its
-// sender wants none about these recipients.
+// ErrUnwanted is the error of [Report.Compose] if no report may be sent: the message came from the null reverse-path,
+// or its sender asked for no report on any of the recipients.
 var ErrUnwanted = errors.New("bounce: no report is wanted")
 
-// Report says what became of one message.
+// Report describes a message and its outcome for some or all of its recipients.
 type Report struct {
-	// ReportingMTA is our own host name, or an address literal. There must be a postmaster at it.
+	// ReportingMTA is this host's name in the DNS, or an address literal. The report comes from the postmaster of this
+	// host, who must exist: answers go there.
 	ReportingMTA string
 
-	// Envelope is that of the message. The report goes to its From; EnvID, Ret and UTF8 are
-	// honoured, and its Recipients not looked at.
+	// Envelope is the envelope of the message. The report goes to its From. EnvID, Ret and UTF8 are honoured;
+	// Recipients is not used.
 	Envelope *smtp.Envelope
 
-	// Arrival is when the message came. If zero, the report doesn't say.
+	// Arrival is the time at which this host accepted the message. If zero, the report omits it.
 	Arrival time.Time
 
-	// Date is that of the report. If zero, now. Reports that are the same in this and in all else
-	// compose to the same mail, Message-ID included.
+	// Date is the time of the report. If zero, the current time. Two Reports with equal fields, Date included, compose
+	// to the same mail, Message-ID included.
 	Date time.Time
 
-	// Recipients are those that there is something to tell of. Compose leaves out whom the sender,
-	// by their Notify, doesn't want to hear of.
+	// Recipients are the recipients to report on. Compose leaves out each one whose Notify doesn't ask for a report on
+	// its Action.
 	Recipients []Recipient
 
-	// Original is the message.
+	// Original is the message. It is not used after Compose.
 	Original smtp.Content
 
-	// MaxReturn is the size in octets up to which a message is returned whole, where its sender asked
-	// for that with RET=FULL; of a longer one the header is. If zero, 64 KiB. If negative,
-	// no message is returned whole.
+	// MaxReturn is the size in octets up to which a message is returned whole, if it failed for a recipient and its
+	// sender asked for that with RET=FULL. Otherwise its header is returned. If zero, 64 KiB. If negative, no message
+	// is returned whole.
 	MaxReturn int64
 }
 
-// Recipient is one recipient and what became of it.
+// Recipient is one recipient and its outcome.
 type Recipient struct {
 	smtp.Recipient
 
+	// Action is the outcome. It must be set.
 	Action Action
 
-	// Result is that of the last attempt. Its Outcome tells what was refused (Rejected) from what
-	// was tried in vain. Its Reply may be nil: there was no attempt. If Action is Expanded, Result is
-	// not used.
+	// Result is the result of the last attempt. For a Failed recipient, the Outcome Rejected means a permanent refusal;
+	// any other means that time ran out. If Reply is nil, there was no attempt. If Action is Expanded, Result is not
+	// used.
 	Result smtp.Result
 
-	// LastAttempt is when that attempt was. If zero, the report doesn't say.
+	// LastAttempt is the time of the last attempt. If zero, the report omits it.
 	LastAttempt time.Time
 
-	// WillRetryUntil is when a delayed message will be given up. If zero, the report doesn't say.
+	// WillRetryUntil is the time at which attempts end. It is used if Action is Delayed. If zero, the report omits it.
 	WillRetryUntil time.Time
 }
 
 const defaultMaxReturn = 64 << 10
 
-// Compose gives the report as a mail: an envelope from the null reverse-path to the sender, and a
-// content, which is in memory and needs Original no longer. The error is [ErrUnwanted] if no report
-// may be sent; others tell of a Report that is wrong (a host name or a reverse-path that is none), or
-// are those of reading Original, wrapped.
+// Compose returns the report as a mail: an envelope from the null reverse-path to the sender, and a content in memory.
+// It returns [ErrUnwanted] if no report may be sent. Any other error names the field of the Report that is wrong. An
+// error of Original is wrapped: a second call with smtp.Text("") as Original reports without it.
 func (r *Report) Compose() (*smtp.Envelope, smtp.Content, error) {
 	c, err := r.check()
 	if err != nil {
@@ -76,11 +77,11 @@ func (r *Report) Compose() (*smtp.Envelope, smtp.Content, error) {
 	}
 	original, err := c.original()
 	if err != nil {
-		return nil, nil, fmt.Errorf("bounce: read the original: %w", err)
+		return nil, nil, fmt.Errorf("bounce: read Report.Original: %w: set it to smtp.Text(\"\") to do without", err)
 	}
 	content, eightBit := c.assemble(c.text(original), c.status(), original)
 
-	// RFC 3461 §6.1: the null reverse-path, no RET, and no NOTIFY but NEVER.
+	// RFC 3461 §6.1: the null reverse-path, no RET, and NOTIFY=NEVER.
 	env := &smtp.Envelope{
 		Recipients: []smtp.Recipient{{Address: c.to, Notify: smtp.NotifyNever}},
 		UTF8:       smtp.NeedsUTF8(c.to),
@@ -91,19 +92,20 @@ func (r *Report) Compose() (*smtp.Envelope, smtp.Content, error) {
 	return env, bytes.NewReader(content), nil
 }
 
-// composition is a Report on its way to become a mail.
+// composition is a checked Report and the values derived from it.
 type composition struct {
 	*Report
 	host       string      // ReportingMTA in ASCII
-	to         string      // whom the report goes to
-	utf8       bool        // the forms of RFC 6533 may be used
-	recipients []Recipient // those that are wanted
+	to         string      // the recipient of the report
+	utf8       bool        // whether the forms of RFC 6533 may be used
+	recipients []Recipient // the recipients whose report the sender asked for
 	date       time.Time
 }
 
+// check returns an error for a wrong or missing field, and ErrUnwanted if no report may be sent.
 func (r *Report) check() (*composition, error) {
 	if r.Envelope == nil {
-		return nil, errors.New("bounce: no envelope")
+		return nil, errors.New("bounce: Report.Envelope is nil: set it to the envelope of the message")
 	}
 	c := &composition{Report: r, to: r.Envelope.From, date: r.Date}
 	if c.to == "" { // RFC 3461 §5.2: no report on a message with the null reverse-path.
@@ -123,14 +125,15 @@ func (r *Report) check() (*composition, error) {
 		return nil, ErrUnwanted
 	}
 	if r.Original == nil {
-		return nil, errors.New("bounce: no original")
+		return nil, errors.New("bounce: Report.Original is nil: set it to the message, or to smtp.Text(\"\")")
 	}
 	var err error
 	if c.host, err = smtp.ASCIIDomain(r.ReportingMTA); err != nil {
-		return nil, fmt.Errorf("bounce: reporting host: %w", err)
+		return nil, fmt.Errorf("bounce: Report.ReportingMTA %q: %w: set it to this host's name in the DNS",
+			r.ReportingMTA, err)
 	}
 	if err := smtp.CheckAddress(c.to); err != nil {
-		return nil, fmt.Errorf("bounce: reverse-path: %w", err)
+		return nil, fmt.Errorf("bounce: Report.Envelope.From: %w: set it to the address of the sender", err)
 	}
 	if ascii, ok := smtp.ASCIIAddress(c.to); ok {
 		c.to = ascii
@@ -142,19 +145,20 @@ func (r *Report) check() (*composition, error) {
 	return c, nil
 }
 
+// has reports whether a wanted recipient has the action.
 func (c *composition) has(a Action) bool {
 	return slices.ContainsFunc(c.recipients, func(r Recipient) bool { return r.Action == a })
 }
 
-// part is a body part, its body encoded already.
+// part is a body part of the report. Its body is encoded.
 type part struct {
 	contentType string
 	encoding    string
 	body        []byte
 
-	// Of the part with the original only: whether it is whole, and its Message-ID if that is sane.
-	whole     bool
-	messageID string
+	// The part with the original also has these.
+	whole     bool   // whether it is the whole message
+	messageID string // its Message-ID; "" if it has none that is valid
 }
 
 const (
@@ -163,7 +167,7 @@ const (
 	encodingQuotedPrintable = "quoted-printable"
 )
 
-// assemble puts the parts together, and says whether the whole needs 8BITMIME.
+// assemble returns the report as a mail, and whether it needs 8BITMIME.
 func (c *composition) assemble(text, status, original part) (content []byte, eightBit bool) {
 	parts := []part{text, status, original}
 	digest := c.digest(parts)
@@ -174,7 +178,7 @@ func (c *composition) assemble(text, status, original part) (content []byte, eig
 	}
 
 	var b bytes.Buffer
-	// RFC 3464 §2: a reply must reach a person, and so From isn't MAILER-DAEMON.
+	// RFC 3464 §2: an answer must reach a person. From is the postmaster, not MAILER-DAEMON.
 	writeField(&b, "From", "Mail Delivery System <postmaster@"+c.host+">")
 	b.WriteString("To: <" + c.to + ">\r\n")
 	writeField(&b, "Subject", c.subject())
@@ -186,7 +190,7 @@ func (c *composition) assemble(text, status, original part) (content []byte, eig
 	}
 	writeField(&b, "Auto-Submitted", "auto-replied") // RFC 3834 §3.1.7
 	writeField(&b, "MIME-Version", "1.0")
-	// RFC 6533 §4.4: report-type is the same whichever types the parts have.
+	// RFC 6533 §4.4: report-type is the same for all types of the parts.
 	writeField(&b, "Content-Type", `multipart/report; report-type=delivery-status; boundary="`+boundary+`"`)
 	writeField(&b, "Content-Transfer-Encoding", encoding)
 	for _, p := range parts {
@@ -200,7 +204,7 @@ func (c *composition) assemble(text, status, original part) (content []byte, eig
 	return b.Bytes(), encoding == encoding8Bit
 }
 
-// digest names the report by what it says.
+// digest returns a hash of all that distinguishes this report from another.
 func (c *composition) digest(parts []part) [sha256.Size]byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %d\n", c.host, c.to, c.Envelope.EnvID, c.date.UnixNano())
@@ -211,8 +215,8 @@ func (c *composition) digest(parts []part) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// boundary makes one of the digest that stands in none of the parts. Nobody who wrote what is in them
-// can have known it.
+// boundary derives from the digest a boundary that stands in none of the parts. The authors of the parts can't predict
+// it, since the digest covers their text.
 func boundary(digest [sha256.Size]byte, parts []part) string {
 	for {
 		b := hex.EncodeToString(digest[16:])

@@ -62,7 +62,7 @@ func unknownUser(address string) Recipient {
 	}
 }
 
-// report gives one to change for a test.
+// report returns a complete Report for a test to change.
 func report(recipients ...Recipient) *Report {
 	return &Report{
 		ReportingMTA: "mx1.example.com",
@@ -166,25 +166,29 @@ func TestWanted(t *testing.T) {
 }
 
 func TestNoReport(t *testing.T) {
+	unwanted := ErrUnwanted.Error()
 	tests := []struct {
 		name string
 		set  func(*Report)
 		want string
 	}{
-		{"null reverse-path", func(r *Report) { r.Envelope.From = "" }, ErrUnwanted.Error()},
-		{"null reverse-path and all else wrong", func(r *Report) { *r = Report{Envelope: &smtp.Envelope{}} }, ErrUnwanted.Error()},
-		{"null reverse-path and no action", func(r *Report) { r.Envelope.From, r.Recipients[0].Action = "", 0 }, ErrUnwanted.Error()},
-		{"no action", func(r *Report) { r.Recipients[0].Action = 0 }, `Report.Recipients[0] "bob@example.net": Action is 0: set it to Failed,`},
+		{"null reverse-path", func(r *Report) { r.Envelope.From = "" }, unwanted},
+		{"null reverse-path and all else wrong", func(r *Report) { *r = Report{Envelope: &smtp.Envelope{}} }, unwanted},
+		{"null reverse-path, no action", func(r *Report) { r.Envelope.From, r.Recipients[0].Action = "", 0 }, unwanted},
+		{"no action", func(r *Report) { r.Recipients[0].Action = 0 },
+			`Report.Recipients[0] "bob@example.net": Action is 0: set it to Failed,`},
 		{"no action where no report is wanted", func(r *Report) {
 			r.Recipients = append(r.Recipients, Recipient{Recipient: smtp.Recipient{Notify: smtp.NotifyNever}})
 		}, "Report.Recipients[1]"},
 		{"an action that is none", func(r *Report) { r.Recipients[0].Action = Expanded + 1 }, "Action is 6"},
-		{"no recipients", func(r *Report) { r.Recipients = nil }, ErrUnwanted.Error()},
-		{"no host name", func(r *Report) { r.ReportingMTA = "" }, "reporting host"},
-		{"host name with a line end", func(r *Report) { r.ReportingMTA = "a\r\nBcc: b" }, "reporting host"},
-		{"sender with a line end", func(r *Report) { r.Envelope.From = "a@example.com>\r\nBcc: <b@example.com" }, "reverse-path"},
-		{"no envelope", func(r *Report) { r.Envelope = nil }, "no envelope"},
-		{"no original", func(r *Report) { r.Original = nil }, "no original"},
+		{"no recipients", func(r *Report) { r.Recipients = nil }, unwanted},
+		{"no host name", func(r *Report) { r.ReportingMTA = "" }, `bounce: Report.ReportingMTA "": smtp: domain "": `},
+		{"no host name, remedy", func(r *Report) { r.ReportingMTA = "" }, ": set it to this host's name in the DNS"},
+		{"host name with a line end", func(r *Report) { r.ReportingMTA = "a\r\nBcc: b" }, "Report.ReportingMTA"},
+		{"sender with a line end", func(r *Report) { r.Envelope.From = "a@example.com>\r\nBcc: <b@example.com" },
+			"Report.Envelope.From: "},
+		{"no envelope", func(r *Report) { r.Envelope = nil }, "Report.Envelope is nil: "},
+		{"no original", func(r *Report) { r.Original = nil }, "Report.Original is nil: "},
 		{"original that fails", func(r *Report) { r.Original = failing{} }, iotest.ErrTimeout.Error()},
 	}
 	for _, test := range tests {
@@ -220,7 +224,7 @@ func TestBoundary(t *testing.T) {
 	}
 }
 
-// TestSocketPath: where on this machine the mailbox server listens stays here.
+// TestSocketPath: a report doesn't disclose the path of a local socket.
 func TestSocketPath(t *testing.T) {
 	r := Report{
 		ReportingMTA: "relay.test",

@@ -10,10 +10,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// status is the part for programs, message/delivery-status (RFC 3464 §2.1).
+// status returns the part for a program, message/delivery-status (RFC 3464 §2.1).
 func (c *composition) status() part {
 	var b bytes.Buffer
-	// RFC 3461 §4.4: printable ASCII, at most 100 octets encoded, and so no longer decoded.
+	// RFC 3461 §4.4: printable ASCII, at most 100 octets in xtext, and decoded no longer than that.
 	if id := clip(clean(c.Envelope.EnvID, false), 100); id != "" {
 		writeField(&b, "Original-Envelope-Id", id)
 	}
@@ -23,7 +23,7 @@ func (c *composition) status() part {
 		b.WriteString("\r\n")
 		c.writeRecipient(&b, rcpt)
 	}
-	// RFC 6533 §4.4: what fits into ASCII goes as the type that all know.
+	// RFC 6533 §4.4: fields in ASCII have the type that every program knows.
 	if p := b.Bytes(); isASCII(p) {
 		return part{contentType: "message/delivery-status", encoding: encoding7Bit, body: p}
 	}
@@ -56,13 +56,12 @@ func (c *composition) writeRecipient(b *bytes.Buffer, rcpt Recipient) {
 		writeField(b, "Diagnostic-Code", diagnosticType+"; "+strings.Join(replyLines(res.Reply, c.utf8), "\n"))
 	}
 	writeDate(b, "Last-Attempt-Date", rcpt.LastAttempt)
-	if rcpt.Action == Delayed { // RFC 3464 §2.3.9: in no other
+	if rcpt.Action == Delayed { // RFC 3464 §2.3.9: with no other action
 		writeDate(b, "Will-Retry-Until", rcpt.WillRetryUntil)
 	}
 }
 
-// status gives the code of the Status field: that of the reply, its class made to agree with the
-// action.
+// status returns the code of the Status field: subject and detail of the reply, in the class of the action.
 func (r *Recipient) status() smtp.EnhancedCode {
 	if r.Action == Expanded {
 		return smtp.EnhancedCode{2, 1, 5} // RFC 3463 §3.2: the address is valid
@@ -72,15 +71,15 @@ func (r *Recipient) status() smtp.EnhancedCode {
 	case r.Action == Failed && r.Result.Outcome == smtp.Rejected:
 		class = 5
 	case r.Action == Failed, r.Action == Delayed:
-		// RFC 3464 §2.3.3, RFC 3463 §2: 4 in a failure says that attempts were given up, and that
-		// the message may yet go through if it is sent again.
+		// RFC 3464 §2.3.3, RFC 3463 §2: a failure of class 4 means that attempts ended and that the message may be
+		// accepted if it is sent again.
 		class = 4
 	}
 	if r.Result.Reply != nil {
 		code := r.Result.Reply.Enhanced
 		known := code[0] == class || class != 2 && (code[0] == 4 || code[0] == 5)
 		if known && inRange(code[1]) && inRange(code[2]) {
-			// RFC 3463 §3.5: the code of what went wrong is worth more than x.4.7.
+			// RFC 3463 §3.5: the code of the cause is preferred to x.4.7.
 			return smtp.EnhancedCode{class, code[1], code[2]}
 		}
 	}
@@ -90,10 +89,11 @@ func (r *Recipient) status() smtp.EnhancedCode {
 	return smtp.EnhancedCode{class, 0, 0} // RFC 3461 §6.3 (g)
 }
 
-// inRange reports whether n can be a subject or a detail (RFC 3463 §2).
+// inRange reports whether n is valid as the subject or detail of a code (RFC 3463 §2).
 func inRange(n int) bool { return n >= 0 && n <= 999 }
 
-// splitORCPT parts "type;address". RFC 3464 §2.3.1: a type that can't be told is "unknown".
+// splitORCPT splits "type;address". RFC 3464 §2.3.1: without a valid type, the type is "unknown" and the address all of
+// orcpt.
 func splitORCPT(orcpt string) (addrType, address string) {
 	addrType, address, ok := strings.Cut(orcpt, ";")
 	if !ok || addrType == "" || len(addrType) > 64 || strings.ContainsFunc(addrType, notAtom) {
@@ -102,23 +102,23 @@ func splitORCPT(orcpt string) (addrType, address string) {
 	return addrType, address
 }
 
-// notAtom reports whether r can't stand in an atom (RFC 5322 §3.2.3).
+// notAtom reports whether r is not allowed in an atom (RFC 5322 §3.2.3).
 func notAtom(r rune) bool {
 	const others = "!#$%&'*+-/=?^_`{|}~"
 	return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(others, r)
 }
 
-// typedAddress writes an address with its type. One that needs UTF-8 is of the type "utf-8": as it
-// is where that is allowed, else as utf-8-addr-xtext (RFC 6533 §3).
+// typedAddress returns "type; address". An address in UTF-8 has the type "utf-8": unchanged if allowUTF8 is set,
+// otherwise as utf-8-addr-xtext (RFC 6533 §3).
 func typedAddress(addrType, address string, allowUTF8 bool) string {
 	isUTF8 := strings.EqualFold(addrType, "utf-8")
 	switch {
 	case isASCII(address) && (allowUTF8 || !isUTF8):
-		// As it is.
+		// Unchanged.
 	case allowUTF8 && clean(address, true) == address:
 		addrType = "utf-8"
 	default:
-		// Control characters, and what is no character, have no form there.
+		// Control characters and invalid UTF-8 have no form in utf-8-addr-xtext.
 		address = strings.Map(func(r rune) rune {
 			if unicode.IsControl(r) || r == unicode.ReplacementChar {
 				return '?'
@@ -130,8 +130,8 @@ func typedAddress(addrType, address string, allowUTF8 bool) string {
 	return addrType + "; " + clip(clean(address, allowUTF8), maxToken)
 }
 
-// hostName gives the name of the host that was asked, "" if that is no domain: the path of a socket
-// is none of the sender's business.
+// hostName returns the name of the host of the last attempt, or "" if it isn't a domain. The path of a local socket is
+// not disclosed.
 func hostName(res smtp.Result) string {
 	host, err := smtp.ASCIIDomain(res.Host)
 	if err != nil || strings.HasPrefix(res.Addr, "/") {
@@ -145,7 +145,7 @@ const (
 	maxReplyLine  = 512 // RFC 5321 §4.5.3.1.5
 )
 
-// replyLines gives a reply line by line, with its codes, as it came (RFC 3461 §9.2).
+// replyLines returns the lines of a reply with their codes, as on the wire (RFC 3461 §9.2).
 func replyLines(reply *smtp.Reply, allowUTF8 bool) []string {
 	lines := textLines(reply, allowUTF8)
 	for i, line := range lines {
@@ -165,7 +165,8 @@ func replyLines(reply *smtp.Reply, allowUTF8 bool) []string {
 	return lines
 }
 
-// textLines gives the lines of a reply's text, bounded, at least one.
+// textLines returns the lines of a reply's text without codes: from 1 to maxReplyLines, each of at most maxReplyLine
+// octets.
 func textLines(reply *smtp.Reply, allowUTF8 bool) []string {
 	lines := strings.SplitN(strings.TrimRight(reply.Text, "\r\n"), "\n", maxReplyLines+1)
 	if len(lines) > maxReplyLines {
@@ -178,6 +179,7 @@ func textLines(reply *smtp.Reply, allowUTF8 bool) []string {
 	return lines
 }
 
+// writeDate writes a field with a date, or nothing if t is zero.
 func writeDate(b *bytes.Buffer, name string, t time.Time) {
 	if !t.IsZero() {
 		writeField(b, name, t.Format(time.RFC1123Z)) // RFC 3464 §2.2.5: a numeric zone

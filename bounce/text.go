@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// subject says what matters most in the report.
+// subject returns the Subject, which states the most severe outcome in the report.
 func (c *composition) subject() string {
 	switch {
 	case c.has(Failed):
@@ -23,7 +23,7 @@ func (c *composition) subject() string {
 	return "Your message was delivered"
 }
 
-// text is the part for a person: what happened, to whom, what the other host said, and what to do.
+// text returns the part for a person: the outcome for each recipient, the words of the other host, and advice.
 func (c *composition) text(original part) part {
 	var p prose
 	when := ""
@@ -40,14 +40,15 @@ func (c *composition) text(original part) part {
 	}
 	p.paragraph(0, attached+" If you need help, reply to this mail: the postmaster of "+c.host+" will read it.")
 
-	body := []byte(strings.TrimSuffix(p.String(), "\r\n")) // less the last empty line
+	body := []byte(strings.TrimSuffix(p.String(), "\r\n")) // without the last empty line
 	if isASCII(body) {
 		return part{contentType: "text/plain; charset=us-ascii", encoding: encoding7Bit, body: body}
 	}
-	return part{contentType: "text/plain; charset=utf-8", encoding: encodingQuotedPrintable, body: quotedPrintable(body)}
+	body = quotedPrintable(body)
+	return part{contentType: "text/plain; charset=utf-8", encoding: encodingQuotedPrintable, body: body}
 }
 
-// section tells of the recipients with one action.
+// section writes about the recipients with one action.
 func (c *composition) section(p *prose, action Action) {
 	if !c.has(action) {
 		return
@@ -58,8 +59,9 @@ func (c *composition) section(p *prose, action Action) {
 	case Delayed:
 		p.paragraph(0, "The message is delayed. It has not been delivered yet to:")
 	case Relayed:
-		p.paragraph(0, "The message was passed on to a mail system that does not report deliveries. It is on its way to:")
-	case Expanded: // RFC 3461 §5.2.7.4: the members may be confidential
+		p.paragraph(0, "The message was passed on to a mail system that does not report deliveries. "+
+			"It is on its way to:")
+	case Expanded: // RFC 3461 §5.2.7.4: the members may be confidential and are not named
 		p.paragraph(0, "The message arrived, and is being sent on to all members of:")
 	case Delivered:
 		p.paragraph(0, "The message was delivered to:")
@@ -89,7 +91,7 @@ type prose struct{ strings.Builder }
 
 const textWidth = 72
 
-// recipient names a recipient, and the address that the sender knows it by.
+// recipient writes the address of a recipient, and the sender's form of it (ORCPT) if that differs.
 func (p *prose) recipient(rcpt *Recipient) {
 	address := clip(clean(rcpt.Address, true), maxToken)
 	p.line(2, address)
@@ -103,6 +105,7 @@ func (p *prose) recipient(rcpt *Recipient) {
 	p.line(0, "")
 }
 
+// failure writes the reason of a failure and advice.
 func (p *prose) failure(rcpt *Recipient) {
 	res := rcpt.Result
 	switch {
@@ -127,6 +130,7 @@ func (p *prose) failure(rcpt *Recipient) {
 	p.paragraph(4, advice(rcpt.status()))
 }
 
+// delay writes the reason of a delay and the time until which attempts continue.
 func (p *prose) delay(rcpt *Recipient) {
 	p.said(rcpt.Result, trouble(rcpt.Result))
 	text := "You do not need to do anything. The message will be tried again"
@@ -140,7 +144,8 @@ func (p *prose) delay(rcpt *Recipient) {
 	p.paragraph(4, text)
 }
 
-// expansion says which reports may still come from an alias: RFC 3461 §5.2.7.3 keeps all of NOTIFY there but SUCCESS.
+// expansion writes about the reports that may follow for the members of an alias. RFC 3461 §5.2.7.3: they keep the
+// NOTIFY of the recipient except SUCCESS.
 func (p *prose) expansion(rcpt *Recipient) {
 	text := "There will be no report on deliveries to the members."
 	if rcpt.Notify.Wants(smtp.NotifyFailure) {
@@ -149,7 +154,8 @@ func (p *prose) expansion(rcpt *Recipient) {
 	p.paragraph(4, text)
 }
 
-// said gives the words of a reply, if there is one, below their introduction.
+// said writes an introduction and the lines of the reply below it, or nothing if there is no reply. The codes of a
+// local reply are omitted.
 func (p *prose) said(res smtp.Result, introduction string) {
 	if res.Reply == nil {
 		return
@@ -173,7 +179,7 @@ func (p *prose) paragraph(indent int, text string) {
 	p.line(0, "")
 }
 
-// wrap writes text in lines of textWidth, or longer where a word is.
+// wrap writes text in lines of at most textWidth columns. A longer word has a line of its own.
 func (p *prose) wrap(indent int, text string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
@@ -188,10 +194,12 @@ func (p *prose) wrap(indent int, text string) {
 	}
 }
 
+// line writes one line.
 func (p *prose) line(indent int, text string) {
 	fmt.Fprintf(p, "%*s%s\r\n", indent, "", text)
 }
 
+// host returns the host of the last attempt as the subject of a sentence.
 func host(res smtp.Result) string {
 	if name := hostAndAddr(res); name != "" {
 		return "The host " + name
@@ -199,6 +207,8 @@ func host(res smtp.Result) string {
 	return "The next mail system"
 }
 
+// hostAndAddr returns the host of the last attempt and its address, such as "mx.example.net (192.0.2.25:25)", or "" if
+// its name isn't a domain.
 func hostAndAddr(res smtp.Result) string {
 	name := hostName(res)
 	if name == "" || res.Addr == "" {
@@ -207,7 +217,7 @@ func hostAndAddr(res smtp.Result) string {
 	return fmt.Sprintf("%s (%s)", name, clip(clean(res.Addr, false), 100))
 }
 
-// trouble introduces what stood in the way of an attempt that may be repeated.
+// trouble returns the introduction to the reply of an attempt that was not a permanent refusal.
 func trouble(res smtp.Result) string {
 	if !res.Local {
 		return host(res) + " said:"
@@ -218,10 +228,10 @@ func trouble(res smtp.Result) string {
 	return "The reason is:"
 }
 
-// advice says what a sender can do about a failure with this code (RFC 3463 §3).
+// advice returns advice to the sender about a failure with this code (RFC 3463 §3).
 func advice(code smtp.EnhancedCode) string {
 	switch subject, detail := code[1], code[2]; {
-	case subject == 1 && (detail <= 3 || detail == 6 || detail == 10): // the address is wrong, or is gone
+	case subject == 1 && (detail <= 3 || detail == 6 || detail == 10): // the address is wrong or has moved
 		return "Check the address for a mistake, and send the message again to the right one."
 	case subject == 2 && detail == 2: // the mailbox is full
 		return "The mailbox is full. Tell the recipient in another way, and send the message again when there is room."

@@ -41,23 +41,29 @@ func TestText(t *testing.T) {
 	mute := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451}}
 	dns := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer from the DNS"}}
 	socket := smtp.Result{Outcome: smtp.Rejected, Host: "/lmtp", Reply: &smtp.Reply{Code: 550, Text: "no"}}
+	expanded := func(notify smtp.Notify) Recipient {
+		return Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: notify}}
+	}
 	tests := []struct {
 		name          string
 		rcpt          Recipient
 		want, wantNot string
 	}{
-		{"delayed, no end known", Recipient{Action: Delayed, Result: res}, "will be tried again. If it cannot be delivered", "until"},
+		{"delayed, no end known", Recipient{Action: Delayed, Result: res},
+			"will be tried again. If it cannot be delivered", "until"},
 		{"delayed, failure not to be told", unheard, "will be tried again.", "you will be told"},
 		{"delayed, no words", Recipient{Action: Delayed, Result: mute}, "will be tried again", "reason"},
 		{"expired, no host", Recipient{Action: Failed, Result: dns}, "The reason is: no answer from the DNS", "host"},
-		{"expired, at a host", Recipient{Action: Failed, Result: res}, "The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
-		{"expanded", Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: smtp.NotifySuccess | smtp.NotifyFailure}},
+		{"expired, at a host", Recipient{Action: Failed, Result: res},
+			"The host mx.example.net (192.0.2.25:25) said: 451 4.7.1 later", ""},
+		{"expanded", expanded(smtp.NotifySuccess | smtp.NotifyFailure),
 			"no report on deliveries to the members. If it cannot be delivered to one of them, you will be told.", ""},
-		{"expanded, failure not to be told", Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: smtp.NotifySuccess}},
+		{"expanded, failure not to be told", expanded(smtp.NotifySuccess),
 			"There will be no report on deliveries to the members.", "you will be told"},
 		{"expired, at a host that did not answer", Recipient{Action: Failed, Result: local(res)},
 			"The last attempt failed at mx.example.net (192.0.2.25:25): later", "said"},
-		{"refused, no name of a host", Recipient{Action: Failed, Result: socket}, "The next mail system refused it: 550 no", "lmtp"},
+		{"refused, no name of a host", Recipient{Action: Failed, Result: socket},
+			"The next mail system refused it: 550 no", "lmtp"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

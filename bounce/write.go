@@ -10,20 +10,20 @@ import (
 const (
 	maxLine = 78 // RFC 5322 §2.1.1
 
-	// maxToken bounds a value without spaces: with the name of its field it stays under 998 octets
-	// (RFC 5322 §2.1.1).
+	// maxToken is the size in octets of the longest value without spaces. With the name of its field, it is shorter
+	// than 998 octets (RFC 5322 §2.1.1).
 	maxToken = 900
 )
 
-// writeField writes a field, folded where spaces allow it. A "\n" in value folds there; value has no
-// other control characters, and what stands between spaces is at most maxToken octets long.
+// writeField writes a field, folded at spaces into lines of at most maxLine octets where possible. A "\n" in value is a
+// fold. The value must have no other control characters, and no more than maxToken octets between two spaces.
 func writeField(b *bytes.Buffer, name, value string) {
 	for i, line := range strings.Split(name+": "+value, "\n") {
 		if i > 0 {
 			line = " " + line
 		}
 		if line = strings.TrimRight(line, " "); line == "" {
-			continue // a line of spaces would end the fields for some readers
+			continue // some readers take a line of spaces as the end of the header
 		}
 		keep := len(name) + 1 // don't fold between name and value
 		for len(line) > maxLine {
@@ -40,8 +40,8 @@ func writeField(b *bytes.Buffer, name, value string) {
 	}
 }
 
-// foldAt finds the space before which to fold: the last that leaves at most maxLine octets before it,
-// else the first one there is; -1 if there is none past keep. Octets before it aren't all spaces.
+// foldAt returns the index of the space before which to fold: the last one with at most maxLine octets before it,
+// otherwise the first one, or -1 if there is none after keep. The octets before it are not all spaces.
 func foldAt(line string, keep int) int {
 	start := keep
 	for start < len(line) && line[start] == ' ' {
@@ -58,8 +58,8 @@ func foldAt(line string, keep int) int {
 	return -1
 }
 
-// clean makes a value from outside fit for a line: no control characters, no invalid UTF-8, nothing
-// that doesn't print. Without allowUTF8, all beyond ASCII goes too.
+// clean returns s with each tab or Unicode space as a space, and with "?" for each control character, invalid octet and
+// other character that doesn't print. Unless allowUTF8 is set, "?" also replaces each character that isn't ASCII.
 func clean(s string, allowUTF8 bool) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -72,7 +72,7 @@ func clean(s string, allowUTF8 bool) string {
 	}, s)
 }
 
-// clip cuts s to n octets, dots included, at the end of a character.
+// clip returns s, cut to at most n octets at the end of a character. If it was cut, it ends in "...".
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -84,6 +84,7 @@ func clip(s string, n int) string {
 	return s[:n] + "..."
 }
 
+// isASCII reports whether s has no octet above 127.
 func isASCII[T ~string | ~[]byte](s T) bool {
 	for i := range len(s) {
 		if s[i] > unicode.MaxASCII {
