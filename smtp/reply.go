@@ -14,6 +14,17 @@ type Reply struct {
 	Text     string       // what follows the codes; lines are parted by "\n", without the codes
 }
 
+// NewReply makes a reply of constants: NewReply(550, "5.7.1", "relaying denied"). An enhanced code must be well formed and
+// its class must be that of the code (RFC 2034 §4): one that isn't is left out. If empty, the reply has none.
+func NewReply(code int, enhanced, text string) *Reply {
+	r := &Reply{Code: code, Text: text}
+	c, rest, ok := parseEnhanced([]byte(enhanced))
+	if ok && rest == nil && c[0] == code/100 && (c[0] == 2 || c[0] == 4 || c[0] == 5) {
+		r.Enhanced = c
+	}
+	return r
+}
+
 // Error gives the reply on one line, "550 5.1.1 no such user".
 func (r *Reply) Error() string {
 	var b strings.Builder

@@ -269,3 +269,34 @@ func BenchmarkReplyAppendTo(b *testing.B) {
 		buf = r.AppendTo(buf[:0])
 	}
 }
+
+func TestNewReply(t *testing.T) {
+	tests := []struct {
+		name     string
+		code     int
+		enhanced string
+		want     smtp.EnhancedCode
+	}{
+		{"refused", 550, "5.7.1", smtp.EnhancedCode{5, 7, 1}},
+		{"deferred", 451, "4.4.3", smtp.EnhancedCode{4, 4, 3}},
+		{"ok", 250, "2.0.0", smtp.EnhancedCode{2, 0, 0}},
+		{"three digits", 550, "5.7.508", smtp.EnhancedCode{5, 7, 508}},
+		{"none", 550, "", smtp.EnhancedCode{}},
+		{"another class", 550, "4.7.1", smtp.EnhancedCode{}},
+		{"no such class", 354, "3.0.0", smtp.EnhancedCode{}},
+		{"two parts", 550, "5.7", smtp.EnhancedCode{}},
+		{"four parts", 550, "5.7.1.1", smtp.EnhancedCode{}},
+		{"four digits", 550, "5.7.1000", smtp.EnhancedCode{}},
+		{"a space after it", 550, "5.7.1 ", smtp.EnhancedCode{}},
+		{"a text after it", 550, "5.7.1 no", smtp.EnhancedCode{}},
+		{"letters", 550, "5.x.1", smtp.EnhancedCode{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			want := smtp.Reply{Code: tt.code, Enhanced: tt.want, Text: "a text"}
+			if got := smtp.NewReply(tt.code, tt.enhanced, "a text"); *got != want {
+				t.Errorf("got %+v, want %+v", *got, want)
+			}
+		})
+	}
+}

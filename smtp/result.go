@@ -15,6 +15,10 @@ type Result struct {
 	Reply *Reply
 	Local bool
 
+	// Reason is the cause of an Outcome other than Delivered. The maker of the Result sets it, which is package client
+	// for most. If zero, [Complete] sets it by [ReasonOf].
+	Reason Reason
+
 	// Host is the name of the host that was asked last, and Addr its address with port; both are
 	// empty where none was.
 	Host, Addr string

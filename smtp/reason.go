@@ -1,0 +1,139 @@
+package smtp
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Reason is the cause of a [Result] that isn't Delivered, as far as a program can act on it. The Outcome decides whether
+// to try again; the Reason decides everything else, such as when, from which address, and whether to suppress a recipient.
+//
+// The numbers are stored in spools. They never change, and a number is never used again. Their order has no meaning.
+type Reason uint8
+
+const (
+	// NoReason is the zero value: the recipient is Delivered, or nobody has looked.
+	NoReason Reason = 0
+
+	// Other is about the message, its sender or its recipient, in no way that is named here. The host works. Try again
+	// if the Outcome is Deferred.
+	Other Reason = 1
+
+	// Network is about the path or the host: no session came about. Causes are the DNS, a connection that was refused,
+	// a broken TLS handshake, a failed login. Try again later, this host's other messages too.
+	Network Reason = 2
+
+	// RateLimited is about the host: it wants fewer sessions or messages from us. Slow down at this host.
+	RateLimited Reason = 3
+
+	// Greylisted is about the sender: the host doesn't know this pair of sender and recipient yet, and takes the message
+	// after some minutes. Try again from the same address.
+	Greylisted Reason = 4
+
+	// Blocklisted is about our address: the host refuses it because of a blocklist or its reputation. Send from another
+	// address, and have this one delisted.
+	Blocklisted Reason = 5
+
+	// UserUnknown is about the recipient's address: its host has no such mailbox, or the domain takes no mail. If the
+	// Outcome is Rejected, don't write to the address again. No other Reason is cause to suppress an address.
+	UserUnknown Reason = 6
+)
+
+var reasonNames = [...]string{
+	NoReason:    "none",
+	Other:       "other",
+	Network:     "network",
+	RateLimited: "rate-limited",
+	Greylisted:  "greylisted",
+	Blocklisted: "blocklisted",
+	UserUnknown: "user-unknown",
+}
+
+// String returns the name in lower case: "none", "user-unknown", "reason-200" for a number without a name.
+func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r), "reason") }
+
+// MarshalText returns the same as String.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads a name as String returns it. A name that isn't known is an error.
+func (r *Reason) UnmarshalText(text []byte) error {
+	n, err := numberOf(reasonNames[:], text, "reason")
+	*r = Reason(n)
+	return err
+}
+
+// nameOf returns the name with number n, or one made of kind and n.
+func nameOf(names []string, n uint8, kind string) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return kind + "-" + strconv.Itoa(int(n))
+}
+
+// numberOf is the reverse of nameOf.
+func numberOf(names []string, text []byte, kind string) (uint8, error) {
+	if i := slices.Index(names, string(text)); i >= 0 {
+		return uint8(i), nil
+	}
+	return 0, fmt.Errorf("smtp: %s %.64q: no such name; there are %s", kind, text, strings.Join(names, ", "))
+}
+
+// ReasonOf returns the Reason of a Result by its Outcome, Stage and Reply. The Reason that r has already is ignored.
+// There are no codes for greylisting and for blocklists, so those two go by words in the text of the Reply.
+func ReasonOf(r *Result) Reason {
+	switch {
+	case r.Outcome == Delivered:
+		return NoReason
+	case r.isGreylisted():
+		return Greylisted
+	case r.isBlocklisted():
+		return Blocklisted
+	case r.isUserUnknown():
+		return UserUnknown
+	case r.Outcome == Rejected:
+		return Other // a policy that refuses for good doesn't want it more slowly
+	case r.refused() && (r.Reply.Enhanced[1] == 7 || r.Reply.Code == 421):
+		return RateLimited // RFC 3463 §3.8: X.7.x, security or policy
+	case r.Stage < StageMail:
+		return Network
+	}
+	return Other
+}
+
+// refused reports whether a host has refused something.
+func (r *Result) refused() bool {
+	return !r.Local && r.Reply != nil && r.Reply.Code >= 400 && r.Reply.Code < 600
+}
+
+func (r *Result) isGreylisted() bool {
+	// Many hosts answer 4.2.0, so the enhanced code doesn't count.
+	return r.refused() && r.Reply.Temporary() && r.says(greylistWords)
+}
+
+func (r *Result) isBlocklisted() bool {
+	// RFC 3463 §3.8: X.7.x, security or policy. A session is often refused with a bare 554.
+	return r.refused() && (r.Reply.Enhanced[1] == 7 || r.Stage < StageMail) && r.says(blocklistWords)
+}
+
+func (r *Result) isUserUnknown() bool {
+	if !r.refused() || r.Stage < StageRcpt {
+		return false
+	}
+	// RFC 3463 §3.2: X.1.1, bad destination mailbox address. RFC 7505 §4.2: X.1.10, recipient address has null MX.
+	code := r.Reply.Enhanced
+	return code[1] == 1 && (code[2] == 1 || code[2] == 10)
+}
+
+var (
+	greylistWords  = []string{"greylist", "graylist", "grey list", "gray list", "grey-list", "gray-list"}
+	blocklistWords = []string{
+		"blocklist", "blacklist", "block list", "black list", " listed", "delist", "reputation", "dnsbl", "spamhaus",
+	}
+)
+
+func (r *Result) says(words []string) bool {
+	text := " " + strings.ToLower(r.Reply.Text) // a word with a space in front also matches at the start
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+}

@@ -1,0 +1,138 @@
+package smtp
+
+import (
+	"context"
+	"errors"
+)
+
+// Sender sends a message. It is to mail what http.RoundTripper is to requests: client.Transport and client.Submission
+// are Senders, a func is one by [SenderFunc], and a wrapper that signs, splits, traces or refuses messages is one too.
+//
+// The results of Send:
+//   - One Result for each recipient, in the order of the envelope. The results decide; an error beside them is for logs.
+//   - No results and a nil error: every recipient is Delivered.
+//   - No results and an error: the error is the result of every recipient. A *[Reply] in it, found by errors.As, rejects
+//     with 5xx and defers with 4xx. Any other error defers, and its text is not shown to the sender of the message.
+//   - Fewer results than recipients, or a Result without a Reply that isn't Delivered: the missing ones are Deferred and
+//     Local, never Delivered.
+//
+// A caller applies these rules by [Complete].
+//
+// Once ctx has ended, Send gives up before the final dot and returns soon. Recipients without an answer are Deferred and
+// Local. Send is called concurrently. It must not change env or c, nor keep them after it has returned. A Sender that
+// needs another envelope makes a copy. [JobOf] reports the queued message that ctx belongs to, if there is one.
+type Sender interface {
+	Send(ctx context.Context, env *Envelope, c Content) ([]Result, error)
+}
+
+// SenderFunc is a func that is a [Sender].
+type SenderFunc func(ctx context.Context, env *Envelope, c Content) ([]Result, error)
+
+// Send calls f.
+func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Result, error) {
+	return f(ctx, env, c)
+}
+
+// Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
+// recipient of env, each with a Recipient and a Reply, and with a Reason unless it is Delivered.
+//
+// Results match recipients by position. If there are fewer results than recipients, a Result that names a Recipient
+// matches only that recipient, in order. Results after the last recipient are ignored.
+//
+// missing counts the recipients without a result beside results of others. It is above zero only for a Sender that
+// broke the rules: log it.
+//
+// Complete doesn't change results. It returns the same slice if nothing has to be filled in, and a copy otherwise.
+func Complete(env *Envelope, results []Result, err error) (complete []Result, missing int) {
+	n := len(env.Recipients)
+	if len(results) == 0 {
+		return same(env, err), 0
+	}
+	if len(results) >= n {
+		complete = results[:n:n]
+		if isComplete(complete) {
+			return complete, 0
+		}
+		complete = append([]Result(nil), complete...)
+	} else {
+		complete = match(env, results)
+	}
+	for i := range complete {
+		if complete[i].complete(env.Recipients[i].Address) {
+			missing++
+		}
+	}
+	return complete, missing
+}
+
+// same returns the result of a Send without results, for each recipient.
+func same(env *Envelope, err error) []Result {
+	r := Result{Outcome: Delivered, Stage: StageFinal, Reply: delivered(), Local: true}
+	if err != nil {
+		r.Outcome, r.Reply = Deferred, notDelivered()
+		// A positive reply is no answer to "why not".
+		if reply, ok := errors.AsType[*Reply](err); ok && reply != nil && reply.Code >= 400 && reply.Code < 600 {
+			r.Reply = reply
+		}
+		if r.Reply.Permanent() {
+			r.Outcome = Rejected
+		}
+		r.Reason = ReasonOf(&r)
+	}
+	results := make([]Result, len(env.Recipients))
+	for i := range results {
+		results[i] = r
+		results[i].Recipient = env.Recipients[i].Address
+	}
+	return results
+}
+
+func isComplete(results []Result) bool {
+	for i := range results {
+		r := &results[i]
+		if r.Recipient == "" || r.Reply == nil || r.Reason == NoReason && r.Outcome != Delivered {
+			return false
+		}
+	}
+	return true
+}
+
+// match puts results, of which there are too few, in the places of their recipients. A wrong place could pass off a
+// recipient as Delivered: a result that names another recipient stays out, and so do those after it.
+func match(env *Envelope, results []Result) []Result {
+	placed := make([]Result, len(env.Recipients))
+	for i := range placed {
+		if len(results) == 0 {
+			break
+		}
+		if r := results[0].Recipient; r == "" || r == env.Recipients[i].Address {
+			placed[i], results = results[0], results[1:]
+		}
+	}
+	return placed
+}
+
+// complete fills in what r lacks. It reports whether r was no result at all.
+func (r *Result) complete(recipient string) (missing bool) {
+	if r.Recipient == "" {
+		r.Recipient = recipient
+	}
+	if r.Reply == nil {
+		r.Stage, r.Local = StageFinal, true
+		if r.Outcome == Delivered {
+			r.Reply = delivered() // a missing word is no reason to send it again
+		} else {
+			missing = true
+			r.Outcome, r.Reply = Deferred, notDelivered() // a rejection without a reply names no rule
+		}
+	}
+	if r.Reason == NoReason && r.Outcome != Delivered {
+		r.Reason = ReasonOf(r)
+	}
+	return missing
+}
+
+func delivered() *Reply { return NewReply(250, "2.0.0", "delivered") }
+
+// notDelivered has none of the text of an error, which isn't meant for strangers.
+func notDelivered() *Reply { return NewReply(451, "4.3.0", "the delivery failed") }
