@@ -120,7 +120,7 @@ func badContent(octet byte, off int64) *Reply {
 		name = "bare LF"
 	}
 	// RFC 5321 §2.3.8: CR and LF only as CRLF. RFC 5322 §2.2: no NUL.
-	return &Reply{554, EnhancedCode{5, 6, 0}, fmt.Sprintf("%s at offset %d", name, off)}
+	return NewReply(554, "5.6.0", fmt.Sprintf("%s at offset %d", name, off))
 }
 
 // isASCII reports whether no octet is above 127, eight octets at a time.

@@ -208,9 +208,9 @@ func (d *DataReader) special(wait bool) bool {
 		return d.dot(wait)
 	case d.MaxSize > 0 && d.size == d.MaxSize:
 		// RFC 1870 §6.3
-		d.err = &Reply{552, EnhancedCode{5, 3, 4}, fmt.Sprintf("message exceeds %d octets", d.MaxSize)}
+		d.err = NewReply(552, "5.3.4", fmt.Sprintf("message exceeds %d octets", d.MaxSize))
 	case d.MaxLine > 0 && d.line == d.MaxLine:
-		d.err = &Reply{554, EnhancedCode{5, 6, 0}, fmt.Sprintf("line exceeds %d octets", d.MaxLine)}
+		d.err = NewReply(554, "5.6.0", fmt.Sprintf("line exceeds %d octets", d.MaxLine))
 	case b[0] == '\r':
 		b, ok := d.peek(2, wait)
 		if !ok {

@@ -30,7 +30,7 @@ func ParseMail(args string) (*Envelope, error) {
 	env := &Envelope{From: path}
 	if path != "" { // RFC 5321 §4.5.5
 		if rule := checkMailbox(path); rule != "" {
-			return nil, badArg(EnhancedCode{5, 1, 7}, "reverse-path %q: %s", shorten(path), rule)
+			return nil, badArg("5.1.7", "reverse-path %q: %s", shorten(path), rule)
 		}
 	}
 	if err := eachParam(params, env.set); err != nil {
@@ -38,7 +38,7 @@ func ParseMail(args string) (*Envelope, error) {
 	}
 	if NeedsUTF8(path) && !env.UTF8 {
 		// RFC 6531 §3.5
-		return nil, &Reply{553, EnhancedCode{5, 6, 7}, "address needs the parameter SMTPUTF8"}
+		return nil, NewReply(553, "5.6.7", "address needs the parameter SMTPUTF8")
 	}
 	return env, nil
 }
@@ -55,7 +55,7 @@ func ParseRcpt(args string) (Recipient, error) {
 		return Recipient{}, err
 	}
 	if rule := checkMailbox(path); rule != "" && !equalFold(path, "postmaster") {
-		return Recipient{}, badArg(EnhancedCode{5, 1, 3}, "forward-path %q: %s", shorten(path), rule)
+		return Recipient{}, badArg("5.1.3", "forward-path %q: %s", shorten(path), rule)
 	}
 	rcpt := Recipient{Address: path}
 	if err := eachParam(params, rcpt.set); err != nil {
@@ -154,7 +154,7 @@ func eachParam(params string, set func(keyword, value string) (bool, error)) err
 		}
 		if !known {
 			// RFC 5321 §4.1.1.11
-			return &Reply{555, EnhancedCode{5, 5, 4}, fmt.Sprintf("parameter %.64q not recognized here", keyword)}
+			return NewReply(555, "5.5.4", fmt.Sprintf("parameter %.64q not recognized here", keyword))
 		}
 	}
 	return nil
@@ -277,11 +277,11 @@ func parseORCPT(value string) (string, error) {
 
 // syntax is the answer to arguments that are wrong.
 func syntax(format string, args ...any) *Reply {
-	return badArg(EnhancedCode{5, 5, 4}, format, args...)
+	return badArg("5.5.4", format, args...)
 }
 
-func badArg(code EnhancedCode, format string, args ...any) *Reply {
-	return &Reply{501, code, fmt.Sprintf(format, args...)}
+func badArg(enhanced, format string, args ...any) *Reply {
+	return NewReply(501, enhanced, fmt.Sprintf(format, args...))
 }
 
 // isKeyword is esmtp-keyword (RFC 5321 §4.1.2).
