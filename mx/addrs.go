@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // Addrs gives the addresses of one host of a route, both families in turn, beginning with the one that
@@ -27,7 +29,7 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 	}
 	if len(ips) == 0 {
 		if err == nil {
-			err = fail(status{550, 5, 4, 4}, nil, "host %s has no address that mail may go to", host.Name)
+			err = fail(smtp.NewReply(550, "5.4.4", "host "+host.Name+" has no address that mail may go to"), nil)
 		}
 		return nil, err
 	}
@@ -62,14 +64,14 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 	}
 	switch {
 	case err != nil && !isNotFound(err):
-		return ips, fail(status{451, 4, 4, 3}, err, "cannot look up the address of %s", host)
+		return ips, fail(smtp.NewReply(451, "4.4.3", "cannot look up the address of "+host), err)
 	case len(ips) > 0:
 		return ips, nil
 	case route.implicit:
 		// Neither MX nor address: the domain doesn't exist, or takes no mail.
-		return nil, fail(status{550, 5, 1, 2}, err, "the domain %s has no mail host", host)
+		return nil, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has no mail host"), err)
 	}
-	return nil, fail(status{451, 4, 4, 4}, err, "host %s has no address", host)
+	return nil, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
 }
 
 // interleave puts the families in turn, each in its own order (RFC 8305 §4).

@@ -15,7 +15,7 @@ func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 	records, err := r.resolver.LookupMX(ctx, name+".")
 	if len(records) == 0 {
 		if err != nil && !isNotFound(err) {
-			return Route{}, fail(status{451, 4, 4, 3}, err, "cannot look up the MX of %s", name)
+			return Route{}, fail(smtp.NewReply(451, "4.4.3", "cannot look up the MX of "+name), err)
 		}
 		// RFC 5321 §5.1: no MX record at all; the domain is its own host with preference 0.
 		if r.self[name] {
@@ -27,7 +27,7 @@ func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 	}
 	// RFC 7505 §3: a null MX stands alone. Beside other records it is passed over as no host.
 	if !slices.ContainsFunc(records, func(m *net.MX) bool { return !isNull(m) }) {
-		return Route{}, fail(status{556, 5, 1, 10}, nil, "%s does not take mail: it has a null MX", name)
+		return Route{}, fail(smtp.NewReply(556, "5.1.10", name+" does not take mail: it has a null MX"), nil)
 	}
 	return r.byRecords(name, records)
 }
@@ -50,7 +50,7 @@ func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
 		}
 	}
 	if len(all) == 0 {
-		return Route{}, fail(status{451, 4, 4, 4}, nil, "no MX record of %s names a host", domain)
+		return Route{}, fail(smtp.NewReply(451, "4.4.4", "no MX record of "+domain+" names a host"), nil)
 	}
 	// RFC 5321 §5.1: lowest number first, equal ones at random.
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // ErrLoop is in an error which says that a host is our own, by name or address. Of Router.Addrs it says that the hosts behind it
@@ -68,7 +70,7 @@ func (r *Router) leadsBack(ctx context.Context, route Route, host Host, ips []ne
 		return loop(route.Name)
 	}
 	// The better ones might have taken it, and may do so later.
-	return fail(status{451, 4, 4, 6}, ErrLoop, "the other hosts of %s lead back to this host", route.Name)
+	return fail(smtp.NewReply(451, "4.4.6", "the other hosts of "+route.Name+" lead back to this host"), ErrLoop)
 }
 
 // peerPatience is how long a delivery waits for the addresses of hosts that it may not need: net.Resolver asks twice, for five
@@ -121,5 +123,5 @@ func (o *own) have(ips []netip.Addr) bool {
 }
 
 func loop(domain string) error {
-	return fail(status{554, 5, 4, 6}, ErrLoop, "mail for %s loops back to this host", domain)
+	return fail(smtp.NewReply(554, "5.4.6", "mail for "+domain+" loops back to this host"), ErrLoop)
 }

@@ -107,21 +107,22 @@ func (r *Router) Route(ctx context.Context, domain string) (Route, error) {
 func (r *Router) normalize(domain string) (string, error) {
 	r.once.Do(r.prepare)
 	if r.fault != nil {
-		return "", fail(status{451, 4, 3, 5}, r.fault, "the routes for mail are at fault")
+		return "", fail(smtp.NewReply(451, "4.3.5", "the routes for mail are at fault"), r.fault)
 	}
 	if domain == "" {
 		// RFC 5321 §4.1.1.3: "postmaster" stands without one. Whoever takes everything takes that too.
 		if _, ok := r.routes["*"]; ok {
 			return "", nil
 		}
-		return "", fail(status{550, 5, 1, 3}, nil, "the address has no domain")
+		return "", fail(smtp.NewReply(550, "5.1.3", "the address has no domain"), nil)
 	}
 	name, err := smtp.ASCIIDomain(domain)
 	if err != nil {
-		return "", fail(status{550, 5, 1, 2}, err, "the domain %+q cannot be", domain)
+		return "", fail(smtp.NewReply(550, "5.1.2", fmt.Sprintf("the domain %+q cannot be", domain)), err)
 	}
 	if _, ok := parseIP(name); ok {
-		return "", fail(status{550, 5, 1, 2}, nil, "the domain %+q is an address without brackets", domain)
+		text := fmt.Sprintf("the domain %+q is an address without brackets", domain)
+		return "", fail(smtp.NewReply(550, "5.1.2", text), nil)
 	}
 	return name, nil
 }
