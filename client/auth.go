@@ -47,7 +47,7 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 		return nil
 	}
 	if c.version == "" && !c.loopback() {
-		return c.local(smtp.StageAuth, nil, status{451, 4, 7, 11}, "no password is sent in the clear")
+		return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.11", "no password is sent in the clear"))
 	}
 	chooser, ok := c.Auth.(Chooser)
 	if !ok {
@@ -65,7 +65,7 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 		case unknown != nil:
 			return unknown
 		default:
-			return c.local(smtp.StageAuth, err, status{451, 4, 7, 0}, "the authentication could not begin")
+			return c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
 		}
 		mech, f := c.exchange(ctx, client, offered)
 		// RFC 4954 §4: a host without the mechanism says 504, though it has offered it. No other reply leads to a weaker
@@ -93,14 +93,14 @@ func (c *Conn) choose(ctx context.Context, chooser Chooser, offered []string) (s
 func (c *Conn) exchange(ctx context.Context, client sasl.Client, offered []string) (name string, f *failure) {
 	mech, ir, err := client.Start()
 	if err != nil {
-		return "", c.local(smtp.StageAuth, err, status{451, 4, 7, 0}, "the authentication could not begin")
+		return "", c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
 	}
 	if name = upper(mech); !slices.Contains(offered, name) {
-		return name, c.local(smtp.StageAuth, nil, status{451, 4, 7, 0}, "the host offers no AUTH %s", clip(mech))
+		return name, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mech)))
 	}
 	if name == sasl.Plain && ir != nil && bytes.Count(ir, []byte{0}) != 2 {
 		// RFC 4616 §2: with a NUL in a name or in the password, the parts are others than those asked for.
-		return name, c.local(smtp.StageAuth, nil, status{451, 4, 3, 5}, "a NUL in the name or the password")
+		return name, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.3.5", "a NUL in the name or the password"))
 	}
 	line, secret := "AUTH "+name, ""
 	if ir != nil {
@@ -140,7 +140,8 @@ func (c *Conn) exchange(ctx context.Context, client sasl.Client, offered []strin
 	}
 	if completer, ok := client.(Completer); ok {
 		if err := completer.Complete(); err != nil {
-			return name, c.local(smtp.StageAuth, err, status{451, 4, 7, 0}, "the host ended the authentication too early")
+			r := smtp.NewReply(451, "4.7.0", "the host ended the authentication too early")
+			return name, c.local(smtp.StageAuth, err, r)
 		}
 	}
 	return name, nil
@@ -178,7 +179,7 @@ func (c *Conn) endAuth(ctx context.Context, last []byte, cause error) *failure {
 	}
 	// A 334 here would take QUIT for a response, and a 235 would be believed by no one.
 	c.spoiled = c.spoiled || r.Positive()
-	return c.local(smtp.StageAuth, cause, status{451, 4, 7, 0}, "the authentication failed on our side")
+	return c.local(smtp.StageAuth, cause, smtp.NewReply(451, "4.7.0", "the authentication failed on our side"))
 }
 
 func (c *Conn) respond(ctx context.Context, response []byte) (*smtp.Reply, *failure) {

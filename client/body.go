@@ -34,7 +34,7 @@ func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
 func contentFailure(stage smtp.Stage, err error) *failure {
 	r, ok := errors.AsType[*smtp.Reply](err)
 	if !ok {
-		r = status{451, 4, 3, 0}.reply("the message could not be read")
+		r = smtp.NewReply(451, "4.3.0", "the message could not be read")
 	}
 	return &failure{stage: stage, reply: r, local: true, cause: err}
 }

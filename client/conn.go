@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -91,14 +92,14 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 	j := newJob(env, content)
 	f := j.check()
 	if f == nil && (c.nc == nil || c.spoiled) {
-		f = c.local(smtp.StageMail, net.ErrClosed, status{451, 4, 4, 2}, "the session is over")
+		f = c.local(smtp.StageMail, net.ErrClosed, smtp.NewReply(451, "4.4.2", "the session is over"))
 	}
 	if f != nil {
 		j.fail(j.rcpts, f)
 		return j.results, f
 	}
 	if left := c.transact(ctx, j); len(left) > 0 {
-		j.fail(left, c.local(smtp.StageMail, nil, status{452, 4, 5, 3}, "the session takes no more of them"))
+		j.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more of them")))
 	}
 	return j.results, j.err()
 }
@@ -207,7 +208,8 @@ func (c *Conn) helloName() (string, *failure) {
 		}
 		return name, nil
 	}
-	return "", c.local(smtp.StageHello, nil, status{451, 4, 3, 5}, "our own name %+q is no domain", clip(c.Hostname))
+	r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("our own name %+q is no domain", clip(c.Hostname)))
+	return "", c.local(smtp.StageHello, nil, r)
 }
 
 func defaultHostname() string {

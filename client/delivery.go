@@ -57,7 +57,8 @@ func (d *delivery) run(ctx context.Context) {
 	case ctx.Err() != nil && (d.last == nil || !errors.Is(d.last, context.Cause(ctx))):
 		d.last = calledOff(ctx, smtp.StageConnect)
 	case d.last == nil:
-		d.last = &failure{stage: smtp.StageConnect, reply: status{451, 4, 4, 2}.reply("the attempt took too long"), local: true}
+		r := smtp.NewReply(451, "4.4.2", "the attempt took too long")
+		d.last = &failure{stage: smtp.StageConnect, reply: r, local: true}
 	}
 	d.job.fail(rcpts, d.last)
 }
@@ -294,7 +295,7 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t
 	if d.route.Auth != nil {
 		if c.Auth = d.route.Auth(); c.Auth == nil {
-			return c.local(smtp.StageAuth, nil, status{451, 4, 7, 0}, "there is nothing to authenticate with")
+			return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "there is nothing to authenticate with"))
 		}
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
@@ -312,7 +313,7 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		why = op.Err.Error() // without the addresses, which stand in the Result
 	}
-	return c.local(smtp.StageConnect, err, status{451, 4, 4, 1}, "%s", clip(why))
+	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", clip(why)))
 }
 
 // key is what sessions must have in common to stand for each other, beside their addresses.

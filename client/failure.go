@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -77,21 +76,14 @@ func (f *failure) asError() error {
 	return f
 }
 
-// status is a reply code and the three parts of its enhanced code.
-type status [4]int
-
-func (s status) reply(format string, args ...any) *smtp.Reply {
-	return &smtp.Reply{Code: s[0], Enhanced: smtp.EnhancedCode{s[1], s[2], s[3]}, Text: fmt.Sprintf(format, args...)}
-}
-
 // said makes a failure of what the host said.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
 	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: shorten(r)}
 }
 
-// local makes a failure that no reply of the host describes.
-func (c *Conn) local(stage smtp.Stage, cause error, s status, format string, args ...any) *failure {
-	f := c.said(stage, s.reply(format, args...))
+// local makes a failure that no reply of the host describes: r is our own description.
+func (c *Conn) local(stage smtp.Stage, cause error, r *smtp.Reply) *failure {
+	f := c.said(stage, r)
 	f.local, f.cause = true, cause
 	return f
 }
@@ -102,7 +94,7 @@ func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 		return c.said(stage, r)
 	}
 	c.spoiled = true // we no longer know which command it answers
-	f := c.local(stage, nil, status{451, 4, 5, 0}, "unexpected reply: %s", clip(r.Error()))
+	f := c.local(stage, nil, smtp.NewReply(451, "4.5.0", "unexpected reply: "+clip(r.Error())))
 	f.outOfStep = true
 	return f
 }
@@ -116,26 +108,26 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	case ok:
 		return c.said(stage, r)
 	case ctx.Err() != nil:
-		return c.local(stage, context.Cause(ctx), status{451, 4, 4, 2}, "the attempt was called off")
+		return c.local(stage, context.Cause(ctx), smtp.NewReply(451, "4.4.2", "the attempt was called off"))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return c.local(stage, err, status{451, 4, 4, 2}, "the host did not answer in time")
+		return c.local(stage, err, smtp.NewReply(451, "4.4.2", "the host did not answer in time"))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return c.local(stage, err, status{451, 4, 4, 2}, "the host closed the connection")
+		return c.local(stage, err, smtp.NewReply(451, "4.4.2", "the host closed the connection"))
 	case errors.As(err, &netErr), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
-		return c.local(stage, err, status{451, 4, 4, 2}, "the connection broke")
+		return c.local(stage, err, smtp.NewReply(451, "4.4.2", "the connection broke"))
 	}
 	outOfStep := err == errPremature
 	if c.secret && !outOfStep {
 		err = errors.New("what it said is no reply") // and is quoted in err: it may be what AUTH has said
 	}
-	f := c.local(stage, err, status{451, 4, 5, 0}, "the host broke the protocol")
+	f := c.local(stage, err, smtp.NewReply(451, "4.5.0", "the host broke the protocol"))
 	f.outOfStep = outOfStep
 	return f
 }
 
 // calledOff makes a failure of the end of ctx, where no session is about.
 func calledOff(ctx context.Context, stage smtp.Stage) *failure {
-	return &failure{stage: stage, reply: status{451, 4, 4, 2}.reply("the attempt was called off"), local: true,
+	return &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was called off"), local: true,
 		cause: context.Cause(ctx)}
 }
 

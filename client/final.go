@@ -54,10 +54,10 @@ func (d *delivery) deliver(ctx context.Context) {
 	d.offered(ctx, Try{Begun: d.begun, Err: err})
 }
 
-func delivered() *smtp.Reply { return status{250, 2, 0, 0}.reply("delivered") }
+func delivered() *smtp.Reply { return smtp.NewReply(250, "2.0.0", "delivered") }
 
 // deliveryFailed has none of the text of an error that isn't meant for others.
-func deliveryFailed() *smtp.Reply { return status{451, 4, 3, 0}.reply("the delivery failed") }
+func deliveryFailed() *smtp.Reply { return smtp.NewReply(451, "4.3.0", "the delivery failed") }
 
 // all gives every recipient the same result.
 func (d *delivery) all(o smtp.Outcome, r *smtp.Reply) {

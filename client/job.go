@@ -54,7 +54,7 @@ func (j *job) check() *failure {
 	if err := j.env.Check(); err != nil {
 		var r *smtp.Reply
 		if !errors.As(err, &r) {
-			r = status{501, 5, 5, 4}.reply("%s", clip(err.Error()))
+			r = smtp.NewReply(501, "5.5.4", clip(err.Error()))
 		}
 		return &failure{reply: r, local: true, cause: err}
 	}

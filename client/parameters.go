@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/postrider/postrider/smtp"
@@ -15,11 +16,12 @@ type manner struct {
 // fit finds out which extensions the message needs, and whether the host has them. Recipients in j.rcpts that it can't be
 // offered get their result here, and the others are given; a failure is for all of them.
 func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
+	refuse := func(r *smtp.Reply) (manner, []int, *failure) { return how, nil, c.local(smtp.StageMail, nil, r) }
 	size := j.content.Size()
 	if c.ext.maxSize > 0 && size > c.ext.maxSize {
 		// RFC 1870 §6.1: it would be refused.
-		return how, nil, c.local(smtp.StageMail, nil, status{552, 5, 3, 4}, "the message has %d octets, and the host takes %d",
-			size, c.ext.maxSize)
+		text := fmt.Sprintf("the message has %d octets, and the host takes %d", size, c.ext.maxSize)
+		return refuse(smtp.NewReply(552, "5.3.4", text))
 	}
 	how.offer = smtp.Offer{Size: -1, DSN: c.ext.dsn}
 	if c.ext.size {
@@ -30,12 +32,12 @@ func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
 	switch {
 	case j.facts.Binary && !(c.ext.binary && c.ext.chunking):
 		// RFC 3030 §3: it would have to be converted, which would break its signatures.
-		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 3}, "the message is binary, and the host takes lines of text only")
+		return refuse(smtp.NewReply(554, "5.6.3", "the message is binary, and the host takes lines of text only"))
 	case j.facts.Binary:
 		how.offer.Body = smtp.BodyBinaryMIME
 	case j.facts.EightBit && !c.ext.eightBit:
 		// RFC 6152 §3: the same.
-		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 3}, "the message is 8-bit, and the host takes 7-bit only")
+		return refuse(smtp.NewReply(554, "5.6.3", "the message is 8-bit, and the host takes 7-bit only"))
 	case c.ext.eightBit && (j.facts.EightBit || j.env.Body == smtp.Body8BitMIME || j.env.Body == smtp.BodyBinaryMIME):
 		how.offer.Body = smtp.Body8BitMIME
 	}
@@ -49,15 +51,16 @@ func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
 	}
 	// RFC 6531 §3.1, §3.5: without SMTPUTF8 none of it may be sent. A domain can go as its A-label.
 	if !ascii {
-		return how, nil, c.local(smtp.StageMail, nil, status{553, 5, 6, 7}, "the sender's address is UTF-8, and the host takes ASCII only")
+		return refuse(smtp.NewReply(553, "5.6.7", "the sender's address is UTF-8, and the host takes ASCII only"))
 	}
 	if needs {
-		return how, nil, c.local(smtp.StageMail, nil, status{554, 5, 6, 9}, "the header is UTF-8, and the host takes ASCII only")
+		return refuse(smtp.NewReply(554, "5.6.9", "the header is UTF-8, and the host takes ASCII only"))
 	}
 	if slices.ContainsFunc(rcpts, j.needsUTF8) {
 		dropped := slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !j.needsUTF8(i) })
 		rcpts = slices.DeleteFunc(rcpts, j.needsUTF8)
-		j.fail(dropped, c.local(smtp.StageRcpt, nil, status{553, 5, 6, 7}, "the address is UTF-8, and the host takes ASCII only"))
+		r := smtp.NewReply(553, "5.6.7", "the address is UTF-8, and the host takes ASCII only")
+		j.fail(dropped, c.local(smtp.StageRcpt, nil, r))
 	}
 	return how, rcpts, nil
 }

@@ -206,17 +206,15 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	case why == nil && to.IsLoopback():
 		return netip.Addr{}, t.Hostname, nil // this machine knows itself
 	case why == nil:
-		f.reply = status{451, 4, 4, 1}.reply("we have no address to reach %s from", to)
+		f.reply = smtp.NewReply(451, "4.4.1", fmt.Sprintf("we have no address to reach %s from", to))
 	case why.Reply == nil:
-		f.reply = allBlocked.reply("all our addresses are blocked for %s", clip(d.site))
+		f.reply = smtp.NewReply(451, "4.7.1", "all our addresses are blocked for "+clip(d.site))
 	default:
-		f.reply = allBlocked.reply("all our addresses are blocked for %s, for it said %s", clip(d.site), clip(why.Reply.Error()))
+		f.reply = smtp.NewReply(451, "4.7.1",
+			fmt.Sprintf("all our addresses are blocked for %s, for it said %s", clip(d.site), clip(why.Reply.Error())))
 	}
 	return addr, "", f
 }
-
-// allBlocked is how queue.ReasonOf knows it.
-var allBlocked = status{451, 4, 7, 1}
 
 // rank orders the sources for the message: first the one that a greylisting host has seen it come from.
 func (d *delivery) rank() {

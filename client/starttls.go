@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -17,7 +18,8 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 	}
 	if !c.ext.startTLS {
 		if c.verifies() {
-			return c.local(smtp.StageTLS, nil, status{451, 4, 7, 10}, "the host offers no TLS, and TLS is required")
+			r := smtp.NewReply(451, "4.7.10", "the host offers no TLS, and TLS is required")
+			return c.local(smtp.StageTLS, nil, r)
 		}
 		return nil
 	}
@@ -35,7 +37,8 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 	// What came with the 220 came in the clear, and would be read as if TLS had guarded it.
 	if c.br.Buffered() > 0 {
 		c.spoiled = true
-		return c.local(smtp.StageTLS, errPremature, status{451, 4, 7, 0}, "the host spoke between STARTTLS and TLS")
+		r := smtp.NewReply(451, "4.7.0", "the host spoke between STARTTLS and TLS")
+		return c.local(smtp.StageTLS, errPremature, r)
 	}
 	if f := c.handshake(ctx); f != nil {
 		return f
@@ -74,7 +77,8 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 		name, err := smtp.ASCIIDomain(cfg.ServerName)
 		if err != nil || strings.HasPrefix(name, "[") {
 			c.spoiled = true
-			return c.local(smtp.StageTLS, nil, status{451, 4, 3, 5}, "the host's name %+q is no domain", clip(cfg.ServerName))
+			r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("the host's name %+q is no domain", clip(cfg.ServerName)))
+			return c.local(smtp.StageTLS, nil, r)
 		}
 		cfg.ServerName = name
 	}
@@ -90,7 +94,7 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 		if ctx.Err() != nil {
 			return c.failed(ctx, smtp.StageTLS, err)
 		}
-		f := c.local(smtp.StageTLS, err, status{451, 4, 7, 5}, "the TLS handshake failed: %s", clip(err.Error()))
+		f := c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", "the TLS handshake failed: "+clip(err.Error())))
 		f.clear = true
 		return f
 	}

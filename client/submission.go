@@ -61,7 +61,8 @@ func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.
 	s.once.Do(s.prepare)
 	if s.err != nil {
 		j := newJob(env, content)
-		f := &failure{stage: smtp.StageRoute, reply: status{451, 4, 3, 5}.reply("no server to submit to"), local: true, cause: s.err}
+		r := smtp.NewReply(451, "4.3.5", "no server to submit to")
+		f := &failure{stage: smtp.StageRoute, reply: r, local: true, cause: s.err}
 		j.fail(j.rcpts, f)
 		return j.results, f
 	}

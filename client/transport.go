@@ -93,7 +93,7 @@ func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.C
 	j := newJob(env, content)
 	f := j.check()
 	if f == nil && !t.pool.enter() {
-		f = &failure{reply: status{451, 4, 3, 2}.reply("the transport is closed"), local: true, cause: ErrClosed}
+		f = &failure{reply: smtp.NewReply(451, "4.3.2", "the transport is closed"), local: true, cause: ErrClosed}
 	} else if f == nil {
 		defer t.pool.leave()
 	}
@@ -210,7 +210,7 @@ func (t *Transport) limits() limits {
 func routeFailure(host string, err error) *failure {
 	r, ok := errors.AsType[*smtp.Reply](err)
 	if !ok {
-		r = status{451, 4, 4, 3}.reply("no route")
+		r = smtp.NewReply(451, "4.4.3", "no route")
 	}
 	return &failure{host: host, stage: smtp.StageRoute, reply: r, local: true, cause: err}
 }
