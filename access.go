@@ -73,7 +73,7 @@ func (r *Relay) allow(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) 
 			return err
 		}
 	}
-	return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "relaying denied"}
+	return smtp.NewReply(550, "5.7.1", "relaying denied")
 }
 
 // Handle stores a mail. The server says 250 only after it returned, so when the mail is durable
@@ -86,15 +86,15 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 	id, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		h.relay.logger().ErrorContext(ctx, "no space to store mail", "peer", p.ID, "err", err)
-		return nil, &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 3, 1}, Text: "no space to store it, try again later"}
+		return nil, smtp.NewReply(452, "4.3.1", "no space to store it, try again later")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "queued as " + string(id)}, nil
+	return smtp.NewReply(250, "2.0.0", "queued as "+string(id)), nil
 }
 
-var errNoPostmaster = &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "there is no postmaster here"}
+var errNoPostmaster = smtp.NewReply(550, "5.1.1", "there is no postmaster here")
 
 // isPostmaster reports whether the address is that of the relay's own postmaster.
 func (r *Relay) isPostmaster(address string) bool {

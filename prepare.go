@@ -37,7 +37,7 @@ func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader)
 		return queue.Message{}, errors.New("relay: no envelope or no body")
 	}
 	if err := env.Check(); err != nil {
-		return queue.Message{}, fmt.Errorf("relay: %w", &smtp.Reply{Code: 501, Enhanced: smtp.EnhancedCode{5, 5, 4}, Text: err.Error()})
+		return queue.Message{}, fmt.Errorf("relay: %w", smtp.NewReply(501, "5.5.4", err.Error()))
 	}
 	m, err := r.prepare(env, smtp.TextReader(body), nil)
 	if err != nil {
@@ -53,7 +53,7 @@ func (r *Relay) prepare(env *smtp.Envelope, body io.Reader, p *server.Peer) (que
 		return queue.Message{}, err
 	}
 	if hops(header) > maxReceived {
-		return queue.Message{}, &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 4, 6}, Text: "too many Received lines: the message goes in circles"}
+		return queue.Message{}, smtp.NewReply(554, "5.4.6", "too many Received lines: the message goes in circles")
 	}
 	m, err := r.message(env)
 	if err != nil {
@@ -123,7 +123,7 @@ func readHeader(body io.Reader) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case len(buf) >= maxHeader:
-			return nil, &smtp.Reply{Code: 552, Enhanced: smtp.EnhancedCode{5, 3, 4}, Text: "the header is too long"}
+			return nil, smtp.NewReply(552, "5.3.4", "the header is too long")
 		case len(buf) == cap(buf):
 			buf = slices.Grow(buf, len(buf))
 		}

@@ -122,7 +122,7 @@ func (s *session) authFailed(ctx context.Context, err error) {
 		reply, ok := errors.AsType[*smtp.Reply](err)
 		if !ok || reply == nil || reply.Code < 400 || reply.Code > 599 {
 			s.note(ctx, slog.LevelError, "authentication broke", "err", err)
-			reply = &smtp.Reply{Code: 454, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "temporary failure"}
+			reply = smtp.NewReply(454, "4.7.0", "temporary failure")
 		}
 		s.answer(ctx, "AUTH", reply)
 	}

@@ -40,7 +40,7 @@ func (s *session) data(ctx context.Context) {
 		reply = bad
 	} else if errors.Is(end, smtp.ErrDrain) {
 		if reply.Positive() {
-			reply = &smtp.Reply{Code: 552, Enhanced: smtp.EnhancedCode{5, 3, 4}, Text: "message too big"}
+			reply = smtp.NewReply(552, "5.3.4", "message too big")
 		}
 		s.done, s.abrupt = true, true
 	} else if end != nil {
@@ -72,7 +72,7 @@ func (s *session) verdict(ctx context.Context, reply *smtp.Reply, err error) *sm
 	case err != nil:
 		return s.refusal(ctx, "DATA", err)
 	case reply == nil:
-		return &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "ok"}
+		return smtp.NewReply(250, "2.0.0", "ok")
 	case reply.Code >= 200 && reply.Code <= 299:
 		return reply
 	}

@@ -205,7 +205,7 @@ func (s *session) refusal(ctx context.Context, verb string, err error) *smtp.Rep
 		return &reply
 	}
 	s.note(ctx, slog.LevelError, "handler failed", "verb", verb, "err", err)
-	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "internal error"}
+	return smtp.NewReply(451, "4.3.0", "internal error")
 }
 
 // count ends the session after too many errors.
