@@ -33,7 +33,7 @@ func TestDeliver(t *testing.T) {
 		{name: "one has no reply", results: []smtp.Result{{Outcome: smtp.Delivered}, {Stage: smtp.StageRcpt, Reply: full}},
 			want: "bob@example.net delivered final: 250 2.0.0 delivered local\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
 		{name: "too few", results: []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}},
-			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
+			want: "bob@example.net delivered route: 250\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,9 +86,7 @@ func TestPrefixed(t *testing.T) {
 
 // TestDeliveredWithoutReply: a func that says Delivered has the message.
 func TestDeliveredWithoutReply(t *testing.T) {
-
 	route := mx.Route{Name: "func", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
-
 		return []smtp.Result{{Outcome: smtp.Delivered}}, nil
 	}}
 	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
@@ -106,5 +104,19 @@ func TestSharedResults(t *testing.T) {
 	tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 	if same[0].Recipient != "" {
 		t.Errorf("got %q written into the results of the func", same[0].Recipient)
+	}
+}
+
+// TestChangedEnvelope: a func that breaks the rules loses no result.
+func TestChangedEnvelope(t *testing.T) {
+	route := mx.Route{Name: "func", Deliver: func(_ context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+		env.Recipients = nil
+		return nil, nil
+	}}
+	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
+	results, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+	checkError(t, results, err)
+	if len(results) != 1 || results[0].Outcome != smtp.Delivered {
+		t.Errorf("got %s", show(results))
 	}
 }
