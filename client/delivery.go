@@ -190,7 +190,7 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 		switch {
 		case stale:
 			r.Reply, to = nil, max(to, otherAddress)
-		case blocked && r.Blocklisted():
+		case blocked && r.Reason == smtp.Blocklisted:
 			to = sameAddress // from the next source
 		case d.twice[i] || !elsewhere(r):
 			continue

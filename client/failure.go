@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,8 +18,9 @@ type failure struct {
 	rcpt            string // whom it is about, if one
 	stage           smtp.Stage
 	reply           *smtp.Reply
-	local           bool  // reply is our own description
-	cause           error // may be nil
+	local           bool        // reply is our own description
+	reason          smtp.Reason // if zero, smtp.ReasonOf
+	cause           error       // may be nil
 
 	outOfStep bool // the host's replies don't agree with the commands
 
@@ -65,6 +67,7 @@ func (f *failure) result() smtp.Result {
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}
+	r.Reason = cmp.Or(f.reason, smtp.ReasonOf(&r))
 	return r
 }
 

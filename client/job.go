@@ -106,6 +106,7 @@ func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	default:
 		res.Outcome = smtp.Deferred
 	}
+	res.Reason = smtp.ReasonOf(res)
 }
 
 // maxReplyText bounds what is kept of a reply, which is stored for each recipient.

@@ -208,8 +208,10 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	case why == nil:
 		f.reply = smtp.NewReply(451, "4.4.1", fmt.Sprintf("we have no address to reach %s from", to))
 	case why.Reply == nil:
+		f.reason = smtp.Blocklisted
 		f.reply = smtp.NewReply(451, "4.7.1", "all our addresses are blocked for "+clip(d.site))
 	default:
+		f.reason = smtp.Blocklisted
 		f.reply = smtp.NewReply(451, "4.7.1",
 			fmt.Sprintf("all our addresses are blocked for %s, for it said %s", clip(d.site), clip(why.Reply.Error())))
 	}
@@ -235,10 +237,10 @@ func (d *delivery) rank() {
 func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	t := d.t
 	switch {
-	case !source.IsValid():
-	case r.Greylisted() && len(t.Sources) > 1:
+	case !source.IsValid() || r.Reply == nil:
+	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
 		t.sources.seen(pair{d.job.env.From, r.Recipient}, source)
-	case r.Blocklisted() && t.BlockTime >= 0:
+	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0:
 		if _, known := t.sources.blocked(d.site, source); known {
 			return true // by the result of another recipient
 		}

@@ -192,6 +192,15 @@ func TestTransport(t *testing.T) {
 func checkError(t *testing.T, results []smtp.Result, err error) {
 	t.Helper()
 	for _, r := range results {
+		want := smtp.ReasonOf(&r)
+		if r.Local && strings.HasPrefix(r.Reply.Text, "all our addresses are blocked") {
+			want = smtp.Blocklisted
+		}
+		if r.Reason != want {
+			t.Errorf("got reason %v, want %v for %s: %v", r.Reason, want, r.Outcome, r.Reply)
+		}
+	}
+	for _, r := range results {
 		if r.Outcome == smtp.Delivered {
 			continue
 		}
