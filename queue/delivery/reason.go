@@ -33,9 +33,9 @@ func (r Reason) String() string {
 // ReasonOf says why a Result is Deferred. It is what a [Runner] goes by whose Reason is nil.
 func ReasonOf(res smtp.Result) Reason {
 	switch {
-	case res.Greylisted():
+	case smtp.ReasonOf(&res) == smtp.Greylisted:
 		return Greylisted
-	case res.Blocklisted():
+	case smtp.ReasonOf(&res) == smtp.Blocklisted:
 		return Blocked
 	case res.Local && res.Stage == smtp.StageConnect && res.Reply != nil && res.Reply.Enhanced[1] == 7:
 		return Blocked // client.Transport: all addresses of ours are
