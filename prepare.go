@@ -39,7 +39,7 @@ func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader)
 	if err := env.Check(); err != nil {
 		return queue.Message{}, fmt.Errorf("relay: %w", smtp.NewReply(501, "5.5.4", err.Error()))
 	}
-	m, err := r.prepare(env, smtp.TextReader(body), nil)
+	m, err := r.prepare(env, smtp.CRLFReader(body), nil)
 	if err != nil {
 		return queue.Message{}, fmt.Errorf("relay: %w", err)
 	}

@@ -26,7 +26,7 @@ func (t *transaction) chunks(ctx context.Context) {
 	if chunk < 0 {
 		chunk = size
 	}
-	content, block := smtp.NewTextReader(t.j.content), make([]byte, blockSize)
+	content, block := smtp.CheckedReader(t.j.content), make([]byte, blockSize)
 	if t.j.facts.Binary {
 		content = smtp.NewReader(t.j.content)
 	}

@@ -16,9 +16,9 @@ type Content interface {
 // NewReader reads c from its start to its end.
 func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c.Size()) }
 
-// NewTextReader is NewReader, but Read fails with a *ContentError at an octet for which [Scan] has an error. Octets before
+// CheckedReader is NewReader, but Read fails with a *ContentError at an octet for which [Scan] has an error. Octets before
 // it may have been read.
-func NewTextReader(c Content) io.Reader { return &checkedReader{r: NewReader(c)} }
+func CheckedReader(c Content) io.Reader { return &checkedReader{r: NewReader(c)} }
 
 type checkedReader struct {
 	r   io.Reader

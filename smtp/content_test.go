@@ -191,14 +191,14 @@ func TestTextNoCopy(t *testing.T) {
 	}
 }
 
-func TestTextReader(t *testing.T) {
+func TestCRLFReader(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tt := range textTests {
 		t.Run(tt.name, func(t *testing.T) {
 			if at := badText(tt.in); at >= 0 {
 				for i := range len(tt.in) + 1 {
 					two := io.MultiReader(strings.NewReader(tt.in[:i]), strings.NewReader(tt.in[i:]))
-					_, err := io.ReadAll(smtp.TextReader(two))
+					_, err := io.ReadAll(smtp.CRLFReader(two))
 					reply, ok := errors.AsType[*smtp.Reply](err)
 					if want := fmt.Sprintf("at offset %d", at); !ok || reply.Code != 554 || !strings.HasSuffix(reply.Text, want) {
 						t.Errorf("split at %d: got %v, want 554 with %q", i, err, want)
@@ -208,16 +208,16 @@ func TestTextReader(t *testing.T) {
 			}
 			for i := range len(tt.in) + 1 {
 				two := io.MultiReader(strings.NewReader(tt.in[:i]), strings.NewReader(tt.in[i:]))
-				if err := iotest.TestReader(smtp.TextReader(two), []byte(tt.want)); err != nil {
+				if err := iotest.TestReader(smtp.CRLFReader(two), []byte(tt.want)); err != nil {
 					t.Errorf("split at %d: %v", i, err)
 				}
 			}
-			r := smtp.TextReader(iotest.DataErrReader(strings.NewReader(tt.in)))
+			r := smtp.CRLFReader(iotest.DataErrReader(strings.NewReader(tt.in)))
 			got, err := io.ReadAll(iotest.OneByteReader(r))
 			if err != nil || string(got) != tt.want {
 				t.Errorf("octet by octet: got %q, %v, want %q", got, err, tt.want)
 			}
-			r = smtp.TextReader(io.MultiReader(strings.NewReader(tt.in), iotest.ErrReader(broken)))
+			r = smtp.CRLFReader(io.MultiReader(strings.NewReader(tt.in), iotest.ErrReader(broken)))
 			got, err = io.ReadAll(r)
 			if err != broken || !strings.HasPrefix(tt.want, string(got)) {
 				t.Errorf("broken: got %q, %v, want a part of %q, %v", got, err, tt.want, broken)
@@ -237,9 +237,9 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		got, _ := io.ReadAll(smtp.NewReader(smtp.Text(in)))
-		streamed, err := io.ReadAll(smtp.TextReader(iotest.HalfReader(strings.NewReader(in))))
+		streamed, err := io.ReadAll(smtp.CRLFReader(iotest.HalfReader(strings.NewReader(in))))
 		if bad := badText(in) >= 0; bad != (err != nil) || !bad && !bytes.Equal(got, streamed) {
-			t.Errorf("Text gave %q, TextReader %q, %v", got, streamed, err)
+			t.Errorf("Text gave %q, CRLFReader %q, %v", got, streamed, err)
 		}
 		want := strings.ReplaceAll(strings.ReplaceAll(in, "\r\n", "\n"), "\n", "\r\n")
 		if in != "" && !strings.HasSuffix(in, "\n") {
@@ -301,12 +301,12 @@ func BenchmarkText(b *testing.B) {
 	}
 }
 
-// TestNewTextReader has every read size meet what Scan refuses, and what it doesn't.
-func TestNewTextReader(t *testing.T) {
+// TestCheckedReader has every read size meet what Scan refuses, and what it doesn't.
+func TestCheckedReader(t *testing.T) {
 	for _, content := range []string{"", "a\r\n", "\r\n\r\n", "ab\r\ncd", "a\n", "\n", "a\rb", "a\r", "\r\r\n", "a\x00b\r\n", "a\r\n\nb", "a\r\n\r"} {
 		_, want := smtp.Scan(strings.NewReader(content))
 		for size := 1; size <= len(content)+1; size++ {
-			r := smtp.NewTextReader(strings.NewReader(content))
+			r := smtp.CheckedReader(strings.NewReader(content))
 			var got []byte
 			var err error
 			for err == nil {

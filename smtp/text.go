@@ -35,9 +35,9 @@ func Text[T ~string | ~[]byte](s T) Content {
 	return bytes.NewReader(b)
 }
 
-// TextReader converts as [Text] does while r is read. A CR without LF or a NUL is an error: a *Reply,
+// CRLFReader converts as [Text] does while r is read. A CR without LF or a NUL is an error: a *Reply,
 // 554 5.6.0, that names its offset in r.
-func TextReader(r io.Reader) io.Reader { return &textReader{r: r, last: '\n'} }
+func CRLFReader(r io.Reader) io.Reader { return &crlfReader{r: r, last: '\n'} }
 
 func bareLFs[T ~string | ~[]byte](s T) int {
 	n := 0
@@ -49,7 +49,7 @@ func bareLFs[T ~string | ~[]byte](s T) int {
 	return n
 }
 
-type textReader struct {
+type crlfReader struct {
 	r    io.Reader
 	buf  []byte // made by the first Read
 	src  []byte // what hasn't been handed out yet, in buf
@@ -59,7 +59,7 @@ type textReader struct {
 	err  error  // of r, or what is wrong with what it gave
 }
 
-func (t *textReader) Read(p []byte) (int, error) {
+func (t *crlfReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -88,7 +88,7 @@ func (t *textReader) Read(p []byte) (int, error) {
 }
 
 // fill makes src of what r has next, or of the end that the last line lacks.
-func (t *textReader) fill() error {
+func (t *crlfReader) fill() error {
 	if t.buf == nil {
 		t.buf = make([]byte, 4096)
 	}
@@ -112,7 +112,7 @@ func (t *textReader) fill() error {
 }
 
 // check looks for a NUL and a CR without LF in b, which comes next; end says that nothing comes behind it.
-func (t *textReader) check(b []byte, end bool) error {
+func (t *crlfReader) check(b []byte, end bool) error {
 	off := t.off
 	t.off += int64(len(b))
 	if !t.cr && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, 0) < 0 {
