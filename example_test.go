@@ -95,7 +95,7 @@ func ExampleRelay_Enqueue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	code.Transactional(10 * time.Minute)
+	code.MakeTransactional(10 * time.Minute)
 	fmt.Println(relay.Enqueue(ctx, code))
 	// Output:
 	// 1 <nil>

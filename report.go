@@ -39,7 +39,7 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	}
 	env, content, err := report.Compose()
 	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: tell what happened without it
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "a report goes out without its original", slog.String("id", string(o.Task.Lease.ID)), slog.Any("err", err))
+		r.logger().LogAttrs(ctx, slog.LevelWarn, "a report goes out without its original", slog.String("id", string(o.Task.ID)), slog.Any("err", err))
 		report.Original = smtp.Text("")
 		env, content, err = report.Compose()
 	}
@@ -51,7 +51,7 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	}
 	m, err := r.message(env)
 	if err != nil { // a sender whose domain can't be: there is no one to tell
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "no report can be sent", slog.String("id", string(o.Task.Lease.ID)),
+		r.logger().LogAttrs(ctx, slog.LevelWarn, "no report can be sent", slog.String("id", string(o.Task.ID)),
 			slog.String("to", env.Recipients[0].Address), slog.Any("err", err))
 		return nil, nil
 	}

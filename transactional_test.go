@@ -27,7 +27,7 @@ func TestTransactional(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		m.Transactional(15 * time.Minute)
+		m.MakeTransactional(15 * time.Minute)
 		if _, err := r.Enqueue(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}

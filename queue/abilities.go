@@ -23,35 +23,42 @@ type Waker interface {
 type Lister interface {
 	// List gives every task that f lets through, held and leased ones too, in the order in which their
 	// messages arrived; those of one message stand together. Each is as it is when its turn comes. What
-	// arrives, leaves or changes meanwhile may be in it or not; all else is in it, once. Lease has only ID
-	// and Destination.
+	// arrives, leaves or changes meanwhile may be in it or not; all else is in it, once. Lease is zero.
 	//
 	// It can be broken off and taken up again: where the tasks of a message end, with that message's ID
 	// as f.After. Nothing keeps the Queue from going on with its work between two tasks.
 	List(ctx context.Context, f Filter) iter.Seq2[Task, error]
 }
 
-// Filter says which tasks a List gives: those that all of its fields let through. The zero Filter lets
-// all through.
+// Filter selects tasks for List: those that match all of its fields that aren't zero.
 type Filter struct {
-	// ID is that of their message. If there is none with it, List gives nothing.
+	// ID is the message's. An ID that the Queue doesn't have matches nothing.
 	ID ID
 
-	// After is the ID of a message before theirs in the order of arrival. That one may be gone by now;
-	// what was never an ID of the Queue may be an error.
+	// After is the ID of an earlier message in the order of arrival, which may be gone. An ID that the Queue never had may
+	// be an error.
 	After ID
 
-	// Destination is theirs.
+	// Destination is the task's.
 	Destination string
 
-	// Sender is the reverse-path of their message, "<>" the null one. The local part counts to the
-	// letter; the domain in any case.
+	// Recipient is the address of a recipient of the task that isn't settled. The local part is compared octet by octet,
+	// the domain as an A-label.
+	Recipient string
+
+	// Domain is the domain of a recipient of the task that isn't settled, compared as an A-label.
+	Domain string
+
+	// Sender is the message's reverse-path, "<>" for the null one. It is compared like Recipient.
 	Sender string
 
-	// ArrivedAfter and ArrivedBefore are times between which their message arrived, at neither of them.
+	// Ref and Tenant are the message's.
+	Ref, Tenant string
+
+	// ArrivedAfter and ArrivedBefore are times between which the message arrived, both excluded.
 	ArrivedAfter, ArrivedBefore time.Time
 
-	// State is theirs.
+	// State is the task's.
 	State State
 }
 

@@ -38,7 +38,7 @@ func ExampleHolder() {
 		if err != nil {
 			panic(err)
 		}
-		ids = append(ids, task.Lease.ID)
+		ids = append(ids, task.ID)
 	}
 	if err := q.Hold(ctx, ids...); err != nil {
 		panic(err)

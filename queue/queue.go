@@ -93,14 +93,19 @@ type Message struct {
 	// ever, without a try and so without a report.
 	Priority int8
 
-	// Ref is the application's own reference and Tenant whom the message belongs to. The queue
-	// keeps both and doesn't look at them.
+	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The Queue
+	// stores both, and uses them only in a Filter.
 	Ref, Tenant string
+
+	// Origin is how the message came in, and FromDomain the domain of its From header field as an A-label: "" if there
+	// isn't exactly one. The Queue stores both.
+	Origin     smtp.Origin
+	FromDomain string
 }
 
-// Transactional is for mail that nobody wants any more after a while, a code to log in with say: it is given up after that time and
-// goes before other mail, its sender gets no delay notice, and with the default schedule it is tried sooner.
-func (m *Message) Transactional(within time.Duration) {
+// MakeTransactional is for mail that is useless after a while, such as a code to log in with. It sets the Deadline to that
+// time from now, raises Priority to at least 1 and removes the delay notice. The default schedule then tries it sooner.
+func (m *Message) MakeTransactional(within time.Duration) {
 	m.Deadline, m.NoticeAt = time.Now().Add(within), time.Time{}
 	m.Priority = max(m.Priority, 1)
 }
@@ -137,35 +142,34 @@ const (
 	Overdue       // whose delay notice or deadline has come, whether or not they are due to be tried
 )
 
-// Lease is the right to settle a task. It is a fencing token: a later lease on the same task makes
-// an earlier one void. Only the Queue that gave it knows what Token means.
-type Lease struct {
-	ID          ID
-	Destination string
-	Token       uint64
-	Expires     time.Time
-}
+// Lease is the right to settle a task, as a fencing token: a later lease on the same task makes an earlier one void. Only
+// the Queue that granted it knows what it means. Zero is no lease.
+type Lease uint64
 
-// Task is a message × a destination, as a Claim or a List gives it.
+// Task is a message × a destination, as Claim or List returns it.
 type Task struct {
-	Lease Lease
-	State State // Leased, if from a Claim
+	ID          ID     // of its message
+	Destination string // with the ID, the task's name
+	Lease       Lease  // if from a Claim
+	State       State  // Leased, if from a Claim
 
 	// Envelope has the recipients of this destination that aren't settled.
 	Envelope *smtp.Envelope
 
-	// Last[i] is the last Result of Envelope.Recipients[i]; its Reply is nil where there was none yet.
+	// Last[i] is the last Result of Envelope.Recipients[i]. Its Reply is nil before the first attempt.
 	Last []smtp.Result
 
 	Arrival  time.Time // when Enqueue took the message
-	Due      time.Time // when it is to be tried; later than now where a notice or the deadline made it claimable
-	NoticeAt time.Time // when its delay notice falls due; zero: none, or it went out
+	Due      time.Time // when it is tried; later than now if a notice or the deadline made it claimable
+	NoticeAt time.Time // when its delay notice falls due; zero: none, or it was sent
 	Deadline time.Time // when it is given up; zero: never
 	Attempts int       // claims that counted, this one included
 	Size     int64     // octets of the body
-	Priority int8
-	Ref      string
-	Tenant   string
+	Priority int8      // see Message, as all below
+
+	Ref, Tenant string
+	Origin      smtp.Origin
+	FromDomain  string
 }
 
 // State says what may be done with a task.

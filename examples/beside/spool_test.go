@@ -44,7 +44,7 @@ func (s spoolStore) deliver(domain string) (message, error) {
 }
 
 func (s spoolStore) read(task queue.Task) (message, error) {
-	body, err := s.Open(context.Background(), task.Lease.ID)
+	body, err := s.Open(context.Background(), task.ID)
 	if err != nil {
 		return message{}, err
 	}

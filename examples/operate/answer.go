@@ -84,7 +84,7 @@ type recipientView struct {
 
 func viewTask(t *queue.Task) taskView {
 	v := taskView{
-		ID: t.Lease.ID, Destination: t.Lease.Destination, State: t.State.String(), Size: t.Size, Attempts: t.Attempts,
+		ID: t.ID, Destination: t.Destination, State: t.State.String(), Size: t.Size, Attempts: t.Attempts,
 		Arrival: t.Arrival, Due: t.Due, Deadline: t.Deadline, Ref: t.Ref, Tenant: t.Tenant,
 	}
 	v.Sender = t.Envelope.From

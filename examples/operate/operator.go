@@ -118,7 +118,7 @@ func (o *operator) list(r *http.Request, q *query) (any, error) {
 			return nil, err
 		}
 		// A list can be taken up again between two messages only.
-		if n := len(page.Tasks); n >= limit && page.Tasks[n-1].ID != t.Lease.ID {
+		if n := len(page.Tasks); n >= limit && page.Tasks[n-1].ID != t.ID {
 			page.After = page.Tasks[n-1].ID
 			break
 		}

@@ -24,7 +24,7 @@ func printQueue(q *spool.Spool) error {
 			if t.Last[i].Reply != nil {
 				last = t.Last[i].Reply.Error()
 			}
-			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%d\t<%s>\t<%s>\t%s\n", t.Lease.ID, t.State, t.Arrival.Format(time.DateTime),
+			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%d\t<%s>\t<%s>\t%s\n", t.ID, t.State, t.Arrival.Format(time.DateTime),
 				t.Due.Format(time.DateTime), t.Attempts, t.Size, t.Envelope.From, rcpt.Address, last)
 		}
 	}

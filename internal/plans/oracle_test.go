@@ -46,7 +46,7 @@ func (l *ledger) events() postrider.Events {
 	}
 }
 
-func tryKey(e delivery.Event) string { return string(e.Task.Lease.ID) + " " + e.Task.Lease.Destination }
+func tryKey(e delivery.Event) string { return string(e.Task.ID) + " " + e.Task.Destination }
 
 func (l *ledger) attempted(e delivery.Event) {
 	l.mu.Lock()

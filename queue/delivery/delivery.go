@@ -69,7 +69,7 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 		defer cancel()
 	}
 	v, s, o := d.ended(results, body, sends.Err() != nil, 2*rand.Float64()-1)
-	if !s.Next.IsZero() && d.r.flushedSince(before, d.task.Lease.Destination) {
+	if !s.Next.IsZero() && d.r.flushedSince(before, d.task.Destination) {
 		s.Next = time.Now()
 		o.Next = s.Next
 	}
@@ -133,7 +133,7 @@ func (d *delivery) settleUntried(ctx context.Context, s queue.Settlement, o Occa
 
 // open gives the body; nil if it can't be read.
 func (d *delivery) open(ctx context.Context) queue.Body {
-	body, err := d.r.Queue.Open(ctx, d.task.Lease.ID)
+	body, err := d.r.Queue.Open(ctx, d.task.ID)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log(ctx, slog.LevelError, "message can't be read", slog.Any("err", err))
@@ -152,7 +152,7 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 			results = fill(nil, env, "internal error")
 		}
 	}()
-	results, err := d.r.Sender.Send(context.WithValue(ctx, messageID{}, d.task.Lease.ID), env, body)
+	results, err := d.r.Sender.Send(context.WithValue(ctx, messageID{}, d.task.ID), env, body)
 	if len(results) != len(env.Recipients) && ctx.Err() == nil {
 		d.log(ctx, slog.LevelError, "sender gives a wrong number of results", slog.Int("got", len(results)),
 			slog.Int("want", len(env.Recipients)), slog.Any("err", err))
@@ -163,7 +163,7 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 // log writes a line about the task.
 func (d *delivery) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
 	if d.logger.Enabled(ctx, level) {
-		attrs = append(attrs, slog.String("id", string(d.task.Lease.ID)), slog.String("destination", d.task.Lease.Destination))
+		attrs = append(attrs, slog.String("id", string(d.task.ID)), slog.String("destination", d.task.Destination))
 		d.logger.LogAttrs(ctx, level, msg, attrs...)
 	}
 }

@@ -119,7 +119,7 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 			if e.Why == "" {
 				e.Why, e.Until = m.explain(&e.Task, now)
 			}
-			if t := m.targets[e.Task.Lease.Destination]; t != nil && t.site != nil {
+			if t := m.targets[e.Task.Destination]; t != nil && t.site != nil {
 				e.Site, e.Limits = m.status(t.site, now), t.site.limits
 			}
 		}
@@ -147,9 +147,9 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 
 // explain says what a task waits for that is due, and until when.
 func (m *machine) explain(task *queue.Task, now time.Time) (why string, until time.Time) {
-	t := m.targets[task.Lease.Destination]
+	t := m.targets[task.Destination]
 	if t == nil || t.site == nil {
-		name := task.Lease.Destination
+		name := task.Destination
 		if left := m.suspendedFor(name); left > 0 {
 			return leftAlone + suspendedReply(name).Error(), now.Add(time.Duration(left))
 		}

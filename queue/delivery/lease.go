@@ -13,7 +13,7 @@ import (
 // leaseKeeper renews the lease of a task while it is sent and settled.
 type leaseKeeper struct {
 	queue  queue.Queue
-	lease  queue.Lease
+	task   *queue.Task
 	term   time.Duration
 	logger *slog.Logger
 
@@ -87,10 +87,10 @@ func (k *leaseKeeper) renew(ctx context.Context, lost context.CancelCauseFunc) {
 func (k *leaseKeeper) extend(ctx context.Context, until time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	err := k.queue.Extend(ctx, k.lease, k.term)
+	err := k.queue.Extend(ctx, k.task.Lease, k.term)
 	if err != nil {
-		k.logger.LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", slog.String("id", string(k.lease.ID)),
-			slog.String("destination", k.lease.Destination), slog.Any("err", err))
+		k.logger.LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", slog.String("id", string(k.task.ID)),
+			slog.String("destination", k.task.Destination), slog.Any("err", err))
 	}
 	return err
 }

@@ -243,14 +243,16 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 	}
 	target, plan := l.machine.claimed(t, time.Now())
 	until := claimed.Add(l.lease) // it counts from before the claim
-	l.jobs <- &delivery{
+	d := &delivery{
 		r:      l.r,
 		target: target,
 		plan:   plan,
 		task:   *t,
-		lease:  leaseKeeper{queue: l.r.Queue, lease: t.Lease, term: l.lease, until: until, logger: l.logger},
+		lease:  leaseKeeper{queue: l.r.Queue, term: l.lease, until: until, logger: l.logger},
 		logger: l.logger,
 	}
+	d.lease.task = &d.task
+	l.jobs <- d
 }
 
 // list learns when each destination next has something due.

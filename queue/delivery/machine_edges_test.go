@@ -50,7 +50,7 @@ func TestPostponedCostsNoRate(t *testing.T) {
 	m.wake("a", now, now)
 	for range 20 {
 		for range len(m.pick(1, now)) {
-			m.claimed(&queue.Task{Lease: queue.Lease{Destination: "a"}, Tenant: "slow", Arrival: now, Due: now, Attempts: 1}, now)
+			m.claimed(&queue.Task{Destination: "a", Tenant: "slow", Arrival: now, Due: now, Attempts: 1}, now)
 		}
 		m.settleTurn(false)
 		for m.inFlight > 0 {
@@ -139,7 +139,7 @@ func TestProbesShare(t *testing.T) {
 		} else {
 			others++
 		}
-		m.claimed(&queue.Task{Lease: queue.Lease{Destination: w.Destination}, Attempts: 2}, now)
+		m.claimed(&queue.Task{Destination: w.Destination, Attempts: 2}, now)
 	}
 	m.settleTurn(false)
 	if probes != 10 || others == 0 {

@@ -128,7 +128,7 @@ func (m *machineModel) claims() {
 					break
 				}
 				m.free--
-				task := &queue.Task{Lease: queue.Lease{Destination: w.Destination}, Attempts: attempts, Arrival: m.now, Due: m.now}
+				task := &queue.Task{Destination: w.Destination, Attempts: attempts, Arrival: m.now, Due: m.now}
 				if w.Class == queue.Overdue {
 					task.Deadline = m.now
 				}

@@ -43,7 +43,7 @@ func takeTurn(m *machine, now time.Time, free int, fresh, retried int) (tasks []
 			default:
 				continue
 			}
-			t, _ := m.claimed(&queue.Task{Lease: queue.Lease{Destination: w.Destination}, Attempts: attempts}, now)
+			t, _ := m.claimed(&queue.Task{Destination: w.Destination, Attempts: attempts}, now)
 			tasks = append(tasks, t)
 		}
 	}
@@ -116,7 +116,7 @@ func TestMachinePick(t *testing.T) {
 		{"a large message waits for its turns", func(m *machine) {
 			m.wake("a", now, now)
 			m.pick(1, now)
-			m.claimed(&queue.Task{Lease: queue.Lease{Destination: "a"}, Size: 3 * quantum, Attempts: 1}, now)
+			m.claimed(&queue.Task{Destination: "a", Size: 3 * quantum, Attempts: 1}, now)
 			m.settleTurn(false)
 			m.sites["a"].name = "ab" // b comes to the same hosts
 			m.sites["ab"] = m.sites["a"]
@@ -231,7 +231,7 @@ func TestBackOff(t *testing.T) {
 		if got, want := picked(), []queue.Want{wish("a", 1, queue.Any)}; !reflect.DeepEqual(got, want) {
 			t.Fatalf("probe %d: got wants %v, want %v", probe, got, want)
 		}
-		a, _ := m.claimed(&queue.Task{Lease: queue.Lease{Destination: "a"}, Attempts: 1}, now)
+		a, _ := m.claimed(&queue.Task{Destination: "a", Attempts: 1}, now)
 		m.settleTurn(false)
 		if got := picked(); len(got) > 0 {
 			t.Errorf("while probe %d is under way: got wants %v", probe, got)
@@ -279,7 +279,7 @@ func TestBlockedOverdue(t *testing.T) {
 			if got, want := m.pick(1, deadline), []queue.Want{wish("a", 1, queue.Overdue)}; !reflect.DeepEqual(got, want) {
 				t.Errorf("got wants %v, want %v", got, want)
 			}
-			_, p := m.claimed(&queue.Task{Lease: queue.Lease{Destination: "a"}, Attempts: 1, Due: now, Deadline: deadline}, deadline)
+			_, p := m.claimed(&queue.Task{Destination: "a", Attempts: 1, Due: now, Deadline: deadline}, deadline)
 			if p.step != stepExpire || p.reason == nil || p.reason.Reply.Error() != want {
 				t.Errorf("got %+v, want it expired for %q", p, want)
 			}
@@ -386,7 +386,7 @@ func TestTenantRate(t *testing.T) {
 	m.pick(20, now)
 	var last time.Time
 	for i := range 10 {
-		task := &queue.Task{Lease: queue.Lease{Destination: "a"}, Tenant: "shop", Arrival: now, Due: now, Attempts: 1}
+		task := &queue.Task{Destination: "a", Tenant: "shop", Arrival: now, Due: now, Attempts: 1}
 		_, p := m.claimed(task, now)
 		if i == 0 {
 			if p.step != stepAttempt {
@@ -402,12 +402,12 @@ func TestTenantRate(t *testing.T) {
 	if took := last.Sub(now); took < 8*time.Second || took > 11*time.Second {
 		t.Errorf("got the last postponed for %v, want nine seconds", took)
 	}
-	_, p := m.claimed(&queue.Task{Lease: queue.Lease{Destination: "a"}, Tenant: "other", Arrival: now, Due: now, Attempts: 1}, now)
+	_, p := m.claimed(&queue.Task{Destination: "a", Tenant: "other", Arrival: now, Due: now, Attempts: 1}, now)
 	if p.step != stepAttempt {
 		t.Errorf("another tenant: got %+v, want an attempt", p)
 	}
 	later := now.Add(1100 * time.Millisecond)
-	back := &queue.Task{Lease: queue.Lease{Destination: "a"}, Tenant: "shop", Arrival: now, Due: later, Attempts: 1}
+	back := &queue.Task{Destination: "a", Tenant: "shop", Arrival: now, Due: later, Attempts: 1}
 	if _, p := m.claimed(back, later); p.step != stepAttempt {
 		t.Errorf("one that came back at its time: got %+v, want an attempt", p)
 	}

@@ -147,7 +147,7 @@ func (t *target) class() queue.Class {
 // claimed notes a task of this turn, and says what is to be done with it.
 func (m *machine) claimed(task *queue.Task, now time.Time) (*target, plan) {
 	m.at(now)
-	t := m.target(task.Lease.Destination)
+	t := m.target(task.Destination)
 	if t.site == nil { // not asked for
 		m.join(t, t.name)
 	}

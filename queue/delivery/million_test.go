@@ -53,11 +53,11 @@ func (q *bareQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Du
 	q.mu.Lock()
 	granted, next := q.ix.Claim(wants, lease)
 	q.mu.Unlock()
-	index.TellClaimed(&q.watch, granted, next)
+	index.TellClaimed(&q.watch, granted, time.Now().Add(lease), next)
 	for _, c := range granted {
 		c.Lease.Recipients.Store(1)
 		// What its Sender wants to know.
-		c.Task.Envelope = &smtp.Envelope{From: c.Task.Lease.Destination, EnvID: strconv.FormatInt(c.Task.Due.UnixNano(), 10), Recipients: q.to}
+		c.Task.Envelope = &smtp.Envelope{From: c.Task.Destination, EnvID: strconv.FormatInt(c.Task.Due.UnixNano(), 10), Recipients: q.to}
 		tasks = append(tasks, c.Task)
 	}
 	return tasks, nil
@@ -66,7 +66,7 @@ func (q *bareQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Du
 func (q *bareQueue) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	_, err := q.ix.Extend(l, d)
+	_, _, err := q.ix.Extend(l, d)
 	return err
 }
 
@@ -83,7 +83,7 @@ func (q *bareQueue) Settle(ctx context.Context, l queue.Lease, s queue.Settlemen
 	}
 	q.mu.Unlock()
 	if err == nil && !index.SettlesAll(&s) {
-		q.watch.Tell(s.Next, l.Destination)
+		q.watch.Tell(s.Next, c.Task.Destination)
 	}
 	return err
 }

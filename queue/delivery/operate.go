@@ -242,11 +242,11 @@ func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]
 	}
 	for t, listErr := range q.List(ctx, f) {
 		err = listErr
-		if err == nil && !slices.Contains(ids[max(0, len(ids)-1):], t.Lease.ID) {
+		if err == nil && !slices.Contains(ids[max(0, len(ids)-1):], t.ID) {
 			if len(ids) == some {
 				err = flush()
 			}
-			ids = append(ids, t.Lease.ID)
+			ids = append(ids, t.ID)
 		}
 		if err != nil {
 			break

@@ -143,7 +143,7 @@ func (l *simLedger) task(t *queue.Task) *simTask {
 	if m == nil {
 		return nil
 	}
-	i := slices.IndexFunc(m.tasks, func(have *simTask) bool { return have.dest == t.Lease.Destination })
+	i := slices.IndexFunc(m.tasks, func(have *simTask) bool { return have.dest == t.Destination })
 	if i < 0 {
 		return nil
 	}
@@ -252,11 +252,11 @@ func (l *simLedger) reopened(s *spool.Spool) {
 		}
 		t := l.task(&task)
 		if t == nil || found[t] != nil {
-			l.problem("%s %s comes from nowhere, or is there twice", task.Ref, task.Lease.Destination)
+			l.problem("%s %s comes from nowhere, or is there twice", task.Ref, task.Destination)
 			continue
 		}
 		found[t] = &task
-		t.id = task.Lease.ID
+		t.id = task.ID
 		l.byID[t.id] = t.simMessage
 	}
 	for _, m := range l.messages {

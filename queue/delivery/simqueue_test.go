@@ -61,7 +61,7 @@ func (q *simQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Dur
 	}
 	for i := range tasks {
 		if t := q.life.ledger.task(&tasks[i]); t != nil {
-			t.id = tasks[i].Lease.ID
+			t.id = tasks[i].ID
 			q.life.ledger.byID[t.id] = t.simMessage
 			q.life.ledger.claimed(t, &tasks[i])
 		} else {

@@ -121,7 +121,7 @@ type simAnswer struct {
 // answer says what the host makes of a message that was sent to it.
 func (w *simWorld) answer(t *queue.Task, now time.Time) []simAnswer {
 	w.advance(now)
-	mode := w.of(t.Lease.Destination).mode
+	mode := w.of(t.Destination).mode
 	if mode == simFlaky {
 		mode = simChance(w.r, simUp, simUp, simDown, simThrottle, simCut)
 	}

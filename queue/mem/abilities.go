@@ -34,7 +34,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				continue
 			}
 			for _, c := range tasks {
-				if !yield(memTask(c), nil) {
+				if t := memTask(c); parsed.Open(&t) && !yield(t, nil) {
 					return
 				}
 			}

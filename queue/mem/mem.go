@@ -100,7 +100,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		c.Lease.Recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
-	index.TellClaimed(&q.watch, granted, next)
+	index.TellClaimed(&q.watch, granted, time.Now().Add(lease), next)
 	return tasks, nil
 }
 
@@ -123,10 +123,10 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 		return err
 	}
 	q.mu.Lock()
-	expires, err := q.ix.Extend(l, d)
+	destination, expires, err := q.ix.Extend(l, d)
 	q.mu.Unlock()
 	if err == nil {
-		q.watch.Tell(expires, l.Destination)
+		q.watch.Tell(expires, destination)
 	}
 	return err
 }
@@ -148,15 +148,15 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 			q.mu.Lock()
 			expires := q.ix.Abort(begun)
 			q.mu.Unlock()
-			q.watch.Tell(expires, l.Destination)
+			q.watch.Tell(expires, c.Task.Destination)
 		}
 	}()
 	if err := index.CheckSettlement(&s, int(begun.Recipients.Load())); err != nil {
-		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
+		return fmt.Errorf("queue: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
 	reports, err := newMemMessages(ctx, s.Reports)
 	if err != nil {
-		return fmt.Errorf("queue: settle %s for %s: %w", l.ID, l.Destination, err)
+		return fmt.Errorf("queue: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
 	due, err := q.settle(begun, c, s, reports)
 	if err != nil {
@@ -164,7 +164,7 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	}
 	settled = true
 	if due != index.Never {
-		q.watch.Tell(index.FromNano(due), l.Destination)
+		q.watch.Tell(index.FromNano(due), c.Task.Destination)
 	}
 	for _, r := range reports {
 		q.watch.TellNew(r.Stored)

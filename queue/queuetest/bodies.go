@@ -118,12 +118,12 @@ func testConcurrentEnqueues(e *env) {
 	}
 	for d := range 8 {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", d), producers*each, queue.Fresh) {
-			text, ok := bodies[t.Lease.ID]
+			text, ok := bodies[t.ID]
 			if !ok {
-				e.Fatalf("each message is claimed once: got %s another time", t.Lease.ID)
+				e.Fatalf("each message is claimed once: got %s another time", t.ID)
 			}
-			e.checkBody(t.Lease.ID, []byte(text))
-			delete(bodies, t.Lease.ID)
+			e.checkBody(t.ID, []byte(text))
+			delete(bodies, t.ID)
 			e.settle(t, queue.Settlement{})
 		}
 	}

@@ -204,11 +204,10 @@ func (e *env) checkLost(what string, err error) {
 	}
 }
 
-// checkTask compares a task with what it should be. Lease.Token and Lease.Expires are the Queue's own.
+// checkTask compares a task with what it should be. Lease is the Queue's own.
 func (e *env) checkTask(what string, got, want queue.Task) {
 	e.Helper()
-	got.Lease.Token, want.Lease.Token = 0, 0
-	got.Lease.Expires, want.Lease.Expires = time.Time{}, time.Time{}
+	got.Lease, want.Lease = 0, 0
 	for _, t := range []*queue.Task{&got, &want} {
 		for _, at := range []*time.Time{&t.Arrival, &t.Due, &t.NoticeAt, &t.Deadline} {
 			*at = at.UTC().Round(0)
@@ -247,12 +246,13 @@ func task(id queue.ID, m queue.Message, destination string, size int, arrival ti
 		due = arrival
 	}
 	return queue.Task{
-		Lease:    queue.Lease{ID: id, Destination: destination},
+		ID: id, Destination: destination,
 		State:    queue.Leased,
 		Envelope: &env,
 		Last:     make([]smtp.Result, len(env.Recipients)),
 		Arrival:  arrival, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
 		Attempts: 1, Size: int64(size), Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant,
+		Origin: m.Origin, FromDomain: m.FromDomain,
 	}
 }
 

@@ -74,7 +74,7 @@ func testFlush(e *env) {
 	}
 	for _, t := range tasks {
 		for i, id := range ids {
-			if t.Lease.ID == id && (t.Attempts != 2 || !t.NoticeAt.Equal(in(20+i)) || !t.Deadline.Equal(in(30+i)) || t.Last[0].Reply == nil) {
+			if t.ID == id && (t.Attempts != 2 || !t.NoticeAt.Equal(in(20+i)) || !t.Deadline.Equal(in(30+i)) || t.Last[0].Reply == nil) {
 				e.Errorf("Flush changes when a task is tried, and nothing else: got %s", describe(t))
 			}
 		}

@@ -74,8 +74,8 @@ func testHold(e *env) {
 	e.checkState("that is held", fresh, queue.Held)
 	e.checkState("that is held", retried, queue.Held)
 	other := e.enqueue(message("other", "other.example"))
-	if t := e.claimOne("other.example"); t.Lease.ID != other {
-		e.Errorf("Hold keeps the messages that it names, and no other: Claim gives a task of %s, want one of %s", t.Lease.ID, other)
+	if t := e.claimOne("other.example"); t.ID != other {
+		e.Errorf("Hold keeps the messages that it names, and no other: Claim gives a task of %s, want one of %s", t.ID, other)
 	} else {
 		e.settle(t, queue.Settlement{})
 	}
@@ -146,7 +146,7 @@ func testHoldLeased(e *env) {
 	e.release(next, expiring, done, failing)
 	for _, t := range append(e.claim("next.example", 10, queue.Retried), e.claimOne("expiring.example"), e.claimOne("failing.example")) {
 		if t.Attempts != 2 {
-			e.Errorf("Hold counts no attempt: %s for %s has %d, want 2", t.Lease.ID, t.Lease.Destination, t.Attempts)
+			e.Errorf("Hold counts no attempt: %s for %s has %d, want 2", t.ID, t.Destination, t.Attempts)
 		}
 		e.settle(t, queue.Settlement{})
 	}

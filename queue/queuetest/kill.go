@@ -72,8 +72,8 @@ func testKill(e *env) {
 		e.q = e.h.Kill(e.T, e.q)
 
 		e.checkLost("Extend of a lease from before the death of the process", e.q.Extend(e.ctx, leased.Lease, time.Hour))
-		if again := e.claimOne("leased.example"); again.Lease.ID != leased.Lease.ID {
-			e.Errorf("the death of the process ends every lease: Claim gives %s, want %s", again.Lease.ID, leased.Lease.ID)
+		if again := e.claimOne("leased.example"); again.ID != leased.ID {
+			e.Errorf("the death of the process ends every lease: Claim gives %s, want %s", again.ID, leased.ID)
 		} else {
 			e.checkLost("Settle under a lease from before the death of the process", e.q.Settle(e.ctx, leased.Lease, queue.Settlement{}))
 			e.settle(again, queue.Settlement{Reports: []queue.Message{message("report", "report.example")}})
@@ -92,7 +92,7 @@ func testKill(e *env) {
 			e.Errorf("reports are durable with their settlement or Remove: got %d, want %d", len(reports), want)
 		}
 		for _, t := range reports {
-			e.checkBody(t.Lease.ID, []byte("report"))
+			e.checkBody(t.ID, []byte("report"))
 			e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
 		}
 		if holds {
@@ -103,15 +103,15 @@ func testKill(e *env) {
 		e.claimNone("part.example", "was put off, with reports")
 		e.sleep(time.Hour)
 		t = e.claimOne("part.example")
-		if t.Lease.ID != part || len(t.Last) != 1 || t.Last[0].Recipient != partly[1].Recipient || !t.Due.Equal(next) {
+		if t.ID != part || len(t.Last) != 1 || t.Last[0].Recipient != partly[1].Recipient || !t.Due.Equal(next) {
 			e.Errorf("a settlement with reports is durable: got %s, want one recipient of %s, due at %v", describe(t), part, next)
 		}
 		e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
 		for _, t := range e.claim("undone.example", 10, queue.Any) {
-			if t.Lease.ID != undone {
-				e.Errorf("of what was settled, only what came last may come back: got %s in round %d", t.Lease.ID, round)
+			if t.ID != undone {
+				e.Errorf("of what was settled, only what came last may come back: got %s in round %d", t.ID, round)
 			}
-			e.checkBody(t.Lease.ID, []byte("undone"))
+			e.checkBody(t.ID, []byte("undone"))
 			e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "last.example")}})
 		}
 		t = e.claimOne("off.example")
@@ -122,10 +122,10 @@ func testKill(e *env) {
 		}
 	}
 	for _, t := range e.claim("keep.example", 1000, queue.Any) {
-		if _, ok := kept[t.Lease.ID]; !ok {
-			e.Errorf("a message is claimed once: got %s another time", t.Lease.ID)
+		if _, ok := kept[t.ID]; !ok {
+			e.Errorf("a message is claimed once: got %s another time", t.ID)
 		}
-		delete(kept, t.Lease.ID)
+		delete(kept, t.ID)
 		e.settle(t, queue.Settlement{})
 	}
 	if len(kept) > 0 {
@@ -186,7 +186,7 @@ func testStoreFails(e *env) {
 		e.checkBody(id, []byte("x"))
 		e.checkBody(leased, []byte("y"))
 		got := e.claimOne("d.example")
-		if got.Lease.ID != id {
+		if got.ID != id {
 			e.Errorf("what was refused leaves nothing: got %s, want a task of %s", describe(got), id)
 		}
 		e.settle(got, queue.Settlement{Next: e.now()})

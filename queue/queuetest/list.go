@@ -41,7 +41,7 @@ func (e *env) checkState(when string, id queue.ID, want queue.State) {
 	}
 	for _, t := range tasks {
 		if t.State != want {
-			e.Errorf("a task %s is %v: List says that message %s for %s is %v", when, want, id, t.Lease.Destination, t.State)
+			e.Errorf("a task %s is %v: List says that message %s for %s is %v", when, want, id, t.Destination, t.State)
 		}
 	}
 }
@@ -72,11 +72,11 @@ func testList(e *env) {
 	e.settle(deferred, queue.Settlement{Results: results(deferred, smtp.Deferred), Next: next})
 	for i, w := range want {
 		for _, t := range leased {
-			if t.Lease.ID == w.Lease.ID && t.Lease.Destination == w.Lease.Destination {
+			if t.ID == w.ID && t.Destination == w.Destination {
 				want[i].Attempts, want[i].State = 1, queue.Leased
 			}
 		}
-		if deferred.Lease.ID == w.Lease.ID && deferred.Lease.Destination == w.Lease.Destination {
+		if deferred.ID == w.ID && deferred.Destination == w.Destination {
 			want[i].Attempts, want[i].Due, want[i].Last = 1, next, results(deferred, smtp.Deferred)
 		}
 	}
@@ -93,7 +93,7 @@ func testList(e *env) {
 		break // nothing is left hanging
 	}
 	e.sleep(time.Hour)
-	e.checkState("whose lease has expired", leased[0].Lease.ID, queue.Waiting)
+	e.checkState("whose lease has expired", leased[0].ID, queue.Waiting)
 }
 
 // lets says what a Filter lets through, but for After, which needs the order of arrival.
@@ -101,9 +101,17 @@ func lets(f queue.Filter, t queue.Task) bool {
 	local, domain, _ := strings.Cut(t.Envelope.From, "@")
 	wantLocal, wantDomain, _ := strings.Cut(f.Sender, "@")
 	switch {
-	case f.ID != "" && t.Lease.ID != f.ID,
-		f.Destination != "" && t.Lease.Destination != f.Destination,
+	case f.ID != "" && t.ID != f.ID,
+		f.Destination != "" && t.Destination != f.Destination,
 		f.State != 0 && t.State != f.State,
+		f.Ref != "" && t.Ref != f.Ref,
+		f.Tenant != "" && t.Tenant != f.Tenant,
+		!slices.ContainsFunc(t.Envelope.Recipients, func(r smtp.Recipient) bool {
+			local, domain, _ := strings.Cut(r.Address, "@")
+			wantLocal, wantDomain, _ := strings.Cut(f.Recipient, "@")
+			return (f.Domain == "" || strings.EqualFold(domain, f.Domain)) &&
+				(f.Recipient == "" || local == wantLocal && strings.EqualFold(domain, wantDomain))
+		}),
 		!f.ArrivedAfter.IsZero() && !t.Arrival.After(f.ArrivedAfter),
 		!f.ArrivedBefore.IsZero() && !t.Arrival.Before(f.ArrivedBefore):
 		return false
@@ -152,14 +160,14 @@ func testListFilters(e *env) {
 		e.sleep(time.Minute)
 	}
 	for _, t := range e.claim("d.example", 10, queue.Any) {
-		if t.Lease.ID != ids[0] {
+		if t.ID != ids[0] {
 			e.settle(t, queue.Settlement{Next: e.now().Add(time.Hour)})
 		}
 	}
 	leased := e.claim("e.example", 7, queue.Any)
 	if h, ok := e.q.(queue.Holder); !ok {
 		e.note("the State Held in a Filter", "the Queue is no Holder")
-	} else if err := h.Hold(e.ctx, leased[0].Lease.ID, ids[20], ids[21], ids[22]); err != nil {
+	} else if err := h.Hold(e.ctx, leased[0].ID, ids[20], ids[21], ids[22]); err != nil {
 		e.Fatalf("Hold of messages that are there: got %v, want nil", err)
 	}
 	all := e.list(queue.Filter{})
@@ -184,7 +192,7 @@ func testListFilters(e *env) {
 		for _, n := range []int{0, 1, len(ids) / 2, len(ids) - 1} {
 			f.After = ids[n]
 			from := len(all)
-			for from > 0 && slices.Index(ids, all[from-1].Lease.ID) > n {
+			for from > 0 && slices.Index(ids, all[from-1].ID) > n {
 				from--
 			}
 			e.checkFilter(f, all, from)
@@ -207,7 +215,7 @@ func testListPages(e *env) {
 	leave := func(id queue.ID) {
 		for _, d := range []string{"d.example", "e.example", "f.example"} {
 			for _, t := range e.claim(d, 1000, queue.Any) {
-				if t.Lease.ID == id {
+				if t.ID == id {
 					e.settle(t, queue.Settlement{})
 				} else {
 					e.settle(t, queue.Settlement{Next: e.now(), Uncounted: true})
@@ -225,7 +233,7 @@ func testListPages(e *env) {
 			if err != nil {
 				e.Fatalf("List(%+v) gives the next page: got %v", f, err)
 			}
-			id := t.Lease.ID
+			id := t.ID
 			if len(got) == 0 || got[len(got)-1] != id {
 				if len(got) == seen+page {
 					break // where the tasks of a message end

@@ -26,7 +26,8 @@ type model struct {
 type modelTask struct {
 	queue.Task
 	settled int         // the attempts that a restart keeps at least
-	lease   queue.Lease // the zero Lease: none
+	lease   queue.Lease // zero: none
+	expires time.Time   // the lease
 	before  time.Time   // when it was due before a Flush, and may be again after a restart; zero: it wasn't brought forward
 }
 
@@ -51,7 +52,7 @@ func (m *model) state(t *modelTask) queue.State {
 	switch {
 	case m.leased(t):
 		return queue.Leased
-	case m.held[t.Lease.ID]:
+	case m.held[t.ID]:
 		return queue.Held
 	}
 	return queue.Waiting
@@ -59,11 +60,11 @@ func (m *model) state(t *modelTask) queue.State {
 
 // leased reports whether the lease holds.
 func (m *model) leased(t *modelTask) bool {
-	if t.lease != (queue.Lease{}) && !m.now().Before(t.lease.Expires) {
+	if t.lease != 0 && !m.now().Before(t.expires) {
 		m.stale = append(m.stale, t.lease)
-		t.lease = queue.Lease{}
+		t.lease = 0
 	}
-	return t.lease != queue.Lease{}
+	return t.lease != 0
 }
 
 func (m *model) leases() (tasks []*modelTask) {
@@ -147,10 +148,10 @@ func (m *model) match(t *modelTask, class queue.Class) (_ turn, ok bool) {
 	return turn{lane, at}, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
 }
 
-// find gives the model's task of a lease.
-func (m *model) find(l queue.Lease) *modelTask {
+// find returns the model's task of that name.
+func (m *model) find(got queue.Task) *modelTask {
 	for _, t := range m.tasks {
-		if t.Lease.ID == l.ID && t.Lease.Destination == l.Destination {
+		if t.ID == got.ID && t.Destination == got.Destination {
 			return t
 		}
 	}
@@ -186,7 +187,7 @@ func (m *model) settlement(t *modelTask) queue.Settlement {
 // settled has the model do what Settle does.
 func (m *model) settled(t *modelTask, s queue.Settlement) {
 	m.stale = append(m.stale, t.lease)
-	t.lease = queue.Lease{}
+	t.lease = 0
 	if s.Uncounted {
 		t.Attempts--
 	}
@@ -212,10 +213,10 @@ func (m *model) settled(t *modelTask, s queue.Settlement) {
 	t.Envelope, t.Last, t.Due = &env, last, s.Next
 	if len(last) == 0 {
 		m.tasks = slices.DeleteFunc(m.tasks, func(o *modelTask) bool { return o == t })
-		if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.Lease.ID == t.Lease.ID }) {
-			delete(m.bodies, t.Lease.ID)
-			delete(m.held, t.Lease.ID)
-			if _, err := m.q.Open(m.ctx, t.Lease.ID); err != queue.ErrNotFound {
+		if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.ID == t.ID }) {
+			delete(m.bodies, t.ID)
+			delete(m.held, t.ID)
+			if _, err := m.q.Open(m.ctx, t.ID); err != queue.ErrNotFound {
 				m.Errorf("Open of a message whose last task is settled: got %v, want ErrNotFound", err)
 			}
 		}
@@ -229,7 +230,7 @@ func (m *model) findReport(r queue.Message, body []byte) {
 	}
 	for _, t := range m.env.list(queue.Filter{}) {
 		if t.Ref == r.Ref {
-			m.arrive(t.Lease.ID, r, body)
+			m.arrive(t.ID, r, body)
 			return
 		}
 	}
@@ -239,7 +240,7 @@ func (m *model) findReport(r queue.Message, body []byte) {
 // lastIndex is the place of the last task of a message.
 func lastIndex(tasks []queue.Task, id queue.ID) (last int) {
 	for i, t := range tasks {
-		if t.Lease.ID == id {
+		if t.ID == id {
 			last = i
 		}
 	}
@@ -251,7 +252,7 @@ func (m *model) some() []queue.ID {
 	ids := []queue.ID{"nosuch"}
 	for range 1 + m.rand.IntN(3) {
 		if len(m.tasks) > 0 {
-			ids = append(ids, m.tasks[m.rand.IntN(len(m.tasks))].Lease.ID)
+			ids = append(ids, m.tasks[m.rand.IntN(len(m.tasks))].ID)
 		}
 	}
 	return ids

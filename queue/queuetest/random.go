@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing/iotest"
 	"time"
 
@@ -123,17 +124,17 @@ func (m *model) claim() {
 	for _, w := range wants {
 		var due []turn
 		for _, t := range m.tasks {
-			if at, ok := m.match(t, w.Class); ok && t.Lease.Destination == w.Destination {
+			if at, ok := m.match(t, w.Class); ok && t.Destination == w.Destination {
 				due = append(due, at)
 			}
 		}
 		slices.SortFunc(due, turn.compare)
 		due = due[:min(len(due), w.Max)]
 		for _, g := range got {
-			if g.Lease.Destination != w.Destination {
+			if g.Destination != w.Destination {
 				continue
 			}
-			t := m.find(g.Lease)
+			t := m.find(g)
 			if t == nil {
 				m.Fatalf("Claim(%+v): got a task that is gone or never was: %s", w, describe(g))
 			}
@@ -143,7 +144,7 @@ func (m *model) claim() {
 			}
 			due = due[1:]
 			t.Attempts++
-			t.lease = g.Lease
+			t.lease, t.expires = g.Lease, m.now().Add(lease)
 			m.checkTask(fmt.Sprintf("Claim(%+v)", w), g, t.Task)
 		}
 		if len(due) > 0 {
@@ -205,7 +206,7 @@ func (m *model) extend() {
 		if err := m.q.Extend(m.ctx, t.lease, d); err != nil {
 			m.Errorf("Extend: %v", err)
 		}
-		t.lease.Expires = m.now().Add(d)
+		t.expires = m.now().Add(d)
 	}
 }
 
@@ -219,8 +220,8 @@ func (m *model) destinations() {
 		if m.state(t) != queue.Waiting {
 			continue
 		}
-		d, ok := want[t.Lease.Destination]
-		d.Name = t.Lease.Destination
+		d, ok := want[t.Destination]
+		d.Name = t.Destination
 		at := t.claimable()
 		if !ok || at.Before(d.Due) {
 			d.Due = at
@@ -269,18 +270,22 @@ func (m *model) list() {
 	if len(all) == 0 || m.Failed() {
 		return
 	}
-	like, after := all[m.rand.IntN(len(all))], all[m.rand.IntN(len(all))].Lease.ID
+	like, after := all[m.rand.IntN(len(all))], all[m.rand.IntN(len(all))].ID
 	var f queue.Filter
 	from := 0
 	for _, set := range []func(){
-		func() { f.ID = like.Lease.ID },
-		func() { f.Destination = like.Lease.Destination },
+		func() { f.ID = like.ID },
+		func() { f.Destination = like.Destination },
 		func() {
 			if f.Sender = like.Envelope.From; f.Sender == "" {
 				f.Sender = "<>"
 			}
 		},
 		func() { f.State = like.State },
+		func() { f.Ref = like.Ref },
+		func() { f.Tenant = like.Tenant },
+		func() { f.Recipient = like.Envelope.Recipients[0].Address },
+		func() { _, f.Domain, _ = strings.Cut(like.Envelope.Recipients[0].Address, "@") },
 		func() { f.ArrivedAfter = like.Arrival.Add(-time.Hour) },
 		func() { f.ArrivedBefore = like.Arrival.Add(1) },
 		func() {
@@ -297,7 +302,7 @@ func (m *model) list() {
 
 func (m *model) open() {
 	if len(m.tasks) > 0 {
-		id := m.tasks[m.rand.IntN(len(m.tasks))].Lease.ID
+		id := m.tasks[m.rand.IntN(len(m.tasks))].ID
 		m.checkBody(id, m.bodies[id])
 	}
 }
@@ -310,7 +315,7 @@ func (m *model) reopen() {
 	m.forget()
 	for _, t := range m.leases() {
 		m.stale = append(m.stale, t.lease)
-		t.lease = queue.Lease{}
+		t.lease = 0
 	}
 	m.list()
 }

@@ -23,7 +23,7 @@ func (m *model) hold() {
 func (m *model) release() {
 	ids := m.some()
 	for _, t := range m.tasks { // by the order of arrival, so that a seed does the same again
-		if id := t.Lease.ID; m.held[id] && m.rand.IntN(3) == 0 {
+		if id := t.ID; m.held[id] && m.rand.IntN(3) == 0 {
 			ids = append(ids, id)
 		}
 	}
@@ -46,7 +46,7 @@ func (m *model) flush() {
 	}
 	var want []*modelTask
 	for _, t := range m.tasks {
-		if m.state(t) == queue.Waiting && t.Attempts > 0 && t.Due.After(m.now()) && (destination == "" || t.Lease.Destination == destination) {
+		if m.state(t) == queue.Waiting && t.Attempts > 0 && t.Due.After(m.now()) && (destination == "" || t.Destination == destination) {
 			want = append(want, t)
 		}
 	}
@@ -55,15 +55,19 @@ func (m *model) flush() {
 	if err != nil || n != len(want) {
 		m.Fatalf("Flush(%q) gives how many it brought forward: got %d and %v, want %d", destination, n, err, len(want))
 	}
-	due := map[queue.Lease]time.Time{}
+	type name struct {
+		id          queue.ID
+		destination string
+	}
+	due := map[name]time.Time{}
 	for _, t := range m.env.list(queue.Filter{}) {
-		due[t.Lease] = t.Due
+		due[name{t.ID, t.Destination}] = t.Due
 	}
 	for _, t := range want {
 		if t.before.IsZero() {
 			t.before = t.Due
 		}
-		t.Due = due[queue.Lease{ID: t.Lease.ID, Destination: t.Lease.Destination}]
+		t.Due = due[name{t.ID, t.Destination}]
 		if t.Due.Before(begin) || t.Due.After(m.now()) {
 			m.Fatalf("Flush(%q) makes due now what waits to be tried again: got %v, want %v; %s", destination, t.Due, begin, describe(t.Task))
 		}
@@ -73,7 +77,7 @@ func (m *model) flush() {
 // forget has what was brought forward due when it was before, where the Queue has forgotten it.
 func (m *model) forget() {
 	for _, got := range m.env.list(queue.Filter{}) {
-		if t := m.find(got.Lease); t != nil && !t.before.IsZero() {
+		if t := m.find(got); t != nil && !t.before.IsZero() {
 			if got.Due.Equal(t.before) {
 				t.Due = t.before
 			}
@@ -95,11 +99,11 @@ func (m *model) remove() {
 	}
 	m.env.remove(ids, reports...)
 	for _, t := range m.tasks {
-		if m.leased(t) && slices.Contains(ids, t.Lease.ID) {
+		if m.leased(t) && slices.Contains(ids, t.ID) {
 			m.stale = append(m.stale, t.lease)
 		}
 	}
-	m.tasks = slices.DeleteFunc(m.tasks, func(t *modelTask) bool { return slices.Contains(ids, t.Lease.ID) })
+	m.tasks = slices.DeleteFunc(m.tasks, func(t *modelTask) bool { return slices.Contains(ids, t.ID) })
 	for _, id := range ids[1:] {
 		delete(m.bodies, id)
 		delete(m.held, id)
@@ -130,7 +134,7 @@ func (m *model) stats() {
 	want := queue.Stats{Messages: len(m.bodies), Tasks: len(m.tasks)}
 	destinations := map[string]bool{}
 	for _, t := range m.tasks {
-		destinations[t.Lease.Destination] = true
+		destinations[t.Destination] = true
 		switch m.state(t) {
 		case queue.Waiting:
 			want.Waiting++

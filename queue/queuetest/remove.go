@@ -64,8 +64,8 @@ func testRemove(e *env) {
 	gone := append(ids[:2:2], ids[3:]...)
 	e.checkGone("after Remove", gone...)
 	for range 2 {
-		if t := e.claimOne("d.example"); t.Lease.ID != other {
-			e.Errorf("Remove takes out what it names, and nothing else: Claim gives a task of %s, want one of %s", t.Lease.ID, other)
+		if t := e.claimOne("d.example"); t.ID != other {
+			e.Errorf("Remove takes out what it names, and nothing else: Claim gives a task of %s, want one of %s", t.ID, other)
 		} else {
 			e.settle(t, queue.Settlement{Next: e.now()})
 		}
@@ -114,7 +114,7 @@ func testRemoveLeased(e *env) {
 		}
 		for _, t := range tasks {
 			if t.Attempts != 1 {
-				e.Errorf("a lease on what was removed is nobody else's: %s for %s has %d attempts, want 1", t.Lease.ID, dest, t.Attempts)
+				e.Errorf("a lease on what was removed is nobody else's: %s for %s has %d attempts, want 1", t.ID, dest, t.Attempts)
 			}
 			e.settle(t, queue.Settlement{})
 		}
@@ -181,10 +181,10 @@ func testRemoveWhileSettling(e *env) {
 			tasks := e.claim(dest, 10, queue.Any)
 			for _, t := range tasks {
 				if t.Attempts != 1 {
-					e.Errorf("a settlement of what was removed, %s, changes nothing else: %s has %d attempts, want 1", tt.name, t.Lease.ID, t.Attempts)
+					e.Errorf("a settlement of what was removed, %s, changes nothing else: %s has %d attempts, want 1", tt.name, t.ID, t.Attempts)
 				}
-				if t.Lease.ID != id {
-					e.checkBody(t.Lease.ID, []byte("next"))
+				if t.ID != id {
+					e.checkBody(t.ID, []byte("next"))
 				}
 				e.settle(t, queue.Settlement{})
 			}
@@ -211,16 +211,16 @@ func testRemoveReports(e *env) {
 	w.check(e, "a report of Remove", "one.example", report.NotBefore)
 	e.checkGone("after a Remove with reports", ids...)
 	got := e.claimOne("r.example")
-	if got.Lease.ID == ids[0] || got.Lease.ID == ids[1] {
-		e.Fatalf("a report is a message with an ID of its own: got that of a message, %s", got.Lease.ID)
+	if got.ID == ids[0] || got.ID == ids[1] {
+		e.Fatalf("a report is a message with an ID of its own: got that of a message, %s", got.ID)
 	}
-	e.checkTask("a report of Remove is a message", got, task(got.Lease.ID, second, "r.example", len("second report"), got.Arrival))
-	e.checkBody(got.Lease.ID, []byte("second report"))
+	e.checkTask("a report of Remove is a message", got, task(got.ID, second, "r.example", len("second report"), got.Arrival))
+	e.checkBody(got.ID, []byte("second report"))
 	e.settle(got, queue.Settlement{})
 	e.sleep(time.Hour + 1)
 	first := e.claimOne("one.example")
-	e.checkTask("a report of Remove is a message", first, task(first.Lease.ID, report, "one.example", len("body\r\n"), first.Arrival))
-	e.remove([]queue.ID{first.Lease.ID}) // as can any other
+	e.checkTask("a report of Remove is a message", first, task(first.ID, report, "one.example", len("body\r\n"), first.Arrival))
+	e.remove([]queue.ID{first.ID}) // as can any other
 	e.empty("the messages and their reports are gone")
 }
 
@@ -271,7 +271,7 @@ func testRemoveKept(e *env) {
 			e.claimNone(d, "was removed before a restart")
 		}
 		t := e.claimOne("report.example")
-		e.checkBody(t.Lease.ID, []byte("report"))
+		e.checkBody(t.ID, []byte("report"))
 		e.settle(t, queue.Settlement{Next: e.now()})
 	}
 	e.checkBody(kept, []byte("kept"))

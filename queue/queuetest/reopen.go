@@ -59,11 +59,11 @@ func testReopen(e *env) {
 	}
 	e.checkBody(largeID, large)
 	t = e.claimOne("r.example")
-	e.checkTask("a restart keeps a report", t, task(t.Lease.ID, report, "r.example", len("report"), t.Arrival))
+	e.checkTask("a restart keeps a report", t, task(t.ID, report, "r.example", len("report"), t.Arrival))
 	if t.Arrival.Sub(settled).Abs() > time.Minute {
 		e.Errorf("a report arrives with its settlement: got %v, want about %v", t.Arrival, settled)
 	}
-	e.checkBody(t.Lease.ID, []byte("report"))
+	e.checkBody(t.ID, []byte("report"))
 	e.claimNone("gone.example", "was settled for good before the restart")
 	if _, err := e.q.Open(e.ctx, goneID); err != queue.ErrNotFound {
 		e.Errorf("a message that was settled is gone after a restart: Open gives %v, want ErrNotFound", err)
@@ -125,19 +125,19 @@ func testReopenMany(e *env) {
 	}
 	for i := range 7 {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", i), 10+i, queue.Fresh) {
-			delete(bodies, t.Lease.ID)
+			delete(bodies, t.ID)
 			e.settle(t, queue.Settlement{})
 		}
 	}
 	e.reopen()
 	for i := range 7 {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", i), n, queue.Fresh) {
-			body, ok := bodies[t.Lease.ID]
+			body, ok := bodies[t.ID]
 			if !ok {
-				e.Fatalf("what was settled stays settled: message %s came again", t.Lease.ID)
+				e.Fatalf("what was settled stays settled: message %s came again", t.ID)
 			}
-			e.checkBody(t.Lease.ID, body)
-			delete(bodies, t.Lease.ID)
+			e.checkBody(t.ID, body)
+			delete(bodies, t.ID)
 		}
 	}
 	if len(bodies) > 0 {

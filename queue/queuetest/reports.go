@@ -22,16 +22,16 @@ func testReports(e *env) {
 		Reports: []queue.Message{report, second},
 	})
 	got := e.claimOne("r.example")
-	if got.Lease.ID == id {
+	if got.ID == id {
 		e.Fatalf("a report is a message with an ID of its own: got that of the message, %s", id)
 	}
-	e.checkTask("a report is a message", got, task(got.Lease.ID, second, "r.example", len("second report"), got.Arrival))
-	e.checkBody(got.Lease.ID, []byte("second report"))
+	e.checkTask("a report is a message", got, task(got.ID, second, "r.example", len("second report"), got.Arrival))
+	e.checkBody(got.ID, []byte("second report"))
 	e.settle(got, queue.Settlement{})
 	e.claimNone("one.example", "is a report with a NotBefore to come")
 	e.sleep(time.Hour + 1)
 	first := e.claimOne("one.example")
-	e.checkTask("a report is a message", first, task(first.Lease.ID, report, "one.example", len("body\r\n"), first.Arrival))
+	e.checkTask("a report is a message", first, task(first.ID, report, "one.example", len("body\r\n"), first.Arrival))
 	t = e.claimOne("d.example")
 	if len(t.Envelope.Recipients) != 1 || !t.Due.Equal(next) {
 		e.Errorf("a settlement with reports settles: got %d recipients due at %v, want 1 at %v", len(t.Envelope.Recipients), t.Due, next)

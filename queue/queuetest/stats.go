@@ -81,7 +81,7 @@ func testStats(e *env) {
 	arrived := e.now()
 	for _, t := range e.claim("d.example", 10, queue.Any) {
 		s := queue.Settlement{}
-		if t.Lease.ID == first {
+		if t.ID == first {
 			s.Reports = []queue.Message{message("report", "r.example")}
 		}
 		e.settle(t, s)

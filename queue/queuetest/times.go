@@ -136,7 +136,7 @@ func testOrder(e *env) {
 	var order []int
 	others := 0
 	for _, t := range tasks {
-		if t.Lease.Destination == "e.example" {
+		if t.Destination == "e.example" {
 			others++
 			continue
 		}
@@ -155,7 +155,7 @@ func testOrder(e *env) {
 
 func arrivalOf(tasks []queue.Task, destination string) time.Time {
 	for _, t := range tasks {
-		if t.Lease.Destination == destination {
+		if t.Destination == destination {
 			return t.Due
 		}
 	}
@@ -197,7 +197,7 @@ func testPriority(e *env) {
 		tasks = append(tasks, e.claim("d.example", 10, class)...)
 		var got []int
 		for _, t := range tasks {
-			i := slices.Index(ids, t.Lease.ID)
+			i := slices.Index(ids, t.ID)
 			got = append(got, i)
 			e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: e.now().Add(time.Duration(i+1) * time.Minute)})
 		}
@@ -248,7 +248,7 @@ func testClasses(e *env) {
 	if tasks := e.claim("d.example", 10, queue.Fresh); len(tasks) != 2 || tasks[0].Attempts != 1 || tasks[1].Attempts != 1 {
 		e.Errorf("Fresh is what was never claimed: got %d tasks, want 2 with one attempt each", len(tasks))
 	}
-	if tasks := e.claim("d.example", 10, queue.Retried); len(tasks) != 1 || tasks[0].Attempts != 2 || tasks[0].Lease.ID != first[0].Lease.ID {
+	if tasks := e.claim("d.example", 10, queue.Retried); len(tasks) != 1 || tasks[0].Attempts != 2 || tasks[0].ID != first[0].ID {
 		e.Errorf("Retried is what was claimed before: got %d tasks, want the one that was deferred", len(tasks))
 	}
 }
@@ -271,7 +271,7 @@ func testNoticesAndDeadlines(e *env) {
 	other.Deadline = m.Deadline.Add(time.Hour)
 	e.enqueue(other)
 	tasks := e.claim("d.example", 10, queue.Overdue)
-	if len(tasks) != 1 || tasks[0].Lease.ID != first.Lease.ID {
+	if len(tasks) != 1 || tasks[0].ID != first.ID {
 		e.Fatalf("Overdue is what has its notice or its deadline due: got %d tasks, want 1", len(tasks))
 	}
 	if t := tasks[0]; !t.NoticeAt.Equal(m.NoticeAt) || !t.Due.Equal(next) || t.Attempts != 2 {

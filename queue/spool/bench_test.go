@@ -167,7 +167,7 @@ func benchList(b *testing.B, s *Spool) map[queue.ID]bool {
 		if err != nil {
 			b.Fatal(err)
 		}
-		ids[task.Lease.ID] = true
+		ids[task.ID] = true
 	}
 	return ids
 }

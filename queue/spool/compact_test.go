@@ -53,7 +53,7 @@ func TestSpoolCompacts(t *testing.T) {
 		next := time.Now().Add(1000 * time.Hour)
 		for _, task := range mustClaim(t, s, "later.example") {
 			mustSettle(t, s, task.Lease, queue.Settlement{Next: next, Noticed: true, Results: []smtp.Result{{
-				Recipient: task.Envelope.Recipients[0].Address, Reply: &smtp.Reply{Code: 450, Text: "later " + string(task.Lease.ID)},
+				Recipient: task.Envelope.Recipients[0].Address, Reply: &smtp.Reply{Code: 450, Text: "later " + string(task.ID)},
 			}}})
 		}
 		held := mustClaim(t, s, "keep.example")
@@ -81,11 +81,11 @@ func TestSpoolCompacts(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", when, err)
 				}
-				if task.Lease.Destination != "later.example" {
+				if task.Destination != "later.example" {
 					continue
 				}
 				reply := task.Last[0].Reply
-				if task.Attempts != 1 || !task.Due.Equal(next) || reply == nil || reply.Text != "later "+string(task.Lease.ID) {
+				if task.Attempts != 1 || !task.Due.Equal(next) || reply == nil || reply.Text != "later "+string(task.ID) {
 					t.Errorf("%s: got %+v, want what it was settled with", when, task)
 				}
 			}
@@ -216,7 +216,7 @@ func TestSpoolChurn(t *testing.T) {
 						continue
 					}
 					mustSettle(t, s, task.Lease, queue.Settlement{})
-					delete(want, string(task.Lease.ID)+" "+dest)
+					delete(want, string(task.ID)+" "+dest)
 				}
 			}
 			if i%50 == 0 {
@@ -301,8 +301,8 @@ func TestSpoolSpares(t *testing.T) {
 		<-renamed // the first segment is the spare
 		var last []queue.ID
 		for _, task := range mustClaim(t, s, "b.example") {
-			if id, _ := index.ParseID(task.Lease.ID); s.ix.Data(id).segment == s.log.oldest().number {
-				last = append(last, task.Lease.ID)
+			if id, _ := index.ParseID(task.ID); s.ix.Data(id).segment == s.log.oldest().number {
+				last = append(last, task.ID)
 			}
 		}
 		hold.Store(true)

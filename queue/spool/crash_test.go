@@ -114,21 +114,21 @@ func (l *ledger) check(m *crashfs.FS[File]) (s *Spool, problems []string) {
 			problem("List: %v", err)
 			continue
 		}
-		body, err := readBody(s, task.Lease.ID)
+		body, err := readBody(s, task.ID)
 		name, _, ok := strings.Cut(body, "|")
 		if name == later {
 			continue // that one may be there
 		}
 		if err != nil || !ok || body != crashBody(name, len(body)) {
-			problem("message %s isn't whole: %v, %.20q and %d octets", task.Lease.ID, err, body, len(body))
+			problem("message %s isn't whole: %v, %.20q and %d octets", task.ID, err, body, len(body))
 			continue
 		}
-		key := name + " " + task.Lease.Destination
+		key := name + " " + task.Destination
 		if found[key].there == yes {
 			problem("%s is there twice", key)
 		}
 		held := no
-		if id, _ := index.ParseID(task.Lease.ID); s.ix.Held(id) {
+		if id, _ := index.ParseID(task.ID); s.ix.Held(id) {
 			held = yes
 		}
 		found[key] = fact{there: yes, held: held}
@@ -310,7 +310,7 @@ func (c *crashScript) settle() func() {
 		tasks, err := c.s.Claim(context.Background(), []queue.Want{{Destination: dest, Max: max}}, time.Hour)
 		c.expect("Claim", err)
 		for i, task := range tasks {
-			name := c.name(task.Lease.ID)
+			name := c.name(task.ID)
 			key := name + " " + dest
 			if name == "" || !c.touch([]string{key}) { // it was removed meanwhile, or is another's
 				continue
@@ -378,17 +378,17 @@ func (c *crashScript) pick() (id queue.ID, keys []string) {
 			c.problem("List: %v", err)
 			return "", nil
 		}
-		if t.Lease.Destination != "later.example" {
+		if t.Destination != "later.example" {
 			tasks = append(tasks, t)
 		}
 	}
 	if len(tasks) == 0 {
 		return "", nil
 	}
-	id = tasks[c.r.IntN(len(tasks))].Lease.ID
+	id = tasks[c.r.IntN(len(tasks))].ID
 	for _, t := range tasks {
-		if t.Lease.ID == id {
-			keys = append(keys, c.name(id)+" "+t.Lease.Destination)
+		if t.ID == id {
+			keys = append(keys, c.name(id)+" "+t.Destination)
 		}
 	}
 	return id, keys

@@ -217,7 +217,7 @@ func TestSpoolMissingBody(t *testing.T) {
 			if len(tasks) != 1 {
 				t.Fatalf("got %d tasks, want the one without its body", len(tasks))
 			}
-			if _, err := s.Open(context.Background(), tasks[0].Lease.ID); err == nil || err == queue.ErrNotFound {
+			if _, err := s.Open(context.Background(), tasks[0].ID); err == nil || err == queue.ErrNotFound {
 				t.Errorf("Open: got %v, want an error that isn't ErrNotFound", err)
 			}
 			if n := len(mustClaim(t, s, "d.example")); n != 6 {

@@ -163,7 +163,7 @@ func (c *crasher) open() {
 			note("%s is there twice", name)
 		}
 		found[name] = &known{fate: kept} // what was once seen stays
-		got, err := c.body(task.Lease.ID)
+		got, err := c.body(task.ID)
 		if want := crashBody(name); err != nil || !bytes.Equal(got, want) {
 			c.counts.Incomplete++
 			note("%s isn't whole: got %d octets and %v, want %d", name, len(got), err, len(want))

@@ -87,12 +87,12 @@ func readable(s *Spool) (got map[string]string, errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		body, err := readBody(s, task.Lease.ID)
+		body, err := readBody(s, task.ID)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		got[string(task.Lease.ID)+" "+task.Lease.Destination] = body
+		got[string(task.ID)+" "+task.Destination] = body
 	}
 	return got, errs
 }

@@ -40,7 +40,9 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				case !parsed.Stored(msg):
 					continue
 				default:
-					msg.Fill(&c.Task, st)
+					if msg.Fill(&c.Task, st); !parsed.Open(&c.Task) {
+						continue
+					}
 				}
 				if !yield(c.Task, err) {
 					s.unpin(pins[i+1:])

@@ -22,14 +22,14 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 			expires := s.ix.Abort(begun)
 			s.endSettling(begun)
 			s.mu.Unlock()
-			s.watch.Tell(expires, l.Destination)
+			s.watch.Tell(expires, c.Task.Destination)
 		}
 	}()
 	d := s.newDraft(len(set.Reports) > 0 && mutant.On != mutant.SettlesEarly)
 	defer d.free()
 	st, err := s.writeSettlement(ctx, d, begun, c, p, set)
 	if err != nil {
-		return s.failed(fmt.Sprintf("settle %s for %s", l.ID, l.Destination), err)
+		return s.failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
 	}
 	written = true
 	s.mu.Lock()
@@ -42,7 +42,7 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 		s.wakeJanitor()
 	}
 	if !st.done {
-		s.watch.Tell(index.FromNano(min(st.due, st.overdue)), l.Destination)
+		s.watch.Tell(index.FromNano(min(st.due, st.overdue)), c.Task.Destination)
 	}
 	for _, m := range d.messages {
 		s.watch.TellNew(m.Stored)

@@ -171,7 +171,7 @@ func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	granted, next := s.ix.Claim(wants, lease)
 	pins := s.pin(granted...)
 	s.mu.Unlock()
-	index.TellClaimed(&s.watch, granted, next)
+	index.TellClaimed(&s.watch, granted, time.Now().Add(lease), next)
 	tasks, err := s.read(granted, pins)
 	if err != nil {
 		return nil, s.failed("claim", err)
@@ -200,13 +200,14 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err 
 func (s *Spool) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
 	s.mu.Lock()
 	err := s.check(ctx)
+	var destination string
 	var expires time.Time
 	if err == nil {
-		expires, err = s.ix.Extend(l, d)
+		destination, expires, err = s.ix.Extend(l, d)
 	}
 	s.mu.Unlock()
 	if err == nil {
-		s.watch.Tell(expires, l.Destination)
+		s.watch.Tell(expires, destination)
 	}
 	return err
 }

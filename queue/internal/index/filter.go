@@ -8,15 +8,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// filter is a Filter with its ids read.
-type filter struct {
+// Filter is a queue.Filter that has been parsed.
+type Filter struct {
 	queue.Filter
 	id, after uint64
-	nothing   bool // gets through
+	nothing   bool // matches
+	sender    *address
+	recipient *address
+	domain    *address
 }
 
-func NewFilter(f queue.Filter) (*filter, error) {
-	parsed := &filter{Filter: f}
+// NewFilter parses f.
+func NewFilter(f queue.Filter) (*Filter, error) {
+	parsed := &Filter{Filter: f}
 	var ok bool
 	if f.After != "" {
 		if parsed.after, ok = ParseID(f.After); !ok {
@@ -27,32 +31,73 @@ func NewFilter(f queue.Filter) (*filter, error) {
 		parsed.id, ok = ParseID(f.ID)
 		parsed.nothing = !ok
 	}
+	if f.Sender != "" {
+		parsed.sender = parseAddress(strings.TrimSuffix(strings.TrimPrefix(f.Sender, "<"), ">"))
+	}
+	if f.Recipient != "" {
+		parsed.recipient = parseAddress(f.Recipient)
+	}
+	if f.Domain != "" {
+		parsed.domain = &address{domain: asciiDomain(f.Domain)}
+	}
 	return parsed, nil
 }
 
-// message reports whether f may let tasks of this message through.
-func (f *filter) message(id uint64) bool {
+// address is one that a Filter has.
+type address struct{ local, domain string }
+
+func parseAddress(s string) *address {
+	local, domain := smtp.SplitAddress(s)
+	return &address{local, asciiDomain(domain)}
+}
+
+// asciiDomain is the A-label form of a domain, or the domain where it has none.
+func asciiDomain(domain string) string {
+	if ascii, err := smtp.ASCIIDomain(domain); err == nil {
+		return ascii
+	}
+	return domain
+}
+
+// is reports whether the address in an envelope is a.
+func (a *address) is(s string) bool {
+	// RFC 5321 §2.4: only its own host interprets a local part. Domains know no case.
+	local, domain := smtp.SplitAddress(s)
+	return local == a.local && a.at(domain)
+}
+
+// at reports whether a domain in an envelope is that of a.
+func (a *address) at(domain string) bool {
+	return strings.EqualFold(domain, a.domain) || asciiDomain(domain) == a.domain
+}
+
+// message reports whether f may match tasks of this message.
+func (f *Filter) message(id uint64) bool {
 	return !f.nothing && (f.ID == "" || id == f.id) && (f.After == "" || id > f.after)
 }
 
-// state reports whether f may let tasks in this state through.
-func (f *filter) state(s queue.State) bool { return f.State == 0 || f.State == s }
+// state reports whether f may match tasks in this state.
+func (f *Filter) state(s queue.State) bool { return f.State == 0 || f.State == s }
 
-// Stored reports whether f lets this message through: what message can't see.
-func (f *filter) Stored(s *Stored) bool {
+// Stored reports whether f may match tasks of this message, as far as it is about the message.
+func (f *Filter) Stored(s *Stored) bool {
 	arrival := FromNano(s.Arrival)
-	return (f.Sender == "" || sameSender(s.Envelope.From, f.Sender)) &&
+	return (f.sender == nil || f.sender.is(s.Envelope.From)) &&
+		(f.Ref == "" || f.Ref == s.Ref) && (f.Tenant == "" || f.Tenant == s.Tenant) &&
 		(f.ArrivedAfter.IsZero() || arrival.After(f.ArrivedAfter)) &&
 		(f.ArrivedBefore.IsZero() || arrival.Before(f.ArrivedBefore))
 }
 
-// sameSender compares a reverse-path with what a Filter has.
-func sameSender(from, want string) bool {
-	if want == "<>" {
-		return from == ""
+// Open reports whether f matches a task, as far as it is about the recipients that aren't settled.
+func (f *Filter) Open(t *queue.Task) bool {
+	if f.recipient == nil && f.domain == nil {
+		return true
 	}
-	// RFC 5321 §2.4: the local part is for its own host to interpret; domains know no case.
-	local, domain := smtp.SplitAddress(from)
-	wantLocal, wantDomain := smtp.SplitAddress(want)
-	return local == wantLocal && strings.EqualFold(domain, wantDomain)
+	for _, r := range t.Envelope.Recipients {
+		_, domain := smtp.SplitAddress(r.Address)
+		if (f.recipient == nil || f.recipient.is(r.Address)) && (f.domain == nil || f.domain.at(domain)) {
+			return true
+		}
+	}
+	return false
 }

@@ -323,7 +323,7 @@ func BenchmarkIndexWalk(b *testing.B) {
 			return n
 		})
 		walk("search", func(mu sync.Locker) int {
-			ids, _ := Search(mu, ix, &filter{}, goOn)
+			ids, _ := Search(mu, ix, &Filter{}, goOn)
 			if len(ids) != messages {
 				b.Fatalf("got %d messages, want all", len(ids))
 			}

@@ -214,10 +214,10 @@ func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 }
 
 // TasksOf lists the tasks of a message that are left.
-func (ix *Index[M, S]) TasksOf(id uint64) []Claimed[M, S] { return ix.Matching(id, &filter{}) }
+func (ix *Index[M, S]) TasksOf(id uint64) []Claimed[M, S] { return ix.Matching(id, &Filter{}) }
 
 // Matching lists the tasks of a message that are left and that f may let through.
-func (ix *Index[M, S]) Matching(id uint64, f *filter) []Claimed[M, S] {
+func (ix *Index[M, S]) Matching(id uint64, f *Filter) []Claimed[M, S] {
 	m := ix.byID.get(id)
 	if m == 0 || !f.message(id) {
 		return nil

@@ -174,7 +174,7 @@ func waitingFor(id uint64, due int64, dests ...string) *Stored {
 
 // ids and destinations are all at once, for tests that hold the lock or need none.
 func (ix *Index[M, S]) ids() []uint64 {
-	ids, _ := Search(new(sync.Mutex), ix, &filter{}, func() error { return nil })
+	ids, _ := Search(new(sync.Mutex), ix, &Filter{}, func() error { return nil })
 	return ids
 }
 

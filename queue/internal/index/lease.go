@@ -30,8 +30,7 @@ type Claimed[M, S any] struct {
 	Phase phase
 	State S
 	Lease *Lease
-	Task  queue. // Lease, State, Due and Attempts
-		Task
+	Task  queue.Task // ID, Destination, Lease, State, Due and Attempts
 }
 
 // expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
@@ -91,8 +90,7 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Claimed[M, S
 	}
 	c := ix.describe(r)
 	c.Lease = l
-	c.Task.Lease.Token = l.token
-	c.Task.Lease.Expires = now.Add(d)
+	c.Task.Lease = queue.Lease(l.token)
 	return c
 }
 
@@ -102,10 +100,11 @@ func (ix *Index[M, S]) describe(r ref) Claimed[M, S] {
 	return Claimed[M, S]{
 		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State,
 		Task: queue.Task{
-			Lease:    queue.Lease{ID: FormatID(m.id), Destination: ix.dests.At(t.dest).name},
-			State:    t.is(),
-			Due:      FromNano(t.due),
-			Attempts: int(t.attempts),
+			ID:          FormatID(m.id),
+			Destination: ix.dests.At(t.dest).name,
+			State:       t.is(),
+			Due:         FromNano(t.due),
+			Attempts:    int(t.attempts),
 		},
 	}
 }
@@ -113,29 +112,25 @@ func (ix *Index[M, S]) describe(r ref) Claimed[M, S] {
 // find gives the lease if it holds, a settlement that is on its way or not.
 func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
 	ix.expire()
-	got := ix.leases[l.Token]
-	if got == nil {
-		return nil, queue.ErrLeaseLost
+	if got := ix.leases[uint64(l)]; got != nil {
+		return got, nil
 	}
-	t := ix.Tasks.At(got.Task)
-	if t.phase == waiting || FormatID(ix.messages.At(t.message).id) != l.ID || ix.dests.At(t.dest).name != l.Destination {
-		return nil, queue.ErrLeaseLost
-	}
-	return got, nil
+	return nil, queue.ErrLeaseLost
 }
 
-// Extend makes the lease last until d from now.
-func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (expires time.Time, err error) {
+// Extend makes the lease last until d from now. It returns the task's destination.
+func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (destination string, expires time.Time, err error) {
 	got, err := ix.find(l)
 	if err != nil {
-		return time.Time{}, err
+		return "", time.Time{}, err
 	}
 	now := time.Now()
 	got.expires = now.Sub(ix.base) + d
-	if ix.Tasks.At(got.Task).phase == leased { // else abort puts it back
+	t := ix.Tasks.At(got.Task)
+	if t.phase == leased { // else abort puts it back
 		heap.Fix(byExpiry{}, ix.byExpiry, got.place)
 	}
-	return now.Add(d), nil
+	return ix.dests.At(t.dest).name, now.Add(d), nil
 }
 
 // Begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement. It

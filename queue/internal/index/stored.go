@@ -25,6 +25,8 @@ type Stored struct {
 	Priority int8
 	Ref      string
 	Tenant   string
+	Origin   smtp.Origin
+	From     string // domain of the From field
 	Envelope smtp.Envelope
 	Dests    []string // in the order of their first recipients; a task's num is its place here
 	Dest     []uint32 // dest[i] is the place in dests of envelope.Recipients[i]
@@ -44,7 +46,7 @@ func NewStored(m queue.Message) (*Stored, error) {
 	}
 	s := &Stored{
 		Due: Never, Notice: Never, Deadline: Never,
-		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Envelope: *m.Envelope,
+		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, From: m.FromDomain, Envelope: *m.Envelope,
 		Dest: make([]uint32, len(m.Destinations)),
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
@@ -142,7 +144,7 @@ func (s *Stored) Fill(t *queue.Task, st *State) {
 		t.NoticeAt = FromNano(s.Notice)
 	}
 	t.Deadline = FromNano(s.Deadline)
-	t.Size, t.Priority, t.Ref, t.Tenant = s.Size, s.Priority, s.Ref, s.Tenant
+	t.Size, t.Priority, t.Ref, t.Tenant, t.Origin, t.FromDomain = s.Size, s.Priority, s.Ref, s.Tenant, s.Origin, s.From
 }
 
 // CheckSettlement says what is wrong with a settlement of a task with so many recipients.

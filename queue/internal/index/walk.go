@@ -19,7 +19,7 @@ const walkStep = 1024
 
 // Search lists the messages of which f may let a task through, in the order of their arrival, which is that of their
 // ids. check is asked at each step, with mu held, whether to go on.
-func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *filter, check func() error) (ids []uint64, err error) {
+func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() error) (ids []uint64, err error) {
 	if f.ID != "" {
 		mu.Lock()
 		defer mu.Unlock()
@@ -46,7 +46,7 @@ func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *filter, check func() e
 
 // search adds to ids the messages that have a task in chunk n that f may let through. more says that there are other
 // chunks.
-func (ix *Index[M, S]) search(n int, f *filter, ids []uint64) (_ []uint64, more bool) {
+func (ix *Index[M, S]) search(n int, f *Filter, ids []uint64) (_ []uint64, more bool) {
 	ix.expire()
 	dest := ix.byName[f.Destination]
 	if f.Destination != "" && dest == 0 {
@@ -65,7 +65,7 @@ func (ix *Index[M, S]) search(n int, f *filter, ids []uint64) (_ []uint64, more 
 }
 
 // lets reports whether f may let this task through, if it does its message.
-func (ix *Index[M, S]) lets(f *filter, t *task[S]) bool {
+func (ix *Index[M, S]) lets(f *Filter, t *task[S]) bool {
 	return (f.Destination == "" || ix.dests.At(t.dest).name == f.Destination) && f.state(t.is())
 }
 

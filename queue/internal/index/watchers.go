@@ -56,19 +56,19 @@ func (w *Watchers) Tell(due time.Time, destinations ...string) {
 // TellNew tells of a message that came in.
 func (w *Watchers) TellNew(s *Stored) { w.Tell(FromNano(min(s.Due, s.Overdue(false))), s.Dests...) }
 
-// TellClaimed tells of the leases of a Claim, which all expire at one time, and of what comes next.
-func TellClaimed[M, S any](w *Watchers, tasks []Claimed[M, S], next []coming) {
+// TellClaimed tells of the leases of a Claim, which expire at one time, and of what comes next.
+func TellClaimed[M, S any](w *Watchers, tasks []Claimed[M, S], expire time.Time, next []coming) {
 	for _, c := range next {
 		w.Tell(c.at, c.name)
 	}
 	var names []string
 	for i, c := range tasks {
 		// The tasks of one Want stand together.
-		if i == 0 || c.Task.Lease.Destination != tasks[i-1].Task.Lease.Destination {
-			names = append(names, c.Task.Lease.Destination)
+		if i == 0 || c.Task.Destination != tasks[i-1].Task.Destination {
+			names = append(names, c.Task.Destination)
 		}
 	}
 	if len(names) > 0 {
-		w.Tell(tasks[0].Task.Lease.Expires, names...)
+		w.Tell(expire, names...)
 	}
 }
