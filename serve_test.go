@@ -238,7 +238,7 @@ func TestDelivery(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.SetAddrs(netip.MustParseAddr("10.0.0.1"))
-		host.Defer(time.Minute, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
+		host.Defer(time.Minute, smtp.NewReply(451, "4.7.1", ""))
 		r := newRelay(inet)
 		r.Port = 587
 		r.AllowPrivate = true

@@ -16,7 +16,7 @@ import (
 func TestTransactional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
-		inet.MX("next.test", "mx.next.test").Defer(time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "not now"})
+		inet.MX("next.test", "mx.next.test").Defer(time.Hour, smtp.NewReply(451, "4.3.0", "not now"))
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		tries := 0

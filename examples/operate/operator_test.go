@@ -73,7 +73,7 @@ func (d *desk) send(from string, to ...string) queue.ID {
 
 // defers has both hosts defer, with 10 minutes to go when it returns, what it sends to each of them.
 func (d *desk) defers() (next, other queue.ID) {
-	reply := smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 2, 0}, Text: "later"}
+	reply := smtp.NewReply(451, "4.2.0", "later")
 	d.next.Defer(10*time.Minute, reply)
 	d.other.Defer(10*time.Minute, reply)
 	return d.send("ann@source.test", "bob@next.test"), d.send("eve@source.test", "bob@other.test")

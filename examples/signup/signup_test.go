@@ -51,7 +51,7 @@ func TestSignupWhileHostIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		host.Defer(26*time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}})
+		host.Defer(26*time.Hour, smtp.NewReply(451, "4.7.1", ""))
 		signup(newShop(inet), "ann@example.net")
 		time.Sleep(48 * time.Hour) // virtual
 		if n := len(host.Messages()); n != 1 {
@@ -66,7 +66,7 @@ func TestSignupOfNobody(t *testing.T) {
 		shop := newShop(inet)
 		ours := inet.MX("shop.test", "mx.shop.test")
 		theirs := inet.MX("example.net", "mx.example.net")
-		theirs.Reject("nobody@example.net", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+		theirs.Reject("nobody@example.net", smtp.NewReply(550, "5.1.1", "no such user"))
 		signup(shop, "nobody@example.net")
 		report := ours.Wait(1)[0]
 		if report.Envelope.From != "" {

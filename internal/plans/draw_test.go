@@ -209,7 +209,7 @@ func (d *drawer) refusal() {
 		for _, host := range d.plan.domains[domain] {
 			w.hosts[host].Reject(address, reply)
 		}
-	}, "%v to %s", &reply, address)
+	}, "%v to %s", reply, address)
 }
 
 func (d *drawer) dnsFault() {
@@ -228,24 +228,24 @@ func (d *drawer) restart() {
 	d.step(at+away, (*world).start, "start")
 }
 
-var temporary = []smtp.Reply{
-	{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "closing down"},
-	{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "too much from you"},
-	{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 0}, Text: "greylisted"},
-	{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "your address is listed by a blocklist"},
-	{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 1}, Text: "try again"},
-	{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"},
-	{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "too many"},
+var temporary = []*smtp.Reply{
+	smtp.NewReply(421, "4.3.2", "closing down"),
+	smtp.NewReply(421, "4.7.0", "too much from you"),
+	smtp.NewReply(450, "4.2.0", "greylisted"),
+	smtp.NewReply(451, "4.7.1", "your address is listed by a blocklist"),
+	smtp.NewReply(451, "4.4.1", "try again"),
+	smtp.NewReply(452, "4.2.2", "mailbox full"),
+	smtp.NewReply(452, "4.5.3", "too many"),
 }
 
-var permanent = []smtp.Reply{
-	{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"},
-	{Code: 552, Enhanced: smtp.EnhancedCode{5, 2, 2}, Text: "mailbox full for good"},
-	{Code: 554, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "go away"},
-	{Code: 500},
+var permanent = []*smtp.Reply{
+	smtp.NewReply(550, "5.1.1", "no such user"),
+	smtp.NewReply(552, "5.2.2", "mailbox full for good"),
+	smtp.NewReply(554, "5.7.1", "go away"),
+	smtp.NewReply(500, "", ""),
 }
 
-func (d *drawer) reply() smtp.Reply {
+func (d *drawer) reply() *smtp.Reply {
 	if d.chance(4) {
 		return pick(d, permanent...)
 	}
@@ -288,7 +288,7 @@ var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, reply := d.stage(), d.reply()
-		return fmt.Sprintf("%v at %v", &reply, stage), func(h *smtptest.Host) { h.Answer(stage, reply) }
+		return fmt.Sprintf("%v at %v", reply, stage), func(h *smtptest.Host) { h.Answer(stage, reply) }
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, raw := d.stage(), pick(d, "\r\n", "hello\r\n", "25\r\n", "\x00\xff\r\n", "250 no end of line", strings.Repeat("x", 70_000))
@@ -296,7 +296,7 @@ var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		stage, reply := pick(d, smtp.StageGreeting, smtp.StageHello, smtp.StageTLS, smtp.StageFinal), pick(d, temporary...)
-		return fmt.Sprintf("%v too early at %v", &reply, stage), func(h *smtptest.Host) { h.AnswerEarly(stage, reply) }
+		return fmt.Sprintf("%v too early at %v", reply, stage), func(h *smtptest.Host) { h.AnswerEarly(stage, reply) }
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		late, stage := d.span(time.Second, 15*time.Minute), d.stage()
@@ -308,7 +308,7 @@ var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		length, reply := d.span(time.Minute, 48*time.Hour), pick(d, temporary...)
-		return fmt.Sprintf("%v for %v", &reply, length), func(h *smtptest.Host) { h.Defer(length, reply) }
+		return fmt.Sprintf("%v for %v", reply, length), func(h *smtptest.Host) { h.Defer(length, reply) }
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		length := d.span(time.Minute, 6*time.Hour)
@@ -320,7 +320,7 @@ var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		n, reply := 1+d.IntN(3), pick(d, temporary...)
-		return fmt.Sprintf("takes %d messages a session, then %v", n, &reply), func(h *smtptest.Host) { h.MaxMessages(n, reply) }
+		return fmt.Sprintf("takes %d messages a session, then %v", n, reply), func(h *smtptest.Host) { h.MaxMessages(n, reply) }
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		n, reply := 1+d.IntN(3), temporary[6]
@@ -333,7 +333,7 @@ var hostFaults = []func(d *drawer) (string, func(*smtptest.Host)){
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		part, reply := pick(d, "EHLO", "RSET", "QUIT", "MAIL", "SIZE=", "BODY=", "NOTIFY=", "RET=", "STARTTLS"), d.reply()
-		return fmt.Sprintf("%v to %s", &reply, part), func(h *smtptest.Host) { h.Refuse(part, reply) }
+		return fmt.Sprintf("%v to %s", reply, part), func(h *smtptest.Host) { h.Refuse(part, reply) }
 	},
 	func(d *drawer) (string, func(*smtptest.Host)) {
 		fault := pick(d, smtptest.TLSAlert, smtptest.TLSStall, smtptest.TLSWrongName, smtptest.TLSExpired, smtptest.TLSUntrusted)

@@ -121,7 +121,7 @@ func (s *scene) end(name string) time.Duration {
 func TestManySessions421(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, 1)
-		s.hosts[0].MaxSessions(8, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "too many sessions"})
+		s.hosts[0].MaxSessions(8, smtp.NewReply(421, "4.7.0", "too many sessions"))
 		s.send(2000, 0)
 		s.watch(time.Hour, time.Second)
 		s.end("421-above-8-sessions")

@@ -16,7 +16,7 @@ func (s *session) at(stage smtp.Stage) (done bool, err error) {
 	f, ok := s.host.fault(stage)
 	if !ok {
 		if r := s.host.tooFast(stage); r != nil {
-			return true, s.decline(stage, *r)
+			return true, s.decline(stage, r)
 		}
 		return false, nil
 	}
@@ -43,7 +43,7 @@ func (s *session) act(stage smtp.Stage, f fault) (done bool, err error) {
 }
 
 // decline gives r in place of what is usual at a stage.
-func (s *session) decline(stage smtp.Stage, r smtp.Reply) error {
+func (s *session) decline(stage smtp.Stage, r *smtp.Reply) error {
 	if stage == smtp.StageGreeting {
 		s.closing = !r.Positive() // RFC 5321 §3.1: then only QUIT does anything
 	}
@@ -133,9 +133,9 @@ func (s *session) babble(stage smtp.Stage, healed <-chan struct{}) error {
 // early gives the reply to the next command, if the host was told to.
 func (s *session) early(stage smtp.Stage) error {
 	s.host.mu.Lock()
-	r, ok := s.host.script.early[stage]
+	r := s.host.script.early[stage]
 	s.host.mu.Unlock()
-	if !ok {
+	if r == nil {
 		return nil
 	}
 	err := s.reply(r)

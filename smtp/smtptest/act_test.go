@@ -277,7 +277,7 @@ func TestAnswerEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		h.AnswerEarly(smtp.StageGreeting, smtp.Reply{Code: 250})
+		h.AnswerEarly(smtp.StageGreeting, smtp.NewReply(250, "", ""))
 		c := dial(t, h)
 		talk(t, c, ": 220", ": 250")
 		io.WriteString(c, "EHLO a\r\n")
@@ -295,7 +295,7 @@ func TestAnswerEarlyTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		h.AnswerEarly(smtp.StageTLS, smtp.Reply{Code: 250, Text: "no extensions at all"})
+		h.AnswerEarly(smtp.StageTLS, smtp.NewReply(250, "", "no extensions at all"))
 		c := dial(t, h)
 		talk(t, c, ": 220", "EHLO a: 250", "STARTTLS: 220", ": 250")
 		tc := tls.Client(c, &tls.Config{ServerName: h.Name(), RootCAs: n.RootCAs()})
@@ -312,7 +312,7 @@ func TestImplicitTLS(t *testing.T) {
 	}{
 		{"close", func(h *Host) { h.CloseAt(smtp.StageTLS) }, io.EOF},
 		{"reset", func(h *Host) { h.ResetAt(smtp.StageTLS) }, syscall.ECONNRESET},
-		{"answer", func(h *Host) { h.Answer(smtp.StageTLS, smtp.Reply{Code: 454}) }, io.EOF},
+		{"answer", func(h *Host) { h.Answer(smtp.StageTLS, smtp.NewReply(454, "", "")) }, io.EOF},
 		{"raw", func(h *Host) { h.AnswerRaw(smtp.StageTLS, "454\r\n") }, io.EOF},
 		{"babble", func(h *Host) { h.BabbleAt(smtp.StageTLS) }, io.EOF},
 		{"stall", func(h *Host) { h.StallAt(smtp.StageTLS); time.AfterFunc(time.Hour, h.Heal) }, nil},

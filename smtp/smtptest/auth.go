@@ -10,17 +10,17 @@ import (
 // authCmd is AUTH PLAIN (RFC 4954 §4, RFC 4616).
 func (s *session) authCmd(args string) error {
 	if !s.offers["AUTH"] || s.identity != "" || s.env != nil {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no AUTH here and now")
+		return s.say(503, "5.5.1", "no AUTH here and now")
 	}
 	mechanism, response, initial := strings.Cut(args, " ")
 	if !strings.EqualFold(mechanism, "PLAIN") {
-		return s.say(504, smtp.EnhancedCode{5, 5, 4}, "PLAIN only")
+		return s.say(504, "5.5.4", "PLAIN only")
 	}
 	if done, err := s.at(smtp.StageAuth); done || err != nil {
 		return err
 	}
 	if !initial {
-		s.say(334, smtp.EnhancedCode{}, "")
+		s.say(334, "", "")
 		var err error
 		if response, err = s.readLine(); err != nil {
 			return err
@@ -28,15 +28,15 @@ func (s *session) authCmd(args string) error {
 		s.log("C: …")
 	}
 	if response == "*" {
-		return s.say(501, smtp.EnhancedCode{5, 0, 0}, "as you like")
+		return s.say(501, "5.0.0", "as you like")
 	}
 	user, ok := s.host.checkPlain(response)
 	if !ok {
-		return s.say(535, smtp.EnhancedCode{5, 7, 8}, "bad credentials")
+		return s.say(535, "5.7.8", "bad credentials")
 	}
 	s.identity = user
 	s.log("authenticated as %q", user)
-	return s.say(235, smtp.EnhancedCode{2, 7, 0}, "welcome")
+	return s.say(235, "2.7.0", "welcome")
 }
 
 // checkPlain gives the user that a response of PLAIN proves.

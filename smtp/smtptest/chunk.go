@@ -55,12 +55,12 @@ func (s *session) bdatCmd(line, args string) error {
 	size, last, err := parseChunk(args)
 	if err != nil {
 		// Nobody knows where the next command begins.
-		s.say(501, smtp.EnhancedCode{5, 5, 4}, err.Error())
+		s.say(501, "5.5.4", err.Error())
 		return errHangUp
 	}
 	limit := s.host.limit()
 	if size-window > limit {
-		s.reply(*tooBig(limit))
+		s.reply(tooBig(limit))
 		return errHangUp
 	}
 	no := s.unwanted(line, size, limit)
@@ -121,7 +121,7 @@ func (s *session) unwanted(line string, size, limit int64) *smtp.Reply {
 	default:
 		return nil
 	}
-	return &smtp.Reply{Code: 503, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: why}
+	return smtp.NewReply(503, "5.5.1", why)
 }
 
 // answerChunk says what becomes of a chunk that was read; no, if not nil, is why nothing does.
@@ -139,9 +139,9 @@ func (s *session) answerChunk(size int64, last bool, no *smtp.Reply) error {
 		return s.final(m, no)
 	}
 	if no != nil {
-		return s.answer(smtp.StageBody, fault{}, false, *no)
+		return s.answer(smtp.StageBody, fault{}, false, no)
 	}
-	r := smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: fmt.Sprintf("%d octets", size)}
+	r := smtp.NewReply(250, "2.0.0", fmt.Sprintf("%d octets", size))
 	f, amiss := s.host.fault(smtp.StageBody)
 	if amiss && f.kind == answers {
 		r, amiss = f.reply, false
@@ -164,12 +164,12 @@ func (s *session) unfit(m Message) *smtp.Reply {
 		}
 	}
 	if !s.offers["8BITMIME"] && bytes.ContainsFunc(m.Data, func(r rune) bool { return r > 127 }) {
-		return &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 6, 1}, Text: "octets above 127 without 8BITMIME"} // RFC 6152 §3
+		return smtp.NewReply(554, "5.6.1", "octets above 127 without 8BITMIME") // RFC 6152 §3
 	}
 	return nil
 }
 
 // tooBig is said to a message over so many octets.
 func tooBig(limit int64) *smtp.Reply {
-	return &smtp.Reply{Code: 552, Enhanced: smtp.EnhancedCode{5, 3, 4}, Text: fmt.Sprintf("message exceeds %d octets", limit)}
+	return smtp.NewReply(552, "5.3.4", fmt.Sprintf("message exceeds %d octets", limit))
 }

@@ -52,7 +52,7 @@ func TestBadChunk(t *testing.T) {
 // TestChunkStages: what a host is told to do in the body and at its end it does with chunks, too. The client sends two of
 // them, and goes on whatever is said.
 func TestChunkStages(t *testing.T) {
-	amiss := smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}}
+	amiss := smtp.NewReply(451, "4.3.0", "")
 	tests := []struct {
 		name  string
 		amiss func(*Host)
@@ -63,11 +63,11 @@ func TestChunkStages(t *testing.T) {
 	}{
 		{"none", func(*Host) {}, "250 250 221", io.EOF, 0, 1},
 		{"answer body", func(h *Host) { h.Answer(smtp.StageBody, amiss) }, "451 503 221", io.EOF, 0, 0},
-		{"answer body well", func(h *Host) { h.Answer(smtp.StageBody, smtp.Reply{Code: 251}) }, "251 250 221", io.EOF, 0, 1},
+		{"answer body well", func(h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(251, "", "")) }, "251 250 221", io.EOF, 0, 1},
 		{"answer final", func(h *Host) { h.Answer(smtp.StageFinal, amiss) }, "250 451 221", io.EOF, 0, 0},
 		{"raw body", func(h *Host) { h.AnswerRaw(smtp.StageBody, "299 oh\r\n") }, "299 250 221", io.EOF, 0, 1},
 		{"raw final", func(h *Host) { h.AnswerRaw(smtp.StageFinal, "299 oh\r\n") }, "250 299 221", io.EOF, 0, 1},
-		{"421", func(h *Host) { h.Answer(smtp.StageBody, smtp.Reply{Code: 421}) }, "421", io.EOF, 0, 0},
+		{"421", func(h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(421, "", "")) }, "421", io.EOF, 0, 0},
 		{"early body", func(h *Host) { h.AnswerEarly(smtp.StageBody, amiss) }, "250 451 221", io.EOF, 0, 1},
 		{"early final", func(h *Host) { h.AnswerEarly(smtp.StageFinal, amiss) }, "250 250 451", io.EOF, 0, 1},
 		{"slow body", func(h *Host) { h.Slow(time.Minute, smtp.StageBody) }, "250 250 221", io.EOF, time.Minute, 1},

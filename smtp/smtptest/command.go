@@ -16,7 +16,7 @@ func (s *session) command(line, verb, args string) error {
 		return err
 	}
 	if r := s.host.refusalOf(line); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	if err := s.obey(verb, args); err != nil {
 		return err
@@ -30,7 +30,7 @@ func (s *session) command(line, verb, args string) error {
 
 func (s *session) obey(verb, args string) error {
 	if s.closing && verb != "QUIT" {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no service here")
+		return s.say(503, "5.5.1", "no service here")
 	}
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
@@ -47,51 +47,51 @@ func (s *session) obey(verb, args string) error {
 		return s.dataCmd()
 	case "RSET":
 		s.forget()
-		return s.say(250, smtp.EnhancedCode{2, 0, 0}, "forgotten")
+		return s.say(250, "2.0.0", "forgotten")
 	case "NOOP":
-		return s.say(250, smtp.EnhancedCode{2, 0, 0}, "ok")
+		return s.say(250, "2.0.0", "ok")
 	case "VRFY":
-		return s.say(252, smtp.EnhancedCode{2, 5, 0}, "send some mail and see") // RFC 5321 §3.5.3
+		return s.say(252, "2.5.0", "send some mail and see") // RFC 5321 §3.5.3
 	case "QUIT":
-		s.say(221, smtp.EnhancedCode{2, 0, 0}, "bye")
+		s.say(221, "2.0.0", "bye")
 		return errHangUp
 	}
-	return s.say(500, smtp.EnhancedCode{5, 5, 1}, "unknown command")
+	return s.say(500, "5.5.1", "unknown command")
 }
 
 func (s *session) helloCmd(verb, name string) error {
 	// RFC 2033 §4.1: LMTP has LHLO and neither of the others.
 	if s.lmtp != (verb == "LHLO") || verb == "EHLO" && s.host.without("EHLO") {
-		return s.say(500, smtp.EnhancedCode{5, 5, 1}, "unknown command")
+		return s.say(500, "5.5.1", "unknown command")
 	}
 	if done, err := s.at(smtp.StageHello); done || err != nil {
 		return err
 	}
 	if name == "" {
-		return s.say(501, smtp.EnhancedCode{5, 5, 4}, "and who are you?")
+		return s.say(501, "5.5.4", "and who are you?")
 	}
 	s.hello = name
 	s.forget()
 	s.offers = make(map[string]bool)
 	if verb == "HELO" {
-		return s.say(250, smtp.EnhancedCode{}, s.host.name)
+		return s.say(250, "", s.host.name)
 	}
 	text := []string{s.host.name}
 	for _, line := range s.host.extensions(s.tls) {
 		s.offers[keyword(line)] = true
 		text = append(text, line)
 	}
-	return s.say(250, smtp.EnhancedCode{}, strings.Join(text, "\n"))
+	return s.say(250, "", strings.Join(text, "\n"))
 }
 
 func (s *session) startTLSCmd() error {
 	if !s.offers["STARTTLS"] || s.tls {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "STARTTLS isn't offered")
+		return s.say(503, "5.5.1", "STARTTLS isn't offered")
 	}
 	if done, err := s.at(smtp.StageTLS); done || err != nil {
 		return err
 	}
-	s.say(220, smtp.EnhancedCode{2, 0, 0}, "go ahead")
+	s.say(220, "2.0.0", "go ahead")
 	if err := s.early(smtp.StageTLS); err != nil {
 		return err
 	}
@@ -102,20 +102,20 @@ func (s *session) mailCmd(args string) error {
 	s.mails++
 	switch {
 	case s.hello == "":
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "say hello first")
+		return s.say(503, "5.5.1", "say hello first")
 	case s.env != nil:
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "a mail is under way") // RFC 5321 §4.1.4
+		return s.say(503, "5.5.1", "a mail is under way") // RFC 5321 §4.1.4
 	case s.host.wantsAuth() && s.identity == "":
-		return s.say(530, smtp.EnhancedCode{5, 7, 0}, "authentication required") // RFC 4954 §6
+		return s.say(530, "5.7.0", "authentication required") // RFC 4954 §6
 	}
 	if done, err := s.at(smtp.StageMail); done || err != nil {
 		return err
 	}
 	if r := s.host.sessionFull(s.taken); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	if r := s.tooManyMails(); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	env, err := smtp.ParseMail(args)
 	if err != nil {
@@ -125,18 +125,18 @@ func (s *session) mailCmd(args string) error {
 		return s.unoffered(keyword)
 	}
 	if limit := s.host.limit(); env.Size > limit {
-		return s.say(552, smtp.EnhancedCode{5, 3, 4}, "message too big") // RFC 1870 §6.1
+		return s.say(552, "5.3.4", "message too big") // RFC 1870 §6.1
 	}
 	s.env, s.rcpts = env, 0
-	return s.say(250, smtp.EnhancedCode{2, 1, 0}, "ok")
+	return s.say(250, "2.1.0", "ok")
 }
 
 func (s *session) rcptCmd(args string) error {
 	if s.env == nil {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "MAIL comes first")
+		return s.say(503, "5.5.1", "MAIL comes first")
 	}
 	if s.content != nil {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BDAT was begun")
+		return s.say(503, "5.5.1", "BDAT was begun")
 	}
 	s.rcpts++
 	if done, err := s.at(smtp.StageRcpt); done || err != nil {
@@ -150,19 +150,19 @@ func (s *session) rcptCmd(args string) error {
 		return s.unoffered("DSN")
 	}
 	if smtp.NeedsUTF8(args) && !s.env.UTF8 {
-		return s.say(553, smtp.EnhancedCode{5, 6, 7}, "this needs SMTPUTF8") // RFC 6531 §3.5
+		return s.say(553, "5.6.7", "this needs SMTPUTF8") // RFC 6531 §3.5
 	}
 	if r := s.host.messageFull(len(s.env.Recipients)); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	if r := s.tooManyRcpts(rcpt.Address); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	if r := s.host.refusal(s.client(), s.env.From, rcpt.Address); r != nil {
-		return s.reply(*r)
+		return s.reply(r)
 	}
 	s.env.Recipients = append(s.env.Recipients, rcpt)
-	return s.say(250, smtp.EnhancedCode{2, 1, 5}, "ok")
+	return s.say(250, "2.1.5", "ok")
 }
 
 // missing gives an extension that env makes use of without it being offered, or "".
@@ -188,14 +188,14 @@ func (s *session) missing(env *smtp.Envelope) string {
 // refuse answers a command that can't be read.
 func (s *session) refuse(err error) error {
 	if reply, ok := errors.AsType[*smtp.Reply](err); ok {
-		return s.reply(*reply)
+		return s.reply(reply)
 	}
-	return s.say(501, smtp.EnhancedCode{5, 5, 4}, err.Error())
+	return s.say(501, "5.5.4", err.Error())
 }
 
 // unoffered answers a parameter of an extension that the host doesn't have (RFC 5321 §4.1.1.11).
 func (s *session) unoffered(keyword string) error {
-	return s.say(555, smtp.EnhancedCode{5, 5, 4}, keyword+" isn't offered")
+	return s.say(555, "5.5.4", keyword+" isn't offered")
 }
 
 // extensions gives the lines of the answer to EHLO.

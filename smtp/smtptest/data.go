@@ -13,18 +13,18 @@ import (
 func (s *session) dataCmd() error {
 	nobody := s.env == nil || len(s.env.Recipients) == 0
 	if nobody && (s.env == nil || s.lmtp || !s.host.dataAnyway()) {
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "no recipients") // RFC 2033 §4.2 demands 503
+		return s.say(503, "5.5.1", "no recipients") // RFC 2033 §4.2 demands 503
 	}
 	switch {
 	case s.content != nil: // RFC 3030 §2
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BDAT was begun")
+		return s.say(503, "5.5.1", "BDAT was begun")
 	case s.env.Body == smtp.BodyBinaryMIME: // RFC 3030 §3
-		return s.say(503, smtp.EnhancedCode{5, 5, 1}, "BINARYMIME comes by BDAT")
+		return s.say(503, "5.5.1", "BINARYMIME comes by BDAT")
 	}
 	if done, err := s.at(smtp.StageData); done || err != nil {
 		return err
 	}
-	s.say(354, smtp.EnhancedCode{}, "end with a dot alone")
+	s.say(354, "", "end with a dot alone")
 	if err := s.early(smtp.StageData); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *session) dataCmd() error {
 		no = s.unfit(m)
 	}
 	if no == nil && nobody {
-		no = &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "no valid recipients"}
+		no = smtp.NewReply(554, "5.5.1", "no valid recipients")
 	}
 	return s.final(m, no)
 }
@@ -66,10 +66,10 @@ func (s *session) interrupt(some bool) (done bool, err error) {
 // final answers to a whole message; no, if not nil, is what is wrong with it.
 func (s *session) final(m Message, no *smtp.Reply) error {
 	f, amiss := s.host.fault(smtp.StageFinal)
-	var replies []smtp.Reply
+	var replies []*smtp.Reply
 	switch {
 	case no != nil:
-		replies, amiss = s.each(m.Envelope, *no), false
+		replies, amiss = s.each(m.Envelope, no), false
 	case amiss && f.kind == answers:
 		replies, amiss = s.each(m.Envelope, f.reply), false
 	default:
@@ -79,7 +79,7 @@ func (s *session) final(m Message, no *smtp.Reply) error {
 }
 
 // answer gives the replies of a stage, or does what is amiss there.
-func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...smtp.Reply) error {
+func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...*smtp.Reply) error {
 	if err := s.pause(stage); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...smtp.
 }
 
 // take gives the message to the host, if anybody is to have it, and the replies to that.
-func (s *session) take(m Message) []smtp.Reply {
+func (s *session) take(m Message) []*smtp.Reply {
 	replies := s.replies(m.Envelope)
 	if len(m.Envelope.Recipients) > 0 {
 		s.taken++
@@ -128,29 +128,26 @@ func (s *session) readData() ([]byte, error) {
 
 // each gives what r is after the final dot or BDAT LAST, over LMTP once for each recipient (RFC 2033 §4.2 and §4.3). env
 // may be nil.
-func (s *session) each(env *smtp.Envelope, r smtp.Reply) []smtp.Reply {
+func (s *session) each(env *smtp.Envelope, r *smtp.Reply) []*smtp.Reply {
 	if !s.lmtp || env == nil || len(env.Recipients) == 0 {
-		return []smtp.Reply{r}
+		return []*smtp.Reply{r}
 	}
-	return slices.Repeat([]smtp.Reply{r}, len(env.Recipients))
+	return slices.Repeat([]*smtp.Reply{r}, len(env.Recipients))
 }
 
 // replies gives what is said after a good final dot, and leaves in env whom the host takes the mail for.
-func (s *session) replies(env *smtp.Envelope) []smtp.Reply {
-	taken := smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Text: "taken"}
+func (s *session) replies(env *smtp.Envelope) []*smtp.Reply {
 	if !s.lmtp {
-		return []smtp.Reply{taken}
+		return []*smtp.Reply{smtp.NewReply(250, "2.0.0", "taken")}
 	}
-	var replies []smtp.Reply
+	var replies []*smtp.Reply
 	kept := env.Recipients[:0]
 	for _, rcpt := range env.Recipients {
 		if r := s.host.finalRefusal(rcpt.Address); r != nil {
-			replies = append(replies, *r)
+			replies = append(replies, r)
 			continue
 		}
-		ok := taken
-		ok.Text = fmt.Sprintf("taken for <%s>", rcpt.Address)
-		replies = append(replies, ok)
+		replies = append(replies, smtp.NewReply(250, "2.0.0", fmt.Sprintf("taken for <%s>", rcpt.Address)))
 		kept = append(kept, rcpt)
 	}
 	env.Recipients = kept

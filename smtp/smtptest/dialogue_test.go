@@ -26,26 +26,26 @@ var update = flag.Bool("update", false, "rewrite the replies in testdata")
 // client and "R: " raw octets of it, in Go's quotes; such lines in a row go out in one write. "S: " is what
 // the host says to that, and "M: " what it took in the end.
 func TestDialogue(t *testing.T) {
-	no := smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user\nhere"}
+	no := smtp.NewReply(550, "5.1.1", "no such user\nhere")
 	setups := map[string]func(*Host){
 		"anyway": func(h *Host) {
 			h.DataAnyway()
 			h.Reject("bob@example.net", no)
 		},
-		"answers": func(h *Host) { h.Answer(smtp.StageHello, smtp.Reply{Code: 550, Text: "no"}) },
+		"answers": func(h *Host) { h.Answer(smtp.StageHello, smtp.NewReply(550, "", "no")) },
 		"auth": func(h *Host) {
 			h.NoTLS()
 			h.Auth("ann", "secret")
 		},
 		"auth-tls": func(h *Host) { h.Auth("ann", "secret") },
 		"drain": func(h *Host) {
-			h.Answer(smtp.StageMail, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "going down"})
+			h.Answer(smtp.StageMail, smtp.NewReply(421, "4.3.2", "going down"))
 		},
 		"drop": (*Host).DropPipelined,
 		"early": func(h *Host) {
-			h.AnswerEarly(smtp.StageHello, smtp.Reply{Code: 250, Text: "ok before you say it"})
-			h.AnswerEarly(smtp.StageData, smtp.Reply{Code: 250, Text: "taken before it came"})
-			h.AnswerEarly(smtp.StageFinal, smtp.Reply{Code: 221, Text: "bye"})
+			h.AnswerEarly(smtp.StageHello, smtp.NewReply(250, "", "ok before you say it"))
+			h.AnswerEarly(smtp.StageData, smtp.NewReply(250, "", "taken before it came"))
+			h.AnswerEarly(smtp.StageFinal, smtp.NewReply(221, "", "bye"))
 		},
 		"binarymime": (*Host).BinaryMIME,
 		"chunking":   (*Host).Chunking,
@@ -61,7 +61,7 @@ func TestDialogue(t *testing.T) {
 		"chunking-promise": func(h *Host) { h.Offer("CHUNKING") },
 		"chunking-refuse": func(h *Host) {
 			h.Chunking()
-			h.Refuse("bdat", smtp.Reply{Code: 502, Enhanced: smtp.EnhancedCode{5, 5, 1}, Text: "not here"})
+			h.Refuse("bdat", smtp.NewReply(502, "5.5.1", "not here"))
 		},
 		"chunking-size": func(h *Host) {
 			h.Chunking()
@@ -71,13 +71,13 @@ func TestDialogue(t *testing.T) {
 			h.BinaryMIME()
 			h.Without("CHUNKING")
 		},
-		"final":  func(h *Host) { h.Answer(smtp.StageFinal, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 3, 1}}) },
-		"refuse": func(h *Host) { h.Answer(smtp.StageGreeting, smtp.Reply{Code: 554, Text: "not today"}) },
+		"final":  func(h *Host) { h.Answer(smtp.StageFinal, smtp.NewReply(452, "4.3.1", "")) },
+		"refuse": func(h *Host) { h.Answer(smtp.StageGreeting, smtp.NewReply(554, "", "not today")) },
 		"helo":   func(h *Host) { h.Without("ehlo") },
 		"limits": func(h *Host) {
-			h.MaxRecipients(1, smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "one is enough"})
-			h.MaxMessages(1, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "enough of you"})
-			h.Reject("full@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
+			h.MaxRecipients(1, smtp.NewReply(452, "4.5.3", "one is enough"))
+			h.MaxMessages(1, smtp.NewReply(421, "4.7.0", "enough of you"))
+			h.Reject("full@example.net", smtp.NewReply(452, "4.2.2", "mailbox full"))
 		},
 		"limits-announced": func(h *Host) {
 			h.Limit(Limits{MailMax: 5, RcptMax: 3, RcptDomainMax: 2})
@@ -91,11 +91,11 @@ func TestDialogue(t *testing.T) {
 			h.LMTP()
 			h.Chunking()
 			h.MaxSize(10)
-			h.RejectFinal("bob@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
+			h.RejectFinal("bob@example.net", smtp.NewReply(452, "4.2.2", "mailbox full"))
 		},
 		"lmtp": func(h *Host) {
 			h.LMTP()
-			h.RejectFinal("bob@example.net", smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "mailbox full"})
+			h.RejectFinal("bob@example.net", smtp.NewReply(452, "4.2.2", "mailbox full"))
 		},
 		"offer": func(h *Host) {
 			h.NoTLS()
@@ -107,13 +107,13 @@ func TestDialogue(t *testing.T) {
 			h.Without("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "STARTTLS")
 		},
 		"refuse-part": func(h *Host) {
-			h.Refuse("body=8bitmime", smtp.Reply{Code: 555, Enhanced: smtp.EnhancedCode{5, 5, 4}, Text: "no 8 bits"})
+			h.Refuse("body=8bitmime", smtp.NewReply(555, "5.5.4", "no 8 bits"))
 			h.Refuse("body=", no)
-			h.Refuse("RSET", smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "oh"})
+			h.Refuse("RSET", smtp.NewReply(421, "4.3.0", "oh"))
 		},
 		"reject": func(h *Host) { h.Reject("bob@Example.NET", no) },
 		"starttls": func(h *Host) {
-			h.Answer(smtp.StageTLS, smtp.Reply{Code: 454, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "no TLS now"})
+			h.Answer(smtp.StageTLS, smtp.NewReply(454, "4.7.0", "no TLS now"))
 		},
 		"size": func(h *Host) { h.MaxSize(10) },
 	}

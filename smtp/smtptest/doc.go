@@ -28,7 +28,7 @@
 //
 // A mailbox that doesn't exist, and a host that loses the connection where it hurts most:
 //
-//	host.Reject("bob@example.net", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+//	host.Reject("bob@example.net", smtp.NewReply(550, "5.1.1", "no such user")) // nil says the same
 //	host.CloseAt(smtp.StageFinal) // it has the message, and the client doesn't know
 //	host.Heal()                   // all is well again
 //

@@ -74,7 +74,7 @@ func Example_bounce() {
 		inet := smtptest.NewNetwork(t)
 		ours := inet.MX("shop.test", "mx.shop.test")
 		theirs := inet.MX("example.net", "mx.example.net")
-		theirs.Reject("nobody@example.net", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"})
+		theirs.Reject("nobody@example.net", smtp.NewReply(550, "5.1.1", "no such user"))
 
 		gone := make(chan string, 1) // addresses never to write to again
 		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
@@ -145,7 +145,7 @@ func ExampleHost_MaxSessions() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		host.MaxSessions(2, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "too many of you"})
+		host.MaxSessions(2, smtp.NewReply(421, "4.7.0", "too many of you"))
 		host.Slow(time.Minute, smtp.StageFinal)
 		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
 		inet.Go(relay.Run)

@@ -9,7 +9,7 @@ import (
 // refused is a command that a host doesn't carry out, by what is in it.
 type refused struct {
 	part  string // upper case
-	reply smtp.Reply
+	reply *smtp.Reply
 }
 
 // trigger is what happens once the host has taken so many messages.
@@ -18,12 +18,12 @@ type trigger struct {
 	do func()
 }
 
-// Refuse answers r to every command that has part in it, in any case of the letters, and doesn't carry it out: a host
-// that refuses "BODY=8BITMIME" breaks the extension which it offers, and one that refuses "RSET" a command
-// that all have. Where several match, the first one set does. Content isn't looked at.
-func (h *Host) Refuse(part string, r smtp.Reply) {
+// Refuse answers with r every command that contains part, in upper or lower case, and doesn't carry it out. A host that
+// refuses "BODY=8BITMIME" breaks an extension that it offers; one that refuses "RSET", a command that every host has. If
+// several parts match, the first one that was set applies. Content is never matched. If r is nil, it is 502 5.5.1.
+func (h *Host) Refuse(part string, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	r = h.orDefault(r, 502, "5.5.1", "command not implemented")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.refusals = append(h.script.refusals, refused{strings.ToUpper(part), r})
@@ -65,7 +65,7 @@ func (h *Host) refusalOf(line string) *smtp.Reply {
 	defer h.mu.Unlock()
 	for _, r := range h.script.refusals {
 		if strings.Contains(line, r.part) {
-			return &r.reply
+			return r.reply
 		}
 	}
 	return nil

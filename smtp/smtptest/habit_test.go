@@ -15,7 +15,7 @@ func TestAfterMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		down := smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}}
+		down := smtp.NewReply(451, "4.3.0", "")
 		send := func() (io.ReadWriter, error) {
 			c := dial(t, h)
 			talk(t, c, ": 220", "EHLO a: 250", "MAIL FROM:<>: 250", "RCPT TO:<b@example.net>: 250", "DATA: 354")
@@ -50,7 +50,7 @@ func TestAfterMessages(t *testing.T) {
 // TestHeal ends everything at once.
 func TestHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		no := smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}}
+		no := smtp.NewReply(550, "5.7.1", "")
 		n := NewNetwork(t)
 		h := stageHost(n, smtp.StageMail)
 		h.Offer("LIMITS RCPTMAX=10")

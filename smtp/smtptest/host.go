@@ -17,6 +17,11 @@ const defaultMaxSize = 64 << 20
 // called concurrently and at any time, and what they change holds from the next command of open sessions on. What
 // makes no sense, a reply with the code 100 or a limit below 0, fails the test at once.
 //
+// Methods that take a reply copy it. A nil reply stands for the default that the method's comment names:
+//
+//	host.Defer(26*time.Hour, smtp.NewReply(451, "4.7.1", "come back"))
+//	host.Reject("bob@example.net", nil) // 550 5.1.1 no such user
+//
 // What is said of a stage ([Host.Answer], [Host.AnswerRaw], [Host.CloseAt], [Host.ResetAt], [Host.StallAt] and
 // [Host.BabbleAt]) replaces what was said of it before. Where several things apply to a command, the first of
 // these does: [Host.Refuse]; the stage's own; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients]; [Host.Limit];

@@ -250,7 +250,7 @@ func TestDefer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		h.Defer(26*time.Hour, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "disk"})
+		h.Defer(26*time.Hour, smtp.NewReply(451, "4.3.0", "disk"))
 		if got := retry(t, n, time.Hour, "mx.example.net:25", "ann@example.com", "bob@example.net"); got != 27 {
 			t.Errorf("got %d attempts, want 27", got)
 		}

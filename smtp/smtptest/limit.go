@@ -12,7 +12,7 @@ import (
 // limit is a number that isn't passed, and what is said instead.
 type limit struct {
 	n     int
-	reply smtp.Reply
+	reply *smtp.Reply
 }
 
 // rate is a limit in any period, with the times of what it let pass.
@@ -22,33 +22,39 @@ type rate struct {
 	past []time.Time // n of them at most
 }
 
-// MaxSessions has a client that dials when n sessions are open be greeted with r, a 421 say, and the connection
-// closed. For what a session is see [Host.Sessions].
-func (h *Host) MaxSessions(n int, r smtp.Reply) {
+// MaxSessions bounds the sessions that are open at once. While n are open, a further client is greeted with r and the
+// connection is closed; [Host.Sessions] defines a session. If r is nil, it is 421 4.7.0.
+func (h *Host) MaxSessions(n int, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.setLimit(&h.script.maxSessions, n, r)
+	h.setLimit(&h.script.maxSessions, n, h.orDefault(r, 421, "4.7.0", "too many sessions"))
 }
 
-// MaxMessages answers r to MAIL once n messages were taken in the session. A 421 closes it.
-func (h *Host) MaxMessages(n int, r smtp.Reply) {
+// MaxMessages bounds the messages of a session. After n of them, MAIL is answered with r; a 421 closes the session.
+// If r is nil, it is 421 4.7.0.
+func (h *Host) MaxMessages(n int, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.setLimit(&h.script.maxMessages, n, r)
+	h.setLimit(&h.script.maxMessages, n, h.orDefault(r, 421, "4.7.0", "too many messages in this session"))
 }
 
-// MaxRecipients answers r to RCPT once a message has n recipients. Without it there are 1000, and 452 4.5.3.
-func (h *Host) MaxRecipients(n int, r smtp.Reply) {
+// MaxRecipients bounds the recipients of a message. After n of them, RCPT is answered with r. If r is nil, it is
+// 452 4.5.3. Without MaxRecipients the bound is 1000.
+func (h *Host) MaxRecipients(n int, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.setLimit(&h.script.maxRecipients, n, r)
+	h.setLimit(&h.script.maxRecipients, n, h.orDefault(r, 452, "4.5.3", "too many recipients"))
 }
 
-// RateLimit lets at most n clients come past a stage, [smtp.StageGreeting] to [smtp.StageData], in any period of this
-// length, and answers r to all others: with smtp.StageMail it limits messages, with smtp.StageRcpt recipients, with
-// smtp.StageGreeting connections. What it answered doesn't count. There is one limit for each stage, for all clients
-// together. Where the stage has a fault of its own, that comes first and the limit isn't looked at.
-func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r smtp.Reply) {
+// RateLimit lets a stage pass at most n times in any period of this length, and answers r otherwise. The stage is one of
+// [smtp.StageGreeting] to [smtp.StageData]: StageGreeting limits connections, StageMail messages, StageRcpt recipients.
+// A refused attempt doesn't count. A stage has one limit, shared by all clients. A fault of the stage itself comes first,
+// and then nothing is counted. If r is nil, it is 421 4.7.0 at StageGreeting and 450 4.7.1 elsewhere.
+func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r *smtp.Reply) {
 	h.net.t.Helper()
 	h.hasReply(stage)
-	h.checkLimit(n, r)
+	if stage == smtp.StageGreeting {
+		r = h.orDefault(r, 421, "4.7.0", "rate limit exceeded")
+	}
+	r = h.orDefault(r, 450, "4.7.1", "rate limit exceeded")
+	h.checkLimit(n)
 	if stage >= smtp.StageBody || period <= 0 {
 		h.net.t.Fatalf("smtptest: %s can't limit the rate at stage %v for %v", h.name, stage, period)
 	}
@@ -93,17 +99,16 @@ func (l Limits) params() string {
 	return b.String()
 }
 
-func (h *Host) setLimit(dst **limit, n int, r smtp.Reply) {
+func (h *Host) setLimit(dst **limit, n int, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.checkLimit(n, r)
+	h.checkLimit(n)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	*dst = &limit{n, r}
 }
 
-func (h *Host) checkLimit(n int, r smtp.Reply) {
+func (h *Host) checkLimit(n int) {
 	h.net.t.Helper()
-	h.check(r)
 	if n < 0 {
 		h.net.t.Fatalf("smtptest: %s can't have a limit of %d", h.name, n)
 	}
@@ -120,7 +125,7 @@ func (h *Host) tooFast(stage smtp.Stage) *smtp.Reply {
 	now := time.Now()
 	r.past = slices.DeleteFunc(r.past, func(t time.Time) bool { return now.Sub(t) >= r.per })
 	if len(r.past) >= r.n {
-		return &r.reply
+		return r.reply
 	}
 	r.past = append(r.past, now)
 	return nil
@@ -143,7 +148,7 @@ func (h *Host) messageFull(recipients int) *smtp.Reply {
 	if recipients < maxRecipients {
 		return nil
 	}
-	return &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "too many recipients"} // RFC 5321 §4.5.3.1.10
+	return smtp.NewReply(452, "4.5.3", "too many recipients") // RFC 5321 §4.5.3.1.10
 }
 
 // reached gives the reply if n is at the limit. There may be none.
@@ -151,7 +156,7 @@ func (l *limit) reached(n int) *smtp.Reply {
 	if l == nil || n < l.n {
 		return nil
 	}
-	return &l.reply
+	return l.reply
 }
 
 // tooManyMails gives the reply to MAIL once there were as many in the session as the host said it takes, or nil.
@@ -160,21 +165,21 @@ func (s *session) tooManyMails() *smtp.Reply {
 	if l.MailMax == 0 || s.mails <= l.MailMax {
 		return nil
 	}
-	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "more mails than MAILMAX says"}
+	return smtp.NewReply(451, "4.7.0", "more mails than MAILMAX says")
 }
 
 // tooManyRcpts does likewise for RCPT.
 func (s *session) tooManyRcpts(address string) *smtp.Reply {
 	l := s.limits()
 	if l.RcptMax > 0 && s.rcpts > l.RcptMax {
-		return &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "more recipients than RCPTMAX says"}
+		return smtp.NewReply(452, "4.5.3", "more recipients than RCPTMAX says")
 	}
 	if l.RcptDomainMax == 0 {
 		return nil
 	}
 	_, domain := smtp.SplitAddress(canonical(address))
 	if len(s.domains) >= l.RcptDomainMax && !s.domains[domain] {
-		return &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 5, 3}, Text: "more domains than RCPTDOMAINMAX says"}
+		return smtp.NewReply(452, "4.5.3", "more domains than RCPTDOMAINMAX says")
 	}
 	put(&s.domains, domain, true)
 	return nil

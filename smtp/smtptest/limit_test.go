@@ -14,7 +14,7 @@ func TestMaxSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		h.MaxSessions(2, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 7, 0}, Text: "too many"})
+		h.MaxSessions(2, smtp.NewReply(421, "4.7.0", "too many"))
 		first, second := dial(t, h), dial(t, h)
 		talk(t, first, ": 220")
 		talk(t, second, ": 220")
@@ -24,7 +24,7 @@ func TestMaxSessions(t *testing.T) {
 		}
 		second.Close()
 		talk(t, dial(t, h), ": 220") // as soon as one is closed there is room
-		h.MaxSessions(0, smtp.Reply{Code: 554})
+		h.MaxSessions(0, smtp.NewReply(554, "", ""))
 		got, err = io.ReadAll(dial(t, h))
 		if want := "554 \r\n"; string(got) != want || err != nil {
 			t.Errorf("none at all: got %q and %v, want %q and the end", got, err, want)
@@ -78,7 +78,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	slow := smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "slow down"}
+	slow := smtp.NewReply(450, "4.7.1", "slow down")
 	tests := []struct {
 		name  string
 		stage smtp.Stage
@@ -138,7 +138,7 @@ func TestMaxMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
 		h := n.Host("mx.example.net")
-		h.MaxMessages(2, smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 0}})
+		h.MaxMessages(2, smtp.NewReply(451, "4.7.0", ""))
 		for range 2 {
 			c := dial(t, h)
 			talk(t, c, ": 220", "EHLO a: 250")

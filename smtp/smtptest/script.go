@@ -10,7 +10,7 @@ import (
 // script is what a host was told to do amiss.
 type script struct {
 	stages map[smtp.Stage]fault
-	early  map[smtp.Stage]smtp.Reply // what comes behind the reply of a stage
+	early  map[smtp.Stage]*smtp.Reply // what comes behind the reply of a stage
 	slow   map[smtp.Stage]time.Duration
 	rates  map[smtp.Stage]*rate
 
@@ -18,10 +18,10 @@ type script struct {
 	maxMessages   *limit // a session
 	maxRecipients *limit // a message
 
-	rejects    map[string]smtp.Reply // by address, at RCPT
-	finals     map[string]smtp.Reply // by address, after the final dot (LMTP)
+	rejects    map[string]*smtp.Reply // by address, at RCPT
+	finals     map[string]*smtp.Reply // by address, after the final dot (LMTP)
 	deferUntil time.Time
-	deferReply smtp.Reply
+	deferReply *smtp.Reply
 	greylist   time.Duration
 	seen       map[triplet]time.Time // when greylisting first saw it
 
@@ -40,30 +40,29 @@ type triplet struct {
 	from, to string
 }
 
-// Defer answers r to every RCPT for d from now.
-func (h *Host) Defer(d time.Duration, r smtp.Reply) {
+// Defer answers every RCPT with r, from now on and for the duration d. If r is nil, it is 451 4.3.0.
+func (h *Host) Defer(d time.Duration, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	r = h.orDefault(r, 451, "4.3.0", "try again later")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.deferUntil, h.script.deferReply = time.Now().Add(d), r
 }
 
-// Reject answers r to RCPT for this address: a 550 5.1.1 where there is no such user, a 452 4.2.2 where the mailbox is
-// full.
-func (h *Host) Reject(address string, r smtp.Reply) {
+// Reject answers RCPT for this address with r. If r is nil, it is 550 5.1.1: no such user.
+func (h *Host) Reject(address string, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	r = h.orDefault(r, 550, "5.1.1", "no such user")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	put(&h.script.rejects, canonical(address), r)
 }
 
-// RejectFinal answers r for this address after the final dot, where LMTP has a reply for each recipient (RFC 2033
-// §4.2). The others get the message. Over SMTP it does nothing.
-func (h *Host) RejectFinal(address string, r smtp.Reply) {
+// RejectFinal answers with r for this address after the final dot, where LMTP has a reply for each recipient (RFC 2033
+// §4.2). The other recipients get the message. It has no effect over SMTP. If r is nil, it is 552 5.2.2: mailbox full.
+func (h *Host) RejectFinal(address string, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	r = h.orDefault(r, 552, "5.2.2", "mailbox full")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	put(&h.script.finals, canonical(address), r)
@@ -86,12 +85,18 @@ func (h *Host) Heal() {
 	h.Up()
 }
 
-// check fails the test if r is no reply of SMTP.
-func (h *Host) check(r smtp.Reply) {
+// orDefault returns a copy of r or, if r is nil, the reply made of the other arguments. It fails the test if r is no
+// reply of SMTP.
+func (h *Host) orDefault(r *smtp.Reply, code int, enhanced, text string) *smtp.Reply {
 	h.net.t.Helper()
-	if r.Code < 200 || r.Code > 599 {
-		h.net.t.Fatalf("smtptest: %s can't answer %v: the code must be 200 to 599", h.name, &r)
+	if r == nil {
+		return smtp.NewReply(code, enhanced, text)
 	}
+	if r.Code < 200 || r.Code > 599 {
+		h.net.t.Fatalf("smtptest: %s can't answer %v: the code must be 200 to 599", h.name, r)
+	}
+	clone := *r
+	return &clone
 }
 
 // refusal gives the reply that this recipient gets at RCPT, or nil.
@@ -100,12 +105,11 @@ func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	if r, ok := h.script.rejects[to]; ok {
-		return &r
+	if r := h.script.rejects[to]; r != nil {
+		return r
 	}
 	if now.Before(h.script.deferUntil) {
-		r := h.script.deferReply
-		return &r
+		return h.script.deferReply
 	}
 	if h.script.greylist == 0 {
 		return nil
@@ -117,7 +121,7 @@ func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 		first = now
 	}
 	if now.Sub(first) < h.script.greylist {
-		return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "greylisted, try again later"}
+		return smtp.NewReply(451, "4.7.1", "greylisted, try again later")
 	}
 	return nil
 }
@@ -126,10 +130,7 @@ func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 func (h *Host) finalRefusal(to string) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r, ok := h.script.finals[canonical(to)]; ok {
-		return &r
-	}
-	return nil
+	return h.script.finals[canonical(to)]
 }
 
 // canonical gives a form of an address in which domains compare as A-labels.

@@ -64,7 +64,7 @@ func (s *session) serve() {
 	s.log("connection from %s to %s", s.raw.remote, s.raw.local)
 	err := s.run()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = s.say(421, smtp.EnhancedCode{4, 4, 2}, "no more patience")
+		err = s.say(421, "4.4.2", "no more patience")
 	}
 	if ferr := s.flush(); err == errHangUp && ferr != nil {
 		err = ferr
@@ -123,7 +123,7 @@ func (s *session) behind(verb string) error {
 		s.r.Discard(n)
 	}
 	if s.r.Buffered() > 0 && !s.mayPipeline(verb) {
-		s.say(554, smtp.EnhancedCode{5, 5, 0}, "something came ahead of the reply to "+verb)
+		s.say(554, "5.5.0", "something came ahead of the reply to "+verb)
 		return errHangUp
 	}
 	return nil
@@ -140,7 +140,7 @@ func (s *session) mayPipeline(verb string) bool {
 
 func (s *session) greet() error {
 	if s.turn != nil {
-		s.reply(*s.turn)
+		s.reply(s.turn)
 		return errHangUp
 	}
 	if err := s.pause(smtp.StageGreeting); err != nil {
@@ -152,7 +152,7 @@ func (s *session) greet() error {
 		if s.lmtp {
 			protocol = "LMTP"
 		}
-		err = s.say(220, smtp.EnhancedCode{}, s.host.name+" "+protocol)
+		err = s.say(220, "", s.host.name+" "+protocol)
 	}
 	if err != nil {
 		return err
@@ -161,18 +161,18 @@ func (s *session) greet() error {
 }
 
 // say puts a reply among those that go out next.
-func (s *session) say(code int, enhanced smtp.EnhancedCode, text string) error {
-	return s.reply(smtp.Reply{Code: code, Enhanced: enhanced, Text: text})
+func (s *session) say(code int, enhanced, text string) error {
+	return s.reply(smtp.NewReply(code, enhanced, text))
 }
 
-func (s *session) reply(r smtp.Reply) error {
+func (s *session) reply(r *smtp.Reply) error {
 	if s.answered {
 		s.answered = false
 		s.log("S: (%s, which was said early)", r.Error())
 		return nil
 	}
 	if s.host.without("ENHANCEDSTATUSCODES") {
-		r.Enhanced = smtp.EnhancedCode{}
+		r = &smtp.Reply{Code: r.Code, Text: r.Text}
 	}
 	start := len(s.out)
 	s.out = r.AppendTo(s.out)
@@ -212,7 +212,7 @@ func (s *session) readLine() (string, error) {
 		part, err := s.r.ReadSlice('\n')
 		line = append(line, part...)
 		if len(line) > maxCommand {
-			s.say(500, smtp.EnhancedCode{5, 5, 2}, "line too long")
+			s.say(500, "5.5.2", "line too long")
 			return "", errHangUp
 		}
 		if err == nil {
@@ -225,7 +225,7 @@ func (s *session) readLine() (string, error) {
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
 	if !ok || bytes.ContainsAny(text, "\r\x00") { // RFC 5321 §2.3.8
 		s.log("C: %q", line)
-		s.say(500, smtp.EnhancedCode{5, 5, 2}, "bare CR or LF, or NUL")
+		s.say(500, "5.5.2", "bare CR or LF, or NUL")
 		return "", errHangUp
 	}
 	return string(text), nil

@@ -9,8 +9,8 @@ import (
 // fault is what happens at a stage.
 type fault struct {
 	kind  faultKind
-	reply smtp.Reply // for answers
-	raw   string     // for utters
+	reply *smtp.Reply // for answers
+	raw   string      // for utters
 
 	healed <-chan struct{} // closed by Heal
 }
@@ -29,11 +29,15 @@ const (
 // interrupts reports whether it can happen where no reply is due.
 func (k faultKind) interrupts() bool { return k == closes || k == resets || k == stalls }
 
-// Answer gives r whenever a client comes to this stage, [smtp.StageGreeting] to [smtp.StageData] or
-// [smtp.StageFinal]. [smtp.StageBody] has replies with [Host.Chunking] only, here and below. A 421 closes the connection after it. smtp.StageRcpt rejects all.
-func (h *Host) Answer(stage smtp.Stage, r smtp.Reply) {
+// Answer replies with r whenever a client reaches this stage: [smtp.StageGreeting] to [smtp.StageData], or
+// [smtp.StageFinal]. [smtp.StageBody] has replies with [Host.Chunking] only, in this method and in those below. After a
+// 421 the connection is closed. If r is nil, it is 421 4.3.2 at StageGreeting and 451 4.3.0 elsewhere.
+func (h *Host) Answer(stage smtp.Stage, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	if stage == smtp.StageGreeting {
+		r = h.orDefault(r, 421, "4.3.2", "service not available")
+	}
+	r = h.orDefault(r, 451, "4.3.0", "try again later")
 	h.misbehave(stage, fault{kind: answers, reply: r})
 }
 
@@ -45,12 +49,12 @@ func (h *Host) AnswerRaw(stage smtp.Stage, octets string) {
 	h.misbehave(stage, fault{kind: utters, raw: octets})
 }
 
-// AnswerEarly sends r right behind the reply of this stage, ahead of the command that it answers. That one is
-// carried out and gets no reply of its own. At [smtp.StageTLS], r comes in clear between the 220 and the
-// handshake, where somebody on the way could have put it, and what comes under TLS is answered.
-func (h *Host) AnswerEarly(stage smtp.Stage, r smtp.Reply) {
+// AnswerEarly sends r directly after the reply of this stage, before the client sends the next command. That command is
+// carried out and gets no reply of its own. At [smtp.StageTLS], r is sent in clear between the 220 and the handshake,
+// where an attacker could inject it, and commands under TLS are answered as usual. If r is nil, it is 250 2.0.0.
+func (h *Host) AnswerEarly(stage smtp.Stage, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.check(r)
+	r = h.orDefault(r, 250, "2.0.0", "ok")
 	h.hasReply(stage)
 	h.mu.Lock()
 	defer h.mu.Unlock()

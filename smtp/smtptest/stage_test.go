@@ -132,7 +132,7 @@ func TestAnswer(t *testing.T) {
 					h.NoTLS()
 				}
 				h.Auth("ann", "secret")
-				h.Answer(test.stage, smtp.Reply{Code: 421, Enhanced: smtp.EnhancedCode{4, 3, 2}})
+				h.Answer(test.stage, smtp.NewReply(421, "4.3.2", ""))
 				want := strings.TrimSpace(test.heard + " 421")
 				if heard, err := converse(t, n, test.stage == smtp.StageTLS); heard != want || err != io.EOF && !errors.Is(err, syscall.EPIPE) {
 					t.Errorf("got %q and %v, want %q and the end", heard, err, want)

@@ -120,7 +120,7 @@ func (h *Host) admit(client, server *conn) *session {
 	h.made++
 	s := &session{host: h, id: h.made, lmtp: h.lmtp, raw: server, conn: server}
 	if limit := h.script.maxSessions; limit != nil && h.open >= limit.n {
-		s.turn = &limit.reply
+		s.turn = limit.reply
 	} else {
 		h.open++
 		h.most = max(h.most, h.open)
