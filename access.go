@@ -51,7 +51,7 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelop
 	routed := strings.ContainsAny(local, "@%!")
 	ascii, err := smtp.ASCIIDomain(domain)
 	ours := err == nil && r.local[ascii] && !routed
-	stranger := p.Identity == ""
+	stranger := p.Username == ""
 	if stranger && !ours {
 		if err := r.allow(ctx, p, rcpt); err != nil {
 			return err

@@ -22,7 +22,7 @@ func TestAccess(t *testing.T) {
 	friend := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3)}}
 	mapped := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.ParseIP("::ffff:10.1.2.3")}}
 	socket := &server.Peer{RemoteAddr: &net.UnixAddr{Name: "/run/relay"}}
-	user := &server.Peer{RemoteAddr: stranger.RemoteAddr, Identity: "ann"}
+	user := &server.Peer{RemoteAddr: stranger.RemoteAddr, Username: "ann"}
 	boxes, err := mx.LMTP("/run/lmtp")
 	if err != nil {
 		t.Fatal(err)

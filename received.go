@@ -24,7 +24,7 @@ func protocol(env *smtp.Envelope, p *server.Peer) string {
 	if p.TLS != nil {
 		name += "S"
 	}
-	if p.Identity != "" {
+	if p.Username != "" {
 		name += "A"
 	}
 	return name

@@ -81,7 +81,7 @@ func TestServe(t *testing.T) {
 		if !want.Match(mail.Data) {
 			t.Errorf("got %.300q, want it to begin with %v", mail.Data, want)
 		}
-		if a := <-accepted; a.ID == "" || a.Peer == nil || a.Peer.Identity != "ann" || a.Envelope.From != "ann@source.test" {
+		if a := <-accepted; a.ID == "" || a.Peer == nil || a.Peer.Username != "ann" || a.Envelope.From != "ann@source.test" {
 			t.Errorf("got event %+v", a)
 		}
 	})
@@ -171,7 +171,7 @@ func TestEnqueueFails(t *testing.T) {
 func TestProtocol(t *testing.T) {
 	inTheClear, secure := server.Peer{ESMTP: true}, server.Peer{ESMTP: true, TLS: &tls.ConnectionState{}}
 	user := secure
-	user.Identity = "ann"
+	user.Username = "ann"
 	for _, test := range []struct {
 		want string
 		utf8 bool

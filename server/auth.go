@@ -28,7 +28,7 @@ func (s *session) auth(ctx context.Context, args string) {
 		s.refuse(ctx, "AUTH", "503 5.5.1 say EHLO first")
 	case s.env != nil:
 		s.refuse(ctx, "AUTH", "503 5.5.1 not within a transaction")
-	case s.peer.Identity != "":
+	case s.peer.Username != "":
 		s.refuse(ctx, "AUTH", "503 5.5.1 authenticated already")
 	case !s.authOffered():
 		s.refuse(ctx, "AUTH", "538 5.7.11 TLS is needed for this") // RFC 4954 §6
@@ -41,11 +41,11 @@ func (s *session) auth(ctx context.Context, args string) {
 
 // exchange is what follows AUTH PLAIN. initial is "" where there is no initial response, and "=" if it is empty.
 func (s *session) exchange(ctx context.Context, initial string) {
-	var identity string
+	var user string
 	failure := errMalformed // until the mechanism has understood the client
 	server := sasl.NewPlainServer(func(authzid, username, password string) error {
 		failure = s.authenticate(ctx, authzid, username, password)
-		identity = username
+		user = username
 		return failure
 	})
 
@@ -64,8 +64,8 @@ func (s *session) exchange(ctx context.Context, initial string) {
 			s.authFailed(ctx, failure)
 			return
 		case done:
-			s.peer.Identity = identity
-			s.note(ctx, slog.LevelInfo, "authenticated", "identity", identity)
+			s.peer.Username = user
+			s.note(ctx, slog.LevelInfo, "authenticated", "username", user)
 			s.say("235 2.7.0 authenticated")
 			return
 		}

@@ -310,8 +310,8 @@ func (a *actor) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io
 	if p.TLS != nil {
 		seen.WriteString(" tls")
 	}
-	if p.Identity != "" {
-		fmt.Fprintf(&seen, " as %s", p.Identity)
+	if p.Username != "" {
+		fmt.Fprintf(&seen, " as %s", p.Username)
 	}
 	fmt.Fprintf(&seen, " hello %s from <%s>", p.Hello, env.From)
 	if env.Body != smtp.BodyUnknown || env.UTF8 || env.Size != 0 || env.Ret != 0 || env.EnvID != "" || env.Auth != "" {

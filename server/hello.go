@@ -28,7 +28,7 @@ func (s *session) hello(ctx context.Context, verb, name string) {
 	if s.srv.TLSConfig != nil && s.peer.TLS == nil {
 		s.say("250-STARTTLS")
 	}
-	if s.authOffered() && s.peer.Identity == "" {
+	if s.authOffered() && s.peer.Username == "" {
 		s.say("250-AUTH PLAIN")
 	}
 	s.say("250 SMTPUTF8")

@@ -61,7 +61,7 @@ func TestOtherClient(t *testing.T) {
 		}
 	}
 	mails := d.all()
-	if len(mails) != 1 || mails[0].body != message || mails[0].peer.Identity != "ann" || mails[0].peer.TLS == nil {
+	if len(mails) != 1 || mails[0].body != message || mails[0].peer.Username != "ann" || mails[0].peer.TLS == nil {
 		t.Errorf("got %+v, want one mail of ann's over TLS", mails)
 	}
 }

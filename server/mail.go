@@ -29,7 +29,7 @@ func (s *session) mail(ctx context.Context, args string) {
 		s.refuse(ctx, "MAIL", "552 5.3.4 message too big") // RFC 1870 §6.1
 		return
 	}
-	if env.Auth != "" && s.peer.Identity == "" {
+	if env.Auth != "" && s.peer.Username == "" {
 		env.Auth = "<>" // RFC 4954 §5: not from those we don't trust
 	}
 	s.peer.Tx++

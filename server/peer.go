@@ -26,8 +26,8 @@ type Peer struct {
 	// TLS is the state of the connection's TLS. If nil, it is in the clear.
 	TLS *tls.ConnectionState
 
-	// Identity is the username that was authenticated. If empty, none was.
-	Identity string
+	// Username is the user that authenticated. If empty, nobody did.
+	Username string
 }
 
 // Transaction names the present transaction, uniquely: ID, "-", Tx. It is the id of a Received field.

@@ -31,7 +31,7 @@ type Server struct {
 	// tickets off. If nil, there is no STARTTLS.
 	TLSConfig *tls.Config
 
-	// Authenticate says whether the password is that of username. nil: it is, and Peer.Identity
+	// Authenticate says whether the password is that of username. nil: it is, and Peer.Username
 	// becomes username. ErrAuthFailed: it isn't. A *smtp.Reply in the error is what is said; any
 	// other error is a fault of ours, 454 4.7.0. If nil, there is no AUTH.
 	Authenticate func(ctx context.Context, p *Peer, username, password string) error

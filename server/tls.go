@@ -38,7 +38,7 @@ func (s *session) startTLS(ctx context.Context) {
 	s.nc = t
 	s.reset()
 	s.peer.Hello, s.peer.ESMTP = "", false // RFC 3207 §4.2: what was said in the clear is forgotten
-	s.peer.Identity = ""
+	s.peer.Username = ""
 }
 
 // handshake is false if it failed; then the connection is of no more use.

@@ -100,8 +100,8 @@ func TestImplicitTLS(t *testing.T) {
 		c.want("STARTTLS\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n", "503", "235")
 		c.want(mail+rcpt+data, "250", "250", "354")
 		c.want(body+"QUIT\r\n", "250", "221")
-		if mails := d.all(); len(mails) != 1 || mails[0].peer.TLS == nil || mails[0].peer.Identity != "ann" {
-			t.Errorf("got %d mails, want one, with TLS and identity", len(mails))
+		if mails := d.all(); len(mails) != 1 || mails[0].peer.TLS == nil || mails[0].peer.Username != "ann" {
+			t.Errorf("got %d mails, want one, with TLS and ann", len(mails))
 		}
 		if !c.closed() {
 			t.Error("got an open connection, want it closed")

@@ -158,7 +158,7 @@ func TestPeer(t *testing.T) {
 				if p.RemoteAddr.String() != "198.51.100.7:50000" || p.LocalAddr.String() != "192.0.2.1:25" {
 					t.Errorf("got addresses %v and %v", p.RemoteAddr, p.LocalAddr)
 				}
-				if p.ESMTP != (i == 1) || p.TLS != nil || p.Identity != "" {
+				if p.ESMTP != (i == 1) || p.TLS != nil || p.Username != "" {
 					t.Errorf("got %+v in transaction %d", p, i+1)
 				}
 			}
