@@ -177,6 +177,8 @@ func configure(t *testing.T, srv *Server, setting string) {
 		srv.Authenticate = authenticate
 	case "AllowInsecureAuth":
 		srv.AllowInsecureAuth = true
+	case "RequireAuth":
+		srv.RequireAuth = true
 	case "Connect":
 		srv.Handler.(*actor).connect = value
 	case "MaxSize":

@@ -12,6 +12,13 @@ func (s *session) mail(ctx context.Context, args string) {
 	case s.peer.Hello == "":
 		s.refuse(ctx, "MAIL", "503 5.5.1 say EHLO first") // RFC 5321 §4.1.4
 		return
+	case s.srv.RequireAuth && s.peer.Username == "":
+		if !s.authOffered() && s.srv.TLSConfig != nil {
+			s.refuse(ctx, "MAIL", "530 5.7.0 STARTTLS and AUTH are required first") // RFC 3207 §4
+			return
+		}
+		s.refuse(ctx, "MAIL", "530 5.7.0 AUTH is required first") // RFC 6409 §4.3, RFC 4954 §6
+		return
 	case s.env != nil:
 		s.refuse(ctx, "MAIL", "503 5.5.1 there is a transaction already")
 		return

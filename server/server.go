@@ -36,8 +36,13 @@ type Server struct {
 	// other error is a fault of ours, 454 4.7.0. If nil, there is no AUTH.
 	Authenticate func(ctx context.Context, p *Peer, username, password string) error
 
-	// AllowInsecureAuth has AUTH offered without TLS.
+	// AllowInsecureAuth offers AUTH also on a connection without TLS.
 	AllowInsecureAuth bool
+
+	// RequireAuth refuses MAIL with 530 5.7.0 until the client has authenticated: for the submission ports 587 and
+	// 465 (RFC 6409 §4.3). It needs Authenticate, and a connection on which AUTH is offered: a TLS listener,
+	// TLSConfig or AllowInsecureAuth.
+	RequireAuth bool
 
 	// MaxSize bounds a message in octets: 552 5.3.4. If zero, 50 MiB.
 	MaxSize int64
@@ -110,6 +115,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	if s.Handler == nil {
 		return errors.New("server: Handler is nil")
+	}
+	if s.RequireAuth && s.Authenticate == nil {
+		return errors.New("server: RequireAuth is set, but Authenticate is nil: no client could send mail; set Authenticate")
 	}
 	// Handlers see the values of ctx, but not its end: a transaction may finish.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))

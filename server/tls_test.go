@@ -109,6 +109,25 @@ func TestImplicitTLS(t *testing.T) {
 	})
 }
 
+// TestSubmissions: the server of port 465 demands AUTH, and offers it at once, without a TLSConfig of its own.
+func TestSubmissions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		c, _ := implicitTLS(t, &Server{Hostname: "mx.test", Handler: d, Authenticate: authenticate, RequireAuth: true})
+		if got := c.want(ehlo, "220", "250"); !strings.Contains(got, "250-AUTH PLAIN\r\n") {
+			t.Errorf("got %q, want AUTH", got)
+		}
+		if got, want := c.ask(mail), "530 5.7.0 AUTH is required first\r\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		c.want("AUTH PLAIN AGFubgBzZWNyZXQ=\r\n"+mail+rcpt+data, "235", "250", "250", "354")
+		c.want(body, "250")
+		if n := len(d.all()); n != 1 {
+			t.Errorf("got %d mails, want 1", n)
+		}
+	})
+}
+
 // TestShutdownTLS: being woken in the middle of a TLS record harms neither the record nor the transaction.
 func TestShutdownTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
