@@ -64,7 +64,7 @@ func (s *session) exchange(ctx context.Context, initial string) {
 			s.authFailed(ctx, failure)
 			return
 		case done:
-			s.peer.Username = user
+			s.peer.Username, s.peer.Allowed = user, true
 			s.note(ctx, slog.LevelInfo, "authenticated", "username", user)
 			s.say("235 2.7.0 authenticated")
 			return

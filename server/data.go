@@ -31,6 +31,7 @@ func (s *session) data(ctx context.Context) {
 	body := smtp.NewDataReader(s.in)
 	body.MaxSize, body.MaxLine = s.srv.maxSize(), s.srv.MaxLine
 
+	s.peer.Allowed = s.allowed
 	reply, err := s.srv.Handler.Handle(ctx, &s.peer, s.env, body)
 	reply = s.verdict(ctx, reply, err)
 

@@ -49,5 +49,13 @@ type RcptChecker interface {
 	CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) error
 }
 
+// Allower is implemented by a Handler that lets some clients relay without AUTH: by their address or certificate, for
+// example. The server calls Allow at each RCPT, before CheckRcpt, unless the client has authenticated. Allow returns
+// whether the client may relay to rcpt; env has the recipients accepted before. The result is in [Peer.Allowed], where
+// CheckRcpt and Handle find it: false refuses nothing by itself. An error refuses the recipient, as CheckRcpt's does.
+type Allower interface {
+	Allow(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) (bool, error)
+}
+
 // ErrAuthFailed is what [Server.Authenticate] returns for a wrong username or password: 535 5.7.8.
 var ErrAuthFailed = errors.New("server: authentication failed")

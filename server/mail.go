@@ -40,6 +40,7 @@ func (s *session) mail(ctx context.Context, args string) {
 		env.Auth = "<>" // RFC 4954 §5: not from those we don't trust
 	}
 	s.peer.Tx++
+	s.allowed = true
 	if c, ok := s.srv.Handler.(MailChecker); ok {
 		if err := c.CheckMail(ctx, &s.peer, env); err != nil {
 			s.reject(ctx, "MAIL", err)
@@ -69,12 +70,30 @@ func (s *session) rcpt(ctx context.Context, args string) {
 		s.refuse(ctx, "RCPT", "452 4.5.3 too many recipients") // RFC 5321 §4.5.3.1.10
 		return
 	}
-	if c, ok := s.srv.Handler.(RcptChecker); ok {
-		if err := c.CheckRcpt(ctx, &s.peer, s.env, rcpt); err != nil {
-			s.reject(ctx, "RCPT", err)
-			return
-		}
+	if err := s.checkRcpt(ctx, rcpt); err != nil {
+		s.reject(ctx, "RCPT", err)
+		return
 	}
 	s.env.Recipients = append(s.env.Recipients, rcpt)
 	s.say("250 2.1.5 recipient ok")
+}
+
+// checkRcpt asks the Handler about a recipient: first whether the client may relay to it, then whether to accept it.
+func (s *session) checkRcpt(ctx context.Context, rcpt smtp.Recipient) error {
+	authenticated := s.peer.Username != ""
+	s.peer.Allowed = authenticated // the answer to the RCPT before is not about this one
+	if a, ok := s.srv.Handler.(Allower); ok && !authenticated {
+		allowed, err := a.Allow(ctx, &s.peer, s.env, rcpt)
+		if err != nil {
+			return err
+		}
+		s.peer.Allowed = allowed
+	}
+	if c, ok := s.srv.Handler.(RcptChecker); ok {
+		if err := c.CheckRcpt(ctx, &s.peer, s.env, rcpt); err != nil {
+			return err
+		}
+	}
+	s.allowed = s.allowed && s.peer.Allowed
+	return nil
 }

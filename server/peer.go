@@ -28,6 +28,12 @@ type Peer struct {
 
 	// Username is the user that authenticated. If empty, nobody did.
 	Username string
+
+	// Allowed reports whether the client may relay: it authenticated, or Allow returned true (see [Allower]). In
+	// CheckRcpt, it is about that recipient; in Handle, about all recipients of the transaction: true if each one that
+	// was accepted was allowed. Elsewhere it is true only for a client that authenticated. A check meant for strangers
+	// can return at once when it is true.
+	Allowed bool
 }
 
 // Transaction names the present transaction, uniquely: ID, "-", Tx. It is the id of a Received field.

@@ -26,8 +26,9 @@ type session struct {
 	turned bool         // only here to be turned away
 	log    *slog.Logger // nil: none
 
-	env   *smtp.Envelope // nil: no transaction
-	asked int            // RCPT commands in this transaction
+	env     *smtp.Envelope // nil: no transaction
+	asked   int            // RCPT commands in this transaction
+	allowed bool           // the peer may relay to each recipient in env
 
 	errors, commands int // since the session began, or a mail was taken
 
@@ -162,6 +163,7 @@ func (s *session) handleLine(ctx context.Context, line []byte, err error) {
 // reset ends the transaction.
 func (s *session) reset() {
 	s.env, s.asked, s.busy = nil, 0, false
+	s.peer.Allowed = s.peer.Username != ""
 }
 
 // say adds a reply of one line.

@@ -36,9 +36,9 @@ func (s *session) startTLS(ctx context.Context) {
 		return
 	}
 	s.nc = t
-	s.reset()
 	s.peer.Hello, s.peer.ESMTP = "", false // RFC 3207 §4.2: what was said in the clear is forgotten
 	s.peer.Username = ""
+	s.reset()
 }
 
 // handshake is false if it failed; then the connection is of no more use.
