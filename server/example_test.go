@@ -42,5 +42,7 @@ func ExampleServer() {
 		log.Fatal(err)
 	}
 	srv := &server.Server{Hostname: "mx.example.com", Handler: inbox{"example.com"}}
-	log.Print(srv.Serve(ctx, listener)) // until interrupted
+	if err := srv.Serve(ctx, listener); err != nil { // until interrupted
+		log.Fatal(err)
+	}
 }

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// ErrServerClosed is what Serve returns after Shutdown, Close or the end of its context.
-var ErrServerClosed = errors.New("server: closed")
+// ErrServerClosed is the error of a Serve that is called after Shutdown or Close, or after an earlier Serve ended.
+var ErrServerClosed = errors.New("server: Serve was called on a server that is closed: use a new one")
 
 // Server is an SMTP server. A literal with a Handler works. It can't be used again once it was
 // closed.
@@ -107,10 +107,10 @@ type Server struct {
 	drained   chan struct{}        // closed when draining and without sessions
 }
 
-// Serve accepts connections on l until ctx ends, or until Shutdown or Close. When ctx ends the whole server
-// shuts down as with Shutdown, with Grace as its bound. Serve closes l, waits for all sessions and returns
-// ErrServerClosed, or the error of l. It may be called for several listeners at once; if one
-// fails, the server shuts down as if ctx had ended.
+// Serve accepts connections on l until ctx ends, or until Shutdown or Close; then it closes l, waits for all sessions
+// and returns nil. When ctx ends, the whole server shuts down as by Shutdown, with Grace as the bound. Serve may be
+// called for several listeners at once. If a listener fails, its Serve returns the error, and the server shuts down as
+// if ctx had ended. Serve returns ErrServerClosed if the server was closed before and ctx hasn't ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	if s.Handler == nil {
@@ -123,6 +123,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	if !s.open(l, cancel) {
+		if ctx.Err() != nil {
+			return nil // the end of ctx closed the server: another Serve with the same ctx saw it first
+		}
 		return ErrServerClosed
 	}
 
@@ -135,10 +138,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 	drained := s.drain()
 	if err == nil {
-		err = ErrServerClosed
 		select {
 		case <-drained:
-			return err
+			return nil
 		case <-ctx.Done():
 		}
 	}

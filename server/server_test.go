@@ -68,8 +68,8 @@ func TestShutdownIdle(t *testing.T) {
 				if d := time.Since(start); d != 0 {
 					t.Errorf("got a shutdown of %v, want none to wait for", d)
 				}
-				if err := <-w.stopped; !errors.Is(err, ErrServerClosed) {
-					t.Errorf("got %v from Serve, want ErrServerClosed", err)
+				if err := <-w.stopped; err != nil {
+					t.Errorf("got %v from Serve, want nil", err)
 				}
 			})
 		})
@@ -116,8 +116,8 @@ func TestShutdownBusy(t *testing.T) {
 				if got := len(d.all()); got != tt.mails {
 					t.Errorf("got %d mails, want %d", got, tt.mails)
 				}
-				if err := <-w.stopped; !errors.Is(err, ErrServerClosed) {
-					t.Errorf("got %v from Serve, want ErrServerClosed", err)
+				if err := <-w.stopped; err != nil {
+					t.Errorf("got %v from Serve, want nil", err)
 				}
 			})
 		})
@@ -159,8 +159,8 @@ func TestGrace(t *testing.T) {
 		handling.ask(talked + data)
 		handling.ask(body)
 		w.stop()
-		if err := <-w.stopped; !errors.Is(err, ErrServerClosed) {
-			t.Errorf("got %v from Serve, want ErrServerClosed", err)
+		if err := <-w.stopped; err != nil {
+			t.Errorf("got %v from Serve, want nil", err)
 		}
 		if ended != 10*time.Second || time.Since(start) != 10*time.Second {
 			t.Errorf("got the Handler's context ended after %v and Serve after %v, want 10s", ended, time.Since(start))
@@ -212,7 +212,9 @@ func TestShutdownOrder(t *testing.T) {
 							t.Errorf("got error %v, want none", err)
 						}
 					}
-					<-w.stopped
+					if err := <-w.stopped; err != nil {
+						t.Errorf("got %v from Serve, want nil", err)
+					}
 					for _, srv := range []*Server{unused, used} {
 						l := newNetwork()
 						if err := srv.Serve(context.Background(), l); !errors.Is(err, ErrServerClosed) {
@@ -220,6 +222,12 @@ func TestShutdownOrder(t *testing.T) {
 						}
 						if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 							t.Errorf("got %v from the listener, want it closed", err)
+						}
+						// As if the context that both share had ended before this Serve began.
+						ended, cancel := context.WithCancel(context.Background())
+						cancel()
+						if err := srv.Serve(ended, newNetwork()); err != nil {
+							t.Errorf("got %v from Serve with a context that has ended, want nil", err)
 						}
 					}
 				})
@@ -317,8 +325,8 @@ func TestTwoListeners(t *testing.T) {
 		c := newClient(t, p)
 		c.want(ehlo, "220", "250")
 		w.stop() // the end of one context ends it all
-		if err := <-stopped; !errors.Is(err, ErrServerClosed) {
-			t.Errorf("got %v from the second Serve, want ErrServerClosed", err)
+		if err := <-stopped; err != nil {
+			t.Errorf("got %v from the second Serve, want nil", err)
 		}
 		if got := c.take(); !strings.HasPrefix(got, "421 4.3.2 ") {
 			t.Errorf("got %q, want 421 4.3.2", got)
