@@ -13,8 +13,8 @@ const (
 	maxAddress = 254
 )
 
-// SplitAddress parts an address at its last unquoted "@". The domain is empty where there is none,
-// as in "postmaster" (RFC 5321 §4.5.1).
+// SplitAddress splits an address at its last unquoted "@". If there is none, as in "postmaster" (RFC 5321 §4.5.1), the
+// domain is empty. The address isn't checked.
 func SplitAddress(address string) (local, domain string) {
 	at := strings.LastIndexByte(address, '@')
 	if strings.IndexByte(address, '"') >= 0 {
@@ -26,11 +26,13 @@ func SplitAddress(address string) (local, domain string) {
 	return address[:at], address[at+1:]
 }
 
-// CheckAddress says whether address is a Mailbox by RFC 5321 §4.1.2 (with RFC 6531 §3.3): dot-string or
-// quoted local part, domain or address literal; the local part at most 64 octets, the whole 254, and the
-// domain what that leaves of its 255 (RFC 5321 §4.5.3.1). "postmaster" alone is good (RFC 5321 §4.1.1.3). A
-// domain must be one of which [ASCIIDomain] has a form, without a dot at its end. No control character is
-// good, U+0080 to U+009F included. The error names the value and the rule.
+// CheckAddress returns an error unless address is a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) or "postmaster"
+// (RFC 5321 §4.1.1.3). The error names the value and the rule.
+//
+//   - The local part is a dot-string or a quoted string of at most 64 octets (RFC 5321 §4.5.3.1.1).
+//   - The domain is an address literal, or a name for which [ASCIIDomain] returns no error, without a dot at its end.
+//   - The address has at most 254 octets (RFC 5321 §4.5.3.1.3).
+//   - There is no control character. Those of Unicode are U+0080 to U+009F.
 func CheckAddress(address string) error {
 	rule := checkMailbox(address)
 	if rule == "" || equalFold(address, "postmaster") {
@@ -39,8 +41,8 @@ func CheckAddress(address string) error {
 	return fmt.Errorf("smtp: address %q: %s", shorten(address), rule)
 }
 
-// NeedsUTF8 reports whether the address, as it is written, can only travel with SMTPUTF8: whether it has
-// an octet above 127. [ASCIIAddress] gives the form without, where there is one.
+// NeedsUTF8 reports whether the address has an octet above 127. In this form it needs SMTPUTF8. [ASCIIAddress] returns
+// the form that doesn't, if there is one.
 func NeedsUTF8(address string) bool {
 	for i := range len(address) {
 		if address[i] >= utf8.RuneSelf {
@@ -50,8 +52,8 @@ func NeedsUTF8(address string) bool {
 	return false
 }
 
-// ASCIIAddress gives the address with its domain as an A-label; an address in ASCII comes back unchanged.
-// ok is false if the local part still needs SMTPUTF8, or the domain has no such form.
+// ASCIIAddress returns the address with its domain as A-labels. An address in ASCII is returned unchanged. ok is false
+// if the local part still needs SMTPUTF8, or if the domain has no ASCII form.
 func ASCIIAddress(address string) (ascii string, ok bool) {
 	if !NeedsUTF8(address) {
 		return address, true
@@ -86,7 +88,7 @@ func lastUnquotedAt(address string) int {
 	return at
 }
 
-// checkMailbox gives the rule that address breaks, "" if it is a Mailbox.
+// checkMailbox returns the rule that address breaks. It returns "" for a Mailbox.
 func checkMailbox(address string) string {
 	if len(address) > maxAddress {
 		return "over 254 octets (RFC 5321 section 4.5.3.1.3)"
@@ -104,7 +106,7 @@ func checkMailbox(address string) string {
 	return checkDomain(domain)
 }
 
-// checkLocal gives the rule of Local-part that local, which is UTF-8, breaks.
+// checkLocal returns the rule of Local-part that local breaks, or "". local is UTF-8.
 func checkLocal(local string) string {
 	switch {
 	case local == "":
@@ -114,7 +116,7 @@ func checkLocal(local string) string {
 	case local[0] == '"':
 		return checkQuoted(local)
 	}
-	dot := true // no dot may come next
+	dot := true // no dot may follow
 	for _, c := range local {
 		if c == '.' && dot || c != '.' && !isAtext(c) {
 			return fmt.Sprintf("%q out of place in the local part (RFC 5321 section 4.1.2)", c)
@@ -127,18 +129,18 @@ func checkLocal(local string) string {
 	return ""
 }
 
-// checkQuoted gives the rule of Quoted-string that s, which begins with a quote, breaks.
+// checkQuoted returns the rule of Quoted-string that s breaks, or "". s begins with a quote.
 func checkQuoted(s string) string {
 	end, escaped := false, false
 	for _, c := range s[1:] {
 		switch {
 		case end:
-			return fmt.Sprintf("%q behind the quoted local part (RFC 5321 section 4.1.2)", c)
+			return fmt.Sprintf("%q after the quoted local part (RFC 5321 section 4.1.2)", c)
 		case unicode.IsControl(c):
 			return fmt.Sprintf("%q in the local part (RFC 5321 section 4.1.2)", c)
 		case escaped:
 			if c >= utf8.RuneSelf {
-				return fmt.Sprintf(`%q behind "\" (RFC 5321 section 4.1.2)`, c)
+				return fmt.Sprintf(`%q after "\" (RFC 5321 section 4.1.2)`, c)
 			}
 			escaped = false
 		case c == '\\':
@@ -153,7 +155,7 @@ func checkQuoted(s string) string {
 	return ""
 }
 
-// isAtext reports whether c may stand in an atom (RFC 5322 §3.2.3, RFC 6531 §3.3).
+// isAtext reports whether c is allowed in an atom (RFC 5322 §3.2.3, RFC 6531 §3.3).
 func isAtext(c rune) bool {
 	if c >= utf8.RuneSelf {
 		return !unicode.IsControl(c)
@@ -174,7 +176,7 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// shorten bounds what an error repeats of a value from outside.
+// shorten bounds a value from outside that an error repeats.
 func shorten(s string) string {
 	const most = 320
 	if len(s) <= most {

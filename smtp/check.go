@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Check says whether the envelope can be put on the wire: every address, EnvID, ORCPT and Auth by its grammar, at
-// least one recipient. Nothing in an envelope that passes can break out of its command. The error names the
-// value and the rule.
+// Check returns an error unless the envelope can be sent: it has at least one recipient, and every address, EnvID,
+// ORCPT and Auth obeys its grammar. No value of an envelope that passes can break out of its command. The error names
+// the value and the rule.
 func (e *Envelope) Check() error {
 	if e.From != "" {
 		if rule := checkMailbox(e.From); rule != "" {
@@ -74,7 +74,7 @@ func (r *Recipient) check() error {
 	return nil
 }
 
-// The functions below give the rule that a decoded value breaks, "" if none.
+// The functions below return the rule that a decoded value breaks, or "".
 
 func checkEnvID(s string) string {
 	for i := range len(s) {
@@ -100,14 +100,14 @@ func checkNotify(n Notify) string {
 		return "no such flag"
 	}
 	if n&NotifyNever != 0 && n != NotifyNever {
-		return "NEVER stands alone (RFC 3461 section 4.1)"
+		return "NEVER must be alone (RFC 3461 section 4.1)"
 	}
 	return ""
 }
 
 func checkORCPT(s string) string {
 	kind, address, ok := strings.Cut(s, ";")
-	// An atom may hold "=", and a value of a parameter may not (RFC 5321 §4.1.2).
+	// "=" is allowed in an atom, and not in the value of a parameter (RFC 5321 §4.1.2).
 	if !ok || !isAtom(kind) || strings.Contains(kind, "=") || address == "" {
 		return `not "type;address" (RFC 3461 section 4.2)`
 	}

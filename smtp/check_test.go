@@ -51,7 +51,7 @@ func TestEnvelopeCheck(t *testing.T) {
 		{"empty recipient", to(""), `address "": empty local part`},
 		{"recipient parameter", to(`a@b> NOTIFY=NEVER`), `'>' in a label`},
 		{"recipient quote not closed", to(`"a> NOTIFY=NEVER@b`), "quote not closed"},
-		{"recipient quoted then parameter", to(`"a"> NOTIFY="@b`), "behind the quoted local part"},
+		{"recipient quoted then parameter", to(`"a"> NOTIFY="@b`), "after the quoted local part"},
 		{"recipient LF", to("a@b\nDATA"), `'\n' in a label`},
 		{"recipient NUL", to("a\x00@b"), `'\x00' out of place`},
 		{"recipient C1 control", to("a\u0085@b"), "out of place"},
@@ -59,7 +59,7 @@ func TestEnvelopeCheck(t *testing.T) {
 		{"BODY", with(func(e *smtp.Envelope) { e.Body = smtp.BodyBinaryMIME + 1 }), "BODY 4: no such type"},
 		{"RET", with(func(e *smtp.Envelope) { e.Ret = smtp.RetFull + 1 }), "RET 3: no such value"},
 		{"SIZE", with(func(e *smtp.Envelope) { e.Size = -1 }), "SIZE -1: negative"},
-		{"NOTIFY never and more", notify(smtp.NotifyNever | smtp.NotifyDelay), "NOTIFY 9: NEVER stands alone"},
+		{"NOTIFY never and more", notify(smtp.NotifyNever | smtp.NotifyDelay), "NOTIFY 9: NEVER must be alone"},
 		{"NOTIFY flag", notify(16), "NOTIFY 16: no such flag"},
 		{"ENVID CRLF", envID("a\r\nDATA"), `ENVID "a\r\nDATA": not printable ASCII`},
 		{"ENVID 8 bit", envID("ü"), `ENVID "ü": not printable ASCII`},
@@ -149,9 +149,9 @@ func TestStrings(t *testing.T) {
 	tests := []struct{ got, want string }{
 		{smtp.BodyUnknown.String(), ""}, {smtp.Body7Bit.String(), "7BIT"}, {smtp.Body8BitMIME.String(), "8BITMIME"},
 		{smtp.BodyBinaryMIME.String(), "BINARYMIME"}, {smtp.BodyType(9).String(), ""},
-		{smtp.RetUnknown.String(), ""}, {smtp.RetHeaders.String(), "HDRS"}, {smtp.RetFull.String(), "FULL"}, {smtp.Ret(9).String(), ""},
-		{smtp.Deferred.String(), "deferred"}, {smtp.Delivered.String(), "delivered"}, {smtp.Rejected.String(), "rejected"}, {smtp.Unknown.String(), "unknown"},
-		{smtp.StageRoute.String(), "route"}, {smtp.StageRcpt.String(), "rcpt"}, {smtp.StageFinal.String(), "final"}, {smtp.Stage(99).String(), "unknown"},
+		{smtp.RetUnknown.String(), ""}, {smtp.RetHeaders.String(), "HDRS"}, {smtp.RetFull.String(), "FULL"},
+		{smtp.Ret(9).String(), ""},
+		{smtp.Outcome(9).String(), "unknown"}, {smtp.Stage(99).String(), "unknown"},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {

@@ -9,23 +9,22 @@ import (
 )
 
 const (
-	// chunkSize is what one read of a content takes.
+	// chunkSize bounds one read of a content, in octets.
 	chunkSize = 32 << 10
 
-	// chunkCap is what a chunk can become: one stuffed dot for each three octets, ".\r\n", and the
-	// end of DATA.
+	// chunkCap bounds a chunk after stuffing: one dot for each three octets, ".\r\n", and the end of DATA.
 	chunkCap = chunkSize + chunkSize/3 + 1 + len("\r\n.\r\n")
 )
 
 type chunk [chunkCap]byte
 
-// chunks keeps buffers for the next use. Nothing in them passes from one use to the next.
+// chunks keeps buffers for the next use. No octets pass from one use to the next.
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
-// eachChunk reads c from start to end and calls f with its octets once it has made sure that there is no
-// bare CR, bare LF or NUL in them. b isn't empty, doesn't end in CR, has room for the end of DATA behind
-// it, and may be changed. Errors are *ContentError, but those of f, which end it. If binary isn't nil, such an octet is no
-// error, and is told there.
+// eachChunk reads c from start to end and calls f with each chunk b. A bare CR, a bare LF or a NUL is an error before f
+// sees it; if binary isn't nil, it sets *binary instead. b isn't empty, doesn't end between a CR and its LF, has
+// capacity for the end of DATA, and may be changed by f. An error of f is returned as it is. All other errors are
+// *ContentError.
 func eachChunk(c Content, binary *bool, f func(b []byte, last bool) error) error {
 	buf := chunks.Get().(*chunk)
 	defer chunks.Put(buf)
@@ -37,7 +36,7 @@ func eachChunk(c Content, binary *bool, f func(b []byte, last bool) error) error
 		}
 		last := off+int64(len(b)) == size
 		if b[len(b)-1] == '\r' && !last {
-			b = b[:len(b)-1] // it is read again with what follows it
+			b = b[:len(b)-1] // it is read again with its LF
 		}
 		if binary == nil || !*binary {
 			i := badOctet(b)
@@ -59,15 +58,15 @@ func eachChunk(c Content, binary *bool, f func(b []byte, last bool) error) error
 func readFullAt(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
-		return nil // an io.ReaderAt may say io.EOF with the last octets
+		return nil // an io.ReaderAt may return io.EOF with the last octets
 	}
 	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF // shorter than its Size
+		return io.ErrUnexpectedEOF // shorter than Size
 	}
 	return err
 }
 
-// badOctet gives the index of the first NUL, CR without LF or LF without CR in b, and -1 if b has none.
+// badOctet returns the index of the first NUL, CR without LF or LF without CR in b. It returns -1 if there is none.
 func badOctet(b []byte) int {
 	end := len(b)
 	if i := bytes.IndexByte(b, 0); i >= 0 {
@@ -96,8 +95,8 @@ func badOctet(b []byte) int {
 	return -1
 }
 
-// bareCR gives the index of the first CR in b without LF behind it, and -1 if b has none. b is known to
-// have the given number of CRLF.
+// bareCR returns the index of the first CR in b without LF after it. It returns -1 if there is none. lines is the
+// number of CRLFs in b.
 func bareCR(b []byte, lines int) int {
 	if bytes.Count(b, []byte{'\r'}) == lines { // one pass for the good case
 		return -1
@@ -110,7 +109,7 @@ func bareCR(b []byte, lines int) int {
 	return -1
 }
 
-// badContent is the answer to an octet that DATA can't carry.
+// badContent returns the reply to an octet that DATA can't carry.
 func badContent(octet byte, off int64) *Reply {
 	name := "NUL"
 	switch octet {

@@ -5,25 +5,27 @@ import (
 	"io"
 )
 
-// Content is a message, header and body with CRLF line ends, that can be read more than once: for
-// the next host, and for a report. *bytes.Reader, *strings.Reader and *io.SectionReader are one.
-// ReadAt is safe for concurrent use, as [io.ReaderAt] demands.
+// Content is a message: header and body with CRLF line ends. It can be read more than once, for the next host and for a
+// report. *bytes.Reader, *strings.Reader and *io.SectionReader are Contents.
+//
+// ReadAt is safe for concurrent use, as [io.ReaderAt] demands. Size returns the number of octets, the same at every
+// call.
 type Content interface {
 	io.ReaderAt
 	Size() int64
 }
 
-// NewReader reads c from its start to its end.
+// NewReader returns a reader of c from start to end. It checks nothing.
 func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c.Size()) }
 
-// CheckedReader is NewReader, but Read fails with a *ContentError at an octet for which [Scan] has an error. Octets before
-// it may have been read.
+// CheckedReader returns a reader of c from start to end. Read returns a *ContentError at a bare CR, a bare LF or a NUL,
+// as [Scan] does. Octets before it may have been read by then.
 func CheckedReader(c Content) io.Reader { return &checkedReader{r: NewReader(c)} }
 
 type checkedReader struct {
 	r   io.Reader
 	cr  bool  // the last octet was CR
-	off int64 // of the next
+	off int64 // offset of the next octet
 }
 
 func (r *checkedReader) Read(p []byte) (int, error) {
@@ -51,33 +53,34 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ContentError says that a content couldn't be read, or that it can't be sent as it is. In the second
-// case Err is a *Reply.
+// ContentError is the error of a content that couldn't be read, or that can't be sent as it is. In the second case Err
+// is a *Reply.
 type ContentError struct {
 	Err error
 }
 
-// Error gives the text of Err behind "smtp: content: ".
+// Error returns "smtp: content: " and the text of Err.
 func (e *ContentError) Error() string { return "smtp: content: " + e.Err.Error() }
 
-// Unwrap gives Err.
+// Unwrap returns Err.
 func (e *ContentError) Unwrap() error { return e.Err }
 
-// Facts is what a Content holds that a host must be able to take.
+// Facts are the properties of a Content that not every host accepts.
 type Facts struct {
 	EightBit   bool // an octet above 127 anywhere
-	HeaderUTF8 bool // an octet above 127 in the header: needs SMTPUTF8
-	LongLine   bool // a line over 998 octets (RFC 5321 §4.5.3.1.6)
-	Binary     bool // a bare CR, a bare LF or a NUL: only BDAT with BODY=BINARYMIME carries it (RFC 3030 §3)
+	HeaderUTF8 bool // an octet above 127 in the header, which needs SMTPUTF8
+	LongLine   bool // a line over 998 octets without its CRLF (RFC 5321 §4.5.3.1.6)
+	Binary     bool // a bare CR, a bare LF or a NUL, which need BDAT with BODY=BINARYMIME (RFC 3030 §3)
 }
 
-// Scan reads c once and says what it holds. A bare CR, a bare LF or a NUL is an error that names the
-// octet and its offset; such content can't be sent with DATA (RFC 5321 §2.3.8). Every error is a
-// *ContentError: around a *Reply, 554 5.6.0, for such an octet, and around the error of c where c
-// couldn't be read.
+// Scan reads c once and returns its properties. Every error is a *ContentError:
+//
+//   - A bare CR, a bare LF or a NUL can't be sent by DATA (RFC 5321 §2.3.8). Err is a *Reply, 554 5.6.0, that names the
+//     octet and its offset.
+//   - If c couldn't be read, Err is the error of c.
 func Scan(c Content) (Facts, error) { return scan(c, nil) }
 
-// ScanBinary is Scan for content that may be binary: no octet is an error, and Binary tells of those that Scan would refuse.
+// ScanBinary is Scan for content that may be binary. No octet is an error: a bare CR, a bare LF or a NUL sets Binary.
 func ScanBinary(c Content) (Facts, error) {
 	var binary bool
 	facts, err := scan(c, &binary)
@@ -94,17 +97,17 @@ func scan(c Content, binary *bool) (Facts, error) {
 	return s.facts, err
 }
 
-// maxText is the length of a line without its CRLF (RFC 5321 §4.5.3.1.6).
+// maxText bounds a line in octets, without its CRLF (RFC 5321 §4.5.3.1.6).
 const maxText = 998
 
 type scanner struct {
 	facts     Facts
 	header    bool // the empty line hasn't come yet
 	lineStart bool // the last octets were CRLF, or there were none
-	line      int  // octets of the line that hasn't ended yet
+	line      int  // octets of the current line
 }
 
-// add takes the next octets, which don't end in a CR that an LF follows.
+// add scans the next octets. They never end between a CR and its LF.
 func (s *scanner) add(b []byte) {
 	if s.header {
 		header := b
@@ -120,8 +123,8 @@ func (s *scanner) add(b []byte) {
 	s.measure(b)
 }
 
-// measure looks for a long line. From the start of a line, one of the next 1000 octets is an LF, and
-// behind the last such LF is the next start: most octets are never looked at.
+// measure looks for a long line. In the 1000 octets from the start of a line there is an LF, and after the last of them
+// is the next start. Most octets are never looked at.
 func (s *scanner) measure(b []byte) {
 	for len(b) > 0 && !s.facts.LongLine {
 		room := maxText + len("\r\n") - s.line

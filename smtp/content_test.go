@@ -106,7 +106,7 @@ func TestScanBoundaries(t *testing.T) {
 				content := start + piece + tail
 				got, err := smtp.Scan(strings.NewReader(content))
 				if want := scanReference(content); err != nil || got != want {
-					t.Errorf("%.10q behind %d octets, then %q: got %+v, %v, want %+v", piece, before, tail, got, err, want)
+					t.Errorf("%.10q after %d octets, then %q: got %+v, %v, want %+v", piece, before, tail, got, err, want)
 				}
 			}
 		}

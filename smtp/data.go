@@ -9,39 +9,43 @@ import (
 	"math"
 )
 
-// ErrDrain says that Drain came to its bound before the end of the body.
+// ErrDrain is the error of a Drain that reached its bound before the end of the body.
 var ErrDrain = errors.New("smtp: no end of data within the bound")
 
-// DataReader reads the body that follows DATA, up to its end: CRLF.CRLF and nothing else (RFC 5321
-// §4.1.1.4), where the first CRLF may be that of the DATA command. It works in the buffer of its
-// bufio.Reader, which may have any size from 16 octets on, and takes nothing from it that stands behind
-// the end. It never waits for input while it has octets to give.
+// DataReader reads the body that follows DATA, up to its end: CRLF.CRLF and nothing else (RFC 5321 §4.1.1.4). The first
+// CRLF may be that of the DATA command.
+//
+// It works in the buffer of its bufio.Reader, which may have any size from 16 octets. It reads no octet after the end.
+// Read never waits for input while it has octets to return. A DataReader must not be used concurrently.
 type DataReader struct {
 	// MaxSize bounds the content in octets. If zero, there is no bound.
 	MaxSize int64
 
-	// MaxLine bounds a line of the content in octets, CRLF included and a stuffed dot not. If zero,
-	// there is no bound.
+	// MaxLine bounds a line of the content in octets, with its CRLF and without a stuffed dot. If zero, there is no
+	// bound.
 	MaxLine int
 
 	r *bufio.Reader
 
 	mid  bool  // the octets read last aren't CRLF: a dot is no end here
-	cr   bool  // the octet read last is a CR; in good content an LF is next
+	cr   bool  // the octet read last is a CR: in good content an LF is next
 	line int   // octets of the line so far
 	size int64 // octets of the content so far
-	err  error // what Read returns from now on
-	end  error // what Drain returns from now on: io.EOF when the end was read, or the connection's error
+	err  error // result of Read from now on
+	end  error // io.EOF once the end was read, or the connection's error
 }
 
-// NewDataReader reads from r, which stands behind the CRLF of the DATA command.
+// NewDataReader returns a reader of the body in r. The next octet of r is the first one after the CRLF of the DATA
+// command.
 func NewDataReader(r *bufio.Reader) *DataReader { return &DataReader{r: r} }
 
-// Read gives the content with its dots unstuffed. io.EOF means that the true end was read and that
-// the content is good. What can't be taken (a bare CR or LF, a NUL, a line over MaxLine: 554 5.6.0;
-// over MaxSize: 552 5.3.4) gives a *Reply, at once and at every later call; Drain then finds the end.
-// An error of the connection comes wrapped as it is; an end of input within the body is
-// io.ErrUnexpectedEOF.
+// Read reads the content with its dots unstuffed. An error stays the same at every later call:
+//
+//   - io.EOF: the true end was read, and the content is good.
+//   - A *Reply, 554 5.6.0: a bare CR, a bare LF, a NUL, or a line over MaxLine. 552 5.3.4: the content is over MaxSize.
+//     Call Drain to find the end of the body.
+//   - io.ErrUnexpectedEOF: the input ended within the body.
+//   - Any other error is that of the connection, wrapped.
 func (d *DataReader) Read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && d.err == nil {
@@ -65,9 +69,9 @@ func (d *DataReader) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// Drain reads on to the true end, at most max octets before it (if zero, without bound). It returns what
-// Read would have: nil if the content was good, the *Reply if it was not, ErrDrain where max was
-// passed, or the error of the connection.
+// Drain reads to the true end and drops at most max octets. If max is zero, there is no bound. It returns nil if the
+// whole content was good, the *Reply that Read returned or would have returned, [ErrDrain] if the end isn't within max
+// octets, or the error of the connection.
 func (d *DataReader) Drain(max int64) error {
 	left := max
 	if max <= 0 {
@@ -90,7 +94,7 @@ func (d *DataReader) Drain(max int64) error {
 		if d.err == nil {
 			k = d.content(b, limit)
 		} else if i := bytes.IndexByte(b[:limit], '\n'); i >= 0 {
-			k = i + 1 // what comes next may be the end
+			k = i + 1 // the end may follow
 		}
 		if k == 0 {
 			d.special(true)
@@ -108,7 +112,7 @@ func (d *DataReader) Drain(max int64) error {
 	return d.err
 }
 
-// peek gives all that is buffered, if that is n octets at least; wait allows it to read until it is.
+// peek returns all buffered octets, if there are at least n. With wait, it reads until there are.
 func (d *DataReader) peek(n int, wait bool) ([]byte, bool) {
 	if d.r.Buffered() < n {
 		if !wait {
@@ -123,8 +127,8 @@ func (d *DataReader) peek(n int, wait bool) ([]byte, bool) {
 	return b, true
 }
 
-// content gives how many octets of b, at most limit, are content as they stand. None are if b begins
-// with what special is for. b isn't empty.
+// content returns the number of octets at the start of b, at most limit, that are content as they are. It returns 0 if
+// b begins with octets that special handles. b isn't empty.
 func (d *DataReader) content(b []byte, limit int) int {
 	if !d.mid && b[0] == '.' {
 		return 0
@@ -141,7 +145,7 @@ func (d *DataReader) content(b []byte, limit int) int {
 		if n < len(b) && b[n] == '\n' {
 			crlfs++
 		} else {
-			n-- // bare, or not known yet
+			n-- // bare, or its LF isn't buffered yet
 		}
 	}
 	if i := bareCR(b[:n], crlfs); i >= 0 {
@@ -150,8 +154,8 @@ func (d *DataReader) content(b []byte, limit int) int {
 	return n
 }
 
-// lines looks at each line of b[:n] for its CR, its length, and a dot behind it, and gives where the
-// first thing stands that isn't content, n if nowhere, and how many CRLF have their CR before it.
+// lines checks each line of b[:n] for its CR, its length, and a dot after it. It returns the index of the first octet
+// that isn't content, or n, and the number of CRLFs whose CR is before that index.
 func (d *DataReader) lines(b []byte, n int) (end, crlfs int) {
 	line := d.line
 	for i := 0; i < n; line = 0 {
@@ -182,7 +186,7 @@ func (d *DataReader) lines(b []byte, n int) (end, crlfs int) {
 	return n, crlfs
 }
 
-// take moves on behind b, which the buffer begins with.
+// take consumes b, the first octets of the buffer.
 func (d *DataReader) take(b []byte) {
 	last := len(b) - 1
 	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
@@ -199,8 +203,8 @@ func (d *DataReader) take(b []byte) {
 	d.r.Discard(len(b))
 }
 
-// special deals with what begins the buffer and isn't content as it stands. It reports false if
-// nothing more can be read, or not without waiting.
+// special handles the octets at the start of the buffer that aren't content as they are. It reports false if nothing
+// more can be read, or nothing more without waiting.
 func (d *DataReader) special(wait bool) bool {
 	b, _ := d.peek(1, false)
 	switch {
@@ -217,7 +221,7 @@ func (d *DataReader) special(wait bool) bool {
 			return false
 		}
 		if b[1] == '\n' {
-			return true // content takes it, now that both are there
+			return true // content accepts it, now that both are buffered
 		}
 		d.err = badContent('\r', d.size)
 	default:
@@ -226,8 +230,8 @@ func (d *DataReader) special(wait bool) bool {
 	return false
 }
 
-// dot deals with a dot that begins a line: with CRLF behind it, it is the end; else it was stuffed.
-// (RFC 5321 §4.5.2 has it deleted whatever follows it.)
+// dot handles a dot that begins a line. If CRLF follows, it is the end. Otherwise it was stuffed, and is dropped (RFC
+// 5321 §4.5.2).
 func (d *DataReader) dot(wait bool) bool {
 	b, ok := d.peek(2, wait)
 	if ok && b[1] == '\r' {
@@ -249,7 +253,7 @@ func (d *DataReader) dot(wait bool) bool {
 	return false
 }
 
-// lose takes note of an error of the connection.
+// lose records an error of the connection.
 func (d *DataReader) lose(err error) {
 	if err == io.EOF {
 		d.end = io.ErrUnexpectedEOF

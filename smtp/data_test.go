@@ -14,7 +14,7 @@ import (
 )
 
 // verdict is what came of a body: the content that was given out, the code of the reply that refused it, 0
-// if it was good, and what stands behind its end.
+// if it was good, and what stands after its end.
 type verdict struct {
 	content string
 	code    int
@@ -157,7 +157,7 @@ func TestDataReader(t *testing.T) {
 		{name: "LF first", in: "\n.\r\n\r\n.\r\nQ", want: verdict{"", 554, true, "Q"}},
 		{name: "NUL", in: "a\x00\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
 		{name: "bare CR before NUL and CRLF", in: "a\rb\x00c\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "stuffed behind bad", in: "\x00\r\n..\r\n.\r\nQ", want: verdict{"", 554, true, "Q"}},
+		{name: "stuffed after bad", in: "\x00\r\n..\r\n.\r\nQ", want: verdict{"", 554, true, "Q"}},
 		{name: "size reached", in: "ab\r\n.\r\nQ", maxSize: 4, want: verdict{"ab\r\n", 0, true, "Q"}},
 		{name: "size passed", in: "abc\r\n.\r\nQ", maxSize: 4, want: verdict{"abc\r", 552, true, "Q"}},
 		{name: "size passed by stuffed dot", in: "ab\r\n..\r\n.\r\nQ", maxSize: 4, want: verdict{"ab\r\n", 552, true, "Q"}},

@@ -5,13 +5,12 @@ import (
 	"io"
 )
 
-// WriteData writes c to w as the body of DATA: dots stuffed, ended by CRLF.CRLF. A content that
-// doesn't end in CRLF gets one. The content should have passed [Scan], as an octet that DATA can't
-// carry is found only when what stands before it has been written. Such an octet, and an error while c
-// is read, come as a *ContentError, before the final dot: the caller must close the connection, so that
-// half a message is never committed. Other errors are w's.
+// WriteData writes c to w as the body of DATA: it stuffs dots and ends with CRLF.CRLF. A content that doesn't end in
+// CRLF gets one. Writes are up to 43 KiB long, so w needs no buffer.
 //
-// The writes to w are large; it needs no buffer.
+// A *ContentError means that c couldn't be read, or has an octet that DATA can't carry. The final dot wasn't written,
+// and the octets before it may have been: the caller must close the connection, so that half a message is never
+// committed. Call [Scan] first to find these octets in time. Any other error is that of w.
 func WriteData(w io.Writer, c Content) error {
 	d := dataWriter{w: w, lineStart: true}
 	defer d.release()
@@ -28,11 +27,11 @@ func WriteData(w io.Writer, c Content) error {
 type dataWriter struct {
 	w         io.Writer
 	lineStart bool   // the last octets were CRLF, or there were none
-	ended     bool   // the final dot went out
-	buf       *chunk // for stuffed content, once there is some
+	ended     bool   // the final dot was written
+	buf       *chunk // for stuffed content; nil if no dot was stuffed yet
 }
 
-// write sends one chunk, the last one with the end of DATA, in one Write.
+// write writes one chunk by one Write. The last one includes the end of DATA.
 func (d *dataWriter) write(b []byte, last bool) error {
 	open := b[len(b)-1] != '\n'
 	b = d.stuff(b)
@@ -48,7 +47,7 @@ func (d *dataWriter) write(b []byte, last bool) error {
 	return err
 }
 
-// stuff doubles each dot that begins a line (RFC 5321 §4.5.2). Where there is none, it gives b itself.
+// stuff doubles each dot that begins a line (RFC 5321 §4.5.2). If there is none, it returns b itself.
 func (d *dataWriter) stuff(b []byte) []byte {
 	first := d.lineStart && b[0] == '.'
 	i := bytes.Index(b, []byte("\n."))

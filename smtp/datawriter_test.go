@@ -20,7 +20,7 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// brokenContent fails, or ends, behind its text though its size is greater.
+// brokenContent fails, or ends, after its text though its size is greater.
 type brokenContent struct {
 	*strings.Reader
 	size int64
@@ -89,10 +89,10 @@ func TestWriteDataBoundaries(t *testing.T) {
 			}
 			var got bytes.Buffer
 			if err := smtp.WriteData(&got, strings.NewReader(content)); err != nil {
-				t.Fatalf("%q behind %d octets: %v", what, before, err)
+				t.Fatalf("%q after %d octets: %v", what, before, err)
 			}
 			if got.String() != want+".\r\n" {
-				t.Errorf("%q behind %d octets: got …%q, want …%q", what, before, tail(got.String()), tail(want+".\r\n"))
+				t.Errorf("%q after %d octets: got …%q, want …%q", what, before, tail(got.String()), tail(want+".\r\n"))
 			}
 		}
 		for _, bare := range []string{"\r", "\n", "\x00", "\r\r\n", "\n\r"} {
@@ -101,10 +101,10 @@ func TestWriteDataBoundaries(t *testing.T) {
 				var got bytes.Buffer
 				err := smtp.WriteData(&got, strings.NewReader(content))
 				if _, ok := errors.AsType[*smtp.ContentError](err); !ok {
-					t.Errorf("%q behind %d octets: got %v, want a ContentError", bare, before, err)
+					t.Errorf("%q after %d octets: got %v, want a ContentError", bare, before, err)
 				}
 				if s := got.String(); strings.Trim(s, "x") != "" {
-					t.Errorf("%q behind %d octets: got …%q written", bare, before, tail(s))
+					t.Errorf("%q after %d octets: got …%q written", bare, before, tail(s))
 				}
 			}
 		}

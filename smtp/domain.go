@@ -9,16 +9,18 @@ import (
 
 const (
 	maxLabel = 63  // RFC 1035 §2.3.4
-	maxName  = 253 // as text; with its length octets it has the 255 of RFC 1035 §2.3.4 and RFC 5321 §4.5.3.1.2
+	maxName  = 253 // as text. With its length octets it has 255 (RFC 1035 §2.3.4, RFC 5321 §4.5.3.1.2).
 
 	// maxUnicode bounds the work on a domain before its length as A-labels is known.
 	maxUnicode = 4 * maxName
 )
 
-// ASCIIDomain gives the A-label form of a domain in lower case, without a trailing dot, by UTS 46
-// non-transitional; address literals come back in lower case, IPv6 in the form of RFC 5952. Two domains
-// are the same if their forms are. Underscores and "--" in the third place are allowed, as mail domains
-// have them. What it gives consists of ASCII letters, digits, "-", "_" and dots, or is a literal.
+// ASCIIDomain returns the domain as A-labels in lower case (UTS 46, non-transitional), without a trailing dot. An
+// address literal is returned in lower case, with IPv6 addresses in the form of RFC 5952. Two domains are the same if
+// their ASCII forms are equal.
+//
+// A result that is no literal consists of ASCII letters, digits, "-", "_" and dots. Underscores, and "--" as the third
+// and fourth characters, are allowed because mail domains have them. The error names the value and the rule.
 func ASCIIDomain(domain string) (string, error) {
 	if isPlain(domain) {
 		return domain, nil
@@ -36,7 +38,7 @@ func ASCIIDomain(domain string) (string, error) {
 	return ascii, nil
 }
 
-// isPlain reports whether domain is its own form.
+// isPlain reports whether domain is equal to its ASCII form.
 func isPlain(domain string) bool {
 	for i := range len(domain) {
 		c := domain[i]
@@ -47,7 +49,7 @@ func isPlain(domain string) bool {
 	return checkLabels(domain) == ""
 }
 
-// mapDomain gives the form of a domain that is no literal, or the rule that it breaks.
+// mapDomain returns the ASCII form of a domain that is no literal, or the rule that the domain breaks.
 func mapDomain(domain string) (ascii, rule string) {
 	if len(domain) > maxUnicode {
 		return "", "too long (RFC 5321 section 4.5.3.1.2)"
@@ -63,11 +65,11 @@ func mapDomain(domain string) (ascii, rule string) {
 		}
 	}
 	ascii = strings.TrimSuffix(ascii, ".")
-	// What UTS 46 makes of a character can be anything in ASCII: U+FF20 is "@", U+2024 a dot.
+	// UTS 46 maps characters to anything in ASCII: U+FF20 to "@", U+2024 to a dot.
 	return ascii, checkLabels(ascii)
 }
 
-// checkLabels gives the rule of Domain that a name in ASCII breaks. Underscores are let through.
+// checkLabels returns the rule of Domain that a name in ASCII breaks, or "". Underscores are allowed.
 func checkLabels(name string) string {
 	if len(name) > maxName {
 		return "over 253 octets (RFC 1035 section 2.3.4)"
@@ -93,7 +95,7 @@ func checkLabels(name string) string {
 	return ""
 }
 
-// checkDomain gives the rule that the domain of a Mailbox, which is UTF-8, breaks.
+// checkDomain returns the rule that the domain of a Mailbox breaks, or "". domain is UTF-8.
 func checkDomain(domain string) string {
 	if strings.HasPrefix(domain, "[") {
 		if _, ok := parseLiteral(domain); !ok {

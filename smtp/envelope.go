@@ -1,41 +1,41 @@
 package smtp
 
-// Envelope is what MAIL and RCPT carry: the reverse-path, the recipients, and how the sender wants
-// the message handled. Addresses stand without angle brackets. The zero value has the null
-// reverse-path and no recipients.
+// Envelope is the content of MAIL and RCPT: the reverse-path, the recipients, and their parameters. Addresses have no
+// angle brackets. The zero value has the null reverse-path and no recipients.
 type Envelope struct {
-	// From is the reverse-path, "" the null one (RFC 5321 §4.5.5): no report goes there.
+	// From is the reverse-path. If empty, it is the null reverse-path: nobody gets a report (RFC 5321 §4.5.5).
 	From string
 
-	// Recipients in the order they were given. Results stand in the same order.
+	// Recipients are in the order of their RCPT. Results have the same order.
 	Recipients []Recipient
 
-	// Body says what the content holds (RFC 6152, RFC 3030). If zero, seven-bit text is
-	// understood; what the content really holds is found out before it is sent.
+	// Body is the type of the content that the sender declared (RFC 6152, RFC 3030). If zero, it declared none, which
+	// means 7-bit text. A client scans the content and declares the true type. It refuses binary content unless Body is
+	// BodyBinaryMIME.
 	Body BodyType
 
-	// UTF8 says that an address or a header field needs SMTPUTF8 (RFC 6531 §3.4).
+	// UTF8 reports whether the sender declared SMTPUTF8, for an address or a header field (RFC 6531 §3.4).
 	UTF8 bool
 
-	// Size is what the sender declared with SIZE, in octets (RFC 1870). If zero, it declared
-	// nothing. A client declares the true size of the content whatever stands here.
+	// Size is the size that the sender declared with SIZE, in octets (RFC 1870). If zero, it declared none. A client
+	// ignores Size and declares the true size of the content.
 	Size int64
 
-	// Ret says how much of the message a failure report returns (RFC 3461 §4.3). If zero, the
-	// reporting host chooses.
+	// Ret is the part of the message that a failure report returns (RFC 3461 §4.3). If zero, the reporting host
+	// chooses.
 	Ret Ret
 
-	// EnvID is the sender's own name for this message, which reports repeat (RFC 3461 §4.4), decoded
-	// from xtext. If empty, none.
+	// EnvID is the sender's own name for this message, decoded from xtext. Reports repeat it (RFC 3461 §4.4). If empty,
+	// the sender declared none.
 	EnvID string
 
-	// Auth is the identity that first submitted the message, decoded from the AUTH parameter of
-	// MAIL (RFC 4954 §5). If empty, none was given. "<>" says that it is not known.
+	// Auth is the identity that first submitted the message, decoded from the AUTH parameter of MAIL (RFC 4954 §5).
+	// "<>" means that it is not known. If empty, the sender declared none. Package client doesn't send it.
 	Auth string
 }
 
-// NewEnvelope makes an envelope from a reverse-path and its recipients, written without angle
-// brackets. Addresses are checked by [Envelope.Check], which everything that sends mail calls first.
+// NewEnvelope returns an envelope with a reverse-path and recipients, all without angle brackets. It checks nothing:
+// [Envelope.Check] does, and every Sender of this module calls it first.
 func NewEnvelope(from string, to ...string) *Envelope {
 	env := &Envelope{From: from, Recipients: make([]Recipient, len(to))}
 	for i, address := range to {
@@ -63,7 +63,7 @@ const (
 	RetFull               // RET=FULL
 )
 
-// String gives the value as the wire has it, "8BITMIME" say, and "" for none.
+// String returns the value in its wire form, "8BITMIME" for example. It returns "" for BodyUnknown.
 func (b BodyType) String() string {
 	switch b {
 	case Body7Bit:
@@ -76,7 +76,7 @@ func (b BodyType) String() string {
 	return ""
 }
 
-// String gives the value as the wire has it, "HDRS" or "FULL", and "" for none.
+// String returns the value in its wire form, "HDRS" or "FULL". It returns "" for RetUnknown.
 func (r Ret) String() string {
 	switch r {
 	case RetHeaders:

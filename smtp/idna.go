@@ -2,8 +2,8 @@ package smtp
 
 import "golang.org/x/net/idna"
 
-// toASCII maps a domain by UTS 46 non-transitional and gives its A-labels. What of ASCII may stand in
-// them is left to the caller: the rule of the profile would refuse underscores.
+// toASCII maps a domain to A-labels (UTS 46, non-transitional). The caller checks the ASCII characters: the profile's
+// rule would refuse underscores.
 func toASCII(domain string) (string, error) {
 	return idna.New(
 		idna.MapForLookup(),
@@ -14,7 +14,7 @@ func toASCII(domain string) (string, error) {
 	).ToASCII(domain)
 }
 
-// hasULabels reports whether nothing in a domain needs mapping to be U-labels, or labels in ASCII.
+// hasULabels reports whether each label of a domain is a U-label or ASCII, without any mapping.
 func hasULabels(domain string) bool {
 	if !NeedsUTF8(domain) {
 		return true

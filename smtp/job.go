@@ -2,14 +2,14 @@ package smtp
 
 import "context"
 
-// Origin is how a message came to this program. A program that signs mail or returns reports decides by it how far to
-// trust the sender.
+// Origin is the source of a message. A program that signs mail or returns reports decides by it whether to trust the
+// sender.
 //
 // The numbers are stored in spools. They never change, and a number is never used again. Their order has no meaning.
 type Origin uint8
 
 const (
-	// OriginUnknown is the zero value, and the origin of messages that were stored before origins were. Treat it like
+	// OriginUnknown is the zero value. Messages have it that were stored by a version without origins. Treat it like
 	// OriginStranger.
 	OriginUnknown Origin = 0
 
@@ -49,7 +49,7 @@ func (o *Origin) UnmarshalText(text []byte) error {
 
 // Job is the queued message that a [Sender] is called for.
 type Job struct {
-	// ID is the message's ID in the queue. It is not its Message-ID.
+	// ID is the message's ID in the queue. It isn't the Message-ID field.
 	ID string
 
 	// Ref is the application's own reference, and Tenant the name of the application's customer that the message
@@ -58,8 +58,8 @@ type Job struct {
 
 	Origin Origin
 
-	// FromDomain is the domain of the From header field as an A-label. It is empty if there are no such field, several
-	// fields, or several domains in the field.
+	// FromDomain is the domain of the From header field as an A-label. If empty, there is no From, there are several,
+	// or its addresses have several domains.
 	FromDomain string
 
 	// Attempt is the number of this attempt at these recipients, 1 for the first.
@@ -71,9 +71,9 @@ type jobKey struct{}
 // WithJob returns a context for a call of a [Sender] on behalf of j.
 func WithJob(ctx context.Context, j Job) context.Context { return context.WithValue(ctx, jobKey{}, j) }
 
-// JobOf returns the Job that ctx was made for by [WithJob], and whether there is one. There is none if a program calls
-// a [Sender] without a queue.
-func JobOf(ctx context.Context) (Job, bool) {
-	j, ok := ctx.Value(jobKey{}).(Job)
+// JobOf returns the Job that [WithJob] put into ctx. ok is false if there is none, for example because the program
+// calls a [Sender] without a queue.
+func JobOf(ctx context.Context) (j Job, ok bool) {
+	j, ok = ctx.Value(jobKey{}).(Job)
 	return j, ok
 }

@@ -2,15 +2,15 @@ package smtp
 
 import "strconv"
 
-// Offer says how MAIL and RCPT offer a message to a host: with which of its extensions.
+// Offer is the set of extensions that MAIL and RCPT use for a message. The host must have them.
 type Offer struct {
-	Size int64    // of the content in octets, declared with SIZE (RFC 1870); negative: it isn't
-	Body BodyType // what BODY says (RFC 6152, RFC 3030)
-	UTF8 bool     // SMTPUTF8 (RFC 6531); without it, a domain goes as its A-label
-	DSN  bool     // RET, ENVID, NOTIFY and ORCPT, where they say something (RFC 3461)
+	Size int64    // octets of the content for SIZE (RFC 1870); if negative, SIZE isn't sent
+	Body BodyType // the value of BODY (RFC 6152, RFC 3030); if zero, BODY isn't sent
+	UTF8 bool     // SMTPUTF8 (RFC 6531); if false, domains are sent as A-labels
+	DSN  bool     // RET, ENVID, NOTIFY and ORCPT, as far as they are set (RFC 3461)
 }
 
-// AppendMail appends the command MAIL with its CRLF. The envelope has passed [Envelope.Check].
+// AppendMail appends the command MAIL with its CRLF. The envelope must have passed [Envelope.Check].
 func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
 	b = o.appendAddress(append(b, "MAIL FROM:<"...), e.From)
 	b = append(b, '>')
@@ -32,8 +32,7 @@ func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
 	return append(b, "\r\n"...)
 }
 
-// AppendRcpt appends the command RCPT with its CRLF. The recipient is of an envelope that has passed
-// [Envelope.Check].
+// AppendRcpt appends the command RCPT with its CRLF. The recipient's envelope must have passed [Envelope.Check].
 func (r *Recipient) AppendRcpt(b []byte, o Offer) []byte {
 	b = o.appendAddress(append(b, "RCPT TO:<"...), r.Address)
 	b = append(b, '>')
@@ -47,8 +46,8 @@ func (r *Recipient) AppendRcpt(b []byte, o Offer) []byte {
 }
 
 func (o Offer) appendAddress(b []byte, address string) []byte {
-	// RFC 6531 §3.3: with SMTPUTF8 a domain has U-labels, not all that can be mapped to one, such as U+3002 for a
-	// dot. Whoever leaves out SMTPUTF8 knows that the local part is ASCII.
+	// RFC 6531 §3.3: with SMTPUTF8 a domain has U-labels. Characters that only map to one, U+3002 for a dot for
+	// example, aren't allowed. Without SMTPUTF8 the caller has made sure that the local part is ASCII.
 	if _, domain := SplitAddress(address); !o.UTF8 || !hasULabels(domain) {
 		address, _ = ASCIIAddress(address)
 	}

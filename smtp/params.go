@@ -17,11 +17,11 @@ const (
 	maxAuth       = 500 // RFC 4954 §3
 )
 
-// ParseMail reads what follows "MAIL " (RFC 5321 §4.1.1.2): "FROM:<path> parameters", without CRLF. It
-// knows SIZE (a number beyond int64 becomes the greatest one), BODY, SMTPUTF8, RET, ENVID and AUTH.
+// ParseMail parses the arguments of MAIL, "FROM:<path> parameters", without CRLF (RFC 5321 §4.1.1.2). The parameters
+// are SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH. A SIZE over the maximum of int64 becomes that maximum.
 //
-// Errors are *Reply: 501 5.1.7 for the address; 553 5.6.7 for one that needs SMTPUTF8 where that
-// parameter is missing; 555 5.5.4 for a parameter that MAIL doesn't have; 501 5.5.4 for all else.
+// Errors are *Reply: 501 5.1.7 for the address, 553 5.6.7 for an address that needs SMTPUTF8 without that parameter,
+// 555 5.5.4 for a parameter that MAIL doesn't have, 501 5.5.4 for everything else.
 func ParseMail(args string) (*Envelope, error) {
 	path, params, err := cutPath(args, "FROM:")
 	if err != nil {
@@ -43,12 +43,12 @@ func ParseMail(args string) (*Envelope, error) {
 	return env, nil
 }
 
-// ParseRcpt reads what follows "RCPT " (RFC 5321 §4.1.1.3): "TO:<path> parameters", without CRLF. Source
-// routes are read and dropped (RFC 5321 §4.1.1.3). It knows NOTIFY and ORCPT.
+// ParseRcpt parses the arguments of RCPT, "TO:<path> parameters", without CRLF (RFC 5321 §4.1.1.3). The parameters are
+// NOTIFY and ORCPT. A source route is dropped.
 //
-// Errors are *Reply: 501 5.1.3 for the address; 555 5.5.4 for a parameter that RCPT doesn't have; 501
-// 5.5.4 for all else. Octets above 127 are let through: whoever knows the envelope refuses args with
-// [NeedsUTF8] if its UTF8 isn't set (553 5.6.7).
+// Errors are *Reply: 501 5.1.3 for the address, 555 5.5.4 for a parameter that RCPT doesn't have, 501 5.5.4 for
+// everything else. ParseRcpt accepts octets above 127, because it doesn't know the envelope. If the envelope's UTF8
+// isn't set, the caller refuses args for which [NeedsUTF8] is true, with 553 5.6.7.
 func ParseRcpt(args string) (Recipient, error) {
 	path, params, err := cutPath(args, "TO:")
 	if err != nil {
@@ -64,16 +64,16 @@ func ParseRcpt(args string) (Recipient, error) {
 	return rcpt, nil
 }
 
-// cutPath reads the verb's second word and the path, and gives what stands between the brackets without
-// its source route, and the parameters.
+// cutPath parses the verb's second word and the path. It returns the path between the brackets without its source
+// route, and the parameters.
 func cutPath(args, word string) (path, params string, err error) {
 	if len(args) < len(word) || !equalFold(args[:len(word)], word) {
 		return "", "", syntax("%q expected", word)
 	}
-	// RFC 5321 §3.3: spaces behind the colon MUST NOT be sent. They are common, and harm nothing.
+	// RFC 5321 §3.3: spaces after the colon MUST NOT be sent. They are common and harmless.
 	rest := strings.TrimLeft(args[len(word):], " ")
 	if !strings.HasPrefix(rest, "<") {
-		return "", "", syntax(`"<" expected behind %q`, word)
+		return "", "", syntax(`"<" expected after %q`, word)
 	}
 	end := pathEnd(rest)
 	if end < 0 {
@@ -81,7 +81,7 @@ func cutPath(args, word string) (path, params string, err error) {
 	}
 	path, params = rest[1:end], rest[end+1:]
 	if params != "" && params[0] != ' ' {
-		return "", "", syntax(`space expected behind ">"`)
+		return "", "", syntax(`space expected after ">"`)
 	}
 	path, ok := cutRoute(path)
 	if !ok {
@@ -90,7 +90,7 @@ func cutPath(args, word string) (path, params string, err error) {
 	return path, params, nil
 }
 
-// pathEnd gives the index of the first unquoted ">".
+// pathEnd returns the index of the first unquoted ">", or -1.
 func pathEnd(s string) int {
 	quoted := false
 	for i := 0; i < len(s); i++ {
@@ -110,8 +110,7 @@ func pathEnd(s string) int {
 	return -1
 }
 
-// cutRoute drops the source route "@one,@two:" (RFC 5321 §4.1.2: it must be accepted and should be
-// ignored).
+// cutRoute drops the source route "@one,@two:". RFC 5321 §4.1.2: it must be accepted and should be ignored.
 func cutRoute(path string) (string, bool) {
 	if !strings.HasPrefix(path, "@") {
 		return path, true
@@ -129,8 +128,8 @@ func cutRoute(path string) (string, bool) {
 	return mailbox, mailbox != ""
 }
 
-// eachParam calls set with each parameter: its keyword in upper case, and its value, "" where it has
-// none. set reports false for a keyword that the verb doesn't have.
+// eachParam calls set for each parameter, with its keyword in upper case and its value. A parameter without a value has
+// "". set reports false for a keyword that the verb doesn't have.
 func eachParam(params string, set func(keyword, value string) (bool, error)) error {
 	// RFC 5321 §4.1.1: white space before the CRLF should be tolerated.
 	params = strings.TrimRight(params, " ")
@@ -160,7 +159,7 @@ func eachParam(params string, set func(keyword, value string) (bool, error)) err
 	return nil
 }
 
-// set takes one parameter of MAIL.
+// set stores one parameter of MAIL.
 func (e *Envelope) set(keyword, value string) (known bool, err error) {
 	switch keyword {
 	case "SIZE":
@@ -184,7 +183,7 @@ func (e *Envelope) set(keyword, value string) (known bool, err error) {
 	return true, err
 }
 
-// set takes one parameter of RCPT.
+// set stores one parameter of RCPT.
 func (r *Recipient) set(keyword, value string) (known bool, err error) {
 	switch keyword {
 	case "NOTIFY":
@@ -203,7 +202,7 @@ func parseSize(value string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return math.MaxInt64, nil // RFC 1870 §3 has 20 digits, and int64 19
+		return math.MaxInt64, nil // RFC 1870 §3 allows 20 digits, int64 has 19
 	}
 	return n, nil
 }
@@ -246,7 +245,7 @@ func parseNotify(value string) (Notify, error) {
 	return all, nil
 }
 
-// parseXtext decodes a value of at most so many octets, in which check finds the rule that it breaks.
+// parseXtext decodes a value of at most most octets. check returns the rule that the decoded value breaks, or "".
 func parseXtext(keyword, value string, most int, check func(string) string) (string, error) {
 	if value == "" || len(value) > most {
 		return "", syntax("%s: not of 1 to %d octets", keyword, most)
@@ -275,7 +274,7 @@ func parseORCPT(value string) (string, error) {
 	return s, nil
 }
 
-// syntax is the answer to arguments that are wrong.
+// syntax returns the reply to malformed arguments.
 func syntax(format string, args ...any) *Reply {
 	return badArg("5.5.4", format, args...)
 }
@@ -304,7 +303,7 @@ func isValue(s string) bool {
 	return s != "" && utf8.ValidString(s)
 }
 
-// equalFold compares as ASCII: to strings.EqualFold, U+017F is an S and U+212A a K.
+// equalFold folds ASCII only: for strings.EqualFold, U+017F equals "s" and U+212A equals "k".
 func equalFold(a, b string) bool {
 	if len(a) != len(b) {
 		return false

@@ -8,31 +8,32 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what ReadReply takes. RFC 5321 §4.5.3.1.5 has 512 octets to a line; hosts send longer ones.
+// Bounds of ReadReply. RFC 5321 §4.5.3.1.5 allows lines of 512 octets. Hosts send longer ones.
 const (
 	maxReplyLine  = 4096      // octets, CRLF included
 	maxReplyLines = 128       // of one reply
 	maxReply      = 64 * 1024 // octets of one reply
 )
 
-// ReadReply reads one reply of one or more lines (RFC 5321 §4.2.1). It takes the enhanced code out of
-// the text of each line where its class agrees with the code (RFC 2034 §4), and makes "?" of control
-// characters and of what isn't UTF-8, so that a text can be logged and shown.
+// ReadReply reads one reply of one or more lines (RFC 5321 §4.2.1). The enhanced code moves from the text of each line
+// to Enhanced, if its class is that of the code (RFC 2034 §4). Control characters and octets that aren't UTF-8 become
+// "?", so that the text can be logged.
 //
-// io.EOF means that the input ended before the reply began. A reply over 4096 octets a line, 128 lines or
-// 64 KiB gives an error, and so does what isn't a reply: a line without a code from 200 to 599, a code that
-// changes from one line to the next, a bare CR or LF. After an error r can't be used any more.
+// io.EOF means that the input ended before the reply began. These are errors, too: a line over 4096 octets, a reply
+// over 128 lines or 64 KiB, a line without a code from 200 to 599, a code that changes between lines, a bare CR or LF.
+// After an error r can't be used any more.
 func ReadReply(r *bufio.Reader) (*Reply, error) {
 	return ReadReplyUnless(r, func(int) bool { return false })
 }
 
-// ReadReplyUnless is ReadReply, but gives nil for a reply whose code is one of those hoped for, which costs no memory.
+// ReadReplyUnless is ReadReply, except that it returns nil for a reply for whose code hoped is true. That costs no
+// allocation.
 func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (*Reply, error) {
 	var (
 		reply Reply
-		space [512]byte   // enough for most
+		space [512]byte   // enough for most replies
 		text  = space[:0] // of all lines
-		buf   []byte      // of a line longer than r's buffer
+		buf   []byte      // for a line longer than r's buffer
 		size  int
 	)
 	for n := 1; ; n++ {
@@ -67,7 +68,7 @@ func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (*Reply, error)
 	}
 }
 
-// readLine reads a line and gives it without its CRLF, in r's buffer if it fits and else in *buf.
+// readLine reads a line and returns it without its CRLF. The line is in r's buffer if it fits there, otherwise in *buf.
 func readLine(r *bufio.Reader, buf *[]byte) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
@@ -95,7 +96,7 @@ func readLine(r *bufio.Reader, buf *[]byte) ([]byte, error) {
 	return text, nil
 }
 
-// parseLine parts a line into its code, whether another line follows, and its text.
+// parseLine splits a line into its code and its text. more reports whether another line follows.
 func parseLine(line []byte) (code int, more bool, text []byte, ok bool) {
 	if len(line) < 3 {
 		return 0, false, nil, false
@@ -118,7 +119,7 @@ func parseLine(line []byte) (code int, more bool, text []byte, ok bool) {
 	return code, line[3] == '-', clean(line[4:]), true
 }
 
-// clean gives text with "?" for each control character and each octet that isn't of UTF-8.
+// clean replaces each control character, and each octet that isn't UTF-8, by "?". It changes text.
 func clean(text []byte) []byte {
 	for i := 0; i < len(text); {
 		c, n := rune(text[i]), 1
@@ -135,8 +136,8 @@ func clean(text []byte) []byte {
 	return text
 }
 
-// cutEnhanced takes the enhanced code from the beginning of a line's text, if it is that of the reply, or
-// if the reply has none yet.
+// cutEnhanced cuts the enhanced code from the start of a line's text, if it is that of the reply, or if the reply has
+// none yet.
 func (r *Reply) cutEnhanced(text []byte) []byte {
 	code, rest, ok := parseEnhanced(text)
 	if !ok || code[0] != r.Code/100 {
@@ -151,7 +152,8 @@ func (r *Reply) cutEnhanced(text []byte) []byte {
 	return rest
 }
 
-// parseEnhanced reads "5.1.1", ended by a space or the end of the line (RFC 2034 §4).
+// parseEnhanced parses "5.1.1", ended by a space or the end of the line (RFC 2034 §4). rest is the text after the
+// space, nil if there is no space.
 func parseEnhanced(text []byte) (code EnhancedCode, rest []byte, ok bool) {
 	i := 0
 	for part := range code {

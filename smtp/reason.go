@@ -7,29 +7,29 @@ import (
 	"strings"
 )
 
-// Reason is the cause of a [Result] that isn't Delivered, as far as a program can act on it. The Outcome decides whether
-// to try again; the Reason decides everything else, such as when, from which address, and whether to suppress a recipient.
+// Reason is the cause of a [Result] that isn't Delivered, as far as a program can act on it. The Outcome decides
+// whether to try again. The Reason decides when, from which address, and whether to suppress the recipient.
 //
 // The numbers are stored in spools. They never change, and a number is never used again. Their order has no meaning.
 type Reason uint8
 
 const (
-	// NoReason is the zero value: the recipient is Delivered, or nobody has looked.
+	// NoReason is the zero value: the recipient is Delivered, or the Reason wasn't determined.
 	NoReason Reason = 0
 
-	// Other is about the message, its sender or its recipient, in no way that is named here. The host works. Try again
-	// if the Outcome is Deferred.
+	// Other is every cause that has no Reason of its own. It is about the message, its sender or its recipient; the
+	// host works. Try again if the Outcome is Deferred.
 	Other Reason = 1
 
-	// Network is about the path or the host: no session came about. Causes are the DNS, a connection that was refused,
-	// a broken TLS handshake, a failed login. Try again later, this host's other messages too.
+	// Network is about the path or the host: there was no session. Causes are the DNS, a refused connection, a failed
+	// TLS handshake, a failed login. Wait before another message is tried at this host.
 	Network Reason = 2
 
 	// RateLimited is about the host: it wants fewer sessions or messages from us. Slow down at this host.
 	RateLimited Reason = 3
 
-	// Greylisted is about the sender: the host doesn't know this pair of sender and recipient yet, and takes the message
-	// after some minutes. Try again from the same address.
+	// Greylisted is about the sender: the host doesn't know this pair of sender and recipient yet, and takes the
+	// message after some minutes. Try again from the same address.
 	Greylisted Reason = 4
 
 	// Blocklisted is about our address: the host refuses it because of a blocklist or its reputation. Send from another
@@ -93,7 +93,7 @@ func ReasonOf(r *Result) Reason {
 	case r.isUserUnknown():
 		return UserUnknown
 	case r.Outcome == Rejected:
-		return Other // a policy that refuses for good doesn't want it more slowly
+		return Other // a permanent refusal by policy has nothing to do with rates
 	case r.refused() && (r.Reply.Enhanced[1] == 7 || r.Reply.Code == 421):
 		return RateLimited // RFC 3463 §3.8: X.7.x, security or policy
 	case r.Stage < StageMail:

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Recipient is one forward-path and what the sender wants to hear of it.
+// Recipient is one forward-path with its parameters of RCPT.
 type Recipient struct {
 	// Address is the forward-path without angle brackets and source route.
 	Address string
 
-	// Notify says what the sender wants a report of (RFC 3461 §4.1). If zero, the default of the
-	// reporting host: failure, and delay.
+	// Notify are the reports that the sender wants (RFC 3461 §4.1). If zero, the reporting host's default: failure and
+	// delay.
 	Notify Notify
 
-	// ORCPT is the original recipient, "type;address" with the address decoded from xtext or
-	// utf-8-addr-xtext (RFC 3461 §4.2, RFC 6533 §3). If empty, none was given.
+	// ORCPT is the original recipient, "type;address". The address is decoded from xtext or utf-8-addr-xtext
+	// (RFC 3461 §4.2, RFC 6533 §3). If empty, the sender declared none.
 	ORCPT string
 }
 
@@ -29,8 +29,8 @@ const (
 	NotifyDelay                      // DELAY
 )
 
-// Wants reports whether the sender wants a report of this kind, by the defaults of RFC 3461 §4.1
-// (failure and delay) where it said nothing.
+// Wants reports whether the sender wants a report of this kind. If n is zero, the kinds are failure and delay
+// (RFC 3461 §4.1).
 func (n Notify) Wants(kind Notify) bool {
 	if n == 0 {
 		return kind&(NotifyFailure|NotifyDelay) != 0
@@ -38,7 +38,7 @@ func (n Notify) Wants(kind Notify) bool {
 	return n&kind != 0
 }
 
-// String gives the value as the wire has it, "SUCCESS,DELAY" say, and "" for none.
+// String returns the value in its wire form, "SUCCESS,DELAY" for example. It returns "" for zero.
 func (n Notify) String() string {
 	names := [...]string{"NEVER", "SUCCESS", "FAILURE", "DELAY"}
 	if n > 0 && n&(n-1) == 0 && n <= NotifyDelay {

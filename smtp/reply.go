@@ -5,17 +5,22 @@ import (
 	"strings"
 )
 
-// Reply is an answer to a command (RFC 5321 §4.2). As an error it says that the answer was no:
+// Reply is an answer to a command (RFC 5321 §4.2). A *Reply is also an error: the host refused.
 //
-//	if reply, ok := errors.AsType[*smtp.Reply](err); ok && !reply.Temporary() { … }
+//	if reply, ok := errors.AsType[*smtp.Reply](err); ok {
+//		log.Print("refused: ", reply.Code, reply.Enhanced, reply.Text)
+//	}
+//
+// A permanent Reply alone doesn't show that an address is bad: the host may refuse our password or the content. To
+// suppress an address, look for the Outcome Rejected with the Reason [UserUnknown] in a [Result].
 type Reply struct {
-	Code     int          // 250, 451, 550 …
+	Code     int          // 200 to 599
 	Enhanced EnhancedCode // if zero, the reply has none
-	Text     string       // what follows the codes; lines are parted by "\n", without the codes
+	Text     string       // lines separated by "\n", without the codes
 }
 
-// NewReply makes a reply of constants: NewReply(550, "5.7.1", "relaying denied"). An enhanced code must be well formed and
-// its class must be that of the code (RFC 2034 §4): one that isn't is left out. If empty, the reply has none.
+// NewReply returns a reply made of constants: NewReply(550, "5.7.1", "relaying denied"). If enhanced is empty, the
+// reply has no enhanced code. The same holds if it is malformed, or if its class isn't that of code (RFC 2034 §4).
 func NewReply(code int, enhanced, text string) *Reply {
 	r := &Reply{Code: code, Text: text}
 	c, rest, ok := parseEnhanced([]byte(enhanced))
@@ -25,7 +30,7 @@ func NewReply(code int, enhanced, text string) *Reply {
 	return r
 }
 
-// Error gives the reply on one line, "550 5.1.1 no such user".
+// Error returns the reply on one line, "550 5.1.1 no such user".
 func (r *Reply) Error() string {
 	var b strings.Builder
 	b.WriteString(strconv.Itoa(r.Code))
@@ -43,17 +48,17 @@ func (r *Reply) Error() string {
 // Positive reports whether the reply is 2xx or 3xx.
 func (r *Reply) Positive() bool { return r.Code >= 200 && r.Code < 400 }
 
-// Permanent reports whether trying again without a change is useless: 5xx.
+// Permanent reports whether the reply is 5xx: the same command will fail again.
 func (r *Reply) Permanent() bool { return r.Code >= 500 && r.Code < 600 }
 
-// Temporary reports whether the same command may succeed later. What isn't clearly permanent is
-// temporary: a mail is never given up for a reply that no one understands.
+// Temporary reports whether the same command may succeed later. Every reply that is neither positive nor 5xx is
+// temporary: no message fails because of a reply that nobody understands.
 func (r *Reply) Temporary() bool { return !r.Permanent() && !r.Positive() }
 
 // EnhancedCode is an enhanced mail system status code (RFC 3463): class, subject, detail.
 type EnhancedCode [3]int
 
-// String gives "5.1.1", and "" for the zero code.
+// String returns the code with dots, "5.1.1". It returns "" for the zero code.
 func (e EnhancedCode) String() string {
 	if e == (EnhancedCode{}) {
 		return ""
@@ -71,12 +76,12 @@ func (e EnhancedCode) appendTo(b []byte) []byte {
 	return b
 }
 
-// maxSent is the length of a reply line that we send, CRLF included (RFC 5321 §4.5.3.1.5).
+// maxSent bounds a reply line that we send, in octets with its CRLF (RFC 5321 §4.5.3.1.5).
 const maxSent = 512
 
-// AppendTo appends the reply as the wire has it: each line with the code and, where there is one, the
-// enhanced code (RFC 2034 §4), ended by CRLF. What isn't printable ASCII in Text becomes "?", so that no
-// text can pose as a line of its own; a line is cut at the 512 octets of RFC 5321 §4.5.3.1.5.
+// AppendTo appends the reply in its wire form. Each line has the code, the enhanced code if there is one (RFC 2034 §4),
+// and CRLF. In Text, each character other than printable ASCII becomes "?", so that no text can pose as a line of its
+// own. A line is cut at 512 octets (RFC 5321 §4.5.3.1.5).
 func (r *Reply) AppendTo(b []byte) []byte {
 	for rest, more := r.Text, true; more; {
 		var line string

@@ -83,7 +83,7 @@ func TestReadReply(t *testing.T) {
 					t.Errorf("buffer of %d: got %+v, want %+v", size, *got, tt.want)
 				}
 				if rest, _ := io.ReadAll(r); string(rest) != "next" {
-					t.Errorf("buffer of %d: got %q behind it", size, rest)
+					t.Errorf("buffer of %d: got %q after it", size, rest)
 				}
 			}
 		})

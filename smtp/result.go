@@ -1,17 +1,24 @@
 package smtp
 
-// Result is what became of one recipient in one attempt.
+// Result is the result of one attempt for one recipient.
+//
+//	switch {
+//	case r.Outcome == smtp.Delivered: // the host is responsible from here on
+//	case r.Outcome == smtp.Rejected && r.Reason == smtp.UserUnknown: // don't write to r.Recipient again
+//	case r.Outcome == smtp.Rejected: // report it; the address may be good
+//	default: // try again later
+//	}
 type Result struct {
-	// Recipient is the address that this is about, as it stands in the envelope.
+	// Recipient is the address, as it stands in the envelope.
 	Recipient string
 
 	Outcome Outcome
 
-	// Stage is where the outcome was decided.
+	// Stage is the step of the delivery that decided the Outcome.
 	Stage Stage
 
-	// Reply is what decided it, never nil. Where no host spoke (a connection refused, a name
-	// that doesn't resolve), it is our own description and Local is true.
+	// Reply decided the Outcome. It is never nil in a complete Result. If no host answered (a refused connection, a
+	// name that doesn't resolve), it is our own description and Local is true.
 	Reply *Reply
 	Local bool
 
@@ -19,44 +26,43 @@ type Result struct {
 	// for most. If zero, [Complete] sets it by [ReasonOf].
 	Reason Reason
 
-	// Host is the name of the host that was asked last, and Addr its address with port; both are
-	// empty where none was.
+	// Host is the name of the last host that was asked, and Addr its address with port. If empty, no host was asked.
 	Host, Addr string
 
-	// TLS names the protocol version of the session, "TLS 1.3" say. If empty, it was in the clear.
+	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session was in the clear.
 	TLS string
 
-	// Relayed says that the host took the message to pass it on; false on a Delivered result means
-	// that the mailbox has it (LMTP).
+	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message
+	// is in the mailbox (LMTP).
 	Relayed bool
 
-	// DSN says that the host took the DSN parameters, and with them the duty to report success
-	// and what comes after (RFC 3461 §5.2.2).
+	// DSN reports whether the host accepted the DSN parameters. It then reports success and later failures itself
+	// (RFC 3461 §5.2.2).
 	DSN bool
 }
 
-// Outcome is how an attempt ended for one recipient.
+// Outcome is the end of an attempt for one recipient. The numbers are stored in spools and never change.
 type Outcome uint8
 
 const (
-	// Deferred: not now; it may be tried again.
+	// Deferred: not delivered now. It may be tried again.
 	Deferred Outcome = iota
 
 	// Delivered: the host answered 2xx for this recipient and is responsible from here on.
 	Delivered
 
-	// Rejected: for good.
+	// Rejected: refused permanently. It isn't tried again.
 	Rejected
 
-	// Unknown: the message went out whole, and the connection ended before the reply to it. It is
-	// tried again, and is one of the two windows in which a duplicate can arise (RFC 5321 §4.1.1.4).
+	// Unknown: the whole message was sent, and the connection ended before the reply to it. It is tried again, which
+	// may deliver a duplicate (RFC 5321 §4.1.1.4).
 	Unknown
 )
 
-// Final reports whether there is nothing left to try.
+// Final reports whether no further attempt follows: the outcome is Delivered or Rejected.
 func (o Outcome) Final() bool { return o == Delivered || o == Rejected }
 
-// String gives "deferred", "delivered", "rejected" or "unknown".
+// String returns "deferred", "delivered", "rejected" or "unknown".
 func (o Outcome) String() string {
 	switch o {
 	case Deferred:
@@ -69,7 +75,7 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
-// Stage is a step of a delivery.
+// Stage is a step of a delivery. The numbers are in the order of the steps. They are stored in spools and never change.
 type Stage uint8
 
 const (
@@ -82,13 +88,15 @@ const (
 	StageMail                  // MAIL
 	StageRcpt                  // RCPT
 	StageData                  // DATA, up to its 354
-	StageBody                  // while the body goes out
+	StageBody                  // the body, up to the final dot
 	StageFinal                 // the reply to the final dot
 )
 
-// String gives the stage in lower case, "rcpt" say.
+// String returns the stage in lower case, "rcpt" for example.
 func (s Stage) String() string {
-	names := [...]string{"route", "connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "body", "final"}
+	names := [...]string{
+		"route", "connect", "greeting", "hello", "tls", "auth", "mail", "rcpt", "data", "body", "final",
+	}
 	if int(s) < len(names) {
 		return names[s]
 	}

@@ -9,18 +9,21 @@ import (
 // are Senders, a func is one by [SenderFunc], and a wrapper that signs, splits, traces or refuses messages is one too.
 //
 // The results of Send:
-//   - One Result for each recipient, in the order of the envelope. The results decide; an error beside them is for logs.
+//   - One Result for each recipient, in the order of the envelope. The results decide; an error beside them is for
+//     logs.
 //   - No results and a nil error: every recipient is Delivered.
-//   - No results and an error: the error is the result of every recipient. A *[Reply] in it, found by errors.As, rejects
-//     with 5xx and defers with 4xx. Any other error defers, and its text is not shown to the sender of the message.
-//   - Fewer results than recipients, or a Result without a Reply that isn't Delivered: the missing ones are Deferred and
-//     Local, never Delivered.
+//   - No results and an error: the error is the result of every recipient. A *[Reply] in it, found by errors.As,
+//     rejects with 5xx and defers with 4xx. Any other error defers, and its text is not shown to the sender of the
+//     message.
+//   - Fewer results than recipients, or a Result without a Reply that isn't Delivered: the missing ones are Deferred
+//     and Local, never Delivered.
 //
 // A caller applies these rules by [Complete].
 //
-// Once ctx has ended, Send gives up before the final dot and returns soon. Recipients without an answer are Deferred and
-// Local. Send is called concurrently. It must not change env or c, nor keep them after it has returned. A Sender that
-// needs another envelope makes a copy. [JobOf] reports the queued message that ctx belongs to, if there is one.
+// If ctx ends before the final dot was sent, Send doesn't send the dot and returns soon. Recipients without an answer
+// are then Deferred and Local. Send is called concurrently. It must not change env or c, nor keep them after it has
+// returned. A Sender that needs another envelope makes a copy. [JobOf] returns the queued message that ctx belongs to,
+// if there is one.
 type Sender interface {
 	Send(ctx context.Context, env *Envelope, c Content) ([]Result, error)
 }
@@ -70,7 +73,7 @@ func same(env *Envelope, err error) []Result {
 	r := Result{Outcome: Delivered, Stage: StageFinal, Reply: delivered(), Local: true}
 	if err != nil {
 		r.Outcome, r.Reply = Deferred, notDelivered()
-		// A positive reply is no answer to "why not".
+		// A positive reply as an error has no meaning.
 		if reply, ok := errors.AsType[*Reply](err); ok && reply != nil && reply.Code >= 400 && reply.Code < 600 {
 			r.Reply = reply
 		}
@@ -97,8 +100,9 @@ func isComplete(results []Result) bool {
 	return true
 }
 
-// match puts results, of which there are too few, in the places of their recipients. A wrong place could pass off a
-// recipient as Delivered: a result that names another recipient stays out, and so do those after it.
+// match assigns results, of which there are too few, to their recipients. A wrong assignment could mark a recipient as
+// Delivered whose message was lost. So a result that names none of the remaining recipients is dropped, with all after
+// it.
 func match(env *Envelope, results []Result) []Result {
 	placed := make([]Result, len(env.Recipients))
 	for i := range placed {
@@ -112,7 +116,7 @@ func match(env *Envelope, results []Result) []Result {
 	return placed
 }
 
-// complete fills in what r lacks. It reports whether r was no result at all.
+// complete fills in the empty fields of r. It reports whether r was no result at all.
 func (r *Result) complete(recipient string) (missing bool) {
 	if r.Recipient == "" {
 		r.Recipient = recipient
@@ -120,10 +124,10 @@ func (r *Result) complete(recipient string) (missing bool) {
 	if r.Reply == nil {
 		r.Stage, r.Local = StageFinal, true
 		if r.Outcome == Delivered {
-			r.Reply = delivered() // a missing word is no reason to send it again
+			r.Reply = delivered() // a missing reply is no reason to send it again
 		} else {
 			missing = true
-			r.Outcome, r.Reply = Deferred, notDelivered() // a rejection without a reply names no rule
+			r.Outcome, r.Reply = Deferred, notDelivered() // only a reply shows that a rejection is permanent
 		}
 	}
 	if r.Reason == NoReason && r.Outcome != Delivered {
@@ -134,5 +138,5 @@ func (r *Result) complete(recipient string) (missing bool) {
 
 func delivered() *Reply { return NewReply(250, "2.0.0", "delivered") }
 
-// notDelivered has none of the text of an error, which isn't meant for strangers.
+// notDelivered has a text for strangers. The text of an error is for the log only.
 func notDelivered() *Reply { return NewReply(451, "4.3.0", "the delivery failed") }

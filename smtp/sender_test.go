@@ -123,15 +123,19 @@ func TestJob(t *testing.T) {
 	if j, ok := smtp.JobOf(t.Context()); ok || j != (smtp.Job{}) {
 		t.Errorf("got %+v and %v, want none", j, ok)
 	}
-	want := smtp.Job{ID: "1", Ref: "order 7", Tenant: "ann", Origin: smtp.OriginCode, FromDomain: "example.com", Attempt: 2}
+	want := smtp.Job{
+		ID: "1", Ref: "order 7", Tenant: "ann", Origin: smtp.OriginCode, FromDomain: "example.com", Attempt: 2,
+	}
 	ctx := smtp.WithJob(smtp.WithJob(t.Context(), smtp.Job{ID: "0"}), want)
-	var sender smtp.Sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	var sender smtp.Sender
+	sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		if j, ok := smtp.JobOf(ctx); !ok || j != want {
 			t.Errorf("got %+v and %v, want %+v", j, ok, want)
 		}
 		return nil, errors.New(env.From)
 	})
-	if _, err := sender.Send(ctx, smtp.NewEnvelope("s@example.com"), smtp.Text("")); err == nil || err.Error() != "s@example.com" {
+	_, err := sender.Send(ctx, smtp.NewEnvelope("s@example.com"), smtp.Text(""))
+	if err == nil || err.Error() != "s@example.com" {
 		t.Errorf("got %v, want the error of the func", err)
 	}
 }

@@ -1,20 +1,71 @@
-// Package smtp holds the nouns of mail transfer and their wire forms: what a client, a server, a
-// queue and a bounce must agree on. It opens no connection and sets no policy.
+// Package smtp holds the types of mail transfer and their wire forms: envelope, reply, result, content. The other
+// packages of this module exchange these types. This package opens no connection, starts no goroutine and sets no
+// policy.
 //
-//   - [Envelope] and [Recipient]: who sends to whom, with the parameters of MAIL and RCPT
-//     (RFC 5321, SIZE RFC 1870, 8BITMIME RFC 6152, SMTPUTF8 RFC 6531, DSN RFC 3461).
-//   - [Reply] and [EnhancedCode]: what a host answered (RFC 5321 §4.2, RFC 2034, RFC 3463). A
-//     *Reply is an error.
-//   - [Result]: what became of one recipient.
-//   - [Content] and [Text]: a message that can be read again for the next host.
-//   - [DataReader] and [WriteData]: the body on the wire. Both are strict: only CRLF.CRLF ends a
-//     message, and nothing is normalised on the way.
+// # Getting started
 //
-// Where they differ from the RFCs: spaces behind "FROM:" and "TO:" are let through, and so are underscores
-// in domains. The control characters of Unicode in an address are not, nor address literals but those of
-// IPv4 and IPv6. A reply that is read may have lines of 4096 octets instead of 512.
+// Make an envelope and a content, and pass both to a [Sender], client.Submission for example:
 //
-// Start with [NewEnvelope] and [Text], and hand both to client.Submission or postrider.Relay.
+//	env := smtp.NewEnvelope("billing@example.com", "ann@example.net") // reverse-path, recipients
+//	results, err := submission.Send(ctx, env, smtp.Text(message))     // "\n" or "\r\n" line ends
+//	for _, r := range results {
+//		if r.Outcome == smtp.Rejected && r.Reason == smtp.UserUnknown {
+//			suppress(r.Recipient)
+//		}
+//	}
 //
-// All types are plain values; none of them may be changed while another goroutine uses it.
+// # Files
+//
+// Messages:
+//   - envelope.go, recipient.go: [Envelope] and [Recipient], the parameters of MAIL and RCPT. check.go:
+//     [Envelope.Check].
+//   - address.go, domain.go: addresses, domains and their ASCII forms.
+//   - content.go: [Content], [Scan], [CheckedReader], [ContentError]. text.go: [Text] and [CRLFReader], which convert
+//     line ends to CRLF.
+//   - sender.go: [Sender] and [Complete]. job.go: [Job] and [Origin], the queued message that a Sender is called for.
+//
+// Results:
+//   - result.go: [Result], [Outcome], [Stage]. reason.go: [Reason].
+//   - reply.go: [Reply], [NewReply], [EnhancedCode]. readreply.go: [ReadReply].
+//
+// The wire:
+//   - params.go: [ParseMail] and [ParseRcpt]. offer.go: [Envelope.AppendMail] and [Recipient.AppendRcpt].
+//   - data.go: [DataReader]. datawriter.go: [WriteData]. chunk.go: their common checks.
+//   - xtext.go: [EncodeXtext], [DecodeXtext], [EncodeORCPT].
+//
+// # Interfaces to implement
+//
+// A [Sender], to sign, split, trace or refuse messages, usually as a wrapper around another Sender. A [Content], for a
+// message in a store of its own: *bytes.Reader, *strings.Reader and *io.SectionReader are Contents already.
+//
+// # Bounds
+//
+//   - An address has at most 254 octets, 64 of them before the "@". A domain has 253, a label 63.
+//   - Parameters: ENVID 100 octets, ORCPT and AUTH 500, all as xtext. SIZE has 20 digits.
+//   - A reply that is read has at most 128 lines, 4096 octets a line, 64 KiB in all.
+//   - A line of a reply that is written is cut at 512 octets.
+//   - The size and the lines of a message are bounded by [DataReader], if its fields are set.
+//   - Memory: [Text] holds the whole text. Every other call uses at most 100 KiB.
+//
+// Nothing here has a time-out. The caller sets deadlines on its connection.
+//
+// # Errors
+//
+//   - A parser of commands returns a *[Reply], ready to be sent. Other checks name the value and the rule.
+//   - A message that can't be read, or can't be sent as it is, is a *[ContentError]. [WriteData] returns it before the
+//     final dot: the caller closes the connection, and the host commits nothing.
+//   - A message ends at CRLF.CRLF and nowhere else. A bare CR, a bare LF and a NUL are errors. Only [Text] and
+//     [CRLFReader] convert a bare LF, and only [ScanBinary] accepts all three.
+//   - No input from a host causes a panic.
+//   - All types are plain values. None may be changed while another goroutine uses it.
+//
+// # RFCs
+//
+// The package implements the grammar of RFC 5321, with SIZE (RFC 1870), BINARYMIME (RFC 3030), DSN (RFC 3461), the AUTH
+// parameter (RFC 4954 §5), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531, RFC 6533), and enhanced codes (RFC 2034, RFC 3463).
+//
+// It differs from them as follows:
+//   - Spaces after "FROM:" and "TO:" are accepted, and so are underscores in domains.
+//   - Control characters of Unicode are refused in addresses. Address literals other than IPv4 and IPv6 are refused.
+//   - A reply that is read may have lines of 4096 octets instead of 512.
 package smtp

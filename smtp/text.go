@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Text makes a Content of text whose lines end in "\n", "\r\n", or some in either: each becomes CRLF,
-// and a last line without an end gets one. A CR without LF stays, and is refused when the content is
-// sent. s must not be changed afterwards: where nothing needs a change it isn't copied.
+// Text returns a Content with CRLF line ends. The lines of s end in "\n" or "\r\n", also mixed. A last line without an
+// end gets one. A CR without LF stays, and is refused when the content is sent.
+//
+// s must not change afterwards: it is copied only if a line end has to be converted.
 func Text[T ~string | ~[]byte](s T) Content {
 	bare := bareLFs(s)
 	open := len(s) > 0 && s[len(s)-1] != '\n'
@@ -35,8 +36,8 @@ func Text[T ~string | ~[]byte](s T) Content {
 	return bytes.NewReader(b)
 }
 
-// CRLFReader converts as [Text] does while r is read. A CR without LF or a NUL is an error: a *Reply,
-// 554 5.6.0, that names its offset in r.
+// CRLFReader returns a reader of r that converts line ends to CRLF, as [Text] does. A CR without LF and a NUL are
+// errors: a *Reply, 554 5.6.0, that names the offset in r.
 func CRLFReader(r io.Reader) io.Reader { return &crlfReader{r: r, last: '\n'} }
 
 func bareLFs[T ~string | ~[]byte](s T) int {
@@ -52,11 +53,11 @@ func bareLFs[T ~string | ~[]byte](s T) int {
 type crlfReader struct {
 	r    io.Reader
 	buf  []byte // made by the first Read
-	src  []byte // what hasn't been handed out yet, in buf
-	last byte   // what was handed out last, LF at the start
-	cr   bool   // what was read last ends in a CR
+	src  []byte // octets in buf that weren't returned yet
+	last byte   // the octet that was returned last, LF at the start
+	cr   bool   // the octet that was read last is a CR
 	off  int64  // octets read
-	err  error  // of r, or what is wrong with what it gave
+	err  error  // of r, or of an octet from r
 }
 
 func (t *crlfReader) Read(p []byte) (int, error) {
@@ -77,7 +78,7 @@ func (t *crlfReader) Read(p []byte) (int, error) {
 		}
 		run := t.src
 		if i := bytes.IndexByte(run[1:], '\n'); i >= 0 {
-			run = run[:i+1] // up to the next LF, and without it
+			run = run[:i+1] // up to the next LF, without it
 		}
 		k := copy(p[n:], run)
 		t.last = run[k-1]
@@ -87,7 +88,7 @@ func (t *crlfReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill makes src of what r has next, or of the end that the last line lacks.
+// fill reads the next octets of r into src. After the last octets of r, it adds the CRLF that the last line lacks.
 func (t *crlfReader) fill() error {
 	if t.buf == nil {
 		t.buf = make([]byte, 4096)
@@ -101,7 +102,7 @@ func (t *crlfReader) fill() error {
 			return err
 		}
 		if n > 0 {
-			return nil // the error comes when this has been handed out
+			return nil // the error is returned after these octets
 		}
 	}
 	if t.err == io.EOF && t.last != '\n' {
@@ -111,7 +112,7 @@ func (t *crlfReader) fill() error {
 	return t.err
 }
 
-// check looks for a NUL and a CR without LF in b, which comes next; end says that nothing comes behind it.
+// check looks for a NUL and a CR without LF in b, the next octets of r. end is true for the last octets of r.
 func (t *crlfReader) check(b []byte, end bool) error {
 	off := t.off
 	t.off += int64(len(b))

@@ -9,8 +9,8 @@ import (
 
 const hexDigits = "0123456789ABCDEF"
 
-// EncodeXtext gives s as the xtext of RFC 3461 §4: "+" and two digits for "+", "=", and all but the
-// graphic characters of ASCII.
+// EncodeXtext returns s as xtext (RFC 3461 §4). Each "+", "=", and each octet that is no graphic character of ASCII
+// becomes "+" and two hexadecimal digits.
 func EncodeXtext(s string) string {
 	n := 0
 	for i := range len(s) {
@@ -32,15 +32,16 @@ func EncodeXtext(s string) string {
 	return string(b)
 }
 
-// DecodeXtext undoes [EncodeXtext]. What it gives may hold any octet, a CR or LF too: who uses it must
-// look. The digits may be in either case, though RFC 3461 §4 has them in upper case only.
+// DecodeXtext is the reverse of [EncodeXtext]. The result may have any octet, CR and LF included: the caller must check
+// it. Digits may be in lower case, though RFC 3461 §4 allows upper case only. The error names the value and the rule.
 func DecodeXtext(s string) (string, error) {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c == '+' {
 			if i+2 >= len(s) || unhex(s[i+1]) < 0 || unhex(s[i+2]) < 0 {
-				return "", fmt.Errorf(`smtp: xtext %q: "+" without two hexadecimal digits (RFC 3461 section 4)`, shorten(s))
+				const rule = `"+" without two hexadecimal digits (RFC 3461 section 4)`
+				return "", fmt.Errorf("smtp: xtext %q: %s", shorten(s), rule)
 			}
 			c = byte(unhex(s[i+1])<<4 | unhex(s[i+2]))
 			i += 2
@@ -52,9 +53,9 @@ func DecodeXtext(s string) (string, error) {
 	return string(b), nil
 }
 
-// EncodeORCPT gives "type;address" as the value of the ORCPT parameter. The address becomes xtext, or for
-// the type "utf-8" what RFC 6533 §3 has in its place: utf-8-addr-unitext, which travels with SMTPUTF8 only,
-// if smtputf8 is set, else utf-8-addr-xtext, which is ASCII.
+// EncodeORCPT returns "type;address" as the value of the ORCPT parameter. The address becomes xtext. For the type
+// "utf-8" it becomes utf-8-addr-unitext if smtputf8 is true, which needs SMTPUTF8, and otherwise utf-8-addr-xtext,
+// which is ASCII (RFC 6533 §3).
 func EncodeORCPT(orcpt string, smtputf8 bool) string {
 	kind, address, _ := strings.Cut(orcpt, ";")
 	if !equalFold(kind, "utf-8") {
@@ -80,7 +81,7 @@ func EncodeORCPT(orcpt string, smtputf8 bool) string {
 	return string(b)
 }
 
-// decodeORCPT undoes EncodeORCPT.
+// decodeORCPT is the reverse of EncodeORCPT.
 func decodeORCPT(s string) (string, error) {
 	kind, address, ok := strings.Cut(s, ";")
 	if !ok || kind == "" || address == "" || !isAtom(kind) {
@@ -98,7 +99,7 @@ func decodeORCPT(s string) (string, error) {
 	return kind + ";" + address, nil
 }
 
-// decodeUnitext reads utf-8-addr-unitext, of which utf-8-addr-xtext is a part (RFC 6533 §3).
+// decodeUnitext decodes utf-8-addr-unitext, which includes utf-8-addr-xtext (RFC 6533 §3).
 func decodeUnitext(s string) (string, error) {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); {
@@ -121,8 +122,8 @@ func decodeUnitext(s string) (string, error) {
 	return string(b), nil
 }
 
-// embedded reads the EmbeddedUnicodeChar that s begins with, "\x{2B}" say, and gives the octets it takes,
-// 0 if there is none.
+// embedded parses the EmbeddedUnicodeChar at the start of s, "\x{2B}" for example, and returns its length in octets.
+// The length is 0 if there is none.
 func embedded(s string) (rune, int) {
 	hex, ok := strings.CutPrefix(s, `\x{`)
 	if !ok {
