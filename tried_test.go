@@ -142,7 +142,8 @@ func TestFuncError(t *testing.T) {
 		want    string
 	}{
 		{"error", nil, errors.New("the table is full"), "the table is full"},
-		{"results that say nothing", make([]smtp.Result, 7), nil, "no result for 1 of 1 recipients"},
+		{"too many results", make([]smtp.Result, 7), nil, "got 7 results for 1 recipients"},
+		{"no results, which isn't nil", []smtp.Result{}, nil, "got 0 results for 1 recipients"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

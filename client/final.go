@@ -19,11 +19,12 @@ func (d *delivery) deliver(ctx context.Context) {
 		env.Recipients[n] = j.env.Recipients[i]
 	}
 	given := env // so that a func that drops recipients from it can't drop their results
-	results, err := d.route.Deliver(ctx, &given, withReturnPath(j.env.From, j.content))
+	returned, err := d.route.Deliver(ctx, &given, withReturnPath(j.env.From, j.content))
 	_, isReply := errors.AsType[*smtp.Reply](err)
-	results, missing := smtp.Complete(&env, results, err)
+	results, missing := smtp.Complete(&env, returned, err)
 	if missing > 0 && err == nil {
-		err = fmt.Errorf("client: route %s: no result for %d of %d recipients", d.route.Name, missing, len(j.rcpts))
+		err = fmt.Errorf("client: route %s: got %d results for %d recipients, none for %d of them",
+			d.route.Name, len(returned), len(results), missing)
 	}
 	for n, i := range j.rcpts {
 		r := results[n] // a copy: the func may return the same slice every time

@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // Sender sends a message. It is to mail what http.RoundTripper is to requests: client.Transport and client.Submission
@@ -11,7 +12,7 @@ import (
 // The results of Send:
 //   - One Result for each recipient, in the order of the envelope. The results decide; an error beside them is for
 //     logs.
-//   - No results and a nil error: every recipient is Delivered.
+//   - Nil results and a nil error: every recipient is Delivered. An empty slice that isn't nil has too few results.
 //   - No results and an error: the error is the result of every recipient. A *[Reply] in it, found by errors.As,
 //     rejects with 5xx and defers with 4xx. Any other error defers, and its text is not shown to the sender of the
 //     message.
@@ -39,26 +40,23 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 // Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
 // recipient of env, each with a Recipient and a Reply, and with a Reason unless it is Delivered.
 //
-// Results match recipients by position. If there are fewer results than recipients, a Result that names a Recipient
-// matches only that recipient, in order. Results after the last recipient are ignored.
+// Results match recipients by position. If their numbers differ, a Result that names a Recipient matches only that
+// recipient, and results without a recipient are ignored.
 //
 // missing counts the recipients without a result beside results of others. It is above zero only for a Sender that
 // broke the rules: log it.
 //
 // Complete doesn't change results. It returns the same slice if nothing has to be filled in, and a copy otherwise.
 func Complete(env *Envelope, results []Result, err error) (complete []Result, missing int) {
-	n := len(env.Recipients)
-	if len(results) == 0 {
+	switch {
+	case results == nil, len(results) == 0 && err != nil:
 		return same(env, err), 0
-	}
-	if len(results) >= n {
-		complete = results[:n:n]
-		if isComplete(complete) {
-			return complete, 0
-		}
-		complete = append([]Result(nil), complete...)
-	} else {
+	case len(results) != len(env.Recipients):
 		complete = match(env, results)
+	case isComplete(results):
+		return results, 0
+	default:
+		complete = slices.Clone(results)
 	}
 	for i := range complete {
 		if complete[i].complete(env.Recipients[i].Address) {
@@ -100,17 +98,17 @@ func isComplete(results []Result) bool {
 	return true
 }
 
-// match assigns results, of which there are too few, to their recipients. A wrong assignment could mark a recipient as
-// Delivered whose message was lost. So a result that names none of the remaining recipients is dropped, with all after
-// it.
+// match assigns results, of which there are too few or too many, to their recipients. A wrong assignment could mark a
+// recipient as Delivered whose message was lost. So a result without a name counts only if it is the next one.
 func match(env *Envelope, results []Result) []Result {
 	placed := make([]Result, len(env.Recipients))
 	for i := range placed {
-		if len(results) == 0 {
-			break
+		k := slices.IndexFunc(results, func(r Result) bool { return r.Recipient == env.Recipients[i].Address })
+		if len(results) > 0 && results[0].Recipient == "" {
+			k = 0
 		}
-		if r := results[0].Recipient; r == "" || r == env.Recipients[i].Address {
-			placed[i], results = results[0], results[1:]
+		if k >= 0 {
+			placed[i], results = results[k], results[k+1:]
 		}
 	}
 	return placed

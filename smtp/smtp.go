@@ -45,7 +45,7 @@
 //   - A reply that is read has at most 128 lines, 4096 octets a line, 64 KiB in all.
 //   - A line of a reply that is written is cut at 512 octets.
 //   - The size and the lines of a message are bounded by [DataReader], if its fields are set.
-//   - Memory: [Text] holds the whole text. Every other call uses at most 100 KiB.
+//   - Memory: [Text] holds the whole text. All other contents are read in chunks of 32 KiB.
 //
 // Nothing here has a time-out. The caller sets deadlines on its connection.
 //
