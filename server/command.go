@@ -154,7 +154,7 @@ func (s *session) expected(verb string) bool {
 		}
 	}
 	s.commands++
-	return s.commands <= cmp.Or(s.srv.MaxCommands, 100)
+	return s.commands <= cmp.Or(s.srv.MaxCommands, defaultMaxCommands)
 }
 
-func (s *session) maxRecipients() int { return cmp.Or(s.srv.MaxRecipients, 1000) }
+func (s *session) maxRecipients() int { return cmp.Or(s.srv.MaxRecipients, defaultMaxRecipients) }

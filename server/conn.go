@@ -21,8 +21,9 @@ const (
 	// maxJunk bounds the line that is read and thrown away because it is too long or has a bare LF.
 	maxJunk = 256 << 10
 
-	lastWords  = 10 * time.Second // for the last reply to go out
-	linger     = time.Second      // for the client to read it, with what it still sends thrown away
+	// Once the last reply is written, the client has this much time to read it, and may send this many octets, which
+	// are discarded.
+	linger     = time.Second
 	lingerSize = 1 << 20
 )
 
@@ -103,14 +104,14 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // expectCommand lets the session wait for one line.
 func (c *conn) expectCommand() {
-	c.limit = cmp.Or(c.srv.CommandTimeout, 5*time.Minute)
+	c.limit = cmp.Or(c.srv.CommandTimeout, defaultCommandTimeout)
 	c.budget, c.rate = c.limit, 0
 }
 
 // expectData lets the session wait for a message.
 func (c *conn) expectData() {
-	c.limit = cmp.Or(c.srv.DataTimeout, 5*time.Minute)
-	c.budget, c.rate = c.limit, cmp.Or(c.srv.MinDataRate, 1024)
+	c.limit = cmp.Or(c.srv.DataTimeout, defaultDataTimeout)
+	c.budget, c.rate = c.limit, cmp.Or(c.srv.MinDataRate, defaultMinDataRate)
 }
 
 // readLine reads up to CRLF, which it cuts off; the line is valid until the next read. errLineLong and
@@ -197,7 +198,7 @@ func (c *conn) flushWithin(d time.Duration) error {
 // destroying the last reply: a TCP connection that is closed with unread input is reset.
 func (c *conn) hangUp(wait bool) {
 	defer c.nc.Close()
-	if c.flushWithin(lastWords) != nil || !wait {
+	if c.flushWithin(cmp.Or(c.srv.CloseTimeout, defaultCloseTimeout)) != nil || !wait {
 		return
 	}
 	half, ok := c.nc.(interface{ CloseWrite() error })

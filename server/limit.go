@@ -23,9 +23,9 @@ func (s *Server) admit(sess *session) (ok bool, why string) {
 		s.sources = make(map[netip.Prefix]int)
 	}
 	switch {
-	case len(s.sessions)-s.turned >= cmp.Or(s.MaxConns, 1000):
+	case len(s.sessions)-s.turned >= cmp.Or(s.MaxConns, defaultMaxConns):
 		why = "too many connections"
-	case sess.source.IsValid() && s.sources[sess.source] >= cmp.Or(s.MaxConnsPerIP, 100):
+	case sess.source.IsValid() && s.sources[sess.source] >= cmp.Or(s.MaxConnsPerIP, defaultMaxConnsPerIP):
 		why = "too many connections from your address"
 	default:
 		s.sessions[sess] = struct{}{}

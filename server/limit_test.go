@@ -73,7 +73,7 @@ func TestTurnedAwayBound(t *testing.T) {
 		if got, _ := w.books(); got != 1+maxTurned {
 			t.Errorf("got %d sessions, want %d", got, 1+maxTurned)
 		}
-		time.Sleep(lastWords)
+		time.Sleep(defaultCloseTimeout)
 		synctest.Wait()
 		if got, _ := w.books(); got != 1 {
 			t.Errorf("got %d sessions, want 1", got)

@@ -19,11 +19,8 @@ var ErrServerClosed = errors.New("server: Serve was called on a server that is c
 // if ctx had ended. Serve returns ErrServerClosed if the server was closed before and ctx hasn't ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
-	if s.Handler == nil {
-		return errors.New("server: Handler is nil")
-	}
-	if s.RequireAuth && s.Authenticate == nil {
-		return errors.New("server: RequireAuth is set, but Authenticate is nil: no client could send mail; set Authenticate")
+	if err := s.Check(); err != nil {
+		return err
 	}
 	// Handlers see the values of ctx, but not its end: a transaction may finish.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -50,7 +47,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		case <-ctx.Done():
 		}
 	}
-	grace, done := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.Grace, 30*time.Second))
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.Grace, defaultGrace))
 	defer done()
 	s.Shutdown(grace)
 	<-drained

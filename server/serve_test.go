@@ -334,29 +334,6 @@ func TestTwoListeners(t *testing.T) {
 	})
 }
 
-// TestServeErrors: a server that can't work returns an error that names the field.
-func TestServeErrors(t *testing.T) {
-	tests := []struct {
-		name string
-		srv  *Server
-		want string // in the error
-	}{
-		{"no Handler", &Server{}, "Handler"},
-		{"RequireAuth without Authenticate", &Server{Handler: &desk{}, RequireAuth: true}, "set Authenticate"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			l := newNetwork()
-			if err := tt.srv.Serve(context.Background(), l); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-			if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %v from the listener, want it closed", err)
-			}
-		})
-	}
-}
-
 // faultyListener fails as told before it accepts.
 type faultyListener struct {
 	*network

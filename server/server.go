@@ -13,22 +13,24 @@ import (
 	"time"
 )
 
-// Server is an SMTP server. A literal with a Handler works. It can't be used again once it was
-// closed.
+// Server is an SMTP server. Handler must be set, every other field has a default, and no bound may be negative
+// ([Server.Check]). The fields must not change after the first call of Serve. A Server can't be used again after it was
+// closed, but its [Server.Clone] can.
 type Server struct {
-	// Hostname is what the server calls itself. If empty, the name that the machine has.
+	// Hostname is the name of the server in its greeting and its reply to EHLO: its name in the DNS, in ASCII (A-labels),
+	// or an address literal. If empty, the name that the operating system has for the machine.
 	Hostname string
 
-	// Handler takes the mail. It must be set.
+	// Handler receives the mail. It must be set.
 	Handler Handler
 
-	// TLSConfig is the template for STARTTLS: it is copied, with TLS 1.2 as the least and session
-	// tickets off. If nil, there is no STARTTLS.
+	// TLSConfig is for STARTTLS. The server uses a copy with TLS 1.2 or later and without session tickets. If nil,
+	// STARTTLS is not offered.
 	TLSConfig *tls.Config
 
-	// Authenticate says whether the password is that of username. nil: it is, and Peer.Username
-	// becomes username. ErrAuthFailed: it isn't. A *smtp.Reply in the error is what is said; any
-	// other error is a fault of ours, 454 4.7.0. If nil, there is no AUTH.
+	// Authenticate checks the password of a user. If it returns nil, the client has authenticated, and Peer.Username is
+	// username. ErrAuthFailed is answered 535 5.7.8. A *smtp.Reply in the error is sent as it is, and any other error is
+	// logged and answered 454 4.7.0. It may be called concurrently. If nil, AUTH is not offered.
 	Authenticate func(ctx context.Context, p *Peer, username, password string) error
 
 	// AllowInsecureAuth offers AUTH also on a connection without TLS.
@@ -39,52 +41,64 @@ type Server struct {
 	// TLSConfig or AllowInsecureAuth.
 	RequireAuth bool
 
-	// MaxSize bounds a message in octets: 552 5.3.4. If zero, 50 MiB.
+	// MaxSize bounds a message in octets. A larger one is refused with 552 5.3.4. If zero, 50 MiB.
 	MaxSize int64
 
-	// MaxLine bounds a line of a message in octets, CRLF included. If zero, only MaxSize does.
+	// MaxLine bounds a line of a message in octets, CRLF included. A message with a longer line is refused with
+	// 554 5.6.0. If zero, only MaxSize bounds a line.
 	MaxLine int
 
-	// MaxRecipients bounds the recipients of a message: 452 4.5.3. If zero, 1000.
+	// MaxRecipients bounds the recipients of a message. Further ones are refused with 452 4.5.3, and the message goes to
+	// the others. If zero, 1000.
 	MaxRecipients int
 
-	// MaxDrain bounds the octets of a refused message that are read and thrown away, so that the
-	// connection can go on; past it, it is closed. If zero, MaxSize.
+	// MaxDrain bounds the octets of a refused message that the server reads and discards to keep the connection. If more
+	// follow, it closes the connection. If zero, MaxSize.
 	MaxDrain int64
 
-	// MaxErrors bounds the 5xx replies in a session without a mail taken in between, those to
-	// recipients and to AUTH included; the next is followed by 421. If zero, 20.
+	// MaxErrors bounds the 5xx replies since the session began or its last message was accepted, replies to RCPT and
+	// AUTH included. After one more, the server sends 421 4.7.0 and closes the connection. If zero, 20.
 	MaxErrors int
 
-	// MaxCommands bounds the commands in a session without a mail taken in between, not counting
-	// RCPT up to twice MaxRecipients in a transaction. If zero, 100.
+	// MaxCommands bounds the commands since the session began or its last message was accepted. In each transaction, as
+	// many RCPT commands as twice MaxRecipients don't count. One more command is answered 421 4.7.0, and the connection
+	// is closed. If zero, 100.
 	MaxCommands int
 
-	// MaxConns bounds the connections, and MaxConnsPerIP those from one IPv4 address or one
-	// IPv6 /64 network: 421 4.7.0. If zero, 1000 and 100.
-	MaxConns      int
+	// MaxConns bounds the connections at a time. A further one is answered 421 4.7.0 and closed, but only 64 at a time
+	// get an answer. If zero, 1000.
+	MaxConns int
+
+	// MaxConnsPerIP bounds the connections at a time from one IPv4 address or one IPv6 /64 network. A further one is
+	// treated as one beyond MaxConns. If zero, 100.
 	MaxConnsPerIP int
 
-	// CommandTimeout bounds the wait for one command, from the reply before it to its CRLF, the
-	// wait for a TLS handshake, and the wait for a client to take its replies. If zero, 5 minutes
-	// (RFC 5321 §4.5.3.2.7).
+	// CommandTimeout bounds the wait for a command, from the reply before it to its CRLF. It also bounds the wait for a
+	// TLS handshake, and the wait for a client to receive its replies. If zero, 5 minutes (RFC 5321 §4.5.3.2.7).
 	CommandTimeout time.Duration
 
-	// DataTimeout and MinDataRate bound the wait for a message. MinDataRate is in octets a second,
-	// and a client that is slower may fall behind it by DataTimeout; only the time that the server
-	// waits for the client counts. If zero, 5 minutes and 1024.
+	// DataTimeout bounds the wait for a message: a client may be slower than MinDataRate until it is this far behind.
+	// With the defaults, a client that sends nothing is closed after 5 minutes, and one that sends 512 octets a second
+	// after 10. Only the time in which the server waits for the client counts. If zero, 5 minutes.
 	DataTimeout time.Duration
+
+	// MinDataRate is the rate for DataTimeout in octets a second. If zero, 1024.
 	MinDataRate int
 
-	// SessionTimeout bounds a session in all: past it, 421 4.4.2 is said at the next command.
-	// If zero, 1 hour.
+	// SessionTimeout bounds a session. After it, the server sends 421 4.4.2 in place of waiting for the next command;
+	// a message that is being received is finished first. If zero, 1 hour.
 	SessionTimeout time.Duration
 
-	// Grace bounds the wait for running transactions once the context of Serve has ended. If
-	// zero, 30 seconds.
+	// CloseTimeout bounds the wait for a client to receive the last reply before its connection is closed. If zero,
+	// 10 seconds.
+	CloseTimeout time.Duration
+
+	// Grace bounds the wait for running transactions after the context of Serve has ended. Then their connections are
+	// closed. If zero, 30 seconds.
 	Grace time.Duration
 
-	// Logger gets a line for each session at Debug and for each mail at Info. If nil, none.
+	// Logger gets a line for each session and each refusal at Debug, for each message at Info, and for each failure of
+	// the Handler at Error; never a body or a password. If nil, nothing is logged.
 	Logger *slog.Logger
 
 	pool    sync.Pool // of *buffers
@@ -102,18 +116,33 @@ type Server struct {
 	drained   chan struct{}        // closed when draining and without sessions
 }
 
+const (
+	defaultMaxSize        = 50 << 20
+	defaultMaxRecipients  = 1000
+	defaultMaxErrors      = 20
+	defaultMaxCommands    = 100
+	defaultMaxConns       = 1000
+	defaultMaxConnsPerIP  = 100
+	defaultCommandTimeout = 5 * time.Minute
+	defaultDataTimeout    = 5 * time.Minute
+	defaultMinDataRate    = 1024
+	defaultSessionTimeout = time.Hour
+	defaultCloseTimeout   = 10 * time.Second
+	defaultGrace          = 30 * time.Second
+)
+
 func (s *Server) hostname() string {
 	if s.Hostname != "" {
 		return s.Hostname
 	}
 	name, err := os.Hostname()
-	if err != nil {
+	if err != nil || !validHello(name) {
 		return "localhost"
 	}
 	return name
 }
 
-func (s *Server) maxSize() int64 { return cmp.Or(s.MaxSize, 50<<20) }
+func (s *Server) maxSize() int64 { return cmp.Or(s.MaxSize, defaultMaxSize) }
 
 // log is for what belongs to no session.
 func (s *Server) log(ctx context.Context, level slog.Level, msg string, args ...any) {

@@ -39,7 +39,7 @@ type session struct {
 
 func newSession(s *Server, nc net.Conn) *session {
 	sess := &session{
-		conn:   conn{srv: s, raw: nc, nc: nc, end: time.Now().Add(cmp.Or(s.SessionTimeout, time.Hour))},
+		conn:   conn{srv: s, raw: nc, nc: nc, end: time.Now().Add(cmp.Or(s.SessionTimeout, defaultSessionTimeout))},
 		peer:   Peer{ID: newID(), RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()},
 		source: source(nc.RemoteAddr()),
 	}
@@ -216,7 +216,7 @@ func (s *session) count(isError bool) {
 		return
 	}
 	s.errors++
-	if s.errors > cmp.Or(s.srv.MaxErrors, 20) {
+	if s.errors > cmp.Or(s.srv.MaxErrors, defaultMaxErrors) {
 		s.say("421 4.7.0 too many errors")
 		s.done, s.abrupt = true, true
 	}
