@@ -116,6 +116,34 @@ type Server struct {
 	drained   chan struct{}        // closed when draining and without sessions
 }
 
+// Clone returns a new Server with the same exported fields: the copy of a template, or of a server that was closed. What
+// the fields refer to (Handler, TLSConfig, Logger) is shared. Assigning *s would copy its locks and sessions, too.
+func (s *Server) Clone() *Server {
+	return &Server{
+		Hostname:          s.Hostname,
+		Handler:           s.Handler,
+		TLSConfig:         s.TLSConfig,
+		Authenticate:      s.Authenticate,
+		AllowInsecureAuth: s.AllowInsecureAuth,
+		RequireAuth:       s.RequireAuth,
+		MaxSize:           s.MaxSize,
+		MaxLine:           s.MaxLine,
+		MaxRecipients:     s.MaxRecipients,
+		MaxDrain:          s.MaxDrain,
+		MaxErrors:         s.MaxErrors,
+		MaxCommands:       s.MaxCommands,
+		MaxConns:          s.MaxConns,
+		MaxConnsPerIP:     s.MaxConnsPerIP,
+		CommandTimeout:    s.CommandTimeout,
+		DataTimeout:       s.DataTimeout,
+		MinDataRate:       s.MinDataRate,
+		SessionTimeout:    s.SessionTimeout,
+		CloseTimeout:      s.CloseTimeout,
+		Grace:             s.Grace,
+		Logger:            s.Logger,
+	}
+}
+
 const (
 	defaultMaxSize        = 50 << 20
 	defaultMaxRecipients  = 1000
