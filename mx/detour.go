@@ -2,7 +2,7 @@ package mx
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
 // Redirect gives the mail of a domain another route from now on, in place of its MX or its explicit route; nil undoes that. It
@@ -16,8 +16,8 @@ func (r *Router) Redirect(domain string, to *Route) error {
 		r.detours.Delete(name)
 		return nil
 	}
-	if !to.usable() {
-		return errors.New("mx: redirect: the route has no name, or not one of hosts, Deliver and a refusal")
+	if err := to.check(); err != nil {
+		return fmt.Errorf("mx: redirect of %s: %w", name, err)
 	}
 	r.detours.Store(name, *to)
 	return nil

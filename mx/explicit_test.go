@@ -84,7 +84,7 @@ func TestParseRoute(t *testing.T) {
 			if got.Name != tt.want || (err != nil) != (tt.want == "") || err == nil && got.LMTP != strings.HasPrefix(tt.want, "lmtp:") {
 				t.Errorf("got %+v, %v, want %q", got, err, tt.want)
 			}
-			if err == nil && !got.usable() || err != nil && !strings.HasPrefix(err.Error(), "mx: ") {
+			if err == nil && got.check() != nil || err != nil && !strings.HasPrefix(err.Error(), "mx: ") {
 				t.Errorf("got %+v, %v, want a route that can be used", got, err)
 			}
 		})

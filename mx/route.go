@@ -2,6 +2,7 @@ package mx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -77,15 +78,20 @@ func (r *Route) refused(domain string) error {
 	return fmt.Errorf("mx: %w: route of %q", r.refusal, domain)
 }
 
-// usable reports whether the route says what becomes of the mail, and only once.
-func (r *Route) usable() bool {
-	ways := 0
-	for _, is := range []bool{len(r.Hosts) > 0, r.Deliver != nil, r.refusal != nil} {
-		if is {
-			ways++
-		}
+// check returns an error that names the field by which the route can't be used, or nil.
+func (r *Route) check() error {
+	hosts, deliver := len(r.Hosts) > 0, r.Deliver != nil
+	switch {
+	case r.Name == "":
+		return errors.New("Name is empty: set it, or make the route by Smarthost, LMTP, Func, Discard or Refuse")
+	case r.refusal != nil && (hosts || deliver):
+		return fmt.Errorf("route %q refuses all mail, and has Hosts or Deliver too: set only one of them", r.Name)
+	case hosts && deliver:
+		return fmt.Errorf("route %q has both Hosts and Deliver: set only one of them", r.Name)
+	case !hosts && !deliver && r.refusal == nil:
+		return fmt.Errorf("route %q leads nowhere: set Hosts or Deliver", r.Name)
 	}
-	return r.Name != "" && ways == 1
+	return nil
 }
 
 // Host is one place to try: a name or an IP address with a port, or a Unix socket.

@@ -165,8 +165,12 @@ func (r *Router) prepare() {
 				return
 			}
 		}
-		if _, twice := r.routes[name]; twice || !route.usable() {
-			r.fault = fmt.Errorf("route for %q: it stands twice, or has no name, or not one of hosts, Deliver and a refusal", domain)
+		if _, twice := r.routes[name]; twice {
+			r.fault = fmt.Errorf("Routes has two keys for the domain %s: remove one, such as %q", name, domain)
+			return
+		}
+		if err := route.check(); err != nil {
+			r.fault = fmt.Errorf("Routes[%q]: %w", domain, err)
 			return
 		}
 		r.routes[name] = route

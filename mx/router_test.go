@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,51 @@ func TestDestination(t *testing.T) {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestCheck: Check and Redirect name the field by which a route can't be used.
+func TestCheck(t *testing.T) {
+	hosts := []Host{{Name: "a.test", Port: 25}}
+	deliver := Discard().Deliver
+	refused := explicitly(Refuse(&smtp.Reply{Code: 550}))
+	refusedToo := refused
+	refusedToo.Hosts = hosts
+	for _, tt := range []struct {
+		name  string
+		route Route
+		want  string // in the error; empty: none
+	}{
+		{"hosts", Route{Name: "x", Hosts: hosts}, ""},
+		{"func", Route{Name: "x", Deliver: deliver}, ""},
+		{"refusal", refused, ""},
+		{"no name", Route{Hosts: hosts}, "Name is empty: set it"},
+		{"nothing", Route{Name: "x"}, `route "x" leads nowhere: set Hosts or Deliver`},
+		{"nil func", Func("x", nil), `route "func:x" leads nowhere: set Hosts or Deliver`},
+		{"both", Route{Name: "x", Hosts: hosts, Deliver: deliver}, `route "x" has both Hosts and Deliver`},
+		{"refusal and hosts", refusedToo, `route "error:550" refuses all mail, and has Hosts or Deliver too`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Router{Routes: map[string]Route{"A.test": tt.route}}
+			err, redirect := r.Check(), new(Router).Redirect("b.test", &tt.route)
+			if tt.want == "" {
+				if err != nil || redirect != nil {
+					t.Errorf("got %v and %v, want no error", err, redirect)
+				}
+				return
+			}
+			if want := `mx: Routes["A.test"]: ` + tt.want; err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("Check: got %v, want %s", err, want)
+			}
+			if want := "mx: redirect of b.test: " + tt.want; redirect == nil || !strings.HasPrefix(redirect.Error(), want) {
+				t.Errorf("Redirect: got %v, want %s", redirect, want)
+			}
+		})
+	}
+	relay := explicitly(Smarthost("relay.test:25"))
+	r := &Router{Routes: map[string]Route{"a.test": relay, "A.test": relay}}
+	if err := r.Check(); err == nil || !strings.HasPrefix(err.Error(), "mx: Routes has two keys for the domain a.test: ") {
+		t.Errorf("got %v, want an error for two keys", err)
 	}
 }
 
