@@ -156,7 +156,7 @@ func TestSCRAMPlus(t *testing.T) {
 				if test.plus {
 					auth.Mechanisms = []string{"SCRAM-SHA-256-PLUS"}
 				}
-				c := &Conn{Hostname: "client.test", Host: "mx.example.net", TLS: mx.TLSImplicit, Auth: auth,
+				c := &Conn{Hostname: "client.test", Host: "mx.example.net", TLS: mx.TLSRequired, TLSStart: mx.TLSImplicit, Auth: auth,
 					TLSConfig: &tls.Config{RootCAs: roots, MaxVersion: test.version}}
 				err := c.Open(t.Context(), client)
 				if test.want == "" {

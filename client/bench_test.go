@@ -81,7 +81,7 @@ func TestRoundTripsTLS(t *testing.T) {
 		client, server := pipe("192.0.2.1:465")
 		cert, roots := testTLS(t, "a.test")
 		go new(sink).session(tls.Server(server, cert))
-		c := &Conn{Hostname: "client.test", Host: "a.test", TLS: mx.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}}
+		c := &Conn{Hostname: "client.test", Host: "a.test", TLS: mx.TLSRequired, TLSStart: mx.TLSImplicit, TLSConfig: &tls.Config{RootCAs: roots}}
 		if err := c.Open(t.Context(), client); err != nil {
 			t.Fatal(err)
 		}

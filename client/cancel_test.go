@@ -49,7 +49,7 @@ func TestCancelStages(t *testing.T) {
 	tests := []struct {
 		name  string
 		host  string // the villain's script up to where it falls silent
-		tls   mx.TLSMode
+		tls   mx.TLSLevel
 		with  func(*Conn)
 		to    int
 		size  int
@@ -67,7 +67,7 @@ func TestCancelStages(t *testing.T) {
 		{name: "STARTTLS", host: offersTLS, tls: mx.TLSRequired, want: "no session tls 451 local"},
 		{name: "handshake", host: offersTLS + "S: 220 go\npart 5", tls: mx.TLSRequired, want: "no session tls 451 local", left: "*"},
 		{name: "handshake, opportunistic", host: offersTLS + "S: 220 go\npart 5", tls: mx.TLSOpportunistic, want: "no session tls 451 local", left: "*"},
-		{name: "implicit handshake", host: "part 5", tls: mx.TLSImplicit, want: "no session tls 451 local", left: "*"},
+		{name: "implicit handshake", host: "part 5", with: implicit, want: "no session tls 451 local", left: "*"},
 		{name: "EHLO behind TLS", host: secured + "C: EHLO", tls: mx.TLSRequired, want: "no session hello 451 local"},
 		{name: "AUTH", host: offersAuth, with: plain, want: "no session auth 451 local"},
 		{name: "a step of AUTH", host: offersAuth + "S: 334 UGFzc3dvcmQ6\nC: c2VjcmV0", with: login, want: "no session auth 451 local"},

@@ -33,9 +33,12 @@ type Conn struct {
 	// LMTP says that the host speaks LMTP (RFC 2033).
 	LMTP bool
 
-	// TLS says how the session is secured. If zero, mx.TLSOpportunistic, by STARTTLS; only mx.TLSImplicit begins with the
-	// handshake. A handshake that fails ends the session in any case: going on in the clear takes a new connection.
-	TLS mx.TLSMode
+	// TLS is how strictly the session demands TLS. If zero, mx.TLSOpportunistic. A handshake that fails ends the session
+	// in any case: going on in cleartext takes a new connection.
+	TLS mx.TLSLevel
+
+	// TLSStart is how TLS begins. If zero, mx.TLSByPort, with the port of Addr.
+	TLSStart mx.TLSStart
 
 	// TLSConfig is a template; ServerName is set to Host where it is empty. If nil, the defaults of
 	// crypto/tls: TLS 1.2 at least.
@@ -171,7 +174,10 @@ func (c *Conn) begin(ctx context.Context) *failure {
 		c.spoiled = true // nothing is said under no name, nor before the greeting
 		return f
 	}
-	if c.TLS == mx.TLSImplicit {
+	if f := c.checkTLS(); f != nil {
+		return f
+	}
+	if c.implicitTLS() {
 		if f := c.handshake(ctx); f != nil {
 			return f
 		}
@@ -186,7 +192,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	if f := c.hello(ctx, name); f != nil {
 		return f
 	}
-	if c.TLS != mx.TLSImplicit {
+	if !c.implicitTLS() {
 		if f := c.startTLS(ctx, name); f != nil {
 			return f
 		}

@@ -87,9 +87,9 @@ func dialogue(t *testing.T, file string) string {
 		case "lmtp":
 			c.LMTP = true
 		case "tls":
-			c.TLS = map[string]mx.TLSMode{"required": mx.TLSRequired, "opportunistic": mx.TLSOpportunistic}[value]
+			c.TLS = map[string]mx.TLSLevel{"required": mx.TLSRequired, "opportunistic": mx.TLSOpportunistic}[value]
 		case "implicit":
-			c.TLS = mx.TLSImplicit
+			c.TLS, c.TLSStart = mx.TLSRequired, mx.TLSImplicit
 		case "trust":
 			c.TLSConfig = &tls.Config{RootCAs: pool}
 		case "auth":

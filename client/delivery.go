@@ -260,7 +260,7 @@ func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPor
 	}
 	d.tried(ctx, begun, c.session(), f)
 	c = d.conn(host, addr, source, hostname)
-	c.TLS = mx.TLSNone
+	c.TLS, c.TLSStart = mx.TLSNone, mx.TLSByPort
 	return c, d.open(ctx, c)
 }
 
@@ -272,6 +272,7 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 		Addr:      addr.String(),
 		LMTP:      d.route.LMTP,
 		TLS:       d.route.TLS,
+		TLSStart:  d.route.TLSStart,
 		TLSConfig: t.TLSConfig,
 		Timeouts:  t.Timeouts,
 		ChunkSize: t.ChunkSize,
@@ -282,14 +283,9 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 	}
 	if host.Path != "" {
 		c.Host, c.Addr = "localhost", host.Path
-	} else if host.Port == portSubmissions && (c.TLS == mx.TLSOpportunistic || c.TLS == mx.TLSRequired) {
-		c.TLS = mx.TLSImplicit
 	}
 	return c
 }
-
-// portSubmissions has TLS from the first octet (RFC 8314 §7.3).
-const portSubmissions = 465
 
 func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t
@@ -318,7 +314,7 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 
 // key is what sessions must have in common to stand for each other, beside their addresses.
 func (d *delivery) key(host mx.Host) key {
-	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, mx: d.route.MX}
+	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
 	if d.route.Auth != nil {
 		k.identity = d.route.Name
 	}

@@ -142,8 +142,8 @@ var hostileTLS = []hostileCase{
 	{name: "silence behind it", host: secured + "C: EHLO", tls: mx.TLSRequired, want: "no session hello 451 local", takes: 5 * time.Minute},
 	{name: "EHLO refused behind it", host: secured + "C: EHLO\nS: 550 no\nC: HELO\nS: 550 no", tls: mx.TLSRequired, want: "no session hello 550", left: "QUIT"},
 	{name: "lines without end behind it", host: secured + "C: EHLO\n" + `flood "250-X\r\n"`, tls: mx.TLSRequired, want: "no session hello 451 local"},
-	{name: "implicit: plaintext", host: "S: 220 hi", tls: mx.TLSImplicit, want: "no session tls 451 local", left: "*"},
-	{name: "implicit: silence", host: "part 5", tls: mx.TLSImplicit, want: "no session tls 451 local", takes: 5 * time.Minute, left: "*"},
+	{name: "implicit: plaintext", host: "S: 220 hi", with: implicit, want: "no session tls 451 local", left: "*"},
+	{name: "implicit: silence", host: "part 5", with: implicit, want: "no session tls 451 local", takes: 5 * time.Minute, left: "*"},
 }
 
 const offersAuth = greeted + "S: 250-host\nS: 250-PIPELINING\nS: 250 AUTH PLAIN LOGIN X\nC: AUTH\n"
@@ -154,6 +154,7 @@ type willing struct{}
 func (willing) Start() (string, []byte, error)        { return "X", nil, nil }
 func (willing) Next(challenge []byte) ([]byte, error) { return challenge, nil }
 
+func implicit(c *Conn)  { c.TLSStart = mx.TLSImplicit }
 func plain(c *Conn)     { c.Auth = sasl.NewPlainClient("", "ann", "secret") }
 func login(c *Conn)     { c.Auth = sasl.NewLoginClient("ann", "secret") }
 func answering(c *Conn) { c.Auth = willing{} }

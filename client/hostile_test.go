@@ -19,7 +19,7 @@ import (
 type hostileCase struct {
 	name string
 	host string      // the villain's script
-	tls  mx.TLSMode  // where with leaves it; the certificate is good for a.test
+	tls  mx.TLSLevel // where with leaves it; the certificate is good for a.test
 	with func(*Conn) // sets up the session; nil: nothing but a name
 	to   int         // recipients; if zero, one
 	send int         // messages, with a second between them; if zero, one

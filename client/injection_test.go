@@ -34,7 +34,7 @@ var ways = map[string]func(*attack) ([]smtp.Result, error){"Conn": viaConn, "Tra
 func viaConn(a *attack) ([]smtp.Result, error) {
 	c := &Conn{Hostname: a.hostname, Host: a.host, LMTP: a.on.has(speaksLMTP), TLSConfig: a.trust(), Auth: a.auth, ChunkSize: 70}
 	if a.on.has(beginsTLS) {
-		c.TLS = mx.TLSImplicit
+		c.TLS, c.TLSStart = mx.TLSRequired, mx.TLSImplicit
 	}
 	client, server := pipe("127.0.0.1:25")
 	done := make(chan struct{})

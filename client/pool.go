@@ -24,7 +24,8 @@ type pool struct {
 type key struct {
 	host     mx.Host
 	lmtp     bool
-	tls      mx.TLSMode
+	tls      mx.TLSLevel
+	start    mx.TLSStart
 	mx       bool   // the address was guarded
 	identity string // name of the route, if it authenticates
 }

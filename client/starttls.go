@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/postrider/postrider/mx"
@@ -51,13 +53,35 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 	return nil
 }
 
-// verifies reports whether TLS is required, with a certificate that is good for the host.
+// checkTLS fails if TLS and TLSStart contradict each other or have no meaning.
+func (c *Conn) checkTLS() *failure {
+	if c.TLS <= mx.TLSNone && c.TLSStart <= mx.TLSStartTLS && (c.TLS != mx.TLSNone || c.TLSStart == mx.TLSByPort) {
+		return nil
+	}
+	c.spoiled = true // nothing is said in a session that may not be as secure as it should
+	text := fmt.Sprintf("TLS %q can't begin as TLSStart %q: clear one of them", c.TLS, c.TLSStart)
+	return c.local(smtp.StageTLS, nil, smtp.NewReply(451, "4.3.5", text))
+}
+
+// implicitTLS reports whether the session begins with the TLS handshake.
+func (c *Conn) implicitTLS() bool {
+	if c.TLS == mx.TLSNone {
+		return false
+	}
+	_, port, _ := net.SplitHostPort(c.Addr)
+	n, _ := strconv.Atoi(port) // 0 for a Unix socket
+	return c.TLSStart.Implicit(n)
+}
+
+// verifies reports whether the session requires TLS with a certificate that is valid for the host.
 func (c *Conn) verifies() bool {
 	switch c.TLS {
-	case mx.TLSRequired, mx.TLSImplicit, mx.TLSStartTLS:
+	case mx.TLSRequired:
 		return true
 	case mx.TLSOpportunistic:
-		return c.Auth != nil && !c.loopback() // whoever poses as the host would learn the password
+		// Without verification, an impostor would learn the password. After implicit TLS there is no cleartext to go
+		// back to.
+		return c.Auth != nil && !c.loopback() || c.implicitTLS()
 	}
 	return false
 }

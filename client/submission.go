@@ -28,9 +28,12 @@ type Submission struct {
 	// TLSConfig is a template: see Conn.TLSConfig.
 	TLSConfig *tls.Config
 
-	// TLS says how the session is secured. If zero, mx.TLSRequired: from the first octet at port 465, by STARTTLS elsewhere. With
-	// mx.TLSNone a password is sent to this very machine only.
-	TLS mx.TLSMode
+	// TLS is how strictly the session demands TLS. If zero, mx.TLSRequired: a Submission is never opportunistic. With
+	// mx.TLSNone a password is sent to this machine only.
+	TLS mx.TLSLevel
+
+	// TLSStart is how TLS begins. If zero, mx.TLSByPort: implicit TLS at port 465, STARTTLS elsewhere.
+	TLSStart mx.TLSStart
 
 	// Hostname is our name in EHLO. If empty, see Conn.Hostname.
 	Hostname string
@@ -53,7 +56,7 @@ type Submission struct {
 
 	once      sync.Once
 	transport *Transport
-	err       error // what is wrong with Addr
+	err       error // what is wrong with Addr, TLS or TLSStart
 }
 
 // Send hands in one message, as [Transport.Send] does.
@@ -85,13 +88,17 @@ func (s *Submission) prepare() {
 		s.err = err
 		return
 	}
-	route.TLS = cmp.Or(s.TLS, mx.TLSRequired)
+	route.TLS, route.TLSStart = cmp.Or(s.TLS, mx.TLSRequired), s.TLSStart
 	if s.Auth != nil {
 		route.Auth = func() sasl.Client { return s.Auth }
 	}
+	router := &mx.Router{Resolver: s.Resolver, Routes: map[string]mx.Route{"*": route}}
+	if s.err = router.Check(); s.err != nil {
+		return
+	}
 	s.transport = &Transport{
 		Hostname:    s.Hostname,
-		Router:      &mx.Router{Resolver: s.Resolver, Routes: map[string]mx.Route{"*": route}},
+		Router:      router,
 		DialContext: s.DialContext,
 		TLSConfig:   s.TLSConfig,
 		Timeouts:    s.Timeouts,

@@ -25,7 +25,8 @@ func TestSubmission(t *testing.T) {
 	tests := []struct {
 		name   string
 		addr   string // of the server; it is at 192.0.2.1 or at 127.0.0.1
-		tls    mx.TLSMode
+		tls    mx.TLSLevel
+		start  mx.TLSStart
 		script string
 		want   string // outcome and TLS, or what the error ends in
 	}{
@@ -37,12 +38,13 @@ func TestSubmission(t *testing.T) {
 		{name: "no STARTTLS", addr: "smtp.test:587", script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
 		{name: "no STARTTLS on this machine", addr: "127.0.0.1:587", script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
 		{name: "wrong password", addr: "smtp.test:587", script: strings.Replace(tls587, "S: 235 ok", "S: 535 5.7.8 no\nC: QUIT\neof", 1), want: "deferred auth"},
-		{name: "implicit TLS at another port", addr: "smtp.test:2465", tls: mx.TLSImplicit, script: "tls\n" + strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + auth + send, want: "delivered TLS 1.3"},
-		{name: "STARTTLS at 465", addr: "smtp.test:465", tls: mx.TLSStartTLS, script: tls587 + send, want: "delivered TLS 1.3"},
-		{name: "no STARTTLS at 465", addr: "smtp.test:465", tls: mx.TLSStartTLS, script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
+		{name: "implicit TLS at another port", addr: "smtp.test:2465", start: mx.TLSImplicit, script: "tls\n" + strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + auth + send, want: "delivered TLS 1.3"},
+		{name: "STARTTLS at 465", addr: "smtp.test:465", start: mx.TLSStartTLS, script: tls587 + send, want: "delivered TLS 1.3"},
+		{name: "no STARTTLS at 465", addr: "smtp.test:465", start: mx.TLSStartTLS, script: strings.Replace(offer, "S: 250-STARTTLS\n", "", 1) + "C: QUIT\neof", want: "deferred tls"},
 		{name: "no TLS with a password", addr: "smtp.test:25", tls: mx.TLSNone, script: offer + "C: QUIT\neof", want: "deferred auth"},
 		{name: "no TLS with a password, on this machine", addr: "127.0.0.1:25", tls: mx.TLSNone, script: offer + auth + send, want: "delivered"},
 		{name: "no TLS at 465", addr: "127.0.0.1:465", tls: mx.TLSNone, script: offer + auth + send, want: "delivered"},
+		{name: "none and implicit", addr: "127.0.0.1:465", tls: mx.TLSNone, start: mx.TLSImplicit, want: "deferred route"},
 		{name: "no port", addr: "smtp.test", want: "deferred route"},
 		{name: "no such host", addr: "nowhere.test:587", want: "deferred route"},
 	}
@@ -64,7 +66,7 @@ func TestSubmission(t *testing.T) {
 					inet.serve("192.0.2.1"+port, f)
 					inet.serve("127.0.0.1"+port, f)
 				}
-				sub := &Submission{Addr: test.addr, TLS: test.tls, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
+				sub := &Submission{Addr: test.addr, TLS: test.tls, TLSStart: test.start, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
 					TLSConfig: &tls.Config{RootCAs: roots}, Auth: sasl.NewPlainClient("", "ann", "x")}
 				defer sub.Close()
 				results, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))

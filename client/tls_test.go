@@ -1,8 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -25,7 +27,9 @@ func TestOpportunisticTLS(t *testing.T) {
 	tests := []struct {
 		name    string
 		scripts []string
-		tls     mx.TLSMode
+		port    string // if empty, 25
+		tls     mx.TLSLevel
+		start   mx.TLSStart
 		auth    bool
 		roots   bool // the certificate is trusted
 		want    string
@@ -44,6 +48,12 @@ func TestOpportunisticTLS(t *testing.T) {
 		{name: "required, untrusted", tls: mx.TLSRequired, scripts: []string{offer + "C: STARTTLS\nS: 220 go\ntls refused"}, want: "deferred"},
 		{name: "required, garbage", tls: mx.TLSRequired, scripts: []string{garbage}, want: "deferred"},
 		{name: "required, refused", tls: mx.TLSRequired, scripts: []string{offer + "C: STARTTLS\nS: 454 no\nC: QUIT\neof"}, want: "deferred"},
+		{name: "STARTTLS, garbage", start: mx.TLSStartTLS, scripts: []string{garbage, clear}, want: "delivered"},
+		{name: "STARTTLS at 465", port: "465", start: mx.TLSStartTLS, scripts: []string{secure}, want: "delivered TLS 1.3"},
+		{name: "465", port: "465", roots: true, scripts: []string{"tls\n" + hello + toBob + ready + body + taken + quit}, want: "delivered TLS 1.3"},
+		{name: "465, untrusted", port: "465", scripts: []string{"tls refused"}, want: "deferred"},
+		{name: "implicit, untrusted", start: mx.TLSImplicit, scripts: []string{"tls refused"}, want: "deferred"},
+		{name: "implicit, garbage", start: mx.TLSImplicit, scripts: []string{"tls garbage"}, want: "deferred"},
 		{name: "AUTH, garbage", auth: true, scripts: []string{garbage}, want: "deferred"},
 		{name: "AUTH, untrusted", auth: true, scripts: []string{offer + "C: STARTTLS\nS: 220 go\ntls refused"}, want: "deferred"},
 	}
@@ -51,8 +61,8 @@ func TestOpportunisticTLS(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tr, inet := newTransport(t)
-				route := mustRoute(mx.Smarthost("relay.test:25"))
-				route.TLS = test.tls
+				route := mustRoute(mx.Smarthost("relay.test:" + cmp.Or(test.port, "25")))
+				route.TLS, route.TLSStart = test.tls, test.start
 				if test.auth {
 					route.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
 				}
@@ -63,7 +73,7 @@ func TestOpportunisticTLS(t *testing.T) {
 					tr.TLSConfig = &tls.Config{RootCAs: roots}
 				}
 				next := 0
-				inet.serve("192.0.2.9:25", func(c *pipeConn) {
+				inet.serve("192.0.2.9:"+cmp.Or(test.port, "25"), func(c *pipeConn) {
 					script := steps(test.scripts[next])
 					next++
 					got := play(c, script, cert, nil)
@@ -81,5 +91,34 @@ func TestOpportunisticTLS(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestContradictoryTLS: a session that can't be as secure as its fields demand says nothing.
+func TestContradictoryTLS(t *testing.T) {
+	for _, tt := range []struct {
+		level mx.TLSLevel
+		start mx.TLSStart
+		want  string
+	}{
+		{mx.TLSNone, mx.TLSImplicit, `TLS "none" can't begin as TLSStart "implicit": clear one of them`},
+		{mx.TLSNone, mx.TLSStartTLS, `TLS "none" can't begin as TLSStart "STARTTLS": clear one of them`},
+		{3, mx.TLSByPort, `TLS "unknown" can't begin as TLSStart "by port": clear one of them`},
+		{mx.TLSRequired, 3, `TLS "required" can't begin as TLSStart "unknown": clear one of them`},
+	} {
+		client, server := pipe("192.0.2.1:25")
+		heard := make(chan string)
+		go func() {
+			b, _ := io.ReadAll(server)
+			heard <- string(b)
+		}()
+		c := &Conn{Hostname: "client.test", Host: "a.test", TLS: tt.level, TLSStart: tt.start}
+		err := c.Open(t.Context(), client)
+		if want := "client: a.test: tls: 451 4.3.5 " + tt.want; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if got := <-heard; got != "" {
+			t.Errorf("%v, %v: got %q on the wire, want nothing", tt.level, tt.start, got)
+		}
 	}
 }

@@ -35,7 +35,8 @@ func TestTrace(t *testing.T) {
 	const ehlo = "S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250-AUTH PLAIN LOGIN\nS: 250 PIPELINING\n"
 	tests := []struct {
 		name   string
-		tls    mx.TLSMode
+		tls    mx.TLSLevel
+		start  mx.TLSStart
 		auth   sasl.Client
 		chunk  int64
 		script string
@@ -78,7 +79,7 @@ func TestTrace(t *testing.T) {
 			> ***
 			< 421 4.3.0 busy
 			closed`},
-		{name: "TLS", tls: mx.TLSImplicit, script: "tls\n" + hello + "C: MAIL FROM:<ann@client.test>\nsleep 1s\nclose", want: `
+		{name: "TLS", start: mx.TLSImplicit, script: "tls\n" + hello + "C: MAIL FROM:<ann@client.test>\nsleep 1s\nclose", want: `
 			opened
 			secured TLS 1.3
 			< 220 ESMTP
@@ -112,7 +113,7 @@ func TestTrace(t *testing.T) {
 				done := make(chan struct{})
 				go func() { play(server, steps(tt.script), cert, nil); close(done) }()
 				var lines []string
-				c := &Conn{Hostname: "client.test", Host: "a.test", TLS: tt.tls, Auth: tt.auth, ChunkSize: tt.chunk,
+				c := &Conn{Hostname: "client.test", Host: "a.test", TLS: tt.tls, TLSStart: tt.start, Auth: tt.auth, ChunkSize: tt.chunk,
 					TLSConfig: &tls.Config{RootCAs: roots}, Trace: record(&lines)}
 				if c.Open(t.Context(), client) == nil {
 					c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))

@@ -36,8 +36,11 @@ type Route struct {
 	// LMTP says that the hosts speak LMTP (RFC 2033): delivery is final there.
 	LMTP bool
 
-	// TLS says what a session needs. If zero, TLSOpportunistic.
-	TLS TLSMode
+	// TLS is how strictly a session demands TLS. If zero, TLSOpportunistic.
+	TLS TLSLevel
+
+	// TLSStart is how TLS begins. If zero, TLSByPort: implicit TLS at port 465, STARTTLS elsewhere.
+	TLSStart TLSStart
 
 	// Auth gives a fresh client for one authentication, or *client.Credentials, which may be the same for all; it is called
 	// from several goroutines. If nil, no
@@ -90,6 +93,12 @@ func (r *Route) check() error {
 		return fmt.Errorf("route %q has both Hosts and Deliver: set only one of them", r.Name)
 	case !hosts && !deliver && r.refusal == nil:
 		return fmt.Errorf("route %q leads nowhere: set Hosts or Deliver", r.Name)
+	case int(r.TLS) >= len(tlsLevels):
+		return fmt.Errorf("route %q: TLS is %d: set it to TLSOpportunistic, TLSRequired or TLSNone", r.Name, r.TLS)
+	case int(r.TLSStart) >= len(tlsStarts):
+		return fmt.Errorf("route %q: TLSStart is %d: set it to TLSByPort, TLSImplicit or TLSStartTLS", r.Name, r.TLSStart)
+	case r.TLS == TLSNone && r.TLSStart != TLSByPort:
+		return fmt.Errorf("route %q: TLS is none and TLSStart is %s: clear TLSStart, or set TLS to TLSRequired", r.Name, r.TLSStart)
 	}
 	return nil
 }
@@ -99,7 +108,7 @@ type Host struct {
 	// Name is a host name as an A-label, or an IP address without brackets.
 	Name string
 
-	// Port is the TCP port. On 465 TLS begins at once (RFC 8314 §3.3).
+	// Port is the TCP port. At 465 TLS is implicit unless Route.TLSStart is set.
 	Port int
 
 	// Path is that of a Unix socket. If set, Name and Port mean nothing.

@@ -151,6 +151,11 @@ func TestCheck(t *testing.T) {
 		{"nil func", Func("x", nil), `route "func:x" leads nowhere: set Hosts or Deliver`},
 		{"both", Route{Name: "x", Hosts: hosts, Deliver: deliver}, `route "x" has both Hosts and Deliver`},
 		{"refusal and hosts", refusedToo, `route "error:550" refuses all mail, and has Hosts or Deliver too`},
+		{"TLS", Route{Name: "x", Hosts: hosts, TLS: 3}, `route "x": TLS is 3: set it to`},
+		{"TLSStart", Route{Name: "x", Hosts: hosts, TLSStart: 3}, `route "x": TLSStart is 3: set it to`},
+		{"none and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSNone, TLSStart: TLSImplicit}, `route "x": TLS is none and TLSStart is implicit: clear`},
+		{"none and STARTTLS", Route{Name: "x", Hosts: hosts, TLS: TLSNone, TLSStart: TLSStartTLS}, `route "x": TLS is none and TLSStart is STARTTLS: clear`},
+		{"required and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSRequired, TLSStart: TLSImplicit}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &Router{Routes: map[string]Route{"A.test": tt.route}}

@@ -53,9 +53,9 @@ func run() error {
 	sub := &client.Submission{Addr: *server}
 	switch {
 	case *implicit:
-		sub.TLS = mx.TLSImplicit
+		sub.TLSStart = mx.TLSImplicit
 	case *starttls:
-		sub.TLS = mx.TLSStartTLS
+		sub.TLSStart = mx.TLSStartTLS
 	case *noTLS:
 		sub.TLS = mx.TLSNone
 	}

@@ -198,7 +198,7 @@ func TestSCRAMPlus(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			port := freePort(t)
 			startServer(t, "", python, "testdata/scramplus.py", port, cert.cert, cert.key, authPassword)
-			sub := &client.Submission{Addr: "127.0.0.1:" + port, TLS: mx.TLSImplicit, Hostname: "client.test", TLSConfig: &tls.Config{RootCAs: cert.roots},
+			sub := &client.Submission{Addr: "127.0.0.1:" + port, TLS: mx.TLSRequired, TLSStart: mx.TLSImplicit, Hostname: "client.test", TLSConfig: &tls.Config{RootCAs: cert.roots},
 				Auth: &client.Credentials{Username: authUser, Password: test.password, Mechanisms: []string{"SCRAM-SHA-256-PLUS"}}}
 			var results []smtp.Result
 			var err error

@@ -25,7 +25,7 @@ type way struct {
 	name   string
 	prefix string // of the names of its recipients
 	port   string // 465 is the host's where TLS begins at once, any other the one with STARTTLS
-	tls    mx.TLSMode
+	tls    mx.TLSLevel
 	auth   bool
 	mark   string // of the protocol's name in the host's Received line (RFC 3848)
 }
