@@ -71,7 +71,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("without AUTH: got %v %s, want 550 5.7.1", results[0].Outcome, got)
 		}
 		sub = submission(inet)
-		sub.Auth = sasl.NewPlainClient("", "ann", "secret")
+		sub.Auth = smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", "secret") })
 		if results, err := sub.Send(t.Context(), env, smtp.Text(text)); err != nil {
 			t.Fatalf("with AUTH: got %v %v", results, err)
 		}

@@ -19,28 +19,6 @@ const (
 	maxAuthLine  = 12288 // octets of a response with its CRLF (RFC 4954 §4); smtp.ReadReply bounds challenges below that
 )
 
-// Chooser is a sasl.Client that goes by what the host offers, as [Credentials] do. Conn asks it for the client to
-// authenticate with, and calls neither Start nor Next of the Chooser itself.
-type Chooser interface {
-	// Choose returns a client for one exchange with one host.
-	//
-	//   - offered are the host's mechanisms in upper case, without those that it answered with 504 to. They
-	//     stay the caller's. The client's Start must give one of them.
-	//   - state is that of TLS, or nil in the clear. In the clear a host is on this very machine.
-	//   - ctx ends with that of the caller, and once Timeouts.Hello are over.
-	//   - It may be called by several goroutines at a time.
-	//   - If Next of the client gives a response together with an error, the response is sent, so that the host
-	//     can say why it refuses, and the exchange has failed.
-	//   - The client may be a Completer.
-	Choose(ctx context.Context, offered []string, state *tls.ConnectionState) (sasl.Client, error)
-}
-
-// Completer is a sasl.Client whose exchange may end too early: that of a mechanism by which the host, too, has to prove
-// itself. Complete is called at the host's 235, and that is no success unless it returns nil.
-type Completer interface {
-	Complete() error
-}
-
 // authenticate says AUTH (RFC 4954), if Auth is set. It never goes on without.
 func (c *Conn) authenticate(ctx context.Context) *failure {
 	if c.Auth == nil {
@@ -49,60 +27,76 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 	if c.version == "" && !c.loopback() {
 		return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.11", "no password is sent in the clear"))
 	}
-	chooser, ok := c.Auth.(Chooser)
-	if !ok {
-		_, f := c.exchange(ctx, c.Auth, c.ext.auth)
-		return f
-	}
 	offered := slices.Clone(c.ext.auth)
-	var unknown *failure
+	var unknown *failure // the last 504
 	for {
-		client, err := c.choose(ctx, chooser, offered)
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return c.failed(ctx, smtp.StageAuth, err)
-		case unknown != nil:
+		x, f := c.beginAuth(ctx, offered)
+		if f != nil && unknown != nil && ctx.Err() == nil {
 			return unknown
-		default:
-			return c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
 		}
-		mech, f := c.exchange(ctx, client, offered)
+		if f != nil {
+			return f
+		}
 		// RFC 4954 §4: a host without the mechanism says 504, though it has offered it. No other reply leads to a weaker
-		// mechanism: 535 says that the password is wrong, and 534 that even this one is too weak.
-		if f == nil || f.local || f.reply.Code != 504 {
+		// mechanism: 535 means that the password is wrong, and 534 that even this mechanism is too weak.
+		if f = c.runAuth(ctx, x); f == nil || f.local || f.reply.Code != 504 {
 			return f
 		}
 		unknown = f
-		offered = slices.DeleteFunc(offered, func(name string) bool { return name == mech })
+		offered = slices.DeleteFunc(offered, func(name string) bool { return name == x.mechanism })
 	}
 }
 
-func (c *Conn) choose(ctx context.Context, chooser Chooser, offered []string) (sasl.Client, error) {
+// exchange is an smtp.AuthExchange that has been started.
+type exchange struct {
+	smtp.AuthExchange
+	mechanism string // in upper case
+	initial   []byte // the initial response
+}
+
+// beginAuth starts an exchange by one of the mechanisms offered. It sends nothing.
+func (c *Conn) beginAuth(ctx context.Context, offered []string) (*exchange, *failure) {
+	next, err := c.newExchange(ctx, offered)
+	if err != nil && ctx.Err() != nil {
+		return nil, c.failed(ctx, smtp.StageAuth, err)
+	}
+	x := &exchange{AuthExchange: next}
+	var mechanism string
+	if err == nil {
+		mechanism, x.initial, err = next.Start()
+	}
+	if err != nil {
+		return nil, c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
+	}
+	if x.mechanism = upper(mechanism); !slices.Contains(offered, x.mechanism) {
+		return nil, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mechanism)))
+	}
+	if x.mechanism == sasl.Plain && x.initial != nil && bytes.Count(x.initial, []byte{0}) != 2 {
+		// RFC 4616 §2: with a NUL in a name or in the password, the parts are others than those asked for.
+		return nil, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.3.5", "a NUL in the name or the password"))
+	}
+	return x, nil
+}
+
+func (c *Conn) newExchange(ctx context.Context, offered []string) (smtp.AuthExchange, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeouts.hello())
 	defer cancel()
-	var state *tls.ConnectionState
+	host := smtp.AuthHost{Name: c.Host, Mechanisms: slices.Clone(offered)}
 	if tc, ok := c.conn.(*tls.Conn); ok {
-		s := tc.ConnectionState()
-		state = &s
+		state := tc.ConnectionState()
+		host.TLS = &state
 	}
-	return chooser.Choose(ctx, offered, state)
+	x, err := c.Auth.Begin(ctx, host)
+	if err == nil && x == nil {
+		err = errors.New("Auth.Begin returned neither an exchange nor an error")
+	}
+	return x, err
 }
 
-// exchange is AUTH with one mechanism, one of those offered, which it gives in upper case.
-func (c *Conn) exchange(ctx context.Context, client sasl.Client, offered []string) (name string, f *failure) {
-	mech, ir, err := client.Start()
-	if err != nil {
-		return "", c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
-	}
-	if name = upper(mech); !slices.Contains(offered, name) {
-		return name, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mech)))
-	}
-	if name == sasl.Plain && ir != nil && bytes.Count(ir, []byte{0}) != 2 {
-		// RFC 4616 §2: with a NUL in a name or in the password, the parts are others than those asked for.
-		return name, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.3.5", "a NUL in the name or the password"))
-	}
-	line, secret := "AUTH "+name, ""
+// runAuth sends AUTH and goes on to the end of the exchange.
+func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
+	ir := x.initial
+	line, secret := "AUTH "+x.mechanism, ""
 	if ir != nil {
 		response := encodeResponse(ir)
 		// RFC 4954 §4: AUTH itself is under the limit for command lines, what follows it isn't.
@@ -114,41 +108,42 @@ func (c *Conn) exchange(ctx context.Context, client sasl.Client, offered []strin
 	r, f := c.say(ctx, line, secret)
 	for range maxAuthSteps {
 		if f != nil {
-			return name, f
+			return f
 		}
 		if r.Code != 334 {
 			break
 		}
+		var err error
 		response := ir
 		if ir == nil {
-			response, err = answer(client, r)
+			response, err = answer(x, r)
 		}
 		ir = nil
 		if base64.StdEncoding.EncodedLen(len(response))+2 > maxAuthLine {
 			response, err = nil, errors.New("the response is too long for AUTH")
 		}
 		if err != nil {
-			return name, c.endAuth(ctx, response, err)
+			return c.endAuth(ctx, response, err)
 		}
 		r, f = c.respond(ctx, response)
 	}
 	if f != nil {
-		return name, f
+		return f
 	}
 	if r.Code != 235 {
-		return name, c.refused(smtp.StageAuth, r)
+		return c.refused(smtp.StageAuth, r)
 	}
-	if completer, ok := client.(Completer); ok {
+	if completer, ok := x.AuthExchange.(smtp.AuthCompleter); ok {
 		if err := completer.Complete(); err != nil {
 			r := smtp.NewReply(451, "4.7.0", "the host ended the authentication too early")
-			return name, c.local(smtp.StageAuth, err, r)
+			return c.local(smtp.StageAuth, err, r)
 		}
 	}
-	return name, nil
+	return nil
 }
 
 // answer gives the response to the challenge in a 334, which has one line (RFC 4954 §4).
-func answer(client sasl.Client, r *smtp.Reply) ([]byte, error) {
+func answer(x smtp.AuthExchange, r *smtp.Reply) ([]byte, error) {
 	if strings.Contains(r.Text, "\n") {
 		return nil, errors.New("a challenge of several lines")
 	}
@@ -156,7 +151,7 @@ func answer(client sasl.Client, r *smtp.Reply) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Next(challenge)
+	return x.Next(challenge)
 }
 
 // endAuth ends an exchange that has failed on our side, with a last response if there is one. The reason that the

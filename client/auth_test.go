@@ -14,9 +14,23 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emersion/go-sasl"
+
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
+
+// once makes an Auth of an exchange, for one session, or for any number of them if the exchange has no state.
+func once(x smtp.AuthExchange) smtp.Auth {
+	return smtp.AuthMechanism(func() smtp.AuthExchange { return x })
+}
+
+// plainAuth and loginAuth authenticate ann.
+func plainAuth(password string) smtp.Auth { return once(sasl.NewPlainClient("", "ann", password)) }
+
+func loginAuth(password string) smtp.Auth {
+	return smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewLoginClient("ann", password) })
+}
 
 // sessionState is that of a client after a handshake.
 func sessionState(t *testing.T, version uint16) tls.ConnectionState {

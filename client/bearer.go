@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // bearerClient hands over a token, by OAUTHBEARER or XOAUTH2.
@@ -17,7 +19,7 @@ type bearerClient struct {
 	last []byte // the response to the one challenge that there may be, which tells an error
 }
 
-func (c *Credentials) bearer(ctx context.Context, mech string) (sasl.Client, error) {
+func (c *Credentials) bearer(ctx context.Context, mech string) (smtp.AuthExchange, error) {
 	token, err := c.Token(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("no token: %w", err)

@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -44,9 +42,8 @@ type Conn struct {
 	// crypto/tls: TLS 1.2 at least.
 	TLSConfig *tls.Config
 
-	// Auth authenticates once EHLO, and TLS, are done. A [Chooser], as [Credentials] are, is asked for a client by what the
-	// host offers. If nil, nobody authenticates.
-	Auth sasl.Client
+	// Auth authenticates after EHLO and TLS. If nil, the session doesn't authenticate.
+	Auth smtp.Auth
 
 	// Timeouts bound each step.
 	Timeouts Timeouts

@@ -93,11 +93,11 @@ func dialogue(t *testing.T, file string) string {
 		case "trust":
 			c.TLSConfig = &tls.Config{RootCAs: pool}
 		case "auth":
-			c.Auth = sasl.NewPlainClient("", "ann", value)
+			c.Auth = plainAuth(value)
 		case "login":
-			c.Auth = sasl.NewLoginClient("ann", value)
+			c.Auth = loginAuth(value)
 		case "oauth":
-			c.Auth = sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: "ann", Token: value})
+			c.Auth = once(sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: "ann", Token: value}))
 		case "password", "token", "user", "identity", "mechanisms":
 			c.Auth = withCredential(c.Auth, name, value)
 		case "from":

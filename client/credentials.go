@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // Names of mechanisms that go-sasl doesn't have.
@@ -59,21 +61,10 @@ type Credentials struct {
 	nonce string // of SCRAM; if empty, random
 }
 
-// Start gives the first message of OAUTHBEARER or PLAIN, for callers that don't ask what the host offers.
-func (c *Credentials) Start() (mech string, ir []byte, err error) {
-	client, err := c.Choose(context.Background(), []string{sasl.OAuthBearer, sasl.Plain}, nil)
-	if err != nil {
-		return "", nil, err
-	}
-	return client.Start()
-}
-
-// Next fails: what Start begins has no challenges.
-func (c *Credentials) Next([]byte) ([]byte, error) { return nil, sasl.ErrUnexpectedServerChallenge }
-
-// Choose does as Chooser has it.
-func (c *Credentials) Choose(ctx context.Context, offered []string, state *tls.ConnectionState) (sasl.Client, error) {
-	bound := bindTo(state)
+// Begin starts the strongest mechanism that c and the host have in common: see smtp.Auth.
+func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthExchange, error) {
+	offered := host.Mechanisms
+	bound := bindTo(host.TLS)
 	usable := c.usable(bound)
 	if len(usable) == 0 {
 		return nil, fmt.Errorf("the credentials fit no mechanism of %q: there are SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN for a password, and "+

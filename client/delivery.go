@@ -274,6 +274,7 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 		TLS:       d.route.TLS,
 		TLSStart:  d.route.TLSStart,
 		TLSConfig: t.TLSConfig,
+		Auth:      d.route.Auth,
 		Timeouts:  t.Timeouts,
 		ChunkSize: t.ChunkSize,
 		Trace:     t.Trace,
@@ -289,11 +290,6 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 
 func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t
-	if d.route.Auth != nil {
-		if c.Auth = d.route.Auth(); c.Auth == nil {
-			return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "there is nothing to authenticate with"))
-		}
-	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
 	nc, err := t.dial(dialCtx, c)
 	cancel()

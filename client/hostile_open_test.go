@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 )
 
@@ -155,9 +153,9 @@ func (willing) Start() (string, []byte, error)        { return "X", nil, nil }
 func (willing) Next(challenge []byte) ([]byte, error) { return challenge, nil }
 
 func implicit(c *Conn)  { c.TLSStart = mx.TLSImplicit }
-func plain(c *Conn)     { c.Auth = sasl.NewPlainClient("", "ann", "secret") }
-func login(c *Conn)     { c.Auth = sasl.NewLoginClient("ann", "secret") }
-func answering(c *Conn) { c.Auth = willing{} }
+func plain(c *Conn)     { c.Auth = plainAuth("secret") }
+func login(c *Conn)     { c.Auth = loginAuth("secret") }
+func answering(c *Conn) { c.Auth = once(willing{}) }
 func lmtp(c *Conn)      { c.LMTP = true }
 
 var hostileAuth = []hostileCase{

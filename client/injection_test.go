@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/emersion/go-sasl"
 	"golang.org/x/net/idna"
 
 	"github.com/postrider/postrider/mx"
@@ -24,7 +23,7 @@ type attack struct {
 	hostname, host string
 	env            smtp.Envelope
 	content        string
-	auth           sasl.Client
+	auth           smtp.Auth
 	on             strictHost
 }
 
@@ -57,7 +56,7 @@ func viaTransport(a *attack) ([]smtp.Result, error) {
 	route := mustRoute(mx.Smarthost(addr))
 	route.LMTP = a.on.has(speaksLMTP)
 	if a.auth != nil {
-		route.Auth = func() sasl.Client { return a.auth }
+		route.Auth = a.auth
 	}
 	tr := &Transport{Hostname: a.hostname, Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}, TLSConfig: a.trust()}
 	wait := a.dial(&tr.DialContext)

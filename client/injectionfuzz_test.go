@@ -85,7 +85,7 @@ func FuzzHostname(f *testing.F) {
 	})
 }
 
-// hostileMechanism is a sasl.Client that says what the fuzzer wants.
+// hostileMechanism is an exchange that says what the fuzzer wants.
 type hostileMechanism struct {
 	mech  string
 	first []byte
@@ -122,7 +122,7 @@ func FuzzMechanism(f *testing.F) {
 			auth.first = []byte(first)
 			want = append(want, first)
 		}
-		a.auth, a.on.mechs, a.on.challenges = auth, mechs, make([]string, challenges%4)
+		a.auth, a.on.mechs, a.on.challenges = once(auth), mechs, make([]string, challenges%4)
 		results, err := viaConn(a)
 		a.judge(t, results, err)
 		if a.on.auth == "" {
@@ -150,7 +150,7 @@ func FuzzPlain(f *testing.F) {
 	f.Fuzz(func(t *testing.T, identity, user, password string) {
 		m := mailAttack{from: "ann@a.test", to1: "bob@b.test", to2: "eve@b.test", content: "Hello.\r\n", offers: offerAuth}
 		a := m.attack()
-		a.auth, a.on.mechs = sasl.NewPlainClient(identity, user, password), "PLAIN"
+		a.auth, a.on.mechs = once(sasl.NewPlainClient(identity, user, password)), "PLAIN"
 		results, err := viaConn(a)
 		a.judge(t, results, err)
 		for _, response := range a.on.responses {

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -169,7 +167,7 @@ func TestPoolKeys(t *testing.T) {
 			change(&r)
 			return r
 		}
-		plain := func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
+		plain := plainAuth("x")
 		tr.Router.Routes = map[string]mx.Route{
 			"one.test":  smarthost("one", func(*mx.Route) {}),
 			"two.test":  smarthost("two", func(*mx.Route) {}),

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // Bounds on the iterations that a host may ask for.
@@ -46,7 +48,7 @@ const (
 )
 
 // scram makes a client. flag is the gs2-cbind-flag (RFC 5802 §7).
-func (c *Credentials) scram(flag string, bound []byte) (sasl.Client, error) {
+func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error) {
 	username, err := prepare(c.Username)
 	if err != nil {
 		return nil, fmt.Errorf("the Username: %w", err)

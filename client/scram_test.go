@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // What RFC 7677 §3 has for user "user" and password "pencil".
@@ -25,10 +27,10 @@ const (
 )
 
 // vector begins the exchange of RFC 7677 §3.
-func vector(t testing.TB, identity string) sasl.Client {
+func vector(t testing.TB, identity string) smtp.AuthExchange {
 	t.Helper()
 	c := &Credentials{Username: "user", Password: "pencil", Identity: identity, nonce: vectorNonce}
-	client, err := c.Choose(t.Context(), []string{scramSHA256}, nil)
+	client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,16 +46,16 @@ func TestSCRAMVector(t *testing.T) {
 	if got, err := client.Next([]byte(vectorFirst)); string(got) != vectorProof || err != nil {
 		t.Errorf("got %q, %v, want %q", got, err, vectorProof)
 	}
-	if client.(Completer).Complete() == nil {
+	if client.(smtp.AuthCompleter).Complete() == nil {
 		t.Error("complete before the host's signature")
 	}
 	if got, err := client.Next([]byte(vectorServer)); got == nil || len(got) != 0 || err != nil {
 		t.Errorf("got %q, %v, want an empty response", got, err)
 	}
-	if err := client.(Completer).Complete(); err != nil {
+	if err := client.(smtp.AuthCompleter).Complete(); err != nil {
 		t.Errorf("got %v", err)
 	}
-	if _, err := client.Next(nil); !errors.Is(err, sasl.ErrUnexpectedServerChallenge) || client.(Completer).Complete() == nil {
+	if _, err := client.Next(nil); !errors.Is(err, sasl.ErrUnexpectedServerChallenge) || client.(smtp.AuthCompleter).Complete() == nil {
 		t.Errorf("a challenge behind the end: got %v, want it refused", err)
 	}
 }
@@ -106,7 +108,7 @@ func TestSCRAMErrors(t *testing.T) {
 			if err == nil {
 				response, err = client.Next([]byte(test.final))
 			}
-			complete := client.(Completer).Complete() == nil
+			complete := client.(smtp.AuthCompleter).Complete() == nil
 			if test.want == "" {
 				if err != nil || !complete {
 					t.Errorf("got %v, complete: %t", err, complete)
@@ -119,7 +121,7 @@ func TestSCRAMErrors(t *testing.T) {
 			if (response != nil) != test.empty || len(response) > 0 {
 				t.Errorf("got response %q, want an empty one: %t", response, test.empty)
 			}
-			if _, err := client.Next([]byte(vectorServer)); err == nil || client.(Completer).Complete() == nil {
+			if _, err := client.Next([]byte(vectorServer)); err == nil || client.(smtp.AuthCompleter).Complete() == nil {
 				t.Error("it goes on after an error")
 			}
 		})
@@ -145,7 +147,7 @@ func TestSCRAMNames(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := &Credentials{Username: test.user, Password: "x", Identity: test.identity, nonce: "N"}
-			client, err := c.Choose(t.Context(), []string{scramSHA256}, nil)
+			client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
 			if err != nil {
 				if test.want != "" {
 					t.Errorf("got %v, want %q", err, test.want)
@@ -163,7 +165,7 @@ func TestSCRAMNonce(t *testing.T) {
 	c := &Credentials{Username: "ann", Password: "x"}
 	seen := make(map[string]bool)
 	for range 100 {
-		client, err := c.Choose(t.Context(), []string{scramSHA256}, nil)
+		client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +252,7 @@ func FuzzSCRAM(f *testing.F) {
 			t.Errorf("got %q to %q", response, first)
 		}
 		_, err = client.Next([]byte(final))
-		if complete := client.(Completer).Complete() == nil; complete != (err == nil) {
+		if complete := client.(smtp.AuthCompleter).Complete() == nil; complete != (err == nil) {
 			t.Fatalf("complete: %t, with %v", complete, err)
 		}
 		if err == nil {

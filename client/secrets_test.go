@@ -5,9 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestEchoes: no host that repeats what AUTH said gets it into a Trace or an error.
@@ -18,13 +17,13 @@ func TestEchoes(t *testing.T) {
 	)
 	tests := []struct {
 		name   string
-		auth   sasl.Client
+		auth   smtp.Auth
 		script string
 	}{
-		{"in the reply", sasl.NewPlainClient("", "ann", "secret"), start + "PLAIN\nC: " + plain + "\nS: 535 5.7.8 wrong: '" + plain + "'\nC: QUIT\neof"},
-		{"in what is no reply", sasl.NewPlainClient("", "ann", "secret"), start + "PLAIN\nC: " + plain + "\nS: what is " + plain + "\neof"},
-		{"one step later", sasl.NewPlainClient("", "ann", "secret"), start + "PLAIN\nC: " + plain + "\nS: 334 YQ==\nC: *\nS: 535 5.7.8 wrong: '" + plain + "'\nC: QUIT\neof"},
-		{"cut", sasl.NewPlainClient("", "ann", "secret"), start + "PLAIN\nC: " + plain + "\nS: 535 5.7.8 wrong: 'AUTH PLAIN AGFubgBzZWNyZ...'\nC: QUIT\neof"},
+		{"in the reply", plainAuth("secret"), start + "PLAIN\nC: " + plain + "\nS: 535 5.7.8 wrong: '" + plain + "'\nC: QUIT\neof"},
+		{"in what is no reply", plainAuth("secret"), start + "PLAIN\nC: " + plain + "\nS: what is " + plain + "\neof"},
+		{"one step later", plainAuth("secret"), start + "PLAIN\nC: " + plain + "\nS: 334 YQ==\nC: *\nS: 535 5.7.8 wrong: '" + plain + "'\nC: QUIT\neof"},
+		{"cut", plainAuth("secret"), start + "PLAIN\nC: " + plain + "\nS: 535 5.7.8 wrong: 'AUTH PLAIN AGFubgBzZWNyZ...'\nC: QUIT\neof"},
 		{"after some steps", &Credentials{Username: "ann", Password: "secret", Mechanisms: []string{"LOGIN"}},
 			start + "LOGIN\nC: AUTH LOGIN\nS: 334 \nC: YW5u\nS: 334 \nC: c2VjcmV0\nS: 334 \nC: *\nS: 535 no: c2VjcmV0\nC: QUIT\neof"},
 	}

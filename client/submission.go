@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -20,10 +18,9 @@ type Submission struct {
 	// Addr is the server, "host:port".
 	Addr string
 
-	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or a client for one mechanism. One
-	// that keeps the state of an exchange, as Credentials and that of PLAIN do not, must not be used by two Sends at a time. If
-	// nil, nobody authenticates.
-	Auth sasl.Client
+	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or an smtp.AuthMechanism. If nil,
+	// sessions don't authenticate.
+	Auth smtp.Auth
 
 	// TLSConfig is a template: see Conn.TLSConfig.
 	TLSConfig *tls.Config
@@ -89,9 +86,7 @@ func (s *Submission) prepare() {
 		return
 	}
 	route.TLS, route.TLSStart = cmp.Or(s.TLS, mx.TLSRequired), s.TLSStart
-	if s.Auth != nil {
-		route.Auth = func() sasl.Client { return s.Auth }
-	}
+	route.Auth = s.Auth
 	router := &mx.Router{Resolver: s.Resolver, Routes: map[string]mx.Route{"*": route}}
 	if s.err = router.Check(); s.err != nil {
 		return

@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -67,7 +65,7 @@ func TestSubmission(t *testing.T) {
 					inet.serve("127.0.0.1"+port, f)
 				}
 				sub := &Submission{Addr: test.addr, TLS: test.tls, TLSStart: test.start, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
-					TLSConfig: &tls.Config{RootCAs: roots}, Auth: sasl.NewPlainClient("", "ann", "x")}
+					TLSConfig: &tls.Config{RootCAs: roots}, Auth: plainAuth("x")}
 				defer sub.Close()
 				results, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 				checkError(t, results, err)

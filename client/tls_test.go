@@ -10,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -64,7 +62,7 @@ func TestOpportunisticTLS(t *testing.T) {
 				route := mustRoute(mx.Smarthost("relay.test:" + cmp.Or(test.port, "25")))
 				route.TLS, route.TLSStart = test.tls, test.start
 				if test.auth {
-					route.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
+					route.Auth = plainAuth("x")
 				}
 				tr.Router.Routes = map[string]mx.Route{"*": route}
 				inet.ips["relay.test."] = []netip.Addr{netip.MustParseAddr("192.0.2.9")}

@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -37,7 +35,7 @@ func TestTrace(t *testing.T) {
 		name   string
 		tls    mx.TLSLevel
 		start  mx.TLSStart
-		auth   sasl.Client
+		auth   smtp.Auth
 		chunk  int64
 		script string
 		want   string
@@ -58,7 +56,7 @@ func TestTrace(t *testing.T) {
 			> QUIT
 			< 221 bye
 			closed`},
-		{name: "credentials are not told", tls: mx.TLSNone, auth: sasl.NewPlainClient("", "ann", "secret"),
+		{name: "credentials are not told", tls: mx.TLSNone, auth: plainAuth("secret"),
 			script: ehlo + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 535 5.7.8 wrong\nC: QUIT\neof", want: `
 			opened
 			< 220 hi
@@ -68,7 +66,7 @@ func TestTrace(t *testing.T) {
 			< 535 5.7.8 wrong
 			> QUIT
 			closed`},
-		{name: "nor are challenges", tls: mx.TLSNone, auth: sasl.NewLoginClient("ann", "secret"),
+		{name: "nor are challenges", tls: mx.TLSNone, auth: loginAuth("secret"),
 			script: ehlo + "C: AUTH LOGIN YW5u\nS: 334 UGFzc3dvcmQ6\nC: c2VjcmV0\nS: 421 4.3.0 busy\neof", want: `
 			opened
 			< 220 hi

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -145,7 +143,7 @@ func TestTransport(t *testing.T) {
 			want: bob + " delivered final: 250 taken; localhost /run/lmtp\n"},
 		{name: "AUTH refused, next host, then deferred", setup: func(tr *Transport, _ *internet) {
 			r := mustRoute(mx.Smarthost("127.0.0.1:25", "127.0.0.2:25"))
-			r.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
+			r.Auth = plainAuth("x")
 			tr.Router.Routes = map[string]mx.Route{"*": r}
 		}, hosts: map[string][]string{
 			"127.0.0.1:25": {"S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGFubgB4\nS: 535 5.7.8 no\nC: QUIT\neof"},
@@ -153,7 +151,7 @@ func TestTransport(t *testing.T) {
 		}, dials: "127.0.0.1:25 127.0.0.2:25", want: bob + " deferred auth: 451 4.7.0 the host offers no AUTH PLAIN; 127.0.0.2 127.0.0.2:25 local\n"},
 		{name: "AUTH refused", setup: func(tr *Transport, _ *internet) {
 			r := mustRoute(mx.Smarthost("127.0.0.1:25"))
-			r.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "x") }
+			r.Auth = plainAuth("x")
 			tr.Router.Routes = map[string]mx.Route{"*": r}
 		}, hosts: map[string][]string{
 			"127.0.0.1:25": {"S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGFubgB4\nS: 535 5.7.8 no\nC: QUIT\neof"},

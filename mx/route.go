@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/emersion/go-sasl"
-
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -42,10 +40,8 @@ type Route struct {
 	// TLSStart is how TLS begins. If zero, TLSByPort: implicit TLS at port 465, STARTTLS elsewhere.
 	TLSStart TLSStart
 
-	// Auth gives a fresh client for one authentication, or *client.Credentials, which may be the same for all; it is called
-	// from several goroutines. If nil, no
-	// one authenticates.
-	Auth func() sasl.Client
+	// Auth authenticates to the hosts: *client.Credentials, for example. If nil, sessions don't authenticate.
+	Auth smtp.Auth
 
 	// MX says that the hosts came from the DNS, so that anyone may have chosen them: Router.Addrs
 	// guards their addresses.

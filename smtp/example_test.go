@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/emersion/go-sasl"
+
+	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -47,4 +50,16 @@ func ExampleResult() {
 		}
 	}
 	// Output: suppress ann@example.net
+}
+
+// A mechanism of github.com/emersion/go-sasl is an AuthExchange as it is.
+func ExampleAuthMechanism() {
+	auth := smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", "secret") })
+	sub := &client.Submission{Addr: "smtp.example.com:587", Auth: auth}
+	defer sub.Close()
+
+	exchange, _ := sub.Auth.Begin(context.Background(), smtp.AuthHost{Mechanisms: []string{"LOGIN", "PLAIN"}})
+	mechanism, _, _ := exchange.Start()
+	fmt.Println(mechanism)
+	// Output: PLAIN
 }

@@ -23,6 +23,7 @@
 //   - content.go: [Content], [Scan], [CheckedReader], [ContentError]. text.go: [Text] and [CRLFReader], which convert
 //     line ends to CRLF.
 //   - sender.go: [Sender] and [Complete]. job.go: [Job] and [Origin], the queued message that a Sender is called for.
+//   - auth.go: [Auth] and [AuthMechanism], by which a client authenticates.
 //
 // Results:
 //   - result.go: [Result], [Outcome], [Stage]. reason.go: [Reason].
@@ -36,7 +37,8 @@
 // # Interfaces to implement
 //
 // A [Sender], to sign, split, trace or refuse messages, usually as a wrapper around another Sender. A [Content], for a
-// message in a store of its own: *bytes.Reader, *strings.Reader and *io.SectionReader are Contents already.
+// message in a store of its own: *bytes.Reader, *strings.Reader and *io.SectionReader are Contents already. An
+// [Auth], for a SASL mechanism that client.Credentials lacks.
 //
 // # Bounds
 //

@@ -80,7 +80,7 @@ func TestSubmission(t *testing.T) {
 	write(t, passwords, "secret\n")
 	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-cert", c.cert, "-key", c.key, "-user", "ann", "-password-file", passwords)
 	send := func(password string) error {
-		sub := &client.Submission{Addr: r.addr, Auth: sasl.NewPlainClient("", "ann", password), TLSConfig: &tls.Config{RootCAs: c.roots}}
+		sub := &client.Submission{Addr: r.addr, Auth: smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", password) }), TLSConfig: &tls.Config{RootCAs: c.roots}}
 		_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@here.test", "bob@there.test"), smtp.Text("Subject: hello\n\nHello.\n"))
 		return err
 	}

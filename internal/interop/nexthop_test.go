@@ -188,7 +188,7 @@ func (h *nextHost) mxRoute(t *testing.T, w way) mx.Route {
 	}
 	route.TLS = w.tls
 	if w.auth {
-		route.Auth = func() sasl.Client { return sasl.NewPlainClient("", "ann", "secret") }
+		route.Auth = smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", "secret") })
 	}
 	return route
 }
