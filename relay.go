@@ -294,7 +294,8 @@ func (r *Relay) derive() error {
 	}
 	if r.Events.Tried != nil {
 		r.transport.Tried = func(ctx context.Context, t client.Try) {
-			r.Events.Tried(Tried{ID: delivery.MessageID(ctx), Try: t})
+			job, _ := smtp.JobOf(ctx)
+			r.Events.Tried(Tried{ID: queue.ID(job.ID), Try: t})
 		}
 	}
 	r.runner = &delivery.Runner{

@@ -20,7 +20,7 @@ import (
 // double takes the place of a part of the relay. The zero double changes nothing.
 type double struct {
 	queue  func(store) store
-	sender func(context.Context, delivery.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
+	sender func(context.Context, smtp.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
 	relay  func(*postrider.Relay)
 }
 
@@ -60,8 +60,8 @@ func mustRunner(r *postrider.Relay) *delivery.Runner {
 }
 
 type doubleSender struct {
-	delivery.Sender
-	send func(context.Context, delivery.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
+	smtp.Sender
+	send func(context.Context, smtp.Sender, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)
 }
 
 func (d doubleSender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
@@ -136,7 +136,7 @@ var defects = []struct {
 			s.Next = time.Time{}
 		}
 	})},
-	{"says delivered and sends nothing", "lost", double{sender: func(_ context.Context, _ delivery.Sender, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+	{"says delivered and sends nothing", "lost", double{sender: func(_ context.Context, _ smtp.Sender, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		var results []smtp.Result
 		for _, rcpt := range env.Recipients {
 			results = append(results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}})
@@ -144,7 +144,7 @@ var defects = []struct {
 		return results, nil
 	}}},
 	{"cuts the body short", "damaged", enqueues(func(m *queue.Message) bool { m.Body = io.LimitReader(m.Body, 400); return false })},
-	{"sends twice", "duplicate", double{sender: func(ctx context.Context, s delivery.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	{"sends twice", "duplicate", double{sender: func(ctx context.Context, s smtp.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		s.Send(ctx, env, c)
 		return s.Send(ctx, env, c)
 	}}},
@@ -165,7 +165,7 @@ var defects = []struct {
 			break
 		}
 	})},
-	{"rejects what it delivered", "two ends", double{sender: func(ctx context.Context, s delivery.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	{"rejects what it delivered", "two ends", double{sender: func(ctx context.Context, s smtp.Sender, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		results, err := s.Send(ctx, env, c)
 		for i := range results {
 			if results[i].Outcome == smtp.Delivered && strings.HasPrefix(results[i].Recipient, "r") {

@@ -72,22 +72,6 @@ func isCutOff(res smtp.Result) bool { return res.Outcome == smtp.Deferred && res
 
 func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results, isCutOff) }
 
-// fill makes results complete: one for each recipient, each with a reply. What is missing is Deferred, for
-// the reason given.
-func fill(results []smtp.Result, env *smtp.Envelope, reason string) []smtp.Result {
-	results = results[:min(len(results), len(env.Recipients))]
-	for i, rcpt := range env.Recipients {
-		if i == len(results) {
-			results = append(results, smtp.Result{Recipient: rcpt.Address})
-		}
-		if res := &results[i]; res.Reply == nil {
-			res.Reply = &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: reason}
-			res.Local = true
-		}
-	}
-	return results
-}
-
 // lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our own.
 func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	if blocked == nil {

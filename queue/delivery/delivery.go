@@ -58,7 +58,7 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 	var results []smtp.Result
 	body := d.open(sends)
 	if body == nil {
-		results = fill(nil, d.task.Envelope, "the message can't be read")
+		results, _ = smtp.Complete(d.task.Envelope, nil, smtp.NewReply(451, "4.3.0", "the message can't be read"))
 	} else {
 		defer body.Close()
 		results = d.send(sends, body)
@@ -149,15 +149,24 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 	defer func() {
 		if p := recover(); p != nil {
 			d.log(ctx, slog.LevelError, "sender panics", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			results = fill(nil, env, "internal error")
+			results, _ = smtp.Complete(env, nil, smtp.NewReply(451, "4.3.0", "internal error"))
 		}
 	}()
-	results, err := d.r.Sender.Send(context.WithValue(ctx, messageID{}, d.task.ID), env, body)
-	if len(results) != len(env.Recipients) && ctx.Err() == nil {
-		d.log(ctx, slog.LevelError, "sender gives a wrong number of results", slog.Int("got", len(results)),
-			slog.Int("want", len(env.Recipients)), slog.Any("err", err))
+	results, err := d.r.Sender.Send(smtp.WithJob(ctx, d.job()), env, body)
+	results, missing := smtp.Complete(env, results, err)
+	if missing > 0 {
+		d.log(ctx, slog.LevelWarn, "sender returns too few results", slog.Int("missing", missing),
+			slog.Int("recipients", len(env.Recipients)), slog.Any("err", err))
 	}
-	return fill(results, env, "no result")
+	return results
+}
+
+// job is what a Sender learns of the task.
+func (d *delivery) job() smtp.Job {
+	t := &d.task
+	return smtp.Job{
+		ID: string(t.ID), Ref: t.Ref, Tenant: t.Tenant, Origin: t.Origin, FromDomain: t.FromDomain, Attempt: t.Attempts,
+	}
 }
 
 // log writes a line about the task.

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -17,29 +18,36 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestRunnerBadSender has senders that break their promise once. The next attempt delivers.
+// TestRunnerBadSender has senders that return something unusual once. The next attempt delivers.
 func TestRunnerBadSender(t *testing.T) {
 	ok := func(env *smtp.Envelope) []smtp.Result { return answer(env, smtp.Delivered, 250) }
 	const missing = "deferred b@x.test 451\ndelivered b@x.test 250"
 	const both = "deferred a@x.test 451\ndeferred b@x.test 451\ndelivered a@x.test 250\ndelivered b@x.test 250"
+	const delivered = "delivered a@x.test 250\ndelivered b@x.test 250"
 	tests := []struct {
-		name string
-		send func(env *smtp.Envelope) []smtp.Result
-		want string
+		name   string
+		send   func(env *smtp.Envelope) ([]smtp.Result, error)
+		want   string
+		logged string // once, and nothing else above INFO
 	}{
-		{"panics", func(env *smtp.Envelope) []smtp.Result { panic("boom") }, both},
-		{"no results", func(env *smtp.Envelope) []smtp.Result { return nil }, both},
-		{"one result missing", func(env *smtp.Envelope) []smtp.Result { return ok(env)[:1] }, "delivered a@x.test 250\n" + missing},
-		{"one result too many", func(env *smtp.Envelope) []smtp.Result { return append(ok(env), ok(env)...) },
-			"delivered a@x.test 250\ndelivered b@x.test 250"},
-		{"no reply", func(env *smtp.Envelope) []smtp.Result {
+		{"panics", func(env *smtp.Envelope) ([]smtp.Result, error) { panic("boom") }, both, "sender panics"},
+		{"no results", func(env *smtp.Envelope) ([]smtp.Result, error) { return nil, nil }, delivered, ""},
+		{"an error", func(env *smtp.Envelope) ([]smtp.Result, error) { return nil, errFault }, both, ""},
+		{"a refusal as an error", func(env *smtp.Envelope) ([]smtp.Result, error) {
+			return nil, smtp.NewReply(550, "5.7.1", "not from here")
+		}, "rejected a@x.test 550\nrejected b@x.test 550", ""},
+		{"one result missing", func(env *smtp.Envelope) ([]smtp.Result, error) { return ok(env)[:1], nil },
+			"delivered a@x.test 250\n" + missing, "sender returns too few results"},
+		{"one result too many", func(env *smtp.Envelope) ([]smtp.Result, error) { return append(ok(env), ok(env)...), nil },
+			delivered, ""},
+		{"no reply", func(env *smtp.Envelope) ([]smtp.Result, error) {
 			results := ok(env)
 			results[1] = smtp.Result{Recipient: "b@x.test"}
-			return results
-		}, "delivered a@x.test 250\n" + missing},
+			return results, nil
+		}, "delivered a@x.test 250\n" + missing, "sender returns too few results"},
 		// Nothing is settled, and the lease lapses.
-		{"ends its goroutine", func(env *smtp.Envelope) []smtp.Result { runtime.Goexit(); return nil },
-			"delivered a@x.test 250\ndelivered b@x.test 250"},
+		{"ends its goroutine", func(env *smtp.Envelope) ([]smtp.Result, error) { runtime.Goexit(); return nil, nil },
+			delivered, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,25 +55,58 @@ func TestRunnerBadSender(t *testing.T) {
 				q := mem.New()
 				enqueue(t, q, mail("a@x.test", "b@x.test"))
 				j := new(journal)
+				var log strings.Builder
+				warnings := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 				first := true
 				start(t, &Runner{
-					Queue: q, Concurrency: 1, Events: j.events(),
-					Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+					Queue: q, Concurrency: 1, Events: j.events(), Logger: warnings,
+					Sender: smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 						if first {
 							first = false
 							return tt.send(env)
 						}
-						return ok(env)
+						return ok(env), nil
 					}),
 				})
 				sleep(time.Hour)
 				if got := j.all(); got != tt.want {
 					t.Errorf("got events\n%s\nwant\n%s", got, tt.want)
 				}
+				if got, want := strings.Count(log.String(), "\n"), min(len(tt.logged), 1); got != want || !strings.Contains(log.String(), tt.logged) {
+					t.Errorf("got log\n%s\nwant %d lines with %q", log.String(), want, tt.logged)
+				}
 				wantEmpty(t, q)
 			})
 		})
 	}
+}
+
+// TestRunnerJob asks, within a Send, what the message is.
+func TestRunnerJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		m := mail("to@x.test")
+		m.Ref, m.Tenant, m.Origin, m.FromDomain = "order-17", "shop", smtp.OriginAuthenticated, "sender.test"
+		id, err := q.Enqueue(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := smtp.Job{ID: string(id), Ref: "order-17", Tenant: "shop", Origin: smtp.OriginAuthenticated, FromDomain: "sender.test"}
+		start(t, &Runner{Queue: q, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+			want.Attempt++
+			if got, ok := smtp.JobOf(ctx); !ok || got != want {
+				t.Errorf("got %+v, %v; want %+v", got, ok, want)
+			}
+			if want.Attempt == 1 {
+				return answer(env, smtp.Deferred, 451)
+			}
+			return answer(env, smtp.Delivered, 250)
+		})})
+		sleep(time.Hour)
+		if want.Attempt != 2 {
+			t.Errorf("got %d attempts, want 2", want.Attempt)
+		}
+	})
 }
 
 func TestRunnerLease(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// senderFunc is a Sender.
+// senderFunc is a Sender that has no errors.
 type senderFunc func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result
 
 func (f senderFunc) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {

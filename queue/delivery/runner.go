@@ -12,23 +12,6 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Sender sends a message to a destination's recipients; client.Transport is one.
-type Sender interface {
-	// Send tries all recipients of env and returns one Result for each, in their order. The error
-	// is for callers that want one; [Runner] only logs it where results are missing. When ctx
-	// ends, Send gives up before the final dot and returns soon; what it had no answer for by then is
-	// Deferred and Local. It keeps neither env nor c. It is called concurrently. [MessageID] gives the message's ID by its ctx.
-	Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error)
-}
-
-type messageID struct{}
-
-// MessageID says which message the ctx of a Sender's Send is about; "" of any other ctx.
-func MessageID(ctx context.Context) queue.ID {
-	id, _ := ctx.Value(messageID{}).(queue.ID)
-	return id
-}
-
 // Runner takes due tasks from a Queue, sends them, and settles what came of it: delivered, to be tried
 // again, or given up. Several Runners, on several machines, may share a Queue that they all reach.
 //
@@ -50,8 +33,9 @@ type Runner struct {
 	// Queue has the tasks. If it is a [queue.Waker], nothing is polled; otherwise it is asked every second.
 	Queue queue.Queue
 
-	// Sender sends them.
-	Sender Sender
+	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's message. Results
+	// that are missing beside others, against the rules of smtp.Sender, are logged as a warning once an attempt.
+	Sender smtp.Sender
 
 	// Report composes the reports that are owed for what happened to a task. They become durable in
 	// the commit that settles it; their Body is read then, while o.Content is still open. It is
