@@ -208,7 +208,7 @@ func TestEvents(t *testing.T) {
 		synctest.Wait()
 
 		got := read()
-		deferred := got["recipients_total domain=other event=deferred reason=unreachable tenant=other"]
+		deferred := got["recipients_total domain=other event=deferred reason=network tenant=other"]
 		attempted := got["recipients_total domain=other event=attempted tenant=other"]
 		if deferred < 5 || attempted < deferred+2 { // two more to odd.test
 			t.Errorf("got %v attempts and %v deferrals at odd.test and dead.test", attempted, deferred)

@@ -37,7 +37,7 @@ func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels
 			count(l)
 			took(l, x.Time.Sub(x.Task.Arrival))
 		},
-		Deferred:  func(x delivery.Event) { count(of("deferred", x.Reason.String(), x)) },
+		Deferred:  func(x delivery.Event) { count(of("deferred", x.Result.Reason.String(), x)) },
 		Unknown:   func(x delivery.Event) { count(of("unknown", "", x)) },
 		Rejected:  func(x delivery.Event) { count(of("rejected", class(x.Result.Reply), x)) },
 		Expired:   func(x delivery.Event) { count(of("expired", "", x)) },

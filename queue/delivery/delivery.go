@@ -83,9 +83,9 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, cutOff bool, ji
 		s, o = handBack(d.task, results, now)
 		return verdict{}, s, o
 	}
-	var why Reason
+	var why smtp.Reason
 	if body != nil {
-		v, why = judge(results, d.r.reasonOf)
+		v, why = judge(results)
 	}
 	wait := d.r.wait(&d.task, why)
 	if mutant.On == mutant.RetriesEarly {

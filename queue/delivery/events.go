@@ -59,7 +59,6 @@ type Event struct {
 	Time   time.Time  // when it happened
 	Task   queue.Task // as it was claimed; what it points to must not be changed
 	Result smtp.Result
-	Reason Reason    // why it was deferred
 	Next   time.Time // when the task is tried again, for what is still open; zero: never
 }
 

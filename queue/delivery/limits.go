@@ -15,8 +15,8 @@ const (
 //
 // Between one and Concurrency, how many tasks a site gets at a time moves with what becomes of them: one more after as many in a
 // row as it gets went well, one less at the first that didn't and after each further row of such. A whole row without
-// one that went well takes the site down. What counts against it are no session, a 421 and a 4.7.x, unless it is
-// greylisting: see [Reason].
+// one that went well takes the site down. What counts against it are the reasons Network, RateLimited and
+// Blocklisted of smtp.Reason.
 type Limits struct {
 	// Concurrency is how many tasks are sent at a time at most. If zero, 20.
 	Concurrency int

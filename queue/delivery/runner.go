@@ -61,17 +61,15 @@ type Runner struct {
 	LimitsFor func(s Scope, name string) Limits
 
 	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
-	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is Throttled is tried after a minute
-	// first, what is Greylisted after 3, 4, 5, 8, 15 and 30 minutes and each hour, what is Blocked after 30 minutes, 1 and 2 hours and
+	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is RateLimited is tried after a minute
+	// first, what is Greylisted after 3, 4, 5, 8, 15 and 30 minutes and each hour, what is Blocklisted after 30 minutes, 1 and 2 hours and
 	// each 4 hours, and what has little time from its Arrival to its Deadline at least after an eighth of that, but not
 	// within a minute.
 	Retry []time.Duration
 
-	// RetryAfter has waits of their own for some reasons, in place of Retry.
-	RetryAfter map[Reason][]time.Duration
-
-	// Reason says why a recipient was deferred. If nil, ReasonOf.
-	Reason func(smtp.Result) Reason
+	// RetryAfter has waits of their own for some reasons, in place of Retry. Of several reasons in one task, the last of these counts:
+	// UserUnknown, Other, Network, RateLimited, Greylisted, Blocklisted.
+	RetryAfter map[smtp.Reason][]time.Duration
 
 	// Concurrency is how many tasks are sent at a time. Run begins with 20 at most; one more with each that ends, and 20
 	// more each second in which all are taken. If zero, 200.
@@ -190,7 +188,10 @@ func (r *Runner) check() error {
 	if err := checkWaits(r.Retry); err != nil {
 		return err
 	}
-	for _, waits := range r.RetryAfter {
+	for reason, waits := range r.RetryAfter {
+		if reason == smtp.NoReason {
+			return errors.New("queue: runner: RetryAfter has smtp.NoReason, which counts as smtp.Other: use that")
+		}
 		if err := checkWaits(waits); err != nil {
 			return err
 		}
@@ -205,13 +206,6 @@ func checkWaits(waits []time.Duration) error {
 		}
 	}
 	return nil
-}
-
-func (r *Runner) reasonOf(res smtp.Result) Reason {
-	if r.Reason != nil {
-		return r.Reason(res)
-	}
-	return ReasonOf(res)
 }
 
 func (r *Runner) logger() *slog.Logger {

@@ -19,14 +19,14 @@ var (
 	greylistedRetry = []time.Duration{3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
 
 	// A host that has enough of us for now was asked for less from then on.
-	throttledRetry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+	rateLimitedRetry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
 
 	// Who is on a blocklist doesn't get off it by knocking.
-	blockedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
+	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
 )
 
 // wait says how long to leave a task alone that was deferred for that reason.
-func (r *Runner) wait(t *queue.Task, why Reason) time.Duration {
+func (r *Runner) wait(t *queue.Task, why smtp.Reason) time.Duration {
 	if own := r.RetryAfter[why]; len(own) > 0 {
 		return nth(own, t.Attempts)
 	}
@@ -35,12 +35,12 @@ func (r *Runner) wait(t *queue.Task, why Reason) time.Duration {
 	}
 	retry := defaultRetry
 	switch why {
-	case Throttled:
-		retry = throttledRetry
-	case Greylisted:
+	case smtp.RateLimited:
+		retry = rateLimitedRetry
+	case smtp.Greylisted:
 		retry = greylistedRetry
-	case Blocked:
-		retry = blockedRetry
+	case smtp.Blocklisted:
+		retry = blocklistedRetry
 	}
 	wait := nth(retry, t.Attempts)
 	if !t.Deadline.IsZero() { // a message that has little time is tried some times in it

@@ -15,39 +15,39 @@ import (
 func TestNextTry(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	own := []time.Duration{time.Minute, 10 * time.Minute}
-	listed := map[Reason][]time.Duration{Blocked: {7 * time.Minute}}
+	listed := map[smtp.Reason][]time.Duration{smtp.Blocklisted: {7 * time.Minute}}
 	tests := []struct {
 		name     string
 		runner   *Runner
-		why      Reason
+		why      smtp.Reason
 		attempts int
 		life     time.Duration // from arrival to deadline; zero: none
 		left     time.Duration // of it
 		jitter   float64
 		want     time.Duration
 	}{
-		{"default first", &Runner{}, OtherReason, 1, 0, 0, 0, 5 * time.Minute},
-		{"default second", &Runner{}, OtherReason, 2, 0, 0, 0, 15 * time.Minute},
-		{"default third", &Runner{}, OtherReason, 3, 0, 0, 0, 30 * time.Minute},
-		{"default fourth", &Runner{}, OtherReason, 4, 0, 0, 0, time.Hour},
-		{"default fifth", &Runner{}, OtherReason, 5, 0, 0, 0, 2 * time.Hour},
-		{"default last repeats", &Runner{}, Unreachable, 1000, 0, 0, 0, 2 * time.Hour},
-		{"greylisted sooner", &Runner{}, Greylisted, 2, 0, 0, 0, 4 * time.Minute},
-		{"throttled sooner", &Runner{}, Throttled, 1, 0, 0, 0, time.Minute},
-		{"blocked later", &Runner{}, Blocked, 1, 0, 0, 0, 30 * time.Minute},
-		{"own first", &Runner{Retry: own}, Greylisted, 1, 0, 0, 0, time.Minute},
-		{"own last repeats", &Runner{Retry: own}, OtherReason, 9, 0, 0, 0, 10 * time.Minute},
-		{"own for a reason", &Runner{Retry: own, RetryAfter: listed}, Blocked, 2, 0, 0, 0, 7 * time.Minute},
-		{"own for another reason", &Runner{RetryAfter: listed}, Greylisted, 3, 0, 0, 0, 5 * time.Minute},
-		{"no attempt counted", &Runner{Retry: own}, OtherReason, 0, 0, 0, 0, time.Minute},
-		{"least jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, -1, 9 * time.Minute},
-		{"most jitter", &Runner{Retry: own}, OtherReason, 2, 0, 0, 1, 11 * time.Minute},
-		{"before the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
-		{"after the deadline", &Runner{Retry: own}, OtherReason, 2, time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
-		{"after the deadline by jitter", &Runner{Retry: own}, OtherReason, 2, time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
-		{"little time", &Runner{}, OtherReason, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
-		{"very little time", &Runner{}, OtherReason, 2, 4 * time.Minute, 3 * time.Minute, 0, time.Minute},
-		{"five days", &Runner{}, OtherReason, 7, 5 * 24 * time.Hour, 24 * time.Hour, 0, 2 * time.Hour},
+		{"default first", &Runner{}, smtp.Other, 1, 0, 0, 0, 5 * time.Minute},
+		{"default second", &Runner{}, smtp.Other, 2, 0, 0, 0, 15 * time.Minute},
+		{"default third", &Runner{}, smtp.Other, 3, 0, 0, 0, 30 * time.Minute},
+		{"default fourth", &Runner{}, smtp.Other, 4, 0, 0, 0, time.Hour},
+		{"default fifth", &Runner{}, smtp.Other, 5, 0, 0, 0, 2 * time.Hour},
+		{"default last repeats", &Runner{}, smtp.Network, 1000, 0, 0, 0, 2 * time.Hour},
+		{"greylisted sooner", &Runner{}, smtp.Greylisted, 2, 0, 0, 0, 4 * time.Minute},
+		{"throttled sooner", &Runner{}, smtp.RateLimited, 1, 0, 0, 0, time.Minute},
+		{"blocked later", &Runner{}, smtp.Blocklisted, 1, 0, 0, 0, 30 * time.Minute},
+		{"own first", &Runner{Retry: own}, smtp.Greylisted, 1, 0, 0, 0, time.Minute},
+		{"own last repeats", &Runner{Retry: own}, smtp.Other, 9, 0, 0, 0, 10 * time.Minute},
+		{"own for a reason", &Runner{Retry: own, RetryAfter: listed}, smtp.Blocklisted, 2, 0, 0, 0, 7 * time.Minute},
+		{"own for another reason", &Runner{RetryAfter: listed}, smtp.Greylisted, 3, 0, 0, 0, 5 * time.Minute},
+		{"no attempt counted", &Runner{Retry: own}, smtp.Other, 0, 0, 0, 0, time.Minute},
+		{"least jitter", &Runner{Retry: own}, smtp.Other, 2, 0, 0, -1, 9 * time.Minute},
+		{"most jitter", &Runner{Retry: own}, smtp.Other, 2, 0, 0, 1, 11 * time.Minute},
+		{"before the deadline", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
+		{"after the deadline", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
+		{"after the deadline by jitter", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
+		{"little time", &Runner{}, smtp.Other, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
+		{"very little time", &Runner{}, smtp.Other, 2, 4 * time.Minute, 3 * time.Minute, 0, time.Minute},
+		{"five days", &Runner{}, smtp.Other, 7, 5 * 24 * time.Hour, 24 * time.Hour, 0, 2 * time.Hour},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -109,11 +109,7 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 	for i := range results {
 		res := &results[i]
 		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
-			e := Event{Task: d.task, Result: *res, Next: s.Next}
-			if isOpen(*res) {
-				e.Reason = d.r.reasonOf(*res)
-			}
-			d.r.tell(f, e)
+			d.r.tell(f, Event{Task: d.task, Result: *res, Next: s.Next})
 		}
 		if logs {
 			msg := res.Outcome.String()
@@ -139,8 +135,12 @@ func (d *delivery) tellLost(ctx context.Context, s *queue.Settlement, err error)
 }
 
 func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, res *smtp.Result, attr slog.Attr) {
+	var reason slog.Attr // a zero Attr isn't logged
+	if res.Outcome != smtp.Delivered {
+		reason = slog.String("reason", res.Reason.String())
+	}
 	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
-		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), slog.Bool("local", res.Local),
+		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason, slog.Bool("local", res.Local),
 		slog.String("host", res.Host), slog.String("addr", res.Addr), slog.String("tls", res.TLS), attr)
 }
 

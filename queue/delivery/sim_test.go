@@ -18,6 +18,7 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/crashfs"
 	"github.com/postrider/postrider/queue/spool"
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestSimulation lives through days of mail and trouble with each seed, and holds what happens against a ledger of every recipient.
@@ -217,7 +218,7 @@ func simChance[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 // simSchedule is what the waits are to be.
 type simSchedule struct {
 	own   []time.Duration
-	after map[Reason][]time.Duration
+	after map[smtp.Reason][]time.Duration
 }
 
 func newSimSchedule(r *rand.Rand) *simSchedule {
@@ -226,20 +227,20 @@ func newSimSchedule(r *rand.Rand) *simSchedule {
 		s.own = []time.Duration{10 * time.Minute, 40 * time.Minute}
 	}
 	if r.IntN(4) == 0 {
-		s.after = map[Reason][]time.Duration{Throttled: {20 * time.Minute, 3 * time.Hour}}
+		s.after = map[smtp.Reason][]time.Duration{smtp.RateLimited: {20 * time.Minute, 3 * time.Hour}}
 	}
 	return s
 }
 
 // wait is how long a message waits that was tried n times.
-func (s *simSchedule) wait(m *simMessage, why Reason, n int) time.Duration {
+func (s *simSchedule) wait(m *simMessage, why smtp.Reason, n int) time.Duration {
 	minutes := []time.Duration{5, 15, 30, 60, 120}
 	switch why {
-	case Greylisted:
+	case smtp.Greylisted:
 		minutes = []time.Duration{3, 4, 5, 8, 15, 30, 60}
-	case Throttled:
+	case smtp.RateLimited:
 		minutes = []time.Duration{1, 5, 15, 30, 60, 120}
-	case Blocked:
+	case smtp.Blocklisted:
 		minutes = []time.Duration{30, 60, 120, 240}
 	}
 	if own := cmp.Or(len(s.after[why]), len(s.own)); own > 0 {

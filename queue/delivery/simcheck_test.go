@@ -120,13 +120,23 @@ func (l *simLife) blocked(send *simSend, now time.Time) bool {
 	return l.suspended[site].After(now) || l.suspended[send.task.dest].After(now) || now.Sub(l.failed[site]) <= simProbe
 }
 
+// simHeavier is the one of two reasons that the schedule goes by.
+func simHeavier(a, b smtp.Reason) smtp.Reason {
+	for _, r := range []smtp.Reason{smtp.Blocklisted, smtp.Greylisted, smtp.RateLimited, smtp.Network} {
+		if a == r || b == r {
+			return r
+		}
+	}
+	return smtp.Other
+}
+
 // checkNext holds the time of the next attempt against the schedule.
 func (l *simLife) checkNext(send *simSend, set *queue.Settlement) {
 	t, now := send.task, time.Now()
-	var why Reason
+	var why smtp.Reason
 	for _, a := range send.answers {
 		if !a.Outcome.Final() {
-			why = max(why, a.why)
+			why = simHeavier(why, a.why)
 		}
 	}
 	wait := l.ledger.schedule.wait(t.simMessage, why, t.attempts)

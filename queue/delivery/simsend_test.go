@@ -89,7 +89,7 @@ func (l *simLife) answer(send *simSend) {
 		if send.cutOff && a.Outcome != smtp.Rejected {
 			send.answers[i] = simCutOff(a.Recipient)
 			a = send.answers[i]
-		} else if a.why == Unreachable || a.why == Throttled || a.why == Blocked {
+		} else if a.why == smtp.Network || a.why == smtp.RateLimited || a.why == smtp.Blocklisted {
 			l.failed[site] = now
 		}
 		l.note("answer", send.task.ref+" "+a.Recipient, a.Outcome.String()+": "+a.Reply.Text, 0)

@@ -114,8 +114,8 @@ func (w *simWorld) takes() time.Duration {
 // simAnswer is what a recipient came to in an attempt.
 type simAnswer struct {
 	smtp.Result
-	has bool   // the host has the message
-	why Reason // it is open
+	has bool        // the host has the message
+	why smtp.Reason // it is open
 }
 
 // answer says what the host makes of a message that was sent to it.
@@ -145,17 +145,17 @@ func (w *simWorld) answer(t *queue.Task, now time.Time) []simAnswer {
 func (w *simWorld) one(mode simMode, key string, now time.Time) simAnswer {
 	switch mode {
 	case simDown:
-		return simOpenAnswer(smtp.StageConnect, Unreachable, 451, "connection refused")
+		return simOpenAnswer(smtp.StageConnect, smtp.Network, 451, "connection refused")
 	case simNoDNS:
-		return simOpenAnswer(smtp.StageRoute, Unreachable, 451, "no answer from any name server")
+		return simOpenAnswer(smtp.StageRoute, smtp.Network, 451, "no answer from any name server")
 	case simThrottle:
-		return simOpenAnswer(smtp.StageMail, Throttled, 421, "slow down")
+		return simOpenAnswer(smtp.StageMail, smtp.RateLimited, 421, "slow down")
 	case simBlock:
-		a := simOpenAnswer(smtp.StageMail, Blocked, 450, "your address is on a blocklist")
+		a := simOpenAnswer(smtp.StageMail, smtp.Blocklisted, 450, "your address is on a blocklist")
 		a.Reply.Enhanced = smtp.EnhancedCode{4, 7, 1}
 		return a
 	case simFull:
-		return simOpenAnswer(smtp.StageRcpt, OtherReason, 452, "mailbox full")
+		return simOpenAnswer(smtp.StageRcpt, smtp.Other, 452, "mailbox full")
 	}
 	if _, address, _ := strings.Cut(key, " "); mode == simReject || strings.HasPrefix(address, "nobody") {
 		return simAnswer{Result: smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reply: &smtp.Reply{Code: 550, Text: "no such user"}}}
@@ -165,11 +165,11 @@ func (w *simWorld) one(mode simMode, key string, now time.Time) simAnswer {
 			w.first[key] = now
 		}
 		if now.Sub(w.first[key]) < 4*time.Minute {
-			return simOpenAnswer(smtp.StageRcpt, Greylisted, 451, "greylisted")
+			return simOpenAnswer(smtp.StageRcpt, smtp.Greylisted, 451, "greylisted")
 		}
 	}
 	if mode == simCut {
-		a := simOpenAnswer(smtp.StageFinal, OtherReason, 451, "the connection ended behind the final dot")
+		a := simOpenAnswer(smtp.StageFinal, smtp.Other, 451, "the connection ended behind the final dot")
 		a.Outcome = smtp.Unknown
 		return a
 	}
@@ -177,15 +177,15 @@ func (w *simWorld) one(mode simMode, key string, now time.Time) simAnswer {
 	return simAnswer{Result: smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: reply}, has: true}
 }
 
-func simOpenAnswer(stage smtp.Stage, why Reason, code int, text string) simAnswer {
+func simOpenAnswer(stage smtp.Stage, why smtp.Reason, code int, text string) simAnswer {
 	local := stage < smtp.StageMail || stage == smtp.StageFinal
-	res := smtp.Result{Stage: stage, Reply: &smtp.Reply{Code: code, Text: text}, Local: local}
+	res := smtp.Result{Stage: stage, Reply: &smtp.Reply{Code: code, Text: text}, Local: local, Reason: why}
 	return simAnswer{Result: res, why: why}
 }
 
 // simCutOff is what a send comes to that is cut off before it is answered.
 func simCutOff(address string) simAnswer {
-	a := simOpenAnswer(smtp.StageRoute, OtherReason, 451, "cut off")
+	a := simOpenAnswer(smtp.StageRoute, smtp.Other, 451, "cut off")
 	a.Recipient = address
 	return a
 }

@@ -167,7 +167,7 @@ func (m *machine) reason(t *target) *smtp.Result {
 		result := t.site.result // the site's own changes
 		return &result
 	}
-	return &smtp.Result{Reply: suspendedReply(t.name), Local: true}
+	return &smtp.Result{Reply: suspendedReply(t.name), Local: true, Reason: smtp.Other}
 }
 
 func suspendedReply(name string) *smtp.Reply {
