@@ -290,7 +290,7 @@ func TestRunnerDamage(t *testing.T) {
 		})
 		sleep(2 * time.Hour)
 		m := mail("lost@x.test")
-		m.Deadline = time.Now().Add(4 * time.Minute)
+		m.Deadline = time.Now().Add(50 * time.Second)
 		enqueue(t, q, m)
 		sleep(2 * time.Hour)
 		wantEmpty(t, q)

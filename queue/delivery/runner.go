@@ -60,15 +60,22 @@ type Runner struct {
 	// the same.
 	LimitsFor func(s Scope, name string) Limits
 
-	// Retry is how long to wait after each attempt; the last repeats. Each wait is changed by chance, by
-	// up to a tenth. If empty: 5, 15, 30 and 60 minutes, then 2 hours. Then, too, mail that is RateLimited is tried after a minute
-	// first, what is Greylisted after 3, 4, 5, 8, 15 and 30 minutes and each hour, what is Blocklisted after 30 minutes, 1 and 2 hours and
-	// each 4 hours, and what has little time from its Arrival to its Deadline at least after an eighth of that, but not
-	// within a minute.
+	// Retry has the waits between attempts, the first after the first attempt. The last repeats. It is for every Reason that has no
+	// schedule of its own. If empty: 5, 15, 30, 60 minutes, then 2 hours.
+	//
+	// Each wait is changed by chance by up to 10 %. No wait is longer than an eighth of the time from a message's Arrival to its
+	// Deadline, or than a minute if that is more: a message with 16 minutes is tried every 2 minutes at least.
 	Retry []time.Duration
 
-	// RetryAfter has waits of their own for some reasons, in place of Retry. Of several reasons in one task, the last of these counts:
-	// UserUnknown, Other, Network, RateLimited, Greylisted, Blocklisted.
+	// RetryAfter replaces the schedule for a Reason. Those that aren't in it keep their own:
+	//
+	//	smtp.RateLimited  1, 5, 15, 30, 60 minutes, then 2 hours
+	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour
+	//	smtp.Blocklisted  30, 60 minutes, 2 hours, then 4 hours
+	//	all others        Retry
+	//
+	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, Other, Network, RateLimited,
+	// Greylisted, Blocklisted. smtp.NoReason counts as Other, and is no key.
 	RetryAfter map[smtp.Reason][]time.Duration
 
 	// Concurrency is how many tasks are sent at a time. Run begins with 20 at most; one more with each that ends, and 20

@@ -353,19 +353,20 @@ func TestRunnerPolls(t *testing.T) {
 }
 
 func TestRunnerTimes(t *testing.T) {
-	const hour = time.Hour
+	// What has little time is tried every minute at least, and so a minute is ten units here.
+	const unit = 6 * time.Second
 	tests := []struct {
 		name                        string
 		notBefore, notice, deadline time.Duration
-		want                        string // what happens after how many minutes
+		want                        string // what happens after how many units
 	}{
-		{"deadline before the first attempt", 0, 0, -hour, "0 attempt\n0 expired"},
-		{"notice before the first attempt", 0, -hour, 0, "0 attempt\n0 delayed\n10 attempt\n20 attempt"},
-		{"a later start isn't a delay", 3 * hour, 2 * hour, 0, "180 attempt\n190 attempt\n200 attempt"},
-		{"deadline between attempts", 0, 0, 15 * time.Minute, "0 attempt\n10 attempt\n15 expired"},
-		{"notice and deadline between attempts", 0, 5 * time.Minute, 15 * time.Minute, "0 attempt\n5 delayed\n10 attempt\n15 expired"},
-		{"notice in time", 0, 50 * time.Minute, 0, "0 attempt\n10 attempt\n20 attempt"},
-		{"notice and deadline at once", 0, 5 * time.Minute, 5 * time.Minute, "0 attempt\n5 expired"},
+		{"deadline before the first attempt", 0, 0, -60 * unit, "0 attempt\n0 expired"},
+		{"notice before the first attempt", 0, -60 * unit, 0, "0 attempt\n0 delayed\n10 attempt\n20 attempt"},
+		{"a later start isn't a delay", 180 * unit, 120 * unit, 0, "180 attempt\n190 attempt\n200 attempt"},
+		{"deadline between attempts", 0, 0, 15 * unit, "0 attempt\n10 attempt\n15 expired"},
+		{"notice and deadline between attempts", 0, 5 * unit, 15 * unit, "0 attempt\n5 delayed\n10 attempt\n15 expired"},
+		{"notice in time", 0, 50 * unit, 0, "0 attempt\n10 attempt\n20 attempt"},
+		{"notice and deadline at once", 0, 5 * unit, 5 * unit, "0 attempt\n5 expired"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -380,13 +381,13 @@ func TestRunnerTimes(t *testing.T) {
 				}
 				enqueue(t, q, m)
 				j := new(journal)
-				minutes := func() int { return int(time.Since(begun).Round(5 * time.Minute).Minutes()) } // without the jitter
+				units := func() int { return int(time.Since(begun).Round(5*unit) / unit) } // without the jitter
 				tries := 0
 				start(t, &Runner{
 					Queue: q,
-					Retry: []time.Duration{10 * time.Minute},
+					Retry: []time.Duration{10 * unit},
 					Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
-						j.add("%d attempt", minutes())
+						j.add("%d attempt", units())
 						tries++
 						if tries == 3 {
 							return answer(env, smtp.Delivered, 250)
@@ -395,10 +396,10 @@ func TestRunnerTimes(t *testing.T) {
 					}),
 					Report: func(ctx context.Context, o Occasion) ([]queue.Message, error) {
 						if o.Expired {
-							j.add("%d expired", minutes())
+							j.add("%d expired", units())
 						}
 						if o.Delayed {
-							j.add("%d delayed", minutes())
+							j.add("%d delayed", units())
 						}
 						return nil, nil
 					},

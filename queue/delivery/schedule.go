@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -27,26 +28,30 @@ var (
 
 // wait says how long to leave a task alone that was deferred for that reason.
 func (r *Runner) wait(t *queue.Task, why smtp.Reason) time.Duration {
-	if own := r.RetryAfter[why]; len(own) > 0 {
-		return nth(own, t.Attempts)
-	}
-	if len(r.Retry) > 0 {
-		return nth(r.Retry, t.Attempts)
-	}
-	retry := defaultRetry
-	switch why {
-	case smtp.RateLimited:
-		retry = rateLimitedRetry
-	case smtp.Greylisted:
-		retry = greylistedRetry
-	case smtp.Blocklisted:
-		retry = blocklistedRetry
-	}
-	wait := nth(retry, t.Attempts)
+	wait := nth(r.schedule(cmp.Or(why, smtp.Other)), t.Attempts)
 	if !t.Deadline.IsZero() { // a message that has little time is tried some times in it
 		wait = min(wait, max(t.Deadline.Sub(t.Arrival)/8, time.Minute))
 	}
 	return wait
+}
+
+// schedule has the waits for a reason.
+func (r *Runner) schedule(why smtp.Reason) []time.Duration {
+	if own := r.RetryAfter[why]; len(own) > 0 {
+		return own
+	}
+	switch why {
+	case smtp.RateLimited:
+		return rateLimitedRetry
+	case smtp.Greylisted:
+		return greylistedRetry
+	case smtp.Blocklisted:
+		return blocklistedRetry
+	}
+	if len(r.Retry) > 0 {
+		return r.Retry
+	}
+	return defaultRetry
 }
 
 // nth gives the wait after n attempts.

@@ -35,18 +35,26 @@ func TestNextTry(t *testing.T) {
 		{"greylisted sooner", &Runner{}, smtp.Greylisted, 2, 0, 0, 0, 4 * time.Minute},
 		{"throttled sooner", &Runner{}, smtp.RateLimited, 1, 0, 0, 0, time.Minute},
 		{"blocked later", &Runner{}, smtp.Blocklisted, 1, 0, 0, 0, 30 * time.Minute},
-		{"own first", &Runner{Retry: own}, smtp.Greylisted, 1, 0, 0, 0, time.Minute},
+		{"own first", &Runner{Retry: own}, smtp.Network, 1, 0, 0, 0, time.Minute},
+		{"own, and no reason", &Runner{Retry: own}, smtp.NoReason, 2, 0, 0, 0, 10 * time.Minute},
+		{"own isn't for greylisted", &Runner{Retry: own}, smtp.Greylisted, 1, 0, 0, 0, 3 * time.Minute},
+		{"own isn't for rate-limited", &Runner{Retry: own}, smtp.RateLimited, 9, 0, 0, 0, 2 * time.Hour},
+		{"own isn't for blocklisted", &Runner{Retry: own}, smtp.Blocklisted, 1, 0, 0, 0, 30 * time.Minute},
 		{"own last repeats", &Runner{Retry: own}, smtp.Other, 9, 0, 0, 0, 10 * time.Minute},
 		{"own for a reason", &Runner{Retry: own, RetryAfter: listed}, smtp.Blocklisted, 2, 0, 0, 0, 7 * time.Minute},
-		{"own for another reason", &Runner{RetryAfter: listed}, smtp.Greylisted, 3, 0, 0, 0, 5 * time.Minute},
+		{"own for another reason", &Runner{Retry: own, RetryAfter: listed}, smtp.Greylisted, 3, 0, 0, 0, 5 * time.Minute},
 		{"no attempt counted", &Runner{Retry: own}, smtp.Other, 0, 0, 0, 0, time.Minute},
 		{"least jitter", &Runner{Retry: own}, smtp.Other, 2, 0, 0, -1, 9 * time.Minute},
 		{"most jitter", &Runner{Retry: own}, smtp.Other, 2, 0, 0, 1, 11 * time.Minute},
-		{"before the deadline", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
-		{"after the deadline", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
-		{"after the deadline by jitter", &Runner{Retry: own}, smtp.Other, 2, time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
+		{"before the deadline", &Runner{Retry: own}, smtp.Other, 2, 5 * 24 * time.Hour, 11 * time.Minute, 0, 10 * time.Minute},
+		{"after the deadline", &Runner{Retry: own}, smtp.Other, 2, 5 * 24 * time.Hour, 9 * time.Minute, 0, 9 * time.Minute},
+		{"after the deadline by jitter", &Runner{Retry: own}, smtp.Other, 2, 5 * 24 * time.Hour, 10 * time.Minute, 0.5, 10 * time.Minute},
 		{"little time", &Runner{}, smtp.Other, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
 		{"very little time", &Runner{}, smtp.Other, 2, 4 * time.Minute, 3 * time.Minute, 0, time.Minute},
+		{"little time, own", &Runner{Retry: own}, smtp.Other, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
+		{"little time, own for a reason", &Runner{RetryAfter: listed}, smtp.Blocklisted, 1, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
+		{"little time, own under a minute", &Runner{Retry: []time.Duration{time.Second}}, smtp.Other, 1, 4 * time.Minute, 3 * time.Minute, 0, time.Second},
+		{"little time, blocklisted", &Runner{}, smtp.Blocklisted, 2, 16 * time.Minute, 10 * time.Minute, 0, 2 * time.Minute},
 		{"five days", &Runner{}, smtp.Other, 7, 5 * 24 * time.Hour, 24 * time.Hour, 0, 2 * time.Hour},
 	}
 	for _, tt := range tests {
@@ -61,6 +69,24 @@ func TestNextTry(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestDefaultRetry sets Retry to its own default: that changes nothing.
+func TestDefaultRetry(t *testing.T) {
+	none, same := &Runner{}, &Runner{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}}
+	for why := smtp.NoReason; why <= smtp.UserUnknown+1; why++ {
+		for _, life := range []time.Duration{0, 2 * time.Minute, 20 * time.Minute, 5 * time.Hour, 5 * 24 * time.Hour} {
+			for attempts := range 12 {
+				task := queue.Task{Attempts: attempts, Arrival: time.Unix(0, 0)}
+				if life > 0 {
+					task.Deadline = task.Arrival.Add(life)
+				}
+				if got, want := same.wait(&task, why), none.wait(&task, why); got != want {
+					t.Errorf("%v, %v to live, %d attempts: got %v, want %v as without Retry", why, life, attempts, got, want)
+				}
+			}
+		}
 	}
 }
 

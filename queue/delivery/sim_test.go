@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -234,20 +233,26 @@ func newSimSchedule(r *rand.Rand) *simSchedule {
 
 // wait is how long a message waits that was tried n times.
 func (s *simSchedule) wait(m *simMessage, why smtp.Reason, n int) time.Duration {
-	minutes := []time.Duration{5, 15, 30, 60, 120}
-	switch why {
-	case smtp.Greylisted:
-		minutes = []time.Duration{3, 4, 5, 8, 15, 30, 60}
-	case smtp.RateLimited:
-		minutes = []time.Duration{1, 5, 15, 30, 60, 120}
-	case smtp.Blocklisted:
-		minutes = []time.Duration{30, 60, 120, 240}
+	of := func(minutes ...time.Duration) []time.Duration {
+		for i := range minutes {
+			minutes[i] *= time.Minute
+		}
+		return minutes
 	}
-	if own := cmp.Or(len(s.after[why]), len(s.own)); own > 0 {
-		waits := slices.Concat(s.after[why], s.own)[:own]
-		return waits[min(n, own)-1]
+	waits := of(5, 15, 30, 60, 120)
+	switch {
+	case len(s.after[why]) > 0:
+		waits = s.after[why]
+	case why == smtp.Greylisted:
+		waits = of(3, 4, 5, 8, 15, 30, 60)
+	case why == smtp.RateLimited:
+		waits = of(1, 5, 15, 30, 60, 120)
+	case why == smtp.Blocklisted:
+		waits = of(30, 60, 120, 240)
+	case len(s.own) > 0:
+		waits = s.own
 	}
-	wait := minutes[min(n, len(minutes))-1] * time.Minute
+	wait := waits[min(n, len(waits))-1]
 	if !m.deadline.IsZero() {
 		wait = min(wait, max(m.deadline.Sub(m.arrival)/8, time.Minute))
 	}
