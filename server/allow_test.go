@@ -13,8 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// gate is a Handler that notes Peer.Allowed wherever it is asked. It lets everyone relay to addresses that begin with
-// "ok", and fails at those that begin with "busy" and "broken". It refuses those that begin with "unknown".
+// gate is a Handler that records Peer.Allowed in each call. Allow returns true for recipients that begin with "ok", and
+// an error for those that begin with "busy" and "broken". CheckRcpt refuses recipients that end with "unknown".
 type gate struct {
 	desk
 	seen []string
@@ -91,11 +91,11 @@ func TestAllow(t *testing.T) {
 			[]string{"mail false", "allow busy after 0 false", "allow broken after 0 false", "allow ok after 0 false",
 				"ok true", "handle true"}},
 		{"RSET forgets", mail + to("no") + "RSET\r\n" + mail + to("ok") + data, "250 250 250 250 250 354",
-			[]string{"mail false", "allow no after 0 false", "no false", "mail false", "allow ok after 0 false", "ok true",
-				"handle true"}},
+			[]string{"mail false", "allow no after 0 false", "no false", "mail false", "allow ok after 0 false",
+				"ok true", "handle true"}},
 		{"EHLO forgets", mail + to("ok") + ehlo + mail + to("no") + data, "250 250 250 250 250 354",
-			[]string{"mail false", "allow ok after 0 false", "ok true", "mail false", "allow no after 0 false", "no false",
-				"handle false"}},
+			[]string{"mail false", "allow ok after 0 false", "ok true", "mail false", "allow no after 0 false",
+				"no false", "handle false"}},
 		{"authenticated clients are not asked about", login + mail + to("no") + data, "235 250 250 354",
 			[]string{"mail true", "no true", "handle true"}},
 		{"authenticated, second transaction", login + mail + to("no") + "RSET\r\n" + mail + to("no") + data,
@@ -117,7 +117,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// TestAllowNextMail: the mail before doesn't count.
+// TestAllowNextMail: the recipients of an earlier message don't count.
 func TestAllowNextMail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
@@ -136,7 +136,7 @@ func TestAllowNextMail(t *testing.T) {
 	})
 }
 
-// TestAllowStartTLS: STARTTLS forgets who authenticated in the clear.
+// TestAllowStartTLS: after STARTTLS, an AUTH without TLS is forgotten.
 func TestAllowStartTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()

@@ -13,25 +13,25 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// authOffered reports whether the session may authenticate as things stand.
+// authOffered reports whether the client may authenticate on this connection.
 func (s *session) authOffered() bool {
 	return s.srv.Authenticate != nil && (s.peer.TLS != nil || s.srv.AllowInsecureAuth)
 }
 
-// auth is AUTH (RFC 4954 §4).
+// auth runs AUTH (RFC 4954 §4).
 func (s *session) auth(ctx context.Context, args string) {
 	mechanism, initial, _ := strings.Cut(args, " ")
 	switch {
 	case s.srv.Authenticate == nil:
 		s.refuse(ctx, "AUTH", "502 5.5.1 AUTH not offered")
 	case !s.peer.ESMTP:
-		s.refuse(ctx, "AUTH", "503 5.5.1 say EHLO first")
+		s.refuse(ctx, "AUTH", "503 5.5.1 send EHLO first")
 	case s.env != nil:
-		s.refuse(ctx, "AUTH", "503 5.5.1 not within a transaction")
+		s.refuse(ctx, "AUTH", "503 5.5.1 AUTH is not allowed in a transaction")
 	case s.peer.Username != "":
-		s.refuse(ctx, "AUTH", "503 5.5.1 authenticated already")
+		s.refuse(ctx, "AUTH", "503 5.5.1 already authenticated")
 	case !s.authOffered():
-		s.refuse(ctx, "AUTH", "538 5.7.11 TLS is needed for this") // RFC 4954 §6
+		s.refuse(ctx, "AUTH", "538 5.7.11 AUTH requires TLS") // RFC 4954 §6
 	case !equalASCII(mechanism, sasl.Plain):
 		s.refuse(ctx, "AUTH", "504 5.5.4 mechanism not offered")
 	default:
@@ -39,17 +39,17 @@ func (s *session) auth(ctx context.Context, args string) {
 	}
 }
 
-// exchange is what follows AUTH PLAIN. initial is "" where there is no initial response, and "=" if it is empty.
+// exchange runs AUTH PLAIN. initial is the initial response: "=" if it is empty, "" if there is none.
 func (s *session) exchange(ctx context.Context, initial string) {
 	var user string
-	failure := errMalformed // until the mechanism has understood the client
+	failure := errMalformed // unless the mechanism calls authenticate
 	server := sasl.NewPlainServer(func(authzid, username, password string) error {
 		failure = s.authenticate(ctx, authzid, username, password)
 		user = username
 		return failure
 	})
 
-	var response []byte // nil: there is none yet
+	var response []byte // nil: none yet
 	if initial != "" {
 		var err error
 		if response, err = decodeResponse(initial); err != nil {
@@ -83,7 +83,7 @@ func (s *session) exchange(ctx context.Context, initial string) {
 			s.refuse(ctx, "AUTH", "501 5.7.0 cancelled") // RFC 4954 §4
 			return
 		}
-		// Here an empty response is an empty line (RFC 4954 §4), and "=" no base64.
+		// Here an empty line is an empty response (RFC 4954 §4), and "=" is not base64.
 		if response, err = base64.StdEncoding.AppendDecode([]byte{}, line); err != nil {
 			s.refuse(ctx, "AUTH", "501 5.5.2 not base64")
 			return
@@ -91,7 +91,7 @@ func (s *session) exchange(ctx context.Context, initial string) {
 	}
 }
 
-// decodeResponse decodes an initial response. It is never nil.
+// decodeResponse decodes an initial response. The result is never nil.
 func decodeResponse(initial string) ([]byte, error) {
 	if initial == "=" {
 		return []byte{}, nil
@@ -101,17 +101,18 @@ func decodeResponse(initial string) ([]byte, error) {
 
 var errMalformed = errors.New("malformed response")
 
-// authenticate asks Server.Authenticate, once what the client sent is by RFC 4616 §2.
+// authenticate calls Server.Authenticate, if the client's message obeys RFC 4616 §2.
 func (s *session) authenticate(ctx context.Context, authzid, username, password string) error {
 	if username == "" || password == "" || !utf8.ValidString(username) || !utf8.ValidString(password) {
 		return errMalformed
 	}
 	if authzid != "" && authzid != username {
-		return ErrAuthFailed // no one may act as someone else
+		return ErrAuthFailed // nobody may act as another user
 	}
 	return s.srv.Authenticate(ctx, &s.peer, username, password)
 }
 
+// authFailed sends the reply to an AUTH that failed with err.
 func (s *session) authFailed(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, errMalformed):
@@ -121,7 +122,7 @@ func (s *session) authFailed(ctx context.Context, err error) {
 	default:
 		reply, ok := errors.AsType[*smtp.Reply](err)
 		if !ok || reply == nil || reply.Code < 400 || reply.Code > 599 {
-			s.note(ctx, slog.LevelError, "authentication broke", "err", err)
+			s.note(ctx, slog.LevelError, "Authenticate failed", "err", err)
 			reply = smtp.NewReply(454, "4.7.0", "temporary failure")
 		}
 		s.answer(ctx, "AUTH", reply)

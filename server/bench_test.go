@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// discard is a Handler that reads and forgets.
+// discard is a Handler that reads and discards each message.
 type discard struct{}
 
 func (discard) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
@@ -29,8 +29,8 @@ func (discard) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.
 
 const loadVar = "SERVER_TEST_LOAD" // "address sessions mails"
 
-// BenchmarkServer takes mails of 10 KiB over loopback. The clients are a process of their own, so that
-// cpu-µs/mail is what the server costs, system calls included.
+// BenchmarkServer receives messages of 10 KiB over loopback. The clients run in a second process, so cpu-µs/mail is the
+// cost of the server, system calls included.
 func BenchmarkServer(b *testing.B) {
 	for _, sessions := range []int{1, 20} {
 		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
@@ -60,14 +60,14 @@ func BenchmarkServer(b *testing.B) {
 	}
 }
 
-// cpu gives the microseconds that this process has used.
+// cpu returns the CPU time of this process in microseconds.
 func cpu() int64 {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return u.Utime.Sec*1e6 + int64(u.Utime.Usec) + u.Stime.Sec*1e6 + int64(u.Stime.Usec)
 }
 
-// TestMain makes this binary the clients of BenchmarkServer where it is told to be.
+// TestMain runs the clients of BenchmarkServer if the variable is set, and the tests otherwise.
 func TestMain(m *testing.M) {
 	spec := os.Getenv(loadVar)
 	if spec == "" {
@@ -100,7 +100,7 @@ func loadAll(spec string) error {
 	return errors.Join(errs...)
 }
 
-// load sends mails in one session, its envelope pipelined.
+// load sends messages in one session, with pipelined envelopes.
 func load(address string, mails int) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {

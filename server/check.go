@@ -10,7 +10,7 @@ import (
 func (s *Server) Check() error {
 	switch {
 	case s.Handler == nil:
-		return errors.New("server: Handler is nil: set it to what receives the mail")
+		return errors.New("server: Handler is nil: set a Handler, which receives the mail")
 	case s.Hostname != "" && !validHello(s.Hostname):
 		return fmt.Errorf("server: Hostname %q is no host name or address literal in ASCII:"+
 			" set it to this machine's name in the DNS", s.Hostname)

@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 		want string // the error; "" for none
 	}{
 		{"Handler alone", with(func(s *Server) {}), ""},
-		{"no Handler", &Server{}, "server: Handler is nil: set it to what receives the mail"},
+		{"no Handler", &Server{}, "server: Handler is nil: set a Handler, which receives the mail"},
 		{"RequireAuth without Authenticate", with(func(s *Server) { s.RequireAuth = true }),
 			"server: RequireAuth is true, but Authenticate is nil, so no client could send mail: set Authenticate"},
 		{"RequireAuth", with(func(s *Server) { s.RequireAuth, s.Authenticate = true, authenticate }), ""},
@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestServeChecks: Serve doesn't begin with a field that is wrong, and closes its listener all the same.
+// TestServeChecks: Serve returns the error of Check, and closes its listener.
 func TestServeChecks(t *testing.T) {
 	srv := &Server{Handler: &desk{}, MaxConns: -1}
 	l := newNetwork()
@@ -62,7 +62,7 @@ func TestServeChecks(t *testing.T) {
 	}
 }
 
-// TestNegative: no number and no time may be negative, whichever fields there are.
+// TestNegative: Check refuses a negative value in each field that is a number or a time.
 func TestNegative(t *testing.T) {
 	for f := range reflect.TypeFor[Server]().Fields() {
 		if !f.IsExported() || f.Type.Kind() != reflect.Int && f.Type.Kind() != reflect.Int64 {
@@ -82,7 +82,7 @@ func TestNegative(t *testing.T) {
 	}
 }
 
-// TestCloseTimeout: a client that doesn't receive its last reply is closed all the same.
+// TestCloseTimeout: a client that doesn't receive its last reply is closed after CloseTimeout.
 func TestCloseTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &Server{CloseTimeout: 3 * time.Second})
@@ -92,11 +92,11 @@ func TestCloseTimeout(t *testing.T) {
 		c.take()
 		far.out.setRoom(0)
 		c.send("QUIT\r\n")
-		time.Sleep(3*time.Second - 1)
+		time.Sleep(3*time.Second - time.Nanosecond)
 		if c.closed() {
 			t.Fatal("got a closed connection, want it open")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if !c.closed() {
 			t.Error("got an open connection, want it closed")
 		}

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 )
 
-// TestClone: each exported field is copied, and nothing else. A field that is added later is missed here.
+// TestClone: Clone copies each exported field and no other. It fails if a new field is forgotten in Clone.
 func TestClone(t *testing.T) {
 	srv := &Server{
 		Hostname: "mx.test", Handler: &desk{}, TLSConfig: &tls.Config{}, Authenticate: authenticate,
@@ -52,7 +52,7 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// TestCloneServes: the copy of a server that was closed serves.
+// TestCloneServes: a Clone of a closed server can serve.
 func TestCloneServes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := newWorld(t, &Server{})

@@ -7,21 +7,22 @@ import (
 	"unicode/utf8"
 )
 
-// Longest lines, CRLF included: RFC 5321 §4.5.3.1.4, with what the extensions add. That of AUTH is maxLine.
+// Longest command lines in octets, CRLF included: RFC 5321 §4.5.3.1.4, with the additions of the extensions. That of
+// AUTH is maxLine.
 const (
 	lineMax = 512
 
-	// RFC 1870 §3 SIZE, RFC 6152 §2 BODY, RFC 6531 §3.1 SMTPUTF8, RFC 4954 §3 AUTH; for RFC 3461
-	// " RET=FULL", and " ENVID=" with the 100 octets of its §4.4.
+	// SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), AUTH (RFC 4954 §3); for RFC 3461 " RET=FULL",
+	// and " ENVID=" with 100 octets (§4.4).
 	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107
 
-	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with the 500 octets of its §4.2.
+	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets (§4.2).
 	rcptMax = lineMax + 29 + 507
 
 	vrfyMax = lineMax + 10 // RFC 6531 §3.1
 )
 
-// command carries out one line.
+// command runs one command line.
 func (s *session) command(ctx context.Context, line []byte) {
 	verb, args := cutVerb(line)
 	if fault := lineFault(verb, line); fault != "" {
@@ -34,7 +35,7 @@ func (s *session) command(ctx context.Context, line []byte) {
 		return
 	}
 	if s.refused && verb != "QUIT" {
-		s.refuse(ctx, verb, "503 5.5.1 no service for you here") // RFC 5321 §3.1
+		s.refuse(ctx, verb, "503 5.5.1 this session was refused, only QUIT is allowed") // RFC 5321 §3.1
 		return
 	}
 	if bare(verb) && args != "" {
@@ -64,10 +65,10 @@ func (s *session) command(ctx context.Context, line []byte) {
 		s.auth(ctx, args)
 	case "VRFY":
 		if args == "" {
-			s.refuse(ctx, verb, "501 5.5.4 VRFY whom?")
+			s.refuse(ctx, verb, "501 5.5.4 VRFY needs a user or a mailbox")
 			return
 		}
-		s.say("252 2.0.0 send some mail and see") // RFC 5321 §7.3
+		s.say("252 2.0.0 not verified, but mail may be accepted") // RFC 5321 §7.3
 	case "EXPN":
 		s.refuse(ctx, verb, "502 5.5.1 EXPN not implemented")
 	case "HELP":
@@ -75,19 +76,21 @@ func (s *session) command(ctx context.Context, line []byte) {
 	}
 }
 
-// cutVerb parts a line into its verb in upper case, "" if it has none that is known, and what follows.
+// cutVerb splits a line into its verb, in upper case, and its arguments. An unknown verb is "".
 func cutVerb(line []byte) (verb, args string) {
 	word, rest, _ := bytes.Cut(line, []byte(" "))
-	for _, v := range [...]string{"MAIL", "RCPT", "DATA", "EHLO", "HELO", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH", "VRFY", "EXPN", "HELP"} {
+	for _, v := range [...]string{
+		"MAIL", "RCPT", "DATA", "EHLO", "HELO", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH", "VRFY", "EXPN", "HELP",
+	} {
 		if equalASCII(word, v) {
-			// RFC 5321 §4.1.1: white space before CRLF is tolerated.
+			// RFC 5321 §4.1.1: white space before CRLF is allowed.
 			return v, string(bytes.TrimRight(rest, " \t"))
 		}
 	}
 	return "", ""
 }
 
-// equalASCII compares with a word in upper case. RFC 5321 §2.4: keywords are ASCII, without regard to case.
+// equalASCII compares word with upper, which is in upper case. RFC 5321 §2.4: keywords are ASCII, and case is ignored.
 func equalASCII[T string | []byte](word T, upper string) bool {
 	if len(word) != len(upper) {
 		return false
@@ -104,7 +107,7 @@ func equalASCII[T string | []byte](word T, upper string) bool {
 	return true
 }
 
-// lineFault gives the reply to a line that no command may have, "" if there is nothing against it.
+// lineFault returns the reply to a line that is not allowed for its verb. For a good line it returns "".
 func lineFault(verb string, line []byte) string {
 	longest, wide := lineMax, false
 	switch verb {
@@ -131,24 +134,24 @@ func lineFault(verb string, line []byte) string {
 		ascii = ascii && c < 0x80
 	}
 	if !ascii && (!wide || !utf8.Valid(line)) {
-		return "500 5.5.2 command is not ASCII" // whether SMTPUTF8 is there is for MAIL and RCPT to see
+		return "500 5.5.2 command is not ASCII" // MAIL and RCPT check for SMTPUTF8 themselves
 	}
 	return ""
 }
 
-// bare reports whether the verb stands alone (RFC 5321 §4.1.1, RFC 3207 §4).
+// bare reports whether the verb has no parameters (RFC 5321 §4.1.1, RFC 3207 §4).
 func bare(verb string) bool {
 	return verb == "DATA" || verb == "RSET" || verb == "QUIT" || verb == "STARTTLS"
 }
 
-// expected counts a command, until a mail is taken. It is false if there were too many.
+// expected counts a command, and reports whether it is within MaxCommands.
 func (s *session) expected(verb string) bool {
 	switch {
 	case verb == "QUIT":
 		return true
 	case verb == "RCPT" && s.env != nil:
-		// RFC 5321 §4.5.3.1.10: those past the bound are answered 452, and the transaction lives on. A client
-		// that pipelines has said many of them before it hears the first 452.
+		// RFC 5321 §4.5.3.1.10: recipients beyond the bound are answered 452, and the transaction goes on. A client
+		// that pipelines has sent many of them before it reads the first 452.
 		if s.asked++; s.asked <= 2*s.maxRecipients() {
 			return true
 		}

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	inSize     = 16 << 10 // of the read buffer: holds the longest line, and a mail of common size
-	maxPending = 8 << 10  // replies are written early when there are more octets of them
+	inSize     = 16 << 10 // octets of the read buffer: more than the longest line, and enough for a common message
+	maxPending = 8 << 10  // octets of replies from which on they are written without waiting for the next read
 
-	// maxLine is the longest line, CRLF included: that of AUTH (RFC 4954 §4).
+	// maxLine is the longest line of any command in octets, CRLF included: that of AUTH (RFC 4954 §4).
 	maxLine = 12288
 
-	// maxJunk bounds the line that is read and thrown away because it is too long or has a bare LF.
+	// maxJunk bounds the octets of a line that is discarded because it is too long or has a bare LF.
 	maxJunk = 256 << 10
 
 	// Once the last reply is written, the client has this much time to read it, and may send this many octets, which
@@ -27,62 +27,61 @@ const (
 	lingerSize = 1 << 20
 )
 
-// Faults of a line that has been read up to its CRLF: the session can go on.
+// Faults of a line that was read up to its CRLF: the session goes on.
 var (
 	errLineLong = errors.New("line too long")
 	errLineEnd  = errors.New("bare CR or LF")
 )
 
-// Ends of a session.
+// Errors that end a session.
 var (
-	errDraining = errors.New("server is shutting down")
-	errJunk     = errors.New("too much without CRLF")
-	errHTTP     = errors.New("client speaks HTTP")
+	errDraining = errors.New("the server is shutting down")
+	errJunk     = errors.New("no CRLF within the bound")
+	errHTTP     = errors.New("the client speaks HTTP")
 )
 
-// conn is a connection as its session uses it. It is the reader below its own buffer, so that whatever
-// makes the session wait for more input first sends the replies that are pending: commands that came in one
-// segment are answered in one (RFC 2920 §3.2).
+// conn is the connection of a session. It is also the reader that fills its own buffer: before a read waits for input,
+// it sends the pending replies. So commands that came in one segment are answered in one segment (RFC 2920 §3.2).
 type conn struct {
 	srv *Server
-	raw net.Conn // what was accepted, below any TLS: for deadlines, and to close in a hurry
+	raw net.Conn // the accepted connection, below TLS: for deadlines, and for Server.Close
 	nc  net.Conn // raw, or TLS on top of it
 	*buffers
 
-	// budget is how long the session may still wait for the client. It shrinks while it does and
-	// grows with what comes, by rate octets a second (0: not at all), up to limit.
+	// budget is the time for which the session may still wait for the client. It shrinks while the session waits, and
+	// grows by 1/rate seconds for each octet that arrives, up to limit. If rate is 0, it only shrinks.
 	budget, limit time.Duration
 	rate          int
 
-	end   time.Time // of the session; commands only
-	busy  bool      // in a transaction, which a shutdown lets finish
+	end   time.Time // of the session; it bounds the wait for a command only
+	busy  bool      // in a transaction, which a shutdown doesn't interrupt
 	spoke bool      // the client's first line has come
-	mute  bool      // a reply could not be written, or in part: nothing can follow it
+	mute  bool      // a reply was not written completely: no other reply may follow
 }
 
-// buffers is the memory that a session needs as long as it lasts.
+// buffers is the memory of a session. It is reused by later sessions.
 type buffers struct {
 	in  *bufio.Reader
 	out []byte // replies that aren't written yet
 }
 
-// wake makes a Read that waits return. It may be called from any goroutine.
+// wake interrupts a Read that waits. Any goroutine may call it.
 func (c *conn) wake() {
 	c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Read is for the buffer. See expect for how long it waits.
+// Read fills the buffer. It waits as long as budget allows: see expectCommand and expectData.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		start := time.Now()
 		deadline := start.Add(c.budget)
 		c.raw.SetDeadline(deadline)
 		if c.rate == 0 && deadline.After(c.end) {
-			deadline = c.end // perhaps past: what is pending must go out all the same
+			deadline = c.end // may have passed; the write deadline above lets pending replies out all the same
 			c.raw.SetReadDeadline(deadline)
 		}
-		// After the deadline is set: either this sees the shutdown, or the shutdown's wake comes later
-		// than our deadline and ends the Read.
+		// This check comes after the deadline is set: either it sees the shutdown, or wake comes later than our
+		// deadline and interrupts the Read.
 		if !c.busy && c.srv.draining.Load() {
 			return 0, errDraining
 		}
@@ -96,26 +95,26 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.budget = min(c.budget+time.Duration(n)*time.Second/time.Duration(c.rate), c.limit)
 		}
 		if n == 0 && timedOut(err) && now.Before(deadline) && c.srv.draining.Load() {
-			continue // woken by a shutdown, which may not concern us yet
+			continue // woken by a shutdown: wait on if a transaction is open
 		}
 		return n, err
 	}
 }
 
-// expectCommand lets the session wait for one line.
+// expectCommand sets the budget for the wait for one line.
 func (c *conn) expectCommand() {
 	c.limit = cmp.Or(c.srv.CommandTimeout, defaultCommandTimeout)
 	c.budget, c.rate = c.limit, 0
 }
 
-// expectData lets the session wait for a message.
+// expectData sets the budget for the wait for a message.
 func (c *conn) expectData() {
 	c.limit = cmp.Or(c.srv.DataTimeout, defaultDataTimeout)
 	c.budget, c.rate = c.limit, cmp.Or(c.srv.MinDataRate, defaultMinDataRate)
 }
 
-// readLine reads up to CRLF, which it cuts off; the line is valid until the next read. errLineLong and
-// errLineEnd refuse a line that was read all the same; other errors end the session.
+// readLine returns the next line without its CRLF. The line is valid until the next read. After errLineLong and
+// errLineEnd, the line was read to its end and the session can go on. Other errors end the session.
 func (c *conn) readLine() ([]byte, error) {
 	c.expectCommand()
 	line, err := c.in.ReadSlice('\n')
@@ -141,8 +140,8 @@ func (c *conn) readLine() ([]byte, error) {
 	return line, nil
 }
 
-// skipLine reads on to the CRLF of a line that began with part, which has none: there is a bare LF at
-// its end (err is nil), or it fills the buffer.
+// skipLine reads to the CRLF of a line that begins with part. If err is nil, part ends with a bare LF; otherwise part
+// fills the buffer.
 func (c *conn) skipLine(part []byte, err error) error {
 	fault := errLineLong
 	if err == nil {
@@ -164,9 +163,11 @@ func (c *conn) skipLine(part []byte, err error) error {
 	}
 }
 
-// isHTTP reports whether the line is the first of an HTTP request: a web page makes a browser send one.
+// isHTTP reports whether the line is the first one of an HTTP request, which a web page can make a browser send.
 func isHTTP(line []byte) bool {
-	for _, method := range [...]string{"GET ", "POST ", "CONNECT ", "PUT ", "HEAD ", "OPTIONS ", "DELETE ", "PATCH ", "TRACE "} {
+	for _, method := range [...]string{
+		"GET ", "POST ", "CONNECT ", "PUT ", "HEAD ", "OPTIONS ", "DELETE ", "PATCH ", "TRACE ",
+	} {
 		if len(line) >= len(method) && string(line[:len(method)]) == method {
 			return true
 		}
@@ -174,7 +175,7 @@ func isHTTP(line []byte) bool {
 	return false
 }
 
-// flush writes the pending replies, by the deadline that is set.
+// flush writes the pending replies, with the deadline that is set.
 func (c *conn) flush() error {
 	if len(c.out) == 0 || c.mute {
 		return nil
@@ -185,7 +186,7 @@ func (c *conn) flush() error {
 	return err
 }
 
-// flushWithin flushes with a deadline of its own.
+// flushWithin writes the pending replies within d.
 func (c *conn) flushWithin(d time.Duration) error {
 	if len(c.out) == 0 || c.mute {
 		return nil
@@ -194,8 +195,8 @@ func (c *conn) flushWithin(d time.Duration) error {
 	return c.flush()
 }
 
-// hangUp says what is pending and closes. If the client may still be sending, wait keeps what arrives from
-// destroying the last reply: a TCP connection that is closed with unread input is reset.
+// hangUp sends the pending replies and closes the connection. With wait, it first reads and discards input for a while:
+// closing a TCP connection with unread input resets it, and the client could lose the last reply.
 func (c *conn) hangUp(wait bool) {
 	defer c.nc.Close()
 	if c.flushWithin(cmp.Or(c.srv.CloseTimeout, defaultCloseTimeout)) != nil || !wait {

@@ -9,23 +9,23 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// data is DATA: it hands the message to the Handler.
+// data runs DATA: it passes the message to the Handler.
 func (s *session) data(ctx context.Context) {
 	switch {
 	case s.env == nil:
-		s.refuse(ctx, "DATA", "503 5.5.1 say MAIL first")
+		s.refuse(ctx, "DATA", "503 5.5.1 send MAIL first")
 		return
 	case len(s.env.Recipients) == 0 && s.asked > 0:
 		s.refuse(ctx, "DATA", "554 5.5.1 no valid recipients") // RFC 5321 §3.3
 		return
 	case len(s.env.Recipients) == 0:
-		s.refuse(ctx, "DATA", "503 5.5.1 say RCPT first")
+		s.refuse(ctx, "DATA", "503 5.5.1 send RCPT first")
 		return
 	}
 	s.say("354 end with <CRLF>.<CRLF>")
 	s.expectData()
-	if _, err := s.in.Peek(1); err != nil { // this says 354; a client that goes away is no business of the Handler's
-		s.brokenOff(ctx, err)
+	if _, err := s.in.Peek(1); err != nil { // sends the 354; a client that leaves now never reaches the Handler
+		s.abort(ctx, err)
 		return
 	}
 	body := smtp.NewDataReader(s.in)
@@ -35,7 +35,7 @@ func (s *session) data(ctx context.Context) {
 	reply, err := s.srv.Handler.Handle(ctx, &s.peer, s.env, body)
 	reply = s.verdict(ctx, reply, err)
 
-	// Whatever was said of it: what remains of the message must never be read as commands.
+	// Whatever the reply is, the rest of the message must never be read as commands.
 	end := body.Drain(cmp.Or(s.srv.MaxDrain, s.srv.maxSize()))
 	if bad, ok := errors.AsType[*smtp.Reply](end); ok {
 		reply = bad
@@ -45,13 +45,13 @@ func (s *session) data(ctx context.Context) {
 		}
 		s.done, s.abrupt = true, true
 	} else if end != nil {
-		s.brokenOff(ctx, end)
+		s.abort(ctx, end)
 		return
 	}
 	if reply.Positive() {
 		s.errors, s.commands = 0, 0
 	}
-	if s.log != nil { // reply.Error isn't free
+	if s.log != nil { // reply.Error allocates
 		s.note(ctx, slog.LevelInfo, "mail", "tx", s.peer.Transaction(), "from", s.env.From,
 			"recipients", len(s.env.Recipients), "reply", reply.Error())
 	}
@@ -59,15 +59,14 @@ func (s *session) data(ctx context.Context) {
 	s.answer(ctx, "DATA", reply)
 }
 
-// brokenOff ends the session because the end of a message didn't come. What may still come of it
-// is never read as commands.
-func (s *session) brokenOff(ctx context.Context, err error) {
-	s.note(ctx, slog.LevelInfo, "mail broken off", "tx", s.peer.Transaction(), "from", s.env.From, "err", err)
+// abort ends the session because a message ended early. The rest of the message is never read as commands.
+func (s *session) abort(ctx context.Context, err error) {
+	s.note(ctx, slog.LevelInfo, "mail aborted", "tx", s.peer.Transaction(), "from", s.env.From, "err", err)
 	s.handleLine(ctx, nil, err)
 	s.done = true
 }
 
-// verdict makes one reply of what Handle returned.
+// verdict returns the reply to a message, from the results of Handle.
 func (s *session) verdict(ctx context.Context, reply *smtp.Reply, err error) *smtp.Reply {
 	switch {
 	case err != nil:

@@ -25,14 +25,14 @@ var update = flag.Bool("update", false, "rewrite the dialogues under testdata")
 //	# …           a comment
 //	! Name value  a setting of the server, see configure
 //	C: line       the client sends the line with CRLF; lines that follow one another are sent in one piece
-//	C. "octets"   the client sends exactly that, a Go string
-//	T:            the client shakes hands for TLS
+//	C. "octets"   the client sends exactly these octets, a Go string
+//	T:            the client does a TLS handshake
 //	W: 5m         time passes
-//	S: line       what the server said ("S." with a Go string if it isn't a line of ASCII)
+//	S: line       the server sent this line ("S." and a Go string if it isn't a line of ASCII)
 //	S. closed     the server has closed the connection
-//	H: …          what the Handler took, or saw fail
+//	H: …          the Handler received this message, or this error of its body
 //
-// With -update the S and H lines are written anew.
+// -update rewrites the S and H lines.
 func TestDialogue(t *testing.T) {
 	files, err := filepath.Glob("testdata/dialogues/*.txt")
 	if err != nil || len(files) == 0 {
@@ -50,7 +50,8 @@ func TestDialogue(t *testing.T) {
 					return
 				}
 				if !*update {
-					t.Fatalf("got the dialogue below, want that of %s (-update rewrites it)\n%s", file, difference(got, string(want)))
+					t.Fatalf("got the dialogue below, want that of %s (-update rewrites it)\n%s",
+						file, difference(got, string(want)))
 				}
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -60,7 +61,7 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// difference marks the first line of got that isn't in its place in want.
+// difference returns got with a mark at the first line that differs from want.
 func difference(got, want string) string {
 	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i, line := range g {
@@ -76,7 +77,7 @@ func difference(got, want string) string {
 	return strings.Join(g, "\n")
 }
 
-// play runs a script and gives it back with the S and H lines that came.
+// play runs a script and returns it with the S and H lines of this run.
 func play(t *testing.T, script string) string {
 	p := &player{t: t, handler: &actor{}}
 	srv := &Server{Handler: p.handler}
@@ -126,7 +127,7 @@ type player struct {
 	over    bool // "closed" was noted
 }
 
-// flush sends what is pending and notes the answers. If early, it doesn't connect for nothing.
+// flush sends the pending octets and records the answers. If early, it doesn't open a connection.
 func (p *player) flush(srv *Server, early bool) {
 	if p.client == nil {
 		if early {
@@ -146,7 +147,7 @@ func (p *player) flush(srv *Server, early bool) {
 	p.listen()
 }
 
-// listen notes what the server says and what the Handler saw.
+// listen records the replies of the server and the messages of the Handler.
 func (p *player) listen() {
 	said := p.client.take()
 	for line := range strings.Lines(said) {
@@ -206,7 +207,7 @@ func configure(t *testing.T, srv *Server, setting string) {
 	}
 }
 
-// authenticate knows ann with the password "secret".
+// authenticate accepts the user ann with the password "secret".
 func authenticate(ctx context.Context, p *Peer, username, password string) error {
 	switch {
 	case username == "ann" && password == "secret":
@@ -214,16 +215,16 @@ func authenticate(ctx context.Context, p *Peer, username, password string) error
 	case username == "away":
 		return errors.New("the directory at 10.0.0.1 is down")
 	case username == "blocked":
-		return fmt.Errorf("%s: %w", username, &smtp.Reply{Code: 535, Enhanced: smtp.EnhancedCode{5, 7, 13}, Text: "account disabled"})
+		return fmt.Errorf("%s: %w", username, smtp.NewReply(535, "5.7.13", "account disabled"))
 	case username == "panic":
 		panic("no such account")
 	}
 	return ErrAuthFailed
 }
 
-// actor is a Handler whose behaviour hangs on the addresses in the mail.
+// actor is a Handler whose behaviour depends on the addresses of the message.
 type actor struct {
-	connect string // the reply to a connection, "554 5.7.1 no"; if empty, welcome
+	connect string // the reply of CheckConnect, "554 5.7.1 no"; if empty, none
 
 	mu  sync.Mutex
 	log []string
@@ -235,7 +236,7 @@ func (a *actor) note(format string, args ...any) {
 	a.log = append(a.log, fmt.Sprintf(format, args...))
 }
 
-// read gives what was noted since it was called last.
+// read returns the entries since its last call.
 func (a *actor) read() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -270,7 +271,7 @@ func (a *actor) CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt
 	case "plain":
 		return &smtp.Reply{Code: 550, Text: "no enhanced code\nand two lines"}
 	case "wrapped":
-		return fmt.Errorf("looking up: %w", &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 1}, Text: "mailbox busy"})
+		return fmt.Errorf("looking up: %w", smtp.NewReply(450, "4.2.1", "mailbox busy"))
 	case "broken":
 		return errors.New("the database has password hunter2")
 	case "positive":
@@ -317,7 +318,8 @@ func (a *actor) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io
 	}
 	fmt.Fprintf(&seen, " hello %s from <%s>", p.Hello, env.From)
 	if env.Body != smtp.BodyUnknown || env.UTF8 || env.Size != 0 || env.Ret != 0 || env.EnvID != "" || env.Auth != "" {
-		fmt.Fprintf(&seen, " (body %d, utf8 %t, size %d, ret %d, envid %q, auth %q)", env.Body, env.UTF8, env.Size, env.Ret, env.EnvID, env.Auth)
+		fmt.Fprintf(&seen, " (body %d, utf8 %t, size %d, ret %d, envid %q, auth %q)",
+			env.Body, env.UTF8, env.Size, env.Ret, env.EnvID, env.Auth)
 	}
 	for _, r := range env.Recipients {
 		fmt.Fprintf(&seen, " to <%s>", r.Address)

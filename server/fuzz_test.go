@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzSession feeds octets to a session. Whatever they are, it ends when they do, its replies are well-formed, and the
-// Handler gets no mail but one that stands in them, with its end.
+// FuzzSession feeds octets to a session. For any input, the session ends after it, its replies are well-formed, and
+// each message that the Handler gets is in the input, with its end.
 func FuzzSession(f *testing.F) {
 	files, _ := filepath.Glob("testdata/dialogues/*.txt")
 	for _, file := range files {
@@ -56,7 +56,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// clientSide gives what the client sends in a dialogue.
+// clientSide returns the octets that the client sends in a dialogue.
 func clientSide(script string) string {
 	var b strings.Builder
 	for line := range strings.Lines(script) {
@@ -73,7 +73,7 @@ func clientSide(script string) string {
 
 const theEnd = "\xff the end of a mail\r\n"
 
-// unstuff takes the dot off each line of raw, and puts theEnd where a line is nothing else.
+// unstuff removes the leading dot of each line of raw. A line that is only a dot becomes theEnd.
 func unstuff(raw string) string {
 	lines := strings.SplitAfter(raw, "\r\n")
 	for i, line := range lines {
@@ -86,10 +86,10 @@ func unstuff(raw string) string {
 	return strings.Join(lines, "")
 }
 
-// checkReplies fails the test if said is not a sequence of whole replies (RFC 5321 §4.2).
+// checkReplies fails the test unless said is a sequence of complete replies (RFC 5321 §4.2).
 func checkReplies(t *testing.T, said string) {
 	t.Helper()
-	open := "" // the code of a reply that goes on
+	open := "" // the code of a reply that has further lines
 	for line := range strings.Lines(said) {
 		text, ok := strings.CutSuffix(line, "\r\n")
 		if !ok || len(line) > 512 || len(text) < 4 {

@@ -8,54 +8,54 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Handler takes mail. Where it has one of the optional methods of [ConnectChecker], [MailChecker] and
-// [RcptChecker], it is asked earlier too.
+// Handler receives mail. A Handler that also has a method of [ConnectChecker], [MailChecker], [Allower] or
+// [RcptChecker] is called earlier, too.
 //
-// In all of them an error refuses: its *smtp.Reply (found by [errors.As]) is what the client
-// hears, and any other error is 451 4.3.0 with none of its text, which goes to the log. A reply with
-// code 421 also closes the connection. An enhanced code that is missing is filled in from the code.
+// In each method, an error refuses. If it has a *smtp.Reply (found by [errors.As]) of 4xx or 5xx, the server sends that
+// reply, and a missing enhanced code is derived from the code. Code 421 also closes the connection. Any other error is
+// logged, and the server sends 451 4.3.0 without its text.
 //
-// ctx ends when the server is closed hard, not while it shuts down gracefully. The Peer is only valid until
-// the method returns, and no method may change what it is given.
+// ctx ends when the server closes connections: by [Server.Close], or when the time of a shutdown is over. The Peer is
+// valid until the method returns; a copy of it stays valid. A method must not change its arguments. Methods are called
+// concurrently, for different connections.
 type Handler interface {
-	// Handle takes one mail. nil and nil means that the Handler has taken responsibility for it (RFC
-	// 5321 §6.1): 250 2.0.0. A reply that is returned is what is said, 2xx, 4xx or 5xx.
+	// Handle receives one message. If it returns nil and nil, the Handler is responsible for the message (RFC 5321
+	// §6.1), and the server sends 250 2.0.0. Otherwise the server sends the returned reply: 2xx, 4xx or 5xx.
 	//
-	// body reads as [smtp.DataReader] does, and isn't valid after Handle has returned. The mail is whole
-	// and good only if body was read up to [io.EOF]: a Handler that takes it must have got there, and
-	// must undo what it did when body gives another error. What a Handler leaves unread is
-	// drained, and if that turns out to be bad, the client hears so whatever Handle returned.
-	// env is the Handler's to keep.
+	// body behaves as [smtp.DataReader], and is valid until Handle returns. The message is complete and valid only if
+	// body was read up to [io.EOF]. A Handler that accepts a message must have read it that far, and must discard the
+	// message after any other error of body. The server reads and discards the rest of a body that Handle didn't read.
+	// If that rest is invalid, the message is refused, whatever Handle returned.
 	//
-	// A panic is 451 to the client, is logged, and ends the connection.
+	// The Handler may keep env. A panic is logged, answered 451, and ends the session.
 	Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error)
 }
 
-// ConnectChecker is implemented by a Handler that wants a say before the greeting. A reply of 4xx
-// becomes 421 and closes, as does 521 (RFC 7504); after another 5xx every command but QUIT is
-// answered 503 (RFC 5321 §3.1).
+// ConnectChecker is implemented by a Handler that checks a client before the greeting. A reply 4xx is sent as 421 and
+// closes the connection, and so does 521 (RFC 7504). After any other 5xx, every command except QUIT is answered 503
+// (RFC 5321 §3.1).
 type ConnectChecker interface {
 	CheckConnect(ctx context.Context, p *Peer) error
 }
 
-// MailChecker is implemented by a Handler that wants a say at MAIL. env has no recipients yet.
+// MailChecker is implemented by a Handler that checks MAIL. env has no recipients yet.
 type MailChecker interface {
 	CheckMail(ctx context.Context, p *Peer, env *smtp.Envelope) error
 }
 
-// RcptChecker is implemented by a Handler that wants a say at RCPT. env has the recipients that were
-// taken before; rcpt is added if the error is nil.
-type RcptChecker interface {
-	CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) error
-}
-
 // Allower is implemented by a Handler that lets some clients relay without AUTH: by their address or certificate, for
-// example. The server calls Allow at each RCPT, before CheckRcpt, unless the client has authenticated. Allow returns
-// whether the client may relay to rcpt; env has the recipients accepted before. The result is in [Peer.Allowed], where
-// CheckRcpt and Handle find it: false refuses nothing by itself. An error refuses the recipient, as CheckRcpt's does.
+// example. The server calls Allow at each RCPT, before CheckRcpt, unless the client has authenticated. Allow reports
+// whether the client may relay to rcpt. The result is in [Peer.Allowed] when CheckRcpt and Handle are called; false
+// alone refuses nothing. An error refuses the recipient, as an error of CheckRcpt does. env has the recipients accepted
+// so far.
 type Allower interface {
 	Allow(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) (bool, error)
 }
 
-// ErrAuthFailed is what [Server.Authenticate] returns for a wrong username or password: 535 5.7.8.
-var ErrAuthFailed = errors.New("server: authentication failed")
+// RcptChecker is implemented by a Handler that checks RCPT. env has the recipients accepted so far, without rcpt.
+type RcptChecker interface {
+	CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) error
+}
+
+// ErrAuthFailed is the error of [Server.Authenticate] for a wrong username or password. The server sends 535 5.7.8.
+var ErrAuthFailed = errors.New("server: wrong username or password")

@@ -27,7 +27,7 @@ type world struct {
 	srv     *Server
 	net     *network
 	stop    context.CancelFunc // ends the context of Serve
-	stopped chan error         // what Serve returned
+	stopped chan error         // the result of Serve
 }
 
 // newWorld starts srv, which ends with the test.
@@ -54,7 +54,7 @@ func newWorld(t *testing.T, srv *Server) *world {
 	return w
 }
 
-// dial connects, and fails the test if no one listens.
+// dial connects, and fails the test without a listener.
 func (w *world) dial() *client { return w.dialFrom("198.51.100.7") }
 
 func (w *world) dialFrom(ip string) *client {
@@ -66,7 +66,7 @@ func (w *world) dialFrom(ip string) *client {
 	return newClient(w.t, conn)
 }
 
-// books counts the sessions and their sources.
+// books returns the numbers of sessions and sources that the server counts.
 func (w *world) books() (sessions, sources int) {
 	w.srv.mu.Lock()
 	defer w.srv.mu.Unlock()
@@ -81,7 +81,7 @@ type client struct {
 
 	mu  sync.Mutex
 	got []byte
-	end error // how reading ended
+	end error // the error that ended reading
 
 	reading chan struct{} // closed when the reader has ended
 }
@@ -117,12 +117,13 @@ func (c *client) read() {
 // send writes in one piece.
 func (c *client) send(raw string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c.conn, raw); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+	_, err := io.WriteString(c.conn, raw)
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
 		c.t.Logf("sending: %v", err)
 	}
 }
 
-// take waits until the server waits, and gives what came since it was called last.
+// take waits until the server waits, and returns the octets received since its last call.
 func (c *client) take() string {
 	synctest.Wait()
 	c.mu.Lock()
@@ -139,7 +140,7 @@ func (c *client) ask(raw string) string {
 	return c.take()
 }
 
-// want fails the test unless the answer to raw begins with each of the codes, one a reply.
+// want fails the test unless the replies to raw have these codes, one for each reply.
 func (c *client) want(raw string, codes ...string) string {
 	c.t.Helper()
 	got := c.ask(raw)
@@ -157,7 +158,7 @@ func (c *client) closed() bool {
 	return c.end != nil
 }
 
-// startTLS shakes hands on the same connection.
+// startTLS does a TLS handshake on the same connection.
 func (c *client) startTLS() {
 	c.t.Helper()
 	c.pipe.SetReadDeadline(time.Now()) // ends the reader
@@ -171,7 +172,7 @@ func (c *client) startTLS() {
 	c.read()
 }
 
-// replyCodes gives the code of each whole reply in s.
+// replyCodes returns the code of each complete reply in s.
 func replyCodes(s string) []string {
 	var codes []string
 	for line := range strings.Lines(s) {
@@ -182,7 +183,7 @@ func replyCodes(s string) []string {
 	return codes
 }
 
-// desk is a Handler. Where a func is nil the answer is yes.
+// desk is a Handler made of funcs. A nil func accepts.
 type desk struct {
 	connect func(p *Peer) error
 	mail    func(ctx context.Context, p *Peer, env *smtp.Envelope) error
@@ -193,7 +194,7 @@ type desk struct {
 	mails []taken
 }
 
-// taken is a mail that was read to its end.
+// taken is a message that was read to its end.
 type taken struct {
 	env  *smtp.Envelope
 	body string
@@ -228,7 +229,7 @@ func (d *desk) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.
 	return nil, d.file(p, env, body)
 }
 
-// file reads a mail to its end and keeps it.
+// file reads a message to its end and keeps it.
 func (d *desk) file(p *Peer, env *smtp.Envelope, body io.Reader) error {
 	b, err := io.ReadAll(body)
 	if err != nil {
@@ -240,7 +241,7 @@ func (d *desk) file(p *Peer, env *smtp.Envelope, body io.Reader) error {
 	return nil
 }
 
-// all gives the mails that came, and forgets them.
+// all returns and removes the messages received so far.
 func (d *desk) all() []taken {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -249,7 +250,7 @@ func (d *desk) all() []taken {
 	return mails
 }
 
-// testTLS mints a certificate; in a bubble its clock counts.
+// testTLS makes a certificate that is valid now; in a bubble, call it inside.
 func testTLS(t testing.TB) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -5,19 +5,19 @@ import (
 	"strconv"
 )
 
-// hello is EHLO and HELO (RFC 5321 §4.1.1.1).
+// hello runs EHLO and HELO (RFC 5321 §4.1.1.1).
 func (s *session) hello(ctx context.Context, verb, name string) {
 	if !validHello(name) {
-		s.refuse(ctx, verb, "501 5.5.4 a host name or an address literal belongs behind "+verb)
+		s.refuse(ctx, verb, "501 5.5.4 "+verb+" needs a host name or an address literal")
 		return
 	}
-	s.reset() // RFC 5321 §4.1.4: as RSET
+	s.reset() // RFC 5321 §4.1.4: EHLO resets as RSET does
 	s.peer.Hello, s.peer.ESMTP = name, verb == "EHLO"
 	if !s.peer.ESMTP {
 		s.say("250 " + s.srv.hostname())
 		return
 	}
-	// RFC 2034 §4: no enhanced codes in this one.
+	// RFC 2034 §4: the reply to EHLO has no enhanced codes.
 	s.say("250-" + s.srv.hostname())
 	s.say("250-PIPELINING")
 	s.out = strconv.AppendInt(append(s.out, "250-SIZE "...), s.srv.maxSize(), 10)
@@ -34,8 +34,8 @@ func (s *session) hello(ctx context.Context, verb, name string) {
 	s.say("250 SMTPUTF8")
 }
 
-// validHello reports whether name could be a domain or an address literal, by its letters and its length: it ends up in
-// Received fields and logs.
+// validHello reports whether name could be a host name or an address literal, by its characters and its length. The
+// name goes into Received fields and logs.
 func validHello(name string) bool {
 	if len(name) == 0 || len(name) > 255 {
 		return false

@@ -6,13 +6,13 @@ import (
 	"net/netip"
 )
 
-// maxTurned bounds the connections that are told why they are turned away; others are just closed.
+// maxTurned bounds the connections that wait for a refusal to be sent. Further ones are closed without a reply.
 const maxTurned = 64
 
-// admit takes a session into the server's books, which [Server.release] ends. It is false if there is no room: then
-// why is what to tell the client, and the session is in the books for that; if why is empty, it isn't
-// and the connection must be closed.
-func (s *Server) admit(sess *session) (ok bool, why string) {
+// admit counts a session, until [Server.release]. If a bound is reached, ok is false. Then either the session is
+// counted as turned away, and refusal is the text for the client; or it is not counted, refusal is empty, and the
+// caller closes the connection.
+func (s *Server) admit(sess *session) (ok bool, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining.Load() {
@@ -24,9 +24,9 @@ func (s *Server) admit(sess *session) (ok bool, why string) {
 	}
 	switch {
 	case len(s.sessions)-s.turned >= cmp.Or(s.MaxConns, defaultMaxConns):
-		why = "too many connections"
+		refusal = "too many connections"
 	case sess.source.IsValid() && s.sources[sess.source] >= cmp.Or(s.MaxConnsPerIP, defaultMaxConnsPerIP):
-		why = "too many connections from your address"
+		refusal = "too many connections from your address"
 	default:
 		s.sessions[sess] = struct{}{}
 		s.sources[sess.source]++
@@ -38,10 +38,10 @@ func (s *Server) admit(sess *session) (ok bool, why string) {
 	s.turned++
 	sess.turned = true
 	s.sessions[sess] = struct{}{}
-	return false, why
+	return false, refusal
 }
 
-// release is called at the end of every session that admit took into the books.
+// release ends a session that admit counted.
 func (s *Server) release(sess *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,8 +56,8 @@ func (s *Server) release(sess *session) {
 	}
 }
 
-// source is what connections are counted by: an IPv4 address, or the /64 that one IPv6 host has to
-// itself. It is not valid for what has no address, as a Unix socket.
+// source returns the network by which connections are counted: an IPv4 address or an IPv6 /64, which one host may have
+// for itself. For an address without an IP, of a Unix socket for example, the Prefix is invalid, and has no bound.
 func source(addr net.Addr) netip.Prefix {
 	var ip netip.Addr
 	if tcp, ok := addr.(*net.TCPAddr); ok {

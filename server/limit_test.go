@@ -31,7 +31,7 @@ func TestMaxConns(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, &Server{MaxConns: tt.all, MaxConnsPerIP: tt.byIP})
-				for range 2 { // the second time shows that all was given back
+				for range 2 { // the second round shows that the first one released everything
 					var clients []*client
 					for i, ip := range tt.ips {
 						c := w.dialFrom(ip)
@@ -57,7 +57,7 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
-// TestTurnedAwayBound: those who are told no are bounded too, and don't stay.
+// TestTurnedAwayBound: connections that wait for a refusal have a bound and a time-out.
 func TestTurnedAwayBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &Server{MaxConns: 1})
@@ -65,7 +65,7 @@ func TestTurnedAwayBound(t *testing.T) {
 		var crowd []*pipe
 		for range maxTurned + 10 {
 			client, server := newPipe("198.51.100.9")
-			server.out.room = 0 // the client takes nothing
+			server.out.room = 0 // the client receives nothing
 			w.net.queue <- server
 			crowd = append(crowd, client)
 		}
@@ -132,7 +132,7 @@ func TestLineLengths(t *testing.T) {
 				w := newWorld(t, &Server{Authenticate: authenticate, AllowInsecureAuth: true})
 				c := w.dial()
 				c.ask(tt.before)
-				line := func(n int) string { // with white space at its end, which is tolerated
+				line := func(n int) string { // with white space at its end, which is allowed
 					return tt.line + strings.Repeat(" ", n-len(tt.line)-2) + "\r\n"
 				}
 				got := c.want(line(tt.max+1)+"NOOP\r\n", "500", "250")
@@ -145,9 +145,12 @@ func TestLineLengths(t *testing.T) {
 	}
 }
 
-// TestLongLines: a line that is far too long is read to its end, wherever its pieces part, within a bound.
+// TestLongLines: a line that is far too long is read to its end, within a bound, however it fills the buffer.
 func TestLongLines(t *testing.T) {
-	for _, n := range []int{maxLine - 1, maxLine, maxLine + 1, inSize - 1, inSize, inSize + 1, 2*inSize - 1, 2 * inSize, 2*inSize + 1, maxJunk - 2} {
+	for _, n := range []int{
+		maxLine - 1, maxLine, maxLine + 1, inSize - 1, inSize, inSize + 1,
+		2*inSize - 1, 2 * inSize, 2*inSize + 1, maxJunk - 2,
+	} {
 		for _, fill := range []string{"x", "\r", "\n"} {
 			synctest.Test(t, func(t *testing.T) {
 				c := newWorld(t, &Server{}).dial()
@@ -161,7 +164,7 @@ func TestLongLines(t *testing.T) {
 			c := newWorld(t, &Server{}).dial()
 			c.take()
 			c.want("NOOP "+strings.Repeat(fill, maxJunk+inSize), "421")
-			// The client may be sending still; a reset would cost it the reply.
+			// The client may still be sending; after a reset it could lose the reply.
 			if _, err := c.pipe.Write([]byte("x")); err != nil || !c.closed() {
 				t.Errorf("got error %v, end %t, want a half-closed connection", err, c.closed())
 			}
@@ -174,12 +177,16 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// TestAuthLineLength: 12288 octets do for a response, with its CRLF.
+// TestAuthLineLength: a response has at most 12288 octets, CRLF included.
 func TestAuthLineLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newWorld(t, &Server{Authenticate: authenticate, AllowInsecureAuth: true}).dial()
 		c.want(ehlo, "220", "250")
-		for n, want := range map[int]string{maxLine: "501 5.5.2 not base64\r\n", maxLine + 1: "500 5.5.6 response too long\r\n", 100_000: "500 5.5.6 response too long\r\n"} {
+		for n, want := range map[int]string{
+			maxLine:     "501 5.5.2 not base64\r\n",
+			maxLine + 1: "500 5.5.6 response too long\r\n",
+			100_000:     "500 5.5.6 response too long\r\n",
+		} {
 			c.want("AUTH PLAIN\r\n", "334")
 			if got := c.ask(strings.Repeat("A", n-2) + "\r\n"); got != want {
 				t.Errorf("%d octets: got %q, want %q", n, got, want)
@@ -188,7 +195,7 @@ func TestAuthLineLength(t *testing.T) {
 	})
 }
 
-// TestDefaultRate: the time that comes with octets is never more than DataTimeout ahead.
+// TestDefaultRate: a client that was fast has no more than DataTimeout left.
 func TestDefaultRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newWorld(t, &Server{}).dial()
@@ -205,11 +212,13 @@ func TestDefaultRate(t *testing.T) {
 	})
 }
 
-// TestHandlerTime: only the client's time counts.
+// TestHandlerTime: the time of the Handler doesn't count for DataTimeout.
 func TestHandlerTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
-		w := newWorld(t, &Server{Handler: d, MinDataRate: 1 << 20, DataTimeout: time.Second, SessionTimeout: 24 * time.Hour})
+		w := newWorld(t, &Server{
+			Handler: d, MinDataRate: 1 << 20, DataTimeout: time.Second, SessionTimeout: 24 * time.Hour,
+		})
 		d.handle = slowly(d, time.Hour)
 		c := w.dial()
 		c.ask(talked + data)
@@ -222,7 +231,8 @@ func TestHandlerTime(t *testing.T) {
 	})
 }
 
-// TestSessionTimeoutWithin: a session that is over its time while the Handler is at work still says what came of it.
+// TestSessionTimeoutWithin: if SessionTimeout passes while the Handler runs, the client still gets the reply to its
+// message.
 func TestSessionTimeoutWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -238,7 +248,7 @@ func TestSessionTimeoutWithin(t *testing.T) {
 	})
 }
 
-// TestUntakenReplies: a client that doesn't take its replies is let go, and hears nothing after those that were lost.
+// TestUntakenReplies: a client that doesn't receive its replies is closed, and gets no reply after a lost one.
 func TestUntakenReplies(t *testing.T) {
 	for _, n := range []int{10, 1000} { // replies that wait for the next read, and too many for that
 		synctest.Test(t, func(t *testing.T) {

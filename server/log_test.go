@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestLog: every line names the session, those of a mail the transaction, and none has what is secret.
+// TestLog: each line has the session, each line about a message has the transaction, and no line has a secret.
 func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -59,9 +59,9 @@ func TestLog(t *testing.T) {
 			seen[entry.Msg+" "+entry.Reply+entry.Err] = line
 		}
 		for _, want := range []string{
-			"connected ", "disconnected ", "turned away ", "authenticated ",
+			"connected ", "disconnected ", "connection refused ", "authenticated ",
 			"refused 535 5.7.8 wrong username or password", "handler failed lookup failed",
-			"mail 250 2.0.0 ok", "mail 554 5.6.0 bare LF at offset 18", "mail broken off unexpected EOF",
+			"mail 250 2.0.0 ok", "mail 554 5.6.0 bare LF at offset 18", "mail aborted unexpected EOF",
 		} {
 			if seen[want] == "" {
 				t.Errorf("got no line %q in\n%s", want, out.String())

@@ -66,8 +66,7 @@ func TestOtherClient(t *testing.T) {
 	}
 }
 
-// TestLastReply: a client that goes on sending, past what the server reads of its message, still gets the reply and
-// not a reset.
+// TestLastReply: a client that sends more than the server reads of its message gets the reply, not a reset.
 func TestLastReply(t *testing.T) {
 	addr := onLoopback(t, &Server{Handler: &desk{}, MaxSize: 1000, MaxDrain: 1000})
 	c, err := net.Dial("tcp", addr)

@@ -6,11 +6,11 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// mail is MAIL: it begins a transaction.
+// mail runs MAIL: it begins a transaction.
 func (s *session) mail(ctx context.Context, args string) {
 	switch {
 	case s.peer.Hello == "":
-		s.refuse(ctx, "MAIL", "503 5.5.1 say EHLO first") // RFC 5321 §4.1.4
+		s.refuse(ctx, "MAIL", "503 5.5.1 send EHLO first") // RFC 5321 §4.1.4
 		return
 	case s.srv.RequireAuth && s.peer.Username == "":
 		if !s.authOffered() && s.srv.TLSConfig != nil {
@@ -20,7 +20,7 @@ func (s *session) mail(ctx context.Context, args string) {
 		s.refuse(ctx, "MAIL", "530 5.7.0 AUTH is required first") // RFC 6409 §4.3, RFC 4954 §6
 		return
 	case s.env != nil:
-		s.refuse(ctx, "MAIL", "503 5.5.1 there is a transaction already")
+		s.refuse(ctx, "MAIL", "503 5.5.1 a transaction is already open")
 		return
 	}
 	env, err := smtp.ParseMail(args)
@@ -37,7 +37,7 @@ func (s *session) mail(ctx context.Context, args string) {
 		return
 	}
 	if env.Auth != "" && s.peer.Username == "" {
-		env.Auth = "<>" // RFC 4954 §5: not from those we don't trust
+		env.Auth = "<>" // RFC 4954 §5: only trusted clients may set it
 	}
 	s.peer.Tx++
 	s.allowed = true
@@ -51,10 +51,10 @@ func (s *session) mail(ctx context.Context, args string) {
 	s.say("250 2.1.0 sender ok")
 }
 
-// rcpt is RCPT: it adds a recipient.
+// rcpt runs RCPT: it adds a recipient.
 func (s *session) rcpt(ctx context.Context, args string) {
 	if s.env == nil {
-		s.refuse(ctx, "RCPT", "503 5.5.1 say MAIL first")
+		s.refuse(ctx, "RCPT", "503 5.5.1 send MAIL first")
 		return
 	}
 	rcpt, err := smtp.ParseRcpt(args)
@@ -64,7 +64,7 @@ func (s *session) rcpt(ctx context.Context, args string) {
 	}
 	switch {
 	case !s.env.UTF8 && smtp.NeedsUTF8(args):
-		s.refuse(ctx, "RCPT", "553 5.6.7 SMTPUTF8 is needed for this") // RFC 6531 §3.5
+		s.refuse(ctx, "RCPT", "553 5.6.7 the address requires SMTPUTF8") // RFC 6531 §3.5
 		return
 	case len(s.env.Recipients) >= s.maxRecipients():
 		s.refuse(ctx, "RCPT", "452 4.5.3 too many recipients") // RFC 5321 §4.5.3.1.10

@@ -7,41 +7,42 @@ import (
 	"strconv"
 )
 
-// Peer is the other end of a session.
+// Peer is the client of a session.
 type Peer struct {
-	// ID names the session in every log line: a few ASCII letters and digits, unique.
+	// ID identifies the session in each log line: 12 random ASCII letters and digits.
 	ID string
 
-	// Tx counts the transactions of the session, from 1; 0 is before the first MAIL.
+	// Tx is the number of the transaction in the session. The first has 1; before it, Tx is 0.
 	Tx int
 
+	// RemoteAddr is the address of the client, LocalAddr that of the server.
 	RemoteAddr, LocalAddr net.Addr
 
-	// Hello is the name given with EHLO or HELO. If empty, neither came (since STARTTLS, if there was one).
+	// Hello is the name in the client's EHLO or HELO. It is empty before either, and again after STARTTLS.
 	Hello string
 
-	// ESMTP says that Hello came with EHLO.
+	// ESMTP reports whether the client sent EHLO, not HELO.
 	ESMTP bool
 
-	// TLS is the state of the connection's TLS. If nil, it is in the clear.
+	// TLS is the state of the TLS connection. If nil, the connection has no TLS.
 	TLS *tls.ConnectionState
 
 	// Username is the user that authenticated. If empty, nobody did.
 	Username string
 
 	// Allowed reports whether the client may relay: it authenticated, or Allow returned true (see [Allower]). In
-	// CheckRcpt, it is about that recipient; in Handle, about all recipients of the transaction: true if each one that
-	// was accepted was allowed. Elsewhere it is true only for a client that authenticated. A check meant for strangers
-	// can return at once when it is true.
+	// CheckRcpt, it is about that recipient. In Handle, it is true if each accepted recipient was allowed. Everywhere
+	// else, it is true only if the client authenticated. A check that is meant for strangers can skip an allowed
+	// client.
 	Allowed bool
 }
 
-// Transaction names the present transaction, uniquely: ID, "-", Tx. It is the id of a Received field.
+// Transaction returns a unique identifier of the current transaction: ID, "-", Tx. It is the id of a Received field.
 func (p *Peer) Transaction() string {
 	return p.ID + "-" + strconv.Itoa(p.Tx)
 }
 
-// newID gives 60 random bits, which are unique among all sessions that a log may hold.
+// newID returns 60 random bits: unique among the sessions in a log.
 func newID() string {
 	return rand.Text()[:12]
 }

@@ -35,7 +35,7 @@ func (n *network) Close() error {
 
 func (n *network) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25} }
 
-// dial gives the client's end of a new connection that comes from ip, and false if no one listens.
+// dial returns the client's end of a new connection from ip, or false if the listener is closed.
 func (n *network) dial(ip string) (*pipe, bool) {
 	client, server := newPipe(ip)
 	select {

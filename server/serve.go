@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// ErrServerClosed is the error of a Serve that is called after Shutdown or Close, or after an earlier Serve ended.
-var ErrServerClosed = errors.New("server: Serve was called on a server that is closed: use a new one")
+// ErrServerClosed is the error of Serve on a server that was closed before: by Shutdown, by Close, or by the end of
+// another Serve.
+var ErrServerClosed = errors.New("server: Serve on a closed server: use a new one, or a Clone")
 
 // Serve accepts connections on l until ctx ends, or until Shutdown or Close; then it closes l, waits for all sessions
 // and returns nil. When ctx ends, the whole server shuts down as by Shutdown, with Grace as the bound. Serve may be
@@ -22,7 +23,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	// Handlers see the values of ctx, but not its end: a transaction may finish.
+	// The contexts of Handlers have the values of ctx but not its end: transactions may finish.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	if !s.open(l, cancel) {
@@ -54,9 +55,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// Shutdown stops accepting, tells idle sessions 421 4.3.2 and closes them, and waits for running
-// transactions. When ctx ends before they do it closes the server hard, as Close does, and returns the error
-// of ctx.
+// Shutdown stops accepting connections, closes idle sessions with 421 4.3.2, and waits until running transactions have
+// ended. If ctx ends first, Shutdown closes the server as Close does and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	drained := s.drain()
 	select {
@@ -73,8 +73,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close closes all listeners and connections at once, and ends the contexts of the Handlers. It doesn't
-// wait for them; Serve does. The error is always nil.
+// Close closes all listeners and connections at once, and ends the contexts of Handlers. Serve, not Close, waits until
+// they have returned. The error is always nil.
 func (s *Server) Close() error {
 	s.drain()
 	s.mu.Lock()
@@ -90,7 +90,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// open notes what Close and Shutdown need to know of a Serve. It is false if the server is closed.
+// open registers a Serve for Close and Shutdown. It returns false if the server is closed.
 func (s *Server) open(l net.Listener, cancel context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Server) open(l net.Listener, cancel context.CancelFunc) bool {
 	return true
 }
 
-// accept starts a session for each connection. nil: the server is draining.
+// accept starts a session for each connection. It returns nil when the server is draining.
 func (s *Server) accept(ctx, handling context.Context, l net.Listener) error {
 	var pause time.Duration
 	for {
@@ -116,7 +116,7 @@ func (s *Server) accept(ctx, handling context.Context, l net.Listener) error {
 		case !temporary(err):
 			return fmt.Errorf("server: accept: %w", err)
 		default:
-			// Out of descriptors, most likely: sessions that end will free some.
+			// Probably no file descriptor is free. Sessions that end will free some.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log(ctx, slog.LevelError, "accept failed", "err", err, "pause", pause)
 			select {
@@ -132,22 +132,22 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// start runs a session on its own goroutine, or turns the connection away.
+// start runs a session in its own goroutine, or refuses the connection.
 func (s *Server) start(ctx context.Context, nc net.Conn) {
 	sess := newSession(s, nc)
-	ok, why := s.admit(sess)
+	ok, refusal := s.admit(sess)
 	switch {
 	case ok:
 		go sess.serve(ctx)
-	case why != "":
-		go sess.turnAway(ctx, why)
+	case refusal != "":
+		go sess.turnAway(ctx, refusal)
 	default:
 		nc.Close()
 	}
 }
 
-// drain begins a shutdown: no more accepting, and idle sessions are woken to say goodbye. The channel is
-// closed when the last session has ended.
+// drain begins a shutdown: it closes the listeners and wakes idle sessions, which send 421 and end. The returned
+// channel is closed when the last session has ended.
 func (s *Server) drain() <-chan struct{} {
 	s.mu.Lock()
 	if s.draining.Load() {
@@ -171,7 +171,7 @@ func (s *Server) drain() <-chan struct{} {
 	return s.drained
 }
 
-// all lists the sessions. s.mu is held.
+// all returns the sessions. The caller holds s.mu.
 func (s *Server) all() []*session {
 	list := make([]*session, 0, len(s.sessions))
 	for sess := range s.sessions {

@@ -17,24 +17,29 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// session is one connection from its greeting to its end. All of it but wake and closing raw belongs to
-// one goroutine.
+// session is one connection from its greeting to its end. It belongs to one goroutine: other goroutines may only call
+// wake and close raw. Between two commands, these hold:
+//
+//   - env is not nil exactly while a transaction is open, and busy is true exactly then.
+//   - Without a transaction, peer.Allowed is true only if peer.Username is set.
+//   - peer.Hello is not empty while a transaction is open.
+//   - When done is true, no further command is read, and hangUp sends the replies that are pending.
 type session struct {
 	conn
 	peer   Peer
 	source netip.Prefix
-	turned bool         // only here to be turned away
+	turned bool         // beyond a bound: it only gets a refusal
 	log    *slog.Logger // nil: none
 
 	env     *smtp.Envelope // nil: no transaction
 	asked   int            // RCPT commands in this transaction
 	allowed bool           // the peer may relay to each recipient in env
 
-	errors, commands int // since the session began, or a mail was taken
+	errors, commands int // since the session began, or its last message was accepted
 
-	refused bool // CheckConnect said no: only QUIT will do
-	done    bool // no further command is read
-	abrupt  bool // the client may be sending still
+	refused bool // CheckConnect refused the client: only QUIT is allowed
+	done    bool // the session ends
+	abrupt  bool // the client may still be sending
 }
 
 func newSession(s *Server, nc net.Conn) *session {
@@ -52,7 +57,7 @@ func newSession(s *Server, nc net.Conn) *session {
 	return sess
 }
 
-// serve runs the session.
+// serve runs the session to its end.
 func (s *session) serve(ctx context.Context) {
 	defer s.srv.release(s)
 	s.takeBuffers()
@@ -75,13 +80,13 @@ func (s *session) serve(ctx context.Context) {
 	}
 }
 
-// turnAway tells a client for which there is no room.
-func (s *session) turnAway(ctx context.Context, why string) {
+// turnAway refuses a client because of a bound on connections, and closes the connection.
+func (s *session) turnAway(ctx context.Context, refusal string) {
 	defer s.srv.release(s)
-	s.note(ctx, slog.LevelInfo, "turned away", "why", why)
+	s.note(ctx, slog.LevelInfo, "connection refused", "reason", refusal)
 	s.buffers = &buffers{}
-	if s.nc == s.raw { // a TLS handshake is too much for this
-		s.say("421 4.7.0 " + why)
+	if s.nc == s.raw { // a TLS handshake only to refuse would cost too much
+		s.say("421 4.7.0 " + refusal)
 	}
 	s.hangUp(false)
 }
@@ -92,11 +97,13 @@ func (s *session) rescue(ctx context.Context) {
 	if v == nil {
 		return
 	}
-	s.note(ctx, slog.LevelError, "panic", "tx", s.peer.Transaction(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	s.note(ctx, slog.LevelError, "panic", "tx", s.peer.Transaction(), "panic", fmt.Sprint(v),
+		"stack", string(debug.Stack()))
 	s.say("451 4.3.0 internal error")
 	s.abrupt = true
 }
 
+// takeBuffers gets memory from the pool, until giveBuffers.
 func (s *session) takeBuffers() {
 	b, _ := s.srv.pool.Get().(*buffers)
 	if b == nil {
@@ -112,7 +119,7 @@ func (s *session) giveBuffers() {
 	s.srv.pool.Put(s.buffers)
 }
 
-// greet asks the Handler whether to serve, and greets.
+// greet sends the greeting, or the refusal of CheckConnect.
 func (s *session) greet(ctx context.Context) {
 	if c, ok := s.srv.Handler.(ConnectChecker); ok {
 		if err := c.CheckConnect(ctx, &s.peer); err != nil {
@@ -126,14 +133,14 @@ func (s *session) greet(ctx context.Context) {
 func (s *session) refuseSession(ctx context.Context, err error) {
 	reply := s.refusal(ctx, "connect", err)
 	if reply.Temporary() {
-		reply.Code = 421 // the only 4xx greeting that RFC 5321 §4.3.2 knows
+		reply.Code = 421 // RFC 5321 §4.3.2 has no other 4xx greeting
 	}
 	s.answer(ctx, "connect", reply)
 	s.refused = true
-	s.done = reply.Code == 421 || reply.Code == 521 // RFC 7504 §2: it may close at once
+	s.done = reply.Code == 421 || reply.Code == 521 // RFC 7504 §2: with 521, the server may close at once
 }
 
-// handleLine deals with what readLine returned.
+// handleLine acts on the results of readLine.
 func (s *session) handleLine(ctx context.Context, line []byte, err error) {
 	switch {
 	case err == nil && s.env == nil && s.srv.draining.Load():
@@ -166,23 +173,23 @@ func (s *session) reset() {
 	s.peer.Allowed = s.peer.Username != ""
 }
 
-// say adds a reply of one line.
+// say adds a reply of one line to the pending ones.
 func (s *session) say(line string) {
 	s.out = append(append(s.out, line...), '\r', '\n')
 }
 
-// refuse says no to a command. A 5xx counts as an error.
+// refuse sends a refusal of one line. A 5xx counts as an error.
 func (s *session) refuse(ctx context.Context, verb, line string) {
 	s.note(ctx, slog.LevelDebug, "refused", "verb", verb, "reply", line)
 	s.say(line)
 	s.count(line[0] == '5')
 }
 
-// answer says a reply of the Handler's or the parser's.
+// answer sends a reply from the Handler or a parser.
 func (s *session) answer(ctx context.Context, verb string, r *smtp.Reply) {
 	full := *r
 	if full.Enhanced == (smtp.EnhancedCode{}) {
-		// RFC 2034 §4: every 2xx, 4xx and 5xx has one.
+		// RFC 2034 §4: every 2xx, 4xx and 5xx reply has an enhanced code.
 		full.Enhanced = smtp.EnhancedCode{full.Code / 100, 0, 0}
 	}
 	if !full.Positive() {
@@ -195,12 +202,12 @@ func (s *session) answer(ctx context.Context, verb string, r *smtp.Reply) {
 	}
 }
 
-// reject says the reply to an error of the Handler's or the parser's.
+// reject sends the reply to an error from the Handler or a parser.
 func (s *session) reject(ctx context.Context, verb string, err error) {
 	s.answer(ctx, verb, s.refusal(ctx, verb, err))
 }
 
-// refusal finds the reply to an error, a copy. Errors of its own making stay in the log.
+// refusal returns a copy of the reply in err. An error without one is logged and becomes 451.
 func (s *session) refusal(ctx context.Context, verb string, err error) *smtp.Reply {
 	if r, ok := errors.AsType[*smtp.Reply](err); ok && r != nil && r.Code >= 400 && r.Code <= 599 {
 		reply := *r
@@ -210,7 +217,7 @@ func (s *session) refusal(ctx context.Context, verb string, err error) *smtp.Rep
 	return smtp.NewReply(451, "4.3.0", "internal error")
 }
 
-// count ends the session after too many errors.
+// count counts an error, and ends the session after too many.
 func (s *session) count(isError bool) {
 	if !isError || s.done {
 		return
@@ -222,7 +229,7 @@ func (s *session) count(isError bool) {
 	}
 }
 
-// note logs, if there is a Logger.
+// note logs a line of the session, if there is a Logger.
 func (s *session) note(ctx context.Context, level slog.Level, msg string, args ...any) {
 	if s.log != nil {
 		s.log.Log(ctx, level, msg, args...)

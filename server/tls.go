@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// startTLS is STARTTLS (RFC 3207).
+// startTLS runs STARTTLS (RFC 3207).
 func (s *session) startTLS(ctx context.Context) {
 	switch {
 	case s.srv.TLSConfig == nil:
 		s.refuse(ctx, "STARTTLS", "502 5.5.1 STARTTLS not offered")
 		return
 	case s.peer.TLS != nil:
-		s.refuse(ctx, "STARTTLS", "503 5.5.1 TLS is active")
+		s.refuse(ctx, "STARTTLS", "503 5.5.1 TLS is already active")
 		return
 	case !s.peer.ESMTP || s.env != nil:
-		s.refuse(ctx, "STARTTLS", "503 5.5.1 say STARTTLS after EHLO and before MAIL")
+		s.refuse(ctx, "STARTTLS", "503 5.5.1 send STARTTLS after EHLO and before MAIL")
 		return
 	case s.in.Buffered() > 0:
-		// It came in the clear, perhaps from someone in between, to be taken for the client's under TLS.
+		// This input came without TLS. An attacker between client and server may have added it, so that it would be
+		// read as the client's own under TLS.
 		s.refuse(ctx, "STARTTLS", "554 5.5.1 nothing may follow STARTTLS before its reply")
 		s.done, s.abrupt = true, true
 		return
@@ -36,19 +37,19 @@ func (s *session) startTLS(ctx context.Context) {
 		return
 	}
 	s.nc = t
-	s.peer.Hello, s.peer.ESMTP = "", false // RFC 3207 §4.2: what was said in the clear is forgotten
+	s.peer.Hello, s.peer.ESMTP = "", false // RFC 3207 §4.2: forget what was sent without TLS
 	s.peer.Username = ""
 	s.reset()
 }
 
-// handshake is false if it failed; then the connection is of no more use.
+// handshake reports whether it succeeded. After a failure the connection can't be used.
 func (s *session) handshake(ctx context.Context, t *tls.Conn) bool {
 	s.expectCommand()
 	s.raw.SetDeadline(time.Now().Add(s.budget))
 	if s.srv.draining.Load() { // see conn.Read
 		return false
 	}
-	// Without its end: Close closes the connection, and no goroutine need watch.
+	// Without the end of ctx: Close closes the connection, so no goroutine has to watch ctx.
 	if err := t.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
 		s.note(ctx, slog.LevelInfo, "TLS handshake failed", "err", err)
 		return false
@@ -58,7 +59,7 @@ func (s *session) handshake(ctx context.Context, t *tls.Conn) bool {
 	return true
 }
 
-// tlsConfig is TLSConfig as STARTTLS uses it.
+// tlsConfig returns the config for STARTTLS, made from TLSConfig once.
 func (s *Server) tlsConfig() *tls.Config {
 	s.tlsOnce.Do(func() {
 		s.tls = harden(s.TLSConfig)
@@ -75,6 +76,7 @@ func (s *Server) tlsConfig() *tls.Config {
 	return s.tls
 }
 
+// harden returns a copy of c with TLS 1.2 or later and without session tickets.
 func harden(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)

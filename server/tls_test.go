@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestHarden: whatever the template says, and whichever config it chooses.
+// TestHarden: STARTTLS needs TLS 1.2 and has no tickets, for each template and each config that it chooses.
 func TestHarden(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -67,7 +67,7 @@ func TestHarden(t *testing.T) {
 	}
 }
 
-// implicitTLS starts a server behind a TLS listener and connects.
+// implicitTLS starts a server with a TLS listener and connects.
 func implicitTLS(t *testing.T, srv *Server) (c *client, stopped chan error) {
 	t.Helper()
 	l := newNetwork()
@@ -92,7 +92,8 @@ func implicitTLS(t *testing.T, srv *Server) (c *client, stopped chan error) {
 func TestImplicitTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
-		c, _ := implicitTLS(t, &Server{Hostname: "mx.test", Handler: d, TLSConfig: testTLS(t), Authenticate: authenticate})
+		srv := &Server{Hostname: "mx.test", Handler: d, TLSConfig: testTLS(t), Authenticate: authenticate}
+		c, _ := implicitTLS(t, srv)
 		got := c.want(ehlo, "220", "250")
 		if strings.Contains(got, "STARTTLS") || !strings.Contains(got, "250-AUTH PLAIN\r\n") {
 			t.Errorf("got %q, want AUTH and no STARTTLS", got)
@@ -109,7 +110,7 @@ func TestImplicitTLS(t *testing.T) {
 	})
 }
 
-// TestSubmissions: the server of port 465 demands AUTH, and offers it at once, without a TLSConfig of its own.
+// TestSubmissions: a server for port 465 requires AUTH, and offers it at once, without a TLSConfig.
 func TestSubmissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -128,7 +129,7 @@ func TestSubmissions(t *testing.T) {
 	})
 }
 
-// TestShutdownTLS: being woken in the middle of a TLS record harms neither the record nor the transaction.
+// TestShutdownTLS: a wake-up in the middle of a TLS record damages neither the record nor the transaction.
 func TestShutdownTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}

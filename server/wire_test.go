@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// slowly gives a handle that takes d before each read.
+// slowly returns a handle that waits d before each read.
 func slowly(k *desk, d time.Duration) func(context.Context, *Peer, *smtp.Envelope, io.Reader) (*smtp.Reply, error) {
 	return func(ctx context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
 		return nil, k.file(p, env, slowReader{body, d})
@@ -29,8 +29,8 @@ func (s slowReader) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// TestSmuggling: nothing but CRLF.CRLF ends a message. What a server with another opinion would take for a second
-// mail never appears, however the octets arrive.
+// TestSmuggling: only CRLF.CRLF ends a message. A text that a less strict server would read as a second message never
+// becomes one, however the octets arrive.
 func TestSmuggling(t *testing.T) {
 	const second = "MAIL FROM:<mallory@example.com>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\nsmuggled\r\n"
 	for _, end := range []string{
@@ -41,7 +41,7 @@ func TestSmuggling(t *testing.T) {
 		message := "Subject: one\r\n\r\nfirst" + end + second + ".\r\n"
 		for at := range len(message) {
 			if at > 0 && (at < 15 || at > 40) {
-				continue // split where it matters, and once not at all
+				continue // split near the end of the message, and once nowhere
 			}
 			name := fmt.Sprintf("%q at %d", end, at)
 			synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// TestSystemCalls: a mail costs one read and one write before its body, and as many for it.
+// TestSystemCalls: a message costs one read and one write for its envelope, and one read and one write for its body.
 func TestSystemCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &Server{})
@@ -90,7 +90,7 @@ func TestSystemCalls(t *testing.T) {
 				t.Errorf("got %d settings of a deadline, want 2 at most", n)
 			}
 		}
-		// The next transaction in one piece with the end of the last.
+		// The next envelope arrives together with the end of a message.
 		r0, w0, _ := far.counts()
 		c.want(mail+rcpt+data, "250", "250", "354")
 		c.want(content+mail+rcpt+data, "250", "250", "250", "354")
@@ -102,7 +102,7 @@ func TestSystemCalls(t *testing.T) {
 	})
 }
 
-// TestManyReplies: replies don't pile up, and none is lost.
+// TestManyReplies: the buffer of replies is bounded, and no reply is lost.
 func TestManyReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &Server{MaxCommands: 1 << 20})
@@ -121,7 +121,7 @@ func TestManyReplies(t *testing.T) {
 	})
 }
 
-// TestBody: what the Handler reads is what the client sent, dots unstuffed, whatever its size.
+// TestBody: the Handler reads the octets that the client sent, dots unstuffed, for each size.
 func TestBody(t *testing.T) {
 	for _, n := range []int{1, 100, 4095, 4096, inSize - 1, inSize, 100_000, 1 << 20} {
 		synctest.Test(t, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestPlainHandler(t *testing.T) {
 	})
 }
 
-// TestEnvelopeKept: an envelope is the Handler's to keep, the next transaction has its own.
+// TestEnvelopeKept: the Handler may keep an envelope: the next transaction has another one.
 func TestEnvelopeKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -201,7 +201,8 @@ func TestEnvelopeKept(t *testing.T) {
 		if len(mails) != 2 {
 			t.Fatalf("got %d mails, want 2", len(mails))
 		}
-		if from, to := mails[0].env.From, mails[0].env.Recipients[0].Address; from != "ann@example.com" || to != "bob@example.net" {
+		from, to := mails[0].env.From, mails[0].env.Recipients[0].Address
+		if from != "ann@example.com" || to != "bob@example.net" {
 			t.Errorf("got first envelope from %s to %s", from, to)
 		}
 	})
