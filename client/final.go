@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// deliver hands the message to the func of the route.
+// deliver passes the message to the Sender of the route.
 func (d *delivery) deliver(ctx context.Context) {
 	j := d.job
 	env := *j.env
@@ -19,7 +19,7 @@ func (d *delivery) deliver(ctx context.Context) {
 		env.Recipients[n] = j.env.Recipients[i]
 	}
 	given := env // so that a func that drops recipients from it can't drop their results
-	returned, err := d.route.Deliver(ctx, &given, withReturnPath(j.env.From, j.content))
+	returned, err := d.route.Sender.Send(ctx, &given, withReturnPath(j.env.From, j.content))
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
 	if missing > 0 && err == nil {

@@ -39,14 +39,14 @@ func TestDeliver(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got string
 			var from string
-			route := mx.Route{Name: "func:test", Deliver: func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+			route := mx.Func("test", func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 				b, err := io.ReadAll(smtp.NewReader(c))
 				if err != nil || int64(len(b)) != c.Size() || len(env.Recipients) != 2 {
 					t.Errorf("got %d octets for %d recipients, and %v, want %d for 2", len(b), len(env.Recipients), err, c.Size())
 				}
 				got, from = string(b), env.From
 				return tt.results, tt.err
-			}}
+			})
 			tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"example.net": route}}}
 			env := smtp.NewEnvelope("ann@client.test", "bob@example.net", "nobody@-", "eve@example.net")
 			env.Recipients = append(env.Recipients[:1], env.Recipients[2]) // neighbours in one domain
@@ -86,9 +86,9 @@ func TestPrefixed(t *testing.T) {
 
 // TestDeliveredWithoutReply: a func that says Delivered has the message.
 func TestDeliveredWithoutReply(t *testing.T) {
-	route := mx.Route{Name: "func", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+	route := mx.Func("func", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
 		return []smtp.Result{{Outcome: smtp.Delivered}}, nil
-	}}
+	})
 	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
 	results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 	if results[0].Outcome != smtp.Delivered {
@@ -99,7 +99,7 @@ func TestDeliveredWithoutReply(t *testing.T) {
 // TestSharedResults: a func may return the same results to all.
 func TestSharedResults(t *testing.T) {
 	same := []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}}
-	route := mx.Route{Name: "func", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return same, nil }}
+	route := mx.Func("func", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return same, nil })
 	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
 	tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 	if same[0].Recipient != "" {
@@ -109,10 +109,10 @@ func TestSharedResults(t *testing.T) {
 
 // TestChangedEnvelope: a func that breaks the rules loses no result.
 func TestChangedEnvelope(t *testing.T) {
-	route := mx.Route{Name: "func", Deliver: func(_ context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+	route := mx.Func("func", func(_ context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		env.Recipients = nil
 		return nil, nil
-	}}
+	})
 	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
 	results, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
 	checkError(t, results, err)

@@ -144,7 +144,7 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
 		return
 	}
 	d := delivery{t: t, router: router, job: j, route: route, begun: time.Now()}
-	if route.Deliver != nil {
+	if route.Sender != nil {
 		d.deliver(ctx)
 		return
 	}

@@ -31,7 +31,7 @@ func ExampleFunc() {
 
 	route, _ := router.Route(context.Background(), "app.example.com")
 	fmt.Println(route.Name, route.Final())
-	route.Deliver(context.Background(), smtp.NewEnvelope("ann@example.com", "box@app.example.com"), smtp.Text("Hello.\n"))
+	route.Sender.Send(context.Background(), smtp.NewEnvelope("ann@example.com", "box@app.example.com"), smtp.Text("Hello.\n"))
 	// Output:
 	// 550 5.1.2 closed since 2024
 	// func:app true

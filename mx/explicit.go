@@ -25,17 +25,21 @@ func LMTP(addr string) (Route, error) {
 	return r, err
 }
 
-// Func makes a route to a function: see [Route.Deliver]. Its Name is name behind "func:".
-func Func(name string, deliver func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error)) Route {
-	return Route{Name: "func:" + name, Deliver: deliver}
+// Func returns a route to a func, which follows the rules of smtp.Sender. The Name is "func:" and name.
+func Func(name string, send smtp.SenderFunc) Route {
+	r := Route{Name: "func:" + name}
+	if send != nil { // a nil func in an interface wouldn't be nil
+		r.Sender = send
+	}
+	return r
 }
 
 // Discard makes a route that drops all mail. It counts as delivered.
 func Discard() Route {
-	return Route{Name: "discard", Deliver: func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
-		return nil, nil
-	}}
+	return Route{Name: "discard", Sender: smtp.SenderFunc(discard)}
 }
+
+func discard(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return nil, nil }
 
 // Refuse makes a route for mail that isn't taken: Router.Destination and Router.Route give an error with reply in it, so that a
 // server can refuse the recipient at once. The reply is 4xx or 5xx; an enhanced code agrees with that. The route's Name is "error:"

@@ -149,6 +149,7 @@ func TestFinal(t *testing.T) {
 		{explicitly(LMTP("a.test:24")), true},
 		{explicitly(LMTP("/run/lmtp")), true},
 		{Func("x", deliver), true},
+		{Func("x", Discard().Sender.Send), true}, // a method value
 		{Discard(), true},
 		{explicitly(Refuse(&smtp.Reply{Code: 550})), false},
 		{Route{Name: "a.test", MX: true, Hosts: []Host{{Name: "a.test"}}}, false},
@@ -160,7 +161,7 @@ func TestFinal(t *testing.T) {
 }
 
 func TestDiscard(t *testing.T) {
-	results, err := Discard().Deliver(t.Context(), nil, nil)
+	results, err := Discard().Sender.Send(t.Context(), nil, nil)
 	if results != nil || err != nil {
 		t.Errorf("got %v, %v, want nil, nil: delivered to all", results, err)
 	}

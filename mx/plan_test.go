@@ -234,8 +234,8 @@ func TestPlanRoutes(t *testing.T) {
 		{name: "one of no domain", router: Router{Routes: map[string]Route{"a b": smarthost}}, want: "451 4.3.5"},
 		{name: "without hosts", router: all(Route{Name: "x"}), want: "451 4.3.5"},
 		{name: "without a func", router: all(Func("x", nil)), want: "451 4.3.5"},
-		{name: "without a name", router: all(Route{Deliver: deliver}), want: "451 4.3.5"},
-		{name: "hosts and a func", router: all(Route{Name: "x", Hosts: smarthost.Hosts, Deliver: deliver}), want: "451 4.3.5"},
+		{name: "without a name", router: all(Route{Sender: smtp.SenderFunc(deliver)}), want: "451 4.3.5"},
+		{name: "hosts and a Sender", router: all(Route{Name: "x", Hosts: smarthost.Hosts, Sender: smtp.SenderFunc(deliver)}), want: "451 4.3.5"},
 	})
 }
 

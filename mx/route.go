@@ -1,7 +1,6 @@
 package mx
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Route says where the mail of a domain goes, before any address is known: to Hosts or to Deliver, or nowhere, as
+// Route says where the mail of a domain goes, before any address is known: to Hosts or to Sender, or nowhere, as
 // [Refuse] makes it.
 type Route struct {
 	// Name is its name as a destination of the queue: "smarthost:smtp.example.com:587" or
@@ -24,12 +23,9 @@ type Route struct {
 	// Hosts in the order to try.
 	Hosts []Host
 
-	// Deliver takes the mail in place of Hosts. The envelope has only recipients of this route, and both
-	// arguments are not to be changed. It is called from several goroutines. It returns a Result for each recipient, in the
-	// order of the envelope, or nil: then the error is that of all of them, with nil for delivered, an *smtp.Reply
-	// that [errors.As] finds for what they get, and any other error for a deferral. The Send of a client.Transport
-	// and of a client.Submission will do. If nil, the mail goes to Hosts.
-	Deliver func(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error)
+	// Sender takes the mail in place of Hosts. The envelope has only the recipients of this route. A client.Submission and
+	// a client.Transport are Senders, and [Func] makes a route to a func. If nil, the mail goes to Hosts.
+	Sender smtp.Sender
 
 	// LMTP says that the hosts speak LMTP (RFC 2033): delivery is final there.
 	LMTP bool
@@ -52,8 +48,8 @@ type Route struct {
 	implicit bool        // no MX record: the domain itself is the host
 }
 
-// Final reports whether delivery ends here: by LMTP, or in Deliver. Hosts that speak SMTP relay.
-func (r *Route) Final() bool { return r.LMTP || r.Deliver != nil }
+// Final reports whether delivery ends here: by LMTP, or in Sender. Hosts that speak SMTP relay.
+func (r *Route) Final() bool { return r.LMTP || r.Sender != nil }
 
 // Site names the hosts, so that routes with one name load the same ones, in whatever order: it is the Name of an explicit
 // route, and else the names of the hosts, parted by commas.
@@ -79,16 +75,16 @@ func (r *Route) refused(domain string) error {
 
 // check returns an error that names the field by which the route can't be used, or nil.
 func (r *Route) check() error {
-	hosts, deliver := len(r.Hosts) > 0, r.Deliver != nil
+	hosts, sender := len(r.Hosts) > 0, r.Sender != nil
 	switch {
 	case r.Name == "":
 		return errors.New("Name is empty: set it, or make the route by Smarthost, LMTP, Func, Discard or Refuse")
-	case r.refusal != nil && (hosts || deliver):
-		return fmt.Errorf("route %q refuses all mail, and has Hosts or Deliver too: set only one of them", r.Name)
-	case hosts && deliver:
-		return fmt.Errorf("route %q has both Hosts and Deliver: set only one of them", r.Name)
-	case !hosts && !deliver && r.refusal == nil:
-		return fmt.Errorf("route %q leads nowhere: set Hosts or Deliver", r.Name)
+	case r.refusal != nil && (hosts || sender):
+		return fmt.Errorf("route %q refuses all mail, and has Hosts or Sender too: set only one of them", r.Name)
+	case hosts && sender:
+		return fmt.Errorf("route %q has both Hosts and Sender: set only one of them", r.Name)
+	case !hosts && !sender && r.refusal == nil:
+		return fmt.Errorf("route %q leads nowhere: set Hosts or Sender", r.Name)
 	case int(r.TLS) >= len(tlsLevels):
 		return fmt.Errorf("route %q: TLS is %d: set it to TLSOpportunistic, TLSRequired or TLSNone", r.Name, r.TLS)
 	case int(r.TLSStart) >= len(tlsStarts):

@@ -134,7 +134,7 @@ func TestDestination(t *testing.T) {
 // TestCheck: Check and Redirect name the field by which a route can't be used.
 func TestCheck(t *testing.T) {
 	hosts := []Host{{Name: "a.test", Port: 25}}
-	deliver := Discard().Deliver
+	sender := Discard().Sender
 	refused := explicitly(Refuse(&smtp.Reply{Code: 550}))
 	refusedToo := refused
 	refusedToo.Hosts = hosts
@@ -144,13 +144,13 @@ func TestCheck(t *testing.T) {
 		want  string // in the error; empty: none
 	}{
 		{"hosts", Route{Name: "x", Hosts: hosts}, ""},
-		{"func", Route{Name: "x", Deliver: deliver}, ""},
+		{"Sender", Route{Name: "x", Sender: sender}, ""},
 		{"refusal", refused, ""},
 		{"no name", Route{Hosts: hosts}, "Name is empty: set it"},
-		{"nothing", Route{Name: "x"}, `route "x" leads nowhere: set Hosts or Deliver`},
-		{"nil func", Func("x", nil), `route "func:x" leads nowhere: set Hosts or Deliver`},
-		{"both", Route{Name: "x", Hosts: hosts, Deliver: deliver}, `route "x" has both Hosts and Deliver`},
-		{"refusal and hosts", refusedToo, `route "error:550" refuses all mail, and has Hosts or Deliver too`},
+		{"nothing", Route{Name: "x"}, `route "x" leads nowhere: set Hosts or Sender`},
+		{"nil func", Func("x", nil), `route "func:x" leads nowhere: set Hosts or Sender`},
+		{"both", Route{Name: "x", Hosts: hosts, Sender: sender}, `route "x" has both Hosts and Sender`},
+		{"refusal and hosts", refusedToo, `route "error:550" refuses all mail, and has Hosts or Sender too`},
 		{"TLS", Route{Name: "x", Hosts: hosts, TLS: 3}, `route "x": TLS is 3: set it to`},
 		{"TLSStart", Route{Name: "x", Hosts: hosts, TLSStart: 3}, `route "x": TLSStart is 3: set it to`},
 		{"none and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSNone, TLSStart: TLSImplicit}, `route "x": TLS is none and TLSStart is implicit: clear`},

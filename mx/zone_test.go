@@ -119,7 +119,7 @@ func resolve(ctx context.Context, r *Router, domain string) string {
 	if err != nil {
 		return reply(err)
 	}
-	if route.Deliver != nil {
+	if route.Sender != nil {
 		return "to " + route.Name
 	}
 	var out []string
