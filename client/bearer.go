@@ -29,8 +29,8 @@ func (c *Credentials) bearer(ctx context.Context, mech string) (smtp.AuthExchang
 		return nil, errors.New("the token is empty, or has spaces, line ends or others that aren't ASCII graphics")
 	}
 	who := c.Username
-	if c.Identity != "" {
-		who = c.Identity
+	if c.AuthorizationID != "" {
+		who = c.AuthorizationID
 	}
 	if strings.ContainsFunc(who, isControl) {
 		return nil, errors.New("a control character in the name for " + mech)

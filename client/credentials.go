@@ -54,9 +54,9 @@ type Credentials struct {
 	// Mechanisms are those that may be used, the names in either case, in any order. If nil, all are.
 	Mechanisms []string
 
-	// Identity is whom Username acts for (authzid, RFC 4422 §3.4.1). XOAUTH2 and LOGIN can't say it, and aren't used
-	// with it. If empty, Username acts for himself.
-	Identity string
+	// AuthorizationID is the user on whose behalf Username acts (authzid, RFC 4422 §3.4.1). XOAUTH2 and LOGIN have no
+	// field for it, and aren't used with it. If empty, Username acts for himself.
+	AuthorizationID string
 
 	nonce string // of SCRAM; if empty, random
 }
@@ -91,10 +91,10 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 		return c.bearer(ctx, mech)
 	case sasl.Plain:
 		// RFC 4616 §2: NUL parts the three.
-		if strings.Contains(c.Identity+c.Username+c.Password, "\x00") {
+		if strings.Contains(c.AuthorizationID+c.Username+c.Password, "\x00") {
 			return nil, errors.New("PLAIN can't say a NUL")
 		}
-		return sasl.NewPlainClient(c.Identity, c.Username, c.Password), nil
+		return sasl.NewPlainClient(c.AuthorizationID, c.Username, c.Password), nil
 	}
 	return &loginClient{answers: []string{c.Username, c.Password}}, nil
 }
@@ -110,13 +110,13 @@ func (c *Credentials) usable(bound binding) []string {
 	}
 	if c.Token != nil {
 		list = append(list, sasl.OAuthBearer)
-		if c.Identity == "" {
+		if c.AuthorizationID == "" {
 			list = append(list, xoauth2)
 		}
 	}
 	if c.Password != "" {
 		list = append(list, sasl.Plain)
-		if c.Identity == "" {
+		if c.AuthorizationID == "" {
 			list = append(list, sasl.Login)
 		}
 	}

@@ -28,7 +28,7 @@ func withCredential(auth smtp.Auth, name, value string) *Credentials {
 	case "user":
 		c.Username = value
 	case "identity":
-		c.Identity = value
+		c.AuthorizationID = value
 	case "mechanisms":
 		c.Mechanisms = strings.Fields(value)
 	}
@@ -76,7 +76,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := &Credentials{Username: "ann", Identity: test.identity, Mechanisms: test.mechanisms, nonce: "N"}
+			c := &Credentials{Username: "ann", AuthorizationID: test.identity, Mechanisms: test.mechanisms, nonce: "N"}
 			if test.password {
 				c.Password = "secret"
 			}
@@ -162,7 +162,7 @@ func TestCredentialsRefused(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := &Credentials{Username: test.user, Password: test.password, Identity: test.id}
+			c := &Credentials{Username: test.user, Password: test.password, AuthorizationID: test.id}
 			if test.password == "" {
 				c.Token = func(context.Context) (string, error) {
 					if test.token == "-" {

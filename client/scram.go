@@ -61,12 +61,12 @@ func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error
 	if bound != nil {
 		s.mech = scramSHA256Plus
 	}
-	if c.Identity != "" {
-		identity, err := prepare(c.Identity)
+	if c.AuthorizationID != "" {
+		authzid, err := prepare(c.AuthorizationID)
 		if err != nil {
-			return nil, fmt.Errorf("the Identity: %w", err)
+			return nil, fmt.Errorf("the AuthorizationID: %w", err)
 		}
-		s.gs2 += "a=" + saslname(identity)
+		s.gs2 += "a=" + saslname(authzid)
 	}
 	s.gs2 += ","
 	if s.nonce == "" {

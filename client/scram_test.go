@@ -29,7 +29,7 @@ const (
 // vector begins the exchange of RFC 7677 §3.
 func vector(t testing.TB, identity string) smtp.AuthExchange {
 	t.Helper()
-	c := &Credentials{Username: "user", Password: "pencil", Identity: identity, nonce: vectorNonce}
+	c := &Credentials{Username: "user", Password: "pencil", AuthorizationID: identity, nonce: vectorNonce}
 	client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestSCRAMNames(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := &Credentials{Username: test.user, Password: "x", Identity: test.identity, nonce: "N"}
+			c := &Credentials{Username: test.user, Password: "x", AuthorizationID: test.identity, nonce: "N"}
 			client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
 			if err != nil {
 				if test.want != "" {
