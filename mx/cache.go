@@ -24,11 +24,7 @@ type cache struct {
 	size    int // of those that are kept
 }
 
-var (
-	_ Resolver     = (*cache)(nil)
-	_ TXTResolver  = (*cache)(nil)
-	_ TLSAResolver = (*cache)(nil)
-)
+var _ Resolver = (*cache)(nil)
 
 // Bounds on what is kept.
 const (
@@ -42,7 +38,7 @@ const (
 	maxNegativeTTL = 5 * time.Minute
 )
 
-type question struct{ kind, name string } // kind is "mx", "txt", "tlsa" or the network of addresses
+type question struct{ kind, name string } // kind is "mx" or the network of addresses
 
 // answer is one that comes or is kept.
 type answer struct {
@@ -51,13 +47,10 @@ type answer struct {
 	done    chan struct{}      // closed when the rest is set
 	until   time.Time          // also guarded, and zero until then
 
-	mx        []*net.MX
-	ip        []netip.Addr
-	txt       []string
-	tlsa      []TLSA
-	authentic bool
-	ttl       time.Duration // negative: not known
-	err       error
+	mx  []*net.MX
+	ip  []netip.Addr
+	ttl time.Duration // negative: not known
+	err error
 }
 
 func (c *cache) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
@@ -80,26 +73,6 @@ func (c *cache) LookupNetIP(ctx context.Context, network, name string) ([]netip.
 		a.ip, a.err = c.resolver.LookupNetIP(ctx, network, name)
 	})
 	return slices.Clone(a.ip), a.err
-}
-
-// LookupTXT fails with errors.ErrUnsupported where the Resolver has no such method.
-func (c *cache) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	r, ok := c.resolver.(TXTResolver)
-	if !ok {
-		return nil, fmt.Errorf("mx: TXT records: %w", errors.ErrUnsupported)
-	}
-	a := c.ask(ctx, question{"txt", name}, func(ctx context.Context, a *answer) { a.txt, a.err = r.LookupTXT(ctx, name) })
-	return slices.Clone(a.txt), a.err
-}
-
-// LookupTLSA fails with errors.ErrUnsupported where the Resolver has no such method.
-func (c *cache) LookupTLSA(ctx context.Context, name string) ([]TLSA, bool, error) {
-	r, ok := c.resolver.(TLSAResolver)
-	if !ok {
-		return nil, false, fmt.Errorf("mx: TLSA records: %w", errors.ErrUnsupported)
-	}
-	a := c.ask(ctx, question{"tlsa", name}, func(ctx context.Context, a *answer) { a.tlsa, a.authentic, a.err = r.LookupTLSA(ctx, name) })
-	return slices.Clone(a.tlsa), a.authentic, a.err
 }
 
 // ask gives the answer that is kept, or waits for one with those who ask the same.
@@ -186,7 +159,7 @@ func (c *cache) answered(q question, a *answer) {
 // lifetime is how long an answer is kept.
 func (c *cache) lifetime(a *answer) time.Duration {
 	missing := isNotFound(a.err)
-	records := len(a.mx) + len(a.ip) + len(a.txt) + len(a.tlsa)
+	records := len(a.mx) + len(a.ip)
 	switch {
 	case c.ttl < 0 || !missing && (a.err != nil || records == 0):
 		return 0
@@ -232,12 +205,5 @@ func (a *answer) size() int {
 			n += 48 + len(m.Host)
 		}
 	}
-	n += 24 * len(a.ip)
-	for _, s := range a.txt {
-		n += 16 + len(s)
-	}
-	for _, t := range a.tlsa {
-		n += 32 + len(t.Data)
-	}
-	return n
+	return n + 24*len(a.ip)
 }

@@ -21,7 +21,7 @@
 // itself by another name doesn't go in circles; what a translator before it is known as stands in Router.SelfAddrs.
 //
 // Answers are cached, by their TTL where the [Resolver] is a [TTLResolver], and those who ask the same at once wait for
-// one answer. [TXTResolver] and [TLSAResolver] are what policies need.
+// one answer.
 //
 // It implements RFC 5321 §5 (locating the target host, and §5.1's rule against loops), RFC 7505 (null MX)
 // and RFC 8305 §4 (addresses of both families in turn); domains are compared as A-labels (RFC 5890).

@@ -31,19 +31,6 @@ type TTLResolver interface {
 	LookupNetIPTTL(ctx context.Context, network, host string) (addrs []netip.Addr, ttl time.Duration, err error)
 }
 
-// TXTResolver is what a [Resolver] may be besides: it looks up TXT records, as *[net.Resolver] does.
-type TXTResolver interface {
-	LookupTXT(ctx context.Context, name string) ([]string, error)
-}
-
-var _ TXTResolver = (*net.Resolver)(nil)
-
-// TLSAResolver is what a [Resolver] may be besides: it looks up TLSA records. authentic says that DNSSEC vouches for the answer, also for
-// one, as an error, that there are none.
-type TLSAResolver interface {
-	LookupTLSA(ctx context.Context, name string) (records []TLSA, authentic bool, err error)
-}
-
 // TLSA is a TLSA record (RFC 6698 §2.1), which binds the TLS of a server to a certificate or a key.
 type TLSA struct {
 	Usage        uint8  // 3 is DANE-EE, 2 DANE-TA; mail has no other (RFC 7672 §3.1)

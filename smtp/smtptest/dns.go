@@ -13,11 +13,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-var (
-	_ mx.Resolver     = (*Network)(nil)
-	_ mx.TXTResolver  = (*Network)(nil)
-	_ mx.TLSAResolver = (*Network)(nil)
-)
+var _ mx.Resolver = (*Network)(nil)
 
 // DNSFault is how the DNS fails for a name.
 type DNSFault uint8

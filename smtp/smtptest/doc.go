@@ -66,7 +66,7 @@
 //
 // # DNS
 //
-// A [Network] is an mx.Resolver, an mx.TXTResolver and an mx.TLSAResolver: it has the methods of *[net.Resolver] for MX,
+// A [Network] is an mx.Resolver: it has the methods of *[net.Resolver] for MX,
 // addresses and TXT, and one for TLSA. It follows CNAMEs ([Network.CNAME]) in all of them. [Network.LookupTLSA] and
 // [Network.Authentic] tell what DNSSEC vouches for, which is where [Network.Sign] signed.
 //
