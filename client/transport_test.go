@@ -105,11 +105,11 @@ func TestTransport(t *testing.T) {
 			hosts: map[string][]string{a: {hello +
 				"C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<eve@example.net>\nC: RCPT TO:<bob@example.net>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 450 later\nS: 354 go\n" + body + taken + quit}, b: {whole}}, dials: a + " " + b,
 			want: "eve@example.net delivered final: 250 taken; a.test 192.0.2.1:25 relayed\n" + bob + " delivered final: 250 taken; b.test 192.0.2.2:25 relayed\n"},
-		{name: "no such domain", to: "bob@nowhere.test", want: "bob@nowhere.test rejected route: 550 5.1.2 the domain nowhere.test has no mail host: no such host; nowhere.test  local\n"},
+		{name: "no such domain", to: "bob@nowhere.test", want: "bob@nowhere.test rejected route: 550 5.1.2 the domain nowhere.test has neither MX nor address records: no such host; nowhere.test  local\n"},
 		{name: "null MX", to: "bob@null.test", setup: func(_ *Transport, n *internet) { n.mx["null.test."] = []*net.MX{{Host: "."}} },
 			want: "bob@null.test rejected route: 556 5.1.10 null.test does not take mail: it has a null MX local\n"},
 		{name: "impossible domain beside a good one", to: "bob@example.net bob@192.0.2.1", hosts: map[string][]string{a: {whole}}, dials: a,
-			want: bob + " delivered final: 250 taken; a.test 192.0.2.1:25 relayed\nbob@192.0.2.1 rejected route: 550 5.1.2 the domain \"192.0.2.1\" is an address without brackets local\n"},
+			want: bob + " delivered final: 250 taken; a.test 192.0.2.1:25 relayed\nbob@192.0.2.1 rejected route: 550 5.1.2 the domain \"192.0.2.1\" is an IP address without brackets local\n"},
 		{name: "MX without address, next host", setup: func(_ *Transport, n *internet) { delete(n.ips, "a.test.") }, hosts: map[string][]string{b: {whole}}, dials: b,
 			want: bob + " delivered final: 250 taken; b.test 192.0.2.2:25 relayed\n"},
 		{name: "MX inside, the others down", setup: func(_ *Transport, n *internet) { n.ips["c.test."] = []netip.Addr{netip.MustParseAddr("127.0.0.1")} }, dials: a + " " + b,
@@ -118,7 +118,7 @@ func TestTransport(t *testing.T) {
 			for _, name := range []string{"a.test.", "b.test.", "c.test."} {
 				n.ips[name] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 			}
-		}, want: bob + " rejected route: 550 5.4.4 host c.test has no address that mail may go to; c.test  local\n"},
+		}, want: bob + " rejected route: 550 5.4.4 host c.test has only private or reserved addresses; c.test  local\n"},
 		{name: "addresses of a host in turn", setup: func(_ *Transport, n *internet) {
 			n.ips["a.test."] = []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("192.0.2.1")}
 		}, hosts: map[string][]string{"[2001:db8::1]:25": {"close"}, a: {hello + toBob + "close"}, "[2001:db8::2]:25": {whole}},

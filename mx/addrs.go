@@ -9,12 +9,12 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Addrs gives the addresses of one host of a route, both families in turn, beginning with the one that
-// the Resolver put first. A Unix socket has none.
+// Addrs returns the addresses of one host of a route. Both families alternate, beginning with that of the Resolver's
+// first address. A Unix socket has no addresses.
 //
-// If the host of a route by MX has an address of our own, or another host of its preference has, the error holds
-// [ErrLoop], and the rest of the route's hosts are not to be tried. Where we have own addresses to compare, that takes a look at
-// all hosts of the preference that are in the route. One that can't be looked up is no cause for an error.
+// If a host from the DNS, or another host of its preference, has an address of our own, the error holds [ErrLoop], and
+// the hosts after it in the route must not be tried. If the Router knows own addresses, it therefore looks up all hosts
+// of the same preference, for 10 seconds at most. A failure of these lookups is ignored.
 func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.AddrPort, error) {
 	r.once.Do(r.prepare)
 	if host.Path != "" {
@@ -29,7 +29,7 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 	}
 	if len(ips) == 0 {
 		if err == nil {
-			err = fail(smtp.NewReply(550, "5.4.4", "host "+host.Name+" has no address that mail may go to"), nil)
+			err = fail(smtp.NewReply(550, "5.4.4", "host "+host.Name+" has only private or reserved addresses"), nil)
 		}
 		return nil, err
 	}
@@ -41,22 +41,22 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 	return addrs, nil
 }
 
-// lookupIP gives at least one address or an error, and both where only a part could be looked up.
+// lookupIP returns at least one address or an error, and both if only a part of the addresses could be looked up.
 func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, error) {
 	if ip, ok := parseIP(host); ok {
 		return []netip.Addr{ip}, nil
 	}
 	name := host + "."
 	if !route.MX && !strings.Contains(host, ".") {
-		// A single label that the operator chose means what it means on this machine: *net.Resolver finds
-		// "localhost" in /etc/hosts, or a container's neighbour by the search list, only without the dot.
+		// A single label from the operator is a name of this machine's network. A *net.Resolver finds "localhost" in
+		// /etc/hosts, and a container by the search list, only without the trailing dot.
 		name = host
 	}
 	answer, err := r.resolver.LookupNetIP(ctx, "ip", name)
 	ips := answer[:0]
 	seen := make(map[netip.Addr]bool, len(answer))
 	for _, ip := range answer {
-		// *net.Resolver gives IPv4 addresses as ::ffff: forms.
+		// A *net.Resolver returns IPv4 addresses in IPv6 form, ::ffff:192.0.2.1.
 		if ip = ip.Unmap(); ip.IsValid() && !seen[ip] {
 			seen[ip] = true
 			ips = append(ips, ip)
@@ -68,13 +68,13 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 	case len(ips) > 0:
 		return ips, nil
 	case route.implicit:
-		// Neither MX nor address: the domain doesn't exist, or takes no mail.
-		return nil, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has no mail host"), err)
+		// Neither MX nor address records: the domain doesn't exist or takes no mail.
+		return nil, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records"), err)
 	}
 	return nil, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
 }
 
-// interleave puts the families in turn, each in its own order (RFC 8305 §4).
+// interleave returns the addresses with the families in turn, each in its own order (RFC 8305 §4).
 func interleave(ips []netip.Addr) []netip.Addr {
 	if len(ips) < 3 {
 		return ips

@@ -11,45 +11,50 @@ import (
 	"time"
 )
 
-// cache is a Resolver that gives the answers of another one again for a time. Those who ask the same at once wait for one
-// answer, which is looked for as long as one of them does. A failure is told to those who wait, and not kept; that a name doesn't exist is
-// no failure.
+// cache is a Resolver that keeps the answers of another one for a time. Callers that ask the same question at the same
+// time share one lookup, which ends early if all of them have given up. A failure is returned to all who wait, and not
+// kept. An answer that a name doesn't exist is not a failure.
+//
+// Invariants, under mu:
+//   - An answer in answers is either pending, with a zero until, or kept, with its size counted in size.
+//   - A pending answer has one goroutine that looks it up, and waiting counts the callers.
+//   - The fields after until are written before done is closed, and callers read them only after.
 type cache struct {
 	resolver Resolver
-	ttl      time.Duration // of answers that tell none; if negative, no answer is kept
-	timeout  time.Duration // of a question
+	ttl      time.Duration // of an answer without a known TTL; if below zero, no answer is kept
+	timeout  time.Duration // of a lookup
 
 	mu      sync.Mutex
 	answers map[question]*answer
-	size    int // of those that are kept
+	size    int // of the answers that are kept, in bytes
 }
 
 var _ Resolver = (*cache)(nil)
 
-// Bounds on what is kept.
+// Bounds on the answers that are kept.
 const (
 	maxCache = 16 << 20 // bytes, by answer.size
 
-	// RFC 1035 §3.2.1: a TTL of zero is for the transaction in progress. Here that is what is sent within a second.
+	// RFC 1035 §3.2.1: an answer with a TTL of zero is for the current transaction only. Here that is one second.
 	minTTL = time.Second
 	maxTTL = 24 * time.Hour
 
-	// RFC 2308 §5 finds up to three hours sensible. Here mail is returned for it.
+	// RFC 2308 §5 recommends up to three hours. Mail is returned for a negative answer, so it is less here.
 	maxNegativeTTL = 5 * time.Minute
 )
 
 type question struct{ kind, name string } // kind is "mx" or the network of addresses
 
-// answer is one that comes or is kept.
+// answer is an answer that is pending or kept.
 type answer struct {
-	waiting int                // who waits for it; the cache's mu guards it
-	stop    context.CancelFunc // ends the search
-	done    chan struct{}      // closed when the rest is set
-	until   time.Time          // also guarded, and zero until then
+	waiting int                // the callers that wait for it
+	stop    context.CancelFunc // ends the lookup
+	done    chan struct{}      // closed at the end of the lookup
+	until   time.Time          // when it expires; zero while it is pending
 
 	mx  []*net.MX
 	ip  []netip.Addr
-	ttl time.Duration // negative: not known
+	ttl time.Duration // below zero: not known
 	err error
 }
 
@@ -75,7 +80,7 @@ func (c *cache) LookupNetIP(ctx context.Context, network, name string) ([]netip.
 	return slices.Clone(a.ip), a.err
 }
 
-// ask gives the answer that is kept, or waits for one with those who ask the same.
+// ask returns the answer that is kept, or waits for one together with the other callers of the same question.
 func (c *cache) ask(ctx context.Context, q question, look func(context.Context, *answer)) *answer {
 	a, kept := c.join(ctx, q, look)
 	if kept {
@@ -92,7 +97,8 @@ func (c *cache) ask(ctx context.Context, q question, look func(context.Context, 
 	return &answer{err: ctx.Err()}
 }
 
-// join gives the answer that is kept, or takes part in the wait for one, which it begins if nobody has.
+// join returns the answer that is kept, or else adds a caller to the pending one. It starts a lookup if none is
+// pending.
 func (c *cache) join(ctx context.Context, q question, look func(context.Context, *answer)) (a *answer, kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +114,7 @@ func (c *cache) join(ctx context.Context, q question, look func(context.Context,
 	if c.size >= maxCache {
 		c.shrink()
 	}
-	// Whoever asks first may give up first.
+	// The first caller may be the first to give up.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	a = &answer{waiting: 1, stop: stop, done: make(chan struct{}), ttl: -1}
 	c.answers[q] = a
@@ -117,16 +123,16 @@ func (c *cache) join(ctx context.Context, q question, look func(context.Context,
 		defer c.answered(q, a)
 		defer func() {
 			if v := recover(); v != nil {
-				a.err = fmt.Errorf("mx: the Resolver panicked: %v", v)
+				a.err = fmt.Errorf("mx: Resolver panicked: %v", v)
 			}
 		}()
-		a.err = errors.New("mx: the Resolver gave no answer") // it may end its goroutine, as a test does that fails
+		a.err = errors.New("mx: Resolver ended its goroutine") // as t.Fatal does in a test
 		look(ctx, a)
 	}()
 	return a, false
 }
 
-// leave is for who waits no longer. The last one ends the search, and has to see to its end.
+// leave removes a caller that gives up. The last one stops the lookup, and must wait for its end.
 func (c *cache) leave(q question, a *answer) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,13 +140,13 @@ func (c *cache) leave(q question, a *answer) (last bool) {
 		return false
 	}
 	if c.answers[q] == a && a.until.IsZero() {
-		delete(c.answers, q) // who asks from now on begins anew
+		delete(c.answers, q) // the next caller starts a new lookup
 	}
 	a.stop()
 	return true
 }
 
-// answered keeps a for a while, if it is worth it and wanted still, and tells those who wait.
+// answered ends the lookup of a. It keeps a if it is still in answers and has a lifetime.
 func (c *cache) answered(q question, a *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,7 +162,7 @@ func (c *cache) answered(q question, a *answer) {
 	}
 }
 
-// lifetime is how long an answer is kept.
+// lifetime returns for how long an answer is kept.
 func (c *cache) lifetime(a *answer) time.Duration {
 	missing := isNotFound(a.err)
 	records := len(a.mx) + len(a.ip)
@@ -173,7 +179,7 @@ func (c *cache) lifetime(a *answer) time.Duration {
 	return min(max(a.ttl, minTTL), maxTTL)
 }
 
-// shrink drops what is out of date or, if that isn't half, so much of the rest. c.mu is held.
+// shrink drops all expired answers, and then others until at most half of the cache is left. c.mu is held.
 func (c *cache) shrink() {
 	now := time.Now()
 	for q, a := range c.answers {
@@ -189,7 +195,7 @@ func (c *cache) shrink() {
 	}
 }
 
-// drop forgets an answer that is kept. c.mu is held.
+// drop removes an answer that is kept. c.mu is held.
 func (c *cache) drop(q question) {
 	if a := c.answers[q]; a != nil && !a.until.IsZero() {
 		c.size -= a.size()
@@ -197,7 +203,7 @@ func (c *cache) drop(q question) {
 	}
 }
 
-// size is about the bytes that an answer takes.
+// size returns the approximate size of an answer in bytes.
 func (a *answer) size() int {
 	n := 512
 	for _, m := range a.mx {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// counted is a Resolver that takes a second for each answer and counts them.
+// counted is a Resolver that takes a second for each answer and counts the questions.
 type counted struct {
 	asked atomic.Int64
 	err   error
@@ -46,7 +46,7 @@ func TestCache(t *testing.T) {
 		ttl  time.Duration
 		err  error
 		wait time.Duration // between two rounds of questions
-		want int64         // times that the Resolver is asked for each of two questions
+		want int64         // how often the Resolver is asked each of two questions
 	}{
 		{"within its time", 0, nil, 58 * time.Second, 1},
 		{"after its time", 0, nil, time.Minute, 2},
@@ -65,7 +65,7 @@ func TestCache(t *testing.T) {
 				}
 				for range 2 {
 					var wg sync.WaitGroup
-					for range 10 { // at once: one asks, the others wait
+					for range 10 { // at the same time: one asks, the others wait
 						wg.Go(func() { r.resolver.LookupMX(t.Context(), "x.test.") })
 					}
 					wg.Wait()
@@ -79,7 +79,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// ttls is a Resolver that tells TTLs, with an error or without.
+// ttls is a TTLResolver, with an error or without.
 type ttls struct {
 	counted
 	ttl time.Duration
@@ -108,7 +108,7 @@ func TestCacheTTL(t *testing.T) {
 		own  time.Duration // CacheTime
 		ttl  time.Duration
 		err  error
-		want time.Duration // that the answer is kept
+		want time.Duration // for which the answer is kept
 	}{
 		{name: "its own", ttl: time.Hour, want: time.Hour},
 		{name: "shorter than CacheTime", ttl: 20 * time.Second, want: 20 * time.Second},
@@ -160,7 +160,7 @@ func newCache(r Resolver) *cache {
 	return &cache{resolver: r, ttl: time.Minute, timeout: time.Minute, answers: make(map[question]*answer)}
 }
 
-// TestCacheImpatient has the one who asks first give up: those who wait get the answer to the same question, when it comes.
+// TestCacheImpatient: if the first caller gives up, the others get the answer to the same question.
 func TestCacheImpatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dns := new(counted)
@@ -182,7 +182,7 @@ func TestCacheImpatient(t *testing.T) {
 					t.Errorf("got %v, %v, want an answer", records, err)
 					return
 				}
-				records[0] = nil // the caller's
+				records[0] = nil // the caller owns the records
 			})
 		}
 		wg.Wait()
@@ -195,7 +195,7 @@ func TestCacheImpatient(t *testing.T) {
 	})
 }
 
-// TestCacheAlone has all who ask give up: the search ends with the last of them, and the next one begins anew.
+// TestCacheAlone: if all callers give up, the lookup ends, and the next caller starts a new one.
 func TestCacheAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dns := new(counted)
@@ -217,7 +217,7 @@ func TestCacheAlone(t *testing.T) {
 	})
 }
 
-// stubborn is a Resolver that hears of its end late.
+// stubborn is a Resolver that notices the end of its ctx late.
 type stubborn struct{ counted }
 
 func (s *stubborn) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
@@ -228,7 +228,7 @@ func (s *stubborn) LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 	return records, err
 }
 
-// TestCacheLate has a search, which nobody waits for any more, end in the middle of the next one.
+// TestCacheLate: an abandoned lookup ends during the next one.
 func TestCacheLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dns := new(stubborn)
@@ -258,7 +258,7 @@ func TestCacheLate(t *testing.T) {
 	})
 }
 
-// TestCacheLeft has the last one give up on an answer that wasn't worth keeping, when the next search is under way.
+// TestCacheLeft: the last caller of a failed lookup leaves while the next lookup is pending.
 func TestCacheLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dns := &counted{err: servFail}
@@ -275,7 +275,7 @@ func TestCacheLeft(t *testing.T) {
 	})
 }
 
-// TestCacheSlow has the DNS never answer: all who wait hear of it at once, and nobody asks again for them.
+// TestCacheSlow: if the DNS never answers, all callers get the time-out at the same time, from one lookup.
 func TestCacheSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(silent{})
@@ -297,7 +297,7 @@ func TestCacheSlow(t *testing.T) {
 	})
 }
 
-// quitter is a Resolver that ends its goroutine, as one does that calls t.Fatal.
+// quitter is a Resolver that ends its goroutine, as t.Fatal does.
 type quitter struct{ Resolver }
 
 func (quitter) LookupMX(context.Context, string) ([]*net.MX, error) {
@@ -308,7 +308,7 @@ func (quitter) LookupMX(context.Context, string) ([]*net.MX, error) {
 type broken struct{ Resolver }
 
 func TestCachePanic(t *testing.T) {
-	for _, resolver := range []Resolver{broken{}, quitter{}} { // the one calls a method of nil
+	for _, resolver := range []Resolver{broken{}, quitter{}} { // broken calls a method of nil
 		r := &Router{Resolver: resolver}
 		for range 2 {
 			if _, err := r.Route(t.Context(), "x.test"); err == nil || reply(err) != "451 4.4.3" {
@@ -324,7 +324,7 @@ func TestCacheBound(t *testing.T) {
 		kept := 0
 		for i := range 500 {
 			if i == 400 {
-				time.Sleep(time.Hour) // the rest pushes out what is out of date
+				time.Sleep(time.Hour) // the rest replaces the expired answers
 			}
 			c.LookupMX(t.Context(), fmt.Sprintf("x%d.test.", i))
 			if size := sum(c); size != c.size || size > maxCache+1<<17 {
@@ -337,7 +337,7 @@ func TestCacheBound(t *testing.T) {
 		}
 		c.LookupMX(t.Context(), "x499.test.") // kept
 		time.Sleep(time.Hour)
-		c.LookupMX(t.Context(), "x499.test.") // in place of the old one
+		c.LookupMX(t.Context(), "x499.test.") // replaces the expired answer
 		if size := sum(c); size != c.size {
 			t.Errorf("with a new answer in place of an old one: got %d bytes, counted as %d", size, c.size)
 		}

@@ -1,15 +1,16 @@
-// Package mx finds where the mail of a domain goes: by an explicit route, or by the MX and address
-// records of the DNS.
+// Package mx finds the hosts that take the mail of a domain: by an explicit route, or by the MX and address records of
+// the DNS. It connects to no mail host.
 //
-// [Router] answers in three steps, each of which may be asked alone: Destination names the place
-// without the DNS, Route lists its hosts in the order to try, and Addrs the addresses of one host. The zero
-// Router delivers by MX; a relay host for all mail is
+// # Getting started
+//
+// The zero [Router] delivers by MX records. A [Router] that sends all mail to a smarthost has one explicit route:
 //
 //	relay, err := mx.Smarthost("smtp.example.com:587")
 //	router := &mx.Router{Routes: map[string]mx.Route{"*": relay}}
+//	transport := &client.Transport{Router: router}
 //
-// An explicit route leads to hosts ([Smarthost], [LMTP]) or to a function ([Func], [Discard]), or says why the mail isn't taken
-// ([Refuse]); [ParseRoute] reads one from a setting:
+// A route leads to hosts ([Smarthost], [LMTP]) or to a func ([Func], [Discard]), or it refuses the mail ([Refuse]).
+// [ParseRoute] reads a route from a setting:
 //
 //	router := &mx.Router{Routes: map[string]mx.Route{
 //		"example.com":       mailboxes, // mx.LMTP("/run/lmtp")
@@ -17,31 +18,69 @@
 //		"old.example.com":   gone, // mx.ParseRoute("error:550 5.1.6 we have moved")
 //	}}
 //
-// A server that listens at the port of the hosts tells its address by Router.ListensAt, so that mail whose MX is the server
-// itself by another name doesn't go in circles; what a translator before it is known as stands in Router.SelfAddrs.
+// A program that starts calls [Router.Check] for the mistakes in its settings. For each domain, three methods lead from
+// the domain to addresses, and each can be called alone:
 //
-// Answers are cached, by their TTL where the [Resolver] is a [TTLResolver], and those who ask the same at once wait for
-// one answer.
+//  1. [Router.Destination] returns the name under which a queue keeps the mail. It doesn't ask the DNS.
+//  2. [Router.Route] returns the hosts in the order to try.
+//  3. [Router.Addrs] returns the addresses of one host.
 //
-// It implements RFC 5321 §5 (locating the target host, and §5.1's rule against loops), RFC 7505 (null MX)
-// and RFC 8305 §4 (addresses of both families in turn); domains are compared as A-labels (RFC 5890).
+// A server at the port of the hosts calls [Router.ListensAt] with its address, so that mail whose MX is this server
+// under another name doesn't loop. The public address of a NAT in front of the server belongs in Router.SelfAddrs.
 //
-// An error holds an *smtp.Reply, found by [errors.As], that says what a host would have: permanent where
-// the mail can't be delivered for a reason that stands in this list, temporary otherwise.
+// # Files
 //
-//   - 550 5.1.2, 5.1.3: the domain is impossible, or has neither MX nor address records.
+//   - router.go: [Router], its settings, Check, Destination, Route. hosts.go: MX records. addrs.go: Addrs.
+//   - route.go: [Route] and [Host]. tls.go: [TLSLevel] and [TLSStart]. explicit.go: [Smarthost], [LMTP], [Func],
+//     [Discard], [Refuse], [ParseRoute]. redirect.go: [Router.Redirect] and [Router.Site].
+//   - loop.go: [ErrLoop] and [Router.ListensAt], the protection against loops. guard.go: addresses that hosts from the
+//     DNS may not have.
+//   - resolver.go: [Resolver], [TTLResolver], [NameServer], [TLSA]. cache.go: the cache of answers.
+//   - fail.go: how an error gets its reply.
+//
+// # Bounds
+//
+//   - A route has at most [MaxHosts] hosts, a host at most [MaxAddrs] addresses. Further ones are ignored, also in the
+//     search for own addresses.
+//   - A question to the DNS takes Router.Timeout at most, and ends with the ctx of the last caller who waits for it.
+//   - An answer is kept for its TTL, 1 second to 24 hours, if the Resolver is a [TTLResolver], and for Router.CacheTime
+//     otherwise. A negative answer is kept for 5 minutes at most, a failure not at all. Callers that ask the same
+//     question at the same time share one answer.
+//   - The cache takes 16 MiB at most.
+//
+// # Errors
+//
+// An error of Destination, Route and Addrs holds an *smtp.Reply, found by [errors.As], as a host would have given it.
+// It is permanent only for a reason in this list:
+//
+//   - 550 5.1.2, 5.1.3: the domain is not valid, or has neither MX nor address records.
 //   - 556 5.1.10: the domain has a null MX.
-//   - 554 5.4.6: the best host is one of our own. Here and at 4.4.6, [ErrLoop] is in the error too.
-//   - 550 5.4.4: a host has addresses, and mail may go to none of them.
+//   - 554 5.4.6: the best host is one of our own. The error also holds [ErrLoop], here and at 4.4.6.
+//   - 550 5.4.4: a host has only addresses of private or reserved networks.
 //   - 451 4.4.3: the DNS failed or contradicted itself.
-//   - 451 4.4.4: MX records exist, and none of them, or none of their hosts' addresses, can be used. RFC
-//     5321 §5.1 leaves open whether this is permanent. It isn't here: a zone with a slip in it is mended.
-//   - 451 4.4.6: a host, not the best, is one of our own by its address, so that it and the rest are out.
-//   - 451 4.3.5: the routes of the Router are at fault.
-//   - That of a [Refuse] route.
+//   - 451 4.4.4: MX records exist, but none names a valid host, or the host has no address. RFC 5321 §5.1 leaves open
+//     whether this is permanent. It is transient here, because zones with a mistake are repaired.
+//   - 451 4.4.6: a host that is not the best has an address of our own, so this host and all after it are skipped.
+//   - 451 4.3.5: the settings of the Router are wrong: see [Router.Check].
+//   - The reply of a [Refuse] route.
 //
-// It differs from RFC 5321 in that hosts which the DNS names are refused where their address lies within our
-// own network (see [Router.AllowPrivate]), in that an MX record whose host is an IP address is passed
-// over, and in that no more than [MaxHosts] hosts of a domain are tried, or looked at for an address of our own. A TTL of zero counts as
-// a second.
+// The text of a reply names no resolver of ours: a report may show it to strangers. The error holds the cause as well.
+//
+// # Interfaces to implement
+//
+// A [Resolver], for another DNS client, or as a wrapper that logs or overrides answers. A [TTLResolver], if it knows
+// TTLs. An smtp.Sender, as the Sender of a [Route]. An smtp.Auth, as its Auth.
+//
+// A Router may be used by several goroutines. Its fields and routes must not change after the first use, except by
+// [Router.Redirect] and [Router.ListensAt].
+//
+// # RFCs
+//
+// The package implements RFC 5321 §5 (the search for the host, and the rule of §5.1 against loops), RFC 7505 (null MX)
+// and RFC 8305 §4 (addresses of both families in turn). Domains are compared as A-labels (RFC 5890).
+//
+// It differs from RFC 5321 as follows:
+//   - Hosts from the DNS are not tried at private and reserved addresses, unless Router.AllowPrivate is set.
+//   - An MX record whose host is an IP address is ignored.
+//   - A TTL of zero counts as one second.
 package mx

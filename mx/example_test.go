@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Mail for one domain goes to a function, and that for another is refused.
+// The mail of one domain goes to a func. The mail of another is refused.
 func ExampleFunc() {
 	refused, err := mx.ParseRoute("error:550 5.1.2 closed since 2024")
 	if err != nil {

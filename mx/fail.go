@@ -9,13 +9,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// fail returns the error of this package: a reply with the text for a report, which fail may add to, and the cause, if
-// there is one.
+// fail returns an error of this package: a reply with the text for a report, and the cause, which may be nil. It may
+// add to the text.
 func fail(reply *smtp.Reply, cause error) error {
 	if cause == nil {
 		return fmt.Errorf("mx: %w", reply)
 	}
-	// Only the DNS's own words go into the reply: the whole cause may name our resolvers.
+	// The whole cause may name our resolvers, so only the description of the DNS error goes into the reply.
 	var dns *net.DNSError
 	if errors.As(cause, &dns) {
 		reply.Text += ": " + strings.ToLower(dns.Err)

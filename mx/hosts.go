@@ -17,7 +17,7 @@ func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 		if err != nil && !isNotFound(err) {
 			return Route{}, fail(smtp.NewReply(451, "4.4.3", "cannot look up the MX of "+name), err)
 		}
-		// RFC 5321 §5.1: no MX record at all; the domain is its own host with preference 0.
+		// RFC 5321 §5.1: without MX records, the domain is its own host with preference 0.
 		if r.self[name] {
 			return Route{}, loop(name)
 		}
@@ -25,19 +25,19 @@ func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 		route.implicit = true
 		return route, nil
 	}
-	// RFC 7505 §3: a null MX stands alone. Beside other records it is passed over as no host.
+	// RFC 7505 §3: a null MX is the only record. Beside other records it is ignored, since it names no host.
 	if !slices.ContainsFunc(records, func(m *net.MX) bool { return !isNull(m) }) {
 		return Route{}, fail(smtp.NewReply(556, "5.1.10", name+" does not take mail: it has a null MX"), nil)
 	}
 	return r.byRecords(name, records)
 }
 
-// single is the route to the one host that a domain has without an MX record.
+// single returns the route to a single host: that of a domain without MX records, or of an address literal.
 func (r *Router) single(domain, host string) Route {
 	return Route{Name: domain, MX: true, Hosts: []Host{{Name: host, Port: r.port()}}, prefs: []uint16{0}}
 }
 
-// byRecords orders the hosts of MX records and drops those that can't be used.
+// byRecords returns a route to the hosts of MX records, without those that can't be used.
 func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
 	type candidate struct {
 		name string
@@ -50,13 +50,13 @@ func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
 		}
 	}
 	if len(all) == 0 {
-		return Route{}, fail(smtp.NewReply(451, "4.4.4", "no MX record of "+domain+" names a host"), nil)
+		return Route{}, fail(smtp.NewReply(451, "4.4.4", "no MX record of "+domain+" names a valid host"), nil)
 	}
 	// RFC 5321 §5.1: lowest number first, equal ones at random.
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.pref, b.pref) })
 
-	// RFC 5321 §5.1: where we are among them, only hosts better than ourselves may be tried.
+	// RFC 5321 §5.1: if we are among the hosts, only hosts of a better preference than ours may be tried.
 	if i := slices.IndexFunc(all, func(c candidate) bool { return r.self[c.name] }); i >= 0 {
 		pref := all[i].pref
 		all = slices.DeleteFunc(all, func(c candidate) bool { return c.pref >= pref })
@@ -78,7 +78,7 @@ func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
 	return route, nil
 }
 
-// hostName gives the host of an MX record as an A-label. ok is false where it can't be one.
+// hostName returns the host of an MX record as an A-label. ok is false if it isn't a valid host name.
 func hostName(m *net.MX) (name string, ok bool) {
 	if isNull(m) {
 		return "", false
@@ -87,7 +87,7 @@ func hostName(m *net.MX) (name string, ok bool) {
 	if err != nil || strings.HasPrefix(name, "[") {
 		return "", false
 	}
-	// RFC 5321 §5.1: the host of an MX record is a name, which in turn has addresses.
+	// RFC 5321 §5.1: the host of an MX record is a name that has address records.
 	_, literal := parseIP(name)
 	return name, !literal
 }

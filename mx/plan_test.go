@@ -12,20 +12,20 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// plan is a state of the DNS and of a Router, and where mail goes then.
+// plan is a state of the DNS and of a Router, with the route of the mail.
 type plan struct {
-	name   string
-	domain string              // if empty, example.net
-	mx     []*net.MX           // of the domain
-	ip     map[string][]string // if nil, the domain and each host have 192.0.2.1
-	cname  map[string]string
-	err    map[string]error
-	router Router
-	detour *Route // of the domain
-	want   string // see resolve
+	name     string
+	domain   string              // if empty, example.net
+	mx       []*net.MX           // of the domain
+	ip       map[string][]string // if nil, the domain and each host have 192.0.2.1
+	cname    map[string]string
+	err      map[string]error
+	router   Router
+	redirect *Route // of the domain
+	want     string // see resolve
 }
 
-// TestPlan has nothing but DNS records; TestPlanSelf and TestPlanRoutes have Routers that know more.
+// TestPlan has DNS records only. TestPlanSelf and TestPlanRoutes have settings of the Router too.
 func TestPlan(t *testing.T) {
 	many := make([]string, 30)
 	for i := range many {
@@ -97,7 +97,7 @@ func TestPlan(t *testing.T) {
 		{name: "CNAME loop at the domain", cname: map[string]string{"example.net.": "b.test.", "b.test.": "example.net."}, want: "451 4.4.3"},
 		{name: "CNAME loop at one host", mx: records("10 a.test.", "20 c.test."), cname: map[string]string{"a.test.": "a.test."}, want: "a.test=451 4.4.3 c.test=192.0.2.1:25"},
 
-		// Records that name no host.
+		// Records without a valid host.
 		{name: "nil record", mx: []*net.MX{nil, {Host: "a.test.", Pref: 1}}, want: "a.test=192.0.2.1:25"},
 		{name: "MX is an address", mx: records("10 192.0.2.9.", "20 a.test."), want: "a.test=192.0.2.1:25"},
 		{name: "MX is only an address", mx: records("10 192.0.2.9"), want: "451 4.4.4"},
@@ -163,7 +163,7 @@ func TestPlan(t *testing.T) {
 	})
 }
 
-// TestPlanSelf: RFC 5321 §5.1, our own place among the hosts.
+// TestPlanSelf: RFC 5321 §5.1, if we are among the hosts.
 func TestPlanSelf(t *testing.T) {
 	self := func() Router { return Router{Self: []string{"SELF.test.", "bücher.example", "[192.0.2.99]"}} }
 	at := func() Router { return Router{SelfAddrs: []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.66")}} }
@@ -227,9 +227,9 @@ func TestPlanRoutes(t *testing.T) {
 		{name: "refuse", router: all(refuse), want: "550 5.1.1"},
 		{name: "refuse for now", router: all(later), want: "451 4.3.0"},
 		{name: "refuse what is impossible anyway", domain: "a..b", router: all(refuse), want: "550 5.1.2"},
-		{name: "redirected", mx: records("10 a.test."), detour: &smarthost, want: relay},
-		{name: "redirected from a route", router: Router{Routes: map[string]Route{"example.net": refuse}}, detour: &smarthost, want: relay},
-		{name: "redirected to be refused", mx: records("10 a.test."), detour: &later, want: "451 4.3.0"},
+		{name: "redirected", mx: records("10 a.test."), redirect: &smarthost, want: relay},
+		{name: "redirected from a route", router: Router{Routes: map[string]Route{"example.net": refuse}}, redirect: &smarthost, want: relay},
+		{name: "redirected to be refused", mx: records("10 a.test."), redirect: &later, want: "451 4.3.0"},
 		{name: "one stands twice", router: Router{Routes: map[string]Route{"a.test": smarthost, "A.test": smarthost}}, want: "451 4.3.5"},
 		{name: "one of no domain", router: Router{Routes: map[string]Route{"a b": smarthost}}, want: "451 4.3.5"},
 		{name: "without hosts", router: all(Route{Name: "x"}), want: "451 4.3.5"},
@@ -258,8 +258,8 @@ func checkPlans(t *testing.T, plans []plan) {
 				}
 			}
 			p.router.Resolver = z
-			if p.detour != nil {
-				if err := p.router.Redirect(p.domain, p.detour); err != nil {
+			if p.redirect != nil {
+				if err := p.router.Redirect(p.domain, p.redirect); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -267,7 +267,7 @@ func checkPlans(t *testing.T, plans []plan) {
 				t.Errorf("got %s, want %s", got, p.want)
 			}
 			for _, q := range z.asked {
-				// A search list must not send mail astray.
+				// Without the dot, a search list could change the name.
 				if !strings.HasSuffix(q, ".") && q != "IP mail" {
 					t.Errorf("asked %q without a trailing dot", q)
 				}

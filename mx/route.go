@@ -12,22 +12,22 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Route says where the mail of a domain goes, before any address is known: to Hosts or to Sender, or nowhere, as
-// [Refuse] makes it.
+// Route is where the mail of a domain goes: to Hosts, to Sender, or back with the reply of [Refuse]. Make one by
+// [Smarthost], [LMTP], [Func], [Discard], [Refuse] or [ParseRoute], and set further fields before its first use.
 type Route struct {
-	// Name is its name as a destination of the queue: "smarthost:smtp.example.com:587" or
-	// "lmtp:/run/lmtp" for an explicit route, and the domain as an A-label where the hosts came from
-	// the DNS. Routes with one name must be one route.
+	// Name is the name of the destination in a queue: "smarthost:smtp.example.com:587" or "lmtp:/run/lmtp" for an
+	// explicit route, and the domain as an A-label if the hosts are from the DNS. Two different routes must not have
+	// the same name.
 	Name string
 
-	// Hosts in the order to try.
+	// Hosts are the hosts to try, in this order.
 	Hosts []Host
 
-	// Sender takes the mail in place of Hosts. The envelope has only the recipients of this route. A client.Submission and
-	// a client.Transport are Senders, and [Func] makes a route to a func. If nil, the mail goes to Hosts.
+	// Sender takes the mail in place of Hosts. The envelope has only the recipients of this route. A client.Submission
+	// and a client.Transport are Senders, and [Func] makes a route to a func. If nil, the mail goes to Hosts.
 	Sender smtp.Sender
 
-	// LMTP says that the hosts speak LMTP (RFC 2033): delivery is final there.
+	// LMTP makes sessions use LMTP (RFC 2033). Delivery is final there.
 	LMTP bool
 
 	// TLS is how strictly a session demands TLS. If zero, TLSOpportunistic.
@@ -39,20 +39,20 @@ type Route struct {
 	// Auth authenticates to the hosts: *client.Credentials, for example. If nil, sessions don't authenticate.
 	Auth smtp.Auth
 
-	// MX says that the hosts came from the DNS, so that anyone may have chosen them: Router.Addrs
-	// guards their addresses.
+	// MX is set by Router.Route if the hosts are from the DNS. Anyone may have chosen them, so Router.Addrs checks
+	// their addresses.
 	MX bool
 
-	refusal  *smtp.Reply // what all mail gets
-	prefs    []uint16    // of Hosts by MX, the preference of each
-	implicit bool        // no MX record: the domain itself is the host
+	refusal  *smtp.Reply // of Refuse
+	prefs    []uint16    // the preference of each of Hosts, if MX is set
+	implicit bool        // no MX record: the domain is its own host
 }
 
-// Final reports whether delivery ends here: by LMTP, or in Sender. Hosts that speak SMTP relay.
+// Final reports whether the delivery is final, by LMTP or in Sender. A host that speaks SMTP relays the mail.
 func (r *Route) Final() bool { return r.LMTP || r.Sender != nil }
 
-// Site names the hosts, so that routes with one name load the same ones, in whatever order: it is the Name of an explicit
-// route, and else the names of the hosts, parted by commas.
+// Site returns a name for the set of hosts, so that limits can apply to domains that share their hosts. It is the Name
+// of an explicit route, and otherwise the sorted names of the hosts, separated by commas.
 func (r *Route) Site() string {
 	if !r.MX {
 		return r.Name
@@ -61,11 +61,11 @@ func (r *Route) Site() string {
 	for i, h := range r.Hosts {
 		names[i] = h.Name
 	}
-	slices.Sort(names) // the order of preference is another matter
+	slices.Sort(names) // sites don't depend on preferences
 	return strings.Join(slices.Compact(names), ",")
 }
 
-// refused gives the error that holds the refusal, if there is one.
+// refused returns an error with the reply of Refuse, or nil.
 func (r *Route) refused(domain string) error {
 	if r.refusal == nil {
 		return nil
@@ -88,14 +88,16 @@ func (r *Route) check() error {
 	case int(r.TLS) >= len(tlsLevels):
 		return fmt.Errorf("route %q: TLS is %d: set it to TLSOpportunistic, TLSRequired or TLSNone", r.Name, r.TLS)
 	case int(r.TLSStart) >= len(tlsStarts):
-		return fmt.Errorf("route %q: TLSStart is %d: set it to TLSByPort, TLSImplicit or TLSStartTLS", r.Name, r.TLSStart)
+		return fmt.Errorf("route %q: TLSStart is %d: set it to TLSByPort, TLSImplicit or TLSStartTLS",
+			r.Name, r.TLSStart)
 	case r.TLS == TLSNone && r.TLSStart != TLSByPort:
-		return fmt.Errorf("route %q: TLS is none and TLSStart is %s: clear TLSStart, or set TLS to TLSRequired", r.Name, r.TLSStart)
+		return fmt.Errorf("route %q: TLS is none and TLSStart is %s: clear TLSStart, or set TLS to TLSRequired",
+			r.Name, r.TLSStart)
 	}
 	return nil
 }
 
-// Host is one place to try: a name or an IP address with a port, or a Unix socket.
+// Host is a mail host: a name or an IP address with a port, or a Unix socket.
 type Host struct {
 	// Name is a host name as an A-label, or an IP address without brackets.
 	Name string
@@ -103,15 +105,15 @@ type Host struct {
 	// Port is the TCP port. At 465 TLS is implicit unless Route.TLSStart is set.
 	Port int
 
-	// Path is that of a Unix socket. If set, Name and Port mean nothing.
+	// Path is the path of a Unix socket. If set, Name and Port are ignored.
 	Path string
 }
 
-// IP gives the address where Name is one.
-func (h Host) IP() (netip.Addr, bool) { return parseIP(h.Name) }
+// IP returns the address if Name is an IP address. ok is false if it isn't.
+func (h Host) IP() (ip netip.Addr, ok bool) { return parseIP(h.Name) }
 
 func parseIP(name string) (ip netip.Addr, ok bool) {
-	// What can't be one is told without an error, which costs more than all the rest.
+	// A fast answer for host names: the error of ParseAddr would cost more than everything else.
 	if name == "" || strings.IndexByte(name, ':') < 0 && (name[len(name)-1] < '0' || name[len(name)-1] > '9') {
 		return ip, false
 	}
@@ -119,7 +121,7 @@ func parseIP(name string) (ip netip.Addr, ok bool) {
 	return ip.Unmap(), err == nil
 }
 
-// String gives "smtp.example.com:587", "[2001:db8::1]:25" or the path of the socket.
+// String returns "smtp.example.com:587", "[2001:db8::1]:25" or the path of the socket.
 func (h Host) String() string {
 	if h.Path != "" {
 		return h.Path

@@ -14,56 +14,59 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Bounds on what the DNS may make us try.
+// Bounds on the hosts and addresses that the DNS can make us try.
 const (
 	MaxHosts = 20 // hosts of a route
 	MaxAddrs = 64 // addresses of a host
 )
 
-// Router finds the route of a domain. The zero value is ready: it goes by MX records alone. It may be used by
-// several goroutines.
+// Router finds the route of a domain. The zero value delivers by MX records. It may be used by several goroutines.
+// Fields must not change after the first use.
 type Router struct {
-	// Resolver asks the DNS. If nil, a *net.Resolver with PreferGo and StrictErrors.
+	// Resolver looks up records in the DNS. If nil, a *net.Resolver with PreferGo and StrictErrors.
 	Resolver Resolver
 
-	// Routes are explicit routes by domain, an A-label or Unicode; "*" stands for every other
-	// domain. One for a domain is none for what is below it. They bypass MX records, the guard on addresses, and the search for ourselves.
+	// Routes are explicit routes by domain, as A-label or in Unicode. "*" is the route of all other domains. A route
+	// for a domain doesn't apply to its subdomains. The hosts of an explicit route may have private addresses and
+	// addresses of our own.
 	Routes map[string]Route
 
 	// Port is the TCP port of hosts from the DNS. If zero, 25.
 	Port int
 
-	// AllowPrivate lets hosts from the DNS have addresses that lead home or inside: loopback, private,
-	// link-local, multicast and the like. If false, such addresses are passed over.
+	// AllowPrivate allows hosts from the DNS at addresses of this machine and of private and reserved networks:
+	// loopback, private, link-local, multicast and others. If false, these addresses are skipped.
 	AllowPrivate bool
 
-	// Self are our own host names, or address literals. Such a host, and all that are no better, are not tried
-	// (RFC 5321 §5.1).
+	// Self are our own host names or address literals. A host from the DNS among them, and every host of the same or a
+	// worse preference, is skipped (RFC 5321 §5.1).
 	Self []string
 
-	// SelfAddrs are addresses that lead to us at Port, such as the public one of a translator before us. A host from the DNS with
-	// one of them, and all that are no better, are not tried (RFC 5321 §5.1). Those that ListensAt is told of count beside
-	// them. The machine's own don't: a program that only sends may well have another mail server beside it.
+	// SelfAddrs are addresses that lead to us at Port, such as the public address of a NAT in front of us. A host from
+	// the DNS with one of them, and every host of the same or a worse preference, is skipped (RFC 5321 §5.1). ListensAt
+	// adds to them. Other addresses of this machine don't count: beside a program that only sends, another mail server
+	// may run.
 	SelfAddrs []netip.Addr
 
-	// CacheTime is how long an answer is used again whose TTL the Resolver doesn't tell. If zero, a minute; if
-	// negative, none is, TTL or not. The TTL of a [TTLResolver] counts from a second up to a day. That a name or record
-	// doesn't exist holds for five minutes at most.
+	// CacheTime is how long an answer without a known TTL is kept. The TTL of a [TTLResolver] is limited to 1 second to
+	// 24 hours. A negative answer is kept for 5 minutes at most. If zero, 1 minute; if below zero, no answer is kept,
+	// with or without a TTL.
 	CacheTime time.Duration
 
 	// Timeout bounds each question to the DNS. If zero, 1 minute.
 	Timeout time.Duration
 
-	once     sync.Once
-	resolver *cache
-	routes   map[string]Route // Routes by A-label
-	self     map[string]bool  // Self as A-labels
-	own      own              // SelfAddrs, and what ListensAt was told
-	fault    error            // what is wrong with Routes, Port or Self
-	detours  sync.Map         // by A-label: the Route of Redirect
+	once      sync.Once
+	resolver  *cache
+	routes    map[string]Route // Routes by A-label
+	self      map[string]bool  // Self as A-labels
+	own       ownAddrs         // SelfAddrs, and the addresses of ListensAt
+	fault     error            // the mistake in Routes, Port or Self
+	redirects sync.Map         // by A-label: the Route of Redirect
 }
 
-// Check says what is wrong with Routes, Port or Self, for a program that starts. Until it is mended every Route is the same error.
+// Check returns an error for a mistake in Routes, Port or Self, for a program that starts. With a mistake, every Route
+// and Destination is a transient error.
 func (r *Router) Check() error {
 	r.once.Do(r.prepare)
 	if r.fault != nil {
@@ -72,8 +75,9 @@ func (r *Router) Check() error {
 	return nil
 }
 
-// Destination names the place where the mail of a domain goes: the Name of its explicit route, or the
-// domain as an A-label. It doesn't ask the DNS. Where the route refuses the mail, see [Refuse], the error comes along with the name.
+// Destination returns the name under which a queue keeps the mail of a domain: the Name of its explicit route, or the
+// domain as an A-label. It doesn't ask the DNS. For a route that refuses the mail (see [Refuse]), it returns both the
+// name and the error.
 func (r *Router) Destination(domain string) (string, error) {
 	name, err := r.normalize(domain)
 	if err != nil {
@@ -85,9 +89,9 @@ func (r *Router) Destination(domain string) (string, error) {
 	return name, nil
 }
 
-// Route gives the route of a domain: an explicit one, or the hosts of its MX records, best first and
-// those of equal preference in random order, or the domain itself where it has no MX record. Where an explicit route refuses the
-// mail, the error comes along with it.
+// Route returns the route of a domain: an explicit one, or else the hosts of its MX records. The best host is first,
+// and hosts of equal preference are in random order. A domain without MX records is its own host. For an explicit route
+// that refuses the mail, it returns both the route and the error.
 func (r *Router) Route(ctx context.Context, domain string) (Route, error) {
 	name, err := r.normalize(domain)
 	if err != nil {
@@ -103,14 +107,14 @@ func (r *Router) Route(ctx context.Context, domain string) (Route, error) {
 	return r.lookupMX(ctx, name)
 }
 
-// normalize gives the A-label of a domain that could have mail, and prepares r.
+// normalize returns a valid domain as an A-label. It prepares r.
 func (r *Router) normalize(domain string) (string, error) {
 	r.once.Do(r.prepare)
 	if r.fault != nil {
-		return "", fail(smtp.NewReply(451, "4.3.5", "the routes for mail are at fault"), r.fault)
+		return "", fail(smtp.NewReply(451, "4.3.5", "the mail routes of this host are misconfigured"), r.fault)
 	}
 	if domain == "" {
-		// RFC 5321 §4.1.1.3: "postmaster" stands without one. Whoever takes everything takes that too.
+		// RFC 5321 §4.1.1.3: "postmaster" may have no domain. The route for all other domains takes it.
 		if _, ok := r.routes["*"]; ok {
 			return "", nil
 		}
@@ -118,17 +122,17 @@ func (r *Router) normalize(domain string) (string, error) {
 	}
 	name, err := smtp.ASCIIDomain(domain)
 	if err != nil {
-		return "", fail(smtp.NewReply(550, "5.1.2", fmt.Sprintf("the domain %+q cannot be", domain)), err)
+		return "", fail(smtp.NewReply(550, "5.1.2", fmt.Sprintf("%+q is not a valid domain", domain)), err)
 	}
 	if _, ok := parseIP(name); ok {
-		text := fmt.Sprintf("the domain %+q is an address without brackets", domain)
+		text := fmt.Sprintf("the domain %+q is an IP address without brackets", domain)
 		return "", fail(smtp.NewReply(550, "5.1.2", text), nil)
 	}
 	return name, nil
 }
 
 func (r *Router) explicit(name string) (Route, bool) {
-	if route, ok := r.detours.Load(name); ok {
+	if route, ok := r.redirects.Load(name); ok {
 		return route.(Route), true
 	}
 	if len(r.routes) == 0 {
@@ -152,7 +156,7 @@ func (r *Router) prepare() {
 		r.resolver.resolver = &net.Resolver{PreferGo: true, StrictErrors: true}
 	}
 	if r.Port < 0 || r.Port > 65535 {
-		r.fault = fmt.Errorf("port %d is not one of 1 to 65535", r.Port)
+		r.fault = fmt.Errorf("Port is %d: set it to 1 to 65535, or to 0 for 25", r.Port)
 		return
 	}
 	r.routes = make(map[string]Route, len(r.Routes))
@@ -161,7 +165,7 @@ func (r *Router) prepare() {
 		if domain != "*" {
 			var err error
 			if name, err = smtp.ASCIIDomain(domain); err != nil {
-				r.fault = fmt.Errorf("route for %q: %w", domain, err)
+				r.fault = fmt.Errorf("Routes[%q]: %w: use a domain, or \"*\" for all others", domain, err)
 				return
 			}
 		}
@@ -179,7 +183,7 @@ func (r *Router) prepare() {
 	for _, host := range r.Self {
 		name, err := smtp.ASCIIDomain(host)
 		if err != nil {
-			r.fault = fmt.Errorf("own host %q: %w", host, err)
+			r.fault = fmt.Errorf("Self has %q: %w: use host names or address literals", host, err)
 			return
 		}
 		r.self[name] = true
@@ -194,7 +198,7 @@ func (r *Router) prepare() {
 
 func (r *Router) port() int { return cmp.Or(r.Port, 25) }
 
-// parseLiteral reads an address literal as smtp.ASCIIDomain gives it.
+// parseLiteral reads an address literal in the form that smtp.ASCIIDomain returns.
 func parseLiteral(name string) (ip netip.Addr, ok bool) {
 	name, ok = strings.CutPrefix(name, "[")
 	if !ok {

@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestRouterCauses: the reply is for the sender, and the resolver's own error for us.
+// TestRouterCauses: the error holds the reply for the sender, and the error of the resolver for us.
 func TestRouterCauses(t *testing.T) {
 	r := &Router{Resolver: &zone{err: map[string]error{"MX example.net.": servFail}}}
 	_, err := r.Route(t.Context(), "example.net")

@@ -5,7 +5,8 @@ type TLSLevel uint8
 
 const (
 	// TLSOpportunistic uses TLS if the host offers it, with any certificate. If the host doesn't, or TLS fails, the
-	// session goes on in cleartext (RFC 7435). Authentication and implicit TLS make it TLSRequired.
+	// mail is sent in cleartext (RFC 7435). Implicit TLS makes it TLSRequired, and so does authentication, except to a
+	// host on this machine.
 	TLSOpportunistic TLSLevel = iota
 
 	// TLSRequired sends no mail without TLS and a certificate that is valid for the host's name.

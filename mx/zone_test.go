@@ -13,12 +13,12 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// zone is a Resolver over what it holds, by name with the trailing dot.
+// zone is a Resolver with records by name, with the trailing dot.
 type zone struct {
 	mx    map[string][]*net.MX
 	ip    map[string][]string
 	cname map[string]string
-	err   map[string]error // "MX example.net." or "IP mx.example.net.": comes along with the records
+	err   map[string]error // "MX example.net." or "IP mx.example.net.": returned with the records
 
 	mu    sync.Mutex
 	asked []string
@@ -32,7 +32,7 @@ var (
 	badNames = &net.DNSError{Err: "DNS response contained records which contain invalid names"}
 )
 
-// ask keeps a question in mind and follows the aliases of a name. A circle of them is a failure, as it is to unbound.
+// ask records a question and follows the aliases of a name. A loop of aliases is a failure, as in unbound.
 func (z *zone) ask(kind, name string) (string, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -101,10 +101,10 @@ func addrs(list ...string) map[string][]string {
 	return out
 }
 
-// failures is what a zone's err is.
+// failures is the type of zone.err.
 type failures map[string]error
 
-// explicitly gives a route that is known to be right.
+// explicitly returns a route that is known to be valid.
 func explicitly(r Route, err error) Route {
 	if err != nil {
 		panic(err)
@@ -112,8 +112,8 @@ func explicitly(r Route, err error) Route {
 	return r
 }
 
-// resolve asks everything about a domain, up to a host that leads back to us: "host=addr,addr host=error", or
-// "to name" for a route without hosts.
+// resolve returns the hosts and addresses of a domain, up to a host that leads back to us: "host=addr,addr host=error".
+// For a route without hosts, it returns "to name".
 func resolve(ctx context.Context, r *Router, domain string) string {
 	route, err := r.Route(ctx, domain)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"errors"
 )
 
-// Auth authenticates a client to hosts by AUTH (RFC 4954). One value serves all sessions: *client.Credentials is an Auth,
-// and [AuthMechanism] makes one of a constructor of a SASL mechanism.
+// Auth authenticates a client to hosts by AUTH (RFC 4954). One value serves all sessions: *client.Credentials is an
+// Auth, and [AuthMechanism] makes one of a constructor of a SASL mechanism.
 type Auth interface {
 	// Begin returns a new exchange, for one session with one host.
 	//
@@ -36,13 +36,13 @@ type AuthHost struct {
 // AuthExchange is the client's side of one SASL exchange. It has the methods of sasl.Client in
 // github.com/emersion/go-sasl, so that every mechanism of that package is one. Only one session uses it, once.
 type AuthExchange interface {
-	// Start returns the name of the mechanism and the initial response. A nil initial response is not sent; an empty one
-	// is.
+	// Start returns the name of the mechanism and the initial response. A nil initial response is not sent; an empty
+	// one is.
 	Start() (mechanism string, initialResponse []byte, err error)
 
 	// Next returns the response to a challenge. An error ends the exchange in failure. A response that is not nil is
-	// sent even with an error, so that the host can state its reason in the reply. With an error and a nil response, the
-	// exchange is cancelled by "*".
+	// sent even with an error, so that the host can state its reason in the reply. With an error and a nil response,
+	// the exchange is cancelled by "*".
 	Next(challenge []byte) (response []byte, err error)
 }
 
@@ -55,8 +55,8 @@ type AuthCompleter interface {
 	Complete() error
 }
 
-// AuthMechanism is an [Auth] with one mechanism, whatever the host offers. The func returns a new exchange, and is called
-// for each session, concurrently.
+// AuthMechanism is an [Auth] with one mechanism, whatever the host offers. The func returns a new exchange, and is
+// called for each session, concurrently.
 type AuthMechanism func() AuthExchange
 
 // Begin calls m.

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestLoopEqual has us among hosts of one preference, by an address: whichever of them comes first isn't tried.
+// TestLoopEqual: of hosts with one preference, one has our own address. The first of them ends the route, in any order.
 func TestLoopEqual(t *testing.T) {
 	z := &zone{
 		mx:  map[string][]*net.MX{"example.net.": records("10 a.test.", "20 b.test.", "20 us.test.", "20 lost.test.", "30 c.test.")},
@@ -24,7 +24,7 @@ func TestLoopEqual(t *testing.T) {
 	for range 100 {
 		got := resolve(t.Context(), r, "example.net")
 		rest, ok := strings.CutPrefix(got, "a.test=192.0.2.1:25 ")
-		rest, lost := strings.CutPrefix(rest, "lost.test=451 4.4.3 ") // it has no address, and tells nothing of the others
+		rest, lost := strings.CutPrefix(rest, "lost.test=451 4.4.3 ") // the addresses of the others are still compared
 		if lost {
 			first["lost.test"] = true
 		}
@@ -47,7 +47,7 @@ func TestLoopEqual(t *testing.T) {
 	}
 }
 
-// TestLoopPeers: a host of the same preference that can't be looked up is none of ours, and nobody looks without need.
+// TestLoopPeers: a host of the same preference whose lookup fails is not our own. Hosts are looked up only if needed.
 func TestLoopPeers(t *testing.T) {
 	z := func() *zone {
 		return &zone{
@@ -110,7 +110,7 @@ func (h hanging) LookupNetIP(ctx context.Context, network, name string) ([]netip
 	return h.silent.LookupNetIP(ctx, network, name)
 }
 
-// TestLoopSlow: the others are looked up at once, and no longer than until one is ours.
+// TestLoopSlow: the other hosts are looked up concurrently, and only until one is our own.
 func TestLoopSlow(t *testing.T) {
 	for _, test := range []struct {
 		name, self, want string
@@ -172,7 +172,7 @@ func TestListensAt(t *testing.T) {
 		})
 	}
 
-	// The machine's own, whatever they are.
+	// The addresses of this machine.
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)

@@ -14,20 +14,20 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// ErrLoop is in an error which says that a host is our own, by name or address. Of Router.Addrs it says that the hosts behind it
-// in the route are out too.
+// ErrLoop is in the error for a host that is our own, by name or address. If it is in an error of Router.Addrs, the
+// hosts after that host in the route must not be tried either.
 var ErrLoop = errors.New("mx: own host")
 
-// own holds our own addresses.
-type own struct {
+// ownAddrs is a set of our own addresses.
+type ownAddrs struct {
 	mu    sync.RWMutex
 	addrs map[netip.Addr]bool
 }
 
-// ListensAt says that a listener of ours has this address, as its Addr method gives it. If its port is r.Port, mail for a host
-// with the address would come back to us: the address counts as one of SelfAddrs from now on. An unspecified one ("[::]:25") stands for
-// those that the machine's interfaces have now; that these can't be told is the only error. Loopback addresses are left out,
-// and so is what isn't TCP. It may be called at any time.
+// ListensAt adds the address of one of our listeners to SelfAddrs, if its port is r.Port: mail to a host at this
+// address would come back to us. Pass the Addr of the listener. An unspecified address ("[::]:25") stands for all
+// addresses that the machine's interfaces have now. Loopback addresses and listeners other than TCP are ignored. The
+// only error is that the addresses of the interfaces can't be read. ListensAt may be called at any time.
 func (r *Router) ListensAt(addr net.Addr) error {
 	r.once.Do(r.prepare)
 	at, err := netip.ParseAddrPort(addr.String())
@@ -43,11 +43,11 @@ func (r *Router) ListensAt(addr net.Addr) error {
 	}
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return fmt.Errorf("mx: own addresses: %w", err)
+		return fmt.Errorf("mx: addresses of this machine: %w", err)
 	}
 	for _, a := range all {
 		prefix, err := netip.ParsePrefix(a.String())
-		// "[::]" takes IPv4, too.
+		// A listener at "[::]" accepts IPv4 as well.
 		if err == nil && !prefix.Addr().IsLoopback() && (ip.Is6() || prefix.Addr().Is4()) {
 			r.own.add(prefix.Addr())
 		}
@@ -55,31 +55,32 @@ func (r *Router) ListensAt(addr net.Addr) error {
 	return nil
 }
 
-// leadsBack gives an error if mail for a host with these addresses, or for another one of its preference, would come back to us.
+// leadsBack returns an error if a host with these addresses, or another host of the same preference, is our own.
 func (r *Router) leadsBack(ctx context.Context, route Route, host Host, ips []netip.Addr) error {
 	i := slices.Index(route.Hosts, host)
 	// An explicit route has no preferences.
 	if i < 0 || len(route.prefs) != len(route.Hosts) || r.own.none() {
 		return nil
 	}
-	// RFC 5321 §5.1: where we are among the hosts, only those better than ourselves may be tried.
+	// RFC 5321 §5.1: if we are among the hosts, only hosts of a better preference than ours may be tried.
 	if !r.own.have(ips) && (len(ips) == 0 || !r.peersLeadBack(ctx, route, i)) {
 		return nil
 	}
 	if route.prefs[i] == route.prefs[0] {
 		return loop(route.Name)
 	}
-	// The better ones might have taken it, and may do so later.
-	return fail(smtp.NewReply(451, "4.4.6", "the other hosts of "+route.Name+" lead back to this host"), ErrLoop)
+	// The better hosts may take the mail later.
+	return fail(smtp.NewReply(451, "4.4.6", "the remaining hosts of "+route.Name+" lead back to this host"), ErrLoop)
 }
 
-// peerPatience is how long a delivery waits for the addresses of hosts that it may not need: net.Resolver asks twice, for five
-// seconds each.
-const peerPatience = 10 * time.Second
+// peerTimeout bounds the lookup of hosts that the delivery itself may not need. A net.Resolver asks twice, with a
+// time-out of 5 seconds each.
+const peerTimeout = 10 * time.Second
 
-// peersLeadBack looks at the hosts of one preference with host i. One that can't be looked up is none of ours.
+// peersLeadBack reports whether one of the other hosts with the preference of host i has an address of our own. A
+// failed lookup counts as no.
 func (r *Router) peersLeadBack(ctx context.Context, route Route, i int) bool {
-	ctx, cancel := context.WithTimeout(ctx, peerPatience)
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	var (
 		found atomic.Bool
@@ -100,7 +101,7 @@ func (r *Router) peersLeadBack(ctx context.Context, route Route, i int) bool {
 	return found.Load()
 }
 
-func (o *own) add(ip netip.Addr) {
+func (o *ownAddrs) add(ip netip.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.addrs == nil {
@@ -109,14 +110,14 @@ func (o *own) add(ip netip.Addr) {
 	o.addrs[ip.Unmap().WithZone("")] = true
 }
 
-func (o *own) none() bool {
+func (o *ownAddrs) none() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return len(o.addrs) == 0
 }
 
-// have reports whether one of ips is ours.
-func (o *own) have(ips []netip.Addr) bool {
+// have reports whether one of ips is our own.
+func (o *ownAddrs) have(ips []netip.Addr) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return slices.ContainsFunc(ips, func(ip netip.Addr) bool { return o.addrs[ip] })

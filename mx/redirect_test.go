@@ -66,7 +66,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestSite: domains with the same hosts are one site, in whatever order they have them.
+// TestSite: domains with the same hosts are one site, in any order of the hosts.
 func TestSite(t *testing.T) {
 	r := &Router{Resolver: &zone{mx: map[string][]*net.MX{
 		"a.test.": records("10 mx1.test.", "20 mx2.test."),
