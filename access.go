@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// AllowNetworks lets peers relay whose address lies in one of the prefixes: a value for Relay.Allow.
+// AllowNetworks is for Relay.Allow: clients whose address is in one of the prefixes may relay.
 func AllowNetworks(prefixes ...netip.Prefix) func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
 	return func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) {
 		addr, ok := p.RemoteAddr.(*net.TCPAddr)
@@ -31,13 +31,57 @@ func AllowNetworks(prefixes ...netip.Prefix) func(context.Context, *server.Peer,
 	}
 }
 
-// handler is a Relay as its server sees it.
+// handler is a Relay as its servers call it.
 type handler struct{ relay *Relay }
 
-// CheckRcpt says whether the peer may bring mail for this recipient.
+// CheckMail refuses a reverse-path that the user may not use.
+func (h *handler) CheckMail(ctx context.Context, p *server.Peer, env *smtp.Envelope) error {
+	if env.From == "" {
+		return nil
+	}
+	return h.relay.checkSender(ctx, p, env.From)
+}
+
+// checkSender asks SendAs.
+func (r *Relay) checkSender(ctx context.Context, p *server.Peer, address string) error {
+	if r.SendAs == nil || p == nil || p.Username == "" {
+		return nil
+	}
+	if ok, err := r.SendAs(ctx, p, address); ok || err != nil {
+		return err
+	}
+	return smtp.NewReply(550, "5.7.1", "you may not send as "+address) // RFC 6409 §6.1
+}
+
+// checkAuthors asks SendAs about the From field.
+func (r *Relay) checkAuthors(ctx context.Context, p *server.Peer, h *header) error {
+	if r.SendAs == nil || p == nil || p.Username == "" {
+		return nil
+	}
+	addresses, ok := h.authors()
+	if !ok {
+		return smtp.NewReply(554, "5.6.0", "the From field is missing or can't be read")
+	}
+	for _, address := range addresses {
+		if err := r.checkSender(ctx, p, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Allow implements [server.Allower].
+func (h *handler) Allow(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) (bool, error) {
+	if h.relay.Allow == nil {
+		return false, nil
+	}
+	return h.relay.Allow(ctx, p, rcpt)
+}
+
+// CheckRcpt says whether the client may bring mail for this recipient.
 func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
 	r := h.relay
-	if r.isPostmaster(rcpt.Address) { // RFC 5321 §4.5.1: taken from anyone
+	if r.isPostmaster(rcpt.Address) { // RFC 5321 §4.5.1: accepted from anyone
 		if r.postmaster == "" {
 			return errNoPostmaster
 		}
@@ -46,46 +90,44 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelop
 		return err
 	}
 	local, domain := smtp.SplitAddress(rcpt.Address)
-	// A local part that names another host again is none of ours to take from a stranger: the
-	// host behind us might follow it, and we would be its open relay.
+	// A stranger's local part that names another host isn't ours: the host after us might follow it, and make us an open
+	// relay.
 	routed := strings.ContainsAny(local, "@%!")
-	ascii, err := smtp.ASCIIDomain(domain)
-	ours := err == nil && r.local[ascii] && !routed
-	stranger := p.Username == ""
-	if stranger && !ours {
-		if err := r.allow(ctx, p, rcpt); err != nil {
+	ours := r.isOurs(domain)
+	if !p.Allowed && (!ours || routed) {
+		return smtp.NewReply(550, "5.7.1", "relaying denied")
+	}
+	if ours && r.CheckRcpt != nil {
+		if err := r.CheckRcpt(ctx, p, rcpt); err != nil {
 			return err
+		}
+	}
+	if ours && r.Expand != nil {
+		switch aliased, err := r.isAlias(ctx, rcpt); {
+		case err != nil:
+			return err
+		case aliased:
+			return nil
 		}
 	}
 	if _, err := r.router.Destination(domain); err != nil {
 		return err
 	}
-	if stranger && ours {
-		return r.checkRoute(ctx, ascii)
+	if !p.Allowed {
+		return r.checkRoute(ctx, domain)
 	}
 	return nil
 }
 
-// allow says whether Allow lets the peer relay to the recipient.
-func (r *Relay) allow(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error {
-	if r.Allow != nil {
-		if ok, err := r.Allow(ctx, p, rcpt); ok || err != nil {
-			return err
-		}
-	}
-	return smtp.NewReply(550, "5.7.1", "relaying denied")
-}
-
-// Handle stores a mail. The server says 250 only after it returned, so when the mail is durable
-// (RFC 5321 §6.1).
+// Handle stores a message. The server says 250 after Handle has returned, when the message is durable (RFC 5321 §6.1).
 func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
-	m, err := h.relay.prepare(env, body, p)
+	m, err := h.relay.prepare(ctx, env, body, p)
 	if err != nil {
 		return nil, err
 	}
 	id, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		h.relay.logger().ErrorContext(ctx, "no space to store mail", "peer", p.ID, "err", err)
+		h.relay.logger().ErrorContext(ctx, "mail refused: no disk space", "peer", p.ID, "err", err)
 		return nil, smtp.NewReply(452, "4.3.1", "no space to store it, try again later")
 	}
 	if err != nil {
@@ -100,21 +142,27 @@ var errNoPostmaster = smtp.NewReply(550, "5.1.1", "there is no postmaster here")
 func (r *Relay) isPostmaster(address string) bool {
 	local, domain := smtp.SplitAddress(address)
 	if domain == "" {
-		return true // smtp.CheckAddress takes nothing else without a domain
+		return true // smtp.CheckAddress accepts no other address without a domain
 	}
-	if !strings.EqualFold(local, "postmaster") {
+	if !strings.EqualFold(local, "postmaster") || r.isOurs(domain) {
 		return false
 	}
 	ascii, err := smtp.ASCIIDomain(domain)
-	return err == nil && strings.EqualFold(ascii, r.hostname) && !r.local[ascii]
+	return err == nil && strings.EqualFold(ascii, r.hostname)
 }
 
-// checkRoute refuses what could only be returned to its sender, who may be forged: a domain of ours that has no
-// route and whose mail would go in circles, or that takes none. A fault of the DNS is no reason to refuse.
+// isOurs reports whether the domain is one of Domains.
+func (r *Relay) isOurs(domain string) bool {
+	ascii, err := smtp.ASCIIDomain(domain)
+	return err == nil && r.ours[ascii]
+}
+
+// checkRoute refuses mail that could only be returned to its sender, who may be forged: for a domain of ours that has no route
+// and whose mail would go in circles, or that accepts none. A failure of the DNS refuses nothing.
 func (r *Relay) checkRoute(ctx context.Context, domain string) error {
 	route, err := r.router.Route(ctx, domain)
 	if err == nil && route.MX {
-		// We may be the best host by another name; of any other fault of its, a host behind it knows nothing.
+		// We may be the best host by another name. Any other fault of it says nothing about the hosts after it.
 		_, fault := r.router.Addrs(ctx, route, route.Hosts[0])
 		if len(route.Hosts) == 1 || errors.Is(fault, mx.ErrLoop) {
 			err = fault

@@ -73,7 +73,7 @@ func TestAccess(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			rcpt, err := smtp.ParseRcpt("TO:" + test.path)
 			if err == nil {
-				err = (&handler{r}).CheckRcpt(t.Context(), test.peer, &smtp.Envelope{}, rcpt)
+				err = checkRcpt(t, r, test.peer, rcpt)
 			}
 			code := 0
 			if reply, ok := errors.AsType[*smtp.Reply](err); ok {
@@ -91,6 +91,22 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// checkRcpt asks a relay about a recipient as its server does.
+func checkRcpt(t *testing.T, r *Relay, peer *server.Peer, rcpt smtp.Recipient) error {
+	t.Helper()
+	h, err := r.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, env := *peer, new(smtp.Envelope)
+	if p.Allowed = p.Username != ""; !p.Allowed {
+		if p.Allowed, err = h.(server.Allower).Allow(t.Context(), &p, env, rcpt); err != nil {
+			return err
+		}
+	}
+	return h.(server.RcptChecker).CheckRcpt(t.Context(), &p, env, rcpt)
+}
+
 // TestClosedByOmission: a Relay without Domains, Allow and Authenticate takes nothing from anyone.
 func TestClosedByOmission(t *testing.T) {
 	r := &Relay{Hostname: "relay.test", Queue: mem.New()}
@@ -99,7 +115,7 @@ func TestClosedByOmission(t *testing.T) {
 	}
 	peer := &server.Peer{RemoteAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 	for _, address := range []string{"bob@there.test", "bob@relay.test", "postmaster", "postmaster@relay.test", "bob@localhost"} {
-		err := (&handler{r}).CheckRcpt(t.Context(), peer, &smtp.Envelope{}, smtp.Recipient{Address: address})
+		err := checkRcpt(t, r, peer, smtp.Recipient{Address: address})
 		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 550 {
 			t.Errorf("%s: got %v, want 550", address, err)
 		}
@@ -113,7 +129,7 @@ func TestAllowError(t *testing.T) {
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
-	err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@there.test"})
+	err := checkRcpt(t, r, &server.Peer{}, smtp.Recipient{Address: "bob@there.test"})
 	if err == nil || !strings.Contains(err.Error(), "away") {
 		t.Errorf("got %v, want Allow's error, which the server answers with 451", err)
 	}
@@ -130,7 +146,7 @@ func TestPostmasterRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"postmaster", "postmaster@relay.test"} {
-		err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: address})
+		err := checkRcpt(t, r, &server.Peer{}, smtp.Recipient{Address: address})
 		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Text != "moved" {
 			t.Errorf("%s: got %v, want the route's refusal", address, err)
 		}
@@ -159,12 +175,12 @@ func TestBackscatter(t *testing.T) {
 		"alias.test": "5.4.6", "implicit.test": "5.4.6", "spare.test": "", "nowhere.test": "5.1.2",
 		"inside.test": "5.4.4", "behind.test": "", "lame.test": "",
 	}
-	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, SelfAddrs: []netip.Addr{us}, Domains: slices.Collect(maps.Keys(domains))}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, Router: &mx.Router{SelfAddrs: []netip.Addr{us}}, Domains: slices.Collect(maps.Keys(domains))}
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
 	for domain, want := range domains {
-		err := (&handler{r}).CheckRcpt(t.Context(), &server.Peer{}, &smtp.Envelope{}, smtp.Recipient{Address: "bob@" + domain})
+		err := checkRcpt(t, r, &server.Peer{}, smtp.Recipient{Address: "bob@" + domain})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", domain, err, want)
 		}

@@ -2,38 +2,19 @@ package postrider
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"time"
 
-	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
-// Runner gives what delivers the relay's mail, to operate it while it runs: to flush, hold, release, suspend, cancel and
-// purge, and to see what it does. Run is for [Relay.Run] to call, and its fields must not be changed; nor must those of the Relay
-// from this call on.
-func (r *Relay) Runner() (*delivery.Runner, error) {
-	if err := r.init(); err != nil {
-		return nil, err
-	}
-	return r.runner, nil
-}
-
-// Transport gives what takes the relay's mail to other hosts, to see and to set which source addresses are blocked for which site.
-// Its fields must not be changed.
-func (r *Relay) Transport() (*client.Transport, error) {
-	if err := r.init(); err != nil {
-		return nil, err
-	}
-	return r.transport, nil
-}
-
-// Destination names the queue's destination for the mail of a domain: the name of its explicit route, or the domain as an
-// A-label. It is what to call the Runner's Flush and Suspend with, and what a queue.Filter looks at.
+// Destination returns the name under which the Queue has the mail of a domain: that of its explicit route, or the domain as
+// an A-label.
 func (r *Relay) Destination(domain string) (string, error) {
 	if err := r.init(); err != nil {
 		return "", err
@@ -41,24 +22,69 @@ func (r *Relay) Destination(domain string) (string, error) {
 	return r.router.Destination(domain)
 }
 
+// Flush makes the deferred mail of a domain due now, and returns how many tasks that are; 0 means that none waits. A route
+// that serves several domains has one destination: all of its mail becomes due. An error contains errors.ErrUnsupported if
+// the Queue is no queue.Flusher.
+func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
+	destinations, err := r.destinationsOf(domain)
+	if err != nil {
+		return 0, fmt.Errorf("relay: flush: %w", err)
+	}
+	for _, destination := range destinations {
+		flushed, err := r.runner.Flush(ctx, destination)
+		if n += flushed; err != nil {
+			return n, fmt.Errorf("relay: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// Suspend stops the delivery of a domain's mail until a time; a time that has passed ends the suspension. A route that serves
+// several domains is suspended for all of them. Attempts under way go on; delay notices and deadlines keep their times. It
+// returns the number of tasks that wait for the domain's destination: 0 may be a misspelt domain. The suspension holds anyway,
+// and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue is no queue.Lister.
+func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (waiting int, err error) {
+	destinations, err := r.destinationsOf(domain)
+	if err != nil {
+		return 0, fmt.Errorf("relay: suspend: %w", err)
+	}
+	q, ok := r.Queue.(queue.Lister)
+	for _, destination := range destinations {
+		r.runner.Suspend(destination, until)
+		if !ok {
+			continue
+		}
+		for _, err := range q.List(ctx, queue.Filter{Destination: destination}) {
+			if err != nil {
+				return waiting, fmt.Errorf("relay: suspend: %w", err)
+			}
+			waiting++
+		}
+	}
+	if !ok {
+		return 0, fmt.Errorf("relay: suspend: it holds, but can't be counted: the Queue is no queue.Lister: %w", errors.ErrUnsupported)
+	}
+	return waiting, nil
+}
+
 // Explanation says what a task waits for, and by which route it would go now.
 type Explanation struct {
 	delivery.Explanation
 
-	// Route is that of the task's first recipient, and RouteErr why there is none.
+	// Route is that of the task's first recipient. RouteErr is why there is none.
 	Route    mx.Route
 	RouteErr error
 }
 
-// Explain says what each task of a message waits for and where it would go, which may ask the DNS. queue.ErrNotFound: there is no
-// such message.
+// Explain returns what each task of a message waits for and where it would go, which may ask the DNS. queue.ErrNotFound: there
+// is no such message.
 func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
 	if err := r.init(); err != nil {
 		return nil, err
 	}
 	tasks, err := r.runner.Explain(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("relay: %w", err)
 	}
 	all := make([]Explanation, len(tasks))
 	for i, t := range tasks {
@@ -69,47 +95,47 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 	return all, nil
 }
 
-// Redirect sends the mail of a domain by another route from now on, what is queued already too, in place of its MX or its entry in Routes;
-// nil undoes that. What waits for its next try is tried at once, if the Queue is a queue.Flusher: all that has a
-// Destination which the domain has or had, so that where a route serves several domains, theirs is tried too. Mail that is queued for
-// an explicit route goes on to count for that route's limits. A new process knows nothing of it.
+// Redirect sends the mail of a domain by another route from now on, queued mail too, in place of its MX or its entry in
+// Routes; nil undoes that. Deferred mail of the domain becomes due at once if the Queue is a queue.Flusher, as by Flush. Mail
+// that was queued for an explicit route goes on to count for that route's limits. The process forgets it when it ends.
 func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
-	if err := r.init(); err != nil {
-		return err
+	before, err := r.destinationsOf(domain)
+	if err != nil {
+		return fmt.Errorf("relay: redirect: %w", err)
 	}
-	before, _ := r.router.Destination(domain) // an error may say that the route refuses its mail
 	if err := r.router.Redirect(domain, to); err != nil {
 		return fmt.Errorf("relay: redirect: %w", err)
 	}
-	if _, ok := r.Queue.(queue.Flusher); !ok {
-		return nil
+	name, _ := smtp.ASCIIDomain(domain) // destinationsOf would have found an error
+	r.mu.Lock()
+	if r.redirected == nil {
+		r.redirected = make(map[string][]string)
 	}
-	after, _ := r.router.Destination(domain)
-	for _, destination := range r.destinations(domain, before, after) {
-		if destination == "" {
-			continue // that would be all of them
-		}
-		if _, err := r.runner.Flush(ctx, destination); err != nil {
-			return fmt.Errorf("relay: redirect: %w", err)
-		}
+	r.redirected[name] = before
+	r.mu.Unlock()
+	if _, err := r.Flush(ctx, domain); err != nil && !errors.Is(err, delivery.ErrUnsupported) {
+		return fmt.Errorf("relay: redirect: %w", err)
 	}
 	return nil
 }
 
-// destinations gives those that mail of the domain may have been queued with: each of the routes that it was sent by, and
-// the domain itself.
-func (r *Relay) destinations(domain string, routes ...string) []string {
-	name, _ := smtp.ASCIIDomain(domain)
+// destinationsOf returns the destinations that mail of the domain may have been queued with: the domain itself, the one that it
+// has now, and those that it had before it was redirected.
+func (r *Relay) destinationsOf(domain string) ([]string, error) {
+	if err := r.init(); err != nil {
+		return nil, err
+	}
+	name, err := smtp.ASCIIDomain(domain)
+	if err != nil {
+		return nil, err
+	}
+	now, err := r.router.Destination(domain)
+	if now == "" { // the error of a route that refuses the mail comes with its name
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.redirected == nil {
-		r.redirected = make(map[string]map[string]bool)
-	}
-	if r.redirected[name] == nil {
-		r.redirected[name] = map[string]bool{name: true}
-	}
-	for _, route := range routes {
-		r.redirected[name][route] = true
-	}
-	return slices.Sorted(maps.Keys(r.redirected[name]))
+	all := append([]string{name, now}, r.redirected[name]...)
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }

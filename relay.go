@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,107 +19,119 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Relay accepts mail, keeps it in its Queue, delivers it, tries again for days, and returns to its
-// sender what can't be delivered. Hostname and Queue must be set; everything else has a default. The
-// fields must not change after the first call of a method; all methods may be called concurrently.
+// Relay accepts mail, keeps it in its Queue, delivers it, retries for days, and returns to its sender what can't be
+// delivered. Hostname and Queue must be set; every other field has a default. The fields must not change after the first call
+// of a method. All methods may be called concurrently.
+//
+// Relay's own fields are what makes a relay. Everything else belongs to one of its parts, and each part is a field: Server,
+// Submission, Router, Transport and Runner. A part that is nil has its defaults. A part that is given must leave to the Relay
+// what its field's doc lists; the Relay fills that in at the first call of a method.
 type Relay struct {
-	// Hostname is the name that the relay has in the DNS. It stands in greetings, EHLO, Received
-	// lines and reports, and mail that would be handed to it is a loop.
+	// Hostname is this machine's name in the DNS. It stands in greetings, EHLO, Received fields and reports. A message
+	// that would be handed to it goes in circles, and is returned.
 	Hostname string
 
-	// Queue keeps the mail: spool.Open for a durable one, mem.New for tests. The caller
-	// closes it after Serve and Run have returned.
+	// Queue stores the mail: spool.Open for a durable one, mem.New for tests. The caller closes it after Serve and Run
+	// have returned.
 	Queue queue.Queue
 
-	// TLSConfig has the certificate for STARTTLS. If nil, the server doesn't offer it.
-	TLSConfig *tls.Config
-
-	// Domains are those whose mail anyone may bring. Their Routes say where it goes; without one it
-	// goes to the MX. If empty, only Allow and Authenticate let mail in.
+	// Domains are the domains whose mail anyone may bring. Their Routes say where it goes; without a route it goes to the
+	// domain's MX. If empty, only Allow and Authenticate let mail in.
 	Domains []string
 
-	// Allow says who else may relay to a recipient, by the peer's address or certificate, say. An
-	// error is answered as it is (a *smtp.Reply) or with 451. If nil, nobody may.
-	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
-
-	// Authenticate checks a name and a password; who passes may relay to anyone. It is offered
-	// under TLS only. server.ErrAuthFailed refuses with 535, a *smtp.Reply is answered as it is, and
-	// any other error is a fault of ours, 454. If nil, there is no AUTH.
-	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
-
-	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname,
-	// from anyone (RFC 5321 §4.5.1); reports say that one can write there. If empty, it is postmaster
-	// at the first of Domains; without Domains such mail is refused.
-	Postmaster string
-
-	// MaxSize bounds a message that comes over SMTP, in octets. If zero, 50 MiB.
-	MaxSize int64
-
-	// Routes say where the mail of a domain goes in place of its MX; "*" is for all other domains.
-	// See mx.Smarthost and mx.LMTP.
+	// Routes are explicit routes by domain, in place of its MX; "*" is for all other domains. See mx.Smarthost and
+	// mx.LMTP.
 	Routes map[string]mx.Route
 
-	// Resolver answers for the DNS. If nil, the system's: see mx.Router.
-	Resolver mx.Resolver
+	// CheckRcpt says whether a recipient in one of Domains exists, so that an unknown one is refused at RCPT and not
+	// returned later to a sender who may be forged. nil accepts it. A *smtp.Reply is sent as it is:
+	// smtp.NewReply(550, "5.1.1", "no such user"). Any other error is answered 451. It is called for every client,
+	// authenticated or not, and not for mail from code. If nil, every recipient in Domains is accepted.
+	CheckRcpt func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error
 
-	// Port is that of MX hosts. If zero, 25.
-	Port int
+	// Expand returns the addresses that a recipient in one of Domains stands for: an alias has one, a group several. nil:
+	// it is an ordinary address. The addresses may be aliases again; an alias among its own addresses keeps a copy there.
+	// The sender's NOTIFY and ORCPT go to each of them, as RFC 3461 §5.2.7 has it: success is reported once, as
+	// "expanded". Expand is called at RCPT and again when the message is stored. An error refuses as CheckRcpt's does.
+	// If nil, nothing is expanded.
+	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
-	// SelfAddrs are addresses of ours that MX hosts may have, beside those that Serve listens at: those outside a NAT, say.
-	// Such a host, and what is no better, isn't tried (RFC 5321 §5.1).
-	SelfAddrs []netip.Addr
+	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
+	// for example. It is asked for recipients in Domains, too, as the answer becomes the message's Origin. A *smtp.Reply
+	// in the error is sent as it is, any other error is answered 451. If nil, nobody may. See AllowNetworks.
+	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
 
-	// AllowPrivate lets MX hosts have loopback and private addresses, which are refused otherwise.
-	AllowPrivate bool
+	// Authenticate checks a name and a password on submission listeners, under TLS. A client that passes may relay to
+	// anyone. server.ErrAuthFailed is answered 535, a *smtp.Reply as it is, and any other error 454.
+	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
 
-	// DialContext makes the connections to other hosts. If nil, a net.Dialer does.
-	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// SendAs reports whether an authenticated client (Peer.Username) may use an address of a sender: the reverse-path at
+	// MAIL, and each address in the From field. false refuses with 550 5.7.1 (RFC 6409 §6.1). If nil, it may use any.
+	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
-	// ClientTLSConfig is for the connections to other hosts. If nil, the system's roots and TLS 1.2
-	// at least.
-	ClientTLSConfig *tls.Config
-
-	// Sources are the addresses that mail goes out from, each message from one of them: see client.Transport. The queue's limits of
-	// SourceScope count by the one that a message prefers. If empty, the system chooses.
-	Sources []client.Source
-
-	// Trace is told what goes over the wire to other hosts. If nil, nobody is.
-	Trace *client.Trace
-
-	// Retry is how long to wait after each attempt; the last repeats. If empty, see delivery.Runner.
-	Retry []time.Duration
+	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname, from anyone (RFC 5321
+	// §4.5.1). If empty, it is postmaster at the first of Domains; without Domains such mail is refused.
+	Postmaster string
 
 	// MaxAge is how long a message is tried. If zero, 5 days (RFC 5321 §4.5.4.1).
 	MaxAge time.Duration
 
-	// DelayNotice is the age at which a sender hears that a message still waits. If zero, 4
-	// hours; if negative, never.
+	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative, never.
 	DelayNotice time.Duration
 
-	// Concurrency is how many tasks, a message to one destination each, are sent at a time. If zero, 200.
-	Concurrency int
+	// Accepted is called when a message is durable, before its client hears 250. Several calls may run at a time, and a slow
+	// one delays that reply.
+	Accepted func(Accepted)
 
-	// Limits are those of each site, source and tenant, and LimitsFor gives one of them its own: see delivery.Runner.
-	Limits    [3]delivery.Limits
-	LimitsFor func(s delivery.Scope, name string) delivery.Limits
-
-	// Events tell what happens to each message.
-	Events Events
+	// Events are called for what happens to a message from then on. What an attempt came to at each host is reported by
+	// Transport.Tried; smtp.JobOf of its context has the message's ID.
+	Events delivery.Events
 
 	// Logger gets a line for each message and attempt, without bodies. If nil, nothing is logged.
 	Logger *slog.Logger
 
+	// TLSConfig has the certificate of the servers: a shorthand for Server.TLSConfig and Submission.TLSConfig. If nil, and
+	// theirs are nil, STARTTLS isn't offered.
+	TLSConfig *tls.Config
+
+	// Resolver answers for the DNS: a shorthand for Router.Resolver.
+	Resolver mx.Resolver
+
+	// DialContext makes the connections to other hosts: a shorthand for Transport.DialContext.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Server is the template of the server for other hosts, at port 25. Each Serve uses a copy, with Hostname and Handler
+	// filled in, which must be empty. AUTH is offered only if its Authenticate is set.
+	Server *server.Server
+
+	// Submission is the template of the server for users, at ports 587 and 465 (RFC 6409, RFC 8314). Each Serve uses a
+	// copy, with Hostname, Handler and RequireAuth filled in. Date and Message-ID are added to mail that lacks them.
+	Submission *server.Server
+
+	// Router finds the hosts. Its Routes must be nil; the Relay adds Hostname to its Self.
+	Router *mx.Router
+
+	// Transport delivers to the hosts. Its Hostname and Router must be empty.
+	Transport *client.Transport
+
+	// Runner works the queue off. Its Queue and Sender must be nil. Keep a pointer to operate it while it runs.
+	Runner *delivery.Runner
+
+	// Wrap returns a Sender around the Transport, for what signs, traces or refuses each message to one destination. If
+	// nil, the Runner sends by the Transport.
+	Wrap func(next smtp.Sender) smtp.Sender
+
 	once       sync.Once
+	err        error // what is wrong with the fields
 	router     *mx.Router
 	transport  *client.Transport
 	runner     *delivery.Runner
 	hostname   string          // Hostname as an A-label
-	local      map[string]bool // Domains as A-labels
-	postmaster string          // who that is; "" if nobody
-	err        error           // what is wrong with the fields
+	ours       map[string]bool // Domains as A-labels
+	postmaster string          // its address; "" if there is none
 
 	mu         sync.Mutex
-	redirected map[string]map[string]bool // by domain: the destinations that its mail had
+	redirected map[string][]string // by domain: the destinations that its mail had before
 }
 
 const (
@@ -129,17 +139,52 @@ const (
 	defaultDelayNotice = 4 * time.Hour
 )
 
-// ListenAndServe listens on a TCP address (":25"), and serves and delivers as [Relay.Serve] does.
-func (r *Relay) ListenAndServe(ctx context.Context, addr string) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("relay: %w", err)
+// ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and 465
+// ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts.
+func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
+	if err := r.init(); err != nil {
+		return err
 	}
-	return r.Serve(ctx, l)
+	var listeners []net.Listener
+	for _, addr := range addrs {
+		l, err := r.listen(ctx, addr)
+		if err != nil {
+			closeAll(listeners)
+			return fmt.Errorf("relay: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	return r.Serve(ctx, listeners...)
 }
 
-// Serve accepts mail on the listeners and delivers what is in the queue, until ctx ends: then what is
-// under way is finished within bounds, and Serve returns nil. It closes the listeners. Any other end is an error.
+func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	switch tcp, _ := l.Addr().(*net.TCPAddr); tcp.Port {
+	case 587:
+		return SubmissionListener(l), nil
+	case 465: // RFC 8314 §3.3
+		config := r.server(r.Submission).TLSConfig
+		if config == nil {
+			l.Close()
+			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 465 needs a certificate", addr)
+		}
+		return SubmissionListener(tls.NewListener(l, config)), nil
+	}
+	return l, nil
+}
+
+// SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS (port
+// 465), l is a listener of crypto/tls.
+func SubmissionListener(l net.Listener) net.Listener { return submissionListener{l} }
+
+type submissionListener struct{ net.Listener }
+
+// Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it finishes running transactions within
+// bounds, and returns nil. Any other end is an error. Serve closes the listeners. Those of [SubmissionListener] are for
+// users, all others for other hosts.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	err := r.init()
 	for _, l := range listeners {
@@ -147,11 +192,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 			err = r.router.ListensAt(l.Addr())
 		}
 	}
-	if err != nil {
-		for _, l := range listeners {
-			l.Close()
-		}
-		return err
+	var forHosts, forUsers *server.Server
+	if err == nil {
+		forHosts, forUsers = r.server(r.Server), r.submission()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -162,24 +205,44 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	)
 	part := func(run func(context.Context) error) {
 		wg.Go(func() {
+			// Another listener may have ended the server before this one was served.
 			if err := run(ctx); err != nil && !errors.Is(err, server.ErrServerClosed) {
 				once.Do(func() { failed = err })
 				cancel() // the other parts end with it
 			}
 		})
 	}
-	srv := r.server()
-	for _, l := range listeners {
-		part(func(ctx context.Context) error { return srv.Serve(ctx, l) })
+	serves := make([]func(context.Context) error, len(listeners))
+	for i, l := range listeners {
+		srv := forHosts
+		if s, ok := l.(submissionListener); ok {
+			srv, l = forUsers, s.Listener
+			if err == nil && srv.Authenticate == nil {
+				err = errors.New("relay: Authenticate is nil: a submission listener needs it")
+			}
+		}
+		serves[i] = func(ctx context.Context) error { return srv.Serve(ctx, l) }
+	}
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+	for _, serve := range serves {
+		part(serve)
 	}
 	part(r.Run)
 	wg.Wait()
 	return failed
 }
 
-// Run delivers what is in the queue until ctx ends, without a listener: [Relay.Send] puts mail in.
-// It returns nil when ctx has ended and all that was under way is finished or handed back. Serve
-// includes it; only one of the two may run at a time.
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}
+
+// Run delivers the queue until ctx ends, without a listener: [Relay.Send] puts mail in. It returns nil when ctx has ended
+// and everything under way is finished or handed back. Serve includes it; only one of the two may run at a time.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
@@ -188,142 +251,29 @@ func (r *Relay) Run(ctx context.Context) error {
 	return r.runner.Run(ctx)
 }
 
-// Send puts a message into the queue and returns when it is durable there. It is delivered while Run
-// or Serve is going, now or later. Lines may end in "\n" or "\r\n"; the envelope must pass
-// [smtp.Envelope.Check]. An error means that nothing was stored; where the message is at fault, it has
-// a *smtp.Reply.
+// Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs, now or
+// later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. After an error nothing is stored. If
+// the message is at fault, the error contains a *smtp.Reply.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
-	m, err := r.Prepare(ctx, env, body)
+	p, err := r.prepareFromCode(ctx, env, body)
 	if err != nil {
 		return "", err
 	}
-	return r.Enqueue(ctx, m)
+	return r.enqueueFromCode(ctx, p)
 }
 
-// Enqueue puts into the queue what [Relay.Prepare] made, with what was changed in it since: a time before which it isn't sent, a
-// deadline, a priority, a tenant. Else it is Send.
+// Enqueue stores what [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority, Ref, Tenant.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err
 	}
-	id, err := r.enqueue(ctx, m, nil)
+	return r.enqueueFromCode(ctx, prepared{Message: m})
+}
+
+func (r *Relay) enqueueFromCode(ctx context.Context, p prepared) (queue.ID, error) {
+	id, err := r.enqueue(ctx, p, nil)
 	if err != nil {
 		return "", fmt.Errorf("relay: enqueue: %w", err)
 	}
 	return id, nil
-}
-
-// enqueue stores m and says so. p is nil for mail from code.
-func (r *Relay) enqueue(ctx context.Context, m queue.Message, p *server.Peer) (queue.ID, error) {
-	id, err := r.Queue.Enqueue(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	if p != nil {
-		peer := *p // the session goes on with its own
-		p = &peer
-	}
-	r.accepted(ctx, Accepted{ID: id, Envelope: m.Envelope, Peer: p})
-	return id, nil
-}
-
-// init checks the fields and makes what is derived from them, once.
-func (r *Relay) init() error {
-	r.once.Do(func() { r.err = r.derive() })
-	return r.err
-}
-
-func (r *Relay) derive() error {
-	if r.Queue == nil {
-		return errors.New("relay: Queue is nil")
-	}
-	if err := smtp.CheckAddress("postmaster@" + r.Hostname); err != nil {
-		return fmt.Errorf("relay: Hostname %q: %w", r.Hostname, err)
-	}
-	if r.MaxSize < 0 {
-		return fmt.Errorf("relay: MaxSize %d is negative", r.MaxSize)
-	}
-	r.hostname = r.Hostname
-	if !strings.HasPrefix(r.Hostname, "[") { // an address literal stays as it is
-		r.hostname, _ = smtp.ASCIIDomain(r.Hostname) // CheckAddress would have found an error
-	}
-	r.local = make(map[string]bool, len(r.Domains))
-	for i, domain := range r.Domains {
-		ascii, err := smtp.ASCIIDomain(domain)
-		if err != nil {
-			return fmt.Errorf("relay: Domains: %w", err)
-		}
-		r.local[ascii] = true
-		if i == 0 {
-			r.postmaster = "postmaster@" + ascii
-		}
-	}
-	if r.Postmaster != "" {
-		r.postmaster = r.Postmaster
-		if _, domain := smtp.SplitAddress(r.Postmaster); domain == "" {
-			return fmt.Errorf("relay: Postmaster %q has no domain", r.Postmaster)
-		}
-		if err := smtp.CheckAddress(r.Postmaster); err != nil {
-			return fmt.Errorf("relay: Postmaster: %w", err)
-		}
-	}
-	r.router = &mx.Router{
-		Resolver:     r.Resolver,
-		Routes:       r.Routes,
-		Port:         r.Port,
-		AllowPrivate: r.AllowPrivate,
-		Self:         []string{r.hostname},
-		SelfAddrs:    r.SelfAddrs,
-	}
-	if err := r.router.Check(); err != nil {
-		return fmt.Errorf("relay: %w", err)
-	}
-	for _, s := range r.Sources {
-		if err := s.Check(); err != nil {
-			return fmt.Errorf("relay: Sources: %w", err)
-		}
-	}
-	r.transport = &client.Transport{
-		Hostname:    r.hostname,
-		Router:      r.router,
-		DialContext: r.DialContext,
-		TLSConfig:   r.ClientTLSConfig,
-		Sources:     r.Sources,
-		Trace:       r.Trace,
-		Logger:      r.Logger,
-	}
-	if r.Events.Tried != nil {
-		r.transport.Tried = func(ctx context.Context, t client.Try) {
-			job, _ := smtp.JobOf(ctx)
-			r.Events.Tried(Tried{ID: queue.ID(job.ID), Try: t})
-		}
-	}
-	r.runner = &delivery.Runner{
-		Queue:       r.Queue,
-		Sender:      r.transport,
-		Site:        r.router.Site,
-		Source:      r.source,
-		Report:      r.report,
-		Retry:       r.Retry,
-		Concurrency: r.Concurrency,
-		Limits:      r.Limits,
-		LimitsFor:   r.LimitsFor,
-		Events:      r.Events.Events,
-		Logger:      r.Logger,
-	}
-	return nil
-}
-
-// source names what a task goes out from.
-func (r *Relay) source(t *queue.Task) string { return r.transport.Source(t.Envelope) }
-
-func (r *Relay) server() *server.Server {
-	return &server.Server{
-		Hostname:     r.hostname,
-		Handler:      &handler{r},
-		TLSConfig:    r.TLSConfig,
-		Authenticate: r.Authenticate,
-		MaxSize:      r.MaxSize,
-		Logger:       r.Logger,
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/bounce"
@@ -12,8 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// report composes what the sender is owed after an attempt: at most one report, about all recipients
-// of the task that something happened to. It is a value for delivery.Runner.Report.
+// report composes what the sender is owed after an attempt: at most one report, about all recipients of the task that something
+// happened to. It is a value for delivery.Runner.Report.
 func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
 	report := bounce.Report{
@@ -38,8 +39,9 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 		}
 	}
 	env, content, err := report.Compose()
-	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: tell what happened without it
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "a report goes out without its original", slog.String("id", string(o.Task.ID)), slog.Any("err", err))
+	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: report without it
+		r.logger().LogAttrs(ctx, slog.LevelWarn, "report without the original message",
+			slog.String("about", string(o.Task.ID)), slog.Any("err", err))
 		report.Original = smtp.Text("")
 		env, content, err = report.Compose()
 	}
@@ -49,18 +51,29 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	if err != nil {
 		return nil, err
 	}
-	m, err := r.message(env)
-	if err != nil { // a sender whose domain can't be: there is no one to tell
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "no report can be sent", slog.String("id", string(o.Task.ID)),
+	m, err := r.reportMessage(env, content, o.Task.Tenant)
+	if err != nil { // the sender's domain is impossible: there is nobody to report to
+		r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", slog.String("about", string(o.Task.ID)),
 			slog.String("to", env.Recipients[0].Address), slog.Any("err", err))
 		return nil, nil
 	}
-	m.Body = smtp.NewReader(content)
-	m.Tenant = o.Task.Tenant
 	return []queue.Message{m}, nil
 }
 
-// actionFor says what a report would call this result (RFC 3464 §2.3.3). ok is false if there is nothing to tell.
+// reportMessage is a report as the Queue stores it.
+func (r *Relay) reportMessage(env *smtp.Envelope, content smtp.Content, tenant string) (queue.Message, error) {
+	m, err := r.message(env)
+	if err != nil {
+		return queue.Message{}, err
+	}
+	m.Body, m.Tenant, m.Origin = smtp.NewReader(content), tenant, smtp.OriginCode
+	if !strings.HasPrefix(r.hostname, "[") {
+		m.FromDomain = r.hostname // its author is the postmaster there
+	}
+	return m, nil
+}
+
+// actionFor returns what a report calls this result (RFC 3464 §2.3.3). ok is false if there is nothing to report.
 func actionFor(o delivery.Occasion, result smtp.Result) (action bounce.Action, ok bool) {
 	switch {
 	case result.Outcome == smtp.Rejected, !result.Outcome.Final() && o.Expired:

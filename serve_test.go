@@ -30,11 +30,19 @@ import (
 // serve has the relay listen as relay.test:25 until the test ends.
 func serve(t *testing.T, inet *smtptest.Network, r *Relay) {
 	t.Helper()
-	l, err := inet.Listen("relay.test:25")
+	hosts, err := inet.Listen("relay.test:25")
 	if err != nil {
 		t.Fatal(err)
 	}
-	inet.Go(func(ctx context.Context) error { return r.Serve(ctx, l) })
+	listeners := []net.Listener{hosts}
+	if r.Authenticate != nil {
+		users, err := inet.Listen("relay.test:587")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, SubmissionListener(users))
+	}
+	inet.Go(func(ctx context.Context) error { return r.Serve(ctx, listeners...) })
 }
 
 // submission submits to relay.test.
@@ -61,23 +69,27 @@ func TestServe(t *testing.T) {
 			return nil
 		}
 		accepted := make(chan Accepted, 1)
-		r.Events.Accepted = func(a Accepted) { accepted <- a }
+		r.Accepted = func(a Accepted) { accepted <- a }
 		serve(t, inet, r)
 
-		sub := submission(inet)
 		env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
-		results, _ := sub.Send(t.Context(), env, smtp.Text(text))
-		if got := results[0].Reply.Error(); results[0].Outcome != smtp.Rejected || !strings.HasPrefix(got, "550 5.7.1 ") {
-			t.Errorf("without AUTH: got %v %s, want 550 5.7.1", results[0].Outcome, got)
+		for port, want := range map[string]string{"25": "550 5.7.1 ", "587": "530 5.7.0 "} {
+			sub := submission(inet)
+			sub.Addr = "relay.test:" + port
+			results, _ := sub.Send(t.Context(), env, smtp.Text(text))
+			if got := results[0].Reply.Error(); results[0].Outcome == smtp.Delivered || !strings.HasPrefix(got, want) {
+				t.Errorf("without AUTH at port %s: got %v %s, want %s", port, results[0].Outcome, got, want)
+			}
 		}
-		sub = submission(inet)
+		sub := submission(inet)
+		sub.Addr = "relay.test:587"
 		sub.Auth = smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", "secret") })
 		if results, err := sub.Send(t.Context(), env, smtp.Text(text)); err != nil {
 			t.Fatalf("with AUTH: got %v %v", results, err)
 		}
 		mail := host.Wait(1)[0]
 		want := regexp.MustCompile(`^Received: from program\.test \(\[192\.0\.2\.1\]\)\r\n\tby relay\.test with ESMTPSA \(TLS 1\.3 \w+\) id (\w+-1)\r\n` +
-			`\tfor <bob@next\.test>;\r\n\t[A-Z][^\r]+ \+0000\r\nFrom: `)
+			`\tfor <bob@next\.test>;\r\n\t[A-Z][^\r]+ \+0000\r\nDate: [A-Z][^\r]+ \+0000\r\nMessage-ID: <\w+@relay\.test>\r\nFrom: `)
 		if !want.Match(mail.Data) {
 			t.Errorf("got %.300q, want it to begin with %v", mail.Data, want)
 		}
@@ -240,10 +252,9 @@ func TestDelivery(t *testing.T) {
 		host.SetAddrs(netip.MustParseAddr("10.0.0.1"))
 		host.Defer(time.Minute, smtp.NewReply(451, "4.7.1", ""))
 		r := newRelay(inet)
-		r.Port = 587
-		r.AllowPrivate = true
-		r.Retry = []time.Duration{2 * time.Minute}
-		r.ClientTLSConfig = &tls.Config{MaxVersion: tls.VersionTLS12}
+		r.Router = &mx.Router{Port: 587, AllowPrivate: true}
+		r.Runner = &delivery.Runner{Retry: []time.Duration{2 * time.Minute}}
+		r.Transport = &client.Transport{TLSConfig: &tls.Config{MaxVersion: tls.VersionTLS12}}
 		tlsVersion := make(chan string, 1)
 		r.Events.Delivered = func(e delivery.Event) { tlsVersion <- e.Result.TLS + " at " + e.Result.Addr }
 		inet.Go(r.Run)

@@ -30,13 +30,14 @@ func TestTried(t *testing.T) {
 		second.Greylist(10 * time.Minute)
 		r := newRelay(inet)
 		var tries []string
-		r.Events.Tried = func(tried Tried) {
+		r.Transport = &client.Transport{Tried: func(ctx context.Context, tried client.Try) {
+			job, _ := smtp.JobOf(ctx)
 			what := "no transaction"
 			if tried.Err == nil {
 				what = tried.Results[0].Outcome.String()
 			}
-			tries = append(tries, fmt.Sprintf("%s %s %s", tried.ID, tried.Session.Host, what))
-		}
+			tries = append(tries, fmt.Sprintf("%s %s %s", job.ID, tried.Session.Host, what))
+		}}
 		inet.Go(r.Run)
 		id := mustSend(t, r, "ann@source.test", "bob@next.test")
 		second.Wait(1)
@@ -59,14 +60,14 @@ func TestSources(t *testing.T) {
 		host.Greylist(10 * time.Minute)
 		r := newRelay(inet)
 		a, b := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
-		r.Sources = []client.Source{{Addrs: []netip.Addr{a}, Hostname: "out1.relay.test"}, {Addrs: []netip.Addr{b}, Hostname: "out2.relay.test"}}
+		r.Transport = &client.Transport{Sources: []client.Source{{Addrs: []netip.Addr{a}, Hostname: "out1.relay.test"}, {Addrs: []netip.Addr{b}, Hostname: "out2.relay.test"}}}
 		counted := make(map[string]bool)
-		r.LimitsFor = func(s delivery.Scope, name string) delivery.Limits {
+		r.Runner = &delivery.Runner{LimitsFor: func(s delivery.Scope, name string) delivery.Limits {
 			if s == delivery.SourceScope {
 				counted[name] = true
 			}
 			return delivery.Limits{}
-		}
+		}}
 		var dialled []netip.Addr
 		r.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			dialled = append(dialled, client.SourceAddr(ctx))
@@ -81,12 +82,8 @@ func TestSources(t *testing.T) {
 		if !counted[dialled[0].String()] {
 			t.Errorf("got limits asked for %v, want for %v too", counted, dialled[0])
 		}
-		tr, err := r.Transport()
-		if err != nil {
-			t.Fatal(err)
-		}
-		tr.Block(client.Block{Site: "mx.next.test", Source: dialled[0], Until: time.Now().Add(time.Hour)})
-		if blocks := tr.Blocks(); len(blocks) != 1 || blocks[0].Site != "mx.next.test" {
+		r.Transport.Block(client.Block{Site: "mx.next.test", Source: dialled[0], Until: time.Now().Add(time.Hour)})
+		if blocks := r.Transport.Blocks(); len(blocks) != 1 || blocks[0].Site != "mx.next.test" {
 			t.Errorf("got %+v", blocks)
 		}
 		mustSend(t, r, "ann@source.test", "bob@next.test")
@@ -99,8 +96,8 @@ func TestSources(t *testing.T) {
 
 func TestSourcesFault(t *testing.T) {
 	r := newRelay(smtptest.NewNetwork(t))
-	r.Sources = []client.Source{{}}
-	if _, err := r.Runner(); err == nil || !strings.Contains(err.Error(), "Sources") {
+	r.Transport = &client.Transport{Sources: []client.Source{{}}}
+	if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "Sources") {
 		t.Errorf("got %v, want an error about Sources", err)
 	}
 }
@@ -151,7 +148,7 @@ func TestFuncError(t *testing.T) {
 				var log bytes.Buffer
 				r.Logger = slog.New(slog.NewTextHandler(&log, nil))
 				tried := make(chan error, 1)
-				r.Events.Tried = func(x Tried) { tried <- x.Err }
+				r.Transport = &client.Transport{Tried: func(_ context.Context, x client.Try) { tried <- x.Err }}
 				r.Routes = map[string]mx.Route{"app.test": mx.Func("app", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
 					return tt.results, tt.err
 				})}

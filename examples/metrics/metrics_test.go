@@ -130,7 +130,7 @@ func each(t *testing.T, test func(t *testing.T, open meter)) {
 }
 
 func newRelay(inet *smtptest.Network) *postrider.Relay {
-	return &postrider.Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, MaxAge: time.Hour}
+	return &postrider.Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, MaxAge: time.Hour, Runner: new(delivery.Runner)}
 }
 
 // send has the null reverse-path, so that no reports come on top.
@@ -176,12 +176,10 @@ func TestEvents(t *testing.T) {
 			mu.Unlock()
 		}
 		tally := func(name string) func(delivery.Event) { return func(delivery.Event) { add(name) } }
-		relay.Events = postrider.Events{
-			Accepted: func(postrider.Accepted) { add("accepted") },
-			Events: delivery.Events{
-				Attempted: tally("attempted"), Delivered: tally("delivered"), Deferred: tally("deferred"), Unknown: tally("unknown"),
-				Rejected: tally("rejected"), Expired: tally("expired"), Cancelled: tally("cancelled"),
-			},
+		relay.Accepted = func(postrider.Accepted) { add("accepted") }
+		relay.Events = delivery.Events{
+			Attempted: tally("attempted"), Delivered: tally("delivered"), Deferred: tally("deferred"), Unknown: tally("unknown"),
+			Rejected: tally("rejected"), Expired: tally("expired"), Cancelled: tally("cancelled"),
 		}
 		read := open(t, relay, Bounds{Domains: []string{"next.test"}, Tenants: []string{"shop"}})
 		inet.Go(relay.Run)
@@ -197,10 +195,7 @@ func TestEvents(t *testing.T) {
 		synctest.Wait()
 		id := send(t, relay, "jim@dead.test")
 		synctest.Wait()
-		runner, err := relay.Runner()
-		if err != nil {
-			t.Fatal(err)
-		}
+		runner := relay.Runner
 		if _, err := runner.Cancel(t.Context(), queue.Filter{ID: id}, "enough"); err != nil {
 			t.Fatal(err)
 		}
@@ -264,10 +259,7 @@ func TestState(t *testing.T) {
 			send(t, relay, "bob@dead.test")
 			synctest.Wait()
 		}
-		runner, err := relay.Runner()
-		if err != nil {
-			t.Fatal(err)
-		}
+		runner := relay.Runner
 		if _, err := runner.Hold(t.Context(), queue.Filter{ID: held}); err != nil {
 			t.Fatal(err)
 		}

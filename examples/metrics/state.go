@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,9 +20,9 @@ type state struct {
 }
 
 func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
-	runner, err := relay.Runner()
-	if err != nil {
-		return s, err
+	runner := relay.Runner
+	if runner == nil {
+		return s, errors.New("metrics: Relay.Runner is nil: set it to a *delivery.Runner, to be read")
 	}
 	q, ok := relay.Queue.(queue.Stater)
 	if !ok {

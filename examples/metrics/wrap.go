@@ -14,8 +14,8 @@ type labels struct{ event, reason, domain, tenant string }
 // took of each that was delivered, and of how long that took. Both are called concurrently, as Accepted comes from other
 // goroutines than the rest.
 func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels, time.Duration)) {
-	accepted := relay.Events.Accepted
-	relay.Events.Accepted = func(a postrider.Accepted) {
+	accepted := relay.Accepted
+	relay.Accepted = func(a postrider.Accepted) {
 		for _, rcpt := range a.Envelope.Recipients {
 			count(labels{"accepted", "", b.domain(rcpt.Address), other})
 		}
@@ -43,7 +43,7 @@ func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels
 		Expired:   func(x delivery.Event) { count(of("expired", "", x)) },
 		Cancelled: func(x delivery.Event) { count(of("cancelled", "", x)) },
 	}
-	relay.Events.Events = ours.Then(relay.Events.Events)
+	relay.Events = ours.Then(relay.Events)
 }
 
 // buckets are those of the delivery time, in seconds: from a second to the five days that a mail is tried.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/spool"
 )
 
@@ -63,9 +64,9 @@ func run() error {
 		return err
 	}
 	defer q.Close()
-	relay.Queue = q
-	runner, err := relay.Runner()
-	if err != nil {
+	runner := new(delivery.Runner)
+	relay.Queue, relay.Runner = q, runner
+	if err := relay.Check(context.Background()); err != nil {
 		return err
 	}
 

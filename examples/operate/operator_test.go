@@ -13,6 +13,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
@@ -45,13 +46,9 @@ func eachDesk(t *testing.T, test func(d *desk)) {
 			synctest.Test(t, func(t *testing.T) {
 				q := open(t) // its Cleanup comes after that of the network
 				inet := smtptest.NewNetwork(t)
-				relay := &postrider.Relay{Hostname: "relay.test", Queue: q, Resolver: inet, DialContext: inet.DialContext}
-				runner, err := relay.Runner()
-				if err != nil {
-					t.Fatal(err)
-				}
+				relay := &postrider.Relay{Hostname: "relay.test", Queue: q, Resolver: inet, DialContext: inet.DialContext, Runner: new(delivery.Runner)}
 				inet.Go(relay.Run)
-				o := &operator{relay: relay, runner: runner, authorise: bearer("secret"), queue: q.(interface {
+				o := &operator{relay: relay, runner: relay.Runner, authorise: bearer("secret"), queue: q.(interface {
 					queue.Lister
 					queue.Stater
 				})}

@@ -22,6 +22,7 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
 )
@@ -35,22 +36,30 @@ func main() {
 
 func run() error {
 	hostname, _ := os.Hostname()
-	r := &postrider.Relay{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Routes: make(map[string]mx.Route)}
+	r := &postrider.Relay{
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Routes:    make(map[string]mx.Route),
+		Server:    new(server.Server),
+		Router:    new(mx.Router),
+		Transport: new(client.Transport),
+		Runner:    new(delivery.Runner),
+	}
 	listen := flag.String("listen", "127.0.0.1:2525", "accept mail on this `address`")
+	submission := flag.String("submission", "", "accept mail from -user on this `address`")
 	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
 	allow := flag.String("allow", "127.0.0.0/8,::1/128", "`networks` that may relay")
 	retry := flag.String("retry", "5m,15m,30m,1h,2h", "`waits` between attempts, the last repeats")
 	list := flag.Bool("list", false, "print the queue of a spool that isn't in use, and leave")
 	cert := flag.String("cert", "", "certificate `file` for STARTTLS")
 	key := flag.String("key", "", "key `file` for STARTTLS")
-	user := flag.String("user", "", "`name` that may submit mail from anywhere; needs -cert and -password-file")
+	user := flag.String("user", "", "`name` that may submit mail; needs -submission, -cert and -password-file")
 	passwordFile := flag.String("password-file", "", "`file` with the password of -user")
 	flag.StringVar(&r.Hostname, "hostname", hostname, "our `name` in the DNS")
-	flag.IntVar(&r.Port, "port", 25, "port of MX hosts")
-	flag.BoolVar(&r.AllowPrivate, "allow-private", false, "MX hosts may have private addresses")
+	flag.IntVar(&r.Router.Port, "port", 25, "port of MX hosts")
+	flag.BoolVar(&r.Router.AllowPrivate, "allow-private", false, "MX hosts may have private addresses")
 	flag.DurationVar(&r.MaxAge, "max-age", 120*time.Hour, "how long a mail is tried")
 	flag.DurationVar(&r.DelayNotice, "delay-notice", 4*time.Hour, "age at which the sender of a waiting mail is told; negative: never")
-	flag.Int64Var(&r.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
+	flag.Int64Var(&r.Server.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
 	route := func(domain, to string) (err error) {
 		if _, twice := r.Routes[domain]; twice || domain == "" || to == "" {
 			return errors.New("want domain=route, and one for each domain")
@@ -72,7 +81,7 @@ func run() error {
 			}
 			source.Addrs = append(source.Addrs, ip)
 		}
-		r.Sources = append(r.Sources, source)
+		r.Transport.Sources = append(r.Transport.Sources, source)
 		return source.Check()
 	})
 	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error { r.Domains = append(r.Domains, s); return nil })
@@ -92,7 +101,7 @@ func run() error {
 		if err != nil || wait <= 0 {
 			return fmt.Errorf("-retry: %q is no wait", s)
 		}
-		r.Retry = append(r.Retry, wait)
+		r.Runner.Retry = append(r.Runner.Retry, wait)
 	}
 	var nets []netip.Prefix
 	for s := range strings.FieldsFuncSeq(*allow, func(c rune) bool { return c == ',' }) {
@@ -121,8 +130,8 @@ func run() error {
 		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
 	if *user != "" {
-		if r.TLSConfig == nil || *passwordFile == "" {
-			return errors.New("-user needs -cert, -key and -password-file")
+		if r.TLSConfig == nil || *passwordFile == "" || *submission == "" {
+			return errors.New("-user needs -submission, -cert, -key and -password-file")
 		}
 		password, err := os.ReadFile(*passwordFile)
 		if err != nil {
@@ -135,7 +144,7 @@ func run() error {
 			return nil
 		}
 	}
-	if _, err := r.Runner(); err != nil { // what is wrong with the flags, before anybody connects
+	if err := r.Check(context.Background()); err != nil { // what is wrong with the flags, before anybody connects
 		return err
 	}
 	l, err := net.Listen("tcp", *listen)
@@ -145,5 +154,15 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fmt.Println("listening on", l.Addr())
-	return r.Serve(ctx, l)
+	listeners := []net.Listener{l}
+	if *submission != "" {
+		users, err := net.Listen("tcp", *submission)
+		if err != nil {
+			l.Close()
+			return err
+		}
+		fmt.Println("submission on", users.Addr())
+		listeners = append(listeners, postrider.SubmissionListener(users))
+	}
+	return r.Serve(ctx, listeners...)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider"
+	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/spool"
@@ -31,14 +32,14 @@ func relayTo(t *testing.T, h *nextHost) {
 	}
 	told := newEvents()
 	relay := &postrider.Relay{
-		Hostname:        "relay.test",
-		Queue:           q,
-		Routes:          map[string]mx.Route{"*": h.mxRoute(t, w)},
-		Resolver:        loopback{},
-		DialContext:     h.dial,
-		ClientTLSConfig: &tls.Config{RootCAs: h.roots},
-		Retry:           []time.Duration{100 * time.Millisecond, time.Hour},
-		Events:          postrider.Events{Events: delivery.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add}},
+		Hostname:    "relay.test",
+		Queue:       q,
+		Routes:      map[string]mx.Route{"*": h.mxRoute(t, w)},
+		Resolver:    loopback{},
+		DialContext: h.dial,
+		Transport:   &client.Transport{TLSConfig: &tls.Config{RootCAs: h.roots}},
+		Runner:      &delivery.Runner{Retry: []time.Duration{100 * time.Millisecond, time.Hour}},
+		Events:      delivery.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -52,11 +52,10 @@ func (d double) change(r *postrider.Relay) {
 
 // mustRunner returns the Runner of a relay that doesn't run yet.
 func mustRunner(r *postrider.Relay) *delivery.Runner {
-	runner, err := r.Runner()
-	if err != nil {
+	if err := r.Check(context.Background()); err != nil {
 		panic(err)
 	}
-	return runner
+	return r.Runner
 }
 
 type doubleSender struct {
@@ -226,7 +225,7 @@ var defects = []struct {
 			return nil
 		}}
 	}}},
-	{"tells nobody what it took", "untold", double{relay: func(r *postrider.Relay) { r.Events.Accepted = nil }}},
+	{"tells nobody what it took", "untold", double{relay: func(r *postrider.Relay) { r.Accepted = nil }}},
 }
 
 // TestPlanDefects holds the ledger itself to account: each defect that is planted in the relay is found within the first plans, by

@@ -51,7 +51,7 @@ func newScene(t *testing.T, hosts int, change ...func(*scene)) *scene {
 	s.relay = newRelay(s.inet)
 	s.relay.DelayNotice = -1 // reports are other tests' matter
 	count := func(name string) func(delivery.Event) { return func(delivery.Event) { s.events[name]++ } }
-	s.relay.Events.Events = delivery.Events{Buffer: 1 << 20, Attempted: count("attempted"), Deferred: count("deferred"), Expired: count("expired"), Rejected: count("rejected")}
+	s.relay.Events = delivery.Events{Buffer: 1 << 20, Attempted: count("attempted"), Deferred: count("deferred"), Expired: count("expired"), Rejected: count("rejected")}
 	for _, f := range change {
 		f(s)
 	}
@@ -87,11 +87,7 @@ func (s *scene) sample() sample {
 	for _, h := range s.hosts {
 		now.delivered += len(h.Messages())
 	}
-	runner, err := s.relay.Runner()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, site := range runner.Status().Sites {
+	for _, site := range s.relay.Runner.Status().Sites {
 		if strings.Contains(site.Name, "next.test") {
 			now.inFlight, now.window, now.down = site.InFlight, site.Window, !site.Down.IsZero()
 		}

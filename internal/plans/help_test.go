@@ -8,6 +8,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
@@ -21,7 +22,9 @@ const (
 )
 
 func newRelay(inet *smtptest.Network) *postrider.Relay {
-	return &postrider.Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+	return &postrider.Relay{
+		Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, Runner: new(delivery.Runner),
+	}
 }
 
 func mustSend(t *testing.T, r *postrider.Relay, from string, to ...string) queue.ID {

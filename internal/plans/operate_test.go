@@ -49,11 +49,7 @@ func (d *drawer) operation() {
 }
 
 func (w *world) runner() *delivery.Runner {
-	r, err := w.relay.Runner()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return r
+	return w.relay.Runner
 }
 
 // operate fails the test where an operation did.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
@@ -28,21 +27,18 @@ var (
 )
 
 // events has the relay tell the ledger.
-func (l *ledger) events() postrider.Events {
+func (l *ledger) events() delivery.Events {
 	told := func(kind string, count func(*fate) *int) func(delivery.Event) {
 		return func(e delivery.Event) { l.told(kind, e, count) }
 	}
-	return postrider.Events{
-		Accepted: func(a postrider.Accepted) { l.accepted(a.Envelope, false) },
-		Events: delivery.Events{
-			Attempted: l.attempted,
-			Delivered: told("delivered", func(f *fate) *int { return &f.delivered }),
-			Deferred:  told("deferred", nil),
-			Unknown:   told("unknown", func(f *fate) *int { return &f.unknown }),
-			Rejected:  told("rejected", func(f *fate) *int { return &f.rejected }),
-			Expired:   told("expired", func(f *fate) *int { return &f.expired }),
-			Cancelled: told("cancelled", func(f *fate) *int { return &f.cancelled }),
-		},
+	return delivery.Events{
+		Attempted: l.attempted,
+		Delivered: told("delivered", func(f *fate) *int { return &f.delivered }),
+		Deferred:  told("deferred", nil),
+		Unknown:   told("unknown", func(f *fate) *int { return &f.unknown }),
+		Rejected:  told("rejected", func(f *fate) *int { return &f.rejected }),
+		Expired:   told("expired", func(f *fate) *int { return &f.expired }),
+		Cancelled: told("cancelled", func(f *fate) *int { return &f.cancelled }),
 	}
 }
 

@@ -182,6 +182,7 @@ func (w *world) renew() {
 	w.relay.Queue = w.queue
 	w.relay.Allow = allowAll
 	w.relay.Events = w.ledger.events()
+	w.relay.Accepted = func(a postrider.Accepted) { w.ledger.accepted(a.Envelope, false) }
 	w.double.change(w.relay)
 }
 

@@ -1,0 +1,191 @@
+package postrider
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Check returns what is wrong with the fields, before any client connects. If Wrap returned a value with a method
+// Check(context.Context) error, that is called, too: for keys that can't be read, for example.
+func (r *Relay) Check(ctx context.Context) error {
+	if err := r.init(); err != nil {
+		return err
+	}
+	if c, ok := r.runner.Sender.(interface{ Check(context.Context) error }); ok {
+		if err := c.Check(ctx); err != nil {
+			return fmt.Errorf("relay: Wrap: %w", err)
+		}
+	}
+	return nil
+}
+
+// init checks the fields and makes the parts, once.
+func (r *Relay) init() error {
+	r.once.Do(func() {
+		for _, step := range []func() error{r.names, r.makeRouter, r.makeTransport, r.makeRunner, r.checkServers} {
+			if r.err = step(); r.err != nil {
+				r.err = fmt.Errorf("relay: %w", r.err)
+				return
+			}
+		}
+	})
+	return r.err
+}
+
+// names checks who we are.
+func (r *Relay) names() error {
+	switch {
+	case r.Queue == nil:
+		return errors.New("Queue is nil: set it to what spool.Open or mem.New returns")
+	case r.Hostname == "":
+		return errors.New("Hostname is empty: set it to this machine's name in the DNS")
+	}
+	if smtp.CheckAddress("postmaster@"+r.Hostname) != nil {
+		return fmt.Errorf("Hostname %q is no host name: set it to this machine's name in the DNS", r.Hostname)
+	}
+	r.hostname = r.Hostname
+	if !strings.HasPrefix(r.Hostname, "[") { // an address literal stays as it is
+		r.hostname, _ = smtp.ASCIIDomain(r.Hostname) // CheckAddress would have found an error
+	}
+	r.ours = make(map[string]bool, len(r.Domains))
+	for i, domain := range r.Domains {
+		ascii, err := smtp.ASCIIDomain(domain)
+		if err != nil {
+			return fmt.Errorf("Domains[%d]: %w", i, err)
+		}
+		r.ours[ascii] = true
+		if i == 0 {
+			r.postmaster = "postmaster@" + ascii
+		}
+	}
+	if r.Postmaster != "" {
+		if _, domain := smtp.SplitAddress(r.Postmaster); domain == "" || smtp.CheckAddress(r.Postmaster) != nil {
+			return fmt.Errorf("Postmaster %q is no address: set it to one with a domain", r.Postmaster)
+		}
+		r.postmaster = r.Postmaster
+	}
+	return nil
+}
+
+func (r *Relay) makeRouter() error {
+	r.router = cmp.Or(r.Router, new(mx.Router))
+	if r.router.Routes != nil {
+		return errors.New("Router.Routes is set: set Relay.Routes instead")
+	}
+	r.router.Routes = r.Routes
+	if r.router.Resolver == nil {
+		r.router.Resolver = r.Resolver
+	}
+	r.router.Self = append(slices.Clip(r.router.Self), r.hostname)
+	return r.router.Check()
+}
+
+func (r *Relay) makeTransport() error {
+	r.transport = cmp.Or(r.Transport, new(client.Transport))
+	t := r.transport
+	switch {
+	case t.Hostname != "":
+		return errors.New("Transport.Hostname is set: set Relay.Hostname instead")
+	case t.Router != nil:
+		return errors.New("Transport.Router is set: set Relay.Router instead")
+	}
+	for i, s := range t.Sources {
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("Transport.Sources[%d]: %w", i, err)
+		}
+	}
+	t.Hostname, t.Router = r.hostname, r.router
+	if t.DialContext == nil {
+		t.DialContext = r.DialContext
+	}
+	t.Logger = cmp.Or(t.Logger, r.Logger)
+	return nil
+}
+
+func (r *Relay) makeRunner() error {
+	r.runner = cmp.Or(r.Runner, new(delivery.Runner))
+	run := r.runner
+	switch {
+	case run.Queue != nil:
+		return errors.New("Runner.Queue is set: set Relay.Queue instead")
+	case run.Sender != nil:
+		return errors.New("Runner.Sender is set: set Relay.Transport or Relay.Wrap instead")
+	}
+	run.Queue, run.Sender = r.Queue, r.transport
+	if r.Wrap != nil {
+		if run.Sender = r.Wrap(r.transport); run.Sender == nil {
+			return errors.New("Wrap returned nil: it must return a Sender")
+		}
+	}
+	if run.Report == nil {
+		run.Report = r.report
+	}
+	if run.Site == nil {
+		run.Site = r.router.Site
+	}
+	if run.Source == nil {
+		run.Source = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }
+	}
+	run.Events = r.Events.Then(run.Events)
+	run.Logger = cmp.Or(run.Logger, r.Logger)
+	return nil
+}
+
+// checkServers checks the templates.
+func (r *Relay) checkServers() error {
+	for name, s := range map[string]*server.Server{"Server": r.Server, "Submission": r.Submission} {
+		switch {
+		case s == nil:
+			continue
+		case s.Hostname != "":
+			return fmt.Errorf("%s.Hostname is set: set Relay.Hostname instead", name)
+		case s.Handler != nil:
+			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler with a server of your own", name)
+		}
+		if err := r.server(s).Check(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// server returns a server by a template, which may be nil.
+func (r *Relay) server(template *server.Server) *server.Server {
+	s := new(server.Server)
+	if template != nil {
+		s = template.Clone()
+	}
+	s.Hostname, s.Handler = r.hostname, &handler{r}
+	s.TLSConfig = cmp.Or(s.TLSConfig, r.TLSConfig)
+	s.Logger = cmp.Or(s.Logger, r.Logger)
+	return s
+}
+
+// submission returns the server for users.
+func (r *Relay) submission() *server.Server {
+	s := r.server(r.Submission)
+	if s.Authenticate == nil {
+		s.Authenticate = r.Authenticate
+	}
+	s.RequireAuth = true
+	return s
+}
+
+// Handler returns the Relay as a server calls it, for a server of one's own.
+func (r *Relay) Handler() (server.Handler, error) {
+	if err := r.init(); err != nil {
+		return nil, err
+	}
+	return &handler{r}, nil
+}
