@@ -1,0 +1,199 @@
+package postrider
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/smtptest"
+)
+
+// aliases is a value for Relay.Expand.
+type aliases map[string][]string
+
+func (a aliases) expand(_ context.Context, rcpt smtp.Recipient) ([]string, error) {
+	if rcpt.Address == "broken@here.test" {
+		return nil, errors.New("the directory is away")
+	}
+	return a[rcpt.Address], nil
+}
+
+func TestExpand(t *testing.T) {
+	r := &Relay{
+		Hostname: "relay.test", Queue: mem.New(), Domains: []string{"here.test"}, Postmaster: "pm@here.test",
+		Expand: aliases{
+			"one@here.test":    {"ann@far.test"},
+			"both@here.test":   {"ann@far.test", "bob@here.test"},
+			"nested@here.test": {"both@here.test", "eve@far.test"},
+			"self@here.test":   {"self@here.test", "ann@far.test"},
+			"loop@here.test":   {"pool@here.test"},
+			"pool@here.test":   {"loop@here.test"},
+			"twist@here.test":  {"pool2@here.test", "ann@far.test"},
+			"pool2@here.test":  {"twist@here.test"},
+			"bad@here.test":    {"not an address"},
+			"pm@here.test":     {"root@far.test"},
+			"ann@far.test":     {"never@asked.test"}, // not a domain of ours
+		}.expand,
+	}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		to   []string
+		want string // addresses, or what the error has
+	}{
+		{"no alias", []string{"bob@here.test", "ann@far.test"}, "bob@here.test ann@far.test"},
+		{"of one address", []string{"one@here.test"}, "ann@far.test"},
+		{"of two", []string{"both@here.test"}, "ann@far.test bob@here.test"},
+		{"an alias in an alias", []string{"nested@here.test"}, "ann@far.test bob@here.test eve@far.test"},
+		{"a copy for itself", []string{"self@here.test"}, "self@here.test ann@far.test"},
+		{"an address of two aliases comes once", []string{"one@here.test", "both@here.test"}, "ann@far.test bob@here.test"},
+		{"a loop", []string{"loop@here.test"}, "554 5.4.6"},
+		{"a loop with a way out", []string{"twist@here.test"}, "ann@far.test"},
+		{"an impossible address", []string{"bad@here.test"}, "not an address"},
+		{"a directory that fails", []string{"broken@here.test"}, "away"},
+		{"postmaster", []string{"postmaster"}, "root@far.test"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			env := smtp.NewEnvelope("ann@source.test", test.to...)
+			before := slices.Clone(env.Recipients)
+			got, _, err := r.expand(t.Context(), env)
+			if err != nil {
+				if !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want %q", err, test.want)
+				}
+				return
+			}
+			var all []string
+			for _, rcpt := range got.Recipients {
+				all = append(all, rcpt.Address)
+			}
+			if s := strings.Join(all, " "); s != test.want {
+				t.Errorf("got %q, want %q", s, test.want)
+			}
+			if !slices.Equal(env.Recipients, before) {
+				t.Errorf("the caller's envelope changed: %+v", env.Recipients)
+			}
+		})
+	}
+}
+
+// TestExpandBounds: neither a long chain nor a wide group is followed without end.
+func TestExpandBounds(t *testing.T) {
+	r := newRelay(smtptest.NewNetwork(t))
+	r.Domains = []string{"here.test"}
+	r.Expand = func(_ context.Context, rcpt smtp.Recipient) ([]string, error) {
+		local, _ := smtp.SplitAddress(rcpt.Address)
+		if local == "wide" {
+			return slices.Repeat([]string{"x@far.test"}, maxExpanded+1), nil
+		}
+		return []string{local + "x@here.test"}, nil
+	}
+	for _, to := range []string{"wide@here.test", "deep@here.test"} {
+		_, err := r.Send(t.Context(), smtp.NewEnvelope("ann@source.test", to), strings.NewReader(text))
+		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 452 {
+			t.Errorf("%s: got %v, want 452", to, err)
+		}
+	}
+}
+
+// TestExpanded: the sender of a group's mail hears of success once, and of a member's failure by the group's address.
+func TestExpanded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("far.test", "mx.far.test")
+		host.Reject("eve@far.test", smtp.NewReply(550, "5.1.1", "no such user"))
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		r.Domains = []string{"here.test"}
+		r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
+		inet.Go(r.Run)
+		env := smtp.NewEnvelope("ann@source.test", "group@here.test")
+		env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure
+		if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		mail := host.Wait(1)[0]
+		if rcpt := mail.Envelope.Recipients[0]; rcpt.Address != "ann@far.test" || rcpt.ORCPT != "rfc822;group@here.test" || rcpt.Notify != smtp.NotifyFailure {
+			t.Errorf("got %+v, want ann, for the group, who reports failures alone", rcpt)
+		}
+		if bytes.Contains(mail.Data, []byte("for <ann@far.test>")) || !bytes.Contains(mail.Data, []byte("for <group@here.test>")) {
+			t.Errorf("got %q, want a Received field for the group", mail.Data)
+		}
+		time.Sleep(time.Hour)
+		var actions []string
+		for _, report := range sender.Messages() {
+			for _, action := range []string{"expanded", "failed", "relayed", "delivered"} {
+				if bytes.Contains(report.Data, []byte("\r\nAction: "+action+"\r\n")) {
+					actions = append(actions, action)
+				}
+			}
+			if !bytes.Contains(report.Data, []byte("Original-Recipient: rfc822; group@here.test\r\n")) &&
+				!bytes.Contains(report.Data, []byte("Final-Recipient: rfc822; group@here.test\r\n")) {
+				t.Errorf("the report doesn't name the group:\n%s", report.Data)
+			}
+		}
+		slices.Sort(actions)
+		if got := strings.Join(actions, " "); got != "expanded failed" {
+			t.Errorf("got reports %q, want one that it was expanded and one of eve's failure", got)
+		}
+	})
+}
+
+// TestCheckRcpt: an unknown recipient of ours is refused at RCPT, whoever asks; an alias needs no route of its own.
+func TestCheckRcpt(t *testing.T) {
+	gone, err := mx.Refuse(smtp.NewReply(550, "5.1.6", "moved"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	r := &Relay{
+		Hostname: "relay.test", Queue: mem.New(), Domains: []string{"here.test"},
+		Routes: map[string]mx.Route{"*": mx.Discard(), "gone.test": gone},
+		CheckRcpt: func(_ context.Context, p *server.Peer, rcpt smtp.Recipient) error {
+			asked = append(asked, rcpt.Address)
+			if strings.HasPrefix(rcpt.Address, "nobody@") {
+				return smtp.NewReply(550, "5.1.1", "no such user")
+			}
+			return nil
+		},
+		Expand: aliases{"old@here.test": {"ann@gone.test"}, "loop@here.test": {"pool@here.test"}, "pool@here.test": {"loop@here.test"}}.expand,
+		Allow:  func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) { return p.Hello == "friend", nil },
+	}
+	for _, test := range []struct {
+		name, address string
+		peer          server.Peer
+		want          string // in the error; "": accepted
+		asked         bool
+	}{
+		{"known", "bob@here.test", server.Peer{}, "", true},
+		{"unknown", "nobody@here.test", server.Peer{}, "5.1.1", true},
+		{"unknown, from a user", "nobody@here.test", server.Peer{Username: "ann"}, "5.1.1", true},
+		{"unknown, from one who may relay", "nobody@here.test", server.Peer{Hello: "friend"}, "5.1.1", true},
+		{"elsewhere, from a user", "nobody@far.test", server.Peer{Username: "ann"}, "", false},
+		{"elsewhere, from a stranger", "bob@far.test", server.Peer{}, "5.7.1", false},
+		{"an alias whose member's route refuses", "old@here.test", server.Peer{}, "5.1.6", true},
+		{"an alias that loops", "loop@here.test", server.Peer{}, "5.4.6", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked = nil
+			err := checkRcpt(t, r, &test.peer, smtp.Recipient{Address: test.address})
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			if (len(asked) > 0) != test.asked {
+				t.Errorf("asked about %q, want that it was asked: %v", asked, test.asked)
+			}
+		})
+	}
+}
