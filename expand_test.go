@@ -168,7 +168,9 @@ func TestCheckRcpt(t *testing.T) {
 			return nil
 		},
 		Expand: aliases{"old@here.test": {"ann@gone.test"}, "loop@here.test": {"pool@here.test"}, "pool@here.test": {"loop@here.test"}}.expand,
-		Allow:  func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) { return p.Hello == "friend", nil },
+		Allow: func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) {
+			return p.Hello == "friend", nil
+		},
 	}
 	for _, test := range []struct {
 		name, address string

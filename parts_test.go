@@ -102,7 +102,9 @@ func TestJob(t *testing.T) {
 		host.Defer(time.Minute, smtp.NewReply(451, "4.3.0", ""))
 		r := newRelay(inet)
 		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
-		r.Allow = func(_ context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error) { return p.Hello == "friend.test", nil }
+		r.Allow = func(_ context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error) {
+			return p.Hello == "friend.test", nil
+		}
 		r.Domains = []string{"next.test"}
 		r.Authenticate = func(context.Context, *server.Peer, string, string) error { return nil }
 		var jobs []string
