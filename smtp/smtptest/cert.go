@@ -17,6 +17,7 @@ import (
 // RootCAs gives the pool with the network's own authority, which signed the certificates of all its hosts.
 func (n *Network) RootCAs() *x509.CertPool {
 	n.t.Helper()
+	n.mustBeHere()
 	root, err := n.ca.root()
 	if err != nil {
 		n.t.Fatalf("smtptest: %v", err)
@@ -30,6 +31,7 @@ func (n *Network) RootCAs() *x509.CertPool {
 // good for name alone and signed by the authority of [Network.RootCAs].
 func (n *Network) Certificate(name string) tls.Certificate {
 	n.t.Helper()
+	n.mustBeHere()
 	key, err := hostKey(name)
 	if err == nil {
 		var cert *tls.Certificate

@@ -29,6 +29,9 @@ func (n *Network) dial(ctx context.Context, from []netip.Addr, network, address 
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
+	if err := n.beHere(); err != nil {
+		return failed(err)
+	}
 	var family string
 	switch network {
 	case "unix":

@@ -116,6 +116,9 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 // follow gives the name at which the records for name are, behind its CNAMEs, and whether all answers on the way are
 // authentic. Where a lookup fails it gives the error, after as long as that takes.
 func (n *Network) follow(ctx context.Context, name string) (owner string, authentic bool, err error) {
+	if err := n.beHere(); err != nil {
+		return "", false, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsTemporary: true}
+	}
 	if ctx.Err() != nil {
 		return "", false, canceled(ctx, name)
 	}

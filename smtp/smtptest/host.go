@@ -129,6 +129,9 @@ func (h *Host) Hang() { h.become(hanging) }
 func (h *Host) Up() { h.become(up) }
 
 func (h *Host) become(s state) {
+	if h.net.beHere() != nil {
+		return
+	}
 	h.net.mu.Lock()
 	h.state = s
 	h.net.changed.broadcast()

@@ -21,6 +21,9 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 	failed := func(err error) (net.Listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
+	if err := n.beHere(); err != nil {
+		return failed(err)
+	}
 	name, port := address, uint16(0)
 	if isPath(address) {
 		network = "unix"
@@ -51,7 +54,7 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 	if old := h.listeners[int(port)]; old != nil && !old.isClosed() {
 		return failed(os.NewSyscallError("bind", syscall.EADDRINUSE))
 	}
-	l := &listener{queue: make(chan *conn, backlog), done: make(chan struct{})}
+	l := &listener{net: n, queue: make(chan *conn, backlog), done: make(chan struct{})}
 	switch {
 	case network == "unix":
 		l.addr = &net.UnixAddr{Name: key, Net: network}
@@ -66,6 +69,7 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 
 // listener takes the connections to one port of a host.
 type listener struct {
+	net   *Network
 	addr  net.Addr
 	queue chan *conn
 	done  chan struct{} // closed by Close
@@ -73,19 +77,25 @@ type listener struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
+	if err := l.net.beHere(); err != nil {
+		return nil, l.failed("accept", err)
+	}
 	if l.isClosed() {
-		return nil, l.closedErr("accept")
+		return nil, l.failed("accept", net.ErrClosed)
 	}
 	select {
 	case c := <-l.queue:
 		return c, nil
 	case <-l.done:
-		return nil, l.closedErr("accept")
+		return nil, l.failed("accept", net.ErrClosed)
 	}
 }
 
 func (l *listener) Close() error {
-	err := l.closedErr("close")
+	if err := l.net.beHere(); err != nil {
+		return l.failed("close", err)
+	}
+	err := l.failed("close", net.ErrClosed)
 	l.once.Do(func() {
 		close(l.done)
 		l.drain()
@@ -136,6 +146,6 @@ func (l *listener) isClosed() bool {
 	}
 }
 
-func (l *listener) closedErr(op string) error {
-	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: net.ErrClosed}
+func (l *listener) failed(op string, err error) error {
+	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: err}
 }

@@ -23,33 +23,40 @@ type Network struct {
 
 	t        testing.TB
 	start    time.Time
+	bubbled  bool // it was made in a synctest bubble
 	ca       authority
 	stranger authority      // nobody trusts it
 	sessions sync.WaitGroup // those of hosts
 
-	mu       sync.Mutex // guards what follows, and the fields of Host that say so
-	closed   bool
-	changed  signal               // a host came up, or the network was closed
-	hosts    map[string]*Host     // by A-label, address or path
-	order    []*Host              // in the order they were first mentioned
-	byAddr   map[netip.Addr]*Host // who answers there
-	mx       map[string][]*net.MX // by domain
-	txt      map[string][]string  // by name, and so are the next four
-	tlsa     map[string][]mx.TLSA
-	aliases  map[string]string // CNAME
-	signed   map[string]bool   // zones
-	faults   map[string]DNSFault
-	conns    map[*conn]struct{} // open ends
-	v4, v6   int                // addresses given out
-	lastPort int                // last port of a client
+	mu         sync.Mutex // guards what follows, and the fields of Host that say so
+	closed     bool
+	complained bool                 // beHere has failed the test
+	changed    signal               // a host came up, or the network was closed
+	hosts      map[string]*Host     // by A-label, address or path
+	order      []*Host              // in the order they were first mentioned
+	byAddr     map[netip.Addr]*Host // who answers there
+	mx         map[string][]*net.MX // by domain
+	txt        map[string][]string  // by name, and so are the next four
+	tlsa       map[string][]mx.TLSA
+	aliases    map[string]string // CNAME
+	signed     map[string]bool   // zones
+	faults     map[string]DNSFault
+	conns      map[*conn]struct{} // open ends
+	v4, v6     int                // addresses given out
+	lastPort   int                // last port of a client
 }
 
 // NewNetwork makes an internet with nobody in it. It lasts until t ends: then it closes what is open, waits
 // for what it started and, if t has failed, prints the transcript of each host.
 func NewNetwork(t testing.TB) *Network {
+	t.Helper()
+	if isOuter(t) {
+		t.Fatalf("smtptest: %v", errOuterTest)
+	}
 	n := &Network{
 		t:       t,
 		start:   time.Now(),
+		bubbled: inBubble(),
 		hosts:   make(map[string]*Host),
 		byAddr:  make(map[netip.Addr]*Host),
 		mx:      make(map[string][]*net.MX),
@@ -68,6 +75,8 @@ func NewNetwork(t testing.TB) *Network {
 // return. An error other than [context.Canceled] fails the test. What run uses must outlive it: release
 // it by a t.Cleanup made before the call of Go, not by defer, which comes sooner.
 func (n *Network) Go(run func(context.Context) error) {
+	n.t.Helper()
+	n.mustBeHere()
 	ctx, cancel := context.WithCancel(n.t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -77,6 +86,9 @@ func (n *Network) Go(run func(context.Context) error) {
 		}
 	}()
 	n.t.Cleanup(func() {
+		if n.misplaced() != nil {
+			return // close says so
+		}
 		cancel()
 		<-done
 	})
@@ -87,6 +99,7 @@ func (n *Network) Go(run func(context.Context) error) {
 // A name that begins with "/" is a Unix socket: no address, and [Network.DialContext] reaches it by "unix".
 func (n *Network) Host(name string) *Host {
 	n.t.Helper()
+	n.mustBeHere()
 	key, err := hostKey(name)
 	if err != nil {
 		n.t.Fatalf("smtptest: host %q: %v", name, err)
@@ -132,6 +145,13 @@ func (n *Network) claim(h *Host) {
 
 // close ends the network.
 func (n *Network) close() {
+	if err := n.misplaced(); err != nil {
+		if err == errUsedOutside {
+			err = errOuterTest // the cleanup of that test has called us
+		}
+		n.t.Errorf("smtptest: %v", err)
+		return
+	}
 	n.mu.Lock()
 	n.closed = true
 	n.changed.broadcast()
@@ -172,14 +192,11 @@ func (n *Network) open(h *Host) []*conn {
 	return open
 }
 
-// inBubble reports whether this is a synctest bubble: the clock of one starts at the beginning of 2000.
-func (n *Network) inBubble() bool { return n.start.Year() < 2010 }
-
 func (n *Network) waitLimit() time.Duration {
 	switch {
 	case n.WaitLimit != 0:
 		return n.WaitLimit
-	case n.inBubble():
+	case n.bubbled:
 		return 30 * 24 * time.Hour
 	}
 	return 30 * time.Second

@@ -78,6 +78,9 @@ func (h *Host) Greylist(d time.Duration) {
 // Heal ends all that the host was told to do amiss and all its limits, Down and Hang included; what stalls goes on. It
 // keeps its addresses, accounts, extensions, [Host.MaxSize] and [Host.Link].
 func (h *Host) Heal() {
+	if h.net.beHere() != nil {
+		return
+	}
 	h.mu.Lock()
 	close(h.script.healed)
 	h.script = script{healed: make(chan struct{})}

@@ -79,6 +79,7 @@ func (h *Host) WaitSessions(n int) {
 // called with h.mu held.
 func (h *Host) await(missing func() string, want int) {
 	h.net.t.Helper()
+	h.net.mustBeHere()
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(h.net.t.Context(), h.net.waitLimit())
 	defer cancel()
