@@ -49,7 +49,7 @@ func (n *Network) dial(ctx context.Context, from []netip.Addr, network, address 
 	if err != nil {
 		return failed(err)
 	}
-	addrs, err := n.LookupNetIP(ctx, family, host)
+	addrs, _, err := n.addresses(ctx, family, host)
 	if err != nil {
 		return failed(err)
 	}
@@ -77,6 +77,7 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: remote.Network(), Addr: remote, Err: err}
 	}
+	n.dialled(remote)
 	var waited, travelled bool
 	for {
 		if err := ctx.Err(); err != nil {

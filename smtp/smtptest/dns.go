@@ -65,6 +65,8 @@ func (n *Network) FailDNS(name string, f DNSFault) {
 // [net.Resolver.LookupMX] it fails with a [*net.DNSError], which is the same whether the domain has no MX
 // or isn't there. Names must be A-labels, with or without a trailing dot.
 func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	n.lookedUp()
+	n.meant(name)
 	owner, _, err := n.follow(ctx, name)
 	if err != nil {
 		return nil, err
@@ -86,14 +88,26 @@ func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) 
 // LookupNetIP gives the addresses of a host for the network "ip", "ip4" or "ip6", in the order of
 // [Host.SetAddrs]. It fails as [net.Resolver.LookupNetIP] does, with a [*net.DNSError].
 func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	var addrs []netip.Addr
+	n.lookedUp()
+	addrs, h, err := n.addresses(ctx, network, host)
+	if h != nil && err == nil {
+		n.givenOut(h)
+	}
+	return addrs, err
+}
+
+// addresses is LookupNetIP, and not counted. If host is a name, it also returns the host that has it.
+func (n *Network) addresses(ctx context.Context, network, host string) (addrs []netip.Addr, h *Host, err error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
-	} else if owner, _, err := n.follow(ctx, host); err != nil {
-		return nil, err
 	} else {
+		n.meant(host)
+		owner, _, err := n.follow(ctx, host)
+		if err != nil {
+			return nil, nil, err
+		}
 		n.mu.Lock()
-		if h := n.hosts[owner]; h != nil {
+		if h = n.hosts[owner]; h != nil {
 			addrs = slices.Clone(h.addrs)
 		}
 		n.mu.Unlock()
@@ -105,12 +119,12 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	case "ip6":
 		addrs = slices.DeleteFunc(addrs, netip.Addr.Is4)
 	default:
-		return nil, net.UnknownNetworkError(network)
+		return nil, nil, net.UnknownNetworkError(network)
 	}
 	if len(addrs) == 0 {
-		return nil, notFound(host)
+		return nil, nil, notFound(host)
 	}
-	return addrs, nil
+	return addrs, h, nil
 }
 
 // follow gives the name at which the records for name are, behind its CNAMEs, and whether all answers on the way are

@@ -37,6 +37,8 @@ type Host struct {
 	link      link
 	addrs     []netip.Addr
 	listeners map[int]*listener // taken over by Listen, by port
+	lookups   int               // of its addresses, with success
+	dials     int               // of its addresses or its path
 
 	mu       sync.Mutex // guards what follows
 	lacks    map[string]bool

@@ -30,7 +30,9 @@ type Network struct {
 
 	mu         sync.Mutex // guards what follows, and the fields of Host that say so
 	closed     bool
-	complained bool                 // beHere has failed the test
+	complained bool // beHere has failed the test
+	uses       uses
+	watch      watch
 	changed    signal               // a host came up, or the network was closed
 	hosts      map[string]*Host     // by A-label, address or path
 	order      []*Host              // in the order they were first mentioned
@@ -154,6 +156,7 @@ func (n *Network) close() {
 	}
 	n.mu.Lock()
 	n.closed = true
+	n.watch.stop()
 	n.changed.broadcast()
 	var listeners []*listener
 	for _, h := range n.order {
@@ -178,6 +181,12 @@ func (n *Network) close() {
 		if text := h.Transcript(); text != "" {
 			n.t.Logf("smtptest: transcript of %s:\n%s", h.name, text)
 		}
+	}
+	n.mu.Lock()
+	hints := n.hints()
+	n.mu.Unlock()
+	for _, hint := range hints {
+		n.t.Logf("smtptest: hint: %s", hint)
 	}
 }
 

@@ -71,6 +71,7 @@ func (n *Network) Authentic(name string) bool {
 // LookupTXT gives the TXT records of a name, in the order of [Network.TXT]. It fails as
 // [net.Resolver.LookupTXT] does, with a [*net.DNSError].
 func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	n.lookedUp()
 	owner, _, err := n.follow(ctx, name)
 	if err != nil {
 		return nil, err
@@ -86,6 +87,7 @@ func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) 
 // LookupTLSA gives the TLSA records of a name, as [Network.TLSA] has it, and whether the answer is authentic. An
 // error is a [*net.DNSError]; where it says that there is no such record, authentic tells whether that is sure.
 func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLSA, authentic bool, err error) {
+	n.lookedUp()
 	owner, authentic, err := n.follow(ctx, name)
 	if err != nil {
 		return nil, authentic, err

@@ -80,6 +80,7 @@ func (h *Host) WaitSessions(n int) {
 func (h *Host) await(missing func() string, want int) {
 	h.net.t.Helper()
 	h.net.mustBeHere()
+	h.net.watchWait()
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(h.net.t.Context(), h.net.waitLimit())
 	defer cancel()
