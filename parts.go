@@ -131,11 +131,11 @@ func (r *Relay) makeRunner() error {
 	if run.Report == nil {
 		run.Report = r.report
 	}
-	if run.Site == nil {
-		run.Site = r.router.Site
+	if run.SiteOf == nil {
+		run.SiteOf = r.router.Site
 	}
-	if run.Source == nil {
-		run.Source = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }
+	if run.SourceOf == nil {
+		run.SourceOf = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }
 	}
 	run.Events = r.Events.Then(run.Events)
 	run.Logger = cmp.Or(run.Logger, r.Logger)

@@ -62,11 +62,9 @@ func TestSources(t *testing.T) {
 		a, b := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
 		r.Transport = &client.Transport{Sources: []client.Source{{Addrs: []netip.Addr{a}, Hostname: "out1.relay.test"}, {Addrs: []netip.Addr{b}, Hostname: "out2.relay.test"}}}
 		counted := make(map[string]bool)
-		r.Runner = &delivery.Runner{LimitsFor: func(s delivery.Scope, name string) delivery.Limits {
-			if s == delivery.SourceScope {
-				counted[name] = true
-			}
-			return delivery.Limits{}
+		r.Runner = &delivery.Runner{SourceFor: func(name string) delivery.Rate {
+			counted[name] = true
+			return delivery.Rate{}
 		}}
 		var dialled []netip.Addr
 		r.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

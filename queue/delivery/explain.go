@@ -83,8 +83,8 @@ type Explanation struct {
 	// Site is that of its destination; the zero SiteStatus if the Runner has nothing to do with it now.
 	Site SiteStatus
 
-	// Limits are those of that site, and Source is what the task goes out from; "" if Runner.Source is nil.
-	Limits Limits
+	// Limits are those of that site, and Source is what the task goes out from; "" if Runner.SourceOf is nil.
+	Limits SiteLimits
 	Source string
 
 	// Why is a sentence, and Until when that ends, if it is known.
@@ -106,8 +106,8 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	for i, t := range tasks {
 		all[i].Task = t
 		all[i].Why, all[i].Until = explainTask(&t, now)
-		if r.Source != nil {
-			all[i].Source = r.Source(&t)
+		if r.SourceOf != nil {
+			all[i].Source = r.SourceOf(&t)
 		}
 	}
 	r.mu.Lock()

@@ -17,18 +17,16 @@ import (
 func TestExplain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := mem.New()
-		r := &Runner{Queue: q, Retry: []time.Duration{time.Hour}, LimitsFor: func(s Scope, name string) Limits {
-			switch name {
+		r := &Runner{Queue: q, Retry: []time.Duration{time.Hour}, SiteFor: func(site string) SiteLimits {
+			switch site {
 			case "paced.test":
-				return Limits{Rate: Rate{1, time.Hour}}
+				return SiteLimits{Rate: Rate{1, time.Hour}}
 			case "narrow.test":
-				return Limits{Concurrency: 1}
-			case "ip":
-				return Limits{}
+				return SiteLimits{Concurrency: 1}
 			}
-			return Limits{}
+			return SiteLimits{}
 		}}
-		r.Source = func(*queue.Task) string { return "ip" }
+		r.SourceOf = func(*queue.Task) string { return "ip" }
 		r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 			switch _, domain, _ := strings.Cut(env.Recipients[0].Address, "@"); domain {
 			case "dead.test":

@@ -183,7 +183,7 @@ func TestRunnerLeaseTaken(t *testing.T) {
 		}
 		enqueue(t, q, mail("to@x.test"))
 		j := new(journal)
-		start(t, &Runner{Queue: q, Limits: [3]Limits{{Concurrency: 1}}, Lease: time.Minute, Events: j.events(), Sender: senderFunc(
+		start(t, &Runner{Queue: q, Site: SiteLimits{Concurrency: 1}, Lease: time.Minute, Events: j.events(), Sender: senderFunc(
 			func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				time.Sleep(10 * time.Minute)
 				return answer(env, smtp.Rejected, 550)

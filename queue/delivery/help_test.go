@@ -58,7 +58,7 @@ func take(d time.Duration) senderFunc {
 }
 
 // all20 lets every site have 20 tasks in flight from the start.
-var all20 = [3]Limits{{Concurrency: 20, Initial: 20}}
+var all20 = SiteLimits{Concurrency: 20, Initial: 20}
 
 // mail makes a message to recipients whose domains are their destinations.
 func mail(to ...string) queue.Message {

@@ -1,30 +1,28 @@
 package delivery
 
-import "cmp"
-
-// Scope says what a limit is for.
-type Scope uint8
-
-const (
-	SiteScope   Scope = iota // the hosts that a destination's mail goes to: see Runner.Site
-	SourceScope              // what a message goes out from: see Runner.Source
-	TenantScope              // whom it belongs to: see Message.Tenant
+import (
+	"cmp"
+	"fmt"
 )
 
-// Limits are those of one site, source or tenant. Concurrency and Initial are a site's alone.
+// SiteLimits bound what a site gets. A site is the hosts that a destination's mail goes to: see Runner.SiteOf.
 //
-// Between one and Concurrency, how many tasks a site gets at a time moves with what becomes of them: one more after as many in a
-// row as it gets went well, one less at the first that didn't and after each further row of such. A whole row without
-// one that went well takes the site down. What counts against it are the reasons Network, RateLimited and
-// Blocklisted of smtp.Reason.
-type Limits struct {
+// How many tasks are sent to a site at a time is learned: it is Initial at first, and moves between 1 and Concurrency. Each
+// window of successes makes it one larger; the first failure, and each further window of failures, makes it one smaller. A window of
+// failures without a success takes the site down.
+//
+//	window 5: after 5 successes 6, at the first failure 4, down after 5 failures in a row
+//
+// A failure is a recipient whose Reason is smtp.Network, smtp.RateLimited or smtp.Blocklisted. Any other answer of a host is a success,
+// a rejection and greylisting too.
+type SiteLimits struct {
 	// Concurrency is how many tasks are sent at a time at most. If zero, 20.
 	Concurrency int
 
-	// Initial is how many at first, until more is known of the site. If zero, 5, or Concurrency if that is less.
+	// Initial is how many tasks are sent at a time at first. If zero, 5. It is never more than Concurrency.
 	Initial int
 
-	// Rate bounds the tasks. If zero, nothing does.
+	// Rate bounds how many tasks are sent in a time. If zero, it is unlimited.
 	Rate Rate
 }
 
@@ -33,11 +31,11 @@ const (
 	defaultSiteInitial     = 5
 )
 
-// limitsFor gives the limits of something, with defaults filled in.
-func (r *Runner) limitsFor(s Scope, name string) Limits {
-	l := r.Limits[s]
-	if r.LimitsFor != nil {
-		own := r.LimitsFor(s, name)
+// siteLimits has the limits of a site, with defaults filled in.
+func (r *Runner) siteLimits(site string) SiteLimits {
+	l := r.Site
+	if r.SiteFor != nil {
+		own := r.SiteFor(site)
 		l.Concurrency = cmp.Or(max(own.Concurrency, 0), l.Concurrency)
 		l.Initial = cmp.Or(max(own.Initial, 0), l.Initial)
 		l.Rate = cmp.Or(own.Rate, l.Rate)
@@ -45,4 +43,26 @@ func (r *Runner) limitsFor(s Scope, name string) Limits {
 	l.Concurrency = cmp.Or(l.Concurrency, defaultSiteConcurrency)
 	l.Initial = min(cmp.Or(l.Initial, defaultSiteInitial), l.Concurrency)
 	return l
+}
+
+func (r *Runner) sourceRate(source string) Rate { return ownRate(r.SourceFor, source, r.Source) }
+
+func (r *Runner) tenantRate(tenant string) Rate { return ownRate(r.TenantFor, tenant, r.Tenant) }
+
+// ownRate has the Rate of a name, which is that of all unless f has another. f may be nil.
+func ownRate(f func(string) Rate, name string, all Rate) Rate {
+	if f == nil {
+		return all
+	}
+	return cmp.Or(f(name), all)
+}
+
+func (l SiteLimits) check() error {
+	switch {
+	case l.Concurrency < 0:
+		return fmt.Errorf("delivery: Site.Concurrency is %d: it must be positive, or zero for the default", l.Concurrency)
+	case l.Initial < 0:
+		return fmt.Errorf("delivery: Site.Initial is %d: it must be positive, or zero for the default", l.Initial)
+	}
+	return l.Rate.check("Site.Rate")
 }

@@ -35,7 +35,7 @@ type runnerLoop struct {
 	failures int       // of the queue, in a row
 	resumeAt time.Time // when the queue may be asked again after one
 	news     news      // what was in the inbox
-	siting   int       // calls of Site that are under way
+	siting   int       // calls of SiteOf that are under way
 
 	// What the machine is told and asked is a matter of microseconds. Others look into it, and suspend.
 	mu      sync.Mutex
@@ -70,17 +70,25 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
 	places := min(most, firstPlaces)
 	return &runnerLoop{
-		r:       r,
-		machine: newMachine(machineConfig{lease: lease, retry: r.Retry, resolve: r.Site != nil, limits: r.limitsFor, source: r.Source}),
-		inbox:   newInbox(),
-		lease:   lease,
-		logger:  r.logger(),
-		places:  places,
-		most:    most,
-		free:    places,
-		jobs:    make(chan *delivery, most),
-		stale:   true,
-		grown:   time.Now(),
+		r: r,
+		machine: newMachine(machineConfig{
+			lease:    lease,
+			resolve:  r.SiteOf != nil,
+			retry:    r.Retry,
+			site:     r.siteLimits,
+			source:   r.sourceRate,
+			tenant:   r.tenantRate,
+			sourceOf: r.SourceOf,
+		}),
+		inbox:  newInbox(),
+		lease:  lease,
+		logger: r.logger(),
+		places: places,
+		most:   most,
+		free:   places,
+		jobs:   make(chan *delivery, most),
+		stale:  true,
+		grown:  time.Now(),
 	}
 }
 
@@ -192,7 +200,7 @@ func (l *runnerLoop) askSites(ctx context.Context) {
 		}
 		l.siting++
 		l.group.Go(func() {
-			site, err := l.r.Site(ctx, name)
+			site, err := l.r.SiteOf(ctx, name)
 			if err != nil || site == "" {
 				site = name // the attempt will tell what is wrong
 			}

@@ -41,12 +41,14 @@ type machine struct {
 }
 
 type machineConfig struct {
-	lease   time.Duration
-	resolve bool            // sites have names of their own, which toSite asks for
-	retry   []time.Duration // if empty, the default
-	limits  func(s Scope, name string) Limits
-	source  func(*queue.Task) string // may be nil
-	jitter  func() float64           // from -1 to 1; nil: by chance
+	lease    time.Duration
+	resolve  bool            // sites have names of their own, which toSite asks for
+	retry    []time.Duration // if empty, the default
+	site     func(name string) SiteLimits
+	source   func(name string) Rate   // nil: none has one
+	tenant   func(name string) Rate   // nil: none has one
+	sourceOf func(*queue.Task) string // may be nil
+	jitter   func() float64           // from -1 to 1; nil: by chance
 }
 
 // target is one destination.

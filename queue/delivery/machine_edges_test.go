@@ -19,10 +19,9 @@ import (
 // to mail that is gone is soon forgotten.
 func TestRatesApart(t *testing.T) {
 	m := testMachine(machineConfig{
-		limits: func(s Scope, name string) Limits {
-			return map[string]Limits{"slow": {Rate: Rate{1, time.Hour}}, "ip": {Rate: Rate{100, time.Second}}}[name]
-		},
-		source: func(*queue.Task) string { return "ip" },
+		tenant:   func(name string) Rate { return map[string]Rate{"slow": {1, time.Hour}}[name] },
+		source:   func(name string) Rate { return map[string]Rate{"ip": {100, time.Second}}[name] },
+		sourceOf: func(*queue.Task) string { return "ip" },
 	})
 	m.at(machineNow)
 	for range 1000 {
@@ -41,12 +40,10 @@ func TestRatesApart(t *testing.T) {
 // TestPostponedCostsNoRate has mail that isn't sent at a site with a Rate: it leaves the token to others.
 func TestPostponedCostsNoRate(t *testing.T) {
 	now := machineNow
-	m := testMachine(machineConfig{limits: func(s Scope, name string) Limits {
-		if s == TenantScope {
-			return Limits{Rate: Rate{1, 24 * time.Hour}}
-		}
-		return Limits{Concurrency: 9, Initial: 9, Rate: Rate{60, time.Minute}}
-	}})
+	m := testMachine(machineConfig{
+		site:   func(string) SiteLimits { return SiteLimits{Concurrency: 9, Initial: 9, Rate: Rate{60, time.Minute}} },
+		tenant: func(string) Rate { return Rate{1, 24 * time.Hour} },
+	})
 	m.wake("a", now, now)
 	for range 20 {
 		for range len(m.pick(1, now)) {
@@ -66,7 +63,7 @@ func TestPostponedCostsNoRate(t *testing.T) {
 // the end of one.
 func TestBlockedFull(t *testing.T) {
 	now := machineNow
-	m := testMachine(machineConfig{limits: func(Scope, string) Limits { return Limits{Concurrency: 1, Initial: 1} }})
+	m := testMachine(machineConfig{site: func(string) SiteLimits { return SiteLimits{Concurrency: 1, Initial: 1} }})
 	m.wake("a", now, now)
 	takeTurn(m, now, 1, 1, 0)
 	m.wake("a", now.Add(time.Second), now)

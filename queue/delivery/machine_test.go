@@ -12,8 +12,8 @@ import (
 
 // testMachine has sites of five tasks at most, three at first, and no chance.
 func testMachine(c machineConfig) *machine {
-	if c.limits == nil {
-		c.limits = func(Scope, string) Limits { return Limits{Concurrency: 5, Initial: 3} }
+	if c.site == nil {
+		c.site = func(string) SiteLimits { return SiteLimits{Concurrency: 5, Initial: 3} }
 	}
 	c.jitter = func() float64 { return 0 }
 	m := newMachine(c)
@@ -315,8 +315,8 @@ func TestCold(t *testing.T) {
 // TestSiteRate paces a site.
 func TestSiteRate(t *testing.T) {
 	now := machineNow
-	m := testMachine(machineConfig{limits: func(Scope, string) Limits {
-		return Limits{Concurrency: 5, Initial: 5, Rate: Rate{60, time.Minute}}
+	m := testMachine(machineConfig{site: func(string) SiteLimits {
+		return SiteLimits{Concurrency: 5, Initial: 5, Rate: Rate{60, time.Minute}}
 	}})
 	m.wake("a", now, now)
 	takeTurn(m, now, 9, 0, 0) // what isn't claimed doesn't count
@@ -350,7 +350,7 @@ func TestSiteMemory(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now := machineNow
-			m := testMachine(machineConfig{limits: func(Scope, string) Limits { return Limits{Concurrency: 5, Initial: 3, Rate: tt.rate} }})
+			m := testMachine(machineConfig{site: func(string) SiteLimits { return SiteLimits{Concurrency: 5, Initial: 3, Rate: tt.rate} }})
 			m.wake("a", now, now)
 			a := takeTurn(m, now, 1, 1, 0)[0]
 			for range tt.ends.overdue * 2 { // two more that were in flight
@@ -376,12 +376,10 @@ func TestSiteMemory(t *testing.T) {
 // TestTenantRate has more mail of a tenant than it may send: each task is told its own time to come back at.
 func TestTenantRate(t *testing.T) {
 	now := machineNow
-	m := testMachine(machineConfig{limits: func(s Scope, name string) Limits {
-		if s == TenantScope && name == "shop" {
-			return Limits{Rate: Rate{60, time.Minute}}
-		}
-		return Limits{Concurrency: 50, Initial: 50}
-	}})
+	m := testMachine(machineConfig{
+		site:   func(string) SiteLimits { return SiteLimits{Concurrency: 50, Initial: 50} },
+		tenant: func(name string) Rate { return map[string]Rate{"shop": {60, time.Minute}}[name] },
+	})
 	m.wake("a", now, now)
 	m.pick(20, now)
 	var last time.Time

@@ -146,13 +146,13 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 		var most atomic.Int64
 		r := &Runner{
 			Queue: q, Concurrency: places, Retry: []time.Duration{30 * 24 * time.Hour},
-			LimitsFor: func(s Scope, name string) Limits {
-				if name == "dead.test" {
-					return Limits{}
+			SiteFor: func(site string) SiteLimits {
+				if site == "dead.test" {
+					return SiteLimits{}
 				}
-				return Limits{Concurrency: 1}
+				return SiteLimits{Concurrency: 1}
 			},
-			Site: func(ctx context.Context, destination string) (string, error) {
+			SiteOf: func(ctx context.Context, destination string) (string, error) {
 				if n, ok := strings.CutPrefix(destination, "domain"); ok {
 					i, _ := strconv.Atoi(strings.TrimSuffix(n, ".test"))
 					return fmt.Sprintf("host%d", i%hosts), nil

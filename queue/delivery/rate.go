@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -12,6 +13,13 @@ import (
 type Rate struct {
 	Messages int
 	Per      time.Duration
+}
+
+func (r Rate) check(field string) error {
+	if r.Messages < 0 || r.Per < 0 || (r.Messages == 0) != (r.Per == 0) {
+		return fmt.Errorf("delivery: %s is {Messages: %d, Per: %v}: both must be positive, or zero for no limit", field, r.Messages, r.Per)
+	}
+	return nil
 }
 
 // every is the time that a message takes up; 0: none.
@@ -51,8 +59,8 @@ func (b *bucket) giveBack(r Rate, n int) { b.tat -= int64(n) * r.every() }
 
 // rateKey names what has a Rate.
 type rateKey struct {
-	scope Scope
-	name  string
+	isSource bool // or a tenant
+	name     string
 }
 
 // maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon forgotten.
@@ -64,11 +72,11 @@ func (m *machine) admit(t *queue.Task) (at int64) {
 	var buckets [2]*bucket
 	var limits [2]Rate
 	first := !t.Due.After(t.Arrival)
-	for i, key := range [...]rateKey{{TenantScope, t.Tenant}, {SourceScope, m.sourceOf(t)}} {
+	for i, key := range [...]rateKey{{false, t.Tenant}, {true, m.sourceName(t)}} {
 		if key.name == "" {
 			continue
 		}
-		limits[i] = m.limits(key.scope, key.name).Rate
+		limits[i] = m.rate(key)
 		every := limits[i].every()
 		if every == 0 {
 			continue
@@ -99,11 +107,22 @@ func (m *machine) admit(t *queue.Task) (at int64) {
 	return at
 }
 
-func (m *machine) sourceOf(t *queue.Task) string {
-	if m.source == nil {
+func (m *machine) sourceName(t *queue.Task) string {
+	if m.sourceOf == nil {
 		return ""
 	}
-	return m.source(t)
+	return m.sourceOf(t)
+}
+
+func (m *machine) rate(k rateKey) Rate {
+	f := m.tenant
+	if k.isSource {
+		f = m.source
+	}
+	if f == nil {
+		return Rate{}
+	}
+	return f(k.name)
 }
 
 // forgetRates drops the buckets that are as new.

@@ -20,7 +20,7 @@ import (
 // is tried again. Large messages take more turns. Runner's memory grows with the destinations that have mail, not
 // with the mail.
 //
-// How much a site takes at a time is learned from what it does, as Postfix does: see [Limits]. A site that answers
+// How much a site takes at a time is learned from what it does, as Postfix does: see [SiteLimits]. A site that answers
 // nobody is left alone, and probed with one message after the waits of Retry, each twenty minutes at the longest; its mail waits
 // meanwhile, with nothing written. After a start, places grow from 20, and what had failed before is probed too.
 //
@@ -43,22 +43,29 @@ type Runner struct {
 	// taken is settled, without a report, and the rest stays and comes up again soon. If nil, there are no reports.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
-	// Site names the hosts that a destination's mail goes to: destinations with one name share the limits of a site.
-	// It may ask the DNS, and is called concurrently, each time that a destination without tasks in flight has one due. If it
-	// fails, or is nil, a destination is its own site.
-	Site func(ctx context.Context, destination string) (string, error)
+	// SiteOf returns the name of the site that a destination's mail goes to: destinations with one name share the limits of that site. It
+	// may ask the DNS, and is called concurrently, each time that a destination without tasks in flight has one due. If it
+	// returns an error or "", or is nil, a destination is its own site.
+	SiteOf func(ctx context.Context, destination string) (string, error)
 
-	// Source names what a task goes out from, for the limits of SourceScope. It must not block, nor call the Runner. If nil,
-	// there are none.
-	Source func(*queue.Task) string
+	// SourceOf returns the name of the address that a task goes out from, for the Rate of that source. "" has no Rate. It must not
+	// block, and must not call the Runner. If nil, there are no sources.
+	SourceOf func(*queue.Task) string
 
-	// Limits are those of each site, source and tenant, by Scope.
-	Limits [3]Limits
+	// Site bounds what each site gets.
+	Site SiteLimits
 
-	// LimitsFor gives one of them limits of its own; what is zero in them is as in Limits. A site's are asked for when its mail
-	// comes up after a while without any, the others' for each task. It must not block, nor call the Runner. If nil, all have
-	// the same.
-	LimitsFor func(s Scope, name string) Limits
+	// Source bounds the tasks that go out from each source, see SourceOf, and Tenant those of each tenant, see queue.Message. A
+	// task that is over a Rate is postponed to a time of its own, and others go on. If zero, there is no limit.
+	Source, Tenant Rate
+
+	// SiteFor returns limits of its own for a site, in place of Site. A field that is zero is as in Site. It is called when a site's
+	// mail comes up after a while without any. It must not block, and must not call the Runner. If nil, all have the same.
+	SiteFor func(site string) SiteLimits
+
+	// SourceFor and TenantFor return a Rate of its own for a source or a tenant, in place of Source or Tenant; the zero Rate is
+	// none. They are called for each task. They must not block, and must not call the Runner. If nil, all have the same.
+	SourceFor, TenantFor func(name string) Rate
 
 	// Retry has the waits between attempts, the first after the first attempt. The last repeats. It is for every Reason that has no
 	// schedule of its own. If empty: 5, 15, 30, 60 minutes, then 2 hours.
@@ -187,10 +194,14 @@ func (r *Runner) check() error {
 	case r.Concurrency < 0, r.Lease < 0, r.Events.Buffer < 0:
 		return errors.New("queue: runner: Concurrency, Lease or Events.Buffer is negative")
 	}
-	for _, l := range r.Limits {
-		if l.Concurrency < 0 || l.Initial < 0 || l.Rate.Messages < 0 || l.Rate.Per < 0 || (l.Rate.Messages == 0) != (l.Rate.Per == 0) {
-			return fmt.Errorf("queue: runner: Limits have %+v: nothing in them may be negative, and a Rate has both fields", l)
-		}
+	if err := r.Site.check(); err != nil {
+		return err
+	}
+	if err := r.Source.check("Source"); err != nil {
+		return err
+	}
+	if err := r.Tenant.check("Tenant"); err != nil {
+		return err
 	}
 	if err := checkWaits(r.Retry); err != nil {
 		return err

@@ -176,7 +176,7 @@ func TestRunnerFair(t *testing.T) {
 		stop := start(t, &Runner{
 			Queue:       q,
 			Concurrency: 20,
-			Limits:      all20,
+			Site:        all20,
 			Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				results := take(time.Second+time.Duration(n.Add(1)%20)*50*time.Millisecond)(ctx, env, c)
 				mu.Lock()
@@ -213,7 +213,7 @@ func TestRunnerLimits(t *testing.T) {
 		most := make(map[string]int)
 		total, mostTotal := 0, 0
 		start(t, &Runner{
-			Queue: q, Concurrency: concurrency, Limits: [3]Limits{{Concurrency: perDestination}},
+			Queue: q, Concurrency: concurrency, Site: SiteLimits{Concurrency: perDestination},
 			Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				name := env.Recipients[0].Address
 				mu.Lock()
@@ -261,7 +261,7 @@ func TestRunnerNoLockStep(t *testing.T) {
 		begun := time.Now()
 		var mu sync.Mutex
 		var last time.Time
-		start(t, &Runner{Queue: q, Limits: all20, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+		start(t, &Runner{Queue: q, Site: all20, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 			mu.Lock()
 			d := takes[0]
 			takes = takes[1:]
@@ -289,7 +289,7 @@ func TestRunnerSlowQueue(t *testing.T) {
 		for range n {
 			enqueue(t, q, mail("to@smarthost.test"))
 		}
-		start(t, &Runner{Queue: q, Sender: take(time.Second), Limits: all20})
+		start(t, &Runner{Queue: q, Sender: take(time.Second), Site: all20})
 		sleep(n / places * 1200 * time.Millisecond)
 		sleep(time.Second)
 		wantEmpty(t, q)

@@ -160,14 +160,13 @@ func newSimulation(log *simLog, r *rand.Rand) *simulation {
 	s.ledger = newSimLedger(log)
 	s.ledger.world = s.world
 	s.ledger.schedule = newSimSchedule(r)
-	limits := [3]Limits{SiteScope: {Concurrency: 1 + r.IntN(6)}, TenantScope: {Rate: Rate{Messages: 4, Per: time.Hour}}}
-	s.ledger.limits = limits
+	s.ledger.most, s.ledger.rate = 1+r.IntN(6), Rate{Messages: 4, Per: time.Hour}
 	places := 1 + r.IntN(10)
 	s.runner = func() *Runner {
 		return &Runner{
-			Limits: limits, Concurrency: places, Retry: s.ledger.schedule.own, RetryAfter: s.ledger.schedule.after,
-			Source: func(*queue.Task) string { return "" },
-			Site:   func(_ context.Context, destination string) (string, error) { return s.world.lookup(destination) },
+			Site: SiteLimits{Concurrency: s.ledger.most}, Tenant: s.ledger.rate, Concurrency: places, Retry: s.ledger.schedule.own, RetryAfter: s.ledger.schedule.after,
+			SourceOf: func(*queue.Task) string { return "" },
+			SiteOf:   func(_ context.Context, destination string) (string, error) { return s.world.lookup(destination) },
 		}
 	}
 	return s

@@ -36,7 +36,7 @@ func (l *simLife) checkAttempt(send *simSend) {
 			inFlight++
 		}
 	}
-	if most := l.ledger.limits[SiteScope].Concurrency; inFlight >= most {
+	if most := l.ledger.most; inFlight >= most {
 		l.problem("%v is tried beside %d others at %s, which takes %d", t, inFlight, site, most)
 	}
 	l.checkRate(t, now)
@@ -48,7 +48,7 @@ func (l *simLife) checkRate(t *simTask, now time.Time) {
 	if t.tenant == "" {
 		return
 	}
-	rate := l.ledger.limits[TenantScope].Rate
+	rate := l.ledger.rate
 	if last, ok := l.tenants[t.tenant]; ok && now.Sub(last) < time.Duration(rate.every()-slack) && !passed(t.deadline, now) {
 		l.problem("%v is tried %v after the last of its tenant", t, now.Sub(last))
 	}

@@ -16,7 +16,8 @@ type simLedger struct {
 	*simLog
 	world    *simWorld
 	schedule *simSchedule
-	limits   [3]Limits
+	most     int           // tasks at a site
+	rate     Rate          // of a tenant
 	messages []*simMessage // in the order in which they came up
 	byRef    map[string]*simMessage
 	byID     map[queue.ID]*simMessage

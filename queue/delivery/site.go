@@ -20,7 +20,7 @@ import (
 // while, probed with one task, and comes back with the first that gets through.
 type site struct {
 	name     string
-	limits   Limits
+	limits   SiteLimits
 	ring     line[*target] // ready, those whose turn is next first
 	inLine   bool
 	refs     int32 // targets that are ready or have tasks in flight
@@ -65,7 +65,7 @@ const (
 func (m *machine) join(t *target, name string) {
 	s := m.sites[name]
 	if s == nil {
-		s = &site{name: name, limits: m.limits(SiteScope, name), down: t.cold}
+		s = &site{name: name, limits: m.site(name), down: t.cold}
 		s.window = float64(s.limits.Initial)
 		m.sites[name] = s
 	}

@@ -100,7 +100,7 @@ func TestRunnerStopMany(t *testing.T) {
 			enqueue(t, q, mail("to@x.test"))
 		}
 		j := new(journal)
-		stop := start(t, &Runner{Queue: q, Sender: take(3 * time.Second), Events: j.events(), Limits: all20})
+		stop := start(t, &Runner{Queue: q, Sender: take(3 * time.Second), Events: j.events(), Site: all20})
 		sleep(7 * time.Second) // two rounds of 20 are done and one has begun
 		stop()
 		if got := len(held(t, q)); got != 940 {

@@ -1,0 +1,53 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+)
+
+func TestSiteLimits(t *testing.T) {
+	hourly, daily := Rate{1, time.Hour}, Rate{1, 24 * time.Hour}
+	tests := []struct {
+		name           string
+		all, own, want SiteLimits
+	}{
+		{"defaults", SiteLimits{}, SiteLimits{}, SiteLimits{20, 5, Rate{}}},
+		{"for all", SiteLimits{10, 8, hourly}, SiteLimits{}, SiteLimits{10, 8, hourly}},
+		{"few", SiteLimits{Concurrency: 2}, SiteLimits{}, SiteLimits{2, 2, Rate{}}},
+		{"its own", SiteLimits{10, 8, hourly}, SiteLimits{30, 20, daily}, SiteLimits{30, 20, daily}},
+		{"its own, in part", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: 4}, SiteLimits{4, 4, hourly}},
+		{"its own, negative", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: -1, Initial: -1}, SiteLimits{10, 8, hourly}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Runner{Site: tt.all, SiteFor: func(site string) SiteLimits {
+				if site != "mx.x.test" {
+					t.Errorf("asked for %q, want mx.x.test", site)
+				}
+				return tt.own
+			}}
+			if got := r.siteLimits("mx.x.test"); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			if r.SiteFor = nil; tt.own == (SiteLimits{}) && r.siteLimits("mx.x.test") != tt.want {
+				t.Errorf("without SiteFor: got %+v, want %+v", r.siteLimits("mx.x.test"), tt.want)
+			}
+		})
+	}
+}
+
+func TestRates(t *testing.T) {
+	hourly, daily, weekly := Rate{1, time.Hour}, Rate{1, 24 * time.Hour}, Rate{1, 7 * 24 * time.Hour}
+	of := func(name string, rate Rate) func(string) Rate {
+		return func(got string) Rate { return map[string]Rate{name: rate}[got] }
+	}
+	r := &Runner{Source: hourly, Tenant: daily, SourceFor: of("ip", weekly), TenantFor: of("shop", weekly)}
+	for _, tt := range []struct {
+		name           string
+		source, tenant Rate
+	}{{"ip", weekly, daily}, {"shop", hourly, weekly}, {"other", hourly, daily}} {
+		if source, tenant := r.sourceRate(tt.name), r.tenantRate(tt.name); source != tt.source || tenant != tt.tenant {
+			t.Errorf("%s: got %v and %v, want %v and %v", tt.name, source, tenant, tt.source, tt.tenant)
+		}
+	}
+}
