@@ -131,8 +131,14 @@ func (r *Relay) makeRunner() error {
 	if run.Report == nil {
 		run.Report = r.report
 	}
+	if len(r.Limits) > 0 && (run.SiteOf != nil || run.SiteFor != nil) {
+		return errors.New("Limits is set beside Runner.SiteOf or Runner.SiteFor: leave those nil")
+	}
 	if run.SiteOf == nil {
-		run.SiteOf = r.router.Site
+		run.SiteOf = r.siteOf
+	}
+	if len(r.Limits) > 0 {
+		run.SiteFor = r.siteFor
 	}
 	if run.SourceOf == nil {
 		run.SourceOf = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }

@@ -292,3 +292,28 @@ func TestOperateByDomain(t *testing.T) {
 		t.Error("Flush of a Queue that can't: got no error")
 	}
 }
+
+// TestLimits: the limits of a domain hold for its hosts, whichever domain's mail goes there, and for no other hosts.
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		shared, free := inet.MX("big.test", "mx.big.test"), inet.MX("free.test", "mx.free.test")
+		inet.MX("guest.test", "mx.big.test")
+		for _, h := range []*smtptest.Host{shared, free} {
+			h.Slow(time.Second)
+		}
+		r := newRelay(inet)
+		r.Limits = map[string]delivery.SiteLimits{"BIG.test": {Concurrency: 1}}
+		for i := range 5 {
+			for _, domain := range []string{"guest.test", "big.test", "free.test"} {
+				mustSend(t, r, "ann@source.test", fmt.Sprintf("bob%d@%s", i, domain))
+			}
+		}
+		inet.Go(r.Run)
+		shared.Wait(10)
+		free.Wait(5)
+		if n, m := shared.MostSessions(), free.MostSessions(); n != 1 || m < 2 {
+			t.Errorf("got %d sessions at the limited hosts and %d at the others, want 1 and more", n, m)
+		}
+	})
+}

@@ -79,6 +79,11 @@ type Relay struct {
 	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative, never.
 	DelayNotice time.Duration
 
+	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with every
+	// other domain that has the same hosts. What is zero in them is as in Runner.Site. They need a Runner without a SiteOf
+	// and a SiteFor of its own.
+	Limits map[string]delivery.SiteLimits
+
 	// Accepted is called when a message is durable, before its client hears 250. Several calls may run at a time, and a slow
 	// one delays that reply.
 	Accepted func(Accepted)
@@ -131,7 +136,9 @@ type Relay struct {
 	postmaster string          // its address; "" if there is none
 
 	mu         sync.Mutex
-	redirected map[string][]string // by domain: the destinations that its mail had before
+	redirected map[string][]string            // by domain: the destinations that its mail had before
+	sites      map[string]delivery.SiteLimits // of the sites of Limits
+	learnt     time.Time                      // when they were
 }
 
 const (

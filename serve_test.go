@@ -250,7 +250,7 @@ func TestDelivery(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("next.test", "mx.next.test")
 		host.SetAddrs(netip.MustParseAddr("10.0.0.1"))
-		host.Defer(time.Minute, smtp.NewReply(451, "4.7.1", ""))
+		host.Defer(time.Minute, smtp.NewReply(451, "4.3.0", ""))
 		r := newRelay(inet)
 		r.Router = &mx.Router{Port: 587, AllowPrivate: true}
 		r.Runner = &delivery.Runner{Retry: []time.Duration{2 * time.Minute}}

@@ -1,0 +1,55 @@
+package postrider
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/postrider/postrider/queue/delivery"
+)
+
+// limitsAge is how long the sites of the domains in Limits are believed.
+const limitsAge = 5 * time.Minute
+
+// siteOf names the site of a destination, and learns which sites the domains in Limits have: a value for delivery.Runner.SiteOf,
+// which is called before SiteFor.
+func (r *Relay) siteOf(ctx context.Context, destination string) (string, error) {
+	site, err := r.router.Site(ctx, destination)
+	if err == nil && len(r.Limits) > 0 {
+		r.learnSites(ctx)
+	}
+	return site, err
+}
+
+func (r *Relay) learnSites(ctx context.Context) {
+	r.mu.Lock()
+	fresh := time.Since(r.learnt) < limitsAge
+	r.mu.Unlock()
+	if fresh {
+		return
+	}
+	learnt := make(map[string]delivery.SiteLimits, len(r.Limits))
+	for domain, limits := range r.Limits {
+		destination, err := r.router.Destination(domain)
+		if err != nil {
+			continue
+		}
+		if site, err := r.router.Site(ctx, destination); err == nil {
+			learnt[site] = limits
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sites == nil {
+		r.sites = make(map[string]delivery.SiteLimits)
+	}
+	maps.Copy(r.sites, learnt) // a domain whose DNS fails keeps what it had
+	r.learnt = time.Now()
+}
+
+// siteFor returns the limits of a site: a value for delivery.Runner.SiteFor.
+func (r *Relay) siteFor(site string) delivery.SiteLimits {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sites[site]
+}
