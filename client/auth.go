@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,17 +16,18 @@ import (
 )
 
 const (
-	maxAuthSteps = 16    // challenges of one exchange
-	maxAuthLine  = 12288 // octets of a response with its CRLF (RFC 4954 §4); smtp.ReadReply bounds challenges below that
+	maxAuthSteps = 16    // challenges of one exchange; smtp.ReadReply bounds each of them
+	maxAuthLine  = 12288 // octets of a response with its CRLF (RFC 4954 §4)
 )
 
-// authenticate says AUTH (RFC 4954), if Auth is set. It never goes on without.
+// authenticate sends AUTH (RFC 4954), if Auth is set. The session fails unless the host accepts it.
 func (c *Conn) authenticate(ctx context.Context) *failure {
 	if c.Auth == nil {
 		return nil
 	}
 	if c.version == "" && !c.loopback() {
-		return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.11", "no password is sent in the clear"))
+		r := smtp.NewReply(451, "4.7.11", "no password is sent in cleartext to another machine: set TLS to TLSRequired")
+		return c.local(smtp.StageAuth, nil, r)
 	}
 	offered := slices.Clone(c.ext.auth)
 	var unknown *failure // the last 504
@@ -37,8 +39,8 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 		if f != nil {
 			return f
 		}
-		// RFC 4954 §4: a host without the mechanism says 504, though it has offered it. No other reply leads to a weaker
-		// mechanism: 535 means that the password is wrong, and 534 that even this mechanism is too weak.
+		// RFC 4954 §4: 504 means that the host doesn't have the mechanism that it has offered. No other reply leads to
+		// a weaker mechanism: 535 means that the password is wrong, and 534 that even this mechanism is too weak.
 		if f = c.runAuth(ctx, x); f == nil || f.local || f.reply.Code != 504 {
 			return f
 		}
@@ -66,14 +68,16 @@ func (c *Conn) beginAuth(ctx context.Context, offered []string) (*exchange, *fai
 		mechanism, x.initial, err = next.Start()
 	}
 	if err != nil {
-		return nil, c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "the authentication could not begin"))
+		return nil, c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "AUTH could not begin"))
 	}
 	if x.mechanism = upper(mechanism); !slices.Contains(offered, x.mechanism) {
-		return nil, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mechanism)))
+		r := smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mechanism))
+		return nil, c.local(smtp.StageAuth, nil, r)
 	}
 	if x.mechanism == sasl.Plain && x.initial != nil && bytes.Count(x.initial, []byte{0}) != 2 {
-		// RFC 4616 §2: with a NUL in a name or in the password, the parts are others than those asked for.
-		return nil, c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.3.5", "a NUL in the name or the password"))
+		// RFC 4616 §2: NUL separates the three parts. With a NUL in one of them, the host would read other parts.
+		r := smtp.NewReply(451, "4.3.5", "the name or the password for AUTH PLAIN has a NUL: remove it")
+		return nil, c.local(smtp.StageAuth, nil, r)
 	}
 	return x, nil
 }
@@ -99,7 +103,7 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 	line, secret := "AUTH "+x.mechanism, ""
 	if ir != nil {
 		response := encodeResponse(ir)
-		// RFC 4954 §4: AUTH itself is under the limit for command lines, what follows it isn't.
+		// RFC 4954 §4: the limit for command lines applies to AUTH, and not to the responses after it.
 		if len(line)+1+len(response)+2 <= 512 {
 			line += " " + response
 			secret, ir = response, nil
@@ -120,7 +124,9 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 		}
 		ir = nil
 		if base64.StdEncoding.EncodedLen(len(response))+2 > maxAuthLine {
-			response, err = nil, errors.New("the response is too long for AUTH")
+			err = fmt.Errorf("the response has %d octets, AUTH allows %d: use a shorter token or password",
+				len(response), base64.StdEncoding.DecodedLen(maxAuthLine-2))
+			response = nil
 		}
 		if err != nil {
 			return c.endAuth(ctx, response, err)
@@ -135,27 +141,27 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 	}
 	if completer, ok := x.AuthExchange.(smtp.AuthCompleter); ok {
 		if err := completer.Complete(); err != nil {
-			r := smtp.NewReply(451, "4.7.0", "the host ended the authentication too early")
+			r := smtp.NewReply(451, "4.7.0", "the host ended AUTH too early")
 			return c.local(smtp.StageAuth, err, r)
 		}
 	}
 	return nil
 }
 
-// answer gives the response to the challenge in a 334, which has one line (RFC 4954 §4).
+// answer returns the response to the challenge in a 334, which has one line (RFC 4954 §4).
 func answer(x smtp.AuthExchange, r *smtp.Reply) ([]byte, error) {
 	if strings.Contains(r.Text, "\n") {
-		return nil, errors.New("a challenge of several lines")
+		return nil, errors.New("the host's challenge has several lines")
 	}
 	challenge, err := base64.StdEncoding.DecodeString(r.Text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the host's challenge: %w", err)
 	}
 	return x.Next(challenge)
 }
 
-// endAuth ends an exchange that has failed on our side, with a last response if there is one. The reason that the
-// host gives goes before ours: some mechanisms tell a failure in a challenge.
+// endAuth ends an exchange that has failed on our side, with a last response if there is one. The host's reply is the
+// result if there is one: with some mechanisms, a challenge contains the host's error, and the reply follows it.
 func (c *Conn) endAuth(ctx context.Context, last []byte, cause error) *failure {
 	var r *smtp.Reply
 	var f *failure
@@ -172,9 +178,9 @@ func (c *Conn) endAuth(ctx context.Context, last []byte, cause error) *failure {
 		f.cause = cause
 		return f
 	}
-	// A 334 here would take QUIT for a response, and a 235 would be believed by no one.
+	// After a 334 the host would read QUIT as a response. After a 235 it would believe that we are authenticated.
 	c.spoiled = c.spoiled || r.Positive()
-	return c.local(smtp.StageAuth, cause, smtp.NewReply(451, "4.7.0", "the authentication failed on our side"))
+	return c.local(smtp.StageAuth, cause, smtp.NewReply(451, "4.7.0", "AUTH failed on our side"))
 }
 
 func (c *Conn) respond(ctx context.Context, response []byte) (*smtp.Reply, *failure) {
@@ -182,15 +188,16 @@ func (c *Conn) respond(ctx context.Context, response []byte) (*smtp.Reply, *fail
 	return c.say(ctx, line, line)
 }
 
-// say is command in AUTH. The secret of the line, a whole response, is struck out of this and all further replies.
+// say is command in AUTH. The secret, which is the whole response in the line, is removed from this and all later
+// replies.
 func (c *Conn) say(ctx context.Context, line, secret string) (*smtp.Reply, *failure) {
-	if len(secret) >= 4 { // base64 makes no less of anything
+	if len(secret) >= 4 { // the shortest base64 that isn't empty
 		c.responses = append(c.responses, secret)
 	}
 	return c.command(ctx, smtp.StageAuth, line)
 }
 
-// strike takes a secret out of a text, and what the text has of its beginning where a host cuts what it repeats.
+// strike removes a secret from a text, and also the beginning of a secret that the host has cut short.
 func strike(text, secret string) string {
 	head := secret[:min(len(secret), 8)]
 	for {
@@ -206,7 +213,7 @@ func strike(text, secret string) string {
 	}
 }
 
-// encodeResponse is an initial response on the line of AUTH: an empty one is "=" (RFC 4954 §4).
+// encodeResponse returns an initial response for the line of AUTH. An empty one is "=" (RFC 4954 §4).
 func encodeResponse(ir []byte) string {
 	if len(ir) == 0 {
 		return "="

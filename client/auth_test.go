@@ -20,7 +20,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// once makes an Auth of an exchange, for one session, or for any number of them if the exchange has no state.
+// once returns an Auth with one exchange. An exchange without state serves any number of sessions.
 func once(x smtp.AuthExchange) smtp.Auth {
 	return smtp.AuthMechanism(func() smtp.AuthExchange { return x })
 }
@@ -32,7 +32,7 @@ func loginAuth(password string) smtp.Auth {
 	return smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewLoginClient("ann", password) })
 }
 
-// sessionState is that of a client after a handshake.
+// sessionState returns the TLS state of a client after a handshake.
 func sessionState(t *testing.T, version uint16) tls.ConnectionState {
 	t.Helper()
 	cert, roots := testTLS(t, "mx.example.net")
@@ -45,7 +45,7 @@ func sessionState(t *testing.T, version uint16) tls.ConnectionState {
 	return tc.ConnectionState()
 }
 
-// scramHost is a submission server with one user, whose messages can be changed on their way.
+// scramHost is a submission server with one user, which can break the rules of SCRAM.
 type scramHost struct {
 	cert     *tls.Config
 	offers   string // mechanisms
@@ -54,7 +54,7 @@ type scramHost struct {
 	lie      bool // say 235 whatever comes
 }
 
-// serve answers one session up to the end of AUTH, and gives the reply to it.
+// serve answers one session up to the end of AUTH, and returns the reply to AUTH.
 func (h *scramHost) serve(nc *pipeConn) string {
 	defer nc.Close()
 	tc := tls.Server(nc, h.cert)
@@ -128,7 +128,7 @@ func (h *scramHost) scram(mech string, state tls.ConnectionState, ir string, ask
 	return "235 2.7.0 ok"
 }
 
-// TestSCRAMPlus: SCRAM over TLS, against a host and whoever stands between.
+// TestSCRAMPlus: SCRAM over TLS, with a host and with an attacker between.
 func TestSCRAMPlus(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -141,14 +141,14 @@ func TestSCRAMPlus(t *testing.T) {
 	}{
 		{name: "TLS 1.3", host: scramHost{offers: "PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, plus: true, host235: true},
 		{name: "TLS 1.2", version: tls.VersionTLS12, host: scramHost{offers: "PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, plus: true, host235: true},
-		{name: "wrong password", host: scramHost{offers: "SCRAM-SHA-256-PLUS PLAIN LOGIN", password: "other"}, want: "535 5.7.8 no: SCRAM: the host says invalid-proof"},
-		{name: "someone between", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host says invalid-proof"},
-		{name: "someone between, TLS 1.2", version: tls.VersionTLS12, host: scramHost{offers: "SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host says invalid-proof"},
-		{name: "someone strips the offer", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "strip", want: "535 5.7.8 downgraded: SCRAM: the host says server-does-support-channel-binding"},
+		{name: "wrong password", host: scramHost{offers: "SCRAM-SHA-256-PLUS PLAIN LOGIN", password: "other"}, want: "535 5.7.8 no: SCRAM: the host answers invalid-proof"},
+		{name: "someone between", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host answers invalid-proof"},
+		{name: "someone between, TLS 1.2", version: tls.VersionTLS12, host: scramHost{offers: "SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host answers invalid-proof"},
+		{name: "someone strips the offer", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "strip", want: "535 5.7.8 downgraded: SCRAM: the host answers server-does-support-channel-binding"},
 		{name: "someone strips the offer, -PLUS insisted on", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS"}, plus: true, between: "strip", want: `we have SCRAM-SHA-256-PLUS, the host "SCRAM-SHA-256"`},
-		{name: "no proof of the host", host: scramHost{offers: "SCRAM-SHA-256-PLUS"}, want: "did not prove that it knows the password", host235: true},
+		{name: "no proof of the host", host: scramHost{offers: "SCRAM-SHA-256-PLUS"}, want: "didn't prove that it knows the password", host235: true},
 		{name: "a host that doesn't know the password", host: scramHost{offers: "SCRAM-SHA-256-PLUS", password: "other", proof: true, lie: true}, want: "it doesn't know the password", host235: true},
-		{name: "nor says so", host: scramHost{offers: "SCRAM-SHA-256-PLUS", password: "other", lie: true}, want: "did not prove that it knows the password", host235: true},
+		{name: "nor says so", host: scramHost{offers: "SCRAM-SHA-256-PLUS", password: "other", lie: true}, want: "didn't prove that it knows the password", host235: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSCRAMPlus(t *testing.T) {
 	}
 }
 
-// between speaks TLS with both sides, and passes on what they say, but for -PLUS.
+// between speaks TLS with both sides and relays their lines. If strip is set, it removes -PLUS from the offer.
 func between(client, host *pipeConn, cert *tls.Config, strip bool) {
 	to := tls.Server(client, cert)
 	from := tls.Client(host, &tls.Config{InsecureSkipVerify: true})
@@ -213,8 +213,8 @@ func between(client, host *pipeConn, cert *tls.Config, strip bool) {
 	}
 }
 
-// TestNoSecretsInErrors: whatever a host makes of what it heard, no error and no result has the password or the token,
-// nor a response that holds them.
+// TestNoSecretsInErrors: if a host repeats a line of AUTH, no error and no result contains the password, the token or a
+// response with one of them.
 func TestNoSecretsInErrors(t *testing.T) {
 	const password, token = "hunter2hunter2", "ya29.token-of-ann"
 	secrets := []string{password, token}
@@ -253,7 +253,7 @@ func TestNoSecretsInErrors(t *testing.T) {
 	}
 }
 
-// parrot is a host that answers AUTH with a code and what it heard. LOGIN is answered so at the password.
+// parrot is a host that answers AUTH with a code and the line that it received; with LOGIN, the line of the password.
 func parrot(nc *pipeConn, mech, code string) {
 	defer nc.Close()
 	in := bufio.NewReader(nc)
@@ -276,7 +276,7 @@ func parrot(nc *pipeConn, mech, code string) {
 	}
 }
 
-// TestLongToken: a response goes up to the 12288 octets of RFC 4954 §4, and not over that.
+// TestLongToken: a response has at most the 12288 octets of RFC 4954 §4.
 func TestLongToken(t *testing.T) {
 	around := len("user=ann\x01auth=Bearer \x01\x01")
 	for _, test := range []struct {
@@ -284,7 +284,7 @@ func TestLongToken(t *testing.T) {
 		want   string
 	}{
 		{9213, "client: a.test: auth: 535 5.7.8 no"},
-		{9216, "client: a.test: auth: 535 5.7.8 no: the response is too long for AUTH"},
+		{9216, "client: a.test: auth: 535 5.7.8 no: the response has 9216 octets, AUTH allows 9213: use a shorter token or password"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			client, server := pipe("127.0.0.1:25")
@@ -298,7 +298,7 @@ func TestLongToken(t *testing.T) {
 	}
 }
 
-// TestTokenTime: a Token that doesn't come is waited for as long as a step of AUTH is, and no longer than its caller.
+// TestTokenTime: a call of Token ends after the time of one command, or with the ctx of the caller.
 func TestTokenTime(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -306,7 +306,7 @@ func TestTokenTime(t *testing.T) {
 		want   time.Duration
 		text   string
 	}{
-		{"no token", time.Hour, 5 * time.Minute, "auth: 451 4.7.0 the authentication could not begin: no token: context deadline exceeded"},
+		{"no token", time.Hour, 5 * time.Minute, "auth: 451 4.7.0 AUTH could not begin: Credentials.Token: context deadline exceeded"},
 		{"called off", time.Minute, time.Minute, "auth: 451 4.4.2 the attempt was called off: context deadline exceeded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -332,8 +332,8 @@ func TestTokenTime(t *testing.T) {
 	}
 }
 
-// FuzzAuth has a host say anything from AUTH on. What holds then: an error holds a reply, and there is none only if the host said
-// 235, by SCRAM with its proof.
+// FuzzAuth has a host that sends anything after AUTH. An error always holds a reply. There is no error only if the host
+// has sent 235, and with SCRAM its proof.
 func FuzzAuth(f *testing.F) {
 	challenge := "334 " + base64.StdEncoding.EncodeToString([]byte(vectorFirst)) + "\r\n"
 	proof := "334 " + base64.StdEncoding.EncodeToString([]byte(vectorServer)) + "\r\n"

@@ -12,34 +12,36 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// bearerClient hands over a token, by OAUTHBEARER or XOAUTH2.
+// bearerClient sends a token by OAUTHBEARER or XOAUTH2.
 type bearerClient struct {
 	mech string
 	ir   []byte
-	last []byte // the response to the one challenge that there may be, which tells an error
+	last []byte // the response to the only challenge, which contains an error
 }
 
 func (c *Credentials) bearer(ctx context.Context, mech string) (smtp.AuthExchange, error) {
 	token, err := c.Token(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("no token: %w", err)
+		return nil, fmt.Errorf("Credentials.Token: %w", err)
 	}
-	// RFC 6750 §2.1 has fewer characters yet. What is refused here would end the token's field, or the line end of its file.
+	// RFC 6750 §2.1 allows even fewer characters. A control character would end the field of the token. Most often it
+	// is the line end of the file with the token.
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the token is empty, or has spaces, line ends or others that aren't ASCII graphics")
+		return nil, errors.New("Credentials.Token returned an empty token, or one with spaces, line ends or " +
+			"non-ASCII characters")
 	}
 	who := c.Username
 	if c.AuthorizationID != "" {
 		who = c.AuthorizationID
 	}
 	if strings.ContainsFunc(who, isControl) {
-		return nil, errors.New("a control character in the name for " + mech)
+		return nil, errors.New(mech + ": Username or AuthorizationID has a control character: remove it")
 	}
 	if mech == xoauth2 {
 		ir := "user=" + who + "\x01auth=Bearer " + token + "\x01\x01"
 		return &bearerClient{mech: mech, ir: []byte(ir), last: []byte{}}, nil
 	}
-	// RFC 7628 §3.1: the name is in a GS2 header, as a saslname.
+	// RFC 7628 §3.1: the name is a saslname in a GS2 header.
 	begun := sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: saslname(who), Token: token})
 	_, ir, err := begun.Start()
 	return &bearerClient{mech: mech, ir: ir, last: []byte{1}}, err // RFC 7628 §3.2.3
@@ -49,7 +51,7 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func (b *bearerClient) Start() (mech string, ir []byte, err error) { return b.mech, b.ir, nil }
 
-// Next takes the challenge that tells an error, and the last word lets the host go on to its reply.
+// Next reads the challenge, which contains an error. After the last response, the host sends its reply.
 func (b *bearerClient) Next(challenge []byte) ([]byte, error) {
 	last := b.last
 	b.last = nil
@@ -57,15 +59,15 @@ func (b *bearerClient) Next(challenge []byte) ([]byte, error) {
 		return nil, sasl.ErrUnexpectedServerChallenge
 	}
 	var told struct {
-		Status any `json:"status"` // RFC 7628 §3.2.2 has a string; XOAUTH2 has "400", too
+		Status any `json:"status"` // a string (RFC 7628 §3.2.2), or with XOAUTH2 a number
 	}
 	if err := json.Unmarshal(challenge, &told); err != nil {
-		return last, fmt.Errorf("%s: a challenge that isn't an error in JSON", b.mech)
+		return last, fmt.Errorf("%s: the host's challenge isn't an error in JSON", b.mech)
 	}
 	return last, fmt.Errorf("%s: the host refuses the token: %s", b.mech, word(fmt.Sprint(told.Status)))
 }
 
-// word gives an error's name as a host has it, if it looks like one: it is the host's, and goes into logs.
+// word returns the name of a host's error if it looks like a name. It goes into logs, so any other text is replaced.
 func word(s string) string {
 	ok := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r)

@@ -20,45 +20,47 @@ const (
 	xoauth2         = "XOAUTH2"
 )
 
-// Credentials authenticate by the strongest mechanism that the host has in common with them:
+// Credentials is an smtp.Auth that uses the first of these mechanisms that the host offers and for which it has the
+// fields:
 //
 //	SCRAM-SHA-256-PLUS  a password, which the host doesn't learn, bound to the TLS session (RFC 5802, 7677)
 //	SCRAM-SHA-256       a password, which the host doesn't learn
 //	OAUTHBEARER         a token (RFC 7628)
-//	XOAUTH2             a token, as Google and Microsoft have it
+//	XOAUTH2             a token, in the form of Google and Microsoft
 //	PLAIN               a password (RFC 4616)
 //	LOGIN               a password
 //
-// By SCRAM the host proves, too, that it knows the password; a 235 without that is a failure. Where TLS can be bound to
-// and the host offers no -PLUS, it is told that we have it, so that it notices if someone took that out of its offer
-// (RFC 5802 §6). Someone who poses as the host, with a certificate that we trust, may still offer PLAIN alone: only
-// Mechanisms keeps the password from him.
+// With SCRAM the host proves that it knows the password. A 235 without the proof is a failure. If the session has a
+// channel binding and the host offers no -PLUS, SCRAM tells the host that the client supports it. A host that did offer
+// -PLUS then notices that an attacker removed it from the offer (RFC 5802 §6). An impostor with a certificate that we
+// trust can still offer PLAIN only, and learn the password. To prevent that, restrict Mechanisms.
 //
-// A mechanism that failed is followed by a weaker one only where the host answered 504: it doesn't know it after
-// all. If a host offers what it can't do for this user, SCRAM without a stored key, say, name another in Mechanisms.
+// After a failure, a weaker mechanism is tried only if the host answered 504, which means that it doesn't have the
+// mechanism. If a host offers a mechanism that doesn't work for this user, such as SCRAM without a stored key, name
+// another one in Mechanisms.
 //
-// Credentials stand wherever a sasl.Client does, and may be used by several goroutines and sessions at a time. They
-// print as their Username alone, but not where they are an unexported field of what is printed: package fmt calls no method
-// of those.
+// Credentials may be used by several goroutines and sessions at the same time. Package fmt and log/slog print only the
+// Username, except in an unexported field of another struct, where they call no methods.
 type Credentials struct {
-	// Username is who authenticates.
+	// Username is the name of the user who authenticates.
 	Username string
 
-	// Password is for SCRAM, PLAIN and LOGIN. If empty, they aren't used.
+	// Password is for SCRAM, PLAIN and LOGIN. If empty, these mechanisms aren't used.
 	Password string
 
-	// Token gives an access token for OAUTHBEARER and XOAUTH2, and is called once for each exchange, while the
-	// host waits: it should keep the token for as long as it is good. If nil, they aren't used.
+	// Token returns an access token for OAUTHBEARER and XOAUTH2. It is called once for each exchange, concurrently,
+	// while the host waits, so it should keep a token until it expires. If nil, these mechanisms aren't used.
 	Token func(ctx context.Context) (string, error)
 
-	// Mechanisms are those that may be used, the names in either case, in any order. If nil, all are.
+	// Mechanisms are the names of the mechanisms that may be used, in upper or lower case and in any order. If nil, all
+	// may be used.
 	Mechanisms []string
 
-	// AuthorizationID is the user on whose behalf Username acts (authzid, RFC 4422 §3.4.1). XOAUTH2 and LOGIN have no
-	// field for it, and aren't used with it. If empty, Username acts for himself.
+	// AuthorizationID is the user for whom Username acts (authzid, RFC 4422 §3.4.1). XOAUTH2 and LOGIN have no field
+	// for it, so they aren't used if it is set. If empty, it is Username.
 	AuthorizationID string
 
-	nonce string // of SCRAM; if empty, random
+	nonce string // of SCRAM, for tests; if empty, random
 }
 
 // Begin starts the strongest mechanism that c and the host have in common: see smtp.Auth.
@@ -66,23 +68,27 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 	offered := host.Mechanisms
 	bound := bindTo(host.TLS)
 	usable := c.usable(bound)
+	if c.Password == "" && c.Token == nil {
+		return nil, errors.New("Credentials have neither Password nor Token: set one of them")
+	}
 	if len(usable) == 0 {
-		return nil, fmt.Errorf("the credentials fit no mechanism of %q: there are SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN for a password, and "+
-			"OAUTHBEARER and XOAUTH2 for a token", c.Mechanisms)
+		return nil, fmt.Errorf("Credentials.Mechanisms is %q, and none is usable: Password is for SCRAM-SHA-256-PLUS "+
+			"(with TLS), SCRAM-SHA-256, PLAIN and LOGIN, Token for OAUTHBEARER and XOAUTH2", c.Mechanisms)
 	}
 	i := slices.IndexFunc(usable, func(mech string) bool { return slices.Contains(offered, mech) })
 	if i < 0 {
-		return nil, fmt.Errorf("no mechanism in common: we have %s, the host %q", strings.Join(usable, " "), clip(strings.Join(offered, " ")))
+		return nil, fmt.Errorf("no mechanism in common: we have %s, the host %q",
+			strings.Join(usable, " "), clip(strings.Join(offered, " ")))
 	}
 	mech := usable[i]
 	if c.Username == "" && mech != sasl.OAuthBearer {
-		return nil, errors.New("the credentials have no Username")
+		return nil, errors.New("Credentials.Username is empty: set it")
 	}
 	switch mech {
 	case scramSHA256Plus:
 		return c.scram("p="+bound.name, bound.data)
 	case scramSHA256:
-		// RFC 5802 §6: "y" says that we could bind, and thought that the host couldn't.
+		// RFC 5802 §6: "y" means that we support channel bindings, and that the host didn't offer them.
 		if slices.Contains(usable, scramSHA256Plus) {
 			return c.scram("y", nil)
 		}
@@ -90,16 +96,16 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 	case sasl.OAuthBearer, xoauth2:
 		return c.bearer(ctx, mech)
 	case sasl.Plain:
-		// RFC 4616 §2: NUL parts the three.
+		// RFC 4616 §2: NUL separates the three parts.
 		if strings.Contains(c.AuthorizationID+c.Username+c.Password, "\x00") {
-			return nil, errors.New("PLAIN can't say a NUL")
+			return nil, errors.New("PLAIN: Username, Password or AuthorizationID has a NUL: remove it")
 		}
 		return sasl.NewPlainClient(c.AuthorizationID, c.Username, c.Password), nil
 	}
 	return &loginClient{answers: []string{c.Username, c.Password}}, nil
 }
 
-// usable gives the mechanisms that there is all for, strongest first.
+// usable returns the mechanisms for which c has the fields, strongest first.
 func (c *Credentials) usable(bound binding) []string {
 	var list []string
 	if c.Password != "" {
@@ -128,28 +134,29 @@ func (c *Credentials) usable(bound binding) []string {
 	})
 }
 
-// Format prints the Username, whatever the verb: no log is to hold a password.
+// Format prints the Username only, with every verb, so that no log contains a password.
 func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials of %q", c.Username) }
 
-// binding is what a mechanism is bound to, of a type that RFC 5056 §7 registers. Without a name there is none.
+// binding is a channel binding, whose name is one that RFC 5056 §7 registers. An empty name means no channel binding.
 type binding struct {
 	name string
 	data []byte
 }
 
-// bindTo gives the channel binding of a TLS session.
+// bindTo returns the channel binding of a TLS session.
 func bindTo(state *tls.ConnectionState) binding {
 	if state == nil || !state.HandshakeComplete {
 		return binding{}
 	}
-	// RFC 9266 §2: the label, an empty context (which TLS 1.2 tells from none) and 32 octets.
+	// RFC 9266 §2: the label, an empty context (in TLS 1.2, not the same as none) and 32 octets.
 	exported, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
 	return bindingFor(state.Version, exported, err, state.TLSUnique)
 }
 
-// bindingFor chooses the type. Nothing tells which ones a host has, and a wrong guess fails. RFC 9266 §3 makes tls-exporter the
-// one for TLS 1.3. For TLS 1.2 it is tls-unique, which RFC 5802 §6.1 has every -PLUS implement. Without an extended master
-// secret, which the exporter refuses to do without, two sessions can be made to share that (RFC 7627 §1): it binds nothing.
+// bindingFor chooses the type of the channel binding. A host doesn't announce its types, and a wrong choice fails. For
+// TLS 1.3 it is tls-exporter (RFC 9266 §3). For TLS 1.2 it is tls-unique, which every -PLUS has to implement (RFC 5802
+// §6.1). Without an extended master secret, an attacker can give two sessions the same tls-unique (RFC 7627 §1), so
+// there is no channel binding. The exporter returns an error in this case.
 func bindingFor(version uint16, exported []byte, err error, unique []byte) binding {
 	switch {
 	case err != nil:
@@ -161,8 +168,9 @@ func bindingFor(version uint16, exported []byte, err error, unique []byte) bindi
 	return binding{}
 }
 
-// loginClient answers the first challenge with the name and the second with the password. It goes by no text, since
-// hosts ask "Username:", "User Name\x00", "Password:" and more; it gives no initial response, since some take none.
+// loginClient answers the first challenge with the name and the second with the password. It ignores their texts, since
+// hosts ask "Username:", "User Name\x00", "Password:" and more. It has no initial response, since some hosts accept
+// none.
 type loginClient struct{ answers []string }
 
 func (l *loginClient) Start() (mech string, ir []byte, err error) { return sasl.Login, nil, nil }
@@ -176,10 +184,10 @@ func (l *loginClient) Next([]byte) ([]byte, error) {
 	return []byte(response), nil
 }
 
-// Complete fails where no password was asked for.
+// Complete fails if the host didn't ask for the password.
 func (l *loginClient) Complete() error {
 	if len(l.answers) > 0 {
-		return errors.New("LOGIN: the host did not ask for the password")
+		return errors.New("LOGIN: the host didn't ask for the password")
 	}
 	return nil
 }

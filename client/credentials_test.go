@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// withCredential gives Credentials, those in auth if it is some already, with one thing more.
+// withCredential sets one field of the Credentials in auth, or of new ones.
 func withCredential(auth smtp.Auth, name, value string) *Credentials {
 	c, ok := auth.(*Credentials)
 	if !ok {
@@ -62,8 +62,8 @@ func TestChoose(t *testing.T) {
 		{name: "one insisted on", offered: all, password: true, tls: true, mechanisms: []string{"login"}, want: "LOGIN -"},
 		{name: "one insisted on, not offered", offered: "PLAIN", password: true, mechanisms: []string{"SCRAM-SHA-256"}, err: `we have SCRAM-SHA-256, the host "PLAIN"`},
 		{name: "-PLUS insisted on, stripped", offered: "PLAIN SCRAM-SHA-256", password: true, tls: true, mechanisms: []string{"SCRAM-SHA-256-PLUS"}, err: `we have SCRAM-SHA-256-PLUS, the host "PLAIN SCRAM-SHA-256"`},
-		{name: "-PLUS insisted on, in clear", offered: all, password: true, mechanisms: []string{"SCRAM-SHA-256-PLUS"}, err: "the credentials fit no mechanism"},
-		{name: "none wanted", offered: all, password: true, mechanisms: []string{}, err: "the credentials fit no mechanism"},
+		{name: "-PLUS insisted on, in clear", offered: all, password: true, mechanisms: []string{"SCRAM-SHA-256-PLUS"}, err: `Credentials.Mechanisms is ["SCRAM-SHA-256-PLUS"], and none is usable`},
+		{name: "none wanted", offered: all, password: true, mechanisms: []string{}, err: "Credentials.Mechanisms is [], and none is usable"},
 		{name: "token", offered: all, token: true, tls: true, want: "OAUTHBEARER n,a=ann,^auth=Bearer tok^^"},
 		{name: "token, XOAUTH2 alone", offered: "PLAIN XOAUTH2", token: true, want: "XOAUTH2 user=ann^auth=Bearer tok^^"},
 		{name: "token for another", offered: all, token: true, identity: "bob", want: "OAUTHBEARER n,a=bob,^auth=Bearer tok^^"},
@@ -71,7 +71,7 @@ func TestChoose(t *testing.T) {
 		{name: "token, password wanted", offered: "PLAIN LOGIN", token: true, err: `we have OAUTHBEARER XOAUTH2, the host "PLAIN LOGIN"`},
 		{name: "both", offered: all, password: true, token: true, want: "SCRAM-SHA-256 n,,n=ann,r=N"},
 		{name: "both, no SCRAM", offered: "PLAIN LOGIN XOAUTH2", password: true, token: true, want: "XOAUTH2 user=ann^auth=Bearer tok^^"},
-		{name: "nothing", offered: all, err: "the credentials fit no mechanism"},
+		{name: "nothing", offered: all, err: "neither Password nor Token"},
 		{name: "nothing offered", offered: "", password: true, err: `no mechanism in common: we have SCRAM-SHA-256 PLAIN LOGIN, the host ""`},
 	}
 	for _, test := range tests {
@@ -132,8 +132,8 @@ func TestBinding(t *testing.T) {
 	}
 }
 
-// TestCredentialsRefused: what would say more than one thing on the wire is refused before any of it is said, by an error that
-// doesn't hold it.
+// TestCredentialsRefused: fields that would be ambiguous on the wire are refused before anything is sent. The error
+// doesn't contain them.
 func TestCredentialsRefused(t *testing.T) {
 	tests := []struct {
 		name            string
@@ -145,20 +145,20 @@ func TestCredentialsRefused(t *testing.T) {
 		{name: "PLAIN, NUL in the name", mech: "PLAIN", user: "a\x00b", password: "hidden", want: "NUL"},
 		{name: "PLAIN, NUL in the password", mech: "PLAIN", user: "a", password: "hid\x00den", want: "NUL"},
 		{name: "PLAIN, NUL in the identity", mech: "PLAIN", user: "a", id: "b\x00", password: "hidden", want: "NUL"},
-		{name: "PLAIN, no name", mech: "PLAIN", password: "hidden", want: "no Username"},
-		{name: "LOGIN, no name", mech: "LOGIN", password: "hidden", want: "no Username"},
-		{name: "SCRAM, no name", mech: scramSHA256, password: "hidden", want: "no Username"},
+		{name: "PLAIN, no name", mech: "PLAIN", password: "hidden", want: "Username is empty"},
+		{name: "LOGIN, no name", mech: "LOGIN", password: "hidden", want: "Username is empty"},
+		{name: "SCRAM, no name", mech: scramSHA256, password: "hidden", want: "Username is empty"},
 		{name: "SCRAM, line end", mech: scramSHA256, user: "ann", password: "hidden\n", want: "Password: has control characters"},
-		{name: "XOAUTH2, no name", mech: xoauth2, token: "hidden", want: "no Username"},
+		{name: "XOAUTH2, no name", mech: xoauth2, token: "hidden", want: "Username is empty"},
 		{name: "XOAUTH2, field in the name", mech: xoauth2, user: "ann\x01auth=Bearer x", token: "hidden", want: "control character"},
-		{name: "XOAUTH2, field in the token", mech: xoauth2, user: "ann", token: "hidden\x01x=y", want: "the token is empty"},
+		{name: "XOAUTH2, field in the token", mech: xoauth2, user: "ann", token: "hidden\x01x=y", want: "returned an empty token"},
 		{name: "OAUTHBEARER, field in the name", mech: sasl.OAuthBearer, user: "ann\x01host=x", token: "hidden", want: "control character"},
 		{name: "OAUTHBEARER, field in the identity", mech: sasl.OAuthBearer, user: "ann", id: "b\x01", token: "hidden", want: "control character"},
-		{name: "OAUTHBEARER, field in the token", mech: sasl.OAuthBearer, user: "ann", token: "hid\x01den", want: "the token is empty"},
-		{name: "token of a file", mech: sasl.OAuthBearer, user: "ann", token: "hidden\n", want: "the token is empty"},
-		{name: "token of two words", mech: sasl.OAuthBearer, user: "ann", token: "Bearer hidden", want: "the token is empty"},
-		{name: "no token", mech: sasl.OAuthBearer, user: "ann", token: "-", want: "no token: out of them"},
-		{name: "empty token", mech: sasl.OAuthBearer, user: "ann", token: "", want: "the token is empty"},
+		{name: "OAUTHBEARER, field in the token", mech: sasl.OAuthBearer, user: "ann", token: "hid\x01den", want: "returned an empty token"},
+		{name: "token of a file", mech: sasl.OAuthBearer, user: "ann", token: "hidden\n", want: "returned an empty token"},
+		{name: "token of two words", mech: sasl.OAuthBearer, user: "ann", token: "Bearer hidden", want: "returned an empty token"},
+		{name: "no token", mech: sasl.OAuthBearer, user: "ann", token: "-", want: "Credentials.Token: out of them"},
+		{name: "empty token", mech: sasl.OAuthBearer, user: "ann", token: "", want: "returned an empty token"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestCredentialsRefused(t *testing.T) {
 	}
 }
 
-// TestOAuthBearerName: the name is a saslname, as of RFC 7628 §3.1.
+// TestOAuthBearerName: the name is a saslname (RFC 7628 §3.1).
 func TestOAuthBearerName(t *testing.T) {
 	c := withCredential(nil, "token", "tok")
 	c.Username = "a=b,c"
@@ -218,8 +218,8 @@ func TestBearerChallenge(t *testing.T) {
 		{"control characters", `{"status":"a\u001b[1m"}`, "the host refuses the token: an error without a name"},
 		{"none", `{}`, "the host refuses the token: an error without a name"},
 		{"null", `null`, "the host refuses the token: an error without a name"},
-		{"list", `[]`, "a challenge that isn't an error in JSON"},
-		{"empty", ``, "a challenge that isn't an error in JSON"},
+		{"list", `[]`, "the host's challenge isn't an error in JSON"},
+		{"empty", ``, "the host's challenge isn't an error in JSON"},
 	}
 	for _, mech := range []string{xoauth2, sasl.OAuthBearer} {
 		for _, test := range tests {
@@ -241,7 +241,8 @@ func TestBearerChallenge(t *testing.T) {
 	}
 }
 
-// FuzzBearer has a host say anything about a token: the answer is the last word, and the error is short and of ASCII graphics.
+// FuzzBearer has a host that answers a token with any challenge. The response is the last one, and the error is short
+// and printable ASCII.
 func FuzzBearer(f *testing.F) {
 	for _, s := range []string{`{"status":"invalid_token"}`, `{"status":400}`, `{"status":{"a":[1]}}`, `{"STATUS":"x"}`, `{`, ""} {
 		f.Add([]byte(s))

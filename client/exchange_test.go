@@ -13,7 +13,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// asked is an Auth that keeps what Begin is told of the host, and authenticates by the first mechanism.
+// asked is an Auth that keeps the AuthHost of each Begin, and authenticates by the first mechanism.
 type asked struct{ hosts []smtp.AuthHost }
 
 func (a *asked) Begin(_ context.Context, host smtp.AuthHost) (smtp.AuthExchange, error) {
@@ -29,7 +29,8 @@ type firstOf []string
 func (f firstOf) Start() (string, []byte, error) { return f[0], nil, nil }
 func (f firstOf) Next([]byte) ([]byte, error)    { return nil, nil }
 
-// TestBegin: Begin is told of the host, and again without each mechanism that the host answers with 504 to.
+// TestBegin: Begin gets the name, the mechanisms and the TLS of the host. After a 504 it is called again, without that
+// mechanism.
 func TestBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert, roots := testTLS(t, "a.test")
@@ -52,7 +53,7 @@ func TestBegin(t *testing.T) {
 	})
 }
 
-// TestNoExchange: an Auth that returns nothing ends the session before AUTH.
+// TestNoExchange: without an exchange, the session ends before AUTH.
 func TestNoExchange(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -69,7 +70,7 @@ func TestNoExchange(t *testing.T) {
 			go func() { heard <- play(server, script, nil, nil) }()
 			c := &Conn{Hostname: "client.test", Host: "a.test", Auth: tt.auth}
 			err := c.Open(t.Context(), client)
-			if err == nil || err.Error() != "client: a.test: auth: 451 4.7.0 the authentication could not begin: "+tt.want {
+			if err == nil || err.Error() != "client: a.test: auth: 451 4.7.0 AUTH could not begin: "+tt.want {
 				t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 			}
 			if got := <-heard; !slices.Equal(got, script) {

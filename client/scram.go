@@ -18,18 +18,18 @@ import (
 
 // Bounds on the iterations that a host may ask for.
 const (
-	// RFC 7677 §4 has them as the least. Whoever poses as the host and asks for fewer makes the password cheaper to guess.
+	// RFC 7677 §4 has this minimum. With fewer, an impostor could guess the password from the proof more cheaply.
 	minIterations = 4096
 
-	// Some half a second of one processor, two without instructions for SHA-256; advice for stored
-	// passwords is at 600,000.
+	// About 0.5 s of one processor, 2 s without instructions for SHA-256. The usual advice for stored passwords is
+	// 600,000.
 	maxIterations = 2_000_000
 )
 
 // scramClient is the client's side of SCRAM-SHA-256 (RFC 5802, 7677).
 type scramClient struct {
 	mech     string
-	gs2      string // header: what it is bound to, and whom the user acts for
+	gs2      string // the GS2 header: the channel binding's name and the authorization identity
 	bound    []byte // channel binding data
 	password string
 	nonce    string // ours
@@ -47,15 +47,15 @@ const (
 	scramFailed
 )
 
-// scram makes a client. flag is the gs2-cbind-flag (RFC 5802 §7).
+// scram returns an exchange. flag is the gs2-cbind-flag (RFC 5802 §7).
 func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error) {
 	username, err := prepare(c.Username)
 	if err != nil {
-		return nil, fmt.Errorf("the Username: %w", err)
+		return nil, fmt.Errorf("Credentials.Username: %w", err)
 	}
 	password, err := prepare(c.Password)
 	if err != nil {
-		return nil, fmt.Errorf("the Password: %w", err)
+		return nil, fmt.Errorf("Credentials.Password: %w", err)
 	}
 	s := &scramClient{mech: scramSHA256, gs2: flag + ",", bound: bound, password: password, nonce: c.nonce}
 	if bound != nil {
@@ -64,7 +64,7 @@ func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error
 	if c.AuthorizationID != "" {
 		authzid, err := prepare(c.AuthorizationID)
 		if err != nil {
-			return nil, fmt.Errorf("the AuthorizationID: %w", err)
+			return nil, fmt.Errorf("Credentials.AuthorizationID: %w", err)
 		}
 		s.gs2 += "a=" + saslname(authzid)
 	}
@@ -76,7 +76,7 @@ func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error
 	return s, nil
 }
 
-// saslname escapes what parts attributes (RFC 5802 §5.1).
+// saslname escapes the separators of attributes (RFC 5802 §5.1).
 func saslname(s string) string { return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s) }
 
 func (s *scramClient) Start() (mech string, ir []byte, err error) {
@@ -103,16 +103,16 @@ func (s *scramClient) Next(challenge []byte) ([]byte, error) {
 	return nil, sasl.ErrUnexpectedServerChallenge
 }
 
-// Complete fails unless the host has proved that it knows the password. RFC 4954 §4: its proof comes in a challenge
-// of its own, not in the text of the 235.
+// Complete fails unless the host has proved that it knows the password. RFC 4954 §4: the proof is in a challenge, and
+// not in the text of the 235.
 func (s *scramClient) Complete() error {
 	if s.step != scramDone {
-		return errors.New("SCRAM: the host did not prove that it knows the password")
+		return errors.New("SCRAM: the host didn't prove that it knows the password")
 	}
 	return nil
 }
 
-// prove answers the server-first-message: "r=" nonce ",s=" salt ",i=" iterations, and extensions, which are optional.
+// prove answers the server-first-message: "r=" nonce ",s=" salt ",i=" iterations, and optional extensions.
 func (s *scramClient) prove(message string) ([]byte, error) {
 	if err := refusal(message); err != nil {
 		return []byte{}, err
@@ -121,20 +121,21 @@ func (s *scramClient) prove(message string) ([]byte, error) {
 	nonce, ok1 := attribute(&rest, 'r')
 	salt64, ok2 := attribute(&rest, 's')
 	count, ok3 := attribute(&rest, 'i')
-	if !ok1 || !ok2 || !ok3 { // RFC 5802 §5.1: a mandatory extension, "m=", is in front, and fails here
-		return nil, errors.New("SCRAM: the host's first message can't be read")
+	if !ok1 || !ok2 || !ok3 { // RFC 5802 §5.1: a mandatory extension, "m=", is the first attribute, and fails here
+		return nil, errors.New("SCRAM: the host's first message is malformed")
 	}
-	// RFC 5802 §5: the host's nonce follows ours; without it the exchange could be one played back.
+	// RFC 5802 §5: the nonce is ours followed by the host's. Otherwise the exchange could be a replay.
 	if !strings.HasPrefix(nonce, s.nonce) || len(nonce) == len(s.nonce) {
-		return nil, errors.New("SCRAM: the host did not take up our nonce")
+		return nil, errors.New("SCRAM: the host's nonce doesn't begin with ours")
 	}
 	salt, err := base64.StdEncoding.Strict().DecodeString(salt64)
 	if err != nil || len(salt) == 0 {
-		return nil, errors.New("SCRAM: the salt can't be read")
+		return nil, errors.New("SCRAM: the host's salt is malformed")
 	}
 	iterations, err := strconv.ParseUint(count, 10, 32)
 	if err != nil || iterations < minIterations || iterations > maxIterations {
-		return nil, fmt.Errorf("SCRAM: the host asks for %.20q iterations, want %d to %d", count, minIterations, maxIterations)
+		return nil, fmt.Errorf("SCRAM: the host asks for %.20q iterations, want %d to %d",
+			count, minIterations, maxIterations)
 	}
 	salted, err := pbkdf2.Key(sha256.New, s.password, salt, int(iterations), sha256.Size)
 	if err != nil {
@@ -153,7 +154,7 @@ func (s *scramClient) prove(message string) ([]byte, error) {
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }
 
-// verify takes the server-final-message: "v=" signature, and extensions.
+// verify checks the server-final-message: "v=" signature, and extensions.
 func (s *scramClient) verify(message string) ([]byte, error) {
 	if err := refusal(message); err != nil {
 		return []byte{}, err
@@ -166,16 +167,17 @@ func (s *scramClient) verify(message string) ([]byte, error) {
 	return []byte{}, nil
 }
 
-// refusal is the error that a host tells: "e=invalid-proof", say. An empty response lets it go on to its reply.
+// refusal returns the host's error in a message, such as "e=invalid-proof". After an empty response, the host sends its
+// reply.
 func refusal(message string) error {
 	name, ok := attribute(&message, 'e')
 	if !ok {
 		return nil
 	}
-	return fmt.Errorf("SCRAM: the host says %s", word(name))
+	return fmt.Errorf("SCRAM: the host answers %s", word(name))
 }
 
-// attribute takes the first attribute off a list, if it has that name.
+// attribute removes the first attribute from a list and returns its value, if it has that name.
 func attribute(list *string, name byte) (value string, ok bool) {
 	first, rest, _ := strings.Cut(*list, ",")
 	if len(first) < 2 || first[0] != name || first[1] != '=' {

@@ -18,7 +18,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// What RFC 7677 §3 has for user "user" and password "pencil".
+// The example of RFC 7677 §3, for user "user" and password "pencil".
 const (
 	vectorNonce  = "rOprNGfwEbeRWgbNEkqO"
 	vectorFirst  = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
@@ -73,24 +73,24 @@ func TestSCRAMErrors(t *testing.T) {
 		{name: "good", final: vectorServer},
 		{name: "extension", first: vectorFirst + ",x=1", final: "v=", want: "doesn't know the password"},
 		{name: "extension behind the signature", final: vectorServer + ",x=1"},
-		{name: "mandatory extension", first: "m=1," + vectorFirst, want: "can't be read"},
-		{name: "empty", first: ",", want: "can't be read"},
-		{name: "no salt", first: nonce + ",i=4096", want: "can't be read"},
-		{name: "empty salt", first: nonce + ",s=,i=4096", want: "can't be read"},
-		{name: "bad salt", first: nonce + ",s=!,i=4096", want: "the salt can't be read"},
-		{name: "no count", first: nonce + salt, want: "can't be read"},
-		{name: "other order", first: nonce + ",i=4096" + salt, want: "can't be read"},
-		{name: "another nonce", first: "r=" + strings.ToUpper(vectorNonce) + "x" + salt + ",i=4096", want: "did not take up our nonce"},
-		{name: "our nonce alone", first: "r=" + vectorNonce + salt + ",i=4096", want: "did not take up our nonce"},
-		{name: "our nonce behind", first: "r=x" + vectorNonce + salt + ",i=4096", want: "did not take up our nonce"},
+		{name: "mandatory extension", first: "m=1," + vectorFirst, want: "is malformed"},
+		{name: "empty", first: ",", want: "is malformed"},
+		{name: "no salt", first: nonce + ",i=4096", want: "is malformed"},
+		{name: "empty salt", first: nonce + ",s=,i=4096", want: "is malformed"},
+		{name: "bad salt", first: nonce + ",s=!,i=4096", want: "salt is malformed"},
+		{name: "no count", first: nonce + salt, want: "is malformed"},
+		{name: "other order", first: nonce + ",i=4096" + salt, want: "is malformed"},
+		{name: "another nonce", first: "r=" + strings.ToUpper(vectorNonce) + "x" + salt + ",i=4096", want: "nonce doesn't begin with ours"},
+		{name: "our nonce alone", first: "r=" + vectorNonce + salt + ",i=4096", want: "nonce doesn't begin with ours"},
+		{name: "our nonce behind", first: "r=x" + vectorNonce + salt + ",i=4096", want: "nonce doesn't begin with ours"},
 		{name: "few iterations", first: nonce + salt + ",i=4095", want: `"4095" iterations, want 4096 to 2000000`},
 		{name: "least iterations", first: nonce + salt + ",i=4096", final: "v=x", want: "doesn't know the password"},
 		{name: "many iterations", first: nonce + salt + ",i=2000001", want: `"2000001" iterations, want 4096 to 2000000`},
 		{name: "all iterations", first: nonce + salt + ",i=99999999999999999999999", want: "iterations, want 4096 to 2000000"},
 		{name: "negative iterations", first: nonce + salt + ",i=-4096", want: "iterations, want 4096 to 2000000"},
-		{name: "refused at once", first: "e=unknown-user", want: "the host says unknown-user", empty: true},
-		{name: "refused", final: "e=invalid-proof", want: "the host says invalid-proof", empty: true},
-		{name: "refused in odd words", final: "e=\x1b[31mno", want: "the host says an error without a name", empty: true},
+		{name: "refused at once", first: "e=unknown-user", want: "the host answers unknown-user", empty: true},
+		{name: "refused", final: "e=invalid-proof", want: "the host answers invalid-proof", empty: true},
+		{name: "refused in odd words", final: "e=\x1b[31mno", want: "the host answers an error without a name", empty: true},
 		{name: "no signature", final: "v=", want: "doesn't know the password"},
 		{name: "nothing", final: ",", want: "doesn't know the password"},
 		{name: "a signature's half", final: vectorServer[:24], want: "doesn't know the password"},
@@ -128,7 +128,7 @@ func TestSCRAMErrors(t *testing.T) {
 	}
 }
 
-// TestSCRAMNames: what parts attributes is escaped, and what can be typed in several ways gets one form.
+// TestSCRAMNames: separators are escaped, and names are normalized.
 func TestSCRAMNames(t *testing.T) {
 	tests := []struct {
 		name           string
@@ -227,8 +227,8 @@ func TestPrepare(t *testing.T) {
 // expensive keeps the fuzzer from hashing for seconds.
 var expensive = regexp.MustCompile(`i=0*[1-9][0-9]{4,}`)
 
-// FuzzSCRAM has a host say any two messages. What holds then: a proof is given only for a nonce that continues ours, and
-// the exchange is complete only with a signature that takes the password.
+// FuzzSCRAM has a host that sends any two messages. A proof is sent only for a nonce that begins with ours. The exchange
+// is complete only with a signature that requires the password.
 func FuzzSCRAM(f *testing.F) {
 	f.Add(vectorFirst, vectorServer)
 	f.Add(vectorFirst+",x=1", vectorServer+",x=1")
@@ -265,10 +265,10 @@ func FuzzSCRAM(f *testing.F) {
 	})
 }
 
-// keys are what a SCRAM host stores of a password.
+// keys are the keys of a password that a SCRAM host stores.
 type keys struct{ stored, server []byte }
 
-// scramKeys gives those for the salt and the count in a server-first-message.
+// scramKeys returns the keys for the salt and the iterations in a server-first-message.
 func scramKeys(password, first string) keys {
 	m := regexp.MustCompile(`^r=[^,]+,s=([^,]+),i=([0-9]+)`).FindStringSubmatch(first)
 	if m == nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestEchoes: no host that repeats what AUTH said gets it into a Trace or an error.
+// TestEchoes: if a host repeats a response of AUTH, no Trace and no error contains it.
 func TestEchoes(t *testing.T) {
 	const (
 		start = "S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250 AUTH "

@@ -13,14 +13,14 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// startTLS secures the session as far as the policy asks and the host can (RFC 3207).
+// startTLS sends STARTTLS (RFC 3207) if the host offers it. It fails if TLS is required and can't be established.
 func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 	if c.TLS == mx.TLSNone {
 		return nil
 	}
 	if !c.ext.startTLS {
 		if c.verifies() {
-			r := smtp.NewReply(451, "4.7.10", "the host offers no TLS, and TLS is required")
+			r := smtp.NewReply(451, "4.7.10", "the host doesn't offer STARTTLS, and TLS is required")
 			return c.local(smtp.StageTLS, nil, r)
 		}
 		return nil
@@ -34,20 +34,21 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 		if c.verifies() || r.Positive() || c.spoiled {
 			return c.refused(smtp.StageTLS, r)
 		}
-		return nil // RFC 3207 §4: not now; opportunistic sessions go on in the clear
+		return nil // RFC 3207 §4: TLS is unavailable; an opportunistic session goes on in cleartext
 	}
-	// What came with the 220 came in the clear, and would be read as if TLS had guarded it.
+	// Octets after the 220 arrived in cleartext, perhaps from an attacker, and would be read as if TLS had protected
+	// them.
 	if c.br.Buffered() > 0 {
 		c.spoiled = true
-		r := smtp.NewReply(451, "4.7.0", "the host spoke between STARTTLS and TLS")
+		r := smtp.NewReply(451, "4.7.0", "the host sent data between STARTTLS and TLS")
 		return c.local(smtp.StageTLS, errPremature, r)
 	}
 	if f := c.handshake(ctx); f != nil {
 		return f
 	}
-	// RFC 3207 §4.2: what was learned before TLS is forgotten.
+	// RFC 3207 §4.2: the extensions from before TLS are discarded.
 	if f := c.hello(ctx, name); f != nil {
-		f.clear = f.local // TLS 1.3: a host that refuses the handshake tells it now
+		f.clear = f.local // TLS 1.3: only now does a host's alert arrive that refuses the handshake
 		return f
 	}
 	return nil
@@ -58,7 +59,7 @@ func (c *Conn) checkTLS() *failure {
 	if c.TLS <= mx.TLSNone && c.TLSStart <= mx.TLSStartTLS && (c.TLS != mx.TLSNone || c.TLSStart == mx.TLSByPort) {
 		return nil
 	}
-	c.spoiled = true // nothing is said in a session that may not be as secure as it should
+	c.spoiled = true // so that not even QUIT is sent
 	text := fmt.Sprintf("TLS %q can't begin as TLSStart %q: clear one of them", c.TLS, c.TLSStart)
 	return c.local(smtp.StageTLS, nil, smtp.NewReply(451, "4.3.5", text))
 }
@@ -94,14 +95,15 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	if cfg.ServerName == "" {
 		cfg.ServerName = c.Host
 	}
-	// The name goes out in the clear: a host that takes the handshake for lines must not find commands there.
+	// The name is sent in cleartext. A host that reads the handshake as lines must not find commands in it.
 	if ip, err := netip.ParseAddr(cfg.ServerName); err == nil {
-		cfg.ServerName = ip.WithZone("").String() // a zone can be anything
+		cfg.ServerName = ip.WithZone("").String() // a zone may hold any characters
 	} else if cfg.ServerName != "" {
 		name, err := smtp.ASCIIDomain(cfg.ServerName)
 		if err != nil || strings.HasPrefix(name, "[") {
 			c.spoiled = true
-			r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("the host's name %+q is no domain", clip(cfg.ServerName)))
+			text := fmt.Sprintf("the host's name %+q is not a valid domain", clip(cfg.ServerName))
+			r := smtp.NewReply(451, "4.3.5", text)
 			return c.local(smtp.StageTLS, nil, r)
 		}
 		cfg.ServerName = name
@@ -109,7 +111,7 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	if !c.verifies() {
 		cfg.InsecureSkipVerify = true
 	}
-	cfg.DynamicRecordSizingDisabled = true // a message is read whole: one record, one write
+	cfg.DynamicRecordSizingDisabled = true // a message is read whole: one record for each write
 
 	tc := tls.Client(c.nc, cfg)
 	c.arm(ctx, c.Timeouts.hello())

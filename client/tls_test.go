@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestOpportunisticTLS: what breaks TLS costs a second connection, in the clear; never where TLS is required.
+// TestOpportunisticTLS: after a failure of TLS, a second connection goes on in cleartext, unless TLS is required.
 func TestOpportunisticTLS(t *testing.T) {
 	const (
 		offer   = "S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250-STARTTLS\nS: 250 PIPELINING\n"
@@ -92,7 +92,7 @@ func TestOpportunisticTLS(t *testing.T) {
 	}
 }
 
-// TestContradictoryTLS: a session that can't be as secure as its fields demand says nothing.
+// TestContradictoryTLS: a session whose TLS fields contradict each other sends nothing.
 func TestContradictoryTLS(t *testing.T) {
 	for _, tt := range []struct {
 		level mx.TLSLevel
