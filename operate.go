@@ -31,7 +31,7 @@ func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
 		return 0, fmt.Errorf("relay: flush: %w", err)
 	}
 	for _, destination := range destinations {
-		flushed, err := r.runner.Flush(ctx, destination)
+		flushed, _, err := r.runner.Flush(ctx, destination)
 		if n += flushed; err != nil {
 			return n, fmt.Errorf("relay: %w", err)
 		}
@@ -50,7 +50,7 @@ func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (wa
 	}
 	q, ok := r.Queue.(queue.Lister)
 	for _, destination := range destinations {
-		r.runner.Suspend(destination, until)
+		r.runner.Suspend(until, destination)
 		if !ok {
 			continue
 		}
@@ -113,7 +113,7 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 	}
 	r.redirected[name] = before
 	r.mu.Unlock()
-	if _, err := r.Flush(ctx, domain); err != nil && !errors.Is(err, delivery.ErrUnsupported) {
+	if _, err := r.Flush(ctx, domain); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("relay: redirect: %w", err)
 	}
 	return nil

@@ -75,7 +75,7 @@ func TestOperations(t *testing.T) {
 
 	// A message that is held while its domain is suspended stays when that ends, and goes when it is released.
 	end := time.Now().Add(2 * time.Second)
-	took("suspend a domain for two seconds", func() (int, error) { runner.Suspend("next.test", end); return 1, nil })
+	took("suspend a domain for two seconds", func() (int, error) { runner.Suspend(end, "next.test"); return 1, nil })
 	kept := mustSend(t, r, "ann@source.test", "kept@next.test")
 	mustSend(t, r, "ann@source.test", "bob@next.test")
 	took("hold a message", one(runner.Hold, kept))
@@ -89,7 +89,7 @@ func TestOperations(t *testing.T) {
 	host.Wait(2)
 
 	// A cancelled message is returned, a purged one isn't.
-	runner.Suspend("next.test", time.Now().Add(time.Hour))
+	runner.Suspend(time.Now().Add(time.Hour), "next.test")
 	cancelled := mustSend(t, r, "ann@source.test", "cancelled@next.test")
 	purged := mustSend(t, r, "ann@source.test", "purged@next.test")
 	if why := explained(purged); !strings.Contains(why, "suspended") {
@@ -121,7 +121,7 @@ func TestOperations(t *testing.T) {
 	}
 
 	// A domain's mail goes elsewhere.
-	runner.Suspend("next.test", time.Time{})
+	runner.Suspend(time.Time{}, "next.test")
 	host.Down()
 	mustSend(t, r, "ann@source.test", "moved@next.test")
 	<-deferred // what is being tried isn't waiting for its next try
@@ -136,7 +136,10 @@ func TestOperations(t *testing.T) {
 
 	// All of the rest.
 	bulk := queue.Filter{Destination: "bulk.test"}
-	took("flush a domain", func() (int, error) { return runner.Flush(t.Context(), "bulk.test") })
+	took("flush a domain", func() (int, error) {
+		n, _, err := runner.Flush(t.Context(), "bulk.test")
+		return n, err
+	})
 	took("hold it all", func() (int, error) { return runner.Hold(t.Context(), bulk) })
 	took("list it all", func() (n int, err error) {
 		for _, err := range q.List(t.Context(), queue.Filter{State: queue.Held}) {

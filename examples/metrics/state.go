@@ -34,8 +34,8 @@ func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
 	if !s.Oldest.IsZero() {
 		s.oldest = time.Since(s.Oldest)
 	}
-	status := runner.Status()
-	s.inFlight, s.down, s.missed = status.InFlight, status.Down, runner.Missed()
+	activity := runner.Activity()
+	s.inFlight, s.down, s.missed = activity.InFlight, activity.Down, runner.Missed()
 	return s, nil
 }
 

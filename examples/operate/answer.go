@@ -41,7 +41,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, delivery.ErrUnsupported):
+	case errors.Is(err, errors.ErrUnsupported):
 		return http.StatusNotImplemented
 	case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrBroken), errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable
@@ -115,25 +115,26 @@ type explanationView struct {
 }
 
 type siteView struct {
-	Name     string    `json:"name"`
-	InFlight int       `json:"in_flight"`
-	Window   int       `json:"window"`
-	Ready    int       `json:"ready"`
-	Down     time.Time `json:"down,omitzero"` // until then
-	Last     string    `json:"last,omitempty"`
+	Name         string    `json:"name"`
+	InFlight     int       `json:"in_flight"`
+	Window       int       `json:"window"`
+	Destinations int       `json:"destinations"`  // with due mail
+	Down         time.Time `json:"down,omitzero"` // until then
+	Last         string    `json:"last,omitempty"`
 }
 
-func viewSite(s delivery.SiteStatus) siteView {
-	v := siteView{Name: s.Name, InFlight: s.InFlight, Window: s.Window, Ready: s.Ready, Down: s.Down}
+func viewSite(s delivery.SiteActivity) siteView {
+	v := siteView{Name: s.Name, InFlight: s.InFlight, Window: s.Window, Destinations: s.Destinations, Down: s.Down}
 	v.Last, _ = reply(s.Result)
 	return v
 }
 
 const maxSites = 1000
 
-func viewStatus(stats queue.Stats, s delivery.Status, missed uint64) any {
+func viewStatus(stats queue.Stats, runner *delivery.Runner) any {
+	a := runner.Activity()
 	sites := []siteView{}
-	for _, site := range s.Sites[:min(len(s.Sites), maxSites)] {
+	for _, site := range a.Sites[:min(len(a.Sites), maxSites)] {
 		sites = append(sites, viewSite(site))
 	}
 	return map[string]any{
@@ -141,7 +142,7 @@ func viewStatus(stats queue.Stats, s delivery.Status, missed uint64) any {
 			"messages": stats.Messages, "tasks": stats.Tasks, "destinations": stats.Destinations, "octets": stats.Octets,
 			"waiting": stats.Waiting, "leased": stats.Leased, "held": stats.Held, "oldest": stats.Oldest,
 		},
-		"in_flight": s.InFlight, "concurrency": s.Concurrency, "suspended": s.Suspended, "missed_events": missed,
-		"sites": sites, "sites_left_out": len(s.Sites) - len(sites),
+		"in_flight": a.InFlight, "concurrency": a.Concurrency, "suspended": runner.Suspended(), "missed_events": runner.Missed(),
+		"sites": sites, "sites_left_out": len(a.Sites) - len(sites),
 	}
 }

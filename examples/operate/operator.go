@@ -159,7 +159,7 @@ func (o *operator) status(r *http.Request, q *query) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewStatus(stats, o.runner.Status(), o.runner.Missed()), nil
+	return viewStatus(stats, o.runner), nil
 }
 
 // done is what an operation on messages says.
@@ -195,8 +195,8 @@ func (o *operator) flush(r *http.Request, q *query) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	n, err := o.runner.Flush(r.Context(), r.PathValue("destination"))
-	return map[string]any{"flushed": n}, err
+	tasks, sites, err := o.runner.Flush(r.Context(), r.PathValue("destination"))
+	return map[string]any{"flushed": tasks, "probed": sites}, err
 }
 
 func (o *operator) suspend(r *http.Request, q *query) (any, error) {
@@ -213,8 +213,8 @@ func (o *operator) suspend(r *http.Request, q *query) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	o.runner.Suspend(name, until)
-	return map[string]any{"suspended": o.runner.Status().Suspended}, nil
+	known := o.runner.Suspend(until, name)
+	return map[string]any{"suspended": o.runner.Suspended(), "known": known > 0}, nil
 }
 
 func (o *operator) redirect(r *http.Request, q *query) (any, error) {

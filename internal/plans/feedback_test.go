@@ -87,7 +87,7 @@ func (s *scene) sample() sample {
 	for _, h := range s.hosts {
 		now.delivered += len(h.Messages())
 	}
-	for _, site := range s.relay.Runner.Status().Sites {
+	for _, site := range s.relay.Runner.Activity().Sites {
 		if strings.Contains(site.Name, "next.test") {
 			now.inFlight, now.window, now.down = site.InFlight, site.Window, !site.Down.IsZero()
 		}

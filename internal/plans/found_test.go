@@ -18,7 +18,7 @@ func TestNoticesWhileSuspended(t *testing.T) {
 		sender := inet.MX("source.test", "mx.source.test")
 		r := newRelay(inet)
 		inet.Go(r.Run)
-		r.Runner.Suspend("next.test", time.Now().Add(30*time.Hour))
+		r.Runner.Suspend(time.Now().Add(30*time.Hour), "next.test")
 		const mails = 4
 		for i := range mails {
 			begin := time.Now()

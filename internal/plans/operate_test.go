@@ -36,7 +36,7 @@ func (d *drawer) operation() {
 		d.step(at+d.span(time.Minute, 48*time.Hour), func(w *world) { w.operate(w.runner().Release(w.t.Context(), filter)) }, "release %s", which)
 	case 2:
 		length := d.span(time.Minute, 48*time.Hour)
-		d.step(at, func(w *world) { w.runner().Suspend(domain, time.Now().Add(length)) }, "suspend %s for %v", domain, length)
+		d.step(at, func(w *world) { w.runner().Suspend(time.Now().Add(length), domain) }, "suspend %s for %v", domain, length)
 	case 3:
 		d.step(at, func(w *world) { w.purge(filter) }, "purge %s", which)
 	case 4:
@@ -62,7 +62,7 @@ func (w *world) operate(_ int, err error) {
 
 func (w *world) flush(destination string) {
 	w.ledger.excuse(destination)
-	if n, err := w.runner().Flush(w.t.Context(), destination); !errors.Is(err, delivery.ErrUnsupported) {
+	if n, _, err := w.runner().Flush(w.t.Context(), destination); !errors.Is(err, errors.ErrUnsupported) {
 		w.operate(n, err)
 	}
 }

@@ -148,7 +148,7 @@ func (w *world) heal() {
 	w.start()
 	for domain := range w.plan.domains {
 		w.inet.FailDNS(domain, smtptest.NoFault)
-		w.runner().Suspend(domain, time.Time{})
+		w.runner().Suspend(time.Time{}, domain)
 		w.redirect(domain, false)
 	}
 	w.operate(w.runner().Release(w.t.Context(), queue.Filter{}))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -12,76 +11,73 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Status is what a Runner does at the moment.
-type Status struct {
+// Activity is what a Runner does at the moment. queue.Stats is what the Queue holds.
+type Activity struct {
 	Running     bool
-	Down        int // sites that are left alone, as they answered nobody
 	InFlight    int // tasks that are being sent or settled
-	Concurrency int // how many there may be by now
-	Targets     int // destinations that it knows of
+	Concurrency int // tasks that may be in flight by now: see Runner.Concurrency
 
-	// Sites are those with mail that may be sent or is being sent, and those that there is something to remember of, by
-	// their names.
-	Sites []SiteStatus
+	// Destinations is how many destinations with mail it knows.
+	Destinations int
 
-	// Suspended are the destinations and sites that Suspend was called for, with the ends.
-	Suspended map[string]time.Time
+	// Down is how many sites are down: see SiteActivity.
+	Down int
+
+	// Sites are the sites whose mail is due or is being sent, and those of which something is remembered, by name.
+	Sites []SiteActivity
 }
 
-// SiteStatus is how a site is doing.
-type SiteStatus struct {
-	Name     string
-	InFlight int // tasks
-	Window   int // tasks that may be in flight, as was learned
-	Ready    int // destinations that may have something due
+// SiteActivity is what a Runner does at a site, and what it has learned of it.
+type SiteActivity struct {
+	Name         string
+	InFlight     int // tasks that are being sent or settled
+	Window       int // tasks that may be in flight, as learned: see SiteLimits
+	Destinations int // destinations whose mail is due
 
-	// Down is when a site that answered nobody, and is left alone, is probed next, and Result why; the zero time: it isn't.
+	// Down is when a site that is down is probed next. If zero, it isn't down. Result is its last failure.
 	Down   time.Time
 	Result smtp.Result
 }
 
-// Status says what the Runner does. Without a Run it has only what is suspended.
-func (r *Runner) Status() Status {
-	var s Status
+// Activity returns what the Runner does now: the zero Activity if Run isn't running. It costs time for each site.
+func (r *Runner) Activity() Activity {
+	var a Activity
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
-		s.Running, s.Concurrency = true, r.loop.places
-		s.Targets = len(m.targets)
-		for _, site := range m.sites {
-			s.InFlight += int(site.inFlight)
-			if site.until > m.mono {
-				s.Down++
+		a.Running, a.Concurrency, a.Destinations = true, r.loop.places, len(m.targets)
+		for _, s := range m.sites {
+			a.InFlight += int(s.inFlight)
+			if s.until > m.mono {
+				a.Down++
 			}
-			s.Sites = append(s.Sites, m.status(site, now))
+			a.Sites = append(a.Sites, m.activity(s, now))
 		}
 	})
-	slices.SortFunc(s.Sites, func(a, b SiteStatus) int { return cmp.Compare(a.Name, b.Name) })
-	s.Suspended = maps.Clone(r.suspended)
-	maps.DeleteFunc(s.Suspended, func(_ string, until time.Time) bool { return !until.After(now) })
-	return s
+	slices.SortFunc(a.Sites, func(a, b SiteActivity) int { return cmp.Compare(a.Name, b.Name) })
+	return a
 }
 
-func (m *machine) status(s *site, now time.Time) SiteStatus {
-	st := SiteStatus{Name: s.name, InFlight: int(s.inFlight), Window: int(s.window), Ready: s.ring.len()}
+func (m *machine) activity(s *site, now time.Time) SiteActivity {
+	a := SiteActivity{Name: s.name, InFlight: int(s.inFlight), Window: int(s.window), Destinations: s.ring.len()}
 	if s.down {
-		st.Window = 1
+		a.Window = 1
 	}
 	if s.until > m.mono {
-		st.Result = s.result
-		st.Down = now.Add(time.Duration(s.until - m.mono))
+		a.Result = s.result
+		a.Down = now.Add(time.Duration(s.until - m.mono))
 	}
-	return st
+	return a
 }
 
 // Explanation says what a task waits for.
 type Explanation struct {
 	Task queue.Task
 
-	// Site is that of its destination; the zero SiteStatus if the Runner has nothing to do with it now.
-	Site SiteStatus
+	// Site is that of its destination; the zero SiteActivity if the Runner has nothing to do with it now.
+	Site SiteActivity
 
 	// Limits are those of that site, and Source is what the task goes out from; "" if Runner.SourceOf is nil.
 	Limits SiteLimits
@@ -94,12 +90,12 @@ type Explanation struct {
 
 // Explain says what each task of a message waits for. ErrNotFound: there is no such message.
 func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
-	tasks, err := r.tasks(ctx, id)
+	tasks, err := r.tasks(ctx, "explain", id)
 	if err != nil {
-		return nil, fmt.Errorf("explain: %w", err)
+		return nil, err
 	}
 	if len(tasks) == 0 {
-		return nil, queue.ErrNotFound
+		return nil, fmt.Errorf("explain: %w", queue.ErrNotFound)
 	}
 	all := make([]Explanation, len(tasks))
 	now := time.Now()
@@ -120,7 +116,7 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 				e.Why, e.Until = m.explain(&e.Task, now)
 			}
 			if t := m.targets[e.Task.Destination]; t != nil && t.site != nil {
-				e.Site, e.Limits = m.status(t.site, now), t.site.limits
+				e.Site, e.Limits = m.activity(t.site, now), t.site.limits
 			}
 		}
 	})

@@ -52,11 +52,11 @@ func TestExplain(t *testing.T) {
 			return id
 		}
 		before := send("to@x.test")
-		if got, err := r.Explain(t.Context(), before); err != nil || got[0].Why != "No Runner is running." || r.Status().Running {
+		if got, err := r.Explain(t.Context(), before); err != nil || got[0].Why != "No Runner is running." || r.Activity().Running {
 			t.Errorf("without Run: got %+v, %v", got, err)
 		}
 		begun := time.Now()
-		r.Suspend("suspended.test", begun.Add(3*time.Hour)) // before Run, too
+		r.Suspend(begun.Add(3*time.Hour), "suspended.test") // before Run, too
 		stop := start(t, r)
 		for range 5 {
 			send("to@dead.test")
@@ -96,9 +96,9 @@ func TestExplain(t *testing.T) {
 		if err != nil || narrow[0].Site.Name != "narrow.test" || narrow[0].Limits.Concurrency != 1 || narrow[0].Source != "ip" {
 			t.Errorf("got %+v, %v, want the site, its limits and the source", narrow, err)
 		}
-		status := r.Status()
-		if !status.Running || status.Down != 1 || status.InFlight != 1 || len(status.Suspended) != 1 {
-			t.Errorf("got %+v, want one site down, one task in flight and one suspended", status)
+		a := r.Activity()
+		if !a.Running || a.Down != 1 || a.InFlight != 1 || len(r.Suspended()) != 1 {
+			t.Errorf("got %+v and %v suspended, want one site down, one task in flight and one suspended", a, r.Suspended())
 		}
 		if _, err := r.Explain(t.Context(), before); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("a message that is gone: got %v, want ErrNotFound", err)

@@ -67,7 +67,7 @@ func TestBlockedFull(t *testing.T) {
 	m.wake("a", now, now)
 	takeTurn(m, now, 1, 1, 0)
 	m.wake("a", now.Add(time.Second), now)
-	m.suspend("a", now.Add(time.Hour), now)
+	m.suspend([]string{"a"}, now.Add(time.Hour), now)
 	now = now.Add(time.Minute)
 	if wants := m.pick(9, now); len(wants) > 0 {
 		t.Errorf("got %v", wants)
@@ -85,13 +85,13 @@ func TestBlockedFull(t *testing.T) {
 func TestSuspendForEver(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{})
-	m.suspend("a", time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), now)
+	m.suspend([]string{"a"}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), now)
 	m.wake("a", now, now)
 	if wants := m.pick(9, now.Add(time.Second)); len(wants) > 0 {
 		t.Errorf("got %v of what is suspended for ever", wants)
 	}
 	m = testMachine(machineConfig{})
-	m.suspend("a", now.Add(24*time.Hour), now)
+	m.suspend([]string{"a"}, now.Add(24*time.Hour), now)
 	m.list(queue.Destination{Name: "a", Due: now, Overdue: now.Add(120 * time.Hour)}, now)
 	m.pick(9, now)
 	if next := m.next(); next.Sub(now) > longestSleep {

@@ -69,7 +69,7 @@ func (m *machineModel) step() {
 	case 12:
 		m.sick[m.some()] = m.rnd.IntN(2) == 0
 	case 13:
-		m.machine.suspend(m.some(), m.in(time.Minute), m.now)
+		m.machine.suspend([]string{m.some()}, m.in(time.Minute), m.now)
 	case 14:
 		m.machine.flush(m.some(), m.now)
 	}

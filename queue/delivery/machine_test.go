@@ -264,10 +264,10 @@ func TestBlockedOverdue(t *testing.T) {
 				}
 				want = "451 no answer"
 			case "suspended":
-				m.suspend("a", now.Add(time.Hour), now)
+				m.suspend([]string{"a"}, now.Add(time.Hour), now)
 				want = "451 4.3.2 delivery to a is suspended"
 			default:
-				m.suspend("hosts", now.Add(time.Hour), now)
+				m.suspend([]string{"hosts"}, now.Add(time.Hour), now)
 				want = "451 4.3.2 delivery to a is suspended"
 			}
 			if got := m.pick(9, now); len(got) > 0 {
@@ -285,8 +285,8 @@ func TestBlockedOverdue(t *testing.T) {
 			}
 			m.settleTurn(false)
 			m.done(m.targets["a"], verdict{}, time.Time{}, deadline)
-			m.suspend("a", time.Time{}, deadline)
-			m.suspend("hosts", time.Time{}, deadline)
+			m.suspend([]string{"a"}, time.Time{}, deadline)
+			m.suspend([]string{"hosts"}, time.Time{}, deadline)
 			m.flush("a", deadline)
 			m.pick(1, deadline)
 			m.toSite()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -13,30 +14,42 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// What an operator may do while the Runner runs, or before. All of it may be called concurrently.
-
-// ErrUnsupported is in the error of an operation that needs an ability which the Queue lacks: a [queue.Flusher], a [queue.Lister], a
-// [queue.Holder] or a [queue.Remover].
-var ErrUnsupported = errors.New("queue: the queue can't do that")
-
-// Flush has the mail of a destination tried now, or all mail for "": what waits for its next try becomes due, and a site
-// that is down is probed at once. It says how many tasks were brought forward. What is being sent now, and is deferred, is tried
-// once more at once. What was never tried and is to go out later stays as it is.
-func (r *Runner) Flush(ctx context.Context, destination string) (n int, err error) {
-	q, ok := r.Queue.(queue.Flusher)
-	if !ok {
-		return 0, fmt.Errorf("flush: %w", ErrUnsupported)
+// able returns the Queue as one that has an ability. The error of a Queue that lacks it wraps errors.ErrUnsupported.
+func able[T any](r *Runner, op string) (T, error) {
+	q, ok := r.Queue.(T)
+	switch {
+	case r.Queue == nil:
+		return q, fmt.Errorf("%s: %w", op, errNoQueue)
+	case !ok:
+		return q, fmt.Errorf("%s: the Queue is no %v: %w", op, reflect.TypeFor[T](), errors.ErrUnsupported)
 	}
-	n, err = q.Flush(ctx, destination)
+	return q, nil
+}
+
+// Flush makes the deferred mail of a destination due now, or all deferred mail if name is "". If its site is down, the site is probed
+// at once; for that, name may also be a site's. A task that is being sent, and is deferred, is tried once more at once.
+// Scheduled mail that was never tried keeps its time.
+//
+// Flush returns how many tasks became due and how many sites that were down are probed. If both are 0, nothing waits under that name. The
+// Queue must be a [queue.Flusher].
+func (r *Runner) Flush(ctx context.Context, name string) (tasks, sites int, err error) {
+	q, err := able[queue.Flusher](r, "flush")
+	if err != nil {
+		return 0, 0, err
+	}
+	tasks, err = q.Flush(ctx, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.flushed == nil || len(r.flushed) >= maxFlushed {
 		r.flushed = make(map[string]uint64)
 	}
 	r.flushes++
-	r.flushed[destination] = r.flushes
-	r.tellMachine(func(m *machine) { m.flush(destination, time.Now()) })
-	return n, err
+	r.flushed[name] = r.flushes
+	r.tellMachine(func(m *machine) { sites = m.flush(name, time.Now()) })
+	if err != nil {
+		return tasks, sites, fmt.Errorf("flush: %w", err)
+	}
+	return tasks, sites, nil
 }
 
 // maxFlushed is how many flushed destinations are remembered, for what is being sent meanwhile.
@@ -55,18 +68,38 @@ func (r *Runner) flushedSince(before uint64, destination string) bool {
 	return max(r.flushed[destination], r.flushed[""]) > before
 }
 
-// Suspend keeps the mail of a destination, or of a site by its name, from being sent until a time; one that has come ends that.
-// What is being sent goes on. Delay notices and deadlines stay as they are. A new process knows nothing of it.
-func (r *Runner) Suspend(name string, until time.Time) {
+// Suspend stops the delivery to destinations, or to sites, until a time; a time that isn't in the future ends the suspension. Attempts
+// under way go on. Delay notices and deadlines keep their times. The process forgets the suspension when it ends.
+//
+// Suspend returns how many of the names are known now: as a destination with mail, or as a site in Activity.Sites. A name that isn't
+// known may be misspelt, or have no mail yet. It is suspended too. If Run isn't running, no name is known.
+func (r *Runner) Suspend(until time.Time, names ...string) (known int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	if r.suspended == nil {
 		r.suspended = make(map[string]time.Time)
 	}
-	r.suspended[name] = until
+	for _, name := range names {
+		r.suspended[name] = until
+	}
 	maps.DeleteFunc(r.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
-	r.tellMachine(func(m *machine) { m.suspend(name, until, now) })
+	r.tellMachine(func(m *machine) { known = m.suspend(names, until, now) })
+	return known
+}
+
+// Suspended returns the names that are suspended, and until when.
+func (r *Runner) Suspended() map[string]time.Time {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := make(map[string]time.Time, len(r.suspended))
+	for name, until := range r.suspended {
+		if until.After(now) {
+			names[name] = until
+		}
+	}
+	return names
 }
 
 // tellMachine changes something in the machine, if Run goes, and has the loop look at it. r.mu is held.
@@ -89,18 +122,18 @@ func (r *Runner) withMachine(f func(m *machine)) {
 // Hold keeps back the messages of which f lets a task through, with all their tasks, until Release. It says how many
 // they are. After an error some are held and others aren't.
 func (r *Runner) Hold(ctx context.Context, f queue.Filter) (n int, err error) {
-	q, ok := r.Queue.(queue.Holder)
-	if !ok {
-		return 0, fmt.Errorf("hold: %w", ErrUnsupported)
+	q, err := able[queue.Holder](r, "hold")
+	if err != nil {
+		return 0, err
 	}
 	return r.each(ctx, "hold", f, func(ids []queue.ID) error { return q.Hold(ctx, ids...) })
 }
 
 // Release undoes Hold. f.State may well be [queue.Held].
 func (r *Runner) Release(ctx context.Context, f queue.Filter) (n int, err error) {
-	q, ok := r.Queue.(queue.Holder)
-	if !ok {
-		return 0, fmt.Errorf("release: %w", ErrUnsupported)
+	q, err := able[queue.Holder](r, "release")
+	if err != nil {
+		return 0, err
 	}
 	return r.each(ctx, "release", f, func(ids []queue.ID) error { return q.Release(ctx, ids...) })
 }
@@ -120,9 +153,9 @@ func (r *Runner) Cancel(ctx context.Context, f queue.Filter, text string) (n int
 }
 
 func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *smtp.Reply) (n int, err error) {
-	q, ok := r.Queue.(queue.Remover)
-	if !ok {
-		return 0, fmt.Errorf("%s: %w", op, ErrUnsupported)
+	q, err := able[queue.Remover](r, op)
+	if err != nil {
+		return 0, err
 	}
 	return r.each(ctx, op, f, func(ids []queue.ID) error {
 		if reply == nil || r.Report == nil {
@@ -149,7 +182,7 @@ func (r *Runner) purge(ctx context.Context, q queue.Remover, ids []queue.ID) err
 	var tasks []queue.Task
 	if r.Events.Cancelled != nil {
 		for _, id := range ids {
-			more, err := r.tasks(ctx, id)
+			more, err := r.tasks(ctx, "purge", id)
 			if err != nil {
 				return err
 			}
@@ -165,7 +198,7 @@ func (r *Runner) purge(ctx context.Context, q queue.Remover, ids []queue.ID) err
 
 // cancel takes a message out, and returns it to its sender with the reply.
 func (r *Runner) cancel(ctx context.Context, q queue.Remover, id queue.ID, reply *smtp.Reply) error {
-	tasks, err := r.tasks(ctx, id)
+	tasks, err := r.tasks(ctx, "cancel", id)
 	if err != nil {
 		return err
 	}
@@ -204,10 +237,10 @@ func (r *Runner) tellCancelled(tasks []queue.Task) {
 }
 
 // tasks lists those of a message.
-func (r *Runner) tasks(ctx context.Context, id queue.ID) (tasks []queue.Task, err error) {
-	q, ok := r.Queue.(queue.Lister)
-	if !ok {
-		return nil, fmt.Errorf("list: %w", ErrUnsupported)
+func (r *Runner) tasks(ctx context.Context, op string, id queue.ID) (tasks []queue.Task, err error) {
+	q, err := able[queue.Lister](r, op)
+	if err != nil {
+		return nil, err
 	}
 	for t, err := range q.List(ctx, queue.Filter{ID: id}) {
 		if err != nil {
@@ -221,9 +254,9 @@ func (r *Runner) tasks(ctx context.Context, id queue.ID) (tasks []queue.Task, er
 // each calls do with the messages of which f lets a task through, some at a time.
 func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]queue.ID) error) (n int, err error) {
 	const some = 200
-	q, ok := r.Queue.(queue.Lister)
-	if !ok {
-		return 0, fmt.Errorf("%s: %w", op, ErrUnsupported)
+	q, err := able[queue.Lister](r, op)
+	if err != nil {
+		return 0, err
 	}
 	var ids []queue.ID
 	flush := func() error {

@@ -111,6 +111,8 @@ type Runner struct {
 	teller    teller
 }
 
+var errNoQueue = errors.New("delivery: Queue is nil: set it, or give the Runner to a Relay")
+
 const (
 	defaultConcurrency = 200
 	defaultLease       = 5 * time.Minute
@@ -167,7 +169,7 @@ func (r *Runner) begin(l *runnerLoop) bool {
 	r.loop = l
 	now := time.Now()
 	for name, until := range r.suspended {
-		l.machine.suspend(name, until, now)
+		l.machine.suspend([]string{name}, until, now)
 	}
 	return true
 }
@@ -188,7 +190,7 @@ func (r *Runner) Missed() uint64 {
 func (r *Runner) check() error {
 	switch {
 	case r.Queue == nil:
-		return errors.New("queue: runner: Queue is nil")
+		return errNoQueue
 	case r.Sender == nil:
 		return errors.New("queue: runner: Sender is nil")
 	case r.Concurrency < 0, r.Lease < 0, r.Events.Buffer < 0:

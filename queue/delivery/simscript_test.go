@@ -93,7 +93,7 @@ func (l *simLife) suspendUntil(name string, until time.Time) {
 	now := time.Now()
 	l.note("suspend", name, "", until.Sub(now))
 	l.suspended[name] = until
-	l.runner.Suspend(name, until)
+	l.runner.Suspend(until, name)
 	for _, until := range l.suspended {
 		if until.After(l.troubled) {
 			l.troubled = until
@@ -108,7 +108,7 @@ func (l *simLife) flush(ctx context.Context) {
 	name := simChance(l.r, "", simDomain(l.r.IntN(simDomains)))
 	l.note("flush", name, "", 0)
 	now := time.Now()
-	n, err := l.runner.Flush(ctx, name)
+	n, _, err := l.runner.Flush(ctx, name)
 	if err != nil {
 		l.problem("Flush: %v", err)
 	}
@@ -181,7 +181,7 @@ func (l *simLife) peace() {
 	for name, until := range l.suspended {
 		if now := time.Now(); until.After(now) {
 			l.suspended[name] = now
-			l.runner.Suspend(name, now)
+			l.runner.Suspend(now, name)
 		}
 	}
 	l.troubled = time.Now()

@@ -232,27 +232,39 @@ func (m *machine) takeDown(s *site) {
 	s.failure, s.failing = 0, 0
 }
 
-// suspend blocks a site or a target until a time; one that has passed ends the block.
-func (m *machine) suspend(name string, until, now time.Time) {
+// suspend blocks sites or targets until a time; one that has passed ends the block. It says how many there are of these names.
+func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	m.at(now)
-	m.suspended[name] = until
+	for _, name := range names {
+		m.suspended[name] = until
+	}
 	maps.DeleteFunc(m.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
 	m.revise()
+	names = slices.Clone(names)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if m.targets[name] != nil || m.sites[name] != nil {
+			known++
+		}
+	}
+	return known
 }
 
 // flush forgets that the site of a target, or of all for "", is down, so that one task is tried at once, and asks anew which
-// site that is.
-func (m *machine) flush(name string, now time.Time) {
+// site that is. It says of how many sites that is.
+func (m *machine) flush(name string, now time.Time) (sites int) {
 	m.at(now)
 	if t := m.targets[name]; t != nil && t.site != nil {
 		name, t.moved = t.site.name, true
 	}
 	for _, s := range m.sites {
-		if name == "" || s.name == name {
-			s.until = min(s.until, m.mono)
+		if s.until > m.mono && (name == "" || s.name == name) {
+			s.until = m.mono
+			sites++
 		}
 	}
 	m.revise()
+	return sites
 }
 
 // revise looks again at all that is blocked, in an order that repeats.

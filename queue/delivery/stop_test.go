@@ -145,7 +145,7 @@ func TestRunnerRunErrors(t *testing.T) {
 		runner Runner
 		want   string
 	}{
-		{"no queue", Runner{Sender: sender}, "queue: runner: Queue is nil"},
+		{"no queue", Runner{Sender: sender}, errNoQueue.Error()},
 		{"no sender", Runner{Queue: q}, "queue: runner: Sender is nil"},
 		{"negative", Runner{Queue: q, Sender: sender, Concurrency: -1}, "queue: runner: Concurrency, Lease or Events.Buffer is negative"},
 		{"retry at once", Runner{Queue: q, Sender: sender, Retry: []time.Duration{0}}, "queue: runner: Retry or RetryAfter has 0s: it must be positive"},

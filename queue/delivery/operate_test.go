@@ -1,0 +1,151 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestSuspend counts the names that are known, and keeps those that aren't.
+func TestSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		j := new(journal)
+		r := &Runner{Queue: q, Events: j.events(), Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+			results := answer(env, smtp.Deferred, 451)
+			if env.Recipients[0].Address == "to@y.test" { // something that is remembered of its site
+				results[0].Reason = smtp.Network
+			}
+			return results
+		})}
+		r.SiteOf = func(_ context.Context, destination string) (string, error) { return "mx." + destination, nil }
+		end := time.Now().Add(time.Hour)
+		if known := r.Suspend(end, "x.test"); known != 0 {
+			t.Errorf("without Run: got %d names known, want 0", known)
+		}
+		r.Suspend(time.Time{}, "x.test")
+		enqueue(t, q, mail("to@x.test", "to@y.test"))
+		start(t, r)
+		sleep(time.Second)
+		for _, tt := range []struct {
+			name  string
+			names []string
+			want  int
+		}{
+			{"a destination", []string{"x.test"}, 1},
+			{"a site", []string{"mx.y.test"}, 1},
+			{"a typo", []string{"z.test"}, 0},
+			{"some", []string{"x.test", "z.test", "y.test"}, 2},
+			{"one twice", []string{"x.test", "x.test"}, 1},
+			{"none", nil, 0},
+		} {
+			if known := r.Suspend(end, tt.names...); known != tt.want {
+				t.Errorf("%s: got %d names known, want %d", tt.name, known, tt.want)
+			}
+		}
+		want := []string{"mx.y.test", "x.test", "y.test", "z.test"}
+		if got := slices.Sorted(maps.Keys(r.Suspended())); !slices.Equal(got, want) || !r.Suspended()["z.test"].Equal(end) {
+			t.Errorf("got %v suspended, want %v until %v", r.Suspended(), want, end)
+		}
+		if known := r.Suspend(time.Now(), "mx.y.test", "y.test"); known != 2 || len(r.Suspended()) != 2 {
+			t.Errorf("got %d names known and %v suspended, want two of each", known, r.Suspended())
+		}
+		enqueue(t, q, mail("new@x.test", "new@y.test", "new@z.test"))
+		sleep(time.Minute)
+		slices.Sort(j.lines)
+		if got, want := j.all(), "deferred new@y.test 451\ndeferred to@x.test 451\ndeferred to@y.test 451"; got != want {
+			t.Errorf("got events\n%s\nwant\n%s", got, want)
+		}
+		sleep(time.Hour)
+		if got := r.Suspended(); len(got) != 0 {
+			t.Errorf("got %v suspended after the end, want none", got)
+		}
+	})
+}
+
+// TestFlush has a deferred task, a site that is down whose mail is all due, and names that nothing waits under.
+func TestFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		j := new(journal)
+		start := func(r *Runner) *Runner { start(t, r); return r }
+		r := start(&Runner{
+			Queue: q, Site: SiteLimits{Concurrency: 1}, Retry: []time.Duration{3 * time.Hour}, Events: j.events(),
+			SiteOf: func(_ context.Context, destination string) (string, error) { return "mx." + destination, nil },
+			Sender: smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+				results := answer(env, smtp.Deferred, 451)
+				if env.Recipients[0].Address == "to@down.test" {
+					results[0].Stage, results[0].Local, results[0].Reason = smtp.StageConnect, true, smtp.Network
+				}
+				return results, nil
+			}),
+		})
+		enqueue(t, q, mail("to@x.test"), mail("to@down.test"))
+		sleep(time.Minute)
+		enqueue(t, q, mail("to@down.test"), mail("to@down.test"))
+		sleep(time.Minute)
+		for _, tt := range []struct {
+			name         string
+			tasks, sites int
+		}{
+			{"x.test", 1, 0},
+			{"mx.x.test", 0, 0},
+			{"typo.test", 0, 0},
+			{"down.test", 1, 1},
+			{"mx.down.test", 0, 1},
+			{"", 3, 1},
+		} {
+			tasks, sites, err := r.Flush(t.Context(), tt.name)
+			if tasks != tt.tasks || sites != tt.sites || err != nil {
+				t.Errorf("%q: got %d tasks, %d sites and %v; want %d and %d", tt.name, tasks, sites, err, tt.tasks, tt.sites)
+			}
+			sleep(time.Minute)
+		}
+		want := map[string]int{"deferred to@x.test 451": 3, "deferred to@down.test 451": 4}
+		got := map[string]int{}
+		for _, line := range j.lines {
+			got[line]++
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("got events %v, want %v", got, want)
+		}
+	})
+}
+
+// TestUnsupported calls each operation on a Queue without the abilities, and on none.
+func TestUnsupported(t *testing.T) {
+	ctx := t.Context()
+	n := func(_ int, err error) error { return err }
+	bare := &Runner{Queue: struct{ queue.Queue }{mem.New()}}
+	none := &Runner{}
+	for _, tt := range []struct {
+		name    string
+		do      func(r *Runner) error
+		ability string
+	}{
+		{"flush", func(r *Runner) error { _, _, err := r.Flush(ctx, "x.test"); return err }, "Flusher"},
+		{"hold", func(r *Runner) error { return n(r.Hold(ctx, queue.Filter{})) }, "Holder"},
+		{"release", func(r *Runner) error { return n(r.Release(ctx, queue.Filter{})) }, "Holder"},
+		{"purge", func(r *Runner) error { return n(r.Purge(ctx, queue.Filter{})) }, "Remover"},
+		{"cancel", func(r *Runner) error { return n(r.Cancel(ctx, queue.Filter{}, "no more")) }, "Remover"},
+		{"explain", func(r *Runner) error { _, err := r.Explain(ctx, "1"); return err }, "Lister"},
+	} {
+		err, want := tt.do(bare), fmt.Sprintf("%s: the Queue is no queue.%s: unsupported operation", tt.name, tt.ability)
+		if !errors.Is(err, errors.ErrUnsupported) || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", tt.name, err, want)
+		}
+		err, want = tt.do(none), tt.name+": "+errNoQueue.Error()
+		if err == nil || err.Error() != want {
+			t.Errorf("%s without a Queue: got %v, want %s", tt.name, err, want)
+		}
+	}
+}
