@@ -41,8 +41,8 @@ func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
 
 // Suspend stops the delivery of a domain's mail until a time; a time that has passed ends the suspension. A route that serves
 // several domains is suspended for all of them. Attempts under way go on; delay notices and deadlines keep their times. It
-// returns the number of tasks that wait for the domain's destination: 0 may be a misspelt domain. The suspension holds anyway,
-// and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue is no queue.Lister.
+// returns the number of tasks in the Queue with recipients of that domain: 0 may be a misspelt domain. The suspension holds
+// anyway, and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue is no queue.Lister.
 func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (waiting int, err error) {
 	destinations, err := r.destinationsOf(domain)
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (wa
 		if !ok {
 			continue
 		}
-		for _, err := range q.List(ctx, queue.Filter{Destination: destination}) {
+		for _, err := range q.List(ctx, queue.Filter{Destination: destination, Domain: domain}) {
 			if err != nil {
 				return waiting, fmt.Errorf("relay: suspend: %w", err)
 			}
