@@ -90,8 +90,8 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelop
 		return err
 	}
 	local, domain := smtp.SplitAddress(rcpt.Address)
-	// A stranger's local part that names another host isn't ours: the host after us might follow it, and make us an open
-	// relay.
+	// A stranger's local part that names another host isn't ours: the host after us might follow it, and make us an
+	// open relay.
 	routed := strings.ContainsAny(local, "@%!")
 	ours := r.isOurs(domain)
 	if !p.Allowed && (!ours || routed) {
@@ -157,8 +157,8 @@ func (r *Relay) isOurs(domain string) bool {
 	return err == nil && r.ours[ascii]
 }
 
-// checkRoute refuses mail that could only be returned to its sender, who may be forged: for a domain of ours that has no route
-// and whose mail would go in circles, or that accepts none. A failure of the DNS refuses nothing.
+// checkRoute refuses mail that could only be returned to its sender, who may be forged: for a domain of ours that has
+// no route and whose mail would go in circles, or that accepts none. A failure of the DNS refuses nothing.
 func (r *Relay) checkRoute(ctx context.Context, domain string) error {
 	route, err := r.router.Route(ctx, domain)
 	if err == nil && route.MX {

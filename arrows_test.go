@@ -15,8 +15,8 @@ import (
 
 const module = "github.com/postrider/postrider"
 
-// arrows lists, for each package, which of the module's packages it may import: the picture of the design. Every package may
-// import smtp and smtp/replies, and a sub-package its parent. Packages that aren't built yet may be absent.
+// arrows lists, for each package, which of the module's packages it may import: the picture of the design. Every
+// package may import smtp and smtp/replies, and a sub-package its parent. Packages that aren't built yet may be absent.
 var arrows = map[string][]string{
 	"smtp":          nil,
 	"smtp/replies":  nil,

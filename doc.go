@@ -1,8 +1,9 @@
-// Package postrider is an embeddable mail relay. It accepts mail over SMTP or from code, keeps it in a durable queue, finds the
-// host that takes mail for each domain, delivers it, retries for days, and returns to its sender what can't be delivered.
+// Package postrider is an embeddable mail relay. It accepts mail over SMTP or from code, keeps it in a durable queue,
+// finds the host that takes mail for each domain, delivers it, retries for days, and returns to its sender what can't
+// be delivered.
 //
-// [Relay] is the whole; a literal with a Hostname and a Queue is enough to send. A relay that accepts the mail of example.com
-// for a mailbox server:
+// [Relay] is the whole; a literal with a Hostname and a Queue is enough to send. A relay that accepts the mail of
+// example.com for a mailbox server:
 //
 //	q, err := spool.Open("/var/spool/app")
 //	if err != nil {
@@ -23,35 +24,37 @@
 //	}
 //	return relay.ListenAndServe(ctx, ":25")
 //
-// From code, [Relay.Send] puts a message into the queue while [Relay.Run] delivers. [Relay.Check] returns what is wrong with a
-// Relay before anybody connects.
+// From code, [Relay.Send] puts a message into the queue while [Relay.Run] delivers. [Relay.Check] returns what is wrong
+// with a Relay before anybody connects.
 //
 // # One message's way
 //
-//  1. Package server parses MAIL and RCPT into one smtp.Envelope. The Relay answers each RCPT: anyone may bring mail for
-//     Domains, if CheckRcpt knows the recipient; clients that authenticated, or that Allow trusts, may relay to anyone. Nobody
-//     else can relay.
+//  1. Package server parses MAIL and RCPT into one smtp.Envelope. The Relay answers each RCPT: anyone may bring mail
+//     for Domains, if CheckRcpt knows the recipient; clients that authenticated, or that Allow trusts, may relay to
+//     anyone. Nobody else can relay.
 //  2. [Relay.Prepare] puts the Received field on top, checks for a loop, expands aliases, and finds each recipient's
 //     destination: an explicit route, or the domain.
-//  3. The queue.Queue stores the message. Only when envelope and body are durable does the server say 250 (RFC 5321 §6.1).
+//  3. The queue.Queue stores the message. Only when envelope and body are durable does the server say 250 (RFC 5321
+//     §6.1).
 //  4. delivery.Runner claims a task, one message × one destination, and hands it to client.Transport.
-//  5. client.Transport asks package mx for the hosts, takes a pooled session or dials one, and returns one smtp.Result for each
-//     recipient.
-//  6. The Runner settles the task in one commit: results, the next attempt, and the reports that package bounce composed. These
-//     are new messages with the null reverse-path. A report that fails is never reported on.
+//  5. client.Transport asks package mx for the hosts, takes a pooled session or dials one, and returns one smtp.Result
+//     for each recipient.
+//  6. The Runner settles the task in one commit: results, the next attempt, and the reports that package bounce
+//     composed. These are new messages with the null reverse-path. A report that fails is never reported on.
 //
 // # Bounds
 //
-// Every bound and time-out is a field of a part, with its default in the doc: of server.Server (sizes, connections, waits),
-// client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). A header section may have
-// 1 MiB and 100 Received fields. An alias may expand to 10,000 addresses, through 20 other aliases.
+// Every bound and time-out is a field of a part, with its default in the doc: of server.Server (sizes, connections,
+// waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). A
+// header section may have 1 MiB and 100 Received fields. An alias may expand to 10,000 addresses, through 20 other
+// aliases.
 //
 // # Errors and crashes
 //
-// After an error of Send or Enqueue, nothing was stored. Accepted mail survives the death of the process, and of the machine,
-// as far as the Queue does: see package spool. A message is delivered at least once. A second copy can arise in two cases only:
-// the connection was lost between the final dot and its reply (smtp.Unknown), or the process or machine died between a delivery
-// and the next sync of the queue.
+// After an error of Send or Enqueue, nothing was stored. Accepted mail survives the death of the process, and of the
+// machine, as far as the Queue does: see package spool. A message is delivered at least once. A second copy can arise
+// in two cases only: the connection was lost between the final dot and its reply (smtp.Unknown), or the process or
+// machine died between a delivery and the next sync of the queue.
 //
 // What an operator suspends or redirects is forgotten when the process ends.
 //

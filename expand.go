@@ -17,8 +17,8 @@ const (
 	maxExpansion = 20     // aliases that lead to one another
 )
 
-// expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and is
-// returned if nothing changes. expanded are the aliases of several addresses whose senders asked to hear of success.
+// expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
+// is returned if nothing changes. expanded are the aliases of several addresses whose senders asked to hear of success.
 func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (_ *smtp.Envelope, expanded []smtp.Recipient, err error) {
 	if r.Expand == nil && !slices.ContainsFunc(env.Recipients, func(rcpt smtp.Recipient) bool { return r.isPostmaster(rcpt.Address) }) {
 		return env, nil, nil
@@ -150,8 +150,8 @@ func addressKey(address string) string {
 	return local + "@" + domain
 }
 
-// reportExpanded tells the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message is durable:
-// a crash in between loses this report, never the message.
+// reportExpanded tells the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message is
+// durable: a crash in between loses this report, never the message.
 func (r *Relay) reportExpanded(ctx context.Context, p prepared) error {
 	report := bounce.Report{
 		ReportingMTA: r.hostname,

@@ -22,8 +22,8 @@ const (
 	maxHeader   = 1 << 20 // octets of a header section
 )
 
-// readHeader reads the beginning of a message: at least its header section and the empty line after it, or the first line
-// if there is no header.
+// readHeader reads the beginning of a message: at least its header section and the empty line after it, or the first
+// line if there is no header.
 func readHeader(body io.Reader) ([]byte, error) {
 	buf := make([]byte, 0, 2048)
 	for searched := 0; ; {

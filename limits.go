@@ -11,8 +11,8 @@ import (
 // limitsAge is how long the sites of the domains in Limits are believed.
 const limitsAge = 5 * time.Minute
 
-// siteOf names the site of a destination, and learns which sites the domains in Limits have: a value for delivery.Runner.SiteOf,
-// which is called before SiteFor.
+// siteOf names the site of a destination, and learns which sites the domains in Limits have: a value for
+// delivery.Runner.SiteOf, which is called before SiteFor.
 func (r *Relay) siteOf(ctx context.Context, destination string) (string, error) {
 	site, err := r.router.Site(ctx, destination)
 	if err == nil && len(r.Limits) > 0 {

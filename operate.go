@@ -13,8 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Destination returns the name under which the Queue has the mail of a domain: that of its explicit route, or the domain as
-// an A-label.
+// Destination returns the name under which the Queue has the mail of a domain: that of its explicit route, or the
+// domain as an A-label.
 func (r *Relay) Destination(domain string) (string, error) {
 	if err := r.init(); err != nil {
 		return "", err
@@ -22,9 +22,9 @@ func (r *Relay) Destination(domain string) (string, error) {
 	return r.router.Destination(domain)
 }
 
-// Flush makes the deferred mail of a domain due now, and returns how many tasks that are; 0 means that none waits. A route
-// that serves several domains has one destination: all of its mail becomes due. An error contains errors.ErrUnsupported if
-// the Queue is no queue.Flusher.
+// Flush makes the deferred mail of a domain due now, and returns how many tasks that are; 0 means that none waits. A
+// route that serves several domains has one destination: all of its mail becomes due. An error contains
+// errors.ErrUnsupported if the Queue is no queue.Flusher.
 func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
 	destinations, err := r.destinationsOf(domain)
 	if err != nil {
@@ -39,10 +39,11 @@ func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
 	return n, nil
 }
 
-// Suspend stops the delivery of a domain's mail until a time; a time that has passed ends the suspension. A route that serves
-// several domains is suspended for all of them. Attempts under way go on; delay notices and deadlines keep their times. It
-// returns the number of tasks in the Queue with recipients of that domain: 0 may be a misspelt domain. The suspension holds
-// anyway, and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue is no queue.Lister.
+// Suspend stops the delivery of a domain's mail until a time; a time that has passed ends the suspension. A route that
+// serves several domains is suspended for all of them. Attempts under way go on; delay notices and deadlines keep their
+// times. It returns the number of tasks in the Queue with recipients of that domain: 0 may be a misspelt domain. The
+// suspension holds anyway, and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue
+// is no queue.Lister.
 func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (waiting int, err error) {
 	destinations, err := r.destinationsOf(domain)
 	if err != nil {
@@ -76,8 +77,8 @@ type Explanation struct {
 	RouteErr error
 }
 
-// Explain returns what each task of a message waits for and where it would go, which may ask the DNS. queue.ErrNotFound: there
-// is no such message.
+// Explain returns what each task of a message waits for and where it would go, which may ask the DNS.
+// queue.ErrNotFound: there is no such message.
 func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
 	if err := r.init(); err != nil {
 		return nil, err
@@ -96,8 +97,9 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 }
 
 // Redirect sends the mail of a domain by another route from now on, queued mail too, in place of its MX or its entry in
-// Routes; nil undoes that. Deferred mail of the domain becomes due at once if the Queue is a queue.Flusher, as by Flush. Mail
-// that was queued for an explicit route goes on to count for that route's limits. The process forgets it when it ends.
+// Routes; nil undoes that. Deferred mail of the domain becomes due at once if the Queue is a queue.Flusher, as by
+// Flush. Mail that was queued for an explicit route goes on to count for that route's limits. The process forgets it
+// when it ends.
 func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
 	before, err := r.destinationsOf(domain)
 	if err != nil {
@@ -119,8 +121,8 @@ func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error
 	return nil
 }
 
-// destinationsOf returns the destinations that mail of the domain may have been queued with: the domain itself, the one that it
-// has now, and those that it had before it was redirected.
+// destinationsOf returns the destinations that mail of the domain may have been queued with: the domain itself, the one
+// that it has now, and those that it had before it was redirected.
 func (r *Relay) destinationsOf(domain string) ([]string, error) {
 	if err := r.init(); err != nil {
 		return nil, err

@@ -181,7 +181,8 @@ func fill(t *testing.T, r *Relay, n int, domain string) {
 	wg.Wait()
 }
 
-// TestRedirectTwice: mail keeps the destination that it was queued with, and the way back from a second redirect finds it.
+// TestRedirectTwice: mail keeps the destination that it was queued with, and the way back from a second redirect finds
+// it.
 func TestRedirectTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)

@@ -240,7 +240,8 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// TestOperateByDomain: Flush and Suspend take a domain, also one behind a smarthost, and show that a misspelt one matches nothing.
+// TestOperateByDomain: Flush and Suspend take a domain, also one behind a smarthost, and show that a misspelt one
+// matches nothing.
 func TestOperateByDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)

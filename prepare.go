@@ -16,8 +16,8 @@ import (
 )
 
 // Prepare makes of an envelope and a message what a Queue stores: it checks the envelope, applies Expand, finds each
-// recipient's destination, puts the Received field on top and refuses a message that goes in circles. [Relay.Send] is Prepare
-// and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
+// recipient's destination, puts the Received field on top and refuses a message that goes in circles. [Relay.Send] is
+// Prepare and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
 //
 // The header of body is read now, the rest when the message is stored. Lines may end in "\n" or "\r\n".
 func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.Message, error) {

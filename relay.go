@@ -20,12 +20,12 @@ import (
 )
 
 // Relay accepts mail, keeps it in its Queue, delivers it, retries for days, and returns to its sender what can't be
-// delivered. Hostname and Queue must be set; every other field has a default. The fields must not change after the first call
-// of a method. All methods may be called concurrently.
+// delivered. Hostname and Queue must be set; every other field has a default. The fields must not change after the
+// first call of a method. All methods may be called concurrently.
 //
-// Relay's own fields are what makes a relay. Everything else belongs to one of its parts, and each part is a field: Server,
-// Submission, Router, Transport and Runner. A part that is nil has its defaults. A part that is given must leave to the Relay
-// what its field's doc lists; the Relay fills that in at the first call of a method.
+// Relay's own fields are what makes a relay. Everything else belongs to one of its parts, and each part is a field:
+// Server, Submission, Router, Transport and Runner. A part that is nil has its defaults. A part that is given must
+// leave to the Relay what its field's doc lists; the Relay fills that in at the first call of a method.
 type Relay struct {
 	// Hostname is this machine's name in the DNS. It stands in greetings, EHLO, Received fields and reports. A message
 	// that would be handed to it goes in circles, and is returned.
@@ -35,8 +35,8 @@ type Relay struct {
 	// have returned.
 	Queue queue.Queue
 
-	// Domains are the domains whose mail anyone may bring. Their Routes say where it goes; without a route it goes to the
-	// domain's MX. If empty, only Allow and Authenticate let mail in.
+	// Domains are the domains whose mail anyone may bring. Their Routes say where it goes; without a route it goes to
+	// the domain's MX. If empty, only Allow and Authenticate let mail in.
 	Domains []string
 
 	// Routes are explicit routes by domain, in place of its MX; "*" is for all other domains. See mx.Smarthost and
@@ -49,43 +49,46 @@ type Relay struct {
 	// authenticated or not, and not for mail from code. If nil, every recipient in Domains is accepted.
 	CheckRcpt func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error
 
-	// Expand returns the addresses that a recipient in one of Domains stands for: an alias has one, a group several. nil:
-	// it is an ordinary address. The addresses may be aliases again; an alias among its own addresses keeps a copy there.
-	// The sender's NOTIFY and ORCPT go to each of them, as RFC 3461 §5.2.7 has it: success is reported once, as
+	// Expand returns the addresses that a recipient in one of Domains stands for: an alias has one, a group several.
+	// nil: it is an ordinary address. The addresses may be aliases again; an alias among its own addresses keeps a copy
+	// there. The sender's NOTIFY and ORCPT go to each of them, as RFC 3461 §5.2.7 has it: success is reported once, as
 	// "expanded". Expand is called at RCPT and again when the message is stored. An error refuses as CheckRcpt's does.
 	// If nil, nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
-	// for example. It is asked for recipients in Domains, too, as the answer becomes the message's Origin. A *smtp.Reply
-	// in the error is sent as it is, any other error is answered 451. If nil, nobody may. See AllowNetworks.
+	// for example. It is asked for recipients in Domains, too, as the answer becomes the message's Origin. A
+	// *smtp.Reply in the error is sent as it is, any other error is answered 451. If nil, nobody may. See
+	// AllowNetworks.
 	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
 
 	// Authenticate checks a name and a password on submission listeners, under TLS. A client that passes may relay to
 	// anyone. server.ErrAuthFailed is answered 535, a *smtp.Reply as it is, and any other error 454.
 	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
 
-	// SendAs reports whether an authenticated client (Peer.Username) may use an address of a sender: the reverse-path at
-	// MAIL, and each address in the From field. false refuses with 550 5.7.1 (RFC 6409 §6.1). If nil, it may use any.
+	// SendAs reports whether an authenticated client (Peer.Username) may use an address of a sender: the reverse-path
+	// at MAIL, and each address in the From field. false refuses with 550 5.7.1 (RFC 6409 §6.1). If nil, it may use
+	// any.
 	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
-	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname, from anyone (RFC 5321
-	// §4.5.1). If empty, it is postmaster at the first of Domains; without Domains such mail is refused.
+	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname, from anyone (RFC
+	// 5321 §4.5.1). If empty, it is postmaster at the first of Domains; without Domains such mail is refused.
 	Postmaster string
 
 	// MaxAge is how long a message is tried. If zero, 5 days (RFC 5321 §4.5.4.1).
 	MaxAge time.Duration
 
-	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative, never.
+	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative,
+	// never.
 	DelayNotice time.Duration
 
-	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with every
-	// other domain that has the same hosts. What is zero in them is as in Runner.Site. They need a Runner without a SiteOf
-	// and a SiteFor of its own.
+	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
+	// every other domain that has the same hosts. What is zero in them is as in Runner.Site. They need a Runner without
+	// a SiteOf and a SiteFor of its own.
 	Limits map[string]delivery.SiteLimits
 
-	// Accepted is called when a message is durable, before its client hears 250. Several calls may run at a time, and a slow
-	// one delays that reply.
+	// Accepted is called when a message is durable, before its client hears 250. Several calls may run at a time, and a
+	// slow one delays that reply.
 	Accepted func(Accepted)
 
 	// Events are called for what happens to a message from then on. What an attempt came to at each host is reported by
@@ -95,8 +98,8 @@ type Relay struct {
 	// Logger gets a line for each message and attempt, without bodies. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// TLSConfig has the certificate of the servers: a shorthand for Server.TLSConfig and Submission.TLSConfig. If nil, and
-	// theirs are nil, STARTTLS isn't offered.
+	// TLSConfig has the certificate of the servers: a shorthand for Server.TLSConfig and Submission.TLSConfig. If nil,
+	// and theirs are nil, STARTTLS isn't offered.
 	TLSConfig *tls.Config
 
 	// Resolver answers for the DNS: a shorthand for Router.Resolver.
@@ -105,8 +108,8 @@ type Relay struct {
 	// DialContext makes the connections to other hosts: a shorthand for Transport.DialContext.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Server is the template of the server for other hosts, at port 25. Each Serve uses a copy, with Hostname and Handler
-	// filled in, which must be empty. AUTH is offered only if its Authenticate is set.
+	// Server is the template of the server for other hosts, at port 25. Each Serve uses a copy, with Hostname and
+	// Handler filled in, which must be empty. AUTH is offered only if its Authenticate is set.
 	Server *server.Server
 
 	// Submission is the template of the server for users, at ports 587 and 465 (RFC 6409, RFC 8314). Each Serve uses a
@@ -146,8 +149,8 @@ const (
 	defaultDelayNotice = 4 * time.Hour
 )
 
-// ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and 465
-// ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts.
+// ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and
+// 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts.
 func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 	if err := r.init(); err != nil {
 		return err
@@ -183,15 +186,15 @@ func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS (port
-// 465), l is a listener of crypto/tls.
+// SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS
+// (port 465), l is a listener of crypto/tls.
 func SubmissionListener(l net.Listener) net.Listener { return submissionListener{l} }
 
 type submissionListener struct{ net.Listener }
 
-// Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it finishes running transactions within
-// bounds, and returns nil. Any other end is an error. Serve closes the listeners. Those of [SubmissionListener] are for
-// users, all others for other hosts.
+// Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it finishes running transactions
+// within bounds, and returns nil. Any other end is an error. Serve closes the listeners. Those of [SubmissionListener]
+// are for users, all others for other hosts.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	err := r.init()
 	for _, l := range listeners {
@@ -248,8 +251,8 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// Run delivers the queue until ctx ends, without a listener: [Relay.Send] puts mail in. It returns nil when ctx has ended
-// and everything under way is finished or handed back. Serve includes it; only one of the two may run at a time.
+// Run delivers the queue until ctx ends, without a listener: [Relay.Send] puts mail in. It returns nil when ctx has
+// ended and everything under way is finished or handed back. Serve includes it; only one of the two may run at a time.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
@@ -258,9 +261,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	return r.runner.Run(ctx)
 }
 
-// Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs, now or
-// later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. After an error nothing is stored. If
-// the message is at fault, the error contains a *smtp.Reply.
+// Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
+// now or later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. After an error nothing
+// is stored. If the message is at fault, the error contains a *smtp.Reply.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	if err != nil {
@@ -269,7 +272,8 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 	return r.enqueueFromCode(ctx, p)
 }
 
-// Enqueue stores what [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority, Ref, Tenant.
+// Enqueue stores what [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority, Ref,
+// Tenant.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err

@@ -13,8 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// report composes what the sender is owed after an attempt: at most one report, about all recipients of the task that something
-// happened to. It is a value for delivery.Runner.Report.
+// report composes what the sender is owed after an attempt: at most one report, about all recipients of the task that
+// something happened to. It is a value for delivery.Runner.Report.
 func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
 	report := bounce.Report{

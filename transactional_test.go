@@ -11,8 +11,8 @@ import (
 	"github.com/postrider/postrider/smtp/smtptest"
 )
 
-// TestTransactional has a code to log in with that can't be delivered: it is tried often in its quarter of an hour, given up then, and its
-// sender hears of that alone.
+// TestTransactional has a code to log in with that can't be delivered: it is tried often in its quarter of an hour,
+// given up then, and its sender hears of that alone.
 func TestTransactional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)

@@ -1,7 +1,7 @@
-// Package delivery works a [queue.Queue] off: a [Runner] chooses destinations so that none starves another and no site gets
-// more than it takes, claims their tasks, hands them to a Sender, and settles the results, with the times of RFC 5321 §4.5.4.1.
-// A Runner is operated while it runs, and explains what a message waits for. It knows no protocol: client.Transport is the Sender
-// of postrider.Relay, and package bounce composes its reports.
+// Package delivery works a [queue.Queue] off: a [Runner] chooses destinations so that none starves another and no site
+// gets more than it takes, claims their tasks, hands them to a Sender, and settles the results, with the times of RFC
+// 5321 §4.5.4.1. A Runner is operated while it runs, and explains what a message waits for. It knows no protocol:
+// client.Transport is the Sender of postrider.Relay, and package bounce composes its reports.
 //
 // # Where to find what
 //
