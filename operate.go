@@ -127,14 +127,11 @@ func (r *Relay) destinationsOf(domain string) ([]string, error) {
 	if err := r.init(); err != nil {
 		return nil, err
 	}
-	name, err := smtp.ASCIIDomain(domain)
-	if err != nil {
-		return nil, err
-	}
 	now, err := r.router.Destination(domain)
 	if now == "" { // the error of a route that refuses the mail comes with its name
 		return nil, err
 	}
+	name, _ := smtp.ASCIIDomain(domain) // Destination would have found an error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := append([]string{name, now}, r.redirected[name]...)
