@@ -8,10 +8,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// maxBabble bounds a reply without end, in octets.
+// maxBabble bounds an endless reply, in octets.
 const maxBabble = 64 << 20
 
-// at does what the host was told to do at a stage. done says that the client has its answer.
+// at applies the fault or the rate limit of a stage. done reports that the client has its answer.
 func (s *session) at(stage smtp.Stage) (done bool, err error) {
 	f, ok := s.host.fault(stage)
 	if !ok {
@@ -26,7 +26,7 @@ func (s *session) at(stage smtp.Stage) (done bool, err error) {
 	return s.act(stage, f)
 }
 
-// act does anything but answer.
+// act applies a fault other than answers.
 func (s *session) act(stage smtp.Stage, f fault) (done bool, err error) {
 	switch f.kind {
 	case utters:
@@ -42,15 +42,15 @@ func (s *session) act(stage smtp.Stage, f fault) (done bool, err error) {
 	return true, s.hangUp(stage, f.kind == resets)
 }
 
-// decline gives r in place of what is usual at a stage.
+// decline replies with r in place of the usual reply of a stage.
 func (s *session) decline(stage smtp.Stage, r *smtp.Reply) error {
 	if stage == smtp.StageGreeting {
-		s.closing = !r.Positive() // RFC 5321 §3.1: then only QUIT does anything
+		s.closing = !r.Positive() // RFC 5321 §3.1: then only QUIT is accepted
 	}
 	return s.reply(r)
 }
 
-// hangUp ends the connection, with a reset or in good order, in place of a reply.
+// hangUp closes or resets the connection in place of a reply.
 func (s *session) hangUp(stage smtp.Stage, reset bool) error {
 	if !reset {
 		s.log("S: closes at stage %s", stage)
@@ -63,7 +63,7 @@ func (s *session) hangUp(stage smtp.Stage, reset bool) error {
 	return errHangUp
 }
 
-// pause lets pass by how much the reply of a stage is late.
+// pause waits for the delay of a stage's reply.
 func (s *session) pause(stage smtp.Stage) error {
 	s.host.mu.Lock()
 	d, healed := s.host.script.slow[stage], s.host.script.healed
@@ -76,8 +76,8 @@ func (s *session) pause(stage smtp.Stage) error {
 
 const forever time.Duration = -1
 
-// hold sends what was said and then waits for d, or forever, unless the host is healed before. When the client
-// is gone meanwhile it gives an error.
+// hold sends the pending replies and waits for d, or forever. It returns early when the host is healed and, with an
+// error, when the client closes the connection.
 func (s *session) hold(d time.Duration, healed <-chan struct{}) error {
 	if err := s.flush(); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *session) hold(d time.Duration, healed <-chan struct{}) error {
 	}
 }
 
-// babble says the beginning of a reply over and over.
+// babble sends continuation lines of a reply.
 func (s *session) babble(stage smtp.Stage, healed <-chan struct{}) error {
 	code := "250"
 	switch stage {
@@ -130,7 +130,7 @@ func (s *session) babble(stage smtp.Stage, healed <-chan struct{}) error {
 	return s.hangUp(stage, false)
 }
 
-// early gives the reply to the next command, if the host was told to.
+// early sends the reply of AnswerEarly at a stage, if there is one.
 func (s *session) early(stage smtp.Stage) error {
 	s.host.mu.Lock()
 	r := s.host.script.early[stage]

@@ -39,7 +39,7 @@ func (s *session) authCmd(args string) error {
 	return s.say(235, "2.7.0", "welcome")
 }
 
-// checkPlain gives the user that a response of PLAIN proves.
+// checkPlain returns the user of a PLAIN response, and whether the password is right.
 func (h *Host) checkPlain(response string) (user string, ok bool) {
 	raw, err := base64.StdEncoding.DecodeString(response)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// RootCAs gives the pool with the network's own authority, which signed the certificates of all its hosts.
+// RootCAs returns a pool with the network's own authority, which signs the certificates of all its hosts.
 func (n *Network) RootCAs() *x509.CertPool {
 	n.t.Helper()
 	n.mustBeHere()
@@ -27,8 +27,8 @@ func (n *Network) RootCAs() *x509.CertPool {
 	return pool
 }
 
-// Certificate gives the certificate of a host, for a server of the test's own behind [Network.Listen]. It is
-// good for name alone and signed by the authority of [Network.RootCAs].
+// Certificate returns the certificate of a host. A server behind [Network.Listen] can present it. It is valid for name
+// only, from yesterday and for ten years, and is signed by the authority in [Network.RootCAs].
 func (n *Network) Certificate(name string) tls.Certificate {
 	n.t.Helper()
 	n.mustBeHere()
@@ -43,8 +43,8 @@ func (n *Network) Certificate(name string) tls.Certificate {
 	return tls.Certificate{}
 }
 
-// authority is the network's certification authority. Nothing is made before it is asked for, so that a test
-// without TLS pays nothing and the clock is that of the bubble.
+// authority is a certification authority. It makes keys and certificates on demand: a test without TLS costs nothing,
+// and the validity begins at the time of the bubble.
 type authority struct {
 	mu     sync.Mutex
 	cert   *x509.Certificate
@@ -53,7 +53,7 @@ type authority struct {
 	serial int64
 }
 
-// leaf is what a certificate is for.
+// leaf identifies a certificate.
 type leaf struct {
 	name    string // a host's key
 	expired bool
@@ -68,7 +68,7 @@ func (a *authority) root() (*x509.Certificate, error) {
 	return a.cert, nil
 }
 
-// certificate gives the one for l, which is always the same.
+// certificate returns the certificate for l, always the same one.
 func (a *authority) certificate(l leaf) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,7 +102,7 @@ func (a *authority) certificate(l leaf) (*tls.Certificate, error) {
 	return made, nil
 }
 
-// found makes the authority itself, once. a.mu is held.
+// found makes the authority's own key and certificate, once. a.mu is held.
 func (a *authority) found() error {
 	if a.cert != nil {
 		return nil
@@ -123,7 +123,7 @@ func (a *authority) found() error {
 	return nil
 }
 
-// template begins a certificate that was good yesterday and will be for ten years: virtual days pass quickly.
+// template returns a certificate that is valid from yesterday and for ten years: virtual time passes quickly.
 func (a *authority) template(name string) *x509.Certificate {
 	a.serial++
 	now := time.Now()

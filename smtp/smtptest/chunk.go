@@ -11,14 +11,14 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Chunking has the host offer CHUNKING and take BDAT (RFC 3030 §2), which it otherwise doesn't know. The reply to a chunk
-// that isn't the last belongs to [smtp.StageBody], that to the last one to [smtp.StageFinal]: [Host.Answer],
-// [Host.AnswerRaw], [Host.AnswerEarly], [Host.BabbleAt] and [Host.Slow] are good for both. [Host.CloseAt], [Host.ResetAt]
-// and [Host.StallAt] do at smtp.StageBody what they do with DATA, in the middle of any chunk.
+// Chunking makes the host offer CHUNKING and accept BDAT (RFC 3030 §2). The reply to the last chunk belongs to
+// [smtp.StageFinal], the replies to earlier chunks to [smtp.StageBody]: [Host.Answer], [Host.AnswerRaw],
+// [Host.AnswerEarly], [Host.BabbleAt] and [Host.Slow] accept both stages. [Host.CloseAt], [Host.ResetAt] and
+// [Host.StallAt] at StageBody act in the middle of any chunk.
 //
-// A chunk is read to its end whatever is said to it, [Host.Refuse] included, and one that is refused ends the
-// transaction. Where BDAT has no size to go by, or one far above the bound of a message, the connection is closed behind the
-// reply. A host that was only told to Offer CHUNKING takes the octets of a chunk for commands.
+// The host reads every chunk to its end, even if it refuses it. A refused chunk ends the transaction. If BDAT has no
+// valid size, or one far above the largest message, the host replies and closes the connection. A host with
+// Offer("CHUNKING") and without Chunking reads the octets of a chunk as commands.
 func (h *Host) Chunking() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -26,8 +26,8 @@ func (h *Host) Chunking() {
 	delete(h.lacks, "CHUNKING")
 }
 
-// BinaryMIME is Chunking, with BINARYMIME beside it (RFC 3030 §3): a message with BODY=BINARYMIME may hold any octets, and
-// comes by BDAT only.
+// BinaryMIME is [Host.Chunking] with BINARYMIME (RFC 3030 §3): a message with BODY=BINARYMIME may contain any octets,
+// and must come by BDAT.
 func (h *Host) BinaryMIME() {
 	h.Chunking()
 	h.mu.Lock()
@@ -36,25 +36,24 @@ func (h *Host) BinaryMIME() {
 	delete(h.lacks, "BINARYMIME")
 }
 
-// chunks reports whether the host knows BDAT.
+// chunks reports whether the host accepts BDAT.
 func (h *Host) chunks() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.chunking && !h.lacks["CHUNKING"]
 }
 
-// content is what came by BDAT so far.
+// content is the part of a message that has come by BDAT.
 type content struct {
 	bytes.Buffer
 	chunks int
 }
 
-// bdatCmd takes a chunk, and does what the host was told to do about it: to look at the command alone isn't enough, as
-// the chunk is part of it.
+// bdatCmd reads and answers a chunk. It applies the faults itself, because the chunk is a part of the command.
 func (s *session) bdatCmd(line, args string) error {
 	size, last, err := parseChunk(args)
 	if err != nil {
-		// Nobody knows where the next command begins.
+		// The start of the next command is unknown.
 		s.say(501, "5.5.4", err.Error())
 		return errHangUp
 	}
@@ -75,7 +74,7 @@ func (s *session) bdatCmd(line, args string) error {
 		s.content.chunks++
 		dst = s.content
 	}
-	// RFC 3030 §2: what is refused is taken and thrown away first.
+	// RFC 3030 §2: a refused chunk is read and discarded.
 	if _, err := io.CopyN(dst, s.r, size); err != nil {
 		return err
 	}
@@ -86,7 +85,7 @@ func (s *session) bdatCmd(line, args string) error {
 	return s.answerChunk(size, last, no)
 }
 
-// parseChunk reads what follows BDAT.
+// parseChunk parses the arguments of BDAT.
 func parseChunk(args string) (size int64, last bool, err error) {
 	digits, word, more := strings.Cut(args, " ")
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
@@ -101,7 +100,7 @@ func parseChunk(args string) (size int64, last bool, err error) {
 	return size, more, nil
 }
 
-// unwanted gives the reply to a chunk that is of no use, or nil.
+// unwanted returns the reply to a chunk that the host doesn't accept, or nil.
 func (s *session) unwanted(line string, size, limit int64) *smtp.Reply {
 	if r := s.host.refusalOf(line); r != nil {
 		return r
@@ -124,7 +123,7 @@ func (s *session) unwanted(line string, size, limit int64) *smtp.Reply {
 	return smtp.NewReply(503, "5.5.1", why)
 }
 
-// answerChunk says what becomes of a chunk that was read; no, if not nil, is why nothing does.
+// answerChunk answers a chunk that was read. no, if not nil, is its refusal.
 func (s *session) answerChunk(size int64, last bool, no *smtp.Reply) error {
 	env, got := s.env, s.content
 	if last || no != nil {
@@ -152,12 +151,12 @@ func (s *session) answerChunk(size int64, last bool, no *smtp.Reply) error {
 	return s.answer(smtp.StageBody, f, amiss, r)
 }
 
-// unfit says what is wrong with a content, if anything is.
+// unfit returns the reply to a content that is not valid, or nil.
 func (s *session) unfit(m Message) *smtp.Reply {
 	if m.Envelope.Body == smtp.BodyBinaryMIME {
 		return nil
 	}
-	if m.Chunks > 0 { // RFC 3030 §3: without BINARYMIME, its lines end as with DATA
+	if m.Chunks > 0 { // RFC 3030 §3: without BINARYMIME, lines end as with DATA
 		_, err := smtp.Scan(bytes.NewReader(m.Data))
 		if r, ok := errors.AsType[*smtp.Reply](err); ok {
 			return r
@@ -169,7 +168,7 @@ func (s *session) unfit(m Message) *smtp.Reply {
 	return nil
 }
 
-// tooBig is said to a message over so many octets.
+// tooBig is the reply to a message over limit octets.
 func tooBig(limit int64) *smtp.Reply {
 	return smtp.NewReply(552, "5.3.4", fmt.Sprintf("message exceeds %d octets", limit))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// command answers one command, with what the host was told to do about it. An error ends the session.
+// command answers one command and applies the host's faults. An error ends the session.
 func (s *session) command(line, verb, args string) error {
 	stage := stageOf(verb)
 	if err := s.pause(stage); err != nil {
@@ -22,7 +22,7 @@ func (s *session) command(line, verb, args string) error {
 		return err
 	}
 	switch stage {
-	case otherStage, smtp.StageTLS, smtp.StageData: // the latter see to it themselves
+	case otherStage, smtp.StageTLS, smtp.StageData: // the last two call early themselves
 		return nil
 	}
 	return s.early(stage)
@@ -165,7 +165,7 @@ func (s *session) rcptCmd(args string) error {
 	return s.say(250, "2.1.5", "ok")
 }
 
-// missing gives an extension that env makes use of without it being offered, or "".
+// missing returns the keyword of an extension that env uses and the host didn't offer, or "".
 func (s *session) missing(env *smtp.Envelope) string {
 	for _, e := range []struct {
 		keyword string
@@ -185,7 +185,7 @@ func (s *session) missing(env *smtp.Envelope) string {
 	return ""
 }
 
-// refuse answers a command that can't be read.
+// refuse answers a command that can't be parsed.
 func (s *session) refuse(err error) error {
 	if reply, ok := errors.AsType[*smtp.Reply](err); ok {
 		return s.reply(reply)
@@ -193,16 +193,18 @@ func (s *session) refuse(err error) error {
 	return s.say(501, "5.5.4", err.Error())
 }
 
-// unoffered answers a parameter of an extension that the host doesn't have (RFC 5321 §4.1.1.11).
+// unoffered answers a parameter of an extension that the host didn't offer (RFC 5321 §4.1.1.11).
 func (s *session) unoffered(keyword string) error {
 	return s.say(555, "5.5.4", keyword+" isn't offered")
 }
 
-// extensions gives the lines of the answer to EHLO.
+// extensions returns the lines of the answer to EHLO.
 func (h *Host) extensions(tls bool) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	lines := []string{"PIPELINING", "SIZE " + strconv.FormatInt(h.maxSize, 10), "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"}
+	lines := []string{
+		"PIPELINING", "SIZE " + strconv.FormatInt(h.maxSize, 10), "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES",
+	}
 	if h.chunking {
 		lines = append(lines, "CHUNKING")
 	}
@@ -226,7 +228,7 @@ func (h *Host) extensions(tls bool) []string {
 	return slices.DeleteFunc(lines, func(line string) bool { return h.lacks[keyword(line)] })
 }
 
-// without reports whether the host was told to leave an extension out.
+// without reports whether an extension was removed.
 func (h *Host) without(keyword string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

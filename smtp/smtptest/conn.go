@@ -13,21 +13,20 @@ const (
 	errReset  = syscall.ECONNRESET
 )
 
-// conn is one end of a connection. It behaves as a *net.TCPConn does: what was written before Close is
-// read, then io.EOF; CloseWrite closes one direction; Close after SetLinger(0) resets the connection, and
-// what is on the way is lost. The first write after the other end was closed goes nowhere and
-// gives no error, as the answer to it isn't back yet; the next one does.
+// conn is one end of a connection. It behaves as a *net.TCPConn does: octets written before Close are read, followed by
+// io.EOF. CloseWrite closes one direction. Close after SetLinger(0) resets the connection and discards buffered octets.
+// The first write after the other end was closed succeeds, and its octets are lost; the next write fails.
 type conn struct {
 	in, out       *pipe
 	local, remote net.Addr
-	host          *Host       // the one that was dialled
-	over          func()      // ends the host's session, the first time; if nil, nothing
-	onClose       func(*conn) // if nil, nothing
+	host          *Host       // the dialled host
+	over          func()      // counts the end of the host's session, once; may be nil
+	onClose       func(*conn) // may be nil
 	abort         atomic.Bool // SetLinger(0)
 	closed        atomic.Bool
 }
 
-// newPair gives both ends of a connection from a to b: that of a first.
+// newPair returns both ends of a connection from a to b.
 func newPair(a, b net.Addr) (client, server *conn) {
 	forth, back := &pipe{forth: true}, &pipe{}
 	return &conn{in: back, out: forth, local: a, remote: b},
@@ -63,7 +62,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// CloseWrite ends what this end says: the other end reads io.EOF after it. Reading goes on.
+// CloseWrite closes the direction to the other end, which then reads io.EOF. Reading is still possible.
 func (c *conn) CloseWrite() error {
 	if c.closed.Load() {
 		return c.wrap("close", net.ErrClosed)
@@ -72,13 +71,13 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// SetLinger does nothing but for 0: Close then resets the connection.
+// SetLinger with 0 makes Close reset the connection. Other values have no effect.
 func (c *conn) SetLinger(sec int) error {
 	c.abort.Store(sec == 0)
 	return nil
 }
 
-// reset breaks the connection for both ends, which still have to close it.
+// reset breaks the connection for both ends. Each must still close it.
 func (c *conn) reset() {
 	cut(c.in, c.out)
 	c.leave()

@@ -48,8 +48,7 @@ func (s *session) dataCmd() error {
 	return s.final(m, no)
 }
 
-// interrupt does what the host was told to do in the middle of the content, of which some has come then, if there is
-// any.
+// interrupt applies a fault in the middle of the content. If some is set, it waits for the first octet.
 func (s *session) interrupt(some bool) (done bool, err error) {
 	f, ok := s.host.fault(smtp.StageBody)
 	if !ok || !f.kind.interrupts() {
@@ -63,7 +62,7 @@ func (s *session) interrupt(some bool) (done bool, err error) {
 	return s.act(smtp.StageBody, f)
 }
 
-// final answers to a whole message; no, if not nil, is what is wrong with it.
+// final answers a whole message. no, if not nil, is its refusal.
 func (s *session) final(m Message, no *smtp.Reply) error {
 	f, amiss := s.host.fault(smtp.StageFinal)
 	var replies []*smtp.Reply
@@ -78,7 +77,7 @@ func (s *session) final(m Message, no *smtp.Reply) error {
 	return s.answer(smtp.StageFinal, f, amiss, replies...)
 }
 
-// answer gives the replies of a stage, or does what is amiss there.
+// answer sends the replies of a stage. If amiss is set, it applies the fault f.
 func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...*smtp.Reply) error {
 	if err := s.pause(stage); err != nil {
 		return err
@@ -96,7 +95,7 @@ func (s *session) answer(stage smtp.Stage, f fault, amiss bool, replies ...*smtp
 	return s.early(stage)
 }
 
-// take gives the message to the host, if anybody is to have it, and the replies to that.
+// take passes the message to the host, if it has recipients, and returns the replies.
 func (s *session) take(m Message) []*smtp.Reply {
 	replies := s.replies(m.Envelope)
 	if len(m.Envelope.Recipients) > 0 {
@@ -107,7 +106,7 @@ func (s *session) take(m Message) []*smtp.Reply {
 	return replies
 }
 
-// readData reads the content to its true end. A *smtp.Reply says what is wrong with it.
+// readData reads the content to its end. Its error is a *smtp.Reply if the content is refused.
 func (s *session) readData() ([]byte, error) {
 	limit := s.host.limit()
 	d := smtp.NewDataReader(s.r)
@@ -119,15 +118,15 @@ func (s *session) readData() ([]byte, error) {
 	}
 	if _, ok := errors.AsType[*smtp.Reply](err); ok {
 		if derr := d.Drain(limit + window); derr != nil {
-			err = derr // the same reply, or why the end wasn't found
+			err = derr // the same reply, or the error that hid the end
 		}
 	}
 	s.log("C: (content refused: %v)", err)
 	return nil, err
 }
 
-// each gives what r is after the final dot or BDAT LAST, over LMTP once for each recipient (RFC 2033 §4.2 and §4.3). env
-// may be nil.
+// each returns r as the reply after the final dot or BDAT LAST: over LMTP once for each recipient (RFC 2033 §4.2,
+// §4.3), over SMTP once. env may be nil.
 func (s *session) each(env *smtp.Envelope, r *smtp.Reply) []*smtp.Reply {
 	if !s.lmtp || env == nil || len(env.Recipients) == 0 {
 		return []*smtp.Reply{r}
@@ -135,7 +134,7 @@ func (s *session) each(env *smtp.Envelope, r *smtp.Reply) []*smtp.Reply {
 	return slices.Repeat([]*smtp.Reply{r}, len(env.Recipients))
 }
 
-// replies gives what is said after a good final dot, and leaves in env whom the host takes the mail for.
+// replies returns the replies to a message that isn't refused as a whole, and removes from env the recipients that are.
 func (s *session) replies(env *smtp.Envelope) []*smtp.Reply {
 	if !s.lmtp {
 		return []*smtp.Reply{smtp.NewReply(250, "2.0.0", "taken")}

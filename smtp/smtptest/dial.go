@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// clientAddrs are where [Network.DialContext] dials from.
+// clientAddrs are the local addresses of [Network.DialContext].
 var clientAddrs = [...]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 
-// DialContext connects to "name:port" or "address:port" for the networks "tcp", "tcp4" and "tcp6", and to
-// a path for "unix". It dials from 192.0.2.1 and 2001:db8::1. Where nobody listens it is refused
-// (ECONNREFUSED in a [*net.OpError], as always). [Host.DialContext] dials from elsewhere.
+// DialContext connects to "name:port" or "address:port" on the networks "tcp", "tcp4" and "tcp6", and to a path on
+// "unix". The local address is 192.0.2.1 or 2001:db8::1; [Host.DialContext] uses others. If nothing listens there, the
+// error is ECONNREFUSED in a [*net.OpError], as with net.Dialer.
 func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return n.dial(ctx, clientAddrs[:], network, address)
 }
 
-// DialContext is [Network.DialContext] from the addresses of this host, so that a server can tell its clients apart.
+// DialContext is [Network.DialContext] with the host's own local addresses, so that a server can distinguish its
+// clients.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return h.net.dial(ctx, h.Addrs(), network, address)
 }
@@ -72,7 +73,7 @@ func (n *Network) dial(ctx context.Context, from []netip.Addr, network, address 
 	return nil, first
 }
 
-// connect reaches whoever listens at remote.
+// connect dials remote.
 func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn, error) {
 	failed := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: remote.Network(), Addr: remote, Err: err}
@@ -136,7 +137,7 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 	}
 }
 
-// at gives the host that answers at an address, or nil, and the port. n.mu is held.
+// at returns the host at an address, or nil, and the port. n.mu is held.
 func (n *Network) at(a net.Addr) (*Host, int) {
 	switch a := a.(type) {
 	case *net.TCPAddr:
@@ -147,7 +148,7 @@ func (n *Network) at(a net.Addr) (*Host, int) {
 	return nil, 0
 }
 
-// pair makes a connection to h, which ends when the network does. n.mu is held.
+// pair makes a connection to h. The network ends it at its own end. n.mu is held.
 func (n *Network) pair(h *Host, local, remote net.Addr) (client, server *conn) {
 	client, server = newPair(local, remote)
 	client.out.way.link, server.out.way.link = h.link, h.link
@@ -165,7 +166,7 @@ func (n *Network) forget(c *conn) {
 	delete(n.conns, c)
 }
 
-// source gives the end of a connection to addr that is the client's.
+// source returns the local address of a connection to addr.
 func (n *Network) source(from []netip.Addr, addr netip.Addr) (*net.TCPAddr, error) {
 	for _, f := range from {
 		if f.Is4() == addr.Is4() {
@@ -175,7 +176,7 @@ func (n *Network) source(from []netip.Addr, addr netip.Addr) (*net.TCPAddr, erro
 	return nil, os.NewSyscallError("connect", syscall.ENETUNREACH)
 }
 
-// newPort gives a port of a client, by RFC 6335 §6 from 49152 on.
+// newPort returns a local port, from 49152 on (RFC 6335 §6).
 func (n *Network) newPort() uint16 {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -15,21 +15,21 @@ import (
 
 var _ mx.Resolver = (*Network)(nil)
 
-// DNSFault is how the DNS fails for a name.
+// DNSFault is a failure of the DNS for a name: see [Network.FailDNS].
 type DNSFault uint8
 
 const (
-	NoFault    DNSFault = iota // it doesn't
-	NXDomain                   // the name doesn't exist, whatever records it was given
-	ServFail                   // SERVFAIL: the servers of the zone are broken
-	DNSTimeout                 // no answer; a lookup fails after ten seconds, or when its context ends
+	NoFault    DNSFault = iota // no failure
+	NXDomain                   // no such name, even if it has records
+	ServFail                   // the servers of the zone fail
+	DNSTimeout                 // no answer: a lookup fails after 10 seconds, or when its context ends
 )
 
-// dnsPatience is how long a lookup waits: net.Resolver asks twice, for five seconds each.
+// dnsPatience is the time-out of a lookup. A net.Resolver asks twice and waits for 5 seconds each time.
 const dnsPatience = 10 * time.Second
 
-// MX adds host to the MX records of domain, with a preference of 10 for the first and 10 more for each
-// further one, and gives the host as [Network.Host] does.
+// MX adds host to the MX records of domain and returns it, as [Network.Host] does. The first host has the preference
+// 10, the second 20, and so on.
 func (n *Network) MX(domain, host string) *Host {
 	n.t.Helper()
 	h := n.Host(host)
@@ -43,7 +43,7 @@ func (n *Network) MX(domain, host string) *Host {
 	return h
 }
 
-// NullMX gives domain the one MX record which says that it takes no mail (RFC 7505).
+// NullMX replaces the MX records of domain by a null MX: the domain takes no mail (RFC 7505).
 func (n *Network) NullMX(domain string) {
 	n.t.Helper()
 	key := n.domain(domain)
@@ -52,7 +52,7 @@ func (n *Network) NullMX(domain string) {
 	n.mx[key] = []*net.MX{{Host: ".", Pref: 0}}
 }
 
-// FailDNS makes every lookup of name fail from now on, and every one that a CNAME leads there. NoFault ends it.
+// FailDNS makes every lookup of name fail, and every lookup that a CNAME leads to name. NoFault ends that.
 func (n *Network) FailDNS(name string, f DNSFault) {
 	n.t.Helper()
 	key := n.domain(name)
@@ -61,9 +61,9 @@ func (n *Network) FailDNS(name string, f DNSFault) {
 	n.faults[key] = f
 }
 
-// LookupMX gives the MX records of a domain, sorted by preference, the names with a trailing dot. Like
-// [net.Resolver.LookupMX] it fails with a [*net.DNSError], which is the same whether the domain has no MX
-// or isn't there. Names must be A-labels, with or without a trailing dot.
+// LookupMX returns the MX records of a domain, sorted by preference. Their names end in a dot. Like
+// [net.Resolver.LookupMX] it fails with a [*net.DNSError], which doesn't distinguish a domain without MX records from
+// one that doesn't exist. The name must be an A-label, with or without a trailing dot.
 func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	n.lookedUp()
 	n.meant(name)
@@ -85,8 +85,8 @@ func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) 
 	return answer, nil
 }
 
-// LookupNetIP gives the addresses of a host for the network "ip", "ip4" or "ip6", in the order of
-// [Host.SetAddrs]. It fails as [net.Resolver.LookupNetIP] does, with a [*net.DNSError].
+// LookupNetIP returns the addresses of a host for the network "ip", "ip4" or "ip6", in the order of [Host.SetAddrs]. It
+// fails as [net.Resolver.LookupNetIP] does, with a [*net.DNSError].
 func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	n.lookedUp()
 	addrs, h, err := n.addresses(ctx, network, host)
@@ -96,7 +96,7 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	return addrs, err
 }
 
-// addresses is LookupNetIP, and not counted. If host is a name, it also returns the host that has it.
+// addresses is LookupNetIP without counting. If host is a name, it also returns the Host.
 func (n *Network) addresses(ctx context.Context, network, host string) (addrs []netip.Addr, h *Host, err error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
@@ -127,8 +127,8 @@ func (n *Network) addresses(ctx context.Context, network, host string) (addrs []
 	return addrs, h, nil
 }
 
-// follow gives the name at which the records for name are, behind its CNAMEs, and whether all answers on the way are
-// authentic. Where a lookup fails it gives the error, after as long as that takes.
+// follow follows the CNAMEs of name. It returns the name that has the records, and whether all answers up to there are
+// authentic. If the lookup fails, it returns the error, after the time that the failure takes.
 func (n *Network) follow(ctx context.Context, name string) (owner string, authentic bool, err error) {
 	if err := n.beHere(); err != nil {
 		return "", false, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsTemporary: true}
@@ -168,7 +168,7 @@ func (n *Network) follow(ctx context.Context, name string) (owner string, authen
 	return chain[len(chain)-1], authentic, nil
 }
 
-// domain gives the A-label of a name that the test says.
+// domain returns the A-label of a name from the test.
 func (n *Network) domain(name string) string {
 	n.t.Helper()
 	key, err := smtp.ASCIIDomain(name)
@@ -178,8 +178,8 @@ func (n *Network) domain(name string) string {
 	return key
 }
 
-// newIPv4 gives an address out of the documentation ranges of RFC 5737 and, when these are used up, of 11.0.0.0/8,
-// which has no public hosts. No guard against private addresses minds either. n.mu is held.
+// newIPv4 returns an unused address of the documentation ranges of RFC 5737 and, after those, of 11.0.0.0/8, which has
+// no public hosts. A guard against private addresses accepts both. n.mu is held.
 func (n *Network) newIPv4() netip.Addr {
 	i := n.v4
 	n.v4++
@@ -191,7 +191,7 @@ func (n *Network) newIPv4() netip.Addr {
 	return netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
-// newIPv6 gives an address out of the documentation range of RFC 3849. n.mu is held.
+// newIPv6 returns an unused address of the documentation range of RFC 3849. n.mu is held.
 func (n *Network) newIPv6() netip.Addr {
 	n.v6++
 	addr := netip.MustParseAddr("2001:db8::25:0").As16()

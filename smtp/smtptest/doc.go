@@ -1,84 +1,141 @@
-// Package smtptest is an internet in memory for tests of code that sends or takes mail: a DNS, hosts
-// that take mail and misbehave when told to, and connections between them. It opens no socket and asks no
-// real name server, so that inside testing/synctest days of retries pass in milliseconds. It works
-// outside a bubble too.
+// Package smtptest is an internet in memory, for tests of code that sends or receives mail. It has a DNS, hosts that
+// take mail and fail as the test tells them to, and connections. It opens no socket and asks no real name server.
+// Inside testing/synctest, days of retries pass in milliseconds. Outside a synctest bubble the package works in real
+// time.
 //
-//	synctest.Test(t, func(t *testing.T) {
-//		inet := smtptest.NewNetwork(t)
-//		host := inet.MX("example.net", "mx.example.net")
-//		host.Greylist(10 * time.Minute)
+// # Getting started
 //
-//		relay := &postrider.Relay{Hostname: "mx1.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
-//		inet.Go(relay.Run) // until the test ends, which waits for it
-//		signup(relay, "ann@example.net")
+// Make a [Network] inside the bubble, with the t that synctest.Test passes to its func. Give the code under test the
+// Network as its Resolver and [Network.DialContext] as its DialContext:
 //
-//		mail := host.Wait(1)[0] // no sleep: until the message has come
-//		if got := mail.Envelope.Recipients[0].Address; got != "ann@example.net" {
-//			t.Errorf("got %q, want ann@example.net", got)
-//		}
-//	})
+//	func TestSignup(t *testing.T) {
+//		synctest.Test(t, func(t *testing.T) {
+//			inet := smtptest.NewNetwork(t)
+//			host := inet.MX("example.net", "mx.example.net") // a domain, and the host that takes its mail
+//			host.Greylist(10 * time.Minute)
+//
+//			relay := &postrider.Relay{
+//				Hostname:    "shop.test",
+//				Queue:       mem.New(),
+//				Resolver:    inet,
+//				DialContext: inet.DialContext,
+//				Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)), // explains a failure
+//			}
+//			inet.Go(relay.Run) // until the test ends
+//			signup(relay, "ann@example.net")
+//
+//			mail := host.Wait(1)[0] // until the host has taken one message; no sleep
+//			if got := mail.Envelope.Recipients[0].Address; got != "ann@example.net" {
+//				t.Errorf("got %q, want ann@example.net", got)
+//			}
+//		})
+//	}
 //
 // An outage of two days:
 //
 //	host.Down()
 //	signup(relay, "ann@example.net")
-//	time.Sleep(48 * time.Hour) // virtual
+//	time.Sleep(48 * time.Hour) // virtual: takes no time
 //	host.Up()
 //	host.Wait(1)
 //
-// A mailbox that doesn't exist, and a host that loses the connection where it hurts most:
+// A mailbox that doesn't exist, a host that is busy for a day, and a connection that is lost after the final dot:
 //
-//	host.Reject("bob@example.net", smtp.NewReply(550, "5.1.1", "no such user")) // nil says the same
-//	host.CloseAt(smtp.StageFinal) // it has the message, and the client doesn't know
-//	host.Heal()                   // all is well again
+//	host.Reject("bob@example.net", nil) // nil is the usual reply: 550 5.1.1 no such user
+//	host.Defer(26*time.Hour, smtp.NewReply(451, "4.7.1", "come back"))
+//	host.CloseAt(smtp.StageFinal) // the host has the message; the client doesn't know
+//	host.Heal()                   // ends all of that
 //
-// A relay that is a host itself, with TLS that the other hosts can verify:
+// A relay under test that also receives, with TLS:
 //
 //	l, err := inet.Listen("mx1.test:25")
 //	relay.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("mx1.test")}}
-//	pool := inet.RootCAs() // for the clients
+//	pool := inet.RootCAs() // for its clients
+//
+// # When a test fails
+//
+// A test that fails prints, at its end, the transcript of each host and hints about likely mistakes:
+//
+//	smtptest: hint: mx.example.net: 3 lookups, no dial: is DialContext set to that of the Network?
+//	smtptest: hint: exampel.net: 2 lookups, no records: is the name misspelled?
+//
+// Transcripts contain no credentials and no content. Pass a slog.Logger that writes to t.Output() to the code under
+// test, so that its log lines stand beside them.
+//
+// Code that waits for anything real, such as the dial of a real network, stops the clock of its bubble: the test hangs.
+// After 5 seconds of real time the hints are printed to standard error.
+//
+// A Network that was made outside the bubble and is used inside, or the reverse, fails the test and says how to correct
+// it.
 //
 // # Hosts
 //
-// A [Host] speaks SMTP (RFC 5321) on ports 25 and 587, and on 465 with TLS from the first octet (RFC 8314). It offers
-// PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461),
-// ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and, once it has an account, AUTH PLAIN (RFC 4954). When asked
-// to, it speaks CHUNKING and BINARYMIME (RFC 3030: [Host.Chunking], [Host.BinaryMIME]), and announces limits and holds
-// clients to them (RFC 9422: [Host.Limit]). It is strict, as the far end of a test should be: a parameter of an extension
-// that it doesn't offer is refused, and so are commands that come ahead of a reply without PIPELINING, content with
-// octets above 127 where it has no 8BITMIME, and a bare CR or LF anywhere but in BINARYMIME. It shares no code with package
-// server.
+// A [Host] speaks SMTP (RFC 5321) on ports 25 and 587, and with implicit TLS (RFC 8314) on port 465. It offers
+// PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES
+// (RFC 2034) and STARTTLS (RFC 3207). Once it has an account it offers AUTH PLAIN (RFC 4954). CHUNKING and BINARYMIME
+// (RFC 3030), LIMITS (RFC 9422) and LMTP (RFC 2033) are offered on demand.
 //
-// # What goes wrong
+// A Host is strict. It refuses a parameter of an extension that it doesn't offer, a command that arrives before a reply
+// without PIPELINING, content above 127 without 8BITMIME, and a bare CR or LF outside BINARYMIME. It shares no code
+// with package server.
 //
-// On a host, until [Host.Heal]:
+// These methods set what a host is, and last:
 //
-//   - At a stage of the session, from the greeting to the final dot: [Host.Answer], [Host.AnswerRaw],
-//     [Host.AnswerEarly], [Host.CloseAt], [Host.ResetAt], [Host.StallAt], [Host.BabbleAt], [Host.Slow].
+//   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.Chunking], [Host.BinaryMIME], [Host.LMTP]: the protocol.
+//   - [Host.Auth], [Host.MaxSize], [Host.Limit]: accounts and announced limits.
+//   - [Host.SetAddrs], [Host.IPv6], [Host.Link]: addresses, latency and bandwidth.
+//
+// These set how it fails, until [Host.Heal]:
+//
+//   - At a stage, from the greeting to the final dot: [Host.Answer], [Host.AnswerRaw], [Host.AnswerEarly],
+//     [Host.CloseAt], [Host.ResetAt], [Host.StallAt], [Host.BabbleAt], [Host.Slow].
 //   - For recipients: [Host.Reject], [Host.RejectFinal], [Host.Defer], [Host.Greylist].
 //   - Above a number: [Host.MaxSessions], [Host.MaxMessages], [Host.MaxRecipients], [Host.RateLimit].
-//   - Against the rules: [Host.Refuse], [Host.DropPipelined], [Host.DataAnyway], [Host.FailTLS].
+//   - Against the protocol: [Host.Refuse], [Host.DropPipelined], [Host.DataAnyway], [Host.FailTLS].
 //   - As a whole: [Host.Down], [Host.Hang].
-//   - In the middle: [Host.AfterMessages] does any of these after so many messages.
-//
-// What a host is lasts: [Host.Offer], [Host.Without], [Host.MaxSize], [Host.Chunking], [Host.BinaryMIME], [Host.Limit],
-// [Host.LMTP], [Host.Auth], and [Host.Link] for the way to it. In the DNS there is [Network.FailDNS].
+//   - After a number of messages: [Host.AfterMessages] calls a func, which sets any of these.
 //
 // # DNS
 //
-// A [Network] is an mx.Resolver: it has the methods of *[net.Resolver] for MX,
-// addresses and TXT, and one for TLSA. It follows CNAMEs ([Network.CNAME]) in all of them. [Network.LookupTLSA] and
-// [Network.Authentic] tell what DNSSEC vouches for, which is where [Network.Sign] signed.
+// A [Network] has MX, address, TXT, TLSA and CNAME records, with the lookup methods of *[net.Resolver].
+// [Network.FailDNS] makes lookups fail. [Network.Sign] signs a zone, and [Network.Authentic] and [Network.LookupTLSA]
+// report which answers DNSSEC secures.
 //
-// # Waiting
+// # Files
 //
-// [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections] wait until something is so, and fail the test when it
-// doesn't come to be. [Host.Sessions], [Host.MostSessions] and [Host.Connections] count.
+//   - network.go: [Network], [Network.Go], [Network.Host]. dns.go, records.go: the DNS. dial.go, listen.go:
+//     [Network.DialContext] and [Network.Listen]. cert.go: certificates.
+//   - host.go: [Host], [Message], and what a host is. wait.go: Wait, and the counts of messages and sessions.
+//   - stage.go: faults at a stage. script.go: Reject, Defer, Greylist, Heal. limit.go: limits. habit.go: Refuse,
+//     AfterMessages and other habits. chunk.go: BDAT. tlsfault.go: STARTTLS and its faults. link.go: latency and
+//     bandwidth.
+//   - session.go: one SMTP session. command.go, auth.go, data.go: its commands. act.go: how it carries out faults.
+//   - conn.go, pipe.go: connections in memory.
+//   - transcript.go: transcripts. hint.go, stall.go: hints. bubble.go: inside or outside a bubble.
 //
-// # Failures
+// # Bounds
 //
-// When the test fails, the transcript of each host is printed at its end. Credentials and content aren't in it.
+//   - [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections] fail the test after [Network.WaitLimit]: 30 days in a
+//     bubble, 30 seconds outside.
+//   - A connection buffers 256 KiB in each direction. Then writes block, as over TCP.
+//   - A message has at most 64 MiB ([Host.MaxSize]) and 1000 recipients ([Host.MaxRecipients]). A command line has at
+//     most 4096 octets.
+//   - A host closes a session when the client is silent for 5 minutes.
+//   - A transcript keeps the last 1000 lines of a host, each cut at 512 octets.
+//   - Messages are kept in memory until the test ends.
 //
-// Make the Network inside the bubble, with the t that synctest.Test gives, and don't use it outside.
-// Everything that it started has ended when the test's cleanup is over.
+// # Guarantees
+//
+//   - When the cleanup of the test is over, every goroutine that the Network started has ended, and so have the funcs
+//     of [Network.Go]. Connections are reset and listeners closed.
+//   - A host keeps a message if and only if it received the whole content, up to the final dot, and nothing refused it.
+//     The client may not have received the reply: see [Host.CloseAt] and [Host.StallAt].
+//   - All methods may be called from several goroutines, except those that wait or that fail the test for a mistake in
+//     their arguments: like t.Fatal, they belong in the test's own goroutine.
+//   - No behaviour is random. Concurrent sessions run in any order.
+//
+// # What to plug in
+//
+// Any client: [Network.DialContext] returns a [net.Conn] that behaves as a *[net.TCPConn] does. Any server: it serves
+// the [net.Listener] that [Network.Listen] returns. Any [testing.TB]: a test, a benchmark, a fuzz target.
 package smtptest

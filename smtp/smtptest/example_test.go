@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -19,10 +20,10 @@ import (
 	"github.com/postrider/postrider/smtp/smtptest"
 )
 
-// t is the *testing.T that a test has and an example hasn't.
+// t stands for the *testing.T of a test: an example has none.
 var t *testing.T
 
-// TestExamples runs the examples, which have no output: they say what is wrong by t.
+// TestExamples runs the examples. They print nothing and report failures to t.
 func TestExamples(tt *testing.T) {
 	for name, example := range map[string]func(){
 		"signup":   Example_signup,
@@ -39,7 +40,7 @@ func TestExamples(tt *testing.T) {
 	}
 }
 
-// signup is the code under test: it welcomes somebody to a shop.
+// signup is the code under test: it sends the welcome message of a shop.
 func signup(relay *postrider.Relay, address string) error {
 	message := "From: <shop@shop.test>\nTo: <" + address + ">\nSubject: Welcome\n\nHello!\n"
 	env := smtp.NewEnvelope("shop@shop.test", address)
@@ -47,12 +48,19 @@ func signup(relay *postrider.Relay, address string) error {
 	return err
 }
 
-// A signup sends one mail, to who signed up. In a test, t is its own.
+// A signup sends one message, to the new customer. The relay logs to the test's output, which go test prints only if the
+// test fails: a forgotten DialContext or a misspelled domain then explains itself.
 func Example_signup() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname:    "shop.test",
+			Queue:       mem.New(),
+			Resolver:    inet,
+			DialContext: inet.DialContext,
+			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		}
 		inet.Go(relay.Run)
 
 		if err := signup(relay, "ann@example.net"); err != nil {
@@ -68,7 +76,7 @@ func Example_signup() {
 	})
 }
 
-// A mail to nobody comes back: the code under test is told of it, and the sender gets a report.
+// A message to an unknown user is rejected: the code under test gets an event, and the sender gets a report.
 func Example_bounce() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
@@ -76,8 +84,14 @@ func Example_bounce() {
 		theirs := inet.MX("example.net", "mx.example.net")
 		theirs.Reject("nobody@example.net", smtp.NewReply(550, "5.1.1", "no such user"))
 
-		gone := make(chan string, 1) // addresses never to write to again
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		gone := make(chan string, 1) // addresses not to write to again
+		relay := &postrider.Relay{
+			Hostname:    "shop.test",
+			Queue:       mem.New(),
+			Resolver:    inet,
+			DialContext: inet.DialContext,
+			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		}
 		relay.Events.Rejected = func(e delivery.Event) { gone <- e.Result.Recipient }
 		inet.Go(relay.Run)
 
@@ -94,13 +108,19 @@ func Example_bounce() {
 	})
 }
 
-// A host that greylists gets the mail when it has let enough time pass, and only once.
+// A host that greylists gets the message after its delay, and only once.
 func ExampleHost_Greylist() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Greylist(10 * time.Minute)
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname:    "shop.test",
+			Queue:       mem.New(),
+			Resolver:    inet,
+			DialContext: inet.DialContext,
+			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		}
 		inet.Go(relay.Run)
 
 		start := time.Now()
@@ -118,12 +138,18 @@ func ExampleHost_Greylist() {
 	})
 }
 
-// A host is out for two days, and gets its mail when it is back.
+// A host is down for two days and gets its message soon after it is up again.
 func ExampleHost_Down() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname:    "shop.test",
+			Queue:       mem.New(),
+			Resolver:    inet,
+			DialContext: inet.DialContext,
+			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		}
 		inet.Go(relay.Run)
 
 		host.Down()
@@ -140,14 +166,20 @@ func ExampleHost_Down() {
 	})
 }
 
-// A host takes two sessions at once and each message needs a minute: all come, and nobody is turned away for good.
+// A host allows two sessions at once and takes a minute for each message. All messages arrive.
 func ExampleHost_MaxSessions() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		host.MaxSessions(2, smtp.NewReply(421, "4.7.0", "too many of you"))
+		host.MaxSessions(2, smtp.NewReply(421, "4.7.0", "too many sessions"))
 		host.Slow(time.Minute, smtp.StageFinal)
-		relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname:    "shop.test",
+			Queue:       mem.New(),
+			Resolver:    inet,
+			DialContext: inet.DialContext,
+			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		}
 		inet.Go(relay.Run)
 
 		for range 20 {

@@ -54,7 +54,7 @@ func TestForgotten(t *testing.T) {
 				"is Resolver set to the Network?"}},
 		{"Resolver, where it doesn't", "ann@example.net", func(r *postrider.Relay) { r.Resolver = realWorld{} },
 			[]string{"example.net: no lookup, and no dial of the mail hosts: " +
-				"are Resolver and DialContext set to the Network and to its DialContext?"}},
+				"are Resolver and DialContext set to those of the Network?"}},
 		{"how to spell", "ann@exampel.net", func(*postrider.Relay) {},
 			[]string{
 				"exampel.net: 2 lookups, no records: is the name misspelled?",

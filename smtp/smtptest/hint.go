@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// maxHints bounds the names and addresses of one kind about which there are hints.
+// maxHints bounds the hints of one kind.
 const maxHints = 10
 
-// uses counts what the code under test asked of the network, for the hints. Network.mu guards it.
+// uses counts lookups and dials, for the hints. Network.mu guards it.
 type uses struct {
-	lookups int   // of all kinds, except those of a dial
-	unknown tally // names that were looked up and of which the network knows nothing
-	nowhere tally // addresses that were dialled and that no host has
+	lookups int   // lookups of all kinds, except those of a dial
+	unknown tally // lookups of names of which the network knows nothing
+	nowhere tally // dials of addresses that no host has
 }
 
 // tally counts by name. It counts only the first maxHints names.
 type tally struct {
-	names  []string // in the order of their first time
+	names  []string // in the order of their first count
 	counts map[string]int
 }
 
@@ -40,8 +40,8 @@ func (n *Network) lookedUp() {
 	n.uses.lookups++
 }
 
-// meant counts a name as unknown if the test has said nothing about it. It is for MX and address records: other records
-// are looked up where there may be none.
+// meant counts a lookup of a name of which the network knows nothing. It is for MX and address records: lookups of
+// other records often find nothing.
 func (n *Network) meant(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -50,7 +50,7 @@ func (n *Network) meant(name string) {
 	}
 }
 
-// knows reports whether the test has said anything about a name. n.mu is held.
+// knows reports whether the test has set up anything for a name. n.mu is held.
 func (n *Network) knows(key string) bool {
 	_, alias := n.aliases[key]
 	_, fault := n.faults[key]
@@ -69,8 +69,8 @@ func (n *Network) dialled(remote net.Addr) {
 	}
 }
 
-// hints returns questions that may explain why a test failed: what is usual when a part of the code under test doesn't
-// use the network, or asks for a name that the test hasn't set up. n.mu is held.
+// hints returns questions that may explain a failure: signs that the code under test doesn't use the network's DNS or
+// connections, or asks for a name that the test hasn't set up. n.mu is held.
 func (n *Network) hints() []string {
 	var hints []string
 	hint := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
@@ -94,13 +94,13 @@ func (n *Network) hints() []string {
 			address, number(n.uses.nowhere.counts[address], "dial"))
 	}
 	if domains := n.unused(); len(domains) > 0 && len(hints) == 0 {
-		hint("%s: no lookup, and no dial of the mail hosts: are Resolver and DialContext set to the Network and to its "+
-			"DialContext?", strings.Join(domains, ", "))
+		hint("%s: no lookup, and no dial of the mail hosts: are Resolver and DialContext set to those of the Network?",
+			strings.Join(domains, ", "))
 	}
 	return hints
 }
 
-// spared reports whether a host is an MX of a domain that has another one, and that one was dialled. n.mu is held.
+// spared reports whether another MX host of one of the host's domains was dialled. n.mu is held.
 func (n *Network) spared(h *Host) bool {
 	for _, records := range n.mx {
 		hosts := n.mailHosts(records)
@@ -111,7 +111,7 @@ func (n *Network) spared(h *Host) bool {
 	return false
 }
 
-// unused returns the domains with MX records none of whose hosts was dialled, maxHints of them at most. n.mu is held.
+// unused returns the domains with mail hosts none of which was dialled, at most maxHints. n.mu is held.
 func (n *Network) unused() []string {
 	var domains []string
 	for domain, records := range n.mx {

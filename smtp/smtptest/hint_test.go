@@ -99,7 +99,7 @@ func TestHints(t *testing.T) {
 			n.MX("example.com", "mx.example.net")
 			n.NullMX("example.org")
 		}, []string{"example.com, example.net: no lookup, and no dial of the mail hosts: " +
-			"are Resolver and DialContext set to the Network and to its DialContext?"}},
+			"are Resolver and DialContext set to those of the Network?"}},
 		{"a route to the host needs no lookup", func(n *Network) {
 			n.MX("example.net", "mx.example.net")
 			dial(n, "mx.example.net:25")
@@ -188,7 +188,7 @@ func TestStandstill(t *testing.T) {
 			n.WaitLimit = time.Nanosecond
 			h.WaitSessions(1)
 		}, "example.net: no lookup, and no dial of the mail hosts: " +
-			"are Resolver and DialContext set to the Network and to its DialContext?\n"},
+			"are Resolver and DialContext set to those of the Network?\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestStandstill(t *testing.T) {
 					buf := make([]byte, 1000)
 					k, err := fromOutside.Read(buf) // the clock can't move until the hint is there
 					want := "smtptest: " + t.Name() + ": the clock of the bubble has stood still for 1ms: " +
-						"does something wait for a real network?\nsmtptest: hint: " + test.want
+						"is a real network in use?\nsmtptest: hint: " + test.want
 					if got := string(buf[:k]); got != want || err != nil {
 						t.Errorf("got %q and %v, want %q", got, err, want)
 					}

@@ -10,28 +10,28 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// defaultMaxSize is what a host takes as a message, in octets, and says with SIZE.
+// defaultMaxSize is the size of the largest message that a host takes, in octets. SIZE announces it.
 const defaultMaxSize = 64 << 20
 
-// Host is a host that takes mail and keeps it. [Network.Host] and [Network.MX] put one up. Its methods may be
-// called concurrently and at any time, and what they change holds from the next command of open sessions on. What
-// makes no sense, a reply with the code 100 or a limit below 0, fails the test at once.
+// Host is a host that takes mail and keeps it. [Network.Host] and [Network.MX] make one. Its methods may be called
+// concurrently and at any time. A change applies to open sessions from their next command on. An argument that makes no
+// sense, such as a reply with the code 100 or a negative limit, fails the test at once.
 //
-// Methods that take a reply copy it. A nil reply stands for the default that the method's comment names:
+// A method that takes a reply copies it. If the reply is nil, the default in the method's comment is used:
 //
 //	host.Defer(26*time.Hour, smtp.NewReply(451, "4.7.1", "come back"))
 //	host.Reject("bob@example.net", nil) // 550 5.1.1 no such user
 //
-// What is said of a stage ([Host.Answer], [Host.AnswerRaw], [Host.CloseAt], [Host.ResetAt], [Host.StallAt] and
-// [Host.BabbleAt]) replaces what was said of it before. Where several things apply to a command, the first of
-// these does: [Host.Refuse]; the stage's own; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients]; [Host.Limit];
+// A stage has one fault: [Host.Answer], [Host.AnswerRaw], [Host.CloseAt], [Host.ResetAt], [Host.StallAt] and
+// [Host.BabbleAt] replace each other. If several settings apply to a command, the first in this order wins:
+// [Host.Refuse]; the fault of the stage; [Host.RateLimit]; [Host.MaxMessages] and [Host.MaxRecipients]; [Host.Limit];
 // [Host.Reject]; [Host.Defer]; [Host.Greylist].
 type Host struct {
 	net  *Network
 	name string // its key in Network.hosts
 
 	// Guarded by net.mu.
-	serving   bool // it was asked for by name, and answers
+	serving   bool // Network.Host was called: its own server listens
 	lmtp      bool
 	state     state
 	link      link
@@ -40,9 +40,9 @@ type Host struct {
 	lookups   int               // of its addresses, with success
 	dials     int               // of its addresses or its path
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	lacks    map[string]bool
-	extra    []string          // lines of EHLO in place of the usual ones, or beside them
+	extra    []string          // lines of EHLO, set by Offer
 	accounts map[string]string // passwords by user
 	maxSize  int64
 	chunking bool // CHUNKING
@@ -50,30 +50,30 @@ type Host struct {
 	limits   Limits
 	script   script
 	messages []Message
-	changed  signal // of messages and what follows
+	changed  signal // a change of messages, made, open or most
 	made     int    // connections so far
 	open     int    // sessions
-	most     int    // sessions at once, so far
+	most     int    // most sessions at once so far
 	record   transcript
 }
 
-// Message is a mail that a host took.
+// Message is a message that a host took.
 type Message struct {
-	// Envelope is what MAIL and RCPT said, with the recipients that were taken. It must not be changed.
+	// Envelope holds the parameters of MAIL, and of RCPT for each accepted recipient. It must not be changed.
 	Envelope *smtp.Envelope
 
-	// Data is the content, without the dots of the wire. All lines end in CRLF, but for BODY=BINARYMIME and the end of
-	// what came by BDAT. It must not be changed.
+	// Data is the content, without dot stuffing. All lines end in CRLF, except with BODY=BINARYMIME, and except the
+	// last line of a content that came by BDAT. It must not be changed.
 	Data []byte
 
-	Chunks   int       // how many it came in by BDAT; 0: by DATA
-	TLS      bool      // it came under TLS
-	Identity string    // the user of AUTH; "" without
-	Hello    string    // the name that the client gave with EHLO, HELO or LHLO
-	Time     time.Time // when it came
+	Chunks   int       // the number of BDAT chunks; 0 if it came by DATA
+	TLS      bool      // whether the session used TLS
+	Identity string    // the user of AUTH; "" without AUTH
+	Hello    string    // the argument of EHLO, HELO or LHLO
+	Time     time.Time // of arrival
 }
 
-// state says how a host answers to a dial.
+// state is how a host answers a dial.
 type state uint8
 
 const (
@@ -82,18 +82,17 @@ const (
 	hanging       // a black hole
 )
 
-// Name gives the host's name as an A-label, or the path of its socket.
+// Name returns the host's name as an A-label, or the path of its socket.
 func (h *Host) Name() string { return h.name }
 
-// Addrs gives the host's addresses.
+// Addrs returns the host's addresses.
 func (h *Host) Addrs() []netip.Addr {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	return slices.Clone(h.addrs)
 }
 
-// SetAddrs gives the host these addresses, in the DNS and to answer at, instead of those it had. With none, its
-// name doesn't resolve.
+// SetAddrs replaces the host's addresses, in the DNS and for dials. Without any, its name has no address records.
 func (h *Host) SetAddrs(addrs ...netip.Addr) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -109,7 +108,7 @@ func (h *Host) SetAddrs(addrs ...netip.Addr) {
 	h.net.claim(h)
 }
 
-// IPv6 gives the host an address in 2001:db8::/32 ahead of those it has, and returns it.
+// IPv6 adds an address of 2001:db8::/32 before the host's other addresses, and returns it.
 func (h *Host) IPv6() netip.Addr {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -119,12 +118,12 @@ func (h *Host) IPv6() netip.Addr {
 	return addr
 }
 
-// Down takes the host down: connections to it are refused, those of a [Network.Listen] there too, and those that
-// are open are reset.
+// Down takes the host down: open connections are reset, and new ones are refused, also at a port that [Network.Listen]
+// serves.
 func (h *Host) Down() { h.become(down) }
 
-// Hang makes the host a black hole: who dials it waits until the context ends or the host is up again.
-// Open connections are reset.
+// Hang makes the host a black hole: open connections are reset, and a dial waits until its context ends or the host is
+// up again.
 func (h *Host) Hang() { h.become(hanging) }
 
 // Up ends Down and Hang.
@@ -154,10 +153,10 @@ func (h *Host) LMTP() {
 	h.lmtp = true
 }
 
-// NoTLS leaves out STARTTLS, and with it the rule that AUTH is offered under TLS only.
+// NoTLS removes STARTTLS. AUTH is then offered without TLS.
 func (h *Host) NoTLS() { h.Without("STARTTLS") }
 
-// Without leaves out extensions, by their EHLO keywords. Without "EHLO" the host knows only HELO.
+// Without removes extensions, by their EHLO keywords. Without("EHLO") leaves a host that knows only HELO.
 func (h *Host) Without(keywords ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -166,10 +165,10 @@ func (h *Host) Without(keywords ...string) {
 	}
 }
 
-// Offer puts these lines into the answer to EHLO, each a keyword and its parameters ("LIMITS RCPTMAX=10"), in place
-// of those with the same keywords, and ends what Without said of them. They are words alone: what the host does stays
-// as it is, so that "SIZE 1000" beside a MaxSize of 10 is a lie, and "CHUNKING" a promise that it breaks. STARTTLS is
-// not offered under TLS even so.
+// Offer adds lines to the answer to EHLO. Each is a keyword with its parameters, such as "LIMITS RCPTMAX=10". A line
+// replaces the one with the same keyword, and reverses [Host.Without] for it. Offer changes only the announcement, not
+// the behaviour of the host: Offer("CHUNKING") announces an extension that the host then refuses. STARTTLS is never
+// offered under TLS.
 func (h *Host) Offer(lines ...string) {
 	h.net.t.Helper()
 	for _, line := range lines {
@@ -185,7 +184,7 @@ func (h *Host) Offer(lines ...string) {
 	}
 }
 
-// replaceLine puts a line of EHLO in the place of the one with its keyword, or behind the others.
+// replaceLine replaces the line of EHLO that has the same keyword, or appends the line.
 func replaceLine(lines []string, line string) []string {
 	i := slices.IndexFunc(lines, func(l string) bool { return keyword(l) == keyword(line) })
 	if i < 0 {
@@ -195,28 +194,29 @@ func replaceLine(lines []string, line string) []string {
 	return lines
 }
 
-// keyword gives that of a line of EHLO, in upper case.
+// keyword returns the keyword of a line of EHLO, in upper case.
 func keyword(line string) string {
 	word, _, _ := strings.Cut(line, " ")
 	return strings.ToUpper(word)
 }
 
-// MaxSize bounds a message at n octets, 64 MiB without it. SIZE says so.
+// MaxSize sets the size of the largest message that the host takes, in octets. SIZE announces it. The default is 64
+// MiB.
 func (h *Host) MaxSize(n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.maxSize = n
 }
 
-// Auth opens an account. From then on the host takes mail only after AUTH, which it offers under TLS, or in
-// clear if it has no STARTTLS.
+// Auth adds an account. From then on the host takes mail only after AUTH PLAIN, which it offers under TLS. A host
+// without STARTTLS offers it in clear.
 func (h *Host) Auth(user, password string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.accounts[user] = password
 }
 
-// answers reports whether the host's own server is at a port; 0 is a Unix socket. net.mu is held.
+// answers reports whether the host's own server listens at a port. Port 0 is a Unix socket. net.mu is held.
 func (h *Host) answers(port int) bool {
 	switch {
 	case !h.serving:

@@ -9,17 +9,17 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// limit is a number that isn't passed, and what is said instead.
+// limit is a largest number, and the reply beyond it.
 type limit struct {
 	n     int
 	reply *smtp.Reply
 }
 
-// rate is a limit in any period, with the times of what it let pass.
+// rate is a limit per period.
 type rate struct {
 	limit
 	per  time.Duration
-	past []time.Time // n of them at most
+	past []time.Time // the last times that it let pass, n at most
 }
 
 // MaxSessions bounds the sessions that are open at once. While n are open, a further client is greeted with r and the
@@ -29,24 +29,25 @@ func (h *Host) MaxSessions(n int, r *smtp.Reply) {
 	h.setLimit(&h.script.maxSessions, n, h.orDefault(r, 421, "4.7.0", "too many sessions"))
 }
 
-// MaxMessages bounds the messages of a session. After n of them, MAIL is answered with r; a 421 closes the session.
-// If r is nil, it is 421 4.7.0.
+// MaxMessages bounds the messages of a session. After n of them, MAIL is answered with r; a 421 closes the session. If
+// r is nil, it is 421 4.7.0.
 func (h *Host) MaxMessages(n int, r *smtp.Reply) {
 	h.net.t.Helper()
 	h.setLimit(&h.script.maxMessages, n, h.orDefault(r, 421, "4.7.0", "too many messages in this session"))
 }
 
-// MaxRecipients bounds the recipients of a message. After n of them, RCPT is answered with r. If r is nil, it is
-// 452 4.5.3. Without MaxRecipients the bound is 1000.
+// MaxRecipients bounds the recipients of a message. After n of them, RCPT is answered with r. If r is nil, it is 452
+// 4.5.3. Without MaxRecipients the bound is 1000.
 func (h *Host) MaxRecipients(n int, r *smtp.Reply) {
 	h.net.t.Helper()
 	h.setLimit(&h.script.maxRecipients, n, h.orDefault(r, 452, "4.5.3", "too many recipients"))
 }
 
-// RateLimit lets a stage pass at most n times in any period of this length, and answers r otherwise. The stage is one of
-// [smtp.StageGreeting] to [smtp.StageData]: StageGreeting limits connections, StageMail messages, StageRcpt recipients.
-// A refused attempt doesn't count. A stage has one limit, shared by all clients. A fault of the stage itself comes first,
-// and then nothing is counted. If r is nil, it is 421 4.7.0 at StageGreeting and 450 4.7.1 elsewhere.
+// RateLimit lets a stage pass at most n times in any period of this length, and answers r otherwise. The stage is one
+// of [smtp.StageGreeting] to [smtp.StageData]: StageGreeting limits connections, StageMail messages, StageRcpt
+// recipients. A refused attempt doesn't count. A stage has one limit, shared by all clients. A fault of the stage
+// itself comes first, and then nothing is counted. If r is nil, it is 421 4.7.0 at StageGreeting and 450 4.7.1
+// elsewhere.
 func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r *smtp.Reply) {
 	h.net.t.Helper()
 	h.hasReply(stage)
@@ -63,15 +64,16 @@ func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r *smtp.
 	put(&h.script.rates, stage, &rate{limit: limit{n, r}, per: period})
 }
 
-// Limits is what a host announces with LIMITS (RFC 9422 §4). A limit is 999999 at most; if zero, there is none.
+// Limits are the parameters of LIMITS (RFC 9422 §4). A limit is at most 999999. If zero, there is no such limit.
 type Limits struct {
-	MailMax       int // MAIL commands in a session
-	RcptMax       int // RCPT commands in a transaction
-	RcptDomainMax int // domains of recipients in a session, as A-labels
+	MailMax       int // MAIL commands per session
+	RcptMax       int // RCPT commands per transaction
+	RcptDomainMax int // domains of recipients per session, as A-labels
 }
 
-// Limit has the host offer LIMITS, and hold clients to what it says: one MAIL too many is answered 451 4.7.0, one RCPT or
-// one domain too many 452 4.5.3. Commands count that were refused, too, but by [Host.Refuse]. Limits{} ends it.
+// Limit makes the host offer LIMITS and enforce them. It answers a MAIL beyond a limit with 451 4.7.0, and a RCPT or a
+// domain beyond a limit with 452 4.5.3. Refused commands count, except those that [Host.Refuse] refused. Limits{} ends
+// it.
 func (h *Host) Limit(l Limits) {
 	h.net.t.Helper()
 	for _, n := range []int{l.MailMax, l.RcptMax, l.RcptDomainMax} {
@@ -85,7 +87,7 @@ func (h *Host) Limit(l Limits) {
 	delete(h.lacks, "LIMITS")
 }
 
-// params gives what stands behind LIMITS in the answer to EHLO.
+// params returns the parameters of LIMITS in the answer to EHLO.
 func (l Limits) params() string {
 	var b strings.Builder
 	for _, limit := range []struct {
@@ -114,7 +116,7 @@ func (h *Host) checkLimit(n int) {
 	}
 }
 
-// tooFast counts a client that comes to a stage, and gives the reply if it is one too many.
+// tooFast counts an attempt at a stage. It returns the reply if the rate limit is reached, else nil.
 func (h *Host) tooFast(stage smtp.Stage) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,14 +133,14 @@ func (h *Host) tooFast(stage smtp.Stage) *smtp.Reply {
 	return nil
 }
 
-// sessionFull gives the reply to MAIL after so many messages in the session, or nil.
+// sessionFull returns the reply to MAIL after this number of messages in the session, or nil.
 func (h *Host) sessionFull(messages int) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.script.maxMessages.reached(messages)
 }
 
-// messageFull gives the reply to RCPT after so many recipients of the message, or nil.
+// messageFull returns the reply to RCPT after this number of recipients of the message, or nil.
 func (h *Host) messageFull(recipients int) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,7 +153,7 @@ func (h *Host) messageFull(recipients int) *smtp.Reply {
 	return smtp.NewReply(452, "4.5.3", "too many recipients") // RFC 5321 §4.5.3.1.10
 }
 
-// reached gives the reply if n is at the limit. There may be none.
+// reached returns the reply if n is at the limit, else nil. l may be nil.
 func (l *limit) reached(n int) *smtp.Reply {
 	if l == nil || n < l.n {
 		return nil
@@ -159,7 +161,7 @@ func (l *limit) reached(n int) *smtp.Reply {
 	return l.reply
 }
 
-// tooManyMails gives the reply to MAIL once there were as many in the session as the host said it takes, or nil.
+// tooManyMails returns the reply to a MAIL beyond the announced limit of the session, or nil.
 func (s *session) tooManyMails() *smtp.Reply {
 	l := s.limits()
 	if l.MailMax == 0 || s.mails <= l.MailMax {
@@ -168,7 +170,7 @@ func (s *session) tooManyMails() *smtp.Reply {
 	return smtp.NewReply(451, "4.7.0", "more mails than MAILMAX says")
 }
 
-// tooManyRcpts does likewise for RCPT.
+// tooManyRcpts returns the reply to a RCPT beyond an announced limit, or nil.
 func (s *session) tooManyRcpts(address string) *smtp.Reply {
 	l := s.limits()
 	if l.RcptMax > 0 && s.rcpts > l.RcptMax {
@@ -185,7 +187,7 @@ func (s *session) tooManyRcpts(address string) *smtp.Reply {
 	return nil
 }
 
-// limits gives those that the client has been told of.
+// limits returns the limits that EHLO announced to the client.
 func (s *session) limits() Limits {
 	if !s.offers["LIMITS"] {
 		return Limits{}

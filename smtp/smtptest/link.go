@@ -4,14 +4,13 @@ import (
 	"time"
 )
 
-// segment is the most that arrives at once over a link with a bandwidth, in octets: what TCP puts into a packet of
+// segment is the largest number of octets that arrive at once over a link with a bandwidth: that of a TCP packet on
 // Ethernet.
 const segment = 1460
 
-// Link makes the way to the host slow, for connections made from now on: what is sent arrives latency later, in each
-// direction, a dial takes a round trip of it, and no more than bandwidth octets a second pass in a direction. Zero is no
-// latency, and no bound. It is the way that is slow and not the host, so that Heal doesn't end it; Link(0, 0)
-// does.
+// Link sets the latency and the bandwidth of the network path to the host, for new connections. Octets arrive after the
+// latency, in each direction, and a dial takes two latencies. The bandwidth is in octets per second, for each
+// direction. If zero, there is no latency, or no bound. [Host.Heal] doesn't end it; Link(0, 0) does.
 func (h *Host) Link(latency time.Duration, bandwidth int64) {
 	h.net.t.Helper()
 	if latency < 0 || bandwidth < 0 {
@@ -22,26 +21,26 @@ func (h *Host) Link(latency time.Duration, bandwidth int64) {
 	h.link = link{latency, bandwidth}
 }
 
-// link is how slow a way is. Zero is not at all.
+// link is the speed of a network path. The zero link has no latency and no bound.
 type link struct {
 	latency   time.Duration
 	bandwidth int64 // octets a second
 }
 
-// way is what a link has made of one direction: when what was written arrives.
+// way is one direction of a connection over a link: the times at which octets arrive.
 type way struct {
 	link
-	free    time.Time // when the last octet written has left
-	flights []flight  // in the order that they were written
+	free    time.Time // when the last octet written has been sent
+	flights []flight  // in the order of writing
 }
 
-// flight is some octets that arrive together.
+// flight is a number of octets that arrive together.
 type flight struct {
 	octets int
 	at     time.Time
 }
 
-// send has n more octets leave.
+// send adds n octets.
 func (w *way) send(n int) {
 	if w.link == (link{}) {
 		return
@@ -63,7 +62,7 @@ func (w *way) send(n int) {
 	}
 }
 
-// arrived says how many of the octets on the way are there, of which there are n, and when the next are; zero if that
+// arrived returns how many of the n buffered octets have arrived, and when the next ones arrive. If next is zero, that
 // isn't known.
 func (w *way) arrived(n int) (there int, next time.Time) {
 	if w.link == (link{}) {
@@ -79,7 +78,7 @@ func (w *way) arrived(n int) (there int, next time.Time) {
 	return there, time.Time{}
 }
 
-// take takes n octets off that have arrived.
+// take removes n octets that have arrived.
 func (w *way) take(n int) {
 	for len(w.flights) > 0 && n > 0 {
 		f := &w.flights[0]
@@ -92,7 +91,7 @@ func (w *way) take(n int) {
 	}
 }
 
-// end gives the time at which the end of what was written arrives.
+// end returns the time at which an end of file, written now, arrives.
 func (w *way) end() time.Time {
 	if w.link == (link{}) {
 		return time.Time{}

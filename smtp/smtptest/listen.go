@@ -9,13 +9,13 @@ import (
 	"syscall"
 )
 
-// backlog is how many connections wait for Accept; further ones wait for their turn.
+// backlog is the number of connections that wait for Accept. Further dials block.
 const backlog = 128
 
-// Listen listens at "name:port" or "address:port", or at a path that begins with "/", a Unix socket. The
-// name gets an address and is in the DNS from then on. Port 0 is any. A port where a [Host] answers is taken over: a relay can
-// be the MX that [Network.MX] named. When the listener is closed, and it is at the latest when the
-// test ends, connections are refused there.
+// Listen listens at "name:port" or "address:port", or at the path of a Unix socket, which begins with "/". The name
+// gets an address in the DNS. Port 0 is any free port. Listen takes over a port at which a [Host] listens, so that the
+// relay under test can be the MX of a domain. After the listener is closed, dials to the port are refused. The end of
+// the test closes it.
 func (n *Network) Listen(address string) (net.Listener, error) {
 	network := "tcp"
 	failed := func(err error) (net.Listener, error) {
@@ -67,7 +67,7 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// listener takes the connections to one port of a host.
+// listener accepts the connections to one port of a host.
 type listener struct {
 	net   *Network
 	addr  net.Addr
@@ -106,7 +106,7 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return l.addr }
 
-// deliver hands c to Accept.
+// deliver passes c to Accept.
 func (l *listener) deliver(ctx context.Context, c *conn) error {
 	if l.isClosed() {
 		return errRefused
@@ -118,13 +118,13 @@ func (l *listener) deliver(ctx context.Context, c *conn) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if l.isClosed() { // meanwhile: Close may not have seen c
+	if l.isClosed() { // Close ran meanwhile and may have missed c
 		l.drain()
 	}
 	return nil
 }
 
-// drain resets the connections that nobody accepted, as a kernel does.
+// drain resets the connections that weren't accepted, as a kernel does.
 func (l *listener) drain() {
 	for {
 		select {

@@ -15,30 +15,31 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Network is an internet in memory. [NewNetwork] makes one. All methods may be called concurrently.
+// Network is an internet in memory. [NewNetwork] makes one. All methods may be called concurrently. Methods that set
+// something up fail the test at once if an argument makes no sense: call them from the test's own goroutine.
 type Network struct {
-	// WaitLimit bounds [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections]: a test that waits longer has
-	// failed. If zero, it is 30 days in a synctest bubble, where they take no time, and 30 seconds elsewhere.
+	// WaitLimit bounds [Host.Wait], [Host.WaitSessions] and [Host.WaitConnections]. A test that waits longer fails. If
+	// zero, it is 30 days in a synctest bubble, where they take no time, and 30 seconds outside.
 	WaitLimit time.Duration
 
 	t        testing.TB
 	start    time.Time
 	bubbled  bool // it was made in a synctest bubble
 	ca       authority
-	stranger authority      // nobody trusts it
+	stranger authority      // not in RootCAs
 	sessions sync.WaitGroup // those of hosts
 
-	mu         sync.Mutex // guards what follows, and the fields of Host that say so
+	mu         sync.Mutex // guards the fields below, and the fields of Host that say so
 	closed     bool
 	complained bool // beHere has failed the test
 	uses       uses
 	watch      watch
 	changed    signal               // a host came up, or the network was closed
-	hosts      map[string]*Host     // by A-label, address or path
-	order      []*Host              // in the order they were first mentioned
-	byAddr     map[netip.Addr]*Host // who answers there
+	hosts      map[string]*Host     // by A-label, address or path: see hostKey
+	order      []*Host              // in the order of their first mention
+	byAddr     map[netip.Addr]*Host // the host that answers there
 	mx         map[string][]*net.MX // by domain
-	txt        map[string][]string  // by name, and so are the next four
+	txt        map[string][]string  // by name, as are the next four
 	tlsa       map[string][]mx.TLSA
 	aliases    map[string]string // CNAME
 	signed     map[string]bool   // zones
@@ -48,8 +49,9 @@ type Network struct {
 	lastPort   int                // last port of a client
 }
 
-// NewNetwork makes an internet with nobody in it. It lasts until t ends: then it closes what is open, waits
-// for what it started and, if t has failed, prints the transcript of each host.
+// NewNetwork makes a network without hosts and records. It lasts until the cleanup of t: then it closes all connections
+// and listeners, waits for all goroutines that it started and, if t has failed, prints the transcript of each host and
+// hints about likely mistakes. In a synctest bubble, t must be the one that synctest.Test passes to its func.
 func NewNetwork(t testing.TB) *Network {
 	t.Helper()
 	if isOuter(t) {
@@ -73,9 +75,10 @@ func NewNetwork(t testing.TB) *Network {
 	return n
 }
 
-// Go runs run until the test ends: its context is that of the test, and the test's cleanup waits for it to
-// return. An error other than [context.Canceled] fails the test. What run uses must outlive it: release
-// it by a t.Cleanup made before the call of Go, not by defer, which comes sooner.
+// Go calls run in a goroutine, with the context of the test. That context ends when the test does, and the test's
+// cleanup waits until run has returned. An error other than [context.Canceled] fails the test. A resource that run uses
+// must outlive it: release it in a t.Cleanup that is registered before the call of Go, not in a defer, which runs
+// earlier.
 func (n *Network) Go(run func(context.Context) error) {
 	n.t.Helper()
 	n.mustBeHere()
@@ -84,7 +87,7 @@ func (n *Network) Go(run func(context.Context) error) {
 	go func() {
 		defer close(done)
 		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			n.t.Errorf("smtptest: what Network.Go runs: %v", err)
+			n.t.Errorf("smtptest: the func of Network.Go returned an error: %v", err)
 		}
 	}()
 	n.t.Cleanup(func() {
@@ -96,9 +99,10 @@ func (n *Network) Go(run func(context.Context) error) {
 	})
 }
 
-// Host gives the host of this name and, on the first mention, puts it up with an IPv4 address, in the
-// DNS and listening. Without an MX record it is still where the mail of its own name goes (RFC 5321 §5.1).
-// A name that begins with "/" is a Unix socket: no address, and [Network.DialContext] reaches it by "unix".
+// Host returns the host with this name. The first call for a name makes the host: it gets an IPv4 address, which is in
+// the DNS, and listens. It needs no MX record to receive mail for its own name (RFC 5321 §5.1). A name that begins with
+// "/" is the path of a Unix socket: the host has no address, and [Network.DialContext] reaches it on the network
+// "unix".
 func (n *Network) Host(name string) *Host {
 	n.t.Helper()
 	n.mustBeHere()
@@ -113,7 +117,7 @@ func (n *Network) Host(name string) *Host {
 	return h
 }
 
-// mention gives the host with this key, which has an address from now on. n.mu is held.
+// mention returns the host with this key, and makes it if there is none. n.mu is held.
 func (n *Network) mention(key string) *Host {
 	if h := n.hosts[key]; h != nil {
 		return h
@@ -138,14 +142,14 @@ func (n *Network) mention(key string) *Host {
 	return h
 }
 
-// claim lets h answer at its addresses. n.mu is held.
+// claim makes h the host that answers at its addresses. n.mu is held.
 func (n *Network) claim(h *Host) {
 	for _, addr := range h.addrs {
 		n.byAddr[addr] = h
 	}
 }
 
-// close ends the network.
+// close ends the network. It is the cleanup of n.t.
 func (n *Network) close() {
 	if err := n.misplaced(); err != nil {
 		if err == errUsedOutside {
@@ -190,7 +194,7 @@ func (n *Network) close() {
 	}
 }
 
-// open gives the open connections of h, or all if h is nil. n.mu is held.
+// open returns the open connections of h, or all if h is nil. n.mu is held.
 func (n *Network) open(h *Host) []*conn {
 	var open []*conn
 	for c := range n.conns {
@@ -211,7 +215,7 @@ func (n *Network) waitLimit() time.Duration {
 	return 30 * time.Second
 }
 
-// hostKey gives the form of a name in which names are the same if their keys are.
+// hostKey returns the key of a host's name: an A-label, an address or a path. Two names of one host have the same key.
 func hostKey(name string) (string, error) {
 	if isPath(name) {
 		return name, nil

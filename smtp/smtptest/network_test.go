@@ -92,8 +92,8 @@ func TestGo(t *testing.T) {
 		{"canceled", func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("run: %w", ctx.Err()) }, ""},
 		{"slow to stop", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return nil }, ""},
 		{"early", func(ctx context.Context) error { return nil }, ""},
-		{"fails", func(ctx context.Context) error { return broken }, "smtptest: what Network.Go runs: broken\n"},
-		{"fails late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return broken }, "smtptest: what Network.Go runs: broken\n"},
+		{"fails", func(ctx context.Context) error { return broken }, "smtptest: the func of Network.Go returned an error: broken\n"},
+		{"fails late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return broken }, "smtptest: the func of Network.Go returned an error: broken\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -210,11 +210,11 @@ func TestMisuse(t *testing.T) {
 		{"host", func(n *Network, h *Host) { n.Host("a b") }, `smtptest: host "a b": `},
 		{"domain", func(n *Network, h *Host) { n.NullMX("a..b") }, `smtptest: name "a..b": `},
 		{"certificate", func(n *Network, h *Host) { n.Certificate("a b") }, `smtptest: certificate of "a b": `},
-		{"stage", func(n *Network, h *Host) { h.CloseAt(smtp.StageConnect) }, "smtptest: a host has no say at stage connect"},
-		{"answer", func(n *Network, h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(451, "", "")) }, "smtptest: a host can't answer at stage body"},
-		{"babble", func(n *Network, h *Host) { h.BabbleAt(smtp.StageBody) }, "smtptest: a host can't answer at stage body"},
-		{"early", func(n *Network, h *Host) { h.AnswerEarly(smtp.StageRoute, smtp.NewReply(250, "", "")) }, "smtptest: a host has no say at stage route"},
-		{"slow", func(n *Network, h *Host) { h.Slow(1, smtp.StageBody) }, "smtptest: a host can't answer at stage body"},
+		{"stage", func(n *Network, h *Host) { h.CloseAt(smtp.StageConnect) }, "smtptest: a host has no reply at stage connect"},
+		{"answer", func(n *Network, h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(451, "", "")) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
+		{"babble", func(n *Network, h *Host) { h.BabbleAt(smtp.StageBody) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
+		{"early", func(n *Network, h *Host) { h.AnswerEarly(smtp.StageRoute, smtp.NewReply(250, "", "")) }, "smtptest: a host has no reply at stage route"},
+		{"slow", func(n *Network, h *Host) { h.Slow(1, smtp.StageBody) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
 		{"limit", func(n *Network, h *Host) { h.MaxSessions(-1, smtp.NewReply(421, "", "")) }, "smtptest: mx.example.net can't have a limit of -1"},
 		{"rate", func(n *Network, h *Host) { h.RateLimit(smtp.StageMail, 1, 0, smtp.NewReply(450, "", "")) }, "smtptest: mx.example.net can't limit the rate at stage mail for 0s"},
 		{"rate of finals", func(n *Network, h *Host) { h.RateLimit(smtp.StageFinal, 1, 1, smtp.NewReply(450, "", "")) }, "smtptest: mx.example.net can't limit the rate at stage final"},

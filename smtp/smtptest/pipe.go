@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// window is how much one direction of a connection holds before Write blocks. A pipelining client and a
-// server that answers it must fit, or each waits for the other.
+// window is the number of octets that one direction of a connection buffers before Write blocks. It must hold a group
+// of pipelined commands, or their replies; otherwise client and server wait for each other.
 const window = 256 << 10
 
-// pipe is one direction of a connection.
+// pipe is one direction of a connection. mu guards all fields.
 type pipe struct {
 	mu       sync.Mutex
 	changed  signal
 	buf      bytes.Buffer
-	forth    bool      // of the two of a connection, the one that the dialler writes to
-	way      way       // when what is in buf can be read
+	forth    bool      // the dialler writes to this one
+	way      way       // when the octets in buf can be read
 	eof      bool      // nothing more will be written
-	eofAt    time.Time // when the reader hears of that
-	gone     bool      // nobody will read what is written
-	writing  bool      // a Write is under way: writes don't mix
-	readErr  error     // what reads give, whatever is buffered
-	writeErr error     // what writes give
+	eofAt    time.Time // when the reader reads io.EOF
+	gone     bool      // the reader has closed
+	writing  bool      // a Write is in progress: writes don't mix
+	readErr  error     // the error of reads, even if octets are buffered
+	writeErr error     // the error of writes
 	readBy   time.Time // deadlines; zero: none
 	writeBy  time.Time
 }
@@ -96,7 +96,8 @@ func (p *pipe) write(b []byte) (n int, err error) {
 	}
 }
 
-// wait lets go of p.mu until something has changed or the deadline is there, zero for none. Only now is there a timer.
+// wait releases p.mu until something changes or the deadline is reached. A zero deadline is none. Only a wait has a
+// timer.
 func (p *pipe) wait(deadline time.Time) {
 	changed := p.changed.wait()
 	p.mu.Unlock()
@@ -113,7 +114,7 @@ func (p *pipe) wait(deadline time.Time) {
 	}
 }
 
-// set changes p by f and wakes all who wait.
+// set calls f, which changes p, and wakes all waiters.
 func (p *pipe) set(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +122,7 @@ func (p *pipe) set(f func()) {
 	p.changed.broadcast()
 }
 
-// finish ends the pipe at its writer's side: what is buffered can still be read.
+// finish closes the writer's side. Buffered octets can still be read.
 func (p *pipe) finish(err error) {
 	p.set(func() {
 		if !p.eof {
@@ -131,21 +132,21 @@ func (p *pipe) finish(err error) {
 	})
 }
 
-// abandon ends the pipe at its reader's side.
+// abandon closes the reader's side.
 func (p *pipe) abandon() {
 	p.set(func() {
 		p.gone = true
 		fail(&p.readErr, net.ErrClosed)
-		if p.writing { // what it has written so far was refused
+		if p.writing { // it hears of the close at once, as its octets aren't taken
 			fail(&p.writeErr, errBroken)
 		}
 	})
 }
 
-// cut ends both pipes of a connection, and loses what is buffered. It does so at once: who hears of it first closes, and the other side
-// must not read that as the end.
+// cut resets both pipes of a connection and discards buffered octets. It locks both pipes: otherwise one end could
+// react with a close, which the other end would read as an orderly end.
 func cut(p, q *pipe) {
-	if q.forth { // they are locked in one order, whichever end does it
+	if q.forth { // one order of locking, whichever end calls
 		p, q = q, p
 	}
 	p.mu.Lock()
@@ -159,7 +160,7 @@ func cut(p, q *pipe) {
 	})
 }
 
-// lost reports whether nobody will read what is written, or nothing can be; if not, the channel tells of the next change.
+// lost reports whether written octets can't reach a reader. If they can, the next change closes the channel.
 func (p *pipe) lost() (bool, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +170,7 @@ func (p *pipe) lost() (bool, <-chan struct{}) {
 	return false, p.changed.wait()
 }
 
-// fail sets *dst to err. What its own side did lasts, and a reset is worse than a close.
+// fail sets *dst to err. It keeps net.ErrClosed, and keeps a reset instead of a broken pipe.
 func fail(dst *error, err error) {
 	if *dst == net.ErrClosed || *dst == errReset && err == errBroken {
 		return
@@ -181,10 +182,10 @@ func expired(deadline time.Time) bool {
 	return !deadline.IsZero() && !time.Now().Before(deadline)
 }
 
-// signal wakes those who wait for a change. It is guarded by the mutex of what changes.
+// signal wakes goroutines that wait for a change. The mutex of the changing state guards it.
 type signal struct{ ch chan struct{} }
 
-// wait gives a channel that the next broadcast closes.
+// wait returns a channel that the next broadcast closes.
 func (s *signal) wait() <-chan struct{} {
 	if s.ch == nil {
 		s.ch = make(chan struct{})

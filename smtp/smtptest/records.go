@@ -8,11 +8,11 @@ import (
 	"github.com/postrider/postrider/mx"
 )
 
-// maxAliases is how many CNAMEs a lookup follows. RFC 1034 §5.2.2 lets them form chains, and has loops caught; name
-// servers bound both by a number of about this size.
+// maxAliases is the number of CNAMEs that a lookup follows. RFC 1034 §5.2.2 allows chains and demands that loops are
+// caught. Name servers bound both by a number of about this size.
 const maxAliases = 11
 
-// TXT gives name these TXT records in place of those it had. With none, it has none.
+// TXT replaces the TXT records of name. Without texts, name has none.
 func (n *Network) TXT(name string, texts ...string) {
 	n.t.Helper()
 	key := n.domain(name)
@@ -21,8 +21,8 @@ func (n *Network) TXT(name string, texts ...string) {
 	n.txt[key] = slices.Clone(texts)
 }
 
-// TLSA gives name, which begins with the port and the protocol ("_25._tcp.mx.example.net"), these TLSA records
-// in place of those it had. With none, it has none. [Network.Certificate] gives what a host would show.
+// TLSA replaces the TLSA records of name, which begins with the port and the protocol: "_25._tcp.mx.example.net".
+// [Network.Certificate] returns the certificate that a host presents.
 func (n *Network) TLSA(name string, records ...mx.TLSA) {
 	n.t.Helper()
 	key := n.domain(name)
@@ -31,9 +31,8 @@ func (n *Network) TLSA(name string, records ...mx.TLSA) {
 	n.tlsa[key] = cloneTLSA(records)
 }
 
-// CNAME makes name an alias of target: what is asked about name is answered with the records of target, and
-// those of its own don't count. An empty target ends it. A lookup follows eleven aliases, and fails as with
-// [ServFail] where there are more or they go in a circle.
+// CNAME makes name an alias of target: lookups of name return the records of target, and its own records are ignored.
+// An empty target ends that. A lookup follows 11 aliases. If there are more, or a loop, it fails as with [ServFail].
 func (n *Network) CNAME(name, target string) {
 	n.t.Helper()
 	key := n.domain(name)
@@ -48,9 +47,8 @@ func (n *Network) CNAME(name, target string) {
 	}
 }
 
-// Sign signs a zone by DNSSEC: from then on the answers about zone and all names below are authentic, that there is
-// no such record among them. No zone is signed at first. One whose signatures are bad is [ServFail] to a resolver
-// that verifies.
+// Sign signs a zone with DNSSEC: answers about zone and all names below are authentic from now on, negative answers
+// too. At first no zone is signed. For a zone with bad signatures use [ServFail]: a validating resolver returns it.
 func (n *Network) Sign(zone string) {
 	n.t.Helper()
 	key := n.domain(zone)
@@ -59,8 +57,9 @@ func (n *Network) Sign(zone string) {
 	n.signed[key] = true
 }
 
-// Authentic reports whether the answers about name are DNSSEC-secure: name is in a signed zone and so is every alias
-// behind it. *[net.Resolver] can't say that of its MX and address records; a resolver of the test's own can ask here.
+// Authentic reports whether DNSSEC secures the answers about name: name is in a signed zone, and so is every alias that
+// it leads to. The other lookups return no such flag, as in *[net.Resolver]; a Resolver written for the test can call
+// this.
 func (n *Network) Authentic(name string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -68,8 +67,8 @@ func (n *Network) Authentic(name string) bool {
 	return ends && !slices.ContainsFunc(chain, func(link string) bool { return !n.isSigned(link) })
 }
 
-// LookupTXT gives the TXT records of a name, in the order of [Network.TXT]. It fails as
-// [net.Resolver.LookupTXT] does, with a [*net.DNSError].
+// LookupTXT returns the TXT records of a name, in the order of [Network.TXT]. It fails as [net.Resolver.LookupTXT]
+// does, with a [*net.DNSError].
 func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	n.lookedUp()
 	owner, _, err := n.follow(ctx, name)
@@ -84,8 +83,8 @@ func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) 
 	return slices.Clone(n.txt[owner]), nil
 }
 
-// LookupTLSA gives the TLSA records of a name, as [Network.TLSA] has it, and whether the answer is authentic. An
-// error is a [*net.DNSError]; where it says that there is no such record, authentic tells whether that is sure.
+// LookupTLSA returns the TLSA records of a name, as passed to [Network.TLSA], and whether DNSSEC secures the answer. An
+// error is a [*net.DNSError]. If it says that there is no such record, authentic is valid as well.
 func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLSA, authentic bool, err error) {
 	n.lookedUp()
 	owner, authentic, err := n.follow(ctx, name)
@@ -100,7 +99,7 @@ func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLS
 	return cloneTLSA(n.tlsa[owner]), authentic, nil
 }
 
-// chain gives the form of name that is a key and, in turn, each alias behind it. ends says that the last one is no
+// chain returns the key of name, followed by the names that its CNAMEs lead to. ends reports that the last name is no
 // alias. n.mu is held.
 func (n *Network) chain(name string) (names []string, ends bool) {
 	names = []string{dnsName(name)}

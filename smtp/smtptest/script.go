@@ -7,23 +7,23 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// script is what a host was told to do amiss.
+// script holds the faults and limits of a host. Heal resets it.
 type script struct {
 	stages map[smtp.Stage]fault
-	early  map[smtp.Stage]*smtp.Reply // what comes behind the reply of a stage
+	early  map[smtp.Stage]*smtp.Reply // sent after the reply of a stage
 	slow   map[smtp.Stage]time.Duration
 	rates  map[smtp.Stage]*rate
 
-	maxSessions   *limit // if nil, none, and so are the next two
-	maxMessages   *limit // a session
-	maxRecipients *limit // a message
+	maxSessions   *limit // if nil, no limit, as for the next two
+	maxMessages   *limit // per session
+	maxRecipients *limit // per message
 
 	rejects    map[string]*smtp.Reply // by address, at RCPT
 	finals     map[string]*smtp.Reply // by address, after the final dot (LMTP)
 	deferUntil time.Time
 	deferReply *smtp.Reply
 	greylist   time.Duration
-	seen       map[triplet]time.Time // when greylisting first saw it
+	seen       map[triplet]time.Time // the first attempt
 
 	refusals       []refused
 	triggers       []trigger
@@ -34,7 +34,7 @@ type script struct {
 	healed chan struct{} // closed by Heal
 }
 
-// triplet is what greylisting knows a mail by.
+// triplet identifies a message for greylisting.
 type triplet struct {
 	client   netip.Addr // invalid on a Unix socket
 	from, to string
@@ -68,15 +68,17 @@ func (h *Host) RejectFinal(address string, r *smtp.Reply) {
 	put(&h.script.finals, canonical(address), r)
 }
 
-// Greylist answers 451 4.7.1 to RCPT until d has passed since a client first tried this sender and recipient.
+// Greylist answers RCPT with 451 4.7.1 until the duration d has passed since the first attempt with the same client
+// address, sender and recipient. A d of 0 ends it.
 func (h *Host) Greylist(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.greylist = d
 }
 
-// Heal ends all that the host was told to do amiss and all its limits, Down and Hang included; what stalls goes on. It
-// keeps its addresses, accounts, extensions, [Host.MaxSize] and [Host.Link].
+// Heal ends all faults of the host, including [Host.Down] and [Host.Hang], and its limits of [Host.MaxSessions],
+// [Host.MaxMessages], [Host.MaxRecipients] and [Host.RateLimit]. Stalled sessions continue. The host keeps its
+// addresses, accounts and extensions, [Host.MaxSize], [Host.Limit] and [Host.Link].
 func (h *Host) Heal() {
 	if h.net.beHere() != nil {
 		return
@@ -102,7 +104,7 @@ func (h *Host) orDefault(r *smtp.Reply, code int, enhanced, text string) *smtp.R
 	return &clone
 }
 
-// refusal gives the reply that this recipient gets at RCPT, or nil.
+// refusal returns the reply that this recipient gets at RCPT, or nil.
 func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 	to = canonical(to)
 	h.mu.Lock()
@@ -129,14 +131,14 @@ func (h *Host) refusal(client netip.Addr, from, to string) *smtp.Reply {
 	return nil
 }
 
-// finalRefusal gives the reply that this recipient gets after the final dot of LMTP, or nil.
+// finalRefusal returns the reply that this recipient gets after the final dot of LMTP, or nil.
 func (h *Host) finalRefusal(to string) *smtp.Reply {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.script.finals[canonical(to)]
 }
 
-// canonical gives a form of an address in which domains compare as A-labels.
+// canonical returns an address with its domain as A-labels, for comparison.
 func canonical(address string) string {
 	local, domain := smtp.SplitAddress(address)
 	ascii, err := smtp.ASCIIDomain(domain)

@@ -14,42 +14,41 @@ import (
 )
 
 const (
-	// idle is how long a host waits for a client to say or take something (RFC 5321 §4.5.3.2.7: 5 minutes at
-	// least).
+	// idle is the time-out of reads and writes (RFC 5321 §4.5.3.2.7: at least 5 minutes).
 	idle = 5 * time.Minute
 
-	// maxCommand bounds a line: MAIL with all its parameters is below it, and so is AUTH PLAIN.
+	// maxCommand bounds a line, in octets. MAIL with all its parameters fits, and so does AUTH PLAIN.
 	maxCommand = 4096
 
 	// maxRecipients is above the 100 that RFC 5321 §4.5.3.1.8 demands.
 	maxRecipients = 1000
 )
 
-// errHangUp ends a session that has nothing more to say.
+// errHangUp ends a session after its last reply.
 var errHangUp = errors.New("hang up")
 
-// session is a host's end of a connection. One goroutine has it.
+// session is the host's end of a connection. One goroutine uses it.
 type session struct {
 	host *Host
 	id   int
 	lmtp bool
-	turn *smtp.Reply // if not nil, there are too many sessions, and this is all that is said
+	turn *smtp.Reply // if not nil, there are too many sessions, and this is the greeting
 	raw  *conn
 	conn net.Conn // raw, or the TLS on it
 	r    *bufio.Reader
-	out  []byte // replies that aren't sent yet
+	out  []byte // pending replies
 
 	tls      bool
-	closing  bool            // the greeting said no
-	answered bool            // the next command has its reply already
-	taken    int             // messages
+	closing  bool            // the greeting refused service
+	answered bool            // the reply to the next command was sent early
+	taken    int             // messages that the host took
 	hello    string          // "" before EHLO
-	offers   map[string]bool // what EHLO said
+	offers   map[string]bool // keywords in the answer to EHLO
 	identity string          // "" before AUTH
 	env      *smtp.Envelope  // nil before MAIL
 	content  *content        // nil before BDAT
 
-	// For Limits.
+	// For Limits:
 	mails   int             // MAIL commands
 	rcpts   int             // RCPT commands of the transaction
 	domains map[string]bool // of recipients
@@ -58,7 +57,7 @@ type session struct {
 // forget ends the transaction.
 func (s *session) forget() { s.env, s.content = nil, nil }
 
-// serve has the host talk to the client.
+// serve runs the session.
 func (s *session) serve() {
 	s.r = bufio.NewReader(s)
 	s.log("connection from %s to %s", s.raw.remote, s.raw.local)
@@ -73,14 +72,14 @@ func (s *session) serve() {
 		s.log("connection lost: %v", err)
 	}
 	s.conn.Close()
-	s.raw.Close() // if TLS could not say good-bye
+	s.raw.Close() // if TLS couldn't send its alert
 }
 
 func (s *session) run() error {
 	if addr, ok := s.raw.local.(*net.TCPAddr); ok && addr.Port == portSubmissions {
 		if f, ok := s.host.fault(smtp.StageTLS); ok {
 			if f.kind != resets && f.kind != stalls {
-				f.kind = closes // no reply can be given here
+				f.kind = closes // there is no reply here
 			}
 			if done, err := s.act(smtp.StageTLS, f); done || err != nil {
 				return err
@@ -116,7 +115,7 @@ func (s *session) run() error {
 	}
 }
 
-// behind looks at what came behind a command, its chunk included.
+// behind handles octets that came after a command, or after its chunk, and before the reply.
 func (s *session) behind(verb string) error {
 	if n := s.r.Buffered(); n > 0 && s.host.dropsPipelined() {
 		s.log("S: drops %d octets that came behind", n)
@@ -129,7 +128,7 @@ func (s *session) behind(verb string) error {
 	return nil
 }
 
-// mayPipeline reports whether more may come behind a command before its reply (RFC 2920 §3.1).
+// mayPipeline reports whether more may follow a command before its reply (RFC 2920 §3.1).
 func (s *session) mayPipeline(verb string) bool {
 	switch verb {
 	case "EHLO", "HELO", "LHLO", "AUTH", "DATA", "STARTTLS":
@@ -160,7 +159,7 @@ func (s *session) greet() error {
 	return s.early(smtp.StageGreeting)
 }
 
-// say puts a reply among those that go out next.
+// say adds a reply to the pending replies.
 func (s *session) say(code int, enhanced, text string) error {
 	return s.reply(smtp.NewReply(code, enhanced, text))
 }
@@ -195,8 +194,8 @@ func (s *session) flush() error {
 	return err
 }
 
-// Read gives s.r what comes next. As that asks for more only when it has nothing left, the replies to a group of
-// pipelined commands go out together (RFC 2920 §3.2).
+// Read reads for s.r. The replies to a group of pipelined commands are sent together (RFC 2920 §3.2), because s.r reads
+// more only when its buffer is empty.
 func (s *session) Read(p []byte) (int, error) {
 	if err := s.flush(); err != nil {
 		return 0, err
@@ -231,7 +230,7 @@ func (s *session) readLine() (string, error) {
 	return string(text), nil
 }
 
-// client gives the address of the other end; invalid on a Unix socket.
+// client returns the address of the client, invalid on a Unix socket.
 func (s *session) client() netip.Addr {
 	if addr, ok := s.raw.remote.(*net.TCPAddr); ok {
 		return addr.AddrPort().Addr()

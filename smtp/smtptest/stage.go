@@ -6,11 +6,11 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// fault is what happens at a stage.
+// fault is a fault of a stage.
 type fault struct {
 	kind  faultKind
-	reply *smtp.Reply // for answers
-	raw   string      // for utters
+	reply *smtp.Reply // of answers
+	raw   string      // of utters
 
 	healed <-chan struct{} // closed by Heal
 }
@@ -19,19 +19,19 @@ type faultKind uint8
 
 const (
 	answers faultKind = iota // a reply
-	utters                   // something that may be none
+	utters                   // octets that may be no reply
 	closes                   // an orderly end of the connection
 	resets                   // a reset
-	stalls                   // nothing, for as long as it takes
-	babbles                  // a reply without end
+	stalls                   // silence until Heal
+	babbles                  // an endless reply
 )
 
-// interrupts reports whether it can happen where no reply is due.
+// interrupts reports whether the fault can happen where no reply is due.
 func (k faultKind) interrupts() bool { return k == closes || k == resets || k == stalls }
 
 // Answer replies with r whenever a client reaches this stage: [smtp.StageGreeting] to [smtp.StageData], or
-// [smtp.StageFinal]. [smtp.StageBody] has replies with [Host.Chunking] only, in this method and in those below. After a
-// 421 the connection is closed. If r is nil, it is 421 4.3.2 at StageGreeting and 451 4.3.0 elsewhere.
+// [smtp.StageFinal]. [smtp.StageBody] has replies with [Host.Chunking] only. After a 421 the connection is closed. If r
+// is nil, it is 421 4.3.2 at StageGreeting and 451 4.3.0 elsewhere.
 func (h *Host) Answer(stage smtp.Stage, r *smtp.Reply) {
 	h.net.t.Helper()
 	if stage == smtp.StageGreeting {
@@ -41,9 +41,8 @@ func (h *Host) Answer(stage smtp.Stage, r *smtp.Reply) {
 	h.misbehave(stage, fault{kind: answers, reply: r})
 }
 
-// AnswerRaw says these octets at a stage as [Host.Answer] does a reply, and nothing in their place: a line that has no
-// CRLF, or is a megabyte long, or no reply at all. They are sent as they are. At [smtp.StageFinal] the host
-// keeps the message.
+// AnswerRaw sends these octets at a stage in place of the reply: a line without CRLF, a line of a megabyte, or no reply
+// at all. They are sent unchanged. At [smtp.StageFinal] the host keeps the message.
 func (h *Host) AnswerRaw(stage smtp.Stage, octets string) {
 	h.net.t.Helper()
 	h.misbehave(stage, fault{kind: utters, raw: octets})
@@ -61,39 +60,39 @@ func (h *Host) AnswerEarly(stage smtp.Stage, r *smtp.Reply) {
 	put(&h.script.early, stage, r)
 }
 
-// CloseAt closes the connection where the reply of this stage would come, from [smtp.StageGreeting] on; at
-// [smtp.StageBody] it is closed with the body begun. At [smtp.StageFinal] the host has the message whole,
-// and keeps it.
+// CloseAt closes the connection in place of the reply of this stage, from [smtp.StageGreeting] on. At [smtp.StageBody]
+// it closes the connection after the first octets of the body. At [smtp.StageFinal] the host has received the whole
+// message, and keeps it.
 func (h *Host) CloseAt(stage smtp.Stage) {
 	h.net.t.Helper()
 	h.misbehave(stage, fault{kind: closes})
 }
 
-// ResetAt is CloseAt with a reset instead of an orderly end: the client's next read or write fails with ECONNRESET.
+// ResetAt is [Host.CloseAt] with a reset: the client's next read or write fails with ECONNRESET.
 func (h *Host) ResetAt(stage smtp.Stage) {
 	h.net.t.Helper()
 	h.misbehave(stage, fault{kind: resets})
 }
 
-// StallAt has the host fall silent where the reply of this stage would come; at [smtp.StageBody] it takes no
-// more with the body begun. [Host.Heal] lets it go on from there; else it stays so until the client ends the
+// StallAt makes the host silent in place of the reply of this stage. At [smtp.StageBody] it stops reading after the
+// first octets of the body. The session continues from there after [Host.Heal], or ends when the client closes the
 // connection. At [smtp.StageFinal] the host keeps the message.
 func (h *Host) StallAt(stage smtp.Stage) {
 	h.net.t.Helper()
 	h.misbehave(stage, fault{kind: stalls})
 }
 
-// BabbleAt begins the reply of this stage and doesn't come to its end: continuation lines follow each other until
-// the client closes the connection or [Host.Heal], after which comes the true reply. After 64 MiB the host hangs up,
-// so that a client without a bound ends, too. At [smtp.StageFinal] the host keeps the message.
+// BabbleAt sends an endless reply at this stage: continuation lines, until the client closes the connection. After
+// [Host.Heal] the true reply follows. After 64 MiB the host closes the connection, so that a client without a bound
+// ends, too. At [smtp.StageFinal] the host keeps the message.
 func (h *Host) BabbleAt(stage smtp.Stage) {
 	h.net.t.Helper()
 	h.misbehave(stage, fault{kind: babbles})
 }
 
-// Slow has every reply come d late or, if stages are named, those of these alone. At [smtp.StageFinal] that is how
-// long the host takes over a message, which it has from the final dot on, and keeps. A d of 0 ends it; Heal does so
-// too, for those that wait.
+// Slow delays every reply by d or, if stages are given, only the replies at those stages. At [smtp.StageFinal] the
+// delay comes after the final dot: the host has the message and keeps it. A d of 0 ends the delay. [Host.Heal] ends it
+// for replies that are already waiting, too.
 func (h *Host) Slow(d time.Duration, stages ...smtp.Stage) {
 	h.net.t.Helper()
 	for _, stage := range stages {
@@ -112,10 +111,10 @@ func (h *Host) Slow(d time.Duration, stages ...smtp.Stage) {
 	}
 }
 
-// otherStage is that of commands which are no step of a delivery, QUIT say.
+// otherStage is the stage of commands that are no step of a delivery, such as QUIT.
 const otherStage = smtp.StageRoute
 
-// stageOf gives the stage of a command.
+// stageOf returns the stage of a command.
 func stageOf(verb string) smtp.Stage {
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
@@ -134,14 +133,14 @@ func stageOf(verb string) smtp.Stage {
 	return otherStage
 }
 
-// hasReply fails the test if a host doesn't answer at this stage.
+// hasReply fails the test if a host has no reply at this stage.
 func (h *Host) hasReply(stage smtp.Stage) {
 	h.net.t.Helper()
 	switch {
 	case stage < smtp.StageGreeting || stage > smtp.StageFinal:
-		h.net.t.Fatalf("smtptest: a host has no say at stage %v", stage)
+		h.net.t.Fatalf("smtptest: a host has no reply at stage %v: the stages are greeting to final", stage)
 	case stage == smtp.StageBody && !h.chunks():
-		h.net.t.Fatalf("smtptest: a host can't answer at stage %v", stage)
+		h.net.t.Fatalf("smtptest: a host has no reply at stage %v: call Host.Chunking first", stage)
 	}
 }
 
@@ -155,7 +154,7 @@ func (h *Host) misbehave(stage smtp.Stage, f fault) {
 	put(&h.script.stages, stage, f)
 }
 
-// fault says what happens at a stage.
+// fault returns the fault of a stage, if it has one.
 func (h *Host) fault(stage smtp.Stage) (fault, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

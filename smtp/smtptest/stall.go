@@ -5,32 +5,31 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"strings"
 	"time"
 )
 
-// standstill is how long the clock of a bubble may stand still, in real time, before the test's user hears of it.
+// standstill is the real time after which a clock that stands still is reported.
 const standstill = 5 * time.Second
 
-// watch notices that the clock of a bubble stands still: some goroutine waits for something real, such as the dial of a
-// real network by code that was given no DialContext. Such a test doesn't fail, it hangs. Nothing in the bubble can
-// notice that, so a timer outside of it does, and prints the hints there are. Network.mu guards it.
+// watch reports that the clock of a bubble stands still, because a goroutine waits for something real: for example,
+// code without a DialContext dials a real network. The test then hangs. No goroutine in the bubble can notice that, so
+// a real timer outside the bubble does, and prints the hints. Network.mu guards all fields.
 type watch struct {
 	patience time.Duration // if zero, standstill
 	out      io.Writer     // if nil, os.Stderr
-	lookup   bool          // watchDial was here
-	wait     bool          // watchWait was here
+	lookup   bool          // watchDial has started a watch
+	wait     bool          // watchWait has started a watch
 	timer    *time.Timer   // real; if nil, none
 }
 
 // stop ends the watch.
 func (w *watch) stop() {
 	if w.timer != nil {
-		w.timer.Stop() // a real timer may be stopped from inside a bubble
+		w.timer.Stop() // a real timer can be stopped in a bubble
 	}
 }
 
-// watchDial watches the clock from now on, once for a network: the address of h was given out, and never dialled.
+// watchDial watches the clock, once per network, when a lookup has returned addresses of a host that was never dialled.
 func (n *Network) watchDial(h *Host) {
 	n.mu.Lock()
 	skip := !n.bubbled || n.closed || n.watch.lookup || h.dials > 0
@@ -41,7 +40,7 @@ func (n *Network) watchDial(h *Host) {
 	}
 }
 
-// watchWait does so, too: the test waits for a host, and nothing was looked up or dialled.
+// watchWait watches the clock, once per network, when the test waits for a host and nothing was looked up.
 func (n *Network) watchWait() {
 	n.mu.Lock()
 	skip := !n.bubbled || n.closed || n.watch.wait || n.uses.lookups > 0
@@ -52,7 +51,7 @@ func (n *Network) watchWait() {
 	}
 }
 
-// watchClock prints the hints if the clock of the bubble stands still from now on.
+// watchClock starts a watch. It ends as soon as the clock moves.
 func (n *Network) watchClock() {
 	moved := false // guarded by n.mu
 	time.AfterFunc(1, func() {
@@ -75,7 +74,7 @@ func (n *Network) watchClock() {
 	})
 }
 
-// stalled prints the hints, if there are any. It doesn't use n.t: what a test logs is lost when it times out.
+// stalled prints the hints, if there are any, but not to n.t: go test discards the log of a test that times out.
 func (n *Network) stalled(patience time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,16 +86,20 @@ func (n *Network) stalled(patience time.Duration) {
 	if n.watch.out != nil {
 		out = n.watch.out
 	}
-	fmt.Fprintf(out, "smtptest: %s: the clock of the bubble has stood still for %v: does something wait for a real network?\n"+
-		"smtptest: hint: %s\n", n.t.Name(), patience, strings.Join(hints, "\nsmtptest: hint: "))
+	text := fmt.Sprintf("smtptest: %s: the clock of the bubble has stood still for %v: is a real network in use?\n",
+		n.t.Name(), patience)
+	for _, hint := range hints {
+		text += "smtptest: hint: " + hint + "\n"
+	}
+	io.WriteString(out, text)
 }
 
-// outsideBubble runs f in a goroutine outside the bubble of the caller, soon. The doc of testing/synctest says that the
-// runtime's cleanups are the one thing that runs there.
+// outsideBubble calls f soon, in a goroutine outside of all bubbles. The documentation of testing/synctest says that
+// the runtime's cleanups run there.
 //
 //go:noinline
 func outsideBubble(f func()) {
-	garbage := &struct{ p *int }{new(int)} // with a pointer: the allocator keeps small things without one alive together
+	garbage := &struct{ p *int }{new(int)} // an object without a pointer could share its memory with a live one
 	runtime.AddCleanup(garbage, func(f func()) { f() }, f)
 	runtime.GC()
 }

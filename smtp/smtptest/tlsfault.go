@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// TLSFault is how the TLS of a host fails.
+// TLSFault is a fault of a host's TLS: see [Host.FailTLS].
 type TLSFault uint8
 
 const (
-	NoTLSFault   TLSFault = iota // it doesn't
+	NoTLSFault   TLSFault = iota // no fault
 	TLSAlert                     // the handshake ends with an alert
-	TLSStall                     // the host says nothing in the handshake, until Heal or the client goes
-	TLSWrongName                 // the certificate is good for another name
+	TLSStall                     // the handshake stalls until Heal, or until the client closes the connection
+	TLSWrongName                 // the certificate is valid for another name
 	TLSExpired                   // the certificate expired yesterday
-	TLSUntrusted                 // the certificate is signed by an authority that [Network.RootCAs] doesn't have
+	TLSUntrusted                 // the certificate is signed by an authority that isn't in [Network.RootCAs]
 )
 
-// FailTLS makes TLS fail from the next handshake on: on port 465 at once, and elsewhere after the 220 to STARTTLS, which
-// [Host.Answer] at smtp.StageTLS refuses instead.
+// FailTLS makes TLS fail from the next handshake on: on port 465 at once, on other ports after the 220 to STARTTLS. To
+// refuse STARTTLS itself, use [Host.Answer] at [smtp.StageTLS].
 func (h *Host) FailTLS(f TLSFault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.tls = f
 }
 
-// errAlert has crypto/tls send an alert.
+// errAlert makes crypto/tls send an alert.
 var errAlert = errors.New("told to fail")
 
-// startTLS puts TLS on the connection and forgets what was said before (RFC 3207 §4.2).
+// startTLS performs the handshake and discards the state of the session (RFC 3207 §4.2).
 func (s *session) startTLS() error {
 	if err := s.flush(); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (h *Host) tlsFault() (TLSFault, <-chan struct{}) {
 	return h.script.tls, h.script.healed
 }
 
-// certificate gives what the host shows.
+// certificate returns the certificate that the host presents.
 func (h *Host) certificate(f TLSFault) (*tls.Certificate, error) {
 	switch f {
 	case TLSAlert:

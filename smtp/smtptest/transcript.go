@@ -12,14 +12,14 @@ const (
 	maxLine  = 512
 )
 
-// transcript keeps the last lines of what a host heard and said.
+// transcript holds the last lines that a host received and sent.
 type transcript struct {
 	lines []string
-	lost  int // earlier ones
+	lost  int // number of earlier lines
 }
 
-// Transcript gives what the host heard ("C:") and said ("S:"), a line for each, with the number of the session and the
-// time since the network was made. Only the last thousand lines are kept.
+// Transcript returns the lines that the host received ("C:") and sent ("S:"), each with the number of its session and
+// the time since [NewNetwork]. Credentials and content are left out. Only the last 1000 lines are kept.
 func (h *Host) Transcript() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -34,7 +34,7 @@ func (h *Host) Transcript() string {
 	return b.String()
 }
 
-// log adds a line of a session, 0 for none, to the transcript.
+// log adds a line to the transcript. The session is 0 if there is none.
 func (h *Host) log(session int, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	if len(line) > maxLine {

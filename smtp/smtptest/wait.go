@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-// Messages gives what the host took so far.
+// Messages returns the messages that the host has taken so far.
 func (h *Host) Messages() []Message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.messages)
 }
 
-// Connections gives how many connections to the host's own server were made so far, those that
-// [Host.MaxSessions] turned away included.
+// Connections returns the number of connections to the host's own server so far, including those that
+// [Host.MaxSessions] refused.
 func (h *Host) Connections() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.made
 }
 
-// Sessions gives how many sessions are open now. One begins with the dial and is over when either end closes the
-// connection; what [Host.MaxSessions] turns away is none.
+// Sessions returns the number of open sessions. A session begins with the dial and ends when either side closes the
+// connection. A connection that [Host.MaxSessions] refuses is no session.
 func (h *Host) Sessions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.open
 }
 
-// MostSessions gives how many sessions were open at once so far, at most.
+// MostSessions returns the largest number of sessions that were open at once so far.
 func (h *Host) MostSessions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.most
 }
 
-// Wait waits until the host has taken n messages, and gives all of them. Where that doesn't come to pass within
-// [Network.WaitLimit] the test fails at once. Like t.Fatal it belongs in the test's own goroutine.
+// Wait waits until the host has taken at least n messages since it was made, and returns all of them. After
+// [Network.WaitLimit] it fails the test at once. Like t.Fatal it must be called from the test's own goroutine.
 func (h *Host) Wait(n int) []Message {
 	h.net.t.Helper()
 	var got []Message
@@ -53,7 +53,7 @@ func (h *Host) Wait(n int) []Message {
 	return got
 }
 
-// WaitConnections waits until n connections were made, as [Host.Connections] counts them. It fails as Wait does.
+// WaitConnections waits until [Host.Connections] is at least n. It fails as [Host.Wait] does.
 func (h *Host) WaitConnections(n int) {
 	h.net.t.Helper()
 	h.await(func() string {
@@ -64,7 +64,8 @@ func (h *Host) WaitConnections(n int) {
 	}, n)
 }
 
-// WaitSessions waits until at least n sessions are open or, if n is 0, none is. It fails as Wait does.
+// WaitSessions waits until at least n sessions are open or, if n is 0, until none is open. It fails as [Host.Wait]
+// does.
 func (h *Host) WaitSessions(n int) {
 	h.net.t.Helper()
 	h.await(func() string {
@@ -75,8 +76,8 @@ func (h *Host) WaitSessions(n int) {
 	}, n)
 }
 
-// await waits until missing gives "", and fails the test with what it gives when that lasts too long. missing is
-// called with h.mu held.
+// await waits until missing returns "". After the wait limit it fails the test with the text that missing returns.
+// missing is called with h.mu held.
 func (h *Host) await(missing func() string, want int) {
 	h.net.t.Helper()
 	h.net.mustBeHere()
@@ -100,7 +101,7 @@ func (h *Host) await(missing func() string, want int) {
 	}
 }
 
-// take keeps a message.
+// take keeps a message, and runs the funcs of AfterMessages that are due.
 func (h *Host) take(m Message) {
 	h.mu.Lock()
 	h.messages = append(h.messages, m)
@@ -114,7 +115,7 @@ func (h *Host) take(m Message) {
 	h.changed.broadcast()
 }
 
-// admit counts a connection to the host's own server and gives its session. net.mu is held: nobody knows the
+// admit counts a connection to the host's own server and returns its session. net.mu is held: nothing else knows the
 // connection yet.
 func (h *Host) admit(client, server *conn) *session {
 	h.mu.Lock()
@@ -133,7 +134,7 @@ func (h *Host) admit(client, server *conn) *session {
 	return s
 }
 
-// leave ends a session.
+// leave counts the end of a session.
 func (h *Host) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
