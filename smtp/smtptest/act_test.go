@@ -26,7 +26,7 @@ func dial(t *testing.T, h *Host) net.Conn {
 	return c
 }
 
-// talk says commands and wants the codes of their replies, each in turn: "EHLO a: 250". Without a command it waits for one.
+// talk sends commands in turn and compares the codes of their replies: "EHLO a: 250". ": 220" only reads a reply.
 func talk(t *testing.T, c io.ReadWriter, turns ...string) {
 	t.Helper()
 	for _, turn := range turns {
@@ -41,7 +41,7 @@ func talk(t *testing.T, c io.ReadWriter, turns ...string) {
 	}
 }
 
-// stageHost gives a host with an account, and with STARTTLS only where that is the stage, as converse needs it.
+// stageHost returns a host for converse: it has an account, and STARTTLS only if that is the stage.
 func stageHost(n *Network, stage smtp.Stage) *Host {
 	h := n.Host("mx.example.net")
 	if stage != smtp.StageTLS {
@@ -53,7 +53,7 @@ func stageHost(n *Network, stage smtp.Stage) *Host {
 
 const allWell = "220 250 235 250 250 354 250 221"
 
-// TestStall has the host stall at each stage, and be healed two days later.
+// TestStall: the host stalls at each stage and is healed two days later.
 func TestStall(t *testing.T) {
 	for _, test := range stages {
 		t.Run(test.stage.String(), func(t *testing.T) {
@@ -88,7 +88,7 @@ func testStallTLS(t *testing.T, h *Host) {
 	}
 }
 
-// TestStallEnds: a host that stalls notices that the client is gone.
+// TestStallEnds: a stalled session ends when the client closes the connection.
 func TestStallEnds(t *testing.T) {
 	for _, test := range stages {
 		t.Run(test.stage.String(), func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// TestSlowKeeps: a client that doesn't wait for the reply to its final dot doesn't know that the host has the message.
+// TestSlowKeeps: the host keeps a message even if the client doesn't wait for the reply to the final dot.
 func TestSlowKeeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -223,7 +223,7 @@ func TestBabble(t *testing.T) {
 	}
 }
 
-// TestBabbleEnds: nobody has to listen for ever.
+// TestBabbleEnds: the host closes the connection after 64 MiB, or if the client doesn't read.
 func TestBabbleEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -234,7 +234,7 @@ func TestBabbleEnds(t *testing.T) {
 		}
 		dial(t, h).Close()
 		h.WaitSessions(0)
-		dial(t, h) // and doesn't read
+		dial(t, h) // a client that doesn't read
 		start := time.Now()
 		h.WaitSessions(0)
 		if took := time.Since(start); took < idle || took > 2*idle {
@@ -272,7 +272,7 @@ func TestAnswerRaw(t *testing.T) {
 	}
 }
 
-// TestAnswerEarly has the reply to EHLO come with the greeting.
+// TestAnswerEarly: the reply to EHLO comes with the greeting.
 func TestAnswerEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -290,7 +290,7 @@ func TestAnswerEarly(t *testing.T) {
 	})
 }
 
-// TestAnswerEarlyTLS: what comes in clear before the handshake answers nothing under TLS.
+// TestAnswerEarlyTLS: a reply in clear before the handshake answers no command under TLS.
 func TestAnswerEarlyTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -303,7 +303,7 @@ func TestAnswerEarlyTLS(t *testing.T) {
 	})
 }
 
-// TestImplicitTLS: on port 465 nothing can be said before the handshake.
+// TestImplicitTLS: on port 465 there is no reply before the handshake.
 func TestImplicitTLS(t *testing.T) {
 	tests := []struct {
 		name  string

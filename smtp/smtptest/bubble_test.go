@@ -27,7 +27,7 @@ func TestInBubble(t *testing.T) {
 	})
 }
 
-// mistakes are tests of users who confuse inside and outside.
+// mistakes are tests that use a Network on the wrong side of a bubble.
 var mistakes = []struct {
 	name string
 	test func(*testing.T)
@@ -87,12 +87,12 @@ var mistakes = []struct {
 	{"the outer test", func(t *testing.T) {
 		synctest.Test(t, func(*testing.T) { NewNetwork(t) })
 	}, errOuterTest},
-	{"the outer benchmark", func(t *testing.T) { // of a testing.TB that has no deadline
+	{"the outer benchmark", func(t *testing.T) { // a testing.TB without a Deadline method
 		synctest.Test(t, func(*testing.T) { NewNetwork(struct{ testing.TB }{t}).Host("mx.example.net") })
 	}, errOuterTest},
 }
 
-// outside has a goroutine outside the bubble do what use returns, while the bubble is at its work.
+// outside calls the func that use returns in a goroutine outside the bubble, before the bubble ends.
 func outside(t *testing.T, use func(*Network) func()) {
 	do, done := make(chan func()), make(chan struct{})
 	go func() {
@@ -105,7 +105,7 @@ func outside(t *testing.T, use func(*Network) func()) {
 	})
 }
 
-// TestMistake is such a test, if [TestMistakes] runs it.
+// TestMistake is one of the mistakes, in the process that TestMistakes starts.
 func TestMistake(t *testing.T) {
 	for _, m := range mistakes {
 		if m.name == os.Getenv("SMTPTEST_MISTAKE") {
@@ -114,8 +114,8 @@ func TestMistake(t *testing.T) {
 	}
 }
 
-// TestMistakes: the test fails with a sentence, and the program doesn't end with a fatal error of the runtime. This
-// needs a process for each, as only a true *testing.T behaves like one.
+// TestMistakes: the test fails with the error, and the process doesn't end with a fatal error of the runtime. Each mistake
+// has a process of its own, because it needs a real *testing.T that fails.
 func TestMistakes(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// chunked gives a host that takes BDAT, and a session in which it expects the first chunk.
+// chunked returns a host with CHUNKING, and a session before its first chunk.
 func chunked(t *testing.T) (*Host, net.Conn) {
 	t.Helper()
 	h := NewNetwork(t).Host("mx.example.net")
@@ -24,7 +24,7 @@ func chunked(t *testing.T) (*Host, net.Conn) {
 	return h, c
 }
 
-// TestBadChunk: where the size can't be known, whatever follows isn't read as commands.
+// TestBadChunk: if the size isn't known, the octets that follow aren't read as commands.
 func TestBadChunk(t *testing.T) {
 	for _, args := range []string{"", " ", " -1", " +5", " 0x5", " 5_0", " ٥", " 5 LASTX", " 5 LAST ", " 5 LAST LAST", " 5  LAST", " 5 LA\u017fT",
 		" 5 ", " LAST", "  5", " 5LAST", " 9223372036854775808", " 99999999999999999999999999 LAST", "5"} {
@@ -49,8 +49,8 @@ func TestBadChunk(t *testing.T) {
 	}
 }
 
-// TestChunkStages: what a host is told to do in the body and at its end it does with chunks, too. The client sends two of
-// them, and goes on whatever is said.
+// TestChunkStages: the faults of StageBody and StageFinal apply to chunks, too. The client sends two chunks and ignores
+// the replies.
 func TestChunkStages(t *testing.T) {
 	amiss := smtp.NewReply(451, "4.3.0", "")
 	tests := []struct {
@@ -116,7 +116,7 @@ func TestChunkStages(t *testing.T) {
 	}
 }
 
-// TestChunkBegun: a chunk is cut in the middle, not ahead of it.
+// TestChunkBegun: CloseAt acts in the middle of a chunk, not before it.
 func TestChunkBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := chunked(t)
@@ -134,7 +134,7 @@ func TestChunkBegun(t *testing.T) {
 	})
 }
 
-// TestChunkBabble: a chunk has a reply, which may be without end.
+// TestChunkBabble: the reply to a chunk can be endless.
 func TestChunkBabble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := chunked(t)
@@ -146,8 +146,8 @@ func TestChunkBabble(t *testing.T) {
 	})
 }
 
-// TestChunkCut: a client that goes in the middle of a chunk has sent nothing, and what it announced isn't waited for longer
-// than anything else.
+// TestChunkCut: a chunk that is cut leaves no message, and the host waits for the rest of a chunk no longer than for a
+// command.
 func TestChunkCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := chunked(t)
@@ -170,7 +170,7 @@ func TestChunkCut(t *testing.T) {
 	})
 }
 
-// TestChunkTranscript: the content of a message isn't in it.
+// TestChunkTranscript: the content of a message isn't in the transcript.
 func TestChunkTranscript(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := chunked(t)
@@ -181,7 +181,7 @@ func TestChunkTranscript(t *testing.T) {
 	})
 }
 
-// TestChunkingLasts over Heal, and so do announced limits; Without leaves them out.
+// TestChunkingLasts: Chunking and Limit survive Heal. Without removes both.
 func TestChunkingLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewNetwork(t).Host("mx.example.net")
@@ -215,7 +215,7 @@ func TestChunkingLasts(t *testing.T) {
 	})
 }
 
-// TestEmptyChunk: a connection that breaks in the middle of a chunk does so too where that has nothing in it.
+// TestEmptyChunk: CloseAt acts on an empty chunk, too.
 func TestEmptyChunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := chunked(t)

@@ -87,7 +87,7 @@ func TestDial(t *testing.T) {
 	}
 }
 
-// TestHangEnds sees a dial that hung come through once the host is up.
+// TestHangEnds: a dial that hangs succeeds when the host is up again.
 func TestHangEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -170,7 +170,7 @@ func TestListen(t *testing.T) {
 	})
 }
 
-// TestBacklog has more clients than wait for Accept.
+// TestBacklog: there are more clients than the backlog holds.
 func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -202,7 +202,7 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// TestNoFamily: a host without IPv6 doesn't reach one without IPv4.
+// TestNoFamily: a host without IPv6 can't dial a host without IPv4.
 func TestNoFamily(t *testing.T) {
 	n := NewNetwork(t)
 	h := n.Host("mx.example.net")

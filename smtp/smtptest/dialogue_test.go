@@ -22,9 +22,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the replies in testdata")
 
-// TestDialogue holds what a host says to testdata/*.txt. There, "#" begins a comment, "C: " is a line of the
-// client and "R: " raw octets of it, in Go's quotes; such lines in a row go out in one write. "S: " is what
-// the host says to that, and "M: " what it took in the end.
+// TestDialogue compares the replies of a host with testdata/*.txt. There, "#" begins a comment, "C: " is a line of the
+// client, and "R: " is raw octets of the client in Go's quotes. Consecutive lines of the client are one write. "S: " is a
+// reply, and "M: " a message that the host has at the end.
 func TestDialogue(t *testing.T) {
 	no := smtp.NewReply(550, "5.1.1", "no such user\nhere")
 	setups := map[string]func(*Host){
@@ -167,14 +167,14 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// replay says the client's lines of a dialogue, and gives it with what came back.
+// replay sends the client's lines of a dialogue, and returns the dialogue with the replies.
 func replay(t *testing.T, c net.Conn, dialogue string) string {
 	t.Helper()
 	var got, out strings.Builder
 	turn := func() {
 		c.Write([]byte(out.String()))
 		out.Reset()
-		c.SetReadDeadline(time.Now().Add(time.Second)) // virtual: all has been said by then
+		c.SetReadDeadline(time.Now().Add(time.Second)) // virtual: all replies have come by then
 		answer, err := io.ReadAll(c)
 		for line := range strings.Lines(string(answer)) {
 			fmt.Fprintf(&got, "S: %s\n", strings.TrimSuffix(line, "\r\n"))
@@ -216,7 +216,7 @@ func replay(t *testing.T, c net.Conn, dialogue string) string {
 	return got.String()
 }
 
-// FuzzSession has a host hear anything: each of its replies is one, and it comes to an end.
+// FuzzSession: for any input, the host sends only valid replies, and the session ends.
 func FuzzSession(f *testing.F) {
 	for _, seed := range []string{
 		"EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n..\r\n.\r\nQUIT\r\n",

@@ -64,18 +64,18 @@ func TestLookup(t *testing.T) {
 // lookupTest is a question to the DNS.
 type lookupTest struct {
 	name, lookup, want string
-	err                string // what describe says
+	err                string // see describe
 	took               time.Duration
 }
 
-// What describe says of errors.
+// Results of describe.
 const (
 	missing = "not found"
 	passing = "temporary"
 	late    = "timeout temporary"
 )
 
-// checkLookups asks each question of a network of its own.
+// checkLookups asks each question in a network of its own.
 func checkLookups(t *testing.T, setup func(*testing.T) *Network, tests []lookupTest) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestLookupContext(t *testing.T) {
 	})
 }
 
-// TestAddresses sees that no two hosts have one address, and that a guard against private ones lets all pass.
+// TestAddresses: no two hosts share an address, and a guard against private addresses accepts all.
 func TestAddresses(t *testing.T) {
 	n := NewNetwork(t)
 	seen := make(map[netip.Addr]bool)
@@ -162,7 +162,7 @@ func lookup(ctx context.Context, n *Network, what string) (string, error) {
 	return fmt.Sprint(addrs), nil
 }
 
-// describe says what kind of DNS error err is.
+// describe returns the kind of a DNS error.
 func describe(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {

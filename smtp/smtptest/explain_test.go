@@ -16,7 +16,7 @@ import (
 	"github.com/postrider/postrider/smtp/smtptest"
 )
 
-// realWorld stands for the resolver and the dialler that a relay has when it is given none. It knows one domain.
+// realWorld is a resolver and a dialler like those of a relay that is given none. With an addr it knows all domains.
 type realWorld struct{ addr netip.Addr }
 
 func (w realWorld) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
@@ -37,7 +37,7 @@ func (realWorld) DialContext(_ context.Context, network, _ string) (net.Conn, er
 	return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
 }
 
-// TestForgotten: what a user of a relay forgot, or misspelled, is in the hints.
+// TestForgotten: hints name the setting that a user forgot, or the domain that the user misspelled.
 func TestForgotten(t *testing.T) {
 	tests := []struct {
 		name string

@@ -26,7 +26,7 @@ func TestAfterMessages(t *testing.T) {
 		send() // doesn't count
 		calls := 0
 		h.AfterMessages(2, func() { calls++; h.Answer(smtp.StageMail, down) })
-		h.AfterMessages(3, func() { calls++; h.Heal() }) // forgotten by the Heal below
+		h.AfterMessages(3, func() { calls++; h.Heal() }) // the Heal below discards it
 		send()
 		c, err := send()
 		if err != nil || calls != 1 {
@@ -47,7 +47,7 @@ func TestAfterMessages(t *testing.T) {
 	})
 }
 
-// TestHeal ends everything at once.
+// TestHeal: Heal ends all faults.
 func TestHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		no := smtp.NewReply(550, "5.7.1", "")
@@ -87,7 +87,7 @@ func TestHeal(t *testing.T) {
 	})
 }
 
-// TestOfferSTARTTLS: what was left out can be offered again, and isn't under TLS.
+// TestOfferSTARTTLS: Offer reverses Without, and STARTTLS isn't offered under TLS.
 func TestOfferSTARTTLS(t *testing.T) {
 	n := NewNetwork(t)
 	h := n.Host("mx.example.net")

@@ -134,7 +134,7 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// TestHintsBounded: a thousand mistakes don't hide the transcripts.
+// TestHintsBounded: a thousand mistakes have at most maxHints hints of each kind.
 func TestHintsBounded(t *testing.T) {
 	n := NewNetwork(t)
 	for i := range 1000 {
@@ -148,7 +148,7 @@ func TestHintsBounded(t *testing.T) {
 	}
 }
 
-// TestHintsPrinted: a test that fails prints them after the transcripts, and one that passes doesn't.
+// TestHintsPrinted: a test that fails prints the hints after the transcripts. A test that passes prints nothing.
 func TestHintsPrinted(t *testing.T) {
 	for name, fails := range map[string]bool{"fails": true, "passes": false} {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestHintsPrinted(t *testing.T) {
 	}
 }
 
-// TestStandstill has the code under test wait for something real. The hints come while the test hangs.
+// TestStandstill: a goroutine waits for a real read, and the hints are printed meanwhile.
 func TestStandstill(t *testing.T) {
 	tests := []struct {
 		name string
@@ -208,7 +208,7 @@ func TestStandstill(t *testing.T) {
 					wg.Go(func() { test.do(t.Context(), n, h) })
 					defer wg.Wait()
 					buf := make([]byte, 1000)
-					k, err := fromOutside.Read(buf) // the clock can't move until the hint is there
+					k, err := fromOutside.Read(buf) // the clock stands still until the hints are written
 					want := "smtptest: " + t.Name() + ": the clock of the bubble has stood still for 1ms: " +
 						"is a real network in use?\nsmtptest: hint: " + test.want
 					if got := string(buf[:k]); got != want || err != nil {
@@ -220,7 +220,7 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
-// TestNoStandstill: nothing is printed when the clock moves on, when a dial has come before, or outside a bubble.
+// TestNoStandstill: the watch ends when the clock moves. It doesn't start after a dial, or outside a bubble.
 func TestNoStandstill(t *testing.T) {
 	quiet := func(t *testing.T, n *Network) {
 		n.mu.Lock()

@@ -19,7 +19,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// post sends one mail, as the code under test of a user would, by the standard library's client.
+// post sends one message with the standard library's client.
 func post(n *Network, address, from string, to ...string) error {
 	nc, err := n.DialContext(context.Background(), "tcp", address)
 	if err != nil {
@@ -57,7 +57,7 @@ func post(n *Network, address, from string, to ...string) error {
 	return c.Quit()
 }
 
-// retry posts until that succeeds, every so often.
+// retry calls post at intervals until it succeeds.
 func retry(t *testing.T, n *Network, every time.Duration, address, from string, to ...string) (attempts int) {
 	for {
 		attempts++
@@ -87,7 +87,7 @@ func TestMessage(t *testing.T) {
 				n := NewNetwork(t)
 				h := n.MX("example.net", "mx.example.net")
 				test.setup(h)
-				time.Sleep(300 * 24 * time.Hour) // the certificate is of today
+				time.Sleep(300 * 24 * time.Hour) // the certificate is made on demand
 				now := time.Now()
 				if err := post(n, "mx.example.net:25", "ann@example.com", "bob@example.net", "cy@example.net"); err != nil {
 					t.Fatal(err)
@@ -108,7 +108,7 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// TestCertificates: each host has its own name, and only the network's authority vouches for it.
+// TestCertificates: a certificate is valid for its host only, and only with the network's authority.
 func TestCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -150,7 +150,7 @@ func TestCertificates(t *testing.T) {
 	})
 }
 
-// TestTLSForgets: what was said in clear counts no longer under TLS (RFC 3207 §4.2).
+// TestTLSForgets: STARTTLS discards the state of the session (RFC 3207 §4.2).
 func TestTLSForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -257,7 +257,7 @@ func TestDefer(t *testing.T) {
 	})
 }
 
-// TestOutage has a host down for two days, while a client tries once an hour.
+// TestOutage: a host is down for two days, and a client tries once an hour.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -280,7 +280,7 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// TestDownResets: an outage breaks what is open.
+// TestDownResets: an outage resets open connections.
 func TestDownResets(t *testing.T) {
 	for name, outage := range map[string]func(*Host){"down": (*Host).Down, "hang": (*Host).Hang} {
 		t.Run(name, func(t *testing.T) {
@@ -301,7 +301,7 @@ func TestDownResets(t *testing.T) {
 	}
 }
 
-// TestIdle: a host hangs up on a client that says nothing, after five minutes and no sooner.
+// TestIdle: a host closes the connection of a silent client after 5 minutes, and not earlier.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -319,7 +319,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestReal is outside a bubble, with several clients at once.
+// TestReal runs outside a bubble, with several clients at once.
 func TestReal(t *testing.T) {
 	n := NewNetwork(t)
 	h := n.Host("mx.example.net")

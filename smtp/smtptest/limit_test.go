@@ -37,7 +37,7 @@ func TestMaxSessions(t *testing.T) {
 	})
 }
 
-// TestSessions counts what a client has open, however it ends it.
+// TestSessions: the counts are right, however a session ends.
 func TestSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -133,7 +133,7 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-// TestMaxMessages: the count is that of the session, and ends with it.
+// TestMaxMessages: the count is per session.
 func TestMaxMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// TestLinkConn holds the connections of a slow link to what every net.Conn must do.
+// TestLinkConn: connections over a slow link fulfil the contract of net.Conn.
 func TestLinkConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b := testPair()
@@ -30,7 +30,7 @@ func TestLink(t *testing.T) {
 		name      string
 		latency   time.Duration
 		bandwidth int64
-		dial      time.Duration // how long a dial takes
+		dial      time.Duration // the duration of a dial
 		octets    int           // of an answer
 		first     time.Duration // from the question to the first octets of the answer
 		last      time.Duration // to the last ones, and the end
@@ -90,7 +90,7 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestLinkWaits: who waits for a slow link hears of deadlines, contexts and outages all the same.
+// TestLinkWaits: deadlines, contexts and outages end a wait for a slow link.
 func TestLinkWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -130,7 +130,7 @@ func TestLinkWaits(t *testing.T) {
 	})
 }
 
-// TestLinkEnd: the end of what is written takes as long as the rest, and its first end counts.
+// TestLinkEnd: the end of file takes as long as the octets before it, and only the first one counts.
 func TestLinkEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := testPair()

@@ -17,7 +17,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// recorder is a test that may fail: it keeps what it says, and ends when told to.
+// recorder is a testing.TB that may fail: it keeps its log, and ends when run returns.
 type recorder struct {
 	testing.TB
 	ctx    context.Context
@@ -63,7 +63,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// run runs the test and then its cleanups, and gives what it said.
+// run calls test and then the cleanups, and returns the log.
 func (r *recorder) run(test func()) string {
 	done := make(chan struct{})
 	go func() {
@@ -118,7 +118,7 @@ func TestGo(t *testing.T) {
 	}
 }
 
-// TestGoOrder: what run uses is there until it has ended, if a Cleanup before Go releases it.
+// TestGoOrder: a Cleanup that is registered before Go runs after the func of Go has returned.
 func TestGoOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)
@@ -186,7 +186,7 @@ func TestWaitFails(t *testing.T) {
 	}
 }
 
-// TestWaitEnds: Wait doesn't outlast the test.
+// TestWaitEnds: Wait ends with the context of the test.
 func TestWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t)
@@ -200,7 +200,7 @@ func TestWaitEnds(t *testing.T) {
 	})
 }
 
-// TestMisuse: what can't be is said at once.
+// TestMisuse: an argument that makes no sense fails the test at once.
 func TestMisuse(t *testing.T) {
 	tests := []struct {
 		name string
@@ -240,7 +240,7 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-// TestEnd: the end of a test breaks off what is open, and nothing goes on.
+// TestEnd: the end of a test ends all connections, listeners and dials.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t)

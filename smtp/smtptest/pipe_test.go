@@ -18,7 +18,7 @@ func testPair() (a, b *conn) {
 	return newPair(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 49152}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 10), Port: 25})
 }
 
-// TestConn holds the connections to what every net.Conn must do.
+// TestConn: connections fulfil the contract of net.Conn.
 func TestConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b := testPair()
@@ -31,11 +31,11 @@ func TestConnClose(t *testing.T) {
 	tests := []struct {
 		name            string
 		end             func(c *conn)
-		read            string // what the other end reads
+		read            string // by the other end
 		readErr         error
-		firstErr        error // what its first write gives
-		writeErr        error // and its second one
-		ownRead         error // what reading gives at the end that was ended
+		firstErr        error // of its first write
+		writeErr        error // of its second write
+		ownRead         error // of a read at the end that was closed
 		ownWrite        error
 		stillReadsReply bool
 	}{
@@ -119,7 +119,7 @@ func TestConnDeadline(t *testing.T) {
 					t.Errorf("got %v, want a time-out", err)
 				}
 
-				// A deadline moved while somebody waits.
+				// A deadline that is moved during a wait.
 				test.set(a, time.Time{})
 				start = time.Now()
 				go func() {
@@ -135,7 +135,7 @@ func TestConnDeadline(t *testing.T) {
 	}
 }
 
-// TestConnBuffers has both ends write before either reads, as a pipelining client and its server may.
+// TestConnBuffers: both ends can write before either reads, as a pipelining client and its server do.
 func TestConnBuffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := testPair()
@@ -154,7 +154,7 @@ func TestConnBuffers(t *testing.T) {
 	})
 }
 
-// TestConnWritesDontMix has two writers, each with more than fits.
+// TestConnWritesDontMix: the octets of two large writes don't mix.
 func TestConnWritesDontMix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := testPair()
@@ -177,7 +177,7 @@ func TestConnWritesDontMix(t *testing.T) {
 	})
 }
 
-// TestConnCloseWhileWriting: a writer that waits for room hears of it when the other end is closed.
+// TestConnCloseWhileWriting: a blocked write fails when the other end is closed.
 func TestConnCloseWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := testPair()

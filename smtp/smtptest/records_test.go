@@ -107,7 +107,7 @@ func TestAuthentic(t *testing.T) {
 	}
 }
 
-// TestRecordsAreCopies: what a lookup gives is the caller's.
+// TestRecordsAreCopies: the caller may change the result of a lookup.
 func TestRecordsAreCopies(t *testing.T) {
 	n := NewNetwork(t)
 	n.TXT("a.example", "text")

@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestDefaultReplies: a nil reply stands for the one that the method's comment names.
+// TestDefaultReplies: a nil reply is the default in the method's comment.
 func TestDefaultReplies(t *testing.T) {
 	at := func(stage smtp.Stage) func(*Host) { return func(h *Host) { h.Answer(stage, nil) } }
 	early := func(stage smtp.Stage) func(*Host) { return func(h *Host) { h.AnswerEarly(stage, nil) } }
@@ -18,7 +18,7 @@ func TestDefaultReplies(t *testing.T) {
 	tests := []struct {
 		name string
 		set  func(*Host)
-		want string // in what the host says
+		want string // among the replies
 	}{
 		{"answer the greeting", at(smtp.StageGreeting), "421 4.3.2 service not available\r\n"},
 		{"answer MAIL", at(smtp.StageMail), "451 4.3.0 try again later\r\n"},
@@ -54,7 +54,7 @@ func TestDefaultReplies(t *testing.T) {
 				io.WriteString(c, "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.net>\r\nDATA\r\n")
 				synctest.Wait()
 				io.WriteString(c, ".\r\nQUIT\r\n")
-				said, _ := io.ReadAll(c) // it may be reset: the host doesn't read all that comes
+				said, _ := io.ReadAll(c) // the host may close before it has read everything
 				if !strings.Contains(string(said), test.want) {
 					t.Errorf("got %q, want %q in it", said, test.want)
 				}

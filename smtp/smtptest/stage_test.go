@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// stages are those at which a host has a say, with what a client has heard before.
+// stages are the stages with replies, with the codes that a client has received before.
 var stages = []struct {
 	stage smtp.Stage
 	heard string // the codes of the replies
@@ -72,7 +72,7 @@ func TestCloseAt(t *testing.T) {
 	}
 }
 
-// converse has a whole session, and gives the codes that it heard and how it ended.
+// converse runs a whole session, and returns the codes of the replies and the error that ended it.
 func converse(t *testing.T, n *Network, startTLS bool) (heard string, err error) {
 	t.Helper()
 	c, err := n.DialContext(t.Context(), "tcp", "mx.example.net:25")
@@ -101,7 +101,7 @@ func converse(t *testing.T, n *Network, startTLS bool) (heard string, err error)
 	return strings.Join(codes, " "), nil
 }
 
-// readCode reads a reply to its end, octet by octet, and gives its code.
+// readCode reads a reply octet by octet, and returns its code.
 func readCode(r io.Reader) (string, error) {
 	for {
 		var line []byte
@@ -118,7 +118,7 @@ func readCode(r io.Reader) (string, error) {
 	}
 }
 
-// TestAnswer rejects everything at each stage.
+// TestAnswer: a host rejects everything at each stage.
 func TestAnswer(t *testing.T) {
 	for _, test := range stages {
 		if test.stage == smtp.StageBody {

@@ -73,7 +73,7 @@ func TestFailTLS(t *testing.T) {
 	}
 }
 
-// TestStallInHandshake: Heal lets the handshake go on, and the client can leave it.
+// TestStallInHandshake: Heal continues the handshake, and the client can end it.
 func TestStallInHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNetwork(t)

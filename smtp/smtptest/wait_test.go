@@ -28,7 +28,7 @@ func TestWaits(t *testing.T) {
 				r := record(t)
 				n := NewNetwork(r)
 				h := n.Host("mx.example.net")
-				for i := range 3 { // open for three seconds each, from the first, second and third on
+				for i := range 3 { // from second i+1 on, for 3 seconds
 					time.AfterFunc(time.Duration(i+1)*time.Second, func() {
 						if c, err := n.DialContext(t.Context(), "tcp", "mx.example.net:25"); err == nil { // the test may be over
 							time.Sleep(3 * time.Second)
