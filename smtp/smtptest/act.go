@@ -115,7 +115,7 @@ func (s *session) babble(stage smtp.Stage, healed <-chan struct{}) error {
 		code = "354"
 	}
 	s.log("S: babbles at stage %s", stage)
-	lines := strings.Repeat(code+"-and so on\r\n", 1000)
+	lines := strings.Repeat(code+"-endless reply\r\n", 1000)
 	for said := 0; said < maxBabble; said += len(lines) {
 		select {
 		case <-healed:

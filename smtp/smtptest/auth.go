@@ -10,7 +10,7 @@ import (
 // authCmd is AUTH PLAIN (RFC 4954 §4, RFC 4616).
 func (s *session) authCmd(args string) error {
 	if !s.offers["AUTH"] || s.identity != "" || s.env != nil {
-		return s.say(503, "5.5.1", "no AUTH here and now")
+		return s.say(503, "5.5.1", "AUTH isn't possible now")
 	}
 	mechanism, response, initial := strings.Cut(args, " ")
 	if !strings.EqualFold(mechanism, "PLAIN") {
@@ -28,7 +28,7 @@ func (s *session) authCmd(args string) error {
 		s.log("C: …")
 	}
 	if response == "*" {
-		return s.say(501, "5.0.0", "as you like")
+		return s.say(501, "5.0.0", "authentication cancelled")
 	}
 	user, ok := s.host.checkPlain(response)
 	if !ok {

@@ -95,7 +95,7 @@ func parseChunk(args string) (size int64, last bool, err error) {
 		return 0, false, errors.New("only LAST may follow the size")
 	}
 	if size, err = strconv.ParseInt(digits, 10, 64); err != nil {
-		return 0, false, errors.New("there is no such size")
+		return 0, false, errors.New("the size is too large")
 	}
 	return size, more, nil
 }
@@ -108,7 +108,7 @@ func (s *session) unwanted(line string, size, limit int64) *smtp.Reply {
 	var why string
 	switch {
 	case s.closing:
-		why = "no service here"
+		why = "only QUIT is accepted"
 	case !s.offers["CHUNKING"]:
 		why = "CHUNKING wasn't offered"
 	case s.env == nil:

@@ -30,7 +30,7 @@ func (s *session) command(line, verb, args string) error {
 
 func (s *session) obey(verb, args string) error {
 	if s.closing && verb != "QUIT" {
-		return s.say(503, "5.5.1", "no service here")
+		return s.say(503, "5.5.1", "only QUIT is accepted")
 	}
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
@@ -47,11 +47,11 @@ func (s *session) obey(verb, args string) error {
 		return s.dataCmd()
 	case "RSET":
 		s.forget()
-		return s.say(250, "2.0.0", "forgotten")
+		return s.say(250, "2.0.0", "reset")
 	case "NOOP":
 		return s.say(250, "2.0.0", "ok")
 	case "VRFY":
-		return s.say(252, "2.5.0", "send some mail and see") // RFC 5321 §3.5.3
+		return s.say(252, "2.5.0", "the address can't be verified") // RFC 5321 §3.5.3
 	case "QUIT":
 		s.say(221, "2.0.0", "bye")
 		return errHangUp
@@ -68,7 +68,7 @@ func (s *session) helloCmd(verb, name string) error {
 		return err
 	}
 	if name == "" {
-		return s.say(501, "5.5.4", "and who are you?")
+		return s.say(501, "5.5.4", "a host name must follow")
 	}
 	s.hello = name
 	s.forget()
@@ -102,9 +102,9 @@ func (s *session) mailCmd(args string) error {
 	s.mails++
 	switch {
 	case s.hello == "":
-		return s.say(503, "5.5.1", "say hello first")
+		return s.say(503, "5.5.1", "EHLO comes first")
 	case s.env != nil:
-		return s.say(503, "5.5.1", "a mail is under way") // RFC 5321 §4.1.4
+		return s.say(503, "5.5.1", "a transaction is open") // RFC 5321 §4.1.4
 	case s.host.wantsAuth() && s.identity == "":
 		return s.say(530, "5.7.0", "authentication required") // RFC 4954 §6
 	}
@@ -136,7 +136,7 @@ func (s *session) rcptCmd(args string) error {
 		return s.say(503, "5.5.1", "MAIL comes first")
 	}
 	if s.content != nil {
-		return s.say(503, "5.5.1", "BDAT was begun")
+		return s.say(503, "5.5.1", "BDAT has begun")
 	}
 	s.rcpts++
 	if done, err := s.at(smtp.StageRcpt); done || err != nil {
@@ -150,7 +150,7 @@ func (s *session) rcptCmd(args string) error {
 		return s.unoffered("DSN")
 	}
 	if smtp.NeedsUTF8(args) && !s.env.UTF8 {
-		return s.say(553, "5.6.7", "this needs SMTPUTF8") // RFC 6531 §3.5
+		return s.say(553, "5.6.7", "the address needs SMTPUTF8") // RFC 6531 §3.5
 	}
 	if r := s.host.messageFull(len(s.env.Recipients)); r != nil {
 		return s.reply(r)

@@ -17,14 +17,14 @@ func (s *session) dataCmd() error {
 	}
 	switch {
 	case s.content != nil: // RFC 3030 §2
-		return s.say(503, "5.5.1", "BDAT was begun")
+		return s.say(503, "5.5.1", "BDAT has begun")
 	case s.env.Body == smtp.BodyBinaryMIME: // RFC 3030 §3
-		return s.say(503, "5.5.1", "BINARYMIME comes by BDAT")
+		return s.say(503, "5.5.1", "BINARYMIME needs BDAT")
 	}
 	if done, err := s.at(smtp.StageData); done || err != nil {
 		return err
 	}
-	s.say(354, "", "end with a dot alone")
+	s.say(354, "", "end with <CRLF>.<CRLF>")
 	if err := s.early(smtp.StageData); err != nil {
 		return err
 	}

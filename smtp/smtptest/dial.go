@@ -95,7 +95,7 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 			n.mu.Unlock()
 			if !waited {
 				waited = true
-				h.log(0, "a client from %s hangs", local)
+				h.log(0, "a dial from %s hangs", local)
 			}
 			select {
 			case <-changed:
@@ -117,7 +117,7 @@ func (n *Network) connect(ctx context.Context, local, remote net.Addr) (net.Conn
 		l := h.listeners[port]
 		if h.state == down || l == nil && !h.answers(port) {
 			n.mu.Unlock()
-			h.log(0, "refused a client from %s at %s", local, remote)
+			h.log(0, "a dial from %s to %s is refused", local, remote)
 			return failed(errRefused)
 		}
 		client, server := n.pair(h, local, remote)

@@ -313,7 +313,7 @@ func TestIdle(t *testing.T) {
 		defer c.Close()
 		start := time.Now()
 		got, err := io.ReadAll(c)
-		if !strings.HasSuffix(string(got), "\r\n421 4.4.2 no more patience\r\n") || err != nil || time.Since(start) != 5*time.Minute {
+		if !strings.HasSuffix(string(got), "\r\n421 4.4.2 idle for too long\r\n") || err != nil || time.Since(start) != 5*time.Minute {
 			t.Errorf("got %q and %v after %v, want a 421 after 5m", got, err, time.Since(start))
 		}
 	})

@@ -167,21 +167,21 @@ func (s *session) tooManyMails() *smtp.Reply {
 	if l.MailMax == 0 || s.mails <= l.MailMax {
 		return nil
 	}
-	return smtp.NewReply(451, "4.7.0", "more mails than MAILMAX says")
+	return smtp.NewReply(451, "4.7.0", "more messages than MAILMAX")
 }
 
 // tooManyRcpts returns the reply to a RCPT beyond an announced limit, or nil.
 func (s *session) tooManyRcpts(address string) *smtp.Reply {
 	l := s.limits()
 	if l.RcptMax > 0 && s.rcpts > l.RcptMax {
-		return smtp.NewReply(452, "4.5.3", "more recipients than RCPTMAX says")
+		return smtp.NewReply(452, "4.5.3", "more recipients than RCPTMAX")
 	}
 	if l.RcptDomainMax == 0 {
 		return nil
 	}
 	_, domain := smtp.SplitAddress(canonical(address))
 	if len(s.domains) >= l.RcptDomainMax && !s.domains[domain] {
-		return smtp.NewReply(452, "4.5.3", "more domains than RCPTDOMAINMAX says")
+		return smtp.NewReply(452, "4.5.3", "more domains than RCPTDOMAINMAX")
 	}
 	put(&s.domains, domain, true)
 	return nil

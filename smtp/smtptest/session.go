@@ -63,7 +63,7 @@ func (s *session) serve() {
 	s.log("connection from %s to %s", s.raw.remote, s.raw.local)
 	err := s.run()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = s.say(421, "4.4.2", "no more patience")
+		err = s.say(421, "4.4.2", "idle for too long")
 	}
 	if ferr := s.flush(); err == errHangUp && ferr != nil {
 		err = ferr
@@ -118,11 +118,11 @@ func (s *session) run() error {
 // behind handles octets that came after a command, or after its chunk, and before the reply.
 func (s *session) behind(verb string) error {
 	if n := s.r.Buffered(); n > 0 && s.host.dropsPipelined() {
-		s.log("S: drops %d octets that came behind", n)
+		s.log("S: drops %d octets that came with a command", n)
 		s.r.Discard(n)
 	}
 	if s.r.Buffered() > 0 && !s.mayPipeline(verb) {
-		s.say(554, "5.5.0", "something came ahead of the reply to "+verb)
+		s.say(554, "5.5.0", "data came before the reply to "+verb)
 		return errHangUp
 	}
 	return nil
@@ -167,7 +167,7 @@ func (s *session) say(code int, enhanced, text string) error {
 func (s *session) reply(r *smtp.Reply) error {
 	if s.answered {
 		s.answered = false
-		s.log("S: (%s, which was said early)", r.Error())
+		s.log("S: (%s, which was sent early)", r.Error())
 		return nil
 	}
 	if s.host.without("ENHANCEDSTATUSCODES") {

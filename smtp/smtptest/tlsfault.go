@@ -29,7 +29,7 @@ func (h *Host) FailTLS(f TLSFault) {
 }
 
 // errAlert makes crypto/tls send an alert.
-var errAlert = errors.New("told to fail")
+var errAlert = errors.New("the host was told to fail")
 
 // startTLS performs the handshake and discards the state of the session (RFC 3207 §4.2).
 func (s *session) startTLS() error {
