@@ -114,8 +114,8 @@ func TestMistake(t *testing.T) {
 	}
 }
 
-// TestMistakes: the test fails with the error, and the process doesn't end with a fatal error of the runtime. Each mistake
-// has a process of its own, because it needs a real *testing.T that fails.
+// TestMistakes: the test fails with the error, and the process doesn't end with a fatal error of the runtime. Each
+// mistake has a process of its own, because it needs a real *testing.T that fails.
 func TestMistakes(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

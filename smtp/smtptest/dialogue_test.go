@@ -23,8 +23,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the replies in testdata")
 
 // TestDialogue compares the replies of a host with testdata/*.txt. There, "#" begins a comment, "C: " is a line of the
-// client, and "R: " is raw octets of the client in Go's quotes. Consecutive lines of the client are one write. "S: " is a
-// reply, and "M: " a message that the host has at the end.
+// client, and "R: " is raw octets of the client in Go's quotes. Consecutive lines of the client are one write. "S: " is
+// a reply, and "M: " a message that the host has at the end.
 func TestDialogue(t *testing.T) {
 	no := smtp.NewReply(550, "5.1.1", "no such user\nhere")
 	setups := map[string]func(*Host){

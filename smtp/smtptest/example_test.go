@@ -48,8 +48,8 @@ func signup(relay *postrider.Relay, address string) error {
 	return err
 }
 
-// A signup sends one message, to the new customer. The relay logs to the test's output, which go test prints only if the
-// test fails: a forgotten DialContext or a misspelled domain then explains itself.
+// A signup sends one message, to the new customer. The relay logs to the test's output, which go test prints only if
+// the test fails: a forgotten DialContext or a misspelled domain then explains itself.
 func Example_signup() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)

@@ -66,7 +66,12 @@ func TestForgotten(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inet := smtptest.NewNetwork(t)
 				inet.MX("example.net", "mx.example.net")
-				relay := &postrider.Relay{Hostname: "shop.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+				relay := &postrider.Relay{
+					Hostname:    "shop.test",
+					Queue:       mem.New(),
+					Resolver:    inet,
+					DialContext: inet.DialContext,
+				}
 				test.set(relay)
 				inet.Go(relay.Run)
 				if err := signup(relay, test.to); err != nil && !errors.Is(err, context.Canceled) {

@@ -78,8 +78,10 @@ func TestHints(t *testing.T) {
 			n.MX("example.net", "mx.example.net")
 			dial(n, "198.18.0.1:25", "198.18.0.2:25", "198.18.0.1:25")
 		}, []string{
-			"198.18.0.1:25: 2 dials, no host with this address, and no lookup of any name: is Resolver set to the Network?",
-			"198.18.0.2:25: 1 dial, no host with this address, and no lookup of any name: is Resolver set to the Network?",
+			"198.18.0.1:25: 2 dials, no host with this address, and no lookup of any name: " +
+				"is Resolver set to the Network?",
+			"198.18.0.2:25: 1 dial, no host with this address, and no lookup of any name: " +
+				"is Resolver set to the Network?",
 		}},
 		{"a Resolver, and an address of old", func(n *Network) {
 			n.MX("example.net", "mx.example.net").SetAddrs()
@@ -166,7 +168,8 @@ func TestHintsPrinted(t *testing.T) {
 				if !fails && got != "" {
 					t.Errorf("got %q, want nothing", got)
 				}
-				want := "S: 221 2.0.0 bye\n\nsmtptest: hint: exampel.net: 1 lookup, no records: is the name misspelled?\n"
+				want := "S: 221 2.0.0 bye\n\n" +
+					"smtptest: hint: exampel.net: 1 lookup, no records: is the name misspelled?\n"
 				if fails && !strings.HasSuffix(got, want) {
 					t.Errorf("got %q, want %q at its end", got, want)
 				}

@@ -92,8 +92,10 @@ func TestGo(t *testing.T) {
 		{"canceled", func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("run: %w", ctx.Err()) }, ""},
 		{"slow to stop", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return nil }, ""},
 		{"early", func(ctx context.Context) error { return nil }, ""},
-		{"fails", func(ctx context.Context) error { return broken }, "smtptest: the func of Network.Go returned an error: broken\n"},
-		{"fails late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return broken }, "smtptest: the func of Network.Go returned an error: broken\n"},
+		{"fails", func(ctx context.Context) error { return broken },
+			"smtptest: the func of Network.Go returned an error: broken\n"},
+		{"fails late", func(ctx context.Context) error { <-ctx.Done(); time.Sleep(time.Hour); return broken },
+			"smtptest: the func of Network.Go returned an error: broken\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -207,25 +209,38 @@ func TestMisuse(t *testing.T) {
 		do   func(*Network, *Host)
 		want string
 	}{
-		{"host", func(n *Network, h *Host) { n.Host("a b") }, `smtptest: host "a b": `},
-		{"domain", func(n *Network, h *Host) { n.NullMX("a..b") }, `smtptest: name "a..b": `},
-		{"certificate", func(n *Network, h *Host) { n.Certificate("a b") }, `smtptest: certificate of "a b": `},
-		{"stage", func(n *Network, h *Host) { h.CloseAt(smtp.StageConnect) }, "smtptest: a host has no reply at stage connect"},
-		{"answer", func(n *Network, h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(451, "", "")) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
-		{"babble", func(n *Network, h *Host) { h.BabbleAt(smtp.StageBody) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
-		{"early", func(n *Network, h *Host) { h.AnswerEarly(smtp.StageRoute, smtp.NewReply(250, "", "")) }, "smtptest: a host has no reply at stage route"},
-		{"slow", func(n *Network, h *Host) { h.Slow(1, smtp.StageBody) }, "smtptest: a host has no reply at stage body: call Host.Chunking first"},
-		{"limit", func(n *Network, h *Host) { h.MaxSessions(-1, smtp.NewReply(421, "", "")) }, "smtptest: mx.example.net can't have a limit of -1"},
-		{"rate", func(n *Network, h *Host) { h.RateLimit(smtp.StageMail, 1, 0, smtp.NewReply(450, "", "")) }, "smtptest: mx.example.net can't limit the rate at stage mail for 0s"},
-		{"rate of finals", func(n *Network, h *Host) { h.RateLimit(smtp.StageFinal, 1, 1, smtp.NewReply(450, "", "")) }, "smtptest: mx.example.net can't limit the rate at stage final"},
-		{"rate of chunks", func(n *Network, h *Host) { h.Chunking(); h.RateLimit(smtp.StageBody, 1, 1, smtp.NewReply(450, "", "")) }, "smtptest: mx.example.net can't limit the rate at stage body"},
-		{"announced", func(n *Network, h *Host) { h.Limit(Limits{RcptMax: 1000000}) }, "smtptest: mx.example.net can't announce a limit of 1000000"},
-		{"announced", func(n *Network, h *Host) { h.Limit(Limits{MailMax: -1}) }, "smtptest: mx.example.net can't announce a limit of -1"},
-		{"offer", func(n *Network, h *Host) { h.Offer("X", " Y") }, `smtptest: mx.example.net can't offer " Y"`},
-		{"after", func(n *Network, h *Host) { h.AfterMessages(0, h.Down) }, "smtptest: mx.example.net can't do anything after 0 messages"},
-		{"link", func(n *Network, h *Host) { h.Link(-1, 0) }, "smtptest: mx.example.net can't have a link of -1ns and 0 octets a second"},
-		{"alias", func(n *Network, h *Host) { n.CNAME("a.test", "b..test") }, `smtptest: name "b..test": `},
-		{"reply", func(n *Network, h *Host) { h.Reject("a@b.test", new(smtp.Reply)) }, "smtptest: mx.example.net can't answer 0: "},
+		{"host", func(n *Network, h *Host) { n.Host("a b") }, `host "a b": `},
+		{"domain", func(n *Network, h *Host) { n.NullMX("a..b") }, `name "a..b": `},
+		{"certificate", func(n *Network, h *Host) { n.Certificate("a b") }, `certificate of "a b": `},
+		{"stage", func(n *Network, h *Host) { h.CloseAt(smtp.StageConnect) }, "a host has no reply at stage connect"},
+		{"answer", func(n *Network, h *Host) { h.Answer(smtp.StageBody, smtp.NewReply(451, "", "")) },
+			"a host has no reply at stage body: call Host.Chunking first"},
+		{"babble", func(n *Network, h *Host) { h.BabbleAt(smtp.StageBody) },
+			"a host has no reply at stage body: call Host.Chunking first"},
+		{"early", func(n *Network, h *Host) { h.AnswerEarly(smtp.StageRoute, smtp.NewReply(250, "", "")) },
+			"a host has no reply at stage route"},
+		{"slow", func(n *Network, h *Host) { h.Slow(1, smtp.StageBody) },
+			"a host has no reply at stage body: call Host.Chunking first"},
+		{"limit", func(n *Network, h *Host) { h.MaxSessions(-1, smtp.NewReply(421, "", "")) },
+			"mx.example.net can't have a limit of -1"},
+		{"rate", func(n *Network, h *Host) { h.RateLimit(smtp.StageMail, 1, 0, smtp.NewReply(450, "", "")) },
+			"mx.example.net can't limit the rate at stage mail for 0s"},
+		{"rate of finals", func(n *Network, h *Host) { h.RateLimit(smtp.StageFinal, 1, 1, smtp.NewReply(450, "", "")) },
+			"mx.example.net can't limit the rate at stage final"},
+		{"rate of chunks", func(n *Network, h *Host) { h.Chunking(); h.RateLimit(smtp.StageBody, 1, 1, smtp.NewReply(450, "", "")) },
+			"mx.example.net can't limit the rate at stage body"},
+		{"announced", func(n *Network, h *Host) { h.Limit(Limits{RcptMax: 1000000}) },
+			"mx.example.net can't announce a limit of 1000000"},
+		{"announced", func(n *Network, h *Host) { h.Limit(Limits{MailMax: -1}) },
+			"mx.example.net can't announce a limit of -1"},
+		{"offer", func(n *Network, h *Host) { h.Offer("X", " Y") }, `mx.example.net can't offer " Y"`},
+		{"after", func(n *Network, h *Host) { h.AfterMessages(0, h.Down) },
+			"mx.example.net can't do anything after 0 messages"},
+		{"link", func(n *Network, h *Host) { h.Link(-1, 0) },
+			"mx.example.net can't have a link of -1ns and 0 octets a second"},
+		{"alias", func(n *Network, h *Host) { n.CNAME("a.test", "b..test") }, `name "b..test": `},
+		{"reply", func(n *Network, h *Host) { h.Reject("a@b.test", new(smtp.Reply)) },
+			"mx.example.net can't answer 0: "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -233,7 +248,7 @@ func TestMisuse(t *testing.T) {
 			n := NewNetwork(r)
 			h := n.Host("mx.example.net")
 			got := r.run(func() { test.do(n, h) })
-			if !strings.HasPrefix(got, test.want) {
+			if !strings.HasPrefix(got, "smtptest: "+test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -18,9 +18,11 @@ func TestWaits(t *testing.T) {
 		{"more", func(h *Host) { h.WaitSessions(2) }, 2 * time.Second, ""},
 		{"none", func(h *Host) { h.WaitSessions(1); h.WaitSessions(0) }, 6 * time.Second, ""},
 		{"none at first", func(h *Host) { h.WaitSessions(0) }, 0, ""},
-		{"too many", func(h *Host) { h.WaitSessions(4) }, 720 * time.Hour, "smtptest: mx.example.net has 0 sessions in 720h0m0s, want 4\n"},
+		{"too many", func(h *Host) { h.WaitSessions(4) }, 720 * time.Hour,
+			"smtptest: mx.example.net has 0 sessions in 720h0m0s, want 4\n"},
 		{"connections", func(h *Host) { h.WaitConnections(3) }, 3 * time.Second, ""},
-		{"too many connections", func(h *Host) { h.WaitConnections(4) }, 720 * time.Hour, "smtptest: mx.example.net got 3 connections in 720h0m0s, want 4\n"},
+		{"too many connections", func(h *Host) { h.WaitConnections(4) }, 720 * time.Hour,
+			"smtptest: mx.example.net got 3 connections in 720h0m0s, want 4\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
