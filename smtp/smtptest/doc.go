@@ -1,7 +1,6 @@
 // Package smtptest is an internet in memory, for tests of code that sends or receives mail. It has a DNS, hosts that
-// take mail and fail as the test tells them to, and connections. It opens no socket and asks no real name server.
-// Inside testing/synctest, days of retries pass in milliseconds. Outside a synctest bubble the package works in real
-// time.
+// take mail and fail on demand, and connections. It opens no socket and asks no real name server. Inside
+// testing/synctest, days of retries pass in milliseconds. Outside a synctest bubble the package works in real time.
 //
 // # Getting started
 //
@@ -79,13 +78,13 @@
 // without PIPELINING, content above 127 without 8BITMIME, and a bare CR or LF outside BINARYMIME. It shares no code
 // with package server.
 //
-// These methods set what a host is, and last:
+// These methods set lasting properties:
 //
 //   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.Chunking], [Host.BinaryMIME], [Host.LMTP]: the protocol.
 //   - [Host.Auth], [Host.MaxSize], [Host.Limit]: accounts and announced limits.
 //   - [Host.SetAddrs], [Host.IPv6], [Host.Link]: addresses, latency and bandwidth.
 //
-// These set how it fails, until [Host.Heal]:
+// These set faults, until [Host.Heal]:
 //
 //   - At a stage, from the greeting to the final dot: [Host.Answer], [Host.AnswerRaw], [Host.AnswerEarly],
 //     [Host.CloseAt], [Host.ResetAt], [Host.StallAt], [Host.BabbleAt], [Host.Slow].
@@ -105,7 +104,8 @@
 //
 //   - network.go: [Network], [Network.Go], [Network.Host]. dns.go, records.go: the DNS. dial.go, listen.go:
 //     [Network.DialContext] and [Network.Listen]. cert.go: certificates.
-//   - host.go: [Host], [Message], and what a host is. wait.go: Wait, and the counts of messages and sessions.
+//   - host.go: [Host], [Message], and the lasting properties of a host. wait.go: Wait, and the counts of messages and
+//     sessions.
 //   - stage.go: faults at a stage. script.go: Reject, Defer, Greylist, Heal. limit.go: limits. habit.go: Refuse,
 //     AfterMessages and other habits. chunk.go: BDAT. tlsfault.go: STARTTLS and its faults. link.go: latency and
 //     bandwidth.

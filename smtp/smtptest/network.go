@@ -92,7 +92,7 @@ func (n *Network) Go(run func(context.Context) error) {
 	}()
 	n.t.Cleanup(func() {
 		if n.misplaced() != nil {
-			return // close says so
+			return // close reports it
 		}
 		cancel()
 		<-done
