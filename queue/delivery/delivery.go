@@ -171,8 +171,5 @@ func (d *delivery) job() smtp.Job {
 
 // log writes a line about the task.
 func (d *delivery) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
-	if d.logger.Enabled(ctx, level) {
-		attrs = append(attrs, slog.String("id", string(d.task.ID)), slog.String("destination", d.task.Destination))
-		d.logger.LogAttrs(ctx, level, msg, attrs...)
-	}
+	logTask(ctx, d.logger, level, msg, &d.task, attrs...)
 }

@@ -2,6 +2,9 @@ package delivery
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,6 +27,8 @@ type Events struct {
 	Rejected  func(Event) // for good
 	Expired   func(Event) // given up at the deadline; Result is the last there was
 	Cancelled func(Event) // taken out by [Runner.Cancel] or [Runner.Purge]; Result is the last there was, and its Reply may be nil
+
+	Reported func(Event) // a report about Task is in the queue; Result says nothing
 
 	// Buffer is how many events may wait. If zero, 1024.
 	Buffer int
@@ -48,6 +53,7 @@ func (e Events) Then(next Events) Events {
 		Rejected:  both(e.Rejected, next.Rejected),
 		Expired:   both(e.Expired, next.Expired),
 		Cancelled: both(e.Cancelled, next.Cancelled),
+		Reported:  both(e.Reported, next.Reported),
 		Buffer:    max(e.Buffer, next.Buffer),
 	}
 }
@@ -59,7 +65,9 @@ type Event struct {
 	Time   time.Time  // when it happened
 	Task   queue.Task // as it was claimed; what it points to must not be changed
 	Result smtp.Result
-	Next   time.Time // when the task is tried again, for what is still open; zero: never
+	Report *smtp.Envelope // of Reported: that of the report, which must not be changed
+	Kind   string         // of Reported: "failed", "delayed" or "delivered", the worst that the report is about
+	Next   time.Time      // when the task is tried again, for what is still open; zero: never
 }
 
 // of gives the func for a result, nil if there is none. done says that the task isn't tried again.
@@ -106,11 +114,11 @@ func (r *Runner) tell(f func(Event), e Event) {
 	t.waiting = append(t.waiting, telling{f, e})
 	if t.busy == nil {
 		t.busy = make(chan struct{})
-		go t.run(t.busy)
+		go t.run(t.busy, r.logger())
 	}
 }
 
-func (t *teller) run(ended chan struct{}) {
+func (t *teller) run(ended chan struct{}, logger *slog.Logger) {
 	defer close(ended)
 	var batch []telling
 	for {
@@ -124,9 +132,20 @@ func (t *teller) run(ended chan struct{}) {
 		}
 		t.mu.Unlock()
 		for _, x := range batch {
-			x.tell(x.e)
+			x.call(logger)
 		}
 	}
+}
+
+// call calls the func. One that panics is logged: who only looks on can't end the process.
+func (x *telling) call(logger *slog.Logger) {
+	defer func() {
+		if p := recover(); p != nil {
+			logTask(context.Background(), logger, slog.LevelError, "event func panics", &x.e.Task, slog.Any("panic", p),
+				slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	x.tell(x.e)
 }
 
 // wait returns when all has been told that waits now.

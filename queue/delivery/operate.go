@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -126,7 +126,7 @@ func (r *Runner) Hold(ctx context.Context, f queue.Filter) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, "hold", f, func(ids []queue.ID) error { return q.Hold(ctx, ids...) })
+	return r.each(ctx, "hold", f, func(messages []queue.Task) error { return q.Hold(ctx, ids(messages)...) })
 }
 
 // Release undoes Hold. f.State may well be [queue.Held].
@@ -135,7 +135,7 @@ func (r *Runner) Release(ctx context.Context, f queue.Filter) (n int, err error)
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, "release", f, func(ids []queue.ID) error { return q.Release(ctx, ids...) })
+	return r.each(ctx, "release", f, func(messages []queue.Task) error { return q.Release(ctx, ids(messages)...) })
 }
 
 // Purge takes out the messages of which f lets a task through, with all their tasks, and tells no sender. The zero Filter
@@ -157,15 +157,15 @@ func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *s
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, op, f, func(ids []queue.ID) error {
+	return r.each(ctx, op, f, func(messages []queue.Task) error {
 		if reply == nil || r.Report == nil {
-			return r.purge(ctx, q, ids)
+			return r.purge(ctx, q, messages, reply)
 		}
 		// Each by itself, so that none is reported on that is settled meanwhile, and all at once, so that they share a sync.
-		errs := make([]error, len(ids))
+		errs := make([]error, len(messages))
 		var wg sync.WaitGroup
-		for i, id := range ids {
-			wg.Go(func() { errs[i] = r.cancel(ctx, q, id, reply) })
+		for i := range messages {
+			wg.Go(func() { errs[i] = r.cancel(ctx, q, &messages[i], reply) })
 		}
 		wg.Wait()
 		for _, err := range errs {
@@ -177,55 +177,75 @@ func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *s
 	})
 }
 
-// purge takes messages out.
-func (r *Runner) purge(ctx context.Context, q queue.Remover, ids []queue.ID) error {
+// purge takes messages out, each of which one of its tasks names. A reply is that of a Cancel without a report.
+func (r *Runner) purge(ctx context.Context, q queue.Remover, messages []queue.Task, reply *smtp.Reply) error {
 	var tasks []queue.Task
 	if r.Events.Cancelled != nil {
-		for _, id := range ids {
-			more, err := r.tasks(ctx, "purge", id)
+		for _, m := range messages {
+			more, err := r.tasks(ctx, "purge", m.ID)
 			if err != nil {
 				return err
 			}
 			tasks = append(tasks, more...)
 		}
 	}
-	if err := q.Remove(ctx, ids); err != nil {
+	if err := q.Remove(ctx, ids(messages)); err != nil {
 		return err
+	}
+	for i := range messages {
+		r.logRemoved(ctx, &messages[i], reply)
 	}
 	r.tellCancelled(tasks)
 	return nil
 }
 
-// cancel takes a message out, and returns it to its sender with the reply.
-func (r *Runner) cancel(ctx context.Context, q queue.Remover, id queue.ID, reply *smtp.Reply) error {
-	tasks, err := r.tasks(ctx, "cancel", id)
+// cancel takes out a message, which one of its tasks names, and returns it to its sender with the reply.
+func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Task, reply *smtp.Reply) error {
+	tasks, err := r.tasks(ctx, "cancel", message.ID)
 	if err != nil {
 		return err
 	}
 	var content smtp.Content // none if it can't be read
-	if body, err := r.Queue.Open(ctx, id); err == nil {
+	if body, err := r.Queue.Open(ctx, message.ID); err == nil {
 		defer body.Close() // when the reports have been read
 		content = body
 	} else if errors.Is(err, queue.ErrNotFound) {
 		return err
 	}
-	var reports []queue.Message
-	for _, t := range tasks {
+	var all []queue.Message
+	reports := make([][]queue.Message, len(tasks))
+	occasions := make([]Occasion, len(tasks))
+	for i, t := range tasks {
 		o := Occasion{Task: t, Untried: true, Content: content}
 		for _, rcpt := range t.Envelope.Recipients {
-			o.Results = append(o.Results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true})
+			o.Results = append(o.Results, smtp.Result{
+				Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true, Reason: smtp.Other,
+			})
 		}
-		more, err := r.Report(ctx, o)
-		if err != nil {
+		if reports[i], err = r.Report(ctx, o); err != nil {
+			r.tellUnreported(ctx, &o, err)
 			return err
 		}
-		reports = append(reports, more...)
+		all, occasions[i] = append(all, reports[i]...), o
 	}
-	if err := q.Remove(ctx, []queue.ID{id}, reports...); err != nil {
+	if err := q.Remove(ctx, []queue.ID{message.ID}, all...); err != nil {
 		return err
 	}
+	r.logRemoved(ctx, message, reply)
 	r.tellCancelled(tasks)
+	for i := range occasions {
+		r.tellReports(ctx, &occasions[i], reports[i])
+	}
 	return nil
+}
+
+// logRemoved writes a line about a message that was taken out. reply is nil for a purge.
+func (r *Runner) logRemoved(ctx context.Context, message *queue.Task, reply *smtp.Reply) {
+	if reply == nil {
+		logMessage(ctx, r.logger(), "purged", message)
+		return
+	}
+	logMessage(ctx, r.logger(), "cancelled", message, slog.String("reply", reply.Error()))
 }
 
 func (r *Runner) tellCancelled(tasks []queue.Task) {
@@ -234,6 +254,15 @@ func (r *Runner) tellCancelled(tasks []queue.Task) {
 			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
 		}
 	}
+}
+
+// ids has the ID of each of messages.
+func ids(messages []queue.Task) []queue.ID {
+	all := make([]queue.ID, len(messages))
+	for i := range messages {
+		all[i] = messages[i].ID
+	}
+	return all
 }
 
 // tasks lists those of a message.
@@ -251,23 +280,23 @@ func (r *Runner) tasks(ctx context.Context, op string, id queue.ID) (tasks []que
 	return tasks, nil
 }
 
-// each calls do with the messages of which f lets a task through, some at a time.
-func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]queue.ID) error) (n int, err error) {
+// each calls do with the messages of which f lets a task through, some at a time: with the first such task of each.
+func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func(messages []queue.Task) error) (n int, err error) {
 	const some = 200
 	q, err := able[queue.Lister](r, op)
 	if err != nil {
 		return 0, err
 	}
-	var ids []queue.ID
+	var messages []queue.Task
 	flush := func() error {
-		if len(ids) == 0 {
+		if len(messages) == 0 {
 			return nil
 		}
-		err := do(ids)
+		err := do(messages)
 		if err == nil {
-			n += len(ids)
+			n += len(messages)
 		}
-		ids = ids[:0]
+		messages = messages[:0]
 		if errors.Is(err, queue.ErrNotFound) { // all of them were settled meanwhile
 			return nil
 		}
@@ -275,11 +304,11 @@ func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]
 	}
 	for t, listErr := range q.List(ctx, f) {
 		err = listErr
-		if err == nil && !slices.Contains(ids[max(0, len(ids)-1):], t.ID) {
-			if len(ids) == some {
+		if last := len(messages) - 1; err == nil && (last < 0 || messages[last].ID != t.ID) {
+			if len(messages) == some {
 				err = flush()
 			}
-			ids = append(ids, t.ID)
+			messages = append(messages, t)
 		}
 		if err != nil {
 			break

@@ -57,7 +57,7 @@ func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, 
 			return s, err
 		}
 	}
-	d.log(ctx, slog.LevelError, "report fails", slog.Any("err", err))
+	d.r.tellUnreported(ctx, o, err)
 	s, ok := unreported(s, time.Now())
 	if !ok {
 		return s, errNothing
@@ -105,24 +105,30 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 		}
 		d.log(ctx, slog.LevelInfo, msg, slog.Time("next", s.Next))
 	}
-	logs := d.logger.Enabled(ctx, slog.LevelInfo)
 	for i := range results {
 		res := &results[i]
 		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
 			d.r.tell(f, Event{Task: d.task, Result: *res, Next: s.Next})
 		}
-		if logs {
-			msg := res.Outcome.String()
-			if isOpen(*res) && s.Next.IsZero() {
-				msg = "expired"
-			}
-			var next slog.Attr // a zero Attr isn't logged
-			if isOpen(*res) && !s.Next.IsZero() {
-				next = slog.Time("next", s.Next)
-			}
-			d.logResult(ctx, slog.LevelInfo, msg, res, next)
-		}
+		d.logOutcome(ctx, res, s.Next)
 	}
+	d.r.tellReports(ctx, o, s.Reports)
+}
+
+// logOutcome writes what was settled for a recipient. If next is zero, the task is done.
+func (d *delivery) logOutcome(ctx context.Context, res *smtp.Result, next time.Time) {
+	level, msg := slog.LevelInfo, res.Outcome.String()
+	var attr slog.Attr // a zero Attr isn't logged
+	switch {
+	case isOpen(*res) && next.IsZero():
+		msg = "expired"
+	case isOpen(*res):
+		attr = slog.Time("next", next)
+	}
+	if isOwnReport(&d.task) && res.Outcome != smtp.Delivered && attr.Key == "" {
+		level = slog.LevelWarn
+	}
+	d.logResult(ctx, level, msg, res, attr)
 }
 
 // tellLost says what couldn't be recorded: a recipient that has the message may get it once more.
@@ -135,6 +141,9 @@ func (d *delivery) tellLost(ctx context.Context, s *queue.Settlement, err error)
 }
 
 func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, res *smtp.Result, attr slog.Attr) {
+	if !d.logger.Enabled(ctx, level) {
+		return
+	}
 	var reason slog.Attr // a zero Attr isn't logged
 	if res.Outcome != smtp.Delivered {
 		reason = slog.String("reason", res.Reason.String())

@@ -1,0 +1,98 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// The kinds of reports, from the worst on.
+const (
+	kindFailed    = "failed"
+	kindDelayed   = "delayed"
+	kindDelivered = "delivered"
+)
+
+// kind is that of a report about o: the worst that happened to a recipient whose sender wants to hear of it.
+func (o *Occasion) kind() string { return cmp.Or(o.worst(false), o.worst(true)) }
+
+// worst is the worst that happened to a recipient, which may be one whose sender doesn't want to hear of it.
+func (o *Occasion) worst(unwanted bool) string {
+	kinds := make(map[string]bool)
+	for i, rcpt := range o.Task.Envelope.Recipients {
+		kind, flag := "", smtp.Notify(0)
+		switch res := o.Results[i]; {
+		case res.Outcome == smtp.Delivered:
+			kind, flag = kindDelivered, smtp.NotifySuccess
+		case res.Outcome == smtp.Rejected, o.Expired:
+			kind, flag = kindFailed, smtp.NotifyFailure
+		case o.Delayed:
+			kind, flag = kindDelayed, smtp.NotifyDelay
+		default:
+			continue
+		}
+		kinds[kind] = kinds[kind] || unwanted || rcpt.Notify.Wants(flag)
+	}
+	for _, kind := range []string{kindFailed, kindDelayed, kindDelivered} {
+		if kinds[kind] {
+			return kind
+		}
+	}
+	return ""
+}
+
+// tellReports says that reports about o are in the queue.
+func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.Message) {
+	if len(reports) == 0 {
+		return
+	}
+	kind := o.kind()
+	for _, m := range reports {
+		r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: kind})
+		for _, rcpt := range m.Envelope.Recipients {
+			r.logReport(ctx, slog.LevelInfo, "report", o, rcpt.Address, kind)
+		}
+	}
+}
+
+// tellUnreported says that a report about o couldn't be composed or stored.
+func (r *Runner) tellUnreported(ctx context.Context, o *Occasion, err error) {
+	r.logReport(ctx, slog.LevelWarn, "report fails", o, o.Task.Envelope.From, o.kind(), slog.Any("err", err))
+}
+
+func (r *Runner) logReport(ctx context.Context, level slog.Level, msg string, o *Occasion, to, kind string, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("to", to), slog.String("kind", kind), slog.String("about", string(o.Task.ID)),
+		slog.String("destination", o.Task.Destination))
+	r.logger().LogAttrs(ctx, level, msg, appendOwner(attrs, &o.Task)...)
+}
+
+// isOwnReport reports whether a task is that of a report. If it fails, nobody is told.
+func isOwnReport(t *queue.Task) bool { return t.Envelope.From == "" && t.Origin == smtp.OriginCode }
+
+// logTask writes a line about a task.
+func logTask(ctx context.Context, logger *slog.Logger, level slog.Level, msg string, t *queue.Task, attrs ...slog.Attr) {
+	if logger.Enabled(ctx, level) {
+		attrs = append(attrs, slog.String("id", string(t.ID)), slog.String("destination", t.Destination))
+		logger.LogAttrs(ctx, level, msg, appendOwner(attrs, t)...)
+	}
+}
+
+// logMessage writes a line about a message, which one of its tasks names.
+func logMessage(ctx context.Context, logger *slog.Logger, msg string, t *queue.Task, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("id", string(t.ID)))
+	logger.LogAttrs(ctx, slog.LevelInfo, msg, appendOwner(attrs, t)...)
+}
+
+// appendOwner appends the Ref and the Tenant of a task, if they are set.
+func appendOwner(attrs []slog.Attr, t *queue.Task) []slog.Attr {
+	if t.Ref != "" {
+		attrs = append(attrs, slog.String("ref", t.Ref))
+	}
+	if t.Tenant != "" {
+		attrs = append(attrs, slog.String("tenant", t.Tenant))
+	}
+	return attrs
+}
