@@ -65,7 +65,7 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 	}
 	if ctx.Err() != nil { // a Sender that was deaf to its ctx has come back at last
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), d.r.settleTimeout())
 		defer cancel()
 	}
 	v, s, o := d.ended(results, body, sends.Err() != nil, 2*rand.Float64()-1)

@@ -85,6 +85,13 @@ func (e *Events) of(outcome smtp.Outcome, done bool) func(Event) {
 	return e.Deferred
 }
 
+// Missed returns how many events were dropped, because the funcs of Events took too long.
+func (r *Runner) Missed() uint64 {
+	r.teller.mu.Lock()
+	defer r.teller.mu.Unlock()
+	return r.teller.missed
+}
+
 // teller calls the funcs of Events, in a goroutine that is there while one waits.
 type teller struct {
 	mu      sync.Mutex

@@ -17,7 +17,7 @@ import (
 func TestExplain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := mem.New()
-		r := &Runner{Queue: q, Retry: []time.Duration{time.Hour}, SiteFor: func(site string) SiteLimits {
+		r := &Runner{Queue: q, Grace: -1, Retry: []time.Duration{time.Hour}, SiteFor: func(site string) SiteLimits {
 			switch site {
 			case "paced.test":
 				return SiteLimits{Rate: Rate{1, time.Hour}}
@@ -103,7 +103,6 @@ func TestExplain(t *testing.T) {
 		if _, err := r.Explain(t.Context(), before); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("a message that is gone: got %v, want ErrNotFound", err)
 		}
-		r.Grace = -1
 		stop()
 	})
 }

@@ -1,9 +1,6 @@
 package delivery
 
-import (
-	"cmp"
-	"fmt"
-)
+import "cmp"
 
 // SiteLimits bound what a site gets. A site is the hosts that a destination's mail goes to: see Runner.SiteOf.
 //
@@ -55,14 +52,4 @@ func ownRate(f func(string) Rate, name string, all Rate) Rate {
 		return all
 	}
 	return cmp.Or(f(name), all)
-}
-
-func (l SiteLimits) check() error {
-	switch {
-	case l.Concurrency < 0:
-		return fmt.Errorf("delivery: Site.Concurrency is %d: it must be positive, or zero for the default", l.Concurrency)
-	case l.Initial < 0:
-		return fmt.Errorf("delivery: Site.Initial is %d: it must be positive, or zero for the default", l.Initial)
-	}
-	return l.Rate.check("Site.Rate")
 }

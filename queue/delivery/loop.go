@@ -23,6 +23,7 @@ type runnerLoop struct {
 	polled bool // the queue isn't a Waker: only a list tells when a destination has something due
 
 	places  int       // for deliveries: few at first, one more with each that ends, and at last Concurrency
+	first   int       // Initial
 	most    int       // Concurrency
 	free    int       // of places
 	grown   time.Time // when places were last made for the time that has passed
@@ -47,13 +48,10 @@ const (
 	all = 100 * 365 * 24 * time.Hour
 
 	// A list costs as much as there is mail. One follows the other after a hundred times what it took.
-	listPause = time.Second
 	listShare = 100
 
-	// firstPlaces is how many tasks are sent at a time when a Runner begins, and how many more after each growTime in which
-	// all places are taken.
-	firstPlaces = 20
-	growTime    = time.Second
+	// There are Initial more places after each growTime in which all are taken.
+	growTime = time.Second
 
 	// After a failure of the queue it is left alone for a time that doubles.
 	firstPause   = time.Second
@@ -61,20 +59,18 @@ const (
 
 	// longestSleep bounds a timer, so that a clock set forward and a machine that slept are noticed.
 	longestSleep = 15 * time.Minute
-
-	// settleTime is how long after the time of grace what came of the sends may take to be recorded.
-	settleTime = 10 * time.Second
 )
 
 func newRunnerLoop(r *Runner) *runnerLoop {
 	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
-	places := min(most, firstPlaces)
+	first := min(most, cmp.Or(r.Initial, defaultInitial))
 	return &runnerLoop{
 		r: r,
 		machine: newMachine(machineConfig{
 			lease:    lease,
 			resolve:  r.SiteOf != nil,
 			retry:    r.Retry,
+			maxProbe: cmp.Or(r.MaxProbeWait, defaultMaxProbeWait),
 			site:     r.siteLimits,
 			source:   r.sourceRate,
 			tenant:   r.tenantRate,
@@ -83,9 +79,10 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 		inbox:  newInbox(),
 		lease:  lease,
 		logger: r.logger(),
-		places: places,
+		places: first,
+		first:  first,
 		most:   most,
-		free:   places,
+		free:   first,
 		jobs:   make(chan *delivery, most),
 		stale:  true,
 		grown:  time.Now(),
@@ -162,7 +159,7 @@ func (l *runnerLoop) receive(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.free <= 0 && now.Sub(l.grown) >= growTime {
-		l.grow(firstPlaces) // those there are may all be with hosts that take their time
+		l.grow(l.first) // those there are may all be with hosts that take their time
 		l.grown = now
 	}
 	for name, due := range l.news.woken {
@@ -278,7 +275,7 @@ func (l *runnerLoop) list(ctx context.Context, now time.Time) error {
 	l.mu.Unlock()
 	l.stale = l.polled
 	end := time.Now()
-	l.listAt = end.Add(max(listPause, listShare*end.Sub(now)))
+	l.listAt = end.Add(max(cmp.Or(l.r.PollInterval, defaultPollInterval), listShare*end.Sub(now)))
 	return nil
 }
 
@@ -288,7 +285,7 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 		return nil
 	}
 	if over(err) {
-		return fmt.Errorf("queue: runner: %s: %w", what, err)
+		return fmt.Errorf("delivery: %s: %w", what, err)
 	}
 	pause := pauseAfter(l.failures)
 	l.failures++
@@ -326,7 +323,7 @@ func (l *runnerLoop) stop(endSends, endStore context.CancelFunc) {
 	for _, phase := range []struct {
 		time time.Duration
 		end  context.CancelFunc
-	}{{grace, endSends}, {settleTime, endStore}} {
+	}{{grace, endSends}, {l.r.settleTimeout(), endStore}} {
 		timer := time.NewTimer(phase.time)
 		select {
 		case <-finished:

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -44,6 +45,7 @@ type machineConfig struct {
 	lease    time.Duration
 	resolve  bool            // sites have names of their own, which toSite asks for
 	retry    []time.Duration // if empty, the default
+	maxProbe time.Duration   // if zero, the default
 	site     func(name string) SiteLimits
 	source   func(name string) Rate   // nil: none has one
 	tenant   func(name string) Rate   // nil: none has one
@@ -83,6 +85,7 @@ func newMachine(c machineConfig) *machine {
 	if len(c.retry) == 0 {
 		c.retry = defaultRetry
 	}
+	c.maxProbe = cmp.Or(c.maxProbe, defaultMaxProbeWait)
 	return &machine{
 		machineConfig: c,
 		base:          time.Now(),

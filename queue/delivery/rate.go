@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -13,13 +12,6 @@ import (
 type Rate struct {
 	Messages int
 	Per      time.Duration
-}
-
-func (r Rate) check(field string) error {
-	if r.Messages < 0 || r.Per < 0 || (r.Messages == 0) != (r.Per == 0) {
-		return fmt.Errorf("delivery: %s is {Messages: %d, Per: %v}: both must be positive, or zero for no limit", field, r.Messages, r.Per)
-	}
-	return nil
 }
 
 // every is the time that a message takes up; 0: none.

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,92 +11,126 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Runner takes due tasks from a Queue, sends them, and settles what came of it: delivered, to be tried
-// again, or given up. Several Runners, on several machines, may share a Queue that they all reach.
+// Runner delivers the mail of a [queue.Queue]: it claims due tasks, sends each one and settles its results. Several
+// Runners may share a Queue, on several machines if all of them reach it.
 //
-// A destination's tasks are sent several at a time, and destinations take turns for the places there
-// are: one with 200,000 messages doesn't hold up another with one, and the fresh mail of one goes beside what
-// is tried again. Large messages take more turns. Runner's memory grows with the destinations that have mail, not
-// with the mail.
+// # Attempts
 //
-// How much a site takes at a time is learned from what it does, as Postfix does: see [SiteLimits]. A site that answers
-// nobody is left alone, and probed with one message after the waits of Retry, each twenty minutes at the longest; its mail waits
-// meanwhile, with nothing written. After a start, places grow from 20, and what had failed before is probed too.
+// A task is attempted when it is due, and then by the schedules of Retry and RetryAfter. At its Deadline, its open
+// recipients fail. A task that was never attempted is attempted first, however late it is, unless its site is down or
+// suspended at the Deadline. At its NoticeAt, a task that is still deferred is reported as delayed.
 //
-// A task is tried at its Due and, for recipients not settled, by the schedule Retry until its
-// Deadline; what is open then is given up, but never untried: only where its site is down or suspended by then, it is
-// given up for that reason. At its NoticeAt a task that was tried in vain is reported as delayed. Each attempt ends in one
-// commit of results, next time and reports. Where that fails the lease is held and it is tried again: while the process
-// lives, what was delivered isn't sent twice because the queue had a bad minute.
+// Each attempt ends in one commit to the queue: the results, the time of the next attempt, and the reports. If the
+// commit fails, the Runner keeps the lease and repeats the commit. So a fault of the queue doesn't make it send a
+// message twice, as long as the process lives.
+//
+// # Fairness and sites
+//
+// Destinations take turns: one with 200,000 messages doesn't delay one with a single message. Within a destination, new
+// mail and retries take turns. A message takes one more turn for each 256 KiB, and 40 more at most. Memory grows with
+// the number of destinations that have mail, not with the number of messages.
+//
+// Destinations whose mail goes to the same hosts share a site. The Runner learns how many tasks a site takes at a time:
+// see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry, and at least every
+// MaxProbeWait. Its other mail stays due meanwhile, and nothing is written to the queue.
+//
+// # Fields
+//
+// Queue and Sender must be set. All fields may be set until the first call of Run, and nothing is computed from them
+// before. A Relay fills in Queue, Sender and the funcs that are nil at its own first call, so operate a Runner of a Relay
+// after that call. Fields must not change while Run runs.
 type Runner struct {
-	// Queue has the tasks. If it is a [queue.Waker], nothing is polled; otherwise it is asked every second.
+	// Queue has the tasks. If it is a [queue.Waker], the Runner waits for its calls; otherwise it asks the Queue every
+	// PollInterval.
 	Queue queue.Queue
 
-	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's message. Results
-	// that are missing beside others, against the rules of smtp.Sender, are logged as a warning once an attempt.
+	// PollInterval is the time between two looks at a Queue that is no queue.Waker. A look at a large queue takes long:
+	// the time between is 100 times as long as a look at least. If zero, 1 second.
+	PollInterval time.Duration
+
+	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's message.
+	// Its outcome goes through smtp.Complete; missing results are logged as a warning.
 	Sender smtp.Sender
 
-	// Report composes the reports that are owed for what happened to a task. They become durable in
-	// the commit that settles it; their Body is read then, while o.Content is still open. It is
-	// called again if the commit must be repeated. On an error nothing is given up: what the host has
-	// taken is settled, without a report, and the rest stays and comes up again soon. If nil, there are no reports.
+	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
+	// the task. Their Bodies are read then, while o.Content is open. Report is called again if the commit is repeated.
+	//
+	// If it returns an error, recipients that a host has accepted are settled without a report. The others stay in the
+	// queue and come up again after 5 minutes, so that nothing fails without a report. If Report is nil, there are no
+	// reports.
+	//
+	// Set the Origin of a report to smtp.OriginCode: a report with this origin that fails is logged as a warning.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
-	// SiteOf returns the name of the site that a destination's mail goes to: destinations with one name share the limits of that site. It
-	// may ask the DNS, and is called concurrently, each time that a destination without tasks in flight has one due. If it
-	// returns an error or "", or is nil, a destination is its own site.
+	// SiteOf returns the name of the site that a destination's mail goes to. Destinations with the same name share the
+	// limits of the site. SiteOf may ask the DNS. It is called concurrently, each time that a destination without tasks
+	// in flight has mail due. If it is nil, or returns an error or "", the destination is its own site.
 	SiteOf func(ctx context.Context, destination string) (string, error)
 
-	// SourceOf returns the name of the address that a task goes out from, for the Rate of that source. "" has no Rate. It must not
-	// block, and must not call the Runner. If nil, there are no sources.
+	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source. A source named ""
+	// has no Rate. SourceOf must not block and must not call the Runner. If nil, there are no sources.
 	SourceOf func(*queue.Task) string
 
 	// Site bounds what each site gets.
 	Site SiteLimits
 
-	// Source bounds the tasks that go out from each source, see SourceOf, and Tenant those of each tenant, see queue.Message. A
-	// task that is over a Rate is postponed to a time of its own, and others go on. If zero, there is no limit.
-	Source, Tenant Rate
-
-	// SiteFor returns limits of its own for a site, in place of Site. A field that is zero is as in Site. It is called when a site's
-	// mail comes up after a while without any. It must not block, and must not call the Runner. If nil, all have the same.
+	// SiteFor returns the limits of one site. Fields that are zero are as in Site. It is called when mail for the site
+	// comes up after a while without any. It must not block and must not call the Runner. If nil, all sites have the
+	// limits of Site.
 	SiteFor func(site string) SiteLimits
 
-	// SourceFor and TenantFor return a Rate of its own for a source or a tenant, in place of Source or Tenant; the zero Rate is
-	// none. They are called for each task. They must not block, and must not call the Runner. If nil, all have the same.
+	// Source bounds the tasks that go out from each source, and Tenant those of each tenant. A task beyond a Rate is
+	// postponed to a time of its own; other tasks go first. If zero, there is no limit.
+	Source, Tenant Rate
+
+	// SourceFor and TenantFor return the Rate of one source or tenant. If that is zero, Source or Tenant applies. They
+	// are called for each task. They must not block and must not call the Runner. If nil, all have the same Rate.
 	SourceFor, TenantFor func(name string) Rate
 
-	// Retry has the waits between attempts, the first after the first attempt. The last repeats. It is for every Reason that has no
-	// schedule of its own. If empty: 5, 15, 30, 60 minutes, then 2 hours.
+	// Retry has the waits between attempts, the first one after the first attempt. The last one repeats. Retry applies
+	// to every Reason that has no schedule of its own. If empty: 5, 15, 30, 60 minutes, then 2 hours (RFC 5321
+	// §4.5.4.1; the first two are shorter than the 30 minutes that it recommends, because greylisting is common).
 	//
-	// Each wait is changed by chance by up to 10 %. No wait is longer than an eighth of the time from a message's Arrival to its
-	// Deadline, or than a minute if that is more: a message with 16 minutes is tried every 2 minutes at least.
+	// Each wait is changed at random by up to 10 %. No wait is longer than an eighth of the time from a message's
+	// Arrival to its Deadline, or than a minute if that is more:
+	//
+	//	a message with 16 minutes to live waits 2 minutes at most
 	Retry []time.Duration
 
-	// RetryAfter replaces the schedule for a Reason. Those that aren't in it keep their own:
+	// RetryAfter replaces the schedule of a Reason. A Reason that isn't in it keeps its own:
 	//
 	//	smtp.RateLimited  1, 5, 15, 30, 60 minutes, then 2 hours
 	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour
 	//	smtp.Blocklisted  30, 60 minutes, 2 hours, then 4 hours
 	//	all others        Retry
 	//
-	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, Other, Network, RateLimited,
-	// Greylisted, Blocklisted. smtp.NoReason counts as Other, and is no key.
+	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, Other, Network,
+	// RateLimited, Greylisted, Blocklisted. smtp.NoReason counts as Other, and can't be a key.
 	RetryAfter map[smtp.Reason][]time.Duration
 
-	// Concurrency is how many tasks are sent at a time. Run begins with 20 at most; one more with each that ends, and 20
-	// more each second in which all are taken. If zero, 200.
+	// MaxProbeWait is the longest time between two probes of a site that is down. If zero, 20 minutes.
+	MaxProbeWait time.Duration
+
+	// Concurrency is how many tasks are sent at a time at most. If zero, 200.
 	Concurrency int
 
-	// Lease is how long a claimed task stays ours without a word from us: after a crash, what was under
-	// way waits that long. It is renewed at a third of it. If zero, 5 minutes.
+	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one, and each second in
+	// which all are busy adds Initial, up to Concurrency. If zero, 20. It is never more than Concurrency.
+	Initial int
+
+	// Lease is how long a claimed task belongs to this Runner if the process ends without a word: after a crash, a task
+	// that was being sent waits that long. The Runner renews it after a third of that time. If zero, 5 minutes.
 	Lease time.Duration
 
-	// Grace is how long sends that are under way may go on when Run ends. If zero, 10 seconds; if
-	// negative, they are cut off at once.
+	// Grace is how long attempts under way may go on when Run ends. If zero, 10 seconds; if negative, they are cut off
+	// at once.
 	Grace time.Duration
 
-	// Events are told what became of each recipient.
+	// SettleTimeout is how long the settling of attempts may take after Grace. What isn't settled by then is attempted
+	// again. If zero, 10 seconds.
+	SettleTimeout time.Duration
+
+	// Events are called for what happens to each recipient.
 	Events Events
 
 	// Logger gets a line for each result, without bodies. If nil, nothing is logged.
@@ -111,50 +144,43 @@ type Runner struct {
 	teller    teller
 }
 
-var errNoQueue = errors.New("delivery: Queue is nil: set it, or give the Runner to a Relay")
-
-const (
-	defaultConcurrency = 200
-	defaultLease       = 5 * time.Minute
-	defaultGrace       = 10 * time.Second
-)
-
-// Occasion is something that happened to a task and for which reports may be owed: recipients
-// were settled, a delay notice fell due, or the deadline passed.
+// Occasion is what happened to a task, so that reports may be owed: recipients were settled, a delay notice fell due, or
+// the deadline passed.
 type Occasion struct {
 	Task queue.Task
 
-	// Results has one for each recipient of Task.Envelope, in its order: after this attempt or, where none
-	// was made, the last there were. Their Reply is never nil.
+	// Results has one Result for each recipient of Task.Envelope, in its order: of this attempt, or the last one if
+	// Untried is true. Their Reply is never nil.
 	Results []smtp.Result
 
-	// Untried says that no attempt has just been made.
+	// Untried is true if no attempt was made just now.
 	Untried bool
 
-	// Expired says that recipients whose Outcome isn't final are given up.
+	// Expired is true if the recipients without a final Outcome fail now.
 	Expired bool
 
-	// Delayed says that the delay notice falls due for recipients whose Outcome isn't final.
+	// Delayed is true if the delay notice falls due for the recipients without a final Outcome.
 	Delayed bool
 
-	// Next is when the task is tried again. If zero, it isn't.
+	// Next is the time of the next attempt. If zero, there is none.
 	Next time.Time
 
 	// Content is the message. If nil, it can't be read.
 	Content smtp.Content
 }
 
-// Run delivers until ctx ends. Then it claims no more, lets sends finish within Grace, cuts off the
-// others and hands their tasks back, as due as they were; it returns nil when nothing of it is left running. Any
-// other end is an error: a field that is wrong, or a Queue that is closed. Run may be called again,
-// but only one at a time.
+// Run delivers until ctx ends. Then it claims nothing more, lets attempts finish within Grace, cuts off the others and
+// returns their tasks to the queue, as due as they were. It returns nil when nothing of it runs any more. Any other end is
+// an error: a field that is wrong, see [Runner.Check], or a Queue that is closed or broken.
+//
+// Run may be called again after it has returned. Only one Run runs at a time.
 func (r *Runner) Run(ctx context.Context) error {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	l := newRunnerLoop(r)
 	if !r.begin(l) {
-		return errors.New("queue: runner: Run is called while it runs")
+		return errors.New("delivery: Run is running already: use a Runner for each Queue")
 	}
 	defer r.end(l)
 	return l.run(ctx)
@@ -178,54 +204,6 @@ func (r *Runner) end(l *runnerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.loop = nil
-}
-
-// Missed counts the events that were dropped, as the funcs of Events took too long.
-func (r *Runner) Missed() uint64 {
-	r.teller.mu.Lock()
-	defer r.teller.mu.Unlock()
-	return r.teller.missed
-}
-
-func (r *Runner) check() error {
-	switch {
-	case r.Queue == nil:
-		return errNoQueue
-	case r.Sender == nil:
-		return errors.New("queue: runner: Sender is nil")
-	case r.Concurrency < 0, r.Lease < 0, r.Events.Buffer < 0:
-		return errors.New("queue: runner: Concurrency, Lease or Events.Buffer is negative")
-	}
-	if err := r.Site.check(); err != nil {
-		return err
-	}
-	if err := r.Source.check("Source"); err != nil {
-		return err
-	}
-	if err := r.Tenant.check("Tenant"); err != nil {
-		return err
-	}
-	if err := checkWaits(r.Retry); err != nil {
-		return err
-	}
-	for reason, waits := range r.RetryAfter {
-		if reason == smtp.NoReason {
-			return errors.New("queue: runner: RetryAfter has smtp.NoReason, which counts as smtp.Other: use that")
-		}
-		if err := checkWaits(waits); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkWaits(waits []time.Duration) error {
-	for _, wait := range waits {
-		if wait <= 0 {
-			return fmt.Errorf("queue: runner: Retry or RetryAfter has %v: it must be positive", wait)
-		}
-	}
-	return nil
 }
 
 func (r *Runner) logger() *slog.Logger {

@@ -352,6 +352,58 @@ func TestRunnerPolls(t *testing.T) {
 	})
 }
 
+// TestRunnerPollInterval asks a queue that isn't a Waker once an hour.
+func TestRunnerPollInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &faultyQueue{Queue: mem.New()}
+		plain := struct{ queue.Queue }{q}
+		start(t, &Runner{Queue: plain, Sender: take(0), PollInterval: time.Hour})
+		sleep(24*time.Hour + time.Minute)
+		if lists := q.lists.Load(); lists != 25 {
+			t.Errorf("got %d lists in a day, want one an hour", lists)
+		}
+	})
+}
+
+// TestRunnerInitial begins with two tasks at a time.
+func TestRunnerInitial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		for i := range 20 {
+			enqueue(t, q, mail(fmt.Sprintf("to@%d.test", i)))
+		}
+		r := &Runner{Queue: q, Sender: take(time.Hour), Initial: 2, Concurrency: 7}
+		start(t, r)
+		for second, want := range []int{2, 4, 6, 7, 7} {
+			if got := func() int { sleep(time.Millisecond); return r.Activity().InFlight }(); got != want {
+				t.Errorf("got %d tasks in flight after %d seconds, want %d", got, second, want)
+			}
+			sleep(time.Second)
+		}
+	})
+}
+
+// TestRunnerMaxProbeWait has a site that is down for a day.
+func TestRunnerMaxProbeWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		for range 1000 {
+			enqueue(t, q, mail("to@x.test"))
+		}
+		var tries atomic.Int64
+		start(t, &Runner{Queue: q, MaxProbeWait: 2 * time.Hour, Site: SiteLimits{Concurrency: 1}, Sender: smtp.SenderFunc(
+			func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+				tries.Add(1)
+				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer"}}}, nil
+			})})
+		sleep(24 * time.Hour)
+		// After 5, 15, 30 and 60 minutes, and then every 2 hours.
+		if got := tries.Load(); got < 15 || got > 17 {
+			t.Errorf("got %d tries in a day, want 16", got)
+		}
+	})
+}
+
 func TestRunnerTimes(t *testing.T) {
 	// What has little time is tried every minute at least, and so a minute is ten units here.
 	const unit = 6 * time.Second

@@ -18,7 +18,7 @@ import (
 const reportTries = 5
 
 // errNothing says that there is nothing to settle without its reports.
-var errNothing = errors.New("queue: runner: nothing to settle")
+var errNothing = errors.New("delivery: nothing to settle")
 
 // settle ends the lease, with the reports that are owed for o. The queue may fail for a while: it goes on
 // until it is done, the lease is lost, or the time to record it is over. lapse is as in deliver.

@@ -15,7 +15,7 @@ const (
 	simPatience = time.Hour
 
 	// simProbe is how long a site is left alone at most after something that went wrong with it.
-	simProbe = maxProbe + maxProbe/10
+	simProbe = defaultMaxProbeWait + defaultMaxProbeWait/10
 )
 
 // checkAttempt is asked when a send begins.

@@ -49,10 +49,6 @@ type verdict struct {
 }
 
 const (
-	// A site that is down is probed after the waits of the schedule, but no later than maxProbe after the last time, by chance up to
-	// a tenth sooner or later. Nothing is written for the mail that waits meanwhile.
-	maxProbe = 20 * time.Minute
-
 	// A site without mail that isn't as new is remembered for memory, one that is down until its mail has come up again.
 	memory     = 10 * time.Minute
 	downMemory = 3 * time.Hour
@@ -222,10 +218,11 @@ func failureOf(res smtp.Result) smtp.Result {
 	return res
 }
 
-// takeDown leaves s alone for a while.
+// takeDown leaves s alone for a while: for the waits of the schedule, but no longer than maxProbe, by chance up to a tenth
+// sooner or later. Nothing is written for the mail that waits meanwhile.
 func (m *machine) takeDown(s *site) {
 	s.downs++
-	wait := min(nth(m.retry, s.downs), maxProbe)
+	wait := min(nth(m.retry, s.downs), m.maxProbe)
 	wait += time.Duration(m.jitter() * float64(wait) / 10)
 	s.down, s.until = true, m.mono+int64(wait)
 	s.window = max(s.window, 1)

@@ -116,49 +116,91 @@ func TestRunnerStopMany(t *testing.T) {
 
 // TestRunnerStopQueueFails stops a Runner whose queue takes no settlement any more.
 func TestRunnerStopQueueFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := &faultyQueue{Queue: mem.New(), fail: func(op string) error {
-			if op == "settle" {
-				return errFault
+	for _, tt := range []struct{ timeout, want time.Duration }{{0, 20 * time.Second}, {time.Second, 11 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			q := &faultyQueue{Queue: mem.New(), fail: func(op string) error {
+				if op == "settle" {
+					return errFault
+				}
+				return nil
+			}}
+			enqueue(t, q, mail("to@x.test"))
+			stop := start(t, &Runner{Queue: q, Sender: take(0), SettleTimeout: tt.timeout})
+			sleep(time.Hour)
+			begun := time.Now()
+			stop()
+			if got := time.Since(begun); got != tt.want {
+				t.Errorf("SettleTimeout %v: got a stop in %v, want %v", tt.timeout, got, tt.want)
 			}
-			return nil
-		}}
-		enqueue(t, q, mail("to@x.test"))
-		stop := start(t, &Runner{Queue: q, Sender: take(0)})
-		sleep(time.Hour)
-		begun := time.Now()
-		stop()
-		if got, want := time.Since(begun), defaultGrace+settleTime; got != want {
-			t.Errorf("got a stop in %v, want %v", got, want)
-		}
-		if got := len(held(t, q)); got != 1 {
-			t.Errorf("got %d messages left, want 1", got)
-		}
-	})
+			if got := len(held(t, q)); got != 1 {
+				t.Errorf("got %d messages left, want 1", got)
+			}
+		})
+	}
 }
 
 func TestRunnerRunErrors(t *testing.T) {
 	q, sender := mem.New(), take(0)
 	closed := &faultyQueue{Queue: q, fail: func(string) error { return queue.ErrClosed }}
+	const negative, count = "it must be positive, or zero for the default", "-1: "
+	hourly := Rate{1, time.Hour}
 	tests := []struct {
 		name   string
-		runner Runner
+		change func(r *Runner)
 		want   string
 	}{
-		{"no queue", Runner{Sender: sender}, errNoQueue.Error()},
-		{"no sender", Runner{Queue: q}, "queue: runner: Sender is nil"},
-		{"negative", Runner{Queue: q, Sender: sender, Concurrency: -1}, "queue: runner: Concurrency, Lease or Events.Buffer is negative"},
-		{"retry at once", Runner{Queue: q, Sender: sender, Retry: []time.Duration{0}}, "queue: runner: Retry or RetryAfter has 0s: it must be positive"},
-		{"closed", Runner{Queue: closed, Sender: sender}, "queue: runner: list: queue: closed"},
+		{"no queue", func(r *Runner) { r.Queue = nil }, "Queue is nil: set it, or give the Runner to a Relay"},
+		{"no sender", func(r *Runner) { r.Sender = nil }, "Sender is nil: set it, or give the Runner to a Relay"},
+		{"concurrency", func(r *Runner) { r.Concurrency = -1 }, "Concurrency is " + count + negative},
+		{"initial", func(r *Runner) { r.Initial = -1 }, "Initial is " + count + negative},
+		{"buffer", func(r *Runner) { r.Events.Buffer = -1 }, "Events.Buffer is " + count + negative},
+		{"poll", func(r *Runner) { r.PollInterval = -1 }, "PollInterval is -1ns: " + negative},
+		{"probe", func(r *Runner) { r.MaxProbeWait = -1 }, "MaxProbeWait is -1ns: " + negative},
+		{"lease", func(r *Runner) { r.Lease = -1 }, "Lease is -1ns: " + negative},
+		{"settle", func(r *Runner) { r.SettleTimeout = -1 }, "SettleTimeout is -1ns: " + negative},
+		{"site concurrency", func(r *Runner) { r.Site.Concurrency = -1 }, "Site.Concurrency is " + count + negative},
+		{"site initial", func(r *Runner) { r.Site.Initial = -1 }, "Site.Initial is " + count + negative},
+		{"site rate", func(r *Runner) { r.Site.Rate.Per = time.Hour },
+			"Site.Rate is {Messages: 0, Per: 1h0m0s}: both must be positive, or both zero for no limit"},
+		{"source rate", func(r *Runner) { r.Source, r.Tenant = Rate{1, -time.Hour}, hourly },
+			"Source is {Messages: 1, Per: -1h0m0s}: both must be positive, or both zero for no limit"},
+		{"tenant rate", func(r *Runner) { r.Source, r.Tenant = hourly, Rate{-1, time.Hour} },
+			"Tenant is {Messages: -1, Per: 1h0m0s}: both must be positive, or both zero for no limit"},
+		{"retry at once", func(r *Runner) { r.Retry = []time.Duration{1, 0} }, "Retry[1] is 0s: it must be positive"},
+		{"retry at once after", func(r *Runner) { r.RetryAfter = map[smtp.Reason][]time.Duration{smtp.Greylisted: {-1}} },
+			"RetryAfter[greylisted][0] is -1ns: it must be positive"},
+		{"no reason", func(r *Runner) { r.RetryAfter = map[smtp.Reason][]time.Duration{smtp.NoReason: {1}} },
+			"RetryAfter has the key smtp.NoReason: use smtp.Other, as which it counts"},
 	}
-	for i := range tests {
-		tt := &tests[i]
+	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := tt.runner.Run(t.Context()); err == nil || err.Error() != tt.want {
-				t.Errorf("got error %v, want %s", err, tt.want)
+			r := &Runner{Queue: q, Sender: sender}
+			tt.change(r)
+			err := r.Check()
+			if err == nil || err.Error() != "delivery: "+tt.want {
+				t.Errorf("got error %v, want delivery: %s", err, tt.want)
+			}
+			if got := r.Run(t.Context()); got == nil || got.Error() != err.Error() {
+				t.Errorf("Run: got error %v, want %v", got, err)
 			}
 		})
 	}
+	t.Run("all set", func(t *testing.T) {
+		r := &Runner{
+			Queue: q, Sender: sender, Grace: -1, Concurrency: 1, Initial: 2, PollInterval: 1, MaxProbeWait: 1, Lease: 1, SettleTimeout: 1,
+			Site: SiteLimits{1, 2, hourly}, Source: hourly, Tenant: hourly, Retry: []time.Duration{1},
+			RetryAfter: map[smtp.Reason][]time.Duration{smtp.UserUnknown: {1}, smtp.Other: nil}, Events: Events{Buffer: 1},
+		}
+		if err := r.Check(); err != nil {
+			t.Errorf("got error %v, want nil", err)
+		}
+	})
+	t.Run("closed", func(t *testing.T) {
+		err := (&Runner{Queue: closed, Sender: sender}).Run(t.Context())
+		if want := "delivery: list: queue: closed"; !errors.Is(err, queue.ErrClosed) || err.Error() != want {
+			t.Errorf("got error %v, want %s", err, want)
+		}
+	})
 	t.Run("ended before it began", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

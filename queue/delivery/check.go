@@ -1,0 +1,97 @@
+package delivery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// The defaults of the fields of Runner. Those of SiteLimits and Events are beside them.
+const (
+	defaultPollInterval  = time.Second
+	defaultMaxProbeWait  = 20 * time.Minute
+	defaultConcurrency   = 200
+	defaultInitial       = 20
+	defaultLease         = 5 * time.Minute
+	defaultGrace         = 10 * time.Second
+	defaultSettleTimeout = 10 * time.Second
+)
+
+func (r *Runner) settleTimeout() time.Duration { return cmp.Or(r.SettleTimeout, defaultSettleTimeout) }
+
+var errNoQueue = errors.New("delivery: Queue is nil: set it, or give the Runner to a Relay")
+
+// Check returns an error for the first field that is wrong. The error names the field, its value and the remedy. Run
+// calls Check.
+func (r *Runner) Check() error {
+	switch {
+	case r.Queue == nil:
+		return errNoQueue
+	case r.Sender == nil:
+		return errors.New("delivery: Sender is nil: set it, or give the Runner to a Relay")
+	}
+	return cmp.Or(
+		checkCount("Concurrency", r.Concurrency),
+		checkCount("Initial", r.Initial),
+		checkCount("Events.Buffer", r.Events.Buffer),
+		checkTime("PollInterval", r.PollInterval),
+		checkTime("MaxProbeWait", r.MaxProbeWait),
+		checkTime("Lease", r.Lease),
+		checkTime("SettleTimeout", r.SettleTimeout),
+		checkCount("Site.Concurrency", r.Site.Concurrency),
+		checkCount("Site.Initial", r.Site.Initial),
+		checkRate("Site.Rate", r.Site.Rate),
+		checkRate("Source", r.Source),
+		checkRate("Tenant", r.Tenant),
+		checkWaits("Retry", r.Retry),
+		r.checkRetryAfter(),
+	)
+}
+
+func checkCount(field string, n int) error {
+	if n < 0 {
+		return fmt.Errorf("delivery: %s is %d: it must be positive, or zero for the default", field, n)
+	}
+	return nil
+}
+
+func checkTime(field string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("delivery: %s is %v: it must be positive, or zero for the default", field, d)
+	}
+	return nil
+}
+
+func checkRate(field string, r Rate) error {
+	if r.Messages < 0 || r.Per < 0 || (r.Messages == 0) != (r.Per == 0) {
+		return fmt.Errorf("delivery: %s is {Messages: %d, Per: %v}: both must be positive, or both zero for no limit",
+			field, r.Messages, r.Per)
+	}
+	return nil
+}
+
+func checkWaits(field string, waits []time.Duration) error {
+	for i, wait := range waits {
+		if wait <= 0 {
+			return fmt.Errorf("delivery: %s[%d] is %v: it must be positive", field, i, wait)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) checkRetryAfter() error {
+	for _, reason := range slices.Sorted(maps.Keys(r.RetryAfter)) {
+		if reason == smtp.NoReason {
+			return errors.New("delivery: RetryAfter has the key smtp.NoReason: use smtp.Other, as which it counts")
+		}
+		if err := checkWaits(fmt.Sprintf("RetryAfter[%v]", reason), r.RetryAfter[reason]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
