@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/postrider/postrider/mx"
@@ -198,32 +196,6 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	f = c.authenticate(ctx)
 	c.secret = false
 	return f
-}
-
-// helloName gives the name for EHLO, checked so that it can't be more than a name.
-func (c *Conn) helloName() (string, *failure) {
-	if c.Hostname == "" {
-		return defaultHostname(), nil
-	}
-	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
-		if strings.HasPrefix(name, "[") {
-			return c.Hostname, nil // RFC 5321 §4.1.3 writes "IPv6:" so
-		}
-		return name, nil
-	}
-	r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("our own name %+q is no domain", clip(c.Hostname)))
-	return "", c.local(smtp.StageHello, nil, r)
-}
-
-func defaultHostname() string {
-	name, err := os.Hostname()
-	if err == nil {
-		name, err = smtp.ASCIIDomain(name)
-	}
-	if err != nil || name == "" {
-		return "localhost"
-	}
-	return name
 }
 
 // loopback reports whether what is sent stays on this machine.

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -67,15 +66,6 @@ func (d *delivery) run(ctx context.Context) {
 func (d *delivery) over(ctx context.Context) bool {
 	return len(d.job.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
 }
-
-// next says where to go on after an offer.
-type next uint8
-
-const (
-	otherHost    next = iota // with those who are left in job.rcpts
-	otherAddress             // of the same host
-	sameAddress              // in a new session
-)
 
 // host offers the message to one host: in a session that is open already, or at its addresses in turn. It reports whether the
 // hosts behind it may be tried.
@@ -154,77 +144,6 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	})
 }
 
-// offer sends the message in one session, and takes out of job.rcpts who needs no other.
-func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
-	begun := s.opened
-	if pooled {
-		begun = time.Now()
-	}
-	left := s.transact(ctx, d.job)
-	if s.noBDAT {
-		d.t.broken.add(s.key.host)
-	}
-	if len(left) == len(d.job.rcpts) { // it has had its domains, or its one transaction by BDAT in vain
-		d.t.pool.put(s, d.t.limits())
-		return sameAddress
-	}
-	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
-	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
-	to := otherHost
-	if len(left) > 0 {
-		to = sameAddress // the session has no transaction for them
-	}
-	if len(left) > 0 && !pooled {
-		d.dialled-- // so that a further one is no further try
-	}
-	blocked := false
-	for _, i := range d.job.rcpts {
-		blocked = d.learn(s.source, &d.job.results[i]) || blocked
-	}
-	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: pooled})
-	for _, i := range d.job.rcpts {
-		r := &d.job.results[i]
-		if r.Reply == nil || r.Outcome != smtp.Deferred {
-			continue
-		}
-		switch {
-		case stale:
-			r.Reply, to = nil, max(to, otherAddress)
-		case blocked && r.Reason == smtp.Blocklisted:
-			to = sameAddress // from the next source
-		case d.twice[i] || !elsewhere(r):
-			continue
-		default:
-			if d.twice == nil {
-				d.twice = make(map[int]bool)
-			}
-			d.twice[i] = true
-			if !s.spoiled || s.answered || !r.Local {
-				d.later = append(d.later, i)
-				continue
-			}
-			to = max(to, otherAddress)
-		}
-		left = append(left, i)
-	}
-	d.job.rcpts = append(d.job.rcpts[:0:0], left...)
-	d.t.pool.put(s, d.t.limits())
-	if len(left) == 0 {
-		return otherHost
-	}
-	return to
-}
-
-// elsewhere reports whether another host may answer better: not where the mailbox or the policy of the
-// place gave the reason, or our own side did.
-func elsewhere(r *smtp.Result) bool {
-	code := r.Reply.Enhanced
-	if r.Local {
-		return code[1] != 3 // X.3.x: our own system
-	}
-	return code[1] != 2 && code[1] != 7 && r.Reply.Code != 452 && r.Reply.Code != 552
-}
-
 // note keeps the failure that those get whom no host was asked about. One that is for good counts only while
 // no other host might have taken them.
 func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *failure) {
@@ -245,67 +164,6 @@ func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, e
 		return d.one[:], nil
 	}
 	return d.router.Addrs(ctx, d.route, host)
-}
-
-// connect opens a session. Opportunistic TLS that breaks is done without on a second connection.
-func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) (*Conn, *failure) {
-	begun := time.Now()
-	c := d.conn(host, addr, source, hostname)
-	f := d.open(ctx, c)
-	if f == nil || !f.clear || c.verifies() || ctx.Err() != nil {
-		return c, f
-	}
-	if d.t.Logger != nil {
-		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
-	}
-	d.tried(ctx, begun, c.session(), f)
-	c = d.conn(host, addr, source, hostname)
-	c.TLS, c.TLSStart = mx.TLSNone, mx.TLSByPort
-	return c, d.open(ctx, c)
-}
-
-func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) *Conn {
-	t := d.t
-	c := &Conn{
-		Hostname:  hostname,
-		Host:      host.Name,
-		Addr:      addr.String(),
-		LMTP:      d.route.LMTP,
-		TLS:       d.route.TLS,
-		TLSStart:  d.route.TLSStart,
-		TLSConfig: t.TLSConfig,
-		Auth:      d.route.Auth,
-		Timeouts:  t.Timeouts,
-		ChunkSize: t.ChunkSize,
-		Trace:     t.Trace,
-		noBDAT:    t.broken.has(host),
-		source:    source,
-		id:        t.sessions.Add(1),
-	}
-	if host.Path != "" {
-		c.Host, c.Addr = "localhost", host.Path
-	}
-	return c
-}
-
-func (d *delivery) open(ctx context.Context, c *Conn) *failure {
-	t := d.t
-	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
-	nc, err := t.dial(dialCtx, c)
-	cancel()
-	if err == nil {
-		return c.start(ctx, nc)
-	}
-	if ctx.Err() != nil {
-		f := calledOff(ctx, smtp.StageConnect)
-		f.host, f.addr = c.Host, c.Addr
-		return f
-	}
-	why := "no connection"
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		why = op.Err.Error() // without the addresses, which stand in the Result
-	}
-	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", clip(why)))
 }
 
 // key is what sessions must have in common to stand for each other, beside their addresses.

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,4 +136,30 @@ func upper(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// helloName gives the name for EHLO, checked so that it can't be more than a name.
+func (c *Conn) helloName() (string, *failure) {
+	if c.Hostname == "" {
+		return defaultHostname(), nil
+	}
+	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
+		if strings.HasPrefix(name, "[") {
+			return c.Hostname, nil // RFC 5321 §4.1.3 writes "IPv6:" so
+		}
+		return name, nil
+	}
+	r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("our own name %+q is no domain", clip(c.Hostname)))
+	return "", c.local(smtp.StageHello, nil, r)
+}
+
+func defaultHostname() string {
+	name, err := os.Hostname()
+	if err == nil {
+		name, err = smtp.ASCIIDomain(name)
+	}
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
 }

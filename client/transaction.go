@@ -234,33 +234,6 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	return nil
 }
 
-// data goes on from the reply to DATA, nil if that is 354.
-func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
-	c := t.c
-	c.answered = true
-	switch {
-	case r == nil && len(t.accepted) == 0:
-		t.emptyBody(ctx)
-	case r == nil:
-		if f := t.body(ctx); f != nil {
-			// Half a message must not be committed: no dot, no RSET, no QUIT.
-			c.Close()
-			t.fail(f)
-			return
-		}
-		c.open = false
-		t.final(ctx)
-	case r.Code >= 400 && r.Code < 600:
-		if err := c.premature(); err == errPremature {
-			t.fail(c.failed(ctx, smtp.StageData, err)) // more replies than commands: which is for DATA?
-			return
-		}
-		t.refuse(smtp.StageData, r)
-	default:
-		t.fail(c.refused(smtp.StageData, r))
-	}
-}
-
 // refuse gives those who were accepted a reply that refuses the message. One for now is for the recipients of further transactions, too.
 func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 	t.settleAll(t.accepted, stage, r)
@@ -272,23 +245,6 @@ func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	for _, i := range rcpts {
 		t.j.settle(t.c, i, stage, r)
-	}
-}
-
-// emptyBody ends the data that a host asked for though it accepted nobody. RFC 2920 §3.1: a lone dot;
-// whatever is said to it, nobody has the message.
-func (t *transaction) emptyBody(ctx context.Context) {
-	c := t.c
-	if c.LMTP {
-		c.Close() // RFC 2033 §4.2: one reply a recipient, so none comes
-		return
-	}
-	if err := c.write(ctx, c.Timeouts.final(), []byte(".\r\n")); err != nil {
-		c.spoiled = true
-		return
-	}
-	if _, err := c.read(ctx, c.Timeouts.final()); err == nil {
-		c.open = false
 	}
 }
 

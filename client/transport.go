@@ -7,8 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -149,30 +147,6 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
 		return
 	}
 	d.run(ctx)
-}
-
-// dial connects to c.Addr.
-func (t *Transport) dial(ctx context.Context, c *Conn) (net.Conn, error) {
-	network := "tcp"
-	if strings.HasPrefix(c.Addr, "/") {
-		network = "unix"
-	}
-	if t.DialContext != nil {
-		return t.DialContext(context.WithValue(ctx, sourceKey{}, c.source), network, c.Addr)
-	}
-	dialer := new(net.Dialer)
-	if c.source.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
-	}
-	return dialer.DialContext(ctx, network, c.Addr)
-}
-
-type sourceKey struct{}
-
-// SourceAddr gives a DialContext func the address of ours to dial from. It is the zero Addr where the system is to choose.
-func SourceAddr(ctx context.Context) netip.Addr {
-	addr, _ := ctx.Value(sourceKey{}).(netip.Addr)
-	return addr
 }
 
 // byDestination parts the recipients of a job by destination, in the order of the first of each. Who has none gets his

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -60,30 +59,6 @@ func TestTriedConnecting(t *testing.T) {
 		tr.Close()
 		if got, want := strings.Join(got, ", "), "#1 failed=true 1s, #2 failed=false 2s"; got != want {
 			t.Errorf("got %s, want %s", got, want)
-		}
-	})
-}
-
-// TestTracedChunk: a BDAT whose content can't be read wasn't sent, and isn't told.
-func TestTracedChunk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client, server := pipe("127.0.0.1:25")
-		done := make(chan []string)
-		script := steps("S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250 CHUNKING\nC: MAIL FROM:<ann@client.test>\nS: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 250 ok\neof")
-		go func() { done <- play(server, script, nil, nil) }()
-		var lines []string
-		c := &Conn{Hostname: "client.test", Host: "a.test", TLS: mx.TLSNone, ChunkSize: 5, Trace: record(&lines)}
-		if err := c.Open(t.Context(), client); err != nil {
-			t.Fatal(err)
-		}
-		content := &failingContent{Content: smtp.Text("Hello.\n"), err: fmt.Errorf("store: %w", &smtp.ContentError{Err: io.ErrNoProgress}), scans: 1}
-		c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), content)
-		if c.noBDAT {
-			t.Error("got a host that breaks BDAT, want one that never heard it")
-		}
-		<-done
-		if all := strings.Join(lines, "\n"); strings.Contains(all, "BDAT") {
-			t.Errorf("got\n%s", all)
 		}
 	})
 }

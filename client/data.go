@@ -7,6 +7,33 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
+// data goes on from the reply to DATA, nil if that is 354.
+func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
+	c := t.c
+	c.answered = true
+	switch {
+	case r == nil && len(t.accepted) == 0:
+		t.emptyBody(ctx)
+	case r == nil:
+		if f := t.body(ctx); f != nil {
+			// Half a message must not be committed: no dot, no RSET, no QUIT.
+			c.Close()
+			t.fail(f)
+			return
+		}
+		c.open = false
+		t.final(ctx)
+	case r.Code >= 400 && r.Code < 600:
+		if err := c.premature(); err == errPremature {
+			t.fail(c.failed(ctx, smtp.StageData, err)) // more replies than commands: which is for DATA?
+			return
+		}
+		t.refuse(smtp.StageData, r)
+	default:
+		t.fail(c.refused(smtp.StageData, r))
+	}
+}
+
 // body sends the content and the final dot. After a failure the dot has not been sent.
 func (t *transaction) body(ctx context.Context) *failure {
 	c := t.c
@@ -53,4 +80,21 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
 	c.arm(ctx, c.Timeouts.block())
 	return c.conn.Write(p)
+}
+
+// emptyBody ends the data that a host asked for though it accepted nobody. RFC 2920 §3.1: a lone dot;
+// whatever is said to it, nobody has the message.
+func (t *transaction) emptyBody(ctx context.Context) {
+	c := t.c
+	if c.LMTP {
+		c.Close() // RFC 2033 §4.2: one reply a recipient, so none comes
+		return
+	}
+	if err := c.write(ctx, c.Timeouts.final(), []byte(".\r\n")); err != nil {
+		c.spoiled = true
+		return
+	}
+	if _, err := c.read(ctx, c.Timeouts.final()); err == nil {
+		c.open = false
+	}
 }
