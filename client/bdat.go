@@ -22,13 +22,13 @@ func (c *Conn) chunkSize() int64 { return cmp.Or(c.ChunkSize, defaultChunkSize) 
 func (t *transaction) chunks(ctx context.Context) {
 	c := t.c
 	c.answered = true
-	size, chunk := t.j.content.Size(), c.chunkSize()
+	size, chunk := t.m.content.Size(), c.chunkSize()
 	if chunk < 0 {
 		chunk = size
 	}
-	content, block := smtp.CheckedReader(t.j.content), make([]byte, blockSize)
-	if t.j.facts.Binary {
-		content = smtp.NewReader(t.j.content)
+	content, block := smtp.CheckedReader(t.m.content), make([]byte, blockSize)
+	if t.m.facts.Binary {
+		content = smtp.NewReader(t.m.content)
 	}
 	sent, heard := 0, 0 // chunks, and replies to them
 	for off := int64(0); off < size; off += chunk {
@@ -122,7 +122,7 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 	case f != nil:
 		t.bdatBroke(ctx, f)
 		t.fail(f)
-	case !t.j.facts.Binary && unknownCommand(r):
+	case !t.m.facts.Binary && unknownCommand(r):
 		c.noBDAT = true // those who were accepted are offered it again, by DATA
 	default:
 		t.refuse(smtp.StageBody, r)

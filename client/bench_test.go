@@ -65,7 +65,7 @@ func TestRoundTrips(t *testing.T) {
 	env := smtp.NewEnvelope("ann@client.test", "bob@example.net", "eve@example.org", "joe@example.net")
 	for i := range 5 {
 		reads, writes = 0, 0
-		if _, err := tr.Send(t.Context(), env, message(10<<10)); err != nil {
+		if _, err := tr.Send(t.Context(), env, lines(10<<10)); err != nil {
 			t.Fatal(err)
 		}
 		// A loopback may hand over the replies to one group in more than one piece.
@@ -86,7 +86,7 @@ func TestRoundTripsTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(client.writes)
-		if _, err := c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), message(10<<10)); err != nil {
+		if _, err := c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), lines(10<<10)); err != nil {
 			t.Error(err)
 		}
 		if got := len(client.writes) - before; got != 2 {
@@ -96,8 +96,8 @@ func TestRoundTripsTLS(t *testing.T) {
 	})
 }
 
-// message is one of n octets, more or less.
-func message(n int) smtp.Content {
+// lines is a message of n octets, more or less.
+func lines(n int) smtp.Content {
 	const line = "This line is one of many that have little to say and go on for 76 octets.\r\n"
 	return strings.NewReader("From: ann@client.test\r\nSubject: hello\r\n\r\n" + strings.Repeat(line, n/len(line)))
 }
@@ -114,7 +114,7 @@ func BenchmarkTransport(b *testing.B) {
 				for i := range rcpts {
 					env.Recipients = append(env.Recipients, smtp.Recipient{Address: fmt.Sprintf("bob%d@example.net", i)})
 				}
-				content := message(size)
+				content := lines(size)
 				b.SetBytes(content.Size())
 				b.ReportAllocs()
 				ctx, cancel := context.WithCancel(b.Context())
@@ -138,7 +138,7 @@ func BenchmarkTransportParallel(b *testing.B) {
 	tr := &Transport{Hostname: "client.test", Router: &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost(addr))}}}
 	defer tr.Close()
 	env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
-	content := message(10 << 10)
+	content := lines(10 << 10)
 	b.SetBytes(content.Size())
 	b.ReportAllocs()
 	b.SetParallelism(8)
@@ -180,7 +180,7 @@ func BenchmarkOwnWork(b *testing.B) {
 		},
 	}
 	env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
-	content := message(10 << 10)
+	content := lines(10 << 10)
 	send := func() {
 		if _, err := tr.Send(b.Context(), env, content); err != nil {
 			b.Fatal(err)

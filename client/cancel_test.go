@@ -165,7 +165,7 @@ func cancelled(t *testing.T, ctx context.Context, c *Conn, nc net.Conn, first bo
 	env := smtp.NewEnvelope("ann@client.test", threeRcpts[:max(to, 1)]...)
 	content := smtp.Text("Hello.\n")
 	if size > 0 {
-		content = message(size)
+		content = lines(size)
 	}
 	if first {
 		c.Send(ctx, env, content)

@@ -87,19 +87,19 @@ func (c *Conn) Open(ctx context.Context, nc net.Conn) error { return c.start(ctx
 // error is nil if all are delivered; otherwise it holds the first reply that says why not. What one host
 // says is passed on as it is: which other one to ask is for Transport.
 func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
-	j := newJob(env, content)
-	f := j.check()
+	m := newMessage(env, content)
+	f := m.check()
 	if f == nil && (c.nc == nil || c.spoiled) {
 		f = c.local(smtp.StageMail, net.ErrClosed, smtp.NewReply(451, "4.4.2", "the session is over"))
 	}
 	if f != nil {
-		j.fail(j.rcpts, f)
-		return j.results, f
+		m.fail(m.rcpts, f)
+		return m.results, f
 	}
-	if left := c.transact(ctx, j); len(left) > 0 {
-		j.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more of them")))
+	if left := c.transact(ctx, m); len(left) > 0 {
+		m.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more of them")))
 	}
-	return j.results, j.err()
+	return m.results, m.err()
 }
 
 // Ready reports whether the session can take another message. A host may have set a limit to them (RFC 9422 §4.1).

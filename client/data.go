@@ -40,8 +40,8 @@ func (t *transaction) body(ctx context.Context) *failure {
 	if err := c.premature(); err != nil {
 		return c.failed(ctx, smtp.StageData, err)
 	}
-	t.j.out = bodyWriter{c, ctx}
-	if err := smtp.WriteData(&t.j.out, t.j.content); err != nil {
+	t.m.out = bodyWriter{c, ctx}
+	if err := smtp.WriteData(&t.m.out, t.m.content); err != nil {
 		return c.bodyFailed(ctx, err)
 	}
 	return nil

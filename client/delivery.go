@@ -11,13 +11,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// delivery is one message on its way to the recipients of one route, which are those in job.rcpts. That shrinks
+// delivery is one message on its way to the recipients of one route, which are those in message.rcpts. That shrinks
 // to those whom a further host may still be asked about.
 type delivery struct {
-	t      *Transport
-	router *mx.Router
-	job    *job
-	route  mx.Route
+	t       *Transport
+	router  *mx.Router
+	message *message
+	route   mx.Route
 
 	begun   time.Time
 	dialled int          // addresses
@@ -36,22 +36,22 @@ const patience = 10 * time.Minute
 
 // run tries the hosts in order.
 func (d *delivery) run(ctx context.Context) {
-	rcpts := d.job.rcpts
+	rcpts := d.message.rcpts
 	d.rank()
 	for _, host := range d.route.Hosts {
 		if d.over(ctx) {
 			break
 		}
 		more := d.host(ctx, host)
-		d.job.rcpts, d.later = append(d.job.rcpts, d.later...), nil
+		d.message.rcpts, d.later = append(d.message.rcpts, d.later...), nil
 		if !more {
 			break
 		}
 	}
-	if !slices.ContainsFunc(rcpts, func(i int) bool { return d.job.results[i].Reply == nil }) {
+	if !slices.ContainsFunc(rcpts, func(i int) bool { return d.message.results[i].Reply == nil }) {
 		return
 	}
-	rcpts = d.job.undecided(slices.Clone(rcpts))
+	rcpts = d.message.undecided(slices.Clone(rcpts))
 	switch {
 	case ctx.Err() != nil && (d.last == nil || !errors.Is(d.last, context.Cause(ctx))):
 		d.last = calledOff(ctx, smtp.StageConnect)
@@ -59,12 +59,12 @@ func (d *delivery) run(ctx context.Context) {
 		r := smtp.NewReply(451, "4.4.2", "the attempt took too long")
 		d.last = &failure{stage: smtp.StageConnect, reply: r, local: true}
 	}
-	d.job.fail(rcpts, d.last)
+	d.message.fail(rcpts, d.last)
 }
 
 // over reports whether no further address is to be tried.
 func (d *delivery) over(ctx context.Context) bool {
-	return len(d.job.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
+	return len(d.message.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
 }
 
 // host offers the message to one host: in a session that is open already, or at its addresses in turn. It reports whether the
@@ -82,8 +82,8 @@ func (d *delivery) host(ctx context.Context, host mx.Host) bool {
 		return !loop
 	}
 	key := d.key(host)
-	for before := len(d.job.rcpts) + 1; len(d.job.rcpts) < before; {
-		before = len(d.job.rcpts)
+	for before := len(d.message.rcpts) + 1; len(d.message.rcpts) < before; {
+		before = len(d.message.rcpts)
 		s := d.pooled(key, addrs)
 		if s == nil {
 			break
@@ -122,7 +122,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	}
 	d.note(ctx, begun, c.session(), f)
 	r := f.result()
-	r.Recipient = d.job.env.Recipients[d.job.rcpts[0]].Address
+	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
 	case d.learn(source, &r):
 		return sameAddress
@@ -136,7 +136,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 // message would go out from now.
 func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
-		if !slices.Contains(addrs, s.remote) || !s.takes(d.job.env.Recipients[d.job.rcpts[0]].Address) {
+		if !slices.Contains(addrs, s.remote) || !s.takes(d.message.env.Recipients[d.message.rcpts[0]].Address) {
 			return false
 		}
 		source, _, f := d.source(s.remote.Addr())

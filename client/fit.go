@@ -13,11 +13,11 @@ type manner struct {
 	chunked bool // by BDAT
 }
 
-// fit finds out which extensions the message needs, and whether the host has them. Recipients in j.rcpts that it can't be
+// fit finds out which extensions the message needs, and whether the host has them. Recipients in m.rcpts that it can't be
 // offered get their result here, and the others are given; a failure is for all of them.
-func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
+func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 	refuse := func(r *smtp.Reply) (manner, []int, *failure) { return how, nil, c.local(smtp.StageMail, nil, r) }
-	size := j.content.Size()
+	size := m.content.Size()
 	if c.ext.maxSize > 0 && size > c.ext.maxSize {
 		// RFC 1870 §6.1: it would be refused.
 		text := fmt.Sprintf("the message has %d octets, and the host takes %d", size, c.ext.maxSize)
@@ -28,25 +28,25 @@ func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
 		how.offer.Size = size
 	}
 	chunk := c.chunkSize()
-	how.chunked = j.facts.Binary || c.ext.chunking && !c.noBDAT && chunk > 0 && size > chunk
+	how.chunked = m.facts.Binary || c.ext.chunking && !c.noBDAT && chunk > 0 && size > chunk
 	switch {
-	case j.facts.Binary && !(c.ext.binary && c.ext.chunking):
+	case m.facts.Binary && !(c.ext.binary && c.ext.chunking):
 		// RFC 3030 §3: it would have to be converted, which would break its signatures.
 		return refuse(smtp.NewReply(554, "5.6.3", "the message is binary, and the host takes lines of text only"))
-	case j.facts.Binary:
+	case m.facts.Binary:
 		how.offer.Body = smtp.BodyBinaryMIME
-	case j.facts.EightBit && !c.ext.eightBit:
+	case m.facts.EightBit && !c.ext.eightBit:
 		// RFC 6152 §3: the same.
 		return refuse(smtp.NewReply(554, "5.6.3", "the message is 8-bit, and the host takes 7-bit only"))
-	case c.ext.eightBit && (j.facts.EightBit || j.env.Body == smtp.Body8BitMIME || j.env.Body == smtp.BodyBinaryMIME):
+	case c.ext.eightBit && (m.facts.EightBit || m.env.Body == smtp.Body8BitMIME || m.env.Body == smtp.BodyBinaryMIME):
 		how.offer.Body = smtp.Body8BitMIME
 	}
-	c.rcpts = append(c.rcpts[:0], j.rcpts...) // it will shrink, and that of the job mustn't
+	c.rcpts = append(c.rcpts[:0], m.rcpts...) // it will shrink, and that of the message must not
 	rcpts = c.rcpts
-	_, ascii := smtp.ASCIIAddress(j.env.From)
-	needs := j.facts.HeaderUTF8 || !ascii
+	_, ascii := smtp.ASCIIAddress(m.env.From)
+	needs := m.facts.HeaderUTF8 || !ascii
 	if c.ext.utf8 {
-		how.offer.UTF8 = needs || j.env.UTF8 || slices.ContainsFunc(j.rcpts, j.needsUTF8)
+		how.offer.UTF8 = needs || m.env.UTF8 || slices.ContainsFunc(m.rcpts, m.needsUTF8)
 		return how, rcpts, nil
 	}
 	// RFC 6531 §3.1, §3.5: without SMTPUTF8 none of it may be sent. A domain can go as its A-label.
@@ -56,26 +56,26 @@ func (c *Conn) fit(j *job) (how manner, rcpts []int, f *failure) {
 	if needs {
 		return refuse(smtp.NewReply(554, "5.6.9", "the header is UTF-8, and the host takes ASCII only"))
 	}
-	if slices.ContainsFunc(rcpts, j.needsUTF8) {
-		dropped := slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !j.needsUTF8(i) })
-		rcpts = slices.DeleteFunc(rcpts, j.needsUTF8)
+	if slices.ContainsFunc(rcpts, m.needsUTF8) {
+		dropped := slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !m.needsUTF8(i) })
+		rcpts = slices.DeleteFunc(rcpts, m.needsUTF8)
 		r := smtp.NewReply(553, "5.6.7", "the address is UTF-8, and the host takes ASCII only")
-		j.fail(dropped, c.local(smtp.StageRcpt, nil, r))
+		m.fail(dropped, c.local(smtp.StageRcpt, nil, r))
 	}
 	return how, rcpts, nil
 }
 
 // needsUTF8 is for recipient i.
-func (j *job) needsUTF8(i int) bool {
-	_, ascii := smtp.ASCIIAddress(j.env.Recipients[i].Address)
+func (m *message) needsUTF8(i int) bool {
+	_, ascii := smtp.ASCIIAddress(m.env.Recipients[i].Address)
 	return !ascii
 }
 
 // batch gives those of rcpts that the next transaction takes (RFC 9422 §4). There may be none, where the session has had its
 // domains.
-func (c *Conn) batch(j *job, rcpts []int) []int {
+func (c *Conn) batch(m *message, rcpts []int) []int {
 	if c.ext.maxDomains > 0 {
-		rcpts = slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !c.admits(j.env.Recipients[i].Address) })
+		rcpts = slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !c.admits(m.env.Recipients[i].Address) })
 	}
 	if c.ext.maxRcpts > 0 && len(rcpts) > c.ext.maxRcpts {
 		return rcpts[:c.ext.maxRcpts]

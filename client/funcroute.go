@@ -12,28 +12,28 @@ import (
 
 // deliver passes the message to the Sender of the route.
 func (d *delivery) deliver(ctx context.Context) {
-	j := d.job
-	env := *j.env
-	env.Recipients = make([]smtp.Recipient, len(j.rcpts))
-	for n, i := range j.rcpts {
-		env.Recipients[n] = j.env.Recipients[i]
+	m := d.message
+	env := *m.env
+	env.Recipients = make([]smtp.Recipient, len(m.rcpts))
+	for n, i := range m.rcpts {
+		env.Recipients[n] = m.env.Recipients[i]
 	}
 	given := env // so that a func that drops recipients from it can't drop their results
-	returned, err := d.route.Sender.Send(ctx, &given, withReturnPath(j.env.From, j.content))
+	returned, err := d.route.Sender.Send(ctx, &given, withReturnPath(m.env.From, m.content))
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
 	if missing > 0 && err == nil {
 		err = fmt.Errorf("client: route %s: got %d results for %d recipients, none for %d of them",
 			d.route.Name, len(returned), len(results), missing)
 	}
-	for n, i := range j.rcpts {
+	for n, i := range m.rcpts {
 		r := results[n] // a copy: the func may return the same slice every time
-		r.Recipient = j.results[i].Recipient
-		j.results[i] = r
+		r.Recipient = m.results[i].Recipient
+		m.results[i] = r
 	}
 	if err != nil {
 		n := max(0, slices.IndexFunc(results, func(r smtp.Result) bool { return r.Outcome != smtp.Delivered }))
-		j.failures = append(j.failures, &failure{reply: results[n].Reply, cause: err})
+		m.failures = append(m.failures, &failure{reply: results[n].Reply, cause: err})
 		if d.t.Logger != nil && (!isReply || missing > 0) { // no result has its text
 			d.t.Logger.Warn("func failed", "route", d.route.Name, "missing", missing, "error", err)
 		}
@@ -62,9 +62,9 @@ func (p *prefixed) ReadAt(b []byte, off int64) (n int, err error) {
 		}
 		off = int64(len(p.prefix))
 	}
-	m, err := p.rest.ReadAt(b[n:], off-int64(len(p.prefix)))
-	if err == io.EOF && n+m == len(b) {
+	k, err := p.rest.ReadAt(b[n:], off-int64(len(p.prefix)))
+	if err == io.EOF && n+k == len(b) {
 		err = nil
 	}
-	return n + m, err
+	return n + k, err
 }

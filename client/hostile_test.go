@@ -66,7 +66,7 @@ func (test hostileCase) run(t *testing.T) {
 	env := smtp.NewEnvelope("ann@client.test", threeRcpts[:max(test.to, 1)]...)
 	content := smtp.Text("Hello.\n")
 	if test.size > 0 {
-		content = message(test.size)
+		content = lines(test.size)
 	}
 	begun := time.Now()
 	var got []string

@@ -91,7 +91,7 @@ func TestHostileHosts(t *testing.T) {
 						v.serve(nc, script)
 					})
 				}
-				content := message(max(test.size, 100))
+				content := lines(max(test.size, 100))
 				begun := time.Now()
 				var got []string
 				for n := range max(test.send, 1) {

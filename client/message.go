@@ -10,8 +10,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// job is one message on its way, and what has become of it so far.
-type job struct {
+// message is one message on its way, and what has become of it so far.
+type message struct {
 	env     *smtp.Envelope
 	content smtp.Content
 	facts   smtp.Facts
@@ -32,57 +32,57 @@ type sized struct {
 
 func (s *sized) Size() int64 { return s.size }
 
-func newJob(env *smtp.Envelope, content smtp.Content) *job {
-	j := &job{
+func newMessage(env *smtp.Envelope, content smtp.Content) *message {
+	m := &message{
 		env:     env,
 		sized:   sized{content, content.Size()},
 		results: make([]smtp.Result, len(env.Recipients)),
 	}
-	j.content = &j.sized
-	if j.rcpts = j.one[:]; len(env.Recipients) != 1 {
-		j.rcpts = make([]int, len(env.Recipients))
+	m.content = &m.sized
+	if m.rcpts = m.one[:]; len(env.Recipients) != 1 {
+		m.rcpts = make([]int, len(env.Recipients))
 	}
 	for i := range env.Recipients {
-		j.rcpts[i] = i
-		j.results[i].Recipient = env.Recipients[i].Address
+		m.rcpts[i] = i
+		m.results[i].Recipient = env.Recipients[i].Address
 	}
-	return j
+	return m
 }
 
 // check finds what can't be sent anywhere, before a byte is written.
-func (j *job) check() *failure {
-	if err := j.env.Check(); err != nil {
+func (m *message) check() *failure {
+	if err := m.env.Check(); err != nil {
 		var r *smtp.Reply
 		if !errors.As(err, &r) {
 			r = smtp.NewReply(501, "5.5.4", clip(err.Error()))
 		}
 		return &failure{reply: r, local: true, cause: err}
 	}
-	if size := j.content.Size(); size < 0 {
+	if size := m.content.Size(); size < 0 {
 		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: fmt.Errorf("its size is %d", size)})
 	}
 	scan := smtp.Scan
-	if j.env.Body == smtp.BodyBinaryMIME {
+	if m.env.Body == smtp.BodyBinaryMIME {
 		scan = smtp.ScanBinary
 	}
-	facts, err := scan(j.content)
+	facts, err := scan(m.content)
 	if err != nil {
 		return contentFailure(smtp.StageRoute, err)
 	}
-	j.facts = facts
+	m.facts = facts
 	return nil
 }
 
 // undecided gives those of rcpts who have no result yet. It uses the space of rcpts.
-func (j *job) undecided(rcpts []int) []int {
-	return slices.DeleteFunc(rcpts, func(i int) bool { return j.results[i].Reply != nil })
+func (m *message) undecided(rcpts []int) []int {
+	return slices.DeleteFunc(rcpts, func(i int) bool { return m.results[i].Reply != nil })
 }
 
 // oneDomain reports whether all recipients have the same domain, letter by letter.
-func (j *job) oneDomain() bool {
-	_, first := smtp.SplitAddress(j.env.Recipients[0].Address)
-	for i := range j.env.Recipients {
-		if _, domain := smtp.SplitAddress(j.env.Recipients[i].Address); domain != first {
+func (m *message) oneDomain() bool {
+	_, first := smtp.SplitAddress(m.env.Recipients[0].Address)
+	for i := range m.env.Recipients {
+		if _, domain := smtp.SplitAddress(m.env.Recipients[i].Address); domain != first {
 			return false
 		}
 	}
@@ -90,8 +90,8 @@ func (j *job) oneDomain() bool {
 }
 
 // settle gives recipient i the result of a reply of c's host.
-func (j *job) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
-	res := &j.results[i]
+func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
+	res := &m.results[i]
 	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
 	res.Stage, res.Reply, res.Local = stage, shorten(r), false
 	res.Relayed, res.DSN = false, false
@@ -123,24 +123,24 @@ func shorten(r *smtp.Reply) *smtp.Reply {
 }
 
 // fail gives recipients the result of a failure.
-func (j *job) fail(rcpts []int, f *failure) {
-	j.failures = append(j.failures, f)
+func (m *message) fail(rcpts []int, f *failure) {
+	m.failures = append(m.failures, f)
 	for _, i := range rcpts {
 		r := f.result()
-		r.Recipient = j.results[i].Recipient
-		j.results[i] = r
+		r.Recipient = m.results[i].Recipient
+		m.results[i] = r
 	}
 }
 
 // err is nil if every recipient has its mail, and tells of the first that hasn't otherwise.
-func (j *job) err() error {
-	for i := range j.results {
-		r := &j.results[i]
+func (m *message) err() error {
+	for i := range m.results {
+		r := &m.results[i]
 		if r.Outcome == smtp.Delivered {
 			continue
 		}
 		f := &failure{host: r.Host, rcpt: r.Recipient, stage: r.Stage, reply: r.Reply}
-		for _, known := range j.failures {
+		for _, known := range m.failures {
 			if known.reply == r.Reply {
 				f.cause = known.cause
 			}

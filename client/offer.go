@@ -11,22 +11,22 @@ import (
 type next uint8
 
 const (
-	otherHost    next = iota // with those who are left in job.rcpts
+	otherHost    next = iota // with those who are left in message.rcpts
 	otherAddress             // of the same host
 	sameAddress              // in a new session
 )
 
-// offer sends the message in one session, and takes out of job.rcpts who needs no other.
+// offer sends the message in one session, and takes out of message.rcpts who needs no other.
 func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 	begun := s.opened
 	if pooled {
 		begun = time.Now()
 	}
-	left := s.transact(ctx, d.job)
+	left := s.transact(ctx, d.message)
 	if s.noBDAT {
 		d.t.broken.add(s.key.host)
 	}
-	if len(left) == len(d.job.rcpts) { // it has had its domains, or its one transaction by BDAT in vain
+	if len(left) == len(d.message.rcpts) { // it has had its domains, or its one transaction by BDAT in vain
 		d.t.pool.put(s, d.t.limits())
 		return sameAddress
 	}
@@ -40,12 +40,12 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 		d.dialled-- // so that a further one is no further try
 	}
 	blocked := false
-	for _, i := range d.job.rcpts {
-		blocked = d.learn(s.source, &d.job.results[i]) || blocked
+	for _, i := range d.message.rcpts {
+		blocked = d.learn(s.source, &d.message.results[i]) || blocked
 	}
 	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: pooled})
-	for _, i := range d.job.rcpts {
-		r := &d.job.results[i]
+	for _, i := range d.message.rcpts {
+		r := &d.message.results[i]
 		if r.Reply == nil || r.Outcome != smtp.Deferred {
 			continue
 		}
@@ -69,7 +69,7 @@ func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
 		}
 		left = append(left, i)
 	}
-	d.job.rcpts = append(d.job.rcpts[:0:0], left...)
+	d.message.rcpts = append(d.message.rcpts[:0:0], left...)
 	d.t.pool.put(s, d.t.limits())
 	if len(left) == 0 {
 		return otherHost

@@ -141,7 +141,7 @@ func (d *delivery) rank() {
 	if len(d.t.Sources) == 0 {
 		return
 	}
-	p := pair{d.job.env.From, d.job.env.Recipients[d.job.rcpts[0]].Address}
+	p := pair{d.message.env.From, d.message.env.Recipients[d.message.rcpts[0]].Address}
 	d.ranked, d.site = rank(d.t.Sources, p), d.route.Site()
 	last := d.t.sources.lastSeen(p)
 	if i := slices.IndexFunc(d.ranked, func(s *Source) bool { return s.has(last) }); i > 0 {
@@ -157,7 +157,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	switch {
 	case !source.IsValid() || r.Reply == nil:
 	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
-		t.sources.seen(pair{d.job.env.From, r.Recipient}, source)
+		t.sources.seen(pair{d.message.env.From, r.Recipient}, source)
 	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0:
 		if _, known := t.sources.blocked(d.site, source); known {
 			return true // by the result of another recipient

@@ -37,7 +37,7 @@ func TestMappedGreylist(t *testing.T) {
 	first := rank(tr.Sources, pair{env.From, env.Recipients[0].Address})
 	second := first[1].Addrs[0].Unmap()
 	tr.sources.seen(pair{env.From, env.Recipients[0].Address}, second)
-	d := &delivery{t: tr, job: newJob(env, smtp.Text("x"))}
+	d := &delivery{t: tr, message: newMessage(env, smtp.Text("x"))}
 	d.rank()
 	if got, _, f := d.source(netip.MustParseAddr("192.0.2.1")); f != nil || got != second {
 		t.Errorf("got %v, %v, want %v", got, f, second)

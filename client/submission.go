@@ -60,11 +60,11 @@ type Submission struct {
 func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	s.once.Do(s.prepare)
 	if s.err != nil {
-		j := newJob(env, content)
+		m := newMessage(env, content)
 		r := smtp.NewReply(451, "4.3.5", "no server to submit to")
 		f := &failure{stage: smtp.StageRoute, reply: r, local: true, cause: s.err}
-		j.fail(j.rcpts, f)
-		return j.results, f
+		m.fail(m.rcpts, f)
+		return m.results, f
 	}
 	return s.transport.Send(ctx, env, content)
 }

@@ -29,7 +29,7 @@ func TestConcurrentSends(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 25 {
-					if _, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), message(100<<10)); err != nil {
+					if _, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), lines(100<<10)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -42,7 +42,7 @@ func TestConcurrentSends(t *testing.T) {
 		if got, want := sink.messages.Load(), int64(200); got != want {
 			t.Errorf("got %d messages, want %d", got, want)
 		}
-		if got, want := sink.octets.Load(), 200*message(100<<10).Size(); got != want {
+		if got, want := sink.octets.Load(), 200*lines(100<<10).Size(); got != want {
 			t.Errorf("got %d octets, want %d", got, want)
 		}
 	}

@@ -16,8 +16,8 @@ const window = 8 << 10
 type transaction struct {
 	manner
 	c        *Conn
-	j        *job
-	rcpts    []int // of the job, those that it is for
+	m        *message
+	rcpts    []int // of the message, those that it is for
 	next     int   // index in rcpts of the first that wasn't said yet
 	mailSaid bool
 	accepted []int       // had a 2xx
@@ -33,16 +33,16 @@ type group struct {
 	data       bool
 }
 
-// transact offers the message to the recipients in j.rcpts, in one transaction or, where the host sets limits, in several. Each gets a
+// transact offers the message to the recipients in m.rcpts, in one transaction or, where the host sets limits, in several. Each gets a
 // result, but those for whom the session has no transaction left: they are returned.
-func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
+func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	c.answered = false
-	for _, i := range j.rcpts {
-		j.results[i].Reply = nil
+	for _, i := range m.rcpts {
+		m.results[i].Reply = nil
 	}
-	how, left, f := c.fit(j)
+	how, left, f := c.fit(m)
 	if f != nil {
-		j.fail(j.undecided(slices.Clone(j.rcpts)), f)
+		m.fail(m.undecided(slices.Clone(m.rcpts)), f)
 		return nil
 	}
 	stop := c.watch(ctx)
@@ -50,8 +50,8 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 	begun := time.Now()
 	most := len(left) // recipients of a transaction
 	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= patience {
-		rcpts := c.batch(j, left)
-		t := transaction{manner: how, c: c, j: j, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
+		rcpts := c.batch(m, left)
+		t := transaction{manner: how, c: c, m: m, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
 		if len(t.rcpts) == 0 {
 			break
 		}
@@ -59,7 +59,7 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 		if t.again() {
 			most = 2 * len(t.accepted) // or else each transaction would offer all that are left
 		}
-		c.accepted, left = t.accepted, j.undecided(left)
+		c.accepted, left = t.accepted, m.undecided(left)
 		if t.refused != nil { // the other recipients' transactions would bring the same message
 			t.settleAll(left, t.stage, t.refused)
 			return nil
@@ -72,11 +72,11 @@ func (c *Conn) transact(ctx context.Context, j *job) (left []int) {
 // again lets those for whom there was no room in the transaction be offered once more (RFC 5321 §4.5.3.1.10), if it brought the message to
 // others. It reports whether there are any.
 func (t *transaction) again() (any bool) {
-	if !slices.ContainsFunc(t.rcpts, func(i int) bool { return t.j.results[i].Outcome == smtp.Delivered && t.j.results[i].Reply != nil }) {
+	if !slices.ContainsFunc(t.rcpts, func(i int) bool { return t.m.results[i].Outcome == smtp.Delivered && t.m.results[i].Reply != nil }) {
 		return false
 	}
 	for _, i := range t.rcpts {
-		if r := &t.j.results[i]; r.Stage == smtp.StageRcpt && !r.Local && noRoom(r.Reply) {
+		if r := &t.m.results[i]; r.Stage == smtp.StageRcpt && !r.Local && noRoom(r.Reply) {
 			r.Reply, any = nil, true
 		}
 	}
@@ -126,15 +126,15 @@ func (t *transaction) compose() group {
 		b, g.rset = append(b, "RSET\r\n"...), true
 	}
 	if !t.mailSaid && room() {
-		b, g.mail, t.mailSaid = t.j.env.AppendMail(b, t.offer), true, true
+		b, g.mail, t.mailSaid = t.m.env.AppendMail(b, t.offer), true, true
 		t.c.mails++
 	}
 	for ; t.full != nil && t.next < len(t.rcpts); t.next++ {
-		t.j.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
+		t.m.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
 	}
 	first := t.next
 	for t.mailSaid && t.next < len(t.rcpts) && room() {
-		b = t.j.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer)
+		b = t.m.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer)
 		t.next++
 	}
 	g.rcpts = t.rcpts[first:t.next]
@@ -224,7 +224,7 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	case r == nil:
 		t.accepted = append(t.accepted, i)
 	case r.Code >= 400 && r.Code < 600:
-		t.j.settle(t.c, i, smtp.StageRcpt, r)
+		t.m.settle(t.c, i, smtp.StageRcpt, r)
 		if r.Enhanced == (smtp.EnhancedCode{4, 5, 3}) {
 			t.full = r // RFC 5321 §4.5.3.1.10: the others go in a later transaction
 		}
@@ -244,7 +244,7 @@ func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 
 func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	for _, i := range rcpts {
-		t.j.settle(t.c, i, stage, r)
+		t.m.settle(t.c, i, stage, r)
 	}
 }
 
@@ -282,9 +282,9 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 		t.settleAll(rcpts, smtp.StageFinal, r)
 		return
 	}
-	t.j.fail(rcpts, f)
+	t.m.fail(rcpts, f)
 	for _, i := range rcpts {
-		t.j.results[i].Outcome = smtp.Unknown
+		t.m.results[i].Outcome = smtp.Unknown
 	}
 }
 
@@ -292,9 +292,9 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 // replies got out of step: they may have been meant for others.
 func (t *transaction) fail(f *failure) {
 	for _, i := range t.rcpts {
-		if r := &t.j.results[i]; f.outOfStep && t.c.ext.pipelining && r.Stage == smtp.StageRcpt && !r.Local {
+		if r := &t.m.results[i]; f.outOfStep && t.c.ext.pipelining && r.Stage == smtp.StageRcpt && !r.Local {
 			r.Reply = nil
 		}
 	}
-	t.j.fail(t.j.undecided(slices.Clone(t.j.rcpts)), f)
+	t.m.fail(t.m.undecided(slices.Clone(t.m.rcpts)), f)
 }

@@ -88,19 +88,19 @@ var ErrClosed = errors.New("client: transport closed")
 // leave no room for goes on there in another session, and whoever is deferred for a blocklist, from the next of Sources. No
 // further address is tried after ten minutes, or after mx.MaxAddrs of them.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
-	j := newJob(env, content)
-	f := j.check()
+	m := newMessage(env, content)
+	f := m.check()
 	if f == nil && !t.pool.enter() {
 		f = &failure{reply: smtp.NewReply(451, "4.3.2", "the transport is closed"), local: true, cause: ErrClosed}
 	} else if f == nil {
 		defer t.pool.leave()
 	}
 	if f != nil {
-		j.fail(j.rcpts, f)
-		return j.results, f
+		m.fail(m.rcpts, f)
+		return m.results, f
 	}
-	t.eachRoute(ctx, j)
-	return j.results, j.err()
+	t.eachRoute(ctx, m)
+	return m.results, m.err()
 }
 
 // CloseIdle closes the sessions that are idle now, and waits for that.
@@ -114,34 +114,34 @@ func (t *Transport) Close() error {
 }
 
 // eachRoute delivers to the recipients of one destination after the other.
-func (t *Transport) eachRoute(ctx context.Context, j *job) {
+func (t *Transport) eachRoute(ctx context.Context, m *message) {
 	router := t.Router
 	if router == nil {
 		router = &t.byMX
 	}
-	if j.oneDomain() {
-		t.route(ctx, router, j)
+	if m.oneDomain() {
+		t.route(ctx, router, m)
 		return
 	}
-	for _, rcpts := range byDestination(j, router) {
-		j.rcpts = rcpts
-		t.route(ctx, router, j)
+	for _, rcpts := range byDestination(m, router) {
+		m.rcpts = rcpts
+		t.route(ctx, router, m)
 	}
 }
 
-// route delivers to the recipients in j.rcpts, who have one destination.
-func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
-	_, domain := smtp.SplitAddress(j.env.Recipients[j.rcpts[0]].Address)
+// route delivers to the recipients in m.rcpts, who have one destination.
+func (t *Transport) route(ctx context.Context, router *mx.Router, m *message) {
+	_, domain := smtp.SplitAddress(m.env.Recipients[m.rcpts[0]].Address)
 	route, err := router.Route(ctx, domain)
 	if ctx.Err() != nil {
-		j.fail(j.rcpts, calledOff(ctx, smtp.StageRoute))
+		m.fail(m.rcpts, calledOff(ctx, smtp.StageRoute))
 		return
 	}
 	if err != nil {
-		j.fail(j.rcpts, routeFailure("", err))
+		m.fail(m.rcpts, routeFailure("", err))
 		return
 	}
-	d := delivery{t: t, router: router, job: j, route: route, begun: time.Now()}
+	d := delivery{t: t, router: router, message: m, route: route, begun: time.Now()}
 	if route.Sender != nil {
 		d.deliver(ctx)
 		return
@@ -149,16 +149,16 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, j *job) {
 	d.run(ctx)
 }
 
-// byDestination parts the recipients of a job by destination, in the order of the first of each. Who has none gets his
+// byDestination parts the recipients of a message by destination, in the order of the first of each. Who has none gets his
 // result here.
-func byDestination(j *job, router *mx.Router) [][]int {
+func byDestination(m *message, router *mx.Router) [][]int {
 	var groups [][]int
 	index := make(map[string]int) // of a destination, in groups
-	for _, i := range j.rcpts {
-		_, domain := smtp.SplitAddress(j.env.Recipients[i].Address)
+	for _, i := range m.rcpts {
+		_, domain := smtp.SplitAddress(m.env.Recipients[i].Address)
 		name, err := router.Destination(domain)
 		if err != nil {
-			j.fail([]int{i}, routeFailure("", err))
+			m.fail([]int{i}, routeFailure("", err))
 			continue
 		}
 		n, known := index[name]

@@ -21,14 +21,14 @@ type Try struct {
 	Err     error
 }
 
-// offered tells that the recipients in job.rcpts were offered.
+// offered tells that the recipients in message.rcpts were offered.
 func (d *delivery) offered(ctx context.Context, t Try) {
 	if d.t.Tried == nil {
 		return
 	}
 	t.Route, t.Took = d.route.Name, time.Since(t.Begun)
-	for _, i := range d.job.rcpts {
-		if r := d.job.results[i]; r.Reply != nil {
+	for _, i := range d.message.rcpts {
+		if r := d.message.results[i]; r.Reply != nil {
 			t.Results = append(t.Results, r)
 		}
 	}
