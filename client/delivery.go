@@ -11,8 +11,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// delivery is one message on its way to the recipients of one route, which are those in message.rcpts. That shrinks
-// to those whom a further host may still be asked about.
+// delivery is one message on its way to the recipients of one route. Between any two calls, message.rcpts holds the
+// recipients to offer next, and d.later those for the next host; all other recipients of the route have a result.
 type delivery struct {
 	t       *Transport
 	router  *mx.Router
@@ -20,21 +20,21 @@ type delivery struct {
 	route   mx.Route
 
 	begun   time.Time
-	dialled int          // addresses
-	later   []int        // recipients whom the host at hand deferred, and a further one may be asked about
-	twice   map[int]bool // who was in later once: no third host is asked
-	last    *failure     // of a host that came to no transaction
-	ranked  []*Source    // sources, best first
-	site    string       // that blocks are about; set where there are sources
+	dialled int          // addresses that were connected to
+	later   []int        // recipients whom the current host deferred, to offer to the next host
+	twice   map[int]bool // recipients for whom one further host was granted: a third one isn't asked
+	last    *failure     // why the hosts so far came to no transaction
+	ranked  []*Source    // the sources, best first
+	site    string       // the site that blocks are about; set if there are sources
 
-	one [1]netip.AddrPort // the addresses of a host that has one only
+	one [1]netip.AddrPort // the addresses of a host that has one
 }
 
-// patience is how long one delivery goes on to further addresses: hosts that don't answer must not hold the place
-// of mail that can be delivered.
+// patience is how long a delivery goes on to further addresses. A host that doesn't answer must not hold up other mail.
 const patience = 10 * time.Minute
 
-// run tries the hosts in order.
+// run offers the message to the hosts of the route in order (RFC 5321 §5.1). Recipients whom no host took, and no host
+// answered, get the result of the last failure.
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.message.rcpts
 	d.rank()
@@ -62,38 +62,22 @@ func (d *delivery) run(ctx context.Context) {
 	d.message.fail(rcpts, d.last)
 }
 
-// over reports whether no further address is to be tried.
+// over reports whether no further address may be tried.
 func (d *delivery) over(ctx context.Context) bool {
 	return len(d.message.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
 }
 
-// host offers the message to one host: in a session that is open already, or at its addresses in turn. It reports whether the
-// hosts behind it may be tried.
-func (d *delivery) host(ctx context.Context, host mx.Host) bool {
+// host offers the message to one host: in its idle sessions, then at its addresses in order. It reports whether the
+// hosts after it may be tried.
+func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	begun := time.Now()
 	addrs, err := d.addrs(ctx, host)
 	if err != nil {
-		loop := errors.Is(err, mx.ErrLoop)
-		if f := routeFailure(host.Name, err); loop && d.last != nil {
-			d.tried(ctx, begun, Session{Host: host.Name}, f) // why the better hosts didn't take it says more
-		} else {
-			d.note(ctx, begun, Session{Host: host.Name}, f)
-		}
-		return !loop
+		return d.unreachable(ctx, begun, host, err)
 	}
 	key := d.key(host)
-	for before := len(d.message.rcpts) + 1; len(d.message.rcpts) < before; {
-		before = len(d.message.rcpts)
-		s := d.pooled(key, addrs)
-		if s == nil {
-			break
-		}
-		switch d.offer(ctx, s, true) {
-		case otherHost:
-			return true
-		case otherAddress:
-			before = 0 // it had died, and others may have
-		}
+	if d.idle(ctx, key, addrs) {
+		return true
 	}
 	for _, addr := range addrs {
 		for to := sameAddress; to == sameAddress && !d.over(ctx); {
@@ -104,6 +88,43 @@ func (d *delivery) host(ctx context.Context, host mx.Host) bool {
 		}
 	}
 	return true
+}
+
+// unreachable notes that a host has no address to use. It reports whether the hosts after it may be tried.
+func (d *delivery) unreachable(ctx context.Context, begun time.Time, host mx.Host, err error) (more bool) {
+	f, at := routeFailure(host.Name, err), Session{Host: host.Name}
+	if !errors.Is(err, mx.ErrLoop) {
+		d.note(ctx, begun, at, f)
+		return true
+	}
+	// RFC 5321 §5.1: this host is us, and the hosts after it are no better. What the better ones said matters more.
+	if d.last == nil {
+		d.note(ctx, begun, at, f)
+	} else {
+		d.tried(ctx, begun, at, f)
+	}
+	return false
+}
+
+// idle offers the message in idle sessions, as long as each of them takes some recipients. It reports whether no further
+// session with this host is needed.
+func (d *delivery) idle(ctx context.Context, key key, addrs []netip.AddrPort) (done bool) {
+	for {
+		s := d.pooled(key, addrs)
+		if s == nil {
+			return false
+		}
+		before := len(d.message.rcpts)
+		switch d.offer(ctx, s, true) {
+		case otherHost:
+			return true
+		case otherAddress:
+			return false // the session had died, and the other ones may have
+		}
+		if len(d.message.rcpts) == before {
+			return false
+		}
+	}
 }
 
 // address offers the message to one address of a host, in a new session.
@@ -127,13 +148,13 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	case d.learn(source, &r):
 		return sameAddress
 	case !f.local:
-		return otherHost // it has spoken
+		return otherHost // the host has answered; its other addresses would answer the same
 	}
 	return otherAddress
 }
 
-// pooled gives an idle session with one of the addresses that takes the first recipient at least, from the source that the
-// message would go out from now.
+// pooled takes an idle session from the pool, or returns nil. The session leads to one of addrs, takes the first
+// recipient at least, and has the source address that a new session would have.
 func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
 		if !slices.Contains(addrs, s.remote) || !s.takes(d.message.env.Recipients[d.message.rcpts[0]].Address) {
@@ -144,8 +165,8 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	})
 }
 
-// note keeps the failure that those get whom no host was asked about. One that is for good counts only while
-// no other host might have taken them.
+// note keeps f as the result of recipients whom no host answers. A permanent failure gives way to any later one: another
+// host might have taken the message.
 func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *failure) {
 	d.tried(ctx, begun, s, f)
 	if d.last == nil || d.last.final() || !f.final() {
@@ -153,7 +174,7 @@ func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *fail
 	}
 }
 
-// addrs gives the addresses of a host; the zero one stands for a Unix socket.
+// addrs returns the addresses of a host. The zero AddrPort stands for a Unix socket.
 func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, error) {
 	if host.Path != "" {
 		d.one[0] = netip.AddrPort{}
@@ -166,7 +187,7 @@ func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, e
 	return d.router.Addrs(ctx, d.route, host)
 }
 
-// key is what sessions must have in common to stand for each other, beside their addresses.
+// key returns the key of the sessions with host that can replace each other.
 func (d *delivery) key(host mx.Host) key {
 	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
 	if d.route.Auth != nil {

@@ -7,82 +7,104 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// next says where to go on after an offer.
+// next is where a recipient is offered after an offer. The greater of two is the closer one.
 type next uint8
 
 const (
-	otherHost    next = iota // with those who are left in message.rcpts
-	otherAddress             // of the same host
-	sameAddress              // in a new session
+	settled      next = iota // nowhere: the result stands
+	otherHost                // to the next host of the route
+	otherAddress             // to the next address of the same host
+	sameAddress              // to the same address, in a new session
 )
 
-// offer sends the message in one session, and takes out of message.rcpts who needs no other.
-func (d *delivery) offer(ctx context.Context, s *session, pooled bool) next {
+// offer sends the message to message.rcpts in one session and takes the session back. It leaves in message.rcpts the
+// recipients who need a further session with this host, in d.later those who need another host, and returns where to go
+// on: otherHost if no further session is needed.
+func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 	begun := s.opened
-	if pooled {
+	if reused {
 		begun = time.Now()
 	}
-	left := s.transact(ctx, d.message)
+	defer d.t.pool.put(s, d.t.limits())
+
+	unoffered := s.transact(ctx, d.message)
 	if s.noBDAT {
 		d.t.broken.add(s.key.host)
 	}
-	if len(left) == len(d.message.rcpts) { // it has had its domains, or its one transaction by BDAT in vain
-		d.t.pool.put(s, d.t.limits())
-		return sameAddress
+	if len(unoffered) == len(d.message.rcpts) {
+		return sameAddress // RFC 9422 §4: the session's LIMITS were used up before
 	}
-	// A session that was kept may have died meanwhile. Up to DATA, that is as if it had never been.
-	stale := pooled && s.spoiled && !s.answered && ctx.Err() == nil
-	to := otherHost
-	if len(left) > 0 {
-		to = sameAddress // the session has no transaction for them
+	if len(unoffered) > 0 && !reused {
+		d.dialled-- // the session for the rest isn't a further address
 	}
-	if len(left) > 0 && !pooled {
-		d.dialled-- // so that a further one is no further try
+	blocked := d.learnFromAll(s)
+	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: reused})
+
+	// A kept session may have died while it was idle. Before the answer to DATA, the offer counts as not made.
+	stale := reused && s.spoiled && !s.answered && ctx.Err() == nil
+	open, to := unoffered, otherHost
+	if len(unoffered) > 0 {
+		to = sameAddress // LIMITS again: a new session for the rest
 	}
-	blocked := false
 	for _, i := range d.message.rcpts {
-		blocked = d.learn(s.source, &d.message.results[i]) || blocked
-	}
-	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: pooled})
-	for _, i := range d.message.rcpts {
-		r := &d.message.results[i]
-		if r.Reply == nil || r.Outcome != smtp.Deferred {
-			continue
-		}
-		switch {
-		case stale:
-			r.Reply, to = nil, max(to, otherAddress)
-		case blocked && r.Reason == smtp.Blocklisted:
-			to = sameAddress // from the next source
-		case d.twice[i] || !elsewhere(r):
-			continue
+		switch n := d.after(i, s, stale, blocked); n {
+		case settled:
+		case otherHost:
+			d.later = append(d.later, i)
 		default:
-			if d.twice == nil {
-				d.twice = make(map[int]bool)
-			}
-			d.twice[i] = true
-			if !s.spoiled || s.answered || !r.Local {
-				d.later = append(d.later, i)
-				continue
-			}
-			to = max(to, otherAddress)
+			open, to = append(open, i), max(to, n)
 		}
-		left = append(left, i)
 	}
-	d.message.rcpts = append(d.message.rcpts[:0:0], left...)
-	d.t.pool.put(s, d.t.limits())
-	if len(left) == 0 {
-		return otherHost
-	}
+	d.message.rcpts = append(d.message.rcpts[:0:0], open...)
 	return to
 }
 
-// elsewhere reports whether another host may answer better: not where the mailbox or the policy of the
-// place gave the reason, or our own side did.
-func elsewhere(r *smtp.Result) bool {
-	code := r.Reply.Enhanced
-	if r.Local {
-		return code[1] != 3 // X.3.x: our own system
+// learnFromAll learns about the source address of s from each result. It reports whether the address is blocked now.
+func (d *delivery) learnFromAll(s *session) (blocked bool) {
+	for _, i := range d.message.rcpts {
+		blocked = d.learn(s.source, &d.message.results[i]) || blocked
 	}
-	return code[1] != 2 && code[1] != 7 && r.Reply.Code != 452 && r.Reply.Code != 552
+	return blocked
+}
+
+// after returns where recipient i goes after the offer in s.
+func (d *delivery) after(i int, s *session, stale, blocked bool) next {
+	r := &d.message.results[i]
+	switch {
+	case r.Reply == nil:
+		return settled // unoffered: the caller has it
+	case r.Outcome != smtp.Deferred:
+		return settled // RFC 5321 §4.2.1: 2xx and 5xx are final; an Unknown outcome must not become a duplicate here
+	case stale:
+		r.Reply = nil
+		return otherAddress
+	case blocked && r.Reason == smtp.Blocklisted:
+		return sameAddress // from the next source address
+	case d.twice[i]:
+		return settled // a 4xx is offered to one further host, and this was it
+	case !elsewhere(r):
+		return settled
+	}
+	if d.twice == nil {
+		d.twice = make(map[int]bool)
+	}
+	d.twice[i] = true
+	if s.spoiled && !s.answered && r.Local {
+		return otherAddress // RFC 5321 §5.1: the connection broke; the host's other addresses come first
+	}
+	return otherHost
+}
+
+// elsewhere reports whether another host may answer better than with a 4xx.
+func elsewhere(r *smtp.Result) bool {
+	class := r.Reply.Enhanced[1]
+	switch {
+	case r.Local:
+		return class != 3 // RFC 3463 §3.4: X.3.x, the mail system, which is this program
+	case class == 2 || class == 7:
+		return false // RFC 3463 §3.3, §3.8: X.2.x, the mailbox; X.7.x, a policy, greylisting included
+	case r.Reply.Code == 452 || r.Reply.Code == 552:
+		return false // RFC 5321 §4.5.3.1.10: too many recipients, or no room for the message
+	}
+	return true
 }
