@@ -80,7 +80,7 @@ func TestSources(t *testing.T) {
 		if !counted[dialled[0].String()] {
 			t.Errorf("got limits asked for %v, want for %v too", counted, dialled[0])
 		}
-		r.Transport.Block(client.Block{Site: "mx.next.test", Source: dialled[0], Until: time.Now().Add(time.Hour)})
+		r.Transport.Block(client.Block{Site: "mx.next.test", SourceAddr: dialled[0], Until: time.Now().Add(time.Hour)})
 		if blocks := r.Transport.Blocks(); len(blocks) != 1 || blocks[0].Site != "mx.next.test" {
 			t.Errorf("got %+v", blocks)
 		}

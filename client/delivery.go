@@ -92,7 +92,7 @@ func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 
 // unreachable notes that a host has no address to use. It reports whether the hosts after it may be tried.
 func (d *delivery) unreachable(ctx context.Context, begun time.Time, host mx.Host, err error) (more bool) {
-	f, at := routeFailure(host.Name, err), Session{Host: host.Name}
+	f, at := routeFailure(host.Name, err), SessionInfo{Host: host.Name}
 	if !errors.Is(err, mx.ErrLoop) {
 		d.note(ctx, begun, at, f)
 		return true
@@ -133,7 +133,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	source, hostname, f := d.source(addr.Addr())
 	if f != nil {
 		f.host, f.addr = host.Name, addr.String()
-		d.note(ctx, begun, Session{Host: host.Name, Addr: addr.String()}, f)
+		d.note(ctx, begun, SessionInfo{Host: host.Name, Addr: addr.String()}, f)
 		return otherAddress
 	}
 	d.dialled++
@@ -167,7 +167,7 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 
 // note keeps f as the result of recipients whom no host answers. A permanent failure gives way to any later one: another
 // host might have taken the message.
-func (d *delivery) note(ctx context.Context, begun time.Time, s Session, f *failure) {
+func (d *delivery) note(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
 	d.tried(ctx, begun, s, f)
 	if d.last == nil || d.last.final() || !f.final() {
 		d.last = f

@@ -162,7 +162,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 		if _, known := t.sources.blocked(d.site, source); known {
 			return true // by the result of another recipient
 		}
-		t.Block(Block{Site: d.site, Source: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
+		t.Block(Block{Site: d.site, SourceAddr: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
 		if t.Logger != nil {
 			t.Logger.Warn("source address blocked", "site", d.site, "source", source, "host", r.Host, "reply", r.Reply.Error())
 		}

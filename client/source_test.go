@@ -107,7 +107,7 @@ func newSourced(t *testing.T) *sourced {
 		if try.Err == nil {
 			what = try.Results[0].Outcome.String()
 		}
-		s.tries = append(s.tries, fmt.Sprintf("%s %v: %s", try.Session.Host, try.Session.Source, what))
+		s.tries = append(s.tries, fmt.Sprintf("%s %v: %s", try.Session.Host, try.Session.SourceAddr, what))
 	}
 	return s
 }
@@ -207,7 +207,7 @@ func TestSources(t *testing.T) {
 			}
 			s.check(t, "A "+a, "B "+a) // and no other host of the site
 			blocks := s.Blocks()
-			if len(blocks) != 2 || blocks[0].Source != srcA || blocks[0].Reply.Code != 554 || blocks[0].Site != "a.test,b.test,c.test" {
+			if len(blocks) != 2 || blocks[0].SourceAddr != srcA || blocks[0].Reply.Code != 554 || blocks[0].Site != "a.test,b.test,c.test" {
 				t.Errorf("got blocks %+v", blocks)
 			}
 			time.Sleep(time.Hour)
@@ -218,10 +218,10 @@ func TestSources(t *testing.T) {
 		{"blocked and lifted by hand", func(t *testing.T, s *sourced) {
 			s.inet.scripts(a, from(helloB, got+quit), from(helloA, got+quit))
 			site := "a.test,b.test,c.test"
-			s.Block(Block{Site: site, Source: netip.AddrFrom16(srcA.As16()), Until: time.Now().Add(time.Hour)})
-			s.Block(Block{Site: "elsewhere", Source: srcB, Until: time.Now().Add(time.Hour)})
+			s.Block(Block{Site: site, SourceAddr: netip.AddrFrom16(srcA.As16()), Until: time.Now().Add(time.Hour)})
+			s.Block(Block{Site: "elsewhere", SourceAddr: srcB, Until: time.Now().Add(time.Hour)})
 			s.mail(t, bobOfA)
-			s.Block(Block{Site: site, Source: srcA})
+			s.Block(Block{Site: site, SourceAddr: srcA})
 			s.mail(t, bobOfA)
 			s.check(t, "B "+a, "A "+a)
 		}},
@@ -236,7 +236,7 @@ func TestSources(t *testing.T) {
 		{"a session goes on from its own address", func(t *testing.T, s *sourced) {
 			s.inet.scripts(a, from(helloA, got+got+quit), from(helloB, got+quit))
 			s.mail(t, bobOfA)
-			s.Block(Block{Site: "a.test,b.test,c.test", Source: srcA, Until: time.Now().Add(time.Second)})
+			s.Block(Block{Site: "a.test,b.test,c.test", SourceAddr: srcA, Until: time.Now().Add(time.Second)})
 			s.mail(t, bobOfA)
 			time.Sleep(2 * time.Second)
 			s.mail(t, bobOfA)

@@ -13,10 +13,10 @@ import (
 
 // Block keeps a source address from use for a site.
 type Block struct {
-	Site   string // see mx.Route.Site
-	Source netip.Addr
-	Until  time.Time
-	Reply  *smtp.Reply // why, if a host has said so
+	Site       string // see mx.Route.Site
+	SourceAddr netip.Addr
+	Until      time.Time
+	Reply      *smtp.Reply // why, if a host has said so
 }
 
 // sources is what has been learned about the Sources of a Transport.
@@ -48,7 +48,7 @@ func (t *Transport) Block(b Block) {
 	if len(s.blocks) >= maxBlocks {
 		maps.DeleteFunc(s.blocks, isOver)
 	}
-	put(&s.blocks, maxBlocks, blockKey{b.Site, b.Source.Unmap()}, b) // who is forgotten and still blocked hears it again
+	put(&s.blocks, maxBlocks, blockKey{b.Site, b.SourceAddr.Unmap()}, b) // who is forgotten and still blocked hears it again
 }
 
 func isOver(_ blockKey, b Block) bool { return !time.Now().Before(b.Until) }
@@ -68,7 +68,7 @@ func (t *Transport) Blocks() []Block {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.blocks, isOver)
 	return slices.SortedFunc(maps.Values(s.blocks), func(a, b Block) int {
-		return cmp.Or(cmp.Compare(a.Site, b.Site), a.Source.Compare(b.Source))
+		return cmp.Or(cmp.Compare(a.Site, b.Site), a.SourceAddr.Compare(b.SourceAddr))
 	})
 }
 

@@ -21,9 +21,9 @@ func TestLiftBlock(t *testing.T) {
 	tr := new(Transport)
 	until := time.Now().Add(time.Hour)
 	for i := range maxBlocks {
-		tr.Block(Block{Site: fmt.Sprint(i), Source: srcA, Until: until})
+		tr.Block(Block{Site: fmt.Sprint(i), SourceAddr: srcA, Until: until})
 	}
-	tr.Block(Block{Site: "0", Source: srcA})
+	tr.Block(Block{Site: "0", SourceAddr: srcA})
 	if got := len(tr.Blocks()); got != maxBlocks-1 {
 		t.Errorf("got %d blocks, want %d", got, maxBlocks-1)
 	}
@@ -88,7 +88,7 @@ func TestGreylistedGreeting(t *testing.T) {
 		s := newSourced(t)
 		const a = "192.0.2.1:25"
 		s.inet.mx["example.net."] = s.inet.mx["example.net."][:1]
-		s.Block(Block{Site: "a.test", Source: srcA, Until: time.Now().Add(time.Minute)})
+		s.Block(Block{Site: "a.test", SourceAddr: srcA, Until: time.Now().Add(time.Minute)})
 		s.inet.scripts(a, "S: 451 4.7.1 greylisted\nC: QUIT\neof", helloB+toBob+ready+body+taken+quit)
 		s.mail(t, bobOfA)
 		time.Sleep(10 * time.Minute)

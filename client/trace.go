@@ -9,35 +9,57 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Trace is told what goes over the wire, to find out what a host does. Any func may be nil. They are called by the goroutine that
-// sends, which waits for them, and concurrently where sessions are. They must not use the session.
+// Trace is called with the commands and replies of each session, to find out how a host behaves. Any func may be nil. The
+// goroutine that sends calls the funcs and waits for each of them. Funcs of different sessions run concurrently. A func
+// must not use the session.
 //
-// Credentials are never in it: what AUTH exchanges reads "***". Nor is the content of messages.
+// A Trace has no credentials: it has "***" in place of the responses and challenges of AUTH. It has no content of
+// messages either.
 type Trace struct {
-	Opened   func(Session)                      // the connection is there
-	Secured  func(Session, tls.ConnectionState) // TLS is done
-	Sent     func(Session, string)              // a command, without its CRLF
-	Content  func(Session, int)                 // so many octets of a message, as they went out
-	Received func(Session, *smtp.Reply)         // not to be changed
-	Broken   func(Session, error)               // nothing was heard, or nothing that makes sense
-	Closed   func(Session)                      // on our side
+	// Opened is called with each new connection, before the greeting and before TLS.
+	Opened func(SessionInfo)
+
+	// Secured is called after the TLS handshake.
+	Secured func(SessionInfo, tls.ConnectionState)
+
+	// Sent is called with each command, without its CRLF.
+	Sent func(SessionInfo, string)
+
+	// Content is called with the number of octets of each block of a message, as it goes out.
+	Content func(SessionInfo, int)
+
+	// Received is called with each reply, which it must not change.
+	Received func(SessionInfo, *smtp.Reply)
+
+	// Broken is called with the error that ended a session: a time-out, a lost connection, a line that is no reply.
+	Broken func(SessionInfo, error)
+
+	// Closed is called when this side closes the connection.
+	Closed func(SessionInfo)
 }
 
-// Session names a session in a [Trace] and in a [Try].
-type Session struct {
-	ID     uint64     // from 1, for the sessions of one Transport; zero for a Conn of the caller's
-	Host   string     // name
-	Addr   string     // address with its port, or path
-	Source netip.Addr // of ours; the zero Addr where the system chose
+// SessionInfo identifies a session in a [Trace] and in a [Try].
+type SessionInfo struct {
+	// ID counts the sessions of one Transport from 1. It is zero for a [Conn] that the caller opened.
+	ID uint64
+
+	// Host is the name of the host.
+	Host string
+
+	// Addr is the host's address with its port, or the path of a Unix socket.
+	Addr string
+
+	// SourceAddr is the local address. It is the zero Addr if the system chose it.
+	SourceAddr netip.Addr
 }
 
-func (c *Conn) session() Session {
-	return Session{ID: c.id, Host: c.Host, Addr: c.Addr, Source: c.source}
+func (c *Conn) session() SessionInfo {
+	return SessionInfo{ID: c.id, Host: c.Host, Addr: c.Addr, SourceAddr: c.source}
 }
 
 const hidden = "***"
 
-// traceSent tells of commands that go out.
+// traceSent reports commands that go out.
 func (c *Conn) traceSent(b []byte) {
 	if c.Trace == nil || c.Trace.Sent == nil {
 		return
@@ -51,7 +73,7 @@ func (c *Conn) traceSent(b []byte) {
 	}
 }
 
-// hideResponse leaves of a line of an AUTH exchange what is no secret.
+// hideResponse returns a line of an AUTH exchange without its secrets.
 func hideResponse(line string) string {
 	verb, rest, _ := strings.Cut(line, " ")
 	if verb != "AUTH" {
@@ -64,7 +86,7 @@ func hideResponse(line string) string {
 	return "AUTH " + mech
 }
 
-// traces reports whether replies are told.
+// traces reports whether replies are traced.
 func (c *Conn) traces() bool { return c.Trace != nil && c.Trace.Received != nil }
 
 func (c *Conn) traceReceived(r *smtp.Reply) {

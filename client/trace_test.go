@@ -16,17 +16,17 @@ import (
 
 // record gives a Trace that writes into lines.
 func record(lines *[]string) *Trace {
-	say := func(s Session, format string, args ...any) {
+	say := func(s SessionInfo, format string, args ...any) {
 		*lines = append(*lines, fmt.Sprintf("%d %s ", s.ID, s.Addr)+fmt.Sprintf(format, args...))
 	}
 	return &Trace{
-		Opened:   func(s Session) { say(s, "opened") },
-		Secured:  func(s Session, state tls.ConnectionState) { say(s, "secured %s", tls.VersionName(state.Version)) },
-		Sent:     func(s Session, line string) { say(s, "> %s", line) },
-		Content:  func(s Session, n int) { say(s, "> %d octets", n) },
-		Received: func(s Session, r *smtp.Reply) { say(s, "< %s", r) },
-		Broken:   func(s Session, err error) { say(s, "broken: %v", err) },
-		Closed:   func(s Session) { say(s, "closed") },
+		Opened:   func(s SessionInfo) { say(s, "opened") },
+		Secured:  func(s SessionInfo, state tls.ConnectionState) { say(s, "secured %s", tls.VersionName(state.Version)) },
+		Sent:     func(s SessionInfo, line string) { say(s, "> %s", line) },
+		Content:  func(s SessionInfo, n int) { say(s, "> %d octets", n) },
+		Received: func(s SessionInfo, r *smtp.Reply) { say(s, "< %s", r) },
+		Broken:   func(s SessionInfo, err error) { say(s, "broken: %v", err) },
+		Closed:   func(s SessionInfo) { say(s, "closed") },
 	}
 }
 

@@ -7,21 +7,30 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Try is one step of a Send, with one host: what a user wants to see who asks why a mail waits.
+// Try is one step of a Send: one host, at one address. It explains why a message waits.
 type Try struct {
-	Session Session // Host, Addr and Source as far as it got; the ID is zero where there was no session
-	Reused  bool    // the session had been idle
-	Route   string  // its name
-	Begun   time.Time
-	Took    time.Duration
+	// Session identifies the session. Its ID is zero, and its Addr may be empty, if no connection was attempted.
+	Session SessionInfo
 
-	// Results are those of the recipients that the host was asked about. If nil, it came to no transaction, and Err says why.
-	// Err is also what the func of a route gave.
+	// Reused reports whether the session was idle before.
+	Reused bool
+
+	// Route is the name of the route.
+	Route string
+
+	// Begun is when the step began, and Took its length.
+	Begun time.Time
+	Took  time.Duration
+
+	// Results are the results of the recipients that were offered to the host. Results is nil if there was no
+	// transaction; then Err has the cause.
 	Results []smtp.Result
-	Err     error
+
+	// Err is the cause if there was no transaction, or the error of the route's own Sender beside its Results.
+	Err error
 }
 
-// offered tells that the recipients in message.rcpts were offered.
+// offered reports an offer to the recipients in message.rcpts.
 func (d *delivery) offered(ctx context.Context, t Try) {
 	if d.t.Tried == nil {
 		return
@@ -35,8 +44,8 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 	d.t.Tried(ctx, t)
 }
 
-// tried tells of a step that came to no transaction.
-func (d *delivery) tried(ctx context.Context, begun time.Time, s Session, f *failure) {
+// tried reports a step without a transaction.
+func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
 	if d.t.Logger != nil {
 		d.t.Logger.Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "error", f)
 	}
