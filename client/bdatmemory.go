@@ -7,25 +7,21 @@ import (
 	"github.com/postrider/postrider/mx"
 )
 
-// brokenHosts remembers hosts that offer BDAT and break it.
-type brokenHosts struct {
+// bdatMemory remembers hosts that offer BDAT and fail at it.
+type bdatMemory struct {
 	mu    sync.Mutex
 	until map[mx.Host]time.Time
 }
 
-const (
-	brokenTime = 24 * time.Hour
-	maxBroken  = 1000
-)
-
-func (b *brokenHosts) has(h mx.Host) bool {
+func (b *bdatMemory) has(h mx.Host) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return time.Now().Before(b.until[h])
 }
 
-func (b *brokenHosts) add(h mx.Host) {
+// add remembers h for d, among most hosts.
+func (b *bdatMemory) add(h mx.Host, d time.Duration, most int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	put(&b.until, maxBroken, h, time.Now().Add(brokenTime)) // who is forgotten is found again
+	put(&b.until, most, h, time.Now().Add(d)) // a forgotten host costs one more failure
 }

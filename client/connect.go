@@ -43,7 +43,7 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 		Timeouts:  t.Timeouts,
 		ChunkSize: t.ChunkSize,
 		Trace:     t.Trace,
-		noBDAT:    t.broken.has(host),
+		noBDAT:    t.noBDAT.has(host),
 		source:    source,
 		id:        t.sessions.Add(1),
 	}

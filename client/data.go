@@ -78,7 +78,7 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 }
 
 func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
-	c.arm(ctx, c.Timeouts.block())
+	c.arm(ctx, c.Timeouts.dataBlock())
 	return c.conn.Write(p)
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -29,9 +30,6 @@ type delivery struct {
 
 	one [1]netip.AddrPort // the addresses of a host that has one
 }
-
-// patience is how long a delivery goes on to further addresses. A host that doesn't answer must not hold up other mail.
-const patience = 10 * time.Minute
 
 // run offers the message to the hosts of the route in order (RFC 5321 §5.1). Recipients whom no host took, and no host
 // answered, get the result of the last failure.
@@ -62,9 +60,10 @@ func (d *delivery) run(ctx context.Context) {
 	d.message.fail(rcpts, d.last)
 }
 
-// over reports whether no further address may be tried.
+// over reports whether no further address may be tried. A host that doesn't answer must not hold up other mail.
 func (d *delivery) over(ctx context.Context) bool {
-	return len(d.message.rcpts) == 0 || d.dialled == mx.MaxAddrs || time.Since(d.begun) > patience || ctx.Err() != nil
+	return len(d.message.rcpts) == 0 || d.dialled >= cmp.Or(d.t.MaxAddrs, mx.MaxAddrs) ||
+		time.Since(d.begun) > d.t.Timeouts.attempt() || ctx.Err() != nil
 }
 
 // host offers the message to one host: in its idle sessions, then at its addresses in order. It reports whether the

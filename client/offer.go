@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -29,7 +30,7 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 
 	unoffered := s.transact(ctx, d.message)
 	if s.noBDAT {
-		d.t.broken.add(s.key.host)
+		d.t.noBDAT.add(s.key.host, cmp.Or(d.t.BDATFallback, 24*time.Hour), d.t.maxRemembered())
 	}
 	if len(unoffered) == len(d.message.rcpts) {
 		return sameAddress // RFC 9422 §4: the session's LIMITS were used up before

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,6 +71,24 @@ func TestPool(t *testing.T) {
 				sendBob(t, tr)
 				time.Sleep(20 * time.Second)
 			}
+		}},
+		{name: "SessionLifetime", scripts: []string{hello + one + one + quit, hello + one + quit}, run: func(t *testing.T, tr *Transport) {
+			tr.SessionLifetime, tr.IdleTimeout = time.Minute, time.Hour
+			sendBob(t, tr)
+			time.Sleep(59 * time.Second)
+			sendBob(t, tr)
+			time.Sleep(time.Second)
+			sendBob(t, tr)
+		}},
+		{name: "SessionLifetime negative", scripts: []string{hello + one + quit, hello + one + quit}, run: func(t *testing.T, tr *Transport) {
+			tr.SessionLifetime = -1
+			sendBob(t, tr)
+			sendBob(t, tr)
+		}},
+		{name: "IdleTimeout negative", scripts: []string{hello + one + quit, hello + one + quit}, run: func(t *testing.T, tr *Transport) {
+			tr.IdleTimeout = -1
+			sendBob(t, tr)
+			sendBob(t, tr)
 		}},
 		{name: "CloseIdle", scripts: []string{hello + one + quit, hello + one + quit}, run: func(t *testing.T, tr *Transport) {
 			sendBob(t, tr)
@@ -277,24 +294,4 @@ func TestNoIdlePerHost(t *testing.T) {
 	if out := p.keep(s, limits{total: 10, perHost: -1, idle: time.Minute, age: time.Hour}); out != s || p.n != 0 {
 		t.Errorf("got %v and %d idle, want the session back and none", out, p.n)
 	}
-}
-
-// TestPatience: hosts that take connections and say nothing don't hold a delivery for hours.
-func TestPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tr, inet := newTransport(t)
-		defer tr.Close()
-		var hosts []string
-		for i := range 20 {
-			ip := fmt.Sprintf("198.51.100.%d", i+1)
-			inet.serve(ip+":25", func(c *pipeConn) { io.Copy(io.Discard, c) })
-			hosts = append(hosts, fmt.Sprintf("h%d.test=%s", i, ip))
-		}
-		inet.add("tar.test", hosts...)
-		begun := time.Now()
-		results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@tar.test"), smtp.Text("Hello.\n"))
-		if took, most := time.Since(begun), patience+5*time.Minute; took > most || results[0].Outcome != smtp.Deferred {
-			t.Errorf("got %s after %v, want deferred within %v", results[0].Outcome, took, most)
-		}
-	})
 }

@@ -157,7 +157,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	switch {
 	case !source.IsValid() || r.Reply == nil:
 	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
-		t.sources.seen(pair{d.message.env.From, r.Recipient}, source)
+		t.sources.seen(pair{d.message.env.From, r.Recipient}, source, t.maxRemembered())
 	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0:
 		if _, known := t.sources.blocked(d.site, source); known {
 			return true // by the result of another recipient

@@ -11,19 +11,26 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Block keeps a source address from use for a site.
+// Block is a time in which a source address isn't used for a site.
 type Block struct {
-	Site       string // see mx.Route.Site
+	// Site is the name of the site: see mx.Route.Site.
+	Site string
+
+	// SourceAddr is the local address that isn't used.
 	SourceAddr netip.Addr
-	Until      time.Time
-	Reply      *smtp.Reply // why, if a host has said so
+
+	// Until is the end of the block.
+	Until time.Time
+
+	// Reply is the host's refusal that caused the block. If nil, the program set the block.
+	Reply *smtp.Reply
 }
 
-// sources is what has been learned about the Sources of a Transport.
+// sources is the memory of a Transport about its Sources.
 type sources struct {
 	mu     sync.Mutex
 	blocks map[blockKey]Block
-	last   map[pair]netip.Addr // that a greylisting host has seen
+	last   map[pair]netip.Addr // the source addresses that greylisting hosts have seen
 }
 
 type blockKey struct {
@@ -31,29 +38,26 @@ type blockKey struct {
 	source netip.Addr
 }
 
-// pair is what a greylisting host knows a message by, beside the address that it comes from.
+// pair is what a greylisting host remembers of a message, beside the source address.
 type pair struct{ from, to string }
 
-const (
-	maxBlocks = 10_000
-	maxPairs  = 10_000
-)
-
-// Block keeps a source address from use for a site until b.Until; one of the past lifts it. Transport does so itself, for
-// BlockTime, where a host refuses us for a blocklist. 10,000 blocks are kept, and all are forgotten where there would be more.
+// Block sets a block. It replaces the one with the same site and address; an Until in the past ends that one. Transport
+// itself sets blocks of BlockTime when a host refuses a source address because of a blocklist. MaxRemembered bounds the
+// number of blocks.
 func (t *Transport) Block(b Block) {
 	s := &t.sources
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.blocks) >= maxBlocks {
+	if len(s.blocks) >= t.maxRemembered() {
 		maps.DeleteFunc(s.blocks, isOver)
 	}
-	put(&s.blocks, maxBlocks, blockKey{b.Site, b.SourceAddr.Unmap()}, b) // who is forgotten and still blocked hears it again
+	// A forgotten block costs one more refusal.
+	put(&s.blocks, t.maxRemembered(), blockKey{b.Site, b.SourceAddr.Unmap()}, b)
 }
 
 func isOver(_ blockKey, b Block) bool { return !time.Now().Before(b.Until) }
 
-// put sets m[k], and forgets all others where that would be one too many.
+// put sets m[k]. If m had more than most entries then, the other ones are dropped.
 func put[K comparable, V any](m *map[K]V, most int, k K, v V) {
 	if _, known := (*m)[k]; *m == nil || !known && len(*m) >= most {
 		*m = make(map[K]V)
@@ -61,7 +65,7 @@ func put[K comparable, V any](m *map[K]V, most int, k K, v V) {
 	(*m)[k] = v
 }
 
-// Blocks gives what is blocked now, by site and source.
+// Blocks returns the blocks that haven't ended, ordered by site and source address.
 func (t *Transport) Blocks() []Block {
 	s := &t.sources
 	s.mu.Lock()
@@ -79,11 +83,11 @@ func (s *sources) blocked(site string, source netip.Addr) (b Block, ok bool) {
 	return b, ok && time.Now().Before(b.Until)
 }
 
-// seen remembers the address that a greylisting host has seen a message come from.
-func (s *sources) seen(p pair, source netip.Addr) {
+// seen remembers the source address from which a greylisting host has seen a message, among most entries.
+func (s *sources) seen(p pair, source netip.Addr, most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	put(&s.last, maxPairs, p, source) // forgetting costs a greylisting delay
+	put(&s.last, most, p, source) // a forgotten one costs a greylisting delay
 }
 
 func (s *sources) lastSeen(p pair) netip.Addr {

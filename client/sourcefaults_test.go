@@ -20,12 +20,13 @@ import (
 func TestLiftBlock(t *testing.T) {
 	tr := new(Transport)
 	until := time.Now().Add(time.Hour)
-	for i := range maxBlocks {
+	most := tr.maxRemembered()
+	for i := range most {
 		tr.Block(Block{Site: fmt.Sprint(i), SourceAddr: srcA, Until: until})
 	}
 	tr.Block(Block{Site: "0", SourceAddr: srcA})
-	if got := len(tr.Blocks()); got != maxBlocks-1 {
-		t.Errorf("got %d blocks, want %d", got, maxBlocks-1)
+	if got := len(tr.Blocks()); got != most-1 {
+		t.Errorf("got %d blocks, want %d", got, most-1)
 	}
 }
 
@@ -36,7 +37,7 @@ func TestMappedGreylist(t *testing.T) {
 	env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
 	first := rank(tr.Sources, pair{env.From, env.Recipients[0].Address})
 	second := first[1].Addrs[0].Unmap()
-	tr.sources.seen(pair{env.From, env.Recipients[0].Address}, second)
+	tr.sources.seen(pair{env.From, env.Recipients[0].Address}, second, 10)
 	d := &delivery{t: tr, message: newMessage(env, smtp.Text("x"))}
 	d.rank()
 	if got, _, f := d.source(netip.MustParseAddr("192.0.2.1")); f != nil || got != second {

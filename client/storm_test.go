@@ -295,7 +295,7 @@ func TestStormSockets(t *testing.T) {
 	s := &storm{ledger: l, seed: 1, senders: 200, mails: mails, most: 30 * time.Millisecond}
 	wait := 300 * time.Millisecond
 	s.tr = &Transport{Hostname: "client.test", Router: stormRouter(addrs[0], addrs[1], addrs[2]), DialContext: s.dial(new(net.Dialer).DialContext),
-		Timeouts: Timeouts{Greeting: wait, Hello: wait, Mail: wait, Rcpt: wait, Data: wait, Block: wait, Final: wait, Quit: wait}}
+		Timeouts: Timeouts{Greeting: wait, Hello: wait, Mail: wait, Rcpt: wait, Data: wait, DataBlock: wait, Final: wait, Quit: wait}}
 	s.run(t)
 	for _, listener := range listeners {
 		listener.Close()

@@ -49,7 +49,7 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	defer c.unwatch(stop)
 	begun := time.Now()
 	most := len(left) // recipients of a transaction
-	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= patience {
+	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= c.Timeouts.attempt() {
 		rcpts := c.batch(m, left)
 		t := transaction{manner: how, c: c, m: m, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
 		if len(t.rcpts) == 0 {

@@ -14,79 +14,100 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Transport delivers messages to the hosts that a Router names, and keeps sessions for the next message.
-// It may be used by several goroutines. Close it at the end.
+// Transport sends messages to the hosts that a Router names, and keeps sessions for later messages. It is an [smtp.Sender].
+// Several goroutines may use it. Its fields must not change after the first Send. Close it at the end.
 type Transport struct {
-	// Hostname is our name in EHLO. If empty, see Conn.Hostname.
+	// Hostname is the name of this machine in EHLO. If empty, see Conn.Hostname.
 	Hostname string
 
-	// Router says where mail goes. If nil, &mx.Router{}: by MX.
+	// Router finds the route of a recipient's domain. If nil, &mx.Router{}: the hosts in the domain's MX records.
 	Router *mx.Router
 
-	// DialContext connects to "ip:port" on "tcp", or to a path on "unix"; [SourceAddr] gives the address of ours to do it from. If nil, a
-	// net.Dialer does.
+	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". [SourceAddr] returns the local address to
+	// connect from. If nil, a net.Dialer with that address.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// TLSConfig is a template for every session: see Conn.TLSConfig.
 	TLSConfig *tls.Config
 
-	// Timeouts bound each step. If zero, see there.
+	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
 	Timeouts Timeouts
 
-	// ChunkSize is what goes out in one BDAT: see Conn.ChunkSize. A host that broke one gets DATA for a day.
-	ChunkSize int64
+	// SessionLifetime is the age at which a session takes no further message. If zero, 300 s; if negative, each message
+	// has a session of its own.
+	SessionLifetime time.Duration
 
-	// Sources are the addresses that sessions go out from. Each message goes from one of them, by their weights; the same
-	// sender and recipient have the same one, as greylisting wants it. If empty, the system chooses. Loopback addresses are
-	// reached from loopback ones, if there are any.
-	Sources []Source
-
-	// BlockTime is how long a source is left out for a site, a host of which refused it for a blocklist: the next one is
-	// used meanwhile, and without one the site's mail is deferred. If zero, 1 hour; if negative, refusals have no such consequence.
-	BlockTime time.Duration
-
-	// MaxIdle is how many idle sessions are kept. If zero, 100; if negative, none.
-	MaxIdle int
-
-	// MaxIdlePerHost is how many of them with one host. If zero, 20; if negative, none.
-	MaxIdlePerHost int
-
-	// IdleTimeout is how long a session is kept idle. If zero, 30 s.
+	// IdleTimeout is how long a session is kept without a message. If zero, 30 s; if negative, none is kept.
 	IdleTimeout time.Duration
 
-	// MaxAge is how old a session may be to take another message. If zero, 300 s.
-	MaxAge time.Duration
+	// MaxIdle is the most idle sessions that are kept, with all hosts together. If zero, 100; if negative, none.
+	MaxIdle int
 
-	// Trace is told what goes over the wire. If nil, nobody is.
+	// MaxIdlePerHost is the most idle sessions that are kept with one host. If zero, 20; if negative, none.
+	MaxIdlePerHost int
+
+	// MaxAddrs is the most addresses that one Send connects to for one route. If zero, mx.MaxAddrs.
+	MaxAddrs int
+
+	// ChunkSize is the number of octets in one BDAT: see Conn.ChunkSize.
+	ChunkSize int64
+
+	// BDATFallback is how long a host that failed at BDAT gets messages by DATA. If zero, 24 h; if negative, the next
+	// session uses BDAT again.
+	BDATFallback time.Duration
+
+	// Sources are the local addresses that sessions come from. Each message has one of them, chosen by weight. The same
+	// sender and recipient always have the same one, because greylisting hosts expect that. Loopback hosts are reached
+	// from loopback addresses only, or from an address that the system chooses. If empty, the system chooses.
+	Sources []Source
+
+	// BlockTime is how long a source address isn't used for a site after a host there refused it because of a blocklist.
+	// Meanwhile the site's mail comes from the next one of Sources, and is deferred if there is none. If zero, 1 hour; if
+	// negative, such a refusal blocks nothing.
+	BlockTime time.Duration
+
+	// MaxRemembered bounds what is remembered about hosts: the blocks, the source addresses that greylisting hosts have
+	// seen, and the hosts that failed at BDAT, each in entries of some 200 octets. A new entry beyond the bound clears
+	// the others of its kind. If zero, 10,000.
+	MaxRemembered int
+
+	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
 
-	// Tried is called after each try with a host, by the goroutine that sends, with the ctx of its Send. If nil, nobody is told.
+	// Tried is called after each step of a Send, by its goroutine and with its ctx. If nil, steps aren't reported.
 	Tried func(context.Context, Try)
 
-	// Logger hears of hosts that failed and of TLS that was given up. If nil, nobody does.
+	// Logger logs each host that failed (debug), each session that went on without TLS (info), and each source address
+	// that was blocked (warn). If nil, nothing is logged.
 	Logger *slog.Logger
 
 	pool     pool
 	sources  sources
-	broken   brokenHosts
+	noBDAT   bdatMemory
 	sessions atomic.Uint64
 	byMX     mx.Router // where Router is nil
 }
 
 // ErrClosed is in the error of a Send after Close.
-var ErrClosed = errors.New("client: transport closed")
+var ErrClosed = errors.New("client: closed")
 
-// Send delivers one message. It returns a Result for each recipient, in the order of the envelope, and each has
-// an Outcome and a Reply. The error is nil if all were delivered, and otherwise holds the first Reply that
-// says why not. Whether to try again is for Outcome to say, not for the code of that Reply: a host that
-// refuses a session with 5xx, at the greeting or at AUTH, say, has rejected no recipient, and leaves
-// them Deferred.
+// Send sends one message, by the rules of [smtp.Sender]. It returns exactly one Result for each recipient, in the order
+// of the envelope, each with an Outcome, a Reply and a Reason, whether the error is nil or not. The error is nil if all
+// recipients are Delivered. Otherwise it holds the Reply of the first one that isn't, for errors.As.
 //
-// Recipients of one route go together. Its hosts are tried in order, and of each its addresses, until one
-// takes a transaction. What it answers with 2xx or 5xx is final; a recipient answered with 4xx, or whose
-// connection broke, is offered to one further host, unless the reply is 4.2.x, 4.7.x or 452. Whoever the limits of a host
-// leave no room for goes on there in another session, and whoever is deferred for a blocklist, from the next of Sources. No
-// further address is tried after ten minutes, or after mx.MaxAddrs of them.
+// The Outcome decides whether to try again; the code of the Reply doesn't. A host that refuses a session by 5xx, at the
+// greeting or at AUTH for example, rejects no recipient: its recipients are Deferred.
+//
+// Recipients with one route are sent together. The hosts of the route are tried in order, and the addresses of each
+// host, until a host takes a transaction:
+//   - A 2xx or a 5xx to a recipient is final.
+//   - A recipient who got a 4xx, or whose connection broke, is offered to one further host. The codes 4.2.x, 4.7.x and 452
+//     are about the mailbox or a policy, and defer the recipient at once.
+//   - Recipients beyond a host's LIMITS go to the host in another session.
+//   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources.
+//
+// After Timeouts.Attempt or MaxAddrs, no further address is tried. If ctx ends, the I/O in flight is aborted, recipients
+// without an answer are Deferred, and those whose message was sent but not confirmed are Unknown.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
 	f := m.check()
@@ -103,17 +124,18 @@ func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.C
 	return m.results, m.err()
 }
 
-// CloseIdle closes the sessions that are idle now, and waits for that.
+// CloseIdle says QUIT in the sessions that are idle now, closes them, and returns when that is done: after Timeouts.Quit
+// at most.
 func (t *Transport) CloseIdle() { t.pool.quit(t.pool.takeAll()) }
 
-// Close closes idle sessions and waits for every Send to return; their sessions are closed too. A later
-// Send fails with ErrClosed. It may be called more than once.
+// Close says QUIT in the idle sessions and closes them. It returns when every Send that began before has returned and its
+// session is closed. A later Send fails with [ErrClosed]. Close may be called more than once, and always returns nil.
 func (t *Transport) Close() error {
 	t.pool.close()
 	return nil
 }
 
-// eachRoute delivers to the recipients of one destination after the other.
+// eachRoute sends to the recipients of one destination after the other.
 func (t *Transport) eachRoute(ctx context.Context, m *message) {
 	router := t.Router
 	if router == nil {
@@ -129,7 +151,7 @@ func (t *Transport) eachRoute(ctx context.Context, m *message) {
 	}
 }
 
-// route delivers to the recipients in m.rcpts, who have one destination.
+// route sends to the recipients in m.rcpts, who have one destination.
 func (t *Transport) route(ctx context.Context, router *mx.Router, m *message) {
 	_, domain := smtp.SplitAddress(m.env.Recipients[m.rcpts[0]].Address)
 	route, err := router.Route(ctx, domain)
@@ -149,8 +171,8 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, m *message) {
 	d.run(ctx)
 }
 
-// byDestination parts the recipients of a message by destination, in the order of the first of each. Who has none gets his
-// result here.
+// byDestination groups the recipients of a message by destination, in the order of the first recipient of each group. A
+// recipient without a destination gets the result here.
 func byDestination(m *message, router *mx.Router) [][]int {
 	var groups [][]int
 	index := make(map[string]int) // of a destination, in groups
@@ -171,16 +193,18 @@ func byDestination(m *message, router *mx.Router) [][]int {
 	return groups
 }
 
+func (t *Transport) maxRemembered() int { return cmp.Or(t.MaxRemembered, 10_000) }
+
 func (t *Transport) limits() limits {
 	return limits{
 		total:   cmp.Or(t.MaxIdle, 100),
 		perHost: cmp.Or(t.MaxIdlePerHost, 20),
 		idle:    cmp.Or(t.IdleTimeout, 30*time.Second),
-		age:     cmp.Or(t.MaxAge, 300*time.Second),
+		age:     cmp.Or(t.SessionLifetime, 300*time.Second),
 	}
 }
 
-// routeFailure makes a failure of an error of mx.Router, about a host if it got so far.
+// routeFailure returns the failure for an error of mx.Router. host is empty if no host was chosen.
 func routeFailure(host string, err error) *failure {
 	r, ok := errors.AsType[*smtp.Reply](err)
 	if !ok {
