@@ -73,6 +73,7 @@ type Conn struct {
 	open     bool   // MAIL was accepted, and nothing has ended the transaction: it takes an RSET
 	answered bool   // DATA was answered in the last transaction
 	onEnd    func() // abort
+	onClose  func() // called once, after the connection is closed; may be nil
 
 	rcpts, accepted []int // kept for the next transaction's use
 
@@ -130,11 +131,16 @@ func (c *Conn) Close() error {
 	if c.nc == nil {
 		return nil
 	}
-	if !c.closed && c.Trace != nil && c.Trace.Closed != nil {
+	first := !c.closed
+	c.closed = true
+	if first && c.Trace != nil && c.Trace.Closed != nil {
 		c.Trace.Closed(c.session())
 	}
-	c.closed = true
-	return c.nc.Close() // below TLS, whose close would write
+	err := c.nc.Close() // not the TLS over it, whose Close would write
+	if first && c.onClose != nil {
+		c.onClose()
+	}
+	return err
 }
 
 func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {

@@ -12,29 +12,39 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// connect opens a session. Opportunistic TLS that breaks is done without on a second connection.
-func (d *delivery) connect(ctx context.Context, host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) (*Conn, *failure) {
+// ends are the two ends of a connection to be made.
+type ends struct {
+	host     mx.Host
+	addr     netip.AddrPort // of the host; the zero AddrPort for a Unix socket
+	source   netip.Addr     // the local address; the zero Addr if the system chooses it
+	hostname string         // the name of this machine in EHLO; if empty, see Conn.Hostname
+}
+
+// connect opens a session. If opportunistic TLS fails, it opens a second connection without TLS. The Conn is never nil.
+func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	begun := time.Now()
-	c := d.conn(host, addr, source, hostname)
+	c := d.conn(e)
 	f := d.open(ctx, c)
 	if f == nil || !f.clear || c.verifies() || ctx.Err() != nil {
 		return c, f
 	}
+	// RFC 7435 §3: without a policy that demands TLS, mail in cleartext is better than none.
 	if d.t.Logger != nil {
-		d.t.Logger.Info("going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
+		d.t.Logger.Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
 	}
 	d.tried(ctx, begun, c.session(), f)
-	c = d.conn(host, addr, source, hostname)
+	c = d.conn(e)
 	c.TLS, c.TLSStart = mx.TLSNone, mx.TLSByPort
 	return c, d.open(ctx, c)
 }
 
-func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, hostname string) *Conn {
+// conn returns a Conn with all fields set, not open yet.
+func (d *delivery) conn(e ends) *Conn {
 	t := d.t
 	c := &Conn{
-		Hostname:  hostname,
-		Host:      host.Name,
-		Addr:      addr.String(),
+		Hostname:  e.hostname,
+		Host:      e.host.Name,
+		Addr:      e.addr.String(),
 		LMTP:      d.route.LMTP,
 		TLS:       d.route.TLS,
 		TLSStart:  d.route.TLSStart,
@@ -43,32 +53,40 @@ func (d *delivery) conn(host mx.Host, addr netip.AddrPort, source netip.Addr, ho
 		Timeouts:  t.Timeouts,
 		ChunkSize: t.ChunkSize,
 		Trace:     t.Trace,
-		noBDAT:    t.noBDAT.has(host),
-		source:    source,
+		noBDAT:    t.noBDAT.has(e.host),
+		source:    e.source,
 		id:        t.sessions.Add(1),
 	}
-	if host.Path != "" {
-		c.Host, c.Addr = "localhost", host.Path
+	if e.host.Path != "" {
+		c.Host, c.Addr = "localhost", e.host.Path
 	}
 	return c
 }
 
+// open dials and opens the session. After a failure nothing is open.
 func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t
+	if t.maxSessions > 0 {
+		if err := t.pool.reserve(ctx, t.maxSessions); err != nil {
+			return c.calledOff(ctx)
+		}
+		c.onClose = t.pool.release
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
 	nc, err := t.dial(dialCtx, c)
 	cancel()
 	if err == nil {
 		return c.start(ctx, nc)
 	}
+	if c.onClose != nil {
+		c.onClose()
+	}
 	if ctx.Err() != nil {
-		f := calledOff(ctx, smtp.StageConnect)
-		f.host, f.addr = c.Host, c.Addr
-		return f
+		return c.calledOff(ctx)
 	}
 	why := "no connection"
 	if op, ok := errors.AsType[*net.OpError](err); ok {
-		why = op.Err.Error() // without the addresses, which stand in the Result
+		why = op.Err.Error() // without the addresses, which are in the Result
 	}
 	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", clip(why)))
 }

@@ -136,7 +136,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 		return otherAddress
 	}
 	d.dialled++
-	c, f := d.connect(ctx, host, addr, source, hostname)
+	c, f := d.connect(ctx, ends{host, addr, source, hostname})
 	if f == nil {
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
 	}

@@ -128,7 +128,14 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	return f
 }
 
-// calledOff makes a failure of the end of ctx, where no session is about.
+// calledOff returns the failure of a session that the end of ctx kept from opening.
+func (c *Conn) calledOff(ctx context.Context) *failure {
+	f := calledOff(ctx, smtp.StageConnect)
+	f.host, f.addr = c.Host, c.Addr
+	return f
+}
+
+// calledOff returns the failure of the end of ctx, outside of any session.
 func calledOff(ctx context.Context, stage smtp.Stage) *failure {
 	return &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was called off"), local: true,
 		cause: context.Cause(ctx)}

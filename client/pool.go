@@ -10,24 +10,28 @@ import (
 	"github.com/postrider/postrider/mx"
 )
 
-// pool keeps idle sessions. It arms a timer only while there are some.
+// pool keeps idle sessions.
+//
+// Invariants: a session in idle is quiescent, belongs to nobody else, and is counted in n. A timer is armed only while
+// there are idle sessions. After close has returned, there are no sessions and no Sends.
 type pool struct {
 	mu     sync.Mutex         // never held while anything waits
-	idle   map[key][]*session // in the order in which they became idle; lists may be empty
+	idle   map[key][]*session // each list in the order in which its sessions became idle; lists may be empty
 	n      int                // sessions in idle
-	timer  *time.Timer        // nil: not armed
+	timer  *time.Timer        // nil if not armed
 	closed bool
 	users  sync.WaitGroup // Sends, and sessions being closed
+	slots
 }
 
-// key says which sessions are alike, but for the addresses at both ends: to one host, secured alike, as the same user.
+// key is what sessions that can replace each other have in common, apart from the addresses at both ends.
 type key struct {
 	host     mx.Host
 	lmtp     bool
 	tls      mx.TLSLevel
 	start    mx.TLSStart
-	mx       bool   // the address was guarded
-	identity string // name of the route, if it authenticates
+	mx       bool   // mx guarded the address
+	identity string // the name of the route, if it authenticates
 }
 
 // session is a Conn that may be used again.
@@ -39,13 +43,13 @@ type session struct {
 	opened, idleSince time.Time
 }
 
-// limits is what the pool is held to.
+// limits are the bounds of the pool.
 type limits struct {
 	total, perHost int
 	idle, age      time.Duration
 }
 
-// enter begins a Send. It is false after close.
+// enter begins a Send. It returns false after close.
 func (p *pool) enter() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +62,7 @@ func (p *pool) enter() bool {
 
 func (p *pool) leave() { p.users.Done() }
 
-// take gives the session that was used last of those that fit, if there is one alive.
+// take takes out the session that was used last among those that fit and are alive. It returns nil if there is none.
 func (p *pool) take(k key, l limits, fits func(*session) bool) *session {
 	for {
 		s := p.pop(k, fits)
@@ -85,7 +89,7 @@ func (p *pool) pop(k key, fits func(*session) bool) *session {
 	return nil
 }
 
-// put takes a session back, to keep it or to end it. Only its Send, which is a user, calls it.
+// put takes a session back, to keep it or to close it. The Send that used the session calls it.
 func (p *pool) put(s *session, l limits) {
 	if !s.quiescent() {
 		s.Close()
@@ -96,13 +100,15 @@ func (p *pool) put(s *session, l limits) {
 	}
 }
 
-// keep gives the session that must go for s, which may be s itself.
+// keep makes s idle. It returns the session that has to be closed instead, which may be s itself, or nil.
 func (p *pool) keep(s *session, l limits) (out *session) {
 	s.idleSince = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.closed || l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age || !s.Ready():
+	case p.closed && len(p.waiting) == 0: // Sends that wait while the pool closes still share sessions
+		return s
+	case l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age || !s.Ready():
 		return s
 	case len(p.idle[s.key]) >= l.perHost:
 		out = p.remove(s.key, 0)
@@ -114,7 +120,7 @@ func (p *pool) keep(s *session, l limits) (out *session) {
 	}
 	p.idle[s.key] = append(p.idle[s.key], s)
 	p.n++
-	if p.timer == nil {
+	if p.timer == nil && !p.closed {
 		p.arm(l, l.idle)
 	}
 	return out
@@ -128,7 +134,7 @@ func (p *pool) remove(k key, i int) *session {
 	return s
 }
 
-// oldest takes out the session that has been idle longest. There is one.
+// oldest takes out the session that has been idle longest. There must be one.
 func (p *pool) oldest() *session {
 	var old *session
 	for _, list := range p.idle {
@@ -139,7 +145,7 @@ func (p *pool) oldest() *session {
 	return p.remove(old.key, 0)
 }
 
-// arm has expire called. The pending call is a user, so that close waits for it.
+// arm arms the timer. Its pending call is a user, so that close waits for it.
 func (p *pool) arm(l limits, d time.Duration) {
 	p.users.Add(1)
 	p.timer = time.AfterFunc(d, func() {
@@ -148,7 +154,7 @@ func (p *pool) arm(l limits, d time.Duration) {
 	})
 }
 
-// expire takes out what has been idle too long, and arms the timer for the rest.
+// expire takes out the sessions that were idle for too long, and arms the timer for the others.
 func (p *pool) expire(l limits) (out []*session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,14 +201,15 @@ func (p *pool) close() {
 	p.mu.Unlock()
 	p.quit(p.takeAll())
 	p.users.Wait()
+	p.quit(p.takeAll()) // kept for Sends that waited
 }
 
-// dismiss ends a session while the caller, who is a user, goes on.
+// dismiss closes a session in the background. The caller is a user.
 func (p *pool) dismiss(s *session) {
 	p.users.Go(func() { s.Quit(context.Background()) })
 }
 
-// quit ends sessions all at once, and waits for it.
+// quit closes sessions concurrently, and returns when all of them are closed.
 func (p *pool) quit(list []*session) {
 	var wg sync.WaitGroup
 	for _, s := range list {

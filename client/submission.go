@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -12,10 +13,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Submission hands messages to a submission server (RFC 6409). It may be used by several goroutines. A session is kept for the next
-// message: many messages take one handshake and one AUTH. Fields must not change after the first Send.
+// Submission sends messages to a submission server (RFC 6409). It is an [smtp.Sender]. Several goroutines may use it. It
+// keeps sessions for later messages, so that many messages take one handshake and one AUTH. Its fields must not change
+// after the first Send or Check.
+//
+// Submission has the fields of a [Transport] that most programs need. For all of them, use a Transport with a route by
+// mx.Smarthost.
 type Submission struct {
-	// Addr is the server, "host:port".
+	// Addr is the server, as "host:port". The port is 587 (STARTTLS) or 465 (implicit TLS) at most servers. It may also be
+	// the path of a Unix socket, beginning with "/".
 	Addr string
 
 	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or an smtp.AuthMechanism. If nil,
@@ -32,36 +38,46 @@ type Submission struct {
 	// TLSStart is how TLS begins. If zero, mx.TLSByPort: implicit TLS at port 465, STARTTLS elsewhere.
 	TLSStart mx.TLSStart
 
-	// Hostname is our name in EHLO. If empty, see Conn.Hostname.
+	// Hostname is the name of this machine in EHLO. If empty, see Conn.Hostname.
 	Hostname string
 
-	// Timeouts bound each step. If zero, see there.
+	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
 	Timeouts Timeouts
 
-	// IdleTimeout is how long a session is kept for the next message. If zero, 5 s; if negative, each message has a session of
-	// its own.
+	// MaxSessions is the most sessions that are open at a time, idle ones included. A Send beyond it waits for its turn,
+	// in order of arrival, until its ctx ends: then its recipients are Deferred. If zero, 3, since some providers take no
+	// more from one account; if negative, there is no bound.
+	MaxSessions int
+
+	// IdleTimeout is how long a session is kept without a message. If zero, 5 s; if negative, each message has a session
+	// of its own.
 	IdleTimeout time.Duration
 
 	// Resolver finds the addresses of the server. If nil, see mx.Router.
 	Resolver mx.Resolver
 
-	// DialContext connects to "ip:port". If nil, that of a net.Dialer.
+	// DialContext connects to "ip:port" on "tcp". If nil, a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Trace is told what goes over the wire. If nil, nobody is.
+	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
 
 	once      sync.Once
 	transport *Transport
-	err       error // what is wrong with Addr, TLS or TLSStart
+	route     mx.Route
+	err       error // the fault of Addr, TLS or TLSStart
 }
 
-// Send hands in one message, as [Transport.Send] does.
+// defaultMaxSessions is what Exchange Online takes from one mailbox. Servers with a lower bound are not known.
+const defaultMaxSessions = 3
+
+// Send sends one message, by the rules of [smtp.Sender] and as [Transport.Send] does: it returns exactly one Result for
+// each recipient, in the order of the envelope. At MaxSessions it waits first.
 func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	s.once.Do(s.prepare)
 	if s.err != nil {
 		m := newMessage(env, content)
-		r := smtp.NewReply(451, "4.3.5", "no server to submit to")
+		r := smtp.NewReply(451, "4.3.5", "the submission server is not configured")
 		f := &failure{stage: smtp.StageRoute, reply: r, local: true, cause: s.err}
 		m.fail(m.rcpts, f)
 		return m.results, f
@@ -69,8 +85,11 @@ func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.
 	return s.transport.Send(ctx, env, content)
 }
 
-// Close says QUIT in the sessions that are kept, and waits for every Send to return. A later Send fails with [ErrClosed]. Without it, a
-// program that ends leaves the server to find out, which does no harm.
+// Close says QUIT in every session and closes it. It returns when all Sends that began before have returned. The Sends
+// that wait for their turn are among these: they are still sent, unless their ctx ends. A later Send or Check fails with
+// [ErrClosed]. Close may be called more than once, and always returns nil.
+//
+// A program may also end without Close: the server then finds the connections closed, which does no harm.
 func (s *Submission) Close() error {
 	s.once.Do(s.prepare)
 	if s.err != nil {
@@ -82,25 +101,29 @@ func (s *Submission) Close() error {
 func (s *Submission) prepare() {
 	route, err := mx.Smarthost(s.Addr)
 	if err != nil {
-		s.err = err
+		s.err = fmt.Errorf(`client: Submission.Addr %q: set it to "host:port", as in "smtp.example.com:587": %w`, s.Addr, err)
 		return
 	}
 	route.TLS, route.TLSStart = cmp.Or(s.TLS, mx.TLSRequired), s.TLSStart
 	route.Auth = s.Auth
 	router := &mx.Router{Resolver: s.Resolver, Routes: map[string]mx.Route{"*": route}}
-	if s.err = router.Check(); s.err != nil {
+	if err := router.Check(); err != nil {
+		s.err = fmt.Errorf("client: Submission.TLS %q and TLSStart %q contradict each other: clear one of them: %w",
+			s.TLS, s.TLSStart, err)
 		return
 	}
+	sessions := max(0, cmp.Or(s.MaxSessions, defaultMaxSessions))
+	s.route = route
 	s.transport = &Transport{
-		Hostname:    s.Hostname,
-		Router:      router,
-		DialContext: s.DialContext,
-		TLSConfig:   s.TLSConfig,
-		Timeouts:    s.Timeouts,
-		IdleTimeout: cmp.Or(s.IdleTimeout, 5*time.Second),
-		Trace:       s.Trace,
-	}
-	if s.IdleTimeout < 0 {
-		s.transport.MaxIdle = -1
+		Hostname:       s.Hostname,
+		Router:         router,
+		DialContext:    s.DialContext,
+		TLSConfig:      s.TLSConfig,
+		Timeouts:       s.Timeouts,
+		IdleTimeout:    cmp.Or(s.IdleTimeout, 5*time.Second),
+		MaxIdle:        sessions,
+		MaxIdlePerHost: sessions,
+		Trace:          s.Trace,
+		maxSessions:    sessions,
 	}
 }

@@ -85,7 +85,9 @@ type Transport struct {
 	sources  sources
 	noBDAT   bdatMemory
 	sessions atomic.Uint64
-	byMX     mx.Router // where Router is nil
+
+	maxSessions int       // of a Submission; zero: no bound
+	byMX        mx.Router // where Router is nil
 }
 
 // ErrClosed is in the error of a Send after Close.
@@ -112,16 +114,30 @@ func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.C
 	m := newMessage(env, content)
 	f := m.check()
 	if f == nil && !t.pool.enter() {
-		f = &failure{reply: smtp.NewReply(451, "4.3.2", "the transport is closed"), local: true, cause: ErrClosed}
+		f = closed()
 	} else if f == nil {
 		defer t.pool.leave()
+		f = t.takeTurn(ctx)
 	}
 	if f != nil {
 		m.fail(m.rcpts, f)
 		return m.results, f
 	}
+	defer t.pool.giveTurn(t.maxSessions)
 	t.eachRoute(ctx, m)
 	return m.results, m.err()
+}
+
+func closed() *failure {
+	return &failure{reply: smtp.NewReply(451, "4.3.2", "no more mail is sent"), local: true, cause: ErrClosed}
+}
+
+// takeTurn waits until the Send may use a session: see Submission.MaxSessions.
+func (t *Transport) takeTurn(ctx context.Context) *failure {
+	if err := t.pool.takeTurn(ctx, t.maxSessions); err != nil {
+		return calledOff(ctx, smtp.StageConnect)
+	}
+	return nil
 }
 
 // CloseIdle says QUIT in the sessions that are idle now, closes them, and returns when that is done: after Timeouts.Quit
