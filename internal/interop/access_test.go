@@ -72,22 +72,29 @@ func TestOpenRelay(t *testing.T) {
 	}
 }
 
-// TestSubmission: who authenticates may relay, and only with the right password.
+// TestSubmission has a user send by the submission port: with the right password it may relay. The port for other hosts
+// offers no AUTH.
 func TestSubmission(t *testing.T) {
 	dir := t.TempDir()
 	c := newCertificate(t, dir, "relay.test")
 	passwords := filepath.Join(dir, "password")
 	write(t, passwords, "secret\n")
-	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-cert", c.cert, "-key", c.key, "-user", "ann", "-password-file", passwords)
-	send := func(password string) error {
-		sub := &client.Submission{Addr: r.addr, Auth: smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", password) }), TLSConfig: &tls.Config{RootCAs: c.roots}}
+	r := startRelay(t, t.TempDir(), "-allow", "192.0.2.0/24", "-submission", "127.0.0.1:0", "-cert", c.cert, "-key", c.key,
+		"-user", "ann", "-password-file", passwords)
+	send := func(addr, password string) error {
+		plain := smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", password) })
+		sub := &client.Submission{Addr: addr, Auth: plain, TLSConfig: &tls.Config{RootCAs: c.roots}}
+		defer sub.Close()
 		_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@here.test", "bob@there.test"), smtp.Text("Subject: hello\n\nHello.\n"))
 		return err
 	}
-	if err := send("secret"); err != nil {
+	if err := send(r.submission, "secret"); err != nil {
 		t.Errorf("with the password: got %v", err)
 	}
-	err := send("wrong")
+	if err := send(r.addr, "secret"); err == nil {
+		t.Error("with the password at the port for other hosts: got no error, want no AUTH there")
+	}
+	err := send(r.submission, "wrong")
 	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 535 {
 		t.Errorf("with a wrong password: got %v, want 535", err)
 	}

@@ -127,7 +127,7 @@ func TestBrokenDisk(t *testing.T) {
 				bin, _ := relayBinary()
 				out, err := exec.Command("strace", "-f", "-qq", "-o", log, "-e", "trace="+call,
 					"-e", "inject="+call+":error=EIO:when=1+", bin, "-spool", spool, "-list").CombinedOutput()
-				if want := "relay: queue: open spool " + spool + ": "; err == nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), eio) {
+				if want := "relay: spool: open " + spool + ": "; err == nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), eio) {
 					t.Errorf("%v; got %q, want one line that begins with %q", err, out, want)
 				}
 				fired := injections(t, log)

@@ -42,10 +42,11 @@ func TestMain(m *testing.M) {
 
 // relay is a running examples/relay.
 type relay struct {
-	addr string
-	cmd  *exec.Cmd
-	logs *logs
-	done chan struct{} // closed when the process has ended
+	addr       string
+	submission string // the address of -submission; empty without that flag
+	cmd        *exec.Cmd
+	logs       *logs
+	done       chan struct{} // closed when the process has ended
 }
 
 // logs is what a process wrote; safe for concurrent use.
@@ -90,7 +91,11 @@ func startRelayUnder(t *testing.T, program []string, spool string, flags ...stri
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	in := bufio.NewReader(out)
+	r.addr, err = readAddr(in, "listening on ")
+	if err == nil && slices.Contains(flags, "-submission") {
+		r.submission, err = readAddr(in, "submission on ")
+	}
 	go func() {
 		r.cmd.Wait()
 		close(r.done)
@@ -101,13 +106,21 @@ func startRelayUnder(t *testing.T, program []string, spool string, flags ...stri
 			t.Logf("the relay logged:\n%s", r.logs)
 		}
 	})
-	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
-	if !ok {
+	if err != nil {
 		r.kill()
-		t.Fatalf("got %q (%v) on standard output, want \"listening on …\"; it logged:\n%s", line, err, r.logs)
+		t.Fatalf("%v; the relay logged:\n%s", err, r.logs)
 	}
-	r.addr = addr
 	return r
+}
+
+// readAddr reads the relay's next line on standard output, and returns the address after its prefix.
+func readAddr(in *bufio.Reader, prefix string) (string, error) {
+	line, err := in.ReadString('\n')
+	addr, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), prefix)
+	if !ok || err != nil {
+		return "", fmt.Errorf("on standard output: got %q (%v), want a line that begins with %q", line, err, prefix)
+	}
+	return addr, nil
 }
 
 // stop ends the relay by SIGTERM, and fails the test if it doesn't leave in peace.

@@ -30,7 +30,7 @@ func relayTo(t *testing.T, h *nextHost) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := newEvents()
+	told, waits := newEvents(), []time.Duration{100 * time.Millisecond, time.Hour}
 	relay := &postrider.Relay{
 		Hostname:    "relay.test",
 		Queue:       q,
@@ -38,8 +38,11 @@ func relayTo(t *testing.T, h *nextHost) {
 		Resolver:    loopback{},
 		DialContext: h.dial,
 		Transport:   &client.Transport{TLSConfig: &tls.Config{RootCAs: h.roots}},
-		Runner:      &delivery.Runner{Retry: []time.Duration{100 * time.Millisecond, time.Hour}},
-		Events:      delivery.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add},
+		Runner: &delivery.Runner{Retry: waits, RetryAfter: map[smtp.Reason][]time.Duration{
+			smtp.Greylisted:  waits,
+			smtp.RateLimited: waits, // 4.7.1 without a word of greylisting
+		}},
+		Events: delivery.Events{Delivered: told.add, Deferred: told.add, Rejected: told.add},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
