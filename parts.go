@@ -145,7 +145,7 @@ func (r *Relay) makeRunner() error {
 	}
 	run.Events = r.Events.Then(run.Events)
 	run.Logger = cmp.Or(run.Logger, r.Logger)
-	return nil
+	return run.Check()
 }
 
 // checkServers checks the templates.
