@@ -12,7 +12,7 @@
 //	delivery time     seconds from the arrival of a mail to its delivery: domain, tenant
 //	queue             messages, octets, tasks by state, and the age of the oldest message
 //	in flight         tasks that are being sent
-//	sites down        hosts that answer nobody and are left alone
+//	sites down        sites that are down, and are only probed
 //	missed            events that weren't told as the funcs took too long: so many are missing above
 //
 // The event is accepted, attempted, delivered, deferred, unknown, rejected, expired or cancelled. The reason is a

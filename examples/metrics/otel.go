@@ -43,7 +43,7 @@ func measureState(relay *postrider.Relay, meter metric.Meter) error {
 	messages := counter("postrider.queue.messages", "{message}", "Messages in the queue.")
 	octets := counter("postrider.queue.size", "By", "What the bodies of the messages take.")
 	inFlight := counter("postrider.in_flight", "{task}", "Tasks that are being sent.")
-	down := counter("postrider.sites.down", "{site}", "Sites that answer nobody and are left alone.")
+	down := counter("postrider.sites.down", "{site}", "Sites that are down, and are only probed.")
 	oldest, err := meter.Float64ObservableGauge("postrider.queue.oldest", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest message; 0: there is none."))
 	errs = append(errs, err)

@@ -43,7 +43,7 @@ var (
 	queueBytes    = prometheus.NewDesc("postrider_queue_bytes", "What the bodies of the messages take.", nil, nil)
 	queueOldest   = prometheus.NewDesc("postrider_queue_oldest_seconds", "Age of the oldest message; 0: there is none.", nil, nil)
 	inFlight      = prometheus.NewDesc("postrider_in_flight_tasks", "Tasks that are being sent.", nil, nil)
-	sitesDown     = prometheus.NewDesc("postrider_sites_down", "Sites that answer nobody and are left alone.", nil, nil)
+	sitesDown     = prometheus.NewDesc("postrider_sites_down", "Sites that are down, and are only probed.", nil, nil)
 	missed        = prometheus.NewDesc("postrider_missed_events_total", "Events that weren't told: so many are missing in the other counters.", nil, nil)
 )
 

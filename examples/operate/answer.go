@@ -124,7 +124,7 @@ type siteView struct {
 }
 
 func viewSite(s delivery.SiteActivity) siteView {
-	v := siteView{Name: s.Name, InFlight: s.InFlight, Window: s.Window, Destinations: s.Destinations, Down: s.Down}
+	v := siteView{Name: s.Name, InFlight: s.InFlight, Window: s.Window, Destinations: s.Destinations, Down: s.DownUntil}
 	v.Last, _ = reply(s.Result)
 	return v
 }

@@ -89,7 +89,7 @@ func (s *scene) sample() sample {
 	}
 	for _, site := range s.relay.Runner.Activity().Sites {
 		if strings.Contains(site.Name, "next.test") {
-			now.inFlight, now.window, now.down = site.InFlight, site.Window, !site.Down.IsZero()
+			now.inFlight, now.window, now.down = site.InFlight, site.Window, !site.DownUntil.IsZero()
 		}
 	}
 	stats, err := s.relay.Queue.(queue.Stater).Stats(s.t.Context())

@@ -72,11 +72,12 @@ func isCutOff(res smtp.Result) bool { return res.Outcome == smtp.Deferred && res
 
 func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results, isCutOff) }
 
-// lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our own.
+// lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our
+// own.
 func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	if blocked == nil {
 		// RFC 3463 §3.5: X.4.7, delivery time expired.
-		reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt came to an end"}
+		reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt was completed"}
 		blocked = &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}
 	}
 	results := slices.Clone(t.Last)

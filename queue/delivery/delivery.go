@@ -22,8 +22,8 @@ type delivery struct {
 	logger *slog.Logger
 }
 
-// deliver does what is to be done with the task, and says what its end teaches about the site. If it couldn't be settled, lapse is when its
-// lease ends. ctx is for the queue; sends ends earlier and cuts off what is being sent.
+// deliver does what is to be done with the task, and says what its end teaches about the site. If it couldn't be
+// settled, lapse is when its lease ends. ctx is for the queue; sends ends earlier and cuts off what is being sent.
 func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	sends, cancel := context.WithCancelCause(sends)
 	defer cancel(nil)
@@ -77,7 +77,9 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 }
 
 // ended says what follows from an attempt that ended now, as its ctx did if cutOff says so. jitter is as in nextTry.
-func (d *delivery) ended(results []smtp.Result, body queue.Body, cutOff bool, jitter float64) (v verdict, s queue.Settlement, o Occasion) {
+func (d *delivery) ended(results []smtp.Result, body queue.Body, cutOff bool, jitter float64) (
+	v verdict, s queue.Settlement, o Occasion,
+) {
 	now := time.Now()
 	if cutOff && anyCutOff(results) {
 		s, o = handBack(d.task, results, now)
@@ -148,7 +150,8 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 	env := d.task.Envelope
 	defer func() {
 		if p := recover(); p != nil {
-			d.log(ctx, slog.LevelError, "sender panics", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			stack := string(debug.Stack())
+			d.log(ctx, slog.LevelError, "sender panics", slog.Any("panic", p), slog.String("stack", stack))
 			results, _ = smtp.Complete(env, nil, smtp.NewReply(451, "4.3.0", "internal error"))
 		}
 	}()
@@ -171,5 +174,7 @@ func (d *delivery) job() smtp.Job {
 
 // log writes a line about the task.
 func (d *delivery) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
-	logTask(ctx, d.logger, level, msg, &d.task, attrs...)
+	if d.logger.Enabled(ctx, level) {
+		d.logger.LogAttrs(ctx, level, msg, taskAttrs(&d.task, attrs...)...)
+	}
 }

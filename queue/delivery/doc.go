@@ -1,15 +1,72 @@
-// Package delivery works a [queue.Queue] off: a [Runner] chooses destinations so that none starves another and no site
-// gets more than it takes, claims their tasks, hands them to a Sender, and settles the results, with the times of RFC
-// 5321 §4.5.4.1. A Runner is operated while it runs, and explains what a message waits for. It knows no protocol:
-// client.Transport is the Sender of postrider.Relay, and package bounce composes its reports.
+// Package delivery delivers the mail of a [queue.Queue]. A [Runner] decides which destination is served next, claims
+// its tasks, sends them and settles the results, by the retry rules of RFC 5321 §4.5.4.1. It knows no protocol: an
+// [smtp.Sender] sends, and a func composes the reports. In a postrider.Relay these are a client.Transport and package
+// bounce.
+//
+// A Relay has a Runner of its own. Give it one to set its fields, and to operate it:
+//
+//	runner := &delivery.Runner{Site: delivery.SiteLimits{Concurrency: 10}}
+//	relay := &postrider.Relay{Hostname: "mx1.example.com", Queue: q, Runner: runner}
+//
+// Without a Relay, two fields are enough. Run delivers until ctx ends:
+//
+//	runner := &delivery.Runner{Queue: q, Sender: sender}
+//	err := runner.Run(ctx)
+//
+// # What bounds it
+//
+//   - attempts at a time: Concurrency for all, [SiteLimits] for each site
+//   - messages in a time: a [Rate] for each site, source and tenant
+//   - attempts at one message: Retry, RetryAfter and the message's Deadline
+//   - the time that Run takes to end: Grace and SettleTimeout
+//   - memory: about 300 octets for each destination with mail, the attempts under way, and Events.Buffer
+//
+// # What it promises
+//
+// A recipient leaves the queue when a host has accepted or rejected the message, when the Deadline has passed, or by
+// Cancel and Purge. The report that is owed is stored in the same commit. Nothing expires without an attempt, unless
+// its site is down or suspended at that time.
+//
+// A message can arrive twice in two cases: an attempt ended without a reply to the final dot (smtp.Unknown), or a crash
+// came before its commit was durable in the Queue. After a crash, a task that was being sent is attempted again when
+// its Lease has expired, or when the Queue is opened again.
+//
+// A fault of the Queue delays mail and loses none. It is logged, and the call is repeated after 1 second, then 2, 4 and
+// so on up to 1 minute. Run ends with an error only if the Queue is closed or broken. If a Sender panics, its message
+// is deferred.
+//
+// # What you may implement
+//
+//   - Runner.Sender: a wrapper around another Sender may sign, split, trace or refuse a message
+//   - Runner.Queue: see package queue; queuetest tests it
+//   - Report, SiteOf, SourceOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
+//
+// # Operating it
+//
+// Flush, Suspend, Hold, Release, Cancel and Purge change what the Runner does; Activity, Explain, Suspended and Missed
+// show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability that an operation
+// needs, the error wraps errors.ErrUnsupported and names the ability.
+//
+// # Log lines
+//
+// There is a line for each recipient and attempt: "delivered", "deferred", "unknown", "rejected" or "expired". It has
+// the keys to, attempt, stage, reply, reason, local, host, addr, tls and next. A task that wasn't attempted has a line
+// "delayed" or "handed back". Each line about a task ends with id, destination, ref and tenant; the last two are left
+// out if they are empty.
+//
+// A report has a line "report" when it is stored, with to, kind ("failed", "delayed" or "delivered") and about, the ID
+// of the message that it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A
+// report that is rejected or expires itself is a warning, too. Cancel and Purge write "cancelled" or "purged" for each
+// message.
 //
 // # Where to find what
 //
-//	runner.go                  Runner and its settings
+//	runner.go, check.go        Runner, its fields, their defaults and Check
 //	limits.go, rate.go         limits of sites, sources and tenants
-//	schedule.go, reason.go     when a task is tried again, and why it was deferred
-//	events.go                  what a program can watch
-//	operate.go, explain.go     Flush, Suspend, Hold, Cancel, Purge; Status and Explain
+//	schedule.go, reason.go     when a task is tried again, and what its Reason changes
+//	events.go, report.go       events, and the lines of the log
+//	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge
+//	explain.go                 Activity and Explain
 //	machine.go, site.go        the state machine: which destination is claimed next, and how many tasks a site gets
 //	machine_turn.go            one turn of it
 //	loop.go, inbox.go          the goroutine that drives the machine, and its news

@@ -12,29 +12,44 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Events are told what happens to the mail, what became of a recipient once the queue has recorded it: one call a
-// recipient and attempt. A process that ends in between tells nothing, so the queue and not the events is what
-// to count on. Any func may be nil.
+// Events are called for what happens to the mail. An event for a recipient comes after the queue has recorded it, once
+// for each attempt. A process that ends in between calls none: what must not be missed is in the queue. Any func may be
+// nil.
 //
-// They are called one at a time, in the order in which things happened to a task, by a goroutine that does nothing else. A func
-// that takes its time holds up no mail: up to Buffer events wait for it, and further ones are dropped and counted by
-// [Runner.Missed]. Run returns when the last that waits has been told.
+// One goroutine makes all calls, in the order in which things happened to a task. A slow func delays no mail: up to
+// Buffer events wait for it, and further ones are dropped and counted by [Runner.Missed]. Run returns after the last
+// event that waits. A func that panics is logged.
 type Events struct {
-	Attempted func(Event) // an attempt begins; Result and Next say nothing
-	Delivered func(Event) // a host has taken it
-	Deferred  func(Event) // it is tried again at Next
-	Unknown   func(Event) // it may have been taken; it is tried again at Next
-	Rejected  func(Event) // for good
-	Expired   func(Event) // given up at the deadline; Result is the last there was
-	Cancelled func(Event) // taken out by [Runner.Cancel] or [Runner.Purge]; Result is the last there was, and its Reply may be nil
+	// Attempted: an attempt begins. There is no Result yet.
+	Attempted func(Event)
 
-	Reported func(Event) // a report about Task is in the queue; Result says nothing
+	// Delivered: a host has accepted the message for the recipient.
+	Delivered func(Event)
+
+	// Deferred: the recipient is tried again at Next.
+	Deferred func(Event)
+
+	// Unknown: a host may have accepted the message. The recipient is tried again at Next.
+	Unknown func(Event)
+
+	// Rejected: the recipient has failed.
+	Rejected func(Event)
+
+	// Expired: the recipient has failed at the Deadline. Result is the last one.
+	Expired func(Event)
+
+	// Cancelled: the message was removed by [Runner.Cancel] or [Runner.Purge]. Result is the last one of the recipient;
+	// its Reply may be nil.
+	Cancelled func(Event)
+
+	// Reported: a report about Task is in the queue. There is no Result.
+	Reported func(Event)
 
 	// Buffer is how many events may wait. If zero, 1024.
 	Buffer int
 }
 
-// Then gives Events that call the funcs of e, and then those of next. Buffer is the larger of the two.
+// Then returns Events that call the funcs of e, and after each the one of next. Buffer is the larger of the two.
 func (e Events) Then(next Events) Events {
 	both := func(f, g func(Event)) func(Event) {
 		switch {
@@ -60,14 +75,24 @@ func (e Events) Then(next Events) Events {
 
 const defaultBuffer = 1024
 
-// Event is what happened to one recipient, or to all of Task in one of Attempted.
+// Event is what happened to one recipient of a task, or to the task for Attempted and Reported.
 type Event struct {
-	Time   time.Time  // when it happened
-	Task   queue.Task // as it was claimed; what it points to must not be changed
+	// Time is when it happened.
+	Time time.Time
+
+	// Task is the task as it was claimed, with its ID, Ref and Tenant. What it points to must not be changed.
+	Task queue.Task
+
+	// Result is the recipient's, with its Reason.
 	Result smtp.Result
-	Report *smtp.Envelope // of Reported: that of the report, which must not be changed
-	Kind   string         // of Reported: "failed", "delayed" or "delivered", the worst that the report is about
-	Next   time.Time      // when the task is tried again, for what is still open; zero: never
+
+	// Next is when the open recipients of Task are tried again. If zero, they aren't.
+	Next time.Time
+
+	// Report is the envelope of a report that is about the message Task.ID, and must not be changed. Kind is the worst
+	// that it reports: "failed", "delayed" or "delivered". Both are for Reported alone.
+	Report *smtp.Envelope
+	Kind   string
 }
 
 // of gives the func for a result, nil if there is none. done says that the task isn't tried again.
@@ -148,8 +173,8 @@ func (t *teller) run(ended chan struct{}, logger *slog.Logger) {
 func (x *telling) call(logger *slog.Logger) {
 	defer func() {
 		if p := recover(); p != nil {
-			logTask(context.Background(), logger, slog.LevelError, "event func panics", &x.e.Task, slog.Any("panic", p),
-				slog.String("stack", string(debug.Stack())))
+			attrs := taskAttrs(&x.e.Task, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			logger.LogAttrs(context.Background(), slog.LevelError, "event func panics", attrs...)
 		}
 	}()
 	x.tell(x.e)

@@ -11,35 +11,39 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Activity is what a Runner does at the moment. queue.Stats is what the Queue holds.
+// Activity is what a Runner does now. What the Queue holds is in queue.Stats.
 type Activity struct {
 	Running     bool
 	InFlight    int // tasks that are being sent or settled
-	Concurrency int // tasks that may be in flight by now: see Runner.Concurrency
+	Concurrency int // tasks that may be in flight by now: see Runner.Initial
 
-	// Destinations is how many destinations with mail it knows.
+	// Destinations is how many destinations have mail, as far as the Runner knows.
 	Destinations int
 
-	// Down is how many sites are down: see SiteActivity.
+	// Down is how many of Sites are down.
 	Down int
 
-	// Sites are the sites whose mail is due or is being sent, and those of which something is remembered, by name.
+	// Sites are the sites with mail that is due or being sent, and those of which the Runner remembers something. They
+	// are sorted by name.
 	Sites []SiteActivity
 }
 
-// SiteActivity is what a Runner does at a site, and what it has learned of it.
+// SiteActivity is what a Runner does at a site, and what it has learned about the site.
 type SiteActivity struct {
 	Name         string
 	InFlight     int // tasks that are being sent or settled
-	Window       int // tasks that may be in flight, as learned: see SiteLimits
-	Destinations int // destinations whose mail is due
+	Window       int // tasks that may be in flight: see SiteLimits
+	Destinations int // destinations with mail that is due
 
-	// Down is when a site that is down is probed next. If zero, it isn't down. Result is its last failure.
-	Down   time.Time
+	// DownUntil is when a site that is down is probed next. If zero, the site isn't down.
+	DownUntil time.Time
+
+	// Result is the last failure of a site that is down.
 	Result smtp.Result
 }
 
-// Activity returns what the Runner does now: the zero Activity if Run isn't running. It costs time for each site.
+// Activity returns what the Runner does now. It is the zero Activity if Run isn't running. It takes some microseconds
+// for each site.
 func (r *Runner) Activity() Activity {
 	var a Activity
 	now := time.Now()
@@ -67,28 +71,31 @@ func (m *machine) activity(s *site, now time.Time) SiteActivity {
 	}
 	if s.until > m.mono {
 		a.Result = s.result
-		a.Down = now.Add(time.Duration(s.until - m.mono))
+		a.DownUntil = now.Add(time.Duration(s.until - m.mono))
 	}
 	return a
 }
 
-// Explanation says what a task waits for.
+// Explanation is why a task waits.
 type Explanation struct {
 	Task queue.Task
 
-	// Site is that of its destination; the zero SiteActivity if the Runner has nothing to do with it now.
+	// Site is the site of the task's destination. It is zero if the destination has no mail that is due or being sent.
 	Site SiteActivity
 
-	// Limits are those of that site, and Source is what the task goes out from; "" if Runner.SourceOf is nil.
+	// Limits are those of that site.
 	Limits SiteLimits
+
+	// Source is the name of the source that the task goes out from: see Runner.SourceOf.
 	Source string
 
-	// Why is a sentence, and Until when that ends, if it is known.
+	// Why is a sentence. Until is when the cause ends. If zero, that isn't known.
 	Why   string
 	Until time.Time
 }
 
-// Explain says what each task of a message waits for. ErrNotFound: there is no such message.
+// Explain returns why each task of a message waits. If there is no such message, the error wraps queue.ErrNotFound. The
+// Queue must be a [queue.Lister].
 func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
 	tasks, err := r.tasks(ctx, "explain", id)
 	if err != nil {
@@ -134,7 +141,7 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 	case task.State == queue.Leased:
 		return "It is being sent.", time.Time{}
 	case task.Due.After(now) && !attempted(task):
-		return "It is to be sent later.", task.Due
+		return "It is scheduled for later.", task.Due
 	case task.Due.After(now):
 		return "It was deferred: " + lastReply(task), task.Due
 	}
@@ -147,25 +154,29 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 	if t == nil || t.site == nil {
 		name := task.Destination
 		if left := m.suspendedFor(name); left > 0 {
-			return leftAlone + suspendedReply(name).Error(), now.Add(time.Duration(left))
+			return whySuspended(name), now.Add(time.Duration(left))
 		}
 		return "It is due.", time.Time{}
 	}
 	s := t.site
 	if end := m.blocked(t); end > 0 {
-		reason := m.reason(t)
-		return leftAlone + reason.Reply.Error(), now.Add(time.Duration(end - m.mono))
+		why := whySuspended(t.name)
+		if s.until > m.mono {
+			why = "Its site is down: " + s.result.Reply.Error()
+		}
+		return why, now.Add(time.Duration(end - m.mono))
 	}
 	if at := s.bucket.at(s.limits.Rate); at > m.mono {
-		return fmt.Sprintf("Its site gets %d messages in %v.", s.limits.Rate.Messages, s.limits.Rate.Per), now.Add(time.Duration(at - m.mono))
+		why := fmt.Sprintf("Its site has reached its rate: %d per %v.", s.limits.Rate.Messages, s.limits.Rate.Per)
+		return why, now.Add(time.Duration(at - m.mono))
 	}
 	if room, _ := m.room(s); room <= 0 {
-		return fmt.Sprintf("Its site has %d tasks in flight, and may have no more.", s.inFlight), time.Time{}
+		return fmt.Sprintf("Its site has reached its limit of tasks in flight: %d.", s.inFlight), time.Time{}
 	}
 	return "It waits for its turn.", time.Time{}
 }
 
-const leftAlone = "Its site is left alone: "
+func whySuspended(name string) string { return "Delivery to " + name + " is suspended." }
 
 // lastReply gives the first reply that left a recipient open.
 func lastReply(t *queue.Task) string {

@@ -69,12 +69,12 @@ func TestExplain(t *testing.T) {
 			until    time.Duration // from begun; zero: not known
 			change   func(*queue.Message)
 		}{
-			{"to@dead.test", "Its site is left alone: 451 deferred", 20 * time.Minute, nil},
+			{"to@dead.test", "Its site is down: 451 deferred", 20 * time.Minute, nil},
 			{"to@grey.test", "It was deferred: 450 deferred", time.Hour, nil},
-			{"to@suspended.test", "Its site is left alone: 451 4.3.2 delivery to suspended.test is suspended", 3 * time.Hour, nil},
-			{"to@paced.test", "Its site gets 1 messages in 1h0m0s.", time.Hour, nil},
-			{"to@narrow.test", "Its site has 1 tasks in flight, and may have no more.", 0, nil},
-			{"to@later.test", "It is to be sent later.", 5 * time.Hour, func(m *queue.Message) { m.NotBefore = begun.Add(5 * time.Hour) }},
+			{"to@suspended.test", "Delivery to suspended.test is suspended.", 3 * time.Hour, nil},
+			{"to@paced.test", "Its site has reached its rate: 1 per 1h0m0s.", time.Hour, nil},
+			{"to@narrow.test", "Its site has reached its limit of tasks in flight: 1.", 0, nil},
+			{"to@later.test", "It is scheduled for later.", 5 * time.Hour, func(m *queue.Message) { m.NotBefore = begun.Add(5 * time.Hour) }},
 		}
 		for _, tt := range tests {
 			if tt.change == nil {

@@ -89,7 +89,7 @@ func (k *leaseKeeper) extend(ctx context.Context, until time.Time) error {
 	defer cancel()
 	err := k.queue.Extend(ctx, k.task.Lease, k.term)
 	if err != nil {
-		logTask(ctx, k.logger, slog.LevelWarn, "lease isn't renewed", k.task, slog.Any("err", err))
+		k.logger.LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", taskAttrs(k.task, slog.Any("err", err))...)
 	}
 	return err
 }

@@ -4,14 +4,15 @@ import "cmp"
 
 // SiteLimits bound what a site gets. A site is the hosts that a destination's mail goes to: see Runner.SiteOf.
 //
-// How many tasks are sent to a site at a time is learned: it is Initial at first, and moves between 1 and Concurrency. Each
-// window of successes makes it one larger; the first failure, and each further window of failures, makes it one smaller. A window of
-// failures without a success takes the site down.
+// The Runner learns how many tasks a site takes at a time, its window. The window begins at Initial and stays between 1
+// and Concurrency. As many successes as the window is large make it one larger. The first failure makes it one smaller,
+// and so do as many further failures as it is large. That many failures without a success between them take the site
+// down.
 //
-//	window 5: after 5 successes 6, at the first failure 4, down after 5 failures in a row
+//	window 5: after 5 successes 6, at the first failure 4, down after about 5 failures in a row
 //
-// A failure is a recipient whose Reason is smtp.Network, smtp.RateLimited or smtp.Blocklisted. Any other answer of a host is a success,
-// a rejection and greylisting too.
+// A failure is a recipient whose Reason is smtp.Network, smtp.RateLimited or smtp.Blocklisted, unless it is rejected.
+// Any other answer of a host is a success: a rejection and greylisting, too.
 type SiteLimits struct {
 	// Concurrency is how many tasks are sent at a time at most. If zero, 20.
 	Concurrency int
@@ -19,7 +20,7 @@ type SiteLimits struct {
 	// Initial is how many tasks are sent at a time at first. If zero, 5. It is never more than Concurrency.
 	Initial int
 
-	// Rate bounds how many tasks are sent in a time. If zero, it is unlimited.
+	// Rate bounds how many tasks are sent in a time. If zero, there is no limit.
 	Rate Rate
 }
 

@@ -11,13 +11,13 @@ import (
 )
 
 // machine decides for a Runner what is claimed when. It is a plain value of one goroutine that asks nobody: what
-// happens is told to it, each time with the time (wake, sited, claimed, settleTurn, done, suspend), and what to do next is
-// asked of it (toSite, pick, next). So a simulator can drive it as the Runner does.
+// happens is told to it, each time with the time (wake, sited, claimed, settleTurn, done, suspend), and what to do next
+// is asked of it (toSite, pick, next). So a simulator can drive it as the Runner does.
 //
 // It knows each destination that has mail as a target: when the first of its tasks comes due, and how many are being
-// sent. Targets that end at the same hosts share a site, which says how many of them may be sent at a time, and
-// whether any may. The sites stand in line for the places there are, and the ready targets of each site in a ring: one
-// place for each turn, and then what is left goes round. A hint that is wrong costs one claim in vain.
+// sent. Targets that end at the same hosts share a site, which says how many of them may be sent at a time, and whether
+// any may. The sites stand in line for the places there are, and the ready targets of each site in a ring: one place
+// for each turn, and then what is left goes round. A hint that is wrong costs one claim in vain.
 type machine struct {
 	machineConfig
 	base      time.Time // zero of its own clock, which no jump of the wall clock moves

@@ -189,7 +189,8 @@ func (m *machine) claimed(task *queue.Task, now time.Time) (*target, plan) {
 	return t, p
 }
 
-// probeShare is the part of all places that may be taken by probes of sites that are down, most of which end in a time-out.
+// probeShare is the part of all places that may be taken by probes of sites that are down, most of which end in a
+// time-out.
 const probeShare = 4
 
 // A destination has one turn for each task and one more for each quantum of octets, but none waits for more than
@@ -199,8 +200,8 @@ const (
 	maxDeficit = 40
 )
 
-// settleTurn ends a turn. Of a destination that got less than it asked for, the queue tells when it has more. After a claim that
-// failed, all have what they had.
+// settleTurn ends a turn. Of a destination that got less than it asked for, the queue tells when it has more. After a
+// claim that failed, all have what they had.
 func (m *machine) settleTurn(failed bool) {
 	for _, t := range m.turn {
 		s := t.site

@@ -7,8 +7,8 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// Rate is so many messages in each Per, evenly spread but for what falls into a tenth of a second. The zero Rate
-// is no limit.
+// Rate is a number of messages in a time, evenly spread: {60, time.Minute} is one message a second. Messages that fall
+// into a tenth of a second go together. The zero Rate is no limit.
 type Rate struct {
 	Messages int
 	Per      time.Duration
@@ -55,11 +55,12 @@ type rateKey struct {
 	name     string
 }
 
-// maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon forgotten.
+// maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon
+// forgotten.
 const maxPromise = time.Hour
 
-// admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted; each
-// is told another time, and what asks for the first time doesn't come before those.
+// admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted;
+// each is told another time, and what asks for the first time doesn't come before those.
 func (m *machine) admit(t *queue.Task) (at int64) {
 	var buckets [2]*bucket
 	var limits [2]Rate

@@ -7,8 +7,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// reasons are in the order of their weight: of several in one task, the last of these chooses the schedule. A Reason that isn't
-// here has the weight of smtp.Other.
+// reasons are in the order of their weight: of several in one task, the last of these chooses the schedule. A Reason
+// that isn't here has the weight of smtp.Other.
 var reasons = [...]smtp.Reason{
 	smtp.UserUnknown, smtp.Other, smtp.Network, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
 }
@@ -25,7 +25,8 @@ func isAgainstSite(r smtp.Reason) bool {
 	return r == smtp.Network || r == smtp.RateLimited || r == smtp.Blocklisted
 }
 
-// judge says what results teach about a site, and why they are open: the heaviest of their reasons, smtp.NoReason if none is.
+// judge says what results teach about a site, and why they are open: the heaviest of their reasons, smtp.NoReason if
+// none is.
 func judge(results []smtp.Result) (v verdict, why smtp.Reason) {
 	for _, res := range results {
 		reason := smtp.NoReason

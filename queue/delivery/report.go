@@ -53,37 +53,36 @@ func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.M
 	for _, m := range reports {
 		r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: kind})
 		for _, rcpt := range m.Envelope.Recipients {
-			r.logReport(ctx, slog.LevelInfo, "report", o, rcpt.Address, kind)
+			r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
 		}
 	}
 }
 
 // tellUnreported says that a report about o couldn't be composed or stored.
 func (r *Runner) tellUnreported(ctx context.Context, o *Occasion, err error) {
-	r.logReport(ctx, slog.LevelWarn, "report fails", o, o.Task.Envelope.From, o.kind(), slog.Any("err", err))
+	attrs := append(o.attrs(o.Task.Envelope.From, o.kind()), slog.Any("err", err))
+	r.logger().LogAttrs(ctx, slog.LevelWarn, "report fails", attrs...)
 }
 
-func (r *Runner) logReport(ctx context.Context, level slog.Level, msg string, o *Occasion, to, kind string, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("to", to), slog.String("kind", kind), slog.String("about", string(o.Task.ID)),
-		slog.String("destination", o.Task.Destination))
-	r.logger().LogAttrs(ctx, level, msg, appendOwner(attrs, &o.Task)...)
+// attrs are those of a line about a report to an address.
+func (o *Occasion) attrs(to, kind string) []slog.Attr {
+	return appendOwner([]slog.Attr{
+		slog.String("to", to), slog.String("kind", kind), slog.String("about", string(o.Task.ID)),
+		slog.String("destination", o.Task.Destination),
+	}, &o.Task)
 }
 
 // isOwnReport reports whether a task is that of a report. If it fails, nobody is told.
 func isOwnReport(t *queue.Task) bool { return t.Envelope.From == "" && t.Origin == smtp.OriginCode }
 
-// logTask writes a line about a task.
-func logTask(ctx context.Context, logger *slog.Logger, level slog.Level, msg string, t *queue.Task, attrs ...slog.Attr) {
-	if logger.Enabled(ctx, level) {
-		attrs = append(attrs, slog.String("id", string(t.ID)), slog.String("destination", t.Destination))
-		logger.LogAttrs(ctx, level, msg, appendOwner(attrs, t)...)
-	}
+// taskAttrs appends to attrs those that name a task.
+func taskAttrs(t *queue.Task, attrs ...slog.Attr) []slog.Attr {
+	return appendOwner(append(attrs, slog.String("id", string(t.ID)), slog.String("destination", t.Destination)), t)
 }
 
-// logMessage writes a line about a message, which one of its tasks names.
-func logMessage(ctx context.Context, logger *slog.Logger, msg string, t *queue.Task, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("id", string(t.ID)))
-	logger.LogAttrs(ctx, slog.LevelInfo, msg, appendOwner(attrs, t)...)
+// messageAttrs appends to attrs those that name a message, by one of its tasks.
+func messageAttrs(t *queue.Task, attrs ...slog.Attr) []slog.Attr {
+	return appendOwner(append(attrs, slog.String("id", string(t.ID))), t)
 }
 
 // appendOwner appends the Ref and the Tenant of a task, if they are set.

@@ -54,8 +54,8 @@ func reporter(_ context.Context, o Occasion) ([]queue.Message, error) {
 func TestLogLines(t *testing.T) {
 	const deferred = `level=INFO msg=deferred to=to@x.test attempt=1 stage=rcpt reply="451 later" reason=greylisted ` +
 		`local=false host=mx.x.test addr="" tls="" id=A destination=x.test`
-	const unreported = `level=WARN msg="report fails" err="the disk has had enough" to=from@sender.test kind=delayed about=A ` +
-		"destination=x.test ref=unreportable tenant=shop"
+	const unreported = `level=WARN msg="report fails" to=from@sender.test kind=delayed about=A destination=x.test ` +
+		`ref=unreportable tenant=shop err="the disk has had enough"`
 	tests := []struct {
 		name   string
 		change func(m *queue.Message)

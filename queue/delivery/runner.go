@@ -37,19 +37,19 @@ import (
 // # Fields
 //
 // Queue and Sender must be set. All fields may be set until the first call of Run, and nothing is computed from them
-// before. A Relay fills in Queue, Sender and the funcs that are nil at its own first call, so operate a Runner of a Relay
-// after that call. Fields must not change while Run runs.
+// before. A Relay fills in Queue, Sender and the funcs that are nil at its own first call, so operate a Runner of a
+// Relay after that call. Fields must not change while Run runs.
 type Runner struct {
 	// Queue has the tasks. If it is a [queue.Waker], the Runner waits for its calls; otherwise it asks the Queue every
 	// PollInterval.
 	Queue queue.Queue
 
-	// PollInterval is the time between two looks at a Queue that is no queue.Waker. A look at a large queue takes long:
-	// the time between is 100 times as long as a look at least. If zero, 1 second.
+	// PollInterval is the time between two looks at a Queue that is no queue.Waker. After a
+	// look that took long, the Runner waits at least 100 times as long. If zero, 1 second.
 	PollInterval time.Duration
 
-	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's message.
-	// Its outcome goes through smtp.Complete; missing results are logged as a warning.
+	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's
+	// message. Its outcome goes through smtp.Complete; missing results are logged as a warning.
 	Sender smtp.Sender
 
 	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
@@ -79,8 +79,9 @@ type Runner struct {
 	// limits of Site.
 	SiteFor func(site string) SiteLimits
 
-	// Source bounds the tasks that go out from each source, and Tenant those of each tenant. A task beyond a Rate is
-	// postponed to a time of its own; other tasks go first. If zero, there is no limit.
+	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see
+	// queue.Message). A task beyond a Rate is postponed to a time of its own; other tasks go first. If zero, there is
+	// no limit.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is zero, Source or Tenant applies. They
@@ -144,8 +145,8 @@ type Runner struct {
 	teller    teller
 }
 
-// Occasion is what happened to a task, so that reports may be owed: recipients were settled, a delay notice fell due, or
-// the deadline passed.
+// Occasion is what happened to a task, so that reports may be owed: recipients were settled, a delay notice fell due,
+// or the deadline passed.
 type Occasion struct {
 	Task queue.Task
 
@@ -170,8 +171,8 @@ type Occasion struct {
 }
 
 // Run delivers until ctx ends. Then it claims nothing more, lets attempts finish within Grace, cuts off the others and
-// returns their tasks to the queue, as due as they were. It returns nil when nothing of it runs any more. Any other end is
-// an error: a field that is wrong, see [Runner.Check], or a Queue that is closed or broken.
+// returns their tasks to the queue, as due as they were. It returns nil when nothing of it runs any more. Any other end
+// is an error: a field that is wrong, see [Runner.Check], or a Queue that is closed or broken.
 //
 // Run may be called again after it has returned. Only one Run runs at a time.
 func (r *Runner) Run(ctx context.Context) error {

@@ -17,10 +17,15 @@ var (
 	defaultRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
 
 	// A host that says it greylists takes the message soon: after 5, 10, 15 or 30 minutes, mostly.
-	greylistedRetry = []time.Duration{3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}
+	greylistedRetry = []time.Duration{
+		3 * time.Minute, 4 * time.Minute, 5 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+		time.Hour,
+	}
 
 	// A host that has enough of us for now was asked for less from then on.
-	rateLimitedRetry = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}
+	rateLimitedRetry = []time.Duration{
+		time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
+	}
 
 	// Who is on a blocklist doesn't get off it by knocking.
 	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
@@ -84,11 +89,13 @@ const (
 	stepPostpone             // it is to come back at a time
 )
 
-// nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is blocked: the
-// queue has the last word on what is due, and its clock may be another machine's.
+// nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is
+// blocked: the queue has the last word on what is due, and its clock may be another machine's.
 func nextStep(t *queue.Task, now time.Time, blocked bool) step {
 	switch {
-	case passed(t.Deadline, now) && (attempted(t) || blocked && now.Sub(t.Deadline) < overslept) && (blocked || now.Sub(t.Due) < overslept):
+	case passed(t.Deadline, now) &&
+		(attempted(t) || blocked && now.Sub(t.Deadline) < overslept) &&
+		(blocked || now.Sub(t.Due) < overslept):
 		return stepExpire
 	case passed(t.NoticeAt, now) && (blocked || t.Due.After(now)):
 		return stepNotice

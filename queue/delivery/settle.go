@@ -149,8 +149,9 @@ func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, 
 		reason = slog.String("reason", res.Reason.String())
 	}
 	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
-		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason, slog.Bool("local", res.Local),
-		slog.String("host", res.Host), slog.String("addr", res.Addr), slog.String("tls", res.TLS), attr)
+		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason,
+		slog.Bool("local", res.Local), slog.String("host", res.Host), slog.String("addr", res.Addr),
+		slog.String("tls", res.TLS), attr)
 }
 
 // pause waits for d, or until ctx ends.

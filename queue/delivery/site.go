@@ -11,13 +11,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// site is the hosts that one or more targets end at: what they can take is learned from what they do. It is there
-// while one of its targets is ready or has tasks in flight, or while it has something to remember.
+// site is the hosts that one or more targets end at: what they can take is learned from what they do. It is there while
+// one of its targets is ready or has tasks in flight, or while it has something to remember.
 //
 // Its window is how many tasks may be in flight. It begins at Initial and moves by feedback of 1/window for each task:
-// a whole window of tasks without a failure makes it one larger; the first failure makes it one smaller, and then
-// so does each window of them. A whole window of failures with no success among them takes the site down: it is left alone for a
-// while, probed with one task, and comes back with the first that gets through.
+// a whole window of tasks without a failure makes it one larger; the first failure makes it one smaller, and then so
+// does each window of them. A whole window of failures with no success among them takes the site down: it is left alone
+// for a while, probed with one task, and comes back with the first that gets through.
 type site struct {
 	name     string
 	limits   SiteLimits
@@ -49,7 +49,8 @@ type verdict struct {
 }
 
 const (
-	// A site without mail that isn't as new is remembered for memory, one that is down until its mail has come up again.
+	// A site without mail that isn't as new is remembered for memory, one that is down until its mail has come up
+	// again.
 	memory     = 10 * time.Minute
 	downMemory = 3 * time.Hour
 
@@ -212,14 +213,14 @@ func (m *machine) feedback(s *site, v verdict) {
 func failureOf(res smtp.Result) smtp.Result {
 	res.Recipient = ""
 	if res.Stage >= smtp.StageMail && !res.Local {
-		res.Reply = &smtp.Reply{Code: res.Reply.Code, Enhanced: res.Reply.Enhanced, Text: "the host puts off what it is sent"}
+		res.Reply = &smtp.Reply{Code: res.Reply.Code, Enhanced: res.Reply.Enhanced, Text: "the host defers messages"}
 		res.Local = true
 	}
 	return res
 }
 
-// takeDown leaves s alone for a while: for the waits of the schedule, but no longer than maxProbe, by chance up to a tenth
-// sooner or later. Nothing is written for the mail that waits meanwhile.
+// takeDown leaves s alone for a while: for the waits of the schedule, but no longer than maxProbe, by chance up to a
+// tenth sooner or later. Nothing is written for the mail that waits meanwhile.
 func (m *machine) takeDown(s *site) {
 	s.downs++
 	wait := min(nth(m.retry, s.downs), m.maxProbe)
@@ -229,7 +230,8 @@ func (m *machine) takeDown(s *site) {
 	s.failure, s.failing = 0, 0
 }
 
-// suspend blocks sites or targets until a time; one that has passed ends the block. It says how many there are of these names.
+// suspend blocks sites or targets until a time; one that has passed ends the block. It says how many there are of these
+// names.
 func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	m.at(now)
 	for _, name := range names {
@@ -247,8 +249,8 @@ func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	return known
 }
 
-// flush forgets that the site of a target, or of all for "", is down, so that one task is tried at once, and asks anew which
-// site that is. It says of how many sites that is.
+// flush forgets that the site of a target, or of all for "", is down, so that one task is tried at once, and asks anew
+// which site that is. It says of how many sites that is.
 func (m *machine) flush(name string, now time.Time) (sites int) {
 	m.at(now)
 	if t := m.targets[name]; t != nil && t.site != nil {
