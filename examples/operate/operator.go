@@ -24,8 +24,9 @@ import (
 //	GET    /status                    what is in the queue and what the relay does
 //	POST   /hold, /release, /purge    messages
 //	POST   /cancel                    messages, which go back to their senders with reason=
-//	POST   /flush/{destination}       try its mail now; without one, all mail
-//	POST   /suspend/{name}            a destination or a site: until=, a time (RFC 3339) or how long ("2h"); DELETE ends it
+//	POST   /flush/{destination}       try its mail now; without one, all mail: "flushed" tasks, "probed" sites that were down
+//	POST   /suspend/{name}            a destination or a site: until=, a time (RFC 3339) or how long ("2h"); DELETE ends it.
+//	                                  "known" is false if it has no mail, or is misspelt
 //	POST   /redirect/{domain}         to=host:port, a route as flags have it; DELETE ends it
 //
 // Tasks and messages are chosen by id=, destination=, sender= ("<>" the null one), state= (waiting, leased or held), older= and

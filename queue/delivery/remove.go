@@ -18,8 +18,8 @@ func (r *Runner) Purge(ctx context.Context, f queue.Filter) (n int, err error) {
 }
 
 // Cancel removes messages as Purge does, and returns each one to its sender as rejected by the reply "554 5.3.0" with
-// this text. A message that is delivered at the same time may be returned nevertheless. If Runner.Report is nil, nothing
-// is returned.
+// this text. A message that is delivered at the same time may be returned nevertheless. If Runner.Report is nil,
+// nothing is returned.
 func (r *Runner) Cancel(ctx context.Context, f queue.Filter, text string) (n int, err error) {
 	// RFC 3463 §3.4: X.3.0, something about the mail system, and permanent as nobody will try again.
 	return r.remove(ctx, "cancel", f, &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 3, 0}, Text: text})
