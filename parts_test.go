@@ -117,6 +117,7 @@ func TestJob(t *testing.T) {
 		}
 		serve(t, inet, r)
 		send := func(hello, port, user string) {
+			before := len(host.Messages())
 			sub := submission(inet)
 			sub.Addr, sub.Hostname = "relay.test:"+port, hello
 			if user != "" {
@@ -128,7 +129,7 @@ func TestJob(t *testing.T) {
 			if err := sub.Close(); err != nil {
 				t.Fatal(err)
 			}
-			host.Wait(len(host.Messages()) + 1)
+			host.Wait(before + 1)
 			synctest.Wait()
 		}
 		send("stranger.test", "25", "")
