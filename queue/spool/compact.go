@@ -314,6 +314,9 @@ func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 		gone[i] = true
 	}
 	for i, c := range tasks {
+		if int64(c.Num) >= int64(len(gone)) {
+			return nil, s.unreadable(at, errEntry)
+		}
 		gone[c.Num] = false
 		m.tasks = append(m.tasks, movedTask{c.Num, c.State, len(b)})
 		if c.State.length == 0 {

@@ -25,6 +25,11 @@ const (
 	flagBodyFile = 1 // of a message: the body is in a file of its own
 	flagDone     = 1 // of a state: the task is gone
 	flagHeld     = 1 // of a hold: held, not released
+
+	// maxID and maxBody are beyond all that a spool ever gives out or takes. What a file has beyond them would
+	// overflow the next ID, or the sum of all sizes.
+	maxID   = 1 << 62
+	maxBody = 1 << 50
 )
 
 // place says where an entry stands in the log.
@@ -41,6 +46,8 @@ type entryHeader struct {
 	checksum    uint32
 }
 
+// length is that of the whole entry. Only decodeEntryHeader makes a header from the octets of a file, and it bounds fields and
+// body, so that the sum fits into 32 bits.
 func (h *entryHeader) length() uint64 { return entryHeaderLen + uint64(h.fields) + h.body }
 
 var errEntry = errors.New("the entry can't be read")
@@ -63,16 +70,21 @@ func entryChecksum(b []byte, fields int) uint32 {
 	return crc32.Update(checksum(b[:16]), castagnoli, b[entryHeaderLen:entryHeaderLen+fields])
 }
 
-func decodeEntryHeader(b []byte) (h entryHeader, err error) {
+// decodeEntryHeader reads the header at the beginning of b. An entry that no record has room for is refused.
+func decodeEntryHeader(b []byte) (entryHeader, error) {
 	if len(b) < entryHeaderLen {
-		return h, errEntry
+		return entryHeader{}, errEntry
 	}
-	return entryHeader{
+	h := entryHeader{
 		kind: b[0], flags: b[1],
 		fields:   binary.LittleEndian.Uint32(b[4:]),
 		body:     binary.LittleEndian.Uint64(b[8:]),
 		checksum: binary.LittleEndian.Uint32(b[16:]),
-	}, nil
+	}
+	if h.fields > maxPayload || h.body > maxPayload || h.length() > maxPayload {
+		return entryHeader{}, errEntry
+	}
+	return h, nil
 }
 
 // entryFields gives the fields of an entry of which b holds them at least.
@@ -81,7 +93,7 @@ func entryFields(b []byte) (entryHeader, []byte, error) {
 	if err != nil || uint64(len(b)) < entryHeaderLen+uint64(h.fields) || entryChecksum(b, int(h.fields)) != h.checksum {
 		return h, nil, errEntry
 	}
-	return h, b[entryHeaderLen : entryHeaderLen+h.fields], nil
+	return h, b[entryHeaderLen:][:h.fields], nil
 }
 
 // eachEntry calls visit with each entry of a payload, as a whole, and where it stands there.
@@ -143,7 +155,7 @@ func decodeMessage(fields []byte, brief bool) (*index.Stored, error) {
 		Due: d.int64(), Notice: d.int64(), Deadline: d.int64(),
 		Priority: int8(d.byte()),
 	}
-	s.Dests = make([]string, d.count())
+	s.Dests = make([]string, d.count(1))
 	for i := range s.Dests {
 		s.Dests[i] = d.string()
 	}
@@ -151,7 +163,7 @@ func decodeMessage(fields []byte, brief bool) (*index.Stored, error) {
 	if !brief {
 		s.Envelope, s.Dest = d.envelope(len(s.Dests))
 	}
-	if d.failed || len(s.Dests) == 0 || s.Size < 0 {
+	if d.failed || len(s.Dests) == 0 || s.Size < 0 || s.Size > maxBody || s.ID > maxID {
 		return nil, errEntry
 	}
 	return s, nil
@@ -178,11 +190,11 @@ func (d *decoder) envelope(dests int) (env smtp.Envelope, dest []uint32) {
 	env.Body, env.UTF8, env.Ret = smtp.BodyType(d.byte()), d.byte() != 0, smtp.Ret(d.byte())
 	env.Size = d.int64()
 	env.EnvID, env.Auth = d.string(), d.string()
-	n := d.count()
+	n := d.count(4)
 	env.Recipients, dest = make([]smtp.Recipient, n), make([]uint32, n)
 	for i := range env.Recipients {
 		env.Recipients[i] = smtp.Recipient{Address: d.string(), Notify: smtp.Notify(d.byte()), ORCPT: d.string()}
-		dest[i] = uint32(d.index(dests))
+		dest[i] = uint32(d.below(uint64(dests)))
 	}
 	return env, dest
 }
@@ -223,16 +235,16 @@ func appendState(b []byte, t *taskState, s *index.Stored) []byte {
 // decodeState reads the fields of a state. s is its message; without it, the state's recipients are left out.
 func decodeState(h entryHeader, fields []byte, s *index.Stored) (*taskState, error) {
 	d := decoder{b: fields}
-	t := &taskState{id: uint64(d.int64()), num: uint32(d.uvarint()), done: h.flags&flagDone != 0}
+	t := &taskState{id: uint64(d.int64()), num: uint32(d.below(1 << 32)), done: h.flags&flagDone != 0}
 	if !t.done {
 		t.state.Noticed = d.byte() != 0
-		t.attempts = int(d.uvarint())
+		t.attempts = int(min(d.uvarint(), index.MaxAttempts))
 		t.due, t.overdue = d.int64(), d.int64()
 		if s != nil {
-			n := d.count()
+			n := d.count(7)
 			t.state.Recipients, t.state.Last = make([]int, n), make([]smtp.Result, n)
 			for i := range n {
-				r := d.index(len(s.Envelope.Recipients))
+				r := int(d.below(uint64(len(s.Envelope.Recipients))))
 				t.state.Recipients[i] = r
 				if !d.failed {
 					t.state.Last[i] = d.result(s.Envelope.Recipients[r].Address)
@@ -342,7 +354,7 @@ func (d *decoder) uvarint() uint64 {
 
 func (d *decoder) varint() int {
 	v, n := binary.Varint(d.b)
-	if d.failed || n <= 0 {
+	if d.failed || n <= 0 || v != int64(int(v)) {
 		d.failed = true
 		return 0
 	}
@@ -350,27 +362,25 @@ func (d *decoder) varint() int {
 	return int(v)
 }
 
-// count reads a number of things that take an octet each at least.
-func (d *decoder) count() int {
-	n := d.uvarint()
-	if n > uint64(len(d.b)) {
-		d.failed = true
-		return 0
-	}
-	return int(n)
-}
+// count reads the number of things that take so many octets each at least, so that nothing is allocated for things that aren't
+// there.
+func (d *decoder) count(octets int) int { return int(d.below(uint64(len(d.b)/octets) + 1)) }
 
-// index reads a number below n.
-func (d *decoder) index(n int) int {
-	i := d.uvarint()
-	if i >= uint64(n) {
+// below reads a number below n.
+func (d *decoder) below(n uint64) uint64 {
+	v := d.uvarint()
+	if v >= n {
 		d.failed = true
 		return 0
 	}
-	return int(i)
+	return v
 }
 
 func (d *decoder) string() string {
-	n := d.count()
-	return string(d.next(n))
+	n := d.uvarint()
+	if n > uint64(len(d.b)) {
+		d.failed = true
+		return ""
+	}
+	return string(d.next(int(n)))
 }

@@ -14,7 +14,7 @@ import (
 // fullStored is a message with something in every field.
 func fullStored() *index.Stored {
 	return &index.Stored{
-		ID: 1<<63 + 5, Arrival: -1, Due: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
+		ID: 1<<60 + 5, Arrival: -1, Due: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
 		Envelope: smtp.Envelope{
 			From: "a@example.com", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env", Auth: "<>",
 			Recipients: []smtp.Recipient{
@@ -30,7 +30,7 @@ func fullStored() *index.Stored {
 
 func fullState() *taskState {
 	return &taskState{
-		id: 1<<63 + 5, num: 0, attempts: 300, due: 7, overdue: index.Never,
+		id: 1<<60 + 5, num: 0, attempts: 300, due: 7, overdue: index.Never,
 		state: index.State{
 			Noticed:    true,
 			Recipients: []int{0, 2},

@@ -112,8 +112,12 @@ func (s *Spool) replayHint(seg *segment, end int64) bool {
 	}
 	for b := hint[hintHeaderLen:]; len(b) > 4; {
 		h, fields, err := entryFields(b[4:])
+		at := place{seg.number, binary.LittleEndian.Uint32(b), uint32(h.length())}
+		if err == nil && int64(at.off)+int64(at.length) > end {
+			err = errEntry
+		}
 		if err == nil {
-			err = s.applyEntry(h, fields, place{seg.number, binary.LittleEndian.Uint32(b), uint32(h.length())})
+			err = s.applyEntry(h, fields, at)
 		}
 		if err != nil {
 			return false // what was taken in so far comes once more, from the segment

@@ -116,6 +116,9 @@ func (seg *segment) readHeader() (err error) {
 	if seg.size, err = seg.file.Size(); err != nil {
 		return err
 	}
+	if seg.size > maxSegment {
+		seg.beyond, seg.size = seg.size-maxSegment, maxSegment
+	}
 	sc := scanner{r: seg.file}
 	const n = segmentHeaderLen + recordHeaderLen
 	b, err := sc.peek(0, n, min(n, seg.size))
@@ -155,6 +158,10 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		if seg.damaged {
 			s.report(Damage{File: segmentName(seg.number), Length: segmentHeaderLen, Reason: errHeader.Error()})
 		}
+		if seg.beyond > 0 {
+			s.report(Damage{segmentName(seg.number), maxSegment, seg.beyond, "no segment is as long"})
+			seg.damaged = true
+		}
 		if i == len(segments)-1 {
 			break
 		}
@@ -182,6 +189,9 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		}
 		if s.last > 0 {
 			s.last += idGap
+		}
+		if s.last > maxID/2 {
+			return segments, errIDs
 		}
 		next = segmentHeader{number: last.number + 1, previous: uint32(proven)}
 		if proven <= segmentHeaderLen && !last.damaged {

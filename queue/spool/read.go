@@ -52,7 +52,7 @@ func (s *Spool) load(c spoolClaim, p pin) (*index.Stored, *index.State, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	msg, err := readMessage(p.message, c.Data, *buf)
-	if err == nil && msg.ID != c.ID {
+	if err == nil && (msg.ID != c.ID || int64(c.Num) >= int64(len(msg.Dests))) {
 		err = errEntry
 	}
 	if err != nil {

@@ -32,6 +32,9 @@ const (
 
 	// maxPayload bounds what one record holds, so that a length can be believed.
 	maxPayload = 1 << 30
+
+	// maxSegment bounds a segment: places in it are 32 bits long. One is at most as long as Options.SegmentSize, or one record.
+	maxSegment = 2 << 30
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -78,6 +81,9 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 	}
 	h.number = binary.LittleEndian.Uint32(b[20:])
 	h.next = binary.LittleEndian.Uint64(b[24:])
+	if h.next == 0 || h.next > maxID {
+		return h, errHeader
+	}
 	copy(h.salt[:], b[32:40])
 	h.previous = binary.LittleEndian.Uint32(b[40:])
 	return h, nil

@@ -14,6 +14,7 @@ import (
 type segment struct {
 	number   uint32
 	header   segmentHeader // as it was found
+	beyond   int64         // octets of the file behind maxSegment, which aren't read
 	salt     salt
 	file     File
 	readable bool // it has a salt
@@ -39,6 +40,9 @@ func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", num
 // createSegment makes a segment with the given payloads in it, durably, of the spare file if there is one. header's salt is chosen
 // here: nothing that was in the file passes for a record.
 func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareFile) (seg *segment, err error) {
+	if header.number == 0 {
+		return nil, errNumbers
+	}
 	name := segmentName(header.number)
 	temp := name + tempSuffix
 	var f File
@@ -85,6 +89,11 @@ func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareF
 	}
 	return seg, syncNames(fs)
 }
+
+var (
+	errNumbers = errors.New("all numbers of segments are used up")
+	errIDs     = errors.New("all IDs of messages are used up")
+)
 
 var errSegmentGone = errors.New("its segment isn't there any more")
 

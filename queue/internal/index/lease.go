@@ -9,6 +9,9 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
+// MaxAttempts is the highest number of attempts that is counted.
+const MaxAttempts = math.MaxUint16
+
 // Lease is one that was granted and hasn't ended.
 type Lease struct {
 	token      uint64
@@ -85,7 +88,7 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Claimed[M, S
 	ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
 	t := ix.Tasks.At(r)
 	t.phase = leased
-	if t.attempts < math.MaxUint16 {
+	if t.attempts < MaxAttempts {
 		t.attempts++
 	}
 	c := ix.describe(r)
@@ -180,5 +183,5 @@ func (ix *Index[M, S]) Retry(l *Lease, due, overdue int64, attempts int, state S
 func (ix *Index[M, S]) Change(r ref, due, overdue int64, attempts int, state S) {
 	t := ix.Tasks.At(r)
 	t.due, t.overdue, t.State = due, overdue, state
-	t.attempts = uint16(min(attempts, math.MaxUint16))
+	t.attempts = uint16(min(attempts, MaxAttempts))
 }
