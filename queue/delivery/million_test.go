@@ -38,7 +38,7 @@ func newBareQueue() *bareQueue {
 func (q *bareQueue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	q.mu.Lock()
 	q.last++
-	s := &index.Stored{ID: q.last, Dests: m.Destinations, Due: m.NotBefore.UnixNano(), Notice: index.Never, Deadline: index.Never}
+	s := &index.Message{ID: q.last, Dests: m.Destinations, Due: m.NotBefore.UnixNano(), Notice: index.Never, Deadline: index.Never}
 	q.ix.Add(s, struct{}{})
 	q.mu.Unlock()
 	q.watch.Tell(m.NotBefore, m.Destinations...)

@@ -30,11 +30,11 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			q.mu.Lock()
 			tasks := q.ix.Matching(id, parsed)
 			q.mu.Unlock()
-			if len(tasks) == 0 || !parsed.Stored(tasks[0].Data.Stored) {
+			if len(tasks) == 0 || !parsed.MatchesMessage(tasks[0].Data.Message) {
 				continue
 			}
 			for _, c := range tasks {
-				if t := memTask(c); parsed.Open(&t) && !yield(t, nil) {
+				if t := memTask(c); parsed.MatchesTask(&t) && !yield(t, nil) {
 					return
 				}
 			}
@@ -99,7 +99,7 @@ func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	}
 	q.mu.Unlock()
 	for _, r := range made {
-		q.watch.TellNew(r.Stored)
+		q.watch.TellNew(r.Message)
 	}
 	return nil
 }

@@ -20,20 +20,20 @@ type Queue struct {
 	watch index.Watchers
 
 	mu     sync.Mutex
-	ix     *index.Index[*memMessage, *index.State]
+	ix     *index.Index[*memMessage, *index.Progress]
 	last   uint64 // the newest id
 	octets int64  // of all bodies
 }
 
 type memMessage struct {
-	*index.Stored
+	*index.Message
 	body []byte
 }
 
-type memClaim = index.Claimed[*memMessage, *index.State]
+type memClaim = index.Task[*memMessage, *index.Progress]
 
 // New returns an empty Queue.
-func New() *Queue { return &Queue{ix: index.New[*memMessage, *index.State]()} }
+func New() *Queue { return &Queue{ix: index.New[*memMessage, *index.Progress]()} }
 
 // Enqueue implements [queue.Queue].
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
@@ -44,12 +44,12 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 	q.mu.Lock()
 	q.add(msg)
 	q.mu.Unlock()
-	q.watch.TellNew(msg.Stored)
+	q.watch.TellNew(msg.Message)
 	return index.FormatID(msg.ID), nil
 }
 
 func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
-	s, err := index.NewStored(m)
+	s, err := index.NewMessage(m)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
 func (q *Queue) add(m *memMessage) {
 	q.last++
 	m.Arrive(q.last, time.Now())
-	q.ix.Add(m.Stored, m)
+	q.ix.Add(m.Message, m)
 	q.octets += m.Size
 }
 
@@ -110,7 +110,7 @@ func memTask(c memClaim) queue.Task {
 	return t
 }
 
-func memState(c memClaim) *index.State {
+func memState(c memClaim) *index.Progress {
 	if c.State == nil {
 		return c.Data.Initial(c.Num)
 	}
@@ -167,7 +167,7 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 		q.watch.Tell(index.FromNano(due), c.Task.Destination)
 	}
 	for _, r := range reports {
-		q.watch.TellNew(r.Stored)
+		q.watch.TellNew(r.Message)
 	}
 	return nil
 }

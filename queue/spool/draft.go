@@ -27,7 +27,7 @@ type draft struct {
 }
 
 type draftMessage struct {
-	*index.Stored
+	*index.Message
 	off, length int    // of its entry in the record
 	file        string // that has the body; "" where the record has it
 }
@@ -58,7 +58,7 @@ func (d *draft) free() {
 
 // add reads a message.
 func (d *draft) add(ctx context.Context, m queue.Message) error {
-	s, err := index.NewStored(m)
+	s, err := index.NewMessage(m)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func readUpTo(b []byte, r io.Reader, n int) ([]byte, error) {
 
 // spill puts the body of s into a file of its own, durably: its beginning and what r has yet to give. The
 // file has a passing name.
-func (d *draft) spill(s *index.Stored, beginning []byte, r io.Reader) (name string, err error) {
+func (d *draft) spill(s *index.Message, beginning []byte, r io.Reader) (name string, err error) {
 	temp := d.spool.tempName()
 	f, err := d.spool.fs.Open(temp, true)
 	if err != nil {
@@ -159,7 +159,7 @@ func (d *draft) commit() error {
 		return s.log.doubt(err)
 	}
 	for _, m := range d.messages {
-		endMessage(d.record.record[m.off:m.off+m.length], m.Stored, m.file != "")
+		endMessage(d.record.record[m.off:m.off+m.length], m.Message, m.file != "")
 	}
 	s.log.hand(&d.record)
 	err := d.record.wait()

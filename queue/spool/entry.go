@@ -113,7 +113,7 @@ func eachEntry(payload []byte, visit func(off int, entry []byte) error) error {
 
 // appendMessage appends the entry of a message up to its body. What is known only when the body has been
 // read is left for endMessage.
-func appendMessage(b []byte, s *index.Stored) []byte {
+func appendMessage(b []byte, s *index.Message) []byte {
 	b = appendEntry(b, entryMessage, 0)
 	b = append(b, make([]byte, 28)...) // id, arrival, size, sum
 	for _, t := range [...]int64{s.Due, s.Notice, s.Deadline} {
@@ -130,7 +130,7 @@ func appendMessage(b []byte, s *index.Stored) []byte {
 }
 
 // endMessage completes the entry b, whose last octets are the body unless that is in a file.
-func endMessage(b []byte, s *index.Stored, inFile bool) {
+func endMessage(b []byte, s *index.Message, inFile bool) {
 	f := b[entryHeaderLen:]
 	binary.LittleEndian.PutUint64(f, s.ID)
 	binary.LittleEndian.PutUint64(f[8:], uint64(s.Arrival))
@@ -148,9 +148,9 @@ func endMessage(b []byte, s *index.Stored, inFile bool) {
 }
 
 // decodeMessage reads the fields of a message. brief leaves the envelope out.
-func decodeMessage(fields []byte, brief bool) (*index.Stored, error) {
+func decodeMessage(fields []byte, brief bool) (*index.Message, error) {
 	d := decoder{b: fields}
-	s := &index.Stored{
+	s := &index.Message{
 		ID: uint64(d.int64()), Arrival: d.int64(), Size: d.int64(), Sum: d.uint32(),
 		Due: d.int64(), Notice: d.int64(), Deadline: d.int64(),
 		Priority: int8(d.byte()),
@@ -207,12 +207,12 @@ type taskState struct {
 	attempts int
 	due      int64
 	overdue  int64
-	state    index.State
+	state    index.Progress
 }
 
 // appendState appends the entry of a task's state. last[i] is told apart from its recipient in s only
 // where they differ in the address.
-func appendState(b []byte, t *taskState, s *index.Stored) []byte {
+func appendState(b []byte, t *taskState, s *index.Message) []byte {
 	start := len(b)
 	b = appendEntry(b, entryState, flag(t.done, flagDone))
 	b = appendInt64(b, int64(t.id))
@@ -233,7 +233,7 @@ func appendState(b []byte, t *taskState, s *index.Stored) []byte {
 }
 
 // decodeState reads the fields of a state. s is its message; without it, the state's recipients are left out.
-func decodeState(h entryHeader, fields []byte, s *index.Stored) (*taskState, error) {
+func decodeState(h entryHeader, fields []byte, s *index.Message) (*taskState, error) {
 	d := decoder{b: fields}
 	t := &taskState{id: uint64(d.int64()), num: uint32(d.below(1 << 32)), done: h.flags&flagDone != 0}
 	if !t.done {

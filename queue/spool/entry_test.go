@@ -12,8 +12,8 @@ import (
 )
 
 // fullStored is a message with something in every field.
-func fullStored() *index.Stored {
-	return &index.Stored{
+func fullStored() *index.Message {
+	return &index.Message{
 		ID: 1<<60 + 5, Arrival: -1, Due: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
 		Envelope: smtp.Envelope{
 			From: "a@example.com", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env", Auth: "<>",
@@ -31,7 +31,7 @@ func fullStored() *index.Stored {
 func fullState() *taskState {
 	return &taskState{
 		id: 1<<60 + 5, num: 0, attempts: 300, due: 7, overdue: index.Never,
-		state: index.State{
+		state: index.Progress{
 			Noticed:    true,
 			Recipients: []int{0, 2},
 			Last: []smtp.Result{
@@ -46,7 +46,7 @@ func fullState() *taskState {
 	}
 }
 
-func messageEntry(s *index.Stored, body string) []byte {
+func messageEntry(s *index.Message, body string) []byte {
 	b := append(appendMessage(nil, s), body...)
 	endMessage(b, s, false)
 	return b

@@ -26,7 +26,7 @@ func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	}
 	s.wakeJanitor()
 	for _, m := range d.messages {
-		s.watch.TellNew(m.Stored)
+		s.watch.TellNew(m.Message)
 	}
 	return nil
 }

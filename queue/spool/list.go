@@ -37,10 +37,10 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				switch {
 				case err != nil:
 					err = s.failed("list", err)
-				case !parsed.Stored(msg):
+				case !parsed.MatchesMessage(msg):
 					continue
 				default:
-					if msg.Fill(&c.Task, st); !parsed.Open(&c.Task) {
+					if msg.Fill(&c.Task, st); !parsed.MatchesTask(&c.Task) {
 						continue
 					}
 				}
@@ -81,7 +81,7 @@ func (s *Spool) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 // stored reads what is kept of a message but its body.
-func (s *Spool) stored(id uint64) (*index.Stored, error) {
+func (s *Spool) stored(id uint64) (*index.Message, error) {
 	s.mu.Lock()
 	p := s.ix.Data(id)
 	if p == nil || s.closed {

@@ -47,7 +47,7 @@ func (s *Spool) task(c spoolClaim, p pin) (queue.Task, error) {
 }
 
 // load reads a task's message and state, and unpins it.
-func (s *Spool) load(c spoolClaim, p pin) (*index.Stored, *index.State, error) {
+func (s *Spool) load(c spoolClaim, p pin) (*index.Message, *index.Progress, error) {
 	defer s.unpin([]pin{p})
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
@@ -71,7 +71,7 @@ func (s *Spool) load(c spoolClaim, p pin) (*index.Stored, *index.State, error) {
 	return msg, &st.state, nil
 }
 
-func readMessage(seg *segment, p place, buf []byte) (*index.Stored, error) {
+func readMessage(seg *segment, p place, buf []byte) (*index.Message, error) {
 	h, fields, err := seg.entry(p, buf)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func readMessage(seg *segment, p place, buf []byte) (*index.Stored, error) {
 	return decodeMessage(fields, false)
 }
 
-func readState(seg *segment, p place, msg *index.Stored, buf []byte) (*taskState, error) {
+func readState(seg *segment, p place, msg *index.Message, buf []byte) (*taskState, error) {
 	h, fields, err := seg.entry(p, buf)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (s *Spool) openFile(id uint64, p place, seg *segment) (queue.Body, error) {
 }
 
 // checkBody reads a body file to its end: none that is damaged goes out, not even in part.
-func checkBody(f File, m *index.Stored) error {
+func checkBody(f File, m *index.Message) error {
 	h := crc32.New(castagnoli)
 	if n, err := io.Copy(h, io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
 		return err

@@ -45,7 +45,7 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 		s.watch.Tell(index.FromNano(min(st.due, st.overdue)), c.Task.Destination)
 	}
 	for _, m := range d.messages {
-		s.watch.TellNew(m.Stored)
+		s.watch.TellNew(m.Message)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *index.Lease, c
 }
 
 // outcome says what the settlement makes of the task, and unpins it.
-func (s *Spool) outcome(l *index.Lease, c spoolClaim, p pin, set queue.Settlement) (*taskState, *index.Stored, error) {
+func (s *Spool) outcome(l *index.Lease, c spoolClaim, p pin, set queue.Settlement) (*taskState, *index.Message, error) {
 	st := &taskState{id: c.ID, num: c.Num, done: true}
 	if err := index.CheckSettlement(&set, int(l.Recipients.Load())); err != nil || index.SettlesAll(&set) {
 		s.unpin([]pin{p})

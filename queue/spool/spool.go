@@ -67,7 +67,7 @@ type removal struct {
 	name string
 }
 
-type spoolClaim = index.Claimed[place, place]
+type spoolClaim = index.Task[place, place]
 
 // Close waits for what is under way, sees to it that all of it is on the disk, and frees the
 // directory. Bodies that are open stay readable.
@@ -98,7 +98,7 @@ func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 	if err := s.enqueue(ctx, d, m); err != nil {
 		return "", s.failed("enqueue", err)
 	}
-	msg := d.messages[0].Stored
+	msg := d.messages[0].Message
 	s.watch.TellNew(msg)
 	return index.FormatID(msg.ID), nil
 }
@@ -126,7 +126,7 @@ func (s *Spool) enqueue(ctx context.Context, d *draft, m queue.Message) error {
 func (s *Spool) takeIn(d *draft) {
 	for _, m := range d.messages {
 		p := d.record.place(m.off, m.length)
-		s.ix.Add(m.Stored, p)
+		s.ix.Add(m.Message, p)
 		s.joined(p)
 		s.live += int64(p.length)
 		if m.file != "" {

@@ -79,8 +79,8 @@ func (f *Filter) message(id uint64) bool {
 // state reports whether f may match tasks in this state.
 func (f *Filter) state(s queue.State) bool { return f.State == 0 || f.State == s }
 
-// Stored reports whether f may match tasks of this message, as far as it is about the message.
-func (f *Filter) Stored(s *Stored) bool {
+// MatchesMessage reports whether f may match tasks of this message, as far as it is about the message.
+func (f *Filter) MatchesMessage(s *Message) bool {
 	arrival := FromNano(s.Arrival)
 	return (f.sender == nil || f.sender.is(s.Envelope.From)) &&
 		(f.Ref == "" || f.Ref == s.Ref) && (f.Tenant == "" || f.Tenant == s.Tenant) &&
@@ -88,8 +88,8 @@ func (f *Filter) Stored(s *Stored) bool {
 		(f.ArrivedBefore.IsZero() || arrival.Before(f.ArrivedBefore))
 }
 
-// Open reports whether f matches a task, as far as it is about the recipients that aren't settled.
-func (f *Filter) Open(t *queue.Task) bool {
+// MatchesTask reports whether f matches a task, as far as it is about the recipients that aren't settled.
+func (f *Filter) MatchesTask(t *queue.Task) bool {
 	if f.recipient == nil && f.domain == nil {
 		return true
 	}

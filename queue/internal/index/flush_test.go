@@ -11,7 +11,7 @@ import (
 )
 
 // triedInVain adds a message that was tried once and waits to be tried again at the time due.
-func triedInVain[M, S any](ix *Index[M, S], s *Stored) {
+func triedInVain[M, S any](ix *Index[M, S], s *Message) {
 	var data M
 	var state S
 	ix.Add(s, data)

@@ -70,7 +70,7 @@ func (ix *Index[M, S]) Claimable(id uint64) (due []queue.Destination) {
 
 // Remove forgets a message with all its tasks, and says what they were: none, if there is no such message. Leases on
 // them are void, those under which a settlement is on its way, too.
-func (ix *Index[M, S]) Remove(id uint64) []Claimed[M, S] {
+func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 	tasks := ix.TasksOf(id)
 	m := ix.byID.get(id)
 	for range tasks {

@@ -82,8 +82,8 @@ func TestIndexRandom(t *testing.T) {
 		ix := New[int, int]()
 		held := map[uint64]bool{}
 		var ids []uint64
-		var claims, settling []Claimed[int, int]
-		pick := func(s *[]Claimed[int, int]) (c Claimed[int, int], ok bool) {
+		var claims, settling []Task[int, int]
+		pick := func(s *[]Task[int, int]) (c Task[int, int], ok bool) {
 			if len(*s) == 0 {
 				return c, false
 			}
@@ -102,7 +102,7 @@ func TestIndexRandom(t *testing.T) {
 				for i := range 1 + r.IntN(3) {
 					dests = append(dests, fmt.Sprint(i, r.IntN(3)))
 				}
-				ix.Add(&Stored{
+				ix.Add(&Message{
 					ID: id, Dests: dests, Due: now + r.Int64N(1000), Notice: Never,
 					Deadline: []int64{Never, now + r.Int64N(1000)}[r.IntN(2)], Priority: int8(r.IntN(3) - 1),
 				}, 0)

@@ -88,7 +88,7 @@ func New[M, S any]() *Index[M, S] {
 }
 
 // Add takes in a message with one task for each destination. It keeps nothing of s.
-func (ix *Index[M, S]) Add(s *Stored, data M) {
+func (ix *Index[M, S]) Add(s *Message, data M) {
 	m := ix.messages.add(message[M]{id: s.ID, data: data})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
@@ -214,16 +214,16 @@ func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 }
 
 // TasksOf lists the tasks of a message that are left.
-func (ix *Index[M, S]) TasksOf(id uint64) []Claimed[M, S] { return ix.Matching(id, &Filter{}) }
+func (ix *Index[M, S]) TasksOf(id uint64) []Task[M, S] { return ix.Matching(id, &Filter{}) }
 
 // Matching lists the tasks of a message that are left and that f may let through.
-func (ix *Index[M, S]) Matching(id uint64, f *Filter) []Claimed[M, S] {
+func (ix *Index[M, S]) Matching(id uint64, f *Filter) []Task[M, S] {
 	m := ix.byID.get(id)
 	if m == 0 || !f.message(id) {
 		return nil
 	}
 	ix.expire()
-	var tasks []Claimed[M, S]
+	var tasks []Task[M, S]
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
 		if ix.lets(f, ix.Tasks.At(r)) {
 			tasks = append(tasks, ix.describe(r))

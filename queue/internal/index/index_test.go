@@ -168,8 +168,8 @@ func heapInUse() int64 {
 }
 
 // waitingFor is a message that is to be tried at the time due, and has neither notice nor deadline.
-func waitingFor(id uint64, due int64, dests ...string) *Stored {
-	return &Stored{ID: id, Due: due, Notice: Never, Deadline: Never, Dests: dests}
+func waitingFor(id uint64, due int64, dests ...string) *Message {
+	return &Message{ID: id, Due: due, Notice: Never, Deadline: Never, Dests: dests}
 }
 
 // ids and destinations are all at once, for tests that hold the lock or need none.

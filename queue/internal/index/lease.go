@@ -25,8 +25,8 @@ type Lease struct {
 // Void reports whether the message was removed while a settlement was on its way, which then comes to nothing.
 func (l *Lease) Void() bool { return l.Task == 0 }
 
-// Claimed is a task, under a new lease if it was claimed, for the queue to make a Task of.
-type Claimed[M, S any] struct {
+// Task is a task, under a new lease if it was claimed, for the queue to make a Task of.
+type Task[M, S any] struct {
 	ID    uint64
 	Data  M
 	Num   uint32
@@ -62,7 +62,7 @@ type coming struct {
 }
 
 // Claim leases what is due, and says what comes next where that is less than was wanted.
-func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Claimed[M, S], next []coming) {
+func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []coming) {
 	ix.expire()
 	now := time.Now()
 	for _, want := range wants {
@@ -81,7 +81,7 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Claim
 	return tasks, next
 }
 
-func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Claimed[M, S] {
+func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
 	ix.token++
 	l := &Lease{token: ix.token, Task: r, expires: now.Sub(ix.base) + d}
 	ix.leases[l.token], ix.byTask[r] = l, l
@@ -97,10 +97,10 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Claimed[M, S
 	return c
 }
 
-func (ix *Index[M, S]) describe(r ref) Claimed[M, S] {
+func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 	t := ix.Tasks.At(r)
 	m := ix.messages.At(t.message)
-	return Claimed[M, S]{
+	return Task[M, S]{
 		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State,
 		Task: queue.Task{
 			ID:          FormatID(m.id),
@@ -138,13 +138,13 @@ func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (destination strin
 
 // Begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement. It
 // may become void, and then those three do nothing.
-func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Claimed[M, S], error) {
+func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Task[M, S], error) {
 	got, err := ix.find(l)
 	if err != nil {
-		return nil, Claimed[M, S]{}, err
+		return nil, Task[M, S]{}, err
 	}
 	if ix.Tasks.At(got.Task).phase == Settling {
-		return nil, Claimed[M, S]{}, queue.ErrLeaseLost
+		return nil, Task[M, S]{}, queue.ErrLeaseLost
 	}
 	ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, got.place)
 	ix.Tasks.At(got.Task).phase = Settling

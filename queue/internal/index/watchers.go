@@ -54,10 +54,10 @@ func (w *Watchers) Tell(due time.Time, destinations ...string) {
 }
 
 // TellNew tells of a message that came in.
-func (w *Watchers) TellNew(s *Stored) { w.Tell(FromNano(min(s.Due, s.Overdue(false))), s.Dests...) }
+func (w *Watchers) TellNew(s *Message) { w.Tell(FromNano(min(s.Due, s.Overdue(false))), s.Dests...) }
 
 // TellClaimed tells of the leases of a Claim, which expire at one time, and of what comes next.
-func TellClaimed[M, S any](w *Watchers, tasks []Claimed[M, S], expire time.Time, next []coming) {
+func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []coming) {
 	for _, c := range next {
 		w.Tell(c.at, c.name)
 	}

@@ -13,27 +13,27 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Stored is a message as a queue keeps it, without the body.
-type Stored struct {
-	ID       uint64
-	Arrival  int64
-	Due      int64 // when it may first be sent
-	Notice   int64
-	Deadline int64
-	Size     int64
-	Sum      uint32 // the body's checksum, where the queue keeps one
-	Priority int8
-	Ref      string
-	Tenant   string
-	Origin   smtp.Origin
-	From     string // domain of the From field
-	Envelope smtp.Envelope
-	Dests    []string // in the order of their first recipients; a task's num is its place here
-	Dest     []uint32 // dest[i] is the place in dests of envelope.Recipients[i]
+// Message is a message as a queue keeps it, without the body.
+type Message struct {
+	ID         uint64
+	Arrival    int64
+	Due        int64 // when it may first be sent
+	Notice     int64
+	Deadline   int64
+	Size       int64
+	Sum        uint32 // the body's checksum, where the queue keeps one
+	Priority   int8
+	Ref        string
+	Tenant     string
+	Origin     smtp.Origin
+	FromDomain string
+	Envelope   smtp.Envelope
+	Dests      []string // in the order of their first recipients; a task's num is its place here
+	Dest       []uint32 // dest[i] is the place in dests of envelope.Recipients[i]
 }
 
-// NewStored copies what m says, but for the body.
-func NewStored(m queue.Message) (*Stored, error) {
+// NewMessage copies what m says, but for the body.
+func NewMessage(m queue.Message) (*Message, error) {
 	switch {
 	case m.Envelope == nil || len(m.Envelope.Recipients) == 0:
 		return nil, errors.New("the message has no recipient")
@@ -44,9 +44,9 @@ func NewStored(m queue.Message) (*Stored, error) {
 	case m.Body == nil:
 		return nil, errors.New("the message has no body")
 	}
-	s := &Stored{
+	s := &Message{
 		Due: Never, Notice: Never, Deadline: Never,
-		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, From: m.FromDomain, Envelope: *m.Envelope,
+		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, Envelope: *m.Envelope,
 		Dest: make([]uint32, len(m.Destinations)),
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
@@ -73,7 +73,7 @@ func NewStored(m queue.Message) (*Stored, error) {
 }
 
 // Arrive says when the message came and, where it may be sent at once, that it falls due with that.
-func (s *Stored) Arrive(id uint64, now time.Time) {
+func (s *Message) Arrive(id uint64, now time.Time) {
 	s.ID, s.Arrival = id, ToNano(now)
 	if s.Due == Never {
 		s.Due = s.Arrival
@@ -81,23 +81,23 @@ func (s *Stored) Arrive(id uint64, now time.Time) {
 }
 
 // Overdue is when the notice or, once that is out of the way, the deadline falls due.
-func (s *Stored) Overdue(noticed bool) int64 {
+func (s *Message) Overdue(noticed bool) int64 {
 	if noticed {
 		return s.Deadline
 	}
 	return min(s.Notice, s.Deadline)
 }
 
-// State is what a task remembers from one attempt to the next.
-type State struct {
+// Progress is what a task remembers from one attempt to the next.
+type Progress struct {
 	Noticed    bool
 	Recipients []int         // those not settled, by their places in the envelope
 	Last       []smtp.Result // one for each of recipients
 }
 
 // Initial is the state of a task that was never settled.
-func (s *Stored) Initial(num uint32) *State {
-	st := &State{}
+func (s *Message) Initial(num uint32) *Progress {
+	st := &Progress{}
 	for i, n := range s.Dest {
 		if n == num {
 			st.Recipients = append(st.Recipients, i)
@@ -111,8 +111,8 @@ func (s *Stored) Initial(num uint32) *State {
 }
 
 // After is the state that a settlement makes of st; without recipients, the task is done.
-func (st *State) After(s queue.Settlement) *State {
-	next := &State{Noticed: st.Noticed || s.Noticed}
+func (st *Progress) After(s queue.Settlement) *Progress {
+	next := &Progress{Noticed: st.Noticed || s.Noticed}
 	if s.Next.IsZero() {
 		return next
 	}
@@ -130,7 +130,7 @@ func (st *State) After(s queue.Settlement) *State {
 }
 
 // Fill completes a Task of which the index has told its part.
-func (s *Stored) Fill(t *queue.Task, st *State) {
+func (s *Message) Fill(t *queue.Task, st *Progress) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
 	t.Last = make([]smtp.Result, len(st.Recipients))
@@ -144,7 +144,7 @@ func (s *Stored) Fill(t *queue.Task, st *State) {
 		t.NoticeAt = FromNano(s.Notice)
 	}
 	t.Deadline = FromNano(s.Deadline)
-	t.Size, t.Priority, t.Ref, t.Tenant, t.Origin, t.FromDomain = s.Size, s.Priority, s.Ref, s.Tenant, s.Origin, s.From
+	t.Size, t.Priority, t.Ref, t.Tenant, t.Origin, t.FromDomain = s.Size, s.Priority, s.Ref, s.Tenant, s.Origin, s.FromDomain
 }
 
 // CheckSettlement says what is wrong with a settlement of a task with so many recipients.
