@@ -18,7 +18,7 @@ import (
 
 // rawEntry is an entry whose header declares these lengths.
 func rawEntry(fields uint32, body uint64, rest int) []byte {
-	b := append(appendEntry(nil, entryMessage, 0), make([]byte, rest)...)
+	b := append(appendEntry(nil, entryMessage), make([]byte, rest)...)
 	binary.LittleEndian.PutUint32(b[4:], fields)
 	binary.LittleEndian.PutUint64(b[8:], body)
 	return b
@@ -70,14 +70,14 @@ func TestCountsAllocateNothing(t *testing.T) {
 		}
 		before := allocated()
 		for range 100 {
-			d := decoder{b: fields}
+			d := decoder1{b: fields}
 			for range n {
 				d.uvarint()
 			}
 			if c := d.count(1); c > len(fields) || !d.failed {
 				t.Fatalf("got a count of %d in %d octets, want it refused", c, len(fields))
 			}
-			d = decoder{b: fields}
+			d = decoder1{b: fields}
 			if s := d.string(); s != "" || !d.failed {
 				t.Fatalf("got a string of %d octets, want it refused", len(s))
 			}

@@ -226,10 +226,10 @@ func (s *Spool) moveAll(seg *segment) bool {
 	visit := func(rec record) error {
 		return eachEntry(rec.payload, func(off int, entry []byte) error {
 			h, fields, err := entryFields(entry)
-			if err != nil || h.kind != entryMessage {
+			if err != nil || !isMessage(h) {
 				return err
 			}
-			m, err := s.prepareMove(entry, fields, rec.entryAt(seg, off, h))
+			m, err := s.prepareMove(h, entry, fields, rec.entryAt(seg, off, h))
 			if err == errNoneLeft {
 				return err // in a busy queue, most of what lives when it begins is settled at once
 			}
@@ -289,8 +289,8 @@ type movedTask struct {
 }
 
 // prepareMove makes a record of the entry of a message if that lives there, nil otherwise. errNoneLeft: nor does any other.
-func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
-	msg, err := decodeMessage(fields, true)
+func (s *Spool) prepareMove(h entryHeader, entry, fields []byte, at place) (*move, error) {
+	msg, err := decodeMessage(h, fields, true)
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +322,7 @@ func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 		if c.State.length == 0 {
 			continue
 		}
-		if b, _, err = pins[i].state.appendEntry(b, c.State); err != nil {
+		if _, b, _, err = pins[i].state.appendEntry(b, c.State); err != nil {
 			return nil, s.unreadable(c.State, err)
 		}
 	}
@@ -332,7 +332,7 @@ func (s *Spool) prepareMove(entry, fields []byte, at place) (*move, error) {
 		}
 	}
 	if m.held && mutant.On != mutant.ForgetsHolds {
-		b = appendMark(b, entryHold, flagHeld, m.id)
+		b = appendHold(b, m.id, true)
 	}
 	m.record = appending{record: b, durable: mutant.On != mutant.MovesEarly, done: make(chan error, 1)}
 	return m, nil

@@ -16,6 +16,7 @@ import (
 // Nothing depends on hints. One that is torn, or belongs to another segment, is passed over, and so they need no sync.
 const (
 	hintMagic     = "postrider hint\n\n"
+	hintVersion   = 2 // version 1 is the same: entries are as they are in the segment
 	hintHeaderLen = 36
 )
 
@@ -25,7 +26,7 @@ func hintName(number uint32) string { return fmt.Sprintf("%010d%s", number, hint
 func startHint(seg *segment) []byte {
 	b := make([]byte, hintHeaderLen)
 	copy(b, hintMagic)
-	b[16] = segmentVersion
+	b[16] = hintVersion
 	binary.LittleEndian.PutUint32(b[20:], uint32(seg.size))
 	copy(b[24:32], seg.salt[:])
 	return b
@@ -107,6 +108,9 @@ func (s *Spool) replayHint(seg *segment, end int64) bool {
 		return false
 	}
 	want := startHint(&segment{size: end, salt: seg.salt})
+	if hint[16] == 1 {
+		want[16] = 1
+	}
 	if string(hint[:32]) != string(want[:32]) || binary.LittleEndian.Uint32(hint[32:]) != hintChecksum(hint) {
 		return false
 	}

@@ -15,7 +15,7 @@ func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	defer d.free()
 	err := d.addReports(ctx, reports)
 	if err == nil {
-		err = s.record(ctx, d, ids, entryRemoval, 0, func(id uint64) {
+		err = s.record(ctx, d, ids, appendRemoval, func(id uint64) {
 			if s.drop(id) {
 				s.removeFile(id, d.record.seq)
 			}
@@ -35,7 +35,8 @@ func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 func (s *Spool) Hold(ctx context.Context, ids ...queue.ID) error {
 	d := s.newDraft(true)
 	defer d.free()
-	err := s.record(ctx, d, ids, entryHold, flagHeld, func(id uint64) { s.ix.Hold(id, mutant.On != mutant.SendsHeld) })
+	hold := func(b []byte, id uint64) []byte { return appendHold(b, id, true) }
+	err := s.record(ctx, d, ids, hold, func(id uint64) { s.ix.Hold(id, mutant.On != mutant.SendsHeld) })
 	if err != nil {
 		return s.failed("hold", err)
 	}
@@ -47,7 +48,8 @@ func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 	d := s.newDraft(true)
 	defer d.free()
 	var due []queue.Destination
-	err := s.record(ctx, d, ids, entryHold, 0, func(id uint64) {
+	release := func(b []byte, id uint64) []byte { return appendHold(b, id, false) }
+	err := s.record(ctx, d, ids, release, func(id uint64) {
 		if s.ix.Held(id) {
 			s.ix.Hold(id, false)
 			due = append(due, s.ix.Claimable(id)...)
@@ -76,14 +78,14 @@ func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error
 }
 
 // record writes, with the draft's messages, that something was done to those messages that are there, and then does it.
-func (s *Spool) record(ctx context.Context, d *draft, ids []queue.ID, kind, flags uint8, do func(id uint64)) error {
+func (s *Spool) record(ctx context.Context, d *draft, ids []queue.ID, entry func(b []byte, id uint64) []byte, do func(id uint64)) error {
 	found, err := s.begin(ctx, ids)
 	if err != nil {
 		return err
 	}
 	defer s.end(found)
 	for _, id := range found {
-		d.record.record = appendMark(d.record.record, kind, flags, id)
+		d.record.record = entry(d.record.record, id)
 	}
 	if err := d.commit(); err != nil {
 		return err

@@ -37,14 +37,21 @@ func (s *Spool) tempName() string {
 	return strconv.FormatUint(s.temps, 10) + bodySuffix + tempSuffix
 }
 
+// newIndexed makes a Spool that knows what it is made to apply, and has no files.
+func newIndexed() *Spool {
+	return &Spool{
+		ix: index.New[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
+		refused: map[uint64]error{},
+	}
+}
+
 // openSpool opens the spool that fs has. It is this process's alone. dir is its name in messages.
 func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	s = &Spool{
-		fs: fs, dir: dir, config: c,
-		tidy: make(chan struct{}, 1), quit: make(chan struct{}), space: space{since: time.Now()},
-		ix: index.New[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
-	}
+	s = newIndexed()
+	s.fs, s.dir, s.config = fs, dir, c
+	s.tidy, s.quit = make(chan struct{}, 1), make(chan struct{})
+	s.space.since = time.Now()
 	s.log = &spoolLog{
 		fs: fs, limit: c.SegmentSize, delay: c.SyncDelay,
 		nextID: s.nextID, onSync: s.synced, onRoll: s.wakeJanitor, onFail: s.wakeJanitor,
@@ -67,6 +74,7 @@ func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 	if segments, err = s.replayAll(segments); err != nil {
 		return nil, err
 	}
+	s.refused = nil
 	if err := s.sweep(names); err != nil {
 		return nil, err
 	}
@@ -183,6 +191,9 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		}
 		if err == nil {
 			pending, err = last.records(proven, size)
+		}
+		if err == nil {
+			err = cmp.Or(s.checkRefused(), checkTail(pending))
 		}
 		if err != nil {
 			return segments, err

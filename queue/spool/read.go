@@ -76,19 +76,13 @@ func readMessage(seg *segment, p place, buf []byte) (*index.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.kind != entryMessage {
-		return nil, errEntry
-	}
-	return decodeMessage(fields, false)
+	return decodeMessage(h, fields, false)
 }
 
 func readState(seg *segment, p place, msg *index.Message, buf []byte) (*taskState, error) {
 	h, fields, err := seg.entry(p, buf)
 	if err != nil {
 		return nil, err
-	}
-	if h.kind != entryState {
-		return nil, errEntry
 	}
 	return decodeState(h, fields, msg)
 }
@@ -112,11 +106,11 @@ var errBodyDamaged = errors.New("the body is not what it was")
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
 	defer seg.release()
-	entry, fields, err := seg.appendEntry(nil, p)
+	h, entry, fields, err := seg.appendEntry(nil, p)
 	if err != nil {
 		return nil, s.unreadable(p, err)
 	}
-	m, err := decodeMessage(fields, true)
+	m, err := decodeMessage(h, fields, true)
 	if err != nil {
 		return nil, s.unreadable(p, err)
 	}

@@ -25,7 +25,7 @@ import (
 // read behind the last such mark may never have been written.
 const (
 	segmentMagic     = "postrider spool\n"
-	segmentVersion   = 1
+	segmentVersion   = 2 // version 1 differs in its entries, of which each says what it is: see format1.go
 	segmentHeaderLen = 64
 	recordHeaderLen  = 24
 	saltLen          = 8
@@ -66,7 +66,7 @@ func (h *segmentHeader) encode() []byte {
 type versionError struct{ version uint8 }
 
 func (e *versionError) Error() string {
-	return fmt.Sprintf("written in version %d of the spool's format by a newer program; this one knows version %d and leaves it alone",
+	return fmt.Sprintf("a newer program wrote it, in version %d of the spool's format: this program knows versions up to %d and changes nothing",
 		e.version, segmentVersion)
 }
 
@@ -76,8 +76,11 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 	if len(b) < segmentHeaderLen || string(b[:16]) != segmentMagic || binary.LittleEndian.Uint32(b[60:]) != checksum(b[:60]) {
 		return h, errHeader
 	}
-	if b[16] != segmentVersion {
-		return h, &versionError{b[16]}
+	switch version := b[16]; {
+	case version > segmentVersion:
+		return h, &versionError{version}
+	case version == 0:
+		return h, errHeader
 	}
 	h.number = binary.LittleEndian.Uint32(b[20:])
 	h.next = binary.LittleEndian.Uint64(b[24:])

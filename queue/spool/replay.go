@@ -1,8 +1,9 @@
 package spool
 
 import (
-	"encoding/binary"
 	"fmt"
+
+	"github.com/postrider/postrider/queue/internal/index"
 )
 
 // replay takes in what a segment has up to end, from its hint if it has one.
@@ -23,7 +24,11 @@ func (s *Spool) replay(seg *segment, end int64, p *progress) error {
 	sc := scanner{r: seg.file, salt: seg.salt, broken: func(rec record) { s.salvage(seg, rec) }}
 	bad, err := sc.scan(segmentHeaderLen, min(end, seg.size), func(rec record) error {
 		p.add(rec.length())
-		if err := s.apply(seg, rec); err != nil {
+		err := s.apply(seg, rec)
+		if isUnknown(err) {
+			return err
+		}
+		if err != nil {
 			seg.damaged = true
 			s.report(Damage{name, rec.off, rec.length(), err.Error()})
 		}
@@ -61,38 +66,78 @@ func (s *Spool) salvage(seg *segment, rec record) {
 	own := map[uint64]bool{}
 	eachEntry(rec.payload, func(off int, entry []byte) error {
 		h, fields, err := entryFields(entry)
-		if err != nil || len(fields) < 8 {
+		if err != nil {
 			return err
 		}
-		id := binary.LittleEndian.Uint64(fields) // of all kinds, that comes first
-		if h.kind == entryMessage && s.ix.Data(id) == nil {
+		id := entryID(h, fields)
+		if isMessage(h) && s.ix.Data(id) == nil {
 			own[id] = true
 		}
 		if !own[id] {
 			return nil
 		}
-		return s.applyEntry(h, fields, rec.entryAt(seg, off, h))
+		err = s.applyEntry(h, fields, rec.entryAt(seg, off, h))
+		if isUnknown(err) { // of its kind
+			s.refused[id] = err
+			return nil
+		}
+		return err
 	})
 }
 
+// applyEntry takes in an entry. An unknownError is about its kind; what it has that must not be skipped is left for checkRefused.
 func (s *Spool) applyEntry(h entryHeader, fields []byte, at place) error {
-	switch h.kind {
-	case entryMessage:
+	switch {
+	case isMessage(h):
 		return s.applyMessage(h, fields, at)
-	case entryState:
+	case isState(h):
 		return s.applyState(h, fields, at)
-	case entryHold:
+	case h.kind == entryHold, h.kind == entryHold1:
 		return s.applyHold(h, fields)
-	case entryRemoval:
-		return s.applyRemoval(fields)
+	case h.kind == entryRemoval, h.kind == entryRemoval1:
+		return s.applyRemoval(h, fields)
 	}
-	return errEntry
+	return unknownKind(h)
+}
+
+// refuse notes that a message has something that must not be skipped, and returns the error if it is another one.
+func (s *Spool) refuse(id uint64, err error) error {
+	if isUnknown(err) {
+		s.refused[id] = err
+		return nil
+	}
+	return err
+}
+
+// checkRefused says which message can't be in a queue of this program.
+func (s *Spool) checkRefused() error {
+	for id, err := range s.refused {
+		if s.ix.Data(id) != nil {
+			return fmt.Errorf("message %s: %w", index.FormatID(id), err)
+		}
+	}
+	return nil
+}
+
+// checkTail says what in records that are still to be taken in must not be skipped.
+func checkTail(payloads [][]byte) error {
+	s := newIndexed()
+	for _, payload := range payloads {
+		err := s.apply(&segment{}, record{payload: payload})
+		if isUnknown(err) {
+			return err
+		}
+	}
+	for _, err := range s.refused {
+		return err
+	}
+	return nil
 }
 
 // applyMessage takes in a message, which compaction may have moved.
 func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
-	m, err := decodeMessage(fields, true)
-	if err != nil {
+	m, err := decodeMessage(h, fields, true)
+	if m == nil {
 		return err
 	}
 	s.last = max(s.last, m.ID)
@@ -104,21 +149,21 @@ func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
 	}
 	s.joined(at)
 	s.live += int64(at.length)
-	if h.flags&flagBodyFile != 0 {
+	if bodyInFile(h, m) {
 		s.addFile(m.ID, m.Size)
 	}
-	return nil
+	return s.refuse(m.ID, err)
 }
 
 // applyState takes in what became of a task. It may be gone, or its message may have been lost.
 func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 	st, err := decodeState(h, fields, nil)
-	if err != nil {
+	if st == nil {
 		return err
 	}
 	r := s.ix.Task(st.id, st.num)
 	if r == 0 {
-		return nil
+		return s.refuse(st.id, err)
 	}
 	s.ix.Take(r)
 	s.live -= int64(s.ix.Tasks.At(r).State.length)
@@ -126,35 +171,31 @@ func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 		s.live += int64(at.length)
 		s.ix.Change(r, st.due, st.overdue, st.attempts, at)
 		s.ix.Put(r)
-		return nil
+		return s.refuse(st.id, err)
 	}
 	p := *s.ix.Data(st.id)
 	if s.ix.Drop(r) {
 		s.gone(p)
 		s.dropFile(st.id)
 	}
-	return nil
+	return s.refuse(st.id, err)
 }
 
 // applyHold takes in that a message was held or released.
 func (s *Spool) applyHold(h entryHeader, fields []byte) error {
-	d := decoder{b: fields}
-	id := uint64(d.int64())
-	if d.failed {
-		return errEntry
+	id, held, err := decodeMark(h, fields)
+	if id != 0 {
+		s.ix.Hold(id, held)
 	}
-	s.ix.Hold(id, h.flags&flagHeld != 0)
-	return nil
+	return s.refuse(id, err)
 }
 
 // applyRemoval takes in that a message was removed.
-func (s *Spool) applyRemoval(fields []byte) error {
-	d := decoder{b: fields}
-	id := uint64(d.int64())
-	if d.failed {
-		return errEntry
+func (s *Spool) applyRemoval(h entryHeader, fields []byte) error {
+	id, _, err := decodeMark(h, fields)
+	if err == nil {
+		s.drop(id)
+		s.dropFile(id)
 	}
-	s.drop(id)
-	s.dropFile(id)
-	return nil
+	return s.refuse(id, err)
 }

@@ -128,21 +128,21 @@ func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
 	return entryFields(buf)
 }
 
-// appendEntry appends the entry at p, with its body, to b, and gives its fields, too.
-func (seg *segment) appendEntry(b []byte, p place) (_, fields []byte, err error) {
+// appendEntry appends the entry at p, with its body, to b, and gives its header and its fields, too.
+func (seg *segment) appendEntry(b []byte, p place) (h entryHeader, _, fields []byte, err error) {
 	if seg == nil {
-		return nil, nil, errSegmentGone
+		return h, nil, nil, errSegmentGone
 	}
 	start := len(b)
 	b = slices.Grow(b, int(p.length))[:start+int(p.length)]
 	if _, err := seg.file.ReadAt(b[start:], int64(p.off)); err != nil {
-		return nil, nil, err
+		return h, nil, nil, err
 	}
-	h, fields, err := entryFields(b[start:])
+	h, fields, err = entryFields(b[start:])
 	if err == nil && h.length() != uint64(p.length) {
 		err = errEntry
 	}
-	return b, fields, err
+	return h, b, fields, err
 }
 
 // records gives the payloads of the records from off to end.

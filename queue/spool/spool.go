@@ -53,6 +53,7 @@ type Spool struct {
 	files   map[uint64]int64           // messages whose body is in a file, and its size
 	large   int64                      // octets of those
 	removed []removal
+	refused map[uint64]error // messages that this program can't have in its queue, only while the spool is being opened
 	damage  []Damage
 	turn    turn  // of compaction
 	futile  int64 // waste up to which another turn would be for nothing

@@ -1,0 +1,251 @@
+package spool
+
+import (
+	"encoding/binary"
+
+	"github.com/postrider/postrider/queue/internal/index"
+	"github.com/postrider/postrider/smtp"
+)
+
+// The tags of a message.
+const (
+	messageID          = fieldID
+	messageArrival     = 2 // Unix nanoseconds, as all times
+	messageSize        = 3 // octets of the body
+	messageSum         = 4 // the body's checksum
+	messageDue         = 5 // if left out: at its arrival
+	messageNotice      = 6
+	messageDeadline    = 7
+	messagePriority    = 8 // an int8
+	messageRef         = 9
+	messageTenant      = 10
+	messageOrigin      = 11
+	messageFromDomain  = 12
+	messageDestination = 13 // a list; a task's number is its place here
+	messageEnvelope    = 14 // fields
+
+	// These are reserved.
+	messageKey         = 15            // the application's idempotency key
+	messageTLSOptional = 16            // TLS-Required: No (RFC 8689)
+	messageRequireTLS  = critical | 17 // REQUIRETLS (RFC 8689): a program that skips it would send the message in the clear
+)
+
+// The tags of an envelope.
+const (
+	envelopeFrom      = 1
+	envelopeBody      = 2
+	envelopeUTF8      = 3
+	envelopeSize      = 4
+	envelopeRet       = 5
+	envelopeEnvID     = 6
+	envelopeAuth      = 7
+	envelopeRecipient = 8 // a list of fields
+
+	// These are reserved.
+	envelopeBy       = 9  // BY (RFC 2852)
+	envelopePriority = 10 // MT-PRIORITY as it was given (RFC 6710)
+)
+
+// The tags of a recipient.
+const (
+	recipientAddress     = 1
+	recipientDestination = 2 // its number
+	recipientNotify      = 3
+	recipientORCPT       = 4
+)
+
+// The fields that are known only when the body has been read come first, each in its full length.
+const (
+	idAt          = entryHeaderLen + 2
+	arrivalAt     = idAt + 8 + 2
+	sizeAt        = arrivalAt + 8 + 2
+	sumAt         = sizeAt + 8 + 2
+	messagePrefix = "" +
+		string(rune(messageID)) + "\x08\x00\x00\x00\x00\x00\x00\x00\x00" +
+		string(rune(messageArrival)) + "\x08\x00\x00\x00\x00\x00\x00\x00\x00" +
+		string(rune(messageSize)) + "\x08\x00\x00\x00\x00\x00\x00\x00\x00" +
+		string(rune(messageSum)) + "\x04\x00\x00\x00\x00"
+)
+
+// appendMessage appends the entry of a message up to its body. What is known only when the body has been
+// read is left for endMessage.
+func appendMessage(b []byte, m *index.Message) []byte {
+	b = append(appendEntry(b, entryMessage), messagePrefix...)
+	b = appendTime(b, messageDue, m.Due)
+	b = appendTime(b, messageNotice, m.Notice)
+	b = appendTime(b, messageDeadline, m.Deadline)
+	b = appendUint(b, messagePriority, uint64(uint8(m.Priority)))
+	b = appendString(b, messageRef, m.Ref)
+	b = appendString(b, messageTenant, m.Tenant)
+	b = appendUint(b, messageOrigin, uint64(m.Origin))
+	b = appendString(b, messageFromDomain, m.FromDomain)
+	for _, name := range m.Dests {
+		b = appendField(b, messageDestination, name)
+	}
+	b = beginFields(b, messageEnvelope)
+	start := len(b)
+	return endFields(appendEnvelope(b, &m.Envelope, m.Dest), start)
+}
+
+func appendEnvelope(b []byte, env *smtp.Envelope, dest []uint32) []byte {
+	b = appendString(b, envelopeFrom, env.From)
+	b = appendUint(b, envelopeBody, uint64(env.Body))
+	b = appendFlag(b, envelopeUTF8, env.UTF8)
+	b = appendUint(b, envelopeSize, uint64(env.Size))
+	b = appendUint(b, envelopeRet, uint64(env.Ret))
+	b = appendString(b, envelopeEnvID, env.EnvID)
+	b = appendString(b, envelopeAuth, env.Auth)
+	for i := range env.Recipients {
+		r := &env.Recipients[i]
+		b = beginFields(b, envelopeRecipient)
+		start := len(b)
+		b = appendString(b, recipientAddress, r.Address)
+		b = appendUint(b, recipientDestination, uint64(dest[i]))
+		b = appendUint(b, recipientNotify, uint64(r.Notify))
+		b = appendString(b, recipientORCPT, r.ORCPT)
+		b = endFields(b, start)
+	}
+	return b
+}
+
+// endMessage completes the entry b, whose last octets are the body unless that is in a file.
+func endMessage(b []byte, m *index.Message, inFile bool) {
+	body := 0
+	if !inFile {
+		body = int(m.Size)
+		m.Sum = checksum(b[len(b)-body:])
+	}
+	binary.LittleEndian.PutUint64(b[idAt:], m.ID)
+	binary.LittleEndian.PutUint64(b[arrivalAt:], uint64(m.Arrival))
+	binary.LittleEndian.PutUint64(b[sizeAt:], uint64(m.Size))
+	binary.LittleEndian.PutUint32(b[sumAt:], m.Sum)
+	endEntry(b, body)
+}
+
+// isMessage reports whether the entry is a message.
+func isMessage(h entryHeader) bool { return h.kind == entryMessage || h.kind == entryMessage1 }
+
+// bodyInFile reports whether the message's body is in a file of its own.
+func bodyInFile(h entryHeader, m *index.Message) bool {
+	if h.kind == entryMessage1 {
+		return h.flags&flagBodyFile1 != 0
+	}
+	return h.body == 0 && m.Size > 0
+}
+
+// decodeMessage reads the fields of a message. brief leaves Ref and all below it out, but for Dests. With an unknownError there is
+// a message, too.
+func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) {
+	switch h.kind {
+	case entryMessage1:
+		return decodeMessage1(b, brief)
+	case entryMessage:
+	default:
+		return nil, errEntry
+	}
+	m := &index.Message{Due: index.Never, Notice: index.Never, Deadline: index.Never}
+	var envelope []byte
+	f := fields{rest: b}
+	for f.next() {
+		switch f.tag {
+		case messageID:
+			m.ID = f.upTo(maxID)
+		case messageArrival:
+			m.Arrival = f.int64()
+		case messageSize:
+			m.Size = int64(f.upTo(maxBody))
+		case messageSum:
+			m.Sum = f.uint32()
+		case messageDue:
+			m.Due = f.int64()
+		case messageNotice:
+			m.Notice = f.int64()
+		case messageDeadline:
+			m.Deadline = f.int64()
+		case messagePriority:
+			m.Priority = int8(f.uint8())
+		case messageRef:
+			m.Ref = f.text(brief)
+		case messageTenant:
+			m.Tenant = f.text(brief)
+		case messageOrigin:
+			m.Origin = smtp.Origin(f.uint8())
+		case messageFromDomain:
+			m.FromDomain = f.text(brief)
+		case messageDestination:
+			m.Dests = append(m.Dests, string(f.value))
+		case messageEnvelope:
+			envelope = f.value
+		default:
+			f.skip()
+		}
+	}
+	if m.Due == index.Never {
+		m.Due = m.Arrival
+	}
+	if !brief && !decodeEnvelope(fields{rest: envelope}, m) {
+		f.failed = true
+	}
+	if m.ID == 0 || len(m.Dests) == 0 || len(envelope) == 0 || h.body != 0 && h.body != uint64(m.Size) {
+		return nil, errEntry
+	}
+	return decoded(m, f.err())
+}
+
+// decoded leaves out what can't be read.
+func decoded[T any](v *T, err error) (*T, error) {
+	if err != nil && !isUnknown(err) {
+		return nil, err
+	}
+	return v, err
+}
+
+// decodeEnvelope reports whether the fields of an envelope, and there are recipients, each of one of m.Dests.
+func decodeEnvelope(f fields, m *index.Message) bool {
+	env := &m.Envelope
+	for f.next() {
+		switch f.tag {
+		case envelopeFrom:
+			env.From = string(f.value)
+		case envelopeBody:
+			env.Body = smtp.BodyType(f.uint8())
+		case envelopeUTF8:
+			env.UTF8 = true
+		case envelopeSize:
+			env.Size = f.int64()
+		case envelopeRet:
+			env.Ret = smtp.Ret(f.uint8())
+		case envelopeEnvID:
+			env.EnvID = string(f.value)
+		case envelopeAuth:
+			env.Auth = string(f.value)
+		case envelopeRecipient:
+			if env.Recipients == nil { // most often, the others are about as long
+				n := min(1+len(f.rest)/(len(f.value)+2), 1000)
+				env.Recipients, m.Dest = make([]smtp.Recipient, 0, n), make([]uint32, 0, n)
+			}
+			r, dest, ok := decodeRecipient(fields{rest: f.value})
+			if !ok || int64(dest) >= int64(len(m.Dests)) {
+				return false
+			}
+			env.Recipients, m.Dest = append(env.Recipients, r), append(m.Dest, dest)
+		}
+	}
+	return !f.failed && len(env.Recipients) > 0
+}
+
+func decodeRecipient(f fields) (r smtp.Recipient, dest uint32, ok bool) {
+	for f.next() {
+		switch f.tag {
+		case recipientAddress:
+			r.Address = string(f.value)
+		case recipientDestination:
+			dest = f.uint32()
+		case recipientNotify:
+			r.Notify = smtp.Notify(f.uint8())
+		case recipientORCPT:
+			r.ORCPT = string(f.value)
+		}
+	}
+	return r, dest, !f.failed
+}

@@ -1,0 +1,275 @@
+package spool
+
+import (
+	"encoding/binary"
+
+	"github.com/postrider/postrider/queue/internal/index"
+	"github.com/postrider/postrider/smtp"
+)
+
+// The tags of a state.
+const (
+	stateID        = fieldID
+	stateTask      = 2 // the number of its destination
+	stateDone      = 3 // a flag: the task is gone, and no other field matters
+	stateNoticed   = 4 // a flag
+	stateAttempts  = 5
+	stateDue       = 6 // a time
+	stateOverdue   = 7 // a time
+	stateRecipient = 8 // a list of fields: the recipients that aren't settled, with their last results
+)
+
+// The tags of a recipient of a state.
+const (
+	resultIndex     = 1 // the recipient's place in the envelope
+	resultRecipient = 2 // if left out: the recipient's address
+	resultOutcome   = 3
+	resultStage     = 4
+	resultLocal     = 5 // a flag
+	resultRelayed   = 6 // a flag
+	resultDSN       = 7 // a flag
+	resultReason    = 8
+	resultHost      = 9
+	resultAddr      = 10
+	resultTLS       = 11
+	resultCode      = 12 // of the reply; if left out, there is none
+	resultEnhanced  = 13 // of the reply: three varints
+	resultText      = 14 // of the reply
+)
+
+// The tags of a hold and of a removal.
+const (
+	markID   = fieldID
+	markHeld = 2 // a flag of a hold: held, not released
+
+	markReason = 3 // reserved: of a hold
+)
+
+// taskState is the state of a task as the log has it.
+type taskState struct {
+	id       uint64
+	num      uint32
+	done     bool
+	attempts int
+	due      int64
+	overdue  int64
+	state    index.Progress
+}
+
+// appendState appends the entry of a task's state. m is its message; nil if the task is done.
+func appendState(b []byte, t *taskState, m *index.Message) []byte {
+	entry := len(b)
+	b = appendEntry(b, entryState)
+	b = appendUint(b, stateID, t.id)
+	b = appendUint(b, stateTask, uint64(t.num))
+	b = appendFlag(b, stateDone, t.done)
+	if !t.done {
+		b = appendFlag(b, stateNoticed, t.state.Noticed)
+		b = appendUint(b, stateAttempts, uint64(t.attempts))
+		b = appendTime(b, stateDue, t.due)
+		b = appendTime(b, stateOverdue, t.overdue)
+		for i, r := range t.state.Recipients {
+			b = beginFields(b, stateRecipient)
+			start := len(b)
+			b = appendUint(b, resultIndex, uint64(r))
+			b = appendResult(b, &t.state.Last[i], m.Envelope.Recipients[r].Address)
+			b = endFields(b, start)
+		}
+	}
+	endEntry(b[entry:], 0)
+	return b
+}
+
+// appendResult appends the fields of a recipient's last result.
+func appendResult(b []byte, r *smtp.Result, address string) []byte {
+	if r.Recipient != address {
+		b = appendField(b, resultRecipient, r.Recipient)
+	}
+	b = appendUint(b, resultOutcome, uint64(r.Outcome))
+	b = appendUint(b, resultStage, uint64(r.Stage))
+	b = appendFlag(b, resultLocal, r.Local)
+	b = appendFlag(b, resultRelayed, r.Relayed)
+	b = appendFlag(b, resultDSN, r.DSN)
+	b = appendUint(b, resultReason, uint64(r.Reason))
+	b = appendString(b, resultHost, r.Host)
+	b = appendString(b, resultAddr, r.Addr)
+	b = appendString(b, resultTLS, r.TLS)
+	if r.Reply == nil {
+		return b
+	}
+	b = appendNumber(b, resultCode, uint64(r.Reply.Code))
+	if code := r.Reply.Enhanced; code != (smtp.EnhancedCode{}) {
+		b = beginFields(b, resultEnhanced)
+		start := len(b)
+		for _, n := range code {
+			b = binary.AppendVarint(b, int64(n))
+		}
+		b = endFields(b, start)
+	}
+	return appendString(b, resultText, r.Reply.Text)
+}
+
+// isState reports whether the entry is a state.
+func isState(h entryHeader) bool { return h.kind == entryState || h.kind == entryState1 }
+
+// decodeState reads the fields of a state. m is its message; without it, the state's recipients are left out. With an unknownError
+// there is a state, too.
+func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) {
+	switch h.kind {
+	case entryState1:
+		return decodeState1(h, b, m)
+	case entryState:
+	default:
+		return nil, errEntry
+	}
+	t := &taskState{due: index.Never, overdue: index.Never}
+	f := fields{rest: b}
+	for f.next() {
+		switch f.tag {
+		case stateID:
+			t.id = f.upTo(maxID)
+		case stateTask:
+			t.num = f.uint32()
+		case stateDone:
+			t.done = true
+		case stateNoticed:
+			t.state.Noticed = true
+		case stateAttempts:
+			t.attempts = int(min(f.uint64(), index.MaxAttempts))
+		case stateDue:
+			t.due = f.int64()
+		case stateOverdue:
+			t.overdue = f.int64()
+		case stateRecipient:
+			if m == nil {
+				continue
+			}
+			if t.state.Last == nil { // most often, the others are about as long
+				n := min(1+len(f.rest)/(len(f.value)+2), 1000)
+				t.state.Recipients, t.state.Last = make([]int, 0, n), make([]smtp.Result, 0, n)
+			}
+			if !decodeResult(fields{rest: f.value}, t, m) {
+				f.failed = true
+			}
+		default:
+			f.skip()
+		}
+	}
+	if t.id == 0 {
+		return nil, errEntry
+	}
+	if t.done {
+		*t = taskState{id: t.id, num: t.num, done: true}
+	}
+	return decoded(t, f.err())
+}
+
+// decodeResult adds a recipient to t, with its last result. It reports false if that can't be read.
+func decodeResult(f fields, t *taskState, m *index.Message) bool {
+	var place uint64
+	var r smtp.Result
+	var reply smtp.Reply
+	var named, replied bool
+	for f.next() {
+		switch f.tag {
+		case resultIndex:
+			place = f.uint64()
+		case resultRecipient:
+			r.Recipient, named = string(f.value), true
+		case resultOutcome:
+			r.Outcome = smtp.Outcome(f.uint8())
+		case resultStage:
+			r.Stage = smtp.Stage(f.uint8())
+		case resultLocal:
+			r.Local = true
+		case resultRelayed:
+			r.Relayed = true
+		case resultDSN:
+			r.DSN = true
+		case resultReason:
+			r.Reason = smtp.Reason(f.uint8())
+		case resultHost:
+			r.Host = string(f.value)
+		case resultAddr:
+			r.Addr = string(f.value)
+		case resultTLS:
+			r.TLS = string(f.value)
+		case resultCode:
+			reply.Code, replied = f.int(), true
+		case resultEnhanced:
+			reply.Enhanced = f.enhanced()
+		case resultText:
+			reply.Text = string(f.value)
+		}
+	}
+	if f.failed || place >= uint64(len(m.Envelope.Recipients)) {
+		return false
+	}
+	if replied {
+		r.Reply = &smtp.Reply{Code: reply.Code, Enhanced: reply.Enhanced, Text: reply.Text}
+	}
+	if !named {
+		r.Recipient = m.Envelope.Recipients[place].Address
+	}
+	t.state.Recipients = append(t.state.Recipients, int(place))
+	t.state.Last = append(t.state.Last, r)
+	return true
+}
+
+// enhanced is the value as an enhanced code.
+func (f *fields) enhanced() (code smtp.EnhancedCode) {
+	b := f.value
+	for i := range code {
+		v, n := binary.Varint(b)
+		if n <= 0 || v != int64(int(v)) {
+			f.failed = true
+			return smtp.EnhancedCode{}
+		}
+		code[i], b = int(v), b[n:]
+	}
+	return code
+}
+
+// appendHold appends an entry that says that a message is held, or released.
+func appendHold(b []byte, id uint64, held bool) []byte {
+	start := len(b)
+	b = appendUint(appendEntry(b, entryHold), markID, id)
+	b = appendFlag(b, markHeld, held)
+	endEntry(b[start:], 0)
+	return b
+}
+
+// appendRemoval appends an entry that says that a message is removed.
+func appendRemoval(b []byte, id uint64) []byte {
+	start := len(b)
+	b = appendUint(appendEntry(b, entryRemoval), markID, id)
+	endEntry(b[start:], 0)
+	return b
+}
+
+// decodeMark reads the fields of a hold or of a removal. With an unknownError there is the ID, too.
+func decodeMark(h entryHeader, b []byte) (id uint64, held bool, err error) {
+	if isFormat1(h) {
+		d := decoder1{b: b}
+		id = uint64(d.int64())
+		if d.failed {
+			return 0, false, errEntry
+		}
+		return id, h.flags&flagHeld1 != 0, nil
+	}
+	f := fields{rest: b}
+	for f.next() {
+		switch f.tag {
+		case markID:
+			id = f.upTo(maxID)
+		case markHeld:
+			held = true
+		default:
+			f.skip()
+		}
+	}
+	if id == 0 {
+		return 0, false, errEntry
+	}
+	return id, held, f.err()
+}
