@@ -76,7 +76,10 @@ func message(body string, destinations ...string) queue.Message {
 	for i, d := range destinations {
 		env.Recipients = append(env.Recipients, smtp.Recipient{Address: string(rune('a'+i)) + "@" + d})
 	}
-	return queue.Message{Envelope: env, Destinations: destinations, Body: strings.NewReader(body)}
+	return queue.Message{
+		Envelope: env, Destinations: destinations, Body: strings.NewReader(body),
+		Ref: "order 17", Tenant: "tenant/2", Origin: smtp.OriginAllowed, FromDomain: "from.example",
+	}
 }
 
 func (e *env) enqueue(m queue.Message) queue.ID {
@@ -261,7 +264,7 @@ func results(t queue.Task, outcomes ...smtp.Outcome) []smtp.Result {
 	rs := make([]smtp.Result, len(outcomes))
 	for i, o := range outcomes {
 		rs[i] = smtp.Result{
-			Recipient: t.Envelope.Recipients[i].Address, Outcome: o, Stage: smtp.StageRcpt,
+			Recipient: t.Envelope.Recipients[i].Address, Outcome: o, Stage: smtp.StageRcpt, Reason: smtp.Other + smtp.Reason(i%6),
 			Reply: &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 1}, Text: "try " + t.Envelope.Recipients[i].Address + " later\nor never"},
 			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Relayed: i%2 == 0, DSN: i%2 == 1, Local: i%3 == 0,
 		}

@@ -102,7 +102,8 @@ func (m *model) message() (queue.Message, []byte) {
 	msg.Envelope.From = []string{"", "a@example.com", "A@example.com", "a@EXAMPLE.com", "a@example.org"}[m.rand.IntN(5)]
 	msg.NotBefore, msg.NoticeAt, msg.Deadline = m.soon(), m.soon(), m.soon()
 	msg.Priority = int8(m.rand.IntN(19) - 9)
-	msg.Ref = fmt.Sprint(m.serial)
+	msg.Ref, msg.Tenant = fmt.Sprint(m.serial), fmt.Sprint("tenant ", m.serial%3)
+	msg.Origin = smtp.Origin(m.rand.IntN(5))
 	return msg, body
 }
 

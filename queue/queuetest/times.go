@@ -83,6 +83,8 @@ func full(now time.Time) queue.Message {
 		Priority:     -9,
 		Ref:          "order 4711",
 		Tenant:       "tenant/1",
+		Origin:       smtp.OriginAuthenticated,
+		FromDomain:   "xn--bcher-kva.example",
 	}
 }
 
