@@ -6,44 +6,44 @@ import (
 	"time"
 )
 
-// Waker is implemented by a Queue that can say when work comes up, so that Runner needn't ask.
+// Waker is a [Queue] that announces due tasks, so that a Runner needn't ask for them.
 type Waker interface {
-	// Watch has f called with a destination and the earliest time at which it may have something due,
-	// each time that this may have become earlier: by Enqueue, by a Settle with a Next or with reports, by
-	// an expired lease, by Release, by Flush and by a Remove with reports. A Claim that gives less than a
-	// Want asks for tells when the destination has more of its class.
+	// Watch registers f. The Queue calls f with a destination and a time whenever the destination may have a task due
+	// at that time, earlier than announced before. The causes are Enqueue, Settle with a Next or with reports, a lease
+	// that expires, Release, Flush, and Remove with reports. A Claim that returns fewer tasks than a Want asks for
+	// announces the next task of that Want's class.
 	//
-	// It may be called concurrently, before the call that caused it returns, and once too often; it must not
-	// block or call the Queue. A Queue that has been closed, or is broken, calls it with an empty
-	// destination, so that a Runner asks and hears of it. stop ends it.
+	// f is called concurrently, and before the call that is the cause returns. It may be called more often than
+	// necessary. f must not block, and must not call the Queue. When the Queue is closed or broken, it calls f with an
+	// empty destination, so that a Runner asks and gets the error. stop unregisters f.
 	Watch(f func(destination string, due time.Time)) (stop func())
 }
 
-// Lister is implemented by a Queue that can show what it holds.
+// Lister is a [Queue] that lists its tasks.
 type Lister interface {
-	// List gives every task that f lets through, held and leased ones too, in the order in which their
-	// messages arrived; those of one message stand together. Each is as it is when its turn comes. What
-	// arrives, leaves or changes meanwhile may be in it or not; all else is in it, once. Lease is zero.
+	// List yields every task that f selects, leased and held ones too, in the order in which their messages arrived.
+	// The tasks of a message are adjacent. Lease is zero. A task is as it is when it is yielded. Tasks that arrive,
+	// leave or change during the iteration may be missing; every other one is yielded once.
 	//
-	// It can be broken off and taken up again: where the tasks of a message end, with that message's ID
-	// as f.After. Nothing keeps the Queue from going on with its work between two tasks.
+	// A page may end after the tasks of any message. The next page begins with the ID of that message as f.After. The
+	// Queue works on between two tasks.
 	List(ctx context.Context, f Filter) iter.Seq2[Task, error]
 }
 
-// Filter selects tasks for List: those that match all of its fields that aren't zero.
+// Filter selects tasks: those that match all fields that aren't zero.
 type Filter struct {
 	// ID is the message's. An ID that the Queue doesn't have matches nothing.
 	ID ID
 
-	// After is the ID of an earlier message in the order of arrival, which may be gone. An ID that the Queue never had may
+	// After selects the messages that arrived after this one, which may have left. An ID that the Queue never had may
 	// be an error.
 	After ID
 
 	// Destination is the task's.
 	Destination string
 
-	// Recipient is the address of a recipient of the task that isn't settled. The local part is compared octet by octet,
-	// the domain as an A-label.
+	// Recipient is the address of a recipient of the task that isn't settled. The local part is compared octet by
+	// octet, the domain as an A-label.
 	Recipient string
 
 	// Domain is the domain of a recipient of the task that isn't settled, compared as an A-label.
@@ -62,66 +62,62 @@ type Filter struct {
 	State State
 }
 
-// Holder is implemented by a Queue that can keep a message back.
+// Holder is a [Queue] that can hold messages.
 //
-// IDs of messages that aren't there are passed over. ErrNotFound: none is there, and nothing was
-// changed. After another error, some may have been dealt with and others not; both calls can be repeated.
+// Both methods skip IDs of messages that aren't in the Queue. If none of the messages is, they return ErrNotFound.
+// After any other error, some of the messages may have changed. Both methods can be repeated.
 type Holder interface {
-	// Hold keeps these messages back until Release, durably when it returns: none of their tasks is
-	// claimable, so none is tried, gets its delay notice or is given up, whatever comes due. One that is
-	// leased can still be settled or extended, and is held if it comes back, by a Settle with a Next or by
-	// the end of its lease. To hold what is held is no error.
+	// Hold keeps all tasks of these messages from being claimed until Release, even when a notice or a deadline is due.
+	// It is durable when it returns. A task that is leased can still be settled and extended. At the end of its lease,
+	// unless it was settled, it is held. Holding a held message is no error.
 	Hold(ctx context.Context, ids ...ID) error
 
-	// Release undoes Hold, durably when it returns. What came due meanwhile is due now, and a Waker
-	// tells of it. To release what isn't held is no error.
+	// Release ends Hold. It is durable when it returns. Tasks that became due meanwhile are due now, and a [Waker]
+	// announces them. Releasing a message that isn't held is no error.
 	Release(ctx context.Context, ids ...ID) error
 }
 
-// Flusher is implemented by a Queue that can bring forward what waits to be tried again.
+// Flusher is a [Queue] that can bring retries forward.
 type Flusher interface {
-	// Flush makes due now every task of the destination that waits and of which an attempt counts, "" meaning
-	// those of all destinations, and gives how many it brought forward. What was scheduled or put off and never
-	// tried, what is held or leased, delay notices and deadlines keep their times. A Waker tells of it.
+	// Flush makes the waiting tasks of the destination that have a counted attempt due now, and returns their number.
+	// An empty destination means all. A [Waker] announces them. Tasks that were never attempted, and leased and held
+	// ones, keep their times, and so do notices and deadlines.
 	//
-	// It need not be durable: after a crash or a restart, a task may be due when it was before. What
-	// changes meanwhile is brought forward or not. On an error, n counts what was by then.
+	// It needn't be durable: after a restart, a task may be due at its former time. Tasks that change during the call
+	// may be missing. After an error, n counts the tasks that were brought forward before it.
 	Flush(ctx context.Context, destination string) (n int, err error)
 }
 
-// Remover is implemented by a Queue that can take out a message that nobody has settled.
+// Remover is a [Queue] that can remove messages that aren't settled.
 type Remover interface {
-	// Remove takes these messages out, whatever the State of their tasks, and puts the reports in, as one
-	// commit, durable when it returns: after a crash, all of it was done or nothing. Others may see a part
-	// of it before it returns.
+	// Remove removes these messages, whatever the State of their tasks, and stores the reports as new messages, in one
+	// commit, which is durable when it returns. Other calls may see parts of it before.
 	//
-	// Leases on their tasks are void from then on: ErrLeaseLost, for a Settle that is on its way, too,
-	// whose reports aren't stored. What is being sent may be delivered none the less.
+	// The leases on their tasks end: Extend and Settle return ErrLeaseLost, even a Settle that is in progress, and its
+	// reports aren't stored. A delivery that is in progress may still succeed.
 	//
-	// IDs of messages that aren't there are passed over. ErrNotFound: none is there, and no report is
-	// stored. On another error, from the Body of a report included, which comes back wrapped, nothing was done;
-	// but on ErrBroken nobody knows.
+	// IDs of messages that aren't in the Queue are skipped. If none of the messages is, it returns ErrNotFound and
+	// stores no report. An error of a report's Body is wrapped.
 	Remove(ctx context.Context, ids []ID, reports ...Message) error
 }
 
-// Stater is implemented by a Queue that can count what it holds.
+// Stater is a [Queue] that counts its contents.
 type Stater interface {
-	// Stats counts what is there. It is asked every few seconds, and must not take long.
+	// Stats returns the counts. It is called every few seconds, so it must take far less time than that.
 	Stats(ctx context.Context) (Stats, error)
 }
 
-// Stats is how much a Queue holds.
+// Stats counts the contents of a Queue.
 type Stats struct {
 	Messages     int
 	Tasks        int
-	Destinations int // that have a task, whatever its State
+	Destinations int // with a task, whatever its State
 
-	Waiting, Leased, Held int // tasks, by their State
+	Waiting, Leased, Held int // tasks by State
 
-	// Octets is what the bodies of the messages take. What is kept beside them, envelopes say, may be
-	// counted in.
+	// Octets is the size of all bodies. A store may include envelopes and results.
 	Octets int64
 
-	// Oldest is when the message that came first arrived. If zero, there is none.
+	// Oldest is the Arrival of the message that arrived first. If zero, there are no messages.
 	Oldest time.Time
 }

@@ -9,19 +9,28 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Export writes a message with its envelope, to be kept or to be taken in elsewhere. The form is
-// application/batch-SMTP (RFC 2442): the client's side of a session, all of it answered well, that hands the
-// message to those of its recipients who aren't settled. SIZE, what the message needs of 8BITMIME and SMTPUTF8,
-// and what it asks for of DSN are there as parameters, which whoever takes it in must know. Its times, Priority,
-// Ref and Tenant aren't there. A content that doesn't end in CRLF gets one.
+// Export writes a message with its envelope to w, as application/batch-SMTP (RFC 2442): the commands and the data of an
+// SMTP client that sends the message to its recipients that aren't settled. Use it to keep the message, or to move it
+// to another system.
 //
-// The Queue must be a [Lister]: otherwise the error wraps errors.ErrUnsupported. ErrNotFound: there is no such
-// message. On either, and where the message couldn't be sent, nothing is written. The message stays in the Queue
-// as it is; hold or remove it if it goes elsewhere. Its body is streamed, in large writes.
+//	EHLO localhost
+//	MAIL FROM:<ann@example.com> SIZE=32
+//	RCPT TO:<bob@example.net>
+//	DATA
+//	…
+//
+// The parameters SIZE, BODY, SMTPUTF8 and those of DSN are written as far as the message needs them, so the reader must
+// know these. The times, Priority, Ref, Tenant, Origin and FromDomain are not written. A content that doesn't end in
+// CRLF gets one.
+//
+// The Queue must be a [Lister]: otherwise the error wraps errors.ErrUnsupported. If there is no message with this ID,
+// the error is ErrNotFound. In both cases, and if the message can't be sent over SMTP, nothing is written. Any other
+// error may come after a part was written. The body is streamed. The message stays in the Queue: hold or remove it if
+// it now belongs to another system.
 func Export(ctx context.Context, q Queue, id ID, w io.Writer) error {
 	l, ok := q.(Lister)
 	if !ok {
-		return fmt.Errorf("queue: export: the Queue is no Lister: %w", errors.ErrUnsupported)
+		return fmt.Errorf("queue: export: a %T is no Lister: %w", q, errors.ErrUnsupported)
 	}
 	env, err := remaining(ctx, l, id)
 	if err != nil {
@@ -36,13 +45,13 @@ func Export(ctx context.Context, q Queue, id ID, w io.Writer) error {
 }
 
 func exportError(id ID, err error) error {
-	if err == nil || err == ErrNotFound || err == ErrClosed {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) {
 		return err
 	}
 	return fmt.Errorf("queue: export %s: %w", id, err)
 }
 
-// remaining is the envelope of a message with all recipients who aren't settled.
+// remaining returns the envelope of a message with the recipients that aren't settled.
 func remaining(ctx context.Context, l Lister, id ID) (*smtp.Envelope, error) {
 	var env *smtp.Envelope
 	for t, err := range l.List(ctx, Filter{ID: id}) {
@@ -75,7 +84,7 @@ func writeBatch(w io.Writer, env *smtp.Envelope, body smtp.Content) error {
 		DSN:  true,
 	}
 	if facts.EightBit || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME {
-		o.Body = smtp.Body8BitMIME // BINARYMIME takes BDAT
+		o.Body = smtp.Body8BitMIME // RFC 3030 §3: BINARYMIME needs BDAT, which a batch doesn't have
 	}
 	for _, r := range env.Recipients {
 		o.UTF8 = o.UTF8 || needsUTF8(r.Address)
@@ -94,7 +103,7 @@ func writeBatch(w io.Writer, env *smtp.Envelope, body smtp.Content) error {
 	return err
 }
 
-// needsUTF8 reports whether the address has no form in ASCII.
+// needsUTF8 reports whether the address has no ASCII form.
 func needsUTF8(address string) bool {
 	_, ok := smtp.ASCIIAddress(address)
 	return !ok

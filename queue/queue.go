@@ -12,39 +12,60 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Queue keeps mail until every recipient has been dealt with. The unit of work is a [Task]: one
-// message × one destination. [Mem] and [Spool] are Queues; queuetest.Run holds any other to the rules
-// below. What more it can do, a Queue shows by being a [Waker], [Lister], [Holder], [Flusher], [Remover] or [Stater].
+// Queue stores mail until each recipient is settled. The unit of work is a [Task]: one message × one destination.
 //
-// All methods may be called concurrently. A Queue keeps nothing that it was given past the call, and what it
-// returns is the caller's. It chooses nothing: what is claimed, and when it is tried again, is for
-// [Runner] to say.
+// A Queue decides nothing: it returns the tasks that are due. A delivery.Runner decides which of them it claims, and
+// when a task is due again. A Queue that can do more implements [Waker], [Lister], [Holder], [Flusher], [Remover] or
+// [Stater].
+//
+// # Rules for all methods
+//
+//   - Methods are called concurrently.
+//   - A Queue keeps no reference to an argument after the call. The caller may change everything that it gets.
+//   - If ctx has ended before the call, the call changes nothing and returns the error of ctx. If ctx ends during the
+//     call, the call may still succeed.
+//   - A call that returns an error has changed nothing, unless its doc says otherwise. After [ErrBroken], it is not
+//     known whether the change was made.
+//   - Errors wrap the sentinel errors of this package, or are them. After a Close, all methods return [ErrClosed].
+//   - Durable data survives a crash of the process and of the machine. A store in memory keeps the other rules.
+//   - Times are stored to the nanosecond, from the year 1678 to 2261. Times outside are moved to the nearest one
+//     inside.
 type Queue interface {
-	// Enqueue stores m and returns once all of it is durable, envelope and body. On an error, from
-	// m.Body included, nothing is stored. The error of m.Body comes back wrapped.
+	// Enqueue stores m. When it returns without an error, the envelope and the body are durable. It reads m.Body to its
+	// end. An error of m.Body is wrapped.
 	Enqueue(ctx context.Context, m Message) (ID, error)
 
-	// Destinations lists what is due within the given time from now, in no particular order.
-	// Held and leased tasks don't count. What changes meanwhile may be in it or not.
+	// Destinations yields each destination with a task that is due within the given time from now, once, in any order.
+	// A task is due at the earliest of its Due, NoticeAt and Deadline. Leased and held tasks don't count. Changes
+	// during the iteration may be seen or not. An error ends the iteration.
 	Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error]
 
-	// Claim leases tasks that are due and not held, for each Want at most as many as it says. Those of a
-	// Priority above zero come first, then those of zero, then those below, and of each the earliest due; of class Overdue, the
-	// earliest overdue, whatever their Priority. What isn't due yet keeps nothing back. A task is under one
-	// lease at a time; a lease ends by Settle or by its expiry, after which the task can be claimed anew. Claim
-	// counts the attempt. No tasks and no error: nothing is due.
+	// Claim leases tasks that are due, at most Max for each Want, and counts an attempt for each of them. Leased and
+	// held tasks are not claimed. If nothing is due, it returns no tasks and no error.
+	//
+	// Tasks with a Priority above zero come first, then those with zero, then those below; within each group, the
+	// earliest due comes first. With class Overdue, the earliest notice or deadline comes first, whatever the Priority.
+	// A task that isn't due doesn't delay another one.
+	//
+	// A task has one lease at a time. A lease ends by Settle, when it expires, or when the Queue is opened again. Then
+	// the task can be claimed again.
 	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
 
-	// Extend makes the lease last until d from now. ErrLeaseLost: it had ended.
+	// Extend changes the end of the lease to d from now, later or earlier. It also works while a Settle under the same
+	// lease is in progress. If the lease has ended, it returns ErrLeaseLost.
 	Extend(ctx context.Context, l Lease, d time.Duration) error
 
-	// Settle ends the lease with what came of the task, as one commit. ErrLeaseLost: the lease had
-	// ended, and nothing was changed. If s has reports, all is durable when Settle returns; otherwise
-	// it is written, and durable soon after. A message whose last task is settled for good is gone.
+	// Settle ends the lease and stores the result of the task in one commit, with the reports as new messages. If the
+	// lease has ended, or another Settle ends it, it returns ErrLeaseLost. If s is invalid, or a report can't be read
+	// or stored, it returns an error, and the lease continues. An error of a report's Body is wrapped.
+	//
+	// With reports, the commit is durable when Settle returns. Without, it may become durable a little later, within a
+	// second for example. A crash before that undoes it, and the task is sent again. A message is removed with its last
+	// task.
 	Settle(ctx context.Context, l Lease, s Settlement) error
 
-	// Open gives the body, as often as it is asked, until the message's last task is settled or it is removed.
-	// ErrNotFound: there is no such message.
+	// Open returns the body of a message. It can be opened any number of times, until the last task of the message is
+	// settled or the message is removed. If there is no message with this ID, it returns ErrNotFound.
 	Open(ctx context.Context, id ID) (Body, error)
 }
 
@@ -54,134 +75,136 @@ var (
 	ErrNotFound  = errors.New("queue: no such message")
 	ErrClosed    = errors.New("queue: closed")
 
-	// ErrBroken says that the store has failed so that nobody knows what it holds. Nothing is taken or
-	// handed out until it has been opened again.
+	// ErrBroken means that the store has failed, and that its content on the disk is not known. Enqueue, Claim, Settle,
+	// and the abilities that change something return it until the store is opened again.
 	ErrBroken = errors.New("queue: the store failed and must be opened again")
 )
 
-// ID names a message within its queue. It holds ASCII letters, digits and "-" only.
+// ID names a message within its queue. It consists of ASCII letters, digits and "-". No ID is used a second time.
 type ID string
 
-// Body is a stored message. Close releases it.
+// Body is the body of a stored message. It can be read at any offset, concurrently, until Close.
 type Body interface {
 	smtp.Content
 	io.Closer
 }
 
-// Message is a mail on its way in. postrider.Relay.Prepare makes one.
+// Message is a message to be stored. postrider.Relay.Prepare makes one.
 type Message struct {
+	// Envelope must have a recipient.
 	Envelope *smtp.Envelope
 
-	// Destinations[i] is where Envelope.Recipients[i] goes: the name of an explicit route, or a
-	// domain as an A-label. Recipients with one destination make one task.
+	// Destinations[i] is the destination of Envelope.Recipients[i]: the name of an explicit route, or a domain as an
+	// A-label. It must not be empty. Recipients with the same destination share a task.
 	Destinations []string
 
-	// Body is read to its end, once. It is the content as it goes out, CRLF throughout.
+	// Body is read once, to its end. It is the content as it is sent, with CRLF at the end of each line.
 	Body io.Reader
 
-	// NotBefore is when it may first be sent. If zero, at once.
+	// NotBefore is the earliest time of the first attempt. If zero, the message is due when it arrives.
 	NotBefore time.Time
 
-	// NoticeAt is when a delay notice falls due. If zero, none does.
+	// NoticeAt is the time at which a delay notice is due. If zero, there is no notice.
 	NoticeAt time.Time
 
-	// Deadline is when it is given up. If zero, never.
+	// Deadline is the time at which the recipients that are still open fail. If zero, there is no deadline.
 	Deadline time.Time
 
-	// Priority is that of MT-PRIORITY, -9 to 9, higher is sooner (RFC 6710). Claim tells apart what is above zero, zero, and
-	// below; all else goes by when it is due. Where there is always more of the higher than a site takes, the lower waits for
-	// ever, without a try and so without a report.
+	// Priority is the priority by MT-PRIORITY, -9 to 9; higher is sooner (RFC 6710). Claim distinguishes three groups:
+	// above zero, zero, and below. As long as a destination always has due tasks of a higher group, the lower groups
+	// wait, without an attempt and without a report.
 	Priority int8
 
-	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The Queue
-	// stores both, and uses them only in a Filter.
+	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The
+	// Queue stores both, and uses them only in a Filter.
 	Ref, Tenant string
 
-	// Origin is how the message came in, and FromDomain the domain of its From header field as an A-label: "" if there
-	// isn't exactly one. The Queue stores both.
+	// Origin is the source of the message, and FromDomain the domain of its From header field as an A-label. FromDomain
+	// is empty unless there is exactly one. The Queue stores both.
 	Origin     smtp.Origin
 	FromDomain string
 }
 
-// MakeTransactional is for mail that is useless after a while, such as a code to log in with. It sets the Deadline to that
-// time from now, raises Priority to at least 1 and removes the delay notice. The default schedule then tries it sooner.
+// MakeTransactional prepares a message that is useless after a while, for example a login code. It sets the Deadline to
+// that time from now, raises Priority to at least 1, and removes the delay notice. The default schedule retries such a
+// message sooner.
 func (m *Message) MakeTransactional(within time.Duration) {
 	m.Deadline, m.NoticeAt = time.Now().Add(within), time.Time{}
 	m.Priority = max(m.Priority, 1)
 }
 
-// Destination is a name with something due.
+// Destination is a destination with tasks that are due.
 type Destination struct {
 	Name string
 
-	// Due is when the first of its tasks may be claimed: the earliest of their times to be tried,
-	// their delay notices and their deadlines.
+	// Due is the time at which its first task can be claimed: the earliest Due, NoticeAt or Deadline of its tasks.
 	Due time.Time
 
-	// Overdue is when the first of its delay notices or deadlines comes. If zero, there is none.
+	// Overdue is the earliest NoticeAt or Deadline of its tasks. If zero, none of them has one.
 	Overdue time.Time
 
-	// Fresh counts its tasks due within the time asked of which no attempt counts, Retried the others.
+	// Fresh counts the due tasks without a counted attempt, Retried the other due tasks.
 	Fresh, Retried int
 }
 
-// Want is one wish of a Claim.
+// Want is one part of a Claim: up to Max tasks of one destination.
 type Want struct {
 	Destination string
-	Max         int // tasks at most
+	Max         int
 	Class       Class
 }
 
-// Class says which of a destination's due tasks are meant.
+// Class selects among the due tasks of a destination.
 type Class uint8
 
 const (
-	Any     Class = iota
-	Fresh         // of which no attempt counts: never claimed, or settled as Uncounted
-	Retried       // all others
-	Overdue       // whose delay notice or deadline has come, whether or not they are due to be tried
+	Any     Class = iota // all
+	Fresh                // without a counted attempt: never claimed, or settled as Uncounted each time
+	Retried              // with a counted attempt
+	Overdue              // at or after NoticeAt or Deadline, even before Due
 )
 
-// Lease is the right to settle a task, as a fencing token: a later lease on the same task makes an earlier one void. Only
-// the Queue that granted it knows what it means. Zero is no lease.
+// Lease is the right to settle a task. It is a fencing token: a later lease on the same task makes it void. Its value
+// has a meaning only for the Queue that granted it. The zero Lease is never granted.
 type Lease uint64
 
-// Task is a message × a destination, as Claim or List returns it.
+// Task is a message × a destination, as Claim and List return it. ID and Destination together name it.
 type Task struct {
-	ID          ID     // of its message
-	Destination string // with the ID, the task's name
-	Lease       Lease  // if from a Claim
-	State       State  // Leased, if from a Claim
+	ID          ID
+	Destination string
+	Lease       Lease // zero unless from Claim
+	State       State // Leased if from Claim
 
 	// Envelope has the recipients of this destination that aren't settled.
 	Envelope *smtp.Envelope
 
-	// Last[i] is the last Result of Envelope.Recipients[i]. Its Reply is nil before the first attempt.
+	// Last[i] is the last Result of Envelope.Recipients[i]. Before the first attempt, its Reply is nil.
 	Last []smtp.Result
 
-	Arrival  time.Time // when Enqueue took the message
-	Due      time.Time // when it is tried; later than now if a notice or the deadline made it claimable
-	NoticeAt time.Time // when its delay notice falls due; zero: none, or it was sent
-	Deadline time.Time // when it is given up; zero: never
-	Attempts int       // claims that counted, this one included
-	Size     int64     // octets of the body
-	Priority int8      // see Message, as all below
+	Arrival  time.Time // of the message: the time of Enqueue
+	Due      time.Time // of the next attempt; in the future if NoticeAt or Deadline made the task claimable
+	NoticeAt time.Time // of the delay notice; zero if there is none, or it was sent
+	Deadline time.Time // zero if there is none
+	Attempts int       // counted claims, this one included
+	Size     int64     // of the body, in octets
 
+	// These are the Message's.
+	Priority    int8
 	Ref, Tenant string
 	Origin      smtp.Origin
 	FromDomain  string
 }
 
-// State says what may be done with a task.
+// State is the state of a task in its Queue.
 type State uint8
 
 const (
-	Waiting State = 1 + iota // to be claimed when it is due
-	Leased                   // claimed, and not settled; if its message is held, Held from the end of the lease on
-	Held                     // not to be claimed until it is released
+	Waiting State = 1 + iota // can be claimed when it is due
+	Leased                   // claimed and not settled; if its message is held, Held follows at the end of the lease
+	Held                     // can't be claimed until Release
 )
 
-// String gives the name of the state, "waiting" say.
+// String returns the state in lower case: "waiting", "leased" or "held".
 func (s State) String() string {
 	switch s {
 	case Waiting:
@@ -194,10 +217,10 @@ func (s State) String() string {
 	return "State(" + strconv.Itoa(int(s)) + ")"
 }
 
-// MarshalText gives what String gives.
+// MarshalText returns the same as String.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads what String gives for the three states.
+// UnmarshalText reads a state as String returns it. A name that isn't known is an error.
 func (s *State) UnmarshalText(text []byte) error {
 	for _, known := range []State{Waiting, Leased, Held} {
 		if known.String() == string(text) {
@@ -205,25 +228,25 @@ func (s *State) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("queue: %q is no state of a task", text)
+	return fmt.Errorf("queue: state %.64q: no such state; there are waiting, leased, held", text)
 }
 
-// Settlement is what came of a task.
+// Settlement is the result of a task, for [Queue.Settle].
 type Settlement struct {
-	// Results has one for each recipient of the Task's Envelope, in its order, or none where none
-	// was tried: then the last ones stand.
+	// Results has one Result for each recipient of the Task's Envelope, in the same order. If empty, nothing was
+	// attempted, and the recipients keep their last results.
 	Results []smtp.Result
 
-	// Next is when to try again. Recipients whose Outcome is final leave the queue and the others
-	// stay. If zero, all leave: the task is done.
+	// Next is the time of the next attempt. Recipients with a final Outcome leave the queue; the others stay. If zero,
+	// all recipients leave, and the task is removed.
 	Next time.Time
 
-	// Uncounted takes back the attempt that Claim counted: nothing was tried.
+	// Uncounted takes back the attempt that Claim counted, because nothing was attempted.
 	Uncounted bool
 
-	// Noticed says that the delay notice went out, or that none is owed: it doesn't fall due again.
+	// Noticed clears the NoticeAt of the task: the delay notice was sent, or none is owed.
 	Noticed bool
 
-	// Reports are new messages that become durable with this settlement, or not at all.
+	// Reports are new messages, stored in the same commit.
 	Reports []Message
 }

@@ -193,13 +193,13 @@ func testBodyUntilSettled(e *env) {
 		e.settle(other, queue.Settlement{Results: results(other, smtp.Deferred), Next: e.now()})
 		e.checkBody(id, body)
 		e.settle(e.claimOne("e.example"), queue.Settlement{})
-		if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+		if _, err := e.q.Open(e.ctx, id); !errors.Is(err, queue.ErrNotFound) {
 			e.Errorf("Open after the last task was settled: got %v, want ErrNotFound", err)
 		}
 		e.settle(e.claimOne("r.example"), queue.Settlement{})
 	}
 	for _, id := range []queue.ID{"", "nosuch", "../x", "0", "00", "-1", "zzzzzzzzzzzzzzzzzzzzzzzz"} {
-		if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+		if _, err := e.q.Open(e.ctx, id); !errors.Is(err, queue.ErrNotFound) {
 			e.Errorf("Open(%q): got %v, want ErrNotFound", id, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -149,7 +150,7 @@ func testSettleDone(e *env) {
 	e.claimNone("d.example", "is settled for good")
 	e.checkBody(id, []byte("x"))
 	e.settle(e.claimOne("e.example"), queue.Settlement{})
-	if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+	if _, err := e.q.Open(e.ctx, id); !errors.Is(err, queue.ErrNotFound) {
 		e.Errorf("a message whose last task is settled is gone: Open gives %v, want ErrNotFound", err)
 	}
 	e.empty("all tasks are settled")

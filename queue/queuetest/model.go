@@ -3,6 +3,7 @@ package queuetest
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -217,7 +218,7 @@ func (m *model) settled(t *modelTask, s queue.Settlement) {
 		if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.ID == t.ID }) {
 			delete(m.bodies, t.ID)
 			delete(m.held, t.ID)
-			if _, err := m.q.Open(m.ctx, t.ID); err != queue.ErrNotFound {
+			if _, err := m.q.Open(m.ctx, t.ID); !errors.Is(err, queue.ErrNotFound) {
 				m.Errorf("Open of a message whose last task is settled: got %v, want ErrNotFound", err)
 			}
 		}

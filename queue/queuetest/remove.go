@@ -28,7 +28,7 @@ func (e *env) remove(ids []queue.ID, reports ...queue.Message) {
 func (e *env) checkGone(when string, ids ...queue.ID) {
 	e.Helper()
 	for _, id := range ids {
-		if _, err := e.q.Open(e.ctx, id); err != queue.ErrNotFound {
+		if _, err := e.q.Open(e.ctx, id); !errors.Is(err, queue.ErrNotFound) {
 			e.Errorf("%s, a message is gone: Open(%s) gives %v, want ErrNotFound", when, id, err)
 		}
 		if _, ok := e.q.(queue.Lister); !ok {

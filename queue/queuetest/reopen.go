@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -65,7 +66,7 @@ func testReopen(e *env) {
 	}
 	e.checkBody(t.ID, []byte("report"))
 	e.claimNone("gone.example", "was settled for good before the restart")
-	if _, err := e.q.Open(e.ctx, goneID); err != queue.ErrNotFound {
+	if _, err := e.q.Open(e.ctx, goneID); !errors.Is(err, queue.ErrNotFound) {
 		e.Errorf("a message that was settled is gone after a restart: Open gives %v, want ErrNotFound", err)
 	}
 }
