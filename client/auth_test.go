@@ -307,7 +307,7 @@ func TestTokenTime(t *testing.T) {
 		text   string
 	}{
 		{"no token", time.Hour, 5 * time.Minute, "auth: 451 4.7.0 AUTH could not begin: Credentials.Token: context deadline exceeded"},
-		{"called off", time.Minute, time.Minute, "auth: 451 4.4.2 the attempt was called off: context deadline exceeded"},
+		{"called off", time.Minute, time.Minute, "auth: 451 4.4.2 the attempt was cancelled: context deadline exceeded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

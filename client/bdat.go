@@ -12,13 +12,13 @@ import (
 
 const (
 	defaultChunkSize = 1 << 20
-	blockSize        = 64 << 10 // what is read of a content, and written, at a time
+	blockSize        = 64 << 10 // octets of a content that are read and written at a time
 )
 
 func (c *Conn) chunkSize() int64 { return cmp.Or(c.ChunkSize, defaultChunkSize) }
 
-// chunks sends the message by BDAT (RFC 3030 §2) to those who were accepted. One chunk may be on its way ahead of the reply to the one before it, but
-// not the last one: it goes out when all others were taken, so that no host commits a part.
+// chunks sends the message to the accepted recipients by BDAT (RFC 3030 §2). With PIPELINING, a chunk goes out before
+// the reply to the one before it. The last chunk waits for all replies, so that no host commits a part of the message.
 func (t *transaction) chunks(ctx context.Context) {
 	c := t.c
 	c.answered = true
@@ -30,7 +30,7 @@ func (t *transaction) chunks(ctx context.Context) {
 	if t.m.facts.Binary {
 		content = smtp.NewReader(t.m.content)
 	}
-	sent, heard := 0, 0 // chunks, and replies to them
+	sent, heard := 0, 0 // the chunks, and the replies to them
 	for off := int64(0); off < size; off += chunk {
 		n := min(chunk, size-off)
 		last := off+n == size
@@ -45,7 +45,8 @@ func (t *transaction) chunks(ctx context.Context) {
 			}
 		}
 		if sent == heard {
-			if err := c.premature(); err != nil { // it would count for this chunk, and one too early for the last
+			// A reply that is here already would be taken for the one to this chunk, or even to the last chunk.
+			if err := c.premature(); err != nil {
 				f := c.failed(ctx, smtp.StageBody, err)
 				t.bdatBroke(ctx, f)
 				t.fail(f)
@@ -65,7 +66,7 @@ func (t *transaction) chunks(ctx context.Context) {
 	t.final(ctx)
 }
 
-// chunk sends n octets of the content. A failure is the connection's end.
+// chunk sends n octets of the content. After a failure, the connection must be closed.
 func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte, n int64, last bool) *failure {
 	c := t.c
 	b := strconv.AppendInt(append(block[:0], "BDAT "...), n, 10)
@@ -98,7 +99,8 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 	return nil
 }
 
-// chunkReply reads the reply to a chunk that isn't the last, with so many more on their way. It reports whether to go on.
+// chunkReply reads the reply to a chunk that isn't the last one. more is the number of chunks sent after it. It reports
+// whether to go on.
 func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 	c := t.c
 	r, err := c.read(ctx, c.Timeouts.final())
@@ -113,7 +115,7 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 	case r.Code < 400 || r.Code >= 600:
 		f = c.refused(smtp.StageBody, r)
 	}
-	for ; f == nil && more > 0; more-- { // RFC 3030 §2: each has its reply, and none counts any more
+	for ; f == nil && more > 0; more-- { // RFC 3030 §2: each chunk has a reply; these don't matter any more
 		if _, err := c.read(ctx, c.Timeouts.final()); err != nil {
 			break // the session is over; the refusal stands
 		}
@@ -123,21 +125,21 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 		t.bdatBroke(ctx, f)
 		t.fail(f)
 	case !t.m.facts.Binary && unknownCommand(r):
-		c.noBDAT = true // those who were accepted are offered it again, by DATA
+		c.noBDAT = true // the accepted recipients are offered the message again, by DATA
 	default:
 		t.refuse(smtp.StageBody, r)
 	}
 	return false
 }
 
-// bdatBroke remembers that the session broke where DATA might have done better.
+// bdatBroke notes that the session failed at BDAT, where DATA might have succeeded.
 func (t *transaction) bdatBroke(ctx context.Context, f *failure) {
 	if _, own := errors.AsType[*smtp.ContentError](f.cause); f.local && !own && ctx.Err() == nil {
 		t.c.noBDAT = true
 	}
 }
 
-// unknownCommand reports whether a host says that it doesn't know what it has offered.
+// unknownCommand reports whether a host doesn't know BDAT although it has offered CHUNKING.
 func unknownCommand(r *smtp.Reply) bool {
 	return r.Code == 500 || r.Code == 502 || r.Code == 503 || r.Code == 504
 }

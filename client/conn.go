@@ -12,81 +12,82 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Conn is one session with one host. Set its fields, Open it over a connection, Send as many messages as
-// it takes, and Quit. It isn't safe for concurrent use.
+// Conn is one session with one host. Set its fields, call Open with a connection, then Send for each message, and Quit.
+// Only one goroutine may use it at a time.
 type Conn struct {
-	// Hostname is our name in EHLO, a domain name or an address literal. If empty, that of the
-	// machine, or "localhost" where that is no domain name.
+	// Hostname is the name of this machine in EHLO: a domain name or an address literal. If empty, the name that the
+	// system has, or "localhost" if that is not a domain name.
 	Hostname string
 
-	// Host is the host's name: its certificate must be good for it, and results and errors bear it.
+	// Host is the name of the host. Its certificate is verified for that name, and results and errors contain it.
 	Host string
 
-	// Addr is the host's address with its port, as results have it. AUTH without TLS is allowed only
-	// where it is a loopback address, or the path of a Unix socket. If empty, the connection's.
+	// Addr is the host's address with its port, for results. AUTH without TLS is allowed only if Addr is a loopback
+	// address or the path of a Unix socket. If empty, the address of the connection.
 	Addr string
 
-	// LMTP says that the host speaks LMTP (RFC 2033).
+	// LMTP makes the session LMTP (RFC 2033) instead of SMTP.
 	LMTP bool
 
-	// TLS is how strictly the session demands TLS. If zero, mx.TLSOpportunistic. A handshake that fails ends the session
-	// in any case: going on in cleartext takes a new connection.
+	// TLS is how strictly the session demands TLS. If zero, mx.TLSOpportunistic. A handshake that fails ends the
+	// session in any case: going on in cleartext takes a new connection.
 	TLS mx.TLSLevel
 
 	// TLSStart is how TLS begins. If zero, mx.TLSByPort, with the port of Addr.
 	TLSStart mx.TLSStart
 
-	// TLSConfig is a template; ServerName is set to Host where it is empty. If nil, the defaults of
-	// crypto/tls: TLS 1.2 at least.
+	// TLSConfig is a template. An empty ServerName is set to Host. If nil, the defaults of crypto/tls: TLS 1.2 at
+	// least, and the root certificates of the system.
 	TLSConfig *tls.Config
 
 	// Auth authenticates after EHLO and TLS. If nil, the session doesn't authenticate.
 	Auth smtp.Auth
 
-	// Timeouts bound each step.
+	// Timeouts bound each step. If zero, see [Timeouts].
 	Timeouts Timeouts
 
-	// ChunkSize is how many octets of a message go out in one BDAT. A message that is larger goes by BDAT where the host
-	// offers CHUNKING (RFC 3030), which lets the host refuse it before it has all of it; a smaller one goes by DATA. If zero, 1 MiB; if
-	// negative, only what DATA can't carry goes by BDAT, in one piece.
+	// ChunkSize is the number of octets of a message in one BDAT. A larger message goes by BDAT if the host offers
+	// CHUNKING (RFC 3030), so that the host can refuse it before the end; a smaller one goes by DATA. If zero, 1 MiB.
+	// If negative, only binary messages, which DATA can't carry, go by BDAT, in one chunk.
 	ChunkSize int64
 
-	// Trace is told what goes over the wire. If nil, nobody is.
+	// Trace is called with the commands and replies of the session. If nil, nothing is traced.
 	Trace *Trace
 
-	nc      net.Conn // as given
+	nc      net.Conn // the connection given to Open
 	conn    net.Conn // nc, or TLS over it
 	br      *bufio.Reader
 	out     []byte // commands being composed
 	ext     extensions
-	version string          // of TLS; empty in the clear
-	spoiled bool            // of no more use
-	mails   int             // MAIL commands that were said
-	noBDAT  bool            // the host broke it
-	domains map[string]bool // of recipients, where the host limits them
+	version string          // of TLS; empty in cleartext
+	spoiled bool            // the session can't be used further
+	mails   int             // MAIL commands that were sent
+	noBDAT  bool            // the host failed at BDAT
+	domains map[string]bool // the domains of recipients so far, if the host limits them
 	secret  bool            // AUTH is under way
 	closed  bool
-	id      uint64 // in a Trace
+	id      uint64 // in a SessionInfo
 
-	responses []string // what AUTH has said, in base64
+	responses []string // the responses of AUTH, in base64
 
-	open     bool   // MAIL was accepted, and nothing has ended the transaction: it takes an RSET
+	open     bool   // MAIL was accepted and the transaction hasn't ended: RSET comes before the next MAIL
 	answered bool   // DATA was answered in the last transaction
 	onEnd    func() // abort
 	onClose  func() // called once, after the connection is closed; may be nil
 
-	rcpts, accepted []int // kept for the next transaction's use
+	rcpts, accepted []int // buffers for the next transaction
 
-	source netip.Addr // of ours
+	source netip.Addr // the local address; the zero Addr if the system chose it
 }
 
-// Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields
-// have it. It owns nc from here on, and has closed it if it returns an error.
+// Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields demand. It owns
+// nc from the call on, and has closed nc if it returns an error. The error holds a *[smtp.Reply], for errors.As.
 func (c *Conn) Open(ctx context.Context, nc net.Conn) error { return c.start(ctx, nc).asError() }
 
-// Send sends one message, and returns a Result for each recipient in the order of the envelope. The
-// error is nil if all are delivered; otherwise it holds the first reply that says why not. What one host
-// says is passed on as it is: which other one to ask is for Transport.
+// Send sends one message. It returns exactly one Result for each recipient, in the order of the envelope. The error is
+// nil if all recipients are Delivered; otherwise it holds the Reply of the first one that isn't. There is no second
+// attempt: another host or another session is for Transport. If ctx ends, the I/O in flight is aborted and the session
+// is over.
 func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
 	f := m.check()
@@ -98,21 +99,22 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 		return m.results, f
 	}
 	if left := c.transact(ctx, m); len(left) > 0 {
-		m.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more of them")))
+		m.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more recipients")))
 	}
 	return m.results, m.err()
 }
 
-// Ready reports whether the session can take another message. A host may have set a limit to them (RFC 9422 §4.1).
+// Ready reports whether the session can take another message. It can't after an error, or after as many messages as the
+// host's LIMITS allow (RFC 9422 §4.1).
 func (c *Conn) Ready() bool { return c.quiescent() && !c.spent() }
 
 func (c *Conn) spent() bool { return c.ext.maxMails > 0 && c.mails >= c.ext.maxMails }
 
-// quiescent reports whether every reply was read, and the host has gone on with nothing else.
+// quiescent reports whether every reply was read and the host has sent nothing after them.
 func (c *Conn) quiescent() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
 
-// Quit says QUIT, waits shortly for the answer, and closes (RFC 5321 §4.1.1.10). A session that broke
-// is just closed.
+// Quit says QUIT, waits for the reply for Timeouts.Quit at most, and closes the connection (RFC 5321 §4.1.1.10). If the
+// session has failed, Quit only closes the connection.
 func (c *Conn) Quit(ctx context.Context) error {
 	if !c.quiescent() {
 		return c.Close()
@@ -125,7 +127,7 @@ func (c *Conn) Quit(ctx context.Context) error {
 	return c.Close()
 }
 
-// Close closes the connection without a word.
+// Close closes the connection without QUIT.
 func (c *Conn) Close() error {
 	c.spoiled = true
 	if c.nc == nil {
@@ -143,6 +145,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// start is Open, with a failure for an error.
 func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	c.nc, c.conn = nc, nc
 	c.br = bufio.NewReader(nc)
@@ -160,7 +163,7 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	}
 	if f != nil {
 		if !c.spoiled {
-			// RFC 5321 §3.1: a refused client says QUIT. Its answer is of no use.
+			// RFC 5321 §3.1: a refused client says QUIT. Nobody needs the reply.
 			c.write(ctx, c.Timeouts.quit(), []byte("QUIT\r\n"))
 		}
 		c.Close()
@@ -168,11 +171,11 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	return f
 }
 
-// begin is the steps up to where MAIL may be said.
+// begin goes through the steps before MAIL.
 func (c *Conn) begin(ctx context.Context) *failure {
 	name, f := c.helloName()
 	if f != nil {
-		c.spoiled = true // nothing is said under no name, nor before the greeting
+		c.spoiled = true // without a name, and before the greeting, nothing is sent
 		return f
 	}
 	if f := c.checkTLS(); f != nil {
@@ -204,7 +207,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	return f
 }
 
-// loopback reports whether what is sent stays on this machine.
+// loopback reports whether the connection stays on this machine.
 func (c *Conn) loopback() bool {
 	if strings.HasPrefix(c.Addr, "/") {
 		return true

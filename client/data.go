@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// data goes on from the reply to DATA, nil if that is 354.
+// data goes on after the reply to DATA. r is nil for a 354.
 func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 	c := t.c
 	c.answered = true
@@ -34,7 +34,7 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 	}
 }
 
-// body sends the content and the final dot. After a failure the dot has not been sent.
+// body sends the content and the final dot. After a failure, the dot was not sent.
 func (t *transaction) body(ctx context.Context) *failure {
 	c := t.c
 	if err := c.premature(); err != nil {
@@ -47,7 +47,7 @@ func (t *transaction) body(ctx context.Context) *failure {
 	return nil
 }
 
-// bodyFailed makes a failure of what ended a body: the content, or the connection.
+// bodyFailed returns the failure for err, which ended a body: an error of the content, or of the connection.
 func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
 	if _, own := errors.AsType[*smtp.ContentError](err); !own {
 		return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
@@ -57,7 +57,7 @@ func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
 	return f
 }
 
-// contentFailure is for a message that can't be read, or can't be sent by DATA.
+// contentFailure returns the failure of a message that can't be read, or can't be sent by DATA.
 func contentFailure(stage smtp.Stage, err error) *failure {
 	r, ok := errors.AsType[*smtp.Reply](err)
 	if !ok {
@@ -66,7 +66,7 @@ func contentFailure(stage smtp.Stage, err error) *failure {
 	return &failure{stage: stage, reply: r, local: true, cause: err}
 }
 
-// bodyWriter gives each block of a message its own time.
+// bodyWriter sets a new deadline for each block of a message.
 type bodyWriter struct {
 	c   *Conn
 	ctx context.Context // of the one call that writes
@@ -82,12 +82,12 @@ func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
 	return c.conn.Write(p)
 }
 
-// emptyBody ends the data that a host asked for though it accepted nobody. RFC 2920 §3.1: a lone dot;
-// whatever is said to it, nobody has the message.
+// emptyBody ends DATA if the host said 354 although it had accepted no recipient: by a lone dot (RFC 2920 §3.1).
+// Whatever the host replies, no recipient is Delivered.
 func (t *transaction) emptyBody(ctx context.Context) {
 	c := t.c
 	if c.LMTP {
-		c.Close() // RFC 2033 §4.2: one reply a recipient, so none comes
+		c.Close() // RFC 2033 §4.2: one reply a recipient, and there is no recipient
 		return
 	}
 	if err := c.write(ctx, c.Timeouts.final(), []byte(".\r\n")); err != nil {

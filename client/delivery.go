@@ -105,8 +105,8 @@ func (d *delivery) unreachable(ctx context.Context, begun time.Time, host mx.Hos
 	return false
 }
 
-// idle offers the message in idle sessions, as long as each of them takes some recipients. It reports whether no further
-// session with this host is needed.
+// idle offers the message in idle sessions, as long as each of them takes some recipients. It reports whether no
+// further session with this host is needed.
 func (d *delivery) idle(ctx context.Context, key key, addrs []netip.AddrPort) (done bool) {
 	for {
 		s := d.pooled(key, addrs)
@@ -164,8 +164,8 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 	})
 }
 
-// note keeps f as the result of recipients whom no host answers. A permanent failure gives way to any later one: another
-// host might have taken the message.
+// note keeps f as the result of recipients whom no host answers. A permanent failure gives way to any later one:
+// another host might have taken the message.
 func (d *delivery) note(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
 	d.tried(ctx, begun, s, f)
 	if d.last == nil || d.last.final() || !f.final() {

@@ -12,19 +12,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// failure is why a session or a transaction went no further.
+// failure is the error that ended a session or a transaction.
 type failure struct {
-	host, addr, tls string // as in smtp.Result; empty where no host was asked
-	rcpt            string // whom it is about, if one
+	host, addr, tls string // as in smtp.Result; empty if no host was asked
+	rcpt            string // the recipient, if it is about one
 	stage           smtp.Stage
 	reply           *smtp.Reply
-	local           bool        // reply is our own description
+	local           bool        // the reply is our own description
 	reason          smtp.Reason // if zero, smtp.ReasonOf
 	cause           error       // may be nil
 
-	outOfStep bool // the host's replies don't agree with the commands
+	outOfStep bool // the host's replies don't match the commands
 
-	clear bool // TLS broke the session: it may do better without
+	clear bool // TLS ended the session: one in cleartext may succeed
 }
 
 func (f *failure) Error() string {
@@ -40,7 +40,7 @@ func (f *failure) Error() string {
 	text := f.reply.Error()
 	if f.cause != nil {
 		if cause := f.cause.Error(); strings.Contains(cause, text) {
-			text = cause // it says all that the reply does
+			text = cause // the cause has the text of the reply in it
 		} else if !strings.HasSuffix(text, cause) {
 			text += ": " + cause
 		}
@@ -49,7 +49,7 @@ func (f *failure) Error() string {
 	return b.String()
 }
 
-// Unwrap has the reply first: it goes before one that the cause may hold.
+// Unwrap returns the reply first: errors.As must not find another one in the cause.
 func (f *failure) Unwrap() []error {
 	if f.cause == nil {
 		return []error{f.reply}
@@ -57,11 +57,11 @@ func (f *failure) Unwrap() []error {
 	return []error{f.reply, f.cause}
 }
 
-// final reports whether trying again is useless. Only a rule of our own says so: a host that refuses the
-// session has said nothing about a recipient.
+// final reports whether a later attempt would fail too. That is so for rules of our own only: a host that refuses a
+// session has not rejected a recipient.
 func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 
-// result is what a recipient gets of it.
+// result returns the result of a recipient that failed by f.
 func (f *failure) result() smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls}
 	if f.final() {
@@ -79,30 +79,30 @@ func (f *failure) asError() error {
 	return f
 }
 
-// said makes a failure of what the host said.
+// said returns the failure for a reply of the host.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
 	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: shorten(r)}
 }
 
-// local makes a failure that no reply of the host describes: r is our own description.
+// local returns a failure with r as our own description, since no reply of the host describes it.
 func (c *Conn) local(stage smtp.Stage, cause error, r *smtp.Reply) *failure {
 	f := c.said(stage, r)
 	f.local, f.cause = true, cause
 	return f
 }
 
-// refused makes a failure of a reply that isn't the one hoped for.
+// refused returns the failure for a reply that isn't the hoped one.
 func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 	if r.Code >= 400 && r.Code < 600 {
 		return c.said(stage, r)
 	}
-	c.spoiled = true // we no longer know which command it answers
+	c.spoiled = true // which command does it answer?
 	f := c.local(stage, nil, smtp.NewReply(451, "4.5.0", "unexpected reply: "+clip(r.Error())))
 	f.outOfStep = true
 	return f
 }
 
-// failed makes a failure of an error of write or read.
+// failed returns the failure for an error of write or read.
 func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure {
 	c.spoiled = true
 	defer func() { c.traceBroken(err) }()
@@ -111,7 +111,7 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	case ok:
 		return c.said(stage, r)
 	case ctx.Err() != nil:
-		return c.local(stage, context.Cause(ctx), smtp.NewReply(451, "4.4.2", "the attempt was called off"))
+		return c.local(stage, context.Cause(ctx), smtp.NewReply(451, "4.4.2", "the attempt was cancelled"))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return c.local(stage, err, smtp.NewReply(451, "4.4.2", "the host did not answer in time"))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -121,7 +121,7 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	}
 	outOfStep := err == errPremature
 	if c.secret && !outOfStep {
-		err = errors.New("what it said is no reply") // and is quoted in err: it may be what AUTH has said
+		err = errors.New("not a reply") // err quotes the line, which may repeat a response of AUTH
 	}
 	f := c.local(stage, err, smtp.NewReply(451, "4.5.0", "the host broke the protocol"))
 	f.outOfStep = outOfStep
@@ -137,11 +137,11 @@ func (c *Conn) calledOff(ctx context.Context) *failure {
 
 // calledOff returns the failure of the end of ctx, outside of any session.
 func calledOff(ctx context.Context, stage smtp.Stage) *failure {
-	return &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was called off"), local: true,
+	return &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was cancelled"), local: true,
 		cause: context.Cause(ctx)}
 }
 
-// clip bounds what is quoted of others' words.
+// clip bounds a text of a host or of a setting that is quoted.
 func clip(s string) string {
 	if len(s) > 200 {
 		return strings.ToValidUTF8(s[:200], "") + "..."

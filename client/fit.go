@@ -7,14 +7,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// manner is how a message goes to a host.
+// manner is how a message is sent to a host.
 type manner struct {
 	offer   smtp.Offer
-	chunked bool // by BDAT
+	chunked bool // by BDAT instead of DATA
 }
 
-// fit finds out which extensions the message needs, and whether the host has them. Recipients in m.rcpts that it can't be
-// offered get their result here, and the others are given; a failure is for all of them.
+// fit decides how the message is sent to the host, by the extensions that the message needs and the host has. It
+// returns the recipients in m.rcpts that can be offered; the others have their result then. A failure is for all
+// recipients.
 func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 	refuse := func(r *smtp.Reply) (manner, []int, *failure) { return how, nil, c.local(smtp.StageMail, nil, r) }
 	size := m.content.Size()
@@ -31,17 +32,17 @@ func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 	how.chunked = m.facts.Binary || c.ext.chunking && !c.noBDAT && chunk > 0 && size > chunk
 	switch {
 	case m.facts.Binary && !(c.ext.binary && c.ext.chunking):
-		// RFC 3030 §3: it would have to be converted, which would break its signatures.
+		// RFC 3030 §3: a conversion would break signatures.
 		return refuse(smtp.NewReply(554, "5.6.3", "the message is binary, and the host takes lines of text only"))
 	case m.facts.Binary:
 		how.offer.Body = smtp.BodyBinaryMIME
 	case m.facts.EightBit && !c.ext.eightBit:
-		// RFC 6152 §3: the same.
+		// RFC 6152 §3: a conversion would break signatures.
 		return refuse(smtp.NewReply(554, "5.6.3", "the message is 8-bit, and the host takes 7-bit only"))
 	case c.ext.eightBit && (m.facts.EightBit || m.env.Body == smtp.Body8BitMIME || m.env.Body == smtp.BodyBinaryMIME):
 		how.offer.Body = smtp.Body8BitMIME
 	}
-	c.rcpts = append(c.rcpts[:0], m.rcpts...) // it will shrink, and that of the message must not
+	c.rcpts = append(c.rcpts[:0], m.rcpts...) // a copy: transact shortens it
 	rcpts = c.rcpts
 	_, ascii := smtp.ASCIIAddress(m.env.From)
 	needs := m.facts.HeaderUTF8 || !ascii
@@ -49,7 +50,7 @@ func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 		how.offer.UTF8 = needs || m.env.UTF8 || slices.ContainsFunc(m.rcpts, m.needsUTF8)
 		return how, rcpts, nil
 	}
-	// RFC 6531 §3.1, §3.5: without SMTPUTF8 none of it may be sent. A domain can go as its A-label.
+	// RFC 6531 §3.1, §3.5: without SMTPUTF8, UTF-8 must not be sent. A domain can be sent as its A-label.
 	if !ascii {
 		return refuse(smtp.NewReply(553, "5.6.7", "the sender's address is UTF-8, and the host takes ASCII only"))
 	}
@@ -65,17 +66,18 @@ func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 	return how, rcpts, nil
 }
 
-// needsUTF8 is for recipient i.
+// needsUTF8 reports whether the address of recipient i can't be written in ASCII.
 func (m *message) needsUTF8(i int) bool {
 	_, ascii := smtp.ASCIIAddress(m.env.Recipients[i].Address)
 	return !ascii
 }
 
-// batch gives those of rcpts that the next transaction takes (RFC 9422 §4). There may be none, where the session has had its
-// domains.
+// batch returns the recipients for the next transaction (RFC 9422 §4). There are none if the session takes no further
+// domain.
 func (c *Conn) batch(m *message, rcpts []int) []int {
 	if c.ext.maxDomains > 0 {
-		rcpts = slices.DeleteFunc(slices.Clone(rcpts), func(i int) bool { return !c.admits(m.env.Recipients[i].Address) })
+		refused := func(i int) bool { return !c.admits(m.env.Recipients[i].Address) }
+		rcpts = slices.DeleteFunc(slices.Clone(rcpts), refused)
 	}
 	if c.ext.maxRcpts > 0 && len(rcpts) > c.ext.maxRcpts {
 		return rcpts[:c.ext.maxRcpts]
@@ -83,7 +85,7 @@ func (c *Conn) batch(m *message, rcpts []int) []int {
 	return rcpts
 }
 
-// admits reports whether the domain of an address is among those that the session may have, and counts it.
+// admits reports whether the session takes the domain of an address, and counts the domain.
 func (c *Conn) admits(address string) bool {
 	if !c.takes(address) {
 		return false
@@ -95,12 +97,12 @@ func (c *Conn) admits(address string) bool {
 	return true
 }
 
-// takes is admits without counting.
+// takes is admits, without counting.
 func (c *Conn) takes(address string) bool {
 	return c.ext.maxDomains == 0 || len(c.domains) < c.ext.maxDomains || c.domains[domainOf(address)]
 }
 
-// domainOf gives the domain of an address, as an A-label if it has one.
+// domainOf returns the domain of an address, as an A-label if there is one.
 func domainOf(address string) string {
 	_, domain := smtp.SplitAddress(address)
 	if ascii, err := smtp.ASCIIDomain(domain); err == nil {

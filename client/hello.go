@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// extensions is what a host offered in its answer to EHLO.
+// extensions are those that a host offered in its reply to EHLO.
 type extensions struct {
 	pipelining bool     // RFC 2920
 	eightBit   bool     // RFC 6152
@@ -21,16 +21,16 @@ type extensions struct {
 	dsn        bool     // RFC 3461
 	startTLS   bool     // RFC 3207
 	size       bool     // RFC 1870
-	maxSize    int64    // of SIZE; zero: the host gives none
+	maxSize    int64    // of SIZE; zero if the host states none
 	auth       []string // mechanisms in upper case (RFC 4954)
 
-	// RFC 9422; zero: the host gives none
+	// LIMITS (RFC 9422); zero if the host states none.
 	maxMails   int // transactions of a session
 	maxRcpts   int // recipients of a transaction
 	maxDomains int // different domains of recipients in a session
 }
 
-// hello says EHLO, or HELO where the host has no EHLO, or LHLO.
+// hello says EHLO, or HELO if the host has no EHLO, or LHLO.
 func (c *Conn) hello(ctx context.Context, name string) *failure {
 	verb := "EHLO "
 	if c.LMTP {
@@ -47,7 +47,7 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	if c.LMTP || !r.Permanent() {
 		return c.refused(smtp.StageHello, r)
 	}
-	// RFC 5321 §3.2: a host without EHLO may have HELO.
+	// RFC 5321 §3.2: a host that doesn't know EHLO may know HELO.
 	c.ext = extensions{}
 	r, f = c.command(ctx, smtp.StageHello, "HELO "+name)
 	if f != nil {
@@ -59,7 +59,7 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	return nil
 }
 
-// parseExtensions reads the lines behind the first, each a keyword with parameters (RFC 5321 §4.1.1.1).
+// parseExtensions reads the lines after the first one, each a keyword with parameters (RFC 5321 §4.1.1.1).
 func parseExtensions(text string) extensions {
 	var e extensions
 	_, text, _ = strings.Cut(text, "\n")
@@ -92,7 +92,8 @@ func parseExtensions(text string) extensions {
 			e.limits(params)
 		case "AUTH":
 			for mech := range strings.FieldsSeq(params) {
-				if mech = upper(mech); len(e.auth) < maxMechanisms && isMechanism(mech) && !slices.Contains(e.auth, mech) {
+				mech = upper(mech)
+				if len(e.auth) < maxMechanisms && isMechanism(mech) && !slices.Contains(e.auth, mech) {
 					e.auth = append(e.auth, mech)
 				}
 			}
@@ -101,7 +102,7 @@ func parseExtensions(text string) extensions {
 	return e
 }
 
-// limits reads "RCPTMAX=100 MAILMAX=20", in which what isn't understood is passed over (RFC 9422 §3, §4).
+// limits reads the parameters of LIMITS, as in "RCPTMAX=100 MAILMAX=20". Unknown ones are ignored (RFC 9422 §3, §4).
 func (e *extensions) limits(params string) {
 	for param := range strings.FieldsSeq(params) {
 		name, value, _ := strings.Cut(param, "=")
@@ -120,15 +121,15 @@ func (e *extensions) limits(params string) {
 	}
 }
 
-// maxMechanisms bounds what a host may offer; some two dozen are registered.
+// maxMechanisms bounds the mechanisms that a host may offer. About two dozen are registered.
 const maxMechanisms = 64
 
-// isMechanism is sasl-mech (RFC 4422 §3.1), for a name in upper case.
+// isMechanism reports whether a name in upper case is a sasl-mech (RFC 4422 §3.1).
 func isMechanism(name string) bool {
 	return len(name) <= 20 && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
 }
 
-// upper changes ASCII letters only: no other letter may become one of a keyword.
+// upper changes ASCII letters only, so that no other letter becomes part of a keyword.
 func upper(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' {
@@ -138,19 +139,19 @@ func upper(s string) string {
 	}, s)
 }
 
-// helloName gives the name for EHLO, checked so that it can't be more than a name.
+// helloName returns the name for EHLO, checked so that it can't contain a command.
 func (c *Conn) helloName() (string, *failure) {
 	if c.Hostname == "" {
 		return defaultHostname(), nil
 	}
 	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
 		if strings.HasPrefix(name, "[") {
-			return c.Hostname, nil // RFC 5321 §4.1.3 writes "IPv6:" so
+			return c.Hostname, nil // RFC 5321 §4.1.3 has "IPv6:" in this case of letters
 		}
 		return name, nil
 	}
-	r := smtp.NewReply(451, "4.3.5", fmt.Sprintf("our own name %+q is no domain", clip(c.Hostname)))
-	return "", c.local(smtp.StageHello, nil, r)
+	const text = "Hostname %+q is not a domain name: set it to the name of this machine in the DNS"
+	return "", c.local(smtp.StageHello, nil, smtp.NewReply(451, "4.3.5", fmt.Sprintf(text, clip(c.Hostname))))
 }
 
 func defaultHostname() string {

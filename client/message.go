@@ -10,21 +10,21 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// message is one message on its way, and what has become of it so far.
+// message is one message in one Send, and the results so far.
 type message struct {
 	env     *smtp.Envelope
 	content smtp.Content
 	facts   smtp.Facts
 
-	rcpts    []int         // indices of the recipients to offer next
-	results  []smtp.Result // of all recipients; Reply is nil where nothing was decided yet
-	failures []*failure    // that results came from
-	out      bodyWriter    // of the transaction that is under way
-	one      [1]int        // rcpts, if there is only one
+	rcpts    []int         // the indices of the recipients to offer next
+	results  []smtp.Result // of all recipients; Reply is nil if nothing was decided yet
+	failures []*failure    // the failures that caused results
+	out      bodyWriter    // of the transaction under way
+	one      [1]int        // the array of rcpts if there is one recipient
 	sized    sized         // content
 }
 
-// sized is a content of the size that it had, whatever it says later.
+// sized is a content with the Size that it had at first. A Content must not change, but this one may.
 type sized struct {
 	io.ReaderAt
 	size int64
@@ -49,7 +49,7 @@ func newMessage(env *smtp.Envelope, content smtp.Content) *message {
 	return m
 }
 
-// check finds what can't be sent anywhere, before a byte is written.
+// check finds a message that no host could be sent, before anything is written.
 func (m *message) check() *failure {
 	if err := m.env.Check(); err != nil {
 		var r *smtp.Reply
@@ -73,12 +73,12 @@ func (m *message) check() *failure {
 	return nil
 }
 
-// undecided gives those of rcpts who have no result yet. It uses the space of rcpts.
+// undecided returns the recipients among rcpts without a result. It overwrites rcpts.
 func (m *message) undecided(rcpts []int) []int {
 	return slices.DeleteFunc(rcpts, func(i int) bool { return m.results[i].Reply != nil })
 }
 
-// oneDomain reports whether all recipients have the same domain, letter by letter.
+// oneDomain reports whether all recipients have the same domain, in the same spelling.
 func (m *message) oneDomain() bool {
 	_, first := smtp.SplitAddress(m.env.Recipients[0].Address)
 	for i := range m.env.Recipients {
@@ -89,7 +89,7 @@ func (m *message) oneDomain() bool {
 	return true
 }
 
-// settle gives recipient i the result of a reply of c's host.
+// settle sets the result of recipient i to a reply of the host of c.
 func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res := &m.results[i]
 	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
@@ -100,7 +100,7 @@ func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 		res.Outcome = smtp.Delivered
 		res.Relayed, res.DSN = !c.LMTP, c.ext.dsn
 	case stage == smtp.StageRcpt && r.Code == 552:
-		res.Outcome = smtp.Deferred // RFC 5321 §4.5.3.1.10: too many recipients, meant as 452
+		res.Outcome = smtp.Deferred // RFC 5321 §4.5.3.1.10: too many recipients, to be treated like 452
 	case r.Permanent():
 		res.Outcome = smtp.Rejected
 	default:
@@ -109,10 +109,10 @@ func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res.Reason = smtp.ReasonOf(res)
 }
 
-// maxReplyText bounds what is kept of a reply, which is stored for each recipient.
+// maxReplyText bounds the text of a reply that is kept, since it is stored for each recipient.
 const maxReplyText = 2 << 10
 
-// shorten gives a reply with its text cut, if that is long.
+// shorten returns r, or a copy with a text of maxReplyText octets.
 func shorten(r *smtp.Reply) *smtp.Reply {
 	if len(r.Text) <= maxReplyText {
 		return r
@@ -122,7 +122,7 @@ func shorten(r *smtp.Reply) *smtp.Reply {
 	return &short
 }
 
-// fail gives recipients the result of a failure.
+// fail sets the results of recipients to a failure.
 func (m *message) fail(rcpts []int, f *failure) {
 	m.failures = append(m.failures, f)
 	for _, i := range rcpts {
@@ -132,7 +132,7 @@ func (m *message) fail(rcpts []int, f *failure) {
 	}
 }
 
-// err is nil if every recipient has its mail, and tells of the first that hasn't otherwise.
+// err returns nil if every recipient is Delivered, and otherwise the failure of the first one that isn't.
 func (m *message) err() error {
 	for i := range m.results {
 		r := &m.results[i]

@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// probe looks at a connection, and keeps what that takes for the next time.
+// probe looks at an idle connection. It keeps its func for the next time, to save allocations.
 type probe struct {
 	raw     syscall.RawConn
 	look    func(fd uintptr)
 	nothing bool
 }
 
-// quiet reports whether an idle connection is open and the host has said nothing, without taking
-// anything from it. What can't be looked at counts as quiet.
+// quiet reports whether an idle connection is open and the host has sent nothing. It reads nothing from the connection.
+// A connection that isn't a socket counts as quiet.
 func (p *probe) quiet(nc net.Conn) bool {
 	if p.raw == nil {
 		sc, ok := nc.(syscall.Conn)
@@ -35,7 +35,7 @@ func (p *probe) quiet(nc net.Conn) bool {
 
 func (p *probe) peek(fd uintptr) {
 	var b [1]byte
-	// Sockets of package net don't block. Their end reads as n == 0 without an error.
+	// Sockets of package net don't block. At the end of the stream, n is 0 and err is nil.
 	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
 	p.nothing = err == syscall.EAGAIN || err == syscall.EINTR
 }

@@ -15,8 +15,8 @@ var (
 	_ smtp.Sender = (*Submission)(nil)
 )
 
-// TestSender: Transport and Submission return one complete Result for each recipient, whatever goes wrong: nothing is left
-// for smtp.Complete to fill in.
+// TestSender: Transport and Submission return one complete Result for each recipient, whatever goes wrong: nothing is
+// left for smtp.Complete to fill in.
 func TestSender(t *testing.T) {
 	route := mustRoute(mx.Smarthost("127.0.0.1:25"))
 	tests := []struct {

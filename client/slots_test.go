@@ -170,8 +170,8 @@ func TestMaxSessionsCancel(t *testing.T) {
 			defer close(gone)
 			results, err := sub.Send(ctx, smtp.NewEnvelope("ann@client.test", "gone@example.net", "away@example.net"), smtp.Text("Hello.\n"))
 			checkError(t, results, err)
-			want := "gone@example.net deferred connect: 451 4.4.2 the attempt was called off local\n" +
-				"away@example.net deferred connect: 451 4.4.2 the attempt was called off local\n"
+			want := "gone@example.net deferred connect: 451 4.4.2 the attempt was cancelled local\n" +
+				"away@example.net deferred connect: 451 4.4.2 the attempt was cancelled local\n"
 			if show(results) != want || !errors.Is(err, context.Cause(ctx)) || time.Since(begun) != time.Second {
 				t.Errorf("got %s and %v after %v, want\n%s and the cause after 1s", show(results), err, time.Since(begun), want)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -14,44 +15,49 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Source is an address, or a pair of them, that sessions go out from.
+// Source is a local address, or a pair of them, that sessions come from.
 type Source struct {
-	// Addrs are addresses of this machine, one of IPv4, of IPv6, or of each. A host is reached from the one of its own family.
+	// Addrs are addresses of this machine: one of IPv4, one of IPv6, or one of each. A host is connected to from the
+	// address of its own family.
 	Addrs []netip.Addr
 
-	// Hostname is our name in EHLO, which the DNS should have for Addrs. If empty, Transport.Hostname.
+	// Hostname is the name in EHLO. The DNS should have it for Addrs. If empty, Transport.Hostname.
 	Hostname string
 
-	// Weight is its share of the messages, beside those of the others. If zero, 1.
+	// Weight is the share of messages: a source with weight 2 has twice as many as one with weight 1. If zero, 1.
 	Weight int
 }
 
-// Check says what is wrong with the source.
+// Check returns an error if a field can't be used.
 func (s *Source) Check() error {
 	seen := make(map[bool]bool) // by family
 	for _, addr := range s.Addrs {
 		addr = addr.Unmap()
 		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
-			return fmt.Errorf("client: source %v: no address to send from", addr)
+			return fmt.Errorf("client: Source.Addrs: %v is not an address to connect from: use a unicast address", addr)
 		}
 		if seen[addr.Is4()] {
-			return fmt.Errorf("client: source %v: the second of its family", addr)
+			return fmt.Errorf("client: Source.Addrs: %v is the second one of its family: put it into another Source", addr)
 		}
 		seen[addr.Is4()] = true
 	}
-	if len(s.Addrs) == 0 || s.Weight < 0 {
-		return fmt.Errorf("client: source %v with weight %d: no address, or a negative weight", s.Addrs, s.Weight)
+	if len(s.Addrs) == 0 {
+		return errors.New("client: Source.Addrs is empty: put an address of this machine into it")
+	}
+	if s.Weight < 0 {
+		return fmt.Errorf("client: Source.Weight %d of %v is negative: leave it zero for 1", s.Weight, s.Addrs)
 	}
 	if s.Hostname != "" {
 		if _, err := smtp.ASCIIDomain(s.Hostname); err != nil {
-			return fmt.Errorf("client: source %v: %w", s.Addrs, err)
+			return fmt.Errorf("client: Source.Hostname %q of %v: set it to the name of the addresses in the DNS: %w",
+				s.Hostname, s.Addrs, err)
 		}
 	}
 	return nil
 }
 
-// rank orders sources for a message: at random by weight, and always the same for the same sender and recipient, as
-// greylisting wants it, in other processes too.
+// rank orders sources for a message: at random by weight, but always the same for the same sender and recipient, in
+// every process, because greylisting hosts expect that.
 func rank(list []Source, p pair) []*Source {
 	type scored struct {
 		source *Source
@@ -61,7 +67,7 @@ func rank(list []Source, p pair) []*Source {
 	for i := range list {
 		s := &list[i]
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v", p.from, p.to, s.Addrs))
-		// Weighted rendezvous hashing: the greatest of -weight/ln(u) wins as often as its weight has it.
+		// Weighted rendezvous hashing: the shares of the greatest -weight/ln(u) are as the weights.
 		u := (float64(binary.BigEndian.Uint64(sum[:])>>11) + 0.5) / (1 << 53)
 		all[i] = scored{s, -float64(cmp.Or(s.Weight, 1)) / math.Log(u)}
 	}
@@ -73,7 +79,8 @@ func rank(list []Source, p pair) []*Source {
 	return ranked
 }
 
-// addr gives the address that reaches to: of its family, and a loopback one if that is one. It is the zero Addr if there is none.
+// addr returns the address to connect to to from: one of its family, and a loopback address if to is one. It returns
+// the zero Addr if there is none.
 func (s *Source) addr(to netip.Addr) netip.Addr {
 	for _, addr := range s.Addrs {
 		if addr = addr.Unmap(); addr.Is4() == to.Is4() && addr.IsLoopback() == to.IsLoopback() {
@@ -87,7 +94,8 @@ func (s *Source) has(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.Addrs, func(a netip.Addr) bool { return a.Unmap() == addr })
 }
 
-// Source names the source that a message goes out from first where nothing is blocked, and nothing was greylisted: the first of its Addrs, or "" without Sources.
+// Source returns the name of the source that a message prefers: the first of its Addrs, or "" without Sources. Blocks
+// and greylisting may have another one used.
 func (t *Transport) Source(env *smtp.Envelope) string {
 	if len(t.Sources) == 0 || len(env.Recipients) == 0 {
 		return ""
@@ -99,7 +107,8 @@ func (t *Transport) Source(env *smtp.Envelope) string {
 	return s.Addrs[0].Unmap().String()
 }
 
-// source chooses the address of ours to reach one of a host's from, and our name there. The zero Addr leaves it to the system.
+// source chooses the local address to connect to an address of a host from, and the name in EHLO. With the zero Addr,
+// the system chooses.
 func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *failure) {
 	t := d.t
 	if len(t.Sources) == 0 || !to.IsValid() {
@@ -122,21 +131,24 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 	f = &failure{stage: smtp.StageConnect, local: true}
 	switch {
 	case why == nil && to.IsLoopback():
-		return netip.Addr{}, t.Hostname, nil // this machine knows itself
+		return netip.Addr{}, t.Hostname, nil // no source is needed on this machine
 	case why == nil:
-		f.reply = smtp.NewReply(451, "4.4.1", fmt.Sprintf("we have no address to reach %s from", to))
-	case why.Reply == nil:
-		f.reason = smtp.Blocklisted
-		f.reply = smtp.NewReply(451, "4.7.1", "all our addresses are blocked for "+clip(d.site))
+		f.reply = smtp.NewReply(451, "4.4.1", fmt.Sprintf("Sources has no address of the family of %s: add one", to))
 	default:
+		// RFC 3463 §3.8: X.7.1, not authorized by a filter of the host, of which the blocks are the memory. The Reason
+		// is set here, so that nobody has to guess it from the code.
 		f.reason = smtp.Blocklisted
-		f.reply = smtp.NewReply(451, "4.7.1",
-			fmt.Sprintf("all our addresses are blocked for %s, for it said %s", clip(d.site), clip(why.Reply.Error())))
+		text := "all source addresses are blocked for " + clip(d.site)
+		if why.Reply != nil {
+			text += ", which replied " + clip(why.Reply.Error())
+		}
+		f.reply = smtp.NewReply(451, "4.7.1", text)
 	}
 	return addr, "", f
 }
 
-// rank orders the sources for the message: first the one that a greylisting host has seen it come from.
+// rank orders the sources for the message. The first one is the source from which a greylisting host has seen it, if
+// any.
 func (d *delivery) rank() {
 	if len(d.t.Sources) == 0 {
 		return
@@ -151,7 +163,8 @@ func (d *delivery) rank() {
 	}
 }
 
-// learn takes from a result what it says about the source of its session. It reports whether that is blocked from now on.
+// learn remembers greylisting and blocklists about the source address of a result. It reports whether the address is
+// blocked now.
 func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	t := d.t
 	switch {
@@ -160,11 +173,13 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 		t.sources.seen(pair{d.message.env.From, r.Recipient}, source, t.maxRemembered())
 	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0:
 		if _, known := t.sources.blocked(d.site, source); known {
-			return true // by the result of another recipient
+			return true // because of another recipient's result
 		}
-		t.Block(Block{Site: d.site, SourceAddr: source, Until: time.Now().Add(cmp.Or(t.BlockTime, time.Hour)), Reply: r.Reply})
+		until := time.Now().Add(cmp.Or(t.BlockTime, time.Hour))
+		t.Block(Block{Site: d.site, SourceAddr: source, Until: until, Reply: r.Reply})
 		if t.Logger != nil {
-			t.Logger.Warn("source address blocked", "site", d.site, "source", source, "host", r.Host, "reply", r.Reply.Error())
+			t.Logger.Warn("source address blocked",
+				"site", d.site, "source", source, "until", until, "host", r.Host, "reply", r.Reply.Error())
 		}
 		return true
 	}
@@ -173,7 +188,8 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 
 type sourceKey struct{}
 
-// SourceAddr gives a DialContext func the address of ours to dial from. It is the zero Addr where the system is to choose.
+// SourceAddr returns the local address that a DialContext func should connect from. It is the zero Addr if the system
+// should choose.
 func SourceAddr(ctx context.Context) netip.Addr {
 	addr, _ := ctx.Value(sourceKey{}).(netip.Addr)
 	return addr

@@ -199,7 +199,7 @@ func TestSources(t *testing.T) {
 		}},
 		{"all blocked", func(t *testing.T, s *sourced) {
 			s.inet.scripts(a, listed+"C: QUIT\neof", strings.Replace(listed, "100.1", "100.2", 1)+"C: QUIT\neof")
-			want := "deferred connect 451 4.7.1 all our addresses are blocked for a.test,b.test,c.test, for it said 554 5.7.1 198.51.100.1 is on a blocklist"
+			want := "deferred connect 451 4.7.1 all source addresses are blocked for a.test,b.test,c.test, which replied 554 5.7.1 198.51.100.1 is on a blocklist"
 			for range 2 {
 				if got := s.mail(t, bobOfA); got != want {
 					t.Errorf("got %s, want %s", got, want)
@@ -247,7 +247,7 @@ func TestSources(t *testing.T) {
 			s.inet.scripts(b, from(helloA, got+quit))
 			s.mail(t, bobOfA)
 			s.check(t, "A "+b)
-			if want := "a.test invalid IP: client: a.test: connect: 451 4.4.1 we have no address to reach 2001:db8::1 from"; s.tries[0] != want {
+			if want := "a.test invalid IP: client: a.test: connect: 451 4.4.1 Sources has no address of the family of 2001:db8::1: add one"; s.tries[0] != want {
 				t.Errorf("got %s, want %s", s.tries[0], want)
 			}
 		}},

@@ -13,19 +13,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Submission sends messages to a submission server (RFC 6409). It is an [smtp.Sender]. Several goroutines may use it. It
-// keeps sessions for later messages, so that many messages take one handshake and one AUTH. Its fields must not change
-// after the first Send or Check.
+// Submission sends messages to a submission server (RFC 6409). It is an [smtp.Sender]. Several goroutines may use it.
+// It keeps sessions for later messages, so that many messages take one handshake and one AUTH. Its fields must not
+// change after the first Send or Check.
 //
 // Submission has the fields of a [Transport] that most programs need. For all of them, use a Transport with a route by
 // mx.Smarthost.
 type Submission struct {
-	// Addr is the server, as "host:port". The port is 587 (STARTTLS) or 465 (implicit TLS) at most servers. It may also be
-	// the path of a Unix socket, beginning with "/".
+	// Addr is the server, as "host:port". The port is 587 (STARTTLS) or 465 (implicit TLS) at most servers. It may also
+	// be the path of a Unix socket, beginning with "/".
 	Addr string
 
-	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or an smtp.AuthMechanism. If nil,
-	// sessions don't authenticate.
+	// Auth authenticates: *[Credentials], by the strongest mechanism that the server has, or an smtp.AuthMechanism. If
+	// nil, sessions don't authenticate.
 	Auth smtp.Auth
 
 	// TLSConfig is a template: see Conn.TLSConfig.
@@ -44,19 +44,19 @@ type Submission struct {
 	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
 	Timeouts Timeouts
 
-	// MaxSessions is the most sessions that are open at a time, idle ones included. A Send beyond it waits for its turn,
-	// in order of arrival, until its ctx ends: then its recipients are Deferred. If zero, 3, since some providers take no
-	// more from one account; if negative, there is no bound.
+	// MaxSessions is the most sessions that are open at a time, idle ones included. A Send beyond it waits for its
+	// turn, in order of arrival, until its ctx ends: then its recipients are Deferred. If zero, 3, since some providers
+	// take no more from one account; if negative, there is no bound.
 	MaxSessions int
 
-	// IdleTimeout is how long a session is kept without a message. If zero, 5 s; if negative, each message has a session
-	// of its own.
+	// IdleTimeout is how long a session is kept without a message. If zero, 5 s; if negative, each message has a
+	// session of its own.
 	IdleTimeout time.Duration
 
 	// Resolver finds the addresses of the server. If nil, see mx.Router.
 	Resolver mx.Resolver
 
-	// DialContext connects to "ip:port" on "tcp". If nil, a net.Dialer.
+	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
@@ -86,8 +86,8 @@ func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.
 }
 
 // Close says QUIT in every session and closes it. It returns when all Sends that began before have returned. The Sends
-// that wait for their turn are among these: they are still sent, unless their ctx ends. A later Send or Check fails with
-// [ErrClosed]. Close may be called more than once, and always returns nil.
+// that wait for their turn are among these: they are still sent, unless their ctx ends. A later Send or Check fails
+// with [ErrClosed]. Close may be called more than once, and always returns nil.
 //
 // A program may also end without Close: the server then finds the connections closed, which does no harm.
 func (s *Submission) Close() error {
@@ -101,7 +101,8 @@ func (s *Submission) Close() error {
 func (s *Submission) prepare() {
 	route, err := mx.Smarthost(s.Addr)
 	if err != nil {
-		s.err = fmt.Errorf(`client: Submission.Addr %q: set it to "host:port", as in "smtp.example.com:587": %w`, s.Addr, err)
+		const text = `client: Submission.Addr %q: set it to "host:port", as in "smtp.example.com:587": %w`
+		s.err = fmt.Errorf(text, s.Addr, err)
 		return
 	}
 	route.TLS, route.TLSStart = cmp.Or(s.TLS, mx.TLSRequired), s.TLSStart

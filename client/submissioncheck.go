@@ -15,13 +15,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Check reports whether a Send would get as far as the message: for a program that starts. It always opens a new session:
-// it connects to Addr, secures the session and authenticates as Send does, and keeps the session for the next Send. It
-// sends no mail. Several goroutines may call it. At MaxSessions it waits as Send does.
+// Check reports whether a Send would get as far as the message: for a program that starts. It always opens a new
+// session: it connects to Addr, secures the session and authenticates as Send does, and keeps the session for the next
+// Send. It sends no mail. Several goroutines may call it. At MaxSessions it waits as Send does.
 //
-// The error names the field at fault and the remedy, and holds the cause for errors.As: the *smtp.Reply of a server that
-// refused, a *tls.CertificateVerificationError, a *net.DNSError. A wrong port may show only as a time-out: give ctx one
-// of 30 seconds, for example. After Close the error is [ErrClosed].
+// The error names the field at fault and the remedy, and holds the cause for errors.As: the *smtp.Reply of a server
+// that refused, a *tls.CertificateVerificationError, a *net.DNSError. A wrong port may show only as a time-out: give
+// ctx one of 30 seconds, for example. After Close the error is [ErrClosed].
 func (s *Submission) Check(ctx context.Context) error {
 	s.once.Do(s.prepare)
 	if s.err != nil {
@@ -86,7 +86,8 @@ func (t *Transport) check(ctx context.Context, s *Submission) (*Conn, *failure) 
 	return c, f
 }
 
-// hint returns the field at fault for f, with its value, what is wrong and what to do. c is nil if there was no session.
+// hint returns the field at fault for f, with its value, what is wrong and what to do. c is nil if there was no
+// session.
 func (s *Submission) hint(c *Conn, f *failure) string {
 	addr := fmt.Sprintf("Addr %q", s.Addr)
 	if code := f.reply.Code; !f.local && (code == 421 || code == 432) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Timeouts bound every wait of a session, and each attempt as a whole. The zero value has the minimums of RFC 5321
-// §4.5.3.2, which a client should not go below. None may be negative.
+// Timeouts bound every wait of a session, and each attempt as a whole. From Greeting to Final, the defaults are the
+// minimums of RFC 5321 §4.5.3.2, below which a client should not go. None may be negative.
 type Timeouts struct {
 	// Connect bounds the dial to one address. If zero, 30 s.
 	Connect time.Duration
@@ -29,8 +29,8 @@ type Timeouts struct {
 	// DataBlock bounds the write of each block of the message, of 64 KiB at most. If zero, 3 min.
 	DataBlock time.Duration
 
-	// Final bounds the wait for the reply to the final dot, and to each BDAT. If zero, 10 min. A host may need that long;
-	// after a shorter time-out, its mail may arrive twice.
+	// Final bounds the wait for the reply to the final dot, and to each BDAT. If zero, 10 min. A host may need that
+	// long; after a shorter time-out, its mail may arrive twice.
 	Final time.Duration
 
 	// Quit bounds the wait for the reply to QUIT, and for the reply of a host that stopped reading. If zero, 5 s.

@@ -9,9 +9,9 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Trace is called with the commands and replies of each session, to find out how a host behaves. Any func may be nil. The
-// goroutine that sends calls the funcs and waits for each of them. Funcs of different sessions run concurrently. A func
-// must not use the session.
+// Trace is called with the commands and replies of each session, to find out how a host behaves. Any func may be nil.
+// The goroutine that sends calls the funcs and waits for each of them. Funcs of different sessions run concurrently. A
+// func must not use the session.
 //
 // A Trace has no credentials: it has "***" in place of the responses and challenges of AUTH. It has no content of
 // messages either.

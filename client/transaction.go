@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// window bounds the commands that go out before their replies are read. RFC 2920 §3.1: a group of them
-// must fit where the host keeps what it hasn't read yet, or both sides end up blocked in writing.
+// window bounds the octets of commands that go out before their replies are read. RFC 2920 §3.1: they must fit into the
+// TCP buffers, or both sides block in a write.
 const window = 8 << 10
 
 // transaction is one message offered to one host.
@@ -17,24 +17,24 @@ type transaction struct {
 	manner
 	c        *Conn
 	m        *message
-	rcpts    []int // of the message, those that it is for
-	next     int   // index in rcpts of the first that wasn't said yet
+	rcpts    []int // the recipients of the transaction
+	next     int   // the index in rcpts of the first one without a RCPT so far
 	mailSaid bool
-	accepted []int       // had a 2xx
-	refused  *smtp.Reply // said that the host doesn't take the message now, or at all
-	stage    smtp.Stage  // of that
-	full     *smtp.Reply // said that the transaction takes no more recipients
+	accepted []int       // the recipients that got a 2xx
+	refused  *smtp.Reply // the reply by which the host refused the message, for now or for good
+	stage    smtp.Stage  // the stage of refused
+	full     *smtp.Reply // the reply by which the host refused further recipients in this transaction
 }
 
-// group is the commands that go out in one write.
+// group is a group of commands that go out in one write.
 type group struct {
 	rset, mail bool
 	rcpts      []int
 	data       bool
 }
 
-// transact offers the message to the recipients in m.rcpts, in one transaction or, where the host sets limits, in several. Each gets a
-// result, but those for whom the session has no transaction left: they are returned.
+// transact offers the message to the recipients in m.rcpts, in one transaction, or in several if the host has LIMITS.
+// It returns the recipients that the session takes no transaction for; all others have a result then.
 func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	c.answered = false
 	for _, i := range m.rcpts {
@@ -48,7 +48,7 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	stop := c.watch(ctx)
 	defer c.unwatch(stop)
 	begun := time.Now()
-	most := len(left) // recipients of a transaction
+	most := len(left) // the most recipients of a transaction
 	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= c.Timeouts.attempt() {
 		rcpts := c.batch(m, left)
 		t := transaction{manner: how, c: c, m: m, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
@@ -57,10 +57,10 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 		}
 		t.run(ctx)
 		if t.again() {
-			most = 2 * len(t.accepted) // or else each transaction would offer all that are left
+			most = 2 * len(t.accepted) // else each transaction would offer all the others again
 		}
 		c.accepted, left = t.accepted, m.undecided(left)
-		if t.refused != nil { // the other recipients' transactions would bring the same message
+		if t.refused != nil { // further transactions would have the same message
 			t.settleAll(left, t.stage, t.refused)
 			return nil
 		}
@@ -69,10 +69,11 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	return left
 }
 
-// again lets those for whom there was no room in the transaction be offered once more (RFC 5321 §4.5.3.1.10), if it brought the message to
-// others. It reports whether there are any.
+// again clears the results of recipients that the transaction had no room for, so that they are offered in the next one
+// (RFC 5321 §4.5.3.1.10). It does so only if another recipient was Delivered. It reports whether there are any.
 func (t *transaction) again() (any bool) {
-	if !slices.ContainsFunc(t.rcpts, func(i int) bool { return t.m.results[i].Outcome == smtp.Delivered && t.m.results[i].Reply != nil }) {
+	delivered := func(i int) bool { return t.m.results[i].Outcome == smtp.Delivered && t.m.results[i].Reply != nil }
+	if !slices.ContainsFunc(t.rcpts, delivered) {
 		return false
 	}
 	for _, i := range t.rcpts {
@@ -83,15 +84,16 @@ func (t *transaction) again() (any bool) {
 	return any
 }
 
-// noRoom reports whether a refused recipient may be welcome in another transaction, by a code that isn't only used for that.
+// noRoom reports whether another transaction may take a refused recipient. Hosts use the codes for other causes too.
 func noRoom(r *smtp.Reply) bool {
 	if r == nil || r.Code != 452 && r.Code != 552 {
 		return false
 	}
-	return r.Enhanced == smtp.EnhancedCode{} || r.Enhanced[1] == 5 // X.5.3; not X.2.2, a full mailbox, or X.3.1, a full disk
+	// RFC 3463 §3.6: X.5.3, too many recipients; not X.2.2, a full mailbox, or X.3.1, a full disk.
+	return r.Enhanced == smtp.EnhancedCode{} || r.Enhanced[1] == 5
 }
 
-// run goes from MAIL to the reply to the message.
+// run runs the transaction, from MAIL to the reply to the message.
 func (t *transaction) run(ctx context.Context) {
 	for {
 		g := t.compose()
@@ -104,7 +106,7 @@ func (t *transaction) run(ctx context.Context) {
 		data, f := t.exchange(ctx, g)
 		switch {
 		case f != nil && t.refused != nil:
-			return // whatever became of the rest: the refusal stands
+			return // the refusal stands, whatever the failure
 		case f != nil:
 			t.fail(f)
 			return
@@ -117,7 +119,7 @@ func (t *transaction) run(ctx context.Context) {
 	}
 }
 
-// compose makes the next group in c.out: all that fits, or one command where there is no PIPELINING.
+// compose writes the next group into c.out: as many commands as fit, or one command without PIPELINING.
 func (t *transaction) compose() group {
 	var g group
 	b := t.c.out[:0]
@@ -138,7 +140,7 @@ func (t *transaction) compose() group {
 		t.next++
 	}
 	g.rcpts = t.rcpts[first:t.next]
-	// RFC 5321 §3.3: DATA needs a recipient; one in this group may become it.
+	// RFC 5321 §3.3: DATA needs an accepted recipient, which one of this group may become.
 	if !t.chunked && t.next == len(t.rcpts) && room() && len(t.accepted)+len(g.rcpts) > 0 {
 		b, g.data = append(b, "DATA\r\n"...), true
 	}
@@ -146,7 +148,8 @@ func (t *transaction) compose() group {
 	return g
 }
 
-// exchange sends a group and reads all replies to it. A failure ends the transaction and the session.
+// exchange sends a group and reads all replies to it. data is the reply to DATA, nil for a 354. A failure ends the
+// transaction and the session.
 func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, f *failure) {
 	c := t.c
 	stage, times := smtp.StageMail, c.Timeouts.mail()
@@ -220,13 +223,13 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	case t.c.spoiled: // 421
 		return t.c.said(smtp.StageRcpt, r)
 	case t.refused != nil:
-		// It follows from the refusal of MAIL, whose reply everyone has.
+		// The refusal of MAIL causes this one, and is the result of all recipients.
 	case r == nil:
 		t.accepted = append(t.accepted, i)
 	case r.Code >= 400 && r.Code < 600:
 		t.m.settle(t.c, i, smtp.StageRcpt, r)
 		if r.Enhanced == (smtp.EnhancedCode{4, 5, 3}) {
-			t.full = r // RFC 5321 §4.5.3.1.10: the others go in a later transaction
+			t.full = r // RFC 5321 §4.5.3.1.10: the others are offered in a later transaction
 		}
 	default:
 		return t.c.refused(smtp.StageRcpt, r)
@@ -234,7 +237,8 @@ func (t *transaction) rcptReply(i int, r *smtp.Reply) *failure {
 	return nil
 }
 
-// refuse gives those who were accepted a reply that refuses the message. One for now is for the recipients of further transactions, too.
+// refuse settles the accepted recipients by a reply that refuses the message. A transient one holds for the recipients
+// of further transactions too.
 func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 	t.settleAll(t.accepted, stage, r)
 	if r.Temporary() && len(t.accepted) > 0 { // a DATA without recipients is refused for that
@@ -248,7 +252,7 @@ func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	}
 }
 
-// final reads what follows the final dot.
+// final reads the replies to the final dot or the last chunk.
 func (t *transaction) final(ctx context.Context) {
 	c := t.c
 	if !c.LMTP {
@@ -258,7 +262,7 @@ func (t *transaction) final(ctx context.Context) {
 	}
 	for n := range t.accepted { // RFC 2033 §4.2: in the order of their RCPT
 		r, err := c.read(ctx, c.Timeouts.final())
-		if err != nil || r.Code/100 == 3 { // whose reply the next one would be, nobody knows
+		if err != nil || r.Code/100 == 3 { // the replies can't be matched to the recipients any more
 			t.settleFinal(ctx, t.accepted[n:], r, err)
 			return
 		}
@@ -266,8 +270,8 @@ func (t *transaction) final(ctx context.Context) {
 	}
 }
 
-// settleFinal gives recipients what was said to the final dot. Without a reply that makes sense it is unknown
-// whether the host has the message.
+// settleFinal settles recipients by the reply to the final dot. Without a valid reply they are Unknown: the host may
+// have the message.
 func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Reply, err error) {
 	var f *failure
 	switch {
@@ -288,8 +292,8 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 	}
 }
 
-// fail gives everyone who has no result yet that of f. So it does to those who were refused in a group, if its
-// replies got out of step: they may have been meant for others.
+// fail sets the results of all recipients without one to f. If the replies to a group didn't match its commands, the
+// refused recipients get f too: their refusals may have been meant for others.
 func (t *transaction) fail(f *failure) {
 	for _, i := range t.rcpts {
 		if r := &t.m.results[i]; f.outOfStep && t.c.ext.pipelining && r.Stage == smtp.StageRcpt && !r.Local {

@@ -14,8 +14,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// TestLimitedOffers: who was offered to one host is offered to one further host, also where the limits of a host part the
-// recipients over sessions.
+// TestLimitedOffers: who was offered to one host is offered to one further host, also where the limits of a host part
+// the recipients over sessions.
 func TestLimitedOffers(t *testing.T) {
 	const (
 		a, b  = "192.0.2.1:25", "192.0.2.2:25"
@@ -95,8 +95,8 @@ func TestUselessData(t *testing.T) {
 	}
 }
 
-// TestRoomForOne: a hundred recipients in transactions of one each are offered a hundred times, and not 5,050 times, where
-// the host has no code of its own for it.
+// TestRoomForOne: a hundred recipients in transactions of one each are offered a hundred times, and not 5,050 times,
+// where the host has no code of its own for it.
 func TestRoomForOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := pipe("127.0.0.1:25")
@@ -166,7 +166,8 @@ func TestRoomForOne(t *testing.T) {
 	})
 }
 
-// TestDomainsInTurn: where a host takes one domain a session, the idle session of a domain is found behind that of another.
+// TestDomainsInTurn: where a host takes one domain a session, the idle session of a domain is found behind that of
+// another.
 func TestDomainsInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const (

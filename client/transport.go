@@ -14,8 +14,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Transport sends messages to the hosts that a Router names, and keeps sessions for later messages. It is an [smtp.Sender].
-// Several goroutines may use it. Its fields must not change after the first Send. Close it at the end.
+// Transport sends messages to the hosts that a Router names, and keeps sessions for later messages. It is an
+// [smtp.Sender]. Several goroutines may use it. Its fields must not change after the first Send. Close it at the end.
 type Transport struct {
 	// Hostname is the name of this machine in EHLO. If empty, see Conn.Hostname.
 	Hostname string
@@ -61,14 +61,14 @@ type Transport struct {
 	// from loopback addresses only, or from an address that the system chooses. If empty, the system chooses.
 	Sources []Source
 
-	// BlockTime is how long a source address isn't used for a site after a host there refused it because of a blocklist.
-	// Meanwhile the site's mail comes from the next one of Sources, and is deferred if there is none. If zero, 1 hour; if
-	// negative, such a refusal blocks nothing.
+	// BlockTime is how long a source address isn't used for a site after a host there refused it because of a
+	// blocklist. Meanwhile the site's mail comes from the next one of Sources, and is deferred if there is none. If
+	// zero, 1 hour; if negative, such a refusal blocks nothing.
 	BlockTime time.Duration
 
-	// MaxRemembered bounds what is remembered about hosts: the blocks, the source addresses that greylisting hosts have
-	// seen, and the hosts that failed at BDAT, each in entries of some 200 octets. A new entry beyond the bound clears
-	// the others of its kind. If zero, 10,000.
+	// MaxRemembered bounds each of three memories about hosts, in entries: the blocks, the source addresses that
+	// greylisting hosts have seen, and the hosts that failed at BDAT. A new entry beyond the bound clears the others of
+	// its kind. If zero, 10,000.
 	MaxRemembered int
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
@@ -103,13 +103,13 @@ var ErrClosed = errors.New("client: closed")
 // Recipients with one route are sent together. The hosts of the route are tried in order, and the addresses of each
 // host, until a host takes a transaction:
 //   - A 2xx or a 5xx to a recipient is final.
-//   - A recipient who got a 4xx, or whose connection broke, is offered to one further host. The codes 4.2.x, 4.7.x and 452
-//     are about the mailbox or a policy, and defer the recipient at once.
+//   - A recipient who got a 4xx, or whose connection broke, is offered to one further host. The codes 4.2.x, 4.7.x and
+//     452 are about the mailbox or a policy, and defer the recipient at once.
 //   - Recipients beyond a host's LIMITS go to the host in another session.
 //   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources.
 //
-// After Timeouts.Attempt or MaxAddrs, no further address is tried. If ctx ends, the I/O in flight is aborted, recipients
-// without an answer are Deferred, and those whose message was sent but not confirmed are Unknown.
+// After Timeouts.Attempt or MaxAddrs, no further address is tried. If ctx ends, the I/O in flight is aborted,
+// recipients without an answer are Deferred, and those whose message was sent but not confirmed are Unknown.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
 	f := m.check()
@@ -140,12 +140,13 @@ func (t *Transport) takeTurn(ctx context.Context) *failure {
 	return nil
 }
 
-// CloseIdle says QUIT in the sessions that are idle now, closes them, and returns when that is done: after Timeouts.Quit
-// at most.
+// CloseIdle says QUIT in the sessions that are idle now, and returns when they are closed. Timeouts.Quit bounds each
+// wait.
 func (t *Transport) CloseIdle() { t.pool.quit(t.pool.takeAll()) }
 
-// Close says QUIT in the idle sessions and closes them. It returns when every Send that began before has returned and its
-// session is closed. A later Send fails with [ErrClosed]. Close may be called more than once, and always returns nil.
+// Close says QUIT in the idle sessions and closes them. It returns when every Send that began before has returned and
+// its session is closed. A later Send fails with [ErrClosed]. Close may be called more than once, and always returns
+// nil.
 func (t *Transport) Close() error {
 	t.pool.close()
 	return nil

@@ -191,7 +191,7 @@ func checkError(t *testing.T, results []smtp.Result, err error) {
 	t.Helper()
 	for _, r := range results {
 		want := smtp.ReasonOf(&r)
-		if r.Local && strings.HasPrefix(r.Reply.Text, "all our addresses are blocked") {
+		if r.Local && strings.HasPrefix(r.Reply.Text, "all source addresses are blocked") {
 			want = smtp.Blocklisted
 		}
 		if r.Reason != want {
@@ -232,7 +232,7 @@ func TestCancelDial(t *testing.T) {
 		start := time.Now()
 		env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
 		results, err := tr.Send(ctx, env, smtp.Text("Hello.\n"))
-		if want := "bob@example.net deferred connect: 451 4.4.2 the attempt was called off; a.test 192.0.2.1:25 local\n"; show(results) != want || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if want := "bob@example.net deferred connect: 451 4.4.2 the attempt was cancelled; a.test 192.0.2.1:25 local\n"; show(results) != want || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("got %s, %v after %v, want %s", show(results), err, time.Since(start), want)
 		}
 		// Without an end of ctx, each host has 30 s.
@@ -274,7 +274,8 @@ func TestRegrouped(t *testing.T) {
 	})
 }
 
-// TestOwnHost: a host with an address of ours ends the way through the hosts, and doesn't hide why the better ones failed.
+// TestOwnHost: a host with an address of ours ends the way through the hosts, and doesn't hide why the better ones
+// failed.
 func TestOwnHost(t *testing.T) {
 	tests := []struct {
 		name        string

@@ -10,10 +10,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// errPremature says that the host spoke before it was asked.
-var errPremature = errors.New("the host answered before it was asked")
+// errPremature is the error of a host that sends a reply before a command.
+var errPremature = errors.New("the host replied before it got a command")
 
-// watch makes the end of ctx abort what is being read or written, until unwatch is called with what it returns.
+// watch makes the end of ctx abort reads and writes, until unwatch is called with the returned func.
 func (c *Conn) watch(ctx context.Context) (stop func() bool) {
 	if ctx.Done() == nil {
 		return nil
@@ -26,21 +26,21 @@ func (c *Conn) watch(ctx context.Context) (stop func() bool) {
 
 func (c *Conn) unwatch(stop func() bool) {
 	if stop != nil && !stop() {
-		c.spoiled = true // abort has run or will, whatever we do next
+		c.spoiled = true // abort has run, or will run at any moment
 	}
 }
 
 func (c *Conn) abort() { c.nc.SetDeadline(time.Unix(1, 0)) }
 
-// arm gives what is read and written next a time to end in.
+// arm sets the deadline of the next reads and writes.
 func (c *Conn) arm(ctx context.Context, d time.Duration) {
 	c.nc.SetDeadline(time.Now().Add(d))
 	if ctx.Err() != nil {
-		c.abort() // it may have run before our deadline replaced its own
+		c.abort() // its deadline may have come before the one above, which replaced it
 	}
 }
 
-// write sends commands, all earlier ones answered. d is armed, and holds for the first reply too.
+// write sends commands. All earlier ones must be answered. The deadline, after d, holds for the first reply too.
 func (c *Conn) write(ctx context.Context, d time.Duration, b []byte) error {
 	c.arm(ctx, d)
 	if err := c.premature(); err != nil {
@@ -53,7 +53,8 @@ func (c *Conn) write(ctx context.Context, d time.Duration, b []byte) error {
 	return nil
 }
 
-// lastWords gives the reply that a host left before it stopped reading, or else err, with which a write failed.
+// lastWords returns the reply that a host sent before it stopped reading. If there is none it returns err, with which a
+// write has failed.
 func (c *Conn) lastWords(ctx context.Context, err error) error {
 	c.spoiled = true
 	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -66,7 +67,8 @@ func (c *Conn) lastWords(ctx context.Context, err error) error {
 	return err
 }
 
-// premature is not nil if the host has spoken unasked: it is the reply itself if that is 421 (RFC 5321 §3.8).
+// premature returns nil if the host has sent nothing before the next command. It returns the reply if that is a 421,
+// which a host may send at any time (RFC 5321 §3.8), and errPremature otherwise.
 func (c *Conn) premature() error {
 	if c.br.Buffered() == 0 {
 		return nil
@@ -91,7 +93,7 @@ func (c *Conn) heard() bool {
 	return false
 }
 
-// read takes the next reply.
+// read reads the next reply, within d.
 func (c *Conn) read(ctx context.Context, d time.Duration) (*smtp.Reply, error) {
 	return c.readUnless(ctx, d, nil)
 }
@@ -100,7 +102,8 @@ func positive(code int) bool { return code/100 == 2 }
 
 func goAhead(code int) bool { return code == 354 }
 
-// readUnless is read, but gives nil for a reply that is as hoped: nobody keeps it, and most are.
+// readUnless is read, but returns nil for a hoped reply. Most replies are hoped and not kept, so that saves
+// allocations.
 func (c *Conn) readUnless(ctx context.Context, d time.Duration, hoped func(code int) bool) (*smtp.Reply, error) {
 	if !c.heard() {
 		c.arm(ctx, d)
@@ -111,7 +114,7 @@ func (c *Conn) readUnless(ctx context.Context, d time.Duration, hoped func(code 
 		return nil, err
 	}
 	if r != nil && r.Code == 421 {
-		c.spoiled = true // RFC 5321 §3.8: the host closes behind it
+		c.spoiled = true // RFC 5321 §3.8: the host closes the connection after it
 	}
 	return r, nil
 }
@@ -127,8 +130,9 @@ func (c *Conn) nextReply(hoped func(code int) bool) (*smtp.Reply, error) {
 	return r, err
 }
 
-// readReply reads one reply. What AUTH has said is struck out of it: some hosts repeat what they don't understand, and replies go into
-// traces, errors, results and reports. Challenges don't.
+// readReply reads one reply, and strikes the responses of AUTH out of it. Some hosts repeat commands that they don't
+// know, and replies get into traces, errors, results and reports. Challenges stay whole, since they get into none of
+// these.
 func (c *Conn) readReply() (*smtp.Reply, error) {
 	r, err := smtp.ReadReply(c.br)
 	if err != nil {

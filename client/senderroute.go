@@ -18,7 +18,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	for n, i := range m.rcpts {
 		env.Recipients[n] = m.env.Recipients[i]
 	}
-	given := env // so that a func that drops recipients from it can't drop their results
+	given := env // a copy: a Sender that drops recipients from it must not drop their results
 	returned, err := d.route.Sender.Send(ctx, &given, withReturnPath(m.env.From, m.content))
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
@@ -27,26 +27,26 @@ func (d *delivery) deliver(ctx context.Context) {
 			d.route.Name, len(returned), len(results), missing)
 	}
 	for n, i := range m.rcpts {
-		r := results[n] // a copy: the func may return the same slice every time
+		r := results[n] // a copy: the Sender may return the same slice every time
 		r.Recipient = m.results[i].Recipient
 		m.results[i] = r
 	}
 	if err != nil {
 		n := max(0, slices.IndexFunc(results, func(r smtp.Result) bool { return r.Outcome != smtp.Delivered }))
 		m.failures = append(m.failures, &failure{reply: results[n].Reply, cause: err})
-		if d.t.Logger != nil && (!isReply || missing > 0) { // no result has its text
-			d.t.Logger.Warn("func failed", "route", d.route.Name, "missing", missing, "error", err)
+		if d.t.Logger != nil && (!isReply || missing > 0) { // the text of err is in no result
+			d.t.Logger.Warn("the Sender of a route failed", "route", d.route.Name, "missing", missing, "error", err)
 		}
 	}
 	d.offered(ctx, Try{Begun: d.begun, Err: err})
 }
 
-// withReturnPath puts the reverse-path on top, as whoever makes the final delivery has to (RFC 5321 §4.4).
+// withReturnPath puts the reverse-path on top of a content, which final delivery demands (RFC 5321 §4.4).
 func withReturnPath(from string, c smtp.Content) smtp.Content {
 	return &prefixed{"Return-Path: <" + from + ">\r\n", c}
 }
 
-// prefixed is a Content with some octets in front.
+// prefixed is a Content with a prefix.
 type prefixed struct {
 	prefix string
 	rest   smtp.Content
