@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/bounce"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -152,7 +153,7 @@ func addressKey(address string) string {
 
 // reportExpanded tells the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message is
 // durable: a crash in between loses this report, never the message.
-func (r *Relay) reportExpanded(ctx context.Context, p prepared) error {
+func (r *Relay) reportExpanded(ctx context.Context, id queue.ID, p prepared) error {
 	report := bounce.Report{
 		ReportingMTA: r.hostname,
 		Envelope:     p.Envelope,
@@ -171,6 +172,7 @@ func (r *Relay) reportExpanded(ctx context.Context, p prepared) error {
 	if err != nil {
 		return err
 	}
+	m.About = id
 	_, err = r.Queue.Enqueue(ctx, m)
 	return err
 }

@@ -140,7 +140,7 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant,
 	})
 	if len(p.expanded) > 0 {
-		if err := r.reportExpanded(ctx, p); err != nil {
+		if err := r.reportExpanded(ctx, id, p); err != nil {
 			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", slog.String("about", string(id)),
 				slog.String("kind", "expanded"), slog.Any("err", err))
 		}

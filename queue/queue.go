@@ -123,6 +123,9 @@ type Message struct {
 	// is empty unless there is exactly one. The Queue stores both.
 	Origin     smtp.Origin
 	FromDomain string
+
+	// About is the ID of the message that this one reports on. If empty, it is no report. The Queue stores it.
+	About ID
 }
 
 // MakeTransactional prepares a message that is useless after a while, for example a login code. It sets the Deadline to
@@ -193,6 +196,7 @@ type Task struct {
 	Ref, Tenant string
 	Origin      smtp.Origin
 	FromDomain  string
+	About       ID
 }
 
 // State is the state of a task in its Queue.

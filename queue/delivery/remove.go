@@ -96,7 +96,7 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 				Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true, Reason: smtp.Other,
 			})
 		}
-		if reports[i], err = r.Report(ctx, o); err != nil {
+		if reports[i], err = r.report(ctx, o); err != nil {
 			r.tellUnreported(ctx, &o, err)
 			return err
 		}

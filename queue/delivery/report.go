@@ -72,8 +72,14 @@ func (o *Occasion) attrs(to, kind string) []slog.Attr {
 	}, &o.Task)
 }
 
-// isOwnReport reports whether a task is that of a report. If it fails, nobody is told.
-func isOwnReport(t *queue.Task) bool { return t.Envelope.From == "" && t.Origin == smtp.OriginCode }
+// report has the reports composed that are owed for o, and says in each what it is about.
+func (r *Runner) report(ctx context.Context, o Occasion) ([]queue.Message, error) {
+	reports, err := r.Report(ctx, o)
+	for i := range reports {
+		reports[i].About = o.Task.ID
+	}
+	return reports, err
+}
 
 // taskAttrs appends to attrs those that name a task.
 func taskAttrs(t *queue.Task, attrs ...slog.Attr) []slog.Attr {
@@ -92,6 +98,9 @@ func appendOwner(attrs []slog.Attr, t *queue.Task) []slog.Attr {
 	}
 	if t.Tenant != "" {
 		attrs = append(attrs, slog.String("tenant", t.Tenant))
+	}
+	if t.About != "" {
+		attrs = append(attrs, slog.String("about", string(t.About)))
 	}
 	return attrs
 }

@@ -46,7 +46,7 @@ func reporter(_ context.Context, o Occasion) ([]queue.Message, error) {
 		return nil, nil
 	}
 	m := mail(o.Task.Envelope.From)
-	m.Envelope.From, m.Origin, m.Tenant = "", smtp.OriginCode, o.Task.Tenant
+	m.Envelope.From, m.Tenant = "", o.Task.Tenant
 	return []queue.Message{m}, nil
 }
 
@@ -75,7 +75,7 @@ func TestLogLines(t *testing.T) {
 			want: deferred + " ref=order-17 tenant=shop\n" +
 				"level=INFO msg=report to=from@sender.test kind=delayed about=A destination=x.test ref=order-17 tenant=shop\n" +
 				`level=INFO msg=delivered to=from@sender.test attempt=1 stage=rcpt reply="250 delivered" local=false ` +
-				`host="" addr="" tls="" id=B destination=sender.test tenant=shop`,
+				`host="" addr="" tls="" id=B destination=sender.test tenant=shop about=A`,
 		},
 		{
 			name: "rejected",
@@ -86,18 +86,18 @@ func TestLogLines(t *testing.T) {
 				"local=false host=\"\" addr=\"\" tls=\"\" id=A destination=x.test\n" +
 				"level=INFO msg=report to=from@sender.test kind=failed about=A destination=x.test\n" +
 				`level=INFO msg=delivered to=from@sender.test attempt=1 stage=rcpt reply="250 delivered" local=false ` +
-				`host="" addr="" tls="" id=B destination=sender.test`,
+				`host="" addr="" tls="" id=B destination=sender.test about=A`,
 		},
 		{
 			name: "a report that is rejected",
 			change: func(m *queue.Message) {
-				m.Envelope.From, m.Origin = "", smtp.OriginCode
+				m.Envelope.From, m.About = "", "original"
 			},
 			answer: func(env *smtp.Envelope) smtp.Result {
 				return smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reply: smtp.NewReply(550, "5.1.1", "who?"), Reason: smtp.UserUnknown}
 			},
 			want: `level=WARN msg=rejected to=to@x.test attempt=1 stage=rcpt reply="550 5.1.1 who?" reason=user-unknown ` +
-				`local=false host="" addr="" tls="" id=A destination=x.test`,
+				`local=false host="" addr="" tls="" id=A destination=x.test about=B`,
 		},
 		{
 			name: "a stranger's mail without a sender is rejected",
@@ -112,8 +112,8 @@ func TestLogLines(t *testing.T) {
 		},
 		{
 			name:   "a report that is deferred",
-			change: func(m *queue.Message) { m.Envelope.From, m.Origin = "", smtp.OriginCode },
-			want:   deferred,
+			change: func(m *queue.Message) { m.Envelope.From, m.About = "", "original" },
+			want:   deferred + " about=B",
 		},
 		{
 			name:   "a report that can't be composed",
@@ -130,7 +130,7 @@ func TestLogLines(t *testing.T) {
 				"level=INFO msg=cancelled reply=\"554 5.3.0 sold out\" id=A ref=order-17\n" +
 				"level=INFO msg=report to=from@sender.test kind=failed about=A destination=x.test ref=order-17\n" +
 				`level=INFO msg=delivered to=from@sender.test attempt=1 stage=rcpt reply="250 delivered" local=false ` +
-				`host="" addr="" tls="" id=B destination=sender.test`,
+				`host="" addr="" tls="" id=B destination=sender.test about=A`,
 		},
 		{
 			name:   "purged",

@@ -59,7 +59,7 @@ type Runner struct {
 	// queue and come up again after 5 minutes, so that nothing fails without a report. If Report is nil, there are no
 	// reports.
 	//
-	// Set the Origin of a report to smtp.OriginCode: a report with this origin that fails is logged as a warning.
+	// The Runner sets About of each report. A report that fails for good is logged as a warning.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
 	// SiteOf returns the name of the site that a destination's mail goes to. Destinations with the same name share the

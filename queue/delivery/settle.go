@@ -89,7 +89,7 @@ func (d *delivery) report(ctx context.Context, o Occasion) (reports []queue.Mess
 		env.From = env.Recipients[0].Address
 		o.Task.Envelope = &env
 	}
-	return d.r.Report(ctx, o)
+	return d.r.report(ctx, o)
 }
 
 // tell says what was settled.
@@ -125,7 +125,7 @@ func (d *delivery) logOutcome(ctx context.Context, res *smtp.Result, next time.T
 	case isOpen(*res):
 		attr = slog.Time("next", next)
 	}
-	if isOwnReport(&d.task) && res.Outcome != smtp.Delivered && attr.Key == "" {
+	if d.task.About != "" && res.Outcome != smtp.Delivered && attr.Key == "" {
 		level = slog.LevelWarn
 	}
 	d.logResult(ctx, level, msg, res, attr)

@@ -78,7 +78,7 @@ func message(body string, destinations ...string) queue.Message {
 	}
 	return queue.Message{
 		Envelope: env, Destinations: destinations, Body: strings.NewReader(body),
-		Ref: "order 17", Tenant: "tenant/2", Origin: smtp.OriginAllowed, FromDomain: "from.example",
+		Ref: "order 17", Tenant: "tenant/2", Origin: smtp.OriginAllowed, FromDomain: "from.example", About: "b0unce-7",
 	}
 }
 
@@ -255,7 +255,7 @@ func task(id queue.ID, m queue.Message, destination string, size int, arrival ti
 		Last:     make([]smtp.Result, len(env.Recipients)),
 		Arrival:  arrival, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
 		Attempts: 1, Size: int64(size), Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant,
-		Origin: m.Origin, FromDomain: m.FromDomain,
+		Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
 	}
 }
 

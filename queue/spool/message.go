@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
 	"github.com/postrider/postrider/smtp"
 )
@@ -23,6 +24,8 @@ const (
 	messageFromDomain  = 12
 	messageDestination = 13 // a list; a task's number is its place here
 	messageEnvelope    = 14 // fields
+
+	messageAbout = 18 // the ID of the message that it reports on
 
 	// These are reserved.
 	messageKey         = 15            // the application's idempotency key
@@ -79,6 +82,7 @@ func appendMessage(b []byte, m *index.Message) []byte {
 	b = appendString(b, messageTenant, m.Tenant)
 	b = appendUint(b, messageOrigin, uint64(m.Origin))
 	b = appendString(b, messageFromDomain, m.FromDomain)
+	b = appendString(b, messageAbout, string(m.About))
 	for _, name := range m.Dests {
 		b = appendField(b, messageDestination, name)
 	}
@@ -172,6 +176,8 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 			m.Origin = smtp.Origin(f.uint8())
 		case messageFromDomain:
 			m.FromDomain = f.text(brief)
+		case messageAbout:
+			m.About = queue.ID(f.text(brief))
 		case messageDestination:
 			m.Dests = append(m.Dests, string(f.value))
 		case messageEnvelope:

@@ -27,6 +27,7 @@ type Message struct {
 	Tenant     string
 	Origin     smtp.Origin
 	FromDomain string
+	About      queue.ID
 	Envelope   smtp.Envelope
 	Dests      []string // in the order of their first recipients; a task's num is its place here
 	Dest       []uint32 // dest[i] is the place in dests of envelope.Recipients[i]
@@ -46,7 +47,7 @@ func NewMessage(m queue.Message) (*Message, error) {
 	}
 	s := &Message{
 		Due: Never, Notice: Never, Deadline: Never,
-		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, Envelope: *m.Envelope,
+		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About, Envelope: *m.Envelope,
 		Dest: make([]uint32, len(m.Destinations)),
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
@@ -144,7 +145,8 @@ func (s *Message) Fill(t *queue.Task, st *Progress) {
 		t.NoticeAt = FromNano(s.Notice)
 	}
 	t.Deadline = FromNano(s.Deadline)
-	t.Size, t.Priority, t.Ref, t.Tenant, t.Origin, t.FromDomain = s.Size, s.Priority, s.Ref, s.Tenant, s.Origin, s.FromDomain
+	t.Size, t.Priority, t.Ref, t.Tenant = s.Size, s.Priority, s.Ref, s.Tenant
+	t.Origin, t.FromDomain, t.About = s.Origin, s.FromDomain, s.About
 }
 
 // CheckSettlement says what is wrong with a settlement of a task with so many recipients.
