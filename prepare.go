@@ -19,8 +19,8 @@ import (
 // recipient's destination, puts the Received field on top and refuses a message that goes in circles. [Relay.Send] is
 // Prepare and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
 //
-// The header of body is read now, the rest when the message is stored. Lines may end in "\n" or "\r\n". The report that a
-// group was expanded comes from Send and from the server, not from a message that was prepared.
+// The header of body is read now, the rest when the message is stored. Lines may end in "\n" or "\r\n". The report that
+// a group was expanded comes from Send and from the server, not from a message that was prepared.
 func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.Message, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	return p.Message, err

@@ -214,7 +214,8 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 
 var _ queue.Queue = (*Queue)(nil)
 
-// Watch implements [queue.Waker]. It also calls f when a lease is granted or extended, with the time at which the lease expires.
+// Watch implements [queue.Waker]. It also calls f when a lease is granted or extended, with the time at which the lease
+// expires.
 func (q *Queue) Watch(f func(destination string, due time.Time)) (stop func()) {
 	return q.watch.Watch(f)
 }

@@ -19,8 +19,9 @@ import (
 
 // FS is a spool.FS in memory. F is spool.File: spool's own tests import this package, so that it can't import spool.
 type FS[F any] struct {
-	// Before, if set, is called before each operation that changes something: "create", "write", "truncate", "sync", "rename",
-	// "remove" and "syncdir". An error of it is that of the operation, which doesn't happen; but see TornWrite.
+	// Before, if set, is called before each operation that changes something: "create", "write", "truncate", "sync",
+	// "rename", "remove" and "syncdir". An error of it is that of the operation, which doesn't happen; but see
+	// TornWrite.
 	Before func(op string, names ...string) error
 
 	// Reading, if set, is called before each read of a file. An error of it is that of the read.
@@ -320,8 +321,8 @@ func (e extent) apply(data []byte) []byte {
 	return data
 }
 
-// Kinds are what may be left. "killed": all that the process saw, though the disk may still lose it. "lost": what was synced
-// and no more. "hollow": names of which the directory wasn't synced, too. "torn": some of what was put into
+// Kinds are what may be left. "killed": all that the process saw, though the disk may still lose it. "lost": what was
+// synced and no more. "hollow": names of which the directory wasn't synced, too. "torn": some of what was put into
 // files, too. "disorder": of what was removed, only the last is gone. "random" is any mixture, by a seed.
 var Kinds = []string{"killed", "lost", "hollow", "torn", "disorder"}
 

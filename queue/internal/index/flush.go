@@ -16,8 +16,8 @@ type flushed struct {
 	Destinations []string
 }
 
-// Flush makes due, in steps, what waits to be tried again at the destination, "" being all destinations. check is asked at each step,
-// with mu held, whether to go on.
+// Flush makes due, in steps, what waits to be tried again at the destination, "" being all destinations. check is asked
+// at each step, with mu held, whether to go on.
 func Flush[M, S any](mu sync.Locker, ix *Index[M, S], destination string, check func() error) iter.Seq2[flushed, error] {
 	return func(yield func(flushed, error) bool) {
 		now := time.Now()

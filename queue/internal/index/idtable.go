@@ -2,8 +2,8 @@ package index
 
 import "math/bits"
 
-// idTable finds messages by their ids. It keeps refs alone, in a quarter of the memory that a map of both takes, and asks
-// for the id behind a ref. It is in parts, which grow one at a time, so that no growing takes long.
+// idTable finds messages by their ids. It keeps refs alone, in a quarter of the memory that a map of both takes, and
+// asks for the id behind a ref. It is in parts, which grow one at a time, so that no growing takes long.
 type idTable struct {
 	idOf  func(ref) uint64
 	parts [256]idPart

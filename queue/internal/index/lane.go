@@ -14,7 +14,8 @@ const (
 // lane has the waiting tasks of a destination that are of one lane: heaps by at.
 type lane struct{ fresh, retried []ref }
 
-// traits are what all tasks of a message share: their lane and, as a bit, whether they are held. A task has one octet left for both.
+// traits are what all tasks of a message share: their lane and, as a bit, whether they are held. A task has one octet
+// left for both.
 type traits uint8
 
 const traitHeld traits = 1 << 7

@@ -1,5 +1,5 @@
-// Package mutant lists faults that are built into the queue on purpose, one at a time, to see that its tests notice them.
-// Without the build tag "mutants" there is none, and what asks for one compiles to nothing.
+// Package mutant lists faults that are built into the queue on purpose, one at a time, to see that its tests notice
+// them. Without the build tag "mutants" there is none, and what asks for one compiles to nothing.
 package mutant
 
 // The faults.
