@@ -87,7 +87,7 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) ([]smtp.Recipie
 		for _, address := range to {
 			member := rcpt
 			if member.ORCPT == "" { // RFC 3461 §5.2.7.3: reports are about the address that the sender knows
-				member.ORCPT = "rfc822;" + rcpt.Address
+				member.ORCPT = originalRecipient(rcpt.Address)
 			}
 			if member.Address = address; addressKey(address) == key {
 				members = append(members, member) // an alias that keeps a copy for itself
@@ -140,6 +140,15 @@ func (r *Relay) aliasOf(ctx context.Context, rcpt smtp.Recipient) ([]string, err
 		}
 	}
 	return to, nil
+}
+
+// originalRecipient returns an address as a value for ORCPT.
+func originalRecipient(address string) string {
+	ascii, ok := smtp.ASCIIAddress(address)
+	if !ok { // RFC 6533 §3: the type rfc822 is ASCII
+		return "utf-8;" + ascii
+	}
+	return "rfc822;" + ascii
 }
 
 // addressKey is the same for addresses that are the same (RFC 5321 §2.4).

@@ -107,6 +107,32 @@ func TestExpandBounds(t *testing.T) {
 	}
 }
 
+// TestExpandUTF8: mail to an alias with characters beyond ASCII reaches its members.
+func TestExpandUTF8(t *testing.T) {
+	for _, test := range []struct{ name, alias, orcpt string }{
+		{"in the local part", "jürgen@here.test", "utf-8;jürgen@here.test"},
+		{"in the domain", "ann@hier.bücher.test", "rfc822;ann@hier.xn--bcher-kva.test"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := smtptest.NewNetwork(t)
+				host := inet.MX("far.test", "mx.far.test")
+				r := newRelay(inet)
+				r.Domains = []string{"here.test", "hier.bücher.test"}
+				r.Expand = aliases{test.alias: {"ann@far.test"}}.expand
+				inet.Go(r.Run)
+				env := smtp.NewEnvelope("ann@source.test", test.alias)
+				if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+				if got := host.Wait(1)[0].Envelope.Recipients[0]; got.ORCPT != test.orcpt {
+					t.Errorf("got %+v, want ORCPT %q", got, test.orcpt)
+				}
+			})
+		})
+	}
+}
+
 // TestExpanded: the sender of a group's mail hears of success once, and of a member's failure by the group's address.
 func TestExpanded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
