@@ -15,7 +15,7 @@ import (
 // Bounds on what Expand can make of a message.
 const (
 	maxExpanded  = 10_000 // recipients
-	maxExpansion = 20     // aliases that lead to one another
+	maxExpansion = 20     // aliases in a chain
 )
 
 // expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
@@ -80,7 +80,7 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) ([]smtp.Recipie
 		if to == nil {
 			members = append(members, rcpt)
 		}
-		if len(chain) == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded {
+		if to != nil && len(chain) == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded {
 			return smtp.NewReply(452, "4.5.3", "the address expands to too many others")
 		}
 		chain = append(chain, key)

@@ -2,6 +2,7 @@ package postrider
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -104,6 +105,32 @@ func TestExpandBounds(t *testing.T) {
 		if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 452 {
 			t.Errorf("%s: got %v, want 452", to, err)
 		}
+	}
+}
+
+// TestExpandChain: the bound on a chain counts its aliases, not the address at its end.
+func TestExpandChain(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		aliases int
+		code    int // of the refusal
+	}{{"20 aliases", 20, 0}, {"21 aliases", 21, 452}} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRelay(smtptest.NewNetwork(t))
+			r.Domains = []string{"here.test"}
+			r.Expand = func(_ context.Context, rcpt smtp.Recipient) ([]string, error) {
+				local, _ := smtp.SplitAddress(rcpt.Address)
+				if len(local) > test.aliases {
+					return nil, nil
+				}
+				return []string{local + "x@here.test"}, nil
+			}
+			_, err := r.Send(t.Context(), smtp.NewEnvelope("ann@source.test", "x@here.test"), strings.NewReader(text))
+			reply, _ := errors.AsType[*smtp.Reply](err)
+			if code := cmp.Or(reply, new(smtp.Reply)).Code; code != test.code {
+				t.Errorf("got %v, want %d", err, test.code)
+			}
+		})
 	}
 }
 
