@@ -150,17 +150,26 @@ func (r *Relay) makeRunner() error {
 
 // checkServers checks the templates.
 func (r *Relay) checkServers() error {
-	for name, s := range map[string]*server.Server{"Server": r.Server, "Submission": r.Submission} {
+	for _, s := range []struct {
+		name     string
+		template *server.Server
+		login    func(ctx context.Context, p *server.Peer, username, password string) error // if it has none
+	}{{"Server", r.Server, nil}, {"Submission", r.Submission, r.Authenticate}} {
 		switch {
-		case s == nil:
+		case s.template == nil:
 			continue
-		case s.Hostname != "":
-			return fmt.Errorf("%s.Hostname is set: set Relay.Hostname instead", name)
-		case s.Handler != nil:
-			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler with a server of your own", name)
+		case s.template.Hostname != "":
+			return fmt.Errorf("%s.Hostname is set: set Relay.Hostname instead", s.name)
+		case s.template.Handler != nil:
+			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler with a server of your own",
+				s.name)
 		}
-		if err := r.server(s).Check(); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		made := r.server(s.template)
+		if made.Authenticate == nil {
+			made.Authenticate = s.login
+		}
+		if err := made.Check(); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil

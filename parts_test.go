@@ -78,6 +78,28 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
+// TestSubmissionTemplate: a template for users may say what the Relay fills in anyway.
+func TestSubmissionTemplate(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		login func(context.Context, *server.Peer, string, string) error
+		want  string // in the error; "" for none
+	}{
+		{"Authenticate", func(context.Context, *server.Peer, string, string) error { return nil }, ""},
+		{"no Authenticate", nil, "Submission: server: RequireAuth"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &Relay{
+				Hostname: "relay.test", Queue: mem.New(), Authenticate: test.login,
+				Submission: &server.Server{RequireAuth: true},
+			}
+			if err := r.Check(t.Context()); err == nil != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 // checked is a Sender with a Check.
 type checked struct {
 	smtp.SenderFunc
