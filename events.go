@@ -3,6 +3,7 @@ package postrider
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
@@ -20,9 +21,7 @@ type Accepted struct {
 
 // accepted reports a message that is durable now. The server logs those that came through it.
 func (r *Relay) accepted(ctx context.Context, a Accepted) {
-	if r.Accepted != nil {
-		r.Accepted(a)
-	}
+	r.tell(ctx, a)
 	if log := r.logger(); a.Peer == nil && log.Enabled(ctx, slog.LevelInfo) {
 		attrs := []slog.Attr{slog.String("from", a.Envelope.From), slog.Int("recipients", len(a.Envelope.Recipients)),
 			slog.String("id", string(a.ID))}
@@ -34,6 +33,19 @@ func (r *Relay) accepted(ctx context.Context, a Accepted) {
 		}
 		log.LogAttrs(ctx, slog.LevelInfo, "mail", attrs...)
 	}
+}
+
+// tell calls Accepted. A panic is logged: the message is durable, and a client that got an error would send it again.
+func (r *Relay) tell(ctx context.Context, a Accepted) {
+	if r.Accepted == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			r.logger().ErrorContext(ctx, "Accepted panics", "id", a.ID, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	r.Accepted(a)
 }
 
 func (r *Relay) logger() *slog.Logger {

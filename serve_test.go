@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"regexp"
@@ -95,6 +96,30 @@ func TestServe(t *testing.T) {
 		}
 		if a := <-accepted; a.ID == "" || a.Peer == nil || a.Peer.Username != "ann" || a.Envelope.From != "ann@source.test" {
 			t.Errorf("got event %+v", a)
+		}
+	})
+}
+
+// TestAcceptedPanics: a func that only looks on doesn't make a client send a message twice.
+func TestAcceptedPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		r := newRelay(inet)
+		r.Domains = []string{"next.test"}
+		r.Accepted = func(Accepted) { panic("no such map") }
+		var lines bytes.Buffer
+		r.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+		serve(t, inet, r)
+		sub := submission(inet)
+		sub.TLS = mx.TLSNone
+		if _, err := sub.Send(t.Context(), smtp.NewEnvelope("x@source.test", "bob@next.test"), smtp.Text(text)); err != nil {
+			t.Errorf("got %v, want the message to be accepted", err)
+		}
+		host.Wait(1)
+		synctest.Wait()
+		if !strings.Contains(lines.String(), "no such map") {
+			t.Errorf("got %s, want the panic in the log", &lines)
 		}
 	})
 }
