@@ -43,7 +43,7 @@ func (r *Relay) init() error {
 	return r.err
 }
 
-// names checks who we are.
+// names checks who we are, and the values that no part checks.
 func (r *Relay) names() error {
 	switch {
 	case r.Queue == nil:
@@ -74,6 +74,9 @@ func (r *Relay) names() error {
 			return fmt.Errorf("Postmaster %q is no address: set it to one with a domain", r.Postmaster)
 		}
 		r.postmaster = r.Postmaster
+	}
+	if r.MaxAge < 0 {
+		return fmt.Errorf("MaxAge is %v: set it to more than 0, or to 0 for 5 days", r.MaxAge)
 	}
 	return nil
 }
@@ -130,6 +133,11 @@ func (r *Relay) makeRunner() error {
 	}
 	if run.Report == nil {
 		run.Report = r.report
+	}
+	for domain := range r.Limits {
+		if _, err := smtp.ASCIIDomain(domain); err != nil {
+			return fmt.Errorf("Limits[%q]: %w", domain, err)
+		}
 	}
 	if len(r.Limits) > 0 && (run.SiteOf != nil || run.SiteFor != nil) {
 		return errors.New("Limits is set beside Runner.SiteOf or Runner.SiteFor: leave those nil")

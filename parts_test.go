@@ -39,6 +39,8 @@ func TestParts(t *testing.T) {
 		{"Transport.Sources", func(r *Relay) { r.Transport = &client.Transport{Sources: make([]client.Source, 1)} }, "Sources[0]"},
 		{"Runner.Queue", func(r *Relay) { r.Runner = &delivery.Runner{Queue: mem.New()} }, "Relay.Queue"},
 		{"Runner.Sender", func(r *Relay) { r.Runner = &delivery.Runner{Sender: new(client.Transport)} }, "Relay.Wrap"},
+		{"MaxAge", func(r *Relay) { r.MaxAge = -time.Hour }, "5 days"},
+		{`Limits["*"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"*": {}} }, "label"},
 		{"Wrap", func(r *Relay) { r.Wrap = func(smtp.Sender) smtp.Sender { return nil } }, "nil"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
