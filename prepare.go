@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -87,9 +88,17 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	if !beginsHeader(top) {
 		ours = append(ours, "\r\n"...) // else the text would read as part of our field
 	}
-	m.Body = io.MultiReader(bytes.NewReader(ours), bytes.NewReader(top), body)
+	m.Body = &onceBody{Reader: io.MultiReader(bytes.NewReader(ours), bytes.NewReader(top), body)}
 	return m, nil
 }
+
+// onceBody is the Body of a prepared message. A second Enqueue would store the rest of it, or nothing.
+type onceBody struct {
+	io.Reader
+	used atomic.Bool
+}
+
+var errUsed = errors.New("the Body of this message was read by an earlier Enqueue: call Prepare again")
 
 func originOf(p *server.Peer) smtp.Origin {
 	switch {
@@ -128,6 +137,9 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 
 // enqueue stores p and reports it. peer is nil for mail from code.
 func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (queue.ID, error) {
+	if b, ok := p.Body.(*onceBody); ok && b.used.Swap(true) {
+		return "", errUsed
+	}
 	id, err := r.Queue.Enqueue(ctx, p.Message)
 	if err != nil {
 		return "", err

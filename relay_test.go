@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -292,6 +293,33 @@ func TestSendErrors(t *testing.T) {
 	}
 	if n := queued(t, r); n != 0 {
 		t.Errorf("got %d tasks in the queue, want 0", n)
+	}
+}
+
+// TestEnqueueTwice: a prepared message is stored once, never a second time without its content.
+func TestEnqueueTwice(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		body  io.Reader
+		first error // of the first Enqueue
+	}{
+		{"after a success", strings.NewReader(text), nil},
+		{"after an error", io.MultiReader(strings.NewReader(text), iotest.ErrReader(io.ErrNoProgress)), io.ErrNoProgress},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRelay(smtptest.NewNetwork(t))
+			env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
+			m, err := r.Prepare(t.Context(), env, test.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Enqueue(t.Context(), m); !errors.Is(err, test.first) {
+				t.Fatalf("the first: got %v, want %v", err, test.first)
+			}
+			if id, err := r.Enqueue(t.Context(), m); !errors.Is(err, errUsed) {
+				t.Errorf("the second: got %q and %v, want %v", id, err, errUsed)
+			}
+		})
 	}
 }
 
