@@ -49,21 +49,19 @@ func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (wa
 	if err != nil {
 		return 0, fmt.Errorf("relay: suspend: %w", err)
 	}
+	r.runner.Suspend(until, destinations...)
 	q, ok := r.Queue.(queue.Lister)
+	if !ok {
+		return 0, fmt.Errorf("relay: suspend: it holds, but can't be counted: the Queue is no queue.Lister: %w",
+			errors.ErrUnsupported)
+	}
 	for _, destination := range destinations {
-		r.runner.Suspend(until, destination)
-		if !ok {
-			continue
-		}
 		for _, err := range q.List(ctx, queue.Filter{Destination: destination, Domain: domain}) {
 			if err != nil {
 				return waiting, fmt.Errorf("relay: suspend: %w", err)
 			}
 			waiting++
 		}
-	}
-	if !ok {
-		return 0, fmt.Errorf("relay: suspend: it holds, but can't be counted: the Queue is no queue.Lister: %w", errors.ErrUnsupported)
 	}
 	return waiting, nil
 }

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +22,7 @@ import (
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/smtptest"
@@ -245,4 +250,29 @@ func TestRedirectInFlight(t *testing.T) {
 			t.Errorf("got it there after %v, want it at once", took)
 		}
 	})
+}
+
+// listFails is a Queue whose List fails.
+type listFails struct{ *mem.Queue }
+
+func (listFails) List(context.Context, queue.Filter) iter.Seq2[queue.Task, error] {
+	return func(yield func(queue.Task, error) bool) { yield(queue.Task{}, queue.ErrBroken) }
+}
+
+// TestSuspendUncounted: a suspension holds for every destination of the domain, though they can't be counted.
+func TestSuspendUncounted(t *testing.T) {
+	smarthost, err := mx.Smarthost("smart.test:25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Relay{
+		Hostname: "relay.test", Queue: listFails{mem.New()}, Routes: map[string]mx.Route{"next.test": smarthost},
+	}
+	if _, err := r.Suspend(t.Context(), "next.test", time.Now().Add(time.Hour)); !errors.Is(err, queue.ErrBroken) {
+		t.Errorf("got %v, want %v", err, queue.ErrBroken)
+	}
+	got := slices.Sorted(maps.Keys(r.runner.Suspended()))
+	if want := []string{"next.test", smarthost.Name}; !slices.Equal(got, want) {
+		t.Errorf("got %q suspended, want %q", got, want)
+	}
 }
