@@ -78,7 +78,7 @@ func (h *handler) Allow(ctx context.Context, p *server.Peer, _ *smtp.Envelope, r
 	return h.relay.Allow(ctx, p, rcpt)
 }
 
-// CheckRcpt says whether the client may bring mail for this recipient.
+// CheckRcpt returns an error unless the client may bring mail for this recipient.
 func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
 	r := h.relay
 	if r.isPostmaster(rcpt.Address) { // RFC 5321 §4.5.1: accepted from anyone

@@ -24,8 +24,8 @@
 //	}
 //	return relay.ListenAndServe(ctx, ":25")
 //
-// From code, [Relay.Send] puts a message into the queue while [Relay.Run] delivers. [Relay.Check] returns what is wrong
-// with a Relay before anybody connects.
+// From code, [Relay.Send] puts a message into the queue while [Relay.Run] delivers. [Relay.Check] finds mistakes in the
+// fields before a client connects.
 //
 // # One message's way
 //
@@ -45,9 +45,9 @@
 // # Bounds
 //
 // Every bound and time-out is a field of a part, with its default in the doc: of server.Server (sizes, connections,
-// waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). A
-// header section may have 1 MiB and 100 Received fields. An alias may expand to 10,000 addresses, through 20 other
-// aliases.
+// waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). Fixed
+// are the header section, 1 MiB and 100 Received fields, and with Expand the recipients of a message, 10,000, and the
+// aliases in a chain, 20. The size of mail from code has no bound.
 //
 // # Errors and crashes
 //
@@ -56,20 +56,20 @@
 // in two cases only: the connection was lost between the final dot and its reply (smtp.Unknown), or the process or
 // machine died between a delivery and the next sync of the queue.
 //
-// What an operator suspends or redirects is forgotten when the process ends.
+// Suspensions and redirections are forgotten when the process ends.
 //
-// # What you may implement
+// # Interfaces to implement
 //
-// A queue.Queue (tested by queue/queuetest), a mx.Resolver, a smtp.Sender (a route of your own, or a Wrap around every
+// A queue.Queue (queue/queuetest tests it), an mx.Resolver, an smtp.Sender (a route of your own, or a Wrap around every
 // delivery), and the funcs of Relay.
 //
-// # Where to find what
+// # Files
 //
 //	relay.go    Relay: its fields, Serve, Run, Send
 //	parts.go    Check, and how the parts are put together
 //	access.go   who may send to whom
 //	expand.go   aliases
-//	prepare.go  what is stored of a message
+//	prepare.go  Prepare: from an envelope and a body to a queue.Message
 //	header.go   the header: Received, Date, Message-ID
 //	report.go   reports to the sender
 //	operate.go  Flush, Suspend, Redirect, Explain

@@ -13,7 +13,7 @@ import (
 // Accepted is a message that the relay is responsible for.
 type Accepted struct {
 	ID          queue.ID
-	Envelope    *smtp.Envelope // must not be changed
+	Envelope    *smtp.Envelope // after Expand; must not be changed, nor kept after the call
 	Peer        *server.Peer   // a copy; nil for mail from code
 	Origin      smtp.Origin
 	Ref, Tenant string

@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
+	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -27,17 +28,17 @@ func Example_submission() {
 	defer sub.Close()
 	results, err := sub.Send(context.Background(), env, smtp.Text(message)) // TLS is required
 	if err != nil {
-		fmt.Println(err) // why not all of them got it; *smtp.Reply is in it
+		fmt.Println(err) // the first failure; *smtp.Reply is in it
 	}
 	for _, result := range results {
-		if result.Outcome == smtp.Rejected {
-			fmt.Println("never write there again:", result.Recipient, result.Reply.Enhanced)
+		if result.Outcome == smtp.Rejected && result.Reason == smtp.UserUnknown { // not for our password or content
+			fmt.Println("never write there again:", result.Recipient)
 		}
 	}
 }
 
-// Embed a relay with a durable queue. It takes mail for example.com from anyone and hands it to a mailbox
-// server over LMTP; local programs may send anywhere.
+// Embed a relay with a durable queue. It accepts mail for the users of example.com from anyone and passes it to a
+// mailbox server over LMTP. Programs on this machine may send to any address.
 func Example_relay() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,7 +57,13 @@ func Example_relay() {
 		Queue:    q,
 		Domains:  []string{"example.com"},
 		Routes:   map[string]mx.Route{"example.com": mailboxes},
-		Allow:    postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8")),
+		CheckRcpt: func(_ context.Context, _ *server.Peer, rcpt smtp.Recipient) error {
+			if rcpt.Address != "ann@example.com" {
+				return smtp.NewReply(550, "5.1.1", "no such user") // refused at RCPT, not returned later
+			}
+			return nil
+		},
+		Allow: postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8")),
 	}
 	if err := relay.ListenAndServe(ctx, ":25"); err != nil {
 		log.Print(err)

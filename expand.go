@@ -12,16 +12,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Bounds on what Expand can make of a message.
+// Bounds on the work of Expand on one message.
 const (
 	maxExpanded  = 10_000 // recipients
 	maxExpansion = 20     // aliases in a chain
 )
 
 // expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
-// is returned if nothing changes. expanded are the aliases of several addresses whose senders asked to hear of success.
-func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (_ *smtp.Envelope, expanded []smtp.Recipient, err error) {
-	if r.Expand == nil && !slices.ContainsFunc(env.Recipients, func(rcpt smtp.Recipient) bool { return r.isPostmaster(rcpt.Address) }) {
+// is returned if nothing changes. expanded are the aliases of several addresses whose sender asked to hear of success.
+func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
+	_ *smtp.Envelope, expanded []smtp.Recipient, err error,
+) {
+	forUs := func(rcpt smtp.Recipient) bool { return r.isPostmaster(rcpt.Address) }
+	if r.Expand == nil && !slices.ContainsFunc(env.Recipients, forUs) {
 		return env, nil, nil
 	}
 	x := expansion{relay: r, seen: make(map[string]bool)}
@@ -108,7 +111,7 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) ([]smtp.Recipie
 	return members, nil
 }
 
-// isAlias reports whether a recipient of ours is an alias, and whose members can't be reached is an error.
+// isAlias reports whether a recipient of ours is an alias. An alias whose members can't be reached is an error.
 func (r *Relay) isAlias(ctx context.Context, rcpt smtp.Recipient) (bool, error) {
 	x := expansion{relay: r, seen: make(map[string]bool)}
 	members, err := x.of(ctx, rcpt)

@@ -59,7 +59,7 @@ func beginsHeader(b []byte) bool {
 	return name > 0 && bytes.HasPrefix(bytes.TrimLeft(b[name:], " \t"), []byte(":"))
 }
 
-// header is what a relay wants to know of a header section.
+// header has the facts of a header section that a relay uses.
 type header struct {
 	received  int      // how many Received fields
 	from      []string // the values of the From fields
@@ -215,7 +215,7 @@ func tlsNames(state *tls.ConnectionState) string {
 	return tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
 }
 
-// plain replaces in a name from outside what could end its place in a header field.
+// plain replaces the characters of a name from outside that could end its part of a header field.
 func plain(name string) string {
 	return strings.Map(func(c rune) rune {
 		if c <= ' ' || c == 0x7f || strings.ContainsRune(`()<>;,"\`, c) {

@@ -43,7 +43,7 @@ func (r *Relay) learnSites(ctx context.Context) {
 	if r.sites == nil {
 		r.sites = make(map[string]delivery.SiteLimits)
 	}
-	maps.Copy(r.sites, learnt) // a domain whose DNS fails keeps what it had
+	maps.Copy(r.sites, learnt) // a domain whose DNS fails keeps its last site
 	r.learnt = time.Now()
 }
 

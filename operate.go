@@ -41,9 +41,11 @@ func (r *Relay) Flush(ctx context.Context, domain string) (n int, err error) {
 
 // Suspend stops the delivery of a domain's mail until a time; a time that has passed ends the suspension. A route that
 // serves several domains is suspended for all of them. Attempts under way go on; delay notices and deadlines keep their
-// times. It returns the number of tasks in the Queue with recipients of that domain: 0 may be a misspelt domain. The
-// suspension holds anyway, and is forgotten when the process ends. An error contains errors.ErrUnsupported if the Queue
-// is no queue.Lister.
+// times. The process forgets the suspension when it ends.
+//
+// Suspend returns the number of tasks in the Queue with recipients of that domain; if it is 0, the domain may be
+// misspelt. The suspension holds all the same, and if the Queue fails. An error contains errors.ErrUnsupported if the
+// Queue is no queue.Lister.
 func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (waiting int, err error) {
 	destinations, err := r.destinationsOf(domain)
 	if err != nil {
@@ -66,17 +68,17 @@ func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (wa
 	return waiting, nil
 }
 
-// Explanation says what a task waits for, and by which route it would go now.
+// Explanation is the state of a task, and the route by which it would go now.
 type Explanation struct {
 	delivery.Explanation
 
-	// Route is that of the task's first recipient. RouteErr is why there is none.
+	// Route is the route of the task's first recipient. If there is none, RouteErr is the cause.
 	Route    mx.Route
 	RouteErr error
 }
 
-// Explain returns what each task of a message waits for and where it would go, which may ask the DNS.
-// queue.ErrNotFound: there is no such message.
+// Explain returns the state of each task of a message, and asks for its route, in the DNS if need be. An error contains
+// queue.ErrNotFound if there is no such message.
 func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
 	if err := r.init(); err != nil {
 		return nil, err
@@ -96,8 +98,8 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 
 // Redirect sends the mail of a domain by another route from now on, queued mail too, in place of its MX or its entry in
 // Routes; nil undoes that. Deferred mail of the domain becomes due at once if the Queue is a queue.Flusher, as by
-// Flush. Mail that was queued for an explicit route goes on to count for that route's limits. The process forgets it
-// when it ends.
+// Flush. Mail that was queued for an explicit route still counts for that route's limits. The process forgets the
+// redirection when it ends.
 func (r *Relay) Redirect(ctx context.Context, domain string, to *mx.Route) error {
 	before, err := r.destinationsOf(domain)
 	if err != nil {

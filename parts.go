@@ -16,8 +16,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Check returns what is wrong with the fields, before any client connects. If Wrap returned a value with a method
-// Check(context.Context) error, that is called, too: for keys that can't be read, for example.
+// Check returns an error for the first field that is wrong, before any client connects. If Wrap returned a value with a
+// method Check(context.Context) error, that is called, too: for keys that can't be read, for example.
 func (r *Relay) Check(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
@@ -169,7 +169,7 @@ func (r *Relay) checkServers() error {
 		case s.template.Hostname != "":
 			return fmt.Errorf("%s.Hostname is set: set Relay.Hostname instead", s.name)
 		case s.template.Handler != nil:
-			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler with a server of your own",
+			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler for your own server",
 				s.name)
 		}
 		made := r.server(s.template)
@@ -205,7 +205,7 @@ func (r *Relay) submission() *server.Server {
 	return s
 }
 
-// Handler returns the Relay as a server calls it, for a server of one's own.
+// Handler returns the Relay as a [server.Handler], for a server of one's own.
 func (r *Relay) Handler() (server.Handler, error) {
 	if err := r.init(); err != nil {
 		return nil, err

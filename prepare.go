@@ -16,12 +16,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Prepare makes of an envelope and a message what a Queue stores: it checks the envelope, applies Expand, finds each
+// Prepare makes a queue.Message of an envelope and a body: it checks the envelope, applies Expand, finds each
 // recipient's destination, puts the Received field on top and refuses a message that goes in circles. [Relay.Send] is
-// Prepare and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
+// Prepare and [Relay.Enqueue], except that only Send reports to the sender that a group was expanded. Call Prepare to
+// change the queue.Message, or to enqueue it in a transaction of your own.
 //
-// The header of body is read now, the rest when the message is stored. Lines may end in "\n" or "\r\n". The report that
-// a group was expanded comes from Send and from the server, not from a message that was prepared.
+// The header of body is read now, the rest when the message is stored. So body must stay valid until then, and the
+// message can be stored once. Lines may end in "\n" or "\r\n".
 func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.Message, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	return p.Message, err
@@ -118,7 +119,8 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	for i := range env.Recipients {
 		_, domain := smtp.SplitAddress(env.Recipients[i].Address)
 		destination, err := r.router.Destination(domain)
-		if reply, ok := errors.AsType[*smtp.Reply](err); ok && reply.Temporary() && destination != "" && env.From == "" {
+		reply, ok := errors.AsType[*smtp.Reply](err)
+		if ok && reply.Temporary() && destination != "" && env.From == "" {
 			err = nil // a route that refuses it for now; a report waits for it
 		}
 		if err != nil {

@@ -21,39 +21,41 @@ import (
 
 // Relay accepts mail, keeps it in its Queue, delivers it, retries for days, and returns to its sender what can't be
 // delivered. Hostname and Queue must be set; every other field has a default. The fields must not change after the
-// first call of a method. All methods may be called concurrently.
+// first call of a method. All methods may be called concurrently, except that only one Serve or Run may run at a time.
 //
-// Relay's own fields are what makes a relay. Everything else belongs to one of its parts, and each part is a field:
-// Server, Submission, Router, Transport and Runner. A part that is nil has its defaults. A part that is given must
-// leave to the Relay what its field's doc lists; the Relay fills that in at the first call of a method.
+// Relay's own fields describe the relay. Everything else is a field of one of its parts: Server, Submission, Router,
+// Transport and Runner. A part that is nil has its defaults. A part that is given must leave to the Relay the fields
+// that its doc lists; the Relay fills them in at the first call of a method.
 type Relay struct {
-	// Hostname is this machine's name in the DNS. It stands in greetings, EHLO, Received fields and reports. A message
-	// that would be handed to it goes in circles, and is returned.
+	// Hostname is this machine's name in the DNS. It stands in greetings, EHLO, Received fields and reports. Mail whose
+	// best MX is Hostname goes in circles, and is returned.
 	Hostname string
 
 	// Queue stores the mail: spool.Open for a durable one, mem.New for tests. The caller closes it after Serve and Run
 	// have returned.
 	Queue queue.Queue
 
-	// Domains are the domains whose mail anyone may bring. Their Routes say where it goes; without a route it goes to
-	// the domain's MX. If empty, only Allow and Authenticate let mail in.
+	// Domains are the domains whose mail anyone may bring, as A-labels or in Unicode, without their subdomains. Their
+	// mail goes by Routes, or to their MX. From a stranger, a local part with "@", "%" or "!" is refused: the next host
+	// might follow it to a third one. If empty, only Allow and Authenticate let mail in.
 	Domains []string
 
-	// Routes are explicit routes by domain, in place of its MX; "*" is for all other domains. See mx.Smarthost and
-	// mx.LMTP.
+	// Routes are explicit routes by domain, in place of its MX. "*" is for all domains without an entry of their own,
+	// Domains included. See mx.Smarthost and mx.LMTP.
 	Routes map[string]mx.Route
 
-	// CheckRcpt says whether a recipient in one of Domains exists, so that an unknown one is refused at RCPT and not
-	// returned later to a sender who may be forged. nil accepts it. A *smtp.Reply is sent as it is:
-	// smtp.NewReply(550, "5.1.1", "no such user"). Any other error is answered 451. It is called for every client,
-	// authenticated or not, and not for mail from code. If nil, every recipient in Domains is accepted.
+	// CheckRcpt returns nil if a recipient in one of Domains exists. An unknown one is refused at RCPT, and not
+	// returned later to a sender who may be forged. A *smtp.Reply is sent as it is: smtp.NewReply(550, "5.1.1", "no
+	// such user"). Any other error is answered 451. CheckRcpt is called for every client, authenticated or not, before
+	// Expand. It isn't called for the addresses that Expand returns, for <postmaster>, for postmaster at Hostname, and
+	// for mail from code. If nil, every recipient in Domains is accepted.
 	CheckRcpt func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error
 
-	// Expand returns the addresses that a recipient in one of Domains stands for: an alias has one, a group several.
-	// nil: it is an ordinary address. The addresses may be aliases again; an alias among its own addresses keeps a copy
-	// there. The sender's NOTIFY and ORCPT go to each of them, as RFC 3461 §5.2.7 has it: success is reported once, as
-	// "expanded". Expand is called at RCPT and again when the message is stored. An error refuses as CheckRcpt's does.
-	// If nil, nothing is expanded.
+	// Expand returns the addresses that a recipient in one of Domains stands for: one for an alias, several for a
+	// group, none for an ordinary address. They may be aliases again; an alias among its own addresses keeps a copy
+	// there. An address that isn't valid is an error. The sender's NOTIFY and ORCPT go to each address (RFC 3461
+	// §5.2.7): success is reported once, as "expanded". Expand is called at RCPT, and for all mail when it is stored.
+	// An error refuses as one of CheckRcpt does. If nil, nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
@@ -67,15 +69,15 @@ type Relay struct {
 	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
 
 	// SendAs reports whether an authenticated client (Peer.Username) may use an address of a sender: the reverse-path
-	// at MAIL, and each address in the From field. false refuses with 550 5.7.1 (RFC 6409 §6.1). If nil, it may use
-	// any.
+	// at MAIL, and each address in the From field. false refuses with 550 5.7.1 (RFC 6409 §6.1). Its mail without a
+	// valid From is refused with 554 5.6.0. If nil, it may use any.
 	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
 	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname, from anyone (RFC
 	// 5321 §4.5.1). If empty, it is postmaster at the first of Domains; without Domains such mail is refused.
 	Postmaster string
 
-	// MaxAge is how long a message is tried. If zero, 5 days (RFC 5321 §4.5.4.1).
+	// MaxAge is how long a message is tried before it is returned. If zero, 5 days (RFC 5321 §4.5.4.1).
 	MaxAge time.Duration
 
 	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative,
@@ -83,16 +85,16 @@ type Relay struct {
 	DelayNotice time.Duration
 
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
-	// every other domain that has the same hosts. What is zero in them is as in Runner.Site. They need a Runner without
-	// a SiteOf and a SiteFor of its own.
+	// every other domain that has the same hosts. Fields that are zero are as in Runner.Site. With Limits,
+	// Runner.SiteOf and Runner.SiteFor must be nil.
 	Limits map[string]delivery.SiteLimits
 
-	// Accepted is called when a message is durable, before its client hears 250. Several calls may run at a time, and a
-	// slow one delays that reply.
+	// Accepted is called when a message from a client or from code is durable, before the client hears 250. It isn't
+	// called for reports. Several calls may run at a time, and a slow one delays that reply. A panic is logged.
 	Accepted func(Accepted)
 
-	// Events are called for what happens to a message from then on. What an attempt came to at each host is reported by
-	// Transport.Tried; smtp.JobOf of its context has the message's ID.
+	// Events are called for the results of attempts and for reports. Transport.Tried is called for each host of an
+	// attempt; smtp.JobOf of its context has the message's ID.
 	Events delivery.Events
 
 	// Logger gets a line for each message and attempt, without bodies. If nil, nothing is logged.
@@ -113,7 +115,8 @@ type Relay struct {
 	Server *server.Server
 
 	// Submission is the template of the server for users, at ports 587 and 465 (RFC 6409, RFC 8314). Each Serve uses a
-	// copy, with Hostname, Handler and RequireAuth filled in. Date and Message-ID are added to mail that lacks them.
+	// copy, with Hostname, Handler, RequireAuth and, if it is nil, Authenticate filled in. Date and Message-ID are
+	// added to mail that lacks them.
 	Submission *server.Server
 
 	// Router finds the hosts. Its Routes must be nil; the Relay adds Hostname to its Self.
@@ -125,12 +128,12 @@ type Relay struct {
 	// Runner works the queue off. Its Queue and Sender must be nil. Keep a pointer to operate it while it runs.
 	Runner *delivery.Runner
 
-	// Wrap returns a Sender around the Transport, for what signs, traces or refuses each message to one destination. If
-	// nil, the Runner sends by the Transport.
+	// Wrap returns a Sender around the Transport, to sign, trace or refuse each message to one destination. It is
+	// called once. If nil, the Runner sends by the Transport.
 	Wrap func(next smtp.Sender) smtp.Sender
 
 	once       sync.Once
-	err        error // what is wrong with the fields
+	err        error // the mistake in the fields
 	router     *mx.Router
 	transport  *client.Transport
 	runner     *delivery.Runner
@@ -150,7 +153,8 @@ const (
 )
 
 // ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and
-// 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts.
+// 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts. Without
+// addresses it only delivers.
 func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 	if err := r.init(); err != nil {
 		return err
@@ -192,9 +196,9 @@ func SubmissionListener(l net.Listener) net.Listener { return submissionListener
 
 type submissionListener struct{ net.Listener }
 
-// Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it finishes running transactions
-// within bounds, and returns nil. Any other end is an error. Serve closes the listeners. Those of [SubmissionListener]
-// are for users, all others for other hosts.
+// Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it lets running transactions finish
+// within Server.Grace, and attempts within Runner.Grace, and returns nil. Any other end is an error. Serve closes the
+// listeners. Those of [SubmissionListener] are for users, all others for other hosts.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	err := r.init()
 	for _, l := range listeners {
@@ -252,7 +256,8 @@ func closeAll(listeners []net.Listener) {
 }
 
 // Run delivers the queue until ctx ends, without a listener: [Relay.Send] puts mail in. It returns nil when ctx has
-// ended and everything under way is finished or handed back. Serve includes it; only one of the two may run at a time.
+// ended and every attempt is finished or handed back. Serve includes it. Both may be called again after they have
+// returned.
 func (r *Relay) Run(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
@@ -262,8 +267,9 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
-// now or later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. After an error nothing
-// is stored. If the message is at fault, the error contains a *smtp.Reply.
+// now or later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. A Received field is
+// added, and no other. The size has no bound. After an error nothing is stored. If the message is at fault, the error
+// contains a *smtp.Reply. env may be used again.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	if err != nil {
@@ -272,8 +278,8 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 	return r.enqueueFromCode(ctx, p)
 }
 
-// Enqueue stores what [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority, Ref,
-// Tenant.
+// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority,
+// Ref, Tenant. A second call for the same message is an error, also after an error of the first.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err

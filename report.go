@@ -13,8 +13,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// report composes what the sender is owed after an attempt: at most one report, about all recipients of the task that
-// something happened to. It is a value for delivery.Runner.Report.
+// report composes the report that the sender is owed after an attempt: at most one, about all recipients of the task
+// that something happened to. It is a value for delivery.Runner.Report.
 func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
 	report := bounce.Report{
@@ -73,7 +73,7 @@ func (r *Relay) reportMessage(env *smtp.Envelope, content smtp.Content, tenant s
 	return m, nil
 }
 
-// actionFor returns what a report calls this result (RFC 3464 §2.3.3). ok is false if there is nothing to report.
+// actionFor returns the Action of a result (RFC 3464 §2.3.3). ok is false if there is nothing to report.
 func actionFor(o delivery.Occasion, result smtp.Result) (action bounce.Action, ok bool) {
 	switch {
 	case result.Outcome == smtp.Rejected, !result.Outcome.Final() && o.Expired:
