@@ -20,15 +20,15 @@ import (
 
 var errBroken = errors.New("the reader broke")
 
-// newBody reads b with no more methods than a Reader has to have.
+// newBody returns a Reader of b without any other methods.
 func newBody(b []byte) io.Reader { return struct{ io.Reader }{bytes.NewReader(b)} }
 
-// failAfter gives n octets and then the error.
+// failAfter returns a Reader of n octets that then fails with err.
 func failAfter(n int64, err error) io.Reader {
 	return io.MultiReader(io.LimitReader(stream(7), n), iotest.ErrReader(err))
 }
 
-// stream gives octets without end, the same ones for the same seed.
+// stream returns an endless Reader. The same seed returns the same octets.
 func stream(seed uint64) io.Reader {
 	var key [32]byte
 	for i := range 8 {
@@ -37,16 +37,20 @@ func stream(seed uint64) io.Reader {
 	return rand.NewChaCha8(key)
 }
 
-// slowBody takes its time before the first octet.
+// slowBody returns a Reader of text that first sleeps for d.
 func slowBody(text string, d time.Duration) io.Reader {
-	return io.MultiReader(readerFunc(func([]byte) (int, error) { time.Sleep(d); return 0, io.EOF }), strings.NewReader(text))
+	sleep := func([]byte) (int, error) {
+		time.Sleep(d)
+		return 0, io.EOF
+	}
+	return io.MultiReader(readerFunc(sleep), strings.NewReader(text))
 }
 
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// testBodyFails: a body that can't be read to its end leaves nothing.
+// testBodyFails tests that if a body can't be read to its end, nothing is stored.
 func testBodyFails(e *env) {
 	for _, n := range []int64{0, 1, 10_000, 300_000, 3 << 20} {
 		m := message("", "d.example")
@@ -60,7 +64,7 @@ func testBodyFails(e *env) {
 	e.checkBody(id, []byte("good"))
 }
 
-// testContextEnded: what is asked with a context that has ended isn't done.
+// testContextEnded tests that a call whose context has ended changes nothing.
 func testContextEnded(e *env) {
 	e.enqueue(message("x", "d.example"))
 	t := e.claimOne("d.example")
@@ -70,7 +74,8 @@ func testContextEnded(e *env) {
 	if _, err := e.q.Enqueue(ended, message("z", "f.example")); !errors.Is(err, context.Canceled) {
 		e.Errorf("Enqueue with a context that has ended: got %v, want context.Canceled", err)
 	}
-	if tasks, err := e.q.Claim(ended, []queue.Want{{Destination: "e.example", Max: 1}}, time.Hour); !errors.Is(err, context.Canceled) || len(tasks) != 0 {
+	tasks, err := e.q.Claim(ended, []queue.Want{{Destination: "e.example", Max: 1}}, time.Hour)
+	if !errors.Is(err, context.Canceled) || len(tasks) != 0 {
 		e.Errorf("Claim with a context that has ended: got %d tasks and %v, want context.Canceled", len(tasks), err)
 	}
 	if err := e.q.Settle(ended, t.Lease, queue.Settlement{}); !errors.Is(err, context.Canceled) {
@@ -78,10 +83,10 @@ func testContextEnded(e *env) {
 	}
 	e.settle(t, queue.Settlement{})
 	e.settle(e.claimOne("e.example"), queue.Settlement{})
-	e.empty("nothing came of what was asked too late")
+	e.empty("calls with an ended context changed nothing")
 }
 
-// testConcurrentEnqueues: nothing is lost or mixed up where many come at a time.
+// testConcurrentEnqueues tests that concurrent Enqueues lose nothing and mix nothing up.
 func testConcurrentEnqueues(e *env) {
 	const producers, each = 64, 16
 	var mu sync.Mutex
@@ -98,7 +103,7 @@ func testConcurrentEnqueues(e *env) {
 				}
 				mu.Lock()
 				if _, ok := bodies[id]; ok {
-					e.Errorf("each message has an ID of its own: got %s twice", id)
+					e.Errorf("each message has its own ID: got %s twice", id)
 				}
 				bodies[id] = text
 				mu.Unlock()
@@ -108,19 +113,19 @@ func testConcurrentEnqueues(e *env) {
 	wg.Wait()
 	for name, d := range e.destinations(0) {
 		if d.Fresh != producers*each/8 {
-			e.Errorf("Destinations counts all that is due: got %d for %s, want %d", d.Fresh, name, producers*each/8)
+			e.Errorf("Destinations counts all due tasks: got %d for %s, want %d", d.Fresh, name, producers*each/8)
 		}
 	}
 	if _, ok := e.q.(queue.Lister); !ok {
-		e.note("that List gives many messages", "the Queue is no Lister")
+		e.note("List of many messages", "the Queue is no Lister")
 	} else if n := len(e.list(queue.Filter{})); n != producers*each {
-		e.Errorf("List gives every task: got %d, want %d", n, producers*each)
+		e.Errorf("List yields every task: got %d, want %d", n, producers*each)
 	}
 	for d := range 8 {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", d), producers*each, queue.Fresh) {
 			text, ok := bodies[t.ID]
 			if !ok {
-				e.Fatalf("each message is claimed once: got %s another time", t.ID)
+				e.Fatalf("each message is claimed once: got %s twice", t.ID)
 			}
 			e.checkBody(t.ID, []byte(text))
 			delete(bodies, t.ID)
@@ -128,11 +133,11 @@ func testConcurrentEnqueues(e *env) {
 		}
 	}
 	if len(bodies) > 0 {
-		e.Errorf("nothing that was accepted is lost: %d messages can't be claimed", len(bodies))
+		e.Errorf("no accepted message is lost: %d messages can't be claimed", len(bodies))
 	}
 }
 
-// testBodies: a body of any length and content comes out as it went in, at any offset, however often.
+// testBodies tests that a body is returned unchanged, at any offset, any number of times.
 func testBodies(e *env) {
 	all := make([]byte, 256)
 	for i := range all {
@@ -140,7 +145,10 @@ func testBodies(e *env) {
 	}
 	random := make([]byte, 1<<20+1)
 	io.ReadFull(stream(1), random)
-	for _, body := range [][]byte{{}, {0}, all, bytes.Repeat([]byte("\r\n.\r\n"), 1000), random[:256<<10-1], random[:256<<10], random[:256<<10+1], random} {
+	for _, body := range [][]byte{
+		{}, {0}, all, bytes.Repeat([]byte("\r\n.\r\n"), 1000),
+		random[:256<<10-1], random[:256<<10], random[:256<<10+1], random,
+	} {
 		m := message("", "d.example")
 		m.Body = iotest.HalfReader(newBody(body))
 		if len(body) < 10_000 {
@@ -159,27 +167,30 @@ func testBodies(e *env) {
 			wg.Go(func() {
 				from := len(body) * i / 8
 				got := make([]byte, min(1000, len(body)-from))
-				if n, err := b.ReadAt(got, int64(from)); n != len(got) || err != nil && err != io.EOF || !bytes.Equal(got, body[from:from+n]) {
-					e.Errorf("a body can be read at any offset, concurrently: ReadAt(%d octets, %d) of %d gives %d and %v, or others", len(got), from, len(body), n, err)
+				n, err := b.ReadAt(got, int64(from))
+				if n != len(got) || err != nil && err != io.EOF || !bytes.Equal(got, body[from:from+n]) {
+					e.Errorf("a body can be read at any offset, concurrently: "+
+						"ReadAt(%d octets, %d) of %d returns %d and %v, or other octets",
+						len(got), from, len(body), n, err)
 				}
 			})
 		}
 		wg.Wait()
 		if n, err := b.ReadAt(make([]byte, 10), int64(len(body))); n != 0 || err != io.EOF {
-			e.Errorf("ReadAt behind the end: got %d and %v, want 0 and io.EOF", n, err)
+			e.Errorf("ReadAt after the end: got %d and %v, want 0 and io.EOF", n, err)
 		}
 		if err := b.Close(); err != nil {
 			e.Errorf("Close: %v", err)
 		}
 		t := e.claimOne("d.example")
 		if t.Size != int64(len(body)) {
-			e.Errorf("Size is that of the body: got %d, want %d", t.Size, len(body))
+			e.Errorf("Size is the size of the body: got %d, want %d", t.Size, len(body))
 		}
 		e.settle(t, queue.Settlement{})
 	}
 }
 
-// testBodyUntilSettled: the body is there until the last task is settled, and nothing is there that never was.
+// testBodyUntilSettled tests that a body can be opened until the last task is settled.
 func testBodyUntilSettled(e *env) {
 	large := make([]byte, 600_000)
 	io.ReadFull(stream(2), large)
@@ -188,7 +199,7 @@ func testBodyUntilSettled(e *env) {
 		m.Body = newBody(body)
 		id := e.enqueue(m)
 		d, other := e.claimOne("d.example"), e.claimOne("e.example")
-		e.settle(d, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}})
+		e.settle(d, reporting(message("report", "r.example")))
 		e.checkBody(id, body)
 		e.settle(other, queue.Settlement{Results: results(other, smtp.Deferred), Next: e.now()})
 		e.checkBody(id, body)
@@ -205,7 +216,7 @@ func testBodyUntilSettled(e *env) {
 	}
 }
 
-// testLargeBody: 50 MB never sit in memory whole.
+// testLargeBody tests that a large body is never in memory as a whole.
 func testLargeBody(e *env) {
 	if e.h.InMemory {
 		e.lack("the memory that a body takes", "Harness.InMemory is set")
@@ -222,13 +233,16 @@ func testLargeBody(e *env) {
 	}
 	defer b.Close()
 	got := fnv.New64a()
-	if n, err := io.CopyBuffer(struct{ io.Writer }{got}, struct{ io.Reader }{smtp.NewReader(b)}, make([]byte, 64<<10)); n != size || err != nil || got.Sum64() != want.Sum64() {
-		e.Errorf("a body of %d octets: got %d and %v, or others", size, n, err)
+	buffer := make([]byte, 64<<10)
+	n, err := io.CopyBuffer(struct{ io.Writer }{got}, struct{ io.Reader }{smtp.NewReader(b)}, buffer)
+	if n != size || err != nil || got.Sum64() != want.Sum64() {
+		e.Errorf("a body of %d octets: got %d and %v, or other octets", size, n, err)
 	}
 	t := e.claimOne("d.example")
-	e.settle(t, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}})
+	e.settle(t, reporting(message("report", "r.example")))
 	if used := allocated() - before; used > limit {
-		e.Errorf("a body of %d octets never sits in memory whole: %d octets were allocated on its way, want at most %d", size, used, limit)
+		e.Errorf("a body of %d octets is never in memory as a whole: %d octets were allocated for it, want at most %d",
+			size, used, limit)
 	}
 	e.settle(e.claimOne("r.example"), queue.Settlement{})
 	e.empty("the large message is settled")
@@ -240,7 +254,7 @@ func allocated() uint64 {
 	return m.TotalAlloc
 }
 
-// testCallersOwn: the queue keeps nothing that it is given, and gives nothing that it keeps.
+// testCallersOwn tests that the Queue shares no memory with its caller.
 func testCallersOwn(e *env) {
 	m := message("x", "d.example", "d.example")
 	id := e.enqueue(m)
@@ -250,7 +264,7 @@ func testCallersOwn(e *env) {
 	want := task(id, message("x", "d.example", "d.example"), "d.example", 1, time.Time{})
 	t := e.claimOne("d.example")
 	want.Arrival, want.Due = t.Arrival, t.Due
-	e.checkTask("Enqueue keeps nothing that it was given", t, want)
+	e.checkTask("Enqueue keeps no reference to its arguments", t, want)
 	t.Envelope.From = "changed@example.com"
 	t.Envelope.Recipients[1].Address = "changed@d.example"
 	rs := results(t, smtp.Deferred, smtp.Deferred)
@@ -262,7 +276,7 @@ func testCallersOwn(e *env) {
 	for n := 2; n < 4; n++ {
 		t = e.claimOne("d.example")
 		want.Attempts = n
-		e.checkTask("Settle keeps nothing that it was given, and Claim gives nothing that is kept", t, want)
+		e.checkTask("Settle keeps no reference to its arguments, and Claim returns none that is kept", t, want)
 		t.Last[0].Reply.Code, t.Last[1] = 999, smtp.Result{}
 		t.Envelope.Recipients[0].Address = "changed@d.example"
 		e.settle(t, queue.Settlement{Next: next})

@@ -16,18 +16,18 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// env is what a test has: a Queue of its own, and shorthands that fail the test.
+// env is a test with a Queue of its own, and helpers that fail the test.
 type env struct {
 	*testing.T
 	h      Harness
 	q      queue.Queue
 	ctx    context.Context
-	passed time.Duration // by Advance
-	lacks  *string       // why the test was skipped
-	noted  []string      // what it went on without
+	passed time.Duration // by Harness.Advance
+	lacks  *string       // the reason of a skip
+	noted  []string      // parts that were left out
 }
 
-// lack ends the test, which needs what the Queue or the Harness doesn't have.
+// lack skips the test, because the Queue or the Harness lacks something that it needs.
 func (e *env) lack(what, why string) {
 	e.Helper()
 	reason := "not tested: " + what + ", since " + why
@@ -37,7 +37,7 @@ func (e *env) lack(what, why string) {
 	e.Skip(reason)
 }
 
-// note names a part of the test that the Queue or the Harness lacks the means for, once.
+// note logs once that a part of the test is left out, because the Queue or the Harness lacks something.
 func (e *env) note(what, why string) {
 	e.Helper()
 	reason := "not tested: " + what + ", since " + why
@@ -61,7 +61,7 @@ func (e *env) sleep(d time.Duration) {
 
 func (e *env) needReopen() {
 	if e.h.Reopen == nil {
-		e.lack("what is kept over a restart", "Harness.Reopen is nil")
+		e.lack("restarts", "Harness.Reopen is nil")
 	}
 }
 
@@ -70,7 +70,7 @@ func (e *env) reopen() {
 	e.q = e.h.Reopen(e.T, e.q)
 }
 
-// message is one to a recipient of each destination. Recipients of one destination stand together.
+// message returns a message with one recipient for each destination.
 func message(body string, destinations ...string) queue.Message {
 	env := smtp.NewEnvelope("sender@example.com")
 	for i, d := range destinations {
@@ -89,7 +89,7 @@ func (e *env) enqueue(m queue.Message) queue.ID {
 		e.Fatalf("Enqueue: %v", err)
 	}
 	if strings.Trim(string(id), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" || id == "" {
-		e.Fatalf("an ID holds ASCII letters, digits and \"-\" only: got %q", id)
+		e.Fatalf("an ID consists of ASCII letters, digits and \"-\": got %q", id)
 	}
 	return id
 }
@@ -104,7 +104,7 @@ func (e *env) claim(destination string, n int, class queue.Class) []queue.Task {
 	return tasks
 }
 
-// claimOne claims the one task that is due there.
+// claimOne claims the only due task of a destination.
 func (e *env) claimOne(destination string) queue.Task {
 	e.Helper()
 	tasks := e.claim(destination, 10, queue.Any)
@@ -117,7 +117,7 @@ func (e *env) claimOne(destination string) queue.Task {
 func (e *env) claimNone(destination, why string) {
 	e.Helper()
 	if tasks := e.claim(destination, 10, queue.Any); len(tasks) != 0 {
-		e.Fatalf("Claim leases nothing that %s: got %d tasks of %s, want none", why, len(tasks), destination)
+		e.Fatalf("Claim leases no task that %s: got %d tasks of %s, want none", why, len(tasks), destination)
 	}
 }
 
@@ -128,7 +128,7 @@ func (e *env) settle(t queue.Task, s queue.Settlement) {
 	}
 }
 
-// destinations gives what is due, by its name.
+// destinations returns the destinations with due tasks, by name.
 func (e *env) destinations(within time.Duration) map[string]queue.Destination {
 	e.Helper()
 	got := map[string]queue.Destination{}
@@ -137,14 +137,14 @@ func (e *env) destinations(within time.Duration) map[string]queue.Destination {
 			e.Fatalf("Destinations: %v", err)
 		}
 		if _, ok := got[d.Name]; ok {
-			e.Fatalf("Destinations gives each destination once: got %s twice", d.Name)
+			e.Fatalf("Destinations yields each destination once: got %s twice", d.Name)
 		}
 		got[d.Name] = d
 	}
 	return got
 }
 
-// checkDestinations compares what is due with what should be.
+// checkDestinations compares the destinations with due tasks.
 func (e *env) checkDestinations(within time.Duration, want ...queue.Destination) {
 	e.Helper()
 	got := e.destinations(within)
@@ -156,11 +156,11 @@ func (e *env) checkDestinations(within time.Duration, want ...queue.Destination)
 		delete(got, w.Name)
 	}
 	for name := range got {
-		e.Errorf("Destinations(%v): got %s, where nothing is due that isn't leased", within, name)
+		e.Errorf("Destinations(%v): got %s, which has no due task that isn't leased", within, name)
 	}
 }
 
-// empty checks that nothing is left.
+// empty checks that no task is left.
 func (e *env) empty(why string) {
 	e.Helper()
 	e.sleep(365 * 24 * time.Hour)
@@ -169,7 +169,7 @@ func (e *env) empty(why string) {
 	}
 	if _, ok := e.q.(queue.Lister); ok {
 		if tasks := e.list(queue.Filter{}); len(tasks) != 0 {
-			e.Fatalf("%s: List gives %d tasks, want none; the first is %s", why, len(tasks), describe(tasks[0]))
+			e.Fatalf("%s: List yields %d tasks, want none; the first is %s", why, len(tasks), describe(tasks[0]))
 		}
 	}
 }
@@ -195,7 +195,8 @@ func (e *env) body(id queue.ID) []byte {
 func (e *env) checkBody(id queue.ID, want []byte) {
 	e.Helper()
 	if got := e.body(id); !bytes.Equal(got, want) {
-		e.Fatalf("the body comes out as it went in: message %s has %d octets, want %d, or they differ", id, len(got), len(want))
+		e.Fatalf("a body is returned unchanged: message %s has %d octets, want %d, or other octets",
+			id, len(got), len(want))
 	}
 }
 
@@ -207,7 +208,7 @@ func (e *env) checkLost(what string, err error) {
 	}
 }
 
-// checkTask compares a task with what it should be. Lease is the Queue's own.
+// checkTask compares two tasks, except for their Leases.
 func (e *env) checkTask(what string, got, want queue.Task) {
 	e.Helper()
 	got.Lease, want.Lease = 0, 0
@@ -215,7 +216,7 @@ func (e *env) checkTask(what string, got, want queue.Task) {
 		for _, at := range []*time.Time{&t.Arrival, &t.Due, &t.NoticeAt, &t.Deadline} {
 			*at = at.UTC().Round(0)
 		}
-		// Until there is a Reply, a Result says nothing.
+		// Without a Reply, a Result has no meaning.
 		t.Last = slices.Clone(t.Last)
 		for i := range t.Last {
 			if t.Last[i].Reply == nil {
@@ -224,7 +225,7 @@ func (e *env) checkTask(what string, got, want queue.Task) {
 		}
 	}
 	if e.h.Advance != nil && got.Arrival.Sub(want.Arrival).Abs() < time.Minute {
-		// Outside a bubble the clock goes on between Enqueue and here.
+		// Outside a bubble, the clock moves between Enqueue and here.
 		if want.Due.Equal(want.Arrival) {
 			want.Due = got.Arrival
 		}
@@ -235,7 +236,7 @@ func (e *env) checkTask(what string, got, want queue.Task) {
 	}
 }
 
-// task is what a message that was just enqueued gives as the task of a destination, claimed once.
+// task returns the task that a new message has for a destination, claimed once.
 func task(id queue.ID, m queue.Message, destination string, size int, arrival time.Time) queue.Task {
 	env := *m.Envelope
 	env.Recipients = nil
@@ -259,14 +260,19 @@ func task(id queue.ID, m queue.Message, destination string, size int, arrival ti
 	}
 }
 
-// results answers each recipient of a task.
+// reporting returns a settlement without Next that has reports.
+func reporting(reports ...queue.Message) queue.Settlement { return queue.Settlement{Reports: reports} }
+
+// results returns a Result for each recipient of a task.
 func results(t queue.Task, outcomes ...smtp.Outcome) []smtp.Result {
 	rs := make([]smtp.Result, len(outcomes))
 	for i, o := range outcomes {
+		address := t.Envelope.Recipients[i].Address
 		rs[i] = smtp.Result{
-			Recipient: t.Envelope.Recipients[i].Address, Outcome: o, Stage: smtp.StageRcpt, Reason: smtp.Other + smtp.Reason(i%6),
-			Reply: &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 1}, Text: "try " + t.Envelope.Recipients[i].Address + " later\nor never"},
-			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Relayed: i%2 == 0, DSN: i%2 == 1, Local: i%3 == 0,
+			Recipient: address, Outcome: o, Stage: smtp.StageRcpt, Reason: smtp.Other + smtp.Reason(i%6),
+			Reply: smtp.NewReply(450, "4.2.1", "try "+address+" later\nor never"),
+			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3",
+			Relayed: i%2 == 0, DSN: i%2 == 1, Local: i%3 == 0,
 		}
 	}
 	return rs

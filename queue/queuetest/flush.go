@@ -15,16 +15,17 @@ func (e *env) needFlusher() {
 	}
 }
 
-// flush brings forward what waits at a destination, and checks how many it says that were.
+// flush calls Flush and checks the number that it returns.
 func (e *env) flush(when, destination string, want int) {
 	e.Helper()
 	got, err := e.q.(queue.Flusher).Flush(e.ctx, destination)
 	if err != nil || got != want {
-		e.Errorf("Flush gives how many tasks it brought forward: %s, Flush(%q) gives %d and %v, want %d", when, destination, got, err, want)
+		e.Errorf("Flush returns the number of tasks that it made due: %s, Flush(%q) returns %d and %v, want %d",
+			when, destination, got, err, want)
 	}
 }
 
-// putOff enqueues a message and has it tried in vain, to be tried again at next.
+// putOff enqueues a message and defers it to next.
 func (e *env) putOff(m queue.Message, next time.Time) queue.ID {
 	e.Helper()
 	id := e.enqueue(m)
@@ -33,7 +34,7 @@ func (e *env) putOff(m queue.Message, next time.Time) queue.ID {
 	return id
 }
 
-// testFlush: what waits to be tried again can be brought forward.
+// testFlush tests that Flush makes waiting retries due now.
 func testFlush(e *env) {
 	e.needFlusher()
 	start := e.now()
@@ -50,43 +51,45 @@ func testFlush(e *env) {
 	if n, err := e.q.(queue.Flusher).Flush(ended, ""); n != 0 || !errors.Is(err, context.Canceled) {
 		e.Errorf("Flush with a context that has ended: got %d and %v, want 0 and context.Canceled", n, err)
 	}
-	e.flush("where nothing waits", "nosuch.example", 0)
+	e.flush("with no task", "nosuch.example", 0)
 	e.checkDestinations(0)
 
 	e.sleep(time.Minute)
 	w, stop := e.watch()
 	defer stop()
 	now := e.now()
-	e.flush("where three wait", "d.example", 3)
+	e.flush("with three retries", "d.example", 3)
 	w.check(e, "Flush", "d.example", now)
 	w.forget()
-	e.flush("when all of it is due", "d.example", 0)
+	e.flush("when all are due", "d.example", 0)
 	listed := e.destinations(0)
 	if d := listed["d.example"]; d.Retried != 3 || d.Fresh != 0 || d.Due.Before(now) || !d.Overdue.Equal(in(20)) {
-		e.Errorf("what was brought forward is due now: got %+v, want 3 retried and due at %v", d, now)
+		e.Errorf("after Flush, retries are due now: got %+v, want 3 retried and due at %v", d, now)
 	}
 	if len(listed) != 1 {
-		e.Errorf("Flush is of one destination: got %v due, want d.example", listed)
+		e.Errorf("Flush changes one destination: got %v due, want d.example", listed)
 	}
 	tasks := e.claim("d.example", 10, queue.Retried)
 	if len(tasks) != 3 {
-		e.Fatalf("what was brought forward can be claimed: got %d tasks, want 3", len(tasks))
+		e.Fatalf("after Flush, retries can be claimed: got %d tasks, want 3", len(tasks))
 	}
 	for _, t := range tasks {
 		for i, id := range ids {
-			if t.ID == id && (t.Attempts != 2 || !t.NoticeAt.Equal(in(20+i)) || !t.Deadline.Equal(in(30+i)) || t.Last[0].Reply == nil) {
-				e.Errorf("Flush changes when a task is tried, and nothing else: got %s", describe(t))
+			same := t.Attempts == 2 && t.NoticeAt.Equal(in(20+i)) && t.Deadline.Equal(in(30+i)) &&
+				t.Last[0].Reply != nil
+			if t.ID == id && !same {
+				e.Errorf("Flush changes Due and nothing else: got %s", describe(t))
 			}
 		}
 		e.settle(t, queue.Settlement{})
 	}
-	e.flush("where one of another destination waits", "", 1)
+	e.flush("with a retry of another destination", "", 1)
 	w.check(e, "Flush of all destinations", "other.example", now)
 	e.settle(e.claimOne("other.example"), queue.Settlement{})
-	e.empty("all was brought forward and settled")
+	e.empty("all tasks were made due and settled")
 }
 
-// testFlushLeaves: what was never tried, is held or is leased keeps its time.
+// testFlushLeaves tests that Flush doesn't change tasks that were never attempted, are held or are leased.
 func testFlushLeaves(e *env) {
 	e.needFlusher()
 	start := e.now()
@@ -103,27 +106,27 @@ func testFlushLeaves(e *env) {
 		at          time.Time
 		why         string
 	}{
-		{"scheduled.example", in(5), "was scheduled and never tried"},
-		{"back.example", in(6), "was handed back untried"},
+		{"scheduled.example", in(5), "was scheduled and never attempted"},
+		{"back.example", in(6), "was settled as Uncounted"},
 		{"leased.example", in(7), "was leased"},
 		{"held.example", in(8), "was held"},
 	}
 	if _, ok := e.q.(queue.Holder); ok {
 		held := e.putOff(message("x", "held.example"), in(8))
 		e.hold(held)
-		e.flush("where nothing waits that was tried", "", 0)
+		e.flush("without retries", "", 0)
 		e.release(held)
 	} else {
-		e.note("Flush of what is held", "the Queue is no Holder")
-		e.flush("where nothing waits that was tried", "", 0)
+		e.note("Flush of held tasks", "the Queue is no Holder")
+		e.flush("without retries", "", 0)
 		left = left[:3]
 	}
 	e.settle(leased, queue.Settlement{Next: in(7)})
 	for _, l := range left {
 		e.sleep(l.at.Add(-time.Minute).Sub(e.now()))
-		e.claimNone(l.destination, l.why+" and keeps its time, whatever is brought forward")
+		e.claimNone(l.destination, l.why+" and keeps its time after Flush")
 		e.sleep(time.Minute)
 		e.settle(e.claimOne(l.destination), queue.Settlement{})
 	}
-	e.empty("all was settled")
+	e.empty("all tasks were settled")
 }

@@ -17,14 +17,14 @@ func (e *env) needHolder() {
 func (e *env) hold(ids ...queue.ID) {
 	e.Helper()
 	if err := e.q.(queue.Holder).Hold(e.ctx, ids...); err != nil {
-		e.Fatalf("Hold of messages of which one is there at least: got %v, want nil", err)
+		e.Fatalf("Hold of messages of which at least one exists: got %v, want nil", err)
 	}
 }
 
 func (e *env) release(ids ...queue.ID) {
 	e.Helper()
 	if err := e.q.(queue.Holder).Release(e.ctx, ids...); err != nil {
-		e.Fatalf("Release of messages of which one is there at least: got %v, want nil", err)
+		e.Fatalf("Release of messages of which at least one exists: got %v, want nil", err)
 	}
 }
 
@@ -36,23 +36,24 @@ func (e *env) checkNotFound(what string, err error) {
 	}
 }
 
-// checkKept checks that nothing of these destinations can be claimed, in any class, or is listed as due.
+// checkKept checks that no task of these destinations can be claimed in any class, or is listed as due.
 func (e *env) checkKept(when string, destinations ...string) {
 	e.Helper()
 	listed := e.destinations(1000 * time.Hour)
 	for _, d := range destinations {
 		for _, class := range []queue.Class{queue.Any, queue.Fresh, queue.Retried, queue.Overdue} {
 			if tasks := e.claim(d, 10, class); len(tasks) > 0 {
-				e.Fatalf("nothing of a held message is claimable: %s, Claim gives %d tasks of class %d for %s", when, len(tasks), class, d)
+				e.Fatalf("no task of a held message can be claimed: %s, Claim returns %d tasks of class %d for %s",
+					when, len(tasks), class, d)
 			}
 		}
 		if got, ok := listed[d]; ok {
-			e.Fatalf("held tasks don't count: %s, Destinations gives %+v", when, got)
+			e.Fatalf("held tasks don't count: %s, Destinations yields %+v", when, got)
 		}
 	}
 }
 
-// testHold: nothing of a held message is claimable, whatever falls due.
+// testHold tests that no task of a held message can be claimed.
 func testHold(e *env) {
 	e.needHolder()
 	start := e.now()
@@ -75,19 +76,19 @@ func testHold(e *env) {
 	e.checkState("that is held", retried, queue.Held)
 	other := e.enqueue(message("other", "other.example"))
 	if t := e.claimOne("other.example"); t.ID != other {
-		e.Errorf("Hold keeps the messages that it names, and no other: Claim gives a task of %s, want one of %s", t.ID, other)
+		e.Errorf("Hold holds the messages that it names, and no others: got a task of %s, want one of %s", t.ID, other)
 	} else {
 		e.settle(t, queue.Settlement{})
 	}
-	e.hold(fresh) // once more
+	e.hold(fresh) // a second time
 	for range 4 {
 		e.sleep(time.Hour)
-		e.checkKept("when its times have come", append(kept, "other.example")...)
+		e.checkKept("after its times", append(kept, "other.example")...)
 	}
 	e.checkBody(fresh, []byte("fresh"))
 	h := e.q.(queue.Holder)
-	e.checkNotFound("Hold of what isn't there", h.Hold(e.ctx, "nosuch", other))
-	e.checkNotFound("Release of what isn't there", h.Release(e.ctx, "nosuch", other))
+	e.checkNotFound("Hold of no existing message", h.Hold(e.ctx, "nosuch", other))
+	e.checkNotFound("Release of no existing message", h.Release(e.ctx, "nosuch", other))
 	e.release(later)
 	e.checkKept("after another was released", "fresh.example", "also.example", "retried.example")
 	e.settle(e.claimOne("later.example"), queue.Settlement{})
@@ -95,10 +96,10 @@ func testHold(e *env) {
 	for _, d := range []string{"fresh.example", "also.example", "retried.example", "other.example"} {
 		e.settle(e.claimOne(d), queue.Settlement{})
 	}
-	e.empty("all was released and settled")
+	e.empty("all tasks were released and settled")
 }
 
-// testHoldLeased: what is held while it is leased can be settled, and is held if it comes back.
+// testHoldLeased tests that a task that is held while it is leased can be settled, and is held after its lease.
 func testHoldLeased(e *env) {
 	e.needHolder()
 	next, expiring := e.enqueue(message("x", "next.example")), e.enqueue(message("x", "expiring.example"))
@@ -106,7 +107,7 @@ func testHoldLeased(e *env) {
 	released := e.enqueue(message("x", "released.example"))
 	tasks := e.claim("next.example", 10, queue.Any)
 	if len(tasks) != 2 {
-		e.Fatalf("every task that is due can be claimed: got %d, want 2", len(tasks))
+		e.Fatalf("every due task can be claimed: got %d, want 2", len(tasks))
 	}
 	lapsing, last := e.claimOne("expiring.example"), e.claimOne("done.example")
 	failed, back := e.claimOne("failing.example"), e.claimOne("released.example")
@@ -115,18 +116,18 @@ func testHoldLeased(e *env) {
 	e.sleep(30 * time.Minute)
 	for _, t := range append(tasks, last, failed, back) {
 		if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
-			e.Errorf("a lease on what is held can be extended: got %v", err)
+			e.Errorf("a lease on a held task can be extended: got %v", err)
 		}
 	}
 	for _, t := range tasks {
 		e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: e.now()})
 	}
-	e.checkState("that came back by a Settle with a Next", next, queue.Held)
-	e.settle(last, queue.Settlement{Reports: []queue.Message{message("report", "report.example")}})
-	e.settle(e.claimOne("report.example"), queue.Settlement{}) // a report isn't held
+	e.checkState("that is back by a Settle with Next", next, queue.Held)
+	e.settle(last, reporting(message("report", "report.example")))
+	e.settle(e.claimOne("report.example"), queue.Settlement{}) // reports aren't held
 	bad := message("", "r.example")
 	bad.Body = failAfter(10, errBroken)
-	if err := e.q.Settle(e.ctx, failed.Lease, queue.Settlement{Reports: []queue.Message{bad}}); !errors.Is(err, errBroken) {
+	if err := e.q.Settle(e.ctx, failed.Lease, reporting(bad)); !errors.Is(err, errBroken) {
 		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
 	}
 	e.checkState("whose settlement failed", failing, queue.Leased)
@@ -135,30 +136,32 @@ func testHoldLeased(e *env) {
 	e.sleep(31 * time.Minute)
 	e.checkKept("when its lease has expired", "next.example", "expiring.example")
 	e.checkState("whose lease has expired", expiring, queue.Held)
-	e.checkLost("Settle under an expired lease on what is held", e.q.Settle(e.ctx, lapsing.Lease, queue.Settlement{}))
+	e.checkLost("Settle under an expired lease on a held task", e.q.Settle(e.ctx, lapsing.Lease, queue.Settlement{}))
 	e.sleep(time.Hour)
 	e.checkKept("when its extended lease has expired", "next.example", "done.example", "failing.example")
 	if t := e.claimOne("released.example"); t.Attempts != 2 {
-		e.Errorf("what is released while it is leased comes back with the end of the lease: got %d attempts, want 2", t.Attempts)
+		e.Errorf("a task released while it is leased is back after the lease: got %d attempts, want 2", t.Attempts)
 	} else {
 		e.settle(t, queue.Settlement{})
 	}
 	e.release(next, expiring, done, failing)
-	for _, t := range append(e.claim("next.example", 10, queue.Retried), e.claimOne("expiring.example"), e.claimOne("failing.example")) {
+	tasks = e.claim("next.example", 10, queue.Retried)
+	for _, t := range append(tasks, e.claimOne("expiring.example"), e.claimOne("failing.example")) {
 		if t.Attempts != 2 {
 			e.Errorf("Hold counts no attempt: %s for %s has %d, want 2", t.ID, t.Destination, t.Attempts)
 		}
 		e.settle(t, queue.Settlement{})
 	}
-	e.empty("all was released and settled")
+	e.empty("all tasks were released and settled")
 }
 
-// testRelease: what is released is as it was, and what fell due meanwhile is due.
+// testRelease tests that a released task is unchanged, and due if it became due meanwhile.
 func testRelease(e *env) {
 	e.needHolder()
 	start := e.now()
 	now := message("now", "now.example", "too.example")
-	soon, noticed, late := message("soon", "soon.example"), message("noticed", "noticed.example"), message("late", "late.example")
+	soon, noticed := message("soon", "soon.example"), message("noticed", "noticed.example")
+	late := message("late", "late.example")
 	soon.NotBefore = start.Add(time.Hour)
 	noticed.NotBefore, noticed.NoticeAt = start.Add(90*time.Hour), start.Add(time.Hour)
 	late.NotBefore, late.Deadline = start.Add(50*time.Hour), start.Add(60*time.Hour)
@@ -169,33 +172,34 @@ func testRelease(e *env) {
 	defer stop()
 	e.release(append(ids, "nosuch")...)
 	for _, d := range []string{"now.example", "too.example", "soon.example", "noticed.example"} {
-		w.check(e, "Release of what fell due meanwhile", d, e.now())
+		w.check(e, "Release of a task that became due", d, e.now())
 	}
-	w.check(e, "Release of what isn't due yet", "late.example", late.NotBefore)
+	w.check(e, "Release of a task that isn't due", "late.example", late.NotBefore)
 	e.checkState("that was released", ids[0], queue.Waiting)
-	e.release(ids...) // once more
+	e.release(ids...) // a second time
 	for i, due := range []struct {
 		m                 queue.Message
 		body, destination string
 	}{{now, "now", "now.example"}, {soon, "soon", "soon.example"}, {noticed, "noticed", "noticed.example"}} {
 		t := e.claimOne(due.destination)
 		want := task(ids[i], due.m, due.destination, len(due.body), t.Arrival)
-		e.checkTask("what is released is as it was", t, want)
+		e.checkTask("a released task is unchanged", t, want)
 		if t.Arrival.Sub(start).Abs() > time.Minute {
-			e.Errorf("Hold and Release leave the Arrival as it was: got %v, want about %v", t.Arrival, start)
+			e.Errorf("Hold and Release don't change the Arrival: got %v, want about %v", t.Arrival, start)
 		}
 		e.settle(t, queue.Settlement{})
 	}
 	e.settle(e.claimOne("too.example"), queue.Settlement{})
 	e.claimNone("late.example", "is released and not yet due")
 	e.checkDestinations(39 * time.Hour)
-	e.checkDestinations(41*time.Hour, queue.Destination{Name: "late.example", Due: late.NotBefore, Overdue: late.Deadline, Fresh: 1})
+	e.checkDestinations(41*time.Hour,
+		queue.Destination{Name: "late.example", Due: late.NotBefore, Overdue: late.Deadline, Fresh: 1})
 	e.sleep(41 * time.Hour)
 	e.settle(e.claimOne("late.example"), queue.Settlement{})
-	e.empty("all was released and settled")
+	e.empty("all tasks were released and settled")
 }
 
-// testHoldKept: Hold and Release outlive the process.
+// testHoldKept tests that Hold and Release survive a restart.
 func testHoldKept(e *env) {
 	e.needHolder()
 	e.needReopen()
@@ -208,7 +212,8 @@ func testHoldKept(e *env) {
 	t := e.claimOne("retried.example")
 	next := start.Add(time.Minute)
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next})
-	leased, released := e.enqueue(message("leased", "leased.example")), e.enqueue(message("released", "released.example"))
+	leased := e.enqueue(message("leased", "leased.example"))
+	released := e.enqueue(message("released", "released.example"))
 	e.claimOne("leased.example")
 	e.hold(held, retried, leased, released)
 	e.release(released)
@@ -217,7 +222,7 @@ func testHoldKept(e *env) {
 		e.reopen()
 		e.checkKept("after a restart", kept...)
 		e.sleep(2 * time.Hour)
-		e.checkKept("after a restart, when its times have come", kept...)
+		e.checkKept("after a restart, after its times", kept...)
 		e.checkState("that is held", held, queue.Held)
 		e.checkState("that is held", leased, queue.Held)
 		e.checkBody(held, []byte("held"))
@@ -230,12 +235,12 @@ func testHoldKept(e *env) {
 	again := e.claimOne("retried.example")
 	want := task(retried, message("retried", "retried.example"), "retried.example", len("retried"), t.Arrival)
 	want.Due, want.Last, want.Attempts = next, results(t, smtp.Deferred), 2
-	e.checkTask("what was held over a restart is as it was", again, want)
+	e.checkTask("a task held during a restart is unchanged", again, want)
 	e.settle(again, queue.Settlement{})
 	for _, d := range []string{"held.example", "leased.example", "released.example"} {
 		e.settle(e.claimOne(d), queue.Settlement{})
 	}
-	e.empty("all was released and settled")
+	e.empty("all tasks were released and settled")
 	e.reopen()
-	e.empty("all was released and settled before the restart")
+	e.empty("all tasks were released and settled before the restart")
 }

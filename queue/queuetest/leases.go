@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// testExclusiveClaims: a task is under one lease at a time, whoever asks.
+// testExclusiveClaims tests that a task has one lease at a time.
 func testExclusiveClaims(e *env) {
 	const workers, messages = 64, 512
 	for i := range messages {
@@ -50,16 +50,16 @@ func testExclusiveClaims(e *env) {
 	wg.Wait()
 	for id, n := range claims {
 		if n != 1 {
-			e.Errorf("a task is under one lease at a time: message %s was claimed %d times", id, n)
+			e.Errorf("a task has one lease at a time: message %s was claimed %d times", id, n)
 		}
 	}
 	if len(claims) != messages {
-		e.Errorf("every task that is due can be claimed: got %d of %d", len(claims), messages)
+		e.Errorf("every due task can be claimed: got %d of %d", len(claims), messages)
 	}
 	e.empty("all tasks are settled")
 }
 
-// testLeaseExpires: what isn't settled comes back, with its attempt counted.
+// testLeaseExpires tests that a task whose lease expires can be claimed again, and the attempt counts.
 func testLeaseExpires(e *env) {
 	e.enqueue(message("x", "d.example"))
 	first := e.claimOne("d.example")
@@ -68,17 +68,18 @@ func testLeaseExpires(e *env) {
 	e.claimNone("d.example", "is leased")
 	e.sleep(time.Minute)
 	if d := e.destinations(0)["d.example"]; d.Fresh != 0 || d.Retried != 1 {
-		e.Errorf("a task whose lease expired is due, and not fresh: got %+v", d)
+		e.Errorf("a task whose lease has expired is due and not fresh: got %+v", d)
 	}
 	second := e.claimOne("d.example")
 	if second.Attempts != 2 || second.Lease == first.Lease {
-		e.Errorf("each claim counts, and has a token of its own: got attempts %d, tokens %d and %d", second.Attempts, first.Lease, second.Lease)
+		e.Errorf("each claim counts an attempt and has its own lease: got attempts %d, tokens %d and %d",
+			second.Attempts, first.Lease, second.Lease)
 	}
 	e.settle(second, queue.Settlement{})
 	e.empty("a task is settled after its first lease expired")
 }
 
-// testStaleLease: a lease that has ended changes nothing.
+// testStaleLease tests that a lease that has ended changes nothing.
 func testStaleLease(e *env) {
 	e.enqueue(message("x", "d.example"))
 	first := e.claimOne("d.example")
@@ -86,13 +87,13 @@ func testStaleLease(e *env) {
 	stale := func(when string) {
 		e.Helper()
 		e.checkLost("Extend "+when, e.q.Extend(e.ctx, first.Lease, time.Hour))
-		e.checkLost("Settle "+when, e.q.Settle(e.ctx, first.Lease, queue.Settlement{Reports: []queue.Message{message("report", "r.example")}}))
+		e.checkLost("Settle "+when, e.q.Settle(e.ctx, first.Lease, reporting(message("report", "r.example"))))
 	}
 	stale("under an expired lease")
 	second := e.claimOne("d.example")
-	stale("under a lease that another has followed")
+	stale("under a lease with a later lease on the task")
 	e.settle(second, queue.Settlement{Results: results(second, smtp.Deferred), Next: e.now()})
-	stale("under a lease long gone")
+	stale("under a lease that ended long ago")
 	e.checkLost("Settle a second time", e.q.Settle(e.ctx, second.Lease, queue.Settlement{}))
 	third := e.claimOne("d.example")
 	e.settle(third, queue.Settlement{})
@@ -101,29 +102,30 @@ func testStaleLease(e *env) {
 	e.empty("no stale settlement left a report")
 }
 
-// testForeignLease: only what Claim has granted is a lease.
+// testForeignLease tests that only a lease that Claim granted is valid.
 func testForeignLease(e *env) {
 	e.enqueue(message("x", "d.example", "e.example"))
 	d, other := e.claimOne("d.example"), e.claimOne("e.example")
 	if d.Lease == 0 || other.Lease == 0 || d.Lease == other.Lease {
-		e.Errorf("each task has a lease of its own, and none is zero: got %v and %v", d.Lease, other.Lease)
+		e.Errorf("each lease has its own value, and none is zero: got %v and %v", d.Lease, other.Lease)
 	}
 	for _, forged := range []queue.Lease{0, d.Lease + 1000, other.Lease + 1000} {
-		e.checkLost(fmt.Sprintf("Settle under the forged lease %v", forged), e.q.Settle(e.ctx, forged, queue.Settlement{}))
+		e.checkLost(fmt.Sprintf("Settle under the forged lease %v", forged),
+			e.q.Settle(e.ctx, forged, queue.Settlement{}))
 	}
 	e.settle(d, queue.Settlement{})
 	e.settle(other, queue.Settlement{})
 	e.empty("both tasks are settled")
 }
 
-// testExtend: a lease lasts until d from the Extend.
+// testExtend tests that a lease lasts until d after Extend.
 func testExtend(e *env) {
 	e.enqueue(message("x", "d.example"))
 	t := e.claimOne("d.example")
 	for range 5 {
 		e.sleep(50 * time.Minute)
 		if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
-			e.Fatalf("Extend under a lease that holds: %v", err)
+			e.Fatalf("Extend of a lease that lasts: %v", err)
 		}
 	}
 	e.sleep(59 * time.Minute)
@@ -139,10 +141,10 @@ func testExtend(e *env) {
 	}
 	e.sleep(time.Minute)
 	e.settle(e.claimOne("d.example"), queue.Settlement{})
-	e.empty("a task is settled after its lease was cut short")
+	e.empty("a task is settled after its lease was shortened")
 }
 
-// testSettleDone: without Next, all recipients leave, whatever became of them.
+// testSettleDone tests that Settle without Next removes all recipients, whatever their outcomes.
 func testSettleDone(e *env) {
 	id := e.enqueue(message("x", "d.example", "d.example", "e.example"))
 	t := e.claimOne("d.example")
@@ -151,12 +153,12 @@ func testSettleDone(e *env) {
 	e.checkBody(id, []byte("x"))
 	e.settle(e.claimOne("e.example"), queue.Settlement{})
 	if _, err := e.q.Open(e.ctx, id); !errors.Is(err, queue.ErrNotFound) {
-		e.Errorf("a message whose last task is settled is gone: Open gives %v, want ErrNotFound", err)
+		e.Errorf("a message whose last task is settled is gone: Open returns %v, want ErrNotFound", err)
 	}
 	e.empty("all tasks are settled")
 }
 
-// testSettlePartly: with Next, those with a final outcome leave and the others stay.
+// testSettlePartly tests that Settle with Next removes the recipients with a final outcome and keeps the others.
 func testSettlePartly(e *env) {
 	m := message("x", "d.example", "d.example", "d.example", "d.example", "e.example")
 	id := e.enqueue(m)
@@ -170,27 +172,27 @@ func testSettlePartly(e *env) {
 	want.Last = append(first[1:2:2], first[3])
 	want.Due, want.Attempts = next, 2
 	t = e.claimOne("d.example")
-	e.checkTask("final recipients leave, the others stay with their results", t, want)
+	e.checkTask("recipients with a final outcome leave, the others stay with their results", t, want)
 	second := results(t, smtp.Deferred, smtp.Delivered)
 	e.settle(t, queue.Settlement{Results: second, Next: next})
 	want.Envelope.Recipients, want.Last = want.Envelope.Recipients[:1], second[:1]
 	want.Attempts = 3
 	t = e.claimOne("d.example")
-	e.checkTask("final recipients leave, the others stay with their results", t, want)
+	e.checkTask("recipients with a final outcome leave, the others stay with their results", t, want)
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Rejected), Next: next})
 	e.claimNone("d.example", "has no recipient left")
 	e.settle(e.claimOne("e.example"), queue.Settlement{})
 	e.empty("every recipient had a final outcome")
 }
 
-// testSettleWithoutResults: where nothing was tried the last results stand.
+// testSettleWithoutResults tests that Settle without Results keeps the last results.
 func testSettleWithoutResults(e *env) {
 	e.enqueue(message("x", "d.example", "d.example"))
 	t := e.claimOne("d.example")
 	e.settle(t, queue.Settlement{Next: e.now()})
 	t = e.claimOne("d.example")
 	if len(t.Last) != 2 || t.Last[0].Reply != nil || t.Last[1].Reply != nil || len(t.Envelope.Recipients) != 2 {
-		e.Errorf("Last has no Reply where there was none: got %s", describeResults(t.Last))
+		e.Errorf("without an attempt, Last has no Reply: got %s", describeResults(t.Last))
 	}
 	want := t
 	want.Last = results(t, smtp.Deferred, smtp.Unknown)
@@ -198,14 +200,14 @@ func testSettleWithoutResults(e *env) {
 	for n := 3; n < 6; n++ {
 		t = e.claimOne("d.example")
 		want.Due, want.Attempts = t.Due, n
-		e.checkTask("the last results stand", t, want)
+		e.checkTask("the last results stay", t, want)
 		e.settle(t, queue.Settlement{Next: e.now()})
 	}
 	e.settle(e.claimOne("d.example"), queue.Settlement{})
-	e.empty("without Next all leave")
+	e.empty("without Next, all recipients leave")
 }
 
-// testSettleWrongResults: a settlement that can't be understood changes nothing.
+// testSettleWrongResults tests that an invalid Settlement changes nothing.
 func testSettleWrongResults(e *env) {
 	e.enqueue(message("x", "d.example", "d.example"))
 	t := e.claimOne("d.example")
@@ -217,10 +219,10 @@ func testSettleWrongResults(e *env) {
 	}
 	e.claimNone("d.example", "is leased: the settlement failed")
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Delivered, smtp.Delivered)})
-	e.empty("the lease outlived a settlement that failed")
+	e.empty("the lease continued after a settlement that failed")
 }
 
-// testSettleUncounted: what wasn't tried isn't counted.
+// testSettleUncounted tests that Uncounted takes back one attempt.
 func testSettleUncounted(e *env) {
 	e.enqueue(message("x", "d.example"))
 	for range 3 {
@@ -230,7 +232,7 @@ func testSettleUncounted(e *env) {
 		}
 		e.settle(t, queue.Settlement{Next: e.now(), Uncounted: true})
 		if d := e.destinations(0)["d.example"]; d.Fresh != 1 || d.Retried != 0 {
-			e.Errorf("a task of which no claim counts is fresh: got %+v", d)
+			e.Errorf("a task without a counted attempt is fresh: got %+v", d)
 		}
 	}
 	t := e.claimOne("d.example")
@@ -242,7 +244,7 @@ func testSettleUncounted(e *env) {
 	}
 }
 
-// testSettleOnce: of many settlements under one lease, one is carried out.
+// testSettleOnce tests that of several Settles under one lease, one succeeds.
 func testSettleOnce(e *env) {
 	const n = 8
 	e.enqueue(message("x", "d.example"))
@@ -253,7 +255,7 @@ func testSettleOnce(e *env) {
 		wg.Go(func() {
 			report := message("", "r.example")
 			report.Body = slowBody("report", time.Second)
-			errs[i] = e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}})
+			errs[i] = e.q.Settle(e.ctx, t.Lease, reporting(report))
 		})
 	}
 	wg.Wait()
@@ -263,16 +265,17 @@ func testSettleOnce(e *env) {
 			settled++
 			continue
 		}
-		e.checkLost("Settle under a lease that another has used", err)
+		e.checkLost("Settle under a lease that another Settle has ended", err)
 	}
 	reports := e.claim("r.example", n, queue.Any)
 	if settled != 1 || len(reports) != 1 {
-		e.Errorf("a lease ends with one settlement: got %d carried out and %d reports, want 1 of each", settled, len(reports))
+		e.Errorf("a lease ends with one settlement: got %d successes and %d reports, want 1 of each",
+			settled, len(reports))
 	}
 }
 
-// testSettleSlowly: a settlement whose reports take longer to read than the lease lasts is carried out, or another
-// may claim the task, but not both.
+// testSettleSlowly tests that a Settle that takes longer than its lease succeeds, or another Claim does, and never
+// both.
 func testSettleSlowly(e *env) {
 	if e.h.Advance != nil {
 		e.lack("a settlement that takes longer than its lease", "Harness.Advance is set")
@@ -287,16 +290,18 @@ func testSettleSlowly(e *env) {
 	})
 	report := message("", "r.example")
 	report.Body = slowBody("report", 2*time.Hour)
-	err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}})
+	err := e.q.Settle(e.ctx, t.Lease, reporting(report))
 	wg.Wait()
 	claimed = append(claimed, e.claim("d.example", 1, queue.Any)...)
 	reports := e.claim("r.example", 1, queue.Any)
-	if err == nil && (len(claimed) != 0 || len(reports) != 1) || err != nil && (len(claimed) != 1 || len(reports) != 0) {
-		e.Errorf("a settlement is carried out or not: Settle gave %v, and there were %d claims after it and %d reports", err, len(claimed), len(reports))
+	if err == nil && (len(claimed) != 0 || len(reports) != 1) || err != nil &&
+		(len(claimed) != 1 || len(reports) != 0) {
+		e.Errorf("a settlement succeeds or changes nothing: Settle returned %v, with %d later claims and %d reports",
+			err, len(claimed), len(reports))
 	}
 }
 
-// testExtendWhileSettling: a lease can be extended while a settlement is on its way, and lasts if that fails.
+// testExtendWhileSettling tests that a lease can be extended while a Settle is in progress.
 func testExtendWhileSettling(e *env) {
 	if e.h.Advance != nil {
 		e.lack("a settlement that fails while its lease is extended", "Harness.Advance is set")
@@ -307,12 +312,12 @@ func testExtendWhileSettling(e *env) {
 	wg.Go(func() {
 		time.Sleep(10 * time.Minute)
 		if err := e.q.Extend(e.ctx, t.Lease, 3*time.Hour); err != nil {
-			e.Errorf("Extend while a settlement is on its way: got %v, want nil", err)
+			e.Errorf("Extend while a Settle is in progress: got %v, want nil", err)
 		}
 	})
 	report := message("", "r.example")
 	report.Body = io.MultiReader(slowBody("report", 20*time.Minute), iotest.ErrReader(errBroken))
-	if err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{report}}); err == nil {
+	if err := e.q.Settle(e.ctx, t.Lease, reporting(report)); err == nil {
 		e.Fatalf("a settlement whose report can't be read: got no error")
 	}
 	wg.Wait()

@@ -16,12 +16,12 @@ func (e *env) needLister() {
 	}
 }
 
-// list gives what List does.
+// list returns all that List yields.
 func (e *env) list(f queue.Filter) (tasks []queue.Task) {
 	e.Helper()
 	for t, err := range e.q.(queue.Lister).List(e.ctx, f) {
 		if err != nil {
-			e.Fatalf("List(%+v) gives what is there: got %v", f, err)
+			e.Fatalf("List(%+v): got %v", f, err)
 		}
 		tasks = append(tasks, t)
 	}
@@ -37,16 +37,16 @@ func (e *env) checkState(when string, id queue.ID, want queue.State) {
 	}
 	tasks := e.list(queue.Filter{ID: id})
 	if len(tasks) == 0 {
-		e.Errorf("List shows a message %s: got no task of %s", when, id)
+		e.Errorf("List yields the tasks of a message %s: got none of %s", when, id)
 	}
 	for _, t := range tasks {
 		if t.State != want {
-			e.Errorf("a task %s is %v: List says that message %s for %s is %v", when, want, id, t.Destination, t.State)
+			e.Errorf("a task %s is %v: List yields message %s for %s as %v", when, want, id, t.Destination, t.State)
 		}
 	}
 }
 
-// testList: List gives every task once, in the order of arrival, with its State.
+// testList tests that List yields every task once, in the order of arrival, with its State.
 func testList(e *env) {
 	e.needLister()
 	var want []queue.Task
@@ -82,21 +82,21 @@ func testList(e *env) {
 	}
 	for i, t := range e.list(queue.Filter{}) {
 		if i == len(want) {
-			e.Fatalf("List gives every task once: got %s more", describe(t))
+			e.Fatalf("List yields every task once: got %s more", describe(t))
 		}
-		e.checkTask("List gives every task, in the order of arrival", t, want[i])
+		e.checkTask("List yields every task, in the order of arrival", t, want[i])
 	}
 	if n := len(e.list(queue.Filter{})); n != len(want) {
-		e.Errorf("List gives every task: got %d, want %d", n, len(want))
+		e.Errorf("List yields every task: got %d, want %d", n, len(want))
 	}
 	for range e.q.(queue.Lister).List(e.ctx, queue.Filter{}) {
-		break // nothing is left hanging
+		break // stops the iteration early
 	}
 	e.sleep(time.Hour)
 	e.checkState("whose lease has expired", leased[0].ID, queue.Waiting)
 }
 
-// lets says what a Filter lets through, but for After, which needs the order of arrival.
+// lets reports whether a Filter selects a task. It ignores After, which depends on the order of arrival.
 func lets(f queue.Filter, t queue.Task) bool {
 	local, domain, _ := strings.Cut(t.Envelope.From, "@")
 	wantLocal, wantDomain, _ := strings.Cut(f.Sender, "@")
@@ -123,8 +123,8 @@ func lets(f queue.Filter, t queue.Task) bool {
 	return true
 }
 
-// checkFilter compares what List gives with what it should give of all. from is the place of the first task behind
-// f.After.
+// checkFilter compares the tasks that List yields with those of all that f selects. from is the index of the first task
+// after f.After.
 func (e *env) checkFilter(f queue.Filter, all []queue.Task, from int) {
 	e.Helper()
 	var want []queue.Task
@@ -137,24 +137,29 @@ func (e *env) checkFilter(f queue.Filter, all []queue.Task, from int) {
 	for i := range max(len(got), len(want)) {
 		switch {
 		case i >= len(got):
-			e.Fatalf("List gives all that its Filter lets through: with %+v, %s is missing", f, describe(want[i]))
+			e.Fatalf("List yields all tasks that its Filter selects: with %+v, %s is missing", f, describe(want[i]))
 		case i >= len(want):
-			e.Fatalf("List gives nothing that its Filter keeps out: with %+v, got %s", f, describe(got[i]))
+			e.Fatalf("List yields no other tasks than its Filter selects: with %+v, got %s", f, describe(got[i]))
 		}
-		e.checkTask(fmt.Sprintf("List(%+v) gives what the Filter lets through, and nothing else", f), got[i], want[i])
+		e.checkTask(fmt.Sprintf("List(%+v) yields the tasks that the Filter selects", f), got[i], want[i])
 		if e.Failed() {
-			e.FailNow() // what follows would only repeat it
+			e.FailNow() // the other tasks would repeat it
 		}
 	}
 }
 
-// testListFilters: List gives all that its Filter lets through, and nothing else.
+// testListFilters tests that List yields the tasks that its Filter selects, and no others.
 func testListFilters(e *env) {
 	e.needLister()
-	senders := []string{"", "sender@example.com", "Sender@example.com", "sender@EXAMPLE.com", "sender@example.org", "example.com@sender"}
+	senders := []string{
+		"", "sender@example.com", "Sender@example.com", "sender@EXAMPLE.com", "sender@example.org",
+		"example.com@sender",
+	}
 	var ids []queue.ID
 	for i := range 36 {
-		m := message("x", [][]string{{"d.example"}, {"d.example", "e.example"}, {"f.example", "d.example", "e.example"}}[i%3]...)
+		m := message("x", [][]string{
+			{"d.example"}, {"d.example", "e.example"}, {"f.example", "d.example", "e.example"},
+		}[i%3]...)
 		m.Envelope.From = senders[i%len(senders)]
 		ids = append(ids, e.enqueue(m))
 		e.sleep(time.Minute)
@@ -168,7 +173,7 @@ func testListFilters(e *env) {
 	if h, ok := e.q.(queue.Holder); !ok {
 		e.note("the State Held in a Filter", "the Queue is no Holder")
 	} else if err := h.Hold(e.ctx, leased[0].ID, ids[20], ids[21], ids[22]); err != nil {
-		e.Fatalf("Hold of messages that are there: got %v, want nil", err)
+		e.Fatalf("Hold of existing messages: got %v, want nil", err)
 	}
 	all := e.list(queue.Filter{})
 	first, middle := all[0].Arrival, all[len(all)/2].Arrival
@@ -177,7 +182,8 @@ func testListFilters(e *env) {
 		{ID: "nosuch"}, {ID: "../x"}, {ID: ids[5], State: queue.Held},
 		{Destination: "d.example"}, {Destination: "f.example"}, {Destination: "D.example"}, {Destination: "g.example"},
 		{ArrivedAfter: middle}, {ArrivedBefore: middle}, {ArrivedAfter: middle.Add(-1)}, {ArrivedBefore: middle.Add(1)},
-		{ArrivedAfter: first}, {ArrivedBefore: first}, {ArrivedBefore: e.now().Add(time.Hour)}, {ArrivedAfter: e.now().Add(time.Hour)},
+		{ArrivedAfter: first}, {ArrivedBefore: first},
+		{ArrivedBefore: e.now().Add(time.Hour)}, {ArrivedAfter: e.now().Add(time.Hour)},
 		{ArrivedAfter: all[10].Arrival, ArrivedBefore: all[30].Arrival},
 		{State: queue.Waiting}, {State: queue.Leased}, {State: queue.Held}, {State: 77},
 		{Destination: "e.example", State: queue.Leased}, {Destination: "d.example", State: queue.Leased},
@@ -200,11 +206,11 @@ func testListFilters(e *env) {
 	}
 }
 
-// testListPages: page by page, List gives what it gives in one go, whatever leaves and arrives meanwhile.
+// testListPages tests that the pages of List together yield every task once.
 func testListPages(e *env) {
 	e.needLister()
 	const page = 5
-	var ids []queue.ID // of all messages, in the order of arrival
+	var ids []queue.ID // in the order of arrival
 	arrive := func() {
 		ids = append(ids, e.enqueue(message("x", []string{"d.example", "e.example", "f.example"}[:1+len(ids)%3]...)))
 	}
@@ -231,15 +237,16 @@ func testListPages(e *env) {
 		seen := len(got)
 		for t, err := range e.q.(queue.Lister).List(e.ctx, f) {
 			if err != nil {
-				e.Fatalf("List(%+v) gives the next page: got %v", f, err)
+				e.Fatalf("List(%+v) yields the next page: got %v", f, err)
 			}
 			id := t.ID
 			if len(got) == 0 || got[len(got)-1] != id {
 				if len(got) == seen+page {
-					break // where the tasks of a message end
+					break // at the end of a message's tasks
 				}
 				if slices.Contains(got, id) {
-					e.Fatalf("List gives each task once, and those of a message together: with After %q, message %s comes again", f.After, id)
+					e.Fatalf("List yields each task once, and the tasks of a message adjacent: "+
+						"with After %q, message %s comes again", f.After, id)
 				}
 				got = append(got, id)
 			}
@@ -248,7 +255,7 @@ func testListPages(e *env) {
 		if len(got) == seen {
 			break
 		}
-		// What the page ended with leaves, one before it, and one that is still to come; others arrive.
+		// The last message of the page leaves, one before it, and one after it. Others arrive.
 		leave(got[len(got)-1])
 		leave(got[len(got)-page/2])
 		if i := slices.Index(ids, got[len(got)-1]) + page/2; i < in {
@@ -262,14 +269,14 @@ func testListPages(e *env) {
 	last := -1
 	for _, id := range got {
 		if i := slices.Index(ids, id); i <= last {
-			e.Errorf("List goes by the order of arrival, over the pages too: message %s came out of it", id)
+			e.Errorf("List yields the order of arrival, across pages too: message %s is out of order", id)
 		} else {
 			last = i
 		}
 	}
 	for i, id := range ids[:in] {
 		if n := tasks[id]; n != 1+i%3 && !gone[id] {
-			e.Errorf("what is there all the time is in one of the pages: got %d tasks of message %s, want %d", n, id, 1+i%3)
+			e.Errorf("a message that stays is on one of the pages: got %d tasks of message %s, want %d", n, id, 1+i%3)
 		}
 	}
 }

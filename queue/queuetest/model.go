@@ -13,7 +13,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// model is what a Queue should be.
+// model is a Queue as simple as can be, to compare with.
 type model struct {
 	*env
 	rand   *rand.Rand
@@ -26,13 +26,13 @@ type model struct {
 
 type modelTask struct {
 	queue.Task
-	settled int         // the attempts that a restart keeps at least
-	lease   queue.Lease // zero: none
-	expires time.Time   // the lease
-	before  time.Time   // when it was due before a Flush, and may be again after a restart; zero: it wasn't brought forward
+	settled int         // the least number of attempts after a restart
+	lease   queue.Lease // zero if there is none
+	expires time.Time   // of the lease
+	before  time.Time   // Due before a Flush, and perhaps after a restart; zero if there was no Flush
 }
 
-// overdue is when the task's notice or deadline comes, the zero time never.
+// overdue returns the time of the task's notice or deadline, the earlier one, or the zero time.
 func (t *modelTask) overdue() time.Time {
 	if t.NoticeAt.IsZero() || !t.Deadline.IsZero() && t.Deadline.Before(t.NoticeAt) {
 		return t.Deadline
@@ -40,7 +40,7 @@ func (t *modelTask) overdue() time.Time {
 	return t.NoticeAt
 }
 
-// claimable is when the task can be claimed.
+// claimable returns the time from which the task can be claimed.
 func (t *modelTask) claimable() time.Time {
 	if at := t.overdue(); !at.IsZero() && at.Before(t.Due) {
 		return at
@@ -48,7 +48,7 @@ func (t *modelTask) claimable() time.Time {
 	return t.Due
 }
 
-// state is what List should say of the task.
+// state returns the State of the task.
 func (m *model) state(t *modelTask) queue.State {
 	switch {
 	case m.leased(t):
@@ -59,7 +59,7 @@ func (m *model) state(t *modelTask) queue.State {
 	return queue.Waiting
 }
 
-// leased reports whether the lease holds.
+// leased reports whether the task has a lease.
 func (m *model) leased(t *modelTask) bool {
 	if t.lease != 0 && !m.now().Before(t.expires) {
 		m.stale = append(m.stale, t.lease)
@@ -79,7 +79,7 @@ func (m *model) leases() (tasks []*modelTask) {
 
 func (m *model) destination() string { return fmt.Sprintf("d%d.example", m.rand.IntN(4)) }
 
-// soon is a time around now; one in four is zero.
+// soon returns a time around now, or zero for one call in four.
 func (m *model) soon() time.Time {
 	if m.rand.IntN(4) == 0 {
 		return time.Time{}
@@ -123,7 +123,7 @@ func (m *model) arrive(id queue.ID, msg queue.Message, body []byte) {
 	m.bodies[id] = body
 }
 
-// turn is what a Want's tasks are ordered by.
+// turn is the order of tasks within a Want.
 type turn struct {
 	lane int // by priority: -1 above zero, 0, or 1 below
 	at   time.Time
@@ -133,7 +133,7 @@ func (a turn) compare(b turn) int { return cmp.Or(cmp.Compare(a.lane, b.lane), a
 
 func (a turn) String() string { return fmt.Sprintf("%v in lane %d", a.at, a.lane) }
 
-// match says whether a Want gets the task, and when.
+// match reports whether a Want selects the task, and its turn.
 func (m *model) match(t *modelTask, class queue.Class) (_ turn, ok bool) {
 	at, lane := t.claimable(), -cmp.Compare(t.Priority, 0)
 	switch class {
@@ -150,7 +150,7 @@ func (m *model) match(t *modelTask, class queue.Class) (_ turn, ok bool) {
 	return turn{lane, at}, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
 }
 
-// find returns the model's task of that name.
+// find returns the model's task with the ID and Destination of got.
 func (m *model) find(got queue.Task) *modelTask {
 	for _, t := range m.tasks {
 		if t.ID == got.ID && t.Destination == got.Destination {
@@ -186,7 +186,7 @@ func (m *model) settlement(t *modelTask) queue.Settlement {
 	return s
 }
 
-// settled has the model do what Settle does.
+// settled applies a Settle to the model.
 func (m *model) settled(t *modelTask, s queue.Settlement) {
 	m.stale = append(m.stale, t.lease)
 	t.lease = 0
@@ -225,7 +225,7 @@ func (m *model) settled(t *modelTask, s queue.Settlement) {
 	}
 }
 
-// findReport learns the ID that a report got.
+// findReport finds the ID of a new report and adds it to the model.
 func (m *model) findReport(r queue.Message, body []byte) {
 	if _, ok := m.q.(queue.Lister); !ok {
 		m.lack("random operations with reports", "the Queue is no Lister")
@@ -236,10 +236,10 @@ func (m *model) findReport(r queue.Message, body []byte) {
 			return
 		}
 	}
-	m.Errorf("a report becomes a message with its settlement: the one with Ref %s isn't there", r.Ref)
+	m.Errorf("a report is stored with its settlement: the one with Ref %s is missing", r.Ref)
 }
 
-// lastIndex is the place of the last task of a message.
+// lastIndex returns the index of the last task of a message.
 func lastIndex(tasks []queue.Task, id queue.ID) (last int) {
 	for i, t := range tasks {
 		if t.ID == id {
@@ -249,7 +249,7 @@ func lastIndex(tasks []queue.Task, id queue.ID) (last int) {
 	return last
 }
 
-// some picks messages that are there, and one that isn't.
+// some returns IDs of messages in the Queue, and one that isn't.
 func (m *model) some() []queue.ID {
 	ids := []queue.ID{"nosuch"}
 	for range 1 + m.rand.IntN(3) {

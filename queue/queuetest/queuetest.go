@@ -1,4 +1,5 @@
-// Package queuetest holds a queue.Queue to its rules. A store that implements the interface runs
+// Package queuetest tests an implementation of [queue.Queue] for the rules of package queue. The author of a store
+// writes one test:
 //
 //	func TestQueue(t *testing.T) {
 //		queuetest.Run(t, queuetest.Harness{
@@ -7,12 +8,27 @@
 //		})
 //	}
 //
-// Each test is named after the rule that it holds the Queue to and runs on a Queue of its own, in a synctest
-// bubble, where days pass at once. One that fails says which rule that is, and how to see it again.
+// Each subtest is about one rule and has a Queue of its own. It runs in a synctest bubble, where days pass at once,
+// unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
-// What a Queue need not do is tested where it does: that it is a queue.Waker, Lister, Holder, Flusher, Remover
-// or Stater is found out, and the [Harness] says how it is reopened, killed or made to fail. What the Queue or
-// the Harness lacks is named, by a test that skips or, for a part of one, in its log.
+// The optional abilities are tested if the Queue has them: [queue.Waker], [queue.Lister], [queue.Holder],
+// [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes and failures of the store are tested if the
+// Harness has a func for them. A test that needs something else skips and logs what is missing.
+//
+// The whole suite takes seconds and a few MB of memory. One test stores a body of 50 MB, unless Harness.InMemory is
+// set.
+//
+// # Where to find what
+//
+//	queuetest.go                    Run, Harness, and the list of rules
+//	env.go                          helpers of the tests
+//	bodies.go, times.go, leases.go  Enqueue and Open; Destinations and Claim; leases and Settle
+//	reports.go                      reports with a settlement
+//	watch.go, list.go, hold.go, flush.go, remove.go, stats.go
+//	                                the optional abilities
+//	reopen.go, kill.go              restarts; crashes and failures of the store
+//	random.go, randomabilities.go, model.go
+//	                                random operations, compared with a model
 package queuetest
 
 import (
@@ -24,104 +40,102 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// Harness says how to get at the Queue under test.
+// Harness opens the Queue under test.
 type Harness struct {
-	// Open makes an empty Queue. What it needs to be closed, Open leaves to t.Cleanup.
+	// Open returns an empty Queue. If it needs to be closed, Open registers that with t.Cleanup.
 	Open func(t *testing.T) queue.Queue
 
-	// Reopen ends the use of q in good order and opens what it has kept, as after a restart of the
-	// process. If nil, nothing is kept, and that isn't tested.
+	// Reopen closes q and opens its data again, like a restart of the process. If nil, restarts are not tested.
 	Reopen func(t *testing.T, q queue.Queue) queue.Queue
 
-	// Kill ends the use of q as the death of its process would, at once and in no order, and opens what
-	// is kept: a copy of its files, say, or its database by a new connection, without a word to q, which is left
-	// to t.Cleanup. No call of q is under way. If nil, what survives that isn't tested.
+	// Kill opens the data of q again without closing q, like a crash of the process: from a copy of its files, or by a
+	// new connection to its database. t.Cleanup closes q. No call of q is in progress. If nil, crashes are not tested.
 	Kill func(t *testing.T, q queue.Queue) queue.Queue
 
-	// Fail has the store of q fail until heal is called: every write to it from here on, as when its disk is full
-	// or its connection is lost. heal gives the Queue to go on with: q or, where q has closed itself to all
-	// change, one that was opened on what is kept. If nil, that isn't tested.
+	// Fail makes every write to the store of q fail until heal is called, as when the disk is full or the connection is
+	// lost. heal returns the Queue to continue with: q, or a new one on the same data if q returns queue.ErrBroken from
+	// then on. If nil, failures of the store are not tested.
 	Fail func(t *testing.T, q queue.Queue) (heal func() queue.Queue)
 
-	// Advance has the time of the Queue go on by d. If nil, every test runs in a synctest bubble; a Queue
-	// that can't, since it needs a connection to the outside, sets it.
+	// Advance moves the clock of the Queue forward by d. Set it for a Queue that can't run in a synctest bubble,
+	// because it has a network connection for example. If nil, every test runs in a bubble.
 	Advance func(d time.Duration)
 
-	// InMemory says that bodies sit in memory whole, so that what they take isn't bounded.
+	// InMemory reports whether bodies are in memory as a whole. If true, the memory that a body takes is not tested.
 	InMemory bool
 
-	// Seed repeats the random operations of an earlier run, which told its seed. If zero, each
-	// run has one of its own.
+	// Seed repeats the random operations of an earlier run, which logged its seed. If zero, each run has a new seed.
 	Seed uint64
 }
 
-// tests has each test with the rule that it is named after.
+// tests are the subtests of Run, each with the rule that it tests.
 var tests = []struct {
 	name string
 	run  func(*env)
 	rule string
 }{
-	{"Keeps", testKeeps, "what Enqueue takes, a Task gives, whole"},
-	{"ManyRecipients", testManyRecipients, "each destination has its own recipients of a message"},
-	{"DueTimes", testDueTimes, "nothing is listed or claimed before it is due, and all of it then"},
-	{"Order", testOrder, "the earliest due come first, and each Want has its Max"},
-	{"Priority", testPriority, "higher priority first: above zero, zero, below, and of each the earliest due"},
-	{"Classes", testClasses, "Fresh and Retried are told apart"},
-	{"ExclusiveClaims", testExclusiveClaims, "a task is under one lease at a time"},
-	{"LeaseExpires", testLeaseExpires, "what isn't settled comes back, with its attempt counted"},
+	{"Keeps", testKeeps, "a Task has every field of the Message"},
+	{"ManyRecipients", testManyRecipients, "a task has the recipients of its destination, however many there are"},
+	{"DueTimes", testDueTimes, "a task is listed and claimed when it is due, and not before"},
+	{"Order", testOrder, "Claim returns the earliest due first, and at most Max for each Want"},
+	{"Priority", testPriority, "Claim returns priorities above zero first, then zero, then below zero"},
+	{"Classes", testClasses, "Fresh and Retried divide tasks by their counted attempts"},
+	{"ExclusiveClaims", testExclusiveClaims, "a task has one lease at a time"},
+	{"LeaseExpires", testLeaseExpires, "a task whose lease expires can be claimed again, and the attempt counts"},
 	{"StaleLease", testStaleLease, "a lease that has ended changes nothing"},
-	{"ForeignLease", testForeignLease, "a lease is good for its own task only"},
-	{"Extend", testExtend, "a lease lasts until d from the Extend"},
-	{"ExtendWhileSettling", testExtendWhileSettling, "a lease can be extended while a settlement is on its way"},
-	{"SettleDone", testSettleDone, "without Next, all recipients leave, whatever became of them"},
-	{"SettlePartly", testSettlePartly, "with Next, those with a final outcome leave and the others stay"},
-	{"SettleWithoutResults", testSettleWithoutResults, "where nothing was tried the last results stand"},
-	{"SettleWrongResults", testSettleWrongResults, "a settlement that can't be understood changes nothing"},
-	{"SettleUncounted", testSettleUncounted, "what wasn't tried isn't counted"},
-	{"SettleOnce", testSettleOnce, "of many settlements under one lease, one is carried out"},
-	{"SettleSlowly", testSettleSlowly, "a slow settlement is carried out, or another may claim the task, but not both"},
-	{"NoticesAndDeadlines", testNoticesAndDeadlines, "a notice or a deadline that comes makes a task claimable"},
-	{"Reports", testReports, "reports come with the settlement, as messages like all others"},
-	{"ReportFails", testReportFails, "where a report can't be stored, nothing is settled"},
-	{"BodyFails", testBodyFails, "a body that can't be read to its end leaves nothing"},
-	{"ContextEnded", testContextEnded, "what is asked with a context that has ended isn't done"},
-	{"ConcurrentEnqueues", testConcurrentEnqueues, "nothing is lost or mixed up where many come at a time"},
-	{"Bodies", testBodies, "a body comes out as it went in, at any offset, however often"},
-	{"BodyUntilSettled", testBodyUntilSettled, "the body is there until the last task is settled"},
-	{"LargeBody", testLargeBody, "a large body never sits in memory whole"},
-	{"CallersOwn", testCallersOwn, "the Queue keeps nothing that it is given, and gives nothing that it keeps"},
-	{"Watch", testWatch, "whoever watches needs no polling"},
-	{"List", testList, "List gives every task once, in the order of arrival, with its State"},
-	{"ListFilters", testListFilters, "List gives all that its Filter lets through, and nothing else"},
-	{"ListPages", testListPages, "page by page, List gives what it gives in one go"},
-	{"Hold", testHold, "nothing of a held message is claimable, whatever falls due"},
-	{"HoldLeased", testHoldLeased, "what is held while it is leased can be settled, and is held if it comes back"},
-	{"Release", testRelease, "what is released is as it was, and what fell due meanwhile is due"},
-	{"HoldKept", testHoldKept, "Hold and Release outlive the process"},
-	{"Flush", testFlush, "what waits to be tried again can be brought forward"},
-	{"FlushLeaves", testFlushLeaves, "what was never tried, is held or is leased keeps its time"},
-	{"Remove", testRemove, "what is removed is gone, whatever its State, and nothing else"},
-	{"RemoveLeased", testRemoveLeased, "Remove ends the leases on what it takes out"},
-	{"RemoveWhileSettling", testRemoveWhileSettling, "a message is removed or its task settled, but not both"},
-	{"RemoveReports", testRemoveReports, "reports come with Remove, as messages like all others"},
-	{"RemoveReportFails", testRemoveReportFails, "where a report can't be stored, nothing is removed"},
-	{"RemoveKept", testRemoveKept, "what was removed, and its reports, outlive the process"},
-	{"Stats", testStats, "Stats counts what is there"},
-	{"Reopen", testReopen, "what was accepted and what became of it outlive the process"},
-	{"ReopenLeases", testReopenLeases, "a restart ends every lease, and no ID comes a second time"},
-	{"ReopenMany", testReopenMany, "many messages are what they were after a restart"},
-	{"Kill", testKill, "what was acknowledged outlives the death of the process"},
-	{"StoreFails", testStoreFails, "what can't be stored is refused, and leaves nothing"},
-	{"Random", testRandom, "the Queue does what a model of it does"},
+	{"ForeignLease", testForeignLease, "only a lease that Claim granted is valid"},
+	{"Extend", testExtend, "a lease lasts until d after Extend"},
+	{"ExtendWhileSettling", testExtendWhileSettling, "a lease can be extended while a Settle is in progress"},
+	{"SettleDone", testSettleDone, "Settle without Next removes all recipients, whatever their outcomes"},
+	{"SettlePartly", testSettlePartly, "Settle with Next removes recipients with a final outcome and keeps the others"},
+	{"SettleWithoutResults", testSettleWithoutResults, "Settle without Results keeps the last results"},
+	{"SettleWrongResults", testSettleWrongResults, "an invalid Settlement changes nothing"},
+	{"SettleUncounted", testSettleUncounted, "Uncounted takes back one attempt"},
+	{"SettleOnce", testSettleOnce, "of several Settles under one lease, one succeeds"},
+	{"SettleSlowly", testSettleSlowly, "either a Settle that outlasts its lease succeeds, or another Claim"},
+	{"NoticesAndDeadlines", testNoticesAndDeadlines, "a task can be claimed when its notice or its deadline is due"},
+	{"Reports", testReports, "reports are new messages, stored with the settlement"},
+	{"ReportFails", testReportFails, "if a report can't be stored, nothing is settled"},
+	{"BodyFails", testBodyFails, "if a body can't be read to its end, nothing is stored"},
+	{"ContextEnded", testContextEnded, "a call whose context has ended changes nothing"},
+	{"ConcurrentEnqueues", testConcurrentEnqueues, "concurrent Enqueues lose nothing and mix nothing up"},
+	{"Bodies", testBodies, "a body is returned unchanged, at any offset, any number of times"},
+	{"BodyUntilSettled", testBodyUntilSettled, "a body can be opened until the last task is settled"},
+	{"LargeBody", testLargeBody, "a large body is never in memory as a whole"},
+	{"CallersOwn", testCallersOwn, "the Queue shares no memory with its caller"},
+	{"Watch", testWatch, "a Waker announces every time at which a task may be due"},
+	{"List", testList, "List yields every task once, in the order of arrival, with its State"},
+	{"ListFilters", testListFilters, "List yields the tasks that its Filter selects, and no others"},
+	{"ListPages", testListPages, "the pages of List together yield every task once"},
+	{"Hold", testHold, "no task of a held message can be claimed"},
+	{"HoldLeased", testHoldLeased, "a task held while it is leased can be settled, and is held after its lease"},
+	{"Release", testRelease, "a released task is unchanged, and due if it became due meanwhile"},
+	{"HoldKept", testHoldKept, "Hold and Release survive a restart"},
+	{"Flush", testFlush, "Flush makes waiting retries due now"},
+	{"FlushLeaves", testFlushLeaves, "Flush doesn't change tasks that were never attempted, are held or are leased"},
+	{"Remove", testRemove, "Remove removes the messages that it names, whatever their State, and no others"},
+	{"RemoveLeased", testRemoveLeased, "Remove ends the leases on its tasks"},
+	{"RemoveWhileSettling", testRemoveWhileSettling, "of a Remove and a Settle in progress, one succeeds"},
+	{"RemoveReports", testRemoveReports, "reports are new messages, stored with Remove"},
+	{"RemoveReportFails", testRemoveReportFails, "if a report can't be stored, nothing is removed"},
+	{"RemoveKept", testRemoveKept, "removals and their reports survive a restart"},
+	{"Stats", testStats, "Stats counts the contents"},
+	{"Reopen", testReopen, "messages and settlements survive a restart"},
+	{"ReopenLeases", testReopenLeases, "a restart ends every lease, and no ID is used again"},
+	{"ReopenMany", testReopenMany, "many messages survive a restart unchanged"},
+	{"Kill", testKill, "messages and durable changes survive a crash of the process"},
+	{"StoreFails", testStoreFails, "if the store fails, calls return an error and store nothing"},
+	{"Random", testRandom, "the Queue behaves like a model of it"},
 }
 
-// Run runs all tests.
+// Run runs one subtest for each rule.
 func Run(t *testing.T, h Harness) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Cleanup(func() {
 				if t.Failed() {
-					t.Logf("the rule is: %s. To see it again: go test -run '^%s$'", tt.rule, strings.ReplaceAll(t.Name(), "/", "$/^"))
+					t.Logf("the rule is: %s. To repeat it: go test -run '^%s$'",
+						tt.rule, strings.ReplaceAll(t.Name(), "/", "$/^"))
 				}
 			})
 			if h.Advance != nil {
@@ -133,7 +147,7 @@ func Run(t *testing.T, h Harness) {
 				tt.run(&env{T: t, h: h, q: h.Open(t), ctx: t.Context(), lacks: &lacks})
 			})
 			if lacks != "" {
-				t.Skip(lacks) // a skip within the bubble isn't seen outside
+				t.Skip(lacks) // a skip inside the bubble has no effect outside
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// testRandom does what comes and compares with a model, which is lists and no more.
+// testRandom tests that the Queue behaves like a model of it.
 func testRandom(e *env) {
 	seed := e.h.Seed
 	if seed == 0 {
@@ -20,7 +20,7 @@ func testRandom(e *env) {
 	}
 	defer func() {
 		if e.Failed() {
-			e.Logf("this was seed %d: set Harness.Seed to see it again", seed)
+			e.Logf("to repeat it, set Harness.Seed to %d", seed)
 		}
 	}()
 	m := &model{env: e, rand: rand.New(rand.NewPCG(seed, 0)), bodies: map[queue.ID][]byte{}, held: map[queue.ID]bool{}}
@@ -67,7 +67,7 @@ func testRandom(e *env) {
 	}
 }
 
-// lackSome names the steps that do nothing.
+// lackSome logs the steps that are left out.
 func (m *model) lackSome() {
 	_, lists := m.q.(queue.Lister)
 	_, holds := m.q.(queue.Holder)
@@ -136,11 +136,12 @@ func (m *model) claim() {
 			}
 			t := m.find(g)
 			if t == nil {
-				m.Fatalf("Claim(%+v): got a task that is gone or never was: %s", w, describe(g))
+				m.Fatalf("Claim(%+v): got a task that doesn't exist: %s", w, describe(g))
 			}
 			at, ok := m.match(t, w.Class)
 			if !ok || len(due) == 0 || at.compare(due[0]) != 0 {
-				m.Fatalf("Claim(%+v) gives what is due, higher priority first, and then the earliest: got what is due at %v, want %v; %s", w, at, due, describe(g))
+				m.Fatalf("Claim(%+v) returns due tasks, higher priority first, then the earliest: "+
+					"got one due at %v, want %v; %s", w, at, due, describe(g))
 			}
 			due = due[1:]
 			t.Attempts++
@@ -148,7 +149,7 @@ func (m *model) claim() {
 			m.checkTask(fmt.Sprintf("Claim(%+v)", w), g, t.Task)
 		}
 		if len(due) > 0 {
-			m.Fatalf("Claim(%+v) gives all that is due up to Max: %v are missing", w, due)
+			m.Fatalf("Claim(%+v) returns all due tasks up to Max: %v are missing", w, due)
 		}
 	}
 }
@@ -247,7 +248,7 @@ func (m *model) destinations() {
 	m.checkDestinations(within, due...)
 }
 
-// list compares all that is there, and what one Filter lets through.
+// list compares all tasks, and those that one Filter selects.
 func (m *model) list() {
 	if _, ok := m.q.(queue.Lister); !ok {
 		return
@@ -255,17 +256,17 @@ func (m *model) list() {
 	all := m.env.list(queue.Filter{})
 	for i, t := range all {
 		if i == len(m.tasks) {
-			m.Fatalf("List gives every task once: got %s more", describe(t))
+			m.Fatalf("List yields every task once: got %s more", describe(t))
 		}
 		if t.Attempts < m.tasks[i].Attempts && t.Attempts >= m.tasks[i].settled {
-			m.tasks[i].Attempts = t.Attempts // a restart may forget what wasn't settled
+			m.tasks[i].Attempts = t.Attempts // a restart may lose an attempt that wasn't settled
 		}
 		want := m.tasks[i].Task
 		want.State = m.state(m.tasks[i])
 		m.checkTask("List", t, want)
 	}
 	if len(all) != len(m.tasks) {
-		m.Errorf("List gives every task: got %d, want %d", len(all), len(m.tasks))
+		m.Errorf("List yields every task: got %d, want %d", len(all), len(m.tasks))
 	}
 	if len(all) == 0 || m.Failed() {
 		return

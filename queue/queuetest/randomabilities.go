@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// The steps of testRandom that are of what a Queue need not do.
+// These are the steps of testRandom for the optional abilities.
 
 func (m *model) hold() {
 	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {
@@ -22,7 +22,7 @@ func (m *model) hold() {
 
 func (m *model) release() {
 	ids := m.some()
-	for _, t := range m.tasks { // by the order of arrival, so that a seed does the same again
+	for _, t := range m.tasks { // in the order of arrival, so that a seed repeats
 		if id := t.ID; m.held[id] && m.rand.IntN(3) == 0 {
 			ids = append(ids, id)
 		}
@@ -46,14 +46,18 @@ func (m *model) flush() {
 	}
 	var want []*modelTask
 	for _, t := range m.tasks {
-		if m.state(t) == queue.Waiting && t.Attempts > 0 && t.Due.After(m.now()) && (destination == "" || t.Destination == destination) {
+		if destination != "" && t.Destination != destination {
+			continue
+		}
+		if m.state(t) == queue.Waiting && t.Attempts > 0 && t.Due.After(m.now()) {
 			want = append(want, t)
 		}
 	}
 	begin := m.now()
 	n, err := q.Flush(m.ctx, destination)
 	if err != nil || n != len(want) {
-		m.Fatalf("Flush(%q) gives how many it brought forward: got %d and %v, want %d", destination, n, err, len(want))
+		m.Fatalf("Flush(%q) returns the number of tasks that it made due: got %d and %v, want %d",
+			destination, n, err, len(want))
 	}
 	type name struct {
 		id          queue.ID
@@ -69,12 +73,13 @@ func (m *model) flush() {
 		}
 		t.Due = due[name{t.ID, t.Destination}]
 		if t.Due.Before(begin) || t.Due.After(m.now()) {
-			m.Fatalf("Flush(%q) makes due now what waits to be tried again: got %v, want %v; %s", destination, t.Due, begin, describe(t.Task))
+			m.Fatalf("Flush(%q) makes waiting retries due now: got %v, want %v; %s",
+				destination, t.Due, begin, describe(t.Task))
 		}
 	}
 }
 
-// forget has what was brought forward due when it was before, where the Queue has forgotten it.
+// forget undoes a Flush in the model where a restart has undone it in the Queue.
 func (m *model) forget() {
 	for _, got := range m.env.list(queue.Filter{}) {
 		if t := m.find(got); t != nil && !t.before.IsZero() {

@@ -12,7 +12,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// testReopen: what was accepted and what became of it outlive the process.
+// testReopen tests that messages and settlements survive a restart.
 func testReopen(e *env) {
 	e.needReopen()
 	m := full(e.now())
@@ -45,7 +45,7 @@ func testReopen(e *env) {
 		e.sleep(2*time.Hour + 7)
 		want.Attempts++
 		t = e.claimOne("one.example")
-		e.checkTask("a restart keeps what became of a task", t, want)
+		e.checkTask("a restart keeps the settlement of a task", t, want)
 		want.Due = e.now().Add(time.Hour)
 		e.settle(t, queue.Settlement{Next: want.Due})
 	}
@@ -54,7 +54,8 @@ func testReopen(e *env) {
 	e.checkTask("a restart keeps a task that was never claimed", t, task(id, m, "smarthost", 6, t.Arrival))
 	e.checkBody(id, []byte("body\r\n"))
 	t = e.claimOne("large.example")
-	e.checkTask("a restart keeps a message with a large body", t, task(largeID, lm, "large.example", len(large), t.Arrival))
+	e.checkTask("a restart keeps a message with a large body", t,
+		task(largeID, lm, "large.example", len(large), t.Arrival))
 	if t.Arrival.Sub(enqueued).Abs() > time.Minute {
 		e.Errorf("a restart keeps the Arrival: got %v, want about %v", t.Arrival, enqueued)
 	}
@@ -62,16 +63,16 @@ func testReopen(e *env) {
 	t = e.claimOne("r.example")
 	e.checkTask("a restart keeps a report", t, task(t.ID, report, "r.example", len("report"), t.Arrival))
 	if t.Arrival.Sub(settled).Abs() > time.Minute {
-		e.Errorf("a report arrives with its settlement: got %v, want about %v", t.Arrival, settled)
+		e.Errorf("the Arrival of a report is the time of its settlement: got %v, want about %v", t.Arrival, settled)
 	}
 	e.checkBody(t.ID, []byte("report"))
-	e.claimNone("gone.example", "was settled for good before the restart")
+	e.claimNone("gone.example", "was settled without Next before the restart")
 	if _, err := e.q.Open(e.ctx, goneID); !errors.Is(err, queue.ErrNotFound) {
-		e.Errorf("a message that was settled is gone after a restart: Open gives %v, want ErrNotFound", err)
+		e.Errorf("a settled message is gone after a restart: Open returns %v, want ErrNotFound", err)
 	}
 }
 
-// testReopenLeases: a restart ends every lease, and no ID comes a second time.
+// testReopenLeases tests that a restart ends every lease, and no ID is used again.
 func testReopenLeases(e *env) {
 	e.needReopen()
 	ids := map[queue.ID]bool{}
@@ -79,7 +80,7 @@ func testReopenLeases(e *env) {
 		for range 3 {
 			id := e.enqueue(message("x", "d.example"))
 			if ids[id] {
-				e.Fatalf("no ID comes a second time: got %s again", id)
+				e.Fatalf("no ID is used again: got %s a second time", id)
 			}
 			ids[id] = true
 		}
@@ -87,13 +88,15 @@ func testReopenLeases(e *env) {
 		e.settle(tasks[0], queue.Settlement{})
 		left := len(e.claim("d.example", 100, queue.Any)) + 1
 		e.reopen()
-		e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
+		e.checkLost("Settle under a lease from before the restart",
+			e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
 		e.checkLost("Extend of a lease from before the restart", e.q.Extend(e.ctx, tasks[1].Lease, time.Hour))
 		again := e.claim("d.example", 100, queue.Any)
 		if len(again) != left {
 			e.Fatalf("a restart ends every lease: got %d tasks, want %d", len(again), left)
 		}
-		e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
+		e.checkLost("Settle under a lease from before the restart",
+			e.q.Settle(e.ctx, tasks[1].Lease, queue.Settlement{}))
 		for _, t := range again {
 			e.settle(t, queue.Settlement{Next: e.now()})
 		}
@@ -102,18 +105,18 @@ func testReopenLeases(e *env) {
 		e.settle(t, queue.Settlement{})
 	}
 	e.reopen()
-	e.empty("all was settled before the restart")
+	e.empty("all tasks were settled before the restart")
 
 	e.enqueue(message("x", "d.example"))
 	e.reopen()
 	stale := e.claimOne("d.example")
 	e.reopen()
-	again := e.claimOne("d.example") // as its first claim, too
+	again := e.claimOne("d.example") // the first claim since the restart, like stale
 	e.checkLost("Settle under a lease from before the restart", e.q.Settle(e.ctx, stale.Lease, queue.Settlement{}))
 	e.settle(again, queue.Settlement{})
 }
 
-// testReopenMany: many messages, some of them settled, are what they were after a restart.
+// testReopenMany tests that many messages survive a restart unchanged.
 func testReopenMany(e *env) {
 	e.needReopen()
 	const n = 300
@@ -135,13 +138,13 @@ func testReopenMany(e *env) {
 		for _, t := range e.claim(fmt.Sprintf("d%d.example", i), n, queue.Fresh) {
 			body, ok := bodies[t.ID]
 			if !ok {
-				e.Fatalf("what was settled stays settled: message %s came again", t.ID)
+				e.Fatalf("a settled task stays settled: message %s came again", t.ID)
 			}
 			e.checkBody(t.ID, body)
 			delete(bodies, t.ID)
 		}
 	}
 	if len(bodies) > 0 {
-		e.Errorf("nothing that was accepted is lost: %d messages are missing after a restart", len(bodies))
+		e.Errorf("no accepted message is lost: %d messages are missing after a restart", len(bodies))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// testReports: reports come with the settlement, as messages like all others.
+// testReports tests that reports are new messages, stored with the settlement.
 func testReports(e *env) {
 	id := e.enqueue(message("x", "d.example", "d.example"))
 	t := e.claimOne("d.example")
@@ -23,27 +23,28 @@ func testReports(e *env) {
 	})
 	got := e.claimOne("r.example")
 	if got.ID == id {
-		e.Fatalf("a report is a message with an ID of its own: got that of the message, %s", id)
+		e.Fatalf("a report is a message with its own ID: got the ID of the message, %s", id)
 	}
 	e.checkTask("a report is a message", got, task(got.ID, second, "r.example", len("second report"), got.Arrival))
 	e.checkBody(got.ID, []byte("second report"))
 	e.settle(got, queue.Settlement{})
-	e.claimNone("one.example", "is a report with a NotBefore to come")
+	e.claimNone("one.example", "is a report with a NotBefore in the future")
 	e.sleep(time.Hour + 1)
 	first := e.claimOne("one.example")
 	e.checkTask("a report is a message", first, task(first.ID, report, "one.example", len("body\r\n"), first.Arrival))
 	t = e.claimOne("d.example")
 	if len(t.Envelope.Recipients) != 1 || !t.Due.Equal(next) {
-		e.Errorf("a settlement with reports settles: got %d recipients due at %v, want 1 at %v", len(t.Envelope.Recipients), t.Due, next)
+		e.Errorf("a settlement with reports settles its task: got %d recipients due at %v, want 1 at %v",
+			len(t.Envelope.Recipients), t.Due, next)
 	}
-	e.settle(t, queue.Settlement{Reports: []queue.Message{message("last", "r.example")}})
+	e.settle(t, reporting(message("last", "r.example")))
 	e.settle(e.claimOne("r.example"), queue.Settlement{})
 	e.settle(first, queue.Settlement{})
 	e.settle(e.claimOne("smarthost"), queue.Settlement{})
 	e.empty("the message and its reports are settled")
 }
 
-// testReportFails: where a report can't be stored nothing is settled, and none of the others is stored.
+// testReportFails tests that if a report can't be stored, nothing is settled, and no other report is stored.
 func testReportFails(e *env) {
 	id := e.enqueue(message("x", "d.example"))
 	t := e.claimOne("d.example")
@@ -56,11 +57,11 @@ func testReportFails(e *env) {
 	if !errors.Is(err, errBroken) || errors.Is(err, queue.ErrLeaseLost) {
 		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
 	}
-	e.claimNone("r.example", "belongs to a settlement that failed")
+	e.claimNone("r.example", "is a report of a settlement that failed")
 	e.claimNone("d.example", "is leased: its settlement failed")
 	e.checkBody(id, []byte("x"))
 	if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
-		e.Errorf("a lease outlives a settlement that failed: Extend gives %v", err)
+		e.Errorf("a lease continues after a Settle that failed: Extend returns %v", err)
 	}
 	e.settle(t, queue.Settlement{})
 	e.empty("the message is settled without reports")
@@ -69,7 +70,7 @@ func testReportFails(e *env) {
 	e.enqueue(message("y", "d.example"))
 	t = e.claimOne("d.example")
 	bad.Body = failAfter(10, errBroken)
-	if err := e.q.Settle(e.ctx, t.Lease, queue.Settlement{Reports: []queue.Message{bad}}); !errors.Is(err, errBroken) {
+	if err := e.q.Settle(e.ctx, t.Lease, reporting(bad)); !errors.Is(err, errBroken) {
 		e.Fatalf("Settle with a report whose body fails: got %v, want that error wrapped", err)
 	}
 	e.sleep(time.Hour)

@@ -9,19 +9,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// watcher remembers what it was told.
+// watcher records the calls of Watch.
 type watcher struct {
 	mu     sync.Mutex
 	events []event
 }
 
-// event is a call: at look, whoever got it looks whether something is due.
+// event is a call: at look, a Runner would look for due tasks.
 type event struct {
 	destination string
 	look        time.Time
 }
 
-// watch has a watcher told, if the Queue is a Waker; nil otherwise.
+// watch registers a watcher. It returns nil if the Queue is no Waker.
 func (e *env) watch() (w *watcher, stop func()) {
 	q, ok := e.q.(queue.Waker)
 	if !ok {
@@ -39,11 +39,11 @@ func (e *env) watch() (w *watcher, stop func()) {
 	})
 }
 
-// check checks that w was told since the last forget that the destination has something due then.
+// check checks that the destination was announced for that time since the last forget. If w is nil, it checks nothing.
 func (w *watcher) check(e *env, what, destination string, due time.Time) {
 	e.Helper()
 	if w == nil {
-		e.note("that "+what+" is told of", "the Queue is no Waker")
+		e.note("Watch after "+what, "the Queue is no Waker")
 		return
 	}
 	w.mu.Lock()
@@ -52,7 +52,8 @@ func (w *watcher) check(e *env, what, destination string, due time.Time) {
 		return v.destination == destination && !v.look.Before(due) && v.look.Before(due.Add(time.Second))
 	})
 	if !ok {
-		e.Errorf("Watch tells of %s: %s has something due at %v, and was told of as %v", what, destination, due, w.events)
+		e.Errorf("Watch announces %s: %s has a task due at %v, and the announcements are %v",
+			what, destination, due, w.events)
 	}
 }
 
@@ -65,7 +66,7 @@ func (w *watcher) forget() {
 	w.events = nil
 }
 
-// testWatch: whoever watches needs no polling.
+// testWatch tests that a Waker announces every time at which a task may be due.
 func testWatch(e *env) {
 	w, stop := e.watch()
 	if w == nil {
@@ -98,16 +99,16 @@ func testWatch(e *env) {
 	later.NotBefore = start.Add(90 * time.Minute)
 	e.enqueue(later)
 	w.forget()
-	e.claimOne("two.example") // of ten that are wanted
-	check("a Claim that gives less than was wanted", "two.example", later.NotBefore)
+	e.claimOne("two.example") // ten are wanted
+	check("a Claim that returns fewer tasks than wanted", "two.example", later.NotBefore)
 	e.enqueue(message("x", "two.example"))
 	again := e.claimOne("two.example")
 	next := start.Add(time.Hour)
 	e.settle(again, queue.Settlement{Results: results(again, smtp.Deferred), Next: next})
 	e.enqueue(message("x", "two.example"))
 	w.forget()
-	e.claim("two.example", 10, queue.Retried) // there is only a fresh one
-	check("a Claim that gives less of a class than was wanted", "two.example", next)
+	e.claim("two.example", 10, queue.Retried) // only a fresh one is there
+	check("a Claim that returns fewer tasks of a class than wanted", "two.example", next)
 	t := e.claimOne("d.example")
 	expires := e.now().Add(time.Hour)
 	e.sleep(time.Hour)
@@ -121,7 +122,8 @@ func testWatch(e *env) {
 	check("an extended lease that expires", "d.example", extended)
 	t = e.claimOne("d.example")
 	next = e.now().Add(time.Minute)
-	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next, Reports: []queue.Message{message("report", "r.example")}})
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next,
+		Reports: []queue.Message{message("report", "r.example")}})
 	w.check(e, "Settle with a Next", "d.example", next)
 	check("Settle with reports", "r.example", e.now())
 	stop()
@@ -129,6 +131,6 @@ func testWatch(e *env) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.events) > 0 {
-		e.Errorf("stop ends it: got %v after that", w.events)
+		e.Errorf("stop ends Watch: got %v after it", w.events)
 	}
 }
