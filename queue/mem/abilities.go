@@ -14,7 +14,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 	return func(yield func(queue.Task, error) bool) {
 		parsed, err := index.NewFilter(f)
 		if err != nil {
-			yield(queue.Task{}, fmt.Errorf("queue: list: %w", err))
+			yield(queue.Task{}, fmt.Errorf("mem: list: %w", err))
 			return
 		}
 		ids, err := index.Search(&q.mu, q.ix, parsed, ctx.Err)
@@ -80,7 +80,7 @@ func (q *Queue) Flush(ctx context.Context, destination string) (n int, err error
 func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	made, err := newMemMessages(ctx, reports)
 	if err != nil {
-		return fmt.Errorf("queue: remove: %w", err)
+		return fmt.Errorf("mem: remove: %w", err)
 	}
 	err = q.each(ctx, ids, func(id uint64) bool {
 		gone := q.ix.Remove(id)
@@ -104,7 +104,8 @@ func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	return nil
 }
 
-// each calls do for each id, with q.mu held for one at a time. ErrNotFound: do said of none that it is there.
+// each calls do for each ID, with q.mu held for one call at a time. If do returns false each time, it returns
+// ErrNotFound.
 func (q *Queue) each(ctx context.Context, ids []queue.ID, do func(id uint64) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -139,7 +140,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 		q.mu.Lock()
 		m := q.ix.Data(id)
-		if m != nil { // else it has just left
+		if m != nil { // otherwise it has just left
 			s.Oldest = index.FromNano((*m).Arrival)
 		}
 		q.mu.Unlock()

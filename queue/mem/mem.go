@@ -1,4 +1,15 @@
-// Package mem is a [queue.Queue] in memory, for tests and for mail that need not survive the process.
+// Package mem is a [queue.Queue] in memory, for tests and for mail that may be lost with the process.
+//
+//	q := mem.New()
+//
+// A Queue has no settings and no limits. Bodies are in memory as a whole. It has no Close, and none of its methods
+// fails by itself. It implements every rule of [queue.Queue] but durability, and all of its abilities: [queue.Waker],
+// [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
+//
+// # Where to find what
+//
+//	mem.go        Queue and the methods of queue.Queue and queue.Waker
+//	abilities.go  the methods of the other abilities
 package mem
 
 import (
@@ -14,14 +25,13 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Queue is a [queue.Queue] in memory, for tests and for mail that need not survive the process. It is also a
-// [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater].
+// Queue is a [queue.Queue] in memory. New makes one.
 type Queue struct {
 	watch index.Watchers
 
 	mu     sync.Mutex
 	ix     *index.Index[*memMessage, *index.Progress]
-	last   uint64 // the newest id
+	last   uint64 // the newest ID
 	octets int64  // of all bodies
 }
 
@@ -39,7 +49,7 @@ func New() *Queue { return &Queue{ix: index.New[*memMessage, *index.Progress]()}
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	msg, err := newMemMessage(ctx, m)
 	if err != nil {
-		return "", fmt.Errorf("queue: enqueue: %w", err)
+		return "", fmt.Errorf("mem: enqueue: %w", err)
 	}
 	q.mu.Lock()
 	q.add(msg)
@@ -61,7 +71,7 @@ func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
 	return &memMessage{s, body}, ctx.Err()
 }
 
-// add takes the message in. q.mu is held.
+// add adds the message. q.mu is held.
 func (q *Queue) add(m *memMessage) {
 	q.last++
 	m.Arrive(q.last, time.Now())
@@ -69,7 +79,7 @@ func (q *Queue) add(m *memMessage) {
 	q.octets += m.Size
 }
 
-// newMemMessages makes messages of reports.
+// newMemMessages reads reports.
 func newMemMessages(ctx context.Context, reports []queue.Message) ([]*memMessage, error) {
 	made := make([]*memMessage, len(reports))
 	for i, m := range reports {
@@ -144,7 +154,7 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	}
 	settled := false
 	defer func() {
-		if !settled { // a report's reader may have panicked
+		if !settled { // even if a report's reader has panicked
 			q.mu.Lock()
 			expires := q.ix.Abort(begun)
 			q.mu.Unlock()
@@ -152,11 +162,11 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 		}
 	}()
 	if err := index.CheckSettlement(&s, int(begun.Recipients.Load())); err != nil {
-		return fmt.Errorf("queue: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
+		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
 	reports, err := newMemMessages(ctx, s.Reports)
 	if err != nil {
-		return fmt.Errorf("queue: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
+		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
 	due, err := q.settle(begun, c, s, reports)
 	if err != nil {
@@ -172,7 +182,8 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	return nil
 }
 
-// settle carries the settlement out and says when the task can be claimed again.
+// settle stores the settlement. It returns the time from which the task can be claimed again, index.Never if it is
+// done.
 func (q *Queue) settle(l *index.Lease, c memClaim, s queue.Settlement, reports []*memMessage) (due int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -214,7 +225,7 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 
 var _ queue.Queue = (*Queue)(nil)
 
-// Watch implements [queue.Waker]. It also calls f when a lease is granted or extended, with the time at which the lease
+// Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
 // expires.
 func (q *Queue) Watch(f func(destination string, due time.Time)) (stop func()) {
 	return q.watch.Watch(f)

@@ -1,5 +1,5 @@
-// Package crashfs is the directory of a spool in memory, for tests: its operations fail on demand, and it knows what a
-// crash may leave of it.
+// Package crashfs is the directory of a spool in memory, for tests. Its operations fail on demand, and it computes what
+// a crash may leave of it.
 package crashfs
 
 import (
@@ -17,45 +17,46 @@ import (
 	"syscall"
 )
 
-// FS is a spool.FS in memory. F is spool.File: spool's own tests import this package, so that it can't import spool.
+// FS is a spool.FS in memory. F is spool.File: spool's own tests import this package, so it can't import spool.
 type FS[F any] struct {
 	// Before, if set, is called before each operation that changes something: "create", "write", "truncate", "sync",
-	// "rename", "remove" and "syncdir". An error of it is that of the operation, which doesn't happen; but see
-	// TornWrite.
+	// "rename", "remove", "syncdir". If it returns an error, the operation fails with it and changes nothing, except
+	// for a [TornWrite].
 	Before func(op string, names ...string) error
 
-	// Reading, if set, is called before each read of a file. An error of it is that of the read.
+	// Reading, if set, is called before each read of a file. If it returns an error, the read fails with it.
 	Reading func(name string, off int64, n int) error
 
-	Space int64 // octets in all; if zero, any number
+	Space int64 // octets in all; if zero, there is no limit
 
 	mu      sync.Mutex
 	Names   map[string]*inode
-	kept    map[string]*inode // as of the last sync of the directory
-	changes []change          // since then
+	kept    map[string]*inode // the names at the last sync of the directory
+	changes []change          // of names since then
 	writes  int               // to all files
 }
 
+// inode is a file.
 type inode struct {
 	Data   []byte
 	Synced []byte
 	writes []extent // since the last sync
-	first  int      // number of the first of them
+	first  int      // the number of the first of these
 }
 
-// extent is a part of a file that was written. Without octets, it is where the file was cut.
+// extent is a part of a file that was written. If b is nil, the file was cut at off.
 type extent struct {
 	off int64
 	b   []byte
 }
 
-// change is one of a directory: to gets the file, and from, or to without a file, is gone.
+// change is a change of the directory. The file gets the name to, and from is removed. Without a file, to is removed.
 type change struct {
 	from, to string
 	file     *inode
 }
 
-// TornWrite is an error of FS.Before that has the first octets of a write come true.
+// TornWrite is an error of FS.Before that writes the first N octets of a write.
 type TornWrite struct {
 	N   int
 	Err error
@@ -64,7 +65,7 @@ type TornWrite struct {
 func (e *TornWrite) Error() string { return e.Err.Error() }
 func (e *TornWrite) Unwrap() error { return e.Err }
 
-// New makes an FS with these files, all of them synced.
+// New returns an FS with these files, which are synced.
 func New[F any](files map[string][]byte) *FS[F] {
 	m := &FS[F]{Names: map[string]*inode{}}
 	for name, b := range files {
@@ -175,14 +176,15 @@ func (m *FS[F]) Free() (int64, error) {
 	return free, nil
 }
 
-// Written returns how many writes there were.
+// Written returns the number of writes.
 func (m *FS[F]) Written() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.writes
 }
 
-// Kept returns the number of the last write before which no write to a file with this suffix can be lost.
+// Kept returns the number of the last write such that this write and all before it, to files with this suffix, are
+// synced.
 func (m *FS[F]) Kept(suffix string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -195,7 +197,7 @@ func (m *FS[F]) Kept(suffix string) int {
 	return kept
 }
 
-// Files returns what the process sees.
+// Files returns the files as the process sees them.
 func (m *FS[F]) Files() map[string][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -212,7 +214,7 @@ type file[F any] struct {
 	closed bool
 }
 
-// name is the present one, or the last.
+// name returns the present name of the file, or "removed".
 func (f *file[F]) name() string {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
@@ -321,12 +323,17 @@ func (e extent) apply(data []byte) []byte {
 	return data
 }
 
-// Kinds are what may be left. "killed": all that the process saw, though the disk may still lose it. "lost": what was
-// synced and no more. "hollow": names of which the directory wasn't synced, too. "torn": some of what was put into
-// files, too. "disorder": of what was removed, only the last is gone. "random" is any mixture, by a seed.
+// Kinds are the kinds of crashes that After knows, besides "random".
+//
+//	killed    everything that the process saw, though the disk may still lose it
+//	lost      synced data under synced names
+//	hollow    synced data under all names
+//	torn      all names, and half of the unsynced data
+//	disorder  everything, but of the removals only the last one
+//	random    any mixture, by r
 var Kinds = []string{"killed", "lost", "hollow", "torn", "disorder"}
 
-// After returns what is left after a crash, without what tests have set.
+// After returns the directory after a crash, without Before and Reading.
 func (m *FS[F]) After(kind string, r *rand.Rand) *FS[F] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -354,7 +361,9 @@ func (m *FS[F]) After(kind string, r *rand.Rand) *FS[F] {
 			all[name] = f.torn(func(i int) bool { return i%2 == 1 })
 		case "random":
 			keep := r.IntN(4)
-			all[name] = f.torn(func(int) bool { return keep == 0 || keep == 1 && r.IntN(2) == 0 || keep == 2 && r.IntN(20) > 0 })
+			all[name] = f.torn(func(int) bool {
+				return keep == 0 || keep == 1 && r.IntN(2) == 0 || keep == 2 && r.IntN(20) > 0
+			})
 		default:
 			all[name] = f.Data
 		}
@@ -362,7 +371,7 @@ func (m *FS[F]) After(kind string, r *rand.Rand) *FS[F] {
 	return New[F](all)
 }
 
-// clone copies m. m.mu is held.
+// clone returns a copy of m. m.mu is held.
 func (m *FS[F]) clone() *FS[F] {
 	copies := map[*inode]*inode{nil: nil}
 	copied := func(f *inode) *inode {
@@ -384,7 +393,7 @@ func (m *FS[F]) clone() *FS[F] {
 	return c
 }
 
-// Sum tells states apart.
+// Sum returns a hash of the state.
 func (m *FS[F]) Sum() [32]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -398,7 +407,7 @@ func (m *FS[F]) Sum() [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// namesAfter gives the directory after some of the changes since its last sync.
+// namesAfter returns the directory after some of the changes since its last sync.
 func (m *FS[F]) namesAfter(some func(i int) bool) map[string]*inode {
 	names := maps.Clone(m.kept)
 	for i, c := range m.changes {
@@ -409,8 +418,8 @@ func (m *FS[F]) namesAfter(some func(i int) bool) map[string]*inode {
 	return names
 }
 
-// torn gives the file with some of the pieces, of 64 octets each, that weren't synced. The others come out as they
-// were, or as zeros.
+// torn returns the file with some of its unsynced pieces of 64 octets. In place of the others, it has the former
+// octets, or zeros.
 func (f *inode) torn(some func(i int) bool) []byte {
 	const piece = 64
 	b := bytes.Clone(f.Synced)

@@ -12,13 +12,13 @@ import (
 type Filter struct {
 	queue.Filter
 	id, after uint64
-	nothing   bool // matches
+	nothing   bool // nothing matches
 	sender    *address
 	recipient *address
 	domain    *address
 }
 
-// NewFilter parses f.
+// NewFilter parses f. The error is that of an ID in f.After that no Queue returns.
 func NewFilter(f queue.Filter) (*Filter, error) {
 	parsed := &Filter{Filter: f}
 	var ok bool
@@ -43,7 +43,7 @@ func NewFilter(f queue.Filter) (*Filter, error) {
 	return parsed, nil
 }
 
-// address is one that a Filter has.
+// address is an address of a Filter.
 type address struct{ local, domain string }
 
 func parseAddress(s string) *address {
@@ -51,7 +51,7 @@ func parseAddress(s string) *address {
 	return &address{local, asciiDomain(domain)}
 }
 
-// asciiDomain is the A-label form of a domain, or the domain where it has none.
+// asciiDomain returns the domain as an A-label, or unchanged if it has none.
 func asciiDomain(domain string) string {
 	if ascii, err := smtp.ASCIIDomain(domain); err == nil {
 		return ascii
@@ -59,27 +59,27 @@ func asciiDomain(domain string) string {
 	return domain
 }
 
-// is reports whether the address in an envelope is a.
+// is reports whether s, an address of an envelope, is a.
 func (a *address) is(s string) bool {
-	// RFC 5321 §2.4: only its own host interprets a local part. Domains know no case.
+	// RFC 5321 §2.4: only its own host interprets a local part. Domains are compared without case.
 	local, domain := smtp.SplitAddress(s)
 	return local == a.local && a.at(domain)
 }
 
-// at reports whether a domain in an envelope is that of a.
+// at reports whether domain, of an address of an envelope, is the domain of a.
 func (a *address) at(domain string) bool {
 	return strings.EqualFold(domain, a.domain) || asciiDomain(domain) == a.domain
 }
 
-// message reports whether f may match tasks of this message.
+// message reports whether f may select tasks of the message with this ID.
 func (f *Filter) message(id uint64) bool {
 	return !f.nothing && (f.ID == "" || id == f.id) && (f.After == "" || id > f.after)
 }
 
-// state reports whether f may match tasks in this state.
+// state reports whether f may select tasks in this State.
 func (f *Filter) state(s queue.State) bool { return f.State == 0 || f.State == s }
 
-// MatchesMessage reports whether f may match tasks of this message, as far as it is about the message.
+// MatchesMessage reports whether f may select tasks of s. It compares the fields of f that are about the message.
 func (f *Filter) MatchesMessage(s *Message) bool {
 	arrival := FromNano(s.Arrival)
 	return (f.sender == nil || f.sender.is(s.Envelope.From)) &&
@@ -88,7 +88,8 @@ func (f *Filter) MatchesMessage(s *Message) bool {
 		(f.ArrivedBefore.IsZero() || arrival.Before(f.ArrivedBefore))
 }
 
-// MatchesTask reports whether f matches a task, as far as it is about the recipients that aren't settled.
+// MatchesTask reports whether f selects t. It compares the fields of f that are about the recipients of t; call
+// MatchesMessage for the others.
 func (f *Filter) MatchesTask(t *queue.Task) bool {
 	if f.recipient == nil && f.domain == nil {
 		return true

@@ -9,16 +9,18 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// flushed is what a step of flush has made due.
+// flushed is the result of a step of Flush.
 type flushed struct {
 	Now          time.Time
 	Count        int
 	Destinations []string
 }
 
-// Flush makes due, in steps, what waits to be tried again at the destination, "" being all destinations. check is asked
-// at each step, with mu held, whether to go on.
-func Flush[M, S any](mu sync.Locker, ix *Index[M, S], destination string, check func() error) iter.Seq2[flushed, error] {
+// Flush makes the waiting tasks of a destination that have a counted attempt due, in steps. An empty destination means
+// all. It yields the result of each step. At each step, with mu held, an error of check ends it.
+func Flush[M, S any](
+	mu sync.Locker, ix *Index[M, S], destination string, check func() error,
+) iter.Seq2[flushed, error] {
 	return func(yield func(flushed, error) bool) {
 		now := time.Now()
 		for n, more := 0, true; more; n++ {
@@ -36,7 +38,7 @@ func Flush[M, S any](mu sync.Locker, ix *Index[M, S], destination string, check 
 	}
 }
 
-// flush makes due what chunk n has of it. more says that there are other chunks.
+// flush makes the tasks of chunk n due. more reports whether there are further chunks.
 func (ix *Index[M, S]) flush(n int, destination string, f *flushed) (more bool) {
 	ix.expire()
 	dest := ix.byName[destination]

@@ -2,7 +2,7 @@ package index
 
 import "github.com/postrider/postrider/queue"
 
-// is says what may be done with the task.
+// is returns the State of the task.
 func (t *task[S]) is() queue.State {
 	switch {
 	case t.phase != waiting:
@@ -13,7 +13,7 @@ func (t *task[S]) is() queue.State {
 	return queue.Waiting
 }
 
-// Hold keeps the tasks of a message from being claimed, or releases them. false: there is no such message.
+// Hold holds the tasks of a message, or releases them. It reports false if there is no such message.
 func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 	m := ix.byID.get(id)
 	if m == 0 {
@@ -23,7 +23,7 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
 		t := ix.Tasks.At(r)
 		if t.phase != waiting {
-			t.hold(held) // the end of its lease finds it so
+			t.hold(held) // it takes effect at the end of the lease
 			continue
 		}
 		ix.Take(r)
@@ -33,7 +33,7 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 	return true
 }
 
-// Held reports whether the message is there and held.
+// Held reports whether the message exists and is held.
 func (ix *Index[M, S]) Held(id uint64) bool {
 	m := ix.byID.get(id)
 	return m != 0 && ix.Tasks.At(ix.messages.At(m).first).held()
@@ -53,7 +53,7 @@ func (ix *Index[M, S]) Writing(id uint64) bool {
 	return false
 }
 
-// Claimable lists the destinations for which the message has a task to be claimed, each with the time.
+// Claimable returns the destinations for which the message has a waiting task, each with the time at which it is due.
 func (ix *Index[M, S]) Claimable(id uint64) (due []queue.Destination) {
 	m := ix.byID.get(id)
 	if m == 0 {
@@ -68,8 +68,8 @@ func (ix *Index[M, S]) Claimable(id uint64) (due []queue.Destination) {
 	return due
 }
 
-// Remove forgets a message with all its tasks, and says what they were: none, if there is no such message. Leases on
-// them are void, those under which a settlement is on its way, too.
+// Remove removes a message and returns its tasks, none if there is no such message. Leases on them become void, even
+// those of settlements in progress.
 func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 	tasks := ix.TasksOf(id)
 	m := ix.byID.get(id)
@@ -77,7 +77,7 @@ func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 		r := ix.messages.At(m).first
 		if l := ix.byTask[r]; l != nil {
 			ix.end(l)
-			l.Task = 0 // the ref will name another task
+			l.Task = 0 // the ref will be reused
 		} else {
 			ix.Take(r)
 		}
@@ -86,7 +86,7 @@ func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 	return tasks
 }
 
-// Stats counts what is there, but for Octets and Oldest.
+// Stats returns the counts. It leaves Octets and Oldest to the store.
 func (ix *Index[M, S]) Stats() queue.Stats {
 	ix.expire()
 	return queue.Stats{

@@ -2,31 +2,32 @@ package index
 
 import "math/bits"
 
-// idTable finds messages by their ids. It keeps refs alone, in a quarter of the memory that a map of both takes, and
-// asks for the id behind a ref. It is in parts, which grow one at a time, so that no growing takes long.
+// idTable finds messages by their IDs. It stores only refs, in a quarter of the memory of a map, and reads the ID
+// behind a ref by idOf. It has 256 parts that grow one at a time, so that no growth takes long.
 type idTable struct {
 	idOf  func(ref) uint64
 	parts [256]idPart
 	count int
 }
 
-// idPart is a table with open addressing, a power of two long and never full. Slots are 0 where there is no ref.
+// idPart is a hash table with open addressing. Its length is a power of two, and it is never full. A slot without a ref
+// is 0.
 type idPart struct {
 	refs []ref
 	used int
 }
 
-// hash spreads ids, which come one after the other. Its upper octet tells the part.
+// hash spreads IDs, which are consecutive. Its upper octet selects the part.
 func hash(id uint64) uint64 { return id * 0x9e3779b97f4a7c15 }
 
 func (t *idTable) part(id uint64) *idPart { return &t.parts[hash(id)>>56] }
 
-// home is the slot that an id should be in.
+// home returns the slot where an ID belongs.
 func (p *idPart) home(id uint64) int {
 	return int(hash(id) << 8 >> (64 - bits.TrailingZeros(uint(len(p.refs)))))
 }
 
-// get gives the ref of an id, 0 if there is none.
+// get returns the ref of an ID, 0 if there is none.
 func (t *idTable) get(id uint64) ref {
 	p := t.part(id)
 	if p.used == 0 {
@@ -35,7 +36,7 @@ func (t *idTable) get(id uint64) ref {
 	return p.refs[t.slot(p, id)]
 }
 
-// slot finds where the id is, or where it would go.
+// slot returns the slot of the ID, or the free slot where it would go.
 func (t *idTable) slot(p *idPart, id uint64) int {
 	i := p.home(id)
 	for p.refs[i] != 0 && t.idOf(p.refs[i]) != id {
@@ -44,7 +45,7 @@ func (t *idTable) slot(p *idPart, id uint64) int {
 	return i
 }
 
-// add adds a ref with an id that isn't there.
+// add adds a ref with an ID that isn't in the table.
 func (t *idTable) add(id uint64, r ref) {
 	p := t.part(id)
 	if 4*(p.used+1) > 3*len(p.refs) {
@@ -61,11 +62,11 @@ func (t *idTable) add(id uint64, r ref) {
 	t.count++
 }
 
-// remove removes an id that is there. Its ref still has it.
+// remove removes an ID that is in the table. Its ref must still be valid.
 func (t *idTable) remove(id uint64) {
 	p := t.part(id)
 	hole := t.slot(p, id)
-	// What stands behind the hole, up to the next free slot, may belong before it.
+	// Refs after the hole, up to the next free slot, may belong before it.
 	for i := (hole + 1) % len(p.refs); p.refs[i] != 0; i = (i + 1) % len(p.refs) {
 		home := p.home(t.idOf(p.refs[i]))
 		if (i-home+len(p.refs))%len(p.refs) >= (i-hole+len(p.refs))%len(p.refs) {

@@ -8,18 +8,27 @@ import (
 	"github.com/postrider/postrider/internal/heap"
 )
 
-// Never is a time that doesn't come.
+// Never is the time of a notice or a deadline that a message doesn't have.
 const Never = math.MaxInt64
 
-// Index is the state machine of a queue: which tasks there are, when each falls due and who holds
-// it. It does no I/O and has no lock. M is what the queue that uses it keeps of a message and S what
-// it keeps of a task: values for Mem, places in the log for Spool. It is built for millions of
-// messages: 24+56 octets and its slots in two heaps and a map are what a message of one task takes.
+// Index is the state machine of a queue: its tasks, the times at which they are due, and their leases. It does no I/O
+// and has no lock. M is what the store keeps of a message, and S of a task: values in mem, places in the log in spool.
 //
-// Times are Unix nanoseconds. The expiry of leases is counted on the monotonic clock, from base, so
-// that no jump of the wall clock ends one early.
+// It is built for millions of messages. A message of one task takes 24+56 octets, and slots in two heaps and in a table
+// of IDs.
+//
+// Times are Unix nanoseconds. Leases expire by the monotonic clock, counted from base, so that a step of the wall clock
+// ends none early.
+//
+// Between two calls, the following holds. checkIndex in the tests verifies it.
+//
+//   - Each task is waiting, leased or settling.
+//   - A waiting task is in the heap of its class, and in its destination's overdue if it has a notice or a deadline to
+//     come, unless it is held. Other tasks are in no heap.
+//   - A leased or settling task has one Lease, in leases and byTask. It is in byExpiry only if the task is leased.
+//   - All destinations are in byDue, in the order of the first task in their heaps.
 type Index[M, S any] struct {
-	base     time.Time
+	base     time.Time // of expires
 	messages slab[message[M]]
 	Tasks    slab[task[S]]
 	dests    slab[destination]
@@ -30,8 +39,8 @@ type Index[M, S any] struct {
 	byTask   map[ref]*Lease // the same ones
 	byExpiry []*Lease       // a heap; those that are being settled aren't in it
 	token    uint64
-	count    int // of tasks
-	kept     int // tasks that are waiting and held
+	count    int // tasks
+	kept     int // tasks that wait and are held
 }
 
 type message[M any] struct {
@@ -41,14 +50,14 @@ type message[M any] struct {
 }
 
 type task[S any] struct {
-	due      int64 // when to try it
-	overdue  int64 // the earlier of its delay notice and its deadline
+	due      int64 // of the next attempt
+	overdue  int64 // of its notice or its deadline, the earlier one
 	State    S
 	message  ref
 	dest     ref
 	next     ref // of the same message
 	num      uint32
-	place    int32 // in its lane's fresh or retried; -1: it isn't claimable, in time or not
+	place    int32 // in its lane's fresh or retried; -1: it is in no heap
 	oplace   int32 // in its destination's overdue
 	attempts uint16
 	phase    phase
@@ -60,34 +69,35 @@ type phase uint8
 const (
 	waiting  phase = iota // in the heaps, unless it is held
 	leased                // the lease may expire
-	Settling              // a settlement is on its way: the lease can't expire
+	Settling              // a settlement is in progress: the lease can't expire
 )
 
-// at is when the task can be claimed.
+// at returns the time from which the task can be claimed.
 func (t *task[S]) at() int64 { return min(t.due, t.overdue) }
 
 type destination struct {
 	name    string
-	at      int64 // when its first task can be claimed
-	tasks   int32 // leased ones too
+	at      int64 // at which its first task can be claimed
+	tasks   int32 // in any phase
 	place   int32 // in byDue
 	lanes   [lanes]*lane
 	overdue []ref // heap by overdue
 }
 
+// New returns an empty Index.
 func New[M, S any]() *Index[M, S] {
 	ix := &Index[M, S]{
 		base:   time.Now(),
 		byName: map[string]ref{},
 		leases: map[uint64]*Lease{},
 		byTask: map[ref]*Lease{},
-		token:  rand.Uint64(), // a lease of an earlier life of the queue means nothing to this one
+		token:  rand.Uint64(), // so that no lease from before a restart is valid
 	}
 	ix.byID.idOf = func(r ref) uint64 { return ix.messages.At(r).id }
 	return ix
 }
 
-// Add takes in a message with one task for each destination. It keeps nothing of s.
+// Add adds a message with one task for each destination. It keeps no reference to s. The ID must be new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
 	m := ix.messages.add(message[M]{id: s.ID, data: data})
 	ix.byID.add(s.ID, m)
@@ -103,7 +113,7 @@ func (ix *Index[M, S]) Add(s *Message, data M) {
 	}
 }
 
-// adopt gives the task its destination.
+// adopt links the task to its destination.
 func (ix *Index[M, S]) adopt(t ref, name string) {
 	d := ix.byName[name]
 	if d == 0 {
@@ -117,7 +127,7 @@ func (ix *Index[M, S]) adopt(t ref, name string) {
 	ix.Put(t)
 }
 
-// Put has the task wait, to be claimed unless it is held.
+// Put makes the task wait: it can be claimed, unless it is held.
 func (ix *Index[M, S]) Put(r ref) {
 	t := ix.Tasks.At(r)
 	t.phase = waiting
@@ -134,7 +144,7 @@ func (ix *Index[M, S]) Put(r ref) {
 	ix.reorder(t.dest)
 }
 
-// Take ends the wait of a task: it undoes put.
+// Take undoes Put.
 func (ix *Index[M, S]) Take(r ref) {
 	t := ix.Tasks.At(r)
 	if t.held() {
@@ -150,6 +160,7 @@ func (ix *Index[M, S]) Take(r ref) {
 	ix.reorder(t.dest)
 }
 
+// reorder moves a destination to its place in byDue.
 func (ix *Index[M, S]) reorder(r ref) {
 	d := ix.dests.At(r)
 	at := int64(Never)
@@ -164,8 +175,8 @@ func (ix *Index[M, S]) reorder(r ref) {
 	}
 }
 
-// Drop forgets the task, which doesn't wait any more, and its message and its destination if it was their
-// last. gone says that the message is.
+// Drop removes a task that doesn't wait, and its message and its destination if it was their last. gone reports whether
+// the message was removed.
 func (ix *Index[M, S]) Drop(r ref) (gone bool) {
 	t := *ix.Tasks.At(r)
 	m := ix.messages.At(t.message)
@@ -191,7 +202,8 @@ func (ix *Index[M, S]) Drop(r ref) (gone bool) {
 	return true
 }
 
-// Data gives what the queue keeps of the message, nil if there is none.
+// Data returns what the store keeps of the message, nil if there is no such message. The pointer is valid until the
+// message is removed.
 func (ix *Index[M, S]) Data(id uint64) *M {
 	m := ix.byID.get(id)
 	if m == 0 {
@@ -200,7 +212,7 @@ func (ix *Index[M, S]) Data(id uint64) *M {
 	return &ix.messages.At(m).data
 }
 
-// Task finds a task of a message.
+// Task returns a task of a message, 0 if there is none with this num.
 func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 	m := ix.byID.get(id)
 	if m == 0 {
@@ -213,10 +225,10 @@ func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 	return r
 }
 
-// TasksOf lists the tasks of a message that are left.
+// TasksOf returns the tasks of a message that are left.
 func (ix *Index[M, S]) TasksOf(id uint64) []Task[M, S] { return ix.Matching(id, &Filter{}) }
 
-// Matching lists the tasks of a message that are left and that f may let through.
+// Matching returns the tasks of a message that are left and that f may select.
 func (ix *Index[M, S]) Matching(id uint64, f *Filter) []Task[M, S] {
 	m := ix.byID.get(id)
 	if m == 0 || !f.message(id) {

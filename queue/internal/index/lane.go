@@ -2,25 +2,25 @@ package index
 
 import "github.com/postrider/postrider/queue"
 
-// The tasks of a destination wait in lanes, by the priorities of their messages. RFC 6710 has 19 of those; with three
-// lanes Claim does a few comparisons, however many tasks there are.
+// A destination's waiting tasks are in lanes by the priority of their messages. RFC 6710 has 19 priorities; with three
+// lanes, Claim makes few comparisons, however many tasks there are.
 const (
-	laneAbove = iota // zero
+	laneAbove = iota // priorities above zero
 	laneZero
 	laneBelow
 	lanes
 )
 
-// lane has the waiting tasks of a destination that are of one lane: heaps by at.
+// lane has the waiting tasks of a destination with one group of priorities, in heaps by at.
 type lane struct{ fresh, retried []ref }
 
-// traits are what all tasks of a message share: their lane and, as a bit, whether they are held. A task has one octet
+// traits are what all tasks of a message share: the lane and, as a bit, whether they are held. A task has one octet
 // left for both.
 type traits uint8
 
 const traitHeld traits = 1 << 7
 
-// traitsOf gives those of a message that isn't held.
+// traitsOf returns the traits of a message that isn't held.
 func traitsOf(priority int8) traits {
 	switch {
 	case priority > 0:
@@ -42,10 +42,10 @@ func (t *traits) hold(held bool) {
 	}
 }
 
-// class is the heap that the task belongs to.
+// class returns the heap of the task.
 func (ix *Index[M, S]) class(d *destination, t *task[S]) *[]ref {
 	l := d.lanes[t.lane()]
-	if l == nil { // most destinations only ever have one
+	if l == nil { // most destinations have one lane
 		l = new(lane)
 		d.lanes[t.lane()] = l
 	}
@@ -55,7 +55,7 @@ func (ix *Index[M, S]) class(d *destination, t *task[S]) *[]ref {
 	return &l.retried
 }
 
-// classes lists the heaps of all lanes, fresh and retried by turns.
+// classes returns the heaps of all lanes: fresh and retried of each.
 func (d *destination) classes() (all [2 * lanes][]ref) {
 	for i, l := range d.lanes {
 		if l != nil {
@@ -65,7 +65,7 @@ func (d *destination) classes() (all [2 * lanes][]ref) {
 	return all
 }
 
-// first finds the task that the want gets; 0: none is due, and the next one of its class is at that time.
+// first returns the due task that comes first for the want. If none is due, it returns 0 and the time of the next one.
 func (ix *Index[M, S]) first(want queue.Want, now int64) (r ref, at int64) {
 	name := ix.byName[want.Destination]
 	if name == 0 {
@@ -97,7 +97,7 @@ func (ix *Index[M, S]) first(want queue.Want, now int64) (r ref, at int64) {
 	return 0, at
 }
 
-// firstIn finds the task of the lane and the class that can be claimed before all others, in time or not.
+// firstIn returns the first task of the class in the lane, due or not.
 func (ix *Index[M, S]) firstIn(l *lane, class queue.Class) (r ref) {
 	if class != queue.Retried && len(l.fresh) > 0 {
 		r = l.fresh[0]

@@ -9,23 +9,23 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// MaxAttempts is the highest number of attempts that is counted.
+// MaxAttempts is the highest number of attempts. Later ones aren't counted.
 const MaxAttempts = math.MaxUint16
 
-// Lease is one that was granted and hasn't ended.
+// Lease is a lease that was granted and hasn't ended.
 type Lease struct {
 	token      uint64
-	Task       ref          // 0: the lease is void, as its message was removed
-	Recipients atomic.Int32 // of the Task that was handed out
-	place      int          // in byExpiry
-	Writing    bool         // its settlement is
+	Task       ref          // 0: the lease is void, because its message was removed
+	Recipients atomic.Int32 // of the queue.Task
+	place      int          // in byExpiry; -1: it isn't there
+	Writing    bool         // the store is writing its settlement
 	expires    time.Duration
 }
 
-// Void reports whether the message was removed while a settlement was on its way, which then comes to nothing.
+// Void reports whether the message was removed during a settlement under l. Done, Retry and Abort then do nothing.
 func (l *Lease) Void() bool { return l.Task == 0 }
 
-// Task is a task, under a new lease if it was claimed, for the queue to make a Task of.
+// Task is a task of a Claim, with its Lease, or of a list. The store makes a queue.Task of it by Message.Fill.
 type Task[M, S any] struct {
 	ID    uint64
 	Data  M
@@ -36,7 +36,7 @@ type Task[M, S any] struct {
 	Task  queue.Task // ID, Destination, Lease, State, Due and Attempts
 }
 
-// expire ends the leases whose time has come. All that looks at tasks or leases calls it first.
+// expire ends the leases that have expired. Every method that looks at tasks or leases calls it first.
 func (ix *Index[M, S]) expire() {
 	now := time.Since(ix.base)
 	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
@@ -46,7 +46,7 @@ func (ix *Index[M, S]) expire() {
 	}
 }
 
-// end forgets the lease.
+// end removes the lease.
 func (ix *Index[M, S]) end(l *Lease) {
 	if l.place >= 0 {
 		ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, l.place)
@@ -55,13 +55,13 @@ func (ix *Index[M, S]) end(l *Lease) {
 	delete(ix.byTask, l.Task)
 }
 
-// coming is when a destination that had less than a Want asked for has more of its class.
+// coming is the time of the next task of a destination from which a Claim returned fewer tasks than wanted.
 type coming struct {
 	name string
 	at   time.Time
 }
 
-// Claim leases what is due, and says what comes next where that is less than was wanted.
+// Claim leases due tasks. next has the destinations from which it returned fewer than wanted.
 func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []coming) {
 	ix.expire()
 	now := time.Now()
@@ -81,6 +81,7 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[
 	return tasks, next
 }
 
+// grant leases a task that doesn't wait.
 func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
 	ix.token++
 	l := &Lease{token: ix.token, Task: r, expires: now.Sub(ix.base) + d}
@@ -112,7 +113,7 @@ func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 	}
 }
 
-// find gives the lease if it holds, a settlement that is on its way or not.
+// find returns the lease unless it has ended.
 func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
 	ix.expire()
 	if got := ix.leases[uint64(l)]; got != nil {
@@ -121,7 +122,7 @@ func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
 	return nil, queue.ErrLeaseLost
 }
 
-// Extend makes the lease last until d from now. It returns the task's destination.
+// Extend changes the end of the lease to d from now. It returns the destination of its task.
 func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (destination string, expires time.Time, err error) {
 	got, err := ix.find(l)
 	if err != nil {
@@ -130,14 +131,14 @@ func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (destination strin
 	now := time.Now()
 	got.expires = now.Sub(ix.base) + d
 	t := ix.Tasks.At(got.Task)
-	if t.phase == leased { // else abort puts it back
+	if t.phase == leased { // otherwise Abort puts it back
 		heap.Fix(byExpiry{}, ix.byExpiry, got.place)
 	}
 	return ix.dests.At(t.dest).name, now.Add(d), nil
 }
 
-// Begin starts a settlement: until abort, done or retry the lease can't expire, and serves no other settlement. It
-// may become void, and then those three do nothing.
+// Begin starts a settlement. Until Done, Retry or Abort, the lease can't expire and no other settlement can start. It
+// may become void.
 func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Task[M, S], error) {
 	got, err := ix.find(l)
 	if err != nil {
@@ -151,7 +152,7 @@ func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Task[M, S], error) {
 	return got, ix.describe(got.Task), nil
 }
 
-// Abort takes begin back and says when the lease expires.
+// Abort undoes Begin. It returns the time at which the lease expires.
 func (ix *Index[M, S]) Abort(l *Lease) time.Time {
 	if !l.Void() {
 		ix.Tasks.At(l.Task).phase = leased
@@ -161,7 +162,7 @@ func (ix *Index[M, S]) Abort(l *Lease) time.Time {
 	return now.Add(l.expires - now.Sub(ix.base))
 }
 
-// Done ends the lease and the task with it. gone says that it was the message's last.
+// Done ends the lease and removes the task. gone reports whether it was the message's last.
 func (ix *Index[M, S]) Done(l *Lease) (gone bool) {
 	if l.Void() {
 		return false
@@ -170,7 +171,7 @@ func (ix *Index[M, S]) Done(l *Lease) (gone bool) {
 	return ix.Drop(l.Task)
 }
 
-// Retry ends the lease and puts the task back.
+// Retry ends the lease and makes the task wait until due.
 func (ix *Index[M, S]) Retry(l *Lease, due, overdue int64, attempts int, state S) {
 	if l.Void() {
 		return
@@ -180,6 +181,7 @@ func (ix *Index[M, S]) Retry(l *Lease, due, overdue int64, attempts int, state S
 	ix.Put(l.Task)
 }
 
+// Change sets the stored fields of a task that doesn't wait.
 func (ix *Index[M, S]) Change(r ref, due, overdue int64, attempts int, state S) {
 	t := ix.Tasks.At(r)
 	t.due, t.overdue, t.State = due, overdue, state

@@ -13,15 +13,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Message is a message as a queue keeps it, without the body.
+// Message is a message of a store, without its body.
 type Message struct {
 	ID         uint64
 	Arrival    int64
-	Due        int64 // when it may first be sent
+	Due        int64 // of the first attempt
 	Notice     int64
 	Deadline   int64
 	Size       int64
-	Sum        uint32 // the body's checksum, where the queue keeps one
+	Sum        uint32 // of the body; only spool sets it
 	Priority   int8
 	Ref        string
 	Tenant     string
@@ -29,17 +29,18 @@ type Message struct {
 	FromDomain string
 	About      queue.ID
 	Envelope   smtp.Envelope
-	Dests      []string // in the order of their first recipients; a task's num is its place here
-	Dest       []uint32 // dest[i] is the place in dests of envelope.Recipients[i]
+	Dests      []string // in the order of their first recipients; a task's num is an index of it
+	Dest       []uint32 // Dest[i] is the index in Dests of Envelope.Recipients[i]
 }
 
-// NewMessage copies what m says, but for the body.
+// NewMessage checks m and copies its fields. It doesn't read the body.
 func NewMessage(m queue.Message) (*Message, error) {
 	switch {
 	case m.Envelope == nil || len(m.Envelope.Recipients) == 0:
 		return nil, errors.New("the message has no recipient")
 	case len(m.Destinations) != len(m.Envelope.Recipients):
-		return nil, fmt.Errorf("the message has %d recipients and %d destinations", len(m.Envelope.Recipients), len(m.Destinations))
+		return nil, fmt.Errorf("the message has %d recipients and %d destinations: each recipient needs one",
+			len(m.Envelope.Recipients), len(m.Destinations))
 	case slices.Contains(m.Destinations, ""):
 		return nil, errors.New("the message has a recipient without destination")
 	case m.Body == nil:
@@ -47,8 +48,9 @@ func NewMessage(m queue.Message) (*Message, error) {
 	}
 	s := &Message{
 		Due: Never, Notice: Never, Deadline: Never,
-		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About, Envelope: *m.Envelope,
-		Dest: make([]uint32, len(m.Destinations)),
+		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
+		Envelope: *m.Envelope,
+		Dest:     make([]uint32, len(m.Destinations)),
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
 	if !m.NotBefore.IsZero() {
@@ -73,7 +75,7 @@ func NewMessage(m queue.Message) (*Message, error) {
 	return s, nil
 }
 
-// Arrive says when the message came and, where it may be sent at once, that it falls due with that.
+// Arrive sets the ID and the arrival. A message without NotBefore is due at its arrival.
 func (s *Message) Arrive(id uint64, now time.Time) {
 	s.ID, s.Arrival = id, ToNano(now)
 	if s.Due == Never {
@@ -81,7 +83,7 @@ func (s *Message) Arrive(id uint64, now time.Time) {
 	}
 }
 
-// Overdue is when the notice or, once that is out of the way, the deadline falls due.
+// Overdue returns the time of the notice or the deadline, the earlier one; if noticed, of the deadline.
 func (s *Message) Overdue(noticed bool) int64 {
 	if noticed {
 		return s.Deadline
@@ -89,14 +91,14 @@ func (s *Message) Overdue(noticed bool) int64 {
 	return min(s.Notice, s.Deadline)
 }
 
-// Progress is what a task remembers from one attempt to the next.
+// Progress is what a store keeps of a task besides its times: the recipients that are left and their last results.
 type Progress struct {
 	Noticed    bool
-	Recipients []int         // those not settled, by their places in the envelope
-	Last       []smtp.Result // one for each of recipients
+	Recipients []int         // not settled, as indexes of Envelope.Recipients
+	Last       []smtp.Result // one for each of Recipients
 }
 
-// Initial is the state of a task that was never settled.
+// Initial returns the Progress of a task that was never settled.
 func (s *Message) Initial(num uint32) *Progress {
 	st := &Progress{}
 	for i, n := range s.Dest {
@@ -111,7 +113,7 @@ func (s *Message) Initial(num uint32) *Progress {
 	return st
 }
 
-// After is the state that a settlement makes of st; without recipients, the task is done.
+// After returns the Progress after a settlement. If it has no recipients, the task is done.
 func (st *Progress) After(s queue.Settlement) *Progress {
 	next := &Progress{Noticed: st.Noticed || s.Noticed}
 	if s.Next.IsZero() {
@@ -130,7 +132,7 @@ func (st *Progress) After(s queue.Settlement) *Progress {
 	return next
 }
 
-// Fill completes a Task of which the index has told its part.
+// Fill sets the fields of t that the Index didn't set.
 func (s *Message) Fill(t *queue.Task, st *Progress) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
@@ -149,7 +151,7 @@ func (s *Message) Fill(t *queue.Task, st *Progress) {
 	t.Origin, t.FromDomain, t.About = s.Origin, s.FromDomain, s.About
 }
 
-// CheckSettlement says what is wrong with a settlement of a task with so many recipients.
+// CheckSettlement returns an error if s is invalid for a task with this number of recipients.
 func CheckSettlement(s *queue.Settlement, recipients int) error {
 	if len(s.Results) != 0 && len(s.Results) != recipients {
 		return fmt.Errorf("the settlement has %d results for %d recipients", len(s.Results), recipients)
@@ -157,7 +159,7 @@ func CheckSettlement(s *queue.Settlement, recipients int) error {
 	return nil
 }
 
-// SettlesAll reports whether the settlement leaves no recipient to try.
+// SettlesAll reports whether s leaves no recipient.
 func SettlesAll(s *queue.Settlement) bool {
 	if s.Next.IsZero() {
 		return true
@@ -170,7 +172,7 @@ func SettlesAll(s *queue.Settlement) bool {
 	return len(s.Results) > 0
 }
 
-// AttemptsAfter is what the settlement leaves of a task's attempts.
+// AttemptsAfter returns the attempts of a task after s, which had n before.
 func AttemptsAfter(s *queue.Settlement, n int) int {
 	if s.Uncounted {
 		return n - 1
@@ -186,15 +188,16 @@ func cloneResult(r smtp.Result) smtp.Result {
 	return r
 }
 
-// FormatID and parseID are the text form of the number that a Mem or a Spool gives a message.
+// FormatID returns the text form of the number of a message.
 func FormatID(n uint64) queue.ID { return queue.ID(strconv.FormatUint(n, 36)) }
 
+// ParseID is the reverse of FormatID. ok is false for a text that FormatID doesn't return.
 func ParseID(id queue.ID) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(string(id), 36, 64)
 	return n, err == nil && FormatID(n) == id
 }
 
-// ToNano and fromNano turn times into Unix nanoseconds; never is the zero time.
+// ToNano returns t in Unix nanoseconds, or the nearest time that fits. It never returns Never.
 func ToNano(t time.Time) int64 {
 	switch year := t.Year(); {
 	case year > 2261:
@@ -205,6 +208,7 @@ func ToNano(t time.Time) int64 {
 	return t.UnixNano()
 }
 
+// FromNano is the reverse of ToNano. It returns the zero time for Never.
 func FromNano(n int64) time.Time {
 	if n == Never {
 		return time.Time{}
@@ -212,10 +216,11 @@ func FromNano(n int64) time.Time {
 	return time.Unix(0, n)
 }
 
-// BytesBody is a Body in memory.
+// BytesBody is a queue.Body in memory.
 type BytesBody struct{ *bytes.Reader }
 
+// Close does nothing.
 func (BytesBody) Close() error { return nil }
 
-// errBody says that it was the message's own reader that failed.
+// BodyError wraps an error of a message's Body.
 func BodyError(err error) error { return fmt.Errorf("reading the body: %w", err) }

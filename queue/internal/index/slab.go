@@ -7,20 +7,20 @@ type ref uint32
 
 const chunkSize = 256
 
-// slab keeps many small values in few allocations, named by refs of four bytes. What holds no
-// pointers in it costs the garbage collector nothing. Chunks without an entry are given back.
+// slab stores many small values in few allocations, named by refs of four octets. Values without pointers cost the
+// garbage collector nothing. A chunk without entries is freed.
 type slab[T any] struct {
 	chunks []*chunk[T]
-	room   []uint32 // chunks that may have room; those given back are among them
+	room   []uint32 // chunks with free entries, freed chunks included
 }
 
 type chunk[T any] struct {
 	used  [chunkSize / 64]uint64
 	count int
-	items *[chunkSize]T // apart, so that the allocator rounds up little
+	items *[chunkSize]T // a separate allocation, so that its size is rounded up little
 }
 
-// At gives the entry, which stays where it is until it is freed.
+// At returns the entry. It doesn't move until it is freed.
 func (s *slab[T]) At(r ref) *T {
 	i := uint32(r - 1)
 	return &s.chunks[i/chunkSize].items[i%chunkSize]
@@ -53,8 +53,8 @@ func (s *slab[T]) add(v T) ref {
 	return ref(n*chunkSize+uint32(i)) + 1
 }
 
-// each visits the entries of one chunk, and says whether others come behind it. As entries stay where
-// they are, whoever goes through the chunks one after the other sees all that are there from first to last, once.
+// each visits the entries of chunk n. more reports whether there are further chunks. Entries don't move, so a walk
+// through all chunks visits each entry that exists during the whole walk once.
 func (s *slab[T]) each(n int, visit func(ref, *T)) (more bool) {
 	if n >= len(s.chunks) {
 		return false
@@ -70,7 +70,7 @@ func (s *slab[T]) each(n int, visit func(ref, *T)) (more bool) {
 	return n+1 < len(s.chunks)
 }
 
-// free gives the entry back.
+// free frees the entry.
 func (s *slab[T]) free(r ref) {
 	i := uint32(r - 1)
 	n := i / chunkSize

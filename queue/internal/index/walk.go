@@ -11,14 +11,14 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// What looks at all that a queue holds goes step by step, and the queue's lock is let go between two of them: with a
-// million messages the whole takes a tenth of a second, in which nobody else could claim or settle.
+// A walk through all tasks is done in steps, and the lock of the store is released between two steps: with a million
+// messages, a walk takes a tenth of a second.
 
-// walkStep is how many items of a heap are visited in a step.
+// walkStep is the number of heap items that a step visits.
 const walkStep = 1024
 
-// Search lists the messages of which f may let a task through, in the order of their arrival, which is that of their
-// ids. check is asked at each step, with mu held, whether to go on.
+// Search returns the IDs of the messages of which f may select a task, in the order of arrival. At each step, with mu
+// held, an error of check ends it.
 func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() error) (ids []uint64, err error) {
 	if f.ID != "" {
 		mu.Lock()
@@ -44,8 +44,8 @@ func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() e
 	return slices.Compact(ids), nil
 }
 
-// search adds to ids the messages that have a task in chunk n that f may let through. more says that there are other
-// chunks.
+// search appends the IDs of the messages that have a task in chunk n that f may select. more reports whether there are
+// further chunks.
 func (ix *Index[M, S]) search(n int, f *Filter, ids []uint64) (_ []uint64, more bool) {
 	ix.expire()
 	dest := ix.byName[f.Destination]
@@ -64,12 +64,12 @@ func (ix *Index[M, S]) search(n int, f *Filter, ids []uint64) (_ []uint64, more 
 	return ids, more
 }
 
-// lets reports whether f may let this task through, if it does its message.
+// lets reports whether f may select t, if f may select its message.
 func (ix *Index[M, S]) lets(f *Filter, t *task[S]) bool {
 	return (f.Destination == "" || ix.dests.At(t.dest).name == f.Destination) && f.state(t.is())
 }
 
-// Oldest finds the message that came first.
+// Oldest returns the ID of the message that arrived first.
 func Oldest[M, S any](mu sync.Locker, ix *Index[M, S]) (id uint64, ok bool) {
 	id = math.MaxUint64
 	for n, more := 0, true; more; n++ {
@@ -82,9 +82,11 @@ func Oldest[M, S any](mu sync.Locker, ix *Index[M, S]) (id uint64, ok bool) {
 	return id, ok
 }
 
-// Upcoming lists the destinations that have something due within the given time. check is asked at each step, with mu
-// held, whether to go on.
-func Upcoming[M, S any](mu sync.Locker, ix *Index[M, S], within time.Duration, check func() error) iter.Seq2[queue.Destination, error] {
+// Upcoming yields the destinations that have a task due within the given time. At each step, with mu held, an error of
+// check ends it.
+func Upcoming[M, S any](
+	mu sync.Locker, ix *Index[M, S], within time.Duration, check func() error,
+) iter.Seq2[queue.Destination, error] {
 	return func(yield func(queue.Destination, error) bool) {
 		w := dueWalk{limit: ToNano(time.Now().Add(within))}
 		for more := true; more; {
@@ -108,26 +110,26 @@ func Upcoming[M, S any](mu sync.Locker, ix *Index[M, S], within time.Duration, c
 	}
 }
 
-// dueWalk is how far a list of what is due by limit has come.
+// dueWalk is the progress of Upcoming.
 type dueWalk struct {
 	limit  int64
-	chunk  int      // of destinations, the next one
-	last   bool     // it isn't there
-	names  []string // of those before it that have something due and aren't listed yet
-	class  int      // the heap of the first of them that is being counted, of classes
-	places []int    // where to go on in it
-	counts [2]int   // of its tasks, fresh and retried, so far
+	chunk  int      // the next chunk of destinations
+	last   bool     // there are no further chunks
+	names  []string // destinations of earlier chunks that have due tasks and aren't listed yet
+	class  int      // the heap of the first of these that is being counted
+	places []int    // where to continue in that heap
+	counts [2]int   // of its due tasks so far, fresh and retried
 }
 
-// upcoming takes the walk one step on.
+// upcoming does one step of the walk.
 func (ix *Index[M, S]) upcoming(w *dueWalk) (due []queue.Destination, more bool) {
 	ix.expire()
 	if len(ix.byDue) == 0 || ix.dests.At(ix.byDue[0]).at > w.limit {
-		return nil, false // as it is most of the time
+		return nil, false // the most frequent case
 	}
 	if len(w.names) == 0 {
 		w.last = !ix.dests.each(w.chunk, func(_ ref, d *destination) {
-			if d.at <= w.limit { // never is beyond it
+			if d.at <= w.limit { // false for Never
 				w.names = append(w.names, d.name)
 			}
 		})
@@ -150,7 +152,8 @@ func (ix *Index[M, S]) upcoming(w *dueWalk) (due []queue.Destination, more bool)
 	return due, !w.last
 }
 
-// countDue goes on counting what is due of d, looking at so many of its tasks at most, and says how many it had left.
+// countDue continues to count the due tasks of d. It looks at up to most of them, and returns how many of these are
+// left.
 func (ix *Index[M, S]) countDue(w *dueWalk, d *destination, most int) int {
 	for classes := d.classes(); w.class < len(classes); {
 		w.places, most = heap.Walk(classes[w.class], w.places, most, func(r ref) bool {
@@ -168,10 +171,10 @@ func (ix *Index[M, S]) countDue(w *dueWalk, d *destination, most int) int {
 	return most
 }
 
-// begin goes on with the next heap.
+// begin continues with the heap of a class.
 func (w *dueWalk) begin(class int) { w.class, w.places = class, append(w.places[:0], 0) }
 
-// destination describes d, of which all is counted, if something of it is due.
+// destination returns d, whose tasks are counted. It reports false if none is due.
 func (ix *Index[M, S]) destination(w *dueWalk, d *destination) (queue.Destination, bool) {
 	if d.at > w.limit || w.counts == [2]int{} {
 		return queue.Destination{}, false

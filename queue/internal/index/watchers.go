@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Watchers are those who asked to be told when work comes up.
+// Watchers implements queue.Waker for a store.
 type Watchers struct {
-	mu   sync.Mutex                 // of those who change list
-	list atomic.Pointer[[]*watcher] // replaced as a whole: tell needs no lock
+	mu   sync.Mutex                 // held to change list
+	list atomic.Pointer[[]*watcher] // replaced as a whole, so that Tell needs no lock
 }
 
 type watcher struct {
 	f func(destination string, due time.Time)
 }
 
-// Watch implements [queue.Waker]. A lease is told of when it is granted or extended, with the time at which it
-// expires: what isn't settled by then can be claimed again.
+// Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
+// expires, because the task can be claimed again then.
 func (w *Watchers) Watch(f func(destination string, due time.Time)) (stop func()) {
 	added := &watcher{f}
 	w.change(func(list []*watcher) []*watcher { return append(list, added) })
@@ -29,7 +29,7 @@ func (w *Watchers) Watch(f func(destination string, due time.Time)) (stop func()
 	}
 }
 
-// all are those who are to be told.
+// all returns the registered funcs.
 func (w *Watchers) all() []*watcher {
 	if list := w.list.Load(); list != nil {
 		return *list
@@ -44,7 +44,7 @@ func (w *Watchers) change(do func([]*watcher) []*watcher) {
 	w.list.Store(&list)
 }
 
-// Tell says that each destination may have something due by then. No lock of the queue is held.
+// Tell announces that each destination may have a task due at that time. The store's lock must not be held.
 func (w *Watchers) Tell(due time.Time, destinations ...string) {
 	for _, to := range w.all() {
 		for _, name := range destinations {
@@ -53,17 +53,17 @@ func (w *Watchers) Tell(due time.Time, destinations ...string) {
 	}
 }
 
-// TellNew tells of a message that came in.
+// TellNew announces a new message.
 func (w *Watchers) TellNew(s *Message) { w.Tell(FromNano(min(s.Due, s.Overdue(false))), s.Dests...) }
 
-// TellClaimed tells of the leases of a Claim, which expire at one time, and of what comes next.
+// TellClaimed announces the leases of a Claim, which expire at the same time, and the tasks that come next.
 func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []coming) {
 	for _, c := range next {
 		w.Tell(c.at, c.name)
 	}
 	var names []string
 	for i, c := range tasks {
-		// The tasks of one Want stand together.
+		// The tasks of a Want are adjacent.
 		if i == 0 || c.Task.Destination != tasks[i-1].Task.Destination {
 			names = append(names, c.Task.Destination)
 		}

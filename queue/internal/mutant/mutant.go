@@ -1,8 +1,9 @@
-// Package mutant lists faults that are built into the queue on purpose, one at a time, to see that its tests notice
-// them. Without the build tag "mutants" there is none, and what asks for one compiles to nothing.
+// Package mutant names faults that are built into the queue on purpose, one at a time, to check that the tests find
+// them. Without the build tag "mutants", no fault is built in, and the code that checks for one is removed by the
+// compiler.
 package mutant
 
-// The faults.
+// These are the faults.
 const (
 	NoFileSync        = "no file sync"
 	NoDirectorySync   = "no directory sync"
@@ -14,7 +15,7 @@ const (
 	WritesOn          = "writes on behind what the cache may have alone"
 	ForgetsHolds      = "moves a held message without its hold"
 
-	// Of the Runner's decisions; those above are of the Spool.
+	// These are in the Runner's decisions; the ones above are in the Spool.
 	LosesOpen        = "loses a recipient that was deferred beside one that wasn't"
 	DeliversTwice    = "records as deferred what was delivered beside something open"
 	ReportsOnReports = "reports on a report"

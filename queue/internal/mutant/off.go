@@ -2,5 +2,5 @@
 
 package mutant
 
-// On is the fault that is built in now.
+// On is the name of the fault that is built in now, "" if there is none.
 const On = ""
