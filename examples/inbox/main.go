@@ -36,7 +36,7 @@ type Inbox struct {
 func (in *Inbox) CheckRcpt(_ context.Context, _ *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
 	address := strings.ToLower(rcpt.Address)
 	local, _ := smtp.SplitAddress(address)
-	if len(in.Users) > 0 && !in.Users[address] && local != "postmaster" { // RFC 5321 §4.5.1: a postmaster always exists
+	if len(in.Users) > 0 && !in.Users[address] && local != "postmaster" { // RFC 5321 §4.5.1: it always exists
 		return smtp.NewReply(550, "5.1.1", "no such user")
 	}
 	return nil

@@ -24,8 +24,10 @@ func TestInbox(t *testing.T) {
 		want    []int  // the reply's code for each recipient
 		printed string // the first line; empty if nothing is printed
 	}{
-		{"known", ann, []string{"ann@example.net"}, []int{250}, "==== from <bob@example.com> to <ann@example.net>"},
-		{"in capitals", ann, []string{"Ann@Example.NET"}, []int{250}, "==== from <bob@example.com> to <Ann@Example.NET>"},
+		{"known", ann, []string{"ann@example.net"}, []int{250},
+			"==== from <bob@example.com> to <ann@example.net>"},
+		{"in capitals", ann, []string{"Ann@Example.NET"}, []int{250},
+			"==== from <bob@example.com> to <Ann@Example.NET>"},
 		{"unknown", ann, []string{"eve@example.net"}, []int{550}, ""},
 		{"unknown and known", ann, []string{"eve@example.net", "ann@example.net"}, []int{550, 250},
 			"==== from <bob@example.com> to <ann@example.net>"},

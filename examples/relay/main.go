@@ -1,5 +1,10 @@
-// Relay is a mail relay in one file: the page to copy from. It accepts mail, keeps it on disk, delivers
-// it, tries again, and returns what can't be delivered. Its flags: go run ./examples/relay -help
+// Relay is a mail relay: the page to copy from. It accepts mail, keeps it on disk, delivers it, retries for days, and
+// returns to its sender what can't be delivered. Its flags:
+//
+//	go run ./examples/relay -help
+//
+// This file makes and runs the Relay. flags.go reads the flags, list.go prints the queue, and try.go helps with a first
+// mail.
 package main
 
 import (
@@ -12,12 +17,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
@@ -28,141 +32,94 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "relay:", err)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "relay:", strings.TrimPrefix(err.Error(), "relay: "))
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	hostname, _ := os.Hostname()
-	r := &postrider.Relay{
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Routes:    make(map[string]mx.Route),
-		Server:    new(server.Server),
-		Router:    new(mx.Router),
-		Transport: new(client.Transport),
-		Runner:    new(delivery.Runner),
-	}
-	listen := flag.String("listen", "127.0.0.1:2525", "accept mail on this `address`")
-	submission := flag.String("submission", "", "accept mail from -user on this `address`")
-	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
-	allow := flag.String("allow", "127.0.0.0/8,::1/128", "`networks` that may relay")
-	retry := flag.String("retry", "5m,15m,30m,1h,2h", "`waits` between attempts, the last repeats")
-	list := flag.Bool("list", false, "print the queue of a spool that isn't in use, and leave")
-	cert := flag.String("cert", "", "certificate `file` for STARTTLS")
-	key := flag.String("key", "", "key `file` for STARTTLS")
-	user := flag.String("user", "", "`name` that may submit mail; needs -submission, -cert and -password-file")
-	passwordFile := flag.String("password-file", "", "`file` with the password of -user")
-	flag.StringVar(&r.Hostname, "hostname", hostname, "our `name` in the DNS")
-	flag.IntVar(&r.Router.Port, "port", 25, "port of MX hosts")
-	flag.BoolVar(&r.Router.AllowPrivate, "allow-private", false, "MX hosts may have private addresses")
-	flag.DurationVar(&r.MaxAge, "max-age", 120*time.Hour, "how long a mail is tried")
-	flag.DurationVar(&r.DelayNotice, "delay-notice", 4*time.Hour, "age at which the sender of a waiting mail is told; negative: never")
-	flag.Int64Var(&r.Server.MaxSize, "max-size", 50<<20, "largest mail in `bytes`")
-	route := func(domain, to string) (err error) {
-		if _, twice := r.Routes[domain]; twice || domain == "" || to == "" {
-			return errors.New("want domain=route, and one for each domain")
-		}
-		r.Routes[domain], err = mx.ParseRoute(to)
-		return err
-	}
-	flag.Func("smarthost", "`host:port` that takes all other mail, or several, tried in order: a:25,b:25", func(s string) error { return route("*", s) })
-	flag.Func("route", "`domain=host:port` (or several), domain=lmtp:host:port, domain=lmtp:/socket, domain=discard or 'domain=error:550 5.1.6 moved'; repeatable", func(s string) error {
-		domain, to, _ := strings.Cut(s, "=")
-		return route(domain, to)
-	})
-	flag.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them", func(s string) error {
-		var source client.Source
-		for addr := range strings.SplitSeq(s, ",") {
-			ip, err := netip.ParseAddr(addr)
-			if err != nil {
-				return err
-			}
-			source.Addrs = append(source.Addrs, ip)
-		}
-		r.Transport.Sources = append(r.Transport.Sources, source)
-		return source.Check()
-	})
-	flag.Func("accept", "take mail for this `domain` from anyone; repeatable", func(s string) error { r.Domains = append(r.Domains, s); return nil })
-	flag.Func("dns", "name server at `host:port` in place of the system's", func(s string) (err error) { r.Resolver, err = mx.NameServer(s); return err })
-	help := flag.Bool("help", false, "show these flags and leave")
-	flag.Usage = func() {} // a wrong flag gives one line
-	flag.Parse()
-	if *help {
-		flag.PrintDefaults()
+// run relays mail until ctx ends.
+func run(ctx context.Context) error {
+	f, err := parseFlags(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
 		return nil
 	}
-	if flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	if err != nil {
+		return err
 	}
-	for s := range strings.SplitSeq(*retry, ",") {
-		wait, err := time.ParseDuration(s)
-		if err != nil || wait <= 0 {
-			return fmt.Errorf("-retry: %q is no wait", s)
-		}
-		r.Runner.Retry = append(r.Runner.Retry, wait)
-	}
-	var nets []netip.Prefix
-	for s := range strings.FieldsFuncSeq(*allow, func(c rune) bool { return c == ',' }) {
-		prefix, err := netip.ParsePrefix(s)
-		if err != nil {
-			return fmt.Errorf("-allow: %w", err)
-		}
-		nets = append(nets, prefix)
-	}
-	r.Allow = postrider.AllowNetworks(nets...)
-
-	q, err := (&spool.Options{Logger: r.Logger}).Open(*dir)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	q, err := (&spool.Options{Logger: log}).Open(f.spool)
 	if err != nil {
 		return err
 	}
 	defer q.Close()
-	if *list {
+	if f.list {
 		return printQueue(q)
 	}
-	r.Queue = q
-	if *cert != "" || *key != "" {
-		pair, err := tls.LoadX509KeyPair(*cert, *key)
-		if err != nil {
-			return err
-		}
-		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+
+	relay := &postrider.Relay{
+		Hostname:    f.hostname,
+		Queue:       q,
+		Domains:     f.accept,                            // whose mail anyone may bring
+		Routes:      f.routes,                            // where mail goes that doesn't go by MX
+		Allow:       postrider.AllowNetworks(f.allow...), // who may relay without a password
+		MaxAge:      f.maxAge,
+		DelayNotice: f.delayNotice,
+		Resolver:    f.resolver,
+		Logger:      log,
+		Server:      &server.Server{MaxSize: f.maxSize}, // for other hosts
+		Submission:  &server.Server{MaxSize: f.maxSize}, // for users
+		Router:      &mx.Router{Port: f.port, AllowPrivate: f.allowPrivate},
+		Transport:   &client.Transport{Sources: f.sources},
+		Runner:      &delivery.Runner{Retry: f.retry},
 	}
-	if *user != "" {
-		if r.TLSConfig == nil || *passwordFile == "" || *submission == "" {
-			return errors.New("-user needs -submission, -cert, -key and -password-file")
-		}
-		password, err := os.ReadFile(*passwordFile)
+	if f.cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
-			return err
+			return fmt.Errorf("-cert and -key: %w", err)
 		}
-		r.Authenticate = func(_ context.Context, _ *server.Peer, name, got string) error {
-			if name != *user || subtle.ConstantTimeCompare([]byte(got), bytes.TrimSpace(password)) != 1 {
-				return server.ErrAuthFailed
-			}
-			return nil
-		}
+		relay.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
-	if err := r.Check(context.Background()); err != nil { // what is wrong with the flags, before anybody connects
+	if f.user != "" {
+		password, err := os.ReadFile(f.passwordFile)
+		if err != nil {
+			return fmt.Errorf("-password-file: %w", err)
+		}
+		relay.Authenticate = oneUser(f.user, bytes.TrimSpace(password))
+	}
+	if err := relay.Check(ctx); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", *listen)
+
+	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("-listen: %w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	fmt.Println("listening on", l.Addr())
 	listeners := []net.Listener{l}
-	if *submission != "" {
-		users, err := net.Listen("tcp", *submission)
+	fmt.Println("listening on", l.Addr())
+	if f.submission != "" {
+		users, err := net.Listen("tcp", f.submission)
 		if err != nil {
 			l.Close()
-			return err
+			return fmt.Errorf("-submission: %w", err)
 		}
-		fmt.Println("submission on", users.Addr())
 		listeners = append(listeners, postrider.SubmissionListener(users))
+		fmt.Println("submission on", users.Addr())
 	}
-	return r.Serve(ctx, listeners...)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { helpToTry(ctx, relay, l.Addr()) })
+	return relay.Serve(ctx, listeners...)
+}
+
+// oneUser is an Authenticate for one name and password.
+func oneUser(user string, password []byte) func(ctx context.Context, p *server.Peer, username, password string) error {
+	return func(_ context.Context, _ *server.Peer, username, got string) error {
+		if username != user || subtle.ConstantTimeCompare([]byte(got), password) != 1 {
+			return server.ErrAuthFailed
+		}
+		return nil
+	}
 }

@@ -225,6 +225,12 @@ func TestFlags(t *testing.T) {
 		{"stray argument", []string{"-spool", t.TempDir(), "now"}, "now"},
 		{"no certificate", []string{"-spool", t.TempDir(), "-cert", "/nowhere", "-key", "/nowhere"}, "/nowhere"},
 		{"user without TLS", []string{"-spool", t.TempDir(), "-user", "ann"}, "-cert"},
+		{"submission without a user", []string{"-spool", t.TempDir(), "-submission", "127.0.0.1:0"}, "-user"},
+		{"certificate without a key", []string{"-spool", t.TempDir(), "-cert", "/nowhere"}, "-key"},
+		{"two routes", []string{"-route", "example.com=a:25", "-route", "Example.com=b:25"}, "example.com"},
+		{"a time that has passed", []string{"-max-age", "-1h"}, "-max-age"},
+		{"no host name", []string{"-hostname", "a..b"}, "-hostname"},
+		{"unknown flag", []string{"-frobnicate"}, "-help"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			out, err := exec.Command(bin, test.args...).CombinedOutput()
@@ -235,6 +241,20 @@ func TestFlags(t *testing.T) {
 				t.Errorf("got %q, want a first line with %q", out, test.want)
 			}
 		})
+	}
+}
+
+// TestHelp asks for the flags, which are printed on standard output.
+func TestHelp(t *testing.T) {
+	bin, err := relayBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range []string{"-h", "-help", "--help"} {
+		out, err := exec.Command(bin, arg).Output()
+		if err != nil || !strings.Contains(string(out), "-smarthost host:port\n") {
+			t.Errorf("%s: got %v and %q, want status 0 and the flags", arg, err, out)
+		}
 	}
 }
 

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// flags are the settings of this program.
+type flags struct {
+	hostname            string
+	listen, submission  string
+	accept              []string
+	allow               []netip.Prefix
+	user, passwordFile  string
+	cert, key           string
+	maxSize             int64
+	spool               string
+	list                bool
+	routes              map[string]mx.Route
+	resolver            mx.Resolver
+	port                int
+	allowPrivate        bool
+	sources             []client.Source
+	retry               []time.Duration // nil: the schedule of delivery.Runner
+	maxAge, delayNotice time.Duration
+}
+
+// parseFlags prints the flags and returns flag.ErrHelp if args ask for them.
+func parseFlags(args []string) (*flags, error) {
+	hostname, _ := os.Hostname()
+	f := &flags{
+		routes: make(map[string]mx.Route),
+		allow:  []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+	}
+	set := flag.NewFlagSet("relay", flag.ContinueOnError)
+	set.SetOutput(io.Discard) // an error is one line, which main prints
+	set.StringVar(&f.hostname, "hostname", hostname, "this machine's `name` in the DNS")
+	set.StringVar(&f.listen, "listen", "127.0.0.1:2525", "accept mail on this `address`")
+	set.StringVar(&f.submission, "submission", "", "accept mail from -user on this `address`")
+	set.Func("accept", "accept mail for this `domain` from anyone; repeatable", f.addDomain)
+	set.Func("allow", "`networks` that may relay (default 127.0.0.0/8,::1/128)", f.setAllow)
+	set.StringVar(&f.user, "user", "", "`name` that may submit mail; needs -submission, -password-file, -cert and -key")
+	set.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of -user")
+	set.StringVar(&f.cert, "cert", "", "certificate `file` for STARTTLS; needs -key")
+	set.StringVar(&f.key, "key", "", "key `file` of -cert")
+	set.Int64Var(&f.maxSize, "max-size", 50<<20, "size of the largest mail in `bytes`")
+	set.StringVar(&f.spool, "spool", "./spool", "keep the queue in this `directory`")
+	set.BoolVar(&f.list, "list", false, "print the queue of a spool that isn't in use, and end")
+	set.Func("route", "`domain=route`; a route is host:port, or several separated by commas, lmtp:host:port,\n"+
+		"lmtp:/socket, discard or 'error:550 5.1.6 moved'; repeatable; * is for all other domains", f.addRoute)
+	set.Func("smarthost", "`host:port` for all other mail, or several, tried in order: as -route '*=host:port'",
+		func(s string) error { return f.addRoute("*=" + s) })
+	set.Func("dns", "`host:port` of the name server to ask in place of the system's", f.setResolver)
+	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
+	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
+	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",
+		f.addSource)
+	set.Func("retry", "`waits` between attempts, the last repeats (default 5m,15m,30m,1h,2h)", f.setRetry)
+	set.DurationVar(&f.maxAge, "max-age", 120*time.Hour, "how long a mail is tried")
+	set.DurationVar(&f.delayNotice, "delay-notice", 4*time.Hour,
+		"age at which the sender of a waiting mail is told; negative: never")
+
+	err := set.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		set.SetOutput(os.Stdout)
+		set.PrintDefaults()
+		return nil, err
+	}
+	if err == nil && set.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; -help lists the flags", err)
+	}
+	return f, f.check()
+}
+
+// check returns what is wrong with the flags together.
+func (f *flags) check() error {
+	switch {
+	case smtp.CheckAddress("postmaster@"+f.hostname) != nil:
+		return fmt.Errorf("-hostname %q is no host name: set it to this machine's name in the DNS", f.hostname)
+	case f.maxAge <= 0:
+		return fmt.Errorf("-max-age is %v: want a positive duration, such as 120h", f.maxAge)
+	case (f.cert == "") != (f.key == ""):
+		return errors.New("-cert and -key need each other: give both or neither")
+	case f.submission+f.user+f.passwordFile == "":
+		return nil
+	case f.submission == "" || f.user == "" || f.passwordFile == "" || f.cert == "":
+		return errors.New("-submission, -user and -password-file need one another, -cert and -key: give all or none")
+	}
+	return nil
+}
+
+func (f *flags) addDomain(s string) error {
+	f.accept = append(f.accept, s)
+	_, err := smtp.ASCIIDomain(s)
+	return err
+}
+
+func (f *flags) setAllow(s string) error {
+	f.allow = nil
+	for part := range strings.SplitSeq(s, ",") {
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			return fmt.Errorf("%w; want networks such as 10.0.0.0/8,fd00::/8", err)
+		}
+		f.allow = append(f.allow, prefix)
+	}
+	return nil
+}
+
+func (f *flags) addRoute(s string) (err error) {
+	domain, to, ok := strings.Cut(s, "=")
+	if !ok {
+		return errors.New("want domain=route, such as example.net=mx.example.net:25")
+	}
+	if domain != "*" {
+		if domain, err = smtp.ASCIIDomain(domain); err != nil {
+			return err
+		}
+	}
+	if _, twice := f.routes[domain]; twice {
+		return fmt.Errorf("%s has a route already: give one for each domain", domain)
+	}
+	f.routes[domain], err = mx.ParseRoute(to)
+	return err
+}
+
+func (f *flags) setResolver(s string) (err error) {
+	f.resolver, err = mx.NameServer(s)
+	return err
+}
+
+func (f *flags) addSource(s string) error {
+	var source client.Source
+	for part := range strings.SplitSeq(s, ",") {
+		addr, err := netip.ParseAddr(part)
+		if err != nil {
+			return fmt.Errorf("%w; want an address of this machine, or IPv4,IPv6", err)
+		}
+		source.Addrs = append(source.Addrs, addr)
+	}
+	f.sources = append(f.sources, source)
+	return source.Check()
+}
+
+func (f *flags) setRetry(s string) error {
+	f.retry = nil
+	for part := range strings.SplitSeq(s, ",") {
+		wait, err := time.ParseDuration(part)
+		if err != nil || wait <= 0 {
+			return fmt.Errorf("%q is no positive duration; want waits such as 5m,15m,1h", part)
+		}
+		f.retry = append(f.retry, wait)
+	}
+	return nil
+}
