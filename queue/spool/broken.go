@@ -32,7 +32,7 @@ func (l *spoolLog) broken() error {
 // fail poisons the log: what the disk has is unknown from here on. l.mu is held.
 func (l *spoolLog) fail(cause error) error {
 	if l.err == nil {
-		l.err = fmt.Errorf("%w: %w", queue.ErrBroken, cause)
+		l.err = fmt.Errorf("%w: %s: %w", queue.ErrBroken, l.dir, cause)
 		l.stop()
 		l.onFail()
 	}

@@ -4,27 +4,29 @@ import (
 	"slices"
 )
 
-// Damage is a part of a spool that can't be read. What else there is isn't touched by it.
+// Damage is a part of a spool that can't be read. All other data is unaffected.
 type Damage struct {
 	File           string // in the spool's directory
-	Offset, Length int64  // of what can't be read
+	Offset, Length int64  // in octets
 	Reason         string
 }
 
-// maxDamage bounds what is remembered.
+// maxDamage bounds the findings that Damage returns.
 const maxDamage = 1000
 
-// Damage tells what could not be read since the spool was opened, the first 1000 findings. What stood there is out of reach. A
-// message waits in the file, which is kept, as "….damaged" when it isn't needed any more; if its body alone is damaged, it stays in the queue until
-// its sender hears that it failed. A settlement that is lost may make a delivery happen once more, and mail whose Hold,
-// Release or Remove is lost is as it was before.
+// Damage returns the parts that could not be read since the spool was opened, the first 1000. Each is logged once.
+//
+// A message in such a part isn't delivered. Its segment is kept, under the name "….damaged" when nothing else in it is
+// needed. If only the body of a message is damaged, the message stays in the queue, and Open returns an error for it; a
+// Runner returns it to its sender. If the settlement of a task is lost, the task is sent again. If a Hold, Release or
+// Remove is lost, the message is as it was before.
 func (s *Spool) Damage() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.damage)
 }
 
-// report notes damage, and tells of it once.
+// report adds damage, and logs it once.
 func (s *Spool) report(d Damage) {
 	s.mu.Lock()
 	known := len(s.damage) == maxDamage || slices.Contains(s.damage, d)
@@ -33,7 +35,7 @@ func (s *Spool) report(d Damage) {
 	}
 	s.mu.Unlock()
 	if !known {
-		s.config.Logger.Error("queue: the spool is damaged", "dir", s.dir, "file", d.File,
+		s.config.Logger.Error("spool is damaged", "dir", s.dir, "file", d.File,
 			"offset", d.Offset, "length", d.Length, "reason", d.Reason)
 	}
 }

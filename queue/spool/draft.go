@@ -153,7 +153,7 @@ func (d *draft) commit() error {
 	}
 	s.arrivals.Unlock()
 	if len(d.record.record)-recordHeaderLen > maxPayload {
-		return errors.New("it takes more than 1 GiB of the log")
+		return errors.New("the record is longer than 1 GiB: send the message to fewer recipients at a time")
 	}
 	if err := d.nameFiles(); err != nil {
 		return s.log.doubt(err)

@@ -6,31 +6,34 @@ import (
 	"hash/crc32"
 )
 
-// The payload of a record is entries, which come true together: a message, or what became of a
-// task or of messages, with the reports of that.
+// A record's payload is a list of entries, which take effect together: messages, or the outcome of a task or of
+// messages with the reports of it.
 //
 //	entry    kind uint8, [3]byte zero, fields uint32, body uint64, checksum uint32 of the
 //	         sixteen octets before it and of the fields, fields, body
 //
-// Lengths are in octets. Fields are described in fields.go. Only a message has a body.
+// Lengths are in octets. The fields are described in fields.go. Only a message has a body.
 const (
 	entryHeaderLen = 20
 
-	// The kinds of entries. A kind with the critical bit can't be skipped: see fields.go. Kinds 1 to 4 are those of
-	// version 1: see format1.go. A number is never used again.
+	// These are the kinds of entries. The critical bit has the same meaning as in tags: see fields.go. Kinds 1 to 4 are
+	// those of version 1: see format1.go. A number is never used again.
 	entryMessage = critical | 1
 	entryState   = critical | 2 // of a task
 	entryHold    = critical | 3 // a message is held or released
 	entryRemoval = critical | 4 // a message is removed
-	entryClaim   = 5            // reserved: a task was claimed, so that an attempt counts that a crash ended; fields as those of a state
 
-	// maxID and maxBody are beyond all that a spool ever gives out or takes. What a file has beyond them would
-	// overflow the next ID, or the sum of all sizes.
+	// entryClaim is reserved: a task was claimed, with the fields of a state. It makes an attempt count that ended in a
+	// crash.
+	entryClaim = 5
+
+	// maxID and maxBody bound the numbers in a file, so that the next ID and the sum of all sizes don't overflow. No
+	// spool gets near them.
 	maxID   = 1 << 62
 	maxBody = 1 << 50
 )
 
-// place says where an entry stands in the log.
+// place is the position of an entry in the log.
 type place struct {
 	segment uint32
 	off     uint32
@@ -45,19 +48,17 @@ type entryHeader struct {
 	checksum uint32
 }
 
-// length is that of the whole entry. Only decodeEntryHeader makes a header from the octets of a file, and it bounds fields and
-// body, so that the sum fits into 32 bits.
+// length returns the length of the whole entry. decodeEntryHeader bounds fields and body, so the sum can't overflow.
 func (h *entryHeader) length() uint64 { return entryHeaderLen + uint64(h.fields) + h.body }
 
-var errEntry = errors.New("the entry can't be read")
+var errEntry = errors.New("unreadable entry")
 
-// appendEntry begins an entry, to be ended by endEntry.
+// appendEntry begins an entry. endEntry ends it.
 func appendEntry(b []byte, kind uint8) []byte {
 	return append(b, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-// endEntry completes the header of the entry b, which has its fields and then a body of so many
-// octets.
+// endEntry completes the header of b, an entry whose last octets are a body of this length.
 func endEntry(b []byte, body int) {
 	fields := len(b) - entryHeaderLen - body
 	binary.LittleEndian.PutUint32(b[4:], uint32(fields))
@@ -69,7 +70,7 @@ func entryChecksum(b []byte, fields int) uint32 {
 	return crc32.Update(checksum(b[:16]), castagnoli, b[entryHeaderLen:entryHeaderLen+fields])
 }
 
-// decodeEntryHeader reads the header at the beginning of b. An entry that no record has room for is refused.
+// decodeEntryHeader reads the header at the beginning of b. It refuses an entry that is longer than a record can be.
 func decodeEntryHeader(b []byte) (entryHeader, error) {
 	if len(b) < entryHeaderLen {
 		return entryHeader{}, errEntry
@@ -86,7 +87,7 @@ func decodeEntryHeader(b []byte) (entryHeader, error) {
 	return h, nil
 }
 
-// entryFields gives the fields of an entry of which b holds them at least.
+// entryFields returns the header and the fields of an entry, and verifies their checksum. b may end after the fields.
 func entryFields(b []byte) (entryHeader, []byte, error) {
 	h, err := decodeEntryHeader(b)
 	if err != nil || uint64(len(b)) < entryHeaderLen+uint64(h.fields) || entryChecksum(b, int(h.fields)) != h.checksum {
@@ -95,7 +96,7 @@ func entryFields(b []byte) (entryHeader, []byte, error) {
 	return h, b[entryHeaderLen:][:h.fields], nil
 }
 
-// eachEntry calls visit with each entry of a payload, as a whole, and where it stands there.
+// eachEntry calls visit for each entry of a payload, with its offset.
 func eachEntry(payload []byte, visit func(off int, entry []byte) error) error {
 	for off := 0; off < len(payload); {
 		h, err := decodeEntryHeader(payload[off:])
@@ -110,18 +111,7 @@ func eachEntry(payload []byte, visit func(off int, entry []byte) error) error {
 	return nil
 }
 
-// unknownKind is nil for a kind that can be skipped.
-func unknownKind(h entryHeader) error {
-	switch {
-	case h.kind < entryClaim: // 0, as unwritten octets are
-		return errEntry
-	case h.kind&critical != 0:
-		return &unknownError{"kind", h.kind}
-	}
-	return nil
-}
-
-// entryID is the ID of the message that an entry of any kind is about, 0 if there is none.
+// entryID returns the ID of the message that an entry of any kind is about, 0 if it has none.
 func entryID(h entryHeader, b []byte) uint64 {
 	if isFormat1(h) {
 		d := decoder1{b: b}

@@ -2,60 +2,47 @@ package spool
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"math/bits"
 
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// The fields of an entry stand one behind the other:
+// An entry's fields follow each other without gaps:
 //
 //	field    tag uint8, length uvarint, value
 //
-// A value is a string, or a number of up to 8 octets without leading zeros, little-endian, or fields again. A flag is a field
-// without a value. A field whose value is zero, or that says "never" of a time, is left out; a field that may be there
-// several times is a list. Tags are numbered for each kind of entry, and for each field that has fields.
+// A value is a string, a number, a flag, or a list of fields. A number has up to 8 octets, little-endian, without
+// leading zeros. A flag has length 0 and means true. A field is left out if its value is zero, or is "never" for a
+// time. A field that occurs several times is a list. Each kind of entry, and each field that has fields, numbers its
+// tags anew.
 //
-// # What a reader doesn't know
+// # Unknown tags and kinds
 //
-// A tag that isn't known is skipped, unless it has the critical bit: then the message is no message for this program, and as long
-// as it is in the queue, the spool can't be opened. The same holds for a kind of entries, of which nobody knows how long it
-// matters: a spool can't be opened while a segment has one. Nothing in the directory is changed then. Only a field of the entry
-// itself can be critical: fields of a field aren't read when the spool is opened, and the bit means nothing there.
+// A reader skips an unknown tag, unless it has the critical bit. With the bit, the message can't be in the queue of
+// this program: Open is refused while it is there. The same rule applies to the kinds of entries; a critical kind is
+// refused as long as its segment exists. Only a field of the entry itself can be critical. Fields within a field aren't
+// read when the spool is opened, and the bit has no meaning there.
 //
-// # To add a field
+// # How to add a field
 //
-// Take the next number for its tag, a new one. Give it the critical bit if a program that skips it would do harm: deliver what must
-// not be delivered so, say. Zero must mean what entries without the field mean, for those that are there already. Compaction moves a message
-// with the fields that it doesn't know; a state is written anew by each settlement, without them. Entries of a kind that a program
-// skips are gone when it has compacted their segment.
+//  1. Take the next free tag. Never use a number again, and never change the meaning of a field.
+//  2. Set the critical bit if a program that skips the field does harm, such as sending a message without TLS.
+//  3. Choose the meaning of zero such that it is right for all entries that were written without the field.
+//  4. Add it to fillFixture, in the tests. Don't change the directories in testdata.
 //
-// A number is never used again, and what a field means never changes. The version in a segment's header changes only if a
-// program that goes by these rules couldn't read the segment.
+// Compaction copies the entries of a message and of its states octet by octet, so unknown fields survive it. A
+// settlement writes a new state, without the unknown fields of the former one. Compaction drops entries of unknown
+// kinds.
+//
+// The version in a segment's header changes only if a program that follows these rules couldn't read the segment.
 const (
 	critical = 0x80
 
-	// fieldID is the tag of the message's ID, in an entry of any kind.
+	// fieldID is the tag of the message's ID in an entry of any kind.
 	fieldID = 1
 )
 
-// unknownError says that a newer program wrote something that this one must not skip.
-type unknownError struct {
-	what   string // "field", say
-	number uint8
-}
-
-func (e *unknownError) Error() string {
-	return fmt.Sprintf("it has %s %#x, which this program doesn't know and must not skip: a newer program wrote it", e.what, e.number)
-}
-
-// isUnknown reports whether err is an unknownError.
-func isUnknown(err error) bool {
-	_, ok := errors.AsType[*unknownError](err)
-	return ok
-}
-
+// appendField appends a field, even if the value is empty.
 func appendField[T string | []byte](b []byte, tag uint8, value T) []byte {
 	return append(binary.AppendUvarint(append(b, tag), uint64(len(value))), value...)
 }
@@ -81,14 +68,14 @@ func appendUint(b []byte, tag uint8, n uint64) []byte {
 	return appendNumber(b, tag, n)
 }
 
-// appendNumber appends a field, of zero too.
+// appendNumber appends a number, even if it is zero.
 func appendNumber(b []byte, tag uint8, n uint64) []byte {
 	length := (bits.Len64(n) + 7) / 8
 	b = binary.LittleEndian.AppendUint64(append(b, tag, uint8(length)), n)
 	return b[:len(b)-8+length]
 }
 
-// appendTime appends a time that isn't index.Never.
+// appendTime appends a time unless it is index.Never.
 func appendTime(b []byte, tag uint8, t int64) []byte {
 	if t == index.Never {
 		return b
@@ -96,10 +83,10 @@ func appendTime(b []byte, tag uint8, t int64) []byte {
 	return appendNumber(b, tag, uint64(t))
 }
 
-// beginFields begins a field that has fields, to be ended by endFields with the length of b.
+// beginFields begins a field that has fields. Call endFields with the length of the returned slice.
 func beginFields(b []byte, tag uint8) []byte { return append(b, tag, 0) }
 
-// endFields ends the field whose value begins at start.
+// endFields ends the field whose value begins at start. A length of more than one octet moves the value.
 func endFields(b []byte, start int) []byte {
 	n := len(b) - start
 	if n < 0x80 {
@@ -117,13 +104,13 @@ func endFields(b []byte, start int) []byte {
 // fields reads the fields of an entry, or of a field.
 type fields struct {
 	rest   []byte
-	tag    uint8 // these are of the field that next has read
+	tag    uint8 // of the field that next has read, like value
 	value  []byte
 	failed bool
-	unread *unknownError // the first field that skip must not skip
+	unread *unknownError // of the first critical field
 }
 
-// next reads a field and reports whether there was one.
+// next reads a field. It reports false at the end, and after a failure.
 func (f *fields) next() bool {
 	if len(f.rest) == 0 || f.failed {
 		return false
@@ -139,7 +126,7 @@ func (f *fields) next() bool {
 	return true
 }
 
-// uint64 is the value as a number.
+// uint64 returns the value as a number.
 func (f *fields) uint64() (n uint64) {
 	switch {
 	case len(f.value) == 8:
@@ -160,7 +147,7 @@ func (f *fields) uint32() uint32 { return uint32(f.upTo(1<<32 - 1)) }
 
 func (f *fields) uint8() uint8 { return uint8(f.upTo(1<<8 - 1)) }
 
-// upTo is the value as a number that is at most that high.
+// upTo returns the value as a number. It fails if the number is above most.
 func (f *fields) upTo(most uint64) uint64 {
 	n := f.uint64()
 	if n > most {
@@ -170,7 +157,7 @@ func (f *fields) upTo(most uint64) uint64 {
 	return n
 }
 
-// int is the value as a number that may be negative.
+// int returns the value as a signed number. It fails if the number doesn't fit.
 func (f *fields) int() int {
 	n := f.int64()
 	if n != int64(int(n)) {
@@ -179,7 +166,7 @@ func (f *fields) int() int {
 	return int(n)
 }
 
-// text is the value as a string, unless it is left out.
+// text returns the value as a string, or "" if brief is set.
 func (f *fields) text(brief bool) string {
 	if brief {
 		return ""
@@ -187,14 +174,14 @@ func (f *fields) text(brief bool) string {
 	return string(f.value)
 }
 
-// skip passes over a field of an entry that isn't known.
+// skip skips an unknown field of an entry, and records it if it is critical.
 func (f *fields) skip() {
 	if f.tag&critical != 0 && f.unread == nil {
 		f.unread = &unknownError{"field", f.tag}
 	}
 }
 
-// err is errEntry, or an unknownError for an entry that can be read but for what must not be skipped.
+// err returns errEntry after a failure, or the unknownError of a critical field.
 func (f *fields) err() error {
 	switch {
 	case f.failed:

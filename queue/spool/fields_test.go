@@ -211,7 +211,7 @@ func TestCriticalField(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			payloads := newerEntries("\xff\x01x", where)
 			disk := syncedSegment(t, h, payloads...)
-			checkNewer(t, disk, "message "+id+": it has field 0xff")
+			checkNewer(t, disk, "message "+id+": field 0xff")
 
 			// As the last sync left it: the records were never known to be on the disk.
 			checkNewer(t, unsyncedSegment(t, h, payloads...), "field 0xff")
@@ -233,7 +233,7 @@ func TestCriticalField(t *testing.T) {
 	}
 	t.Run("removal", func(t *testing.T) {
 		removal := withField(appendRemoval(nil, msg.ID), "\xff\x01x")
-		checkNewer(t, syncedSegment(t, h, messageEntry(fullStored(), "body"), removal), "message "+id+": it has field 0xff")
+		checkNewer(t, syncedSegment(t, h, messageEntry(fullStored(), "body"), removal), "message "+id+": field 0xff")
 	})
 }
 
@@ -270,14 +270,14 @@ func TestUnknownKind(t *testing.T) {
 	}
 	for _, kind := range []uint8{0x80, 0x85, 0xff} {
 		b := append(bytes.Clone(message), unknown(kind)...)
-		checkNewer(t, syncedSegment(t, h, b), fmt.Sprintf("it has kind %#x", kind))
-		checkNewer(t, unsyncedSegment(t, h, b), fmt.Sprintf("it has kind %#x", kind))
+		checkNewer(t, syncedSegment(t, h, b), fmt.Sprintf("kind %#x", kind))
+		checkNewer(t, unsyncedSegment(t, h, b), fmt.Sprintf("kind %#x", kind))
 
 		// In a record of which the body of the message is damaged.
 		all := syncedSegment(t, h, b).Files()
 		seg := all[segmentName(1)]
 		seg[bytes.Index(seg, []byte("body"))] ^= 1
-		checkNewer(t, crashfs.New[File](all), fmt.Sprintf("it has kind %#x", kind))
+		checkNewer(t, crashfs.New[File](all), fmt.Sprintf("kind %#x", kind))
 	}
 	// Octets that nobody wrote are damage.
 	s = mustOpen(t, syncedSegment(t, h, append(bytes.Clone(unknown(0)), message...)), testConfig)
@@ -291,7 +291,7 @@ func TestCriticalInHint(t *testing.T) {
 	msg := fullStored()
 	body := strings.Repeat("body", 1000)
 	msg.Size = int64(len(body))
-	for octets, want := range map[string]string{"\x7f\x01x": "", "\xff\x01x": "it has field 0xff"} {
+	for octets, want := range map[string]string{"\x7f\x01x": "", "\xff\x01x": "field 0xff"} {
 		entry := withField(messageEntry(msg, body), octets)
 		disk := syncedSegment(t, segmentHeader{number: 1, next: msg.ID + 1}, entry)
 		f, err := disk.Open(segmentName(1), false)

@@ -7,8 +7,9 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Version 1 of the format had no tags: the fields of an entry stand in one order, each in a form of its own. It isn't written any
-// more. Entries of it are read for good: compaction moves them as they are, so that segments of version 2 have them, too.
+// Version 1 of the format had no tags: the fields of an entry are in a fixed order, each in its own form. Entries of
+// version 1 are read for good, and no longer written. Compaction moves them as they are, so they occur in segments of
+// version 2 too.
 const (
 	entryMessage1 = 1
 	entryState1   = 2
@@ -22,7 +23,7 @@ const (
 
 func isFormat1(h entryHeader) bool { return h.kind >= entryMessage1 && h.kind <= entryRemoval1 }
 
-// decodeMessage1 reads the fields of a message. brief leaves the envelope out.
+// decodeMessage1 reads the fields of a message. If brief is set, it leaves the envelope out.
 func decodeMessage1(fields []byte, brief bool) (*index.Message, error) {
 	d := decoder1{b: fields}
 	s := &index.Message{
@@ -58,7 +59,7 @@ func (d *decoder1) envelope(dests int) (env smtp.Envelope, dest []uint32) {
 	return env, dest
 }
 
-// decodeState1 reads the fields of a state. s is its message; without it, the state's recipients are left out.
+// decodeState1 reads the fields of a state. s is its message; if nil, the recipients are left out.
 func decodeState1(h entryHeader, fields []byte, s *index.Message) (*taskState, error) {
 	d := decoder1{b: fields}
 	t := &taskState{id: uint64(d.int64()), num: uint32(d.below(1 << 32)), done: h.flags&flagDone1 != 0}
@@ -108,7 +109,7 @@ func (d *decoder1) result(address string) smtp.Result {
 	return r
 }
 
-// decoder1 reads fields. After the first failure all that it gives is zero.
+// decoder1 reads the fields of version 1. After a failure, it returns zero values.
 type decoder1 struct {
 	b      []byte
 	failed bool
@@ -148,8 +149,8 @@ func (d *decoder1) varint() int {
 	return int(v)
 }
 
-// count reads the number of things that take so many octets each at least, so that nothing is allocated for things that aren't
-// there.
+// count reads a number of things that have at least this many octets each. It refuses a number for which the octets
+// aren't there, so that nothing is allocated for it.
 func (d *decoder1) count(octets int) int { return int(d.below(uint64(len(d.b)/octets) + 1)) }
 
 // below reads a number below n.

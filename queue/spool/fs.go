@@ -8,25 +8,26 @@ import (
 	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
-// FS is everything that a Spool asks of its directory: the seam at which tests fail or crash it. Names have no slash. Its
-// methods, and those of its Files, are called concurrently.
+// FS is the directory of a Spool, as an interface for tests that crash it or make it fail. A name has no slash. Methods
+// of an FS and its Files are called concurrently.
 type FS interface {
-	// Open opens a file for reading. With create, it makes a file for reading and writing; fs.ErrExist if there is one.
+	// Open opens a file for reading. If create is set, it creates a file for reading and writing; if the file exists,
+	// the error wraps fs.ErrExist. If a file to read doesn't exist, the error wraps fs.ErrNotExist.
 	Open(name string, create bool) (File, error)
 
-	// Rename gives a file a new name and replaces the file that had it. It is durable when Sync has returned.
+	// Rename renames a file. It replaces a file with the new name. It is durable after Sync.
 	Rename(from, to string) error
 
-	// Remove removes a file, durably when Sync has returned. A missing file is no error.
+	// Remove removes a file. It is durable after Sync. A missing file is no error.
 	Remove(name string) error
 
-	// List returns the names and sizes in octets of all files.
+	// List returns the names of all files, with their sizes in octets.
 	List() (map[string]int64, error)
 
-	// Sync returns when the names in the directory are on the disk.
+	// Sync makes the names in the directory durable.
 	Sync() error
 
-	// Free returns the free space in octets. errors.ErrUnsupported: it isn't known.
+	// Free returns the free space in octets. If it is not known, the error wraps errors.ErrUnsupported.
 	Free() (int64, error)
 }
 
@@ -35,13 +36,13 @@ type File interface {
 	io.ReaderAt
 	io.Closer
 
-	// Writev writes the buffers one after another, from the offset on.
+	// Writev writes the buffers one after another, beginning at the offset.
 	Writev(off int64, buffers ...[]byte) error
 
-	// Truncate cuts the file to a size.
+	// Truncate changes the size of the file.
 	Truncate(size int64) error
 
-	// Sync returns when everything written to the file, and its size, is on the disk.
+	// Sync makes the data and the size of the file durable.
 	Sync() error
 
 	// Size returns the size in octets.
@@ -76,8 +77,8 @@ type syncError struct{ err error }
 func (e *syncError) Error() string { return e.err.Error() }
 func (e *syncError) Unwrap() error { return e.err }
 
-// passing reports whether the error leaves no doubt of what the disk has and may not come again: the
-// disk is full, or too many files are open.
+// passing reports whether the error leaves no doubt of what the disk has and may not come again: the disk is full, or
+// too many files are open.
 func passing(err error) bool {
 	if _, ok := errors.AsType[*syncError](err); ok {
 		return false

@@ -59,7 +59,7 @@ func makeHint(seg *segment) ([]byte, error) {
 	return hint, err
 }
 
-var errHint = errors.New("not worth a hint")
+var errHint = errors.New("the hint would be too long")
 
 // writeHint has the segment replayed from a hint at the next start.
 func (s *Spool) writeHint(seg *segment) error {

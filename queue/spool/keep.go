@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
-// Remove implements [queue.Remover]. ctx plays no part any more when the bodies of the reports have been read.
+// Remove implements [queue.Remover]. After the bodies of the reports are read, the end of ctx has no effect.
 func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	d := s.newDraft(true)
 	defer d.free()
@@ -64,7 +64,8 @@ func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 	return nil
 }
 
-// Flush implements [queue.Flusher]. Nothing is written: what is brought forward is due when it was before if the Spool is opened anew.
+// Flush implements [queue.Flusher]. It writes nothing: after a restart, a task that wasn't settled since is due at its
+// former time.
 func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error) {
 	check := func() error { return cmp.Or(s.log.broken(), s.check(ctx)) }
 	for f, err := range index.Flush(&s.mu, s.ix, destination, check) {
@@ -78,7 +79,9 @@ func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error
 }
 
 // record writes, with the draft's messages, that something was done to those messages that are there, and then does it.
-func (s *Spool) record(ctx context.Context, d *draft, ids []queue.ID, entry func(b []byte, id uint64) []byte, do func(id uint64)) error {
+func (s *Spool) record(
+	ctx context.Context, d *draft, ids []queue.ID, entry func(b []byte, id uint64) []byte, do func(id uint64),
+) error {
 	found, err := s.begin(ctx, ids)
 	if err != nil {
 		return err
@@ -99,8 +102,8 @@ func (s *Spool) record(ctx context.Context, d *draft, ids []queue.ID, entry func
 	return nil
 }
 
-// begin finds the messages that are there and keeps others from holding, releasing, removing, settling or moving them until end:
-// what comes last in the log is to come last in the index, too.
+// begin finds the messages that are there and keeps others from holding, releasing, removing, settling or moving them
+// until end: what comes last in the log is to come last in the index, too.
 func (s *Spool) begin(ctx context.Context, ids []queue.ID) (found []uint64, err error) {
 	if err := s.log.broken(); err != nil {
 		return nil, err
@@ -135,8 +138,8 @@ func (s *Spool) begin(ctx context.Context, ids []queue.ID) (found []uint64, err 
 	}
 }
 
-// find gives the messages that are there, each once, or what ends when something else that is being done to one of them may have ended.
-// s.mu is held.
+// find gives the messages that are there, each once, or what ends when something else that is being done to one of them
+// may have ended. s.mu is held.
 func (s *Spool) find(ids []queue.ID) (found []uint64, other chan struct{}) {
 	seen := make(map[uint64]bool, len(ids))
 	for _, id := range ids {

@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// List implements [queue.Lister].
+// List implements [queue.Lister]. It yields an error for each task that can't be read, and continues.
 func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
 	return func(yield func(queue.Task, error) bool) {
 		parsed, err := index.NewFilter(f)
@@ -53,7 +53,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 	}
 }
 
-// Stats implements [queue.Stater]. Octets counts envelopes and what is known of tasks, too.
+// Stats implements [queue.Stater]. Octets includes envelopes and results.
 func (s *Spool) Stats(ctx context.Context) (queue.Stats, error) {
 	s.mu.Lock()
 	if err := s.check(ctx); err != nil {

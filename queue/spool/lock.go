@@ -11,21 +11,20 @@ import (
 
 const lockName = "lock"
 
-// LockedError says that another Spool, mostly of another process, has the directory.
+// LockedError means that a Spool has the directory open already, in most cases in another process.
 type LockedError struct {
 	Dir string
-	PID int // of the process. If zero, it is not known.
+	PID int // of that process. If zero, it is not known.
 }
 
 func (e *LockedError) Error() string {
 	if e.PID == 0 {
-		return fmt.Sprintf("queue: the spool %s is open in another process", e.Dir)
+		return fmt.Sprintf("spool: %s is open in another process: close it there first", e.Dir)
 	}
-	return fmt.Sprintf("queue: the spool %s is open in process %d", e.Dir, e.PID)
+	return fmt.Sprintf("spool: %s is open in process %d: close it there first", e.Dir, e.PID)
 }
 
-// lockDir takes the directory for this process. The lock ends when the file is closed, by the
-// system if need be.
+// lockDir locks the directory for this process. The lock ends when the file is closed, or when the process dies.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -34,7 +33,7 @@ func lockDir(dir string) (*os.File, error) {
 	locked, err := tryLock(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("locking: %w", err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	if !locked {
 		defer f.Close()

@@ -15,6 +15,7 @@ import (
 // does, is written meanwhile. One sync serves all that is written.
 type spoolLog struct {
 	fs      FS
+	dir     string        // for errors
 	limit   int64         // of a segment, in octets; a record that is larger has one to itself
 	delay   time.Duration // after which what nobody waits for is synced
 	nextID  func() uint64 // for the header of a new segment
@@ -146,9 +147,9 @@ func (l *spoolLog) writeSome(batch []*appending) int {
 	return n
 }
 
-// fill writes zeros behind what was written from off to end, if the file ends there and little is written at a time: the next
-// syncs take two thirds of their time when the file has its length and its blocks already. Where much is written, that
-// would cost more than it gives.
+// fill writes zeros behind what was written from off to end, if the file ends there and little is written at a time:
+// the next syncs take two thirds of their time when the file has its length and its blocks already. Where much is
+// written, that would cost more than it gives.
 func (l *spoolLog) fill(seg *segment, off, end int64) {
 	const ahead, little = 1 << 20, 32 << 10
 	to := min(end+ahead, l.limit)
@@ -164,7 +165,8 @@ func (l *spoolLog) fill(seg *segment, off, end int64) {
 
 var zeros [1 << 20]byte
 
-// trim cuts off what fill has put behind the last record. It needs no sync: should the zeros come back, they are no record.
+// trim cuts off what fill has put behind the last record. It needs no sync: should the zeros come back, they are no
+// record.
 func (seg *segment) trim() {
 	if seg.filled > seg.size && seg.file.Truncate(seg.size) == nil {
 		seg.filled = seg.size
@@ -205,14 +207,15 @@ func (l *spoolLog) unwrite(seg *segment, off int64, cause error) error {
 		if err == nil {
 			return cause
 		}
-		cause = fmt.Errorf("%w, and cutting it off: %w", cause, err)
+		cause = fmt.Errorf("%w; truncate after it: %w", cause, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.fail(cause)
 }
 
-// cut cuts the segment's file to a length, durably. No sync is under way meanwhile: of two, one alone may be told that it failed.
+// cut cuts the segment's file to a length, durably. No sync is under way meanwhile: of two, one alone may be told that
+// it failed.
 func (l *spoolLog) cut(seg *segment, size int64) error {
 	l.mu.Lock()
 	for l.syncing {

@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The tags of a message.
+// These are the tags of a message.
 const (
 	messageID          = fieldID
 	messageArrival     = 2 // Unix nanoseconds, as all times
@@ -22,7 +22,7 @@ const (
 	messageTenant      = 10
 	messageOrigin      = 11
 	messageFromDomain  = 12
-	messageDestination = 13 // a list; a task's number is its place here
+	messageDestination = 13 // a list; a task's number is an index of it
 	messageEnvelope    = 14 // fields
 
 	messageAbout = 18 // the ID of the message that it reports on
@@ -30,10 +30,10 @@ const (
 	// These are reserved.
 	messageKey         = 15            // the application's idempotency key
 	messageTLSOptional = 16            // TLS-Required: No (RFC 8689)
-	messageRequireTLS  = critical | 17 // REQUIRETLS (RFC 8689): a program that skips it would send the message in the clear
+	messageRequireTLS  = critical | 17 // REQUIRETLS (RFC 8689): must not be sent in the clear
 )
 
-// The tags of an envelope.
+// These are the tags of an envelope.
 const (
 	envelopeFrom      = 1
 	envelopeBody      = 2
@@ -49,7 +49,7 @@ const (
 	envelopePriority = 10 // MT-PRIORITY as it was given (RFC 6710)
 )
 
-// The tags of a recipient.
+// These are the tags of a recipient.
 const (
 	recipientAddress     = 1
 	recipientDestination = 2 // its number
@@ -57,7 +57,7 @@ const (
 	recipientORCPT       = 4
 )
 
-// The fields that are known only when the body has been read come first, each in its full length.
+// The fields that are known only after the body come first, in their full length, so that endMessage can set them.
 const (
 	idAt          = entryHeaderLen + 2
 	arrivalAt     = idAt + 8 + 2
@@ -70,8 +70,7 @@ const (
 		string(rune(messageSum)) + "\x04\x00\x00\x00\x00"
 )
 
-// appendMessage appends the entry of a message up to its body. What is known only when the body has been
-// read is left for endMessage.
+// appendMessage appends the entry of a message up to its body. endMessage completes it when the body is known.
 func appendMessage(b []byte, m *index.Message) []byte {
 	b = append(appendEntry(b, entryMessage), messagePrefix...)
 	b = appendTime(b, messageDue, m.Due)
@@ -112,7 +111,7 @@ func appendEnvelope(b []byte, env *smtp.Envelope, dest []uint32) []byte {
 	return b
 }
 
-// endMessage completes the entry b, whose last octets are the body unless that is in a file.
+// endMessage completes b, an entry that ends with the body unless the body is in a file.
 func endMessage(b []byte, m *index.Message, inFile bool) {
 	body := 0
 	if !inFile {
@@ -129,7 +128,7 @@ func endMessage(b []byte, m *index.Message, inFile bool) {
 // isMessage reports whether the entry is a message.
 func isMessage(h entryHeader) bool { return h.kind == entryMessage || h.kind == entryMessage1 }
 
-// bodyInFile reports whether the message's body is in a file of its own.
+// bodyInFile reports whether the body of the message is in a file of its own.
 func bodyInFile(h entryHeader, m *index.Message) bool {
 	if h.kind == entryMessage1 {
 		return h.flags&flagBodyFile1 != 0
@@ -137,8 +136,8 @@ func bodyInFile(h entryHeader, m *index.Message) bool {
 	return h.body == 0 && m.Size > 0
 }
 
-// decodeMessage reads the fields of a message. brief leaves Ref and all below it out, but for Dests. With an unknownError there is
-// a message, too.
+// decodeMessage reads the fields of a message. If brief is set, it leaves out the strings and the envelope, except for
+// Dests. With an unknownError, it returns the message too.
 func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) {
 	switch h.kind {
 	case entryMessage1:
@@ -198,7 +197,7 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 	return decoded(m, f.err())
 }
 
-// decoded leaves out what can't be read.
+// decoded returns v unless it is unreadable.
 func decoded[T any](v *T, err error) (*T, error) {
 	if err != nil && !isUnknown(err) {
 		return nil, err
@@ -206,7 +205,7 @@ func decoded[T any](v *T, err error) (*T, error) {
 	return v, err
 }
 
-// decodeEnvelope reports whether the fields of an envelope, and there are recipients, each of one of m.Dests.
+// decodeEnvelope reads the fields of an envelope. It reports false if it can't, or if there are no recipients.
 func decodeEnvelope(f fields, m *index.Message) bool {
 	env := &m.Envelope
 	for f.next() {
@@ -226,7 +225,7 @@ func decodeEnvelope(f fields, m *index.Message) bool {
 		case envelopeAuth:
 			env.Auth = string(f.value)
 		case envelopeRecipient:
-			if env.Recipients == nil { // most often, the others are about as long
+			if env.Recipients == nil { // the others are about as long in most cases
 				n := min(1+len(f.rest)/(len(f.value)+2), 1000)
 				env.Recipients, m.Dest = make([]smtp.Recipient, 0, n), make([]uint32, 0, n)
 			}

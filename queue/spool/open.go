@@ -40,8 +40,8 @@ func (s *Spool) tempName() string {
 // newIndexed makes a Spool that knows what it is made to apply, and has no files.
 func newIndexed() *Spool {
 	return &Spool{
-		ix: index.New[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{}, busy: map[uint64]chan struct{}{},
-		refused: map[uint64]error{},
+		ix: index.New[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
+		busy: map[uint64]chan struct{}{}, refused: map[uint64]error{},
 	}
 }
 
@@ -53,7 +53,7 @@ func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 	s.tidy, s.quit = make(chan struct{}, 1), make(chan struct{})
 	s.space.since = time.Now()
 	s.log = &spoolLog{
-		fs: fs, limit: c.SegmentSize, delay: c.SyncDelay,
+		fs: fs, dir: dir, limit: c.SegmentSize, delay: c.SyncDelay,
 		nextID: s.nextID, onSync: s.synced, onRoll: s.wakeJanitor, onFail: s.wakeJanitor,
 	}
 	var segments []*segment
@@ -161,13 +161,13 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 	next := segmentHeader{number: 1}
 	for i, seg := range segments {
 		if i > 0 && seg.number != segments[i-1].number+1 {
-			s.report(Damage{File: segmentName(segments[i-1].number + 1), Reason: "the segment is missing"})
+			s.report(Damage{File: segmentName(segments[i-1].number + 1), Reason: "missing segment"})
 		}
 		if seg.damaged {
 			s.report(Damage{File: segmentName(seg.number), Length: segmentHeaderLen, Reason: errHeader.Error()})
 		}
 		if seg.beyond > 0 {
-			s.report(Damage{segmentName(seg.number), maxSegment, seg.beyond, "no segment is as long"})
+			s.report(Damage{segmentName(seg.number), maxSegment, seg.beyond, "too long for a segment"})
 			seg.damaged = true
 		}
 		if i == len(segments)-1 {
@@ -266,7 +266,7 @@ func (s *Spool) sweep(names map[string]int64) error {
 	for id, size := range s.files {
 		name := bodyName(id)
 		if got, ok := found[name]; !ok || got != size {
-			s.report(Damage{File: name, Length: size, Reason: "the body of a message isn't there, or not as long as it was"})
+			s.report(Damage{File: name, Length: size, Reason: "missing body, or of another length"})
 		}
 		delete(found, name)
 	}
@@ -299,6 +299,7 @@ func (p *progress) add(n int64) {
 	p.looked = p.done
 	if now := time.Now(); !now.Before(p.next) {
 		p.next = now.Add(time.Second)
-		p.log.Info("queue: opening the spool", "dir", p.dir, "percent", 100*p.done/max(p.total, 1), "octets", p.done, "of", p.total)
+		percent := 100 * p.done / max(p.total, 1)
+		p.log.Info("opening the spool", "dir", p.dir, "percent", percent, "octets", p.done, "of", p.total)
 	}
 }

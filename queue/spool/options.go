@@ -10,36 +10,41 @@ import (
 	"time"
 )
 
-// Options are the settings of a Spool. The zero Options are those of [Open].
+// Options are the settings of a Spool. The zero Options are the defaults, which [Open] uses.
 type Options struct {
-	// Logger gets damage, at level Error, and the progress of a long Open, once a second. If nil, nothing is logged:
-	// see [Spool.Damage].
+	// Logger gets damage, at level Error, and the progress of an Open that takes long, once a second at level Info. If
+	// nil, nothing is logged: call [Spool.Damage] after Open.
 	Logger *slog.Logger
 
-	// Reserve is the free disk space in octets below which new mail is refused, so that settlements and reports still
-	// fit. If zero, 32 MiB; if negative, none.
+	// Reserve is the free space of the disk, in octets, below which new mail is refused with syscall.ENOSPC, so that
+	// settlements and reports can still be stored. If zero, 32 MiB; if negative, none.
 	Reserve int64
 
 	// InlineSize is the largest body, in octets, that is written to the log, at most 64 MiB. A larger body gets a file
 	// of its own. If zero, 256 KiB.
 	InlineSize int
 
-	// SegmentSize is the size in octets at which the log goes on in a new file, from 1 KiB to 1 GiB. If zero, 64 MiB.
+	// SegmentSize is the size in octets at which the log continues in a new file, from 1 KiB to 1 GiB. If zero, 64 MiB.
 	SegmentSize int64
 
-	// SyncDelay is how long a settlement without reports may wait for others, to share one sync. If zero, 1 second.
+	// SyncDelay is the longest time that a settlement without reports waits to share a sync with others. A crash of the
+	// machine may undo such a settlement. If zero, 1 second.
 	SyncDelay time.Duration
 
-	// FS replaces the directory, for tests that crash or fail it. Nothing is locked then: it must belong to this Spool
-	// alone. If nil, the directory itself.
+	// FS replaces the directory, for tests that crash it or make it fail. Then nothing is locked: the FS must belong to
+	// this Spool alone. If nil, the directory is used.
 	FS FS
 }
 
-// Open opens the spool in dir, and creates the directory if it is missing. The error is a *[LockedError] if the spool
-// is open already. Records that can't be read are left out: see [Spool.Damage].
+// Open opens the spool in dir with the default [Options]. It creates the directory if it is missing. With a million
+// messages, it takes a few seconds.
+//
+// The error is a *[LockedError] if the spool is open already. It is another error, and nothing is changed, if a newer
+// program wrote something that this one must not ignore: see the package doc. Records that can't be read are skipped:
+// see [Spool.Damage].
 func Open(dir string) (*Spool, error) { return new(Options).Open(dir) }
 
-// Open is the function [Open] with these options.
+// Open opens the spool in dir like the function [Open], with these options.
 func (o *Options) Open(dir string) (*Spool, error) {
 	s, err := o.open(dir)
 	if _, ok := errors.AsType[*LockedError](err); ok || err == nil {

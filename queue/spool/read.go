@@ -91,7 +91,7 @@ func readState(seg *segment, p place, msg *index.Message, buf []byte) (*taskStat
 func (s *Spool) unreadable(p place, err error) error {
 	name := segmentName(p.segment)
 	s.distrust(p.segment, Damage{File: name, Offset: int64(p.off), Length: int64(p.length), Reason: err.Error()})
-	return fmt.Errorf("%s at %d: %w", name, p.off, err)
+	return fmt.Errorf("%s at octet %d: %w", name, p.off, err)
 }
 
 // distrust reports damage in a segment and sees to it that the next start reads the segment itself.
@@ -101,7 +101,7 @@ func (s *Spool) distrust(segment uint32, d Damage) {
 	s.report(d)
 }
 
-var errBodyDamaged = errors.New("the body is not what it was")
+var errBodyDamaged = errors.New("damaged body")
 
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
@@ -156,7 +156,7 @@ func checkBody(f File, m *index.Message) error {
 	if n, err := io.Copy(h, io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
 		return err
 	} else if n != m.Size {
-		return fmt.Errorf("it has %d octets and should have %d", n, m.Size)
+		return fmt.Errorf("it has %d octets, want %d", n, m.Size)
 	}
 	if h.Sum32() != m.Sum {
 		return errBodyDamaged

@@ -33,7 +33,8 @@ const (
 	// maxPayload bounds what one record holds, so that a length can be believed.
 	maxPayload = 1 << 30
 
-	// maxSegment bounds a segment: places in it are 32 bits long. One is at most as long as Options.SegmentSize, or one record.
+	// maxSegment bounds a segment: places in it are 32 bits long. One is at most as long as Options.SegmentSize, or one
+	// record.
 	maxSegment = 2 << 30
 )
 
@@ -66,14 +67,15 @@ func (h *segmentHeader) encode() []byte {
 type versionError struct{ version uint8 }
 
 func (e *versionError) Error() string {
-	return fmt.Sprintf("a newer program wrote it, in version %d of the spool's format: this program knows versions up to %d and changes nothing",
+	return fmt.Sprintf("version %d of the format is not known, only 1 to %d: open the spool with the newer program",
 		e.version, segmentVersion)
 }
 
-var errHeader = errors.New("the segment's header is damaged")
+var errHeader = errors.New("damaged segment header")
 
 func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
-	if len(b) < segmentHeaderLen || string(b[:16]) != segmentMagic || binary.LittleEndian.Uint32(b[60:]) != checksum(b[:60]) {
+	if len(b) < segmentHeaderLen || string(b[:16]) != segmentMagic ||
+		binary.LittleEndian.Uint32(b[60:]) != checksum(b[:60]) {
 		return h, errHeader
 	}
 	switch version := b[16]; {
@@ -114,7 +116,8 @@ func finishHeader(b []byte, s salt, off, durable int64) {
 
 // decodeRecordHeader reports false where no header begins at off.
 func decodeRecordHeader(b []byte, s salt, off int64) (h recordHeader, ok bool) {
-	if len(b) < recordHeaderLen || salt(b[:saltLen]) != s || binary.LittleEndian.Uint32(b[20:]) != headerChecksum(b, off) {
+	if len(b) < recordHeaderLen || salt(b[:saltLen]) != s ||
+		binary.LittleEndian.Uint32(b[20:]) != headerChecksum(b, off) {
 		return h, false
 	}
 	h.length = binary.LittleEndian.Uint32(b[8:])

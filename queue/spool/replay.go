@@ -2,8 +2,6 @@ package spool
 
 import (
 	"fmt"
-
-	"github.com/postrider/postrider/queue/internal/index"
 )
 
 // replay takes in what a segment has up to end, from its hint if it has one.
@@ -13,7 +11,7 @@ func (s *Spool) replay(seg *segment, end int64, p *progress) error {
 		s.last = max(s.last, seg.header.next-1)
 	}
 	if !seg.readable {
-		s.report(Damage{File: name, Length: seg.size, Reason: "no record can be told from the others"})
+		s.report(Damage{File: name, Length: seg.size, Reason: "the beginnings of records can't be found"})
 		return nil
 	}
 	if s.replayHint(seg, end) {
@@ -42,7 +40,7 @@ func (s *Spool) replay(seg *segment, end int64, p *progress) error {
 	}
 	for _, b := range bad {
 		seg.damaged = true
-		s.report(Damage{name, b.from, b.to - b.from, "no good record stands here"})
+		s.report(Damage{name, b.from, b.to - b.from, "no valid record"})
 	}
 	seg.size = min(seg.size, end)
 	return nil
@@ -59,9 +57,10 @@ func (s *Spool) apply(seg *segment, rec record) error {
 	})
 }
 
-// salvage takes in the messages of a record that isn't good as a whole, and what it says of them. One whose body is damaged stays in
-// the queue, though it can't be opened, until its sender hears that it failed. If there is another copy, compaction has made this
-// one, and the other is good. What became of other messages' tasks is left out: better a delivery too many.
+// salvage takes in the messages of a record that isn't good as a whole, and what it says of them. One whose body is
+// damaged stays in the queue, though it can't be opened, until its sender hears that it failed. If there is another
+// copy, compaction has made this one, and the other is good. What became of other messages' tasks is left out: better a
+// delivery too many.
 func (s *Spool) salvage(seg *segment, rec record) {
 	own := map[uint64]bool{}
 	eachEntry(rec.payload, func(off int, entry []byte) error {
@@ -85,7 +84,8 @@ func (s *Spool) salvage(seg *segment, rec record) {
 	})
 }
 
-// applyEntry takes in an entry. An unknownError is about its kind; what it has that must not be skipped is left for checkRefused.
+// applyEntry takes in an entry. An unknownError is about its kind; what it has that must not be skipped is left for
+// checkRefused.
 func (s *Spool) applyEntry(h entryHeader, fields []byte, at place) error {
 	switch {
 	case isMessage(h):
@@ -98,40 +98,6 @@ func (s *Spool) applyEntry(h entryHeader, fields []byte, at place) error {
 		return s.applyRemoval(h, fields)
 	}
 	return unknownKind(h)
-}
-
-// refuse notes that a message has something that must not be skipped, and returns the error if it is another one.
-func (s *Spool) refuse(id uint64, err error) error {
-	if isUnknown(err) {
-		s.refused[id] = err
-		return nil
-	}
-	return err
-}
-
-// checkRefused says which message can't be in a queue of this program.
-func (s *Spool) checkRefused() error {
-	for id, err := range s.refused {
-		if s.ix.Data(id) != nil {
-			return fmt.Errorf("message %s: %w", index.FormatID(id), err)
-		}
-	}
-	return nil
-}
-
-// checkTail says what in records that are still to be taken in must not be skipped.
-func checkTail(payloads [][]byte) error {
-	s := newIndexed()
-	for _, payload := range payloads {
-		err := s.apply(&segment{}, record{payload: payload})
-		if isUnknown(err) {
-			return err
-		}
-	}
-	for _, err := range s.refused {
-		return err
-	}
-	return nil
 }
 
 // applyMessage takes in a message, which compaction may have moved.

@@ -145,8 +145,8 @@ func (s *scanner) peek(off int64, n int, end int64) ([]byte, error) {
 	return s.window[:min(n, got)], nil
 }
 
-// readAround reads what can be read and leaves zeros where a sector can't: it is damage like any other. An error says that nothing
-// can be read at all.
+// readAround reads what can be read and leaves zeros where a sector can't: it is damage like any other. An error says
+// that nothing can be read at all.
 func readAround(r io.ReaderAt, b []byte, off int64) (err error) {
 	clear(b)
 	some := false

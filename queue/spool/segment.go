@@ -37,8 +37,8 @@ type segment struct {
 
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }
 
-// createSegment makes a segment with the given payloads in it, durably, of the spare file if there is one. header's salt is chosen
-// here: nothing that was in the file passes for a record.
+// createSegment makes a segment with the given payloads in it, durably, of the spare file if there is one. header's
+// salt is chosen here: nothing that was in the file passes for a record.
 func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareFile) (seg *segment, err error) {
 	if header.number == 0 {
 		return nil, errNumbers
@@ -64,7 +64,10 @@ func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareF
 		}
 	}()
 	rand.Read(header.salt[:])
-	seg = &segment{number: header.number, header: header, salt: header.salt, file: f, readable: true, made: true, size: segmentHeaderLen, filled: filled}
+	seg = &segment{
+		number: header.number, header: header, salt: header.salt, file: f,
+		readable: true, made: true, size: segmentHeaderLen, filled: filled,
+	}
 	buffers := [][]byte{header.encode()}
 	for _, payload := range payloads {
 		record := append(make([]byte, recordHeaderLen), payload...)
@@ -91,18 +94,18 @@ func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareF
 }
 
 var (
-	errNumbers = errors.New("all numbers of segments are used up")
-	errIDs     = errors.New("all IDs of messages are used up")
+	errNumbers = errors.New("the numbers of segments are used up: move the mail to a new spool")
+	errIDs     = errors.New("the IDs of messages are used up: move the mail to a new spool")
 )
 
-var errSegmentGone = errors.New("its segment isn't there any more")
+var errSegmentGone = errors.New("the segment was removed")
 
 // failed says what failed where.
 func (seg *segment) failed(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s of %s: %w", op, segmentName(seg.number), err)
+	return fmt.Errorf("%s %s: %w", op, segmentName(seg.number), err)
 }
 
 // entry reads the entry at p into buf, without its body.

@@ -75,8 +75,8 @@ func (l *spoolLog) damage(number uint32) {
 	}
 }
 
-// unhinted gives a segment that should have a hint, nil if there is none. Of the newest two most is gone when the next is
-// begun: they aren't worth it.
+// unhinted gives a segment that should have a hint, nil if there is none. Of the newest two most is gone when the next
+// is begun: they aren't worth it.
 func (l *spoolLog) unhinted() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,8 +89,8 @@ func (l *spoolLog) unhinted() *segment {
 	return nil
 }
 
-// retire takes the oldest segment out of the log. Who reads it can go on; unread says that nobody does, and that its file is the
-// caller's.
+// retire takes the oldest segment out of the log. Who reads it can go on; unread says that nobody does, and that its
+// file is the caller's.
 func (l *spoolLog) retire(seg *segment) (unread bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

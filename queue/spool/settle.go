@@ -9,7 +9,7 @@ import (
 	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
-// Settle implements [queue.Queue]. ctx plays no part any more when the bodies of the reports have been read.
+// Settle implements [queue.Queue]. After the bodies of the reports are read, the end of ctx has no effect.
 func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement) error {
 	begun, c, p, err := s.beginSettling(ctx, l, len(set.Reports) == 0)
 	if err != nil {
@@ -50,8 +50,8 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 	return nil
 }
 
-// beginSettling begins a settlement, and pins the task. quick says that no reader of the caller's comes before it is written: then that may
-// begin with it.
+// beginSettling begins a settlement, and pins the task. quick says that no reader of the caller's comes before it is
+// written: then that may begin with it.
 func (s *Spool) beginSettling(ctx context.Context, l queue.Lease, quick bool) (*index.Lease, spoolClaim, pin, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,9 @@ func (s *Spool) endSettling(l *index.Lease) {
 }
 
 // writeSettlement puts the settlement into the log, and unpins the task.
-func (s *Spool) writeSettlement(ctx context.Context, d *draft, l *index.Lease, c spoolClaim, p pin, set queue.Settlement) (*taskState, error) {
+func (s *Spool) writeSettlement(
+	ctx context.Context, d *draft, l *index.Lease, c spoolClaim, p pin, set queue.Settlement,
+) (*taskState, error) {
 	st, msg, err := s.outcome(l, c, p, set)
 	if err != nil {
 		return nil, err

@@ -2,8 +2,8 @@ package spool
 
 import "fmt"
 
-// A spare is the file of a segment that isn't needed any more. It becomes the next segment: what is written over blocks that
-// a file has already is synced in half the time, as the file system has nothing to note of it.
+// A spare is the file of a segment that isn't needed any more. It becomes the next segment: what is written over blocks
+// that a file has already is synced in half the time, as the file system has nothing to note of it.
 type spareFile struct {
 	File
 	name string // its own: the last spare may still be on its way to become a segment
@@ -23,8 +23,8 @@ func (s *Spool) wantsSpare(seg *segment) bool {
 	return spare == 0 && seg.made && seg.size >= s.config.SegmentSize/2 && s.affords(sealed)
 }
 
-// affords reports whether so much besides the segment that is written to is within bounds: a segment and twice what lives, of which
-// some is for what comes meanwhile.
+// affords reports whether so much besides the segment that is written to is within bounds: a segment and twice what
+// lives, of which some is for what comes meanwhile.
 func (s *Spool) affords(octets int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,8 @@ func (s *Spool) affords(octets int64) bool {
 
 // keepSpare makes a spare of the file, which nobody else has.
 func (s *Spool) keepSpare(seg *segment) {
-	spare := &spareFile{seg.file, spareName(seg.number), min(seg.size, s.config.SegmentSize/8*7)} // less, as a margin for what affords counts
+	size := min(seg.size, s.config.SegmentSize/8*7) // less, as a margin for what affords counts
+	spare := &spareFile{seg.file, spareName(seg.number), size}
 	if spare.Truncate(spare.size) != nil || !s.log.putSpare(spare) {
 		spare.remove(s.fs)
 	}

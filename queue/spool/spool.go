@@ -15,17 +15,11 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Spool is a Queue in a directory, for one process at a time. It is also a [queue.Waker],
-// a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater].
+// Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Waker], a [queue.Lister], a
+// [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be
+// called concurrently.
 //
-// What is accepted survives the death of the process, and that of the machine if its disk keeps what it was
-// told to sync. A crash voids all leases. It may undo a settlement without reports that is less than a
-// second old, and an attempt that wasn't settled isn't counted: a task is then tried once more than it
-// says.
-//
-// A write or a sync that fails, other than for want of space, closes the Spool to all change, Claim among it,
-// with [queue.ErrBroken]: nobody knows what the disk has. Open finds out. Where the disk is nearly full, new mail
-// is refused with syscall.ENOSPC, and the Spool goes on by itself when there is room again.
+// The package doc describes what survives a crash, what bounds a Spool, and when it returns [queue.ErrBroken].
 type Spool struct {
 	watch index.Watchers
 
@@ -70,8 +64,8 @@ type removal struct {
 
 type spoolClaim = index.Task[place, place]
 
-// Close waits for what is under way, sees to it that all of it is on the disk, and frees the
-// directory. Bodies that are open stay readable.
+// Close waits for calls in progress, syncs the log and unlocks the directory. Later calls return [queue.ErrClosed].
+// Bodies that are open can still be read. Close may be called twice.
 func (s *Spool) Close() error {
 	s.closing.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
@@ -91,7 +85,8 @@ func (s *Spool) close() error {
 	return err
 }
 
-// Enqueue implements [queue.Queue]. ctx plays no part any more when m.Body has been read.
+// Enqueue implements [queue.Queue]. After m.Body is read, the end of ctx has no effect. If the disk is full, the error
+// wraps syscall.ENOSPC.
 func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	d := s.newDraft(true)
 	d.reserved = true
@@ -137,12 +132,13 @@ func (s *Spool) takeIn(d *draft) {
 	s.log.applied(&d.record)
 }
 
-// failed says what was being done. Sentinels stay as they are.
+// failed adds the operation and the directory to an error. Sentinels stay as they are.
 func (s *Spool) failed(op string, err error) error {
-	if err == queue.ErrClosed || err == queue.ErrLeaseLost || err == queue.ErrNotFound || errors.Is(err, queue.ErrBroken) {
+	switch {
+	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrNotFound, errors.Is(err, queue.ErrBroken):
 		return err
 	}
-	return fmt.Errorf("queue: %s: %w", op, err)
+	return fmt.Errorf("spool: %s in %s: %w", op, s.dir, err)
 }
 
 // check says why an operation can't be begun. s.mu is held.
@@ -158,8 +154,8 @@ func (s *Spool) Destinations(ctx context.Context, within time.Duration) iter.Seq
 	return index.Upcoming(&s.mu, s.ix, within, func() error { return s.check(ctx) })
 }
 
-// Claim implements [queue.Queue]. A task that can't be read is passed over until its lease expires, and told by
-// [Spool.Damage]; if there is no other, that is an error.
+// Claim implements [queue.Queue]. It skips a task that can't be read, and reports it by [Spool.Damage]; the task is
+// claimed again after the lease. If no other task is due, it returns an error.
 func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
 	if err := s.log.broken(); err != nil {
 		return nil, s.failed("claim", err)
@@ -245,7 +241,8 @@ func (s *Spool) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 
 var _ queue.Queue = (*Spool)(nil)
 
-// Watch implements [queue.Waker]. It also calls f when a lease is granted or extended, with the time at which the lease expires.
+// Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
+// expires.
 func (s *Spool) Watch(f func(destination string, due time.Time)) (stop func()) {
 	return s.watch.Watch(f)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The tags of a state.
+// These are the tags of a state.
 const (
 	stateID        = fieldID
 	stateTask      = 2 // the number of its destination
@@ -19,9 +19,9 @@ const (
 	stateRecipient = 8 // a list of fields: the recipients that aren't settled, with their last results
 )
 
-// The tags of a recipient of a state.
+// These are the tags of a recipient of a state.
 const (
-	resultIndex     = 1 // the recipient's place in the envelope
+	resultIndex     = 1 // the recipient's index in the envelope
 	resultRecipient = 2 // if left out: the recipient's address
 	resultOutcome   = 3
 	resultStage     = 4
@@ -37,7 +37,7 @@ const (
 	resultText      = 14 // of the reply
 )
 
-// The tags of a hold and of a removal.
+// These are the tags of a hold and of a removal.
 const (
 	markID   = fieldID
 	markHeld = 2 // a flag of a hold: held, not released
@@ -45,7 +45,7 @@ const (
 	markReason = 3 // reserved: of a hold
 )
 
-// taskState is the state of a task as the log has it.
+// taskState is the state of a task.
 type taskState struct {
 	id       uint64
 	num      uint32
@@ -56,7 +56,7 @@ type taskState struct {
 	state    index.Progress
 }
 
-// appendState appends the entry of a task's state. m is its message; nil if the task is done.
+// appendState appends the entry of a state. m is its message; nil if the task is done.
 func appendState(b []byte, t *taskState, m *index.Message) []byte {
 	entry := len(b)
 	b = appendEntry(b, entryState)
@@ -112,8 +112,8 @@ func appendResult(b []byte, r *smtp.Result, address string) []byte {
 // isState reports whether the entry is a state.
 func isState(h entryHeader) bool { return h.kind == entryState || h.kind == entryState1 }
 
-// decodeState reads the fields of a state. m is its message; without it, the state's recipients are left out. With an unknownError
-// there is a state, too.
+// decodeState reads the fields of a state. m is its message; if nil, the recipients are left out. With an unknownError,
+// it returns the state too.
 func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) {
 	switch h.kind {
 	case entryState1:
@@ -144,7 +144,7 @@ func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) 
 			if m == nil {
 				continue
 			}
-			if t.state.Last == nil { // most often, the others are about as long
+			if t.state.Last == nil { // the others are about as long in most cases
 				n := min(1+len(f.rest)/(len(f.value)+2), 1000)
 				t.state.Recipients, t.state.Last = make([]int, 0, n), make([]smtp.Result, 0, n)
 			}
@@ -164,7 +164,7 @@ func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) 
 	return decoded(t, f.err())
 }
 
-// decodeResult adds a recipient to t, with its last result. It reports false if that can't be read.
+// decodeResult adds a recipient with its last result to t. It reports false if it can't read them.
 func decodeResult(f fields, t *taskState, m *index.Message) bool {
 	var place uint64
 	var r smtp.Result
@@ -216,7 +216,7 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 	return true
 }
 
-// enhanced is the value as an enhanced code.
+// enhanced returns the value as an enhanced code.
 func (f *fields) enhanced() (code smtp.EnhancedCode) {
 	b := f.value
 	for i := range code {
@@ -230,7 +230,7 @@ func (f *fields) enhanced() (code smtp.EnhancedCode) {
 	return code
 }
 
-// appendHold appends an entry that says that a message is held, or released.
+// appendHold appends an entry that holds a message, or releases it.
 func appendHold(b []byte, id uint64, held bool) []byte {
 	start := len(b)
 	b = appendUint(appendEntry(b, entryHold), markID, id)
@@ -239,7 +239,7 @@ func appendHold(b []byte, id uint64, held bool) []byte {
 	return b
 }
 
-// appendRemoval appends an entry that says that a message is removed.
+// appendRemoval appends an entry that removes a message.
 func appendRemoval(b []byte, id uint64) []byte {
 	start := len(b)
 	b = appendUint(appendEntry(b, entryRemoval), markID, id)
@@ -247,7 +247,7 @@ func appendRemoval(b []byte, id uint64) []byte {
 	return b
 }
 
-// decodeMark reads the fields of a hold or of a removal. With an unknownError there is the ID, too.
+// decodeMark reads the fields of a hold or of a removal. With an unknownError, it returns the ID too.
 func decodeMark(h entryHeader, b []byte) (id uint64, held bool, err error) {
 	if isFormat1(h) {
 		d := decoder1{b: b}

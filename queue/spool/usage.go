@@ -57,7 +57,8 @@ func (s *Spool) dropFile(id uint64) bool {
 	return ok
 }
 
-// removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu is held.
+// removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu
+// is held.
 func (s *Spool) removeFile(id, seq uint64) {
 	if !s.dropFile(id) {
 		return
