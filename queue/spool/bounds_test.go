@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,34 @@ func TestSegmentTooLong(t *testing.T) {
 		if err := got.readHeader(); err != nil || got.size != maxSegment || got.beyond != size-maxSegment {
 			t.Errorf("%d octets: got %d, %d beyond them, and %v; want %d", size, got.size, got.beyond, err, maxSegment)
 		}
+	}
+}
+
+// longFS has a segment that claims to be longer than it is.
+type longFS struct {
+	*crashfs.FS[File]
+	size int64
+}
+
+func (fs longFS) Open(name string, create bool) (File, error) {
+	f, err := fs.FS.Open(name, create)
+	if err == nil && name == segmentName(1) && !create {
+		return longFile{f, fs.size}, nil
+	}
+	return f, err
+}
+
+// TestSegmentBeyondReported reads what it can of a segment that is too long, and reports the rest.
+func TestSegmentBeyondReported(t *testing.T) {
+	quiet(t)
+	disk := syncedSegment(t, segmentHeader{number: 1, next: 1}, messageEntry(fullStored(), "body"))
+	s := mustOpen(t, longFS{disk, maxSegment + 7}, testConfig)
+	if n := len(contents(t, s)); n != 2 {
+		t.Errorf("got %d tasks, want 2", n)
+	}
+	want := Damage{segmentName(1), maxSegment, 7, "too long for a segment"}
+	if d := s.Damage(); !slices.Contains(d, want) {
+		t.Errorf("got damage %+v, want %+v among it", d, want)
 	}
 }
 

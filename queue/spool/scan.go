@@ -99,6 +99,9 @@ func (s *scanner) search(off, end int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if len(b) == 0 {
+			return end, nil // the file is shorter than it was
+		}
 		i := bytes.Index(b, s.salt[:])
 		if i < 0 {
 			// The salt may begin in the window's last octets.

@@ -1,10 +1,15 @@
 package spool
 
 import (
+	"errors"
+	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/crashfs"
 )
 
@@ -54,4 +59,35 @@ func TestSpoolAsksForSpace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSpoolErrorsNameDirectory has errors begin with the package and name the directory, with the sentinels in them.
+func TestSpoolErrorsNameDirectory(t *testing.T) {
+	disk := crashfs.New[File](nil)
+	s := mustOpen(t, disk, testConfig)
+	check := func(err, sentinel error, texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if err == nil || !errors.Is(err, sentinel) || !strings.Contains(err.Error(), text) {
+				t.Errorf("got %v, want %v with %q", err, sentinel, text)
+			}
+		}
+	}
+	m := testMessage("", "d.example")
+	m.Body = iotest.ErrReader(syscall.EPIPE)
+	_, err := s.Enqueue(t.Context(), m)
+	check(err, syscall.EPIPE, "spool: enqueue in memory: reading the body: ")
+	disk.Before = func(op string, _ ...string) error {
+		if op == "sync" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	_, err = s.Enqueue(t.Context(), testMessage("body", "d.example"))
+	check(err, queue.ErrBroken, "memory: sync "+segmentName(1))
+	check(err, syscall.EIO, "memory: sync "+segmentName(1))
+	full := &askedFS{FS: crashfs.New[File](nil), room: 1}
+	s = mustOpen(t, full, Options{SegmentSize: 1 << 20, InlineSize: 1024, SyncDelay: time.Second, Reserve: 1 << 20})
+	_, err = s.Enqueue(t.Context(), testMessage("body", "d.example"))
+	check(err, syscall.ENOSPC, "spool: enqueue in memory: 1 octets are free")
 }
