@@ -14,7 +14,7 @@ import (
 func fullStored() *index.Message {
 	return &index.Message{
 		ID: 1<<60 + 5, Arrival: -1, Due: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
-		Origin: smtp.OriginAuthenticated, FromDomain: "from.example",
+		Origin: smtp.OriginAuthenticated, FromDomain: "from.example", About: "5z",
 		Envelope: smtp.Envelope{
 			From: "a@example.com", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env", Auth: "<>",
 			Recipients: []smtp.Recipient{
@@ -85,8 +85,8 @@ func TestEntryCut(t *testing.T) {
 		decode func(h entryHeader, b []byte) error
 		need   int // fields without which there is nothing
 	}{
-		{"message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, false); return err }, 14},
-		{"brief message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, true); return err }, 14},
+		{"message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, false); return err }, 15},
+		{"brief message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, true); return err }, 15},
 		{"state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, msg); return err }, 1},
 		{"brief state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, nil); return err }, 1},
 		{"hold", appendHold(nil, 300, true), func(h entryHeader, b []byte) error { _, _, err := decodeMark(h, b); return err }, 1},

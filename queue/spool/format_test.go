@@ -76,7 +76,7 @@ func fillFixture(t testing.TB, q *Spool) {
 		},
 		Destinations: []string{"full.example", "smarthost", "full.example", "third.example"},
 		NotBefore:    fixtureTime(0), NoticeAt: fixtureTime(4), Deadline: fixtureTime(120),
-		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example",
+		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example", About: "5z",
 	}
 	enqueue(full, 100)
 	enqueue(queue.Message{Envelope: smtp.NewEnvelope("", "a@null.example"), Destinations: []string{"null.example"}, Priority: 9}, 0)
@@ -178,6 +178,7 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	field("tenant", fmt.Sprintf("%q", task.Tenant), task.Tenant != "")
 	field("origin", task.Origin, task.Origin != 0)
 	field("from-domain", task.FromDomain, task.FromDomain != "")
+	field("about", task.About, task.About != "")
 	field("from", fmt.Sprintf("%q", env.From), true)
 	field("BODY", env.Body, env.Body != 0)
 	field("SMTPUTF8", env.UTF8, env.UTF8)
