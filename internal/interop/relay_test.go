@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// relayBinary builds examples/relay once.
+// relayBinary builds examples/relay once, and examples/inbox into the same directory.
 var relayBinary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "postrider-interop-")
 	if err != nil {
 		return "", err
 	}
 	bin := filepath.Join(dir, "relay")
-	out, err := exec.Command("go", "build", "-o", bin, "../../examples/relay").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir+"/", "../../examples/relay", "../../examples/inbox").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 type relay struct {
 	addr       string
 	submission string // the address of -submission; empty without that flag
+	try        string // the command that sends a first mail
 	cmd        *exec.Cmd
 	logs       *logs
 	done       chan struct{} // closed when the process has ended
@@ -92,9 +93,12 @@ func startRelayUnder(t *testing.T, program []string, spool string, flags ...stri
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(out)
-	r.addr, err = readAddr(in, "listening on ")
+	r.addr, err = readLine(in, "listening on ")
 	if err == nil && slices.Contains(flags, "-submission") {
-		r.submission, err = readAddr(in, "submission on ")
+		r.submission, err = readLine(in, "submission on ")
+	}
+	if err == nil {
+		r.try, err = readLine(in, "try: ")
 	}
 	go func() {
 		r.cmd.Wait()
@@ -113,14 +117,14 @@ func startRelayUnder(t *testing.T, program []string, spool string, flags ...stri
 	return r
 }
 
-// readAddr reads the relay's next line on standard output, and returns the address after its prefix.
-func readAddr(in *bufio.Reader, prefix string) (string, error) {
+// readLine reads the relay's next line on standard output, and returns what follows its prefix.
+func readLine(in *bufio.Reader, prefix string) (string, error) {
 	line, err := in.ReadString('\n')
-	addr, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), prefix)
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), prefix)
 	if !ok || err != nil {
 		return "", fmt.Errorf("on standard output: got %q (%v), want a line that begins with %q", line, err, prefix)
 	}
-	return addr, nil
+	return rest, nil
 }
 
 // stop ends the relay by SIGTERM, and fails the test if it doesn't leave in peace.
