@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Bounds says which domains and tenants are told apart. All others are one, called "other".
+// Bounds lists the domains and tenants that have labels of their own. All others have the label "other".
 type Bounds struct {
 	Domains []string // of recipients, as A-labels in lower case
 	Tenants []string
@@ -30,7 +30,7 @@ func (b *Bounds) tenant(name string) string {
 	return other
 }
 
-// class gives the first two numbers of the enhanced code. A host can answer with any number, and RFC 3463 §3 has eight.
+// class returns the first two numbers of the enhanced code. A host can send any number, and RFC 3463 §3 has eight.
 func class(r *smtp.Reply) string {
 	if r == nil || r.Enhanced[0] != 5 || r.Enhanced[1] < 0 || r.Enhanced[1] > 7 {
 		return other

@@ -1,28 +1,28 @@
-// Package metrics counts what a relay does, for Prometheus and for OpenTelemetry: two adapters to copy from. It is a
-// module of its own, so that what it needs is no dependency of postrider. A program needs one of prometheus.go and
-// otel.go, and the other files.
+// Package metrics exports a relay's metrics, by Prometheus and by OpenTelemetry: two adapters to copy from. It is a
+// module of its own, so that postrider doesn't depend on them. A program needs prometheus.go or otel.go, and the other
+// files.
 //
-//	relay := &postrider.Relay{Hostname: "mx1.example.com", Queue: q, Events: events} // events are called as ever
+//	relay := &postrider.Relay{Hostname: "mx1.example.com", Queue: q, Runner: new(delivery.Runner), Events: events}
 //	err := metrics.Prometheus(relay, prometheus.DefaultRegisterer, metrics.Bounds{Domains: []string{"example.net"}})
 //	http.Handle("GET /metrics", promhttp.Handler())
 //
-// What there is:
+// The metrics:
 //
-//	recipients        what happened to how many: event, reason, domain, tenant (below)
-//	delivery time     seconds from the arrival of a mail to its delivery: domain, tenant
+//	recipients        recipients by event, reason, domain and tenant (below)
+//	delivery time     seconds from the arrival of a message to its delivery, by domain and tenant
 //	queue             messages, octets, tasks by state, and the age of the oldest message
 //	in flight         tasks that are being sent
-//	sites down        sites that are down, and are only probed
-//	missed            events that weren't told as the funcs took too long: so many are missing above
+//	sites down        sites that are down, and only probed
+//	missed            events that were dropped as Events were too slow: the counters above lack them
 //
-// The event is accepted, attempted, delivered, deferred, unknown, rejected, expired or cancelled. The reason is a
-// queue.Reason for deferred and the class of the status code for rejected ("5.1"); the others have none. Accepted is what
-// came over SMTP or by Relay.Send. Reports to senders aren't in it, though they are delivered like all mail; and it has the
-// tenant "other", as no tenant is known by then.
+// The event is accepted, attempted, delivered, deferred, unknown, rejected, expired or cancelled. The reason of
+// deferred is an smtp.Reason, and the reason of rejected is the class of the status code ("5.1"). The others have none.
+// Accepted counts messages that came by SMTP or by Relay.Send. It doesn't count reports to senders, which are delivered
+// like all mail.
 //
 // # Cardinality
 //
-// Nothing from outside makes a label. A domain or a tenant has one if it is in [Bounds], and is "other" else; what a host
-// answers counts by its class, of which there are nine. So the recipients have no more than 20 series for each domain and tenant,
-// and the delivery time one histogram.
+// No text from outside becomes a label. A domain or a tenant is a label if it is in [Bounds]; all others are "other".
+// The reply of a host counts by its class, and there are nine classes. So the recipients have at most 22 series for
+// each domain and tenant, and the delivery time has one histogram.
 package metrics

@@ -10,8 +10,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// OpenTelemetry has the relay's metrics measured by a meter, postrider.recipients and so on. It changes relay.Events, and
-// calls what is there already after its own. Call it when the relay's other fields are set, and before its first method.
+// OpenTelemetry exports the relay's metrics by a meter: postrider.recipients and so on. It puts its own funcs in front
+// of relay.Accepted and relay.Events. Call it when the relay's other fields are set, and before the relay's first
+// method.
 func OpenTelemetry(relay *postrider.Relay, meter metric.Meter, b Bounds) error {
 	recipients, err1 := meter.Int64Counter("postrider.recipients", metric.WithUnit("{recipient}"),
 		metric.WithDescription("Recipients by what happened to them."))
@@ -23,32 +24,34 @@ func OpenTelemetry(relay *postrider.Relay, meter metric.Meter, b Bounds) error {
 	}
 	ctx := context.Background() // an event has none
 	wrap(relay, b, func(l labels) {
-		recipients.Add(ctx, 1, metric.WithAttributes(attribute.String("event", l.event), attribute.String("reason", l.reason),
+		recipients.Add(ctx, 1, metric.WithAttributes(
+			attribute.String("event", l.event), attribute.String("reason", l.reason),
 			attribute.String("domain", l.domain), attribute.String("tenant", l.tenant)))
 	}, func(l labels, d time.Duration) {
-		delivery.Record(ctx, d.Seconds(), metric.WithAttributes(attribute.String("domain", l.domain), attribute.String("tenant", l.tenant)))
+		delivery.Record(ctx, d.Seconds(), metric.WithAttributes(
+			attribute.String("domain", l.domain), attribute.String("tenant", l.tenant)))
 	})
 	return measureState(relay, meter)
 }
 
-// measureState asks the relay each time that the meter's provider collects.
+// measureState has the relay asked each time that the meter's provider collects.
 func measureState(relay *postrider.Relay, meter metric.Meter) error {
 	var errs []error
-	counter := func(name, unit, text string) metric.Int64ObservableUpDownCounter { // what is added up over several relays
+	counter := func(name, unit, text string) metric.Int64ObservableUpDownCounter { // a sum over relays makes sense
 		c, err := meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(text))
 		errs = append(errs, err)
 		return c
 	}
 	tasks := counter("postrider.queue.tasks", "{task}", "Tasks in the queue, a message to one destination each.")
 	messages := counter("postrider.queue.messages", "{message}", "Messages in the queue.")
-	octets := counter("postrider.queue.size", "By", "What the bodies of the messages take.")
+	octets := counter("postrider.queue.size", "By", "Size of the bodies of all messages.")
 	inFlight := counter("postrider.in_flight", "{task}", "Tasks that are being sent.")
-	down := counter("postrider.sites.down", "{site}", "Sites that are down, and are only probed.")
+	down := counter("postrider.sites.down", "{site}", "Sites that are down, and only probed.")
 	oldest, err := meter.Float64ObservableGauge("postrider.queue.oldest", metric.WithUnit("s"),
-		metric.WithDescription("Age of the oldest message; 0: there is none."))
+		metric.WithDescription("Age of the oldest message; 0 if there is none."))
 	errs = append(errs, err)
 	missed, err := meter.Int64ObservableCounter("postrider.missed", metric.WithUnit("{event}"),
-		metric.WithDescription("Events that weren't told: so many are missing in the other counters."))
+		metric.WithDescription("Events that were dropped: the other counters lack them."))
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}

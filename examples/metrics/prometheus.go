@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Prometheus has the relay's metrics in a registry, postrider_recipients_total and so on. It changes relay.Events, and
-// calls what is there already after its own. Call it when the relay's other fields are set, and before its first method.
-// Several relays in one registry need prometheus.WrapRegistererWith.
+// Prometheus exports the relay's metrics by a registry: postrider_recipients_total and so on. It puts its own funcs in
+// front of relay.Accepted and relay.Events. Call it when the relay's other fields are set, and before the relay's first
+// method. Several relays in one registry need prometheus.WrapRegistererWith.
 func Prometheus(relay *postrider.Relay, reg prometheus.Registerer, b Bounds) error {
 	recipients := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postrider_recipients_total",
@@ -38,27 +38,33 @@ func Prometheus(relay *postrider.Relay, reg prometheus.Registerer, b Bounds) err
 type relayState struct{ relay *postrider.Relay }
 
 var (
-	queueTasks    = prometheus.NewDesc("postrider_queue_tasks", "Tasks in the queue, a message to one destination each.", []string{"state"}, nil)
-	queueMessages = prometheus.NewDesc("postrider_queue_messages", "Messages in the queue.", nil, nil)
-	queueBytes    = prometheus.NewDesc("postrider_queue_bytes", "What the bodies of the messages take.", nil, nil)
-	queueOldest   = prometheus.NewDesc("postrider_queue_oldest_seconds", "Age of the oldest message; 0: there is none.", nil, nil)
-	inFlight      = prometheus.NewDesc("postrider_in_flight_tasks", "Tasks that are being sent.", nil, nil)
-	sitesDown     = prometheus.NewDesc("postrider_sites_down", "Sites that are down, and are only probed.", nil, nil)
-	missed        = prometheus.NewDesc("postrider_missed_events_total", "Events that weren't told: so many are missing in the other counters.", nil, nil)
+	queueTasks    = describe("queue_tasks", "Tasks in the queue, a message to one destination each.", "state")
+	queueMessages = describe("queue_messages", "Messages in the queue.")
+	queueBytes    = describe("queue_bytes", "Size of the bodies of all messages.")
+	queueOldest   = describe("queue_oldest_seconds", "Age of the oldest message; 0 if there is none.")
+	inFlight      = describe("in_flight_tasks", "Tasks that are being sent.")
+	sitesDown     = describe("sites_down", "Sites that are down, and only probed.")
+	missed        = describe("missed_events_total", "Events that were dropped: the other counters lack them.")
 )
 
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("postrider_"+name, help, labels, nil)
+}
+
 func (relayState) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueTasks, queueMessages, queueBytes, queueOldest, inFlight, sitesDown, missed} {
+	for _, d := range []*prometheus.Desc{
+		queueTasks, queueMessages, queueBytes, queueOldest, inFlight, sitesDown, missed,
+	} {
 		ch <- d
 	}
 }
 
 func (r relayState) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // less than a scrape may take
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // a scrape's own time-out is longer
 	defer cancel()
 	s, err := stateOf(ctx, r.relay)
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(queueTasks, err) // the scrape tells of it
+		ch <- prometheus.NewInvalidMetric(queueTasks, err) // fails the scrape
 		return
 	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {

@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// state is what a relay is asked for each time that somebody looks.
+// state is the relay's state at a collection.
 type state struct {
 	queue.Stats
 	oldest   time.Duration // age
@@ -22,11 +22,11 @@ type state struct {
 func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
 	runner := relay.Runner
 	if runner == nil {
-		return s, errors.New("metrics: Relay.Runner is nil: set it to a *delivery.Runner, to be read")
+		return s, errors.New("metrics: Relay.Runner is nil: set it to new(delivery.Runner)")
 	}
 	q, ok := relay.Queue.(queue.Stater)
 	if !ok {
-		return s, fmt.Errorf("metrics: %T is no queue.Stater", relay.Queue)
+		return s, fmt.Errorf("metrics: Relay.Queue is a %T, which is no queue.Stater: use a Queue that is", relay.Queue)
 	}
 	if s.Stats, err = q.Stats(ctx); err != nil {
 		return s, err
@@ -39,7 +39,11 @@ func stateOf(ctx context.Context, relay *postrider.Relay) (s state, err error) {
 	return s, nil
 }
 
-// tasks gives those of each state.
+// tasks returns the number of tasks in each state.
 func (s *state) tasks() map[string]int {
-	return map[string]int{queue.Waiting.String(): s.Waiting, queue.Leased.String(): s.Leased, queue.Held.String(): s.Held}
+	return map[string]int{
+		queue.Waiting.String(): s.Waiting,
+		queue.Leased.String():  s.Leased,
+		queue.Held.String():    s.Held,
+	}
 }

@@ -7,17 +7,17 @@ import (
 	"github.com/postrider/postrider/queue/delivery"
 )
 
-// labels are those of one series.
+// labels are the labels of one series.
 type labels struct{ event, reason, domain, tenant string }
 
-// wrap puts count and took in front of the relay's Events, which are called as before. count is told of each recipient;
-// took of each that was delivered, and of how long that took. Both are called concurrently, as Accepted comes from other
-// goroutines than the rest.
+// wrap puts count and took in front of the relay's own Accepted and Events. count is called for each event of a
+// recipient, took for each delivery, with the time since the message's arrival. Calls may be concurrent, because
+// Accepted is called by other goroutines than Events.
 func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels, time.Duration)) {
 	accepted := relay.Accepted
 	relay.Accepted = func(a postrider.Accepted) {
 		for _, rcpt := range a.Envelope.Recipients {
-			count(labels{"accepted", "", b.domain(rcpt.Address), other})
+			count(labels{"accepted", "", b.domain(rcpt.Address), b.tenant(a.Tenant)})
 		}
 		if accepted != nil {
 			accepted(a)
@@ -46,5 +46,5 @@ func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels
 	relay.Events = ours.Then(relay.Events)
 }
 
-// buckets are those of the delivery time, in seconds: from a second to the five days that a mail is tried.
+// buckets of the delivery time, in seconds: from a second to the five days of Relay.MaxAge.
 var buckets = []float64{1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 48 * 3600, 120 * 3600}
