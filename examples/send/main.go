@@ -1,4 +1,4 @@
-// Send submits one message from standard input, and prints what became of it for each recipient.
+// Send submits one message from standard input, and prints the result for each recipient.
 //
 //	send -server smtp.example.com:587 -from a@example.com -to b@example.net -user a -password-file FILE <message
 package main
@@ -27,28 +27,29 @@ func main() {
 }
 
 func run() error {
-	server := flag.String("server", "", "`host:port` to submit to; TLS is required, implicit at port 465 and by STARTTLS elsewhere")
+	server := flag.String("server", "",
+		"`host:port` to submit to; TLS is required: implicit at port 465, by STARTTLS elsewhere")
 	implicit := flag.Bool("tls", false, "implicit TLS at any port")
 	starttls := flag.Bool("starttls", false, "STARTTLS at any port")
-	noTLS := flag.Bool("no-tls", false, "no TLS at all; a password then goes to this machine only")
-	from := flag.String("from", "", "`address` that failures are reported to (the reverse-path)")
-	to := flag.String("to", "", "`addresses` of the recipients, parted by commas")
+	noTLS := flag.Bool("no-tls", false, "no TLS; a password is then sent to this machine only")
+	from := flag.String("from", "", "`address` for reports on failures (the reverse-path)")
+	to := flag.String("to", "", "`addresses` of the recipients, separated by commas")
 	user := flag.String("user", "", "`name` for AUTH")
 	passwordFile := flag.String("password-file", "", "`file` with the password")
 	tokenFile := flag.String("token-file", "", "`file` with an access token for OAuth 2")
-	mechanism := flag.String("auth", "", "`mechanism` of AUTH to insist on; if empty, the strongest")
+	mechanism := flag.String("auth", "", "the only `mechanism` of AUTH to use; if empty, the strongest of the server")
 	flag.Parse()
 	if *server == "" || *to == "" {
-		return errors.New("-server and -to are needed; -help tells more")
+		return errors.New("-server and -to are needed; -help lists the flags")
 	}
 	if flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+		return fmt.Errorf("unexpected argument %q; -help lists the flags", flag.Arg(0))
 	}
 	if _, _, err := net.SplitHostPort(*server); err != nil {
 		return fmt.Errorf("-server: %w; want host:port, as in smtp.example.com:587", err)
 	}
 	if *implicit && *starttls || *noTLS && (*implicit || *starttls) {
-		return errors.New("-tls, -starttls and -no-tls exclude each other")
+		return errors.New("-tls, -starttls and -no-tls exclude one another: give one of them")
 	}
 	sub := &client.Submission{Addr: *server}
 	switch {
@@ -93,18 +94,18 @@ func run() error {
 	return err
 }
 
-// credentials reads the files that have a name.
+// credentials reads the files whose names aren't empty.
 func credentials(user, passwordFile, tokenFile string) (*client.Credentials, error) {
 	auth := &client.Credentials{Username: user}
 	if passwordFile != "" {
 		password, err := readLine(passwordFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("-password-file: %w", err)
 		}
 		auth.Password = password
 	}
 	if tokenFile != "" {
-		// It is read when the host asks for it, as another program may renew it.
+		// The file is read when the host asks for the token, because another program may renew it.
 		auth.Token = func(context.Context) (string, error) { return readLine(tokenFile) }
 	}
 	return auth, nil
@@ -115,14 +116,16 @@ func readLine(name string) (string, error) {
 	return strings.TrimRight(string(data), "\r\n"), err
 }
 
-// describe gives a result on one line.
+// describe returns a result as one line.
 func describe(r smtp.Result) string {
 	s := fmt.Sprintf("%s: %s at %s: %s", r.Recipient, r.Outcome, r.Stage, r.Reply.Error())
-	switch r.Outcome {
-	case smtp.Deferred:
+	switch {
+	case r.Outcome == smtp.Deferred:
 		s += "; it may work later"
-	case smtp.Unknown:
+	case r.Outcome == smtp.Unknown:
 		s += "; it may have arrived"
+	case r.Reason == smtp.UserUnknown:
+		s += "; don't write to this address again"
 	}
 	if r.Host != "" {
 		s += "; host " + r.Host

@@ -1,7 +1,8 @@
-// Signup is a small web shop that sends a mail to whoever signs up: a program that embeds postrider,
-// and the test that its author would write (signup_test.go).
+// Signup is a small web shop that sends a mail to each visitor who signs up: a program that embeds postrider, and the
+// test that its author would write (signup_test.go). With examples/inbox as the host that takes its mail:
 //
-//	go run ./examples/signup          and then
+//	go run ./examples/inbox
+//	go run ./examples/signup
 //	curl -d email=ann@example.net http://127.0.0.1:8080/signup
 package main
 
@@ -28,24 +29,24 @@ import (
 // Shop answers POST /signup.
 type Shop struct {
 	Name  string
-	From  string // reverse-path and author of its mail; failures are returned there
+	From  string // reverse-path and author of its mail: reports on failures go there
 	Relay *postrider.Relay
 }
 
 func (s *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	address := r.PostFormValue("email")
 	if err := s.Welcome(r.Context(), address); err != nil {
-		// The address was bad, or the queue is: nothing was stored, and the visitor can try again.
+		// The address is bad, or the queue failed: nothing was stored, and the visitor can try again.
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	fmt.Fprintf(w, "Welcome! A mail is on its way to %s.\n", address)
 }
 
-// Welcome puts the signup mail into the queue. When it returns, the mail is on disk.
+// Welcome puts the welcome mail into the queue. When it returns nil, the mail is on disk.
 func (s *Shop) Welcome(ctx context.Context, address string) error {
 	if !strings.Contains(address, "@") {
-		return fmt.Errorf("%q is no mail address", address)
+		return fmt.Errorf("%q is no mail address: it needs an @ and a domain", address)
 	}
 	now := time.Now()
 	message := fmt.Sprintf(`From: %s <%s>
@@ -74,18 +75,21 @@ func main() {
 func run() error {
 	listen := flag.String("listen", "127.0.0.1:8080", "HTTP `address`")
 	dir := flag.String("spool", "./signup-spool", "keep unsent mail in this `directory`")
-	smarthost := flag.String("smarthost", "127.0.0.1:2525", "`host:port` that takes our mail")
+	smarthost := flag.String("smarthost", "127.0.0.1:2526", "`host:port` that takes our mail")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; -help lists the flags", flag.Arg(0))
+	}
+	route, err := mx.Smarthost(*smarthost)
+	if err != nil {
+		return fmt.Errorf("-smarthost: %w", err)
+	}
 
 	q, err := spool.Open(*dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("-spool: %w", err)
 	}
 	defer q.Close()
-	route, err := mx.Smarthost(*smarthost)
-	if err != nil {
-		return err
-	}
 	relay := &postrider.Relay{
 		Hostname: "shop.example.com",
 		Queue:    q,
@@ -99,7 +103,7 @@ func run() error {
 	web := &http.Server{BaseContext: func(net.Listener) context.Context { return ctx }}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("-listen: %w", err)
 	}
 	go web.Serve(l)
 	err = relay.Run(ctx) // until interrupted
