@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	netsmtp "net/smtp"
@@ -81,5 +82,36 @@ func TestLastReply(t *testing.T) {
 	said, err := io.ReadAll(c)
 	if err != nil || !strings.Contains(string(said), "\r\n552 5.3.4 ") {
 		t.Errorf("got %q and error %v, want 552 5.3.4", said, err)
+	}
+}
+
+// TestAuthNeedsTLS: a submission server that could never offer AUTH says so at its start.
+func TestAuthNeedsTLS(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(s *Server, l net.Listener) net.Listener
+		fails  bool
+	}{
+		{"no TLS", func(s *Server, l net.Listener) net.Listener { return l }, true},
+		{"STARTTLS", func(s *Server, l net.Listener) net.Listener { s.TLSConfig = testTLS(t); return l }, false},
+		{"implicit TLS", func(s *Server, l net.Listener) net.Listener { return tls.NewListener(l, testTLS(t)) }, false},
+		{"AllowInsecureAuth", func(s *Server, l net.Listener) net.Listener { s.AllowInsecureAuth = true; return l }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := &Server{Hostname: "mx.test", Handler: &desk{}, Authenticate: authenticate, RequireAuth: true}
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := srv.Serve(ended, tt.change(srv, l)); (err != nil) != tt.fails {
+				t.Errorf("got %v, want an error: %v", err, tt.fails)
+			}
+			if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Accept: got %v, want the listener closed", err)
+			}
+		})
 	}
 }

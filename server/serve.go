@@ -23,6 +23,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	if _, plain := l.(*net.TCPListener); plain && s.RequireAuth && s.TLSConfig == nil && !s.AllowInsecureAuth {
+		return fmt.Errorf("server: RequireAuth is true, but no TLS is possible at %v, so no client could send mail:"+
+			" set TLSConfig, or pass a listener made by crypto/tls.NewListener", l.Addr())
+	}
 	// The contexts of Handlers have the values of ctx but not its end: transactions may finish.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
