@@ -35,7 +35,7 @@ func (s *session) data(ctx context.Context) {
 	reply, err := s.srv.Handler.Handle(ctx, &s.peer, s.env, body)
 	reply = s.verdict(ctx, reply, err)
 
-	// Whatever the reply is, the rest of the message must never be read as commands.
+	// The rest of the message must never be read as commands, for any reply.
 	end := body.Drain(cmp.Or(s.srv.MaxDrain, s.srv.maxSize()))
 	if bad, ok := errors.AsType[*smtp.Reply](end); ok {
 		reply = bad

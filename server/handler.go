@@ -15,12 +15,13 @@ import (
 // reply, and a missing enhanced code is derived from the code. Code 421 also closes the connection. Any other error is
 // logged, and the server sends 451 4.3.0 without its text.
 //
-// ctx ends when the server closes connections: by [Server.Close], or when the time of a shutdown is over. The Peer is
-// valid until the method returns; a copy of it stays valid. A method must not change its arguments. Methods are called
-// concurrently, for different connections.
+// ctx ends when the server closes connections: by [Server.Close], or when the time of a shutdown is over. It doesn't
+// end when the client leaves. The Peer is valid until the method returns; a copy of it stays valid. A method must not
+// change its arguments, and only Handle may keep env. Methods are called concurrently, for different connections.
 type Handler interface {
 	// Handle receives one message. If it returns nil and nil, the Handler is responsible for the message (RFC 5321
-	// §6.1), and the server sends 250 2.0.0. Otherwise the server sends the returned reply: 2xx, 4xx or 5xx.
+	// §6.1), and the server sends 250 2.0.0. Otherwise the server sends the returned reply: 2xx, 4xx or 5xx. Any other
+	// code counts as an error without a reply. If there is an error, the reply is ignored.
 	//
 	// body behaves as [smtp.DataReader], and is valid until Handle returns. The message is complete and valid only if
 	// body was read up to [io.EOF]. A Handler that accepts a message must have read it that far, and must discard the
@@ -31,8 +32,8 @@ type Handler interface {
 	Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error)
 }
 
-// ConnectChecker is implemented by a Handler that checks a client before the greeting. A reply 4xx is sent as 421 and
-// closes the connection, and so does 521 (RFC 7504). After any other 5xx, every command except QUIT is answered 503
+// ConnectChecker is implemented by a Handler that checks a client before the greeting. A 4xx reply is sent as 421 and
+// closes the connection. 521 closes it, too (RFC 7504). After any other 5xx, every command except QUIT is answered 503
 // (RFC 5321 §3.1).
 type ConnectChecker interface {
 	CheckConnect(ctx context.Context, p *Peer) error

@@ -18,7 +18,7 @@ import (
 // closed, but its [Server.Clone] can.
 type Server struct {
 	// Hostname is the name of the server in its greeting and its reply to EHLO: its name in the DNS, in ASCII
-	// (A-labels), or an address literal. If empty, the result of os.Hostname.
+	// (A-labels), or an address literal. If empty, the result of os.Hostname, or "localhost" if that is no host name.
 	Hostname string
 
 	// Handler receives the mail. It must be set.
@@ -38,7 +38,7 @@ type Server struct {
 
 	// RequireAuth refuses MAIL with 530 5.7.0 until the client has authenticated: for the submission ports 587 and 465
 	// (RFC 6409 §4.3). It needs Authenticate, and a connection on which AUTH is offered: a TLS listener, TLSConfig or
-	// AllowInsecureAuth.
+	// AllowInsecureAuth. Otherwise Check or Serve returns an error.
 	RequireAuth bool
 
 	// MaxSize bounds a message in octets. A larger one is refused with 552 5.3.4. If zero, 50 MiB.
