@@ -40,22 +40,25 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 // Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
 // recipient of env, each with a Recipient and a Reply, and with a Reason unless it is Delivered.
 //
-// Results match recipients by position. If their numbers differ, a Result that names a Recipient matches only that
-// recipient, and results without a recipient are ignored.
+// Results match recipients by position. If they name all recipients of env in another order, they match by name. If
+// their numbers differ, a Result that names a Recipient matches only that recipient, and one without a name matches the
+// recipient after that of the Result before it.
 //
 // missing counts the recipients without a result beside results of others. It is above zero only for a Sender that
 // broke the rules: log it.
 //
-// Complete doesn't change results. It returns the same slice if nothing has to be filled in, and a copy otherwise.
+// Complete doesn't change results. It returns the same slice if nothing has to be filled in or moved, and a copy
+// otherwise.
 func Complete(env *Envelope, results []Result, err error) (complete []Result, missing int) {
 	switch {
 	case results == nil, len(results) == 0 && err != nil:
 		return same(env, err), 0
 	case len(results) != len(env.Recipients):
 		complete = match(env, results)
-	case isComplete(results):
-		return results, 0
 	default:
+		if results = inOrder(env, results); isComplete(results) {
+			return results, 0
+		}
 		complete = slices.Clone(results)
 	}
 	for i := range complete {
@@ -96,6 +99,34 @@ func isComplete(results []Result) bool {
 		}
 	}
 	return true
+}
+
+// inOrder returns results in the order of the envelope if they name exactly its recipients, in another order: those of
+// a Sender that splits messages, for example. Otherwise it returns results as they are.
+func inOrder(env *Envelope, results []Result) []Result {
+	sorted := true
+	for i := range results {
+		if results[i].Recipient == "" {
+			return results
+		}
+		sorted = sorted && results[i].Recipient == env.Recipients[i].Address
+	}
+	if sorted {
+		return results
+	}
+	open := make(map[string][]int) // by address: the results that have no recipient yet
+	for i := range results {
+		open[results[i].Recipient] = append(open[results[i].Recipient], i)
+	}
+	ordered := make([]Result, len(results))
+	for i := range env.Recipients {
+		address := env.Recipients[i].Address
+		if len(open[address]) == 0 {
+			return results
+		}
+		ordered[i], open[address] = results[open[address][0]], open[address][1:]
+	}
+	return ordered
 }
 
 // match assigns results, of which there are too few or too many, to their recipients. A wrong assignment could mark a

@@ -68,6 +68,12 @@ func TestComplete(t *testing.T) {
 			[]smtp.Result{took(a), refused(b, smtp.UserUnknown), took(c)}, 0},
 		{"another name", []smtp.Result{took(a), took("alias@example.net"), took(c)}, nil,
 			[]smtp.Result{took(a), took("alias@example.net"), took(c)}, 0},
+		{"in another order", []smtp.Result{took(c), refused(a, smtp.NoReason), took(b)}, nil,
+			[]smtp.Result{refused(a, smtp.UserUnknown), took(b), took(c)}, 0},
+		{"twice the same name", []smtp.Result{took(c), took(c), refused(a, smtp.Other)}, nil,
+			[]smtp.Result{took(c), took(c), refused(a, smtp.Other)}, 0},
+		{"in another order, one without a name", []smtp.Result{took(b), took(a), took("")}, nil,
+			[]smtp.Result{took(b), took(a), took(c)}, 0},
 		{"delivered without a reply", []smtp.Result{took(a), {Outcome: smtp.Delivered}, took(c)}, nil,
 			[]smtp.Result{took(a), local(b, smtp.Delivered, ours), took(c)}, 0},
 		{"rejected without a reply", []smtp.Result{took(a), {Outcome: smtp.Rejected}, took(c)}, nil,
@@ -109,6 +115,19 @@ func TestComplete(t *testing.T) {
 				t.Errorf("the results were changed: got %+v, want %+v", tt.results, before)
 			}
 		})
+	}
+}
+
+// TestCompleteOrderTwice: of a recipient that is in the envelope twice, each result counts once.
+func TestCompleteOrderTwice(t *testing.T) {
+	const a, b = "a@example.net", "b@example.net"
+	ok, no := smtp.NewReply(250, "2.0.0", "ok"), smtp.NewReply(550, "5.1.1", "no such user")
+	took := smtp.Result{Recipient: a, Outcome: smtp.Delivered, Reply: ok}
+	second := smtp.Result{Recipient: a, Outcome: smtp.Delivered, Reply: ok, Host: "second"}
+	refused := smtp.Result{Recipient: b, Outcome: smtp.Rejected, Reply: no, Reason: smtp.UserUnknown}
+	got, missing := smtp.Complete(smtp.NewEnvelope("", a, b, a), []smtp.Result{took, second, refused}, nil)
+	if want := []smtp.Result{took, refused, second}; !slices.Equal(got, want) || missing != 0 {
+		t.Errorf("got %d missing and %+v\nwant 0 and %+v", missing, got, want)
 	}
 }
 
