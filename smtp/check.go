@@ -9,8 +9,8 @@ import (
 )
 
 // Check returns an error unless the envelope can be sent: it has at least one recipient, and every address, EnvID,
-// ORCPT and Auth obeys its grammar. No value of an envelope that passes can break out of its command. The error names
-// the value and the rule.
+// ORCPT and Auth obeys its grammar. The number of recipients has no bound, and one may be there twice. No value of an
+// envelope that passes can break out of its command. The error names the value and the rule.
 func (e *Envelope) Check() error {
 	if e.From != "" {
 		if rule := checkMailbox(e.From); rule != "" {

@@ -18,11 +18,11 @@ var ErrDrain = errors.New("smtp: no end of data within the bound")
 // It works in the buffer of its bufio.Reader, which may have any size from 16 octets. It reads no octet after the end.
 // Read never waits for input while it has octets to return. A DataReader must not be used concurrently.
 type DataReader struct {
-	// MaxSize bounds the content in octets. If zero, there is no bound.
+	// MaxSize bounds the content in octets. If zero or negative, there is no bound.
 	MaxSize int64
 
-	// MaxLine bounds a line of the content in octets, with its CRLF and without a stuffed dot. If zero, there is no
-	// bound.
+	// MaxLine bounds a line of the content in octets, with its CRLF and without a stuffed dot. If zero or negative,
+	// there is no bound.
 	MaxLine int
 
 	r *bufio.Reader
@@ -69,9 +69,9 @@ func (d *DataReader) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// Drain reads to the true end and drops at most max octets. If max is zero, there is no bound. It returns nil if the
-// whole content was good, the *Reply that Read returned or would have returned, [ErrDrain] if the end isn't within max
-// octets, or the error of the connection.
+// Drain reads to the true end and drops at most max octets. If max is zero or negative, there is no bound. It returns
+// nil if the whole content was good, the *Reply that Read returned or would have returned, [ErrDrain] if the end isn't
+// within max octets, or the error of the connection.
 func (d *DataReader) Drain(max int64) error {
 	left := max
 	if max <= 0 {

@@ -35,7 +35,7 @@ type Envelope struct {
 }
 
 // NewEnvelope returns an envelope with a reverse-path and recipients, all without angle brackets. It checks nothing:
-// [Envelope.Check] does, and every Sender of this module calls it first.
+// [Envelope.Check] does. client.Transport, client.Submission and postrider.Relay call Check first.
 func NewEnvelope(from string, to ...string) *Envelope {
 	env := &Envelope{From: from, Recipients: make([]Recipient, len(to))}
 	for i, address := range to {

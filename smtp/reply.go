@@ -19,8 +19,9 @@ type Reply struct {
 	Text     string       // lines separated by "\n", without the codes
 }
 
-// NewReply returns a reply made of constants: NewReply(550, "5.7.1", "relaying denied"). If enhanced is empty, the
-// reply has no enhanced code. The same holds if it is malformed, or if its class isn't that of code (RFC 2034 §4).
+// NewReply returns a reply made of constants: NewReply(550, "5.7.1", "relaying denied"). The code isn't checked. If
+// enhanced is empty, the reply has no enhanced code. The same holds if it is malformed, or if its class isn't that of
+// code (RFC 2034 §4).
 func NewReply(code int, enhanced, text string) *Reply {
 	r := &Reply{Code: code, Text: text}
 	c, rest, ok := parseEnhanced([]byte(enhanced))

@@ -29,7 +29,7 @@ type Result struct {
 	// Host is the name of the last host that was asked, and Addr its address with port. If empty, no host was asked.
 	Host, Addr string
 
-	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session was in the clear.
+	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session had no TLS.
 	TLS string
 
 	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message

@@ -23,8 +23,8 @@ import (
 //
 // If ctx ends before the final dot was sent, Send doesn't send the dot and returns soon. Recipients without an answer
 // are then Deferred and Local. Send is called concurrently. It must not change env or c, nor keep them after it has
-// returned. A Sender that needs another envelope makes a copy. [JobOf] returns the queued message that ctx belongs to,
-// if there is one.
+// returned. A Sender that needs another envelope makes a copy, with a slice of Recipients of its own. [JobOf] returns
+// the queued message that ctx belongs to, if there is one.
 type Sender interface {
 	Send(ctx context.Context, env *Envelope, c Content) ([]Result, error)
 }
