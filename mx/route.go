@@ -94,6 +94,11 @@ func (r *Route) check() error {
 		return fmt.Errorf("route %q: TLS is none and TLSStart is %s: clear TLSStart, or set TLS to TLSRequired",
 			r.Name, r.TLSStart)
 	}
+	for i, h := range r.Hosts {
+		if err := h.check(); err != nil {
+			return fmt.Errorf("route %q: Hosts[%d]: %w", r.Name, i, err)
+		}
+	}
 	return nil
 }
 
@@ -107,6 +112,27 @@ type Host struct {
 
 	// Path is the path of a Unix socket. If set, Name and Port are ignored.
 	Path string
+}
+
+// check returns an error that names the field by which the host can't be reached, or nil.
+func (h Host) check() error {
+	if h.Path != "" {
+		return nil
+	}
+	if h.Port < 1 || h.Port > 65535 {
+		return fmt.Errorf("Port is %d: set it to 1 to 65535", h.Port)
+	}
+	if _, ok := h.IP(); ok {
+		return nil
+	}
+	name, err := smtp.ASCIIDomain(h.Name)
+	if err != nil {
+		return fmt.Errorf("Name: %w", err)
+	}
+	if name != h.Name {
+		return fmt.Errorf("Name is %q: set it to %q", h.Name, name)
+	}
+	return nil
 }
 
 // IP returns the address if Name is an IP address. ok is false if it isn't.

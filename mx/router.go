@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -159,9 +161,13 @@ func (r *Router) prepare() {
 		r.fault = fmt.Errorf("Port is %d: set it to 1 to 65535, or to 0 for 25", r.Port)
 		return
 	}
+	if r.Timeout < 0 {
+		r.fault = fmt.Errorf("Timeout is %v: set it to more than 0, or to 0 for 1 minute", r.Timeout)
+		return
+	}
 	r.routes = make(map[string]Route, len(r.Routes))
-	for domain, route := range r.Routes {
-		name := domain
+	for _, domain := range slices.Sorted(maps.Keys(r.Routes)) {
+		name, route := domain, r.Routes[domain]
 		if domain != "*" {
 			var err error
 			if name, err = smtp.ASCIIDomain(domain); err != nil {

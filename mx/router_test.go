@@ -155,6 +155,11 @@ func TestCheck(t *testing.T) {
 		{"TLSStart", Route{Name: "x", Hosts: hosts, TLSStart: 3}, `route "x": TLSStart is 3: set it to`},
 		{"none and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSNone, TLSStart: TLSImplicit}, `route "x": TLS is none and TLSStart is implicit: clear`},
 		{"none and STARTTLS", Route{Name: "x", Hosts: hosts, TLS: TLSNone, TLSStart: TLSStartTLS}, `route "x": TLS is none and TLSStart is STARTTLS: clear`},
+		{"no port", Route{Name: "x", Hosts: []Host{{Name: "a.test"}}}, `route "x": Hosts[0]: Port is 0: set it to`},
+		{"no host name", Route{Name: "x", Hosts: []Host{{Port: 25}}}, `route "x": Hosts[0]: Name: smtp: domain ""`},
+		{"host name", Route{Name: "x", Hosts: []Host{{Name: "A.test.", Port: 25}}}, `route "x": Hosts[0]: Name is "A.test.": set it to "a.test"`},
+		{"address", Route{Name: "x", Hosts: []Host{{Name: "2001:db8::1", Port: 25}}}, ""},
+		{"socket", Route{Name: "x", Hosts: []Host{{Path: "/run/smtp"}}}, ""},
 		{"required and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSRequired, TLSStart: TLSImplicit}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,6 +178,9 @@ func TestCheck(t *testing.T) {
 				t.Errorf("Redirect: got %v, want %s", redirect, want)
 			}
 		})
+	}
+	if err := (&Router{Timeout: -time.Second}).Check(); err == nil || !strings.Contains(err.Error(), "Timeout is -1s: set it") {
+		t.Errorf("got %v, want an error for Timeout", err)
 	}
 	relay := explicitly(Smarthost("relay.test:25"))
 	r := &Router{Routes: map[string]Route{"a.test": relay, "A.test": relay}}
