@@ -19,6 +19,12 @@ func (r *Router) Redirect(domain string, to *Route) error {
 	if err := to.check(); err != nil {
 		return fmt.Errorf("mx: redirect of %s: %w", name, err)
 	}
+	for other, route := range r.routes {
+		if other != name && route.Name == to.Name && !to.same(route) {
+			return fmt.Errorf("mx: redirect of %s: Routes[%q] is different and has the same Name %q: set another Name",
+				name, other, to.Name)
+		}
+	}
 	r.redirects.Store(name, *to)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +101,24 @@ func (r *Route) check() error {
 		}
 	}
 	return nil
+}
+
+// same reports whether the mail of one route may share a queue's destination and the sessions of the other. Two Senders
+// or Auths that can't be compared count as the same.
+func (r *Route) same(o Route) bool {
+	return slices.Equal(r.Hosts, o.Hosts) && r.LMTP == o.LMTP && r.TLS == o.TLS && r.TLSStart == o.TLSStart &&
+		sameValue(r.Sender, o.Sender) && (sameValue(r.Auth, o.Auth) || reflect.DeepEqual(r.Auth, o.Auth))
+}
+
+func sameValue(a, b any) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	switch {
+	case a == nil || b == nil || x.Type() != y.Type():
+		return a == nil && b == nil
+	case x.Kind() == reflect.Func:
+		return x.Pointer() == y.Pointer() // their code: two closures of one func count as the same
+	}
+	return !x.Comparable() || !y.Comparable() || a == b
 }
 
 // Host is a mail host: a name or an IP address with a port, or a Unix socket.

@@ -166,6 +166,7 @@ func (r *Router) prepare() {
 		return
 	}
 	r.routes = make(map[string]Route, len(r.Routes))
+	named := make(map[string]string) // keys of Routes by Route.Name
 	for _, domain := range slices.Sorted(maps.Keys(r.Routes)) {
 		name, route := domain, r.Routes[domain]
 		if domain != "*" {
@@ -183,6 +184,12 @@ func (r *Router) prepare() {
 			r.fault = fmt.Errorf("Routes[%q]: %w", domain, err)
 			return
 		}
+		if other, ok := named[route.Name]; ok && !route.same(r.Routes[other]) {
+			r.fault = fmt.Errorf("Routes[%q] and Routes[%q] are different and have the same Name %q:"+
+				" set another Name for one of them", other, domain, route.Name)
+			return
+		}
+		named[route.Name] = domain
 		r.routes[name] = route
 	}
 	r.self = make(map[string]bool, len(r.Self))

@@ -132,6 +132,57 @@ func TestDestination(t *testing.T) {
 }
 
 // TestCheck: Check and Redirect name the field by which a route can't be used.
+// TestSameName: two routes of one name would share a queue's destination and sessions, of different users for example.
+func TestSameName(t *testing.T) {
+	relay := func(change func(*Route)) Route {
+		r := explicitly(Smarthost("relay.test:587"))
+		change(&r)
+		return r
+	}
+	login := func(user string) *credentials { return &credentials{user: user} }
+	ann := login("ann")
+	mechanism := smtp.AuthMechanism(func() smtp.AuthExchange { return nil })
+	for _, tt := range []struct {
+		name string
+		a, b Route
+		ok   bool
+	}{
+		{"equal", relay(func(*Route) {}), relay(func(*Route) {}), true},
+		{"the same user", relay(func(r *Route) { r.Auth = ann }), relay(func(r *Route) { r.Auth = ann }), true},
+		{"equal users", relay(func(r *Route) { r.Auth = login("ann") }), relay(func(r *Route) { r.Auth = ann }), true},
+		{"two users", relay(func(r *Route) { r.Auth = ann }), relay(func(r *Route) { r.Auth = login("bob") }), false},
+		{"two users, two names", relay(func(r *Route) { r.Auth = ann }),
+			relay(func(r *Route) { r.Name, r.Auth = "bob's", login("bob") }), true},
+		{"one user", relay(func(r *Route) { r.Auth = ann }), relay(func(*Route) {}), false},
+		{"one mechanism", relay(func(r *Route) { r.Auth = mechanism }), relay(func(r *Route) { r.Auth = mechanism }), true},
+		{"a user and a mechanism", relay(func(r *Route) { r.Auth = ann }), relay(func(r *Route) { r.Auth = mechanism }), false},
+		{"TLS", relay(func(r *Route) { r.TLS = TLSRequired }), relay(func(*Route) {}), false},
+		{"discard", Discard(), Discard(), true},
+		{"funcs", Func("x", discard), Func("x", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+			return nil, nil
+		}), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Router{Routes: map[string]Route{"a.test": tt.a, "b.test": tt.b}}
+			if err := r.Check(); (err == nil) != tt.ok || err != nil && !strings.Contains(err.Error(), `"a.test"`) {
+				t.Errorf("Check: got %v, want an error: %v", err, !tt.ok)
+			}
+			r = &Router{Routes: map[string]Route{"a.test": tt.a}}
+			if err := r.Redirect("b.test", &tt.b); (err == nil) != tt.ok {
+				t.Errorf("Redirect: got %v, want an error: %v", err, !tt.ok)
+			}
+			if err := r.Redirect("a.test", &tt.b); err != nil {
+				t.Errorf("Redirect in its place: got %v, want no error", err)
+			}
+		})
+	}
+}
+
+// credentials are an Auth that can be compared.
+type credentials struct{ user string }
+
+func (*credentials) Begin(context.Context, smtp.AuthHost) (smtp.AuthExchange, error) { return nil, nil }
+
 func TestCheck(t *testing.T) {
 	hosts := []Host{{Name: "a.test", Port: 25}}
 	sender := Discard().Sender
