@@ -50,8 +50,8 @@
 //
 // # Errors
 //
-// An error of Destination, Route and Addrs holds an *smtp.Reply, found by [errors.As], as a host would have given it.
-// It is permanent only for a reason in this list:
+// An error of Destination, Route and Addrs holds an *smtp.Reply, found by [errors.As], as if a host had sent it. There
+// are no other replies than these, so no other cause is permanent:
 //
 //   - 550 5.1.2, 5.1.3: the domain is not valid, or has neither MX nor address records.
 //   - 556 5.1.10: the domain has a null MX.

@@ -6,7 +6,8 @@ import (
 )
 
 // Redirect sends the mail of a domain by another route from now on, in place of its MX records or its explicit route.
-// If to is nil, it undoes that. It may be called at any time.
+// If to is nil, it undoes that. The domain can't be "*". It may be called at any time. After an error nothing has
+// changed.
 func (r *Router) Redirect(domain string, to *Route) error {
 	name, err := r.normalize(domain)
 	if err != nil {

@@ -18,14 +18,15 @@ import (
 type Route struct {
 	// Name is the name of the destination in a queue: "smarthost:smtp.example.com:587" or "lmtp:/run/lmtp" for an
 	// explicit route, and the domain as an A-label if the hosts are from the DNS. Two different routes must not have
-	// the same name.
+	// the same Name: for two users at one smarthost, set one of your own.
 	Name string
 
 	// Hosts are the hosts to try, in this order.
 	Hosts []Host
 
-	// Sender takes the mail in place of Hosts. The envelope has only the recipients of this route. A client.Submission
-	// and a client.Transport are Senders, and [Func] makes a route to a func. If nil, the mail goes to Hosts.
+	// Sender takes the mail. The envelope has only the recipients of this route, and the content begins with a
+	// Return-Path field. A client.Submission and a client.Transport are Senders, and [Func] makes a route to a func. If
+	// nil, the mail goes to Hosts; only one of the two may be set.
 	Sender smtp.Sender
 
 	// LMTP makes sessions use LMTP (RFC 2033). Delivery is final there.
@@ -126,7 +127,7 @@ type Host struct {
 	// Name is a host name as an A-label, or an IP address without brackets.
 	Name string
 
-	// Port is the TCP port. At 465 TLS is implicit unless Route.TLSStart is set.
+	// Port is the TCP port, 1 to 65535. At 465 TLS is implicit unless Route.TLSStart is set.
 	Port int
 
 	// Path is the path of a Unix socket. If set, Name and Port are ignored.

@@ -67,7 +67,7 @@ type Router struct {
 	redirects sync.Map         // by A-label: the Route of Redirect
 }
 
-// Check returns an error for a mistake in Routes, Port or Self, for a program that starts. With a mistake, every Route
+// Check returns an error for the first mistake in the fields, for a program that starts. With a mistake, every Route
 // and Destination is a transient error.
 func (r *Router) Check() error {
 	r.once.Do(r.prepare)
@@ -80,6 +80,8 @@ func (r *Router) Check() error {
 // Destination returns the name under which a queue keeps the mail of a domain: the Name of its explicit route, or the
 // domain as an A-label. It doesn't ask the DNS. For a route that refuses the mail (see [Refuse]), it returns both the
 // name and the error.
+//
+// The domain may be in Unicode and may end in a dot. If empty, as that of <postmaster>, it has the route "*" or none.
 func (r *Router) Destination(domain string) (string, error) {
 	name, err := r.normalize(domain)
 	if err != nil {
@@ -92,8 +94,8 @@ func (r *Router) Destination(domain string) (string, error) {
 }
 
 // Route returns the route of a domain: an explicit one, or else the hosts of its MX records. The best host is first,
-// and hosts of equal preference are in random order. A domain without MX records is its own host. For an explicit route
-// that refuses the mail, it returns both the route and the error.
+// and hosts of equal preference are in random order. A domain without MX records is its own host, and so is an address
+// literal. For an explicit route that refuses the mail, it returns both the route and the error.
 func (r *Router) Route(ctx context.Context, domain string) (Route, error) {
 	name, err := r.normalize(domain)
 	if err != nil {
