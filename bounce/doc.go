@@ -1,7 +1,7 @@
 // Package bounce composes delivery status notifications (DSNs): the mail that reports to a sender that a message
 // failed, is delayed or arrived.
 //
-// # How to start
+// # Getting started
 //
 // Fill in a [Report] with one [Recipient] for each address to report on, as in the example. [Report.Compose] returns
 // an envelope and a content. Queue them as any other mail.
@@ -19,7 +19,7 @@
 // returned. Addresses and headers in UTF-8 have the forms of RFC 6533. A report comes from the null reverse-path and is
 // marked as an automatic response (RFC 3834), so that hosts and vacation programs don't answer it.
 //
-// The package differs from the RFCs in two places, and chooses in a third:
+// The package differs from the RFCs in two points, and chooses in a third:
 //
 //   - A message without RET is returned as its header alone. RFC 6522 §3 would return all of it, but a reverse-path can
 //     be forged, and its owner should not get the text of a stranger.
@@ -46,7 +46,7 @@
 // content of a reply, a recipient or the original. A Report with a Date composes to the same octets each time,
 // Message-ID included. Compose changes nothing in the Report; concurrent calls are safe.
 //
-// # What a program may implement
+// # Interfaces to implement
 //
 // Nothing has to be implemented. Original may be any [smtp.Content].
 //

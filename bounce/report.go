@@ -13,7 +13,7 @@ import (
 )
 
 // ErrUnwanted is the error of [Report.Compose] if no report may be sent: the message came from the null reverse-path,
-// or its sender asked for no report on any of the recipients.
+// or there is no recipient on whom its sender asked for a report.
 var ErrUnwanted = errors.New("bounce: no report is wanted")
 
 // Report describes a message and its outcome for some or all of its recipients.
@@ -33,11 +33,11 @@ type Report struct {
 	// to the same mail, Message-ID included.
 	Date time.Time
 
-	// Recipients are the recipients to report on. Compose leaves out each one whose Notify doesn't ask for a report on
-	// its Action.
+	// Recipients are the recipients to report on, with any Actions. Compose leaves out each one whose Notify doesn't
+	// ask for a report on its Action.
 	Recipients []Recipient
 
-	// Original is the message. It is not used after Compose.
+	// Original is the message. It must be set; smtp.Text("") stands for one that is lost. It is not used after Compose.
 	Original smtp.Content
 
 	// MaxReturn is the size in octets up to which a message is returned whole, if it failed for a recipient and its
@@ -53,9 +53,9 @@ type Recipient struct {
 	// Action is the outcome. It must be set.
 	Action Action
 
-	// Result is the result of the last attempt. For a Failed recipient, the Outcome Rejected means a permanent refusal;
-	// any other means that time ran out. If Reply is nil, there was no attempt. If Action is Expanded, Result is not
-	// used.
+	// Result is the result of the last attempt. Its Recipient is not used. For a Failed recipient, the Outcome Rejected
+	// means a permanent refusal; any other means that time ran out. If Reply is nil, there was no attempt. If Action is
+	// Expanded, Result is not used.
 	Result smtp.Result
 
 	// LastAttempt is the time of the last attempt. If zero, the report omits it.
