@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/mail"
 	"slices"
@@ -105,13 +106,18 @@ func fieldEnd(b []byte) int {
 
 // authors returns the addresses of the From fields. ok is false if they can't be read.
 func (h *header) authors() (addresses []string, ok bool) {
+	// The names in the field don't matter here. So any charset will do.
+	anyCharset := func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
+	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{CharsetReader: anyCharset}}
 	for _, value := range h.from {
-		list, err := mail.ParseAddressList(value)
+		list, err := parser.ParseList(value)
 		if err != nil {
 			return nil, false
 		}
 		for _, a := range list {
-			addresses = append(addresses, a.Address)
+			// a.Address has lost the quotes of its local part.
+			mailbox := mail.Address{Address: a.Address}
+			addresses = append(addresses, strings.Trim(mailbox.String(), "<>"))
 		}
 	}
 	return addresses, len(addresses) > 0

@@ -439,6 +439,36 @@ func TestParseHeader(t *testing.T) {
 	}
 }
 
+// TestAuthors: the addresses of the From fields, as they would stand in an envelope.
+func TestAuthors(t *testing.T) {
+	for _, test := range []struct{ name, header, want string }{
+		{"plain", "From: ann@source.test", "ann@source.test"},
+		{"a charset that Go doesn't know", "From: =?gb2312?B?xOO6ww==?= <ann@source.test>", "ann@source.test"},
+		{"ISO-2022-JP", "From: =?ISO-2022-JP?B?GyRCRnxLXBsoQg==?= <ann@source.test>", "ann@source.test"},
+		{"no charset at all", "From: =?x?B?!!!?= <ann@source.test>", "ann@source.test"},
+		{"an address as a name", "From: =?utf-8?q?eve=40evil.test?= <ann@source.test>", "ann@source.test"},
+		{"quoted", `From: "ann b"@source.test`, `"ann b"@source.test`},
+		{"quotes that aren't needed", `From: "ann"@source.test`, "ann@source.test"},
+		{"an at sign in quotes", `From: "eve@evil.test"@source.test`, `"eve@evil.test"@source.test`},
+		{"beyond ASCII", "From: änn@source.test", "änn@source.test"},
+		{"a group", "From: Us:ann@source.test,<eve@source.test>;", "ann@source.test eve@source.test"},
+		{"an empty group", "From: Us:;", ""},
+		{"two fields", "From: ann@source.test\r\nFROM : eve@evil.test", "ann@source.test eve@evil.test"},
+		{"after an empty folded line", "From: ann@source.test\r\n \r\nFrom: eve@evil.test", "ann@source.test eve@evil.test"},
+		{"after a line that is no field", "From: ann@source.test\r\nx\r\nFrom: eve@evil.test", "ann@source.test eve@evil.test"},
+		{"not UTF-8", "From: \"\x81\x5c\" <eve@evil.test>, \" <ann@source.test>", ""}, // in GBK, Eve is an author
+		{"only one readable", "From: ann@source.test\r\nFrom: eve", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := parseHeader([]byte(test.header + "\r\n\r\n"))
+			addresses, ok := h.authors()
+			if got := strings.Join(addresses, " "); got != test.want || ok != (test.want != "") {
+				t.Errorf("got %q, %v, want %q", got, ok, test.want)
+			}
+		})
+	}
+}
+
 func TestReadHeader(t *testing.T) {
 	long := "A: " + strings.Repeat("x", 5000) + "\r\n\r\nbody"
 	for _, header := range []string{"", "\r\nbody", "A: b\r\n\r\nbody", "A: b\r\n", long} {
