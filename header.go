@@ -74,7 +74,7 @@ func parseHeader(b []byte) (h header) {
 		end := fieldEnd(b)
 		name, value, ok := bytes.Cut(b[:end], []byte(":"))
 		b = b[end:]
-		if name = bytes.TrimRight(name, " \t"); !ok {
+		if name = bytes.TrimRight(name, " \t\r\n"); !ok { // some readers unfold before they look for the colon
 			continue
 		}
 		switch {

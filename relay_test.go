@@ -454,6 +454,7 @@ func TestAuthors(t *testing.T) {
 		{"a group", "From: Us:ann@source.test,<eve@source.test>;", "ann@source.test eve@source.test"},
 		{"an empty group", "From: Us:;", ""},
 		{"two fields", "From: ann@source.test\r\nFROM : eve@evil.test", "ann@source.test eve@evil.test"},
+		{"a folded name", "From: ann@source.test\r\nFrom\r\n : eve@evil.test", "ann@source.test eve@evil.test"},
 		{"after an empty folded line", "From: ann@source.test\r\n \r\nFrom: eve@evil.test", "ann@source.test eve@evil.test"},
 		{"after a line that is no field", "From: ann@source.test\r\nx\r\nFrom: eve@evil.test", "ann@source.test eve@evil.test"},
 		{"not UTF-8", "From: \"\x81\x5c\" <eve@evil.test>, \" <ann@source.test>", ""}, // in GBK, Eve is an author
