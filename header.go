@@ -27,11 +27,13 @@ const (
 // line if there is no header.
 func readHeader(body io.Reader) ([]byte, error) {
 	buf := make([]byte, 0, 2048)
-	for searched := 0; ; {
+	for searched, lines := 0, false; ; {
 		n, err := body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if searched == 0 && bytes.IndexByte(buf, '\n') >= 0 && !beginsHeader(buf) {
-			return buf, nil
+		if !lines && bytes.IndexByte(buf, '\n') >= 0 {
+			if lines = true; !beginsHeader(buf) {
+				return buf, nil
+			}
 		}
 		if bytes.Contains(buf[searched:], []byte("\r\n\r\n")) || bytes.HasPrefix(buf, []byte("\r\n")) {
 			return buf, nil

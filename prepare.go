@@ -63,7 +63,10 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	if err != nil {
 		return prepared{}, err
 	}
-	h := parseHeader(top)
+	var h header
+	if beginsHeader(top) { // else what looks like a field is text
+		h = parseHeader(top)
+	}
 	if h.received > maxReceived {
 		return prepared{}, smtp.NewReply(554, "5.4.6", "too many Received fields: the message goes in circles")
 	}

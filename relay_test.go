@@ -388,6 +388,7 @@ func TestHeaderless(t *testing.T) {
 		" Hello: x\n":                        true,
 		"Hello all: x\n":                     true,
 		"From ann Mon\nTo: b\n\n":            true,
+		"Hello.\nFrom: a@source.test\n\n":    true,
 		strings.Repeat("Hello.\n", 1000_000): true,
 		"A: b\n\nHello.\n":                   false,
 		"A : b\n\nHello.\n":                  false,
@@ -398,6 +399,9 @@ func TestHeaderless(t *testing.T) {
 		if err != nil {
 			t.Errorf("%.20q: %v", body, err)
 			continue
+		}
+		if m.FromDomain != "" {
+			t.Errorf("%.20q: got FromDomain %q from the text", body, m.FromDomain)
 		}
 		got, err := io.ReadAll(m.Body)
 		if err != nil {
@@ -478,6 +482,10 @@ func TestReadHeader(t *testing.T) {
 		if err != nil || string(got)+r.s != header {
 			t.Errorf("%.20q: got %.20q and %.20q left, %v", header, got, r.s, err)
 		}
+	}
+	headerless := &oneByOne{s: "Hello.\r\n" + strings.Repeat("Hello.\r\n", maxHeader/8+1)}
+	if got, err := readHeader(headerless); err != nil || string(got) != "Hello.\r\n" {
+		t.Errorf("text in small pieces: got %.20q, %v, want its first line", got, err)
 	}
 	_, err := readHeader(strings.NewReader(strings.Repeat("A: b\r\n", maxHeader/6+1)))
 	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 552 {
