@@ -2,6 +2,7 @@ package postrider
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,9 +28,9 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
 	if r.Expand == nil && !slices.ContainsFunc(env.Recipients, forUs) {
 		return env, nil, nil
 	}
-	x := expansion{relay: r, seen: make(map[string]bool)}
+	x := newExpansion(r)
 	for _, rcpt := range env.Recipients {
-		members, err := x.of(ctx, rcpt)
+		members, aliased, err := x.of(ctx, rcpt)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -42,7 +43,7 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
 				}
 			}
 		}
-		x.all = append(x.all, members...)
+		x.join(members, aliased)
 	}
 	changed := *env
 	changed.Recipients = x.all
@@ -51,70 +52,106 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
 
 // expansion is the work of expand on one message.
 type expansion struct {
-	relay *Relay
-	seen  map[string]bool // addresses that have been looked at
-	all   []smtp.Recipient
+	relay   *Relay
+	aliases map[string][]string // what Expand has returned for an address
+	all     []smtp.Recipient
+	place   map[string]int  // of an address in all
+	aliased map[string]bool // addresses in all that came by an alias alone
 }
 
-// of returns the recipients that one stands for: itself if it is no alias, and none if they are all there already.
-func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) ([]smtp.Recipient, error) {
-	if x.relay.isPostmaster(rcpt.Address) {
-		if x.relay.postmaster == "" {
-			return nil, errNoPostmaster
-		}
-		rcpt.Address = x.relay.postmaster
+func newExpansion(r *Relay) *expansion {
+	return &expansion{
+		relay: r, aliases: make(map[string][]string), place: make(map[string]int), aliased: make(map[string]bool),
 	}
-	var members []smtp.Recipient
-	looped := false
-	var add func(rcpt smtp.Recipient, chain []string) error
-	add = func(rcpt smtp.Recipient, chain []string) error {
+}
+
+// of returns the recipients that one stands for. They are itself if it is no alias.
+func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) (members []smtp.Recipient, aliased bool, err error) {
+	seen := make(map[string]bool)
+	var add func(rcpt smtp.Recipient, chain int) error
+	add = func(rcpt smtp.Recipient, chain int) error {
+		if x.relay.isPostmaster(rcpt.Address) {
+			if x.relay.postmaster == "" {
+				return errNoPostmaster
+			}
+			rcpt.Address = x.relay.postmaster
+		}
 		key := addressKey(rcpt.Address)
-		if x.seen[key] {
-			looped = looped || slices.Contains(chain, key)
+		if seen[key] {
 			return nil
 		}
-		to, err := x.relay.aliasOf(ctx, rcpt)
+		seen[key] = true
+		to, err := x.aliasOf(ctx, key, rcpt)
 		if err != nil {
 			return err
-		}
-		if to != nil || len(chain) > 0 {
-			x.seen[key] = true // the same RCPT twice goes out twice; an alias and its members once
 		}
 		if to == nil {
 			members = append(members, rcpt)
 		}
-		if to != nil && len(chain) == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded {
+		if to != nil && chain == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded {
 			return smtp.NewReply(452, "4.5.3", "the address expands to too many others")
 		}
-		chain = append(chain, key)
+		aliased = aliased || to != nil
+		kept := false
 		for _, address := range to {
 			member := rcpt
 			if member.ORCPT == "" { // RFC 3461 §5.2.7.3: reports are about the address that the sender knows
 				member.ORCPT = originalRecipient(rcpt.Address)
 			}
-			if member.Address = address; addressKey(address) == key {
-				members = append(members, member) // an alias that keeps a copy for itself
-				continue
-			}
-			if err := add(member, chain); err != nil {
-				return err
+			member.Address = address
+			if addressKey(address) != key {
+				if err := add(member, chain+1); err != nil {
+					return err
+				}
+			} else if !kept { // an alias that keeps a copy for itself
+				members, kept = append(members, member), true
 			}
 		}
 		return nil
 	}
-	if err := add(rcpt, nil); err != nil {
-		return nil, err
+	if err := add(rcpt, 0); err != nil {
+		return nil, false, err
 	}
-	if len(members) == 0 && looped {
-		return nil, smtp.NewReply(554, "5.4.6", fmt.Sprintf("the alias %s leads to itself alone", rcpt.Address))
+	if len(members) == 0 {
+		return nil, false, smtp.NewReply(554, "5.4.6", fmt.Sprintf("the alias %s leads to itself alone", rcpt.Address))
 	}
-	return members, nil
+	return members, aliased, nil
+}
+
+// join adds recipients that came by an alias or by RCPT. The same RCPT twice goes out twice; an address that also comes
+// by an alias goes out once, with the reports that either wants.
+func (x *expansion) join(members []smtp.Recipient, aliased bool) {
+	for _, m := range members {
+		key := addressKey(m.Address)
+		i, ok := x.place[key]
+		if !ok || !aliased && !x.aliased[key] {
+			x.place[key], x.aliased[key] = len(x.all), aliased
+			x.all = append(x.all, m)
+			continue
+		}
+		m.Notify = eitherNotify(m.Notify, x.all[i].Notify)
+		if aliased {
+			m.Address, m.ORCPT = x.all[i].Address, x.all[i].ORCPT
+		}
+		x.all[i], x.aliased[key] = m, x.aliased[key] && aliased
+	}
+}
+
+// eitherNotify returns the reports that are in a or in b.
+func eitherNotify(a, b smtp.Notify) smtp.Notify {
+	switch {
+	case a == b, b == smtp.NotifyNever:
+		return a
+	case a == smtp.NotifyNever:
+		return b
+	}
+	const usual = smtp.NotifyFailure | smtp.NotifyDelay // RFC 3461 §4.1
+	return cmp.Or(a, usual) | cmp.Or(b, usual)
 }
 
 // isAlias reports whether a recipient of ours is an alias. An alias whose members can't be reached is an error.
 func (r *Relay) isAlias(ctx context.Context, rcpt smtp.Recipient) (bool, error) {
-	x := expansion{relay: r, seen: make(map[string]bool)}
-	members, err := x.of(ctx, rcpt)
+	members, _, err := newExpansion(r).of(ctx, rcpt)
 	if err != nil {
 		return false, err
 	}
@@ -125,6 +162,17 @@ func (r *Relay) isAlias(ctx context.Context, rcpt smtp.Recipient) (bool, error) 
 		}
 	}
 	return len(members) != 1 || members[0].Address != rcpt.Address, nil
+}
+
+// aliasOf is Relay.aliasOf, and asks once about each address.
+func (x *expansion) aliasOf(ctx context.Context, key string, rcpt smtp.Recipient) ([]string, error) {
+	to, ok := x.aliases[key]
+	if ok {
+		return to, nil
+	}
+	to, err := x.relay.aliasOf(ctx, rcpt)
+	x.aliases[key] = to
+	return to, err
 }
 
 // aliasOf asks Expand about an address of ours. nil: it is no alias.

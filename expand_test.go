@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +43,8 @@ func TestExpand(t *testing.T) {
 			"pool2@here.test":  {"twist@here.test"},
 			"bad@here.test":    {"not an address"},
 			"pm@here.test":     {"root@far.test"},
+			"twice@here.test":  {"twice@here.test", "twice@here.test", "ann@far.test", "ann@FAR.test"},
+			"abuse@here.test":  {"postmaster"},
 			"ann@far.test":     {"never@asked.test"}, // not a domain of ours
 		}.expand,
 	}
@@ -59,6 +62,12 @@ func TestExpand(t *testing.T) {
 		{"an alias in an alias", []string{"nested@here.test"}, "ann@far.test bob@here.test eve@far.test"},
 		{"a copy for itself", []string{"self@here.test"}, "self@here.test ann@far.test"},
 		{"an address of two aliases comes once", []string{"one@here.test", "both@here.test"}, "ann@far.test bob@here.test"},
+		{"a member twice", []string{"twice@here.test"}, "twice@here.test ann@far.test"},
+		{"the same RCPT twice", []string{"ann@far.test", "ann@far.test"}, "ann@far.test ann@far.test"},
+		{"an alias twice", []string{"both@here.test", "both@here.test"}, "ann@far.test bob@here.test"},
+		{"a member before its alias", []string{"ann@far.test", "both@here.test"}, "ann@far.test bob@here.test"},
+		{"a member after its alias", []string{"both@here.test", "ann@far.test"}, "ann@far.test bob@here.test"},
+		{"an alias of postmaster", []string{"abuse@here.test"}, "root@far.test"},
 		{"a loop", []string{"loop@here.test"}, "554 5.4.6"},
 		{"a loop with a way out", []string{"twist@here.test"}, "ann@far.test"},
 		{"an impossible address", []string{"bad@here.test"}, "not an address"},
@@ -84,6 +93,60 @@ func TestExpand(t *testing.T) {
 			}
 			if !slices.Equal(env.Recipients, before) {
 				t.Errorf("the caller's envelope changed: %+v", env.Recipients)
+			}
+		})
+	}
+}
+
+// TestExpandNotify: a sender who asks twice for reports on a recipient gets those of both, in any order.
+func TestExpandNotify(t *testing.T) {
+	const never, failure, success = smtp.NotifyNever, smtp.NotifyFailure, smtp.NotifySuccess
+	group := []string{"ann@far.test", "bob@far.test"}
+	r := &Relay{
+		Hostname: "relay.test", Queue: mem.New(), Domains: []string{"here.test"},
+		Expand: aliases{"one@here.test": group, "two@here.test": group}.expand,
+	}
+	if err := r.init(); err != nil {
+		t.Fatal(err)
+	}
+	rcpt := func(address string, n smtp.Notify) smtp.Recipient { return smtp.Recipient{Address: address, Notify: n} }
+	for _, test := range []struct {
+		name string
+		to   []smtp.Recipient
+		want string
+	}{
+		{
+			"two groups", []smtp.Recipient{rcpt("one@here.test", never), rcpt("two@here.test", failure)},
+			"ann@far.test FAILURE rfc822;one@here.test, bob@far.test FAILURE rfc822;one@here.test",
+		},
+		{
+			"two groups, and success", []smtp.Recipient{rcpt("one@here.test", never), rcpt("two@here.test", success)},
+			"ann@far.test NEVER rfc822;one@here.test, bob@far.test NEVER rfc822;one@here.test, expanded two@here.test",
+		},
+		{
+			"a member after its group", []smtp.Recipient{rcpt("one@here.test", never), rcpt("ann@far.test", success)},
+			"ann@far.test SUCCESS , bob@far.test NEVER rfc822;one@here.test",
+		},
+		{
+			"a member before its group", []smtp.Recipient{rcpt("ann@far.test", success), rcpt("one@here.test", 0)},
+			"ann@far.test SUCCESS,FAILURE,DELAY , bob@far.test  rfc822;one@here.test",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			env := &smtp.Envelope{From: "eve@source.test", Recipients: test.to}
+			got, expanded, err := r.expand(t.Context(), env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for _, rcpt := range got.Recipients {
+				all = append(all, fmt.Sprintf("%s %s %s", rcpt.Address, rcpt.Notify, rcpt.ORCPT))
+			}
+			for _, rcpt := range expanded {
+				all = append(all, "expanded "+rcpt.Address)
+			}
+			if s := strings.Join(all, ", "); s != test.want {
+				t.Errorf("got %q, want %q", s, test.want)
 			}
 		})
 	}
