@@ -3,6 +3,8 @@ package postrider
 import (
 	"context"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/queue/delivery"
@@ -28,22 +30,27 @@ func (r *Relay) learnSites(ctx context.Context) {
 	if fresh {
 		return
 	}
-	learnt := make(map[string]delivery.SiteLimits, len(r.Limits))
-	for domain, limits := range r.Limits {
-		destination, err := r.router.Destination(domain)
-		if err != nil {
-			continue
-		}
-		if site, err := r.router.Site(ctx, destination); err == nil {
-			learnt[site] = limits
-		}
+	domains := slices.Sorted(maps.Keys(r.Limits)) // of two with one site, the last counts
+	sites := make([]string, len(domains))
+	var wg sync.WaitGroup
+	for i, domain := range domains {
+		wg.Go(func() { // at once: mail for other sites waits for the slowest answer, not for their sum
+			if destination, err := r.router.Destination(domain); err == nil {
+				sites[i], _ = r.router.Site(ctx, destination)
+			}
+		})
 	}
+	wg.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sites == nil {
 		r.sites = make(map[string]delivery.SiteLimits)
 	}
-	maps.Copy(r.sites, learnt) // a domain whose DNS fails keeps its last site
+	for i, site := range sites {
+		if site != "" { // a domain whose DNS fails keeps its last site
+			r.sites[site] = r.Limits[domains[i]]
+		}
+	}
 	r.learnt = time.Now()
 }
 

@@ -343,3 +343,25 @@ func TestLimits(t *testing.T) {
 		}
 	})
 }
+
+// TestLimitsDNS: the domains of Limits whose DNS is dead delay other mail by one time-out, not by one each.
+func TestLimitsDNS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("free.test", "mx.free.test")
+		r := newRelay(inet)
+		r.Limits = make(map[string]delivery.SiteLimits)
+		for i := range 10 {
+			domain := fmt.Sprintf("dead%d.test", i)
+			inet.FailDNS(domain, smtptest.DNSTimeout)
+			r.Limits[domain] = delivery.SiteLimits{Concurrency: 1}
+		}
+		begin := time.Now()
+		mustSend(t, r, "ann@source.test", "bob@free.test")
+		inet.Go(r.Run)
+		host.Wait(1)
+		if took := time.Since(begin); took > 15*time.Second {
+			t.Errorf("the mail took %v, want about 10 s", took)
+		}
+	})
+}
