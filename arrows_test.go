@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/postrider/postrider"
@@ -119,5 +121,24 @@ func TestDependencies(t *testing.T) {
 	want := []string{"github.com/emersion/go-sasl", module, "golang.org/x/net", "golang.org/x/text"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got modules %q, want %q", got, want)
+	}
+}
+
+// TestColumns: lines of code and comment end at 120 columns, a tab being four. Tests may have longer rows of a table.
+func TestColumns(t *testing.T) {
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(name)
+		for i, line := range strings.Split(string(b), "\n") {
+			if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > 120 {
+				t.Errorf("%s:%d has %d columns", name, i+1, n)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

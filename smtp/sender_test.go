@@ -152,8 +152,7 @@ func TestJob(t *testing.T) {
 		ID: "1", Ref: "order 7", Tenant: "ann", Origin: smtp.OriginCode, FromDomain: "example.com", Attempt: 2,
 	}
 	ctx := smtp.WithJob(smtp.WithJob(t.Context(), smtp.Job{ID: "0"}), want)
-	var sender smtp.Sender
-	sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+	var sender smtp.Sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		if j, ok := smtp.JobOf(ctx); !ok || j != want {
 			t.Errorf("got %+v and %v, want %+v", j, ok, want)
 		}

@@ -25,12 +25,10 @@ const (
 	messageDestination = 13 // a list; a task's number is an index of it
 	messageEnvelope    = 14 // fields
 
-	messageAbout = 18 // the ID of the message that it reports on
+	// These are reserved: 15 for the application's idempotency key, 16 for TLS-Required: No, and critical|17 for
+	// REQUIRETLS (RFC 8689), which must not be sent in the clear.
 
-	// These are reserved.
-	messageKey         = 15            // the application's idempotency key
-	messageTLSOptional = 16            // TLS-Required: No (RFC 8689)
-	messageRequireTLS  = critical | 17 // REQUIRETLS (RFC 8689): must not be sent in the clear
+	messageAbout = 18 // the ID of the message that it reports on
 )
 
 // These are the tags of an envelope.
@@ -44,9 +42,7 @@ const (
 	envelopeAuth      = 7
 	envelopeRecipient = 8 // a list of fields
 
-	// These are reserved.
-	envelopeBy       = 9  // BY (RFC 2852)
-	envelopePriority = 10 // MT-PRIORITY as it was given (RFC 6710)
+	// These are reserved: 9 for BY (RFC 2852), and 10 for MT-PRIORITY as it was given (RFC 6710).
 )
 
 // These are the tags of a recipient.

@@ -42,7 +42,7 @@ const (
 	markID   = fieldID
 	markHeld = 2 // a flag of a hold: held, not released
 
-	markReason = 3 // reserved: of a hold
+	// 3 is reserved for the reason of a hold.
 )
 
 // taskState is the state of a task.

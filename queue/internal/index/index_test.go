@@ -186,6 +186,6 @@ func (ix *Index[M, S]) destinations(within time.Duration) (due []queue.Destinati
 }
 
 // testPlace is as large as what a Spool keeps of a message and of a task.
-type testPlace struct{ segment, off, length uint32 }
+type testPlace [3]uint32
 
 func destName(i int) string { return fmt.Sprintf("d%d.example", i) }
