@@ -30,7 +30,7 @@ func answer(w http.ResponseWriter, r *http.Request, f func(*http.Request, *query
 		write(w, http.StatusOK, result)
 		return
 	}
-	n, _ := result.(done) // what was dealt with before it failed
+	n, _ := result.(done) // how many messages before it failed
 	write(w, statusOf(err), failed{err.Error(), n.Messages})
 }
 
@@ -56,10 +56,10 @@ func write(w http.ResponseWriter, status int, body any) {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false) // "<>" is a sender
 	e.SetIndent("", "  ")
-	e.Encode(body) // an error is the connection's: nobody is left to tell
+	e.Encode(body) // after an error of the connection there is nobody to tell
 }
 
-// What is told as JSON has types of its own, so that it stays as it is when the library's types grow.
+// The answers have types of their own, so that the JSON stays the same when the library's types grow.
 
 type taskView struct {
 	ID          queue.ID        `json:"id"`
@@ -79,7 +79,7 @@ type taskView struct {
 type recipientView struct {
 	Address string `json:"address"`
 	Last    string `json:"last,omitempty"` // the last reply
-	Host    string `json:"host,omitempty"` // whose it is
+	Host    string `json:"host,omitempty"` // the host that sent it
 }
 
 func viewTask(t *queue.Task) taskView {
@@ -89,7 +89,7 @@ func viewTask(t *queue.Task) taskView {
 	}
 	v.Sender = t.Envelope.From
 	if v.Sender == "" {
-		v.Sender = "<>" // as a filter has it
+		v.Sender = "<>" // as in a filter
 	}
 	for i, rcpt := range t.Envelope.Recipients {
 		last, host := reply(t.Last[i])
@@ -109,7 +109,7 @@ type explanationView struct {
 	taskView
 	Why     string    `json:"why"`
 	Until   time.Time `json:"until,omitzero"`
-	Hosts   []string  `json:"hosts,omitempty"` // that it would be offered to now
+	Hosts   []string  `json:"hosts,omitempty"` // of the route that it has now
 	NoRoute string    `json:"no_route,omitempty"`
 	Site    *siteView `json:"site,omitempty"`
 }
@@ -139,10 +139,10 @@ func viewStatus(stats queue.Stats, runner *delivery.Runner) any {
 	}
 	return map[string]any{
 		"queue": map[string]any{
-			"messages": stats.Messages, "tasks": stats.Tasks, "destinations": stats.Destinations, "octets": stats.Octets,
-			"waiting": stats.Waiting, "leased": stats.Leased, "held": stats.Held, "oldest": stats.Oldest,
+			"messages": stats.Messages, "octets": stats.Octets, "oldest": stats.Oldest, "destinations": stats.Destinations,
+			"tasks": stats.Tasks, "waiting": stats.Waiting, "leased": stats.Leased, "held": stats.Held,
 		},
-		"in_flight": a.InFlight, "concurrency": a.Concurrency, "suspended": runner.Suspended(), "missed_events": runner.Missed(),
-		"sites": sites, "sites_left_out": len(a.Sites) - len(sites),
+		"in_flight": a.InFlight, "concurrency": a.Concurrency, "suspended": runner.Suspended(),
+		"missed_events": runner.Missed(), "sites": sites, "sites_left_out": len(a.Sites) - len(sites),
 	}
 }

@@ -1,11 +1,11 @@
-// Operate is a relay with a control panel: its queue can be listed and explained, and its operations called, by a few
-// JSON endpoints (operator.go) that let in whoever has the token.
+// Operate is a relay with JSON endpoints for its operator (operator.go): they list and explain the queue, and call its
+// operations. Each request needs the token.
 //
-//	OPERATE_TOKEN=secret go run ./examples/operate -route example.net=127.0.0.1:2526          and then
-//	curl -H 'Authorization: Bearer secret' 'http://127.0.0.1:8025/queue?destination=example.net'
+//	OPERATE_TOKEN=secret go run ./examples/operate -route example.net=127.0.0.1:2526
+//	curl -H 'Authorization: Bearer secret' 'http://127.0.0.1:8025/queue?domain=example.net'
 //
-// Whoever operates a queue reads addresses and can make mail vanish. So it listens on this machine alone; put TLS in
-// front before it is to be reached from elsewhere.
+// An operator reads addresses and can delete mail. So the endpoints listen on this machine only; put TLS in front of
+// them before you open them to others.
 package main
 
 import (
@@ -46,17 +46,24 @@ func run() error {
 	}
 	listen := flag.String("listen", "127.0.0.1:2525", "accept mail on this `address`")
 	dir := flag.String("spool", "./spool", "keep the queue in this `directory`")
-	panel := flag.String("http", "127.0.0.1:8025", "answer operators on this `address`")
+	panel := flag.String("http", "127.0.0.1:8025", "answer the operator on this `address`")
 	flag.StringVar(&relay.Hostname, "hostname", hostname, "our `name` in the DNS")
-	flag.Func("route", "`domain=host:port`, domain=lmtp:host:port or domain=lmtp:/socket; repeatable, * for all others", func(s string) (err error) {
-		domain, to, _ := strings.Cut(s, "=")
+	routes := "`domain=route`; a route is host:port, lmtp:host:port or lmtp:/socket; repeatable; * is for other domains"
+	flag.Func("route", routes, func(s string) (err error) {
+		domain, to, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("want domain=route, such as example.net=mx.example.net:25")
+		}
 		relay.Routes[domain], err = mx.ParseRoute(to)
 		return err
 	})
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; -help lists the flags", flag.Arg(0))
+	}
 	token := os.Getenv("OPERATE_TOKEN")
 	if token == "" {
-		return errors.New("OPERATE_TOKEN is empty: it is what operators show to be let in")
+		return errors.New("OPERATE_TOKEN is empty: set this variable to a secret that the operator sends")
 	}
 
 	q, err := (&spool.Options{Logger: relay.Logger}).Open(*dir)
@@ -72,12 +79,12 @@ func run() error {
 
 	mail, err := net.Listen("tcp", *listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("-listen: %w", err)
 	}
 	l, err := net.Listen("tcp", *panel)
 	if err != nil {
 		mail.Close()
-		return err
+		return fmt.Errorf("-http: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -90,9 +97,9 @@ func run() error {
 	served := make(chan error, 1)
 	go func() {
 		served <- web.Serve(l)
-		stop() // neither goes on without the other
+		stop() // if one of the two ends, so does the other
 	}()
-	fmt.Println("mail on", mail.Addr(), "and operators on", l.Addr())
+	fmt.Println("mail on", mail.Addr(), "and the operator on", l.Addr())
 	err = relay.Serve(ctx, mail)
 
 	last, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -104,7 +111,7 @@ func run() error {
 	return err
 }
 
-// bearer lets in who sends the token in an Authorization field (RFC 6750 §2.1).
+// bearer accepts requests with the token in their Authorization field (RFC 6750 §2.1).
 func bearer(token string) func(*http.Request) error {
 	return func(r *http.Request) error {
 		scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")

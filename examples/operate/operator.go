@@ -17,33 +17,36 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// operator answers for a relay:
+// operator is an http.Handler that operates a relay:
 //
-//	GET    /queue                     tasks, some at a time: limit=, after= (what the answer before has as "after")
-//	GET    /queue/{id}                what each task of a message waits for
-//	GET    /status                    what is in the queue and what the relay does
+//	GET    /queue                     tasks in pages: limit= tasks, after= the "after" of the previous page
+//	GET    /queue/{id}                why each task of a message still waits
+//	GET    /status                    the queue's numbers, and the relay's activity
 //	POST   /hold, /release, /purge    messages
-//	POST   /cancel                    messages, which go back to their senders with reason=
-//	POST   /flush/{destination}       try its mail now; without one, all mail: "flushed" tasks, "probed" sites that were down
-//	POST   /suspend/{name}            a destination or a site: until=, a time (RFC 3339) or how long ("2h"); DELETE ends it.
-//	                                  "known" is false if it has no mail, or is misspelt
-//	POST   /redirect/{domain}         to=host:port, a route as flags have it; DELETE ends it
+//	POST   /cancel                    messages, with a report to the sender: reason= is its text
+//	POST   /flush/{destination}       try its mail now, or all mail without a destination: "flushed" tasks,
+//	                                  "probed" sites that were down
+//	POST   /suspend/{name}            stop the delivery to a destination or a site: until= a time (RFC 3339) or a
+//	                                  duration ("2h"). "known" is false if it has no mail, or is misspelt
+//	DELETE /suspend/{name}            end the suspension
+//	POST   /redirect/{domain}         deliver its mail elsewhere: to= a route, as in a flag
+//	DELETE /redirect/{domain}         end the redirection
 //
-// Tasks and messages are chosen by id=, destination=, sender= ("<>" the null one), state= (waiting, leased or held), older= and
-// newer= ("36h", or a time). An operation on messages must choose, or say all=true. A message is dealt with if one of
-// its tasks is chosen, with all of them. Destinations and sites have the names that /queue and /status give: a smarthost is one
-// destination, whatever the domains behind it.
+// Filters select tasks and messages: id=, destination=, domain= or recipient= of a recipient, sender= ("<>" is the null
+// one), ref=, tenant=, state= (waiting, leased or held), older= and newer= (a duration such as "36h", or a time). An
+// operation on messages needs a filter or all=true. It applies to a whole message if one of its tasks is selected.
+// Destinations and sites have the names that /queue and /status return: a smarthost is one destination for all domains.
 //
-// Answers are JSON. One but for 200 has an "error", and "messages" if some were dealt with before it came to that.
+// Answers are JSON. An answer other than 200 has an "error", and "messages" if the operation failed after some of them.
 type operator struct {
 	relay  *postrider.Relay
 	runner *delivery.Runner
-	queue  interface { // what Spool and Mem can do, and Runner has no method for
+	queue  interface { // abilities of spool.Spool and mem.Mem that Runner has no method for
 		queue.Lister
 		queue.Stater
 	}
 
-	// authorise is asked first, about each request. If nil, nobody is let in.
+	// authorise is called for each request first; an error refuses the request. If nil, all are refused.
 	authorise func(*http.Request) error
 
 	once sync.Once
@@ -51,13 +54,13 @@ type operator struct {
 }
 
 const (
-	defaultLimit, maxLimit = 100, 1000 // tasks in an answer; those of one message stand together, and may make it more
+	defaultLimit, maxLimit = 100, 1000 // tasks in a page; a page isn't split within a message, and may have more
 	maxReason              = 200       // octets
 )
 
 func (o *operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.once.Do(o.routes)
-	err := errors.New("nobody may")
+	err := errors.New("no request is accepted: authorise is nil")
 	if o.authorise != nil {
 		err = o.authorise(r)
 	}
@@ -79,7 +82,7 @@ func (o *operator) routes() {
 		"POST /release":                o.messages((*delivery.Runner).Release),
 		"POST /purge":                  o.messages((*delivery.Runner).Purge),
 		"POST /cancel":                 o.cancel,
-		"POST /flush/{destination...}": o.flush, // one may have slashes: lmtp:/run/lmtp
+		"POST /flush/{destination...}": o.flush, // a destination may have slashes: lmtp:/run/lmtp
 		"POST /suspend/{name...}":      o.suspend,
 		"DELETE /suspend/{name...}":    o.suspend,
 		"POST /redirect/{domain}":      o.redirect,
@@ -89,7 +92,7 @@ func (o *operator) routes() {
 		methods[path] = append(methods[path], method)
 		o.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, r, f) })
 	}
-	for path, allowed := range methods { // what ServeMux says by itself, but as JSON
+	for path, allowed := range methods { // ServeMux answers the same, but not in JSON
 		o.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			write(w, http.StatusMethodNotAllowed, failed{Error: "use " + strings.Join(allowed, " or ")})
@@ -105,20 +108,20 @@ func (o *operator) list(r *http.Request, q *query) (any, error) {
 	f.After = queue.ID(q.get("after"))
 	limit, err := strconv.Atoi(cmp.Or(q.get("limit"), strconv.Itoa(defaultLimit)))
 	if err != nil || limit < 1 || limit > maxLimit {
-		return nil, bad("limit: it must be from 1 to %d", maxLimit)
+		return nil, bad("limit: want 1 to %d", maxLimit)
 	}
 	if err := q.end(); err != nil {
 		return nil, err
 	}
 	page := struct {
 		Tasks []taskView `json:"tasks"`
-		After queue.ID   `json:"after,omitempty"` // there may be more behind this message
+		After queue.ID   `json:"after,omitempty"` // the last message, if there may be more
 	}{Tasks: []taskView{}}
 	for t, err := range o.queue.List(r.Context(), f) {
 		if err != nil {
 			return nil, err
 		}
-		// A list can be taken up again between two messages only.
+		// The next page can begin only between two messages.
 		if n := len(page.Tasks); n >= limit && page.Tasks[n-1].ID != t.ID {
 			page.After = page.Tasks[n-1].ID
 			break
@@ -163,12 +166,14 @@ func (o *operator) status(r *http.Request, q *query) (any, error) {
 	return viewStatus(stats, o.runner), nil
 }
 
-// done is what an operation on messages says.
+// done is the answer to an operation on messages.
 type done struct {
 	Messages int `json:"messages"`
 }
 
-func (o *operator) messages(do func(*delivery.Runner, context.Context, queue.Filter) (int, error)) func(*http.Request, *query) (any, error) {
+func (o *operator) messages(
+	do func(*delivery.Runner, context.Context, queue.Filter) (int, error),
+) func(*http.Request, *query) (any, error) {
 	return func(r *http.Request, q *query) (any, error) {
 		f, err := q.choice()
 		if err != nil {
@@ -186,7 +191,7 @@ func (o *operator) cancel(r *http.Request, q *query) (any, error) {
 		return nil, err
 	}
 	if len(reason) > maxReason {
-		return nil, bad("reason: it is longer than %d octets", maxReason)
+		return nil, bad("reason has %d octets: want at most %d", len(reason), maxReason)
 	}
 	n, err := o.runner.Cancel(r.Context(), f, reason)
 	return done{n}, err
@@ -201,14 +206,14 @@ func (o *operator) flush(r *http.Request, q *query) (any, error) {
 }
 
 func (o *operator) suspend(r *http.Request, q *query) (any, error) {
-	name, until := r.PathValue("name"), time.Time{} // which has come
+	name, until := r.PathValue("name"), time.Time{} // ends the suspension
 	if name == "" {
-		return nil, bad("name: it is empty")
+		return nil, bad("the name is empty: want /suspend/ and a destination or a site")
 	}
 	if r.Method == http.MethodPost {
 		until = q.time("until", +1)
 		if q.err == nil && !until.After(q.now) {
-			return nil, bad("until: it must be a time to come")
+			return nil, bad("until: want a time in the future, or a positive duration")
 		}
 	}
 	if err := q.end(); err != nil {
@@ -219,7 +224,7 @@ func (o *operator) suspend(r *http.Request, q *query) (any, error) {
 }
 
 func (o *operator) redirect(r *http.Request, q *query) (any, error) {
-	var route *mx.Route // nil undoes it
+	var route *mx.Route // nil ends the redirection
 	to := q.get("to")
 	if r.Method == http.MethodPost {
 		parsed, err := mx.ParseRoute(to)
@@ -232,7 +237,7 @@ func (o *operator) redirect(r *http.Request, q *query) (any, error) {
 		return nil, err
 	}
 	err := o.relay.Redirect(r.Context(), r.PathValue("domain"), route)
-	if reply, ok := errors.AsType[*smtp.Reply](err); ok { // the domain cannot be
+	if reply, ok := errors.AsType[*smtp.Reply](err); ok { // the domain is invalid
 		return nil, bad("domain: %v", reply)
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,8 +21,8 @@ import (
 	"github.com/postrider/postrider/smtp/smtptest"
 )
 
-// desk is an operator with a relay that runs, in an internet where next.test and other.test have a host each and
-// source.test takes the reports.
+// desk is an operator of a running relay, in an internet where next.test and other.test have a host each, and the host
+// of source.test takes the reports.
 type desk struct {
 	*operator
 	t                     *testing.T
@@ -46,13 +47,27 @@ func eachDesk(t *testing.T, test func(d *desk)) {
 			synctest.Test(t, func(t *testing.T) {
 				q := open(t) // its Cleanup comes after that of the network
 				inet := smtptest.NewNetwork(t)
-				relay := &postrider.Relay{Hostname: "relay.test", Queue: q, Resolver: inet, DialContext: inet.DialContext, Runner: new(delivery.Runner)}
+				relay := &postrider.Relay{
+					Hostname:    "relay.test",
+					Queue:       q,
+					Resolver:    inet,
+					DialContext: inet.DialContext,
+					Runner:      new(delivery.Runner),
+					Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+				}
 				inet.Go(relay.Run)
 				o := &operator{relay: relay, runner: relay.Runner, authorise: bearer("secret"), queue: q.(interface {
 					queue.Lister
 					queue.Stater
 				})}
-				test(&desk{o, t, inet, inet.MX("next.test", "mx.next.test"), inet.MX("other.test", "mx.other.test"), inet.MX("source.test", "mx.source.test")})
+				test(&desk{
+					operator: o,
+					t:        t,
+					inet:     inet,
+					next:     inet.MX("next.test", "mx.next.test"),
+					other:    inet.MX("other.test", "mx.other.test"),
+					reported: inet.MX("source.test", "mx.source.test"),
+				})
 			})
 		})
 	}
@@ -60,7 +75,8 @@ func eachDesk(t *testing.T, test func(d *desk)) {
 
 func (d *desk) send(from string, to ...string) queue.ID {
 	d.t.Helper()
-	id, err := d.relay.Send(d.t.Context(), smtp.NewEnvelope(from, to...), strings.NewReader("Subject: hello\n\nHello.\n"))
+	message := strings.NewReader("Subject: hello\n\nHello.\n")
+	id, err := d.relay.Send(d.t.Context(), smtp.NewEnvelope(from, to...), message)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -68,7 +84,7 @@ func (d *desk) send(from string, to ...string) queue.ID {
 	return id
 }
 
-// defers has both hosts defer, with 10 minutes to go when it returns, what it sends to each of them.
+// defers sends a message to each host, which both hosts defer for 10 minutes.
 func (d *desk) defers() (next, other queue.ID) {
 	reply := smtp.NewReply(451, "4.2.0", "later")
 	d.next.Defer(10*time.Minute, reply)
@@ -76,7 +92,7 @@ func (d *desk) defers() (next, other queue.ID) {
 	return d.send("ann@source.test", "bob@next.test"), d.send("eve@source.test", "bob@other.test")
 }
 
-// answered is what the tests look at in answers.
+// answered has the fields of all answers that the tests look at.
 type answered struct {
 	Tasks []struct {
 		taskView
@@ -93,7 +109,7 @@ type answered struct {
 	Sites     []siteView
 }
 
-// call makes a request as an operator does, and wants the status.
+// call makes a request as an operator does, and fails the test unless the answer has the status.
 func (d *desk) call(request string, status int) (body answered) {
 	d.t.Helper()
 	method, target, _ := strings.Cut(request, " ")
@@ -114,7 +130,7 @@ func (d *desk) call(request string, status int) (body answered) {
 	return body
 }
 
-// delivered wants so many messages at the hosts by now, or after some time.
+// delivered checks, after some time, how many messages the hosts have.
 func (d *desk) delivered(after time.Duration, next, other int) {
 	d.t.Helper()
 	time.Sleep(after)
@@ -138,6 +154,10 @@ func TestList(t *testing.T) {
 			{"?limit=1&after=" + string(next), []queue.ID{other}, other},
 			{"?limit=1&after=" + string(other), []queue.ID{both, both}, ""}, // a message isn't split
 			{"?destination=other.test", []queue.ID{other, both}, ""},
+			{"?domain=OTHER.test", []queue.ID{other, both}, ""},
+			{"?recipient=bob@next.test", []queue.ID{next, both}, ""},
+			{"?ref=order-17", nil, ""},
+			{"?tenant=shop", nil, ""},
 			{"?sender=eve@source.test", []queue.ID{other}, ""},
 			{"?sender=%3C%3E", []queue.ID{both, both}, ""},
 			{"?id=" + string(next), []queue.ID{next}, ""},
@@ -163,9 +183,10 @@ func TestList(t *testing.T) {
 			}
 		}
 		got := d.call("GET /queue?limit=1", 200).Tasks[0]
-		if got.Sender != "ann@source.test" || got.Destination != "next.test" || got.State != "waiting" || got.Attempts != 1 ||
-			got.Recipients[0].Address != "bob@next.test" || got.Recipients[0].Last != "451 4.2.0 later" || got.Recipients[0].Host != "mx.next.test" {
-			d.t.Errorf("got %+v", got)
+		rcpt := recipientView{Address: "bob@next.test", Last: "451 4.2.0 later", Host: "mx.next.test"}
+		if got.Sender != "ann@source.test" || got.Destination != "next.test" || got.State != "waiting" ||
+			got.Attempts != 1 || got.Recipients[0] != rcpt {
+			d.t.Errorf("got %+v, want a waiting task with %+v", got, rcpt)
 		}
 	})
 }
@@ -174,11 +195,13 @@ func TestExplain(t *testing.T) {
 	eachDesk(t, func(d *desk) {
 		next, _ := d.defers()
 		got := d.call("GET /queue/"+string(next), 200).Tasks
-		if len(got) != 1 || got[0].Why != "It was deferred: 451 4.2.0 later" || got[0].Until.Before(time.Now().Add(4*time.Minute)) {
+		if len(got) != 1 || got[0].Why != "It was deferred: 451 4.2.0 later" ||
+			got[0].Until.Before(time.Now().Add(4*time.Minute)) {
 			d.t.Errorf("got %+v, want one that was deferred", got)
 		}
 		d.call("POST /hold?id="+string(next), 200)
-		if got := d.call("GET /queue/"+string(next), 200).Tasks; len(got) != 1 || got[0].State != "held" || got[0].Why != "It is held until it is released." {
+		got = d.call("GET /queue/"+string(next), 200).Tasks
+		if len(got) != 1 || got[0].State != "held" || got[0].Why != "It is held until it is released." {
 			d.t.Errorf("got %+v, want one that is held", got)
 		}
 		d.call("GET /queue/nothing", 404)
@@ -210,7 +233,7 @@ func TestPurge(t *testing.T) {
 		}
 		d.delivered(time.Hour, 0, 1)
 		if got := d.reported.Messages(); len(got) > 0 {
-			d.t.Errorf("got a report of what was purged:\n%s", got[0].Data)
+			d.t.Errorf("got a report on a purged message:\n%s", got[0].Data)
 		}
 		if got := d.call("POST /purge?all=true", 200); got.Messages != 0 {
 			d.t.Errorf("got %d messages of an empty queue, want 0", got.Messages)
@@ -225,7 +248,10 @@ func TestCancel(t *testing.T) {
 			d.t.Errorf("got %d messages, want 1", got.Messages)
 		}
 		report := d.reported.Wait(1)[0]
-		for _, want := range []string{"\r\nFinal-Recipient: rfc822; bob@next.test\r\n", "\r\nAction: failed\r\n", "\r\nStatus: 5.3.0\r\n", "not today"} {
+		for _, want := range []string{
+			"\r\nFinal-Recipient: rfc822; bob@next.test\r\n", "\r\nAction: failed\r\n", "\r\nStatus: 5.3.0\r\n",
+			"not today",
+		} {
 			if !bytes.Contains(report.Data, []byte(want)) {
 				d.t.Errorf("no %q in the report:\n%s", want, report.Data)
 			}
@@ -260,18 +286,20 @@ func TestFlush(t *testing.T) {
 
 func TestSuspend(t *testing.T) {
 	eachDesk(t, func(d *desk) {
-		if got := d.call("POST /suspend/next.test?until=3h", 200).Suspended["next.test"]; !got.Equal(time.Now().Add(3 * time.Hour)) {
+		got := d.call("POST /suspend/next.test?until=3h", 200).Suspended["next.test"]
+		if !got.Equal(time.Now().Add(3 * time.Hour)) {
 			d.t.Errorf("it is suspended until %v, want three hours from now", got)
 		}
 		id := d.send("ann@source.test", "bob@next.test")
 		d.send("ann@source.test", "bob@other.test")
 		d.delivered(2*time.Hour, 0, 1)
-		if got := d.call("GET /queue/"+string(id), 200).Tasks; len(got) != 1 || !strings.Contains(got[0].Why, "suspended") {
-			d.t.Errorf("got %+v, want one of a suspended destination", got)
+		tasks := d.call("GET /queue/"+string(id), 200).Tasks
+		if len(tasks) != 1 || !strings.Contains(tasks[0].Why, "suspended") {
+			d.t.Errorf("got %+v, want one of a suspended destination", tasks)
 		}
 		d.delivered(61*time.Minute, 1, 1)
 
-		// It can be taken back. What is named here is a site: mx.other.test is the one host of other.test.
+		// A suspension can be ended. This name is a site: mx.other.test is the only host of other.test.
 		d.call("POST /suspend/mx.other.test?until="+time.Now().Add(time.Hour).UTC().Format(time.RFC3339), 200)
 		d.send("ann@source.test", "bob@other.test")
 		d.delivered(time.Minute, 1, 1)
@@ -294,7 +322,7 @@ func TestRedirect(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if n := len(spare.Messages()); n != 2 {
-			d.t.Errorf("the other host has %d messages, want 2: what was queued already, too", n)
+			d.t.Errorf("the other host has %d messages, want 2: one was queued already", n)
 		}
 		d.next.Up()
 		d.call("DELETE /redirect/next.test", 200)
@@ -313,7 +341,8 @@ func TestStatus(t *testing.T) {
 			d.send("ann@source.test", "bob@next.test")
 		}
 		got := d.call("GET /status", 200)
-		if len(got.Sites) != 1 || got.Sites[0].Name != "mx.next.test" || got.Sites[0].Down.IsZero() || !strings.Contains(got.Sites[0].Last, "refused") {
+		if len(got.Sites) != 1 || got.Sites[0].Name != "mx.next.test" || got.Sites[0].Down.IsZero() ||
+			!strings.Contains(got.Sites[0].Last, "refused") {
 			d.t.Errorf("got %+v, want mx.next.test down", got.Sites)
 		}
 	})
@@ -323,7 +352,7 @@ func TestBadRequests(t *testing.T) {
 	eachDesk(t, func(d *desk) {
 		d.defers()
 		for request, status := range map[string]int{
-			"POST /purge":                      400, // of nothing in particular: all
+			"POST /purge":                      400, // without a filter it would be all mail
 			"POST /purge?destinaton=next.test": 400,
 			"POST /purge?destination=":         400,
 			"POST /purge?id=1&id=2":            400,
