@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// appendStore is the yardstick: one file, to which one message after another is appended and synced.
+// appendStore is the yardstick: a file to which each message is appended and synced.
 type appendStore struct {
 	mu   sync.Mutex
 	file *os.File
@@ -30,7 +30,7 @@ func (s *appendStore) enqueue(m message) error {
 	return s.file.Sync()
 }
 
-// deliver isn't for a yardstick.
+// deliver isn't supported.
 func (s *appendStore) deliver(string) (message, error) { return message{}, errors.ErrUnsupported }
 
 func (s *appendStore) messages() (all []message, err error) {

@@ -16,21 +16,21 @@ var (
 
 type boltStore struct {
 	db    *bolt.DB
-	due   list[[]byte] // keys in boltDue, of which the last 8 octets are the id
-	ended list[[]byte] // such keys, which the next transaction deletes
+	due   list[[]byte] // keys in boltDue; the last 8 octets are the id
+	ended list[[]byte] // keys in boltDue that the next transaction deletes
 }
 
 func openBolt(dir string, producers int) (store, error) {
 	db, err := bolt.Open(filepath.Join(dir, "messages.db"), 0o600, &bolt.Options{
 		FreelistType:   bolt.FreelistMapType,
-		NoFreelistSync: true, // it is found anew by the next to open the file: less to write, and no less durable
+		NoFreelistSync: true, // it is found again when the file is opened: fewer writes, equally durable
 		PageSize:       32 << 10,
 	})
 	if err != nil {
 		return nil, err
 	}
 	db.AllocSize = 64 << 20     // each growth is one more sync
-	db.MaxBatchSize = producers // a transaction begins as soon as all wait for it
+	db.MaxBatchSize = producers // a transaction begins as soon as all producers wait for it
 	err = db.Update(func(tx *bolt.Tx) error {
 		if _, err := tx.CreateBucketIfNotExists(boltMessages); err != nil {
 			return err
@@ -69,7 +69,7 @@ func (s *boltStore) enqueue(m message) error {
 	return nil
 }
 
-// deleteEnded does it once for all that are in the transaction. Should that fail, there will be duplicates.
+// deleteEnded deletes the ended messages, once in a transaction. If the transaction fails, there will be duplicates.
 func (s *boltStore) deleteEnded(tx *bolt.Tx) error {
 	messages, due := tx.Bucket(boltMessages), tx.Bucket(boltDue)
 	for _, key := range s.ended.popAll() {

@@ -9,14 +9,13 @@ import (
 	"time"
 )
 
-// mailer is what is compared: one that keeps a session open, and has one mail that it sends whenever it is
-// told to.
+// mailer is a client that keeps a session open, and sends the same mail at each call of send.
 type mailer interface {
 	send(ctx context.Context) error
 	close() error
 }
 
-// mailers has the others behind ours. open connects to a sink.
+// mailers are ours, then the others. open connects to a sink.
 var mailers = []struct {
 	name string
 	open func(ctx context.Context, addr string, m mail) (mailer, error)
@@ -29,7 +28,7 @@ var mailers = []struct {
 	{"go-mail-smtp", openGoMailSMTP},
 }
 
-// newMail makes one of 10 KiB.
+// newMail returns a mail of 10 KiB.
 func newMail(recipients int) mail {
 	m := mail{from: "sender@example.com", data: newMessages(1)[0].body}
 	for i := range recipients {
@@ -38,14 +37,13 @@ func newMail(recipients int) mail {
 	return m
 }
 
-// body gives what stands behind the header.
+// body returns the message without its header.
 func (m mail) body() string {
 	_, body, _ := strings.Cut(m.data, "\r\n\r\n")
 	return body
 }
 
-// TestClients makes sure that each client brings the whole mail to all recipients, and everything in one
-// session.
+// TestClients checks that each client delivers the whole mail to all recipients, and all mails in one session.
 func TestClients(t *testing.T) {
 	for _, tt := range mailers {
 		for _, recipients := range []int{1, 10} {
@@ -84,7 +82,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestRoundTrips: postrider takes two round trips for a mail, whoever its recipients are.
+// TestRoundTrips checks that postrider takes two round trips for a mail, for any number of recipients.
 func TestRoundTrips(t *testing.T) {
 	const mails = 20
 	for _, tt := range mailers[:2] {
@@ -150,7 +148,8 @@ func measure(b *testing.B, s *sink, m mail, send func(context.Context) error) {
 	}
 	messages, recipients, octets := s.messages.Load(), s.recipients.Load(), s.octets.Load()
 	if n := int64(b.N); messages != n || recipients != n*int64(len(m.to)) || octets < n*int64(len(m.body())) {
-		b.Errorf("the sink has %d messages for %d recipients and %d octets, want %d messages, whole and for all", messages, recipients, octets, n)
+		b.Errorf("the sink has %d messages for %d recipients and %d octets, want %d whole messages for all",
+			messages, recipients, octets, n)
 	}
 	b.ReportMetric(float64(s.trips.Load())/float64(b.N), "trips/op")
 }

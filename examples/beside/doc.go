@@ -1,55 +1,54 @@
-// Package beside measures postrider beside other ways to do the same work. It is a module of its own, so that
-// what it compares with is no dependency of postrider. There is nothing in it to import. There are two
-// comparisons: of stores of mail, and of clients.
+// Package beside measures postrider beside other ways to do the same work: stores of mail, and clients. It is a module
+// of its own, so that postrider doesn't depend on them. It has nothing to import.
 //
 //	cd examples/beside && go test -bench .
 //
 // # Stores and Flow
 //
-// BenchmarkStores and BenchmarkFlow are of spool.Spool and others, with messages of 10 KiB for one recipient, by 1, 10
-// and 100 producers at a time. In BenchmarkStores each producer has message after message taken in, and waits until it
-// is on the disk. In BenchmarkFlow it then also claims one that is due, reads its body to the end and ends it, as a
-// relay does that delivers it. What ends a message goes to the disk with what is taken in next, and isn't waited for: a
-// crash may lose it, and then there is a duplicate.
+// BenchmarkStores and BenchmarkFlow compare spool.Spool and other stores, with messages of 10 KiB for one recipient, by
+// 1, 10 and 100 producers at a time. In BenchmarkStores each producer enqueues messages, one after the other, and waits
+// until each is on the disk. In BenchmarkFlow it then also claims a due message, reads its body to the end and deletes
+// the message, as a relay does that delivers it. A deletion goes to the disk with the next message, and nobody waits
+// for it: a crash may lose the deletion, which makes a duplicate.
 //
-//   - spool: spool.Spool as spool.Open gives it. One fdatasync of its log for all that wait.
-//   - bbolt: DB.Batch. Two fdatasyncs a transaction, one of the pages and one of the root. It deletes what
-//     has ended since the last.
-//   - sqlite: modernc.org/sqlite with a WAL and synchronous=FULL. One goroutine that reads for all who ask, and
-//     takes all that wait into one transaction, along with the deletion of what has ended. One fsync of the WAL for it.
-//   - files: a file a message, as in a maildir, which is removed at the end. One fsync of the file and one of the
-//     directory for each.
-//   - append: the yardstick, a file to which one message after another is appended, with one fsync for each. It
-//     does no more than that in BenchmarkFlow either.
+//   - spool: spool.Spool as spool.Open returns it. One fdatasync of its log for all producers that wait.
+//   - bbolt: DB.Batch. Two fdatasyncs a transaction, one of the pages and one of the root. Each transaction deletes the
+//     messages that ended since the last one.
+//   - sqlite: modernc.org/sqlite with a WAL and synchronous=FULL. One goroutine reads for all, and writes one
+//     transaction for all that wait, which also deletes ended messages. One fsync of the WAL for each transaction.
+//   - files: a file for each message, as in a maildir, which is removed at the end. One fsync of the file and one of
+//     the directory for each.
+//   - append: the yardstick, a file to which messages are appended, with one fsync for each. It does the same in
+//     BenchmarkFlow.
 //
-// bbolt and sqlite have an index that work could be found by, and the settings that were fastest of those tried.
-// What is claimed is kept in memory by all of them, as Spool does. The others find what is due in a list in
-// memory, in the order it came, and have no checksum of a body to compute and to check.
+// bbolt and sqlite have an index by which work could be found, and the fastest settings of those tried. All stores keep
+// claims in memory, as Spool does. The others find due messages in a list in memory, in the order of arrival, and
+// compute and check no checksums of bodies.
 //
-// The speed of a disk wanders. So the stores take turns, in rounds, each in another order. Many a disk, of a rented machine above
-// all, takes more for a second than it does for a minute; then all that writes much is as fast as its octets
-// allow, whatever else it does. So a turn is short, and a rest for the disk follows it.
-// The metrics are medians of the rounds: of each store's messages a second, and of what Spool's are to those of
-// the best of bbolt, sqlite and files in the same round ("spool/best"), and to the yardstick's ("spool/append").
-// Run it where nothing else is at work: other syncs on the same file system slow the stores down unequally. The
-// directory for temporary files must be on a real disk (set TMPDIR), with 6 GB free: a tmpfs syncs nothing.
+// The speed of a disk varies. So the stores take turns, in rounds, each round in another order. Many disks, those of
+// rented machines in particular, write faster for a second than for a minute: after that, a store that writes much is
+// only as fast as its octets allow. So a turn is short, and the disk rests after it. The metrics are medians of the
+// rounds: the messages a second of each store, and the ratio of Spool's to those of the best of bbolt, sqlite and files
+// in the same round ("spool/best"), and to those of the yardstick ("spool/append"). Run the benchmarks on an idle
+// machine: other syncs on the same file system slow the stores down unequally. The directory for temporary files must
+// be on a real disk (set TMPDIR), with 6 GB free: a tmpfs syncs nothing.
 //
 // # Clients
 //
-// BenchmarkClients is of package client and others, which send a mail of 10 KiB to 1 and to 10 recipients, again and
-// again in one session. All send to the same sink on the loopback, which offers PIPELINING, SIZE, 8BITMIME and
-// ENHANCEDSTATUSCODES, takes everything at once and allocates nothing for it. With "20ms" in the name, a round trip takes
-// 20 ms: each piece that is read or written arrives 10 ms late, without holding up the next.
+// BenchmarkClients compares package client and other clients. Each sends a mail of 10 KiB to 1 and to 10 recipients,
+// again and again in one session. All send to the same sink on the loopback, which offers PIPELINING, SIZE, 8BITMIME
+// and ENHANCEDSTATUSCODES, accepts everything at once and allocates nothing for it. With "20ms" in the name, a round
+// trip takes 20 ms: each piece that is read or written arrives 10 ms late, without delaying the next.
 //
-//   - postrider: client.Transport with a smarthost. It gives a Result for each recipient, and so does the next.
+//   - postrider: client.Transport with a smarthost. It returns a Result for each recipient, as does the next.
 //   - postrider-conn: client.Conn.
 //   - net-smtp: the client of net/smtp, with its Mail, Rcpt and Data.
 //   - go-smtp: that of github.com/emersion/go-smtp, likewise.
-//   - go-mail: the Client of github.com/wneessen/go-mail, which composes the message anew for each Send: a header of its
-//     own, and the body as it is. It is told to leave out NOOP and RSET, two more round trips a mail.
-//   - go-mail-smtp: the session beneath, which is given the message as all but go-mail are: finished.
+//   - go-mail: the Client of github.com/wneessen/go-mail, which composes the message for each Send: a header of its
+//     own, and the body as it is. It is set not to send NOOP and RSET, two more round trips a mail.
+//   - go-mail-smtp: the session below that Client. It gets the finished message, as do all except go-mail.
 //
-// Nobody but postrider makes use of PIPELINING. The metric "trips/op" is of round trips a mail, counted by the
-// sink: how often it had answered all that it was told and waited for more. At 0 ms, most of the time goes to
-// the kernel; run it with -count and where nothing else is at work.
+// Only postrider uses PIPELINING. The metric "trips/op" is the round trips a mail, as the sink counts them: how often
+// it had answered all commands and waited for more. At 0 ms, the kernel takes most of the time; run the benchmark with
+// -count and on an idle machine.
 package beside

@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// far is a connection to somebody far away: what is read has been on its way for a while, and so will be what is
-// written. Each piece has its own time to arrive, so that pieces that follow each other closely arrive so too, and
-// nobody who writes has to wait.
+// far is a connection over a long distance: each piece that is read or written arrives after a delay. Each piece has
+// its own time to arrive, so pieces that are written together arrive together, and no writer waits.
 type far struct {
 	net.Conn
 	delay time.Duration
 	in    chan parcel
 	out   chan parcel
 	free  chan []byte // buffers for the next use
-	rest  parcel      // what was read last, as far as it isn't taken yet
+	rest  parcel      // the unread part of the last parcel
 	wg    sync.WaitGroup
 }
 
@@ -26,20 +25,23 @@ type far struct {
 type parcel struct {
 	due    time.Time
 	octets []byte
-	buf    []byte // which the octets are in
-	err    error  // of the connection, behind the octets
+	buf    []byte // has the octets
+	err    error  // of the connection, after the octets
 }
 
-// newFar gives c with a delay each way: half of a round trip.
+// newFar returns c with a delay each way: half of a round trip.
 func newFar(c net.Conn, delay time.Duration) *far {
 	const underway = 256 // parcels each way
-	f := &far{Conn: c, delay: delay, in: make(chan parcel, underway), out: make(chan parcel, underway), free: make(chan []byte, underway)}
+	f := &far{
+		Conn: c, delay: delay,
+		in: make(chan parcel, underway), out: make(chan parcel, underway), free: make(chan []byte, underway),
+	}
 	f.wg.Go(f.receive)
 	f.wg.Go(f.deliver)
 	return f
 }
 
-// receive puts what comes on its way.
+// receive reads the connection, and gives each piece its time to arrive.
 func (f *far) receive() {
 	for {
 		buf := f.buffer()
@@ -52,11 +54,11 @@ func (f *far) receive() {
 	}
 }
 
-// deliver writes what has been on its way for long enough.
+// deliver writes each piece when its time has come.
 func (f *far) deliver() {
 	for p := range f.out {
 		time.Sleep(time.Until(p.due))
-		f.Conn.Write(p.octets) // an error comes back from receive
+		f.Conn.Write(p.octets) // receive returns the error
 		f.release(p.buf)
 	}
 }
@@ -85,11 +87,11 @@ func (f *far) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close lets what was written arrive. Only the one who reads and writes may call it.
+// Close waits until everything written has arrived. It must not be called during a Read or a Write.
 func (f *far) Close() error {
 	close(f.out)
 	err := f.Conn.SetReadDeadline(time.Unix(1, 0))
-	for range f.in { // nobody reads it any more
+	for range f.in { // nothing reads it any more
 	}
 	f.wg.Wait()
 	f.Conn.Close()
@@ -115,7 +117,7 @@ func (f *far) release(buf []byte) {
 	}
 }
 
-// TestFar: an answer comes after twice the delay, that to the last of many pieces in a row too, and in their order.
+// TestFar checks that each of many pieces is answered after twice the delay, and in order.
 func TestFar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay, pieces = 10 * time.Millisecond, 20

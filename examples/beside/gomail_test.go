@@ -9,7 +9,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 )
 
-// goMailMailer sends a Msg, which go-mail composes anew each time: its header, and the body as it is.
+// goMailMailer sends a Msg, for which go-mail composes the header each time. The body stays as it is.
 type goMailMailer struct {
 	*gomail.Client
 	msg *gomail.Msg
@@ -40,7 +40,7 @@ func (g goMailMailer) send(context.Context) error { return g.Send(g.msg) }
 
 func (g goMailMailer) close() error { return g.Close() }
 
-// openGoMailSMTP goes below Msg, to where the mail can be given as it is.
+// openGoMailSMTP uses the session below Msg, which takes a finished mail.
 func openGoMailSMTP(ctx context.Context, addr string, m mail) (mailer, error) {
 	c, err := newGoMail(addr)
 	if err != nil {
@@ -54,7 +54,7 @@ func openGoMailSMTP(ctx context.Context, addr string, m mail) (mailer, error) {
 	return n, err
 }
 
-// newGoMail leaves out NOOP ahead of each mail and RSET behind it, each of which is a round trip.
+// newGoMail returns a Client without the NOOP before and the RSET after each mail, each of which is a round trip.
 func newGoMail(addr string) (*gomail.Client, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -64,6 +64,6 @@ func newGoMail(addr string) (*gomail.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gomail.NewClient(host, gomail.WithPort(n), gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithHELO("client.example"),
-		gomail.WithoutNoop(), gomail.WithoutRset())
+	return gomail.NewClient(host, gomail.WithPort(n), gomail.WithTLSPolicy(gomail.NoTLS),
+		gomail.WithHELO("client.example"), gomail.WithoutNoop(), gomail.WithoutRset())
 }

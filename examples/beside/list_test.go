@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// list is of messages that are due, or ended: what a store without leases keeps in memory.
+// list has the due or the ended messages of a store that keeps no leases on the disk.
 type list[T any] struct {
 	mu    sync.Mutex
 	items []T
@@ -17,7 +17,7 @@ func (l *list[T]) push(items ...T) {
 	l.items = append(l.items, items...)
 }
 
-// pop takes the oldest.
+// pop removes the oldest item.
 func (l *list[T]) pop() (oldest T, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"net/smtp"
 )
 
-// netSMTPMailer sends by the client of net/smtp, or another that has its methods.
+// netSMTPMailer sends by the client of net/smtp, or by another one with the same methods.
 type netSMTPMailer struct {
 	netSMTPClient
 	from string

@@ -10,26 +10,25 @@ import (
 	"time"
 )
 
-// sink is a host that takes every message at once, and allocates nothing for it.
+// sink is a host that accepts every message at once, and allocates nothing for it.
 type sink struct {
-	delay time.Duration // on the way to the sink, and as much on the way back
-	keep  func(mail)    // given each message; if nil, none is kept
+	delay time.Duration // each way
+	keep  func(mail)    // called for each message; if nil, none is kept
 
 	sessions, messages, recipients, octets atomic.Int64
 
-	// trips is how often the sink had answered all that it had been told, and waited for more: the round trips
-	// of its clients.
+	// trips counts the round trips of the clients: how often the sink had answered all commands, and waited for more.
 	trips atomic.Int64
 }
 
-// mail is a message as it came.
+// mail is a received message.
 type mail struct {
 	from string
 	to   []string
 	data string // without the dots of the wire
 }
 
-// listen serves the sink on the loopback until the test ends, and gives its address.
+// listen serves the sink on the loopback until the test ends, and returns its address.
 func (s *sink) listen(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,12 +61,12 @@ type sinkSession struct {
 	conn net.Conn
 	in   *bufio.Reader
 	out  []byte // replies that aren't sent yet
-	mail mail   // if it is kept
+	mail mail   // if messages are kept
 	data []byte
 }
 
-// Read sends the replies and gives s.in what comes next, which is asked for once all that came before is
-// answered.
+// Read is for s.in, which calls it when all earlier commands are answered. It sends the replies and reads the next
+// input.
 func (s *sinkSession) Read(p []byte) (int, error) {
 	if len(s.out) > 0 {
 		s.trips.Add(1)
@@ -124,7 +123,7 @@ func (s *sinkSession) say(reply string) { s.out = append(s.out, reply...) }
 
 var endOfData = []byte("\r\n.\r\n")
 
-// body reads to CRLF.CRLF. An empty one has no such end, and never comes.
+// body reads to CRLF.CRLF. An empty body doesn't end so, and no client sends one.
 func (s *sinkSession) body() error {
 	for {
 		if _, err := s.in.Peek(len(endOfData)); err != nil {
@@ -148,7 +147,7 @@ func (s *sinkSession) body() error {
 	}
 }
 
-// take is given octets of the body, which stand at the beginning of s.in.
+// take counts and discards octets of the body, which are the first of s.in.
 func (s *sinkSession) take(b []byte) {
 	s.octets.Add(int64(len(b)))
 	if s.keep != nil {
@@ -157,7 +156,7 @@ func (s *sinkSession) take(b []byte) {
 	s.in.Discard(len(b))
 }
 
-// path gives what stands between the angle brackets of MAIL or RCPT.
+// path returns the address in the angle brackets of MAIL or RCPT.
 func path(line []byte) string {
 	begin, end := bytes.IndexByte(line, '<'), bytes.LastIndexByte(line, '>')
 	return string(line[begin+1 : max(begin+1, end)])

@@ -11,7 +11,7 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// sqliteStore has one goroutine that writes and reads. A second connection to read by was no faster, as
+// sqliteStore has one goroutine that writes and reads. With a second connection for reading it was no faster, because
 // locking_mode can't be EXCLUSIVE then.
 type sqliteStore struct {
 	db            *sql.DB
@@ -34,11 +34,11 @@ type sqliteTask struct {
 
 type sqliteRequest struct {
 	*message
-	read int64 // id of what is to be read into message; if zero, message is to be inserted
+	read int64 // id of the message to read into message; if zero, message is inserted
 	done chan error
 }
 
-// sqliteSchema needs page_size before all else. Nobody else opens the file, so that EXCLUSIVE saves the locks.
+// sqliteSchema must begin with page_size. EXCLUSIVE saves the locks: there is no other connection.
 const sqliteSchema = `
 	PRAGMA page_size = 32768;
 	PRAGMA locking_mode = EXCLUSIVE;
@@ -93,7 +93,7 @@ func (s *sqliteStore) deliver(string) (message, error) {
 	return m, err
 }
 
-// work takes all that waits to be inserted into one transaction.
+// work inserts all waiting messages in one transaction.
 func (s *sqliteStore) work() {
 	for next := range s.waiting {
 		var batch []sqliteRequest
@@ -104,7 +104,7 @@ func (s *sqliteStore) work() {
 				batch = append(batch, next)
 			}
 			if len(s.waiting) == 0 {
-				runtime.Gosched() // those that have been served run first, so that what they bring next comes along
+				runtime.Gosched() // producers that were served run first: their next messages join this transaction
 			}
 			if len(s.waiting) == 0 {
 				break
@@ -144,7 +144,7 @@ func (s *sqliteStore) commit(batch []sqliteRequest) error {
 		}
 	}
 	deleteMessage, deleteTask := tx.Stmt(s.deleteMessage), tx.Stmt(s.deleteTask)
-	for _, t := range s.ended.popAll() { // should the transaction fail, there will be duplicates
+	for _, t := range s.ended.popAll() { // if the transaction fails, there will be duplicates
 		if _, err := deleteMessage.Exec(t.message); err != nil {
 			return err
 		}

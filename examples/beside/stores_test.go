@@ -14,23 +14,23 @@ import (
 	"time"
 )
 
-// store is what is compared.
+// store is one of the stores that are compared.
 type store interface {
 	// enqueue returns when the message is on the disk. It may be called concurrently.
 	enqueue(m message) error
 
-	// deliver claims a message that is due, reads it, and ends it: the message is gone, on the disk by the
-	// time of close at the latest. The store may choose another domain. It may be called concurrently.
+	// deliver claims a due message, reads it, and deletes it, on the disk by the time of close at the latest. The store
+	// may choose another domain. It may be called concurrently.
 	deliver(domain string) (message, error)
 
-	// messages gives all that the store holds, in any order.
+	// messages returns all messages of the store, in any order.
 	messages() ([]message, error)
 
 	close() error
 }
 
-// stores has the Spool first and the yardstick last: compare counts on it. open is given a directory, and how
-// many will enqueue at a time.
+// stores begins with the Spool and ends with the yardstick: compare relies on it. open gets a directory, and the number
+// of producers that enqueue at a time.
 var stores = []struct {
 	name string
 	open func(dir string, producers int) (store, error)
@@ -45,7 +45,7 @@ var stores = []struct {
 // message is an envelope with one recipient, and a body.
 type message struct{ from, to, body string }
 
-// newMessages makes n messages of 10 KiB, all of one length, to 1000 domains.
+// newMessages returns n messages of 10 KiB, all of the same length, to 1000 domains.
 func newMessages(n int) []message {
 	lines := strings.Repeat("A line of a message that is to be sent.\r\n", 249)
 	messages := make([]message, n)
@@ -61,7 +61,7 @@ func newMessages(n int) []message {
 
 func (m message) domain() string { return m.to[strings.LastIndexByte(m.to, '@')+1:] }
 
-// encode makes one value of the message, for stores without fields.
+// encode returns the message as one value, for stores without fields.
 func (m message) encode() []byte { return []byte(m.from + "\n" + m.to + "\n" + m.body) }
 
 func decode(b []byte) message {
@@ -69,7 +69,7 @@ func decode(b []byte) message {
 	return message{parts[0], parts[1], parts[2]}
 }
 
-// TestStores makes sure that what is compared keeps what it is given.
+// TestStores checks that each store keeps its messages.
 func TestStores(t *testing.T) {
 	const producers, each = 10, 20
 	for _, tt := range stores {
@@ -122,7 +122,7 @@ func TestStores(t *testing.T) {
 			slices.SortFunc(got, byRecipient)
 			slices.SortFunc(want, byRecipient)
 			if !slices.Equal(got, want) {
-				t.Errorf("got %d messages, want the %d that were enqueued and not delivered, unchanged", len(got), len(want))
+				t.Errorf("got %d messages, want the %d that weren't delivered, unchanged", len(got), len(want))
 			}
 		})
 	}
@@ -154,7 +154,7 @@ const (
 	rest   = 850 * time.Millisecond
 )
 
-// compare measures how often each store does the work, by 1, 10 and 100 producers.
+// compare measures how often each store does the work a second, with 1, 10 and 100 producers.
 func compare(b *testing.B, work func(store, message) error) {
 	for _, producers := range []int{1, 10, 100} {
 		b.Run(strconv.Itoa(producers), func(b *testing.B) { compareBy(b, producers, work) })
@@ -187,7 +187,7 @@ func compareBy(b *testing.B, producers int, work func(store, message) error) {
 			toAppend = append(toAppend, last[0]/last[yardstick])
 		}
 	}
-	b.ReportMetric(0, "ns/op") // that of the rounds says nothing
+	b.ReportMetric(0, "ns/op") // the time of all rounds means nothing
 	for i, st := range stores {
 		b.ReportMetric(median(rates[i]), st.name+"-msg/s")
 	}
@@ -195,7 +195,7 @@ func compareBy(b *testing.B, producers int, work func(store, message) error) {
 	b.ReportMetric(median(toAppend), "spool/append")
 }
 
-// rate has the producers work for a while, and gives the messages a second.
+// rate has the producers work for a slice of time, and returns the messages a second.
 func rate(b *testing.B, producers int, messages []message, work func(message) error) float64 {
 	var n atomic.Int64
 	var wg sync.WaitGroup

@@ -139,8 +139,9 @@ func viewStatus(stats queue.Stats, runner *delivery.Runner) any {
 	}
 	return map[string]any{
 		"queue": map[string]any{
-			"messages": stats.Messages, "octets": stats.Octets, "oldest": stats.Oldest, "destinations": stats.Destinations,
-			"tasks": stats.Tasks, "waiting": stats.Waiting, "leased": stats.Leased, "held": stats.Held,
+			"messages": stats.Messages, "octets": stats.Octets, "oldest": stats.Oldest,
+			"destinations": stats.Destinations,
+			"tasks":        stats.Tasks, "waiting": stats.Waiting, "leased": stats.Leased, "held": stats.Held,
 		},
 		"in_flight": a.InFlight, "concurrency": a.Concurrency, "suspended": runner.Suspended(),
 		"missed_events": runner.Missed(), "sites": sites, "sites_left_out": len(a.Sites) - len(sites),
