@@ -76,7 +76,7 @@
 //
 //	submission.go, submissioncheck.go  Submission; its Check
 //	transport.go                       Transport: settings, Send, routes
-//	delivery.go, connect.go, offer.go  one message on one route: the hosts, a new session, an offer and the way after it
+//	delivery.go, connect.go, offer.go  one message on one route: the hosts, a new session, an offer and what follows
 //	senderroute.go                     a route that is a Sender
 //	pool.go, slots.go                  idle sessions; the bound on the sessions of a Submission
 //	probe_*.go                         whether an idle session is alive

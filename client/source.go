@@ -37,7 +37,7 @@ func (s *Source) Check() error {
 			return fmt.Errorf("client: Source.Addrs: %v is not an address to connect from: use a unicast address", addr)
 		}
 		if seen[addr.Is4()] {
-			return fmt.Errorf("client: Source.Addrs: %v is the second one of its family: put it into another Source", addr)
+			return fmt.Errorf("client: Source.Addrs: %v is the second of its family: put it into another Source", addr)
 		}
 		seen[addr.Is4()] = true
 	}
