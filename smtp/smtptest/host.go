@@ -203,6 +203,8 @@ func keyword(line string) string {
 // MaxSize sets the size of the largest message that the host takes, in octets. SIZE announces it. The default is 64
 // MiB.
 func (h *Host) MaxSize(n int64) {
+	h.net.t.Helper()
+	h.checkLimit(n)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.maxSize = n

@@ -55,7 +55,7 @@ func (h *Host) RateLimit(stage smtp.Stage, n int, period time.Duration, r *smtp.
 		r = h.orDefault(r, 421, "4.7.0", "rate limit exceeded")
 	}
 	r = h.orDefault(r, 450, "4.7.1", "rate limit exceeded")
-	h.checkLimit(n)
+	h.checkLimit(int64(n))
 	if stage >= smtp.StageBody || period <= 0 {
 		h.net.t.Fatalf("smtptest: %s can't limit the rate at stage %v for %v", h.name, stage, period)
 	}
@@ -103,13 +103,13 @@ func (l Limits) params() string {
 
 func (h *Host) setLimit(dst **limit, n int, r *smtp.Reply) {
 	h.net.t.Helper()
-	h.checkLimit(n)
+	h.checkLimit(int64(n))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	*dst = &limit{n, r}
 }
 
-func (h *Host) checkLimit(n int) {
+func (h *Host) checkLimit(n int64) {
 	h.net.t.Helper()
 	if n < 0 {
 		h.net.t.Fatalf("smtptest: %s can't have a limit of %d", h.name, n)

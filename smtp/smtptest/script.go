@@ -44,6 +44,7 @@ type triplet struct {
 func (h *Host) Defer(d time.Duration, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 451, "4.3.0", "try again later")
+	h.checkTime(d)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.deferUntil, h.script.deferReply = time.Now().Add(d), r
@@ -53,6 +54,7 @@ func (h *Host) Defer(d time.Duration, r *smtp.Reply) {
 func (h *Host) Reject(address string, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 550, "5.1.1", "no such user")
+	h.checkAddress(address)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	put(&h.script.rejects, canonical(address), r)
@@ -63,6 +65,7 @@ func (h *Host) Reject(address string, r *smtp.Reply) {
 func (h *Host) RejectFinal(address string, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 552, "5.2.2", "mailbox full")
+	h.checkAddress(address)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	put(&h.script.finals, canonical(address), r)
@@ -71,6 +74,8 @@ func (h *Host) RejectFinal(address string, r *smtp.Reply) {
 // Greylist answers RCPT with 451 4.7.1 until the duration d has passed since the first attempt with the same client
 // address, sender and recipient. A d of 0 ends it.
 func (h *Host) Greylist(d time.Duration) {
+	h.net.t.Helper()
+	h.checkTime(d)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.script.greylist = d
@@ -102,6 +107,21 @@ func (h *Host) orDefault(r *smtp.Reply, code int, enhanced, text string) *smtp.R
 	}
 	clone := *r
 	return &clone
+}
+
+// checkAddress fails the test if no recipient can have this address.
+func (h *Host) checkAddress(address string) {
+	h.net.t.Helper()
+	if err := smtp.CheckAddress(address); err != nil {
+		h.net.t.Fatalf("smtptest: %s can't refuse %q: %v", h.name, address, err)
+	}
+}
+
+func (h *Host) checkTime(d time.Duration) {
+	h.net.t.Helper()
+	if d < 0 {
+		h.net.t.Fatalf("smtptest: %s can't do anything for %v: the time must be 0 or more", h.name, d)
+	}
 }
 
 // refusal returns the reply that this recipient gets at RCPT, or nil.

@@ -98,6 +98,7 @@ func (h *Host) Slow(d time.Duration, stages ...smtp.Stage) {
 	for _, stage := range stages {
 		h.hasReply(stage)
 	}
+	h.checkTime(d)
 	if len(stages) == 0 {
 		for stage := smtp.StageGreeting; stage <= smtp.StageFinal; stage++ {
 			stages = append(stages, stage)
