@@ -29,7 +29,7 @@ const (
 const dnsPatience = 10 * time.Second
 
 // MX adds host to the MX records of domain and returns it, as [Network.Host] does. The first host has the preference
-// 10, the second 20, and so on.
+// 10, the second 20, and so on. A host that is there already keeps its record.
 func (n *Network) MX(domain, host string) *Host {
 	n.t.Helper()
 	h := n.Host(host)

@@ -64,8 +64,7 @@
 // Code that waits for anything real, such as the dial of a real network, stops the clock of its bubble: the test hangs.
 // After 5 seconds of real time the hints are printed to standard error.
 //
-// A Network that was made outside the bubble and is used inside, or the reverse, fails the test and says how to correct
-// it.
+// A Network that was made outside the bubble and is used inside, or the reverse, fails the test with a remedy.
 //
 // # Hosts
 //
@@ -134,7 +133,7 @@
 //     their arguments: like t.Fatal, they belong in the test's own goroutine.
 //   - No behaviour is random. Concurrent sessions run in any order.
 //
-// # What to plug in
+// # Clients and servers
 //
 // Any client: [Network.DialContext] returns a [net.Conn] that behaves as a *[net.TCPConn] does. Any server: it serves
 // the [net.Listener] that [Network.Listen] returns. Any [testing.TB]: a test, a benchmark, a fuzz target.

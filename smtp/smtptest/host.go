@@ -211,7 +211,7 @@ func (h *Host) MaxSize(n int64) {
 }
 
 // Auth adds an account. From then on the host takes mail only after AUTH PLAIN, which it offers under TLS. A host
-// without STARTTLS offers it in clear.
+// without STARTTLS offers it in cleartext.
 func (h *Host) Auth(user, password string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

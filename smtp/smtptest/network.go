@@ -99,10 +99,10 @@ func (n *Network) Go(run func(context.Context) error) {
 	})
 }
 
-// Host returns the host with this name. The first call for a name makes the host: it gets an IPv4 address, which is in
-// the DNS, and listens. It needs no MX record to receive mail for its own name (RFC 5321 §5.1). A name that begins with
-// "/" is the path of a Unix socket: the host has no address, and [Network.DialContext] reaches it on the network
-// "unix".
+// Host returns the host with this name, in upper or lower case, as A-label or in Unicode. The first call for a name
+// makes the host: it gets an IPv4 address, which is in the DNS, and listens. It needs no MX record to receive mail for
+// its own name (RFC 5321 §5.1). A name that begins with "/" is the path of a Unix socket: the host has no address, and
+// [Network.DialContext] reaches it on the network "unix".
 func (n *Network) Host(name string) *Host {
 	n.t.Helper()
 	n.mustBeHere()

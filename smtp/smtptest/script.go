@@ -40,7 +40,7 @@ type triplet struct {
 	from, to string
 }
 
-// Defer answers every RCPT with r, from now on and for the duration d. If r is nil, it is 451 4.3.0.
+// Defer answers every RCPT with r, from now on and for the duration d. A d of 0 ends it. If r is nil, it is 451 4.3.0.
 func (h *Host) Defer(d time.Duration, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 451, "4.3.0", "try again later")
@@ -50,7 +50,8 @@ func (h *Host) Defer(d time.Duration, r *smtp.Reply) {
 	h.script.deferUntil, h.script.deferReply = time.Now().Add(d), r
 }
 
-// Reject answers RCPT for this address with r. If r is nil, it is 550 5.1.1: no such user.
+// Reject answers RCPT for this address with r. The local part is compared with its case, the domain without. If r is
+// nil, it is 550 5.1.1: no such user.
 func (h *Host) Reject(address string, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 550, "5.1.1", "no such user")

@@ -49,8 +49,9 @@ func (h *Host) AnswerRaw(stage smtp.Stage, octets string) {
 }
 
 // AnswerEarly sends r directly after the reply of this stage, before the client sends the next command. That command is
-// carried out and gets no reply of its own. At [smtp.StageTLS], r is sent in clear between the 220 and the handshake,
-// where an attacker could inject it, and commands under TLS are answered as usual. If r is nil, it is 250 2.0.0.
+// carried out and gets no reply of its own. At [smtp.StageTLS], r is sent in cleartext between the 220 and the
+// handshake, where an attacker could inject it, and commands under TLS are answered as usual. If r is nil, it is 250
+// 2.0.0.
 func (h *Host) AnswerEarly(stage smtp.Stage, r *smtp.Reply) {
 	h.net.t.Helper()
 	r = h.orDefault(r, 250, "2.0.0", "ok")
