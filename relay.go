@@ -45,17 +45,18 @@ type Relay struct {
 	Routes map[string]mx.Route
 
 	// CheckRcpt returns nil if a recipient in one of Domains exists. An unknown one is refused at RCPT, and not
-	// returned later to a sender who may be forged. A *smtp.Reply is sent as it is: smtp.NewReply(550, "5.1.1", "no
-	// such user"). Any other error is answered 451. CheckRcpt is called for every client, authenticated or not, before
-	// Expand. It isn't called for the addresses that Expand returns, for <postmaster>, for postmaster at Hostname, and
-	// for mail from code. If nil, every recipient in Domains is accepted.
+	// returned later to a sender who may be forged. A *smtp.Reply is sent as it is, such as
+	// smtp.NewReply(550, "5.1.1", "no such user"). Any other error is answered 451. CheckRcpt is called for every
+	// client, authenticated or not, before Expand. It isn't called for the addresses that Expand returns, for
+	// <postmaster>, for postmaster at Hostname, and for mail from code. If nil, every recipient in Domains is accepted.
 	CheckRcpt func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error
 
 	// Expand returns the addresses that a recipient in one of Domains stands for: one for an alias, several for a
 	// group, none for an ordinary address. They may be aliases again; an alias among its own addresses keeps a copy
-	// there. An address that isn't valid is an error. The sender's NOTIFY and ORCPT go to each address (RFC 3461
-	// §5.2.7): success is reported once, as "expanded". Expand is called at RCPT, and for all mail when it is stored.
-	// An error refuses as one of CheckRcpt does. If nil, nothing is expanded.
+	// there. An address gets one copy, also if a RCPT names it beside an alias. An address that isn't valid is an
+	// error. The sender's NOTIFY and ORCPT go to each address (RFC 3461 §5.2.7): success is reported once, as
+	// "expanded". Expand is called at RCPT, and for all mail when it is stored. An error refuses as one of CheckRcpt
+	// does. If nil, nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
