@@ -92,7 +92,11 @@ func Example_bounce() {
 			DialContext: inet.DialContext,
 			Logger:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 		}
-		relay.Events.Rejected = func(e delivery.Event) { gone <- e.Result.Recipient }
+		relay.Events.Rejected = func(e delivery.Event) {
+			if e.Result.Reason == smtp.UserUnknown { // any other rejection says nothing about the address
+				gone <- e.Result.Recipient
+			}
+		}
 		inet.Go(relay.Run)
 
 		if err := signup(relay, "nobody@example.net"); err != nil {
