@@ -45,9 +45,9 @@
 // # Bounds
 //
 // Every bound and time-out is a field of a part, with its default in the doc: of server.Server (sizes, connections,
-// waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). Fixed
-// are the header section, 1 MiB and 100 Received fields, and with Expand the recipients of a message, 10,000, and the
-// aliases in a chain, 20. The size of mail from code has no bound.
+// waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). These
+// bounds are fixed: 1 MiB and 100 Received fields for a header section; with Expand, 10,000 recipients for a message
+// and 20 aliases in a chain. The size of mail from code has no bound.
 //
 // # Errors and crashes
 //
