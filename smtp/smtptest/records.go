@@ -84,7 +84,7 @@ func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) 
 }
 
 // LookupTLSA returns the TLSA records of a name, as passed to [Network.TLSA], and whether DNSSEC secures the answer. An
-// error is a [*net.DNSError]. If it says that there is no such record, authentic is valid as well.
+// error is a [*net.DNSError]. If its IsNotFound is set, authentic is valid as well.
 func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLSA, authentic bool, err error) {
 	n.lookedUp()
 	owner, authentic, err := n.follow(ctx, name)
