@@ -134,8 +134,12 @@ func (r *Relay) makeRunner() error {
 	if run.Report == nil {
 		run.Report = r.report
 	}
-	for domain := range r.Limits {
-		if _, err := smtp.ASCIIDomain(domain); err != nil {
+	for domain, limits := range r.Limits {
+		_, err := smtp.ASCIIDomain(domain)
+		if err == nil {
+			err = (&delivery.Runner{Queue: run.Queue, Sender: run.Sender, Site: limits}).Check()
+		}
+		if err != nil {
 			return fmt.Errorf("Limits[%q]: %w", domain, err)
 		}
 	}

@@ -41,6 +41,7 @@ func TestParts(t *testing.T) {
 		{"Runner.Sender", func(r *Relay) { r.Runner = &delivery.Runner{Sender: new(client.Transport)} }, "Relay.Wrap"},
 		{"MaxAge", func(r *Relay) { r.MaxAge = -time.Hour }, "5 days"},
 		{`Limits["*"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"*": {}} }, "label"},
+		{`Limits["a.test"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"a.test": {Initial: -1}} }, "Site.Initial is -1"},
 		{"Wrap", func(r *Relay) { r.Wrap = func(smtp.Sender) smtp.Sender { return nil } }, "nil"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
