@@ -127,6 +127,9 @@ func (r *Relay) destinationsOf(domain string) ([]string, error) {
 	if err := r.init(); err != nil {
 		return nil, err
 	}
+	if domain == "" { // a Runner's Flush would take it for all mail
+		return nil, errors.New("the domain is empty: name one")
+	}
 	now, err := r.router.Destination(domain)
 	if now == "" { // the error of a route that refuses the mail comes with its name
 		return nil, err

@@ -276,3 +276,25 @@ func TestSuspendUncounted(t *testing.T) {
 		t.Errorf("got %q suspended, want %q", got, want)
 	}
 }
+
+// TestOperateNoDomain: an empty name, of a variable that was never set for example, isn't all mail. With a route for all
+// other domains, it once was.
+func TestOperateNoDomain(t *testing.T) {
+	r := newRelay(smtptest.NewNetwork(t))
+	r.Routes = map[string]mx.Route{"*": mx.Discard()}
+	r.Runner = new(delivery.Runner)
+	mustSend(t, r, "ann@source.test", "bob@next.test")
+	until := time.Now().Add(time.Hour)
+	if n, err := r.Flush(t.Context(), ""); err == nil {
+		t.Errorf("Flush: got %d and no error", n)
+	}
+	if n, err := r.Suspend(t.Context(), "", until); err == nil {
+		t.Errorf("Suspend: got %d and no error", n)
+	}
+	if err := r.Redirect(t.Context(), "", nil); err == nil {
+		t.Error("Redirect: got no error")
+	}
+	if s := r.Runner.Suspended(); len(s) > 0 {
+		t.Errorf("suspended: %v, want nothing", s)
+	}
+}
