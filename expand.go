@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -225,6 +226,9 @@ func (r *Relay) reportExpanded(ctx context.Context, id queue.ID, p prepared) err
 		report.Recipients = append(report.Recipients, bounce.Recipient{Recipient: rcpt, Action: bounce.Expanded})
 	}
 	env, content, err := report.Compose()
+	if errors.Is(err, bounce.ErrUnwanted) { // RFC 5321 §4.5.5: a null reverse-path is told nothing
+		return nil
+	}
 	if err != nil {
 		return err
 	}

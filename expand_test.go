@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -264,6 +265,23 @@ func TestExpanded(t *testing.T) {
 			t.Errorf("got reports %q, want one that it was expanded and one of eve's failure", got)
 		}
 	})
+}
+
+// TestExpandedNull: nobody is told that the mail of a null reverse-path was expanded, and that is no failure.
+func TestExpandedNull(t *testing.T) {
+	var log bytes.Buffer
+	r := newRelay(smtptest.NewNetwork(t))
+	r.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r.Domains = []string{"here.test"}
+	r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
+	env := smtp.NewEnvelope("", "group@here.test")
+	env.Recipients[0].Notify = smtp.NotifySuccess
+	if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	if n := queued(t, r); n != 1 || log.Len() > 0 {
+		t.Errorf("got %d messages in the queue and the log %q, want one and no warning", n, log.String())
+	}
 }
 
 // TestCheckRcpt: an unknown recipient of ours is refused at RCPT, whoever asks; an alias needs no route of its own.
