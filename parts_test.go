@@ -236,6 +236,24 @@ func TestSubmissionNeedsAuth(t *testing.T) {
 	}
 }
 
+// TestSubmissionNeedsTLS: without a certificate nobody could authenticate at a submission port, nor send.
+func TestSubmissionNeedsTLS(t *testing.T) {
+	for _, port := range []string{"587", "465"} {
+		r := &Relay{Hostname: "relay.test", Queue: mem.New()}
+		r.Authenticate = func(context.Context, *server.Peer, string, string) error { return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // a Serve that begins ends at once
+		err := r.ListenAndServe(ctx, "127.0.0.88:"+port)
+		if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) ||
+			errors.Is(err, context.Canceled) {
+			t.Skipf("port %s can't be listened at here: %v", port, err)
+		}
+		if err == nil || !strings.Contains(err.Error(), "TLSConfig is nil") {
+			t.Errorf("port %s: got %v, want an error about TLSConfig", port, err)
+		}
+	}
+}
+
 // TestPorts: ListenAndServe knows the submission ports.
 func TestPorts(t *testing.T) {
 	inet := smtptest.NewNetwork(t)

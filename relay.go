@@ -179,9 +179,13 @@ func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
 	}
 	switch tcp, _ := l.Addr().(*net.TCPAddr); tcp.Port {
 	case 587:
+		if s := r.submission(); s.TLSConfig == nil && !s.AllowInsecureAuth {
+			l.Close()
+			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 587 needs a certificate, as AUTH needs TLS", addr)
+		}
 		return SubmissionListener(l), nil
 	case 465: // RFC 8314 §3.3
-		config := r.server(r.Submission).TLSConfig
+		config := r.submission().TLSConfig
 		if config == nil {
 			l.Close()
 			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 465 needs a certificate", addr)
