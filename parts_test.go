@@ -55,6 +55,20 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// TestRouterOfTwo: the routes of a second Relay would have no effect in a Router that is in use.
+func TestRouterOfTwo(t *testing.T) {
+	router := new(mx.Router)
+	one := &Relay{Hostname: "one.test", Queue: mem.New(), Router: router}
+	two := &Relay{Hostname: "two.test", Queue: mem.New(), Router: router, Routes: map[string]mx.Route{"*": mx.Discard()}}
+	if err := one.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := two.Check(t.Context()); err == nil {
+		destination, _ := two.Destination("next.test")
+		t.Errorf("got no error, and %q for a domain that has the route discard", destination)
+	}
+}
+
 // TestTemplates: every field of a template reaches the server that is made of it, and the template stays as it is.
 func TestTemplates(t *testing.T) {
 	template := &server.Server{MaxRecipients: 7, MaxConns: 3, Grace: time.Hour, TLSConfig: &tls.Config{ServerName: "own"}}

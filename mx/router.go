@@ -59,6 +59,7 @@ type Router struct {
 	Timeout time.Duration
 
 	once      sync.Once
+	given     struct{ routes, self int } // how many there were at the first use
 	resolver  *cache
 	routes    map[string]Route // Routes by A-label
 	self      map[string]bool  // Self as A-labels
@@ -68,11 +69,16 @@ type Router struct {
 }
 
 // Check returns an error for the first mistake in the fields, for a program that starts. With a mistake, every Route
-// and Destination is a transient error.
+// and Destination is a transient error. An entry that was added to Routes or Self after the first use is a mistake for
+// Check alone.
 func (r *Router) Check() error {
 	r.once.Do(r.prepare)
 	if r.fault != nil {
 		return fmt.Errorf("mx: %w", r.fault)
+	}
+	if len(r.Routes) != r.given.routes || len(r.Self) != r.given.self {
+		return errors.New("mx: Routes or Self was changed after the first use of the Router, which has no effect:" +
+			" use a new Router, and one for each Relay")
 	}
 	return nil
 }
@@ -150,6 +156,7 @@ func (r *Router) explicit(name string) (Route, bool) {
 }
 
 func (r *Router) prepare() {
+	r.given.routes, r.given.self = len(r.Routes), len(r.Self)
 	r.resolver = &cache{
 		resolver: r.Resolver,
 		ttl:      cmp.Or(r.CacheTime, time.Minute),
