@@ -58,7 +58,10 @@ func (e Events) Then(next Events) Events {
 		case g == nil:
 			return f
 		}
-		return func(x Event) { f(x); g(x) }
+		return func(x Event) {
+			defer g(x) // also if f panics
+			f(x)
+		}
 	}
 	return Events{
 		Attempted: both(e.Attempted, next.Attempted),

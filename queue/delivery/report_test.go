@@ -295,6 +295,23 @@ func TestEventsThen(t *testing.T) {
 	}
 }
 
+// TestEventsThenPanics has the first of two funcs panic: the second is called nevertheless.
+func TestEventsThenPanics(t *testing.T) {
+	called := false
+	both := Events{Delivered: func(Event) { panic("boom") }}.Then(Events{Delivered: func(Event) { called = true }})
+	func() {
+		defer func() {
+			if p := recover(); p != "boom" {
+				t.Errorf("got panic %v, want that of the func, to be logged", p)
+			}
+		}()
+		both.Delivered(Event{})
+	}()
+	if !called {
+		t.Error("the second func wasn't called")
+	}
+}
+
 // TestEventPanics has a func that panics: the next event is told, and the mail isn't touched.
 func TestEventPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
