@@ -40,9 +40,10 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 // Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
 // recipient of env, each with a Recipient and a Reply, and with a Reason unless it is Delivered.
 //
-// Results match recipients by position. If they name all recipients of env in another order, they match by name. If
-// their numbers differ, a Result that names a Recipient matches only that recipient, and one without a name matches the
-// recipient after that of the Result before it.
+// Results match recipients by position. If they name all recipients of env in another order, they match by name. If one
+// of them names a recipient that has another position, only results with a name match. If their numbers differ, a
+// Result that names a Recipient matches only that recipient, and one without a name matches the recipient after that of
+// the Result before it.
 //
 // missing counts the recipients without a result beside results of others. It is above zero only for a Sender that
 // broke the rules: log it.
@@ -56,10 +57,16 @@ func Complete(env *Envelope, results []Result, err error) (complete []Result, mi
 	case len(results) != len(env.Recipients):
 		complete = match(env, results)
 	default:
-		if results = inOrder(env, results); isComplete(results) {
+		results = inOrder(env, results)
+		switch {
+		case misplaced(env, results):
+			nameless := func(r Result) bool { return r.Recipient == "" }
+			complete = match(env, slices.DeleteFunc(slices.Clone(results), nameless))
+		case isComplete(results):
 			return results, 0
+		default:
+			complete = slices.Clone(results)
 		}
-		complete = slices.Clone(results)
 	}
 	for i := range complete {
 		if complete[i].complete(env.Recipients[i].Address) {
@@ -127,6 +134,19 @@ func inOrder(env *Envelope, results []Result) []Result {
 		ordered[i], open[address] = results[open[address][0]], open[address][1:]
 	}
 	return ordered
+}
+
+// misplaced reports whether a result has the position of one recipient and the name of another. A name that no
+// recipient has is that of a Sender that rewrites addresses.
+func misplaced(env *Envelope, results []Result) bool {
+	for i := range results {
+		name := results[i].Recipient
+		if name != "" && name != env.Recipients[i].Address &&
+			slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return r.Address == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 // match assigns results, of which there are too few or too many, to their recipients. A wrong assignment could mark a
