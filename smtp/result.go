@@ -14,7 +14,8 @@ type Result struct {
 
 	Outcome Outcome
 
-	// Stage is the step of the delivery that decided the Outcome.
+	// Stage is the step of the delivery that decided the Outcome. If zero on a Result that has no Reason and isn't
+	// Local, [Complete] sets StageFinal.
 	Stage Stage
 
 	// Reply decided the Outcome. It is never nil in a complete Result. If no host answered (a refused connection, a

@@ -180,6 +180,9 @@ func (r *Result) complete(recipient string) (missing bool) {
 		}
 	}
 	if r.Reason == NoReason && r.Outcome != Delivered {
+		if r.Stage == StageRoute && !r.Local {
+			r.Stage = StageFinal // a func that leaves Stage out: while a host is looked for, no host answers
+		}
 		r.Reason = ReasonOf(r)
 	}
 	return missing

@@ -62,6 +62,16 @@ func TestComplete(t *testing.T) {
 			[]smtp.Result{took(a), took(b), took(c)}, 0},
 		{"no reason", []smtp.Result{took(a), refused(b, smtp.NoReason), took(c)}, nil,
 			[]smtp.Result{took(a), refused(b, smtp.UserUnknown), took(c)}, 0},
+		{"no stage", []smtp.Result{took(a), {Outcome: smtp.Rejected, Reply: no}, {Outcome: smtp.Deferred, Reply: later}}, nil,
+			[]smtp.Result{
+				took(a),
+				{Recipient: b, Outcome: smtp.Rejected, Stage: smtp.StageFinal, Reply: no, Reason: smtp.UserUnknown},
+				{Recipient: c, Outcome: smtp.Deferred, Stage: smtp.StageFinal, Reply: later, Reason: smtp.Other},
+			}, 0},
+		{"no stage, and local", []smtp.Result{took(a), {Outcome: smtp.Deferred, Reply: later, Local: true}, took(c)}, nil,
+			[]smtp.Result{
+				took(a), {Recipient: b, Outcome: smtp.Deferred, Reply: later, Local: true, Reason: smtp.Network}, took(c),
+			}, 0},
 		{"a reason of its own", []smtp.Result{took(a), refused(b, smtp.Blocklisted), took(c)}, nil,
 			[]smtp.Result{took(a), refused(b, smtp.Blocklisted), took(c)}, 0},
 		{"no names", []smtp.Result{took(""), refused("", smtp.NoReason), took("")}, nil,
