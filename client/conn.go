@@ -113,8 +113,8 @@ func (c *Conn) spent() bool { return c.ext.maxMails > 0 && c.mails >= c.ext.maxM
 // quiescent reports whether every reply was read and the host has sent nothing after them.
 func (c *Conn) quiescent() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
 
-// Quit says QUIT, waits for the reply for Timeouts.Quit at most, and closes the connection (RFC 5321 §4.1.1.10). If the
-// session has failed, Quit only closes the connection.
+// Quit sends QUIT, waits for the reply for Timeouts.Quit at most, and closes the connection (RFC 5321 §4.1.1.10). If
+// the session has failed, Quit only closes the connection.
 func (c *Conn) Quit(ctx context.Context) error {
 	if !c.quiescent() {
 		return c.Close()
@@ -163,7 +163,7 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 	}
 	if f != nil {
 		if !c.spoiled {
-			// RFC 5321 §3.1: a refused client says QUIT. Nobody needs the reply.
+			// RFC 5321 §3.1: a refused client sends QUIT. Nobody needs the reply.
 			c.write(ctx, c.Timeouts.quit(), []byte("QUIT\r\n"))
 		}
 		c.Close()

@@ -30,7 +30,7 @@ type extensions struct {
 	maxDomains int // different domains of recipients in a session
 }
 
-// hello says EHLO, or HELO if the host has no EHLO, or LHLO.
+// hello sends EHLO, or HELO if the host has no EHLO, or LHLO.
 func (c *Conn) hello(ctx context.Context, name string) *failure {
 	verb := "EHLO "
 	if c.LMTP {

@@ -85,7 +85,7 @@ func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.
 	return s.transport.Send(ctx, env, content)
 }
 
-// Close says QUIT in every session and closes it. It returns when all Sends that began before have returned. The Sends
+// Close sends QUIT in every session and closes it. It returns when all Sends that began before have returned. The Sends
 // that wait for their turn are among these: they are still sent, unless their ctx ends. A later Send or Check fails
 // with [ErrClosed]. Close may be called more than once, and always returns nil.
 //

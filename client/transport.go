@@ -140,11 +140,11 @@ func (t *Transport) takeTurn(ctx context.Context) *failure {
 	return nil
 }
 
-// CloseIdle says QUIT in the sessions that are idle now, and returns when they are closed. Timeouts.Quit bounds each
+// CloseIdle sends QUIT in the sessions that are idle now, and returns when they are closed. Timeouts.Quit bounds each
 // wait.
 func (t *Transport) CloseIdle() { t.pool.quit(t.pool.takeAll()) }
 
-// Close says QUIT in the idle sessions and closes them. It returns when every Send that began before has returned and
+// Close sends QUIT in the idle sessions and closes them. It returns when every Send that began before has returned and
 // its session is closed. A later Send fails with [ErrClosed]. Close may be called more than once, and always returns
 // nil.
 func (t *Transport) Close() error {
