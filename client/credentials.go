@@ -65,6 +65,9 @@ type Credentials struct {
 
 // Begin starts the strongest mechanism that c and the host have in common: see smtp.Auth.
 func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthExchange, error) {
+	if c == nil { // in an Auth that isn't nil itself
+		return nil, errors.New("Credentials are nil: set them, or leave Auth nil")
+	}
 	offered := host.Mechanisms
 	bound := bindTo(host.TLS)
 	usable := c.usable(bound)

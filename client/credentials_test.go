@@ -106,6 +106,15 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// TestCredentialsNil: a nil pointer in an Auth is an error of the delivery, and ends no program.
+func TestCredentialsNil(t *testing.T) {
+	var none *Credentials
+	var auth smtp.Auth = none
+	if _, err := auth.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{"PLAIN"}}); err == nil {
+		t.Error("got no error")
+	}
+}
+
 func TestBinding(t *testing.T) {
 	exported, unique := []byte("exported"), []byte("unique")
 	tests := []struct {
