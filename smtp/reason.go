@@ -94,6 +94,8 @@ func ReasonOf(r *Result) Reason {
 		return UserUnknown
 	case r.Outcome == Rejected:
 		return Other // a permanent refusal by policy has nothing to do with rates
+	case r.Stage == StageAuth && r.refused() && r.Reply.Permanent():
+		return Network // RFC 4954 §6: 535 5.7.8 and its like are about the login
 	case r.refused() && (r.Reply.Enhanced[1] == 7 || r.Reply.Code == 421):
 		return RateLimited // RFC 3463 §3.8: X.7.x, security or policy
 	case r.Stage < StageMail:

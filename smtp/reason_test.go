@@ -24,7 +24,10 @@ func TestReasonOf(t *testing.T) {
 		{"no connection, no reply", deferred, smtp.StageConnect, true, nil, smtp.Network},
 		{"a greeting that isn't one", deferred, smtp.StageGreeting, false, reply(554, "", "no service"), smtp.Network},
 		{"no TLS", deferred, smtp.StageTLS, true, reply(451, "4.7.5", "the certificate isn't good"), smtp.Network},
-		{"a wrong password", deferred, smtp.StageAuth, false, reply(535, "5.5.0", "no"), smtp.Network},
+		{"a wrong password", deferred, smtp.StageAuth, false, reply(535, "5.7.8", "no"), smtp.Network},
+		{"a wrong password, by another code", deferred, smtp.StageAuth, false, reply(535, "5.5.0", "no"), smtp.Network},
+		{"too many logins", deferred, smtp.StageAuth, false, reply(421, "4.7.0", "slow down"), smtp.RateLimited},
+		{"no logins now", deferred, smtp.StageAuth, false, reply(454, "4.7.0", "later"), smtp.RateLimited},
 		{"our own policy", deferred, smtp.StageConnect, true, reply(451, "4.7.1", "all are blocked"), smtp.Network},
 		{"null MX by our own rule", rejected, smtp.StageRoute, true, reply(556, "5.1.10", "null MX"), smtp.Other},
 
