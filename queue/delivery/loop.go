@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -197,13 +198,26 @@ func (l *runnerLoop) askSites(ctx context.Context) {
 		}
 		l.siting++
 		l.group.Go(func() {
-			site, err := l.r.SiteOf(ctx, name)
-			if err != nil || site == "" {
-				site = name // the attempt will tell what is wrong
-			}
-			l.inbox.found(sited{name, site})
+			l.inbox.found(sited{name, l.siteOf(ctx, name)})
 		})
 	}
+}
+
+// siteOf returns the site of a destination, which is its own if the user's func fails: the attempt will tell what is
+// wrong.
+func (l *runnerLoop) siteOf(ctx context.Context, destination string) (site string) {
+	defer func() {
+		if p := recover(); p != nil {
+			site = destination
+			l.r.logger().LogAttrs(ctx, slog.LevelError, "SiteOf panics", slog.String("destination", destination),
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	site, err := l.r.SiteOf(ctx, destination)
+	if err != nil {
+		return destination
+	}
+	return cmp.Or(site, destination)
 }
 
 // work lists or claims, if there is cause. again says that there may be more to do at once; an error, that there

@@ -3,7 +3,9 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -72,9 +74,14 @@ func (o *Occasion) attrs(to, kind string) []slog.Attr {
 	}, &o.Task)
 }
 
-// report has the reports composed that are owed for o, and says in each what it is about.
-func (r *Runner) report(ctx context.Context, o Occasion) ([]queue.Message, error) {
-	reports, err := r.Report(ctx, o)
+// report has the reports composed that are owed for o, and says in each what it is about. A panic is an error.
+func (r *Runner) report(ctx context.Context, o Occasion) (reports []queue.Message, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			reports, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	reports, err = r.Report(ctx, o)
 	for i := range reports {
 		reports[i].About = o.Task.ID
 	}

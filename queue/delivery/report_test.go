@@ -295,6 +295,38 @@ func TestEventsThen(t *testing.T) {
 	}
 }
 
+// TestFuncsPanic has the funcs of a user panic in goroutines of the Runner: the process goes on, and so does the mail.
+func TestFuncsPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		var log strings.Builder
+		r := &Runner{
+			Queue: q, Sender: take(0), Logger: textLogger(&log),
+			SiteOf: func(context.Context, string) (string, error) { panic("no site") },
+			Report: func(context.Context, Occasion) ([]queue.Message, error) { panic("no report") },
+		}
+		start(t, r)
+		m := mail("to@x.test")
+		m.NotBefore = time.Now().Add(time.Hour)
+		enqueue(t, q, m, mail("to@y.test"))
+		sleep(time.Minute)
+		if tasks := held(t, q); len(tasks) != 1 {
+			t.Errorf("got %d tasks in the queue, want only the one of later:\n%s", len(tasks), log.String())
+		}
+		if n, err := r.Cancel(t.Context(), queue.Filter{}, "not wanted"); n != 0 || err == nil {
+			t.Errorf("Cancel: got %d and %v, want the error of its report", n, err)
+		}
+		if len(held(t, q)) != 1 {
+			t.Error("Cancel took the message out without a report")
+		}
+		for _, want := range []string{"SiteOf panics", "no site", "no report"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log has no %q:\n%s", want, log.String())
+			}
+		}
+	})
+}
+
 // TestEventsThenPanics has the first of two funcs panic: the second is called nevertheless.
 func TestEventsThenPanics(t *testing.T) {
 	called := false

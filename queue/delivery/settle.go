@@ -3,9 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -78,12 +76,7 @@ func owed(o *Occasion) bool {
 	return false
 }
 
-func (d *delivery) report(ctx context.Context, o Occasion) (reports []queue.Message, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
+func (d *delivery) report(ctx context.Context, o Occasion) ([]queue.Message, error) {
 	if mutant.On == mutant.ReportsOnReports && o.Task.Envelope.From == "" {
 		env := *o.Task.Envelope
 		env.From = env.Recipients[0].Address
