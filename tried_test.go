@@ -3,6 +3,7 @@ package postrider
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,46 @@ func TestTried(t *testing.T) {
 		last := fmt.Sprintf("%s mx2.next.test delivered", id)
 		if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, last) {
 			t.Errorf("got\n%s\nwant it to begin with\n%sand to end in\n%s", got, want, last)
+		}
+	})
+}
+
+// TestOnlookersPanic: what only looks on can't have a message sent twice, nor end the process.
+func TestOnlookersPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		var log bytes.Buffer
+		r := newRelay(inet)
+		r.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+		r.Transport = &client.Transport{
+			Tried: func(context.Context, client.Try) { panic("Tried") },
+			Trace: &client.Trace{
+				Opened:   func(client.SessionInfo) { panic("Opened") },
+				Secured:  func(client.SessionInfo, tls.ConnectionState) { panic("Secured") },
+				Sent:     func(client.SessionInfo, string) { panic("Sent") },
+				Content:  func(client.SessionInfo, int) { panic("Content") },
+				Received: func(client.SessionInfo, *smtp.Reply) { panic("Received") },
+				Broken:   func(client.SessionInfo, error) { panic("Broken") },
+				Closed:   func(client.SessionInfo) { panic("Closed") },
+			},
+		}
+		inet.Go(r.Run)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		host.Wait(1)
+		time.Sleep(24 * time.Hour)
+		host.CloseAt(smtp.StageGreeting)
+		mustSend(t, r, "ann@source.test", "bob@next.test")
+		time.Sleep(time.Minute)
+		host.Heal()
+		time.Sleep(24 * time.Hour)
+		if n, left := len(host.Messages()), queued(t, r); n != 2 || left != 0 {
+			t.Errorf("got %d messages, and %d in the queue, want 2 and 0", n, left)
+		}
+		for _, who := range []string{"Tried", "Opened", "Secured", "Sent", "Content", "Received", "Broken", "Closed"} {
+			if !strings.Contains(log.String(), "panic="+who) {
+				t.Errorf("the panic of %s isn't logged", who)
+			}
 		}
 	})
 }

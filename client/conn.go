@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -66,7 +67,8 @@ type Conn struct {
 	domains map[string]bool // the domains of recipients so far, if the host limits them
 	secret  bool            // AUTH is under way
 	closed  bool
-	id      uint64 // in a SessionInfo
+	id      uint64       // in a SessionInfo
+	logger  *slog.Logger // gets panics of Trace; may be nil
 
 	responses []string // the responses of AUTH, in base64
 
@@ -136,7 +138,7 @@ func (c *Conn) Close() error {
 	first := !c.closed
 	c.closed = true
 	if first && c.Trace != nil && c.Trace.Closed != nil {
-		c.Trace.Closed(c.session())
+		c.look(func() { c.Trace.Closed(c.session()) })
 	}
 	err := c.nc.Close() // not the TLS over it, whose Close would write
 	if first && c.onClose != nil {
@@ -153,7 +155,7 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 		c.Addr = nc.RemoteAddr().String()
 	}
 	if c.Trace != nil && c.Trace.Opened != nil {
-		c.Trace.Opened(c.session())
+		c.look(func() { c.Trace.Opened(c.session()) })
 	}
 	stop := c.watch(ctx)
 	f := c.begin(ctx)

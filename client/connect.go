@@ -56,6 +56,7 @@ func (d *delivery) conn(e ends) *Conn {
 		noBDAT:    t.noBDAT.has(e.host),
 		source:    e.source,
 		id:        t.sessions.Add(1),
+		logger:    t.Logger,
 	}
 	if e.host.Path != "" {
 		c.Host, c.Addr = "localhost", e.host.Path

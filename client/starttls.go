@@ -129,7 +129,7 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	state := tc.ConnectionState()
 	c.version = tls.VersionName(state.Version)
 	if c.Trace != nil && c.Trace.Secured != nil {
-		c.Trace.Secured(c.session(), state)
+		c.look(func() { c.Trace.Secured(c.session(), state) })
 	}
 	return nil
 }

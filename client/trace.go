@@ -3,7 +3,9 @@ package client
 import (
 	"bytes"
 	"crypto/tls"
+	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -11,7 +13,8 @@ import (
 
 // Trace is called with the commands and replies of each session, to find out how a host behaves. Any func may be nil.
 // The goroutine that sends calls the funcs and waits for each of them. Funcs of different sessions run concurrently. A
-// func must not use the session.
+// func must not use the session. A panic in it changes nothing, and is logged if the session is one of a Transport with
+// a Logger.
 //
 // A Trace has no credentials: it has "***" in place of the responses and challenges of AUTH. It has no content of
 // messages either.
@@ -57,6 +60,20 @@ func (c *Conn) session() SessionInfo {
 	return SessionInfo{ID: c.id, Host: c.Host, Addr: c.Addr, SourceAddr: c.source}
 }
 
+// look calls a func of the Trace.
+func (c *Conn) look(f func()) {
+	defer logPanic(c.logger, "Trace")
+	f()
+}
+
+// logPanic ends a panic of a func that only looks on: it must not change the results of a message that was sent. It is
+// deferred. logger may be nil.
+func logPanic(logger *slog.Logger, what string) {
+	if p := recover(); p != nil && logger != nil {
+		logger.Error(what+" panics", "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
 const hidden = "***"
 
 // traceSent reports commands that go out.
@@ -69,7 +86,7 @@ func (c *Conn) traceSent(b []byte) {
 		if c.secret && text != "*" {
 			text = hideResponse(text)
 		}
-		c.Trace.Sent(c.session(), text)
+		c.look(func() { c.Trace.Sent(c.session(), text) })
 	}
 }
 
@@ -96,17 +113,17 @@ func (c *Conn) traceReceived(r *smtp.Reply) {
 	if c.secret && r.Code == 334 {
 		r = &smtp.Reply{Code: 334, Text: hidden}
 	}
-	c.Trace.Received(c.session(), r)
+	c.look(func() { c.Trace.Received(c.session(), r) })
 }
 
 func (c *Conn) traceContent(n int) {
 	if c.Trace != nil && c.Trace.Content != nil && n > 0 {
-		c.Trace.Content(c.session(), n)
+		c.look(func() { c.Trace.Content(c.session(), n) })
 	}
 }
 
 func (c *Conn) traceBroken(err error) {
 	if c.Trace != nil && c.Trace.Broken != nil {
-		c.Trace.Broken(c.session(), err)
+		c.look(func() { c.Trace.Broken(c.session(), err) })
 	}
 }

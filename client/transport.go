@@ -74,11 +74,12 @@ type Transport struct {
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
 
-	// Tried is called after each step of a Send, by its goroutine and with its ctx. If nil, steps aren't reported.
+	// Tried is called after each step of a Send, by its goroutine and with its ctx. A panic in it changes nothing. If
+	// nil, steps aren't reported.
 	Tried func(context.Context, Try)
 
-	// Logger logs each host that failed (debug), each session that went on without TLS (info), and each source address
-	// that was blocked (warn). If nil, nothing is logged.
+	// Logger logs each host that failed (debug), each session that went on without TLS (info), each source address that
+	// was blocked (warn), and each panic of Tried and Trace (error). If nil, nothing is logged.
 	Logger *slog.Logger
 
 	pool     pool

@@ -41,7 +41,7 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 			t.Results = append(t.Results, r)
 		}
 	}
-	d.t.Tried(ctx, t)
+	d.report(ctx, t)
 }
 
 // tried reports a step without a transaction.
@@ -50,6 +50,11 @@ func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f 
 		d.t.Logger.Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "error", f)
 	}
 	if d.t.Tried != nil {
-		d.t.Tried(ctx, Try{Session: s, Route: d.route.Name, Begun: begun, Took: time.Since(begun), Err: f})
+		d.report(ctx, Try{Session: s, Route: d.route.Name, Begun: begun, Took: time.Since(begun), Err: f})
 	}
+}
+
+func (d *delivery) report(ctx context.Context, t Try) {
+	defer logPanic(d.t.Logger, "Tried")
+	d.t.Tried(ctx, t)
 }
