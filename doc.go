@@ -47,7 +47,7 @@
 // Every bound and time-out is a field of a part, with its default in the doc: of server.Server (sizes, connections,
 // waits), client.Transport (waits, sessions), mx.Router (DNS), delivery.Runner (concurrency, rates, schedules). These
 // bounds are fixed: 1 MiB and 100 Received fields for a header section; with Expand, 10,000 recipients for a message
-// and 20 aliases in a chain. The size of mail from code has no bound.
+// (100,000 before duplicates are removed) and 20 aliases in a chain. The size of mail from code has no bound.
 //
 // # Errors and crashes
 //

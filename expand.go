@@ -16,8 +16,9 @@ import (
 
 // Bounds on the work of Expand on one message.
 const (
-	maxExpanded  = 10_000 // recipients
-	maxExpansion = 20     // aliases in a chain
+	maxExpanded  = 10_000  // recipients
+	maxLooked    = 100_000 // addresses looked at, those that come again included
+	maxExpansion = 20      // aliases in a chain
 )
 
 // expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
@@ -56,6 +57,7 @@ type expansion struct {
 	relay   *Relay
 	aliases map[string][]string // what Expand has returned for an address
 	all     []smtp.Recipient
+	looked  int             // addresses that were looked at
 	place   map[string]int  // of an address in all
 	aliased map[string]bool // addresses in all that came by an alias alone
 }
@@ -78,6 +80,7 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) (members []smtp
 			rcpt.Address = x.relay.postmaster
 		}
 		key := addressKey(rcpt.Address)
+		x.looked++
 		if seen[key] {
 			return nil
 		}
@@ -89,7 +92,8 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) (members []smtp
 		if to == nil {
 			members = append(members, rcpt)
 		}
-		if to != nil && chain == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded {
+		if to != nil && chain == maxExpansion || len(x.all)+len(members)+len(to) > maxExpanded ||
+			x.looked+len(to) > maxLooked {
 			return smtp.NewReply(452, "4.5.3", "the address expands to too many others")
 		}
 		aliased = aliased || to != nil

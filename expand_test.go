@@ -172,6 +172,29 @@ func TestExpandBounds(t *testing.T) {
 	}
 }
 
+// TestExpandAgain: a group that a thousand RCPTs name isn't looked through a thousand times.
+func TestExpandAgain(t *testing.T) {
+	group := make([]string, 1000)
+	for i := range group {
+		group[i] = fmt.Sprintf("user%d@far.test", i)
+	}
+	asked := 0
+	r := newRelay(smtptest.NewNetwork(t))
+	r.Domains = []string{"here.test"}
+	r.Expand = func(context.Context, smtp.Recipient) ([]string, error) { asked++; return group, nil }
+	for n, want := range map[int]string{50: "", 1000: "452"} {
+		asked = 0
+		env := smtp.NewEnvelope("ann@source.test")
+		for i := range n {
+			env.Recipients = append(env.Recipients, smtp.Recipient{Address: fmt.Sprintf("group%d@here.test", i)})
+		}
+		_, err := r.Send(t.Context(), env, strings.NewReader(text))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || asked > 100 {
+			t.Errorf("%d RCPTs: got %v after %d calls of Expand, want %q after 100 at most", n, err, asked, want)
+		}
+	}
+}
+
 // TestExpandChain: the bound on a chain counts its aliases, not the address at its end.
 func TestExpandChain(t *testing.T) {
 	for _, test := range []struct {
