@@ -120,7 +120,8 @@ type Relay struct {
 	// added to mail that lacks them.
 	Submission *server.Server
 
-	// Router finds the hosts. Its Routes must be nil; the Relay adds Hostname to its Self.
+	// Router finds the hosts. Its Routes must be nil; the Relay adds Hostname to its Self. A Router, a Transport and a
+	// Runner are for one Relay each; a Server may be the template of several.
 	Router *mx.Router
 
 	// Transport delivers to the hosts. Its Hostname and Router must be empty.
