@@ -127,7 +127,8 @@ type Relay struct {
 	// Transport delivers to the hosts. Its Hostname and Router must be empty.
 	Transport *client.Transport
 
-	// Runner works the queue off. Its Queue and Sender must be nil. Keep a pointer to operate it while it runs.
+	// Runner works the queue off. Its Queue and Sender must be nil. Keep a pointer to operate it while it runs; call
+	// Check before another goroutine does so.
 	Runner *delivery.Runner
 
 	// Wrap returns a Sender around the Transport, to sign, trace or refuse each message to one destination. It is
