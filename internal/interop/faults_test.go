@@ -169,7 +169,7 @@ func breakDisk(t *testing.T, r *relay, o *offers, log string, size func() int, s
 	}
 	<-done
 	if says == "" && !r.running() {
-		t.Error("the relay has ended")
+		t.Errorf("the relay has ended: %v", r.cmd.ProcessState)
 	}
 	r.kill()
 	for id, reply := range o.refused {
