@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -305,6 +306,30 @@ func TestExpandedNull(t *testing.T) {
 	if n := queued(t, r); n != 1 || log.Len() > 0 {
 		t.Errorf("got %d messages in the queue and the log %q, want one and no warning", n, log.String())
 	}
+}
+
+// TestExpandedStranger: a stranger's sender may be forged, and hears of no success.
+func TestExpandedStranger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("far.test", "mx.far.test")
+		sender := inet.MX("source.test", "mx.source.test")
+		r := newRelay(inet)
+		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
+		r.Domains = []string{"here.test"}
+		r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
+		serve(t, inet, r)
+		env := smtp.NewEnvelope("ann@source.test", "group@here.test")
+		env.Recipients[0].Notify = smtp.NotifySuccess
+		if _, err := submission(inet).Send(t.Context(), env, smtp.Text(text)); err != nil {
+			t.Fatal(err)
+		}
+		host.Wait(1)
+		time.Sleep(time.Hour)
+		if reports := sender.Messages(); len(reports) > 0 {
+			t.Errorf("got a report, want none:\n%s", reports[0].Data)
+		}
+	})
 }
 
 // TestCheckRcpt: an unknown recipient of ours is refused at RCPT, whoever asks; an alias needs no route of its own.

@@ -156,7 +156,7 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	r.accepted(ctx, Accepted{
 		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant,
 	})
-	if len(p.expanded) > 0 {
+	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger { // a stranger's reverse-path may be another's
 		if err := r.reportExpanded(ctx, id, p); err != nil {
 			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", slog.String("about", string(id)),
 				slog.String("kind", "expanded"), slog.Any("err", err))
