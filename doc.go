@@ -66,12 +66,11 @@
 // # Files
 //
 //	relay.go    Relay: its fields, Serve, Run, Send
-//	parts.go    Check, and how the parts are put together
+//	parts.go    Check, how the parts are put together, and Limits by domain
 //	access.go   who may send to whom
 //	expand.go   aliases
 //	prepare.go  Prepare: from an envelope and a body to a queue.Message
 //	header.go   the header: Received, Date, Message-ID
 //	report.go   reports to the sender
 //	operate.go  Flush, Suspend, Redirect, Explain
-//	events.go   Accepted
 package postrider

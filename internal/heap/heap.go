@@ -1,9 +1,9 @@
-// Package heap is a binary heap whose items know their places, so that any of them can be changed or taken out.
+// Package heap is a binary heap whose items know their positions, so that any of them can be changed or taken out.
 //
 // It differs from container/heap in that: the items' places are kept by an Order, and nothing is boxed in an interface.
 package heap
 
-// Order is what a heap is ordered by. Its items know their places, so that any of them can be
+// Order is what a heap is ordered by. Its items know their positions, so that any of them can be
 // taken out.
 type Order[T any] interface {
 	Before(a, b T) bool
@@ -42,7 +42,7 @@ func Fix[T any, O Order[T]](o O, h []T, i int) {
 	}
 }
 
-// Walk visits items from the given places on, the first of all being 0: below each for which visit says true,
+// Walk visits items from the given places on, the first of all being 0: below each for which visit returns true,
 // the next two. It looks at so many places at most and returns where to go on, nowhere in the end, and how many
 // it had left. A heap that changes meanwhile has some visited twice or never, but the walk ends.
 func Walk[T any](h []T, places []int, most int, visit func(T) bool) (rest []int, left int) {
