@@ -89,6 +89,26 @@ func TestReport(t *testing.T) {
 	})
 }
 
+// TestLate has a mail wait for hours: the shop gets no report that it is late.
+func TestLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("example.net", "mx.example.net")
+		host.Defer(12*time.Hour, nil)
+		db := newDatabase(time.Now())
+		shop := newShop(t, inet, mem.New(), db)
+		inet.Go(shop.Relay.Run)
+		if err := shop.Confirm(t.Context(), 17, "ann@example.net"); err != nil {
+			t.Fatal(err)
+		}
+		host.Wait(1)
+		synctest.Wait()
+		if db.calls > 0 {
+			t.Errorf("got %d reports, want 0", db.calls)
+		}
+	})
+}
+
 // TestRestart ends the program while the database is down: the report is in the spool, and stored by the next program.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
