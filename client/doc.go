@@ -16,7 +16,7 @@
 //
 // A Send is one attempt. To try again later is for a queue: see package delivery.
 //
-// # The way of a message
+// # How a message is sent
 //
 // A Send checks envelope and content first, and scans the content once. A Transport asks the Router for the route of
 // each domain. It tries the hosts of the route in order, and the addresses of each host: in an idle session, or in a
@@ -30,21 +30,22 @@
 // # Bounds
 //
 // Every wait of a session has a time-out in [Timeouts], and so has an attempt as a whole. A Transport bounds its idle
-// sessions, the addresses that it tries, and its memory about hosts, but not the Sends at a time: that is for the
-// caller. A Submission bounds its open sessions, and further Sends wait in order of arrival. The lines and octets of a
-// reply and the steps of AUTH have fixed bounds. A result keeps 2 KiB of the text of a reply. A Send reads the content
-// in blocks of 64 KiB at most and never holds it whole.
+// sessions, the addresses that it tries, and its memory about hosts. Its caller bounds the concurrent Sends. A
+// Submission bounds its open sessions, and further Sends wait in order of arrival. The lines and octets of a reply and
+// the steps of AUTH have fixed bounds. A result keeps 2 KiB of the text of a reply. A Send reads the content in blocks
+// of 64 KiB at most and never holds it whole. A field may be negative only where its doc says so.
 //
 // # Promises
 //
 //   - A Send of a Transport or a Submission returns one Result for each recipient, in order, whatever happens.
-//   - A recipient is Rejected only by a 5xx to MAIL, RCPT, DATA, BDAT or the final dot, or by a rule of this package or
-//     of package mx; then the Result is Local. Every other failure defers. If a host sends more replies than it got
-//     commands, so that they can't be matched, it rejects nobody.
-//   - If the connection is lost after the final dot or the last chunk, and before the reply, the outcome is Unknown:
-//     the host may have the message. Nothing else is Unknown, and no Send offers an Unknown recipient to another host.
+//   - A recipient is Rejected only by a 5xx to MAIL, RCPT, DATA, BDAT or the final dot, by the Sender of its route, or
+//     by a rule of this package or of package mx; then the Result is Local. Every other failure defers. If a host sends
+//     more replies than it got commands, so that they can't be matched, it rejects nobody.
+//   - If the final dot or the last chunk gets no valid reply, in time and before ctx ends, the outcome is Unknown: the
+//     host may have the message. Nothing else is Unknown, and no Send offers an Unknown recipient to another host.
 //   - Once ctx ends, I/O in flight is aborted and the session is closed. Recipients are Deferred, or Unknown as above.
-//   - Nothing is sent before envelope, content and Hostname have been checked.
+//   - Nothing is sent before envelope, content and Hostname have been checked. One invalid address in the envelope
+//     rejects the message for all recipients.
 //   - A message that can't be read to its end is never committed: the connection is closed without the final dot, the
 //     last chunk or QUIT.
 //   - A password is sent only under TLS with a verified certificate, or to this machine. It is in no error, Result, log
@@ -70,7 +71,7 @@
 //   - A line of more than 998 octets is sent as it is, since cutting it would break signatures.
 //   - A 552 to RCPT is always transient, which is a SHOULD of RFC 5321 §4.5.3.1.10.
 //   - A time-out holds for a reply as a whole, not for each of its lines.
-//   - Return-Path is added for a route that is a Sender (RFC 5321 §4.4), but not for LMTP, whose servers add it.
+//   - Return-Path is added for a route by mx.Func (RFC 5321 §4.4). A server that speaks LMTP adds it itself.
 //
 // # Files
 //

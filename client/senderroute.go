@@ -19,7 +19,11 @@ func (d *delivery) deliver(ctx context.Context) {
 		env.Recipients[n] = m.env.Recipients[i]
 	}
 	given := env // a copy: a Sender that drops recipients from it must not drop their results
-	returned, err := d.route.Sender.Send(ctx, &given, withReturnPath(m.env.From, m.content))
+	content := m.content
+	if d.route.Final() { // RFC 5321 §4.4: only the host that makes the final delivery adds it
+		content = withReturnPath(m.env.From, content)
+	}
+	returned, err := d.route.Sender.Send(ctx, &given, content)
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
 	if missing > 0 && err == nil {
@@ -41,7 +45,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	d.offered(ctx, Try{Begun: d.begun, Err: err})
 }
 
-// withReturnPath puts the reverse-path on top of a content, which final delivery demands (RFC 5321 §4.4).
+// withReturnPath puts the reverse-path on top of a content.
 func withReturnPath(from string, c smtp.Content) smtp.Content {
 	return &prefixed{"Return-Path: <" + from + ">\r\n", c}
 }

@@ -66,6 +66,36 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
+// TestReturnPath: only a final delivery adds Return-Path (RFC 5321 §4.4).
+func TestReturnPath(t *testing.T) {
+	const sent = "Subject: hi\r\n\r\nHello.\r\n"
+	var got string
+	read := func(_ context.Context, _ *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+		b, err := io.ReadAll(smtp.NewReader(c))
+		got = string(b)
+		return nil, err
+	}
+	for _, tt := range []struct {
+		name  string
+		route mx.Route
+		want  string
+	}{
+		{"a func", mx.Func("app", read), "Return-Path: <ann@client.test>\r\n" + sent},
+		{"a Sender that relays", mx.Route{Name: "provider", Sender: smtp.SenderFunc(read)}, sent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": tt.route}}}
+			env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
+			if _, err := tr.Send(t.Context(), env, smtp.Text(sent)); err != nil {
+				t.Fatal(err)
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestPrefixed reads at every offset and length.
 func TestPrefixed(t *testing.T) {
 	const want = "prefix and the rest of it"

@@ -25,9 +25,10 @@ func LMTP(addr string) (Route, error) {
 	return r, err
 }
 
-// Func returns a route to a func, which follows the rules of smtp.Sender. The Name is "func:" and name.
+// Func returns a route to a func, which follows the rules of smtp.Sender. The delivery is final there, so the content
+// begins with a Return-Path field (RFC 5321 §4.4). The Name is "func:" and name.
 func Func(name string, send smtp.SenderFunc) Route {
-	r := Route{Name: "func:" + name}
+	r := Route{Name: "func:" + name, final: true}
 	if send != nil { // a nil func in an interface wouldn't be nil
 		r.Sender = send
 	}
@@ -36,7 +37,7 @@ func Func(name string, send smtp.SenderFunc) Route {
 
 // Discard returns a route that drops all mail. The mail counts as delivered.
 func Discard() Route {
-	return Route{Name: "discard", Sender: smtp.SenderFunc(discard)}
+	return Route{Name: "discard", Sender: smtp.SenderFunc(discard), final: true}
 }
 
 func discard(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return nil, nil }

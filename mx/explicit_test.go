@@ -151,6 +151,7 @@ func TestFinal(t *testing.T) {
 		{Func("x", deliver), true},
 		{Func("x", Discard().Sender.Send), true}, // a method value
 		{Discard(), true},
+		{Route{Name: "provider", Sender: smtp.SenderFunc(deliver)}, false},
 		{explicitly(Refuse(&smtp.Reply{Code: 550})), false},
 		{Route{Name: "a.test", MX: true, Hosts: []Host{{Name: "a.test"}}}, false},
 	} {

@@ -24,9 +24,9 @@ type Route struct {
 	// Hosts are the hosts to try, in this order.
 	Hosts []Host
 
-	// Sender takes the mail. The envelope has only the recipients of this route, and the content begins with a
-	// Return-Path field. A client.Submission and a client.Transport are Senders, and [Func] makes a route to a func. If
-	// nil, the mail goes to Hosts; only one of the two may be set.
+	// Sender takes the mail, to relay it: a client.Submission or a client.Transport, for example. The envelope has only
+	// the recipients of this route. If nil, the mail goes to Hosts; only one of the two may be set. For a Sender that
+	// delivers to mailboxes or to the application, make the route by [Func].
 	Sender smtp.Sender
 
 	// LMTP makes sessions use LMTP (RFC 2033). Delivery is final there.
@@ -46,12 +46,14 @@ type Route struct {
 	MX bool
 
 	refusal  *smtp.Reply // of Refuse
+	final    bool        // of Func and Discard
 	prefs    []uint16    // the preference of each of Hosts, if MX is set
 	implicit bool        // no MX record: the domain is its own host
 }
 
-// Final reports whether the delivery is final, by LMTP or in Sender. A host that speaks SMTP relays the mail.
-func (r *Route) Final() bool { return r.LMTP || r.Sender != nil }
+// Final reports whether the delivery is final: by LMTP, Func or Discard. A host that speaks SMTP relays the mail, and
+// so does a Sender that is set in a Route.
+func (r *Route) Final() bool { return r.LMTP || r.final }
 
 // Site returns a name for the set of hosts, so that limits can apply to domains that share their hosts. It is the Name
 // of an explicit route, and otherwise the sorted names of the hosts, separated by commas.
