@@ -14,7 +14,7 @@ import (
 )
 
 // Conn is one session with one host. Set its fields, call Open with a connection, then Send for each message, and Quit.
-// Only one goroutine may use it at a time.
+// Only one goroutine may use it at a time. A Conn can't be opened twice.
 type Conn struct {
 	// Hostname is the name of this machine in EHLO: a domain name or an address literal. If empty, the name that the
 	// system has, or "localhost" if that is not a domain name.
@@ -87,9 +87,9 @@ type Conn struct {
 func (c *Conn) Open(ctx context.Context, nc net.Conn) error { return c.start(ctx, nc).asError() }
 
 // Send sends one message. It returns exactly one Result for each recipient, in the order of the envelope. The error is
-// nil if all recipients are Delivered; otherwise it holds the Reply of the first one that isn't. There is no second
-// attempt: another host or another session is for Transport. If ctx ends, the I/O in flight is aborted and the session
-// is over.
+// nil if all recipients are Delivered; otherwise it holds the Reply of the first one that isn't. Recipients beyond the
+// LIMITS of the session are Deferred: a Transport sends to them in another one. If ctx ends, the I/O in flight is
+// aborted and the session is over.
 func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
 	f := m.check()

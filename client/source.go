@@ -28,7 +28,7 @@ type Source struct {
 	Weight int
 }
 
-// Check returns an error if a field can't be used.
+// Check returns an error if a field can't be used. A Transport doesn't call it; a Relay does.
 func (s *Source) Check() error {
 	seen := make(map[bool]bool) // by family
 	for _, addr := range s.Addrs {

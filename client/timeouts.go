@@ -37,7 +37,7 @@ type Timeouts struct {
 	Quit time.Duration
 
 	// Attempt bounds how long one Send goes on: after it, no further address is tried for a route, and no further
-	// transaction begins in a session. What is under way then ends by its own time-outs. If zero, 10 min.
+	// transaction begins in a session. A transaction under way ends by its own time-outs. If zero, 10 min.
 	Attempt time.Duration
 }
 
