@@ -30,7 +30,7 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	}
 	// RFC 7435 §3: without a policy that demands TLS, mail in cleartext is better than none.
 	if d.t.Logger != nil {
-		d.t.Logger.Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "error", f)
+		d.t.Logger.Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "err", f)
 	}
 	d.tried(ctx, begun, c.session(), f)
 	c = d.conn(e)

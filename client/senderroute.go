@@ -39,7 +39,7 @@ func (d *delivery) deliver(ctx context.Context) {
 		n := max(0, slices.IndexFunc(results, func(r smtp.Result) bool { return r.Outcome != smtp.Delivered }))
 		m.failures = append(m.failures, &failure{reply: results[n].Reply, cause: err})
 		if d.t.Logger != nil && (!isReply || missing > 0) { // the text of err is in no result
-			d.t.Logger.Warn("the Sender of a route failed", "route", d.route.Name, "missing", missing, "error", err)
+			d.t.Logger.Warn("the Sender of a route failed", "route", d.route.Name, "missing", missing, "err", err)
 		}
 	}
 	d.offered(ctx, Try{Begun: d.begun, Err: err})

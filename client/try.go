@@ -47,7 +47,7 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 // tried reports a step without a transaction.
 func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
 	if d.t.Logger != nil {
-		d.t.Logger.Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "error", f)
+		d.t.Logger.Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "err", f)
 	}
 	if d.t.Tried != nil {
 		d.report(ctx, Try{Session: s, Route: d.route.Name, Begun: begun, Took: time.Since(begun), Err: f})
