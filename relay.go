@@ -48,7 +48,8 @@ type Relay struct {
 	// returned later to a sender who may be forged. A *smtp.Reply is sent as it is, such as
 	// smtp.NewReply(550, "5.1.1", "no such user"). Any other error is answered 451. CheckRcpt is called for every
 	// client, authenticated or not, before Expand. It isn't called for the addresses that Expand returns, for
-	// <postmaster>, for postmaster at Hostname, and for mail from code. If nil, every recipient in Domains is accepted.
+	// <postmaster>, for postmaster at Hostname, and for mail from code. It should accept postmaster in each domain
+	// (RFC 5321 §4.5.1). If nil, every recipient in Domains is accepted.
 	CheckRcpt func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) error
 
 	// Expand returns the addresses that a recipient in one of Domains stands for: one for an alias, several for a
