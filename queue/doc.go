@@ -30,7 +30,7 @@
 // delivered twice in two cases. A task that was sent and not settled is sent again when its lease expires, or after a
 // restart. And a crash may undo a settlement without reports that is not yet durable: see [Queue].
 //
-// # Where to find what
+// # Files
 //
 //	queue.go      Queue, Message, Task, Lease, Settlement, and the sentinel errors
 //	abilities.go  the optional interfaces, Filter and Stats

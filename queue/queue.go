@@ -47,8 +47,8 @@ type Queue interface {
 	// earliest due comes first. With class Overdue, the earliest notice or deadline comes first, whatever the Priority.
 	// A task that isn't due doesn't delay another one.
 	//
-	// A task has one lease at a time. A lease ends by Settle, when it expires, or when the Queue is opened again. Then
-	// the task can be claimed again.
+	// A task has one lease at a time. A lease ends by Settle, when it expires, or when the process that has it opens
+	// the Queue again. Then the task can be claimed again. A restart may forget an attempt that wasn't settled.
 	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
 
 	// Extend changes the end of the lease to d from now, later or earlier. It also works while a Settle under the same
@@ -89,7 +89,8 @@ type Body interface {
 	io.Closer
 }
 
-// Message is a message to be stored. postrider.Relay.Prepare makes one.
+// Message is a message to be stored. postrider.Relay.Prepare makes one. A Queue doesn't check addresses, Body and
+// Priority.
 type Message struct {
 	// Envelope must have a recipient.
 	Envelope *smtp.Envelope
@@ -101,7 +102,8 @@ type Message struct {
 	// Body is read once, to its end. It is the content as it is sent, with CRLF at the end of each line.
 	Body io.Reader
 
-	// NotBefore is the earliest time of the first attempt. If zero, the message is due when it arrives.
+	// NotBefore is the earliest time of the first attempt, and may be in the past. If zero, the time of Enqueue. It
+	// must be before the Deadline: otherwise the first attempt is at the Deadline.
 	NotBefore time.Time
 
 	// NoticeAt is the time at which a delay notice is due. If zero, there is no notice.
