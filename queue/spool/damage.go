@@ -16,10 +16,10 @@ const maxDamage = 1000
 
 // Damage returns the parts that could not be read since the spool was opened, the first 1000. Each is logged once.
 //
-// A message in such a part isn't delivered. Its segment is kept, under the name "….damaged" when nothing else in it is
-// needed. If only the body of a message is damaged, the message stays in the queue, and Open returns an error for it; a
-// Runner returns it to its sender. If the settlement of a task is lost, the task is sent again. If a Hold, Release or
-// Remove is lost, the message is as it was before.
+// A message in such a part isn't delivered. Its segment is kept until you delete it, under the name "….damaged" when
+// nothing else in it is needed. If only the body of a message is damaged, the message stays in the queue, and Open
+// returns an error for it; a Runner returns it to its sender at its Deadline. If the settlement of a task is lost, the
+// task is sent again. If a Hold, Release or Remove is lost, the message is as it was before.
 func (s *Spool) Damage() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,7 @@
 //
 // Data that can't be read is reported by [Spool.Damage] and logged. All other mail is delivered.
 //
-// # Where to find what
+// # Files
 //
 //	spool.go, options.go              Spool and the methods of Queue; opening
 //	draft.go, settle.go, keep.go      writing: Enqueue; Settle; Hold, Release, Remove, Flush
@@ -53,6 +53,9 @@
 //	2s.body               a body that is too large for the log, named by the message's ID
 //	….damaged             a segment with unreadable data, kept when nothing else in it is needed
 //	….tmp                 a file that isn't complete; the next start removes it
+//
+// Open makes the directory with mode 0700, and files have 0600. The lock needs flock: on Windows, Open returns an error
+// that wraps errors.ErrUnsupported.
 //
 // A record is one commit: new messages, and outcomes of others. It begins with a salt, random for each segment, and has
 // checksums of its header, including its offset, and of all its octets. So a reader finds the next record after a
