@@ -3,10 +3,10 @@
 //	q := mem.New()
 //
 // A Queue has no settings and no limits. Bodies are in memory as a whole. It has no Close, and none of its methods
-// fails by itself. It implements every rule of [queue.Queue] but durability, and all of its abilities: [queue.Waker],
-// [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
+// fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
+// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
 //
-// # Where to find what
+// # Files
 //
 //	mem.go        Queue and the methods of queue.Queue and queue.Waker
 //	abilities.go  the methods of the other abilities
@@ -25,7 +25,7 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Queue is a [queue.Queue] in memory. New makes one.
+// Queue is a [queue.Queue] in memory. New makes one; the zero Queue can't be used.
 type Queue struct {
 	watch index.Watchers
 
