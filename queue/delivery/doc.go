@@ -13,39 +13,39 @@
 //	runner := &delivery.Runner{Queue: q, Sender: sender}
 //	err := runner.Run(ctx)
 //
-// # What bounds it
+// # Bounds
 //
 //   - attempts at a time: Concurrency for all, [SiteLimits] for each site
 //   - messages in a time: a [Rate] for each site, source and tenant
 //   - attempts at one message: Retry, RetryAfter and the message's Deadline
-//   - the time that Run takes to end: Grace and SettleTimeout
+//   - the time that Run takes to end: Grace and SettleTimeout, if the Sender returns when its ctx ends
 //   - memory: about 300 octets for each destination with mail, the attempts under way, and Events.Buffer
 //
-// # What it promises
+// # Promises
 //
 // A recipient leaves the queue when a host has accepted or rejected the message, when the Deadline has passed, or by
 // Cancel and Purge. The report that is owed is stored in the same commit. Nothing expires without an attempt, unless
 // its site is down or suspended at that time.
 //
-// A message can arrive twice in two cases: an attempt ended without a reply to the final dot (smtp.Unknown), or a crash
-// came before its commit was durable in the Queue. After a crash, a task that was being sent is attempted again when
-// its Lease has expired, or when the Queue is opened again.
+// A message can arrive twice in three cases: an attempt ended without a reply to the final dot (smtp.Unknown), a crash
+// came before its commit was durable in the Queue, or the Queue failed for as long as a Lease. After a crash, a task
+// that was being sent is attempted again when its Lease has expired, or when the Queue is opened again.
 //
 // A fault of the Queue delays mail and loses none. It is logged, and the call is repeated after 1 second, then 2, 4 and
 // so on up to 1 minute. Run ends with an error only if the Queue is closed or broken. If a Sender panics, its message
-// is deferred.
+// is deferred. If Report panics, that is an error of Report.
 //
-// # What you may implement
+// # Interfaces to implement
 //
 //   - Runner.Sender: a wrapper around another Sender may sign, split, trace or refuse a message
 //   - Runner.Queue: see package queue; queuetest tests it
 //   - Report, SiteOf, SourceOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
 //
-// # Operating it
+// # Operation
 //
-// Flush, Suspend, Hold, Release, Cancel and Purge change what the Runner does; Activity, Explain, Suspended and Missed
-// show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability that an operation
-// needs, the error wraps errors.ErrUnsupported and names the ability.
+// Flush, Suspend, Hold, Release, Cancel and Purge change the state of mail and sites; Activity, Explain, Suspended and
+// Missed show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability that an
+// operation needs, the error wraps errors.ErrUnsupported and names the ability.
 //
 // # Log lines
 //
@@ -59,7 +59,7 @@
 // report that is rejected or expires itself is a warning, too. Cancel and Purge write "cancelled" or "purged" for each
 // message.
 //
-// # Where to find what
+// # Files
 //
 //	runner.go, check.go        Runner, its fields, their defaults and Check
 //	limits.go, rate.go         limits of sites, sources and tenants

@@ -83,7 +83,7 @@ type Event struct {
 	// Time is when it happened.
 	Time time.Time
 
-	// Task is the task as it was claimed, with its ID, Ref and Tenant. What it points to must not be changed.
+	// Task is the task as it was claimed, with its ID, Ref and Tenant. Don't change its Envelope and its Last.
 	Task queue.Task
 
 	// Result is the recipient's, with its Reason.

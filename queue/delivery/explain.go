@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Activity is what a Runner does now. What the Queue holds is in queue.Stats.
+// Activity is what a Runner does now. The contents of the Queue are in queue.Stats.
 type Activity struct {
 	Running     bool
 	InFlight    int // tasks that are being sent or settled

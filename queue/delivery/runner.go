@@ -21,8 +21,8 @@ import (
 // suspended at the Deadline. At its NoticeAt, a task that is still deferred is reported as delayed.
 //
 // Each attempt ends in one commit to the queue: the results, the time of the next attempt, and the reports. If the
-// commit fails, the Runner keeps the lease and repeats the commit. So a fault of the queue doesn't make it send a
-// message twice, as long as the process lives.
+// commit fails, the Runner keeps the lease and repeats the commit. So a fault of the queue that is shorter than Lease
+// doesn't make it send a message twice.
 //
 // # Fairness and sites
 //
@@ -44,12 +44,13 @@ type Runner struct {
 	// PollInterval.
 	Queue queue.Queue
 
-	// PollInterval is the time between two looks at a Queue that is no queue.Waker. After a
-	// look that took long, the Runner waits at least 100 times as long. If zero, 1 second.
+	// PollInterval is the time between two calls of Destinations, if the Queue isn't a queue.Waker. After a slow call,
+	// the Runner waits at least 100 times as long as the call took. If zero, 1 second.
 	PollInterval time.Duration
 
 	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's
-	// message. Its outcome goes through smtp.Complete; missing results are logged as a warning.
+	// message. The context ends after Grace, and if the lease is lost; nothing else bounds the time of a Send. Its
+	// results go through smtp.Complete; missing ones are logged as a warning.
 	Sender smtp.Sender
 
 	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
@@ -119,16 +120,16 @@ type Runner struct {
 	// which all are busy adds Initial, up to Concurrency. If zero, 20. It is never more than Concurrency.
 	Initial int
 
-	// Lease is how long a claimed task belongs to this Runner if the process ends without a word: after a crash, a task
-	// that was being sent waits that long. The Runner renews it after a third of that time. If zero, 5 minutes.
+	// Lease is the length of a lease. After a crash, a task that was being sent waits until its lease expires. The
+	// Runner renews a lease after a third of its length. If zero, 5 minutes.
 	Lease time.Duration
 
 	// Grace is how long attempts under way may go on when Run ends. If zero, 10 seconds; if negative, they are cut off
 	// at once.
 	Grace time.Duration
 
-	// SettleTimeout is how long the settling of attempts may take after Grace. What isn't settled by then is attempted
-	// again. If zero, 10 seconds.
+	// SettleTimeout is how long the settling of attempts may take after Grace. Tasks that aren't settled by then are
+	// attempted again. If zero, 10 seconds.
 	SettleTimeout time.Duration
 
 	// Events are called for what happens to each recipient.
