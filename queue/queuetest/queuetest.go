@@ -18,7 +18,7 @@
 // The whole suite takes seconds and a few MB of memory. One test stores a body of 50 MB, unless Harness.InMemory is
 // set.
 //
-// # Where to find what
+// # Files
 //
 //	queuetest.go                    Run, Harness, and the list of rules
 //	env.go                          helpers of the tests
@@ -45,11 +45,12 @@ type Harness struct {
 	// Open returns an empty Queue. If it needs to be closed, Open registers that with t.Cleanup.
 	Open func(t *testing.T) queue.Queue
 
-	// Reopen closes q and opens its data again, like a restart of the process. If nil, restarts are not tested.
+	// Reopen closes q and opens its data again, as the same process after a restart. If nil, restarts are not tested.
 	Reopen func(t *testing.T, q queue.Queue) queue.Queue
 
-	// Kill opens the data of q again without closing q, like a crash of the process: from a copy of its files, or by a
-	// new connection to its database. t.Cleanup closes q. No call of q is in progress. If nil, crashes are not tested.
+	// Kill opens the data of q again without closing q, as the same process after a crash: from a copy of its files, or
+	// by a new connection to its database. t.Cleanup closes q. No call of q is in progress. If nil, crashes are not
+	// tested.
 	Kill func(t *testing.T, q queue.Queue) queue.Queue
 
 	// Fail makes every write to the store of q fail until heal is called, as when the disk is full or the connection is
