@@ -287,10 +287,15 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 }
 
 // Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority,
-// Ref, Tenant. A second call for the same message is an error, also after an error of the first.
+// Ref, Tenant. A second call for the same message is an error, also after an error of the first. NotBefore must be
+// before the Deadline, which Prepare sets by MaxAge.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err
+	}
+	if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) { // it would be sent at the Deadline
+		return "", fmt.Errorf("relay: enqueue: NotBefore is %v, not before the Deadline %v: set a later Deadline",
+			m.NotBefore, m.Deadline)
 	}
 	return r.enqueueFromCode(ctx, prepared{Message: m})
 }

@@ -323,6 +323,42 @@ func TestEnqueueTwice(t *testing.T) {
 	}
 }
 
+// TestScheduled: mail for a later time than its Deadline is refused. A Runner would send it at the Deadline, too early.
+func TestScheduled(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: mem.New()}
+	for _, tt := range []struct {
+		name     string
+		after    time.Duration // NotBefore
+		deadline time.Duration // zero: none
+		refused  bool
+	}{
+		{"before the Deadline", 47 * time.Hour, 48 * time.Hour, false},
+		{"at the Deadline", 48 * time.Hour, 48 * time.Hour, true},
+		{"after the Deadline", 49 * time.Hour, 48 * time.Hour, true},
+		{"no Deadline", 9999 * time.Hour, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := r.Prepare(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			m.NotBefore, m.Deadline = now.Add(tt.after), time.Time{}
+			if tt.deadline > 0 {
+				m.Deadline = now.Add(tt.deadline)
+			}
+			before := queued(t, r)
+			_, err = r.Enqueue(t.Context(), m)
+			if (err != nil) != tt.refused {
+				t.Errorf("got error %v, want one: %v", err, tt.refused)
+			}
+			if n := queued(t, r) - before; n == 1 == tt.refused {
+				t.Errorf("got %d messages in the queue, want one: %v", n, !tt.refused)
+			}
+		})
+	}
+}
+
 func TestFields(t *testing.T) {
 	q := mem.New()
 	for _, test := range []struct {
