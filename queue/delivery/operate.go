@@ -25,7 +25,7 @@ func able[T any](r *Runner, op string) (T, error) {
 
 // Flush makes the deferred mail of a destination due now, or all deferred mail if name is "". If the destination's site
 // is down, the site is probed at once; name may also be the site's own. A task that is being sent, and is deferred, is
-// attempted once more at once. Scheduled mail that was never attempted keeps its time.
+// attempted once more at once. Scheduled mail that was never attempted keeps its time, and a suspension goes on.
 //
 // Flush returns how many tasks became due, and how many sites that were down are probed. If both are 0, nothing waits
 // under that name. The Queue must be a [queue.Flusher].
