@@ -119,13 +119,18 @@ func (r *Result) isBlocklisted() bool {
 	return r.refused() && (r.Reply.Enhanced[1] == 7 || r.Stage < StageMail) && r.says(blocklistWords)
 }
 
+// isUserUnknown goes by local replies, too: a func that takes the mail of a domain knows who exists there.
 func (r *Result) isUserUnknown() bool {
-	if !r.refused() || r.Stage < StageRcpt {
+	if r.Reply == nil || r.Reply.Code < 400 || r.Reply.Code >= 600 {
 		return false
 	}
-	// RFC 3463 §3.2: X.1.1, bad destination mailbox address. RFC 7505 §4.2: X.1.10, recipient address has null MX.
-	code := r.Reply.Enhanced
-	return code[1] == 1 && (code[2] == 1 || code[2] == 10)
+	switch r.Reply.Enhanced {
+	case EnhancedCode{4, 1, 1}, EnhancedCode{5, 1, 1}: // RFC 3463 §3.2: bad destination mailbox address
+		return r.Stage >= StageRcpt
+	case EnhancedCode{4, 1, 10}, EnhancedCode{5, 1, 10}: // RFC 7505 §4.2: recipient address has null MX
+		return r.Stage >= StageRcpt || r.Local // our own look at the MX records
+	}
+	return false
 }
 
 var (

@@ -29,7 +29,7 @@ func TestReasonOf(t *testing.T) {
 		{"too many logins", deferred, smtp.StageAuth, false, reply(421, "4.7.0", "slow down"), smtp.RateLimited},
 		{"no logins now", deferred, smtp.StageAuth, false, reply(454, "4.7.0", "later"), smtp.RateLimited},
 		{"our own policy", deferred, smtp.StageConnect, true, reply(451, "4.7.1", "all are blocked"), smtp.Network},
-		{"null MX by our own rule", rejected, smtp.StageRoute, true, reply(556, "5.1.10", "null MX"), smtp.Other},
+		{"null MX by our own rule", rejected, smtp.StageRoute, true, reply(556, "5.1.10", "null MX"), smtp.UserUnknown},
 
 		{"too many sessions", deferred, smtp.StageGreeting, false, reply(421, "4.7.0", "too many"), smtp.RateLimited},
 		{"too many sessions, bare", deferred, smtp.StageGreeting, false, reply(421, "", "later"), smtp.RateLimited},
@@ -70,7 +70,7 @@ func TestReasonOf(t *testing.T) {
 		{"no such user, perhaps", deferred, smtp.StageRcpt, false, reply(450, "4.1.1", "unverified"), smtp.UserUnknown},
 		{"null MX by a relay", rejected, smtp.StageRcpt, false, reply(556, "5.1.10", "null MX"), smtp.UserUnknown},
 		{"5.1.1 to MAIL", rejected, smtp.StageMail, false, reply(550, "5.1.1", "no such sender"), smtp.Other},
-		{"5.1.1 by our own rule", rejected, smtp.StageFinal, true, reply(550, "5.1.1", "no"), smtp.Other},
+		{"no such user, says a func", rejected, smtp.StageFinal, true, reply(550, "5.1.1", "no"), smtp.UserUnknown},
 		{"550 without a code", rejected, smtp.StageRcpt, false, reply(550, "", "user unknown"), smtp.Other},
 		{"bad syntax", rejected, smtp.StageRcpt, false, reply(501, "5.1.3", "bad address"), smtp.Other},
 		{"a bad domain", rejected, smtp.StageRcpt, false, reply(550, "5.1.2", "no such domain"), smtp.Other},

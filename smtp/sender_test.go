@@ -30,6 +30,9 @@ func TestComplete(t *testing.T) {
 		if o != smtp.Delivered {
 			res.Reason = smtp.Other
 		}
+		if r == no {
+			res.Reason = smtp.UserUnknown
+		}
 		return res
 	}
 	missed := func(rcpt string) smtp.Result { return local(rcpt, smtp.Deferred, failed) }
