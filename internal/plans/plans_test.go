@@ -183,6 +183,9 @@ func (w *world) renew() {
 	w.relay.Allow = allowAll
 	w.relay.Events = w.ledger.events()
 	w.relay.Accepted = func(a postrider.Accepted) { w.ledger.accepted(a.Envelope, false) }
+	if err := w.relay.Check(w.t.Context()); err != nil { // which also makes its Runner one to operate
+		w.t.Fatal(err)
+	}
 	w.double.change(w.relay)
 }
 
