@@ -137,7 +137,7 @@ func TestAllowError(t *testing.T) {
 
 // TestPostmasterRefused: whom the postmaster's route refuses hears it at RCPT, not the whole message in the end.
 func TestPostmasterRefused(t *testing.T) {
-	moved, err := mx.Refuse(&smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 6}, Text: "moved"})
+	moved, err := mx.Refuse(smtp.NewReply(550, "5.1.6", "moved"))
 	if err != nil {
 		t.Fatal(err)
 	}

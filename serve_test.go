@@ -321,9 +321,9 @@ func TestReport(t *testing.T) {
 	if err := r.init(); err != nil {
 		t.Fatal(err)
 	}
-	no := &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}}
-	yes := &smtp.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}}
-	later := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 1}}
+	no := smtp.NewReply(550, "5.1.1", "")
+	yes := smtp.NewReply(250, "2.0.0", "")
+	later := smtp.NewReply(451, "4.4.1", "")
 	for _, test := range []struct {
 		name    string
 		result  smtp.Result

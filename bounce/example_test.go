@@ -20,7 +20,7 @@ func Example() {
 			Action:    bounce.Failed,
 			Result: smtp.Result{
 				Outcome: smtp.Rejected,
-				Reply:   &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"},
+				Reply:   smtp.NewReply(550, "5.1.1", "no such user"),
 				Host:    "mx.example.net",
 			},
 		}},

@@ -234,7 +234,7 @@ func TestSocketPath(t *testing.T) {
 			Recipient: smtp.Recipient{Address: "bob@next.test"},
 			Action:    Failed,
 			Result: smtp.Result{Outcome: smtp.Rejected, Host: "localhost", Addr: "/run/secret/lmtp",
-				Reply: &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}},
+				Reply: smtp.NewReply(550, "5.1.1", "no such user")},
 		}},
 	}
 	_, content, err := r.Compose()

@@ -38,9 +38,9 @@ func TestText(t *testing.T) {
 	res := deferred(451, smtp.EnhancedCode{4, 7, 1}, "later")
 	unheard := Recipient{Action: Delayed, Result: res}
 	unheard.Notify = smtp.NotifyDelay
-	mute := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451}}
-	dns := smtp.Result{Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer from the DNS"}}
-	socket := smtp.Result{Outcome: smtp.Rejected, Host: "/lmtp", Reply: &smtp.Reply{Code: 550, Text: "no"}}
+	mute := smtp.Result{Local: true, Reply: smtp.NewReply(451, "", "")}
+	dns := smtp.Result{Local: true, Reply: smtp.NewReply(451, "", "no answer from the DNS")}
+	socket := smtp.Result{Outcome: smtp.Rejected, Host: "/lmtp", Reply: smtp.NewReply(550, "", "no")}
 	expanded := func(notify smtp.Notify) Recipient {
 		return Recipient{Action: Expanded, Recipient: smtp.Recipient{Notify: notify}}
 	}

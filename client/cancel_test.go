@@ -121,7 +121,8 @@ func TestCancelStages(t *testing.T) {
 						defer close(heard)
 						script := test.host + "\ncancel"
 						if end.after > 0 {
-							script += "\nsleep " + end.after.String() // it reads nothing until then
+							// It reads nothing until the client has given up, or the two would race at one moment.
+							script += "\nsleep " + (end.after + time.Millisecond).String()
 						}
 						v.serve(server, script)
 					}()

@@ -13,8 +13,8 @@ import (
 
 // TestDeliver: a route that is a func.
 func TestDeliver(t *testing.T) {
-	full := &smtp.Reply{Code: 452, Enhanced: smtp.EnhancedCode{4, 2, 2}, Text: "full"}
-	gone := &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "gone"}
+	full := smtp.NewReply(452, "4.2.2", "full")
+	gone := smtp.NewReply(550, "5.1.1", "gone")
 	broken := errors.New("disk on fire at /var/mail")
 	tests := []struct {
 		name    string
@@ -28,11 +28,11 @@ func TestDeliver(t *testing.T) {
 			want: "bob@example.net deferred final: 451 4.3.0 the delivery failed local\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
 		{name: "a reply", err: errors.Join(broken, gone), cause: gone,
 			want: "bob@example.net rejected final: 550 5.1.1 gone local\neve@example.net rejected final: 550 5.1.1 gone local\n"},
-		{name: "each his own", results: []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}, {Stage: smtp.StageRcpt, Reply: full}},
+		{name: "each his own", results: []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "", "")}, {Stage: smtp.StageRcpt, Reply: full}},
 			err: full, cause: full, want: "bob@example.net delivered final: 250\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
 		{name: "one has no reply", results: []smtp.Result{{Outcome: smtp.Delivered}, {Stage: smtp.StageRcpt, Reply: full}},
 			want: "bob@example.net delivered final: 250 2.0.0 delivered local\neve@example.net deferred rcpt: 452 4.2.2 full\n"},
-		{name: "too few", results: []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}},
+		{name: "too few", results: []smtp.Result{{Outcome: smtp.Delivered, Reply: smtp.NewReply(250, "", "")}},
 			want: "bob@example.net delivered route: 250\neve@example.net deferred final: 451 4.3.0 the delivery failed local\n"},
 	}
 	for _, tt := range tests {
@@ -128,7 +128,7 @@ func TestDeliveredWithoutReply(t *testing.T) {
 
 // TestSharedResults: a func may return the same results to all.
 func TestSharedResults(t *testing.T) {
-	same := []smtp.Result{{Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}}}
+	same := []smtp.Result{{Outcome: smtp.Delivered, Reply: smtp.NewReply(250, "", "")}}
 	route := mx.Func("func", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return same, nil })
 	tr := &Transport{Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}}
 	tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))

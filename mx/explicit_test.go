@@ -99,18 +99,18 @@ func TestRefuse(t *testing.T) {
 		want  string // empty: an error
 	}{
 		{"permanent", &smtp.Reply{Code: 550, Enhanced: code(5, 1, 1), Text: "no such user"}, "error:550 5.1.1 no such user"},
-		{"temporary", &smtp.Reply{Code: 450, Text: "later"}, "error:450 later"},
-		{"lines", &smtp.Reply{Code: 550, Text: "one\ntwo"}, "error:550 one two"},
+		{"temporary", smtp.NewReply(450, "", "later"), "error:450 later"},
+		{"lines", smtp.NewReply(550, "", "one\ntwo"), "error:550 one two"},
 		{"none", nil, ""},
 		{"positive", &smtp.Reply{Code: 250, Enhanced: code(2, 0, 0)}, ""},
-		{"intermediate", &smtp.Reply{Code: 354}, ""},
+		{"intermediate", smtp.NewReply(354, "", ""), ""},
 		{"no code", &smtp.Reply{Text: "no"}, ""},
-		{"beyond", &smtp.Reply{Code: 600}, ""},
+		{"beyond", smtp.NewReply(600, "", ""), ""},
 		{"another class", &smtp.Reply{Code: 550, Enhanced: code(4, 1, 1)}, ""},
 		{"part too large", &smtp.Reply{Code: 550, Enhanced: code(5, 1, 1000)}, ""},
 		{"part below zero", &smtp.Reply{Code: 550, Enhanced: code(5, -1, 1)}, ""},
-		{"delete", &smtp.Reply{Code: 550, Text: "a\x7fb"}, ""},
-		{"carriage return", &smtp.Reply{Code: 550, Text: "no\r\n250 yes"}, ""},
+		{"delete", smtp.NewReply(550, "", "a\x7fb"), ""},
+		{"carriage return", smtp.NewReply(550, "", "no\r\n250 yes"), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			route, err := Refuse(tt.reply)
@@ -152,7 +152,7 @@ func TestFinal(t *testing.T) {
 		{Func("x", Discard().Sender.Send), true}, // a method value
 		{Discard(), true},
 		{Route{Name: "provider", Sender: smtp.SenderFunc(deliver)}, false},
-		{explicitly(Refuse(&smtp.Reply{Code: 550})), false},
+		{explicitly(Refuse(smtp.NewReply(550, "", ""))), false},
 		{Route{Name: "a.test", MX: true, Hosts: []Host{{Name: "a.test"}}}, false},
 	} {
 		if got := tt.route.Final(); got != tt.want {

@@ -202,8 +202,8 @@ func TestPlanSelf(t *testing.T) {
 func TestPlanRoutes(t *testing.T) {
 	smarthost := explicitly(Smarthost("relay.example.org:587", "192.168.1.1:2525"))
 	neighbour := explicitly(Smarthost("mail:1025"))
-	refuse := explicitly(Refuse(&smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}))
-	later := explicitly(Refuse(&smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 0}, Text: "moving house"}))
+	refuse := explicitly(Refuse(smtp.NewReply(550, "5.1.1", "no such user")))
+	later := explicitly(Refuse(smtp.NewReply(451, "4.3.0", "moving house")))
 	deliver := func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) { return nil, nil }
 	all := func(r Route) Router { return Router{Routes: map[string]Route{"*": r}} }
 	const relay = "relay.example.org=192.0.2.1:587 192.168.1.1=192.168.1.1:2525"

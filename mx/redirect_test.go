@@ -45,7 +45,7 @@ func TestRedirect(t *testing.T) {
 	if route, err := r.Route(t.Context(), "own.test"); err != nil || route.Name != own.Name {
 		t.Errorf("undone: got %+v, %v", route, err)
 	}
-	refused := explicitly(Refuse(&smtp.Reply{Code: 451, Text: "moving"}))
+	refused := explicitly(Refuse(smtp.NewReply(451, "", "moving")))
 	if err := r.Redirect("own.test", &refused); err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestNameServer(t *testing.T) {
 func TestDestination(t *testing.T) {
 	relay, _ := Smarthost("relay.example.org:25")
 	boxes, _ := LMTP("/run/lmtp")
-	refused, _ := Refuse(&smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "no"})
+	refused, _ := Refuse(smtp.NewReply(550, "5.7.1", "no"))
 	explicit := map[string]Route{"no.test": refused, "*": relay, "bücher.example": boxes, "[192.0.2.1]": boxes}
 	tests := []struct {
 		name, domain string
@@ -186,7 +186,7 @@ func (*credentials) Begin(context.Context, smtp.AuthHost) (smtp.AuthExchange, er
 func TestCheck(t *testing.T) {
 	hosts := []Host{{Name: "a.test", Port: 25}}
 	sender := Discard().Sender
-	refused := explicitly(Refuse(&smtp.Reply{Code: 550}))
+	refused := explicitly(Refuse(smtp.NewReply(550, "", "")))
 	refusedToo := refused
 	refusedToo.Hosts = hosts
 	for _, tt := range []struct {

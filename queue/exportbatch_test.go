@@ -93,7 +93,7 @@ func TestExportRemaining(t *testing.T) {
 		}
 		return tasks[0]
 	}
-	reply := &smtp.Reply{Code: 250, Text: "ok"}
+	reply := smtp.NewReply(250, "", "ok")
 	partly := queue.Settlement{Next: time.Now(), Results: []smtp.Result{{Outcome: smtp.Deferred, Reply: reply}, {Outcome: smtp.Delivered, Reply: reply}}}
 	if err := errors.Join(
 		q.Settle(t.Context(), claim("one.example").Lease, partly),

@@ -259,7 +259,7 @@ func (a *actor) CheckConnect(ctx context.Context, p *Peer) error {
 
 func (a *actor) CheckMail(ctx context.Context, p *Peer, env *smtp.Envelope) error {
 	if env.From == "spammer@example.com" {
-		return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "not you"}
+		return smtp.NewReply(550, "5.7.1", "not you")
 	}
 	return nil
 }
@@ -267,17 +267,17 @@ func (a *actor) CheckMail(ctx context.Context, p *Peer, env *smtp.Envelope) erro
 func (a *actor) CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) error {
 	switch local, _ := smtp.SplitAddress(rcpt.Address); local {
 	case "unknown":
-		return &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no such user"}
+		return smtp.NewReply(550, "5.1.1", "no such user")
 	case "plain":
-		return &smtp.Reply{Code: 550, Text: "no enhanced code\nand two lines"}
+		return smtp.NewReply(550, "", "no enhanced code\nand two lines")
 	case "wrapped":
 		return fmt.Errorf("looking up: %w", smtp.NewReply(450, "4.2.1", "mailbox busy"))
 	case "broken":
 		return errors.New("the database has password hunter2")
 	case "positive":
-		return &smtp.Reply{Code: 250, Text: "a yes is no error"}
+		return smtp.NewReply(250, "", "a yes is no error")
 	case "leave":
-		return &smtp.Reply{Code: 421, Text: "go away"}
+		return smtp.NewReply(421, "", "go away")
 	case "nil":
 		var none *smtp.Reply
 		return none
@@ -292,11 +292,11 @@ func (a *actor) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io
 		a.note("unread")
 		return nil, nil
 	case "refused":
-		return nil, &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "not like this"}
+		return nil, smtp.NewReply(550, "5.7.1", "not like this")
 	case "returned":
-		return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "come back"}, nil
+		return smtp.NewReply(451, "4.7.1", "come back"), nil
 	case "odd":
-		return &smtp.Reply{Code: 354, Text: "more"}, nil
+		return smtp.NewReply(354, "", "more"), nil
 	case "panic":
 		panic("hunter2")
 	}
@@ -331,7 +331,7 @@ func (a *actor) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io
 	a.note("%s", seen.String())
 	switch local {
 	case "queued":
-		return &smtp.Reply{Code: 250, Text: "queued as 17"}, nil
+		return smtp.NewReply(250, "", "queued as 17"), nil
 	case "broken":
 		return nil, errors.New("the disk at /var/spool is full")
 	}

@@ -41,7 +41,7 @@ func TestShutdownIdle(t *testing.T) {
 			s.Authenticate, s.AllowInsecureAuth = authenticate, true
 		}},
 		{name: "refused at connect", setup: func(s *Server) {
-			s.Handler = &desk{connect: func(*Peer) error { return &smtp.Reply{Code: 554} }}
+			s.Handler = &desk{connect: func(*Peer) error { return smtp.NewReply(554, "", "") }}
 		}},
 	}
 	for _, tt := range tests {

@@ -191,11 +191,11 @@ func TestReplyKind(t *testing.T) {
 }
 
 func TestReplyError(t *testing.T) {
-	r := &smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "no\nsuch user"}
+	r := smtp.NewReply(550, "5.1.1", "no\nsuch user")
 	if got, want := r.Error(), "550 5.1.1 no such user"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := (&smtp.Reply{Code: 421}).Error(), "421"; got != want {
+	if got, want := (smtp.NewReply(421, "", "")).Error(), "421"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := (smtp.EnhancedCode{}).String(); got != "" {

@@ -58,7 +58,7 @@ func ledgerMail(id string, size int) []byte {
 
 func (l *ledger) CheckRcpt(context.Context, *server.Peer, *smtp.Envelope, smtp.Recipient) error {
 	if l.busy.Load() {
-		return &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "not now"}
+		return smtp.NewReply(450, "4.3.2", "not now")
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ var defects = []struct {
 	{"says delivered and sends nothing", "lost", double{sender: func(_ context.Context, _ smtp.Sender, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
 		var results []smtp.Result
 		for _, rcpt := range env.Recipients {
-			results = append(results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Delivered, Reply: &smtp.Reply{Code: 250}})
+			results = append(results, smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Delivered, Reply: smtp.NewReply(250, "", "")})
 		}
 		return results, nil
 	}}},

@@ -23,7 +23,7 @@ func BenchmarkRunner(b *testing.B) {
 				}
 			}
 			var sent atomic.Int64
-			ok := &smtp.Reply{Code: 250, Text: "ok"}
+			ok := smtp.NewReply(250, "", "ok")
 			r := &Runner{Queue: q}
 			r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				if sent.Add(1) == int64(b.N) {

@@ -77,7 +77,7 @@ func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results,
 func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	if blocked == nil {
 		// RFC 3463 §3.5: X.4.7, delivery time expired.
-		reply := &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 7}, Text: "no attempt was completed"}
+		reply := smtp.NewReply(451, "4.4.7", "no attempt was completed")
 		blocked = &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}
 	}
 	results := slices.Clone(t.Last)

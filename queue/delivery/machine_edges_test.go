@@ -101,7 +101,7 @@ func TestSuspendForEver(t *testing.T) {
 
 // TestFailureOf keeps what a host said of one message from the senders of others.
 func TestFailureOf(t *testing.T) {
-	reply := &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 7, 1}, Text: "<secret@a.test>: slow down"}
+	reply := smtp.NewReply(450, "4.7.1", "<secret@a.test>: slow down")
 	m := testMachine(machineConfig{})
 	m.at(machineNow)
 	m.wake("a", machineNow, machineNow)

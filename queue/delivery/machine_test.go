@@ -26,7 +26,7 @@ var machineNow = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
 	well   = verdict{sign: 1}
-	failed = verdict{sign: -1, result: smtp.Result{Reply: &smtp.Reply{Code: 451, Text: "no answer"}}}
+	failed = verdict{sign: -1, result: smtp.Result{Reply: smtp.NewReply(451, "", "no answer")}}
 )
 
 // takeTurn claims and gets so many tasks of each class that is wanted of a.

@@ -168,7 +168,7 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 				case <-time.After(dies):
 				case <-ctx.Done():
 				}
-				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer"}}}
+				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: smtp.NewReply(451, "", "no answer")}}
 			}
 			due, _ := strconv.ParseInt(env.EnvID, 10, 64)
 			wait := time.Since(time.Unix(0, due))
@@ -176,7 +176,7 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 			waits = append(waits, wait)
 			mu.Unlock()
 			time.Sleep(service)
-			return []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}}
+			return []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "", "")}}
 		})
 		stop := start(t, r)
 		sleep(time.Second)

@@ -8,11 +8,11 @@ import (
 
 func TestJudge(t *testing.T) {
 	open := func(stage smtp.Stage, local bool, reason smtp.Reason) smtp.Result {
-		return smtp.Result{Stage: stage, Local: local, Reason: reason, Reply: &smtp.Reply{Code: 451}}
+		return smtp.Result{Stage: stage, Local: local, Reason: reason, Reply: smtp.NewReply(451, "", "")}
 	}
 	refused := open(smtp.StageConnect, true, smtp.Network)
-	taken := smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: &smtp.Reply{Code: 250}}
-	gone := smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reason: smtp.Blocklisted, Reply: &smtp.Reply{Code: 550}}
+	taken := smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "", "")}
+	gone := smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reason: smtp.Blocklisted, Reply: smtp.NewReply(550, "", "")}
 	unknown := open(smtp.StageFinal, true, smtp.Other)
 	unknown.Outcome = smtp.Unknown
 	full := open(smtp.StageRcpt, false, smtp.Other)

@@ -22,7 +22,7 @@ func (r *Runner) Purge(ctx context.Context, f queue.Filter) (n int, err error) {
 // nothing is returned.
 func (r *Runner) Cancel(ctx context.Context, f queue.Filter, text string) (n int, err error) {
 	// RFC 3463 §3.4: X.3.0, something about the mail system, and permanent as nobody will try again.
-	return r.remove(ctx, "cancel", f, &smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 3, 0}, Text: text})
+	return r.remove(ctx, "cancel", f, smtp.NewReply(554, "5.3.0", text))
 }
 
 func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *smtp.Reply) (n int, err error) {

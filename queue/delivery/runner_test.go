@@ -125,9 +125,9 @@ func TestRunnerPartial(t *testing.T) {
 				tries = append(tries, try)
 				results := answer(env, smtp.Delivered, 250)
 				if len(results) == 4 {
-					results[1] = smtp.Result{Recipient: "b@x.test", Outcome: smtp.Rejected, Reply: &smtp.Reply{Code: 550}}
-					results[2] = smtp.Result{Recipient: "c@x.test", Outcome: smtp.Deferred, Reply: &smtp.Reply{Code: 450}}
-					results[3] = smtp.Result{Recipient: "d@x.test", Outcome: smtp.Unknown, Reply: &smtp.Reply{Code: 451}}
+					results[1] = smtp.Result{Recipient: "b@x.test", Outcome: smtp.Rejected, Reply: smtp.NewReply(550, "", "")}
+					results[2] = smtp.Result{Recipient: "c@x.test", Outcome: smtp.Deferred, Reply: smtp.NewReply(450, "", "")}
+					results[3] = smtp.Result{Recipient: "d@x.test", Outcome: smtp.Unknown, Reply: smtp.NewReply(451, "", "")}
 				}
 				return results
 			}),
@@ -394,7 +394,7 @@ func TestRunnerMaxProbeWait(t *testing.T) {
 		start(t, &Runner{Queue: q, MaxProbeWait: 2 * time.Hour, Site: SiteLimits{Concurrency: 1}, Sender: smtp.SenderFunc(
 			func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
 				tries.Add(1)
-				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: &smtp.Reply{Code: 451, Text: "no answer"}}}, nil
+				return []smtp.Result{{Stage: smtp.StageConnect, Local: true, Reply: smtp.NewReply(451, "", "no answer")}}, nil
 			})})
 		sleep(24 * time.Hour)
 		// After 5, 15, 30 and 60 minutes, and then every 2 hours.

@@ -93,7 +93,7 @@ func TestDefaultRetry(t *testing.T) {
 func TestNextStep(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	past, future, recent := now.Add(-time.Hour), now.Add(time.Hour), now.Add(-time.Minute)
-	tried := []smtp.Result{{}, {Reply: &smtp.Reply{Code: 451}}}
+	tried := []smtp.Result{{}, {Reply: smtp.NewReply(451, "", "")}}
 	tests := []struct {
 		name    string
 		task    queue.Task

@@ -158,7 +158,7 @@ func (w *simWorld) one(mode simMode, key string, now time.Time) simAnswer {
 		return simOpenAnswer(smtp.StageRcpt, smtp.Other, 452, "mailbox full")
 	}
 	if _, address, _ := strings.Cut(key, " "); mode == simReject || strings.HasPrefix(address, "nobody") {
-		return simAnswer{Result: smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reply: &smtp.Reply{Code: 550, Text: "no such user"}}}
+		return simAnswer{Result: smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reply: smtp.NewReply(550, "", "no such user")}}
 	}
 	if mode == simGreylist {
 		if w.first[key].IsZero() {
@@ -173,7 +173,7 @@ func (w *simWorld) one(mode simMode, key string, now time.Time) simAnswer {
 		a.Outcome = smtp.Unknown
 		return a
 	}
-	reply := &smtp.Reply{Code: 250, Text: "taken"}
+	reply := smtp.NewReply(250, "", "taken")
 	return simAnswer{Result: smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: reply}, has: true}
 }
 

@@ -169,7 +169,7 @@ func (m *machine) reason(t *target) *smtp.Result {
 
 func suspendedReply(name string) *smtp.Reply {
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	return &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 3, 2}, Text: "delivery to " + name + " is suspended"}
+	return smtp.NewReply(451, "4.3.2", "delivery to "+name+" is suspended")
 }
 
 // feedback is what the end of a task teaches.

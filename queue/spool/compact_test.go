@@ -53,7 +53,7 @@ func TestSpoolCompacts(t *testing.T) {
 		next := time.Now().Add(1000 * time.Hour)
 		for _, task := range mustClaim(t, s, "later.example") {
 			mustSettle(t, s, task.Lease, queue.Settlement{Next: next, Noticed: true, Results: []smtp.Result{{
-				Recipient: task.Envelope.Recipients[0].Address, Reply: &smtp.Reply{Code: 450, Text: "later " + string(task.ID)},
+				Recipient: task.Envelope.Recipients[0].Address, Reply: smtp.NewReply(450, "", "later "+string(task.ID)),
 			}}})
 		}
 		held := mustClaim(t, s, "keep.example")

@@ -317,7 +317,7 @@ func (c *crashScript) settle() func() {
 			}
 			switch way {
 			case 0: // deferred
-				reply := &smtp.Reply{Code: 450, Text: key}
+				reply := smtp.NewReply(450, "", key)
 				c.settleTask(task, queue.Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: reply}}})
 			case 1: // rejected, with a report
 				c.reported([]string{key}, keys[i], func() error { return c.settleTask(task, queue.Settlement{Reports: reports[i : i+1]}) })

@@ -77,7 +77,7 @@ func damagedSpool(t *testing.T) (all map[string][]byte, want map[string]string) 
 	mustEnqueue(t, s, strings.Repeat("large ", 100), "f.example")
 	for i, task := range mustClaim(t, s, "e.example") {
 		if i%2 == 0 {
-			mustSettle(t, s, task.Lease, queue.Settlement{Next: task.Due, Results: []smtp.Result{{Reply: &smtp.Reply{Code: 450, Text: "later"}}}})
+			mustSettle(t, s, task.Lease, queue.Settlement{Next: task.Due, Results: []smtp.Result{{Reply: smtp.NewReply(450, "", "later")}}})
 		}
 	}
 	want = contents(t, s)

@@ -38,7 +38,7 @@ func fullState() *taskState {
 				{
 					Recipient: "b@one.example", Outcome: smtp.Unknown, Stage: smtp.StageFinal, Local: true, Relayed: true, DSN: true,
 					Reason: smtp.Greylisted,
-					Reply:  &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 7, 300}, Text: "one\ntwo"},
+					Reply:  smtp.NewReply(451, "4.7.300", "one\ntwo"),
 					Host:   "mx.example", Addr: "192.0.2.1:25", TLS: "TLS 1.3",
 				},
 				{Recipient: "someone else"},

@@ -89,7 +89,7 @@ func (c *crasher) settleTask(task queue.Task, rng *rand.Rand, full bool) error {
 	switch n := rng.IntN(10); {
 	case n < 1 || n < 4 && !full:
 		before, after = kept, kept
-		result := smtp.Result{Recipient: task.Envelope.Recipients[0].Address, Reply: &smtp.Reply{Code: 450, Text: "later"}}
+		result := smtp.Result{Recipient: task.Envelope.Recipients[0].Address, Reply: smtp.NewReply(450, "", "later")}
 		set = queue.Settlement{Next: time.Now(), Results: []smtp.Result{result}}
 	case n < 7 && !isReport:
 		before, after = either, replaced

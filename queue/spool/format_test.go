@@ -101,7 +101,7 @@ func fillFixture(t testing.TB, q *Spool) {
 	settle("one.example", queue.Settlement{Next: fixtureTime(1), Noticed: true}, func(i int, r *smtp.Result) {
 		*r = smtp.Result{
 			Recipient: "another@one.example", Outcome: smtp.Unknown, Stage: smtp.StageFinal, Local: true, Relayed: true, DSN: true, Reason: smtp.Network,
-			Reply: &smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{4, 4, 2}, Text: "lost\nafter the final dot"},
+			Reply: smtp.NewReply(451, "4.4.2", "lost\nafter the final dot"),
 			Host:  "mx.one.example", Addr: "[2001:db8::1]:25", TLS: "TLS 1.3",
 		}
 	})
@@ -115,7 +115,7 @@ func fillFixture(t testing.TB, q *Spool) {
 			next = fixtureTime(6)
 		}
 		settle("two.example", queue.Settlement{Next: next}, func(i int, r *smtp.Result) {
-			r.Stage, r.Reply = smtp.StageConnect, &smtp.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 4, 1}, Text: fmt.Sprint("attempt ", n)}
+			r.Stage, r.Reply = smtp.StageConnect, smtp.NewReply(450, "4.4.1", fmt.Sprint("attempt ", n))
 		})
 	}
 	settle("many.example", queue.Settlement{Next: fixtureTime(4)}, func(i int, r *smtp.Result) {
@@ -325,7 +325,7 @@ func TestFormatsCompacted(t *testing.T) {
 						if i%2 == 1 {
 							set.Next = fixtureTime(7)
 							for _, r := range task.Envelope.Recipients {
-								set.Results = append(set.Results, smtp.Result{Recipient: r.Address, Reply: &smtp.Reply{Code: 450}})
+								set.Results = append(set.Results, smtp.Result{Recipient: r.Address, Reply: smtp.NewReply(450, "", "")})
 							}
 						}
 						mustSettle(t, s, task.Lease, set)
