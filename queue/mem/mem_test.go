@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/queue/queuetest"
 )
 
-func TestQueue(t *testing.T) {
+func TestMem(t *testing.T) {
 	queuetest.Run(t, queuetest.Harness{
 		Open:     func(*testing.T) queue.Queue { return mem.New() },
 		InMemory: true,
