@@ -216,8 +216,8 @@ func addressKey(address string) string {
 	return local + "@" + domain
 }
 
-// reportExpanded tells the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message is
-// durable: a crash in between loses this report, never the message.
+// reportExpanded reports to the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message
+// is durable: a crash in between loses this report, never the message.
 func (r *Relay) reportExpanded(ctx context.Context, id queue.ID, p prepared) error {
 	report := bounce.Report{
 		ReportingMTA: r.hostname,

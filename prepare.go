@@ -117,7 +117,7 @@ func originOf(p *server.Peer) smtp.Origin {
 	return smtp.OriginStranger
 }
 
-// message gives each recipient its destination and the message its times. The body is still missing.
+// message returns a queue.Message with destinations and times, and without a Body.
 func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	m := queue.Message{Envelope: env, Destinations: make([]string, len(env.Recipients))}
 	for i := range env.Recipients {

@@ -11,8 +11,8 @@
 // A report is a multipart/report (RFC 6522) of three parts:
 //
 //   - a text in English for a person;
-//   - fields for a program: message/delivery-status (RFC 3464), with the terms of SMTP from RFC 3461 §6 and §9 and the
-//     status codes of RFC 3463;
+//   - fields for a program: message/delivery-status (RFC 3464), with the terms of SMTP from RFC 3461 §6 and §9 and
+//     the status codes of RFC 3463;
 //   - the original message, or its header.
 //
 // NOTIFY, RET, ENVID and ORCPT (RFC 3461) decide which recipients are reported on and how much of the message is
@@ -21,11 +21,11 @@
 //
 // The package differs from the RFCs in two points, and chooses in a third:
 //
-//   - A message without RET is returned as its header alone. RFC 6522 §3 would return all of it, but a reverse-path can
-//     be forged, and its owner should not get the text of a stranger.
-//   - Remote-MTA stands only where that host answered. RFC 3461 §6.3 wants it for each attempt, but by RFC 3464 §2.3.6
-//     it marks the Diagnostic-Code beside it as the words of that host. This host's own words have the diagnostic type
-//     "x-postrider".
+//   - A message without RET is returned as its header alone. RFC 6522 §3 would return all of it, but a reverse-path
+//     can be forged, and its owner should not get the text of a stranger.
+//   - Remote-MTA stands only where that host answered. RFC 3461 §6.3 wants it for each attempt, but by RFC 3464
+//     §2.3.6 it marks the Diagnostic-Code beside it as the words of that host. This host's own words have the
+//     diagnostic type "x-postrider".
 //   - A message that expired after attempts is failed with the 4.x.x of its last attempt (RFC 3464 §2.3.3), or with
 //     4.4.7 if that had none. A program must look at Action, not at the class of Status.
 //

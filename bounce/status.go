@@ -92,8 +92,8 @@ func (r *Recipient) status() smtp.EnhancedCode {
 // inRange reports whether n is valid as the subject or detail of a code (RFC 3463 §2).
 func inRange(n int) bool { return n >= 0 && n <= 999 }
 
-// splitORCPT splits "type;address". RFC 3464 §2.3.1: without a valid type, the type is "unknown" and the address all of
-// orcpt.
+// splitORCPT splits "type;address". RFC 3464 §2.3.1: without a valid type, the type is "unknown" and the address all
+// of orcpt.
 func splitORCPT(orcpt string) (addrType, address string) {
 	addrType, address, ok := strings.Cut(orcpt, ";")
 	if !ok || addrType == "" || len(addrType) > 64 || strings.ContainsFunc(addrType, notAtom) {

@@ -8,9 +8,9 @@ import (
 // slots bounds the sessions of a pool, for a Submission. pool.mu guards it. A Send first takes a turn, and then an idle
 // session or a new one.
 //
-// Invariants: at most max Sends have a turn, each of them has one session at most, and open ≤ max. So where a Send with
-// a turn finds no room and no idle session, a session is being closed: the Send never waits for the message of another
-// one.
+// Invariants: at most max Sends have a turn, each of them has one session at most, and open ≤ max. So where a Send
+// with a turn finds no room and no idle session, a session is being closed: the Send never waits for the message of
+// another one.
 type slots struct {
 	turns   int             // Sends that have a turn
 	waiting []chan struct{} // Sends that have none, in order of arrival; each channel is closed at its turn
@@ -57,7 +57,7 @@ func (p *pool) giveTurn(most int) {
 	p.passTurn()
 }
 
-// passTurn gives a turn to the Send that has waited longest. p.mu is locked.
+// passTurn passes the turn to the Send that has waited longest. p.mu is locked.
 func (p *pool) passTurn() {
 	if len(p.waiting) == 0 {
 		p.turns--

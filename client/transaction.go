@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// window bounds the octets of commands that go out before their replies are read. RFC 2920 §3.1: they must fit into the
-// TCP buffers, or both sides block in a write.
+// window bounds the octets of commands that go out before their replies are read. RFC 2920 §3.1: they must fit into
+// the TCP buffers, or both sides block in a write.
 const window = 8 << 10
 
 // transaction is one message offered to one host.

@@ -76,8 +76,8 @@
 //
 // # RFCs
 //
-// The package implements RFC 5321 §5 (the search for the host, and the rule of §5.1 against loops), RFC 7505 (null MX)
-// and RFC 8305 §4 (addresses of both families in turn). Domains are compared as A-labels (RFC 5890).
+// The package implements RFC 5321 §5 (the search for the host, and the rule of §5.1 against loops), RFC 7505 (null
+// MX) and RFC 8305 §4 (addresses of both families in turn). Domains are compared as A-labels (RFC 5890).
 //
 // It differs from RFC 5321 as follows:
 //   - Hosts from the DNS are not tried at private and reserved addresses, unless Router.AllowPrivate is set.

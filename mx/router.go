@@ -45,9 +45,9 @@ type Router struct {
 	Self []string
 
 	// SelfAddrs are addresses that lead to us at Port, such as the public address of a NAT in front of us. A host from
-	// the DNS with one of them, and every host of the same or a worse preference, is skipped (RFC 5321 §5.1). ListensAt
-	// adds to them. Other addresses of this machine don't count: beside a program that only sends, another mail server
-	// may run.
+	// the DNS with one of them, and every host of the same or a worse preference, is skipped (RFC 5321 §5.1).
+	// ListensAt adds to them. Other addresses of this machine don't count: beside a program that only sends, another
+	// mail server may run.
 	SelfAddrs []netip.Addr
 
 	// CacheTime is how long an answer without a known TTL is kept. The TTL of a [TTLResolver] is limited to 1 second to

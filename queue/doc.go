@@ -2,9 +2,9 @@
 // responsible for the message from then on (RFC 5321 §6.1). A [Queue] holds the messages that the host is responsible
 // for.
 //
-// The unit of work is a [Task]: one message × one destination, with the recipients that aren't settled. A Runner claims
-// a task under a [Lease], sends it, and settles it with a [Settlement]: recipients leave the queue, or the task is due
-// again later. Reports to the sender are new messages, stored in the same commit.
+// The unit of work is a [Task]: one message × one destination, with the recipients that aren't settled. A Runner
+// claims a task under a [Lease], sends it, and settles it with a [Settlement]: recipients leave the queue, or the task
+// is due again later. Reports to the sender are new messages, stored in the same commit.
 //
 // A program that sends mail doesn't use this package: it opens a store, and a delivery.Runner or a postrider.Relay
 // delivers the mail in it.

@@ -12,8 +12,8 @@ import (
 const (
 	lineMax = 512
 
-	// SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), AUTH (RFC 4954 §3); for RFC 3461 " RET=FULL",
-	// and " ENVID=" with 100 octets (§4.4).
+	// SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), AUTH (RFC 4954 §3); for RFC 3461
+	// " RET=FULL", and " ENVID=" with 100 octets (§4.4).
 	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107
 
 	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets (§4.2).

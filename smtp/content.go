@@ -75,8 +75,8 @@ type Facts struct {
 
 // Scan reads c once and returns its properties. Every error is a *ContentError:
 //
-//   - A bare CR, a bare LF or a NUL can't be sent by DATA (RFC 5321 §2.3.8). Err is a *Reply, 554 5.6.0, that names the
-//     octet and its offset.
+//   - A bare CR, a bare LF or a NUL can't be sent by DATA (RFC 5321 §2.3.8). Err is a *Reply, 554 5.6.0, that names
+//     the octet and its offset.
 //   - If c couldn't be read, Err is the error of c.
 func Scan(c Content) (Facts, error) { return scan(c, nil) }
 

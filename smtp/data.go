@@ -12,8 +12,8 @@ import (
 // ErrDrain is the error of a Drain that reached its bound before the end of the body.
 var ErrDrain = errors.New("smtp: no end of data within the bound")
 
-// DataReader reads the body that follows DATA, up to its end: CRLF.CRLF and nothing else (RFC 5321 §4.1.1.4). The first
-// CRLF may be that of the DATA command.
+// DataReader reads the body that follows DATA, up to its end: CRLF.CRLF and nothing else (RFC 5321 §4.1.1.4). The
+// first CRLF may be that of the DATA command.
 //
 // It works in the buffer of its bufio.Reader, which may have any size from 16 octets. It reads no octet after the end.
 // Read never waits for input while it has octets to return. A DataReader must not be used concurrently.

@@ -25,8 +25,8 @@ type Envelope struct {
 	// chooses.
 	Ret Ret
 
-	// EnvID is the sender's own name for this message, decoded from xtext. Reports repeat it (RFC 3461 §4.4). If empty,
-	// the sender declared none.
+	// EnvID is the sender's own name for this message, decoded from xtext. Reports repeat it (RFC 3461 §4.4). If
+	// empty, the sender declared none.
 	EnvID string
 
 	// Auth is the identity that first submitted the message, decoded from the AUTH parameter of MAIL (RFC 4954 §5).

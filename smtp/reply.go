@@ -80,9 +80,9 @@ func (e EnhancedCode) appendTo(b []byte) []byte {
 // maxSent bounds a reply line that we send, in octets with its CRLF (RFC 5321 §4.5.3.1.5).
 const maxSent = 512
 
-// AppendTo appends the reply in its wire form. Each line has the code, the enhanced code if there is one (RFC 2034 §4),
-// and CRLF. In Text, each character other than printable ASCII becomes "?", so that no text can pose as a line of its
-// own. A line is cut at 512 octets (RFC 5321 §4.5.3.1.5).
+// AppendTo appends the reply in its wire form. Each line has the code, the enhanced code if there is one (RFC 2034
+// §4), and CRLF. In Text, each character other than printable ASCII becomes "?", so that no text can pose as a line of
+// its own. A line is cut at 512 octets (RFC 5321 §4.5.3.1.5).
 func (r *Reply) AppendTo(b []byte) []byte {
 	for rest, more := r.Text, true; more; {
 		var line string

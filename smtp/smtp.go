@@ -64,7 +64,8 @@
 // # RFCs
 //
 // The package implements the grammar of RFC 5321, with SIZE (RFC 1870), BINARYMIME (RFC 3030), DSN (RFC 3461), the AUTH
-// parameter (RFC 4954 §5), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531, RFC 6533), and enhanced codes (RFC 2034, RFC 3463).
+// parameter (RFC 4954 §5), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531, RFC 6533), and enhanced codes (RFC 2034, RFC
+// 3463).
 //
 // It differs from them as follows:
 //   - Spaces after "FROM:" and "TO:" are accepted, and so are underscores in domains.

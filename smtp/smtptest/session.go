@@ -194,8 +194,8 @@ func (s *session) flush() error {
 	return err
 }
 
-// Read reads for s.r. The replies to a group of pipelined commands are sent together (RFC 2920 §3.2), because s.r reads
-// more only when its buffer is empty.
+// Read reads for s.r. The replies to a group of pipelined commands are sent together (RFC 2920 §3.2), because s.r
+// reads more only when its buffer is empty.
 func (s *session) Read(p []byte) (int, error) {
 	if err := s.flush(); err != nil {
 		return 0, err
