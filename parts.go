@@ -140,7 +140,7 @@ func (r *Relay) makeRunner() error {
 	for domain, limits := range r.Limits {
 		_, err := smtp.ASCIIDomain(domain)
 		if err == nil {
-			err = (&delivery.Runner{Queue: run.Queue, Sender: run.Sender, Site: limits}).Check()
+			err = limits.Check()
 		}
 		if err != nil {
 			return fmt.Errorf("Limits[%q]: %w", domain, err)
@@ -168,7 +168,7 @@ func (r *Relay) checkServers() error {
 	for _, s := range []struct {
 		name     string
 		template *server.Server
-		login    func(ctx context.Context, p *server.Peer, username, password string) error // if it has none
+		login    login
 	}{{"Server", r.Server, nil}, {"Submission", r.Submission, r.Authenticate}} {
 		switch {
 		case s.template == nil:
@@ -179,19 +179,18 @@ func (r *Relay) checkServers() error {
 			return fmt.Errorf("%s.Handler is set: the Relay is the Handler; use Relay.Handler for your own server",
 				s.name)
 		}
-		made := r.server(s.template)
-		if made.Authenticate == nil {
-			made.Authenticate = s.login
-		}
-		if err := made.Check(); err != nil {
+		if err := r.server(s.template, s.login).Check(); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
 }
 
-// server returns a server by a template, which may be nil.
-func (r *Relay) server(template *server.Server) *server.Server {
+// login checks a password, as Server.Authenticate does.
+type login func(ctx context.Context, p *server.Peer, username, password string) error
+
+// server returns a server by a template, which may be nil, with a login if the template has none.
+func (r *Relay) server(template *server.Server, login login) *server.Server {
 	s := new(server.Server)
 	if template != nil {
 		s = template.Clone()
@@ -199,15 +198,15 @@ func (r *Relay) server(template *server.Server) *server.Server {
 	s.Hostname, s.Handler = r.hostname, &handler{r}
 	s.TLSConfig = cmp.Or(s.TLSConfig, r.TLSConfig)
 	s.Logger = cmp.Or(s.Logger, r.Logger)
+	if s.Authenticate == nil {
+		s.Authenticate = login
+	}
 	return s
 }
 
 // submission returns the server for users.
 func (r *Relay) submission() *server.Server {
-	s := r.server(r.Submission)
-	if s.Authenticate == nil {
-		s.Authenticate = r.Authenticate
-	}
+	s := r.server(r.Submission, r.Authenticate)
 	s.RequireAuth = true
 	return s
 }

@@ -76,7 +76,7 @@ func TestTemplates(t *testing.T) {
 	if err := r.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got := r.server(r.Server)
+	got := r.server(r.Server, nil)
 	if got.Hostname != "relay.test" || got.Handler == nil {
 		t.Errorf("got %q and %v, want them filled in", got.Hostname, got.Handler)
 	}

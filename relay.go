@@ -216,7 +216,7 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	var forHosts, forUsers *server.Server
 	if err == nil {
-		forHosts, forUsers = r.server(r.Server), r.submission()
+		forHosts, forUsers = r.server(r.Server, nil), r.submission()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

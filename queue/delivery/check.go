@@ -43,13 +43,20 @@ func (r *Runner) Check() error {
 		checkTime("MaxProbeWait", r.MaxProbeWait),
 		checkTime("Lease", r.Lease),
 		checkTime("SettleTimeout", r.SettleTimeout),
-		checkCount("Site.Concurrency", r.Site.Concurrency),
-		checkCount("Site.Initial", r.Site.Initial),
-		checkRate("Site.Rate", r.Site.Rate),
+		r.Site.Check(),
 		checkRate("Source", r.Source),
 		checkRate("Tenant", r.Tenant),
 		checkWaits("Retry", r.Retry),
 		r.checkRetryAfter(),
+	)
+}
+
+// Check returns an error for the first field that is wrong. Runner.Check calls it for Runner.Site.
+func (l SiteLimits) Check() error {
+	return cmp.Or(
+		checkCount("Site.Concurrency", l.Concurrency),
+		checkCount("Site.Initial", l.Initial),
+		checkRate("Site.Rate", l.Rate),
 	)
 }
 
