@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -241,6 +242,15 @@ func (r *Relay) reportExpanded(ctx context.Context, id queue.ID, p prepared) err
 		return err
 	}
 	m.About = id
-	_, err = r.Queue.Enqueue(ctx, m)
-	return err
+	if _, err = r.Queue.Enqueue(ctx, m); err != nil {
+		return err
+	}
+	r.logger().LogAttrs(ctx, slog.LevelInfo, "report", expandedAttrs(id, p)...)
+	return nil
+}
+
+// expandedAttrs appends to attrs those of a line about the report, with the names that delivery gives them.
+func expandedAttrs(id queue.ID, p prepared, attrs ...slog.Attr) []slog.Attr {
+	return appendOwner(p.Ref, p.Tenant, append(attrs, slog.String("to", p.Envelope.From),
+		slog.String("kind", bounce.Expanded.String()), slog.String("about", string(id)))...)
 }

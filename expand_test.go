@@ -258,12 +258,18 @@ func TestExpanded(t *testing.T) {
 		r := newRelay(inet)
 		r.Domains = []string{"here.test"}
 		r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
-		inet.Go(r.Run)
+		var log bytes.Buffer // read before Run writes to it
+		r.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		env := smtp.NewEnvelope("ann@source.test", "group@here.test")
 		env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure
-		if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
+		id, err := r.Send(t.Context(), env, strings.NewReader(text))
+		if err != nil {
 			t.Fatal(err)
 		}
+		if want := fmt.Sprintf("msg=report to=ann@source.test kind=expanded about=%s\n", id); !strings.Contains(log.String(), want) {
+			t.Errorf("got the log\n%swant %q in it", log.String(), want)
+		}
+		inet.Go(r.Run)
 		mail := host.Wait(1)[0]
 		if rcpt := mail.Envelope.Recipients[0]; rcpt.Address != "ann@far.test" || rcpt.ORCPT != "rfc822;group@here.test" || rcpt.Notify != smtp.NotifyFailure {
 			t.Errorf("got %+v, want ann, for the group, who reports failures alone", rcpt)

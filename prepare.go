@@ -159,8 +159,7 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	})
 	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger { // a stranger's reverse-path may be another's
 		if err := r.reportExpanded(ctx, id, p); err != nil {
-			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", slog.String("about", string(id)),
-				slog.String("kind", "expanded"), slog.Any("err", err))
+			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", expandedAttrs(id, p, slog.Any("err", err))...)
 		}
 	}
 	return id, nil
@@ -179,16 +178,20 @@ type Accepted struct {
 func (r *Relay) accepted(ctx context.Context, a Accepted) {
 	r.tell(ctx, a)
 	if log := r.logger(); a.Peer == nil && log.Enabled(ctx, slog.LevelInfo) {
-		attrs := []slog.Attr{slog.String("from", a.Envelope.From), slog.Int("recipients", len(a.Envelope.Recipients)),
-			slog.String("id", string(a.ID))}
-		if a.Ref != "" {
-			attrs = append(attrs, slog.String("ref", a.Ref))
-		}
-		if a.Tenant != "" {
-			attrs = append(attrs, slog.String("tenant", a.Tenant))
-		}
-		log.LogAttrs(ctx, slog.LevelInfo, "mail", attrs...)
+		log.LogAttrs(ctx, slog.LevelInfo, "mail", appendOwner(a.Ref, a.Tenant, slog.String("from", a.Envelope.From),
+			slog.Int("recipients", len(a.Envelope.Recipients)), slog.String("id", string(a.ID)))...)
 	}
+}
+
+// appendOwner appends the Ref and the Tenant of a message to attrs, if they are set.
+func appendOwner(ref, tenant string, attrs ...slog.Attr) []slog.Attr {
+	if ref != "" {
+		attrs = append(attrs, slog.String("ref", ref))
+	}
+	if tenant != "" {
+		attrs = append(attrs, slog.String("tenant", tenant))
+	}
+	return attrs
 }
 
 // tell calls Accepted. A panic is logged: the message is durable, and a client that got an error would send it again.

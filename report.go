@@ -41,7 +41,7 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	env, content, err := report.Compose()
 	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: report without it
 		r.logger().LogAttrs(ctx, slog.LevelWarn, "report without the original message",
-			slog.String("about", string(o.Task.ID)), slog.Any("err", err))
+			appendOwner(o.Task.Ref, o.Task.Tenant, slog.String("about", string(o.Task.ID)), slog.Any("err", err))...)
 		report.Original = smtp.Text("")
 		env, content, err = report.Compose()
 	}
@@ -53,8 +53,9 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	}
 	m, err := r.reportMessage(env, content, o.Task.Tenant)
 	if err != nil { // the sender's domain is impossible: there is nobody to report to
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", slog.String("about", string(o.Task.ID)),
-			slog.String("to", env.Recipients[0].Address), slog.Any("err", err))
+		r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", appendOwner(o.Task.Ref, o.Task.Tenant,
+			slog.String("to", env.Recipients[0].Address), slog.String("about", string(o.Task.ID)),
+			slog.Any("err", err))...)
 		return nil, nil
 	}
 	return []queue.Message{m}, nil
