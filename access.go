@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -17,6 +18,9 @@ import (
 // AllowNetworks is for Relay.Allow: clients whose address is in one of the prefixes may relay.
 func AllowNetworks(prefixes ...netip.Prefix) func(context.Context, *server.Peer, smtp.Recipient) (bool, error) {
 	return func(_ context.Context, p *server.Peer, _ smtp.Recipient) (bool, error) {
+		if p == nil {
+			return false, nil
+		}
 		addr, ok := p.RemoteAddr.(*net.TCPAddr)
 		if !ok {
 			return false, nil
@@ -47,14 +51,19 @@ func (r *Relay) checkSender(ctx context.Context, p *server.Peer, address string)
 	if r.SendAs == nil || p == nil || p.Username == "" {
 		return nil
 	}
-	if ok, err := r.SendAs(ctx, p, address); ok || err != nil {
+	var may bool
+	err := r.call(ctx, "SendAs", func() (err error) {
+		may, err = r.SendAs(ctx, p, address)
+		return err
+	})
+	if may || err != nil {
 		return err
 	}
 	return smtp.NewReply(550, "5.7.1", "you may not send as "+address) // RFC 6409 §6.1
 }
 
 // checkAuthors asks SendAs about the From field.
-func (r *Relay) checkAuthors(ctx context.Context, p *server.Peer, h *header) error {
+func (r *Relay) checkAuthors(ctx context.Context, p *server.Peer, h *facts) error {
 	if r.SendAs == nil || p == nil || p.Username == "" {
 		return nil
 	}
@@ -71,34 +80,42 @@ func (r *Relay) checkAuthors(ctx context.Context, p *server.Peer, h *header) err
 }
 
 // Allow implements [server.Allower].
-func (h *handler) Allow(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) (bool, error) {
+func (h *handler) Allow(
+	ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient,
+) (allowed bool, err error) {
 	if h.relay.Allow == nil {
 		return false, nil
 	}
-	return h.relay.Allow(ctx, p, rcpt)
+	err = h.relay.call(ctx, "Allow", func() (err error) {
+		allowed, err = h.relay.Allow(ctx, p, rcpt)
+		return err
+	})
+	return allowed, err
 }
 
 // CheckRcpt returns an error unless the client may bring mail for this recipient.
-func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, _ *smtp.Envelope, rcpt smtp.Recipient) error {
+func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, env *smtp.Envelope, rcpt smtp.Recipient) error {
 	r := h.relay
-	if r.isPostmaster(rcpt.Address) { // RFC 5321 §4.5.1: accepted from anyone
+	if err := mayAsk(p, env); err != nil {
+		return err
+	}
+	postmaster := r.isPostmaster(rcpt.Address) // RFC 5321 §4.5.1: accepted from anyone
+	if postmaster {
 		if r.postmaster == "" {
 			return errNoPostmaster
 		}
-		_, domain := smtp.SplitAddress(r.postmaster)
-		_, err := r.router.Destination(domain)
-		return err
+		rcpt.Address = r.postmaster
 	}
 	local, domain := smtp.SplitAddress(rcpt.Address)
 	// A stranger's local part that names another host isn't ours: the host after us might follow it, and make us an
 	// open relay.
 	routed := strings.ContainsAny(local, "@%!")
 	ours := r.isOurs(domain)
-	if !p.Allowed && (!ours || routed) {
+	if !p.Allowed && !postmaster && (!ours || routed) {
 		return smtp.NewReply(550, "5.7.1", "relaying denied")
 	}
-	if ours && r.CheckRcpt != nil {
-		if err := r.CheckRcpt(ctx, p, rcpt); err != nil {
+	if ours && !postmaster && r.CheckRcpt != nil {
+		if err := r.call(ctx, "CheckRcpt", func() error { return r.CheckRcpt(ctx, p, rcpt) }); err != nil {
 			return err
 		}
 	}
@@ -125,15 +142,33 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 	if err != nil {
 		return nil, err
 	}
+	held := heldBy(ctx)
+	if _, ok := h.relay.Queue.(queue.Holder); held != "" && !ok {
+		h.relay.logger().ErrorContext(ctx, "mail refused: a check holds it, and the Queue is no Holder",
+			"session", p.ID, "reason", held)
+		return nil, smtp.NewReply(451, "4.3.0", "it can't be held here, try again later")
+	}
+	m.Held = held != ""
 	id, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		h.relay.logger().ErrorContext(ctx, "mail refused: no disk space", "peer", p.ID, "err", err)
+		h.relay.logger().ErrorContext(ctx, "mail refused: no disk space", "session", p.ID, "err", err)
 		return nil, smtp.NewReply(452, "4.3.1", "no space to store it, try again later")
 	}
 	if err != nil {
 		return nil, err
 	}
+	if m.Held {
+		h.relay.logger().InfoContext(ctx, "mail held", "session", p.ID, "id", string(id), "reason", held)
+	}
 	return smtp.NewReply(250, "2.0.0", "queued as "+string(id)), nil
+}
+
+// heldBy returns the reason for which a check of the server holds the message, "" if none does.
+func heldBy(ctx context.Context) string {
+	if s := server.SessionOf(ctx); s != nil {
+		return s.Held()
+	}
+	return ""
 }
 
 var errNoPostmaster = smtp.NewReply(550, "5.1.1", "there is no postmaster here")

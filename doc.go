@@ -33,7 +33,9 @@
 //     for Domains, if CheckRcpt knows the recipient; clients that authenticated, or that Allow trusts, may relay to
 //     anyone. Nobody else can relay.
 //  2. [Relay.Prepare] puts the Received field on top, checks for a loop, expands aliases, and finds each recipient's
-//     destination: an explicit route, or the domain.
+//     destination: an explicit route, or the domain. Lines of an mbox file before the first field ("From ann@a.test
+//     Sun Nov 22"), and a byte order mark, are dropped: they would end the header. A message without a header gets an
+//     empty line first.
 //  3. The queue.Queue stores the message. Only when envelope and body are durable does the server say 250 (RFC 5321
 //     §6.1).
 //  4. delivery.Runner claims a task, one message × one destination, and hands it to client.Transport.
@@ -41,6 +43,18 @@
 //     for each recipient.
 //  6. The Runner settles the task in one commit: results, the next attempt, and the reports that package bounce
 //     composed. These are new messages with the null reverse-path. A report that fails is never reported on.
+//
+// # Checks and held mail
+//
+// Server.Checks look at strangers and their mail: DNS blocklists, greylisting, SPF, DKIM, DMARC, filters, and checks of
+// your own. Package server lists those of the library. Submission.Checks are for users: limits by account, for example.
+// Their funcs are called after the Relay has accepted a client, a recipient or a sender.
+//
+// A check can hold mail: it is accepted, and stays in the Queue until an operator calls its Release or Remove. The
+// Queue must be a [queue.Holder], as those of spool and mem are. Code holds a message by Held of the [queue.Message]
+// that [Relay.Prepare] returns. Held mail is listed by a [queue.Filter] with the State queue.Held. The reason of a
+// check is in the log line "mail held", and isn't stored. The time for which mail is held counts for MaxAge: after it,
+// released mail is tried once, and returned if that fails.
 //
 // # Bounds
 //
@@ -53,10 +67,16 @@
 //
 // After an error of Send or Enqueue, nothing was stored. Accepted mail survives the death of the process, and of the
 // machine, as far as the Queue does: see package spool. A message is delivered at least once. A second copy can arise
-// in two cases only: the connection was lost between the final dot and its reply (smtp.Unknown), or the process or
-// machine died between a delivery and the next sync of the queue.
+// in three cases only: an attempt ended without a reply to the final dot, or an smtp.Sender of your own panicked
+// (smtp.Unknown); the process or machine died between a delivery and the next sync of the queue; or the queue failed
+// for as long as Runner.Lease.
 //
 // Suspensions and redirections are forgotten when the process ends.
+//
+// A panic of a func, a slog.Handler or an interface below is logged, and doesn't end the process. After one of
+// Accepted, Events, Transport.Tried, Transport.Trace or a Logger, nothing else changes. After one of Allow, CheckRcpt,
+// SendAs, Expand or Authenticate, a client is refused for now, and Send returns an error. After one of an smtp.Sender
+// (Wrap, or the func of a route), the results are smtp.Unknown: a host may have accepted the message before.
 //
 // # Interfaces to implement
 //
@@ -73,4 +93,5 @@
 //	header.go   the header: Received, Date, Message-ID
 //	report.go   reports to the sender
 //	operate.go  Flush, Suspend, Redirect, Explain
+//	call.go     calls of funcs that may panic, and bodies from code
 package postrider

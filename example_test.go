@@ -7,16 +7,26 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/server/authres"
+	"github.com/postrider/postrider/server/dnsbl"
+	"github.com/postrider/postrider/server/early"
+	"github.com/postrider/postrider/server/greylist"
+	"github.com/postrider/postrider/server/milter"
+	"github.com/postrider/postrider/server/ratelimit"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/spf"
 )
 
 // Send one transactional mail from code, without a queue.
@@ -95,7 +105,7 @@ func ExampleRelay_Enqueue() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	later.NotBefore = time.Now().Add(12 * time.Hour)
+	later.Postpone(time.Now().Add(12 * time.Hour))
 	fmt.Println(relay.Enqueue(ctx, later))
 
 	code, err := relay.Prepare(ctx, env, strings.NewReader("From: shop@example.com\nSubject: Your code\n\n314159\n"))
@@ -107,4 +117,82 @@ func ExampleRelay_Enqueue() {
 	// Output:
 	// 1 <nil>
 	// 2 <nil>
+}
+
+// What strangers send to port 25 passes several checks: those that need no message come first, and the one that costs
+// most comes last. A submission server has limits for its users in place of them.
+func Example_checks() {
+	store, err := greylist.Open("/var/lib/app/greylist")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+
+	resolver := &dns.Resolver{Servers: []string{"127.0.0.1"}} // a name server of our own: lists don't answer public ones
+	begin := &early.Rules{}                                   // clients that talk before the greeting
+	networks := &ratelimit.Limiter{Network: ratelimit.Rate{Messages: 200}}
+	list := &dnsbl.List{Zones: []dnsbl.Zone{{Name: "bl.example.org"}}, Resolver: resolver}
+	verifier := &authres.Verifier{Resolver: resolver, Policy: authres.Mark} // SPF, DKIM, DMARC
+	grey := &greylist.Policy{
+		Store: store,
+		Skip: func(s *server.Session) bool { // with SPF pass: a retry may come from any host of the domain
+			r := authres.Of(s)
+			return r != nil && r.SPF.Code == spf.Pass
+		},
+	}
+	rspamd := &milter.Filter{Name: "rspamd", Addr: "127.0.0.1:11332"}
+	accounts := &ratelimit.Limiter{Account: ratelimit.Rate{Messages: 500, Recipients: 2000, Period: 24 * time.Hour}}
+
+	relay := &postrider.Relay{
+		Hostname: "mx1.example.com",
+		Queue:    mem.New(), // or spool.Open
+		Domains:  []string{"example.com"},
+		Server: &server.Server{Checks: []server.Check{
+			begin.Check(), networks.Check(), list.Check(), verifier.Check(), grey.Check(), rspamd.Check(),
+		}},
+		Submission: &server.Server{Checks: []server.Check{accounts.Check()}},
+	}
+	if err := relay.Check(context.Background()); err != nil { // mistakes in the settings of checks, too
+		log.Fatal(err)
+	}
+}
+
+// A check holds suspicious mail. The operator looks at it, and releases it or removes it.
+func Example_held() {
+	ctx := context.Background()
+	q := mem.New() // or spool.Open
+	suspect := server.Check{
+		Name: "suspect",
+		Content: func(_ context.Context, s *server.Session, m *server.Message) error {
+			for _, f := range m.Header {
+				if f.Is("Subject") && strings.Contains(f.Value, "invoice") {
+					s.Hold("an invoice")
+				}
+			}
+			return nil
+		},
+	}
+	relay := &postrider.Relay{
+		Hostname: "mx1.example.com",
+		Queue:    q,
+		Domains:  []string{"example.com"},
+		Server:   &server.Server{Checks: []server.Check{suspect}},
+	}
+	_ = relay // relay.ListenAndServe(ctx, ":25")
+
+	var ids []queue.ID // a message with several destinations has several tasks
+	for task, err := range q.List(ctx, queue.Filter{State: queue.Held}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		ids = append(ids, task.ID)
+	}
+	for _, id := range slices.Compact(ids) {
+		if err := queue.Export(ctx, q, id, os.Stdout); err != nil { // the message, to look at
+			log.Fatal(err)
+		}
+		if err := q.Release(ctx, id); err != nil { // or q.Remove
+			log.Fatal(err)
+		}
+	}
 }

@@ -24,7 +24,7 @@ const (
 
 // expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
 // is returned if nothing changes. expanded are the aliases of several addresses whose sender asked to hear of success.
-func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
+func (r *Relay) expand(ctx context.Context, env *smtp.Envelope, stranger bool) (
 	_ *smtp.Envelope, expanded []smtp.Recipient, err error,
 ) {
 	forUs := func(rcpt smtp.Recipient) bool { return r.isPostmaster(rcpt.Address) }
@@ -32,10 +32,11 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
 		return env, nil, nil
 	}
 	x := newExpansion(r)
+	x.stranger = stranger
 	for _, rcpt := range env.Recipients {
 		members, aliased, err := x.of(ctx, rcpt)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("recipient %s: %w", rcpt.Address, err)
 		}
 		// RFC 3461 §5.2.7.3: success is reported for the alias, and no more for its members.
 		if len(members) > 1 && rcpt.Notify&smtp.NotifySuccess != 0 {
@@ -55,12 +56,13 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope) (
 
 // expansion is the work of expand on one message.
 type expansion struct {
-	relay   *Relay
-	aliases map[string][]string // what Expand has returned for an address
-	all     []smtp.Recipient
-	looked  int             // addresses that were looked at
-	place   map[string]int  // of an address in all
-	aliased map[string]bool // addresses in all that came by an alias alone
+	relay    *Relay
+	stranger bool                // the sender is one
+	aliases  map[string][]string // what Expand has returned for an address
+	all      []smtp.Recipient
+	looked   int             // addresses that were looked at
+	place    map[string]int  // of an address in all
+	aliased  map[string]bool // addresses in all that came by an alias alone
 }
 
 func newExpansion(r *Relay) *expansion {
@@ -74,9 +76,13 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) (members []smtp
 	seen := make(map[string]bool)
 	var add func(rcpt smtp.Recipient, chain int) error
 	add = func(rcpt smtp.Recipient, chain int) error {
-		if x.relay.isPostmaster(rcpt.Address) {
+		postmaster := x.relay.isPostmaster(rcpt.Address)
+		if postmaster {
 			if x.relay.postmaster == "" {
 				return errNoPostmaster
+			}
+			if x.stranger && chain == 0 {
+				rcpt.ORCPT = originalRecipient(rcpt.Address)
 			}
 			rcpt.Address = x.relay.postmaster
 		}
@@ -101,7 +107,9 @@ func (x *expansion) of(ctx context.Context, rcpt smtp.Recipient) (members []smtp
 		kept := false
 		for _, address := range to {
 			member := rcpt
-			if member.ORCPT == "" { // RFC 3461 §5.2.7.3: reports are about the address that the sender knows
+			// RFC 3461 §5.2.7.3: reports are about the address that the sender knows. The ORCPT of a stranger isn't
+			// kept: see withoutMember.
+			if member.ORCPT == "" || x.stranger && chain == 0 && !postmaster {
 				member.ORCPT = originalRecipient(rcpt.Address)
 			}
 			member.Address = address
@@ -187,7 +195,11 @@ func (r *Relay) aliasOf(ctx context.Context, rcpt smtp.Recipient) ([]string, err
 	if r.Expand == nil || !r.isOurs(domain) {
 		return nil, nil
 	}
-	to, err := r.Expand(ctx, rcpt)
+	var to []string
+	err := r.call(ctx, "Expand", func() (err error) {
+		to, err = r.Expand(ctx, rcpt)
+		return err
+	})
 	if err != nil || len(to) == 0 {
 		return nil, err
 	}
@@ -199,13 +211,18 @@ func (r *Relay) aliasOf(ctx context.Context, rcpt smtp.Recipient) ([]string, err
 	return to, nil
 }
 
-// originalRecipient returns an address as a value for ORCPT.
+// originalRecipient returns an address as a value for ORCPT, or "" if ORCPT has no room for it.
 func originalRecipient(address string) string {
+	const maxORCPT = 500 // octets; RFC 3461 §4.2
 	ascii, ok := smtp.ASCIIAddress(address)
+	orcpt := "rfc822;" + ascii
 	if !ok { // RFC 6533 §3: the type rfc822 is ASCII
-		return "utf-8;" + ascii
+		orcpt = "utf-8;" + ascii
 	}
-	return "rfc822;" + ascii
+	if len(smtp.EncodeORCPT(orcpt, true)) > maxORCPT {
+		return ""
+	}
+	return orcpt
 }
 
 // addressKey is the same for addresses that are the same (RFC 5321 §2.4).

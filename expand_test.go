@@ -79,7 +79,7 @@ func TestExpand(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			env := smtp.NewEnvelope("ann@source.test", test.to...)
 			before := slices.Clone(env.Recipients)
-			got, _, err := r.expand(t.Context(), env)
+			got, _, err := r.expand(t.Context(), env, false)
 			if err != nil {
 				if !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want %q", err, test.want)
@@ -136,7 +136,7 @@ func TestExpandNotify(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			env := &smtp.Envelope{From: "eve@source.test", Recipients: test.to}
-			got, expanded, err := r.expand(t.Context(), env)
+			got, expanded, err := r.expand(t.Context(), env, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -232,11 +232,13 @@ func TestExpandUTF8(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inet := smtptest.NewNetwork(t)
 				host := inet.MX("far.test", "mx.far.test")
+				host.Without("SMTPUTF8")
 				r := newRelay(inet)
 				r.Domains = []string{"here.test", "hier.bücher.test"}
 				r.Expand = aliases{test.alias: {"ann@far.test"}}.expand
 				inet.Go(r.Run)
 				env := smtp.NewEnvelope("ann@source.test", test.alias)
+				env.UTF8 = true
 				if _, err := r.Send(t.Context(), env, strings.NewReader(text)); err != nil {
 					t.Fatal(err)
 				}

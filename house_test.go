@@ -28,42 +28,59 @@ var arrows = map[string][]string{
 	"smtp/dmarc":    nil,
 	"smtp/smtptest": {"mx"},
 
-	"mx":        {"mx/dns"},
+	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
 	"mx/mtasts": nil,
 	"mx/dane":   nil,
 	"mx/tlsrpt": nil,
 
-	"client":           {"mx"},
+	"client":           {"mx", "internal/guard", "internal/scram"},
 	"client/compose":   nil,
 	"client/dkim":      nil,
 	"client/preflight": {"smtp/spf", "smtp/dmarc"},
 
-	"server":          nil,
-	"server/inbox":    nil,
-	"server/authres":  {"smtp/spf", "smtp/dmarc"},
+	"server": {"internal/guard", "internal/header", "internal/scram", "server/internal/iprev",
+		"server/internal/spill", "server/internal/words"},
+	"server/inbox":     nil,
+	"server/proxy":     nil,
+	"server/dnsbl":     {"server/internal/recent", "server/internal/words"},
+	"server/early":     nil,
+	"server/greylist":  {"server/internal/recent", "server/internal/words"},
+	"server/ratelimit": {"server/internal/recent", "server/internal/words"},
+	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/guard", "internal/header", "server/internal/iprev",
+		"server/internal/words"},
+	"server/milter":   {"internal/guard", "server/internal/spill", "server/internal/words"},
 	"bounce":          nil,
 	"bounce/suppress": nil,
 
 	"queue":           nil,
-	"queue/delivery":  {"internal/heap", "queue/internal/mutant"},
-	"queue/spool":     {"queue/internal/index", "queue/internal/mutant"},
+	"queue/delivery":  {"internal/heap", "internal/guard"},
+	"queue/spool":     {"internal/guard", "queue/internal/index"},
 	"queue/mem":       {"queue/internal/index"},
 	"queue/pgqueue":   {"queue/internal/index"},
 	"queue/queuetest": nil,
 	"queue/queueweb":  {"queue/delivery"},
 
-	"queue/internal/index":   {"queue", "internal/heap"},
-	"queue/internal/mutant":  nil,
-	"queue/internal/crashfs": nil,
-	"internal/heap":          nil,
+	"server/internal/checktest": {"server", "smtp/smtptest"},
+	"server/internal/iprev":     nil,
+	"server/internal/recent":    nil,
+	"server/internal/spill":     nil,
+	"server/internal/words":     nil,
 
-	".": {"mx", "client", "server", "queue", "queue/delivery", "bounce"},
+	"queue/internal/index":     {"queue", "internal/heap"},
+	"queue/internal/crashfs":   nil,
+	"queue/internal/clocktest": nil,
+	"internal/heap":            nil,
+	"internal/guard":           nil,
+	"internal/header":          nil,
+	"internal/scram":           nil,
+
+	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery", "bounce"},
 }
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "mx", "client", "server", "smtp/smtptest", "bounce",
+	".", "smtp", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
 
@@ -152,6 +169,7 @@ var preludes = []string{
 	var directory interface { Lookup(context.Context, *server.Peer, smtp.Recipient) error }`,
 	`var t *testing.T; signup := func(*postrider.Relay, string) {}`,
 	`var relay *postrider.Relay`,
+	`var relay *postrider.Relay`,
 	`var relay *postrider.Relay; handle := func(context.Context, *smtp.Envelope, io.Reader) error { return nil }`,
 	`func openMyQueue(*testing.T) queue.Queue { return nil }`,
 	``,
@@ -196,7 +214,9 @@ func compile(t *testing.T, name, code string) {
 	for pkg, path := range map[string]string{
 		"context": "context", "io": "io", "net": "net", "netip": "net/netip", "slog": "log/slog", "testing": "testing",
 		"synctest": "testing/synctest", "time": "time", "tls": "crypto/tls",
-		"postrider": module, "client": module + "/client", "delivery": module + "/queue/delivery", "mem": module + "/queue/mem",
+		"postrider": module, "client": module + "/client", "dns": module + "/mx/dns",
+		"authres": module + "/server/authres", "dnsbl": module + "/server/dnsbl", "early": module + "/server/early",
+		"delivery": module + "/queue/delivery", "mem": module + "/queue/mem",
 		"mx": module + "/mx", "queue": module + "/queue", "queuetest": module + "/queue/queuetest", "server": module + "/server",
 		"smtp": module + "/smtp", "smtptest": module + "/smtp/smtptest", "spool": module + "/queue/spool",
 	} {

@@ -72,7 +72,8 @@ func (r *Relay) Suspend(ctx context.Context, domain string, until time.Time) (wa
 type Explanation struct {
 	delivery.Explanation
 
-	// Route is the route of the task's first recipient. If there is none, RouteErr is the cause.
+	// Route is the route of the task's first recipient. If there is none, RouteErr is the cause. Both are zero for a
+	// report task.
 	Route    mx.Route
 	RouteErr error
 }
@@ -90,6 +91,9 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 	all := make([]Explanation, len(tasks))
 	for i, t := range tasks {
 		all[i].Explanation = t
+		if t.Task.Destination == queue.ReportDestination {
+			continue // nothing is sent there
+		}
 		_, domain := smtp.SplitAddress(t.Task.Envelope.Recipients[0].Address)
 		all[i].Route, all[i].RouteErr = r.router.Route(ctx, domain)
 	}

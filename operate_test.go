@@ -277,8 +277,8 @@ func TestSuspendUncounted(t *testing.T) {
 	}
 }
 
-// TestOperateNoDomain: an empty name, of a variable that was never set for example, isn't all mail. With a route for all
-// other domains, it once was.
+// TestOperateNoDomain: an empty name, of a variable that was never set for example, isn't all mail. With a route for
+// all other domains, it once was.
 func TestOperateNoDomain(t *testing.T) {
 	r := newRelay(smtptest.NewNetwork(t))
 	r.Routes = map[string]mx.Route{"*": mx.Discard()}

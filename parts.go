@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
@@ -19,14 +18,21 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Check returns an error for the first field that is wrong, before any client connects. If Wrap returned a value with a
+// Check returns an error for the first field that is wrong, before any client connects. It asks the DNS for the host of
+// Postmaster, if that is set; no answer is no error. If Wrap returned a value with a
 // method Check(context.Context) error, that is called, too: for keys that can't be read, for example.
 func (r *Relay) Check(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
 	}
+	if _, domain := smtp.SplitAddress(r.Postmaster); r.Postmaster != "" && r.Expand == nil {
+		if err := r.checkRoute(ctx, domain); err != nil {
+			return fmt.Errorf("relay: Postmaster %q would get no mail: %w: "+
+				"set a route for its domain, or another address", r.Postmaster, err)
+		}
+	}
 	if c, ok := r.runner.Sender.(interface{ Check(context.Context) error }); ok {
-		if err := c.Check(ctx); err != nil {
+		if err := r.call(ctx, "Check of Wrap", func() error { return c.Check(ctx) }); err != nil {
 			return fmt.Errorf("relay: Wrap: %w", err)
 		}
 	}
@@ -36,6 +42,7 @@ func (r *Relay) Check(ctx context.Context) error {
 // init checks the fields and makes the parts, once.
 func (r *Relay) init() error {
 	r.once.Do(func() {
+		r.log = guard.Logger(r.Logger)
 		for _, step := range []func() error{r.names, r.makeRouter, r.makeTransport, r.makeRunner, r.checkServers} {
 			if r.err = step(); r.err != nil {
 				r.err = fmt.Errorf("relay: %w", r.err)
@@ -54,7 +61,8 @@ func (r *Relay) names() error {
 	case r.Hostname == "":
 		return errors.New("Hostname is empty: set it to this machine's name in the DNS")
 	}
-	if smtp.CheckAddress("postmaster@"+r.Hostname) != nil {
+	_, notIP := netip.ParseAddr(r.Hostname) // without brackets it would be no address literal
+	if notIP == nil || smtp.CheckAddress("postmaster@"+r.Hostname) != nil {
 		return fmt.Errorf("Hostname %q is no host name: set it to this machine's name in the DNS", r.Hostname)
 	}
 	r.hostname = r.Hostname
@@ -111,7 +119,14 @@ func (r *Relay) makeTransport() error {
 			return fmt.Errorf("Transport.Sources[%d]: %w", i, err)
 		}
 	}
-	t.Hostname, t.Router = r.hostname, r.router
+	if err := t.Timeouts.Check(); err != nil {
+		return fmt.Errorf("Transport.%w", err)
+	}
+	t.Router = r.router
+	// RFC 5321 §2.3.5: a single label means nothing to other hosts. Without a Hostname, EHLO is as client.Conn says.
+	if strings.ContainsAny(r.hostname, ".:") {
+		t.Hostname = r.hostname
+	}
 	if t.DialContext == nil {
 		t.DialContext = r.DialContext
 	}
@@ -130,7 +145,14 @@ func (r *Relay) makeRunner() error {
 	}
 	run.Queue, run.Sender = r.Queue, r.transport
 	if r.Wrap != nil {
-		if run.Sender = r.Wrap(r.transport); run.Sender == nil {
+		err := r.call(context.Background(), "Wrap", func() error {
+			run.Sender = r.Wrap(r.transport)
+			return nil
+		})
+		if err != nil {
+			return errors.New("Wrap panics: see the log")
+		}
+		if run.Sender == nil {
 			return errors.New("Wrap returned nil: it must return a Sender")
 		}
 	}
@@ -153,7 +175,8 @@ func (r *Relay) makeRunner() error {
 		run.SiteOf = r.siteOf
 	}
 	if len(r.Limits) > 0 {
-		run.SiteFor = r.siteFor
+		r.limited.limits, r.limited.lookup = r.Limits, r.siteOfDomain
+		run.SiteFor = r.limited.of
 	}
 	if run.SourceOf == nil {
 		run.SourceOf = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }
@@ -169,7 +192,7 @@ func (r *Relay) checkServers() error {
 		name     string
 		template *server.Server
 		login    login
-	}{{"Server", r.Server, nil}, {"Submission", r.Submission, r.Authenticate}} {
+	}{{"Server", r.Server, nil}, {"Submission", r.Submission, r.Authenticate}, {"LMTP", r.LMTP, nil}} {
 		switch {
 		case s.template == nil:
 			continue
@@ -211,6 +234,13 @@ func (r *Relay) submission() *server.Server {
 	return s
 }
 
+// lmtp returns the server for LMTP.
+func (r *Relay) lmtp() *server.Server {
+	s := r.server(r.LMTP, nil)
+	s.LMTP = true
+	return s
+}
+
 // Handler returns the Relay as a [server.Handler], for a server of one's own.
 func (r *Relay) Handler() (server.Handler, error) {
 	if err := r.init(); err != nil {
@@ -219,53 +249,21 @@ func (r *Relay) Handler() (server.Handler, error) {
 	return &handler{r}, nil
 }
 
-// limitsAge is how long the sites of the domains in Limits are believed.
-const limitsAge = 5 * time.Minute
-
-// siteOf names the site of a destination, and learns which sites the domains in Limits have: a value for
-// delivery.Runner.SiteOf, which is called before SiteFor.
-func (r *Relay) siteOf(ctx context.Context, destination string) (string, error) {
-	site, err := r.router.Site(ctx, destination)
-	if err == nil && len(r.Limits) > 0 {
-		r.learnSites(ctx)
+// siteOf returns the site of a destination: a value for delivery.Runner.SiteOf. The lookups are those that the
+// Transport makes later, by the same Router, which keeps their answers.
+func (r *Relay) siteOf(ctx context.Context, destination string) (delivery.Site, error) {
+	name, addrs, err := r.router.SiteAddrs(ctx, destination)
+	if name != "" {
+		r.limited.learn(ctx) // siteFor is called after siteOf
 	}
-	return site, err
+	return delivery.Site{Name: name, Addrs: addrs}, err
 }
 
-func (r *Relay) learnSites(ctx context.Context) {
-	r.mu.Lock()
-	fresh := time.Since(r.learnt) < limitsAge
-	r.mu.Unlock()
-	if fresh {
-		return
+// siteOfDomain returns the site of a domain in Limits.
+func (r *Relay) siteOfDomain(ctx context.Context, domain string) (string, error) {
+	destination, err := r.router.Destination(domain)
+	if err != nil {
+		return "", err
 	}
-	domains := slices.Sorted(maps.Keys(r.Limits)) // of two with one site, the last counts
-	sites := make([]string, len(domains))
-	var wg sync.WaitGroup
-	for i, domain := range domains {
-		wg.Go(func() { // at once: mail for other sites waits for the slowest answer, not for their sum
-			if destination, err := r.router.Destination(domain); err == nil {
-				sites[i], _ = r.router.Site(ctx, destination)
-			}
-		})
-	}
-	wg.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sites == nil {
-		r.sites = make(map[string]delivery.SiteLimits)
-	}
-	for i, site := range sites {
-		if site != "" { // a domain whose DNS fails keeps its last site
-			r.sites[site] = r.Limits[domains[i]]
-		}
-	}
-	r.learnt = time.Now()
-}
-
-// siteFor returns the limits of a site: a value for delivery.Runner.SiteFor.
-func (r *Relay) siteFor(site string) delivery.SiteLimits {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sites[site]
+	return r.router.Site(ctx, destination)
 }

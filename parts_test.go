@@ -36,9 +36,12 @@ func TestParts(t *testing.T) {
 		{"Router.Routes", func(r *Relay) { r.Router = &mx.Router{Routes: map[string]mx.Route{"*": mx.Discard()}} }, "Relay.Routes"},
 		{"Transport.Hostname", func(r *Relay) { r.Transport = &client.Transport{Hostname: "a.test"} }, "Relay.Hostname"},
 		{"Transport.Router", func(r *Relay) { r.Transport = &client.Transport{Router: new(mx.Router)} }, "Relay.Router"},
+		{"Transport.Timeouts", func(r *Relay) { r.Transport = &client.Transport{Timeouts: client.Timeouts{Envelope: -time.Second}} },
+			"Transport.Timeouts.Envelope is -1s: set it"},
 		{"Transport.Sources", func(r *Relay) { r.Transport = &client.Transport{Sources: make([]client.Source, 1)} }, "Sources[0]"},
 		{"Runner.Queue", func(r *Relay) { r.Runner = &delivery.Runner{Queue: mem.New()} }, "Relay.Queue"},
 		{"Runner.Sender", func(r *Relay) { r.Runner = &delivery.Runner{Sender: new(client.Transport)} }, "Relay.Wrap"},
+		{`Hostname "192.0.2.1"`, func(r *Relay) { r.Hostname = "192.0.2.1" }, "no host name"},
 		{"MaxAge", func(r *Relay) { r.MaxAge = -time.Hour }, "5 days"},
 		{`Limits["*"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"*": {}} }, "label"},
 		{`Limits["a.test"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"a.test": {Initial: -1}} }, "Site.Initial is -1"},
@@ -71,8 +74,12 @@ func TestRouterOfTwo(t *testing.T) {
 
 // TestTemplates: every field of a template reaches the server that is made of it, and the template stays as it is.
 func TestTemplates(t *testing.T) {
-	template := &server.Server{MaxRecipients: 7, MaxConns: 3, Grace: time.Hour, TLSConfig: &tls.Config{ServerName: "own"}}
-	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Server: template, TLSConfig: new(tls.Config)}
+	certificates := make([]tls.Certificate, 1)
+	template := &server.Server{MaxRecipients: 7, MaxConns: 3, Grace: time.Hour, Lenient: true,
+		Checks:    []server.Check{{Name: "c"}},
+		TLSConfig: &tls.Config{ServerName: "own", Certificates: certificates}}
+	shared := &tls.Config{Certificates: certificates}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), Server: template, TLSConfig: shared}
 	if err := r.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +96,12 @@ func TestTemplates(t *testing.T) {
 		if !f.IsExported() || f.Type.Kind() == reflect.Func {
 			continue
 		}
-		if a, b := reflect.ValueOf(got).Elem().Field(i).Interface(), reflect.ValueOf(template).Elem().Field(i).Interface(); a != b {
+		a, b := reflect.ValueOf(got).Elem().Field(i), reflect.ValueOf(template).Elem().Field(i)
+		if f.Type.Kind() == reflect.Slice {
+			if a.Pointer() != b.Pointer() {
+				t.Errorf("%s: got %v, want %v", f.Name, a, b)
+			}
+		} else if !a.Equal(b) {
 			t.Errorf("%s: got %v, want %v", f.Name, a, b)
 		}
 	}
@@ -285,7 +297,7 @@ func TestPorts(t *testing.T) {
 		}
 		got := fmt.Sprintf("%T", l)
 		l.Close()
-		if s, ok := l.(submissionListener); ok {
+		if s, ok := l.(roleListener); ok {
 			got = fmt.Sprintf("submission %T", s.Listener)
 		}
 		if got != want {

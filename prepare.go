@@ -4,26 +4,39 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
 
 // Prepare makes a queue.Message of an envelope and a body: it checks the envelope, applies Expand, finds each
-// recipient's destination, puts the Received field on top and refuses a message that goes in circles. [Relay.Send] is
+// recipient's destination, puts the Received field on top and refuses a message that goes in circles. The envelope's
+// HoldUntil becomes the NotBefore, its By the Deadline or the NoticeAt, and its Priority the Priority. [Relay.Send] is
 // Prepare and [Relay.Enqueue], except that only Send reports to the sender that a group was expanded. Call Prepare to
-// change the queue.Message, or to enqueue it in a transaction of your own.
+// change the queue.Message, or to enqueue it in a transaction of your own. To send it later, call its Postpone:
+//
+//	m, err := relay.Prepare(ctx, env, body)
+//	…
+//	m.Postpone(time.Now().AddDate(0, 0, 30)) // it may be retried until day 35
+//	id, err := relay.Enqueue(ctx, m)
+//
+// A byte order mark, and lines that begin with "From " or ">From ", are dropped at the beginning of body if a field
+// follows (RFC 4155, RFC 976 §2.3). If body doesn't begin with a field or an empty line, all of it is text, and an
+// empty line goes before it.
 //
 // The header of body is read now, the rest when the message is stored. So body must stay valid until then, and the
-// message can be stored once. Lines may end in "\n" or "\r\n".
+// message can be stored once. Lines may end in "\n" or "\r\n". If env.Body is smtp.BodyBinaryMIME, every octet stays as
+// it is: the lines of the header must end in "\r\n", and a next host without BINARYMIME makes the message fail.
 func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.Message, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	return p.Message, err
@@ -39,14 +52,65 @@ func (r *Relay) prepareFromCode(ctx context.Context, env *smtp.Envelope, body io
 	if env == nil || body == nil {
 		return prepared{}, errors.New("relay: the envelope or the body is nil")
 	}
-	if err := env.Check(); err != nil {
-		return prepared{}, fmt.Errorf("relay: %w", smtp.NewReply(501, "5.5.4", err.Error()))
+	if err := checkEnvelope(env); err != nil {
+		return prepared{}, fmt.Errorf("relay: %w", err)
 	}
-	p, err := r.prepare(ctx, env, smtp.CRLFReader(body), nil)
+	if env.Body != smtp.BodyBinaryMIME { // its octets are as they are meant to be (RFC 3030 §3)
+		body = smtp.CRLFReader(body)
+	}
+	p, err := r.prepare(ctx, env, body, nil)
 	if err != nil {
 		return prepared{}, fmt.Errorf("relay: %w", err)
 	}
 	return p, nil
+}
+
+// checkEnvelope returns an error that holds a *smtp.Reply, and names each recipient that isn't valid.
+func checkEnvelope(env *smtp.Envelope) error {
+	whole := env.Check()
+	if whole == nil {
+		return nil
+	}
+	var found faults
+	for i := range env.Recipients {
+		err := env.Recipients[i].Check()
+		if err == nil {
+			continue
+		}
+		if address := env.Recipients[i].Address; smtp.CheckAddress(address) == nil { // err is about a parameter
+			found.add(fmt.Errorf("recipient %s: %w", address, smtp.NewReply(501, "5.5.4", err.Error())))
+			continue
+		}
+		found.add(smtp.NewReply(501, "5.1.3", err.Error())) // RFC 3463 §3.2: bad destination mailbox address syntax
+	}
+	if found.n == 0 {
+		return smtp.NewReply(501, "5.5.4", whole.Error())
+	}
+	return found.err()
+}
+
+// faults are the errors of several recipients, as one error.
+type faults struct {
+	first error // the first maxFaults of them
+	n     int
+}
+
+const maxFaults = 10
+
+func (f *faults) add(err error) {
+	if f.n++; f.n == 1 {
+		f.first = err
+	} else if f.n <= maxFaults {
+		f.first = fmt.Errorf("%w; %w", f.first, err)
+	}
+}
+
+// err returns nil if there are none.
+func (f *faults) err() error {
+	if f.n > maxFaults {
+		return fmt.Errorf("%w; and %d more", f.first, f.n-maxFaults)
+	}
+	return f.first
 }
 
 // prepared is a message on its way into the queue.
@@ -60,12 +124,20 @@ type prepared struct {
 
 // prepare is Prepare for a body with CRLF throughout. p is nil for mail from code.
 func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader, p *server.Peer) (prepared, error) {
-	top, err := readHeader(body)
+	beginning := body
+	if p == nil { // the body of a session ends by its own time-outs
+		beginning = &bodyReader{ctx: ctx, r: body}
+	}
+	top, _, err := header.Read(beginning)
 	if err != nil {
 		return prepared{}, err
 	}
-	var h header
-	if beginsHeader(top) { // else what looks like a field is text
+	var h facts
+	if header.Begins(top) { // else what looks like a field is text
+		// A server of our name with checks has done it, before they added theirs.
+		if s := server.SessionOf(ctx); p != nil && (s == nil || !strings.EqualFold(s.Hostname(), r.hostname)) {
+			top = header.WithoutResults(top, r.hostname)
+		}
 		h = parseHeader(top)
 	}
 	if h.received > maxReceived {
@@ -75,7 +147,7 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 		return prepared{}, err
 	}
 	m := prepared{header: top}
-	to, expanded, err := r.expand(ctx, env)
+	to, expanded, err := r.expand(ctx, env, originOf(p) == smtp.OriginStranger)
 	if err != nil {
 		return prepared{}, err
 	}
@@ -86,20 +158,32 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	m.Origin = originOf(p)
 	m.FromDomain = h.fromDomain()
 	now := time.Now()
-	ours := r.received(env, p, now)
+	schedule(&m.Message, now)
+	ours := []byte(r.received(env, p, now).String())
 	if p != nil && p.Username != "" {
 		ours = r.complete(ours, &h, now)
 	}
-	if !beginsHeader(top) {
+	if !header.Begins(top) {
 		ours = append(ours, "\r\n"...) // else the text would read as part of our field
 	}
-	m.Body = &onceBody{Reader: io.MultiReader(bytes.NewReader(ours), bytes.NewReader(top), body)}
+	whole := io.MultiReader(bytes.NewReader(ours), bytes.NewReader(top), body)
+	m.Body = &onceBody{bodyReader: bodyReader{r: whole}}
 	return m, nil
+}
+
+// received returns the Received field. p is nil for mail from code.
+func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) server.Field {
+	if p != nil && p.Username != "" && r.HideUsers {
+		hidden := *p
+		hidden.RemoteAddr = nil
+		p = &hidden
+	}
+	return server.ReceivedField(r.hostname, p, env, "local-"+rand.Text(), now)
 }
 
 // onceBody is the Body of a prepared message. A second Enqueue would store the rest of it, or nothing.
 type onceBody struct {
-	io.Reader
+	bodyReader
 	used atomic.Bool
 }
 
@@ -120,6 +204,7 @@ func originOf(p *server.Peer) smtp.Origin {
 // message returns a queue.Message with destinations and times, and without a Body.
 func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	m := queue.Message{Envelope: env, Destinations: make([]string, len(env.Recipients))}
+	var found faults
 	for i := range env.Recipients {
 		_, domain := smtp.SplitAddress(env.Recipients[i].Address)
 		destination, err := r.router.Destination(domain)
@@ -128,9 +213,12 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 			err = nil // a route that refuses it for now; a report waits for it
 		}
 		if err != nil {
-			return queue.Message{}, err
+			found.add(fmt.Errorf("recipient %s: %w", env.Recipients[i].Address, err))
 		}
 		m.Destinations[i] = destination
+	}
+	if err := found.err(); err != nil {
+		return queue.Message{}, err
 	}
 	now := time.Now()
 	m.Deadline = now.Add(cmp.Or(r.MaxAge, defaultMaxAge))
@@ -143,10 +231,18 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 
 // enqueue stores p and reports it. peer is nil for mail from code.
 func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (queue.ID, error) {
-	if b, ok := p.Body.(*onceBody); ok && b.used.Swap(true) {
-		return "", errUsed
+	m := p.Message
+	switch b := m.Body.(type) {
+	case nil: // the Queue has an error for it
+	case *onceBody:
+		if b.used.Swap(true) {
+			return "", errUsed
+		}
+		b.ctx = ctx
+	default:
+		m.Body = &bodyReader{ctx: ctx, r: b}
 	}
-	id, err := r.Queue.Enqueue(ctx, p.Message)
+	id, err := r.Queue.Enqueue(ctx, m)
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +254,8 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant,
 	})
 	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger { // a stranger's reverse-path may be another's
-		if err := r.reportExpanded(ctx, id, p); err != nil {
+		err := r.call(ctx, "Queue", func() error { return r.reportExpanded(ctx, id, p) })
+		if err != nil {
 			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", expandedAttrs(id, p, slog.Any("err", err))...)
 		}
 	}
@@ -176,7 +273,9 @@ type Accepted struct {
 
 // accepted reports a message that is durable now. The server logs those that came through it.
 func (r *Relay) accepted(ctx context.Context, a Accepted) {
-	r.tell(ctx, a)
+	if r.Accepted != nil { // an error would have the client send the message again
+		_ = r.call(ctx, "Accepted", func() error { r.Accepted(a); return nil }, slog.String("id", string(a.ID)))
+	}
 	if log := r.logger(); a.Peer == nil && log.Enabled(ctx, slog.LevelInfo) {
 		log.LogAttrs(ctx, slog.LevelInfo, "mail", appendOwner(a.Ref, a.Tenant, slog.String("from", a.Envelope.From),
 			slog.Int("recipients", len(a.Envelope.Recipients)), slog.String("id", string(a.ID)))...)
@@ -192,24 +291,4 @@ func appendOwner(ref, tenant string, attrs ...slog.Attr) []slog.Attr {
 		attrs = append(attrs, slog.String("tenant", tenant))
 	}
 	return attrs
-}
-
-// tell calls Accepted. A panic is logged: the message is durable, and a client that got an error would send it again.
-func (r *Relay) tell(ctx context.Context, a Accepted) {
-	if r.Accepted == nil {
-		return
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			r.logger().ErrorContext(ctx, "Accepted panics", "id", a.ID, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	r.Accepted(a)
-}
-
-func (r *Relay) logger() *slog.Logger {
-	if r.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return r.Logger
 }

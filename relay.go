@@ -23,12 +23,13 @@ import (
 // delivered. Hostname and Queue must be set; every other field has a default. The fields must not change after the
 // first call of a method. All methods may be called concurrently, except that only one Serve or Run may run at a time.
 //
-// Relay's own fields describe the relay. Everything else is a field of one of its parts: Server, Submission, Router,
-// Transport and Runner. A part that is nil has its defaults. A part that is given must leave to the Relay the fields
-// that its doc lists; the Relay fills them in at the first call of a method.
+// Relay's own fields describe the relay. Everything else is a field of one of its parts: Server, Submission, LMTP,
+// Router, Transport and Runner. A part that is nil has its defaults. A part that is given must leave to the Relay the
+// fields that its doc lists; the Relay fills them in at the first call of a method.
 type Relay struct {
 	// Hostname is this machine's name in the DNS. It stands in greetings, EHLO, Received fields and reports. Mail whose
-	// best MX is Hostname goes in circles, and is returned.
+	// best MX is Hostname goes in circles, and is returned. A name without a dot, typical of containers, isn't used in
+	// EHLO: other hosts get what client.Conn.Hostname describes.
 	Hostname string
 
 	// Queue stores the mail: spool.Open for a durable one, mem.New for tests. The caller closes it after Serve and Run
@@ -56,8 +57,9 @@ type Relay struct {
 	// group, none for an ordinary address. They may be aliases again; an alias among its own addresses keeps a copy
 	// there. An address gets one copy, also if a RCPT names it beside an alias. An address that isn't valid is an
 	// error. The sender's NOTIFY and ORCPT go to each address (RFC 3461 §5.2.7): success is reported once, as
-	// "expanded". Expand is called at RCPT, and for all mail when it is stored. An error refuses as one of CheckRcpt
-	// does. If nil, nothing is expanded.
+	// "expanded". A stranger's ORCPT is replaced by the alias, and reports to strangers don't name its addresses.
+	// Expand is called at RCPT, and for all mail when it is stored. An error refuses as one of CheckRcpt does. If nil,
+	// nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
@@ -67,7 +69,8 @@ type Relay struct {
 	Allow func(ctx context.Context, p *server.Peer, rcpt smtp.Recipient) (bool, error)
 
 	// Authenticate checks a name and a password on submission listeners, under TLS. A client that passes may relay to
-	// anyone. server.ErrAuthFailed is answered 535, a *smtp.Reply as it is, and any other error 454.
+	// anyone. server.ErrAuthFailed is answered 535, a *smtp.Reply as it is, and any other error 454. For SCRAM and
+	// tokens, set StoredCredentials and CheckToken of Submission.
 	Authenticate func(ctx context.Context, p *server.Peer, username, password string) error
 
 	// SendAs reports whether an authenticated client (Peer.Username) may use an address of a sender: the reverse-path
@@ -75,20 +78,28 @@ type Relay struct {
 	// valid From is refused with 554 5.6.0. If nil, it may use any.
 	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
+	// HideUsers leaves the client's name and address out of the Received field of mail from authenticated clients, so
+	// that its readers don't learn where the user is. RFC 5321 §4.4 wants them there: the log has them in any case.
+	HideUsers bool
+
 	// Postmaster is the address that gets the mail for <postmaster> and for postmaster at Hostname, from anyone (RFC
 	// 5321 §4.5.1). If empty, it is postmaster at the first of Domains; without Domains such mail is refused.
 	Postmaster string
 
-	// MaxAge is how long a message is tried before it is returned. If zero, 5 days (RFC 5321 §4.5.4.1).
+	// MaxAge is how long a message is tried before it is returned. It counts from the arrival, or from the time that
+	// [queue.Message.Postpone] sets. If zero, 5 days (RFC 5321 §4.5.4.1).
 	MaxAge time.Duration
 
-	// DelayNotice is the age at which the sender is told that a message still waits. If zero, 4 hours; if negative,
-	// never.
+	// DelayNotice is the age at which the sender is told that a message still waits. It counts like MaxAge. If zero, 4
+	// hours; if negative, never.
 	DelayNotice time.Duration
 
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
 	// every other domain that has the same hosts. Fields that are zero are as in Runner.Site. With Limits,
 	// Runner.SiteOf and Runner.SiteFor must be nil.
+	//
+	// The hosts are looked up before the first attempt, within 10 seconds, and again every 5 minutes. A domain whose
+	// lookup fails keeps the hosts that it had, and is looked up again after 1 minute.
 	Limits map[string]delivery.SiteLimits
 
 	// Accepted is called when a message from a client or from code is durable, before the client hears 250. It isn't
@@ -106,20 +117,30 @@ type Relay struct {
 	// and theirs are nil, STARTTLS isn't offered.
 	TLSConfig *tls.Config
 
-	// Resolver answers for the DNS: a shorthand for Router.Resolver.
+	// Resolver answers for the DNS: a shorthand for Router.Resolver. If both are nil, the system's name servers do.
 	Resolver mx.Resolver
 
 	// DialContext makes the connections to other hosts: a shorthand for Transport.DialContext.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Server is the template of the server for other hosts, at port 25. Each Serve uses a copy, with Hostname and
-	// Handler filled in, which must be empty. AUTH is offered only if its Authenticate is set.
+	// Handler filled in, which must be empty. AUTH is offered only by its own funcs.
+	//
+	// The Relay does as the extensions want that a template can switch on. BinaryMIME: octets stay as they are, and a
+	// next host without BINARYMIME makes the message fail. DeliverBy, MaxHold: BY becomes the Deadline or the time of
+	// the delay notice, HOLDFOR and HOLDUNTIL the NotBefore; of strangers, such mail is refused at RCPT with 550 5.7.1.
+	// Priorities: the mail of strangers has at most priority 0.
 	Server *server.Server
 
 	// Submission is the template of the server for users, at ports 587 and 465 (RFC 6409, RFC 8314). Each Serve uses a
 	// copy, with Hostname, Handler, RequireAuth and, if it is nil, Authenticate filled in. Date and Message-ID are
 	// added to mail that lacks them.
 	Submission *server.Server
+
+	// LMTP is the template of the server for a mail server beside this one that hands over mail by LMTP (RFC 2033), at
+	// the listeners of [LMTPListener]. Who may bring mail is decided as at Server. Each Serve uses a copy, with
+	// Hostname, Handler and LMTP filled in.
+	LMTP *server.Server
 
 	// Router finds the hosts. Its Routes must be nil; the Relay adds Hostname to its Self. A Router, a Transport and a
 	// Runner are for one Relay each; a Server may be the template of several.
@@ -137,7 +158,8 @@ type Relay struct {
 	Wrap func(next smtp.Sender) smtp.Sender
 
 	once       sync.Once
-	err        error // the mistake in the fields
+	err        error        // the mistake in the fields
+	log        *slog.Logger // Logger, without its panics
 	router     *mx.Router
 	transport  *client.Transport
 	runner     *delivery.Runner
@@ -145,10 +167,10 @@ type Relay struct {
 	ours       map[string]bool // Domains as A-labels
 	postmaster string          // its address; "" if there is none
 
+	limited limitedSites
+
 	mu         sync.Mutex
-	redirected map[string][]string            // by domain: the destinations that its mail had before
-	sites      map[string]delivery.SiteLimits // of the sites of Limits
-	learnt     time.Time                      // when they were
+	redirected map[string][]string // by domain: the destinations that its mail had before
 }
 
 const (
@@ -193,30 +215,58 @@ func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
 			l.Close()
 			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 465 needs a certificate", addr)
 		}
-		return SubmissionListener(tls.NewListener(l, config)), nil
+		return SubmissionListener(server.NewTLSListener(l, config)), nil
 	}
 	return l, nil
 }
 
 // SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS
-// (port 465), l is a listener of crypto/tls.
-func SubmissionListener(l net.Listener) net.Listener { return submissionListener{l} }
+// (port 465), l is one of [server.NewTLSListener].
+func SubmissionListener(l net.Listener) net.Listener { return roleListener{l, forUsers} }
 
-type submissionListener struct{ net.Listener }
+// LMTPListener marks a listener for mail by LMTP (RFC 2033): [Relay.Serve] serves it by Relay.LMTP. It may be one of a
+// Unix socket.
+func LMTPListener(l net.Listener) net.Listener { return roleListener{l, forLMTP} }
+
+// role says by which template a listener is served.
+type role int
+
+const (
+	forHosts role = iota
+	forUsers
+	forLMTP
+)
+
+type roleListener struct {
+	net.Listener
+	role role
+}
+
+// roleOf returns the listener without its mark, and its role.
+func roleOf(l net.Listener) (net.Listener, role) {
+	if marked, ok := l.(roleListener); ok {
+		return marked.Listener, marked.role
+	}
+	return l, forHosts
+}
 
 // Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it lets running transactions finish
 // within Server.Grace, and attempts within Runner.Grace, and returns nil. Any other end is an error. Serve closes the
-// listeners. Those of [SubmissionListener] are for users, all others for other hosts.
+// listeners. Those of [SubmissionListener] are for users, those of [LMTPListener] speak LMTP, all others are for other
+// hosts.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	err := r.init()
-	for _, l := range listeners {
+	for i, l := range listeners {
+		if bare, _ := roleOf(l); err == nil && bare == nil {
+			err = fmt.Errorf("relay: listener %d is nil: pass what net.Listen returned", i)
+		}
 		if err == nil {
 			err = r.router.ListensAt(l.Addr())
 		}
 	}
-	var forHosts, forUsers *server.Server
+	servers := make(map[role]*server.Server)
 	if err == nil {
-		forHosts, forUsers = r.server(r.Server, nil), r.submission()
+		servers[forHosts], servers[forUsers], servers[forLMTP] = r.server(r.Server, nil), r.submission(), r.lmtp()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -236,14 +286,14 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	serves := make([]func(context.Context) error, len(listeners))
 	for i, l := range listeners {
-		srv := forHosts
-		if s, ok := l.(submissionListener); ok {
-			srv, l = forUsers, s.Listener
-			if err == nil && srv.Authenticate == nil {
-				err = errors.New("relay: Authenticate is nil: a submission listener needs it")
-			}
+		bare, role := roleOf(l)
+		srv := servers[role]
+		if err == nil && role == forUsers &&
+			srv.Authenticate == nil && srv.StoredCredentials == nil && srv.CheckToken == nil {
+			err = errors.New("relay: Authenticate is nil: a submission listener needs it, or StoredCredentials or" +
+				" CheckToken of Submission")
 		}
-		serves[i] = func(ctx context.Context) error { return srv.Serve(ctx, l) }
+		serves[i] = func(ctx context.Context) error { return srv.Serve(ctx, bare) }
 	}
 	if err != nil {
 		closeAll(listeners)
@@ -259,7 +309,9 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 
 func closeAll(listeners []net.Listener) {
 	for _, l := range listeners {
-		l.Close()
+		if bare, _ := roleOf(l); bare != nil {
+			bare.Close()
+		}
 	}
 }
 
@@ -271,13 +323,21 @@ func (r *Relay) Run(ctx context.Context) error {
 		return err
 	}
 	defer r.transport.CloseIdle()
+	defer r.limited.stop()
 	return r.runner.Run(ctx)
 }
 
 // Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
-// now or later. Lines may end in "\n" or "\r\n"; the envelope must pass [smtp.Envelope.Check]. A Received field is
-// added, and no other. The size has no bound. After an error nothing is stored. If the message is at fault, the error
-// contains a *smtp.Reply. env may be used again.
+// now or later. Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before
+// the first field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may
+// be used again.
+//
+// The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
+// a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
+// them. To send to the others, leave out those for which [smtp.Recipient.Check] returns an error, or for whose domain
+// [Relay.Destination] does.
+//
+// The body is read until ctx ends. A body that returns neither octets nor an error 100 times in a row is an error.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
 	p, err := r.prepareFromCode(ctx, env, body)
 	if err != nil {
@@ -286,16 +346,16 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 	return r.enqueueFromCode(ctx, p)
 }
 
-// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: NotBefore, Deadline, Priority,
-// Ref, Tenant. A second call for the same message is an error, also after an error of the first. NotBefore must be
-// before the Deadline, which Prepare sets by MaxAge.
+// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant.
+// A second call for the same message is an error, also after an error of the first. To send it later, call
+// [queue.Message.Postpone] before: NotBefore must be before the Deadline.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err
 	}
-	if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) { // it would be sent at the Deadline
-		return "", fmt.Errorf("relay: enqueue: NotBefore is %v, not before the Deadline %v: set a later Deadline",
-			m.NotBefore, m.Deadline)
+	if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) { // a Queue has another advice
+		return "", fmt.Errorf("relay: enqueue: NotBefore is %v, and the Deadline is %v: "+
+			"call Message.Postpone, which moves the Deadline along, or set a later Deadline", m.NotBefore, m.Deadline)
 	}
 	return r.enqueueFromCode(ctx, prepared{Message: m})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +24,10 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 		Arrival:      o.Task.Arrival,
 		Date:         now,
 		Original:     o.Content,
+		Stranger:     o.Task.Origin == smtp.OriginStranger || o.Task.Origin == smtp.OriginUnknown,
 	}
 	for i, result := range o.Results {
+		result = overBy(o, result, now)
 		if action, ok := actionFor(o, result); ok {
 			rcpt := bounce.Recipient{
 				Recipient:      o.Task.Envelope.Recipients[i],
@@ -34,6 +37,15 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 			}
 			if !o.Untried && result.Outcome.Final() { // else the attempt may have been long ago
 				rcpt.LastAttempt = now
+			}
+			traced(o, &rcpt)
+			if report.Stranger {
+				rcpt.Recipient = r.withoutMember(rcpt.Recipient)
+			}
+			if report.Stranger && slices.ContainsFunc(report.Recipients, func(other bounce.Recipient) bool {
+				return other.Address == rcpt.Address && other.Action == rcpt.Action
+			}) {
+				continue // another member of the same alias
 			}
 			report.Recipients = append(report.Recipients, rcpt)
 		}
@@ -61,6 +73,19 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	return []queue.Message{m}, nil
 }
 
+// withoutMember returns a recipient of a stranger's mail as the stranger knows it: of a member of an alias of ours, the
+// alias, which is its ORCPT.
+func (r *Relay) withoutMember(rcpt smtp.Recipient) smtp.Recipient {
+	kind, address, _ := strings.Cut(rcpt.ORCPT, ";")
+	if !strings.EqualFold(kind, "rfc822") && !strings.EqualFold(kind, "utf-8") {
+		return rcpt
+	}
+	if _, domain := smtp.SplitAddress(address); r.isPostmaster(address) || r.isOurs(domain) {
+		rcpt.Address = address
+	}
+	return rcpt
+}
+
 // reportMessage is a report as the Queue stores it.
 func (r *Relay) reportMessage(env *smtp.Envelope, content smtp.Content, tenant string) (queue.Message, error) {
 	m, err := r.message(env)
@@ -81,7 +106,7 @@ func actionFor(o delivery.Occasion, result smtp.Result) (action bounce.Action, o
 		return bounce.Failed, true
 	case !result.Outcome.Final() && o.Delayed:
 		return bounce.Delayed, true
-	case result.Outcome != smtp.Delivered || result.DSN:
+	case result.Outcome != smtp.Delivered, result.DSN && !o.Task.Envelope.By.Trace:
 		return 0, false // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
 	case result.Relayed:
 		return bounce.Relayed, true

@@ -100,6 +100,54 @@ func TestServe(t *testing.T) {
 	})
 }
 
+// TestServeSCRAM: a relay without Authenticate serves users by the funcs of Submission.
+func TestServeSCRAM(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("next.test", "mx.next.test")
+		stored, err := server.NewSCRAMCredentials("secret", 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRelay(inet)
+		r.TLSConfig = &tls.Config{Certificates: []tls.Certificate{inet.Certificate("relay.test")}}
+		r.Submission = &server.Server{
+			StoredCredentials: func(_ context.Context, _ *server.Peer, username string) (*server.SCRAMCredentials, error) {
+				if username != "ann" {
+					return nil, server.ErrAuthFailed
+				}
+				return stored, nil
+			},
+			CheckToken: func(_ context.Context, _ *server.Peer, username, token string) (string, error) {
+				if username != "ann" || token != "good" {
+					return "", server.ErrAuthFailed
+				}
+				return "ann", nil
+			},
+		}
+		users, err := inet.Listen("relay.test:587")
+		if err != nil {
+			t.Fatal(err)
+		}
+		inet.Go(func(ctx context.Context) error { return r.Serve(ctx, SubmissionListener(users)) })
+		token := func(context.Context) (string, error) { return "good", nil }
+		for i, auth := range []*client.Credentials{
+			{Username: "ann", Password: "secret", Mechanisms: []string{"SCRAM-SHA-256-PLUS"}},
+			{Username: "ann", Token: token},
+			{Username: "ann", Password: "wrong"},
+			{Username: "eve", Password: "secret"},
+		} {
+			sub := submission(inet)
+			sub.Addr, sub.Auth = "relay.test:587", auth
+			_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), smtp.Text(text))
+			if (err == nil) != (i < 2) {
+				t.Errorf("%v: got %v", auth, err)
+			}
+		}
+		host.Wait(2)
+	})
+}
+
 // TestAcceptedPanics: a func that only looks on doesn't make a client send a message twice.
 func TestAcceptedPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -205,36 +253,73 @@ func TestEnqueueFails(t *testing.T) {
 	}
 }
 
-func TestProtocol(t *testing.T) {
-	inTheClear, secure := server.Peer{ESMTP: true}, server.Peer{ESMTP: true, TLS: &tls.ConnectionState{}}
-	user := secure
-	user.Username = "ann"
+// TestHeldByCheck: a message that a check holds is in the queue from the start as held, and the next one is delivered.
+// A Queue that can't hold refuses it.
+func TestHeldByCheck(t *testing.T) {
 	for _, test := range []struct {
-		want string
-		utf8 bool
-		peer *server.Peer
+		name  string
+		queue queue.Queue
+		want  string // of the reply
+		log   string
+		held  int
 	}{
-		{"local", false, nil},
-		{"SMTP", false, &server.Peer{}},
-		{"ESMTP", false, &inTheClear},
-		{"ESMTPS", false, &secure},
-		{"ESMTPSA", false, &user},
-		{"UTF8SMTP", true, &inTheClear},
-		{"UTF8SMTPSA", true, &user},
+		{"held", mem.New(), "250 2.0.0 queued as ", "mail held", 1},
+		{"no Holder", struct{ queue.Queue }{mem.New()}, "451 4.3.0 ", "mail refused: a check holds it", 0},
 	} {
-		if got := protocol(&smtp.Envelope{UTF8: test.utf8}, test.peer); got != test.want {
-			t.Errorf("got %s, want %s", got, test.want)
-		}
-	}
-	for addr, want := range map[net.Addr]string{
-		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:25")):          "[192.0.2.1]",
-		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")): "[192.0.2.1]",
-		net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[fe80::1%eth0]:25")):     "[IPv6:fe80::1]",
-		&net.UnixAddr{Name: "/run/relay"}:                                         "local",
-	} {
-		if got := addressLiteral(addr); got != want {
-			t.Errorf("%v: got %s, want %s", addr, got, want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := smtptest.NewNetwork(t)
+				host := inet.MX("next.test", "mx.next.test")
+				r := newRelay(inet)
+				r.Queue, r.Domains = test.queue, []string{"next.test"}
+				var lines bytes.Buffer
+				r.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+				var accepted []queue.ID
+				r.Accepted = func(a Accepted) { accepted = append(accepted, a.ID) }
+				r.Server = &server.Server{Checks: []server.Check{{
+					Name: "c",
+					Content: func(_ context.Context, s *server.Session, _ *server.Message) error {
+						if s.Envelope.From == "virus@source.test" {
+							s.Hold("a virus")
+						}
+						return nil
+					},
+				}}}
+				serve(t, inet, r)
+				sub := submission(inet)
+				sub.TLS = mx.TLSNone
+				results, err := sub.Send(t.Context(), smtp.NewEnvelope("virus@source.test", "bob@next.test"), smtp.Text(text))
+				if len(results) != 1 || results[0].Reply == nil || !strings.HasPrefix(results[0].Reply.Error(), test.want) {
+					t.Errorf("got %v %v, want %s", results, err, test.want)
+				}
+				if _, err := sub.Send(t.Context(), smtp.NewEnvelope("good@source.test", "bob@next.test"), smtp.Text(text)); err != nil {
+					t.Fatal(err)
+				}
+				if mail := host.Wait(1)[0]; mail.Envelope.From != "good@source.test" {
+					t.Errorf("got the mail from %s delivered", mail.Envelope.From)
+				}
+				time.Sleep(30 * 24 * time.Hour) // past the deadline
+				if n := len(host.Messages()); n != 1 {
+					t.Errorf("got %d mails delivered, want the second alone", n)
+				}
+				held := 0
+				if q, ok := test.queue.(queue.Lister); ok {
+					for task, err := range q.List(t.Context(), queue.Filter{State: queue.Held}) {
+						if err != nil || task.Envelope.From != "virus@source.test" || task.ID != accepted[0] {
+							t.Errorf("got %+v held, and %v", task, err)
+						}
+						held++
+					}
+				}
+				if held != test.held || len(accepted) != 1+held {
+					t.Errorf("got %d messages held and %d accepted, want %d held", held, len(accepted), test.held)
+				}
+				synctest.Wait()
+				if log := lines.String(); !strings.Contains(log, test.log) || !strings.Contains(log, `reason="a virus"`) {
+					t.Errorf("got the log\n%s\nwant %q with its reason", log, test.log)
+				}
+			})
+		})
 	}
 }
 
@@ -346,7 +431,7 @@ func TestReport(t *testing.T) {
 			env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
 			env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 			messages, err := r.report(t.Context(), delivery.Occasion{
-				Task:    queue.Task{Envelope: env, Arrival: time.Now(), Tenant: "shop"},
+				Task:    queue.Task{Envelope: env, Arrival: time.Now(), Tenant: "shop", Origin: smtp.OriginCode},
 				Results: []smtp.Result{test.result},
 				Expired: test.expired,
 				Delayed: test.delayed,

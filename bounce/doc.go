@@ -33,14 +33,19 @@
 //
 // A report is composed in memory. It holds at most 64 KiB of the header of the original, or the whole of an original of
 // at most MaxReturn octets (64 KiB by default). A reply is cut at 16 lines of 512 octets, an address at 900 octets and
-// ENVID at 100. A value that was cut ends in "...". The number of recipients has no bound: the caller chooses it.
+// ENVID at 100. A value that was cut ends in "...". The number of recipients has no bound: the caller chooses it. For a
+// stranger's message ([Report.Stranger]) the bounds are lower: 8 KiB of the header and 50 recipients.
 //
 // # Errors and malformed input
 //
 // Addresses, replies, ENVID, ORCPT and the header of the original were written by other hosts. They can't start a line,
 // a field or a part of the report: control characters and invalid UTF-8 become "?". If RET=FULL asks for a message that
-// can't be a part unchanged (a bare LF, a line over 998 octets, UTF-8 in the header without SMTPUTF8), its header is
-// returned.
+// can't be a part unchanged (a bare LF, a line over 998 octets, UTF-8 in the header without SMTPUTF8), or whose body
+// can't be converted to 7 bits, its header is returned.
+//
+// A report may be 8-bit: if it returns an 8-bit message, or fields in UTF-8 (RFC 6533). [smtp.SevenBit] can make all of
+// it 7-bit, and client.Transport does so for a host without 8BITMIME. Thus a report needs no extension, except SMTPUTF8
+// for the address of a sender whose local part is in UTF-8.
 //
 // Compose returns an error for a Report with a wrong or missing field, or if Original can't be read, but never for the
 // content of a reply, a recipient or the original. A Report with a Date composes to the same octets each time,

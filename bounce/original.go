@@ -10,18 +10,25 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// maxHeader is the size in octets of the longest header that is returned.
-const maxHeader = 64 << 10
+// maxHeader is the size in octets of the longest header that is returned, maxStrangersHeader to a stranger.
+const (
+	maxHeader          = 64 << 10
+	maxStrangersHeader = 8 << 10
+)
 
-// original returns the part with the original message or its header.
-func (c *composition) original() (part, error) {
-	beginning, err := io.ReadAll(io.NewSectionReader(c.Original, 0, maxHeader))
+// original returns the part with the original message, if whole is set and it can be a part, or with its header.
+func (c *composition) original(whole bool) (part, error) {
+	bound := int64(maxHeader)
+	if c.Stranger {
+		bound = maxStrangersHeader
+	}
+	beginning, err := io.ReadAll(io.NewSectionReader(c.Original, 0, bound))
 	if err != nil {
 		return part{}, err
 	}
 	header := headerOf(beginning)
 	id := messageID(header)
-	if c.returnsWhole() {
+	if whole {
 		message, err := io.ReadAll(smtp.NewReader(c.Original))
 		if err != nil {
 			return part{}, err
@@ -34,14 +41,14 @@ func (c *composition) original() (part, error) {
 	return part{contentType: contentType, encoding: encoding, body: body, messageID: id}, nil
 }
 
-// returnsWhole reports whether the whole message is to be returned: its sender asked for that, a recipient failed, and
-// it isn't longer than MaxReturn (RFC 3461 §6.2).
+// returnsWhole reports whether the whole message is to be returned: its sender asked for that and is no stranger, a
+// recipient failed, and it isn't longer than MaxReturn (RFC 3461 §6.2).
 func (c *composition) returnsWhole() bool {
 	limit := c.MaxReturn
 	if limit == 0 {
 		limit = defaultMaxReturn
 	}
-	return c.Envelope.Ret == smtp.RetFull && c.has(Failed) && c.Original.Size() <= limit
+	return c.Envelope.Ret == smtp.RetFull && !c.Stranger && c.has(Failed) && c.Original.Size() <= limit
 }
 
 // wholeType returns the type and encoding of a part with the whole message. RFC 2046 §5.2.1: the message can't be
@@ -51,7 +58,7 @@ func (c *composition) wholeType(header, message []byte) (contentType, encoding s
 	switch {
 	case err != nil || facts.LongLine:
 		return "", "", false
-	case facts.HeaderUTF8:
+	case !isASCII(header):
 		return "message/global", encoding8Bit, c.utf8 && utf8.Valid(header) // RFC 6533 §4.2
 	case facts.EightBit:
 		return "message/rfc822", encoding8Bit, true

@@ -15,6 +15,7 @@ func TestReturned(t *testing.T) {
 	latin1 := "X-Note: Mer\xe7i\r\n"
 	utf8 := "X-Note: Merçi\r\n"
 	long := original + strings.Repeat("x\r\n", 30000)
+	const multipart = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
 	wide := "X-Wide: " + strings.Repeat("x", 1000) + "\r\n"
 	const full, hdrs = smtp.RetFull, smtp.RetHeaders
 	const headers, message = "text/rfc822-headers", "message/rfc822"
@@ -39,6 +40,10 @@ func TestReturned(t *testing.T) {
 		{"FULL, over the default", full, Failed, 0, false, long, headers, "7bit", header},
 		{"FULL, never", full, Failed, -1, false, original, headers, "7bit", header},
 		{"FULL, 8-bit body", full, Failed, 0, false, original + "ç\r\n", message, "8bit", original + "ç\r\n"},
+		{"FULL, 8-bit header of a part", full, Failed, 0, false, multipart + "\r\n--b\r\nX-Note: \xe7\r\n\r\nç\r\n--b--\r\n", headers, "7bit", multipart},
+		{"FULL, 8-bit part", full, Failed, 0, false, multipart + "\r\n--b\r\n\r\nç\r\n--b--\r\n", message, "8bit", multipart + "\r\n--b\r\n\r\nç\r\n--b--\r\n"},
+		{"FULL, 8-bit multipart without parts", full, Failed, 0, false, multipart + "\r\nç\r\n", headers, "7bit", multipart},
+		{"FULL, 8-bit and of an unknown encoding", full, Failed, 0, false, "Content-Transfer-Encoding: x-y\r\n\r\nç\r\n", headers, "7bit", "Content-Transfer-Encoding: x-y\r\n"},
 		{"FULL, 8-bit header", full, Failed, 0, false, utf8 + original, headers, "", utf8 + header},
 		{"FULL, UTF-8 header, SMTPUTF8", full, Failed, 0, true, utf8 + original, "message/global", "8bit",
 			utf8 + original},

@@ -33,6 +33,12 @@ type Report struct {
 	// to the same mail, Message-ID included.
 	Date time.Time
 
+	// Stranger marks a message whose sender is unknown and may be forged ([smtp.OriginStranger]): the owner of the
+	// address gets little that isn't theirs. The report then has no successes, at most 50 recipients (the text has the
+	// number of the others), at most 8 KiB of the header, no body, and neither names nor words of the hosts behind this
+	// one.
+	Stranger bool
+
 	// Recipients are the recipients to report on, with any Actions. Compose leaves out each one whose Notify doesn't
 	// ask for a report on its Action.
 	Recipients []Recipient
@@ -75,11 +81,13 @@ func (r *Report) Compose() (*smtp.Envelope, smtp.Content, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	original, err := c.original()
+	content, eightBit, err := c.mail(c.returnsWhole())
+	if err == nil && eightBit && !has7BitForm(content) {
+		content, eightBit, err = c.mail(false)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("bounce: read Report.Original: %w: set it to smtp.Text(\"\") to do without", err)
 	}
-	content, eightBit := c.assemble(c.text(original), c.status(), original)
 
 	// RFC 3461 §6.1: the null reverse-path, no RET, and NOTIFY=NEVER.
 	env := &smtp.Envelope{
@@ -92,6 +100,27 @@ func (r *Report) Compose() (*smtp.Envelope, smtp.Content, error) {
 	return env, bytes.NewReader(content), nil
 }
 
+// mail returns the report as a mail, and whether it needs 8BITMIME. whole is as in [composition.original].
+func (c *composition) mail(whole bool) (content []byte, eightBit bool, err error) {
+	original, err := c.original(whole)
+	if err != nil {
+		return nil, false, err
+	}
+	content, eightBit = c.assemble(c.text(original), c.status(), original)
+	return content, eightBit, nil
+}
+
+// has7BitForm reports whether a report can be converted for a host without 8BITMIME. No report is sent about a report
+// that a host refuses, so its sender would hear nothing.
+func has7BitForm(content []byte) bool {
+	converted, _, err := smtp.SevenBit(bytes.NewReader(content))
+	if err != nil {
+		return false
+	}
+	eightBit, err := smtp.HasEightBitPartHeader(converted)
+	return err == nil && !eightBit
+}
+
 // composition is a checked Report and the values derived from it.
 type composition struct {
 	*Report
@@ -99,6 +128,7 @@ type composition struct {
 	to         string      // the recipient of the report
 	utf8       bool        // whether the forms of RFC 6533 may be used
 	recipients []Recipient // the recipients whose report the sender asked for
+	others     int         // the number of those that are left out
 	date       time.Time
 }
 
@@ -117,7 +147,13 @@ func (r *Report) check() (*composition, error) {
 			return nil, fmt.Errorf("bounce: Report.Recipients[%d] %q: Action is %d: "+
 				"set it to Failed, Delayed, Delivered, Relayed or Expanded", i, rcpt.Address, rcpt.Action)
 		}
-		if rcpt.Notify.Wants(kind) {
+		switch {
+		case !rcpt.Notify.Wants(kind), r.Stranger && kind == smtp.NotifySuccess:
+		case r.Stranger && len(c.recipients) == maxForStranger:
+			c.others++
+		case r.Stranger:
+			c.recipients = append(c.recipients, rcpt.withoutHost())
+		default:
 			c.recipients = append(c.recipients, rcpt)
 		}
 	}
@@ -143,6 +179,18 @@ func (r *Report) check() (*composition, error) {
 		c.date = time.Now()
 	}
 	return c, nil
+}
+
+// maxForStranger bounds the recipients of a report to a stranger.
+const maxForStranger = 50
+
+// withoutHost returns the recipient without the name and the words of the host. The codes stay.
+func (r Recipient) withoutHost() Recipient {
+	r.Result.Host, r.Result.Addr = "", ""
+	if r.Result.Reply != nil {
+		r.Result.Reply = &smtp.Reply{Code: r.Result.Reply.Code, Enhanced: r.Result.Reply.Enhanced}
+	}
+	return r
 }
 
 // has reports whether a wanted recipient has the action.

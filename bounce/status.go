@@ -19,6 +19,7 @@ func (c *composition) status() part {
 	}
 	writeField(&b, "Reporting-MTA", "dns; "+c.host)
 	writeDate(&b, "Arrival-Date", c.Arrival)
+	writeDate(&b, "Deliver-By-Date", c.Envelope.By.Time) // RFC 2852 §5
 	for _, rcpt := range c.recipients {
 		b.WriteString("\r\n")
 		c.writeRecipient(&b, rcpt)

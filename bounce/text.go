@@ -34,6 +34,9 @@ func (c *composition) text(original part) part {
 	for _, action := range []Action{Failed, Delayed, Relayed, Expanded, Delivered} {
 		c.section(&p, action)
 	}
+	if c.others > 0 {
+		p.paragraph(0, fmt.Sprintf("%d more recipients are not listed.", c.others))
+	}
 	attached := "The header of your message is attached."
 	if original.whole {
 		attached = "Your message is attached."

@@ -114,7 +114,7 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 		if f != nil {
 			return f
 		}
-		if r.Code != 334 {
+		if !goAhead(r.Code) {
 			break
 		}
 		var err error
@@ -136,7 +136,11 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 	if f != nil {
 		return f
 	}
-	if r.Code != 235 {
+	if goAhead(r.Code) { // its text is a challenge, which may repeat a response
+		c.spoiled = true
+		return c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", "the host has too many challenges"))
+	}
+	if !positive(r.Code) {
 		return c.refused(smtp.StageAuth, r)
 	}
 	if completer, ok := x.AuthExchange.(smtp.AuthCompleter); ok {
@@ -148,16 +152,38 @@ func (c *Conn) runAuth(ctx context.Context, x *exchange) *failure {
 	return nil
 }
 
-// answer returns the response to the challenge in a 334, which has one line (RFC 4954 §4).
-func answer(x smtp.AuthExchange, r *smtp.Reply) ([]byte, error) {
-	if strings.Contains(r.Text, "\n") {
+// answer returns the response to the challenge in a 334, or in another 3xx.
+func answer(x *exchange, r *smtp.Reply) ([]byte, error) {
+	challenge, err := challengeIn(r.Text)
+	if err != nil && x.mechanism == sasl.Login {
+		challenge, err = prompt(r.Text), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return x.Next(challenge)
+}
+
+// challengeIn decodes the text of a 334, which has one line of base64 (RFC 4954 §4). Blanks around it are ignored.
+func challengeIn(text string) ([]byte, error) {
+	if strings.Contains(text, "\n") {
 		return nil, errors.New("the host's challenge has several lines")
 	}
-	challenge, err := base64.StdEncoding.DecodeString(r.Text)
+	challenge, err := base64.StdEncoding.DecodeString(strings.Trim(text, " \t"))
 	if err != nil {
 		return nil, fmt.Errorf("the host's challenge: %w", err)
 	}
-	return x.Next(challenge)
+	return challenge, nil
+}
+
+// prompt returns a prompt of LOGIN that isn't base64 as a whole. LOGIN has no RFC, and its prompts are for people.
+// Hosts send them in cleartext, or with text after the base64.
+func prompt(text string) []byte {
+	first, _, _ := strings.Cut(strings.TrimLeft(text, " \t"), " ")
+	if challenge, err := base64.StdEncoding.DecodeString(first); err == nil && first != "" {
+		return challenge
+	}
+	return []byte(text)
 }
 
 // endAuth ends an exchange that has failed on our side, with a last response if there is one. The host's reply is the

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -94,14 +96,14 @@ func (h *scramHost) scram(mech string, state tls.ConnectionState, ir string, ask
 	flag, bare := parts[0], parts[2]
 	var bound []byte
 	switch {
-	case mech == scramSHA256 && flag == "n":
-	case mech == scramSHA256 && flag == "y":
+	case mech == scram.SHA256 && flag == "n":
+	case mech == scram.SHA256 && flag == "y":
 		// RFC 5802 §6: we do have it, so someone took it out of our offer.
 		ask("e=server-does-support-channel-binding")
 		return "535 5.7.8 downgraded"
-	case mech == scramSHA256Plus && flag == "p=tls-exporter":
+	case mech == scram.SHA256Plus && flag == "p=tls-exporter":
 		bound, _ = state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
-	case mech == scramSHA256Plus && flag == "p=tls-unique":
+	case mech == scram.SHA256Plus && flag == "p=tls-unique":
 		bound = state.TLSUnique
 	default:
 		return no
@@ -223,12 +225,12 @@ func TestNoSecretsInErrors(t *testing.T) {
 		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(s)))
 	}
 	for _, mech := range []string{"SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"} {
-		for _, code := range []string{"235", "250", "334", "421", "454", "500", "504", "535", "what"} {
+		for _, code := range []string{"235", "250", "334", "350", "421", "454", "500", "504", "535", "600", "what"} {
 			synctest.Test(t, func(t *testing.T) {
 				client, server := pipe("127.0.0.1:25")
 				go parrot(server, mech, code)
 				auth := withCredential(withCredential(nil, "password", password), "token", token)
-				c := &Conn{Hostname: "client.test", Host: "mx.example.net", Auth: auth}
+				c := &Conn{Hostname: "client.test", Host: "mx.localhost", Auth: auth}
 				err := c.Open(t.Context(), client)
 				var texts []string
 				for e := err; e != nil; e = errors.Unwrap(e) {
@@ -244,7 +246,7 @@ func TestNoSecretsInErrors(t *testing.T) {
 						}
 					}
 				}
-				if err == nil && code != "235" {
+				if err == nil && code[0] != '2' {
 					t.Errorf("%s, %s: got no error", mech, code)
 				}
 				c.Close()
@@ -283,13 +285,13 @@ func TestLongToken(t *testing.T) {
 		length int // of the response, before base64
 		want   string
 	}{
-		{9213, "client: a.test: auth: 535 5.7.8 no"},
-		{9216, "client: a.test: auth: 535 5.7.8 no: the response has 9216 octets, AUTH allows 9213: use a shorter token or password"},
+		{9213, "client: a.localhost: auth: 535 5.7.8 no"},
+		{9216, "client: a.localhost: auth: 535 5.7.8 no: the response has 9216 octets, AUTH allows 9213: use a shorter token or password"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			client, server := pipe("127.0.0.1:25")
 			go play(server, steps("S: 220 hi\nC: EHLO\nS: 250-host\nS: 250 AUTH XOAUTH2\nC: AUTH XOAUTH2\nS: 334 \nC: token\nS: 535 5.7.8 no\nC: QUIT\neof"), nil, nil)
-			c := &Conn{Hostname: "client.test", Host: "a.test", Auth: withCredential(nil, "token", strings.Repeat("t", test.length-around))}
+			c := &Conn{Hostname: "client.test", Host: "a.localhost", Auth: withCredential(nil, "token", strings.Repeat("t", test.length-around))}
 			err := c.Open(t.Context(), client)
 			if err == nil || err.Error() != test.want {
 				t.Errorf("%d octets: got %v, want %s", test.length, err, test.want)
@@ -313,7 +315,7 @@ func TestTokenTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, server := pipe("127.0.0.1:25")
 				go play(server, steps("S: 220 hi\nC: EHLO\nS: 250-host\nS: 250 AUTH XOAUTH2\neof"), nil, nil)
-				c := &Conn{Hostname: "client.test", Host: "a.test", Auth: &Credentials{Username: "ann", Token: func(ctx context.Context) (string, error) {
+				c := &Conn{Hostname: "client.test", Host: "a.localhost", Auth: &Credentials{Username: "ann", Token: func(ctx context.Context) (string, error) {
 					<-ctx.Done()
 					return "", ctx.Err()
 				}}}
@@ -332,13 +334,17 @@ func TestTokenTime(t *testing.T) {
 	}
 }
 
+// yes finds a reply that ends AUTH well.
+var yes = regexp.MustCompile(`(?m)^2[0-9][0-9][ \t\r]`)
+
 // FuzzAuth has a host that sends anything after AUTH. An error always holds a reply. There is no error only if the host
-// has sent 235, and with SCRAM its proof.
+// has sent a 2xx, and with SCRAM its proof.
 func FuzzAuth(f *testing.F) {
 	challenge := "334 " + base64.StdEncoding.EncodeToString([]byte(vectorFirst)) + "\r\n"
 	proof := "334 " + base64.StdEncoding.EncodeToString([]byte(vectorServer)) + "\r\n"
 	for _, s := range []string{
 		challenge + "|" + proof + "|235 ok\r\n", challenge + "|235 ok\r\n", "235 ok\r\n", "504 no\r\n|235 ok\r\n", "334 \r\n|334 \r\n|235 ok\r\n",
+		"334 User:\r\n|350-\r\n399 Pass\r\n|\r\n299 ok\r\n", "334 " + challenge[4:] + "|" + "300 " + proof[4:] + "|250 ok\r\n",
 		"334-\r\n334 \r\n|501 no\r\n", "334 !\r\n|235 ok\r\n", "334 ZT14\r\n|535 no\r\n", "421 bye\r\n", "235 ok\r\n250 more\r\n", "AUTH\r\n",
 	} {
 		f.Add(s, true)
@@ -356,10 +362,10 @@ func FuzzAuth(f *testing.F) {
 			offer = "220 hi\r\n|250-a\r\n250 AUTH LOGIN PLAIN\r\n|"
 		}
 		nc := &spoken{parts: strings.Split(offer+said, "|")}
-		c := &Conn{Hostname: "client.test", Host: "a.test", Addr: "127.0.0.1:25", Auth: auth}
+		c := &Conn{Hostname: "client.test", Host: "a.localhost", Addr: "127.0.0.1:25", Auth: auth}
 		err := c.Open(context.Background(), nc)
 		if err == nil {
-			if !strings.Contains(said, "235") || scram && !strings.Contains(said, base64.StdEncoding.EncodeToString([]byte(vectorServer[:45]))) {
+			if !yes.MatchString(strings.ReplaceAll(said, "|", "")) || scram && !strings.Contains(said, base64.StdEncoding.EncodeToString([]byte(vectorServer[:45]))) {
 				t.Errorf("got no error")
 			}
 		} else if _, ok := errors.AsType[*smtp.Reply](err); !ok {

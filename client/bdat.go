@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -22,13 +23,14 @@ func (c *Conn) chunkSize() int64 { return cmp.Or(c.ChunkSize, defaultChunkSize) 
 func (t *transaction) chunks(ctx context.Context) {
 	c := t.c
 	c.answered = true
-	size, chunk := t.m.content.Size(), c.chunkSize()
+	c.body = pace{}
+	size, chunk := t.content.Size(), c.chunkSize()
 	if chunk < 0 {
 		chunk = size
 	}
-	content, block := smtp.CheckedReader(t.m.content), make([]byte, blockSize)
+	content, block := smtp.CheckedReader(t.content), make([]byte, blockSize)
 	if t.m.facts.Binary {
-		content = smtp.NewReader(t.m.content)
+		content = smtp.NewReader(t.content)
 	}
 	sent, heard := 0, 0 // the chunks, and the replies to them
 	for off := int64(0); off < size; off += chunk {
@@ -52,6 +54,7 @@ func (t *transaction) chunks(ctx context.Context) {
 				t.fail(f)
 				return
 			}
+			t.matched = true
 		}
 		if f := t.chunk(ctx, content, block, n, last); f != nil {
 			// Half a message must not be committed: no further chunk, no RSET, no QUIT.
@@ -103,16 +106,19 @@ func (t *transaction) chunk(ctx context.Context, content io.Reader, block []byte
 // whether to go on.
 func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 	c := t.c
+	begun := time.Now()
+	c.until = c.body.due(begun, c.Timeouts.minDataRate(), c.Timeouts.final())
 	r, err := c.read(ctx, c.Timeouts.final())
+	c.body.spent += time.Since(begun)
 	var f *failure
 	switch {
 	case err != nil:
 		f = c.failed(ctx, smtp.StageBody, err)
 	case c.spoiled: // 421
 		f = c.said(smtp.StageBody, r)
-	case r.Code/100 == 2:
+	case positive(r.Code):
 		return true
-	case r.Code < 400 || r.Code >= 600:
+	case goAhead(r.Code):
 		f = c.refused(smtp.StageBody, r)
 	}
 	for ; f == nil && more > 0; more-- { // RFC 3030 §2: each chunk has a reply; these don't matter any more
@@ -125,7 +131,7 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 		t.bdatBroke(ctx, f)
 		t.fail(f)
 	case !t.m.facts.Binary && unknownCommand(r):
-		c.noBDAT = true // the accepted recipients are offered the message again, by DATA
+		c.breaks(kwChunking) // the accepted recipients are offered the message again, by DATA
 	default:
 		t.refuse(smtp.StageBody, r)
 	}
@@ -135,7 +141,7 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 // bdatBroke notes that the session failed at BDAT, where DATA might have succeeded.
 func (t *transaction) bdatBroke(ctx context.Context, f *failure) {
 	if _, own := errors.AsType[*smtp.ContentError](f.cause); f.local && !own && ctx.Err() == nil {
-		t.c.noBDAT = true
+		t.c.breaks(kwChunking)
 	}
 }
 

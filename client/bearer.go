@@ -9,6 +9,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -42,7 +43,7 @@ func (c *Credentials) bearer(ctx context.Context, mech string) (smtp.AuthExchang
 		return &bearerClient{mech: mech, ir: []byte(ir), last: []byte{}}, nil
 	}
 	// RFC 7628 §3.1: the name is a saslname in a GS2 header.
-	begun := sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: saslname(who), Token: token})
+	begun := sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: scram.Name(who), Token: token})
 	_, ir, err := begun.Start()
 	return &bearerClient{mech: mech, ir: ir, last: []byte{1}}, err // RFC 7628 §3.2.3
 }

@@ -80,8 +80,8 @@ func TestMaxAddrs(t *testing.T) {
 	}
 }
 
-// TestBDATFallback: how long a host that failed at BDAT gets DATA.
-func TestBDATFallback(t *testing.T) {
+// TestRememberFor: how long a host that failed at BDAT gets DATA.
+func TestRememberFor(t *testing.T) {
 	const (
 		ehlo  = "S: 220 ESMTP\nC: EHLO client.test\nS: 250-host\nS: 250-PIPELINING\nS: 250 CHUNKING\n"
 		fails = ehlo + "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<bob@example.net>\nS: 250 ok\nS: 250 ok\nC: BDAT 5\nclose"
@@ -105,7 +105,7 @@ func TestBDATFallback(t *testing.T) {
 				const addr = "127.0.0.1:25"
 				inet := newInternet(t)
 				inet.scripts(addr, fails, test.second)
-				tr := &Transport{Hostname: "client.test", ChunkSize: 5, BDATFallback: test.fallback, DialContext: inet.DialContext,
+				tr := &Transport{Hostname: "client.test", ChunkSize: 5, RememberFor: test.fallback, DialContext: inet.DialContext,
 					Router: &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost(addr))}}}
 				defer tr.Close()
 				sendBob(t, tr)
@@ -123,11 +123,11 @@ func TestMaxRemembered(t *testing.T) {
 		name := fmt.Sprint(i)
 		tr.Block(Block{Site: name, SourceAddr: srcA, Until: time.Now().Add(time.Hour)})
 		tr.sources.seen(pair{"ann@client.test", name}, srcA, tr.maxRemembered())
-		tr.noBDAT.add(mx.Host{Name: name}, time.Hour, tr.maxRemembered())
-		if b, s, h := len(tr.sources.blocks), len(tr.sources.last), len(tr.noBDAT.until); b > 2 || s > 2 || h > 2 {
+		tr.remember(mx.Host{Name: name}, habits{broken: kwChunking})
+		if b, s, h := len(tr.sources.blocks), len(tr.sources.last), len(tr.memory.hosts); b > 2 || s > 2 || h > 2 {
 			t.Errorf("got %d blocks, %d pairs, %d hosts, want 2 at most", b, s, h)
 		}
-		if _, ok := tr.sources.blocked(name, srcA); !ok || !tr.noBDAT.has(mx.Host{Name: name}) ||
+		if _, ok := tr.sources.blocked(name, srcA); !ok || tr.memory.of(mx.Host{Name: name}).broken != kwChunking ||
 			tr.sources.lastSeen(pair{"ann@client.test", name}) == (netip.Addr{}) {
 			t.Errorf("%s: the newest entry was forgotten", name)
 		}

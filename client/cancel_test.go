@@ -113,7 +113,7 @@ func TestCancelStages(t *testing.T) {
 			t.Run(test.name+"/"+end.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ctx, cancel := end.begin(t.Context())
-					cert, roots := testTLS(t, "a.test")
+					cert, roots := testTLS(t, "a.localhost")
 					client, server := pipe("127.0.0.1:25")
 					v := &villain{cert: cert, cancel: cancel}
 					heard := make(chan struct{})
@@ -126,7 +126,7 @@ func TestCancelStages(t *testing.T) {
 						}
 						v.serve(server, script)
 					}()
-					c := &Conn{Hostname: "client.test", Host: "a.test", TLS: test.tls, TLSConfig: &tls.Config{RootCAs: roots}}
+					c := &Conn{Hostname: "client.test", Host: "a.localhost", TLS: test.tls, TLSConfig: &tls.Config{RootCAs: roots}}
 					if test.with != nil {
 						test.with(c)
 					}
@@ -288,7 +288,7 @@ func TestCancelTransport(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					tr, inet := newTransport(t)
 					ctx, cancel := end.begin(t.Context())
-					cert, _ := testTLS(t, "a.test")
+					cert, _ := testTLS(t, "a.localhost")
 					v := &villain{cert: cert, cancel: cancel}
 					inet.serve("192.0.2.1:25", v.play(test.host+"\ncancel"))
 					if test.host == "" {

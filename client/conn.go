@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
@@ -16,15 +18,20 @@ import (
 // Conn is one session with one host. Set its fields, call Open with a connection, then Send for each message, and Quit.
 // Only one goroutine may use it at a time. A Conn can't be opened twice.
 type Conn struct {
-	// Hostname is the name of this machine in EHLO: a domain name or an address literal. If empty, the name that the
-	// system has, or "localhost" if that is not a domain name.
+	// Hostname is the name of this machine in EHLO: a domain name or an address literal. If empty, the first of these:
+	//
+	//   - the name that the system has, if the public DNS can have that name: "mx1.example.com", but not "mx1",
+	//     "mx1.local" or "localhost.localdomain"
+	//   - the literal of the local address of the connection, "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 §4.1.4)
+	//   - "localhost", if the connection has no IP address: one to a Unix socket, for example
 	Hostname string
 
 	// Host is the name of the host. Its certificate is verified for that name, and results and errors contain it.
 	Host string
 
-	// Addr is the host's address with its port, for results. AUTH without TLS is allowed only if Addr is a loopback
-	// address or the path of a Unix socket. If empty, the address of the connection.
+	// Addr is the host's address with its port, for results. If empty, the address of the connection. AUTH without TLS
+	// is allowed only if Addr is the path of a Unix socket, or if it is a loopback address and Host is one too, or
+	// "localhost" or a name below it. Any other name counts as another machine, whatever address the DNS has for it.
 	Addr string
 
 	// LMTP makes the session LMTP (RFC 2033) instead of SMTP.
@@ -52,6 +59,14 @@ type Conn struct {
 	// If negative, only binary messages, which DATA can't carry, go by BDAT, in one chunk.
 	ChunkSize int64
 
+	// ConvertSigned is whether an 8-bit message with a signature over its body is converted for a host without
+	// 8BITMIME: see Transport.ConvertSigned.
+	ConvertSigned bool
+
+	// Without are extensions that the session doesn't use even if the host offers them: see mx.Route.Without. With a
+	// keyword that isn't one of those, Open fails.
+	Without []string
+
 	// Trace is called with the commands and replies of the session. If nil, nothing is traced.
 	Trace *Trace
 
@@ -61,9 +76,19 @@ type Conn struct {
 	out     []byte // commands being composed
 	ext     extensions
 	version string          // of TLS; empty in cleartext
+	until   time.Time       // the end of the step under way, in whose waits each has its own time-out; zero: none
+	body    pace            // of the message under way
 	spoiled bool            // the session can't be used further
 	mails   int             // MAIL commands that were sent
-	noBDAT  bool            // the host failed at BDAT
+	grouped bool            // the host has answered several commands that came at once
+	retired bool            // the host wants no further message in the session
+	renew   bool            // recipients in worn are offered the message in a new session
+	taken   bool            // the host has taken a message
+	worn    []int           // recipients refused in the last Send because of the session, as it seems
+	most    int             // the most MAIL commands of the session, by what is remembered of the host; zero: no bound
+	broken  keywords        // extensions that the host offers and fails at
+	unused  keywords        // Without
+	learned habits          // what the session has shown
 	domains map[string]bool // the domains of recipients so far, if the host limits them
 	secret  bool            // AUTH is under way
 	closed  bool
@@ -72,10 +97,14 @@ type Conn struct {
 
 	responses []string // the responses of AUTH, in base64
 
+	irregular bool // a reply of the transaction was read in spite of a line without a code, or of codes that change
+
 	open     bool   // MAIL was accepted and the transaction hasn't ended: RSET comes before the next MAIL
 	answered bool   // DATA was answered in the last transaction
 	onEnd    func() // abort
 	onClose  func() // called once, after the connection is closed; may be nil
+
+	unfit *failure // why recipients of the last transaction couldn't be offered to the host; nil if all could
 
 	rcpts, accepted []int // buffers for the next transaction
 
@@ -83,7 +112,8 @@ type Conn struct {
 }
 
 // Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields demand. It owns
-// nc from the call on, and has closed nc if it returns an error. The error holds a *[smtp.Reply], for errors.As.
+// nc from the call on, and has closed nc if it returns an error. The error holds a *[smtp.Reply], for errors.As. A nil
+// nc is an error, and so is a second Open, which changes nothing about the session.
 func (c *Conn) Open(ctx context.Context, nc net.Conn) error { return c.start(ctx, nc).asError() }
 
 // Send sends one message. It returns exactly one Result for each recipient, in the order of the envelope. The error is
@@ -100,20 +130,27 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 		m.fail(m.rcpts, f)
 		return m.results, f
 	}
-	if left := c.transact(ctx, m); len(left) > 0 {
+	if len(m.rcpts) == 0 {
+		return m.results, m.err()
+	}
+	m.breakSigned = c.ConvertSigned || env.From == ""
+	if left := c.transacted(ctx, m); len(left) > 0 {
 		m.fail(left, c.local(smtp.StageMail, nil, smtp.NewReply(452, "4.5.3", "the session takes no more recipients")))
 	}
 	return m.results, m.err()
 }
 
 // Ready reports whether the session can take another message. It can't after an error, or after as many messages as the
-// host's LIMITS allow (RFC 9422 §4.1).
+// host's LIMITS allow (RFC 9422 §4.1). A host without LIMITS may refuse a message because it wants no more in the
+// session: a Transport then sends the message in a new one.
 func (c *Conn) Ready() bool { return c.quiescent() && !c.spent() }
 
-func (c *Conn) spent() bool { return c.ext.maxMails > 0 && c.mails >= c.ext.maxMails }
+func (c *Conn) spent() bool {
+	return c.retired || c.ext.maxMails > 0 && c.mails >= c.ext.maxMails || c.most > 0 && c.mails >= c.most
+}
 
-// quiescent reports whether every reply was read and the host has sent nothing after them.
-func (c *Conn) quiescent() bool { return c.nc != nil && !c.spoiled && c.br.Buffered() == 0 }
+// quiescent reports whether every reply was read and the host has sent no other after them.
+func (c *Conn) quiescent() bool { return c.nc != nil && !c.spoiled && !c.unread() }
 
 // Quit sends QUIT, waits for the reply for Timeouts.Quit at most, and closes the connection (RFC 5321 §4.1.1.10). If
 // the session has failed, Quit only closes the connection.
@@ -121,6 +158,7 @@ func (c *Conn) Quit(ctx context.Context) error {
 	if !c.quiescent() {
 		return c.Close()
 	}
+	c.until = time.Time{} // of a message by BDAT that was refused
 	stop := c.watch(ctx)
 	if err := c.write(ctx, c.Timeouts.quit(), []byte("QUIT\r\n")); err == nil {
 		c.read(ctx, c.Timeouts.quit())
@@ -130,35 +168,48 @@ func (c *Conn) Quit(ctx context.Context) error {
 }
 
 // Close closes the connection without QUIT.
-func (c *Conn) Close() error {
+func (c *Conn) Close() (err error) {
 	c.spoiled = true
 	if c.nc == nil {
 		return nil
 	}
 	first := !c.closed
 	c.closed = true
+	defer func() { // also if Closed ends the goroutine
+		err = c.nc.Close() // not the TLS over it, whose Close would write
+		if first && c.onClose != nil {
+			c.onClose()
+		}
+	}()
 	if first && c.Trace != nil && c.Trace.Closed != nil {
 		c.look(func() { c.Trace.Closed(c.session()) })
 	}
-	err := c.nc.Close() // not the TLS over it, whose Close would write
-	if first && c.onClose != nil {
-		c.onClose()
-	}
-	return err
+	return nil
 }
 
 // start is Open, with a failure for an error.
 func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
+	switch {
+	case nc == nil:
+		c.spoiled = c.nc == nil
+		err := errors.New("the connection is nil")
+		return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", "no connection"))
+	case c.nc != nil || c.spoiled:
+		nc.Close()
+		const text = "a Conn can't be opened twice: use a new one"
+		return c.local(smtp.StageConnect, nil, smtp.NewReply(451, "4.3.5", text))
+	}
+	if f := c.Timeouts.check(); f != nil {
+		nc.Close()
+		return f
+	}
 	c.nc, c.conn = nc, nc
 	c.br = bufio.NewReader(nc)
 	if c.Addr == "" && nc.RemoteAddr() != nil {
 		c.Addr = nc.RemoteAddr().String()
 	}
-	if c.Trace != nil && c.Trace.Opened != nil {
-		c.look(func() { c.Trace.Opened(c.session()) })
-	}
 	stop := c.watch(ctx)
-	f := c.begin(ctx)
+	f := c.begun(ctx)
 	c.unwatch(stop)
 	if f == nil && c.spoiled {
 		f = c.failed(ctx, smtp.StageHello, context.Cause(ctx))
@@ -183,6 +234,9 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	if f := c.checkTLS(); f != nil {
 		return f
 	}
+	if f := c.checkWithout(); f != nil {
+		return f
+	}
 	if c.implicitTLS() {
 		if f := c.handshake(ctx); f != nil {
 			return f
@@ -192,7 +246,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	if err != nil {
 		return c.failed(ctx, smtp.StageGreeting, err)
 	}
-	if r.Code != 220 {
+	if !positive(r.Code) {
 		return c.refused(smtp.StageGreeting, r)
 	}
 	if f := c.hello(ctx, name); f != nil {
@@ -209,11 +263,20 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	return f
 }
 
-// loopback reports whether the connection stays on this machine.
+// loopback reports whether the connection stays on this machine. The address alone doesn't show it: the DNS, or an
+// attacker in its place, can have a loopback address for the name of another machine.
 func (c *Conn) loopback() bool {
 	if strings.HasPrefix(c.Addr, "/") {
 		return true
 	}
 	ap, err := netip.ParseAddrPort(c.Addr)
-	return err == nil && ap.Addr().Unmap().IsLoopback()
+	if err != nil || !ap.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	if ip, err := netip.ParseAddr(c.Host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	name, err := smtp.ASCIIDomain(c.Host)
+	// RFC 6761 §6.3: "localhost" and the names below it are this machine everywhere.
+	return err == nil && (name == "localhost" || strings.HasSuffix(name, ".localhost"))
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,6 +137,9 @@ func dialogue(t *testing.T, file string) string {
 		default:
 			t.Fatalf("setting %s", name)
 		}
+	}
+	if strings.HasPrefix(addr, "127.") { // a name of this machine, so that AUTH in the clear is allowed
+		c.Host = "mx.localhost"
 	}
 	client, server := pipe(addr)
 	heard := make(chan []string)
@@ -302,8 +306,11 @@ func TestArm(t *testing.T) {
 	})
 }
 
+// goAheads finds a reply that DATA may have to be answered by before the message is sent.
+var goAheads = regexp.MustCompile(`(?m)^3[0-9][0-9][ \t\r-]`)
+
 // FuzzConn has a host say anything at all. What holds then: a result for each recipient, nobody delivered
-// without a 354 and a 2xx, and no word of the message before the 354.
+// without a 3xx and a 2xx, and no word of the message before the 3xx.
 func FuzzConn(f *testing.F) {
 	for _, s := range []string{
 		"220 hi\r\n250-a\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n250 ok\r\n250 ok\r\n",
@@ -311,6 +318,8 @@ func FuzzConn(f *testing.F) {
 		"220 hi\r\n|500 a\r\n|250 a\r\n|250 ok\r\n|250 ok\r\n|452 no\r\n|354 go\r\n|250 ok\r\n",
 		"220 hi\r\n|250-a\r\n250-SIZE 99999999999999999999\r\n250-AUTH\r\n250 STARTTLS\r\n|454 no\r\n|421 bye\r\n",
 		"220 hi\r\n|250-a\r\n250 STARTTLS\r\n|220 go\r\n|\x15\x03\x01\x00\x02\x02\x28",
+		"\r\n220 hi\r\n\r\n|250-a\r\nb\r\n251 PIPE LINING\r\n|ok\r\n250 ok\r\n250-ok\r\n550 no\r\n\r\n201 ok\r\n350 go\r\n\r\n|\r\n299-ok\r\n\r\n250 ok\r\n\r\n250 ok\r\n",
+		"220-hi\r\n521 no\r\n", "550-no\r\n220 hi\r\n",
 		"220-hi\r\n220-" + strings.Repeat("x", 5000) + "\r\n", "999 hi\r\n", "220 hi\n", "\x00", "",
 	} {
 		f.Add(s, false)
@@ -346,12 +355,12 @@ func FuzzConn(f *testing.F) {
 			if (err == nil) != (delivered == 2) {
 				t.Errorf("%d delivered, and error %v", delivered, err)
 			}
-			if delivered > 0 && (!strings.Contains(said, "354") || !bytes.Contains(nc.heard, []byte("SECRET\r\n.\r\n"))) {
+			if delivered > 0 && (!goAheads.MatchString(strings.ReplaceAll(said, "|", "")) || !bytes.Contains(nc.heard, []byte("SECRET\r\n.\r\n"))) {
 				t.Errorf("delivered without having been sent")
 			}
 		}
-		if bytes.Contains(nc.heard, []byte("SECRET")) && !strings.Contains(said, "354") {
-			t.Errorf("the message was sent without a 354")
+		if bytes.Contains(nc.heard, []byte("SECRET")) && !goAheads.MatchString(strings.ReplaceAll(said, "|", "")) {
+			t.Errorf("the message was sent without a 3xx")
 		}
 		c.Quit(context.Background())
 	})

@@ -30,7 +30,7 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	}
 	// RFC 7435 §3: without a policy that demands TLS, mail in cleartext is better than none.
 	if d.t.Logger != nil {
-		d.t.Logger.Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "err", f)
+		d.t.logger().Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "err", f)
 	}
 	d.tried(ctx, begun, c.session(), f)
 	c = d.conn(e)
@@ -41,6 +41,7 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 // conn returns a Conn with all fields set, not open yet.
 func (d *delivery) conn(e ends) *Conn {
 	t := d.t
+	known := t.memory.of(e.host)
 	c := &Conn{
 		Hostname:  e.hostname,
 		Host:      e.host.Name,
@@ -53,10 +54,16 @@ func (d *delivery) conn(e ends) *Conn {
 		Timeouts:  t.Timeouts,
 		ChunkSize: t.ChunkSize,
 		Trace:     t.Trace,
-		noBDAT:    t.noBDAT.has(e.host),
+		Without:   d.route.Without,
+		renew:     true,
+		broken:    known.broken,
+		most:      known.mails,
 		source:    e.source,
 		id:        t.sessions.Add(1),
 		logger:    t.Logger,
+	}
+	if d.bound.said {
+		c.most = d.bound.mails
 	}
 	if e.host.Path != "" {
 		c.Host, c.Addr = "localhost", e.host.Path
@@ -74,7 +81,7 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 		c.onClose = t.pool.release
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
-	nc, err := t.dial(dialCtx, c)
+	nc, err := t.dialled(dialCtx, c)
 	cancel()
 	if err == nil {
 		return c.start(ctx, nc)
@@ -86,10 +93,10 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 		return c.calledOff(ctx)
 	}
 	why := "no connection"
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		why = op.Err.Error() // without the addresses, which are in the Result
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		why = withoutAddrs(err)
 	}
-	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", clip(why)))
+	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", why))
 }
 
 // dial connects to c.Addr.

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,15 +9,12 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/smtp"
 )
 
-// Names of mechanisms that go-sasl doesn't have.
-const (
-	scramSHA256     = "SCRAM-SHA-256"
-	scramSHA256Plus = "SCRAM-SHA-256-PLUS"
-	xoauth2         = "XOAUTH2"
-)
+// xoauth2 is the name of a mechanism that go-sasl doesn't have.
+const xoauth2 = "XOAUTH2"
 
 // Credentials is an smtp.Auth that uses the first of these mechanisms that the host offers and for which it has the
 // fields:
@@ -30,7 +26,7 @@ const (
 //	PLAIN               a password (RFC 4616)
 //	LOGIN               a password
 //
-// With SCRAM the host proves that it knows the password. A 235 without the proof is a failure. If the session has a
+// With SCRAM the host proves that it knows the password. A 2xx without the proof is a failure. If the session has a
 // channel binding and the host offers no -PLUS, SCRAM tells the host that the client supports it. A host that did offer
 // -PLUS then notices that an attacker removed it from the offer (RFC 5802 §6). An impostor with a certificate that we
 // trust can still offer PLAIN only, and learn the password. To prevent that, restrict Mechanisms.
@@ -69,7 +65,10 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 		return nil, errors.New("Credentials are nil: set them, or leave Auth nil")
 	}
 	offered := host.Mechanisms
-	bound := bindTo(host.TLS)
+	var bound scram.Binding // without a name: none
+	if all := scram.Bindings(host.TLS); len(all) > 0 {
+		bound = all[0]
+	}
 	usable := c.usable(bound)
 	if c.Password == "" && c.Token == nil {
 		return nil, errors.New("Credentials have neither Password nor Token: set one of them")
@@ -88,11 +87,11 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 		return nil, errors.New("Credentials.Username is empty: set it")
 	}
 	switch mech {
-	case scramSHA256Plus:
-		return c.scram("p="+bound.name, bound.data)
-	case scramSHA256:
+	case scram.SHA256Plus:
+		return c.scram("p="+bound.Name, bound.Data)
+	case scram.SHA256:
 		// RFC 5802 §6: "y" means that we support channel bindings, and that the host didn't offer them.
-		if slices.Contains(usable, scramSHA256Plus) {
+		if slices.Contains(usable, scram.SHA256Plus) {
 			return c.scram("y", nil)
 		}
 		return c.scram("n", nil)
@@ -109,13 +108,13 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 }
 
 // usable returns the mechanisms for which c has the fields, strongest first.
-func (c *Credentials) usable(bound binding) []string {
+func (c *Credentials) usable(bound scram.Binding) []string {
 	var list []string
 	if c.Password != "" {
-		if bound.name != "" {
-			list = append(list, scramSHA256Plus)
+		if bound.Name != "" {
+			list = append(list, scram.SHA256Plus)
 		}
-		list = append(list, scramSHA256)
+		list = append(list, scram.SHA256)
 	}
 	if c.Token != nil {
 		list = append(list, sasl.OAuthBearer)
@@ -140,40 +139,9 @@ func (c *Credentials) usable(bound binding) []string {
 // Format prints the Username only, with every verb, so that no log contains a password.
 func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials of %q", c.Username) }
 
-// binding is a channel binding, whose name is one that RFC 5056 §7 registers. An empty name means no channel binding.
-type binding struct {
-	name string
-	data []byte
-}
-
-// bindTo returns the channel binding of a TLS session.
-func bindTo(state *tls.ConnectionState) binding {
-	if state == nil || !state.HandshakeComplete {
-		return binding{}
-	}
-	// RFC 9266 §2: the label, an empty context (in TLS 1.2, not the same as none) and 32 octets.
-	exported, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
-	return bindingFor(state.Version, exported, err, state.TLSUnique)
-}
-
-// bindingFor chooses the type of the channel binding. A host doesn't announce its types, and a wrong choice fails. For
-// TLS 1.3 it is tls-exporter (RFC 9266 §3). For TLS 1.2 it is tls-unique, which every -PLUS has to implement (RFC 5802
-// §6.1). Without an extended master secret, an attacker can give two sessions the same tls-unique (RFC 7627 §1), so
-// there is no channel binding. The exporter returns an error in this case.
-func bindingFor(version uint16, exported []byte, err error, unique []byte) binding {
-	switch {
-	case err != nil:
-	case version >= tls.VersionTLS13:
-		return binding{"tls-exporter", exported}
-	case version == tls.VersionTLS12 && len(unique) > 0:
-		return binding{"tls-unique", unique}
-	}
-	return binding{}
-}
-
 // loginClient answers the first challenge with the name and the second with the password. It ignores their texts, since
-// hosts ask "Username:", "User Name\x00", "Password:" and more. It has no initial response, since some hosts accept
-// none.
+// hosts ask "Username:", "User Name\x00", "Password:" and more, in base64 or not. It has no initial response, since
+// some hosts accept none.
 type loginClient struct{ answers []string }
 
 func (l *loginClient) Start() (mech string, ir []byte, err error) { return sasl.Login, nil, nil }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -115,32 +116,6 @@ func TestCredentialsNil(t *testing.T) {
 	}
 }
 
-func TestBinding(t *testing.T) {
-	exported, unique := []byte("exported"), []byte("unique")
-	tests := []struct {
-		name    string
-		version uint16
-		err     error
-		unique  []byte
-		want    string
-	}{
-		{name: "TLS 1.3", version: tls.VersionTLS13, want: "tls-exporter exported"},
-		{name: "TLS 1.2", version: tls.VersionTLS12, unique: unique, want: "tls-unique unique"},
-		{name: "TLS 1.2 without extended master secret", version: tls.VersionTLS12, unique: unique, err: errors.New("no"), want: " "},
-		{name: "TLS 1.2 without tls-unique", version: tls.VersionTLS12, want: " "},
-		{name: "TLS 1.1", version: tls.VersionTLS11, unique: unique, want: " "},
-	}
-	for _, test := range tests {
-		b := bindingFor(test.version, exported, test.err, test.unique)
-		if got := b.name + " " + string(b.data); got != test.want {
-			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
-		}
-	}
-	if b := bindTo(&tls.ConnectionState{Version: tls.VersionTLS13}); b.name != "" {
-		t.Errorf("before the handshake: got %q", b.name)
-	}
-}
-
 // TestCredentialsRefused: fields that would be ambiguous on the wire are refused before anything is sent. The error
 // doesn't contain them.
 func TestCredentialsRefused(t *testing.T) {
@@ -156,8 +131,8 @@ func TestCredentialsRefused(t *testing.T) {
 		{name: "PLAIN, NUL in the identity", mech: "PLAIN", user: "a", id: "b\x00", password: "hidden", want: "NUL"},
 		{name: "PLAIN, no name", mech: "PLAIN", password: "hidden", want: "Username is empty"},
 		{name: "LOGIN, no name", mech: "LOGIN", password: "hidden", want: "Username is empty"},
-		{name: "SCRAM, no name", mech: scramSHA256, password: "hidden", want: "Username is empty"},
-		{name: "SCRAM, line end", mech: scramSHA256, user: "ann", password: "hidden\n", want: "Password: has control characters"},
+		{name: "SCRAM, no name", mech: scram.SHA256, password: "hidden", want: "Username is empty"},
+		{name: "SCRAM, line end", mech: scram.SHA256, user: "ann", password: "hidden\n", want: "Password: has control characters"},
 		{name: "XOAUTH2, no name", mech: xoauth2, token: "hidden", want: "Username is empty"},
 		{name: "XOAUTH2, field in the name", mech: xoauth2, user: "ann\x01auth=Bearer x", token: "hidden", want: "control character"},
 		{name: "XOAUTH2, field in the token", mech: xoauth2, user: "ann", token: "hidden\x01x=y", want: "returned an empty token"},

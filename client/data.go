@@ -3,11 +3,12 @@ package client
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
 
-// data goes on after the reply to DATA. r is nil for a 354.
+// data goes on after the reply to DATA. r is nil for a 3xx.
 func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 	c := t.c
 	c.answered = true
@@ -40,8 +41,10 @@ func (t *transaction) body(ctx context.Context) *failure {
 	if err := c.premature(); err != nil {
 		return c.failed(ctx, smtp.StageData, err)
 	}
+	t.matched = true
 	t.m.out = bodyWriter{c, ctx}
-	if err := smtp.WriteData(&t.m.out, t.m.content); err != nil {
+	c.body = pace{}
+	if err := smtp.WriteData(&t.m.out, t.content); err != nil {
 		return c.bodyFailed(ctx, err)
 	}
 	return nil
@@ -77,12 +80,32 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 	return w.c.writeBlock(w.ctx, p)
 }
 
-func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
-	c.arm(ctx, c.Timeouts.dataBlock())
-	return c.conn.Write(p)
+// pace is how a host takes a message.
+type pace struct {
+	sent  int64         // octets
+	spent time.Duration // on waits for the host; reading the content isn't its fault
 }
 
-// emptyBody ends DATA if the host said 354 although it had accepted no recipient: by a lone dot (RFC 2920 §3.1).
+// due returns the time until when a host with this rate has taken the octets so far, with some grace.
+func (p *pace) due(now time.Time, rate int64, grace time.Duration) time.Time {
+	if rate < 0 {
+		return time.Time{}
+	}
+	const most = 1 << 30 // seconds, so that no duration overflows
+	return now.Add(grace - p.spent).Add(time.Duration(min(p.sent/rate, most)) * time.Second)
+}
+
+func (c *Conn) writeBlock(ctx context.Context, p []byte) (int, error) {
+	c.body.sent += int64(len(p))
+	begun := time.Now()
+	c.until = c.body.due(begun, c.Timeouts.minDataRate(), c.Timeouts.dataBlock())
+	c.arm(ctx, c.Timeouts.dataBlock())
+	n, err := c.conn.Write(p)
+	c.body.spent += time.Since(begun)
+	return n, err
+}
+
+// emptyBody ends DATA if the host said 3xx although it had accepted no recipient: by a lone dot (RFC 2920 §3.1).
 // Whatever the host replies, no recipient is Delivered.
 func (t *transaction) emptyBody(ctx context.Context) {
 	c := t.c

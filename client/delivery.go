@@ -25,6 +25,7 @@ type delivery struct {
 	later   []int        // recipients whom the current host deferred, to offer to the next host
 	twice   map[int]bool // recipients for whom one further host was granted: a third one isn't asked
 	last    *failure     // why the hosts so far came to no transaction
+	bound   habits       // the bound on the messages of a session that the current host seems to have
 	ranked  []*Source    // the sources, best first
 	site    string       // the site that blocks are about; set if there are sources
 
@@ -36,28 +37,41 @@ type delivery struct {
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.message.rcpts
 	d.rank()
-	for _, host := range d.route.Hosts {
-		if d.over(ctx) {
-			break
-		}
-		more := d.host(ctx, host)
-		d.message.rcpts, d.later = append(d.message.rcpts, d.later...), nil
-		if !more {
-			break
-		}
+	// A message whose signature a conversion breaks is converted if there is no host that takes it as it is.
+	mayBreak := d.t.ConvertSigned || d.message.env.From == "" // nobody would hear of a message that isn't sent
+	d.message.breakSigned, d.message.kept = mayBreak && len(d.route.Hosts) == 1, false
+	d.hosts(ctx)
+	if mayBreak && d.message.kept {
+		d.message.breakSigned = true
+		d.message.rcpts = d.message.undecided(slices.Clone(d.message.rcpts))
+		d.hosts(ctx)
 	}
 	if !slices.ContainsFunc(rcpts, func(i int) bool { return d.message.results[i].Reply == nil }) {
 		return
 	}
 	rcpts = d.message.undecided(slices.Clone(rcpts))
 	switch {
-	case ctx.Err() != nil && (d.last == nil || !errors.Is(d.last, context.Cause(ctx))):
+	case ctx.Err() != nil && (d.last == nil || takenBack(ctx) || !errors.Is(d.last, context.Cause(ctx))):
 		d.last = calledOff(ctx, smtp.StageConnect)
 	case d.last == nil:
 		r := smtp.NewReply(451, "4.4.2", "the attempt took too long")
 		d.last = &failure{stage: smtp.StageConnect, reply: r, local: true}
 	}
 	d.message.fail(rcpts, d.last)
+}
+
+// hosts offers the message to each host of the route.
+func (d *delivery) hosts(ctx context.Context) {
+	for _, host := range d.route.Hosts {
+		if d.over(ctx) {
+			return
+		}
+		more := d.host(ctx, host)
+		d.message.rcpts, d.later = append(d.message.rcpts, d.later...), nil
+		if !more {
+			return
+		}
+	}
 }
 
 // over reports whether no further address may be tried. A host that doesn't answer must not hold up other mail.
@@ -70,6 +84,7 @@ func (d *delivery) over(ctx context.Context) bool {
 // hosts after it may be tried.
 func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	begun := time.Now()
+	d.bound = habits{}
 	addrs, err := d.addrs(ctx, host)
 	if err != nil {
 		return d.unreachable(ctx, begun, host, err)
@@ -91,6 +106,10 @@ func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 
 // unreachable notes that a host has no address to use. It reports whether the hosts after it may be tried.
 func (d *delivery) unreachable(ctx context.Context, begun time.Time, host mx.Host, err error) (more bool) {
+	d.t.logPanic(ctx, err)
+	if ctx.Err() != nil {
+		return true // the lookup was cancelled, which says nothing about the host
+	}
 	f, at := routeFailure(host.Name, err), SessionInfo{Host: host.Name}
 	if !errors.Is(err, mx.ErrLoop) {
 		d.note(ctx, begun, at, f)
@@ -138,6 +157,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	d.dialled++
 	c, f := d.connect(ctx, ends{host, addr, source, hostname})
 	if f == nil {
+		key.without |= c.broken // it may have been learned after the key was made
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
 	}
 	d.note(ctx, begun, c.session(), f)
@@ -168,6 +188,10 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 // another host might have taken the message.
 func (d *delivery) note(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
 	d.tried(ctx, begun, s, f)
+	d.keep(f)
+}
+
+func (d *delivery) keep(f *failure) {
 	if d.last == nil || d.last.final() || !f.final() {
 		d.last = f
 	}
@@ -189,6 +213,8 @@ func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, e
 // key returns the key of the sessions with host that can replace each other.
 func (d *delivery) key(host mx.Host) key {
 	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
+	k.without, _, _ = parseKeywords(d.route.Without)
+	k.without |= d.t.memory.of(host).broken // so that no session that uses them is taken
 	if d.route.Auth != nil {
 		k.identity = d.route.Name
 	}

@@ -23,13 +23,22 @@
 // new one from one of its Sources. A Conn says EHLO, begins TLS and authenticates. With PIPELINING it writes MAIL, all
 // RCPTs and DATA at once, so that a message takes two round trips in a kept session. A message larger than a chunk goes
 // by BDAT if the host offers CHUNKING. The LIMITS of a host, and a 452 that means too many recipients, split the
-// recipients into several transactions.
+// recipients into several transactions. What a host shows is remembered for Transport.RememberFor: the extensions that
+// it offers and fails at, and the messages that it takes in a session.
+//
+// SMTPUTF8 is used where an address needs it, or where the sender declared it and the header is in UTF-8. An 8-bit body
+// is converted by [smtp.SevenBit] for a host without 8BITMIME, once for all hosts (RFC 6152 §3). A message whose
+// signature doesn't survive that goes to a host with 8BITMIME: see [Transport.ConvertSigned]. A host that lacks an
+// extension that the message needs, or announces a smaller SIZE, is skipped. If there is no other, the message is
+// Rejected. BY with mode R needs DELIVERBY and enough time, except over LMTP, and HoldUntil needs FUTURERELEASE. BY
+// with mode N, and a priority, go to the hosts that have an extension for them.
 //
 // [Transport.Tried] reports each host that was tried, and a [Trace] each command and reply.
 //
 // # Bounds
 //
-// Every wait of a session has a time-out in [Timeouts], and so has an attempt as a whole. A Transport bounds its idle
+// Every wait of a session has a time-out in [Timeouts]. Timeouts also bound MAIL and all RCPTs together (Envelope), the
+// time of a message by its size (MinDataRate), and an attempt as a whole (Attempt). A Transport bounds its idle
 // sessions, the addresses that it tries, and its memory about hosts. Its caller bounds the concurrent Sends. A
 // Submission bounds its open sessions, and further Sends wait in order of arrival. The lines and octets of a reply and
 // the steps of AUTH have fixed bounds. A result keeps 2 KiB of the text of a reply. A Send reads the content in blocks
@@ -38,18 +47,30 @@
 // # Promises
 //
 //   - A Send of a Transport or a Submission returns one Result for each recipient, in order, whatever happens.
+//   - A reply counts by its first digit, whether its code is known or not (RFC 5321 §4.2, §4.3.2). A digit that the
+//     command can't have, such as 2xx to DATA, 3xx to MAIL or any 6xx, ends the session. It rejects no recipient.
 //   - A recipient is Rejected only by a 5xx to MAIL, RCPT, DATA, BDAT or the final dot, by the Sender of its route, or
 //     by a rule of this package or of package mx; then the Result is Local. Every other failure defers. If a host sends
-//     more replies than it got commands, so that they can't be matched, it rejects nobody.
+//     more replies than it got commands, so that they can't be matched, it rejects nobody. A line without a code may
+//     stand for a reply. If there is one among the replies to pipelined commands or to an LMTP message, and then a
+//     reply is missing, the host rejects nobody either.
 //   - If the final dot or the last chunk gets no valid reply, in time and before ctx ends, the outcome is Unknown: the
-//     host may have the message. Nothing else is Unknown, and no Send offers an Unknown recipient to another host.
+//     host may have the message. Else only the Sender of a route makes a result Unknown. No Send offers an Unknown
+//     recipient to another host.
 //   - Once ctx ends, I/O in flight is aborted and the session is closed. Recipients are Deferred, or Unknown as above.
-//   - Nothing is sent before envelope, content and Hostname have been checked. One invalid address in the envelope
-//     rejects the message for all recipients.
+//   - An attempt whose slot was taken back ([smtp.Slot]) has sent no MAIL.
+//   - Nothing is sent before envelope, content and Hostname have been checked. A recipient that isn't valid is Rejected
+//     by itself: with 501 5.1.3 and the Reason UserUnknown for its address, with 501 5.5.4 for its Notify or ORCPT. Any
+//     other fault of envelope or content rejects the message for all recipients. A Hostname that isn't valid defers
+//     all.
+//   - One reply for several recipients is never UserUnknown: it doesn't say which address it means.
+//   - A panic of a func of the caller is logged, if there is a Logger. After one of Trace, Tried or the Logger nothing
+//     changes. After one of DialContext, Auth, the Resolver or a func of TLSConfig, recipients are Deferred. After one
+//     of the Sender of a route they are Unknown.
 //   - A message that can't be read to its end is never committed: the connection is closed without the final dot, the
 //     last chunk or QUIT.
-//   - A password is sent only under TLS with a verified certificate, or to this machine. It is in no error, Result, log
-//     or Trace.
+//   - A password is sent only under TLS with a verified certificate, or to this machine: a Unix socket, a loopback
+//     address in the route, or "localhost". It is in no error, Result, log or Trace.
 //   - Close returns when no Send, session or goroutine is left.
 //
 // # Interfaces
@@ -59,18 +80,25 @@
 //
 // # RFCs
 //
-// The package implements the client's side of RFC 5321, and of RFC 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030
-// (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN), 4954 (AUTH), 6152 (8BITMIME), 6409 (submission), 6531
-// (SMTPUTF8), 8314 (implicit TLS) and 9422 (LIMITS); SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and
-// OAUTHBEARER by RFC 7628.
+// The package implements the client's side of RFC 5321, and of RFC 1870 (SIZE), 2033 (LMTP), 2852 (DELIVERBY), 2920
+// (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN), 4865 (FUTURERELEASE), 4954 (AUTH), 6152
+// (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 8314 (implicit TLS) and 9422 (LIMITS);
+// SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and OAUTHBEARER by RFC 7628.
 //
 // It differs from them in these points:
 //
-//   - An 8-bit message isn't converted for a host without 8BITMIME (RFC 6152 §3 allows that), nor a binary one for a
-//     host without BINARYMIME. Both are Rejected.
+//   - A binary message isn't converted for a host without BINARYMIME. It is Rejected.
+//   - Octets above 127 in a header go on as they came, even to a host without 8BITMIME or SMTPUTF8 (RFC 6152 §3 and
+//     RFC 6531 §3.5 forbid it). Many programs send such headers, and most hosts accept them. If the sender declared
+//     SMTPUTF8 and the header is UTF-8, the message goes to hosts with SMTPUTF8 only.
 //   - A line of more than 998 octets is sent as it is, since cutting it would break signatures.
 //   - A 552 to RCPT is always transient, which is a SHOULD of RFC 5321 §4.5.3.1.10.
 //   - A time-out holds for a reply as a whole, not for each of its lines.
+//   - Up to 16 lines without a code are skipped before a reply and inside it, except between STARTTLS and TLS. If the
+//     code changes inside a reply, the last one counts: see [smtp.ReadReply]. In either case, a 421 to the final dot
+//     makes the outcome Unknown: it may be about an idle session.
+//   - Keywords of EHLO are known with further blanks, tabs and text around them. The prompts of AUTH LOGIN may be in
+//     any form.
 //   - Return-Path is added for a route by mx.Func (RFC 5321 §4.4). A server that speaks LMTP adds it itself.
 //
 // # Files
@@ -82,13 +110,17 @@
 //	pool.go, slots.go                  idle sessions; the bound on the sessions of a Submission
 //	probe_*.go                         whether an idle session is alive
 //	source.go, sourceblocks.go         Sources: the choice of a source address, and its blocks
-//	bdatmemory.go                      hosts that failed at BDAT
+//	worn.go                            refusals that may be about the session
+//	habits.go, breakage.go             what hosts showed; extensions that they offer and fail at
 //	conn.go, hello.go, starttls.go     Conn: a session up to MAIL
+//	hostname.go                        the name in EHLO
 //	auth.go, credentials.go            AUTH, and the choice of a mechanism
 //	scram.go, saslprep.go, bearer.go   the mechanisms that go-sasl lacks
 //	fit.go, transaction.go             how a message fits a host; MAIL, RCPT and the final reply
+//	eightbit.go                        octets above 127: SMTPUTF8, 8BITMIME, conversion
 //	data.go, bdat.go                   the body by DATA and by BDAT
 //	wire.go, timeouts.go               commands, replies and deadlines
 //	message.go, failure.go             the results of a Send; the error that ended a step
 //	try.go, trace.go                   what a program can watch
+//	panics.go                          funcs of the caller that panic
 package client

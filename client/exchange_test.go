@@ -68,9 +68,9 @@ func TestNoExchange(t *testing.T) {
 			script := steps("S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250 AUTH PLAIN\nC: QUIT\neof")
 			heard := make(chan []string, 1)
 			go func() { heard <- play(server, script, nil, nil) }()
-			c := &Conn{Hostname: "client.test", Host: "a.test", Auth: tt.auth}
+			c := &Conn{Hostname: "client.test", Host: "a.localhost", Auth: tt.auth}
 			err := c.Open(t.Context(), client)
-			if err == nil || err.Error() != "client: a.test: auth: 451 4.7.0 AUTH could not begin: "+tt.want {
+			if err == nil || err.Error() != "client: a.localhost: auth: 451 4.7.0 AUTH could not begin: "+tt.want {
 				t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 			}
 			if got := <-heard; !slices.Equal(got, script) {

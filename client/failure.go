@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -35,7 +36,7 @@ func (f *failure) Error() string {
 	}
 	b.WriteString(f.stage.String())
 	if f.rcpt != "" {
-		b.WriteString(" " + f.rcpt)
+		b.WriteString(" " + printable(f.rcpt))
 	}
 	text := f.reply.Error()
 	if f.cause != nil {
@@ -96,7 +97,12 @@ func (c *Conn) refused(stage smtp.Stage, r *smtp.Reply) *failure {
 	if r.Code >= 400 && r.Code < 600 {
 		return c.said(stage, r)
 	}
-	c.spoiled = true // which command does it answer?
+	return c.unexpected(stage, r)
+}
+
+// unexpected returns the failure for a reply that may belong to another command, or to none.
+func (c *Conn) unexpected(stage smtp.Stage, r *smtp.Reply) *failure {
+	c.spoiled = true
 	f := c.local(stage, nil, smtp.NewReply(451, "4.5.0", "unexpected reply: "+clip(r.Error())))
 	f.outOfStep = true
 	return f
@@ -137,8 +143,38 @@ func (c *Conn) calledOff(ctx context.Context) *failure {
 
 // calledOff returns the failure of the end of ctx, outside of any session.
 func calledOff(ctx context.Context, stage smtp.Stage) *failure {
-	return &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was cancelled"), local: true,
+	f := &failure{stage: stage, reply: smtp.NewReply(451, "4.4.2", "the attempt was cancelled"), local: true,
 		cause: context.Cause(ctx)}
+	if takenBack(ctx) {
+		// RFC 3463 §3.4: X.3.x, the mail system, which is this program. The Reason must not blame a host.
+		f.reply, f.reason = smtp.NewReply(451, "4.3.2", "the attempt gave way to other mail"), smtp.Other
+	}
+	return f
+}
+
+// takenBack reports whether ctx has ended because the slot of the attempt was taken back.
+func takenBack(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), smtp.ErrTakenBack)
+}
+
+// withoutAddrs returns the text of an error without the addresses of the connection: the text gets into reports, which
+// strangers read, and our address may be one that they can't see.
+func withoutAddrs(err error) string {
+	for {
+		op, ok := errors.AsType[*net.OpError](err)
+		if !ok || op.Err == nil || op.Source == nil && op.Addr == nil {
+			return clip(err.Error())
+		}
+		err = op.Err
+	}
+}
+
+// printable returns an address, or its quoted form if it isn't valid: that may have any octets.
+func printable(address string) string {
+	if smtp.CheckAddress(address) == nil {
+		return address
+	}
+	return strconv.Quote(clip(address))
 }
 
 // clip bounds a text of a host or of a setting that is quoted.

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +20,14 @@ type extensions struct {
 	startTLS   bool     // RFC 3207
 	size       bool     // RFC 1870
 	maxSize    int64    // of SIZE; zero if the host states none
+	deliverBy  bool     // RFC 2852
+	leastBy    int64    // seconds that a BY with mode R must have; zero if the host states none
+	priority   bool     // RFC 6710
 	auth       []string // mechanisms in upper case (RFC 4954)
+
+	// FUTURERELEASE (RFC 4865), and the seconds for which the host holds a message; zero if it states none.
+	futureRelease bool
+	mostHold      int64
 
 	// LIMITS (RFC 9422); zero if the host states none.
 	maxMails   int // transactions of a session
@@ -40,8 +45,9 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	if f != nil {
 		return f
 	}
-	if r.Code == 250 {
+	if positive(r.Code) {
 		c.ext = parseExtensions(r.Text)
+		c.ext.remove(c.unused | c.broken&^(kwChunking|kw8BitMIME)) // a message may need those two
 		return nil
 	}
 	if c.LMTP || !r.Permanent() {
@@ -53,22 +59,20 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	if f != nil {
 		return f
 	}
-	if r.Code != 250 {
+	if !positive(r.Code) {
 		return c.refused(smtp.StageHello, r)
 	}
 	return nil
 }
 
-// parseExtensions reads the lines after the first one, each a keyword with parameters (RFC 5321 §4.1.1.1).
+// parseExtensions reads the lines after the first one, each a keyword with parameters (RFC 5321 §4.1.1.1). If a
+// keyword comes twice, mechanisms of AUTH add up, and the last value of the other parameters counts.
 func parseExtensions(text string) extensions {
 	var e extensions
 	_, text, _ = strings.Cut(text, "\n")
 	for line := range strings.SplitSeq(text, "\n") {
-		keyword, params := line, ""
-		if i := strings.IndexAny(line, " ="); i >= 0 { // "AUTH=PLAIN" is from before RFC 4954
-			keyword, params = line[:i], line[i+1:]
-		}
-		switch upper(keyword) {
+		keyword, params := splitExtension(line)
+		switch keyword {
 		case "PIPELINING":
 			e.pipelining = true
 		case "8BITMIME":
@@ -85,13 +89,19 @@ func parseExtensions(text string) extensions {
 			e.startTLS = true
 		case "SIZE":
 			e.size = true
-			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {
-				e.maxSize = n
+			if n, err := strconv.ParseInt(params, 10, 64); err == nil && n >= 0 {
+				e.maxSize = n // RFC 1870 §4: 0 means that no maximum is in force
 			}
+		case "DELIVERBY":
+			e.deliverBy, e.leastBy = true, firstNumber(params)
+		case "MT-PRIORITY":
+			e.priority = true
+		case "FUTURERELEASE":
+			e.futureRelease, e.mostHold = true, firstNumber(params)
 		case "LIMITS":
 			e.limits(params)
 		case "AUTH":
-			for mech := range strings.FieldsSeq(params) {
+			for mech := range strings.FieldsFuncSeq(params, isSeparator) {
 				mech = upper(mech)
 				if len(e.auth) < maxMechanisms && isMechanism(mech) && !slices.Contains(e.auth, mech) {
 					e.auth = append(e.auth, mech)
@@ -100,6 +110,35 @@ func parseExtensions(text string) extensions {
 		}
 	}
 	return e
+}
+
+// splitExtension splits a line into its keyword, in upper case, and its parameters. RFC 5321 §4.1.1.1 has one space
+// between them and no other blanks. Hosts send more, and tabs, and blanks at both ends.
+func splitExtension(line string) (keyword, params string) {
+	line = strings.Trim(line, " \t")
+	// "8 BITMIME" is a keyword with a blank in it. None of these has parameters.
+	switch whole := upper(strings.ReplaceAll(strings.ReplaceAll(line, " ", ""), "\t", "")); whole {
+	case "PIPELINING", "8BITMIME", "CHUNKING", "BINARYMIME", "SMTPUTF8", "DSN", "STARTTLS":
+		return whole, ""
+	}
+	i := strings.IndexAny(line, " \t=") // "AUTH=PLAIN" is from before RFC 4954
+	if i < 0 {
+		return upper(line), ""
+	}
+	return upper(line[:i]), strings.Trim(line[i:], " \t=")
+}
+
+// isSeparator reports whether c stands between two mechanisms of AUTH. RFC 4954 §3 has spaces only.
+func isSeparator(c rune) bool { return c == ' ' || c == '\t' || c == ',' || c == '=' }
+
+// firstNumber returns the number that parameters begin with, of up to 9 digits, or 0.
+func firstNumber(params string) int64 {
+	digits, _, _ := strings.Cut(params, " ")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || n > 999_999_999 {
+		return 0
+	}
+	return int64(n)
 }
 
 // limits reads the parameters of LIMITS, as in "RCPTMAX=100 MAILMAX=20". Unknown ones are ignored (RFC 9422 §3, §4).
@@ -137,30 +176,4 @@ func upper(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// helloName returns the name for EHLO, checked so that it can't contain a command.
-func (c *Conn) helloName() (string, *failure) {
-	if c.Hostname == "" {
-		return defaultHostname(), nil
-	}
-	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
-		if strings.HasPrefix(name, "[") {
-			return c.Hostname, nil // RFC 5321 §4.1.3 has "IPv6:" in this case of letters
-		}
-		return name, nil
-	}
-	const text = "Hostname %+q is not a domain name: set it to the name of this machine in the DNS"
-	return "", c.local(smtp.StageHello, nil, smtp.NewReply(451, "4.3.5", fmt.Sprintf(text, clip(c.Hostname))))
-}
-
-func defaultHostname() string {
-	name, err := os.Hostname()
-	if err == nil {
-		name, err = smtp.ASCIIDomain(name)
-	}
-	if err != nil || name == "" {
-		return "localhost"
-	}
-	return name
 }

@@ -19,7 +19,7 @@ import (
 type hostileCase struct {
 	name string
 	host string      // the villain's script
-	tls  mx.TLSLevel // where with leaves it; the certificate is good for a.test
+	tls  mx.TLSLevel // where with leaves it; the certificate is good for a.localhost
 	with func(*Conn) // sets up the session; nil: nothing but a name
 	to   int         // recipients; if zero, one
 	send int         // messages, with a second between them; if zero, one
@@ -50,7 +50,7 @@ func TestHostile(t *testing.T) {
 }
 
 func (test hostileCase) run(t *testing.T) {
-	cert, roots := testTLS(t, "a.test")
+	cert, roots := testTLS(t, "a.localhost")
 	client, server := pipe("127.0.0.1:25") // where AUTH is allowed in the clear
 	v := &villain{cert: cert}
 	heard := make(chan struct{})
@@ -59,7 +59,7 @@ func (test hostileCase) run(t *testing.T) {
 		v.serve(server, test.host)
 	}()
 
-	c := &Conn{Hostname: "client.test", Host: "a.test", TLS: test.tls, TLSConfig: &tls.Config{RootCAs: roots}}
+	c := &Conn{Hostname: "client.test", Host: "a.localhost", TLS: test.tls, TLSConfig: &tls.Config{RootCAs: roots}}
 	if test.with != nil {
 		test.with(c)
 	}

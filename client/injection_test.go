@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -131,7 +133,7 @@ func (a *attack) judge(t *testing.T, results []smtp.Result, err error) {
 		if results[i].Outcome != smtp.Delivered {
 			continue
 		}
-		if _, utf8 := h.mails[0].params["SMTPUTF8"]; !equalAddress(rcpts[n].to, asked[n], utf8) {
+		if _, wide := h.mails[0].params["SMTPUTF8"]; !equalAddress(rcpts[n].to, asked[n], wide) {
 			t.Errorf("got RCPT %q, want %q", rcpts[n].to, asked[n])
 		}
 		if want := a.rcptParams(i); !maps.Equal(rcpts[n].params, want) {
@@ -158,8 +160,8 @@ func (a *attack) judgeMail(t *testing.T, m *strictMail) {
 	if !m.committed {
 		t.Errorf("got a transaction that nothing came of")
 	}
-	_, utf8 := m.params["SMTPUTF8"]
-	if !equalAddress(m.from, a.env.From, utf8) {
+	_, wide := m.params["SMTPUTF8"]
+	if !equalAddress(m.from, a.env.From, wide) {
 		t.Errorf("got MAIL %q, want %q", m.from, a.env.From)
 	}
 	got, want := maps.Clone(m.params), a.mailParams()
@@ -172,13 +174,26 @@ func (a *attack) judgeMail(t *testing.T, m *strictMail) {
 	if !maps.Equal(got, want) {
 		t.Errorf("got MAIL with %q, want %q", got, want)
 	}
-	content := a.content
+	content := a.sent()
 	if !strings.HasSuffix(content, "\r\n") && content != "" && (!m.chunked || strings.HasSuffix(string(m.content), "\r\n")) {
 		content += "\r\n"
 	}
 	if string(m.content) != content {
 		t.Errorf("got content %q, want %q", m.content, content)
 	}
+}
+
+// sent is the content as the host shall have it.
+func (a *attack) sent() string {
+	if a.on.has(offer8BitMIME) && !a.on.plain() || isASCIIText(bodyOf(a.content)) {
+		return a.content
+	}
+	c, signed, err := smtp.SevenBit(strings.NewReader(a.content))
+	if err != nil || signed && a.env.From != "" {
+		return a.content // isn't sent
+	}
+	b, _ := io.ReadAll(smtp.NewReader(c))
+	return string(b)
 }
 
 // mailParams is what the envelope and the offers call for, decoded.
@@ -189,12 +204,15 @@ func (a *attack) mailParams() map[string]string {
 			want[keyword] = value
 		}
 	}
-	needs := !isASCIIText(headerOf(a.content)) || a.env.UTF8
-	for _, address := range append([]string{a.env.From}, addresses(&a.env)...) {
-		at := strings.LastIndexByte(address, '@')
-		needs = needs || !isASCIIText(address[:max(at, 0)])
+	header := headerOf(a.content)
+	parts, _ := smtp.HasEightBitPartHeader(strings.NewReader(a.content))
+	needs := a.env.UTF8 && (!isASCIIText(header) && utf8.ValidString(header) || parts)
+	isUTF8 := func(address string) bool { return !isASCIIText(address[:max(strings.LastIndexByte(address, '@'), 0)]) }
+	needs = needs || isUTF8(a.env.From)
+	for _, rcpt := range a.env.Recipients { // one that is at fault isn't sent
+		needs = needs || rcpt.Check() == nil && isUTF8(rcpt.Address)
 	}
-	add(offerSize, "SIZE", strconv.Itoa(len(a.content)), true)
+	add(offerSize, "SIZE", strconv.Itoa(len(a.sent())), true)
 	add(offer8BitMIME, "BODY", "8BITMIME", !isASCIIText(a.content) || a.env.Body == smtp.Body8BitMIME || a.env.Body == smtp.BodyBinaryMIME)
 	add(offerSMTPUTF8, "SMTPUTF8", "", needs)
 	add(offerDSN, "RET", [3]string{"", "HDRS", "FULL"}[a.env.Ret%3], a.env.Ret != smtp.RetUnknown)
@@ -223,20 +241,13 @@ func (a *attack) rcptParams(i int) map[string]string {
 	return want
 }
 
-func addresses(env *smtp.Envelope) (list []string) {
-	for _, r := range env.Recipients {
-		list = append(list, r.Address)
-	}
-	return list
-}
-
 // equalAddress: letter by letter, or with a domain that went as its A-label or U-label.
-func equalAddress(heard, asked string, utf8 bool) bool {
+func equalAddress(heard, asked string, wide bool) bool {
 	if heard == asked || isASCIIText(asked) {
 		return heard == asked
 	}
 	i, j := strings.LastIndexByte(heard, '@'), strings.LastIndexByte(asked, '@')
-	return i >= 0 && j >= 0 && heard[:i] == asked[:j] && (utf8 || isASCIIText(heard)) && sameDomain(heard[i+1:], asked[j+1:])
+	return i >= 0 && j >= 0 && heard[:i] == asked[:j] && (wide || isASCIIText(heard)) && sameDomain(heard[i+1:], asked[j+1:])
 }
 
 // sameDomain compares what was heard, label by label as Unicode, with what UTS 46 makes of what was asked.

@@ -57,8 +57,10 @@ func FuzzContent(f *testing.F) {
 		results, err := viaConn(a)
 		a.judge(t, results, err)
 		wrong := strings.ContainsAny(strings.ReplaceAll(content, "\r\n", ""), "\r\n\x00")
-		wrong = wrong || !isASCIIText(content) && (!a.on.has(offer8BitMIME) || a.on.plain())
-		wrong = wrong || !isASCIIText(headerOf(content)) && (!a.on.has(offerSMTPUTF8) || a.on.plain())
+		if !isASCIIText(bodyOf(content)) && (!a.on.has(offer8BitMIME) || a.on.plain()) {
+			_, signed, err := smtp.SevenBit(strings.NewReader(content))
+			wrong = wrong || signed || err != nil
+		}
 		if wrong == (err == nil) {
 			t.Errorf("got error %v for content %q...%q", err, head, tail)
 		}

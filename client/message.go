@@ -22,21 +22,44 @@ type message struct {
 	out      bodyWriter    // of the transaction under way
 	one      [1]int        // the array of rcpts if there is one recipient
 	sized    sized         // content
+
+	sevenBit    *conversion // to 7 bits; nil until a host needs it
+	breakSigned bool        // it is converted even if it is signed
+	kept        bool        // a host wasn't sent it, because it is signed
+	partsUTF8   bool        // the header of a part is in UTF-8; only if the sender declared SMTPUTF8
 }
 
-// sized is a content with the Size that it had at first. A Content must not change, but this one may.
+// sized is a content with the Size that it had at first, and with the rules of io.ReaderAt. A Content must not change,
+// but this one may.
 type sized struct {
-	io.ReaderAt
+	r    io.ReaderAt
 	size int64
 }
 
 func (s *sized) Size() int64 { return s.size }
 
+func (s *sized) ReadAt(b []byte, off int64) (int, error) {
+	n, err := s.r.ReadAt(b, off)
+	switch {
+	case n < 0 || n > len(b):
+		return 0, fmt.Errorf("ReadAt returned %d octets of %d: correct the Content", n, len(b))
+	case n < len(b) && err == nil:
+		err = io.ErrNoProgress // a reader would ask again without end
+	}
+	return n, err
+}
+
+// newMessage takes a nil envelope or content, too: check refuses it.
 func newMessage(env *smtp.Envelope, content smtp.Content) *message {
+	if env == nil {
+		env = new(smtp.Envelope)
+	}
 	m := &message{
 		env:     env,
-		sized:   sized{content, content.Size()},
 		results: make([]smtp.Result, len(env.Recipients)),
+	}
+	if content != nil {
+		m.sized = sized{content, content.Size()}
 	}
 	m.content = &m.sized
 	if m.rcpts = m.one[:]; len(env.Recipients) != 1 {
@@ -49,14 +72,16 @@ func newMessage(env *smtp.Envelope, content smtp.Content) *message {
 	return m
 }
 
-// check finds a message that no host could be sent, before anything is written.
+// check finds what no host could be sent, before anything is written. A recipient that is at fault gets its result
+// here, and leaves m.rcpts. A failure is for all that are left.
 func (m *message) check() *failure {
-	if err := m.env.Check(); err != nil {
-		var r *smtp.Reply
-		if !errors.As(err, &r) {
-			r = smtp.NewReply(501, "5.5.4", clip(err.Error()))
+	if m.env.Check() != nil {
+		if err := m.checkParts(); err != nil {
+			return &failure{reply: smtp.NewReply(501, "5.5.4", clip(err.Error())), local: true, cause: err}
 		}
-		return &failure{reply: r, local: true, cause: err}
+	}
+	if m.sized.r == nil {
+		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: errors.New("it is nil")})
 	}
 	if size := m.content.Size(); size < 0 {
 		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: fmt.Errorf("its size is %d", size)})
@@ -70,7 +95,32 @@ func (m *message) check() *failure {
 		return contentFailure(smtp.StageRoute, err)
 	}
 	m.facts = facts
+	if m.env.UTF8 && facts.EightBitBody && !facts.HeaderUTF8 {
+		m.partsUTF8, _ = smtp.HasEightBitPartHeader(m.content) // what can't be read fails when it is sent
+	}
 	return nil
+}
+
+// checkParts rejects each recipient that is at fault. It returns an error if the rest of the envelope is at fault too.
+func (m *message) checkParts() error {
+	rest := *m.env
+	if len(rest.Recipients) > 0 {
+		rest.Recipients = []smtp.Recipient{{Address: "postmaster"}}
+	}
+	m.rcpts = slices.DeleteFunc(m.rcpts, func(i int) bool {
+		rcpt := &m.env.Recipients[i]
+		err := rcpt.Check()
+		if err == nil {
+			return false
+		}
+		code := "5.5.4"
+		if smtp.CheckAddress(rcpt.Address) != nil {
+			code = "5.1.3" // RFC 3463 §3.2: bad destination mailbox address syntax
+		}
+		m.fail([]int{i}, &failure{reply: smtp.NewReply(501, code, clip(err.Error())), local: true, cause: err})
+		return true
+	})
+	return rest.Check()
 }
 
 // undecided returns the recipients among rcpts without a result. It overwrites rcpts.
@@ -78,10 +128,10 @@ func (m *message) undecided(rcpts []int) []int {
 	return slices.DeleteFunc(rcpts, func(i int) bool { return m.results[i].Reply != nil })
 }
 
-// oneDomain reports whether all recipients have the same domain, in the same spelling.
+// oneDomain reports whether the recipients in rcpts have the same domain, in the same spelling. There is one at least.
 func (m *message) oneDomain() bool {
-	_, first := smtp.SplitAddress(m.env.Recipients[0].Address)
-	for i := range m.env.Recipients {
+	_, first := smtp.SplitAddress(m.env.Recipients[m.rcpts[0]].Address)
+	for _, i := range m.rcpts {
 		if _, domain := smtp.SplitAddress(m.env.Recipients[i].Address); domain != first {
 			return false
 		}
@@ -97,7 +147,7 @@ func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res.Relayed, res.DSN = false, false
 	switch {
 	case r.Code >= 200 && r.Code < 300:
-		res.Outcome = smtp.Delivered
+		res.Outcome, c.taken = smtp.Delivered, true
 		res.Relayed, res.DSN = !c.LMTP, c.ext.dsn
 	case stage == smtp.StageRcpt && r.Code == 552:
 		res.Outcome = smtp.Deferred // RFC 5321 §4.5.3.1.10: too many recipients, to be treated like 452

@@ -1,8 +1,8 @@
 package client
 
 import (
-	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/smtp"
@@ -20,7 +20,7 @@ const (
 
 // offer sends the message to message.rcpts in one session and takes the session back. It leaves in message.rcpts the
 // recipients who need a further session with this host, in d.later those who need another host, and returns where to go
-// on: otherHost if no further session is needed.
+// on: otherHost if no further session is needed. If the slot was taken back, it sends nothing.
 func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 	begun := s.opened
 	if reused {
@@ -28,15 +28,21 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 	}
 	defer d.t.pool.put(s, d.t.limits())
 
-	unoffered := s.transact(ctx, d.message)
-	if s.noBDAT {
-		d.t.noBDAT.add(s.key.host, cmp.Or(d.t.BDATFallback, 24*time.Hour), d.t.maxRemembered())
+	if !smtp.Keep(ctx) {
+		d.tried(ctx, begun, s.session(), calledOff(ctx, smtp.StageConnect))
+		return otherHost // ctx has ended, so no other host is asked
 	}
+	unoffered := s.transacted(ctx, d.message)
+	d.learnHabits(s, reused)
 	if len(unoffered) == len(d.message.rcpts) {
 		return sameAddress // RFC 9422 §4: the session's LIMITS were used up before
 	}
-	if len(unoffered) > 0 && !reused {
+	worn := len(s.worn) > 0
+	if (worn || len(unoffered) > 0) && !reused {
 		d.dialled-- // the session for the rest isn't a further address
+	}
+	if s.unfit != nil {
+		d.keep(s.unfit)
 	}
 	blocked := d.learnFromAll(s)
 	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: reused})
@@ -48,7 +54,11 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		to = sameAddress // LIMITS again: a new session for the rest
 	}
 	for _, i := range d.message.rcpts {
-		switch n := d.after(i, s, stale, blocked); n {
+		n := d.after(i, s, stale, blocked)
+		if worn && slices.Contains(s.worn, i) {
+			d.message.results[i].Reply, n = nil, sameAddress
+		}
+		switch n {
 		case settled:
 		case otherHost:
 			d.later = append(d.later, i)
@@ -57,7 +67,36 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		}
 	}
 	d.message.rcpts = append(d.message.rcpts[:0:0], open...)
+	if worn {
+		s.Quit(ctx) // first: the host may take one session of ours at a time
+		if reused {
+			return otherAddress // in a new session: another idle one may be as old
+		}
+	}
 	return to
+}
+
+// learnHabits adds what s has shown of its host to the memory. A refusal shows that the host bounds the messages of a
+// session only if a new session takes the message.
+func (d *delivery) learnHabits(s *session, reused bool) {
+	if !reused && s.taken {
+		s.learned.mails, s.learned.said = d.bound.mails, d.bound.said
+	}
+	if reused {
+		s.learned.broken &^= kwPipelining // the session may have died while it was idle
+	}
+	d.t.remember(s.key.host, s.learned)
+	if s.learned.mails > 0 {
+		s.most = d.t.memory.of(s.key.host).mails // s was opened before
+	}
+	s.key.without |= s.learned.broken
+	s.learned, d.bound = habits{}, habits{}
+	if len(s.worn) > 0 {
+		r := &d.message.results[s.worn[0]]
+		if r.Reply.Code != 421 { // a host also says 421 when it restarts
+			d.bound = habits{mails: s.mails - 1, said: saysBound(r)}
+		}
+	}
 }
 
 // learnFromAll learns about the source address of s from each result. It reports whether the address is blocked now.
@@ -74,9 +113,12 @@ func (d *delivery) after(i int, s *session, stale, blocked bool) next {
 	switch {
 	case r.Reply == nil:
 		return settled // unoffered: the caller has it
+	case s.unfit != nil && r.Reply == s.unfit.reply:
+		r.Reply = nil
+		return otherHost
 	case r.Outcome != smtp.Deferred:
 		return settled // RFC 5321 §4.2.1: 2xx and 5xx are final; an Unknown outcome must not become a duplicate here
-	case stale:
+	case stale && (r.Local || r.Reply.Code != 421 || mayBeSession(r)): // a 421 may be about a policy, too
 		r.Reply = nil
 		return otherAddress
 	case blocked && r.Reason == smtp.Blocklisted:

@@ -30,8 +30,9 @@ type key struct {
 	lmtp     bool
 	tls      mx.TLSLevel
 	start    mx.TLSStart
-	mx       bool   // mx guarded the address
-	identity string // the name of the route, if it authenticates
+	mx       bool     // mx guarded the address
+	without  keywords // extensions that aren't used
+	identity string   // the name of the route, if it authenticates
 }
 
 // session is a Conn that may be used again.

@@ -192,6 +192,7 @@ func TestPoolKeys(t *testing.T) {
 			"joe.test":  smarthost("joe", func(r *mx.Route) { r.Auth = plain }),
 			"lmtp.test": smarthost("lmtp", func(r *mx.Route) { r.LMTP = true }),
 			"none.test": smarthost("none", func(r *mx.Route) { r.TLS = mx.TLSNone }),
+			"less.test": smarthost("less", func(r *mx.Route) { r.Without = []string{"DSN"} }),
 			"late.test": smarthost("late", func(r *mx.Route) { r.TLSStart = mx.TLSStartTLS }),
 		}
 		tr.Router.Routes["inner.test"] = mustRoute(mx.Smarthost("inner.test:25"))
@@ -203,7 +204,7 @@ func TestPoolKeys(t *testing.T) {
 		inet.serve("10.0.0.1:25", sink.serve)
 		for _, test := range []struct{ domain, dials string }{
 			{"one.test", "127.0.0.1:25"}, {"two.test", ""}, {"ann.test", "127.0.0.1:25"}, {"joe.test", "127.0.0.1:25"},
-			{"ann.test", ""}, {"lmtp.test", "127.0.0.1:25"}, {"none.test", "127.0.0.1:25"}, {"late.test", "127.0.0.1:25"}, {"one.test", ""},
+			{"ann.test", ""}, {"lmtp.test", "127.0.0.1:25"}, {"none.test", "127.0.0.1:25"}, {"late.test", "127.0.0.1:25"}, {"less.test", "127.0.0.1:25"}, {"less.test", ""}, {"one.test", ""},
 			{"mx.test", "192.0.2.9:25"}, {"mx.test", ""}, {"inner.test", "10.0.0.1:25"}, {"inner.test", ""},
 		} {
 			if _, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@"+test.domain), smtp.Text("Hello.\n")); err != nil {

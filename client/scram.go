@@ -2,9 +2,7 @@ package client
 
 import (
 	"crypto/hmac"
-	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,18 +11,13 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/smtp"
 )
 
-// Bounds on the iterations that a host may ask for.
-const (
-	// RFC 7677 §4 has this minimum. With fewer, an impostor could guess the password from the proof more cheaply.
-	minIterations = 4096
-
-	// About 0.5 s of one processor, 2 s without instructions for SHA-256. The usual advice for stored passwords is
-	// 600,000.
-	maxIterations = 2_000_000
-)
+// maxIterations bounds the iterations that a host may ask for: about 0.5 s of one processor, 2 s without instructions
+// for SHA-256. The usual advice for stored passwords is 600,000.
+const maxIterations = 2_000_000
 
 // scramClient is the client's side of SCRAM-SHA-256 (RFC 5802, 7677).
 type scramClient struct {
@@ -49,35 +42,32 @@ const (
 
 // scram returns an exchange. flag is the gs2-cbind-flag (RFC 5802 §7).
 func (c *Credentials) scram(flag string, bound []byte) (smtp.AuthExchange, error) {
-	username, err := prepare(c.Username)
+	username, err := scram.Prepare(c.Username)
 	if err != nil {
 		return nil, fmt.Errorf("Credentials.Username: %w", err)
 	}
-	password, err := prepare(c.Password)
+	password, err := scram.Prepare(c.Password)
 	if err != nil {
 		return nil, fmt.Errorf("Credentials.Password: %w", err)
 	}
-	s := &scramClient{mech: scramSHA256, gs2: flag + ",", bound: bound, password: password, nonce: c.nonce}
+	s := &scramClient{mech: scram.SHA256, gs2: flag + ",", bound: bound, password: password, nonce: c.nonce}
 	if bound != nil {
-		s.mech = scramSHA256Plus
+		s.mech = scram.SHA256Plus
 	}
 	if c.AuthorizationID != "" {
-		authzid, err := prepare(c.AuthorizationID)
+		authzid, err := scram.Prepare(c.AuthorizationID)
 		if err != nil {
 			return nil, fmt.Errorf("Credentials.AuthorizationID: %w", err)
 		}
-		s.gs2 += "a=" + saslname(authzid)
+		s.gs2 += "a=" + scram.Name(authzid)
 	}
 	s.gs2 += ","
 	if s.nonce == "" {
 		s.nonce = rand.Text()
 	}
-	s.first = "n=" + saslname(username) + ",r=" + s.nonce
+	s.first = "n=" + scram.Name(username) + ",r=" + s.nonce
 	return s, nil
 }
-
-// saslname escapes the separators of attributes (RFC 5802 §5.1).
-func saslname(s string) string { return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(s) }
 
 func (s *scramClient) Start() (mech string, ir []byte, err error) {
 	return s.mech, []byte(s.gs2 + s.first), nil
@@ -118,9 +108,9 @@ func (s *scramClient) prove(message string) ([]byte, error) {
 		return []byte{}, err
 	}
 	rest := message
-	nonce, ok1 := attribute(&rest, 'r')
-	salt64, ok2 := attribute(&rest, 's')
-	count, ok3 := attribute(&rest, 'i')
+	nonce, ok1 := scram.Attribute(&rest, 'r')
+	salt64, ok2 := scram.Attribute(&rest, 's')
+	count, ok3 := scram.Attribute(&rest, 'i')
 	if !ok1 || !ok2 || !ok3 { // RFC 5802 §5.1: a mandatory extension, "m=", is the first attribute, and fails here
 		return nil, errors.New("SCRAM: the host's first message is malformed")
 	}
@@ -133,24 +123,19 @@ func (s *scramClient) prove(message string) ([]byte, error) {
 		return nil, errors.New("SCRAM: the host's salt is malformed")
 	}
 	iterations, err := strconv.ParseUint(count, 10, 32)
-	if err != nil || iterations < minIterations || iterations > maxIterations {
+	if err != nil || iterations < scram.MinIterations || iterations > maxIterations {
 		return nil, fmt.Errorf("SCRAM: the host asks for %.20q iterations, want %d to %d",
-			count, minIterations, maxIterations)
+			count, scram.MinIterations, maxIterations)
 	}
-	salted, err := pbkdf2.Key(sha256.New, s.password, salt, int(iterations), sha256.Size)
+	keys, err := scram.Derive(s.password, salt, int(iterations))
 	if err != nil {
 		return nil, fmt.Errorf("SCRAM: %w", err)
 	}
 	// RFC 5802 §3
 	final := "c=" + base64.StdEncoding.EncodeToString(append([]byte(s.gs2), s.bound...)) + ",r=" + nonce
 	auth := s.first + "," + message + "," + final
-	clientKey := mac(salted, "Client Key")
-	storedKey := sha256.Sum256(clientKey)
-	proof := mac(storedKey[:], auth)
-	for i := range proof {
-		proof[i] ^= clientKey[i]
-	}
-	s.want = mac(mac(salted, "Server Key"), auth)
+	proof := scram.Mask(keys.Client, keys.Stored, auth)
+	s.want = scram.MAC(keys.Server, auth)
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }
 
@@ -159,7 +144,7 @@ func (s *scramClient) verify(message string) ([]byte, error) {
 	if err := refusal(message); err != nil {
 		return []byte{}, err
 	}
-	signature, ok := attribute(&message, 'v')
+	signature, ok := scram.Attribute(&message, 'v')
 	got, err := base64.StdEncoding.Strict().DecodeString(signature)
 	if !ok || err != nil || !hmac.Equal(got, s.want) {
 		return nil, errors.New("SCRAM: the host's signature is wrong: it doesn't know the password")
@@ -170,25 +155,9 @@ func (s *scramClient) verify(message string) ([]byte, error) {
 // refusal returns the host's error in a message, such as "e=invalid-proof". After an empty response, the host sends its
 // reply.
 func refusal(message string) error {
-	name, ok := attribute(&message, 'e')
+	name, ok := scram.Attribute(&message, 'e')
 	if !ok {
 		return nil
 	}
 	return fmt.Errorf("SCRAM: the host answers %s", word(name))
-}
-
-// attribute removes the first attribute from a list and returns its value, if it has that name.
-func attribute(list *string, name byte) (value string, ok bool) {
-	first, rest, _ := strings.Cut(*list, ",")
-	if len(first) < 2 || first[0] != name || first[1] != '=' {
-		return "", false
-	}
-	*list = rest
-	return first[2:], true
-}
-
-func mac(key []byte, message string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(message))
-	return h.Sum(nil)
 }

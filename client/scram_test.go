@@ -15,6 +15,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 
+	"github.com/postrider/postrider/internal/scram"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -30,7 +31,7 @@ const (
 func vector(t testing.TB, identity string) smtp.AuthExchange {
 	t.Helper()
 	c := &Credentials{Username: "user", Password: "pencil", AuthorizationID: identity, nonce: vectorNonce}
-	client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
+	client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scram.SHA256}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestSCRAMNames(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := &Credentials{Username: test.user, Password: "x", AuthorizationID: test.identity, nonce: "N"}
-			client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
+			client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scram.SHA256}})
 			if err != nil {
 				if test.want != "" {
 					t.Errorf("got %v, want %q", err, test.want)
@@ -165,7 +166,7 @@ func TestSCRAMNonce(t *testing.T) {
 	c := &Credentials{Username: "ann", Password: "x"}
 	seen := make(map[string]bool)
 	for range 100 {
-		client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scramSHA256}})
+		client, err := c.Begin(t.Context(), smtp.AuthHost{Mechanisms: []string{scram.SHA256}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,52 +176,6 @@ func TestSCRAMNonce(t *testing.T) {
 			t.Fatalf("got nonce %q, want another", nonce)
 		}
 		seen[nonce] = true
-	}
-}
-
-func TestPrepare(t *testing.T) {
-	tests := []struct {
-		name, in, want string // an empty want is an error
-	}{
-		// RFC 4013 §3
-		{"soft hyphen", "I\u00adX", "IX"},
-		{"no change", "user", "user"},
-		{"case", "USER", "USER"},
-		{"feminine ordinal", "\u00aa", "a"},
-		{"roman nine", "\u2168", "IX"},
-		{"control", "\u0007", ""},
-		{"both directions", "\u0627\u0031", ""},
-
-		{"graphics", " !\"#$%&'()*+,-./0~", " !\"#$%&'()*+,-./0~"},
-		{"no-break space", "a\u00a0b\u3000c", "a b c"},
-		{"decomposed", "u\u0308", "\u00fc"},
-		{"from the right", "\u0627\u0628", "\u0627\u0628"},
-		{"digits between", "\u0627\u0031\u0628", "\u0627\u0031\u0628"},
-		{"left among right", "\u0627a\u0628", ""},
-		{"right among left", "a\u0627b", ""},
-		{"newer than the RFC", "\U0001f600", "\U0001f600"},
-		{"NUL", "a\x00", ""},
-		{"line end", "secret\n", ""},
-		{"C1", "a\u0085", ""},
-		{"private", "\ue000", ""},
-		{"no character", "\ufdd0", ""},
-		{"replacement", "\ufffd", ""},
-		{"line separator", "a\u2028b", ""},
-		{"override", "a\u202eb", ""},
-		{"ideographic description", "\u2ff0", ""},
-		{"tag", "a\U000e0041", ""},
-		{"nothing left", "\u00ad", ""},
-		{"empty", "", ""},
-		{"not UTF-8", "a\xe9", ""},
-	}
-	for _, test := range tests {
-		got, err := prepare(test.in)
-		if got != test.want || (err != nil) != (test.want == "") {
-			t.Errorf("%s: got %q, %v, want %q", test.name, got, err, test.want)
-		}
-		if err != nil && len(test.in) > 1 && strings.Contains(err.Error(), test.in) {
-			t.Errorf("%s: %v holds what it is about", test.name, err)
-		}
 	}
 }
 

@@ -34,7 +34,7 @@ func TestEchoes(t *testing.T) {
 				done := make(chan []string)
 				go func() { done <- play(server, steps(tt.script), nil, nil) }()
 				var lines []string
-				c := &Conn{Hostname: "client.test", Host: "a.test", TLS: mx.TLSNone, Auth: tt.auth, Trace: record(&lines)}
+				c := &Conn{Hostname: "client.test", Host: "a.localhost", TLS: mx.TLSNone, Auth: tt.auth, Trace: record(&lines)}
 				err := c.Open(t.Context(), client)
 				if got, want := strings.Join(<-done, "\n"), strings.Join(steps(tt.script), "\n"); got != want {
 					t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -13,6 +13,10 @@ import (
 // deliver passes the message to the Sender of the route.
 func (d *delivery) deliver(ctx context.Context) {
 	m := d.message
+	if !smtp.Keep(ctx) { // the Sender may not know of slots
+		m.fail(m.rcpts, calledOff(ctx, smtp.StageRoute))
+		return
+	}
 	env := *m.env
 	env.Recipients = make([]smtp.Recipient, len(m.rcpts))
 	for n, i := range m.rcpts {
@@ -23,7 +27,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	if d.route.Final() { // RFC 5321 §4.4: only the host that makes the final delivery adds it
 		content = withReturnPath(m.env.From, content)
 	}
-	returned, err := d.route.Sender.Send(ctx, &given, content)
+	returned, err := d.send(ctx, &given, content)
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
 	if missing > 0 && err == nil {
@@ -39,7 +43,7 @@ func (d *delivery) deliver(ctx context.Context) {
 		n := max(0, slices.IndexFunc(results, func(r smtp.Result) bool { return r.Outcome != smtp.Delivered }))
 		m.failures = append(m.failures, &failure{reply: results[n].Reply, cause: err})
 		if d.t.Logger != nil && (!isReply || missing > 0) { // the text of err is in no result
-			d.t.Logger.Warn("the Sender of a route failed", "route", d.route.Name, "missing", missing, "err", err)
+			d.t.logger().Warn("the Sender of a route failed", "route", d.route.Name, "missing", missing, "err", err)
 		}
 	}
 	d.offered(ctx, Try{Begun: d.begun, Err: err})

@@ -21,7 +21,8 @@ type Source struct {
 	// address of its own family.
 	Addrs []netip.Addr
 
-	// Hostname is the name in EHLO. The DNS should have it for Addrs. If empty, Transport.Hostname.
+	// Hostname is the name in EHLO. The DNS should have it for Addrs. If empty, Transport.Hostname; if that is empty
+	// too, see Conn.Hostname.
 	Hostname string
 
 	// Weight is the share of messages: a source with weight 2 has twice as many as one with weight 1. If zero, 1.
@@ -97,7 +98,7 @@ func (s *Source) has(addr netip.Addr) bool {
 // Source returns the name of the source that a message prefers: the first of its Addrs, or "" without Sources. Blocks
 // and greylisting may have another one used.
 func (t *Transport) Source(env *smtp.Envelope) string {
-	if len(t.Sources) == 0 || len(env.Recipients) == 0 {
+	if len(t.Sources) == 0 || env == nil || len(env.Recipients) == 0 {
 		return ""
 	}
 	s := rank(t.Sources, pair{env.From, env.Recipients[0].Address})[0]
@@ -178,7 +179,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 		until := time.Now().Add(cmp.Or(t.BlockTime, time.Hour))
 		t.Block(Block{Site: d.site, SourceAddr: source, Until: until, Reply: r.Reply})
 		if t.Logger != nil {
-			t.Logger.Warn("source address blocked",
+			t.logger().Warn("source address blocked",
 				"site", d.site, "source", source, "until", until, "host", r.Host, "reply", r.Reply.Error())
 		}
 		return true

@@ -30,14 +30,16 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 		f.clear = f.local
 		return f
 	}
-	if r.Code != 220 {
+	if !positive(r.Code) {
 		if c.verifies() || r.Positive() || c.spoiled {
-			return c.refused(smtp.StageTLS, r)
+			f := c.refused(smtp.StageTLS, r)
+			f.clear = f.local // a 3xx: is more to come? Another session does without STARTTLS
+			return f
 		}
 		return nil // RFC 3207 §4: TLS is unavailable; an opportunistic session goes on in cleartext
 	}
-	// Octets after the 220 arrived in cleartext, perhaps from an attacker, and would be read as if TLS had protected
-	// them.
+	// Octets after the 2xx arrived in cleartext, perhaps from an attacker, and would be read as if TLS had protected
+	// them. Not even an empty line may be among them.
 	if c.br.Buffered() > 0 {
 		c.spoiled = true
 		r := smtp.NewReply(451, "4.7.0", "the host sent data between STARTTLS and TLS")
@@ -120,7 +122,7 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 		if ctx.Err() != nil {
 			return c.failed(ctx, smtp.StageTLS, err)
 		}
-		f := c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", "the TLS handshake failed: "+clip(err.Error())))
+		f := c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", "the TLS handshake failed: "+withoutAddrs(err)))
 		f.clear = true
 		return f
 	}

@@ -165,9 +165,10 @@ func (s *storm) judge(t *testing.T) {
 		t.Error(f)
 	}
 	for _, one := range s.sends {
-		// Two hosts and their one address each for example.net, one for local.test.
-		if n := one.dials.Load(); n > 3 {
-			t.Errorf("%s: got %d dials, want 3 at most", one.env.From, n)
+		// Two hosts and their one address each for example.net, one for local.test; and one more for each further
+		// transaction that a host refuses in a session in which it has taken one.
+		if n, most := int(one.dials.Load()), 3+len(one.env.Recipients)-1; n > most {
+			t.Errorf("%s: got %d dials, want %d at most", one.env.From, n, most)
 		}
 		if len(one.results) != len(one.env.Recipients) {
 			t.Fatalf("%s: got %d results, want %d", one.env.From, len(one.results), len(one.env.Recipients))
@@ -195,8 +196,9 @@ func (s *storm) judge(t *testing.T) {
 			t.Errorf("got no recipient %s: the storm is too weak", outcome)
 		}
 	}
-	// With few sessions for all hosts, one often has to go for another.
-	if got, most := s.dials.Load(), int64(len(s.sends)); got > most && s.tr.maxSessions == 0 {
+	// With few sessions for all hosts, one often has to go for another. Over sockets, it is the machine's scheduler that
+	// says how often CloseIdle finds sessions that would have been used again.
+	if got, most := s.dials.Load(), int64(len(s.sends)); got > most && s.tr.maxSessions == 0 && s.exact {
 		t.Errorf("got %d dials for %d Sends, want fewer", got, most)
 	}
 	most := int64(cmp.Or(s.tr.maxSessions, s.senders+100)) // one a sender, and the idle ones
@@ -218,7 +220,7 @@ func (s *storm) fault(one *stormSend, rcpt string, r smtp.Result) string {
 		return "a result without a reply"
 	case commits > 1:
 		return "taken twice"
-	case l.asked[rcpt] > 2:
+	case l.asked[rcpt] > 4: // at each of the two in a kept session, and then in a new one
 		return "offered to more than one further host"
 	case one.broken && commits > 0:
 		return "half a message was taken"

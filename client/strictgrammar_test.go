@@ -62,7 +62,6 @@ func (r *rules) wide(c rune) bool { return r.utf8 && c >= 0x80 }
 // path is Reverse-path or Forward-path (RFC 5321 §4.1.2) without a source route, which nobody may write any more
 // (RFC 5321 appendix C).
 func (r *rules) path(null bool) string {
-	whole := r.s
 	r.word("<")
 	if null && r.has(">") {
 		r.s = r.s[1:]
@@ -75,7 +74,7 @@ func (r *rules) path(null bool) string {
 	}
 	address := r.mailbox()
 	r.word(">")
-	if len(whole)-len(r.s) > 256 { // RFC 5321 §4.5.3.1.3
+	if len(address) > 500 { // as many as RCPT has room for (RFC 5321 §4.5.3.1.4); 256 is the least to be taken
 		r.fail()
 	}
 	return address
@@ -91,9 +90,6 @@ func (r *rules) mailbox() string {
 			r.s = r.s[1:]
 			r.run(r.atext)
 		}
-	}
-	if len(whole)-len(r.s) > 64 { // RFC 5321 §4.5.3.1.1
-		r.fail()
 	}
 	r.word("@")
 	r.domain()

@@ -61,16 +61,11 @@ func (h *strictHost) bdat(args string) bool {
 func (h *strictHost) commit() bool {
 	m := h.open
 	body := m.params["BODY"]
-	if !isASCIIText(string(m.content)) && body != "8BITMIME" && body != "BINARYMIME" {
+	if !isASCIIText(bodyOf(string(m.content))) && body != "8BITMIME" && body != "BINARYMIME" {
 		return h.refuse("8-bit content without BODY")
 	}
 	if b := bytes.ReplaceAll(m.content, []byte("\r\n"), nil); body != "BINARYMIME" && bytes.ContainsAny(b, "\r\n\x00") {
 		return h.refuse("bare CR, bare LF or NUL in the content")
-	}
-	if header := headerOf(string(m.content)); !isASCIIText(header) {
-		if _, ok := m.params["SMTPUTF8"]; !ok {
-			return h.refuse("a header in UTF-8 without SMTPUTF8")
-		}
 	}
 	if size, ok := m.params["SIZE"]; ok && size != strconv.Itoa(len(m.content)) && size != strconv.Itoa(len(m.content)-2) {
 		return h.refuse("SIZE=%s before %d octets", size, len(m.content))
@@ -85,6 +80,9 @@ func (h *strictHost) commit() bool {
 	}
 	return true
 }
+
+// bodyOf is what stands after the header.
+func bodyOf(content string) string { return content[len(headerOf(content)):] }
 
 // headerOf is what stands before the empty line (RFC 5322 §2.1).
 func headerOf(content string) string {

@@ -53,7 +53,7 @@ type Submission struct {
 	// session of its own.
 	IdleTimeout time.Duration
 
-	// Resolver finds the addresses of the server. If nil, see mx.Router.
+	// Resolver finds the addresses of the server. If nil, the system's resolver does, with the hosts file.
 	Resolver mx.Resolver
 
 	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, a net.Dialer.
@@ -111,6 +111,10 @@ func (s *Submission) prepare() {
 	if err := router.Check(); err != nil {
 		s.err = fmt.Errorf("client: Submission.TLS %q and TLSStart %q contradict each other: clear one of them: %w",
 			s.TLS, s.TLSStart, err)
+		return
+	}
+	if f := s.Timeouts.check(); f != nil {
+		s.err = fmt.Errorf("client: Submission.%w", f.cause)
 		return
 	}
 	sessions := max(0, cmp.Or(s.MaxSessions, defaultMaxSessions))

@@ -3,9 +3,7 @@ package client
 import (
 	"bytes"
 	"crypto/tls"
-	"log/slog"
 	"net/netip"
-	"runtime/debug"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -60,20 +58,6 @@ func (c *Conn) session() SessionInfo {
 	return SessionInfo{ID: c.id, Host: c.Host, Addr: c.Addr, SourceAddr: c.source}
 }
 
-// look calls a func of the Trace.
-func (c *Conn) look(f func()) {
-	defer logPanic(c.logger, "Trace")
-	f()
-}
-
-// logPanic ends a panic of a func that only looks on: it must not change the results of a message that was sent. It is
-// deferred. logger may be nil.
-func logPanic(logger *slog.Logger, what string) {
-	if p := recover(); p != nil && logger != nil {
-		logger.Error(what+" panics", "panic", p, "stack", string(debug.Stack()))
-	}
-}
-
 const hidden = "***"
 
 // traceSent reports commands that go out.
@@ -110,8 +94,8 @@ func (c *Conn) traceReceived(r *smtp.Reply) {
 	if !c.traces() {
 		return
 	}
-	if c.secret && r.Code == 334 {
-		r = &smtp.Reply{Code: 334, Text: hidden}
+	if c.secret && goAhead(r.Code) {
+		r = &smtp.Reply{Code: r.Code, Text: hidden}
 	}
 	c.look(func() { c.Trace.Received(c.session(), r) })
 }

@@ -107,12 +107,12 @@ func TestTrace(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cert, roots := testTLS(t, "a.test")
+				cert, roots := testTLS(t, "a.localhost")
 				client, server := pipe("127.0.0.1:25")
 				done := make(chan struct{})
 				go func() { play(server, steps(tt.script), cert, nil); close(done) }()
 				var lines []string
-				c := &Conn{Hostname: "client.test", Host: "a.test", TLS: tt.tls, TLSStart: tt.start, Auth: tt.auth, ChunkSize: tt.chunk,
+				c := &Conn{Hostname: "client.test", Host: "a.localhost", TLS: tt.tls, TLSStart: tt.start, Auth: tt.auth, ChunkSize: tt.chunk,
 					TLSConfig: &tls.Config{RootCAs: roots}, Trace: record(&lines)}
 				if c.Open(t.Context(), client) == nil {
 					c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
@@ -184,7 +184,7 @@ func TestTracedChunk(t *testing.T) {
 		}
 		content := &failingContent{Content: smtp.Text("Hello.\n"), err: fmt.Errorf("store: %w", &smtp.ContentError{Err: io.ErrNoProgress}), scans: 1}
 		c.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), content)
-		if c.noBDAT {
+		if c.broken.has(kwChunking) {
 			t.Error("got a host that breaks BDAT, want one that never heard it")
 		}
 		<-done

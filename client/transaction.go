@@ -21,8 +21,10 @@ type transaction struct {
 	next     int   // the index in rcpts of the first one without a RCPT so far
 	mailSaid bool
 	accepted []int       // the recipients that got a 2xx
+	matched  bool        // the host sent as many replies as it got commands, up to the body
 	refused  *smtp.Reply // the reply by which the host refused the message, for now or for good
 	stage    smtp.Stage  // the stage of refused
+	late     time.Time   // after it, no further RCPT is sent
 	full     *smtp.Reply // the reply by which the host refused further recipients in this transaction
 }
 
@@ -36,37 +38,72 @@ type group struct {
 // transact offers the message to the recipients in m.rcpts, in one transaction, or in several if the host has LIMITS.
 // It returns the recipients that the session takes no transaction for; all others have a result then.
 func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
-	c.answered = false
-	for _, i := range m.rcpts {
+	c.answered, c.worn = false, nil
+	used := c.renew && c.mails > 0 // by a message before
+	how, left, f := c.fit(m)
+	for _, i := range left {
 		m.results[i].Reply = nil
 	}
-	how, left, f := c.fit(m)
-	if f != nil {
-		m.fail(m.undecided(slices.Clone(m.rcpts)), f)
-		return nil
+	if c.unfit = f; f != nil {
+		// A recipient that another host deferred stays deferred.
+		m.fail(m.undecided(without(m.rcpts, left)), f)
+	}
+	if c.broken != 0 {
+		how.offer = strip(how.offer, c.broken&m.spare())
 	}
 	stop := c.watch(ctx)
 	defer c.unwatch(stop)
-	begun := time.Now()
-	most := len(left) // the most recipients of a transaction
+	begun, ext, trial := time.Now(), c.ext, keywords(0)
+	most, again := len(left), false // the most recipients of a transaction; whether some are offered again
 	for len(left) > 0 && !c.spoiled && !c.spent() && time.Since(begun) <= c.Timeouts.attempt() {
 		rcpts := c.batch(m, left)
 		t := transaction{manner: how, c: c, m: m, rcpts: rcpts[:min(most, len(rcpts))], accepted: c.accepted[:0]}
 		if len(t.rcpts) == 0 {
 			break
 		}
+		t.late = time.Now().Add(c.Timeouts.envelope(len(t.rcpts)))
 		t.run(ctx)
+		if trial != 0 && len(t.accepted) > 0 {
+			c.breaks(trial)
+		} else if trial != 0 {
+			c.ext = ext // the refusal was about something else
+		}
+		if trial = t.bare(); trial != 0 {
+			how.offer = strip(how.offer, trial)
+			c.ext.remove(trial & kwDSN) // Result.DSN goes by it
+		}
 		if t.again() {
-			most = 2 * len(t.accepted) // else each transaction would offer all the others again
+			most, again = 2*len(t.accepted), true // else each transaction would offer all the others again
+		}
+		if t.refused != nil { // further transactions would have the same message
+			t.settleAll(m.undecided(slices.Clone(left)), t.stage, t.refused)
+		}
+		if used {
+			c.worn = t.worn(left, again)
 		}
 		c.accepted, left = t.accepted, m.undecided(left)
-		if t.refused != nil { // further transactions would have the same message
-			t.settleAll(left, t.stage, t.refused)
+		switch c.retired = c.retired || len(c.worn) > 0; {
+		case t.refused != nil:
 			return nil
+		case c.retired:
+			return left
 		}
-		how.chunked = how.chunked && !c.noBDAT
+		used = c.renew && c.taken || used
+		how.chunked = how.chunked && !c.broken.has(kwChunking)
 	}
 	return left
+}
+
+// without returns the recipients among rcpts that aren't in left, which has some of them in the same order.
+func without(rcpts, left []int) (others []int) {
+	for _, i := range rcpts {
+		if len(left) > 0 && left[0] == i {
+			left = left[1:]
+		} else {
+			others = append(others, i)
+		}
+	}
+	return others
 }
 
 // again clears the results of recipients that the transaction had no room for, so that they are offered in the next one
@@ -95,6 +132,7 @@ func noRoom(r *smtp.Reply) bool {
 
 // run runs the transaction, from MAIL to the reply to the message.
 func (t *transaction) run(ctx context.Context) {
+	t.c.irregular = false
 	for {
 		g := t.compose()
 		if len(t.c.out) == 0 {
@@ -104,10 +142,15 @@ func (t *transaction) run(ctx context.Context) {
 			return
 		}
 		data, f := t.exchange(ctx, g)
+		if f != nil && t.c.irregular && t.c.ext.pipelining {
+			f.outOfStep = true // a line that was skipped may have stood for a reply
+		}
+		t.judgeGroup(ctx, g, f)
 		switch {
-		case f != nil && t.refused != nil:
+		case f != nil && t.refused != nil && !f.outOfStep:
 			return // the refusal stands, whatever the failure
 		case f != nil:
+			t.refused = nil
 			t.fail(f)
 			return
 		case g.data:
@@ -134,6 +177,9 @@ func (t *transaction) compose() group {
 	for ; t.full != nil && t.next < len(t.rcpts); t.next++ {
 		t.m.settle(t.c, t.rcpts[t.next], smtp.StageRcpt, t.full)
 	}
+	if t.next > 0 && t.next < len(t.rcpts) && time.Now().After(t.late) {
+		t.rcpts = t.rcpts[:t.next] // the others are left for a later transaction
+	}
 	first := t.next
 	for t.mailSaid && t.next < len(t.rcpts) && room() {
 		b = t.m.env.Recipients[t.rcpts[t.next]].AppendRcpt(b, t.offer)
@@ -148,7 +194,7 @@ func (t *transaction) compose() group {
 	return g
 }
 
-// exchange sends a group and reads all replies to it. data is the reply to DATA, nil for a 354. A failure ends the
+// exchange sends a group and reads all replies to it. data is the reply to DATA, nil for a 3xx. A failure ends the
 // transaction and the session.
 func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, f *failure) {
 	c := t.c
@@ -158,6 +204,9 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 	} else if g.data && !g.mail {
 		stage, times = smtp.StageData, c.Timeouts.data()
 	}
+	if c.until = (time.Time{}); stage != smtp.StageData {
+		c.until = t.late.Add(c.Timeouts.rcpt())
+	}
 	if err := c.write(ctx, times, c.out); err != nil {
 		return nil, c.failed(ctx, stage, err)
 	}
@@ -166,7 +215,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		if err != nil {
 			return nil, c.failed(ctx, smtp.StageMail, err)
 		}
-		if c.spoiled || r.Code/100 != 2 {
+		if c.spoiled || !positive(r.Code) {
 			c.spoiled = true
 			return nil, c.refused(smtp.StageMail, r)
 		}
@@ -190,6 +239,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 			return nil, f
 		}
 	}
+	c.until = time.Time{}
 	if g.data {
 		if data, err := c.readUnless(ctx, c.Timeouts.data(), goAhead); err != nil {
 			return nil, c.failed(ctx, smtp.StageData, err)
@@ -249,25 +299,39 @@ func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	for _, i := range rcpts {
 		t.m.settle(t.c, i, stage, r)
+		if res := &t.m.results[i]; len(rcpts) > 1 && res.Reason == smtp.UserUnknown {
+			res.Reason = smtp.Other // which of their addresses does it mean?
+		}
 	}
 }
 
 // final reads the replies to the final dot or the last chunk.
 func (t *transaction) final(ctx context.Context) {
 	c := t.c
+	c.irregular, c.until = false, time.Time{}
 	if !c.LMTP {
 		r, err := c.read(ctx, c.Timeouts.final())
 		t.settleFinal(ctx, t.accepted, r, err)
 		return
 	}
+	sure := 0                   // the replies before the first line that was skipped: it may have stood for a reply
 	for n := range t.accepted { // RFC 2033 §4.2: in the order of their RCPT
+		if !c.irregular {
+			sure = n
+		}
 		r, err := c.read(ctx, c.Timeouts.final())
-		if err != nil || r.Code/100 == 3 { // the replies can't be matched to the recipients any more
-			t.settleFinal(ctx, t.accepted[n:], r, err)
+		if err != nil || t.unmatched(r) {
+			t.settleFinal(ctx, t.accepted[sure:], r, err)
 			return
 		}
 		t.settleFinal(ctx, t.accepted[n:n+1], r, nil)
 	}
+}
+
+// unmatched reports whether a reply after the message may not be the one to the message. A line that was skipped may
+// have stood for that one. A 421 is no answer then: a host says it to a session that is idle, too (RFC 5321 §3.8).
+func (t *transaction) unmatched(r *smtp.Reply) bool {
+	return goAhead(r.Code) || r.Code == 421 && t.c.irregular
 }
 
 // settleFinal settles recipients by the reply to the final dot. Without a valid reply they are Unknown: the host may
@@ -277,8 +341,8 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 	switch {
 	case err != nil:
 		f = t.c.failed(ctx, smtp.StageFinal, err)
-	case r.Code < 200 || r.Code >= 600 || r.Code/100 == 3:
-		f = t.c.refused(smtp.StageFinal, r)
+	case t.unmatched(r):
+		f = t.c.unexpected(smtp.StageFinal, r)
 	case r.Temporary() && !t.c.LMTP:
 		t.refuse(smtp.StageFinal, r)
 		return
@@ -292,11 +356,12 @@ func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Repl
 	}
 }
 
-// fail sets the results of all recipients without one to f. If the replies to a group didn't match its commands, the
-// refused recipients get f too: their refusals may have been meant for others.
+// fail sets the results of all recipients without one to f. If the replies didn't match the commands before the body,
+// the refused recipients get f too: with PIPELINING, their refusals may have been meant for others.
 func (t *transaction) fail(f *failure) {
+	doubtful := f.outOfStep && t.c.ext.pipelining && !t.matched
 	for _, i := range t.rcpts {
-		if r := &t.m.results[i]; f.outOfStep && t.c.ext.pipelining && r.Stage == smtp.StageRcpt && !r.Local {
+		if r := &t.m.results[i]; doubtful && r.Stage == smtp.StageRcpt && !r.Local {
 			r.Reply = nil
 		}
 	}

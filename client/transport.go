@@ -52,9 +52,21 @@ type Transport struct {
 	// ChunkSize is the number of octets in one BDAT: see Conn.ChunkSize.
 	ChunkSize int64
 
-	// BDATFallback is how long a host that failed at BDAT gets messages by DATA. If zero, 24 h; if negative, the next
-	// session uses BDAT again.
-	BDATFallback time.Duration
+	// RememberFor is how long a host is treated by what it showed. If zero, 24 h; if negative, nothing is remembered.
+	//
+	//   - An extension that the host offered and failed at isn't used: a host that failed at BDAT gets messages by
+	//     DATA, for example. This is noticed for CHUNKING, PIPELINING, and the parameters that a message can do
+	//     without: SIZE, those of DSN, and BODY of a 7-bit message. For other failures, set mx.Route.Without.
+	//   - If the host refused a message in a kept session and took the message in a new one, its sessions end before
+	//     that number of messages.
+	RememberFor time.Duration
+
+	// ConvertSigned decides about an 8-bit message with a signature over its body (a DKIM-Signature, an
+	// ARC-Message-Signature, a multipart/signed), if no host of its route has 8BITMIME. If true, the message is
+	// converted to 7 bits, which breaks the signature. If false, the message is Rejected with 5.6.3: its sender hears
+	// of that, and a host may discard a message with a broken signature unseen (DMARC). A message with the null
+	// reverse-path is always converted, since nobody would hear of the rejection.
+	ConvertSigned bool
 
 	// Sources are the local addresses that sessions come from. Each message has one of them, chosen by weight. The same
 	// sender and recipient always have the same one, because greylisting hosts expect that. Loopback hosts are reached
@@ -67,8 +79,8 @@ type Transport struct {
 	BlockTime time.Duration
 
 	// MaxRemembered bounds each of three memories about hosts, in entries: the blocks, the source addresses that
-	// greylisting hosts have seen, and the hosts that failed at BDAT. A new entry beyond the bound clears the others of
-	// its kind. If zero, 10,000.
+	// greylisting hosts have seen, and what hosts showed (see RememberFor). A new entry beyond the bound clears the
+	// others of its kind. If zero, 10,000.
 	MaxRemembered int
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
@@ -79,12 +91,12 @@ type Transport struct {
 	Tried func(context.Context, Try)
 
 	// Logger logs each host that failed (debug), each session that went on without TLS (info), each source address that
-	// was blocked (warn), and each panic of Tried and Trace (error). If nil, nothing is logged.
+	// was blocked (warn), and each panic of a func (error). If nil, nothing is logged.
 	Logger *slog.Logger
 
 	pool     pool
 	sources  sources
-	noBDAT   bdatMemory
+	memory   memory
 	sessions atomic.Uint64
 
 	maxSessions int       // of a Submission; zero: no bound
@@ -107,17 +119,36 @@ var ErrClosed = errors.New("client: closed")
 //   - A recipient who got a 4xx, or whose connection broke, is offered to one further host. The codes 4.2.x, 4.7.x and
 //     452 are about the mailbox or a policy, and defer the recipient at once.
 //   - Recipients beyond a host's LIMITS go to the host in another session.
+//   - A recipient that a host can't be offered, because it lacks an extension or its SIZE is too small, is offered to
+//     the next host. If there is none, the recipient is Rejected.
+//   - A refusal at MAIL, DATA or BDAT, or of all recipients at RCPT, in a session that was used before may be about the
+//     session: some hosts bound its messages in this way. The recipients go to the host once in a new session, whose
+//     replies count. A refusal because of a policy (X.7.x) or a rate, or of an unknown user, counts at once.
 //   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources.
 //
 // After Timeouts.Attempt or MaxAddrs, no further address is tried. If ctx ends, the I/O in flight is aborted,
 // recipients without an answer are Deferred, and those whose message was sent but not confirmed are Unknown.
+//
+// The slot of ctx ([smtp.Slot]) may be taken back until a session is ready for MAIL, or the Sender of a route is
+// called. Recipients without a result are then Deferred and Local, with the Reason Other and without a Host, and the
+// error holds smtp.ErrTakenBack. Nothing is remembered about a host. A session that was ready is kept for later
+// messages, and one that was being opened is closed.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
 	f := m.check()
+	if f == nil && len(m.rcpts) == 0 {
+		return m.results, m.err()
+	}
+	if f == nil {
+		f = t.Timeouts.check()
+	}
 	if f == nil && !t.pool.enter() {
 		f = closed()
 	} else if f == nil {
 		defer t.pool.leave()
+		var end func()
+		ctx, end = smtp.Lend(ctx)
+		defer end()
 		f = t.takeTurn(ctx)
 	}
 	if f != nil {
@@ -178,6 +209,7 @@ func (t *Transport) route(ctx context.Context, router *mx.Router, m *message) {
 		return
 	}
 	if err != nil {
+		t.logPanic(ctx, err)
 		m.fail(m.rcpts, routeFailure("", err))
 		return
 	}

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -23,10 +25,12 @@ type Try struct {
 	Took  time.Duration
 
 	// Results are the results of the recipients that were offered to the host. Results is nil if there was no
-	// transaction; then Err has the cause.
+	// transaction; then Err has the cause. If the host refused the message in a Reused session, in a way that may be
+	// about the session, the next Try is in a new session, and its Results count.
 	Results []smtp.Result
 
-	// Err is the cause if there was no transaction, or the error of the route's own Sender beside its Results.
+	// Err is the cause if there was no transaction, or the error of the route's own Sender beside its Results. If it
+	// holds smtp.ErrTakenBack, the host isn't the cause.
 	Err error
 }
 
@@ -46,8 +50,8 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 
 // tried reports a step without a transaction.
 func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
-	if d.t.Logger != nil {
-		d.t.Logger.Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "err", f)
+	if d.t.Logger != nil && !takenBack(ctx) {
+		d.t.logger().Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "err", f)
 	}
 	if d.t.Tried != nil {
 		d.report(ctx, Try{Session: s, Route: d.route.Name, Begun: begun, Took: time.Since(begun), Err: f})
@@ -55,6 +59,7 @@ func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f 
 }
 
 func (d *delivery) report(ctx context.Context, t Try) {
-	defer logPanic(d.t.Logger, "Tried")
-	d.t.Tried(ctx, t)
+	if p := guard.Call(func() { d.t.Tried(ctx, t) }); p != nil {
+		p.Log(ctx, d.t.logger(), "Tried", slog.String("route", t.Route))
+	}
 }

@@ -32,9 +32,13 @@ func (c *Conn) unwatch(stop func() bool) {
 
 func (c *Conn) abort() { c.nc.SetDeadline(time.Unix(1, 0)) }
 
-// arm sets the deadline of the next reads and writes.
+// arm sets the deadline of the next reads and writes: after d, and not after c.until.
 func (c *Conn) arm(ctx context.Context, d time.Duration) {
-	c.nc.SetDeadline(time.Now().Add(d))
+	deadline := time.Now().Add(d)
+	if !c.until.IsZero() && c.until.Before(deadline) {
+		deadline = c.until
+	}
+	c.nc.SetDeadline(deadline)
 	if ctx.Err() != nil {
 		c.abort() // its deadline may have come before the one above, which replaced it
 	}
@@ -67,10 +71,10 @@ func (c *Conn) lastWords(ctx context.Context, err error) error {
 	return err
 }
 
-// premature returns nil if the host has sent nothing before the next command. It returns the reply if that is a 421,
+// premature returns nil if the host has sent no reply before the next command. It returns the reply if that is a 421,
 // which a host may send at any time (RFC 5321 §3.8), and errPremature otherwise.
 func (c *Conn) premature() error {
-	if c.br.Buffered() == 0 {
+	if !c.unread() {
 		return nil
 	}
 	if !c.heard() {
@@ -82,25 +86,44 @@ func (c *Conn) premature() error {
 	return errPremature
 }
 
-// heard reports whether the next reply can be read without waiting.
-func (c *Conn) heard() bool {
+// unread reports whether the host has sent a reply, or a part of one, that wasn't read so far. Lines without a code are
+// no replies: smtp.ReadReply skips them before the next one.
+func (c *Conn) unread() bool {
 	b, _ := c.br.Peek(c.br.Buffered())
 	for line := range bytes.Lines(b) {
-		if line[len(line)-1] == '\n' && (len(line) < 4 || line[3] != '-') {
+		if isDigit(line[0]) {
 			return true
 		}
 	}
 	return false
 }
 
+// heard reports whether the next reply can be read without waiting.
+func (c *Conn) heard() bool {
+	b, _ := c.br.Peek(c.br.Buffered())
+	for line := range bytes.Lines(b) {
+		if line[len(line)-1] == '\n' && len(line) >= 4 && line[3] != '-' &&
+			isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) {
+			return true
+		}
+	}
+	return false
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
 // read reads the next reply, within d.
 func (c *Conn) read(ctx context.Context, d time.Duration) (*smtp.Reply, error) {
 	return c.readUnless(ctx, d, nil)
 }
 
+// RFC 5321 §4.2, §4.3.2: a code that a command isn't known to have counts by its first digit.
+
+// positive reports whether a command is done, whatever the two other digits are.
 func positive(code int) bool { return code/100 == 2 }
 
-func goAhead(code int) bool { return code == 354 }
+// goAhead reports whether the host waits for the content, or in AUTH for a response.
+func goAhead(code int) bool { return code/100 == 3 }
 
 // readUnless is read, but returns nil for a hoped reply. Most replies are hoped and not kept, so that saves
 // allocations.
@@ -121,7 +144,9 @@ func (c *Conn) readUnless(ctx context.Context, d time.Duration, hoped func(code 
 
 func (c *Conn) nextReply(hoped func(code int) bool) (*smtp.Reply, error) {
 	if hoped != nil && !c.traces() {
-		return smtp.ReadReplyUnless(c.br, hoped)
+		r, irregular, err := smtp.ReadReplyUnless(c.br, hoped)
+		c.irregular = c.irregular || irregular
+		return r, err
 	}
 	r, err := c.readReply()
 	if err == nil && hoped != nil && hoped(r.Code) {
@@ -134,12 +159,13 @@ func (c *Conn) nextReply(hoped func(code int) bool) (*smtp.Reply, error) {
 // know, and replies get into traces, errors, results and reports. Challenges stay whole, since they get into none of
 // these.
 func (c *Conn) readReply() (*smtp.Reply, error) {
-	r, err := smtp.ReadReply(c.br)
+	r, irregular, err := smtp.ReadReplyUnless(c.br, func(int) bool { return false })
 	if err != nil {
 		return nil, err
 	}
+	c.irregular = c.irregular || irregular
 	for _, secret := range c.responses {
-		if !c.secret || r.Code != 334 {
+		if !c.secret || !goAhead(r.Code) {
 			r.Text = strike(r.Text, secret)
 		}
 	}

@@ -9,8 +9,12 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Addrs returns the addresses of one host of a route. Both families alternate, beginning with that of the Resolver's
-// first address. A Unix socket has no addresses.
+// Addrs returns the addresses of one host of a route. Both families alternate (RFC 8305 §4), beginning with IPv6. If
+// the Resolver is nil, a *dns.Resolver or a *net.Resolver, and this machine has no public IPv6 address, IPv4 comes
+// first. A Unix socket has no addresses.
+//
+// The Resolver is asked for both families apart, at the same time. If one family has addresses, the other one has 1
+// more second to answer, and its failure is no error. It isn't asked for again for 30 seconds.
 //
 // If a host from the DNS, or another host of its preference, has an address of our own, the error holds [ErrLoop], and
 // the hosts after it in the route must not be tried. If the Router knows own addresses, it therefore looks up all hosts
@@ -52,15 +56,18 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		// /etc/hosts, and a container by the search list, only without the trailing dot.
 		name = host
 	}
-	answer, err := r.resolver.LookupNetIP(ctx, "ip", name)
-	ips := answer[:0]
-	seen := make(map[netip.Addr]bool, len(answer))
-	for _, ip := range answer {
-		// A *net.Resolver returns IPv4 addresses in IPv6 form, ::ffff:192.0.2.1.
-		if ip = ip.Unmap(); ip.IsValid() && !seen[ip] {
-			seen[ip] = true
-			ips = append(ips, ip)
-		}
+	resolver := r.resolver
+	if !route.MX {
+		resolver = r.system
+	}
+	a4, a6 := resolver.addresses(ctx, name)
+	ips := distinct(a6.ip, a4.ip)
+	if r.ip4First() {
+		ips = distinct(a4.ip, a6.ip)
+	}
+	err := a4.err
+	if err == nil || isNotFound(err) && a6.err != nil {
+		err = a6.err
 	}
 	switch {
 	case err != nil && !isNotFound(err):
@@ -72,6 +79,29 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		return nil, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records"), err)
 	}
 	return nil, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
+}
+
+// distinct returns the valid addresses of two lists, each once. A *net.Resolver, or the DNS itself, may have IPv4
+// addresses in IPv6 form, ::ffff:192.0.2.1.
+func distinct(a, b []netip.Addr) []netip.Addr {
+	ips := make([]netip.Addr, 0, len(a)+len(b))
+	var seen map[netip.Addr]bool // in place of a search, if there are many
+	if cap(ips) > 16 {
+		seen = make(map[netip.Addr]bool, cap(ips))
+	}
+	for _, list := range [...][]netip.Addr{a, b} {
+		for _, ip := range list {
+			ip = ip.Unmap()
+			if !ip.IsValid() || seen[ip] || seen == nil && slices.Contains(ips, ip) {
+				continue
+			}
+			if seen != nil {
+				seen[ip] = true
+			}
+			ips = append(ips, ip)
+		}
+	}
+	return ips
 }
 
 // interleave returns the addresses with the families in turn, each in its own order (RFC 8305 §4).

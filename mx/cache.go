@@ -9,11 +9,14 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/internal/guard"
 )
 
-// cache is a Resolver that keeps the answers of another one for a time. Callers that ask the same question at the same
-// time share one lookup, which ends early if all of them have given up. A failure is returned to all who wait, and not
-// kept. An answer that a name doesn't exist is not a failure.
+// cache keeps the answers of a Resolver for a time. Callers that ask the same question at the same time share one
+// lookup, which ends early if all of them have given up. A failure is returned to all who wait, and not kept, unless it
+// is that of one family of a host whose other family has addresses. An answer that a name doesn't exist is not a
+// failure.
 //
 // Invariants, under mu:
 //   - An answer in answers is either pending, with a zero until, or kept, with its size counted in size.
@@ -29,8 +32,6 @@ type cache struct {
 	size    int // of the answers that are kept, in bytes
 }
 
-var _ Resolver = (*cache)(nil)
-
 // Bounds on the answers that are kept.
 const (
 	maxCache = 16 << 20 // bytes, by answer.size
@@ -43,12 +44,20 @@ const (
 	maxNegativeTTL = 5 * time.Minute
 )
 
-type question struct{ kind, name string } // kind is "mx" or the network of addresses
+// otherFamily bounds the wait for the addresses of one family when those of the other are there. It is the Resolution
+// Delay of RFC 8305 §3, longer here because mail is less urgent than a web page.
+const otherFamily = time.Second
+
+// failedFamily is how long a family isn't asked for again that has failed beside addresses of the other one. RFC 2308
+// §7 allows 5 minutes. Without it, each mail to the host would wait for otherFamily.
+const failedFamily = 30 * time.Second
+
+type question struct{ kind, name string } // kind is "mx", "ip4" or "ip6"
 
 // answer is an answer that is pending or kept.
 type answer struct {
 	waiting int                // the callers that wait for it
-	stop    context.CancelFunc // ends the lookup
+	stop    context.CancelFunc // ends the lookup; nil once it has ended, as it holds the context of the first caller
 	done    chan struct{}      // closed at the end of the lookup
 	until   time.Time          // when it expires; zero while it is pending
 
@@ -58,33 +67,72 @@ type answer struct {
 	err error
 }
 
+// LookupMX is that of the Resolver. The caller owns the records.
 func (c *cache) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a := c.ask(ctx, question{"mx", name}, func(ctx context.Context, a *answer) {
-		if r, ok := c.resolver.(TTLResolver); ok {
-			a.mx, a.ttl, a.err = r.LookupMXTTL(ctx, name)
-			return
-		}
-		a.mx, a.err = c.resolver.LookupMX(ctx, name)
-	})
+	q := question{"mx", name}
+	a, kept := c.join(ctx, q)
+	if !kept {
+		a = c.wait(ctx, q, a)
+	}
 	return slices.Clone(a.mx), a.err
 }
 
-func (c *cache) LookupNetIP(ctx context.Context, network, name string) ([]netip.Addr, error) {
-	a := c.ask(ctx, question{network, name}, func(ctx context.Context, a *answer) {
-		if r, ok := c.resolver.(TTLResolver); ok {
-			a.ip, a.ttl, a.err = r.LookupNetIPTTL(ctx, network, name)
-			return
-		}
-		a.ip, a.err = c.resolver.LookupNetIP(ctx, network, name)
-	})
-	return slices.Clone(a.ip), a.err
+// addresses asks for both families of a host at the same time, so that neither hides the other. If one family has
+// addresses, the other one is waited for a short time only. The answers must not be changed.
+func (c *cache) addresses(ctx context.Context, host string) (a4, a6 *answer) {
+	q4, q6 := question{"ip4", host}, question{"ip6", host}
+	a4, kept4 := c.join(ctx, q4)
+	a6, kept6 := c.join(ctx, q6)
+	if kept4 && kept6 {
+		return a4, a6
+	}
+	found, whole := false, ctx
+	select {
+	case <-a4.done:
+		found = len(a4.ip) > 0
+	case <-a6.done:
+		found = len(a6.ip) > 0
+	case <-ctx.Done():
+	}
+	if found {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, otherFamily)
+		defer cancel()
+	}
+	if !kept4 {
+		a4 = c.wait(ctx, q4, a4)
+	}
+	if !kept6 {
+		a6 = c.wait(ctx, q6, a6)
+	}
+	if whole.Err() == nil && len(a6.ip) > 0 {
+		c.keepFailure(q4, a4)
+	}
+	if whole.Err() == nil && len(a4.ip) > 0 {
+		c.keepFailure(q6, a6)
+	}
+	return a4, a6
 }
 
-// ask returns the answer that is kept, or waits for one together with the other callers of the same question.
-func (c *cache) ask(ctx context.Context, q question, look func(context.Context, *answer)) *answer {
-	a, kept := c.join(ctx, q, look)
-	if kept {
+// keepFailure keeps an answer to q for failedFamily if it is a failure, and if nobody waits for another one.
+func (c *cache) keepFailure(q question, failed *answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ttl < 0 || failed.err == nil || len(failed.ip) > 0 || c.answers[q] != nil {
+		return
+	}
+	a := &answer{err: failed.err, done: make(chan struct{}), until: time.Now().Add(failedFamily)}
+	close(a.done)
+	c.answers[q] = a
+	c.size += a.size(q)
+}
+
+// wait waits for a pending answer that the caller has joined.
+func (c *cache) wait(ctx context.Context, q question, a *answer) *answer {
+	select {
+	case <-a.done:
 		return a
+	default:
 	}
 	select {
 	case <-a.done:
@@ -97,9 +145,24 @@ func (c *cache) ask(ctx context.Context, q question, look func(context.Context, 
 	return &answer{err: ctx.Err()}
 }
 
+// look asks the Resolver.
+func (c *cache) look(ctx context.Context, q question, a *answer) {
+	ttls, ok := c.resolver.(TTLResolver)
+	switch {
+	case q.kind == "mx" && ok:
+		a.mx, a.ttl, a.err = ttls.LookupMXTTL(ctx, q.name)
+	case q.kind == "mx":
+		a.mx, a.err = c.resolver.LookupMX(ctx, q.name)
+	case ok:
+		a.ip, a.ttl, a.err = ttls.LookupNetIPTTL(ctx, q.kind, q.name)
+	default:
+		a.ip, a.err = c.resolver.LookupNetIP(ctx, q.kind, q.name)
+	}
+}
+
 // join returns the answer that is kept, or else adds a caller to the pending one. It starts a lookup if none is
 // pending.
-func (c *cache) join(ctx context.Context, q question, look func(context.Context, *answer)) (a *answer, kept bool) {
+func (c *cache) join(ctx context.Context, q question) (a *answer, kept bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	a = c.answers[q]
@@ -121,13 +184,10 @@ func (c *cache) join(ctx context.Context, q question, look func(context.Context,
 	go func() {
 		defer stop()
 		defer c.answered(q, a)
-		defer func() {
-			if v := recover(); v != nil {
-				a.err = fmt.Errorf("mx: Resolver panicked: %v", v)
-			}
-		}()
 		a.err = errors.New("mx: Resolver ended its goroutine") // as t.Fatal does in a test
-		look(ctx, a)
+		if p := guard.Call(func() { c.look(ctx, q, a) }); p != nil {
+			a.err = fmt.Errorf("mx: Resolver: %w", p)
+		}
 	}()
 	return a, false
 }
@@ -142,7 +202,9 @@ func (c *cache) leave(q question, a *answer) (last bool) {
 	if c.answers[q] == a && a.until.IsZero() {
 		delete(c.answers, q) // the next caller starts a new lookup
 	}
-	a.stop()
+	if a.stop != nil {
+		a.stop()
+	}
 	return true
 }
 
@@ -151,12 +213,13 @@ func (c *cache) answered(q question, a *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(a.done)
+	a.stop = nil
 	if c.answers[q] != a {
 		return
 	}
 	if ttl := c.lifetime(a); ttl > 0 {
 		a.until = time.Now().Add(ttl)
-		c.size += a.size()
+		c.size += a.size(q)
 	} else {
 		delete(c.answers, q)
 	}
@@ -198,14 +261,14 @@ func (c *cache) shrink() {
 // drop removes an answer that is kept. c.mu is held.
 func (c *cache) drop(q question) {
 	if a := c.answers[q]; a != nil && !a.until.IsZero() {
-		c.size -= a.size()
+		c.size -= a.size(q)
 		delete(c.answers, q)
 	}
 }
 
-// size returns the approximate size of an answer in bytes.
-func (a *answer) size() int {
-	n := 512
+// size returns the approximate size of an answer to q in bytes.
+func (a *answer) size(q question) int {
+	n := 512 + 2*len(q.name) // in the key, and in an error
 	for _, m := range a.mx {
 		if m != nil {
 			n += 48 + len(m.Host)

@@ -32,20 +32,23 @@
 //
 //   - router.go: [Router], its settings, Check, Destination, Route. hosts.go: MX records. addrs.go: Addrs.
 //   - route.go: [Route] and [Host]. tls.go: [TLSLevel] and [TLSStart]. explicit.go: [Smarthost], [LMTP], [Func],
-//     [Discard], [Refuse], [ParseRoute]. redirect.go: [Router.Redirect] and [Router.Site].
+//     [Discard], [Refuse], [ParseRoute]. redirect.go: [Router.Redirect]. site.go: [Router.SiteAddrs].
 //   - loop.go: [ErrLoop] and [Router.ListensAt], the protection against loops. guard.go: addresses that hosts from the
 //     DNS may not have.
-//   - resolver.go: [Resolver], [TTLResolver], [NameServer], [TLSA]. cache.go: the cache of answers.
+//   - resolver.go: [Resolver], [TTLResolver], [NameServer], [TLSA]. cache.go: the cache of answers. family.go: whether
+//     this machine has IPv6.
 //   - fail.go: how an error gets its reply.
 //
 // # Bounds
 //
 //   - A route has at most [MaxHosts] hosts, a host at most [MaxAddrs] addresses. Further ones are ignored, also in the
 //     search for own addresses.
-//   - A question to the DNS takes Router.Timeout at most, and ends with the ctx of the last caller who waits for it.
+//   - A question to the DNS takes Router.Timeout at most, and ends with the ctx of the last caller who waits for it. If
+//     the addresses of one family are there, those of the other have 1 more second.
 //   - An answer is kept for its TTL, 1 second to 24 hours, if the Resolver is a [TTLResolver], and for Router.CacheTime
-//     otherwise. A negative answer is kept for 5 minutes at most, a failure not at all. Callers that ask the same
-//     question at the same time share one answer.
+//     otherwise. A negative answer is kept for 5 minutes at most, and a failure not at all. But if one family fails
+//     and the other one has addresses, the failure is kept for 30 seconds, so that not each mail waits for it. Callers
+//     that ask the same question at the same time share one answer.
 //   - The cache takes 16 MiB at most.
 //
 // # Errors
@@ -53,7 +56,7 @@
 // An error of Destination, Route and Addrs holds an *smtp.Reply, found by [errors.As], as if a host had sent it. There
 // are no other replies than these, so no other cause is permanent:
 //
-//   - 550 5.1.2, 5.1.3: the domain is not valid, or has neither MX nor address records.
+//   - 550 5.1.2, 5.1.3: the domain is not valid, doesn't exist, or has neither MX nor address records.
 //   - 556 5.1.10: the domain has a null MX.
 //   - 554 5.4.6: the best host is one of our own. The error also holds [ErrLoop], here and at 4.4.6.
 //   - 550 5.4.4: a host has only addresses of private or reserved networks.
@@ -64,12 +67,22 @@
 //   - 451 4.3.5: the settings of the Router are wrong: see [Router.Check].
 //   - The reply of a [Refuse] route.
 //
-// The text of a reply names no resolver of ours: a report may show it to strangers. The error holds the cause as well.
+// A reply has no text of a Resolver's error. A report shows the reply to strangers, and the error may have addresses of
+// this machine and its name servers. The error of Route and Addrs holds the Resolver's error as well.
+//
+// # The hosts file
+//
+// RFC 5321 §5.1 finds the hosts of a domain in the DNS. So the system's hosts file doesn't apply to them: Debian, for
+// example, writes the machine's own name into it, with 127.0.1.1. The names in explicit routes are the operator's, and
+// the file applies to them.
+//
+// This holds for a nil Resolver and a *dns.Resolver. A *net.Resolver answers from the file for all hosts, and so does a
+// dns.Resolver on a system without /etc/resolv.conf (see dns.Resolver.ResolvConf).
 //
 // # Interfaces to implement
 //
-// A [Resolver], for another DNS client, or as a wrapper that logs or overrides answers. A [TTLResolver], if it knows
-// TTLs. An smtp.Sender, as the Sender of a [Route]. An smtp.Auth, as its Auth.
+// A [Resolver], for another DNS client, or as a wrapper of a *dns.Resolver that logs or overrides answers. A
+// [TTLResolver], if it knows TTLs. An smtp.Sender, as the Sender of a [Route]. An smtp.Auth, as its Auth.
 //
 // A Router may be used by several goroutines. Its fields and routes must not change after the first use, except by
 // [Router.Redirect] and [Router.ListensAt].

@@ -3,17 +3,23 @@ package mx
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
 
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
 func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 	records, err := r.resolver.LookupMX(ctx, name+".")
 	if len(records) == 0 {
+		if errors.Is(err, dns.NXDomain) {
+			// RFC 5321 §5.1: a domain that doesn't exist is an error. It has no addresses either.
+			return Route{}, fail(smtp.NewReply(550, "5.1.2", "the domain "+name+" does not exist"), err)
+		}
 		if err != nil && !isNotFound(err) {
 			return Route{}, fail(smtp.NewReply(451, "4.4.3", "cannot look up the MX of "+name), err)
 		}
@@ -80,7 +86,7 @@ func (r *Router) byRecords(domain string, records []*net.MX) (Route, error) {
 
 // hostName returns the host of an MX record as an A-label. ok is false if it isn't a valid host name.
 func hostName(m *net.MX) (name string, ok bool) {
-	if isNull(m) {
+	if m == nil || isNull(m) {
 		return "", false
 	}
 	name, err := smtp.ASCIIDomain(m.Host)
@@ -92,4 +98,4 @@ func hostName(m *net.MX) (name string, ok bool) {
 	return name, !literal
 }
 
-func isNull(m *net.MX) bool { return m == nil || m.Host == "." || m.Host == "" }
+func isNull(m *net.MX) bool { return m != nil && (m.Host == "." || m.Host == "") }

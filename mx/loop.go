@@ -26,10 +26,13 @@ type ownAddrs struct {
 
 // ListensAt adds the address of one of our listeners to SelfAddrs, if its port is r.Port: mail to a host at this
 // address would come back to us. Pass the Addr of the listener. An unspecified address ("[::]:25") stands for all
-// addresses that the machine's interfaces have now. Loopback addresses and listeners other than TCP are ignored. The
-// only error is that the addresses of the interfaces can't be read. ListensAt may be called at any time.
+// addresses that the machine's interfaces have now. Loopback addresses and listeners other than TCP are ignored. A nil
+// addr is an error, and so is that the addresses of the interfaces can't be read. ListensAt may be called at any time.
 func (r *Router) ListensAt(addr net.Addr) error {
 	r.once.Do(r.prepare)
+	if addr == nil {
+		return errors.New("mx: ListensAt: the address is nil: pass the Addr of a listener")
+	}
 	at, err := netip.ParseAddrPort(addr.String())
 	if err != nil || int(at.Port()) != r.port() {
 		return nil
@@ -73,7 +76,7 @@ func (r *Router) leadsBack(ctx context.Context, route Route, host Host, ips []ne
 	return fail(smtp.NewReply(451, "4.4.6", "the remaining hosts of "+route.Name+" lead back to this host"), ErrLoop)
 }
 
-// peerTimeout bounds the lookup of hosts that the delivery itself may not need. A net.Resolver asks twice, with a
+// peerTimeout bounds the lookup of hosts that the delivery itself may not need. A dns.Resolver asks twice, with a
 // time-out of 5 seconds each.
 const peerTimeout = 10 * time.Second
 

@@ -117,12 +117,32 @@ func TestPlan(t *testing.T) {
 		{name: "mapped addresses", ip: addrs("example.net ::ffff:192.0.2.7 192.0.2.7"), want: "example.net=192.0.2.7:25"},
 		{name: "families in turn, 6 first", ip: addrs("example.net 2001:db8::1 2001:db8::2 2001:db8::3 192.0.2.1 192.0.2.2"),
 			want: "example.net=[2001:db8::1]:25,192.0.2.1:25,[2001:db8::2]:25,192.0.2.2:25,[2001:db8::3]:25"},
-		{name: "families in turn, 4 first", ip: addrs("example.net 192.0.2.1 192.0.2.2 2001:db8::1"), want: "example.net=192.0.2.1:25,[2001:db8::1]:25,192.0.2.2:25"},
+		{name: "families in turn, more of 4", ip: addrs("example.net 192.0.2.1 192.0.2.2 2001:db8::1"), want: "example.net=[2001:db8::1]:25,192.0.2.1:25,192.0.2.2:25"},
+		{name: "mapped addresses, many", ip: map[string][]string{"example.net.": append(of(20, "::ffff:192.0.2.%d"), of(21, "192.0.2.%d")...)}, want: "example.net=" + strings.Join(of(21, "192.0.2.%d:25"), ",")},
+
+		// One family of two.
+		{name: "AAAA fails", ip: addrs("example.net 192.0.2.7"), err: failures{"AAAA example.net.": servFail}, want: "example.net=192.0.2.7:25"},
+		{name: "AAAA times out", ip: addrs("example.net 192.0.2.7"), err: failures{"AAAA example.net.": timeout}, want: "example.net=192.0.2.7:25"},
+		{name: "A fails", ip: addrs("example.net 2001:db8::7"), err: failures{"A example.net.": servFail}, want: "example.net=[2001:db8::7]:25"},
+		{name: "no such name by AAAA", ip: addrs("example.net 192.0.2.7"), err: failures{"AAAA example.net.": noName}, want: "example.net=192.0.2.7:25"},
+		{name: "AAAA fails, no A", ip: addrs(), err: failures{"AAAA example.net.": servFail}, want: "example.net=451 4.4.3"},
+		{name: "A fails, no AAAA", ip: addrs(), err: failures{"A example.net.": servFail}, want: "example.net=451 4.4.3"},
+		{name: "A fails, no such name by AAAA", ip: addrs(), err: failures{"A example.net.": servFail, "AAAA example.net.": noName}, want: "example.net=451 4.4.3"},
+		{name: "AAAA fails, A leads inside", ip: addrs("example.net 10.0.0.7"), err: failures{"AAAA example.net.": servFail}, want: "example.net=451 4.4.3"},
+		{name: "AAAA fails at one host", mx: records("10 a.test.", "20 b.test."), ip: addrs("a.test 192.0.2.1", "b.test 192.0.2.2"), err: failures{"AAAA a.test.": servFail},
+			want: "a.test=192.0.2.1:25 b.test=192.0.2.2:25"},
+		{name: "AAAA fails at a smarthost", router: Router{Routes: map[string]Route{"*": explicitly(Smarthost("mail.test:587"))}}, ip: addrs("mail.test 192.0.2.1"), err: failures{"AAAA mail.test.": servFail},
+			want: "mail.test=192.0.2.1:587"},
+		{name: "an AddrError of the hosts file", ip: addrs("example.net 192.0.2.7"), err: failures{"AAAA example.net.": &net.AddrError{Err: "no suitable address found"}}, want: "example.net=192.0.2.7:25"},
+
+		// No such domain, told from no records.
+		{name: "NXDOMAIN", ip: addrs("example.net 192.0.2.7"), err: failures{"MX example.net.": noName}, want: "550 5.1.2"},
+		{name: "NXDOMAIN at one host", mx: records("10 a.test.", "20 b.test."), ip: addrs("b.test 192.0.2.2"), err: failures{"IP a.test.": noName}, want: "a.test=451 4.4.4 b.test=192.0.2.2:25"},
 		{name: "64 addresses at most", ip: map[string][]string{"example.net.": of(100, "192.0.2.%d")}, want: "example.net=" + strings.Join(of(64, "192.0.2.%d:25"), ",")},
 		{name: "1,000 addresses, and then another family", ip: map[string][]string{"example.net.": append(of(1000, "2001:db8::%x"), "192.0.2.1")},
 			want: "example.net=[2001:db8::]:25,192.0.2.1:25," + strings.Join(of(63, "[2001:db8::%x]:25")[1:], ",")},
 		{name: "1,000 inner addresses, and then another", ip: map[string][]string{"example.net.": append(of(1000, "fd00::%x"), "192.0.2.1")}, want: "example.net=192.0.2.1:25"},
-		{name: "inner addresses among others", mx: records("10 a.test."), ip: addrs("a.test 127.0.0.1 10.1.2.3 192.0.2.1 ::1 2001:db8::1"), want: "a.test=192.0.2.1:25,[2001:db8::1]:25"},
+		{name: "inner addresses among others", mx: records("10 a.test."), ip: addrs("a.test 127.0.0.1 10.1.2.3 192.0.2.1 ::1 2001:db8::1"), want: "a.test=[2001:db8::1]:25,192.0.2.1:25"},
 		{name: "inner addresses only", mx: records("10 a.test."), ip: addrs("a.test 127.0.0.1 ::ffff:10.1.2.3"), want: "a.test=550 5.4.4"},
 		{name: "inner host beside another", mx: records("10 a.test.", "20 b.test."), ip: addrs("a.test 127.0.0.1", "b.test 192.0.2.2"), want: "a.test=550 5.4.4 b.test=192.0.2.2:25"},
 		{name: "this network, and the unspecified address", ip: addrs("example.net 0.0.0.0 :: 0.1.2.3"), want: "example.net=550 5.4.4"},
@@ -131,7 +151,7 @@ func TestPlan(t *testing.T) {
 		{name: "shared by a provider's customers", ip: addrs("example.net 100.64.0.1 100.128.0.1"), want: "example.net=100.128.0.1:25"},
 		{name: "NAT64 and 6to4 lead inside", ip: addrs("example.net 64:ff9b::10.0.0.1 2002:a00:1::1 64:ff9b:1::1"), want: "example.net=550 5.4.4"},
 		{name: "NAT64 and 6to4 lead outside", ip: addrs("example.net 64:ff9b::192.0.2.1 2002:c000:201::1"), want: "example.net=[64:ff9b::c000:201]:25,[2002:c000:201::1]:25"},
-		{name: "inner addresses allowed", mx: records("10 a.test."), ip: addrs("a.test 127.0.0.1 fe80::1"), router: Router{AllowPrivate: true}, want: "a.test=127.0.0.1:25,[fe80::1]:25"},
+		{name: "inner addresses allowed", mx: records("10 a.test."), ip: addrs("a.test 127.0.0.1 fe80::1"), router: Router{AllowPrivate: true}, want: "a.test=[fe80::1]:25,127.0.0.1:25"},
 
 		// The domain.
 		{name: "literal", domain: "[192.0.2.9]", want: "192.0.2.9=192.0.2.9:25"},

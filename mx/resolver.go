@@ -6,28 +6,35 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/postrider/postrider/mx/dns"
 )
 
-// Resolver looks up records in the DNS. A *[net.Resolver] is a Resolver. It should have StrictErrors: without them, a
-// failed lookup of A records beside an empty answer for AAAA becomes "no such host", and mail is returned for a
-// transient failure.
+// Resolver looks up records in the DNS. A *[dns.Resolver] is a Resolver. So is a *[net.Resolver], but it answers from
+// the system's hosts file as well.
 //
-//   - A name is an A-label with a trailing dot, so that no search list applies. Only a single label in an explicit
-//     route, such as "localhost", has no dot.
+//   - A name consists of A-labels and has a trailing dot, so that no search list applies. Only a single label in an
+//     explicit route, such as "mail", has no dot.
 //   - A name that doesn't exist or has no such records is a *[net.DNSError] with IsNotFound. Every other error counts
 //     as transient.
+//   - The error for a name that doesn't exist may also hold [dns.NXDomain], as its UnwrapErr. If that of LookupMX does,
+//     the addresses of the domain aren't asked for.
 //   - Records beside an error are used.
 //   - Methods are called concurrently, and return soon after ctx has ended. The caller owns the records.
 type Resolver interface {
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 
-	// LookupNetIP returns addresses of both families. The network is always "ip".
+	// LookupNetIP returns the addresses of one family. The network is "ip4" or "ip6".
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // TTLResolver is an optional ability of a [Resolver]: it returns the time for which an answer is valid. A Router calls
 // its methods instead of those of Resolver, by the same rules, and keeps the answer for that time (see
 // Router.CacheTime).
+//
+// A wrapper that embeds a *[dns.Resolver] is a TTLResolver: a LookupMX of its own is never called. It must override
+// LookupMXTTL and LookupNetIPTTL. A wrapper that embeds the interface Resolver isn't a TTLResolver, and overrides
+// LookupMX and LookupNetIP.
 type TTLResolver interface {
 	// LookupMXTTL and LookupNetIPTTL return the lowest TTL among the records and the aliases that led to them. With an
 	// IsNotFound error, it is the negative TTL of RFC 2308 §5. A TTL below zero means that it isn't known.
@@ -43,13 +50,12 @@ type TLSA struct {
 	Data         []byte // the association data
 }
 
-// NameServer returns a Resolver that asks the name server at "host:port" instead of the system's name servers.
-func NameServer(hostport string) (*net.Resolver, error) {
-	if _, _, err := net.SplitHostPort(hostport); err != nil {
-		return nil, fmt.Errorf("mx: name server %q: %w: want host:port, such as 192.0.2.53:53", hostport, err)
+// NameServer returns a Resolver that asks the name server at "host:port" instead of the system's name servers. For
+// several name servers, or a port that may be missing, set the Servers of a [dns.Resolver].
+func NameServer(hostport string) (*dns.Resolver, error) {
+	r := &dns.Resolver{Servers: []string{hostport}}
+	if _, _, err := net.SplitHostPort(hostport); err != nil || r.Check() != nil {
+		return nil, fmt.Errorf("mx: name server %q: want host:port, such as 192.0.2.53:53", hostport)
 	}
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, hostport)
-	}
-	return &net.Resolver{PreferGo: true, StrictErrors: true, Dial: dial}, nil
+	return r, nil
 }

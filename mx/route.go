@@ -17,8 +17,9 @@ import (
 // [Smarthost], [LMTP], [Func], [Discard], [Refuse] or [ParseRoute], and set further fields before its first use.
 type Route struct {
 	// Name is the name of the destination in a queue: "smarthost:smtp.example.com:587" or "lmtp:/run/lmtp" for an
-	// explicit route, and the domain as an A-label if the hosts are from the DNS. Two different routes must not have
-	// the same Name: for two users at one smarthost, set one of your own.
+	// explicit route, and the domain as an A-label if the hosts are from the DNS. Two routes that differ in any field
+	// must not have the same Name: for two users at one smarthost, set one of your own. Two funcs are the same only if
+	// they are one value.
 	Name string
 
 	// Hosts are the hosts to try, in this order.
@@ -40,6 +41,12 @@ type Route struct {
 
 	// Auth authenticates to the hosts: *client.Credentials, for example. If nil, sessions don't authenticate.
 	Auth smtp.Auth
+
+	// Without are extensions that sessions don't use even if a host offers them, for a host that fails at one. They are
+	// keywords of EHLO in upper or lower case: 8BITMIME, BINARYMIME, CHUNKING, DSN, LIMITS, PIPELINING, SIZE and
+	// SMTPUTF8. A message that needs one of them has to do without it, or is Rejected, as with a host that lacks it.
+	// STARTTLS and AUTH have fields of their own, TLS and Auth. If nil, all are used.
+	Without []string
 
 	// MX is set by Router.Route if the hosts are from the DNS. Anyone may have chosen them, so Router.Addrs checks
 	// their addresses.
@@ -85,6 +92,10 @@ func (r *Route) check() error {
 		return errors.New("Name is empty: set it, or make the route by Smarthost, LMTP, Func, Discard or Refuse")
 	case r.refusal != nil && (hosts || sender):
 		return fmt.Errorf("route %q refuses all mail, and has Hosts or Sender too: set only one of them", r.Name)
+	case isNil(r.Sender):
+		return fmt.Errorf("route %q: Sender is a nil %T: set it, or set Hosts", r.Name, r.Sender)
+	case isNil(r.Auth):
+		return fmt.Errorf("route %q: Auth is a nil %T: set it, or leave it out", r.Name, r.Auth)
 	case hosts && sender:
 		return fmt.Errorf("route %q has both Hosts and Sender: set only one of them", r.Name)
 	case !hosts && !sender && r.refusal == nil:
@@ -103,13 +114,36 @@ func (r *Route) check() error {
 			return fmt.Errorf("route %q: Hosts[%d]: %w", r.Name, i, err)
 		}
 	}
+	for i, keyword := range r.Without {
+		if err := checkWithout(keyword); err != nil {
+			return fmt.Errorf("route %q: Without[%d]: %w", r.Name, i, err)
+		}
+	}
 	return nil
 }
 
-// same reports whether the mail of one route may share a queue's destination and the sessions of the other. Two Senders
-// or Auths that can't be compared count as the same.
+// optional are the extensions that a session can do without.
+var optional = []string{"8BITMIME", "BINARYMIME", "CHUNKING", "DSN", "LIMITS", "PIPELINING", "SIZE", "SMTPUTF8"}
+
+// checkWithout returns an error if keyword isn't one of optional.
+func checkWithout(keyword string) error {
+	is := func(other string) bool { return strings.EqualFold(keyword, other) }
+	switch {
+	case slices.ContainsFunc(optional, is):
+		return nil
+	case is("STARTTLS"): // not here, so that a password or a route with TLSRequired can't lose its TLS by it
+		return fmt.Errorf("%q: set TLS to TLSNone instead, if the mail may go in cleartext", keyword)
+	case is("AUTH"):
+		return fmt.Errorf("%q: leave Auth nil instead", keyword)
+	}
+	return fmt.Errorf("%q is no extension that a session can do without: use %s", keyword, strings.Join(optional, ", "))
+}
+
+// same reports whether the mail of one route may share a queue's destination and the sessions of the other: all their
+// fields are the same. Auths behind pointers are the same if they are equal.
 func (r *Route) same(o Route) bool {
 	return slices.Equal(r.Hosts, o.Hosts) && r.LMTP == o.LMTP && r.TLS == o.TLS && r.TLSStart == o.TLSStart &&
+		slices.Equal(r.Without, o.Without) && r.final == o.final && reflect.DeepEqual(r.refusal, o.refusal) &&
 		sameValue(r.Sender, o.Sender) && (sameValue(r.Auth, o.Auth) || reflect.DeepEqual(r.Auth, o.Auth))
 }
 
@@ -119,9 +153,25 @@ func sameValue(a, b any) bool {
 	case a == nil || b == nil || x.Type() != y.Type():
 		return a == nil && b == nil
 	case x.Kind() == reflect.Func:
-		return x.Pointer() == y.Pointer() // their code: two closures of one func count as the same
+		return closure(x) == closure(y)
+	case x.Comparable() && y.Comparable():
+		return a == b
 	}
-	return !x.Comparable() || !y.Comparable() || a == b
+	return reflect.DeepEqual(a, b)
+}
+
+// closure returns the pointer that a value of a func is. Two closures with the same code, which Value.Pointer returns,
+// may be for two users.
+func closure(f reflect.Value) uint64 {
+	p := reflect.New(f.Type())
+	p.Elem().Set(f)
+	return reflect.NewAt(reflect.TypeFor[uintptr](), p.UnsafePointer()).Elem().Uint()
+}
+
+// isNil reports whether a value that isn't nil holds a nil pointer or func.
+func isNil(a any) bool {
+	v := reflect.ValueOf(a)
+	return (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
 }
 
 // Host is a mail host: a name or an IP address with a port, or a Unix socket.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -25,7 +26,11 @@ const (
 // Router finds the route of a domain. The zero value delivers by MX records. It may be used by several goroutines.
 // Fields must not change after the first use.
 type Router struct {
-	// Resolver looks up records in the DNS. If nil, a *net.Resolver with PreferGo and StrictErrors.
+	// Resolver looks up records in the DNS. If nil, a zero [dns.Resolver], which asks the system's name servers.
+	//
+	// With nil and with a *dns.Resolver, the hosts of explicit routes are looked up by the [dns.Resolver.System] of it.
+	// The system's hosts file applies to these hosts, and the search list to those without a dot. Neither applies to
+	// hosts from the DNS. Every other Resolver is asked about all hosts.
 	Resolver Resolver
 
 	// Routes are explicit routes by domain, as A-label or in Unicode. "*" is the route of all other domains. A route
@@ -60,12 +65,23 @@ type Router struct {
 
 	once      sync.Once
 	given     struct{ routes, self int } // how many there were at the first use
-	resolver  *cache
-	routes    map[string]Route // Routes by A-label
-	self      map[string]bool  // Self as A-labels
-	own       ownAddrs         // SelfAddrs, and the addresses of ListensAt
-	fault     error            // the mistake in Routes, Port or Self
-	redirects sync.Map         // by A-label: the Route of Redirect
+	resolver  *cache                     // for domains and hosts from the DNS
+	system    *cache                     // for the hosts of explicit routes
+	probe     *probe                     // nil if IPv6 comes first
+	routes    map[string]Route           // Routes by A-label
+	self      map[string]bool            // Self as A-labels
+	own       ownAddrs                   // SelfAddrs, and the addresses of ListensAt
+	fault     error                      // the mistake in Routes, Port or Self
+	redirects sync.Map                   // by A-label: the Route of Redirect
+
+	redirecting sync.Mutex       // held by Redirect
+	named       map[string]named // by Name: the routes of Routes, and of every Redirect so far
+}
+
+// named is a route and the domain that had it first.
+type named struct {
+	Route
+	domain string
 }
 
 // Check returns an error for the first mistake in the fields, for a program that starts. With a mistake, every Route
@@ -157,14 +173,9 @@ func (r *Router) explicit(name string) (Route, bool) {
 
 func (r *Router) prepare() {
 	r.given.routes, r.given.self = len(r.Routes), len(r.Self)
-	r.resolver = &cache{
-		resolver: r.Resolver,
-		ttl:      cmp.Or(r.CacheTime, time.Minute),
-		timeout:  cmp.Or(r.Timeout, time.Minute),
-		answers:  make(map[question]*answer),
-	}
-	if r.Resolver == nil {
-		r.resolver.resolver = &net.Resolver{PreferGo: true, StrictErrors: true}
+	if err := r.makeCaches(); err != nil {
+		r.fault = err
+		return
 	}
 	if r.Port < 0 || r.Port > 65535 {
 		r.fault = fmt.Errorf("Port is %d: set it to 1 to 65535, or to 0 for 25", r.Port)
@@ -175,7 +186,7 @@ func (r *Router) prepare() {
 		return
 	}
 	r.routes = make(map[string]Route, len(r.Routes))
-	named := make(map[string]string) // keys of Routes by Route.Name
+	r.named = make(map[string]named)
 	for _, domain := range slices.Sorted(maps.Keys(r.Routes)) {
 		name, route := domain, r.Routes[domain]
 		if domain != "*" {
@@ -193,12 +204,12 @@ func (r *Router) prepare() {
 			r.fault = fmt.Errorf("Routes[%q]: %w", domain, err)
 			return
 		}
-		if other, ok := named[route.Name]; ok && !route.same(r.Routes[other]) {
+		if other, ok := r.named[route.Name]; ok && !route.same(other.Route) {
 			r.fault = fmt.Errorf("Routes[%q] and Routes[%q] are different and have the same Name %q:"+
-				" set another Name for one of them", other, domain, route.Name)
+				" set another Name for one of them", other.domain, domain, route.Name)
 			return
 		}
-		named[route.Name] = domain
+		r.named[route.Name] = named{route, domain}
 		r.routes[name] = route
 	}
 	r.self = make(map[string]bool, len(r.Self))
@@ -218,6 +229,36 @@ func (r *Router) prepare() {
 	}
 }
 
+func (r *Router) makeCaches() error {
+	stub, isStub := r.Resolver.(*dns.Resolver)
+	if stub == nil && (isStub || r.Resolver == nil) {
+		stub = new(dns.Resolver)
+	}
+	if stub == nil {
+		r.resolver = r.newCache(r.Resolver)
+		r.system = r.resolver
+		if _, ok := r.Resolver.(*net.Resolver); ok {
+			r.probe = new(probe)
+		}
+		return nil
+	}
+	// RFC 5321 §5.1 finds the hosts of a domain in the DNS. An explicit route has the names of the operator.
+	r.resolver, r.system, r.probe = r.newCache(stub), r.newCache(stub.System()), new(probe)
+	if err := stub.Check(); err != nil {
+		return fmt.Errorf("Resolver: %w", err)
+	}
+	return nil
+}
+
+func (r *Router) newCache(resolver Resolver) *cache {
+	return &cache{
+		resolver: resolver,
+		ttl:      cmp.Or(r.CacheTime, time.Minute),
+		timeout:  cmp.Or(r.Timeout, time.Minute),
+		answers:  make(map[question]*answer),
+	}
+}
+
 func (r *Router) port() int { return cmp.Or(r.Port, 25) }
 
 // parseLiteral reads an address literal in the form that smtp.ASCIIDomain returns.
@@ -232,6 +273,10 @@ func parseLiteral(name string) (ip netip.Addr, ok bool) {
 }
 
 func isNotFound(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns) && dns.IsNotFound
+	if failed, ok := errors.AsType[*net.DNSError](err); ok {
+		return failed.IsNotFound
+	}
+	// A *net.Resolver returns an AddrError if the hosts file has the host, with addresses of the other family only.
+	_, ok := errors.AsType[*net.AddrError](err)
+	return ok
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,7 +23,7 @@ func TestRouterCauses(t *testing.T) {
 		t.Errorf("got %v, want the error of the resolver in it", err)
 	}
 	reply, _ := errors.AsType[*smtp.Reply](err)
-	if want := "cannot look up the MX of example.net: server misbehaving"; reply == nil || reply.Text != want {
+	if want := "cannot look up the MX of example.net: the name servers failed"; reply == nil || reply.Text != want {
 		t.Errorf("got %v, want %q", reply, want)
 	}
 }
@@ -78,20 +79,22 @@ func TestRouterTimeout(t *testing.T) {
 }
 
 func TestNameServer(t *testing.T) {
-	if _, err := NameServer("192.0.2.1"); err == nil {
-		t.Error("got no error for an address without a port")
+	for _, bad := range []string{"192.0.2.1", "192.0.2.1:dns", "::1", ""} {
+		if r, err := NameServer(bad); err == nil || r != nil {
+			t.Errorf("%q: got %v, %v, want an error", bad, r, err)
+		}
 	}
 	r, err := NameServer("127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := r.Dial(t.Context(), "udp", "192.0.2.1:53")
+	conn, err := r.System().Dial(t.Context(), "udp", "192.0.2.1:53")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if got := conn.RemoteAddr().String(); got != "127.0.0.1:1" {
-		t.Errorf("got a connection to %s, want 127.0.0.1:1", got)
+	if got := conn.RemoteAddr().String(); got != "127.0.0.1:1" || !slices.Equal(r.Servers, []string{"127.0.0.1:1"}) {
+		t.Errorf("got a connection to %s, and servers %q; want 127.0.0.1:1", got, r.Servers)
 	}
 }
 
@@ -142,6 +145,16 @@ func TestSameName(t *testing.T) {
 	login := func(user string) *credentials { return &credentials{user: user} }
 	ann := login("ann")
 	mechanism := smtp.AuthMechanism(func() smtp.AuthExchange { return nil })
+	loginOf := func(user string) smtp.AuthMechanism {
+		return func() smtp.AuthExchange { panic(user) }
+	}
+	box := func(dir string) smtp.SenderFunc {
+		return func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+			return nil, errors.New(dir)
+		}
+	}
+	oneBox := box("/var/mail")
+	text := func(text string) Route { return explicitly(Refuse(smtp.NewReply(550, "5.7.1", text))) }
 	for _, tt := range []struct {
 		name string
 		a, b Route
@@ -156,6 +169,22 @@ func TestSameName(t *testing.T) {
 		{"one user", relay(func(r *Route) { r.Auth = ann }), relay(func(*Route) {}), false},
 		{"one mechanism", relay(func(r *Route) { r.Auth = mechanism }), relay(func(r *Route) { r.Auth = mechanism }), true},
 		{"a user and a mechanism", relay(func(r *Route) { r.Auth = ann }), relay(func(r *Route) { r.Auth = mechanism }), false},
+		{"closures of two users", relay(func(r *Route) { r.Auth = loginOf("ann") }), relay(func(r *Route) { r.Auth = loginOf("bob") }), false},
+		{"structs of two users", relay(func(r *Route) { r.Auth = tokens{[]string{"ann"}} }),
+			relay(func(r *Route) { r.Auth = tokens{[]string{"bob"}} }), false},
+		{"structs of one user", relay(func(r *Route) { r.Auth = tokens{[]string{"ann"}} }),
+			relay(func(r *Route) { r.Auth = tokens{[]string{"ann"}} }), true},
+		{"hosts", relay(func(*Route) {}), relay(func(r *Route) { r.Hosts = append(r.Hosts, r.Hosts...) }), false},
+		{"LMTP", relay(func(r *Route) { r.LMTP = true }), relay(func(*Route) {}), false},
+		{"TLSStart", relay(func(r *Route) { r.TLSStart = TLSImplicit }), relay(func(*Route) {}), false},
+		{"one box", Func("x", oneBox), Func("x", oneBox), true},
+		{"closures for two boxes", Func("x", box("/a")), Func("x", box("/b")), false},
+		{"a Sender that relays", Func("x", oneBox), Route{Name: "func:x", Sender: oneBox}, false},
+		{"two Senders", Route{Name: "x", Sender: &transporter{}}, Route{Name: "x", Sender: &transporter{}}, false},
+		{"refusals", text("no\nmore"), text("no more"), false},
+		{"one refusal", text("no"), text("no"), true},
+		{"parsed", explicitly(ParseRoute("relay.test:587")), relay(func(*Route) {}), true},
+		{"parsed, another user", explicitly(ParseRoute("relay.test:587")), relay(func(r *Route) { r.Auth = ann }), false},
 		{"TLS", relay(func(r *Route) { r.TLS = TLSRequired }), relay(func(*Route) {}), false},
 		{"discard", Discard(), Discard(), true},
 		{"funcs", Func("x", discard), Func("x", func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
@@ -171,11 +200,30 @@ func TestSameName(t *testing.T) {
 			if err := r.Redirect("b.test", &tt.b); (err == nil) != tt.ok {
 				t.Errorf("Redirect: got %v, want an error: %v", err, !tt.ok)
 			}
-			if err := r.Redirect("a.test", &tt.b); err != nil {
-				t.Errorf("Redirect in its place: got %v, want no error", err)
+			if err := r.Redirect("a.test", &tt.b); (err == nil) != tt.ok { // the sessions of the one before may be open
+				t.Errorf("Redirect in its place: got %v, want an error: %v", err, !tt.ok)
+			}
+			r = new(Router)
+			first, second := r.Redirect("a.test", &tt.a), r.Redirect("b.test", &tt.b)
+			undone, again := r.Redirect("a.test", nil), r.Redirect("a.test", &tt.b)
+			if first != nil || undone != nil || (second == nil) != tt.ok || (again == nil) != tt.ok {
+				t.Errorf("two Redirects: got %v, %v, %v, %v, want an error of the second and the last: %v", first, second, undone, again, !tt.ok)
 			}
 		})
 	}
+}
+
+// tokens are an Auth that can't be compared by ==.
+type tokens struct{ list []string }
+
+func (tokens) Begin(context.Context, smtp.AuthHost) (smtp.AuthExchange, error) { return nil, nil }
+
+// transporter is a Sender behind a pointer.
+type transporter struct{ n int }
+
+func (t *transporter) Send(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+	t.n++
+	return nil, nil
 }
 
 // credentials are an Auth that can be compared.
@@ -212,6 +260,12 @@ func TestCheck(t *testing.T) {
 		{"address", Route{Name: "x", Hosts: []Host{{Name: "2001:db8::1", Port: 25}}}, ""},
 		{"socket", Route{Name: "x", Hosts: []Host{{Path: "/run/smtp"}}}, ""},
 		{"required and implicit", Route{Name: "x", Hosts: hosts, TLS: TLSRequired, TLSStart: TLSImplicit}, ""},
+		{"without", Route{Name: "x", Hosts: hosts, Without: []string{"PIPELINING", "chunking", "8bitmime", "SMTPUTF8", "DSN", "SIZE", "LIMITS", "BINARYMIME"}}, ""},
+		{"without what isn't known", Route{Name: "x", Hosts: hosts, Without: []string{"DSN", "PIPELINE"}}, `route "x": Without[1]: "PIPELINE" is no extension that a session can do without: use 8BITMIME, BINARYMIME,`},
+		{"without nothing", Route{Name: "x", Hosts: hosts, Without: []string{""}}, `route "x": Without[0]: "" is no extension`},
+		{"without STARTTLS", Route{Name: "x", Hosts: hosts, Without: []string{"STARTTLS"}}, `route "x": Without[0]: "STARTTLS": set TLS to TLSNone`},
+		{"without STARTTLS, required", Route{Name: "x", Hosts: hosts, TLS: TLSRequired, Without: []string{"starttls"}}, `route "x": Without[0]: "starttls": set TLS to TLSNone`},
+		{"without AUTH", Route{Name: "x", Hosts: hosts, Without: []string{"AUTH"}}, `route "x": Without[0]: "AUTH": leave Auth nil`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &Router{Routes: map[string]Route{"A.test": tt.route}}
@@ -247,5 +301,15 @@ func BenchmarkRoute(b *testing.B) {
 		if _, err := r.Route(b.Context(), "example.net"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestSameNameWithout: routes that differ in Without don't share a name, as they can't share sessions.
+func TestSameNameWithout(t *testing.T) {
+	one, two := explicitly(Smarthost("a.test:25")), explicitly(Smarthost("a.test:25"))
+	two.Without = []string{"DSN"}
+	err := (&Router{Routes: map[string]Route{"a.test": one, "b.test": two}}).Check()
+	if err == nil || !strings.Contains(err.Error(), "have the same Name") {
+		t.Errorf("got %v, want an error about the Name", err)
 	}
 }

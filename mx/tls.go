@@ -6,7 +6,8 @@ type TLSLevel uint8
 const (
 	// TLSOpportunistic uses TLS if the host offers it, with any certificate. If the host doesn't, or TLS fails, the
 	// mail is sent in cleartext (RFC 7435). Implicit TLS makes it TLSRequired, and so does authentication, except to a
-	// host on this machine.
+	// host on this machine: a Unix socket, a loopback address, or "localhost". Another name counts as another machine,
+	// even if the DNS has a loopback address for it.
 	TLSOpportunistic TLSLevel = iota
 
 	// TLSRequired sends no mail without TLS and a certificate that is valid for the host's name.

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -18,7 +20,7 @@ type zone struct {
 	mx    map[string][]*net.MX
 	ip    map[string][]string
 	cname map[string]string
-	err   map[string]error // "MX example.net." or "IP mx.example.net.": returned with the records
+	err   map[string]error // of "MX example.net.", "A", "AAAA" or "IP" for both: returned with the records
 
 	mu    sync.Mutex
 	asked []string
@@ -28,6 +30,7 @@ var (
 	notFound = &net.DNSError{Err: "no such host", IsNotFound: true}
 	servFail = &net.DNSError{Err: "server misbehaving", Server: "10.0.0.53:53", IsTemporary: true}
 	timeout  = &net.DNSError{Err: "i/o timeout", IsTimeout: true}
+	noName   = &net.DNSError{Err: "no such name", IsNotFound: true, UnwrapErr: dns.NXDomain}
 	errNone  = errors.New("none")
 	badNames = &net.DNSError{Err: "DNS response contained records which contain invalid names"}
 )
@@ -36,14 +39,21 @@ var (
 func (z *zone) ask(kind, name string) (string, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.asked = append(z.asked, kind+" "+name)
-	if err := z.err[kind+" "+name]; err != nil {
-		return name, err
+	question := kind + " " + name
+	if kind != "MX" {
+		question = "IP " + name
+	}
+	if !slices.Contains(z.asked, question) {
+		z.asked = append(z.asked, question)
 	}
 	for range 11 {
 		target, ok := z.cname[name]
-		if !ok {
-			return name, z.err[kind+" "+name]
+		err := z.err[kind+" "+name]
+		if kind != "MX" {
+			err = cmp.Or(err, z.err["IP "+name])
+		}
+		if !ok || err != nil {
+			return name, err
 		}
 		name = target
 	}
@@ -63,13 +73,16 @@ func (z *zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
 }
 
 func (z *zone) LookupNetIP(_ context.Context, network, name string) ([]netip.Addr, error) {
-	if network != "ip" {
+	kind, ok := map[string]string{"ip4": "A", "ip6": "AAAA"}[network]
+	if !ok {
 		return nil, fmt.Errorf("network %q", network)
 	}
-	name, err := z.ask("IP", name)
+	name, err := z.ask(kind, name)
 	var ips []netip.Addr
-	for _, ip := range z.ip[name] {
-		ips = append(ips, netip.MustParseAddr(ip))
+	for _, s := range z.ip[name] {
+		if ip := netip.MustParseAddr(s); ip.Is4() == (kind == "A") {
+			ips = append(ips, ip)
+		}
 	}
 	if len(ips) == 0 && err == nil {
 		err = notFound

@@ -8,15 +8,18 @@ import (
 
 // Waker is a [Queue] that announces due tasks, so that a Runner needn't ask for them.
 type Waker interface {
-	// Watch registers f. The Queue calls f with a destination and a time whenever the destination may have a task due
-	// at that time, earlier than announced before. The causes are Enqueue, Settle with a Next or with reports, a lease
-	// that expires, Release, Flush, and Remove with reports. A Claim that returns fewer tasks than a Want asks for
-	// announces the next task of that Want's class.
+	// Watch registers f. The Queue calls f with a lane and a time whenever the lane may have a task due at that time,
+	// earlier than announced before. If the time is zero, it may be due at once. The causes are Enqueue, Settle with a
+	// Next or with reports, a lease that expires, Release, Flush, and Remove with reports. A Claim that returns fewer
+	// tasks than a Want asks for announces the next task of that Want's class, even if it is due already.
 	//
-	// f is called concurrently, and before the call that is the cause returns. It may be called more often than
-	// necessary. f must not block, and must not call the Queue. When the Queue is closed or broken, it calls f with an
-	// empty destination, so that a Runner asks and gets the error. stop unregisters f.
-	Watch(f func(destination string, due time.Time)) (stop func())
+	// f is called concurrently, and before the call that is the cause returns. If that was a call at another Queue on
+	// the same store, f is called within the lag that the store states. It may be called more often than necessary. f
+	// must not block, and must not call the Queue. The zero Lane means that a Runner must ask for the Lanes: the Queue
+	// was closed or is broken, and Lanes returns the error, or announcements may be missing. stop unregisters f.
+	//
+	// Announcements are hints: a Runner that misses one finds the task when it next calls Lanes.
+	Watch(f func(l Lane, due time.Time)) (stop func())
 }
 
 // Lister is a [Queue] that lists its tasks.
@@ -73,25 +76,29 @@ type Holder interface {
 	Hold(ctx context.Context, ids ...ID) error
 
 	// Release ends Hold. It is durable when it returns. Tasks that became due meanwhile are due now, and a [Waker]
-	// announces them. Releasing a message that isn't held is no error.
+	// announces them. The Deaths of tasks that are held become 0. Releasing a message that isn't held is no error.
 	Release(ctx context.Context, ids ...ID) error
 }
 
 // Flusher is a [Queue] that can bring retries forward.
 type Flusher interface {
-	// Flush makes the waiting tasks of the destination that have a counted attempt due now, and returns their number.
-	// An empty destination means all. A [Waker] announces them. Tasks that were never attempted, and leased and held
-	// ones, keep their times, and so do notices and deadlines.
+	// Flush makes the waiting tasks of the destination that have a counted attempt, and are due later than after from
+	// now, due at once. It returns their number. An empty destination means all. A [Waker] announces them. Tasks that
+	// were never attempted, and leased and held ones, keep their times, and so do notices and deadlines.
+	//
+	// A Runner calls it with the longest wait of its schedules, for retries that were put off by a clock that was
+	// ahead.
 	//
 	// It needn't be durable: after a restart, a task may be due at its former time. Tasks that change during the call
 	// may be missing. After an error, n counts the tasks that were brought forward before it.
-	Flush(ctx context.Context, destination string) (n int, err error)
+	Flush(ctx context.Context, destination string, after time.Duration) (n int, err error)
 }
 
 // Remover is a [Queue] that can remove messages that aren't settled.
 type Remover interface {
 	// Remove removes these messages, whatever the State of their tasks, and stores the reports as new messages, in one
-	// commit, which is durable when it returns. Other calls may see parts of it before.
+	// commit, which is durable when it returns. Other calls may see parts of it before. It reads the Bodies of the
+	// reports before it changes anything.
 	//
 	// The leases on their tasks end: Extend and Settle return ErrLeaseLost, even a Settle that is in progress, and its
 	// reports aren't stored. A delivery that is in progress may still succeed.
@@ -103,7 +110,8 @@ type Remover interface {
 
 // Stater is a [Queue] that counts its contents.
 type Stater interface {
-	// Stats returns the counts. It is called every few seconds, so it must take far less time than that.
+	// Stats returns the counts. They may be up to a minute old. Stats is called every few seconds, so it must take far
+	// less time than that.
 	Stats(ctx context.Context) (Stats, error)
 }
 

@@ -4,7 +4,8 @@
 //
 // The unit of work is a [Task]: one message × one destination, with the recipients that aren't settled. A Runner
 // claims a task under a [Lease], sends it, and settles it with a [Settlement]: recipients leave the queue, or the task
-// is due again later. Reports to the sender are new messages, stored in the same commit.
+// is due again later. Reports to the sender are new messages, stored in the same commit. Or the commit adds the
+// recipients to the report task of the message, see [ReportDestination], whose Settlement has one report about all.
 //
 // A program that sends mail doesn't use this package: it opens a store, and a delivery.Runner or a postrider.Relay
 // delivers the mail in it.
@@ -24,11 +25,29 @@
 // body of 50 MB must not be in memory as a whole. A store that is full returns an error from Enqueue that wraps
 // syscall.ENOSPC: a Relay then answers 452. Any other error is answered 451.
 //
+// # Stores that several processes share
+//
+// Several Queues may be open on one store, in one process or in many. queuetest tests a store for this if its Harness
+// has a Handle. The rules of [Queue] hold for the store as a whole: a task has one lease at a time, and a lease that
+// ended at one Queue settles nothing. Besides:
+//
+//   - A store states its lag, for example 1 second. What a call has changed at one Queue, the others see and announce
+//     within that time. Claims exclude each other at once.
+//   - Each task that is due can be claimed at one Queue at least. A Queue may have a part of the lanes: its Lanes and
+//     its Claim leave out those of others. When a Queue is opened or closed, or its process ends, the others get its
+//     part within the lag, and announce these lanes or the zero Lane.
+//   - A lease is valid at the Queue that granted it. When that Queue is closed or its process ends, its leases may end,
+//     or continue until they expire. A Queue announces the end of all leases, those of others too.
+//
+// The limits of a delivery.Runner count for itself. With N Runners on a store, a site can get N times its
+// delivery.SiteLimits: see delivery.Runner.
+//
 // # After a crash
 //
 // A message that Enqueue has accepted is not lost, unless the disk loses data after a successful sync. It may be
 // delivered twice in two cases. A task that was sent and not settled is sent again when its lease expires, or after a
-// restart. And a crash may undo a settlement without reports that is not yet durable: see [Queue].
+// restart that ends the lease. And a crash may undo a settlement without Reports and Owed that is not yet durable: see
+// [Queue].
 //
 // # Files
 //

@@ -24,9 +24,9 @@ import (
 // CRLF gets one.
 //
 // The Queue must be a [Lister]: otherwise the error wraps errors.ErrUnsupported. If there is no message with this ID,
-// the error is ErrNotFound. In both cases, and if the message can't be sent over SMTP, nothing is written. Any other
-// error may come after a part was written. The body is streamed. The message stays in the Queue: hold or remove it if
-// it now belongs to another system.
+// or all of its recipients are settled, the error is ErrNotFound. In both cases, and if the message can't be sent over
+// SMTP, nothing is written. Any other error may come after a part was written. The body is streamed. The message stays
+// in the Queue: hold or remove it if it now belongs to another system.
 func Export(ctx context.Context, q Queue, id ID, w io.Writer) error {
 	l, ok := q.(Lister)
 	if !ok {
@@ -58,6 +58,9 @@ func remaining(ctx context.Context, l Lister, id ID) (*smtp.Envelope, error) {
 		if err != nil {
 			return nil, err
 		}
+		if t.Destination == ReportDestination {
+			continue // its recipients are settled, or in another task
+		}
 		if env == nil {
 			env = t.Envelope
 		} else {
@@ -80,7 +83,7 @@ func writeBatch(w io.Writer, env *smtp.Envelope, body smtp.Content) error {
 	}
 	o := smtp.Offer{
 		Size: body.Size(),
-		UTF8: facts.HeaderUTF8 || env.UTF8 || needsUTF8(env.From),
+		UTF8: env.UTF8 || needsUTF8(env.From),
 		DSN:  true,
 	}
 	if facts.EightBit || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME {

@@ -50,7 +50,8 @@ func TestExport(t *testing.T) {
 		{"null", smtp.NewEnvelope("", "bob@example.net"), plain, smtp.Envelope{}, nil},
 		{"dsn", full, "Subject: x\r\n\r\nJörg\r\n", *full, nil},
 		{"8bit", smtp.NewEnvelope("ann@example.com", "bob@example.net"), "Subject: x\r\n\r\nJörg\r\n", smtp.Envelope{From: "ann@example.com", Body: smtp.Body8BitMIME}, nil},
-		{"header", smtp.NewEnvelope("ann@example.com", "bob@example.net"), "Subject: Jörg\r\n\r\n", smtp.Envelope{From: "ann@example.com", Body: smtp.Body8BitMIME, UTF8: true}, nil},
+		{"header", smtp.NewEnvelope("ann@example.com", "bob@example.net"), "Subject: Jörg\r\n\r\n", smtp.Envelope{From: "ann@example.com", Body: smtp.Body8BitMIME}, nil},
+		{"declared", &smtp.Envelope{From: "ann@example.com", UTF8: true, Recipients: []smtp.Recipient{{Address: "bob@example.net"}}}, "Subject: Jörg\r\n\r\n", smtp.Envelope{From: "ann@example.com", Body: smtp.Body8BitMIME, UTF8: true}, nil},
 		{"domains", domains, plain, smtp.Envelope{From: "ann@xn--bcher-kva.example"}, []smtp.Recipient{{Address: "bob@xn--bung-zra.example"}}},
 		{"empty", smtp.NewEnvelope("ann@example.com", "bob@example.net"), "", smtp.Envelope{From: "ann@example.com"}, nil},
 		{"open", smtp.NewEnvelope("ann@example.com", "bob@example.net"), "Subject: x\r\n\r\nno end", smtp.Envelope{From: "ann@example.com"}, nil},
@@ -81,20 +82,28 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// TestExportRemaining exports to those who aren't settled, over all destinations, held and leased ones included.
+// TestExportRemaining exports to those who aren't settled, over all destinations, held and leased ones included. The one
+// whose report waits is settled.
 func TestExportRemaining(t *testing.T) {
 	q := mem.New()
 	env := smtp.NewEnvelope("ann@example.com", "a@one.example", "b@two.example", "c@one.example", "d@three.example", "e@four.example")
 	id := mustEnqueue(t, q, env, "Subject: x\r\n\r\n")
 	claim := func(destination string) queue.Task {
-		tasks, err := q.Claim(t.Context(), []queue.Want{{Destination: destination, Max: 1}}, time.Hour)
+		var wants []queue.Want
+		for d := range q.Lanes(t.Context()) {
+			if d.Destination == destination {
+				wants = append(wants, queue.Want{Lane: d.Lane, Max: 1})
+			}
+		}
+		tasks, err := q.Claim(t.Context(), wants, time.Hour)
 		if err != nil || len(tasks) != 1 {
 			t.Fatalf("got %v and %v, want a task", tasks, err)
 		}
 		return tasks[0]
 	}
 	reply := smtp.NewReply(250, "", "ok")
-	partly := queue.Settlement{Next: time.Now(), Results: []smtp.Result{{Outcome: smtp.Deferred, Reply: reply}, {Outcome: smtp.Delivered, Reply: reply}}}
+	partly := queue.Settlement{Next: time.Now(), Results: []smtp.Result{{Outcome: smtp.Deferred, Reply: reply}, {Outcome: smtp.Rejected, Reply: reply}}}
+	partly.Owed, partly.ReportAt = []queue.Owed{{Recipient: 1, Result: partly.Results[1]}}, time.Now().Add(time.Hour)
 	if err := errors.Join(
 		q.Settle(t.Context(), claim("one.example").Lease, partly),
 		q.Settle(t.Context(), claim("three.example").Lease, queue.Settlement{}),

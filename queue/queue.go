@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,50 +29,73 @@ import (
 //     known whether the change was made.
 //   - Errors wrap the sentinel errors of this package, or are them. After a Close, all methods return [ErrClosed].
 //   - Durable data survives a crash of the process and of the machine. A store in memory keeps the other rules.
-//   - Times are stored to the nanosecond, from the year 1678 to 2261. Times outside are moved to the nearest one
-//     inside.
+//   - Times are stored to the microsecond at least, from the year 1678 to 2261. A Queue may round a time to the next
+//     microsecond before or after it. Times outside are moved to the nearest one inside.
 type Queue interface {
 	// Enqueue stores m. When it returns without an error, the envelope and the body are durable. It reads m.Body to its
 	// end. An error of m.Body is wrapped.
 	Enqueue(ctx context.Context, m Message) (ID, error)
 
-	// Destinations yields each destination with a task that is due within the given time from now, once, in any order.
-	// A task is due at the earliest of its Due, NoticeAt and Deadline. Leased and held tasks don't count. Changes
-	// during the iteration may be seen or not. An error ends the iteration.
-	Destinations(ctx context.Context, within time.Duration) iter.Seq2[Destination, error]
+	// Lanes yields each lane with a task that waits, due or not yet due, once, in any order. Leased and held tasks
+	// don't count, nor do tasks that must wait for others with Deaths: see Claim. Changes during the iteration may be
+	// seen or not; a lane that loses its last task and gets another one may be yielded twice. An error ends the
+	// iteration.
+	Lanes(ctx context.Context) iter.Seq2[LaneDue, error]
 
-	// Claim leases tasks that are due, at most Max for each Want, and counts an attempt for each of them. Leased and
-	// held tasks are not claimed. If nothing is due, it returns no tasks and no error.
+	// Claim leases tasks that are due, at most Max for each Want, and counts an attempt for each of them. A task is due
+	// at the earliest of its Due, NoticeAt and Deadline, the last two not before its NotBefore. Leased and held tasks
+	// are not claimed. Within a lane, tasks that are due at once come first, in the order of their arrival, and then
+	// the earliest due; with class Overdue, the earliest notice or deadline. A task that isn't due doesn't delay
+	// another one.
 	//
-	// Tasks with a Priority above zero come first, then those with zero, then those below; within each group, the
-	// earliest due comes first. With class Overdue, the earliest notice or deadline comes first, whatever the Priority.
-	// A task that isn't due doesn't delay another one.
+	// Claim may return fewer tasks than are due, or none, for reasons of the Queue. A [Waker] then announces the lane
+	// again, with a time that is due. So no tasks and no error doesn't mean that nothing is due.
 	//
-	// A task has one lease at a time. A lease ends by Settle, when it expires, or when the process that has it opens
-	// the Queue again. Then the task can be claimed again. A restart may forget an attempt that wasn't settled.
+	// A task has one lease at a time. A lease ends by Settle or Remove, or when it expires. If the Queue is closed, or
+	// its process ends, its leases end or continue until they expire; a store states which. Then the task can be
+	// claimed again. The attempt counts.
+	//
+	// If the process ends while it has a lease, without closing the Queue, that is a death of the task: Task.Deaths is
+	// one higher at its next claim. A lease that has expired without another claim may count as well, and does in a
+	// Queue whose leases outlive the process. Settle sets Deaths to 0, unless Uncounted is true, and so does Release
+	// for a held task. A crash of the machine may undo the last attempts and deaths. A Queue that keeps nothing has no
+	// Deaths.
+	//
+	// Tasks with Deaths are claimed apart from each other, as one of them may end the process again: at most 8 with one
+	// death have a lease at a time, and a task with more is the only one of them.
 	Claim(ctx context.Context, wants []Want, lease time.Duration) ([]Task, error)
 
 	// Extend changes the end of the lease to d from now, later or earlier. It also works while a Settle under the same
 	// lease is in progress. If the lease has ended, it returns ErrLeaseLost.
 	Extend(ctx context.Context, l Lease, d time.Duration) error
 
-	// Settle ends the lease and stores the result of the task in one commit, with the reports as new messages. If the
-	// lease has ended, or another Settle ends it, it returns ErrLeaseLost. If s is invalid, or a report can't be read
-	// or stored, it returns an error, and the lease continues. An error of a report's Body is wrapped.
+	// Settle ends the lease and stores the result of the task in one commit, with the reports as new messages. It
+	// reads the Bodies of the reports before it changes anything: until all of them are read, the lease can expire,
+	// and other calls aren't delayed. If s is invalid, or a report can't be read or stored, Settle returns an error,
+	// and the lease continues. An error of a report's Body is wrapped.
 	//
-	// With reports, the commit is durable when Settle returns. Without, it may become durable a little later, within a
-	// second for example. A crash before that undoes it, and the task is sent again. A message is removed with its last
-	// task.
+	// If the lease has ended, Settle returns ErrLeaseLost; if a Settle under the same lease has succeeded, it returns
+	// ErrSettled. A caller that doesn't know what became of a Settle can so repeat it. A Queue remembers a lease that
+	// it has settled for at least a minute, or until it has settled 10,000 others; after that, and after the Queue is
+	// opened again, it may return ErrLeaseLost.
+	//
+	// With Reports or Owed, and for a report task, the commit is durable when Settle returns. Otherwise it may become
+	// durable a little later, within a second for example. A crash before that undoes it, and the task is sent again. A
+	// message is removed with its last task.
 	Settle(ctx context.Context, l Lease, s Settlement) error
 
 	// Open returns the body of a message. It can be opened any number of times, until the last task of the message is
 	// settled or the message is removed. If there is no message with this ID, it returns ErrNotFound.
+	//
+	// A Body that is open when its message leaves the Queue can be read to its end, until Close; or each read after
+	// that returns an error that wraps ErrNotFound. It never returns other octets.
 	Open(ctx context.Context, id ID) (Body, error)
 }
 
 // Sentinel errors of a Queue.
 var (
 	ErrLeaseLost = errors.New("queue: lease lost")
+	ErrSettled   = errors.New("queue: settled already") // under the same lease
 	ErrNotFound  = errors.New("queue: no such message")
 	ErrClosed    = errors.New("queue: closed")
 
@@ -96,29 +120,29 @@ type Message struct {
 	Envelope *smtp.Envelope
 
 	// Destinations[i] is the destination of Envelope.Recipients[i]: the name of an explicit route, or a domain as an
-	// A-label. It must not be empty. Recipients with the same destination share a task.
+	// A-label. It must not be empty, and not ReportDestination. Recipients with the same destination share a task.
 	Destinations []string
 
 	// Body is read once, to its end. It is the content as it is sent, with CRLF at the end of each line.
 	Body io.Reader
 
-	// NotBefore is the earliest time of the first attempt, and may be in the past. If zero, the time of Enqueue. It
-	// must be before the Deadline: otherwise the first attempt is at the Deadline.
+	// NotBefore is the time before which nothing happens to the message: no attempt, no notice and no expiry. It may be
+	// in the past. It must be before the Deadline: otherwise Enqueue returns an error. If zero, the message is due at
+	// once, even if the clock is set back. Postpone sets it.
 	NotBefore time.Time
 
-	// NoticeAt is the time at which a delay notice is due. If zero, there is no notice.
+	// NoticeAt is the time at which a delay notice is due. If zero, or not after NotBefore, there is no notice.
 	NoticeAt time.Time
 
 	// Deadline is the time at which the recipients that are still open fail. If zero, there is no deadline.
 	Deadline time.Time
 
-	// Priority is the priority by MT-PRIORITY, -9 to 9; higher is sooner (RFC 6710). Claim distinguishes three groups:
-	// above zero, zero, and below. As long as a destination always has due tasks of a higher group, the lower groups
-	// wait, without an attempt and without a report.
+	// Priority is the priority by MT-PRIORITY, -9 to 9; higher is sooner (RFC 6710). A Lane distinguishes three groups:
+	// above zero, zero, and below.
 	Priority int8
 
 	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The
-	// Queue stores both, and uses them only in a Filter.
+	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner.
 	Ref, Tenant string
 
 	// Origin is the source of the message, and FromDomain the domain of its From header field as an A-label. FromDomain
@@ -128,38 +152,75 @@ type Message struct {
 
 	// About is the ID of the message that this one reports on. If empty, it is no report. The Queue stores it.
 	About ID
+
+	// Held stores the message held, as by [Holder].Hold: no task of it is claimed before a Release. A Queue that is no
+	// Holder returns an error.
+	Held bool
+}
+
+// Postpone sets NotBefore to t, and moves NoticeAt and Deadline along, so that they keep their distance: a message with
+// a Deadline in 5 days that is postponed by 30 days may be retried until day 35. The distance is measured from the old
+// NotBefore, or from now if that is zero or in the past. A t in the past counts as now.
+func (m *Message) Postpone(t time.Time) {
+	now := time.Now()
+	by := later(t, now).Sub(later(m.NotBefore, now))
+	m.NotBefore = t
+	for _, at := range []*time.Time{&m.NoticeAt, &m.Deadline} {
+		if !at.IsZero() {
+			*at = at.Add(by)
+		}
+	}
 }
 
 // MakeTransactional prepares a message that is useless after a while, for example a login code. It sets the Deadline to
-// that time from now, raises Priority to at least 1, and removes the delay notice. The default schedule retries such a
-// message sooner.
+// that time from now, or from NotBefore if that is later. It raises Priority to at least 1, and removes the delay
+// notice. The default schedule retries such a message sooner.
 func (m *Message) MakeTransactional(within time.Duration) {
-	m.Deadline, m.NoticeAt = time.Now().Add(within), time.Time{}
+	m.Deadline, m.NoticeAt = later(time.Now(), m.NotBefore).Add(within), time.Time{}
 	m.Priority = max(m.Priority, 1)
 }
 
-// Destination is a destination with tasks that are due.
-type Destination struct {
-	Name string
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
 
-	// Due is the time at which its first task can be claimed: the earliest Due, NoticeAt or Deadline of its tasks.
+// Lane names the tasks that are listed, announced and claimed together: those of one destination, one owner and one
+// group of priorities. No task is in the zero Lane.
+type Lane struct {
+	Destination string
+	Owner       Owner
+	Priority    int8 // the sign of the Message's Priority: 1, 0 or -1
+}
+
+// Owner is a number for the owner of a message: for its Tenant or, without one, for its reverse-path, compared octet by
+// octet. Messages of one owner have the same number. 0 is the number of messages with the null reverse-path and no
+// Tenant, and of no others. Two other owners may have the same number by chance. The numbers may change when the Queue
+// is opened again. So an Owner serves to share capacity fairly, and for nothing else.
+type Owner uint16
+
+// LaneDue is a lane with a task that waits.
+type LaneDue struct {
+	Lane
+
+	// Due is the time at which its first task can be claimed: the earliest Due, NoticeAt or Deadline of its tasks. If
+	// zero, at once.
 	Due time.Time
 
 	// Overdue is the earliest NoticeAt or Deadline of its tasks. If zero, none of them has one.
 	Overdue time.Time
-
-	// Fresh counts the due tasks without a counted attempt, Retried the other due tasks.
-	Fresh, Retried int
 }
 
-// Want is one part of a Claim: up to Max tasks of one destination.
+// Want is one part of a Claim: up to Max tasks of one lane.
 type Want struct {
-	Destination string
-	Max         int
-	Class       Class
+	Lane
+	Max   int
+	Class Class
 }
 
-// Class selects among the due tasks of a destination.
+// Class selects among the due tasks of a lane.
 type Class uint8
 
 const (
@@ -174,9 +235,13 @@ const (
 type Lease uint64
 
 // Task is a message × a destination, as Claim and List return it. ID and Destination together name it.
+//
+// A task is due at once if its message has no NotBefore, after a Settle with a Next that isn't in the future, and after
+// Flush. Its Due is then the Arrival, or the present time if the clock was ahead at the Arrival.
 type Task struct {
 	ID          ID
 	Destination string
+	Owner       Owner
 	Lease       Lease // zero unless from Claim
 	State       State // Leased if from Claim
 
@@ -186,20 +251,32 @@ type Task struct {
 	// Last[i] is the last Result of Envelope.Recipients[i]. Before the first attempt, its Reply is nil.
 	Last []smtp.Result
 
+	// Delayed[i] is the Delayed of Envelope.Recipients[i] in a report task. It is nil in any other task.
+	Delayed []bool
+
+	// Only is true if the message has no other task. It stays true, unless a Settlement of this task has Owed and Next:
+	// then a report task is added.
+	Only bool
+
 	Arrival  time.Time // of the message: the time of Enqueue
 	Due      time.Time // of the next attempt; in the future if NoticeAt or Deadline made the task claimable
-	NoticeAt time.Time // of the delay notice; zero if there is none, or it was sent
-	Deadline time.Time // zero if there is none
+	NoticeAt time.Time // of the delay notice; zero if there is none, it was sent, or this is a report task
+	Deadline time.Time // zero if there is none; a report task isn't claimed for it
 	Attempts int       // counted claims, this one included
+	Deaths   int       // claims in a row that ended with the process: see Claim
 	Size     int64     // of the body, in octets
 
 	// These are the Message's.
+	NotBefore   time.Time
 	Priority    int8
 	Ref, Tenant string
 	Origin      smtp.Origin
 	FromDomain  string
 	About       ID
 }
+
+// Lane returns the lane of the task.
+func (t *Task) Lane() Lane { return Lane{t.Destination, t.Owner, int8(cmp.Compare(t.Priority, 0))} }
 
 // State is the state of a task in its Queue.
 type State uint8
@@ -243,9 +320,14 @@ type Settlement struct {
 	// attempted, and the recipients keep their last results.
 	Results []smtp.Result
 
-	// Next is the time of the next attempt. Recipients with a final Outcome leave the queue; the others stay. If zero,
-	// all recipients leave, and the task is removed.
+	// Next is the time of the next attempt. Recipients with a final Outcome leave the queue; the others stay. If it
+	// isn't in the future, the task is due at once, even if the clock is set back. If zero, all recipients leave, and
+	// the task is removed.
 	Next time.Time
+
+	// OverdueFrom keeps NoticeAt and Deadline from making the task due before this time, because the clock is doubted.
+	// The next Settle ends that. If zero, they make it due at their own times.
+	OverdueFrom time.Time
 
 	// Uncounted takes back the attempt that Claim counted, because nothing was attempted.
 	Uncounted bool
@@ -255,4 +337,32 @@ type Settlement struct {
 
 	// Reports are new messages, stored in the same commit.
 	Reports []Message
+
+	// Owed are recipients whose sender is owed a report that isn't composed yet. They are added to the report task of
+	// the message in the same commit. It must be empty in a Settlement of a report task.
+	Owed []Owed
+
+	// ReportAt is when the report task is due for the recipients in Owed. If zero, at once.
+	ReportAt time.Time
+}
+
+// ReportDestination is the Destination of report tasks. No domain and no route has this name.
+//
+// A report task collects what is to be reported about several tasks of one message, so that one report has all of it. A
+// message has at most one. Settlement.Owed makes it, or adds recipients to it. Its Last has their Results. It is a task
+// like any other, with these differences:
+//
+//   - It is due at the earliest ReportAt of its recipients. When it becomes the only task of its message, it is due at
+//     once. A restart may forget the latter.
+//   - It has no notice, and no deadline makes it due.
+//   - A Settle ends it for the recipients that Claim returned. Recipients that were added since then stay, and the
+//     attempts count from zero. With a Next, all stay, and it is due at Next or at the earliest ReportAt of those that
+//     were added.
+const ReportDestination = "(report)"
+
+// Owed is a recipient whose sender is owed a report.
+type Owed struct {
+	Recipient int         // the index of it in Envelope.Recipients of the Task that is settled
+	Result    smtp.Result // what is to be reported
+	Delayed   bool        // the recipient isn't settled: the report is a delay notice
 }

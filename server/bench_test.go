@@ -67,13 +67,16 @@ func cpu() int64 {
 	return u.Utime.Sec*1e6 + int64(u.Utime.Usec) + u.Stime.Sec*1e6 + int64(u.Stime.Usec)
 }
 
-// TestMain runs the clients of BenchmarkServer if the variable is set, and the tests otherwise.
+// TestMain runs the clients of BenchmarkServer or BenchmarkIdle if their variable is set, and the tests otherwise.
 func TestMain(m *testing.M) {
-	spec := os.Getenv(loadVar)
+	run, spec := loadAll, os.Getenv(loadVar)
+	if idle := os.Getenv(idleVar); idle != "" {
+		run, spec = idleAll, idle
+	}
 	if spec == "" {
 		os.Exit(m.Run())
 	}
-	if err := loadAll(spec); err != nil {
+	if err := run(spec); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

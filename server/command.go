@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -13,8 +14,9 @@ const (
 	lineMax = 512
 
 	// SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), AUTH (RFC 4954 §3); for RFC 3461
-	// " RET=FULL", and " ENVID=" with 100 octets (§4.4).
-	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107
+	// " RET=FULL", and " ENVID=" with 100 octets (§4.4); " BY=-999999999;NT" (RFC 2852 §4); " MT-PRIORITY=-9" (RFC 6710
+	// §4); and " HOLDUNTIL=" with a date-time of 25 octets (RFC 4865 §4).
+	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107 + 17 + 15 + 36
 
 	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets (§4.2).
 	rcptMax = lineMax + 29 + 507
@@ -24,7 +26,14 @@ const (
 
 // command runs one command line.
 func (s *session) command(ctx context.Context, line []byte) {
-	verb, args := cutVerb(line)
+	if s.srv.Lenient {
+		line = bytes.TrimLeft(line, " ")
+	}
+	verb, args := s.verb(line)
+	if verb == "BDAT" {
+		s.bdat(ctx, line, args)
+		return
+	}
 	if fault := lineFault(verb, line); fault != "" {
 		s.refuse(ctx, verb, fault)
 		return
@@ -43,7 +52,7 @@ func (s *session) command(ctx context.Context, line []byte) {
 		return
 	}
 	switch verb {
-	case "EHLO", "HELO":
+	case "EHLO", "HELO", "LHLO":
 		s.hello(ctx, verb, args)
 	case "MAIL":
 		s.mail(ctx, args)
@@ -52,7 +61,7 @@ func (s *session) command(ctx context.Context, line []byte) {
 	case "DATA":
 		s.data(ctx)
 	case "RSET":
-		s.reset()
+		s.reset(ctx)
 		s.say("250 2.0.0 reset")
 	case "NOOP":
 		s.say("250 2.0.0 ok")
@@ -63,6 +72,8 @@ func (s *session) command(ctx context.Context, line []byte) {
 		s.startTLS(ctx)
 	case "AUTH":
 		s.auth(ctx, args)
+	case "XCLIENT":
+		s.xclient(ctx, args)
 	case "VRFY":
 		if args == "" {
 			s.refuse(ctx, verb, "501 5.5.4 VRFY needs a user or a mailbox")
@@ -76,11 +87,28 @@ func (s *session) command(ctx context.Context, line []byte) {
 	}
 }
 
+// verb returns the verb of a line and its arguments, as cutVerb does, with the liberties of Lenient. What begins as
+// BDAT is BDAT.
+func (s *session) verb(line []byte) (verb, args string) {
+	if s.srv.Lenient {
+		line = bytes.TrimLeft(line, " ")
+	}
+	verb, args = cutVerb(line)
+	if s.srv.Lenient {
+		args = strings.TrimLeft(args, " ")
+	}
+	if verb == "" && isBDAT(line) {
+		verb = "BDAT"
+	}
+	return verb, args
+}
+
 // cutVerb splits a line into its verb, in upper case, and its arguments. An unknown verb is "".
 func cutVerb(line []byte) (verb, args string) {
 	word, rest, _ := bytes.Cut(line, []byte(" "))
 	for _, v := range [...]string{
-		"MAIL", "RCPT", "DATA", "EHLO", "HELO", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH", "VRFY", "EXPN", "HELP",
+		"MAIL", "RCPT", "DATA", "BDAT", "EHLO", "HELO", "LHLO", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH", "VRFY",
+		"EXPN", "HELP", "XCLIENT",
 	} {
 		if equalASCII(word, v) {
 			// RFC 5321 §4.1.1: white space before CRLF is allowed.
@@ -109,10 +137,12 @@ func equalASCII[T string | []byte](word T, upper string) bool {
 
 // lineFault returns the reply to a line that is not allowed for its verb. For a good line it returns "".
 func lineFault(verb string, line []byte) string {
-	longest, wide := lineMax, false
+	longest, wide, anyCharset := lineMax, false, false
 	switch verb {
 	case "":
 		return "500 5.5.1 no such command"
+	case "EHLO", "HELO", "LHLO":
+		anyCharset = true // RFC 5321 §4.1.4: no mail is refused for this name. Some devices have an umlaut in theirs.
 	case "MAIL":
 		longest, wide = mailMax, true
 	case "RCPT":
@@ -133,7 +163,7 @@ func lineFault(verb string, line []byte) string {
 		}
 		ascii = ascii && c < 0x80
 	}
-	if !ascii && (!wide || !utf8.Valid(line)) {
+	if !ascii && !anyCharset && (!wide || !utf8.Valid(line)) {
 		return "500 5.5.2 command is not ASCII" // MAIL and RCPT check for SMTPUTF8 themselves
 	}
 	return ""
@@ -152,7 +182,7 @@ func (s *session) expected(verb string) bool {
 	case verb == "RCPT" && s.env != nil:
 		// RFC 5321 §4.5.3.1.10: recipients beyond the bound are answered 452, and the transaction goes on. A client
 		// that pipelines has sent many of them before it reads the first 452.
-		if s.asked++; s.asked <= 2*s.maxRecipients() {
+		if s.asked++; (s.asked+1)/2 <= s.maxRecipients() { // 2*s.maxRecipients() may overflow
 			return true
 		}
 	}

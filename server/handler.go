@@ -12,8 +12,9 @@ import (
 // [RcptChecker] is called earlier, too.
 //
 // In each method, an error refuses. If it has a *smtp.Reply (found by [errors.As]) of 4xx or 5xx, the server sends that
-// reply, and a missing enhanced code is derived from the code. Code 421 also closes the connection. Any other error is
-// logged, and the server sends 451 4.3.0 without its text.
+// reply, and a missing enhanced code is derived from the code. Codes 421 and 521 also close the connection. Any other
+// error is logged, and the server sends 451 4.3.0 without its text. After the end of ctx, its error isn't logged, and
+// the server sends 421 4.3.2.
 //
 // ctx ends when the server closes connections: by [Server.Close], or when the time of a shutdown is over. It doesn't
 // end when the client leaves. The Peer is valid until the method returns; a copy of it stays valid. A method must not
@@ -23,10 +24,14 @@ type Handler interface {
 	// §6.1), and the server sends 250 2.0.0. Otherwise the server sends the returned reply: 2xx, 4xx or 5xx. Any other
 	// code counts as an error without a reply. If there is an error, the reply is ignored.
 	//
-	// body behaves as [smtp.DataReader], and is valid until Handle returns. The message is complete and valid only if
-	// body was read up to [io.EOF]. A Handler that accepts a message must have read it that far, and must discard the
-	// message after any other error of body. The server reads and discards the rest of a body that Handle didn't read.
-	// If that rest is invalid, the message is refused, whatever Handle returned.
+	// body behaves as [smtp.DataReader] and, if the message comes by BDAT, as [smtp.ChunkReader]. It is valid until
+	// Handle returns. A Handler needn't know which: a body in chunks is one io.Reader, and while Read waits for the
+	// next chunk, the server answers the one before. The message is complete and valid only if body was read up to
+	// [io.EOF]. A Handler that accepts a message must have read it that far, and must discard the message after any
+	// other error of body. The message is then refused, whatever Handle returns, and its error isn't logged as a
+	// failure of the Handler. The server reads and discards the rest of a body that Handle didn't read. If that rest is
+	// invalid, the message is refused, whatever Handle returned. A client that sends by BDAT may give the message up
+	// between two chunks: body then returns an error that wraps [io.ErrUnexpectedEOF].
 	//
 	// The Handler may keep env. A panic is logged, answered 451, and ends the session.
 	Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error)

@@ -28,6 +28,7 @@ type world struct {
 	net     *network
 	stop    context.CancelFunc // ends the context of Serve
 	stopped chan error         // the result of Serve
+	secure  bool               // the only session has TLS
 }
 
 // newWorld starts srv, which ends with the test.
@@ -38,6 +39,9 @@ func newWorld(t *testing.T, srv *Server) *world {
 	}
 	if srv.Handler == nil {
 		srv.Handler = &desk{}
+	}
+	if srv.AuthDelay == 0 {
+		srv.AuthDelay = 1 // see client.slow
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &world{t: t, srv: srv, net: newNetwork(), stop: cancel, stopped: make(chan error, 1)}
@@ -63,7 +67,9 @@ func (w *world) dialFrom(ip string) *client {
 	if !ok {
 		w.t.Fatal("got no listener, want one")
 	}
-	return newClient(w.t, conn)
+	c := newClient(w.t, conn)
+	c.slow = w.srv.authenticates()
+	return c
 }
 
 // books returns the numbers of sessions and sources that the server counts.
@@ -78,6 +84,7 @@ type client struct {
 	t    *testing.T
 	pipe *pipe
 	conn net.Conn // pipe, or TLS on it
+	slow bool     // take waits a microsecond, for the replies to failed logins
 
 	mu  sync.Mutex
 	got []byte
@@ -126,6 +133,10 @@ func (c *client) send(raw string) {
 // take waits until the server waits, and returns the octets received since its last call.
 func (c *client) take() string {
 	synctest.Wait()
+	if c.slow {
+		time.Sleep(time.Microsecond)
+		synctest.Wait()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	got := string(c.got)
@@ -159,12 +170,15 @@ func (c *client) closed() bool {
 }
 
 // startTLS does a TLS handshake on the same connection.
-func (c *client) startTLS() {
+func (c *client) startTLS() { c.startTLSAs("") }
+
+// startTLSAs is startTLS with a name for SNI.
+func (c *client) startTLSAs(name string) {
 	c.t.Helper()
 	c.pipe.SetReadDeadline(time.Now()) // ends the reader
 	<-c.reading
 	c.pipe.SetReadDeadline(time.Time{})
-	t := tls.Client(c.pipe, &tls.Config{InsecureSkipVerify: true})
+	t := tls.Client(c.pipe, &tls.Config{InsecureSkipVerify: true, ServerName: name})
 	if err := t.Handshake(); err != nil {
 		c.t.Fatalf("got handshake error %v, want none", err)
 	}

@@ -3,16 +3,29 @@ package server
 import (
 	"context"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// hello runs EHLO and HELO (RFC 5321 §4.1.1.1).
-func (s *session) hello(ctx context.Context, verb, name string) {
-	if !validHello(name) {
+// hello runs EHLO and HELO (RFC 5321 §4.1.1.1), and LHLO over LMTP.
+func (s *session) hello(ctx context.Context, verb, arg string) {
+	if s.srv.LMTP != (verb == "LHLO") { // RFC 2033 §4.1: LMTP has LHLO alone
+		s.refuse(ctx, verb, "500 5.5.1 no such command")
+		return
+	}
+	name := s.helloName(arg)
+	if name == "" {
 		s.refuse(ctx, verb, "501 5.5.4 "+verb+" needs a host name or an address literal")
 		return
 	}
-	s.reset() // RFC 5321 §4.1.4: EHLO resets as RSET does
-	s.peer.Hello, s.peer.ESMTP = name, verb == "EHLO"
+	s.reset(ctx) // RFC 5321 §4.1.4: EHLO resets as RSET does
+	s.peer.Hello, s.peer.ESMTP = name, verb != "HELO"
+	if err := s.askHello(ctx); err != nil {
+		s.peer.Hello = ""
+		s.reject(ctx, verb, err)
+		return
+	}
 	if !s.peer.ESMTP {
 		s.say("250 " + s.srv.hostname())
 		return
@@ -23,35 +36,39 @@ func (s *session) hello(ctx context.Context, verb, name string) {
 	s.out = strconv.AppendInt(append(s.out, "250-SIZE "...), s.srv.maxSize(), 10)
 	s.say("")
 	s.say("250-8BITMIME")
-	s.say("250-DSN")
+	s.say("250-CHUNKING")
+	s.announce()
+	if !s.srv.NoDSN {
+		s.say("250-DSN")
+	}
 	s.say("250-ENHANCEDSTATUSCODES")
+	if s.xclientOffered() {
+		s.say("250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
+	}
 	if s.srv.TLSConfig != nil && s.peer.TLS == nil {
 		s.say("250-STARTTLS")
 	}
-	if s.authOffered() && s.peer.Username == "" {
-		s.say("250-AUTH PLAIN")
+	if list := s.mechanisms(); list != nil && s.peer.Username == "" {
+		s.say("250-AUTH " + strings.Join(list, " "))
 	}
 	s.say("250 SMTPUTF8")
 }
 
-// validHello reports whether name could be a host name or an address literal, by its characters and its length. The
-// name goes into Received fields and logs.
-func validHello(name string) bool {
-	if len(name) == 0 || len(name) > 255 {
-		return false
+// helloName returns the name that the client gives itself, or "" if it gives none.
+func (s *session) helloName(arg string) string {
+	name := printable(strings.TrimLeft(arg, " "))
+	if name == "" && s.srv.Lenient {
+		return "unknown"
 	}
-	literal := len(name) > 2 && name[0] == '[' && name[len(name)-1] == ']'
-	if literal {
-		name = name[1 : len(name)-1]
-	}
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.':
-		case c == '_' && !literal, c == ':' && literal:
-		default:
-			return false
+	return name
+}
+
+// printable returns s in UTF-8 and without what can't be printed. Each octet or character of that kind becomes "?".
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
 		}
-	}
-	return true
+		return r
+	}, s)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"math"
 	"net"
 	"net/netip"
 )
@@ -22,23 +23,54 @@ func (s *Server) admit(sess *session) (ok bool, refusal string) {
 		s.sessions = make(map[*session]struct{})
 		s.sources = make(map[netip.Prefix]int)
 	}
-	switch {
-	case len(s.sessions)-s.turned >= cmp.Or(s.MaxConns, defaultMaxConns):
-		refusal = "too many connections"
-	case sess.source.IsValid() && s.sources[sess.source] >= cmp.Or(s.MaxConnsPerIP, defaultMaxConnsPerIP):
-		refusal = "too many connections from your address"
-	default:
+	if refusal = s.tooMany(sess); refusal == "" {
+		s.memory.Add(sessionMemory)
 		s.sessions[sess] = struct{}{}
 		s.sources[sess.source]++
+		for _, network := range wider(sess.source) {
+			s.sources[network]++
+		}
 		return true, ""
 	}
 	if s.turned >= maxTurned {
 		return false, ""
 	}
 	s.turned++
+	s.memory.Add(sessionMemory)
 	sess.turned = true
 	s.sessions[sess] = struct{}{}
 	return false, refusal
+}
+
+// tooMany returns the text of a refusal, or "" if there is a slot for the session. It may end another session for it.
+// The caller holds s.mu.
+func (s *Server) tooMany(sess *session) string {
+	if sess.source.IsValid() {
+		perIP := cmp.Or(s.MaxConnsPerIP, defaultMaxConnsPerIP)
+		perNetwork := cmp.Or(s.MaxConnsPerNetwork, 2*min(perIP, math.MaxInt/2))
+		if s.sources[sess.source] >= perIP {
+			return "too many connections from your address"
+		}
+		for _, network := range wider(sess.source) {
+			if network.IsValid() && s.sources[network] >= perNetwork {
+				return "too many connections from your network"
+			}
+		}
+	}
+	if len(s.sessions)-s.turned >= cmp.Or(s.MaxConns, defaultMaxConns) && !s.makeRoom() {
+		return "too many connections"
+	}
+	return ""
+}
+
+// uncount ends the count of a session by its networks. The caller holds s.mu.
+func (s *Server) uncount(sess *session) {
+	wide := wider(sess.source)
+	for _, network := range [...]netip.Prefix{sess.source, wide[0], wide[1]} {
+		if s.sources[network]--; s.sources[network] == 0 {
+			delete(s.sources, network)
+		}
+	}
 }
 
 // release ends a session that admit counted.
@@ -46,11 +78,16 @@ func (s *Server) release(sess *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, sess)
+	s.memory.Add(-sessionMemory)
+	if sess.secured {
+		s.memory.Add(-tlsMemory)
+	}
 	if sess.turned {
 		s.turned--
-	} else if s.sources[sess.source]--; s.sources[sess.source] == 0 {
-		delete(s.sources, sess.source)
+	} else {
+		s.uncount(sess)
 	}
+	s.updateCrowded()
 	if s.draining.Load() && len(s.sessions) == 0 {
 		close(s.drained)
 	}
@@ -59,18 +96,25 @@ func (s *Server) release(sess *session) {
 // source returns the network by which connections are counted: an IPv4 address or an IPv6 /64, which one host may have
 // for itself. For an address without an IP, of a Unix socket for example, the Prefix is invalid, and has no bound.
 func source(addr net.Addr) netip.Prefix {
-	var ip netip.Addr
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		ip, _ = netip.AddrFromSlice(tcp.IP)
-	} else if addr != nil {
-		ap, _ := netip.ParseAddrPort(addr.String())
-		ip = ap.Addr()
-	}
-	ip = ip.Unmap().WithZone("")
+	ip := ipOf(addr)
 	bits := 64
 	if ip.Is4() {
 		bits = 32
 	}
 	p, _ := ip.Prefix(bits)
 	return p
+}
+
+// wider returns the networks around a source: an IPv4 /24, or an IPv6 /48 and a /56. Providers assign these to one
+// customer. The widest is the first; those that don't exist are invalid.
+func wider(source netip.Prefix) (networks [2]netip.Prefix) {
+	switch {
+	case !source.IsValid():
+	case source.Addr().Is4():
+		networks[0], _ = source.Addr().Prefix(24)
+	default:
+		networks[0], _ = source.Addr().Prefix(48)
+		networks[1], _ = source.Addr().Prefix(56)
+	}
+	return networks
 }

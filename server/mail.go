@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/postrider/postrider/smtp"
@@ -10,6 +11,10 @@ import (
 func (s *session) mail(ctx context.Context, args string) {
 	switch {
 	case s.peer.Hello == "":
+		if s.srv.LMTP {
+			s.refuse(ctx, "MAIL", "503 5.5.1 send LHLO first")
+			return
+		}
 		s.refuse(ctx, "MAIL", "503 5.5.1 send EHLO first") // RFC 5321 §4.1.4
 		return
 	case s.srv.RequireAuth && s.peer.Username == "":
@@ -22,6 +27,13 @@ func (s *session) mail(ctx context.Context, args string) {
 	case s.env != nil:
 		s.refuse(ctx, "MAIL", "503 5.5.1 a transaction is already open")
 		return
+	case s.srv.MaxMails > 0 && s.peer.Tx >= s.srv.MaxMails: // RFC 9422 §4.2: MAILMAX
+		s.say("421 4.7.0 too many messages in this session")
+		s.done, s.abrupt = true, true
+		return
+	}
+	if s.srv.Lenient {
+		args = tidy(args, "FROM")
 	}
 	env, err := smtp.ParseMail(args)
 	if err != nil {
@@ -29,11 +41,18 @@ func (s *session) mail(ctx context.Context, args string) {
 		return
 	}
 	switch {
-	case env.Body == smtp.BodyBinaryMIME:
-		s.refuse(ctx, "MAIL", "555 5.5.4 BINARYMIME not offered") // RFC 3030 §3
+	case s.srv.NoDSN && (env.Ret != 0 || env.EnvID != ""):
+		s.refuse(ctx, "MAIL", "555 5.5.4 DSN not offered") // RFC 5321 §4.1.1.11
+		return
+	case s.srv.memory.Load() > cmp.Or(s.srv.MaxMemory, defaultMaxMemory):
+		s.answer(ctx, "MAIL", errMemory)
 		return
 	case env.Size > s.srv.maxSize():
 		s.refuse(ctx, "MAIL", "552 5.3.4 message too big") // RFC 1870 §6.1
+		return
+	}
+	if fault := s.unfit(env); fault != "" {
+		s.refuse(ctx, "MAIL", fault)
 		return
 	}
 	if env.Auth != "" && s.peer.Username == "" {
@@ -47,7 +66,15 @@ func (s *session) mail(ctx context.Context, args string) {
 			return
 		}
 	}
+	s.openTransaction(env)
+	err = s.askPlain(ctx, "mail", func(c *Check) func(context.Context, *Session) error { return c.Mail })
+	if err != nil {
+		s.closeTransaction()
+		s.reject(ctx, "MAIL", err)
+		return
+	}
 	s.env, s.busy = env, true
+	s.failed, s.discarded = false, 0
 	s.say("250 2.1.0 sender ok")
 }
 
@@ -56,6 +83,13 @@ func (s *session) rcpt(ctx context.Context, args string) {
 	if s.env == nil {
 		s.refuse(ctx, "RCPT", "503 5.5.1 send MAIL first")
 		return
+	}
+	if s.chunking {
+		s.refuse(ctx, "RCPT", "503 5.5.1 the message has begun") // the Handler has the envelope
+		return
+	}
+	if s.srv.Lenient {
+		args = tidy(args, "TO")
 	}
 	rcpt, err := smtp.ParseRcpt(args)
 	if err != nil {
@@ -66,11 +100,20 @@ func (s *session) rcpt(ctx context.Context, args string) {
 	case !s.env.UTF8 && smtp.NeedsUTF8(args):
 		s.refuse(ctx, "RCPT", "553 5.6.7 the address requires SMTPUTF8") // RFC 6531 §3.5
 		return
+	case s.srv.NoDSN && (rcpt.Notify != 0 || rcpt.ORCPT != ""):
+		s.refuse(ctx, "RCPT", "555 5.5.4 DSN not offered") // RFC 5321 §4.1.1.11
+		return
 	case len(s.env.Recipients) >= s.maxRecipients():
 		s.refuse(ctx, "RCPT", "452 4.5.3 too many recipients") // RFC 5321 §4.5.3.1.10
 		return
 	}
+	rcpt, n := s.compact(rcpt, args)
+	if full := s.holdRcpt(n); full != nil {
+		s.answer(ctx, "RCPT", full)
+		return
+	}
 	if err := s.checkRcpt(ctx, rcpt); err != nil {
+		s.dropRcpt(n)
 		s.reject(ctx, "RCPT", err)
 		return
 	}
@@ -78,8 +121,21 @@ func (s *session) rcpt(ctx context.Context, args string) {
 	s.say("250 2.1.5 recipient ok")
 }
 
-// checkRcpt asks the Handler about a recipient: first whether the client may relay to it, then whether to accept it.
+// checkRcpt asks the Handler about a recipient, and then the checks.
 func (s *session) checkRcpt(ctx context.Context, rcpt smtp.Recipient) error {
+	was := s.allowed
+	err := s.askHandler(ctx, rcpt)
+	if err == nil {
+		err = s.askRcpt(ctx, rcpt)
+	}
+	if err != nil {
+		s.allowed = was
+	}
+	return err
+}
+
+// askHandler asks the Handler about a recipient: first whether the client may relay to it, then whether to accept it.
+func (s *session) askHandler(ctx context.Context, rcpt smtp.Recipient) error {
 	authenticated := s.peer.Username != ""
 	s.peer.Allowed = authenticated // the answer to the RCPT before is not about this one
 	if a, ok := s.srv.Handler.(Allower); ok && !authenticated {

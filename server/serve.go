@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -16,16 +17,22 @@ var ErrServerClosed = errors.New("server: Serve on a closed server: use a new on
 
 // Serve accepts connections on l until ctx ends, or until Shutdown or Close; then it closes l, waits for all sessions
 // and returns nil. When ctx ends, the whole server shuts down as by Shutdown, with Grace as the bound. Serve may be
-// called for several listeners at once. If a listener fails, its Serve returns the error, and the server shuts down as
-// if ctx had ended. Serve returns ErrServerClosed if the server was closed before and ctx hasn't ended.
+// called for several listeners at once. If l was closed by others (net.ErrClosed, io.EOF or io.ErrClosedPipe from its
+// Accept), Serve returns the error, and the server shuts down as if ctx had ended. After any other error of Accept,
+// Serve logs it and tries again, after 5 ms, doubled up to 1 s. Serve returns ErrServerClosed if the server was closed
+// before and ctx hasn't ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	tcp, plain := l.(*net.TCPListener)
+	if l == nil || plain && tcp == nil {
+		return errors.New("server: Serve: the listener is nil: pass one of net.Listen or NewTLSListener")
+	}
 	defer l.Close()
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if _, plain := l.(*net.TCPListener); plain && s.RequireAuth && s.TLSConfig == nil && !s.AllowInsecureAuth {
+	if plain && s.RequireAuth && s.TLSConfig == nil && !s.AllowInsecureAuth {
 		return fmt.Errorf("server: RequireAuth is true, but no TLS is possible at %v, so no client could send mail:"+
-			" set TLSConfig, or pass a listener made by crypto/tls.NewListener", l.Addr())
+			" set TLSConfig, or pass a listener made by server.NewTLSListener", l.Addr())
 	}
 	// The contexts of Handlers have the values of ctx but not its end: transactions may finish.
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -101,6 +108,9 @@ func (s *Server) open(l net.Listener, cancel context.CancelFunc) bool {
 	if s.draining.Load() {
 		return false
 	}
+	if s.leaving == nil {
+		s.leaving = make(chan struct{})
+	}
 	s.listeners = append(s.listeners, l)
 	s.cancels = append(s.cancels, cancel)
 	return true
@@ -117,29 +127,40 @@ func (s *Server) accept(ctx, handling context.Context, l net.Listener) error {
 			s.start(handling, nc)
 		case s.draining.Load():
 			return nil
-		case !temporary(err):
+		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
 			return fmt.Errorf("server: accept: %w", err)
 		default:
-			// Probably no file descriptor is free. Sessions that end will free some.
+			// Probably no file descriptor is free, or the connection was gone before it was accepted.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log(ctx, slog.LevelError, "accept failed", "err", err, "pause", pause)
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
+			case <-s.leaving:
 			}
 		}
 	}
 }
 
-func temporary(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
+// hasten wakes the sessions once when the server has become crowded, so that their waits are shortened.
+func (s *Server) hasten() {
+	s.mu.Lock()
+	if !s.updateCrowded() {
+		s.mu.Unlock()
+		return
+	}
+	sessions := s.all()
+	s.mu.Unlock()
+	for _, sess := range sessions {
+		sess.hasten()
+	}
 }
 
 // start runs a session in its own goroutine, or refuses the connection.
 func (s *Server) start(ctx context.Context, nc net.Conn) {
 	sess := newSession(s, nc)
 	ok, refusal := s.admit(sess)
+	s.hasten()
 	switch {
 	case ok:
 		go sess.serve(ctx)
@@ -160,6 +181,9 @@ func (s *Server) drain() <-chan struct{} {
 	}
 	s.drained = make(chan struct{})
 	s.draining.Store(true)
+	if s.leaving != nil {
+		close(s.leaving)
+	}
 	if len(s.sessions) == 0 {
 		close(s.drained)
 	}

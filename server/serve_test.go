@@ -56,8 +56,8 @@ func (temporaryError) Temporary() bool { return true }
 
 func TestAcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		full := temporaryError{errors.New("too many open files")}
-		l := &faultyListener{newNetwork(), []error{full, full, full}}
+		full, odd := temporaryError{errors.New("too many open files")}, errors.New("connection aborted")
+		l := &faultyListener{newNetwork(), []error{full, odd, full}}
 		srv := &Server{Handler: &desk{}, Hostname: "mx.test"}
 		stopped := make(chan error, 1)
 		start := time.Now()
@@ -69,13 +69,13 @@ func TestAcceptErrors(t *testing.T) {
 		c := newClient(t, p)
 		c.want(talked, "220", "250", "250", "250")
 
-		// A listener that breaks ends Serve, but not the running transaction.
-		l.faults = []error{errors.New("broken")}
+		// A listener that someone has closed ends Serve, but not the running transaction.
+		l.faults = []error{&net.OpError{Op: "accept", Err: net.ErrClosed}}
 		q, _ := l.dial("198.51.100.7")
 		newClient(t, q)
 		synctest.Wait()
 		c.want(data+body, "354", "250", "421")
-		if err := <-stopped; err == nil || !strings.Contains(err.Error(), "broken") {
+		if err := <-stopped; err == nil || !errors.Is(err, net.ErrClosed) {
 			t.Errorf("got %v from Serve, want the listener's error", err)
 		}
 	})

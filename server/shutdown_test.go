@@ -35,7 +35,7 @@ func TestShutdownIdle(t *testing.T) {
 		{name: "half a command", said: ehlo + "MAIL FR"},
 		{name: "transaction reset", said: talked + "RSET\r\n"},
 		{name: "mail taken", said: talked + data + body},
-		{name: "mail refused", said: talked + data + "\n\r\n.\r\n"},
+		{name: "mail refused", said: talked + data + "xxxxxx\r\n.\r\n", setup: func(s *Server) { s.MaxSize = 5 }},
 		{name: "mail and sender refused", said: ehlo + "MAIL FROM:<>>\r\n"},
 		{name: "authenticating", said: ehlo + "AUTH PLAIN\r\n", setup: func(s *Server) {
 			s.Authenticate, s.AllowInsecureAuth = authenticate, true
@@ -53,6 +53,7 @@ func TestShutdownIdle(t *testing.T) {
 				}
 				w := newWorld(t, srv)
 				c := w.dial()
+				c.slow = false
 				c.ask(tt.said)
 				start := time.Now()
 				if err := srv.Shutdown(context.Background()); err != nil {
@@ -92,7 +93,7 @@ func TestShutdownBusy(t *testing.T) {
 		{"after DATA", talked + data, body, "250 2.0.0 ok\r\n" + bye, 1},
 		{"within the body", talked + data + body[:15], body[15:], "250 2.0.0 ok\r\n" + bye, 1},
 		{"before the last octet", talked + data + body[:len(body)-1], "\n", "250 2.0.0 ok\r\n" + bye, 1},
-		{"bad body", talked + data + "x\n", "\r\n.\r\n", "554 5.6.0 bare LF at offset 1\r\n" + bye, 0},
+		{"bad body", talked + data + "x\n", "\r\n.\r\n", "521 5.6.0 bare LF at offset 1: lines end in CR LF\r\n", 0},
 		{"reset", talked, "RSET\r\n" + mail, "250 2.0.0 reset\r\n" + bye, 0},
 		{"next mail behind", talked + data, body + mail + rcpt + data, "250 2.0.0 ok\r\n" + bye, 1},
 	}
@@ -100,7 +101,7 @@ func TestShutdownBusy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &desk{}
-				w := newWorld(t, &Server{Handler: d, Grace: time.Hour})
+				w := newWorld(t, &Server{Handler: d, Grace: time.Hour, DrainTimeout: time.Hour})
 				c := w.dial()
 				c.ask(tt.said)
 				w.stop()

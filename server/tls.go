@@ -3,8 +3,12 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
+	"net"
 	"time"
+
+	"github.com/postrider/postrider/internal/scram"
 )
 
 // startTLS runs STARTTLS (RFC 3207).
@@ -38,48 +42,123 @@ func (s *session) startTLS(ctx context.Context) {
 	}
 	s.nc = t
 	s.peer.Hello, s.peer.ESMTP = "", false // RFC 3207 §4.2: forget what was sent without TLS
-	s.peer.Username = ""
-	s.reset()
+	s.peer.Username, s.peer.Allowed = "", false
+	s.forget()
 }
 
 // handshake reports whether it succeeded. After a failure the connection can't be used.
 func (s *session) handshake(ctx context.Context, t *tls.Conn) bool {
 	s.expectCommand()
+	s.activity.set(shaking)
+	defer s.activity.set(working)
 	s.raw.SetDeadline(time.Now().Add(s.budget))
-	if s.srv.draining.Load() { // see conn.Read
+	if s.mustEnd() || s.srv.draining.Load() { // see conn.Read
 		return false
 	}
 	// Without the end of ctx: Close closes the connection, so no goroutine has to watch ctx.
-	if err := t.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
+	if err := t.HandshakeContext(context.WithValue(context.WithoutCancel(ctx), sessionOf{}, s)); err != nil {
 		s.note(ctx, slog.LevelInfo, "TLS handshake failed", "err", err)
 		return false
 	}
 	state := t.ConnectionState()
 	s.peer.TLS = &state
+	s.secured = true
+	s.srv.memory.Add(tlsMemory)
 	return true
 }
 
 // tlsConfig returns the config for STARTTLS, made from TLSConfig once.
 func (s *Server) tlsConfig() *tls.Config {
-	s.tlsOnce.Do(func() {
-		s.tls = harden(s.TLSConfig)
-		if choose := s.tls.GetConfigForClient; choose != nil {
-			s.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-				chosen, err := choose(hello)
-				if chosen == nil || err != nil {
-					return nil, err
-				}
-				return harden(chosen), nil
-			}
-		}
-	})
+	s.tlsOnce.Do(func() { s.tls = hardenAll(s.TLSConfig) })
 	return s.tls
 }
 
-// harden returns a copy of c with TLS 1.2 or later and without session tickets.
+// hardenAll returns c hardened, with each config that it chooses.
+func hardenAll(c *tls.Config) *tls.Config {
+	c = harden(c)
+	if choose := c.GetConfigForClient; choose != nil {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return nil, err
+			}
+			return harden(chosen), nil
+		}
+	}
+	return c
+}
+
+// NewTLSListener returns a listener for implicit TLS (port 465, RFC 8314 §3.3). It is like that of crypto/tls, with a
+// copy of config as STARTTLS has it: see Server.TLSConfig.
+func NewTLSListener(l net.Listener, config *tls.Config) net.Listener {
+	return tls.NewListener(l, hardenAll(config))
+}
+
+// alpn are the names for SMTP. A client that offers others only believes that it speaks to another server: a browser,
+// for example, whose connection an attacker has sent here, under a certificate that is valid for both (ALPACA). Clients
+// of mail offer none.
+var alpn = []string{"smtp", "esmtp"}
+
+// harden returns a copy of c with TLS 1.2 or later, without session tickets and, if it has no protocols of its own, for
+// SMTP only.
 func harden(c *tls.Config) *tls.Config {
 	c = c.Clone()
+	if len(c.NextProtos) == 0 {
+		c.NextProtos = alpn
+	}
+	noteCertificate(c)
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	c.SessionTicketsDisabled = true
 	return c
+}
+
+// sessionOf is the key of the session in the context of its handshake.
+type sessionOf struct{}
+
+// noteCertificate changes c so that the session of a handshake learns which certificate the client gets. The choice is
+// that of crypto/tls, as the doc of tls.Config has it.
+func noteCertificate(c *tls.Config) {
+	list, get := c.Certificates, c.GetCertificate
+	if len(list) == 0 && get == nil {
+		return // GetConfigForClient has them
+	}
+	choose := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if get != nil && (len(list) == 0 || hello.ServerName != "") {
+			if cert, err := get(hello); cert != nil || err != nil || len(list) == 0 {
+				return cert, err
+			}
+		}
+		for i := range list {
+			if hello.SupportsCertificate(&list[i]) == nil {
+				return &list[i], nil
+			}
+		}
+		return &list[0], nil
+	}
+	c.Certificates = nil
+	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := choose(hello)
+		if s, ok := hello.Context().Value(sessionOf{}).(*session); ok {
+			s.cert = cert
+		}
+		return cert, err
+	}
+}
+
+// bindings returns the channel bindings of the session, for SCRAM-SHA-256-PLUS.
+func (s *session) bindings() []scram.Binding {
+	list := scram.Bindings(s.peer.TLS)
+	if list == nil || s.cert == nil {
+		return list
+	}
+	leaf := s.cert.Leaf
+	if leaf == nil && len(s.cert.Certificate) > 0 {
+		leaf, _ = x509.ParseCertificate(s.cert.Certificate[0])
+	}
+	if leaf != nil {
+		if b, ok := scram.EndPoint(leaf); ok {
+			list = append(list, b)
+		}
+	}
+	return list
 }

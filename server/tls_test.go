@@ -3,6 +3,9 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -95,7 +98,7 @@ func TestImplicitTLS(t *testing.T) {
 		srv := &Server{Hostname: "mx.test", Handler: d, TLSConfig: testTLS(t), Authenticate: authenticate}
 		c, _ := implicitTLS(t, srv)
 		got := c.want(ehlo, "220", "250")
-		if strings.Contains(got, "STARTTLS") || !strings.Contains(got, "250-AUTH PLAIN\r\n") {
+		if strings.Contains(got, "STARTTLS") || !strings.Contains(got, "250-AUTH PLAIN LOGIN\r\n") {
 			t.Errorf("got %q, want AUTH and no STARTTLS", got)
 		}
 		c.want("STARTTLS\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n", "503", "235")
@@ -115,7 +118,7 @@ func TestSubmissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
 		c, _ := implicitTLS(t, &Server{Hostname: "mx.test", Handler: d, Authenticate: authenticate, RequireAuth: true})
-		if got := c.want(ehlo, "220", "250"); !strings.Contains(got, "250-AUTH PLAIN\r\n") {
+		if got := c.want(ehlo, "220", "250"); !strings.Contains(got, "250-AUTH PLAIN LOGIN\r\n") {
 			t.Errorf("got %q, want AUTH", got)
 		}
 		if got, want := c.ask(mail), "530 5.7.0 AUTH is required first\r\n"; got != want {
@@ -153,4 +156,73 @@ func TestShutdownTLS(t *testing.T) {
 			t.Errorf("got %d mails, want 1", n)
 		}
 	})
+}
+
+// TestALPN: a client that offers other protocols in ALPN is no client of mail (RFC 7301 §3.2), by STARTTLS and by
+// implicit TLS. A client that offers none is.
+func TestALPN(t *testing.T) {
+	tests := []struct {
+		name          string
+		ours, theirs  []string
+		chosen        bool // the config is chosen by GetConfigForClient
+		wantErr, want string
+	}{
+		{name: "none"},
+		{name: "smtp", theirs: []string{"smtp"}, want: "smtp"},
+		{name: "smtp among others", theirs: []string{"http/1.1", "smtp"}, want: "smtp"},
+		{name: "esmtp", theirs: []string{"esmtp"}, want: "esmtp"},
+		{name: "a browser", theirs: []string{"h2", "http/1.1"}, wantErr: "no application protocol"},
+		{name: "an old browser", theirs: []string{"http/1.1"}, wantErr: "no application protocol"},
+		{name: "an FTP client", theirs: []string{"ftp"}, wantErr: "no application protocol"},
+		{name: "a browser, chosen", theirs: []string{"h2"}, chosen: true, wantErr: "no application protocol"},
+		{name: "one's own", ours: []string{"x-mail"}, theirs: []string{"x-mail"}, want: "x-mail"},
+		{name: "one's own, a client with smtp", ours: []string{"x-mail"}, theirs: []string{"smtp"}, wantErr: "no application protocol"},
+		{name: "one's own, none", ours: []string{"x-mail"}},
+	}
+	for _, tt := range tests {
+		for _, implicit := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				config := testTLS(t)
+				config.NextProtos = tt.ours
+				if tt.chosen {
+					inner := config.Clone()
+					config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }
+				}
+				d := &desk{}
+				srv := &Server{Hostname: "mx.test", Handler: d, TLSConfig: config}
+				l := newNetwork()
+				var serving net.Listener = l
+				if implicit {
+					serving = NewTLSListener(l, config)
+				}
+				stopped := make(chan error, 1)
+				go func() { stopped <- srv.Serve(context.Background(), serving) }()
+				p, _ := l.dial("198.51.100.7")
+				defer func() {
+					p.Close()
+					srv.Close()
+					<-stopped
+				}()
+				if !implicit {
+					io.WriteString(p, ehlo+"STARTTLS\r\n")
+					for got := ""; !strings.HasSuffix(got, "220 2.0.0 go ahead\r\n"); {
+						b := make([]byte, 1)
+						p.Read(b)
+						got += string(b)
+					}
+				}
+				c := tls.Client(p, &tls.Config{InsecureSkipVerify: true, NextProtos: tt.theirs})
+				err := c.Handshake()
+				if got := fmt.Sprint(err); tt.wantErr != "" && !strings.Contains(got, tt.wantErr) || tt.wantErr == "" && err != nil {
+					t.Errorf("%s, implicit %t: got %s, want %q", tt.name, implicit, got, tt.wantErr)
+				}
+				if got := c.ConnectionState().NegotiatedProtocol; got != tt.want {
+					t.Errorf("%s, implicit %t: got protocol %q, want %q", tt.name, implicit, got, tt.want)
+				}
+				if config.NextProtos != nil && tt.ours == nil {
+					t.Error("got the template changed")
+				}
+			})
+		}
+	}
 }

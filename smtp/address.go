@@ -7,10 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of RFC 5321 §4.5.3.1, in octets. A path of 256 octets has its angle brackets in them.
+// Bounds of an address, in octets: what a command of 512 octets has room for (RFC 5321 §4.5.3.1.4). RFC 5321 §4.5.3.1
+// has 64 octets for a local part and 256 for a path as the least that must be accepted. Rewritten senders (SRS, BATV,
+// VERP) are longer.
 const (
-	maxLocal   = 64
-	maxAddress = 254
+	maxAddress = 512 - len("RCPT TO:<>\r\n")
+	maxReverse = 512 - len("MAIL FROM:<>\r\n")
 )
 
 // SplitAddress splits an address at its last unquoted "@". If there is none, as in "postmaster" (RFC 5321 §4.5.1), the
@@ -29,9 +31,10 @@ func SplitAddress(address string) (local, domain string) {
 // CheckAddress returns an error unless address is a Mailbox (RFC 5321 §4.1.2, RFC 6531 §3.3) or "postmaster"
 // (RFC 5321 §4.1.1.3). The error names the value and the rule.
 //
-//   - The local part is a dot-string or a quoted string of at most 64 octets (RFC 5321 §4.5.3.1.1).
+//   - The local part is a dot-string or a quoted string.
 //   - The domain is an address literal, or a name for which [ASCIIDomain] returns no error, without a dot at its end.
-//   - The address has at most 254 octets (RFC 5321 §4.5.3.1.3).
+//   - The address has at most 500 octets, as many as RCPT has room for (RFC 5321 §4.5.3.1.4). A reverse-path has at
+//     most 498 octets, but CheckAddress can't know that the address is one: [Envelope.Check] does.
 //   - There is no control character. Those of Unicode are U+0080 to U+009F.
 func CheckAddress(address string) error {
 	rule := checkMailbox(address)
@@ -91,7 +94,7 @@ func lastUnquotedAt(address string) int {
 // checkMailbox returns the rule that address breaks. It returns "" for a Mailbox.
 func checkMailbox(address string) string {
 	if len(address) > maxAddress {
-		return "over 254 octets (RFC 5321 section 4.5.3.1.3)"
+		return "over 500 octets (RFC 5321 section 4.5.3.1.4)"
 	}
 	if !utf8.ValidString(address) {
 		return "not UTF-8 (RFC 6531 section 3.3)"
@@ -106,13 +109,22 @@ func checkMailbox(address string) string {
 	return checkDomain(domain)
 }
 
+// checkReverse returns the rule that a reverse-path breaks. It returns "" for a Mailbox and for the null reverse-path.
+func checkReverse(path string) string {
+	switch {
+	case path == "": // RFC 5321 §4.5.5
+		return ""
+	case len(path) > maxReverse:
+		return "over 498 octets (RFC 5321 section 4.5.3.1.4)"
+	}
+	return checkMailbox(path)
+}
+
 // checkLocal returns the rule of Local-part that local breaks, or "". local is UTF-8.
 func checkLocal(local string) string {
 	switch {
 	case local == "":
 		return "empty local part (RFC 5321 section 4.1.2)"
-	case len(local) > maxLocal:
-		return "local part over 64 octets (RFC 5321 section 4.5.3.1.1)"
 	case local[0] == '"':
 		return checkQuoted(local)
 	}

@@ -40,18 +40,19 @@ type AuthExchange interface {
 	// one is.
 	Start() (mechanism string, initialResponse []byte, err error)
 
-	// Next returns the response to a challenge. An error ends the exchange in failure. A response that is not nil is
-	// sent even with an error, so that the host can state its reason in the reply. With an error and a nil response,
-	// the exchange is cancelled by "*".
+	// Next returns the response to a challenge, which was decoded from base64. A prompt of LOGIN that isn't base64 is
+	// passed as it came. An error ends the exchange in failure. A response that is not nil is sent even with an error,
+	// so that the host can state its reason in the reply. With an error and a nil response, the exchange is cancelled
+	// by "*".
 	Next(challenge []byte) (response []byte, err error)
 }
 
 // AuthCompleter is an [AuthExchange] of a mechanism in which the host has to prove itself too, such as SCRAM. Without a
-// Complete method, the host's 235 is success.
+// Complete method, the host's 235, or another 2xx, is success.
 type AuthCompleter interface {
 	AuthExchange
 
-	// Complete is called at the host's 235. An error makes the exchange a failure: the host hasn't proved itself.
+	// Complete is called at the host's 2xx. An error makes the exchange a failure: the host hasn't proved itself.
 	Complete() error
 }
 
@@ -59,8 +60,11 @@ type AuthCompleter interface {
 // called for each session, concurrently.
 type AuthMechanism func() AuthExchange
 
-// Begin calls m.
+// Begin calls m. If m is nil, that is an error.
 func (m AuthMechanism) Begin(context.Context, AuthHost) (AuthExchange, error) {
+	if m == nil {
+		return nil, errors.New("smtp: the AuthMechanism is nil: set it to a func")
+	}
 	if x := m(); x != nil {
 		return x, nil
 	}

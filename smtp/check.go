@@ -12,16 +12,17 @@ import (
 // ORCPT and Auth obeys its grammar. The number of recipients has no bound, and one may be there twice. No value of an
 // envelope that passes can break out of its command. The error names the value and the rule.
 func (e *Envelope) Check() error {
-	if e.From != "" {
-		if rule := checkMailbox(e.From); rule != "" {
-			return fmt.Errorf("smtp: reverse-path %q: %s", shorten(e.From), rule)
-		}
+	if e == nil {
+		return errors.New("smtp: the envelope is nil: make one by NewEnvelope")
+	}
+	if rule := checkReverse(e.From); rule != "" {
+		return fmt.Errorf("smtp: reverse-path %q: %s", shorten(e.From), rule)
 	}
 	if len(e.Recipients) == 0 {
 		return errors.New("smtp: envelope without recipients (RFC 5321 section 3.3)")
 	}
 	for i := range e.Recipients {
-		if err := e.Recipients[i].check(); err != nil {
+		if err := e.Recipients[i].Check(); err != nil {
 			return err
 		}
 	}
@@ -30,6 +31,8 @@ func (e *Envelope) Check() error {
 		return fmt.Errorf("smtp: BODY %d: no such type", e.Body)
 	case e.Ret > RetFull:
 		return fmt.Errorf("smtp: RET %d: no such value", e.Ret)
+	case e.Priority < -maxPriority || e.Priority > maxPriority:
+		return fmt.Errorf("smtp: MT-PRIORITY %d: not -9 to 9 (RFC 6710 section 2)", e.Priority)
 	case e.Size < 0:
 		return fmt.Errorf("smtp: SIZE %d: negative (RFC 1870 section 3)", e.Size)
 	}
@@ -54,7 +57,13 @@ func (e *Envelope) Check() error {
 	return nil
 }
 
-func (r *Recipient) check() error {
+// Check returns an error unless the recipient can be sent to: its address and its parameters obey their grammar. The
+// error names the value and the rule. [Envelope.Check] calls it for each recipient. Call it to find the one that is at
+// fault, and to send to the others.
+func (r *Recipient) Check() error {
+	if r == nil {
+		return errors.New("smtp: the recipient is nil: set its Address")
+	}
 	if err := CheckAddress(r.Address); err != nil {
 		return err
 	}
@@ -65,7 +74,7 @@ func (r *Recipient) check() error {
 		return nil
 	}
 	rule := checkORCPT(r.ORCPT)
-	if len(r.ORCPT) > maxORCPT || len(EncodeORCPT(r.ORCPT, false)) > maxORCPT {
+	if len(r.ORCPT) > maxORCPT || len(EncodeORCPT(r.ORCPT, true)) > maxORCPT {
 		rule = "over 500 octets as xtext (RFC 3461 section 4.2)"
 	}
 	if rule != "" {

@@ -41,9 +41,13 @@ func TestEnvelopeCheck(t *testing.T) {
 		{"ORCPT in UTF-8", orcpt("utf-8;dürst@bücher.example"), ""},
 		{"ENVID of 100", envID(strings.Repeat("x", 100)), ""},
 		{"ORCPT of 500", orcpt("rfc822;" + strings.Repeat("x", 493)), ""},
+		{"reverse-path of 498", from(strings.Repeat("a", 496) + "@b"), ""},
+		{"recipient of 500", to(strings.Repeat("a", 498) + "@b"), ""},
 
 		{"no recipients", smtp.NewEnvelope("a@b"), "without recipients"},
 		{"reverse-path without domain", from("postmaster"), `reverse-path "postmaster": no "@"`},
+		{"reverse-path of 499", from(strings.Repeat("a", 497) + "@b"), "over 498 octets (RFC 5321 section 4.5.3.1.4)"},
+		{"recipient of 501", to(strings.Repeat("a", 499) + "@b"), "over 500 octets (RFC 5321 section 4.5.3.1.4)"},
 		{"reverse-path CRLF", from("a@b>\r\nRCPT TO:<c@d"), `reverse-path "a@b>\r\nRCPT TO:<c@d": '@' out of place`},
 		{"reverse-path quoted CRLF", from("\"a\r\nDATA\"@b"), `'\r' in the local part`},
 		{"reverse-path brackets", from("<>"), `reverse-path "<>"`},
@@ -76,7 +80,7 @@ func TestEnvelopeCheck(t *testing.T) {
 		{"ORCPT 8 bit", orcpt("rfc822;ü@b"), "not ASCII"},
 		{"ORCPT not UTF-8", orcpt("utf-8;\xff@b"), "not UTF-8"},
 		{"ORCPT of 501", orcpt("rfc822;" + strings.Repeat("x", 494)), "over 500 octets"},
-		{"ORCPT of 501 as xtext", orcpt("utf-8;" + strings.Repeat("ü", 83)), "over 500 octets"},
+		{"ORCPT of 501 in UTF-8", orcpt("utf-8;" + strings.Repeat("ü", 247) + "a"), "over 500 octets"},
 		{"ORCPT of 1 MiB", orcpt("rfc822;" + strings.Repeat("x", 1<<20)), "over 500 octets"},
 	}
 	for _, tt := range tests {

@@ -28,7 +28,10 @@ var chunks = sync.Pool{New: func() any { return new(chunk) }}
 func eachChunk(c Content, binary *bool, f func(b []byte, last bool) error) error {
 	buf := chunks.Get().(*chunk)
 	defer chunks.Put(buf)
-	size := c.Size()
+	size, err := sizeOf(c)
+	if err != nil {
+		return err
+	}
 	for off := int64(0); off < size; {
 		b := buf[:min(chunkSize, size-off)]
 		if err := readFullAt(c, b, off); err != nil {
@@ -60,6 +63,9 @@ func readFullAt(r io.ReaderAt, b []byte, off int64) error {
 	if n == len(b) {
 		return nil // an io.ReaderAt may return io.EOF with the last octets
 	}
+	if n < 0 || n > len(b) {
+		return fmt.Errorf("ReadAt returned %d octets for a buffer of %d", n, len(b))
+	}
 	if err == nil || err == io.EOF {
 		return io.ErrUnexpectedEOF // shorter than Size
 	}
@@ -68,31 +74,36 @@ func readFullAt(r io.ReaderAt, b []byte, off int64) error {
 
 // badOctet returns the index of the first NUL, CR without LF or LF without CR in b. It returns -1 if there is none.
 func badOctet(b []byte) int {
-	end := len(b)
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		end = i
+	pairs := countCRLF(b)
+	if bytes.Count(b, []byte{'\n'}) == pairs && bytes.Count(b, []byte{'\r'}) == pairs && bytes.IndexByte(b, 0) < 0 {
+		return -1
 	}
-	lines := 0
-	for i := 0; i < end; {
-		j := bytes.IndexByte(b[i:end], '\n')
-		if j < 0 {
-			break
+	for i, c := range b {
+		switch {
+		case c == 0, c == '\r' && (i+1 == len(b) || b[i+1] != '\n'), c == '\n' && (i == 0 || b[i-1] != '\r'):
+			return i
 		}
-		i += j
-		if i == 0 || b[i-1] != '\r' {
-			end = i
-			break
-		}
-		i++
-		lines++
-	}
-	if i := bareCR(b[:end], lines); i >= 0 {
-		return i
-	}
-	if end < len(b) {
-		return end
 	}
 	return -1
+}
+
+// countCRLF counts CRLFs in b, up to a bare LF that it finds. It counts none twice, and may miss some, unless b has no
+// CR and no LF elsewhere. Most lines are as long as the one before, in an attachment: that is tried before a search.
+func countCRLF(b []byte) int {
+	n, length := 0, 0
+	for i := 0; i < len(b); n++ {
+		j := i + length
+		if length < 2 || j > len(b) || b[j-1] != '\n' || b[j-2] != '\r' {
+			k := bytes.IndexByte(b[i:], '\n')
+			if k < 1 || b[i+k-1] != '\r' {
+				break
+			}
+			j = i + k + 1
+			length = k + 1
+		}
+		i = j
+	}
+	return n
 }
 
 // bareCR returns the index of the first CR in b without LF after it. It returns -1 if there is none. lines is the
@@ -111,15 +122,25 @@ func bareCR(b []byte, lines int) int {
 
 // badContent returns the reply to an octet that DATA can't carry.
 func badContent(octet byte, off int64) *Reply {
-	name := "NUL"
+	// RFC 5321 §2.3.8: CR and LF only as CRLF. RFC 5322 §2.2: no NUL.
 	switch octet {
 	case '\r':
-		name = "bare CR"
+		return NewReply(554, "5.6.0", fmt.Sprintf("bare CR at offset %d: lines end in CR LF", off))
 	case '\n':
-		name = "bare LF"
+		return NewReply(554, "5.6.0", fmt.Sprintf("bare LF at offset %d: lines end in CR LF", off))
 	}
-	// RFC 5321 §2.3.8: CR and LF only as CRLF. RFC 5322 §2.2: no NUL.
-	return NewReply(554, "5.6.0", fmt.Sprintf("%s at offset %d", name, off))
+	return NewReply(554, "5.6.0", fmt.Sprintf("NUL at offset %d", off))
+}
+
+// codeBad is the code of badInput. RFC 7504 §2: after 521, the server closes the connection. A sender that sees another
+// end of the message would go on with content that the server reads as commands.
+const codeBad = 521
+
+// badInput is badContent for an octet that came from a client.
+func badInput(octet byte, off int64) *Reply {
+	r := badContent(octet, off)
+	r.Code = codeBad
+	return r
 }
 
 // isASCII reports whether no octet is above 127, eight octets at a time.

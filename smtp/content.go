@@ -2,6 +2,8 @@ package smtp
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 )
 
@@ -15,8 +17,32 @@ type Content interface {
 	Size() int64
 }
 
-// NewReader returns a reader of c from start to end. It checks nothing.
-func NewReader(c Content) *io.SectionReader { return io.NewSectionReader(c, 0, c.Size()) }
+// NewReader returns a reader of c from start to end. It checks no octet. If c is nil or its Size is below zero, each
+// Read is a *ContentError.
+func NewReader(c Content) *io.SectionReader {
+	size, err := sizeOf(c)
+	if err != nil {
+		return io.NewSectionReader(unreadable{err}, 0, 1)
+	}
+	return io.NewSectionReader(c, 0, size)
+}
+
+// sizeOf returns the Size of a content, or a *ContentError if it can't be one.
+func sizeOf(c Content) (int64, error) {
+	if c == nil {
+		return 0, &ContentError{errors.New("the content is nil: set it to one of the message, by Text for example")}
+	}
+	size := c.Size()
+	if size < 0 {
+		return 0, &ContentError{fmt.Errorf("its size is %d", size)}
+	}
+	return size, nil
+}
+
+// unreadable stands for a content that has no size.
+type unreadable struct{ err error }
+
+func (u unreadable) ReadAt([]byte, int64) (int, error) { return 0, u.err }
 
 // CheckedReader returns a reader of c from start to end. Read returns a *ContentError at a bare CR, a bare LF or a NUL,
 // as [Scan] does. Octets before it may have been read by then.
@@ -65,12 +91,14 @@ func (e *ContentError) Error() string { return "smtp: content: " + e.Err.Error()
 // Unwrap returns Err.
 func (e *ContentError) Unwrap() error { return e.Err }
 
-// Facts are the properties of a Content that not every host accepts.
+// Facts are the properties of a Content that not every host accepts. The header ends at the first empty line: a
+// content without one is a header.
 type Facts struct {
-	EightBit   bool // an octet above 127 anywhere
-	HeaderUTF8 bool // an octet above 127 in the header, which needs SMTPUTF8
-	LongLine   bool // a line over 998 octets without its CRLF (RFC 5321 §4.5.3.1.6)
-	Binary     bool // a bare CR, a bare LF or a NUL, which need BDAT with BODY=BINARYMIME (RFC 3030 §3)
+	EightBit     bool // an octet above 127 anywhere
+	EightBitBody bool // an octet above 127 after the header, which needs 8BITMIME or [SevenBit]
+	HeaderUTF8   bool // characters beyond ASCII in the header, all of them UTF-8 (RFC 6532 §3.2)
+	LongLine     bool // a line over 998 octets without its CRLF (RFC 5321 §4.5.3.1.6)
+	Binary       bool // a bare CR, a bare LF or a NUL, which need BDAT with BODY=BINARYMIME (RFC 3030 §3)
 }
 
 // Scan reads c once and returns its properties. Every error is a *ContentError:
@@ -94,6 +122,8 @@ func scan(c Content, binary *bool) (Facts, error) {
 		s.add(b)
 		return nil
 	})
+	s.facts.EightBit = s.eightBitHeader || s.facts.EightBitBody
+	s.facts.HeaderUTF8 = s.eightBitHeader && s.utf8.valid()
 	return s.facts, err
 }
 
@@ -105,10 +135,14 @@ type scanner struct {
 	header    bool // the empty line hasn't come yet
 	lineStart bool // the last octets were CRLF, or there were none
 	line      int  // octets of the current line
+
+	eightBitHeader bool
+	utf8           utf8Check // of the header
 }
 
 // add scans the next octets. They never end between a CR and its LF.
 func (s *scanner) add(b []byte) {
+	body := b
 	if s.header {
 		header := b
 		if s.lineStart && bytes.HasPrefix(b, []byte("\r\n")) {
@@ -116,9 +150,10 @@ func (s *scanner) add(b []byte) {
 		} else if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
 			header, s.header = b[:i], false
 		}
-		s.facts.HeaderUTF8 = s.facts.HeaderUTF8 || !isASCII(header)
+		s.eightBitHeader = !s.utf8.add(header) || s.eightBitHeader
+		body = b[len(header):]
 	}
-	s.facts.EightBit = s.facts.EightBit || s.facts.HeaderUTF8 || !isASCII(b)
+	s.facts.EightBitBody = s.facts.EightBitBody || !isASCII(body)
 	s.lineStart = b[len(b)-1] == '\n'
 	s.measure(b)
 }

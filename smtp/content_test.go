@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -23,10 +24,15 @@ func TestScan(t *testing.T) {
 		{"empty", "", smtp.Facts{}},
 		{"ASCII", "A: b\r\n\r\nc\r\n", smtp.Facts{}},
 		{"header", "A: \xc3\xbc\r\n\r\nc\r\n", smtp.Facts{EightBit: true, HeaderUTF8: true}},
-		{"body", "A: b\r\n\r\n\xc3\xbc\r\n", smtp.Facts{EightBit: true}},
-		{"body only", "\r\n\xc3\xbc\r\n", smtp.Facts{EightBit: true}},
+		{"header that isn't UTF-8", "A: \xfc\r\n\r\nc\r\n", smtp.Facts{EightBit: true}},
+		{"header of UTF-8 and else", "A: \xc3\xbc\r\nB: \xfc\r\n\r\nc\r\n", smtp.Facts{EightBit: true}},
+		{"header that ends within a character", "A: \xc3\r\n\r\nc\r\n", smtp.Facts{EightBit: true}},
+		{"header and body", "A: \xfc\r\n\r\n\xfc\r\n", smtp.Facts{EightBit: true, EightBitBody: true}},
+		{"UTF-8 header, other body", "A: \xc3\xbc\r\n\r\n\xfc\r\n", smtp.Facts{EightBit: true, EightBitBody: true, HeaderUTF8: true}},
+		{"body", "A: b\r\n\r\n\xc3\xbc\r\n", smtp.Facts{EightBit: true, EightBitBody: true}},
+		{"body only", "\r\n\xc3\xbc\r\n", smtp.Facts{EightBit: true, EightBitBody: true}},
 		{"header only", "A: b\r\n\xc3\xbc", smtp.Facts{EightBit: true, HeaderUTF8: true}},
-		{"last octet", "A: b\r\n\r\n" + x998 + "\x80", smtp.Facts{EightBit: true, LongLine: true}},
+		{"last octet", "A: b\r\n\r\n" + x998 + "\x80", smtp.Facts{EightBit: true, EightBitBody: true, LongLine: true}},
 		{"998 octets", x998 + "\r\n" + x998 + "\r\n", smtp.Facts{}},
 		{"998 octets without end", "\r\n" + x998, smtp.Facts{}},
 		{"999 octets", x998 + "\r\nx" + x998 + "\r\n", smtp.Facts{LongLine: true}},
@@ -54,7 +60,7 @@ func TestScanBinary(t *testing.T) {
 		{"bare LF", "A: b\r\n\r\nc\n", smtp.Facts{Binary: true}},
 		{"bare CR", "A: b\r\n\r\nc\rd", smtp.Facts{Binary: true}},
 		{"CR at the end", "A: b\r\n\r\nc\r", smtp.Facts{Binary: true}},
-		{"NUL, then more", "A: b\r\n\r\n\x00" + long + "\xff", smtp.Facts{Binary: true, EightBit: true}},
+		{"NUL, then more", "A: b\r\n\r\n\x00" + long + "\xff", smtp.Facts{Binary: true, EightBit: true, EightBitBody: true}},
 		{"CR at the end of a chunk", long[:chunk-1] + "\r" + long, smtp.Facts{Binary: true}},
 		{"CRLF over the end of a chunk", "xx" + long[:chunk-3] + "\r\n" + long, smtp.Facts{}},
 		{"nothing but CR", strings.Repeat("\r", 2*chunk), smtp.Facts{Binary: true, LongLine: true}},
@@ -76,12 +82,12 @@ func TestScanBinary(t *testing.T) {
 // scanReference is Scan by the definitions of its facts, for good content.
 func scanReference(content string) smtp.Facts {
 	var facts smtp.Facts
-	header := true
+	eightBit := func(s string) bool { return strings.IndexFunc(s, func(r rune) bool { return r > 127 }) >= 0 }
+	header, _, _ := strings.Cut("\r\n"+content, "\r\n\r\n")
+	facts.EightBit = eightBit(content)
+	facts.EightBitBody = eightBit(("\r\n" + content)[len(header):])
+	facts.HeaderUTF8 = eightBit(header) && utf8.ValidString(header)
 	for line := range strings.SplitSeq(content, "\r\n") {
-		header = header && line != ""
-		eightBit := strings.IndexFunc(line, func(r rune) bool { return r > 127 }) >= 0
-		facts.EightBit = facts.EightBit || eightBit
-		facts.HeaderUTF8 = facts.HeaderUTF8 || header && eightBit
 		facts.LongLine = facts.LongLine || len(line) > 998
 	}
 	return facts
@@ -93,7 +99,7 @@ func TestScanBoundaries(t *testing.T) {
 	lines := strings.Repeat(strings.Repeat("x", 62)+"\r\n", chunk/64)
 	x500 := strings.Repeat("x", 500)
 	pieces := []string{
-		"\r\n", "\r\n\r\n", "\xff", "\r\n\xff", "\r\n\r\n\xff", "\xff\r\n\r\n",
+		"\r\n", "\r\n\r\n", "\xff", "\xc3\xbc", "\xf0\x9f\x93\xa7", "\xf0\x9f\x93", "\r\n\xff", "\r\n\r\n\xff", "\xff\r\n\r\n",
 		"\r\n" + x500 + x500[:498] + "\r\n", "\r\n" + x500 + x500[:499] + "\r\n", // 998, 999 octets
 	}
 	for _, piece := range pieces {
@@ -200,7 +206,7 @@ func TestCRLFReader(t *testing.T) {
 					two := io.MultiReader(strings.NewReader(tt.in[:i]), strings.NewReader(tt.in[i:]))
 					_, err := io.ReadAll(smtp.CRLFReader(two))
 					reply, ok := errors.AsType[*smtp.Reply](err)
-					if want := fmt.Sprintf("at offset %d", at); !ok || reply.Code != 554 || !strings.HasSuffix(reply.Text, want) {
+					if want := fmt.Sprintf("at offset %d", at); !ok || reply.Code != 554 || !strings.Contains(reply.Text+":", want+":") {
 						t.Errorf("split at %d: got %v, want 554 with %q", i, err, want)
 					}
 				}

@@ -16,7 +16,8 @@ var ErrDrain = errors.New("smtp: no end of data within the bound")
 // first CRLF may be that of the DATA command.
 //
 // It works in the buffer of its bufio.Reader, which may have any size from 16 octets. It reads no octet after the end.
-// Read never waits for input while it has octets to return. A DataReader must not be used concurrently.
+// Read never waits for input while it has octets to return. A DataReader must not be used concurrently. [NewDataReader]
+// makes one; every read of the zero value is an error.
 type DataReader struct {
 	// MaxSize bounds the content in octets. If zero or negative, there is no bound.
 	MaxSize int64
@@ -27,12 +28,13 @@ type DataReader struct {
 
 	r *bufio.Reader
 
-	mid  bool  // the octets read last aren't CRLF: a dot is no end here
-	cr   bool  // the octet read last is a CR: in good content an LF is next
-	line int   // octets of the line so far
-	size int64 // octets of the content so far
-	err  error // result of Read from now on
-	end  error // io.EOF once the end was read, or the connection's error
+	mid   bool  // the octets read last aren't CRLF: a dot is no end here
+	cr    bool  // the octet read last is a CR: in good content an LF is next
+	line  int   // octets of the line so far
+	size  int64 // octets of the content so far
+	err   error // result of Read from now on
+	later error // nil, or a *Reply of 521 that Drain found behind another one, err
+	end   error // io.EOF once the end was read, or the connection's error
 }
 
 // NewDataReader returns a reader of the body in r. The next octet of r is the first one after the CRLF of the DATA
@@ -42,8 +44,10 @@ func NewDataReader(r *bufio.Reader) *DataReader { return &DataReader{r: r} }
 // Read reads the content with its dots unstuffed. An error stays the same at every later call:
 //
 //   - io.EOF: the true end was read, and the content is good.
-//   - A *Reply, 554 5.6.0: a bare CR, a bare LF, a NUL, or a line over MaxLine. 552 5.3.4: the content is over MaxSize.
-//     Call Drain to find the end of the body.
+//   - A *Reply, 521 5.6.0: a bare CR, a bare LF or a NUL. Call Drain to find the end of the body, send the reply, and
+//     close the connection (RFC 7504 §2): the client may see the end elsewhere.
+//   - A *Reply, 554 5.6.0: a line over MaxLine. 552 5.3.4: the content is over MaxSize. Call Drain to find the end of
+//     the body.
 //   - io.ErrUnexpectedEOF: the input ended within the body.
 //   - Any other error is that of the connection, wrapped.
 func (d *DataReader) Read(p []byte) (int, error) {
@@ -71,8 +75,26 @@ func (d *DataReader) Read(p []byte) (int, error) {
 
 // Drain reads to the true end and drops at most max octets. If max is zero or negative, there is no bound. It returns
 // nil if the whole content was good, the *Reply that Read returned or would have returned, [ErrDrain] if the end isn't
-// within max octets, or the error of the connection.
+// within max octets, or the error of the connection. If a bare CR, a bare LF or a NUL comes after what Read refused for
+// its size or a line, it returns the reply 521.
 func (d *DataReader) Drain(max int64) error {
+	refused, _ := d.err.(*Reply)
+	if refused == nil || refused.Code == codeBad {
+		return d.drain(max)
+	}
+	d.err, d.MaxSize, d.MaxLine = d.later, 0, 0 // later ones are checked for bad octets alone
+	err := d.drain(max)
+	if err == nil {
+		err = refused
+	}
+	if bad, _ := d.err.(*Reply); bad != nil {
+		d.later = bad
+	}
+	d.err = refused
+	return err
+}
+
+func (d *DataReader) drain(max int64) error {
 	left := max
 	if max <= 0 {
 		left = math.MaxInt64
@@ -114,6 +136,10 @@ func (d *DataReader) Drain(max int64) error {
 
 // peek returns all buffered octets, if there are at least n. With wait, it reads until there are.
 func (d *DataReader) peek(n int, wait bool) ([]byte, bool) {
+	if d.r == nil {
+		d.lose(errors.New("the DataReader has no bufio.Reader: make it by NewDataReader"))
+		return nil, false
+	}
 	if d.r.Buffered() < n {
 		if !wait {
 			return nil, false
@@ -223,9 +249,9 @@ func (d *DataReader) special(wait bool) bool {
 		if b[1] == '\n' {
 			return true // content accepts it, now that both are buffered
 		}
-		d.err = badContent('\r', d.size)
+		d.err = badInput('\r', d.size)
 	default:
-		d.err = badContent(b[0], d.size)
+		d.err = badInput(b[0], d.size)
 	}
 	return false
 }
@@ -255,11 +281,7 @@ func (d *DataReader) dot(wait bool) bool {
 
 // lose records an error of the connection.
 func (d *DataReader) lose(err error) {
-	if err == io.EOF {
-		d.end = io.ErrUnexpectedEOF
-	} else {
-		d.end = fmt.Errorf("smtp: reading data: %w", err)
-	}
+	d.end = lost("reading data", err)
 	if d.err == nil {
 		d.err = d.end
 	}

@@ -17,7 +17,7 @@ import (
 // if it was good, and what stands after its end.
 type verdict struct {
 	content string
-	code    int
+	code    int // of Read, or of Drain if that isn't the same
 	ended   bool
 	rest    string
 }
@@ -56,6 +56,8 @@ func readAll(r *bufio.Reader, maxSize int64, maxLine, pSize int) (verdict, error
 		v.ended = true
 	case refused && (drained == err || drained == io.ErrUnexpectedEOF):
 		v.code, v.ended = reply.Code, drained == err
+	case refused && reply.Code != 521 && strings.HasPrefix(drained.Error(), "521 5.6.0 "):
+		v.code, v.ended = 521, true
 	case err == io.ErrUnexpectedEOF && drained == err:
 	default:
 		return v, fmt.Errorf("Read gave %v and Drain %v", err, drained)
@@ -89,6 +91,13 @@ func reference(in string, maxSize int64, maxLine int) verdict {
 		line = strings.TrimPrefix(line, ".")
 		text := strings.TrimSuffix(line, "\r\n")
 		for j := range len(line) {
+			bad := j < len(text) && (line[j] == '\r' || line[j] == '\n' || line[j] == 0)
+			if v.code != 0 {
+				if bad && v.ended {
+					v.code = 521
+				}
+				continue
+			}
 			switch {
 			case maxSize > 0 && int64(len(content)) == maxSize:
 				v.code = 552
@@ -97,14 +106,14 @@ func reference(in string, maxSize int64, maxLine int) verdict {
 			case !v.ended && last && line[j] == '\r' && j == len(line)-1:
 				v.content = string(content)
 				return v // perhaps a CRLF
-			case j < len(text) && (line[j] == '\r' || line[j] == '\n' || line[j] == 0):
-				v.code = 554
+			case bad:
+				v.code = 521
 			}
-			if v.code != 0 {
-				v.content = string(content)
-				return v
+			if v.code == 0 {
+				content = append(content, line[j])
+			} else if bad && v.ended {
+				v.code = 521
 			}
-			content = append(content, line[j])
 		}
 	}
 	v.content = string(content)
@@ -150,20 +159,23 @@ func TestDataReader(t *testing.T) {
 		{name: "no end, dot CR", in: "a\r\n.\r", want: verdict{"a\r\n", 0, false, ""}},
 		{name: "nothing", in: "", want: verdict{"", 0, false, ""}},
 		{name: "8 bit", in: "\xff\x80\r\n.\r\n", want: verdict{"\xff\x80\r\n", 0, true, ""}},
-		{name: "bare LF", in: "a\nb\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "bare LF, no end", in: "a\nb\r\n", want: verdict{"a", 554, false, ""}},
-		{name: "bare CR", in: "a\rb\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "CR CRLF", in: "a\r\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "LF first", in: "\n.\r\n\r\n.\r\nQ", want: verdict{"", 554, true, "Q"}},
-		{name: "NUL", in: "a\x00\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "bare CR before NUL and CRLF", in: "a\rb\x00c\r\n.\r\nQ", want: verdict{"a", 554, true, "Q"}},
-		{name: "stuffed after bad", in: "\x00\r\n..\r\n.\r\nQ", want: verdict{"", 554, true, "Q"}},
+		{name: "bare LF", in: "a\nb\r\n.\r\nQ", want: verdict{"a", 521, true, "Q"}},
+		{name: "bare LF, no end", in: "a\nb\r\n", want: verdict{"a", 521, false, ""}},
+		{name: "bare CR", in: "a\rb\r\n.\r\nQ", want: verdict{"a", 521, true, "Q"}},
+		{name: "CR CRLF", in: "a\r\r\n.\r\nQ", want: verdict{"a", 521, true, "Q"}},
+		{name: "LF first", in: "\n.\r\n\r\n.\r\nQ", want: verdict{"", 521, true, "Q"}},
+		{name: "NUL", in: "a\x00\r\n.\r\nQ", want: verdict{"a", 521, true, "Q"}},
+		{name: "bare CR before NUL and CRLF", in: "a\rb\x00c\r\n.\r\nQ", want: verdict{"a", 521, true, "Q"}},
+		{name: "stuffed after bad", in: "\x00\r\n..\r\n.\r\nQ", want: verdict{"", 521, true, "Q"}},
 		{name: "size reached", in: "ab\r\n.\r\nQ", maxSize: 4, want: verdict{"ab\r\n", 0, true, "Q"}},
 		{name: "size passed", in: "abc\r\n.\r\nQ", maxSize: 4, want: verdict{"abc\r", 552, true, "Q"}},
 		{name: "size passed by stuffed dot", in: "ab\r\n..\r\n.\r\nQ", maxSize: 4, want: verdict{"ab\r\n", 552, true, "Q"}},
-		{name: "size passed, then bare LF", in: "abcde\n.\r\n.\r\nQ", maxSize: 4, want: verdict{"abcd", 552, true, "Q"}},
+		{name: "size passed, then bare LF", in: "abcde\n.\r\n.\r\nQ", maxSize: 4, want: verdict{"abcd", 521, true, "Q"}},
+		{name: "size passed at a bare LF", in: "abcd\n.\r\n.\r\nQ", maxSize: 4, want: verdict{"abcd", 521, true, "Q"}},
+		{name: "size passed, no end", in: "abcde\n.\r\n", maxSize: 4, want: verdict{"abcd", 552, false, ""}},
 		{name: "line reached", in: "abc\r\n..bc\r\n.\r\nQ", maxLine: 5, want: verdict{"abc\r\n.bc\r\n", 0, true, "Q"}},
 		{name: "line passed", in: "abcd\r\n.\r\nQ", maxLine: 5, want: verdict{"abcd\r", 554, true, "Q"}},
+		{name: "line passed, then NUL", in: "abcdef\x00\r\n.\r\nQ", maxLine: 5, want: verdict{"abcde", 521, true, "Q"}},
 		{name: "line of 4095 octets", in: long + ".\r\nQ", want: verdict{long, 0, true, "Q"}},
 		{name: "line of 4096 octets", in: "y" + long + ".\r\nQ", want: verdict{"y" + long, 0, true, "Q"}},
 	}
@@ -219,7 +231,7 @@ func TestDataReaderEnd(t *testing.T) {
 			in := "DATA\r\na" + tt.end + "MAIL FROM:<>\r\nDATA\r\nb\r\n.\r\nQUIT\r\n"
 			for name, r := range splits(in) {
 				got := converse(r)
-				if want := "DATA 554; QUIT"; got != want {
+				if want := "DATA 521; QUIT"; got != want {
 					t.Errorf("split %s: got %q, want %q", name, got, want)
 				}
 			}
@@ -264,9 +276,9 @@ func TestDataReaderReplies(t *testing.T) {
 		in   string
 		want string
 	}{
-		{"bare CR", "ab\r\nc\rd\r\n.\r\n", "554 5.6.0 bare CR at offset 5"},
-		{"bare LF", "..\r\n\n\r\n.\r\n", "554 5.6.0 bare LF at offset 3"},
-		{"NUL", "a\x00\r\n.\r\n", "554 5.6.0 NUL at offset 1"},
+		{"bare CR", "ab\r\nc\rd\r\n.\r\n", "521 5.6.0 bare CR at offset 5: lines end in CR LF"},
+		{"bare LF", "..\r\n\n\r\n.\r\n", "521 5.6.0 bare LF at offset 3: lines end in CR LF"},
+		{"NUL", "a\x00\r\n.\r\n", "521 5.6.0 NUL at offset 1"},
 		{"size", "123456789012345\r\n.\r\n", "552 5.3.4 message exceeds 16 octets"},
 		{"line", "12345678901\r\n.\r\n", "554 5.6.0 line exceeds 12 octets"},
 	}
@@ -368,8 +380,8 @@ func TestDataReaderDrain(t *testing.T) {
 		{"good, negative bound", "abc\r\n.\r\n", -1, ""},
 		{"good, at the bound", "abc\r\n.\r\n", 5, ""},
 		{"good, over the bound", "abc\r\n.\r\n", 4, smtp.ErrDrain.Error()},
-		{"bad", "a\nb\r\n.\r\n", 0, "554 5.6.0 bare LF at offset 1"},
-		{"bad, at the bound", "a\nb\r\n.\r\n", 5, "554 5.6.0 bare LF at offset 1"},
+		{"bad", "a\nb\r\n.\r\n", 0, "521 5.6.0 bare LF at offset 1: lines end in CR LF"},
+		{"bad, at the bound", "a\nb\r\n.\r\n", 5, "521 5.6.0 bare LF at offset 1: lines end in CR LF"},
 		{"bad, over the bound", "a\nb\r\n.\r\n", 4, smtp.ErrDrain.Error()},
 		{"empty", ".\r\n", 1, ""},
 		{"no end", "abc", 0, io.ErrUnexpectedEOF.Error()},

@@ -8,9 +8,9 @@ import (
 // WriteData writes c to w as the body of DATA: it stuffs dots and ends with CRLF.CRLF. A content that doesn't end in
 // CRLF gets one. Writes are up to 43 KiB long, so w needs no buffer.
 //
-// A *ContentError means that c couldn't be read, or has an octet that DATA can't carry. The final dot wasn't written,
-// and the octets before it may have been: the caller must close the connection, so that half a message is never
-// committed. Call [Scan] first to find these octets in time. Any other error is that of w.
+// A *ContentError means that c couldn't be read, has a Size below zero, or has an octet that DATA can't carry. The
+// final dot wasn't written, and the octets before it may have been: the caller must close the connection, so that half
+// a message is never committed. Call [Scan] first to find these octets in time. Any other error is that of w.
 func WriteData(w io.Writer, c Content) error {
 	d := dataWriter{w: w, lineStart: true}
 	defer d.release()

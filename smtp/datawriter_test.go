@@ -123,12 +123,12 @@ func TestWriteDataErrors(t *testing.T) {
 		is      error  // that it wraps
 		reply   bool   // whether it wraps a *Reply
 	}{
-		{"bare CR", strings.NewReader("a\rb"), "554 5.6.0 bare CR at offset 1", nil, true},
-		{"bare CR last", strings.NewReader("ab\r"), "554 5.6.0 bare CR at offset 2", nil, true},
-		{"bare LF", strings.NewReader("ab\r\n\n"), "554 5.6.0 bare LF at offset 4", nil, true},
-		{"bare LF first", strings.NewReader("\n"), "554 5.6.0 bare LF at offset 0", nil, true},
-		{"CR CRLF", strings.NewReader("a\r\r\n"), "554 5.6.0 bare CR at offset 1", nil, true},
-		{"first of several", strings.NewReader("a\r\nb\rc\nd\x00"), "554 5.6.0 bare CR at offset 4", nil, true},
+		{"bare CR", strings.NewReader("a\rb"), "554 5.6.0 bare CR at offset 1: lines end in CR LF", nil, true},
+		{"bare CR last", strings.NewReader("ab\r"), "554 5.6.0 bare CR at offset 2: lines end in CR LF", nil, true},
+		{"bare LF", strings.NewReader("ab\r\n\n"), "554 5.6.0 bare LF at offset 4: lines end in CR LF", nil, true},
+		{"bare LF first", strings.NewReader("\n"), "554 5.6.0 bare LF at offset 0: lines end in CR LF", nil, true},
+		{"CR CRLF", strings.NewReader("a\r\r\n"), "554 5.6.0 bare CR at offset 1: lines end in CR LF", nil, true},
+		{"first of several", strings.NewReader("a\r\nb\rc\nd\x00"), "554 5.6.0 bare CR at offset 4: lines end in CR LF", nil, true},
 		{"NUL", strings.NewReader(long + "\x00"), "554 5.6.0 NUL at offset 65536", nil, true},
 		{"content broken", brokenContent{strings.NewReader(long), 1 << 17, broken}, "broken", broken, false},
 		{"content short", brokenContent{strings.NewReader("a\r\n"), 4, io.EOF}, "unexpected EOF", io.ErrUnexpectedEOF, false},

@@ -1,5 +1,7 @@
 package smtp
 
+import "time"
+
 // Envelope is the content of MAIL and RCPT: the reverse-path, the recipients, and their parameters. Addresses have no
 // angle brackets. The zero value has the null reverse-path and no recipients.
 type Envelope struct {
@@ -11,10 +13,12 @@ type Envelope struct {
 
 	// Body is the type of the content that the sender declared (RFC 6152, RFC 3030). If zero, it declared none, which
 	// means 7-bit text. A client scans the content and declares the true type. It refuses binary content unless Body is
-	// BodyBinaryMIME.
+	// BodyBinaryMIME, and converts 8-bit content for a host without 8BITMIME.
 	Body BodyType
 
-	// UTF8 reports whether the sender declared SMTPUTF8, for an address or a header field (RFC 6531 §3.4).
+	// UTF8 reports whether the sender declared SMTPUTF8 (RFC 6531 §3.4). A program sets it if it writes header fields
+	// in UTF-8: a message with these is then sent to hosts with SMTPUTF8 only. Otherwise, octets above 127 in a header
+	// go to every host, undeclared. An address that needs SMTPUTF8 has it without UTF8.
 	UTF8 bool
 
 	// Size is the size that the sender declared with SIZE, in octets (RFC 1870). If zero, it declared none. A client
@@ -32,6 +36,20 @@ type Envelope struct {
 	// Auth is the identity that first submitted the message, decoded from the AUTH parameter of MAIL (RFC 4954 §5).
 	// "<>" means that it is not known. If empty, the sender declared none. Package client doesn't send it.
 	Auth string
+
+	// By is the time by which the sender wants the message delivered (RFC 2852). A client passes it on to hosts with
+	// DELIVERBY. With By.Return, it sends the message to no host without that, except over LMTP, and not after the
+	// time.
+	By DeliverBy
+
+	// Priority is the priority by MT-PRIORITY, -9 to 9; higher is sooner (RFC 6710). If zero, the usual one. A client
+	// passes it on to hosts with MT-PRIORITY.
+	Priority int8
+
+	// HoldUntil is the time until which a submission server is to hold the message (RFC 4865). If zero or in the past,
+	// it isn't held. postrider.Relay holds it in its queue. A client sends such a message only to a host with
+	// FUTURERELEASE.
+	HoldUntil time.Time
 }
 
 // NewEnvelope returns an envelope with a reverse-path and recipients, all without angle brackets. It checks nothing:

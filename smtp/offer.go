@@ -1,6 +1,10 @@
 package smtp
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+	"time"
+)
 
 // Offer is the set of extensions that MAIL and RCPT use for a message. The host must have them.
 type Offer struct {
@@ -8,6 +12,10 @@ type Offer struct {
 	Body BodyType // the value of BODY (RFC 6152, RFC 3030); if zero, BODY isn't sent
 	UTF8 bool     // SMTPUTF8 (RFC 6531); if false, domains are sent as A-labels
 	DSN  bool     // RET, ENVID, NOTIFY and ORCPT, as far as they are set (RFC 3461)
+
+	By       bool // BY, if By is set, with the time that is left now (RFC 2852)
+	Priority bool // MT-PRIORITY, if it isn't 0 (RFC 6710)
+	Hold     bool // HOLDFOR, if HoldUntil is in the future (RFC 4865)
 }
 
 // AppendMail appends the command MAIL with its CRLF. The envelope must have passed [Envelope.Check].
@@ -17,17 +25,28 @@ func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
 	if o.Size >= 0 {
 		b = strconv.AppendInt(append(b, " SIZE="...), o.Size, 10)
 	}
-	if o.Body != BodyUnknown {
-		b = append(append(b, " BODY="...), o.Body.String()...)
+	if body := o.Body.String(); body != "" {
+		b = append(append(b, " BODY="...), body...)
 	}
 	if o.UTF8 {
 		b = append(b, " SMTPUTF8"...)
 	}
-	if o.DSN && e.Ret != RetUnknown {
-		b = append(append(b, " RET="...), e.Ret.String()...)
+	if ret := e.Ret.String(); o.DSN && ret != "" {
+		b = append(append(b, " RET="...), ret...)
 	}
 	if o.DSN && e.EnvID != "" {
 		b = append(append(b, " ENVID="...), EncodeXtext(e.EnvID)...)
+	}
+	if o.By && !e.By.Time.IsZero() {
+		b = e.By.append(b, time.Now())
+	}
+	if o.Priority && e.Priority != 0 {
+		b = strconv.AppendInt(append(b, " MT-PRIORITY="...), int64(e.Priority), 10)
+	}
+	if o.Hold && !e.HoldUntil.IsZero() {
+		if left := math.Ceil(time.Until(e.HoldUntil).Seconds()); left > 0 {
+			b = strconv.AppendInt(append(b, " HOLDFOR="...), int64(min(left, maxHold)), 10)
+		}
 	}
 	return append(b, "\r\n"...)
 }
@@ -40,7 +59,10 @@ func (r *Recipient) AppendRcpt(b []byte, o Offer) []byte {
 		b = append(append(b, " NOTIFY="...), r.Notify.String()...)
 	}
 	if o.DSN && r.ORCPT != "" {
-		b = append(append(b, " ORCPT="...), EncodeORCPT(r.ORCPT, o.UTF8)...)
+		// RFC 3461 §4.2: at most 500 octets. Without SMTPUTF8, a value that has been accepted in UTF-8 may be longer.
+		if value := EncodeORCPT(r.ORCPT, o.UTF8); len(value) <= maxORCPT {
+			b = append(append(b, " ORCPT="...), value...)
+		}
 	}
 	return append(b, "\r\n"...)
 }

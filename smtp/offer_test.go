@@ -44,3 +44,36 @@ func TestOffer(t *testing.T) {
 		})
 	}
 }
+
+// TestOfferLong: each parameter is within the bound of its RFC, and without an address's parameters the command has 512
+// octets at most.
+func TestOfferLong(t *testing.T) {
+	tests := []struct {
+		name string
+		rcpt Recipient
+		utf8 bool
+		want string
+	}{
+		{"address of 500", Recipient{Address: strings.Repeat("a", 498) + "@b"}, false,
+			"RCPT TO:<" + strings.Repeat("a", 498) + "@b>\r\n"},
+		{"ORCPT in UTF-8 of 500", Recipient{Address: "a@b", ORCPT: "utf-8;" + strings.Repeat("ü", 247)}, true,
+			"RCPT TO:<a@b> ORCPT=utf-8;" + strings.Repeat("ü", 247) + "\r\n"},
+		{"the same without SMTPUTF8", Recipient{Address: "a@b", ORCPT: "utf-8;" + strings.Repeat("ü", 247)}, false,
+			"RCPT TO:<a@b>\r\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			env := Envelope{Recipients: []Recipient{tt.rcpt}}
+			if err := env.Check(); err != nil {
+				t.Fatal(err)
+			}
+			got := string(tt.rcpt.AppendRcpt(nil, Offer{UTF8: tt.utf8, DSN: true}))
+			if got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			if tt.rcpt.ORCPT == "" && len(got) > 512 {
+				t.Errorf("got %d octets, want 512 at most", len(got))
+			}
+		})
+	}
+}

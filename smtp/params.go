@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -18,25 +19,25 @@ const (
 )
 
 // ParseMail parses the arguments of MAIL, "FROM:<path> parameters", without CRLF (RFC 5321 §4.1.1.2). The parameters
-// are SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH. A SIZE over the maximum of int64 becomes that maximum.
+// are SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH, BY, MT-PRIORITY, HOLDFOR and HOLDUNTIL. Times count from now. A SIZE over
+// the maximum of int64 becomes that maximum. An AUTH that isn't a mailbox in xtext becomes "<>": nobody knows who it is
+// (RFC 4954 §5).
 //
-// Errors are *Reply: 501 5.1.7 for the address, 553 5.6.7 for an address that needs SMTPUTF8 without that parameter,
-// 555 5.5.4 for a parameter that MAIL doesn't have, 501 5.5.4 for everything else.
+// Errors are *Reply: 501 5.1.7 for the address, 553 5.6.7 for octets above 127 without the parameter SMTPUTF8, 555
+// 5.5.4 for a parameter that MAIL doesn't have, 501 5.5.4 for everything else.
 func ParseMail(args string) (*Envelope, error) {
 	path, params, err := cutPath(args, "FROM:")
 	if err != nil {
 		return nil, err
 	}
 	env := &Envelope{From: path}
-	if path != "" { // RFC 5321 §4.5.5
-		if rule := checkMailbox(path); rule != "" {
-			return nil, badArg("5.1.7", "reverse-path %q: %s", shorten(path), rule)
-		}
+	if rule := checkReverse(path); rule != "" {
+		return nil, badArg("5.1.7", "reverse-path %q: %s", shorten(path), rule)
 	}
 	if err := eachParam(params, env.set); err != nil {
 		return nil, err
 	}
-	if NeedsUTF8(path) && !env.UTF8 {
+	if NeedsUTF8(args) && !env.UTF8 {
 		// RFC 6531 §3.5
 		return nil, NewReply(553, "5.6.7", "address needs the parameter SMTPUTF8")
 	}
@@ -139,7 +140,7 @@ func eachParam(params string, set func(keyword, value string) (bool, error)) err
 	seen := make([]string, 0, 8)
 	for param := range strings.SplitSeq(params[1:], " ") {
 		keyword, value, valued := strings.Cut(param, "=")
-		if !isKeyword(keyword) || valued && !isValue(value) {
+		if !isKeyword(keyword) || valued && !isValue(value) && !(equalFold(keyword, "AUTH") && isPrintable(value)) {
 			return syntax("bad parameter %.64q", param)
 		}
 		keyword = strings.ToUpper(keyword)
@@ -176,7 +177,20 @@ func (e *Envelope) set(keyword, value string) (known bool, err error) {
 	case "ENVID":
 		e.EnvID, err = parseXtext(keyword, value, maxEnvID, checkEnvID)
 	case "AUTH":
-		e.Auth, err = parseXtext(keyword, value, maxAuth, checkAuth)
+		// RFC 4954 §5: from a client that isn't trusted, any value counts as "<>". An identity that can't be read
+		// isn't known, whoever the client is.
+		if e.Auth, err = parseXtext(keyword, value, maxAuth, checkAuth); err != nil {
+			e.Auth, err = "<>", nil
+		}
+	case "BY":
+		e.By, err = parseBy(value, time.Now())
+	case "MT-PRIORITY":
+		e.Priority, err = parsePriority(value)
+	case "HOLDFOR", "HOLDUNTIL":
+		if !e.HoldUntil.IsZero() { // RFC 4865 §4: only one of them
+			return true, syntax("HOLDFOR beside HOLDUNTIL")
+		}
+		e.HoldUntil, err = parseHold(keyword, value, time.Now())
 	default:
 		return false, nil
 	}
@@ -268,6 +282,12 @@ func parseORCPT(value string) (string, error) {
 	if err != nil {
 		return "", syntax("ORCPT %.64q: neither xtext nor of RFC 6533", value)
 	}
+	// Postfix sends an address in UTF-8 as xtext of the type rfc822. Its type is utf-8 (RFC 6533 §3).
+	if kind, address, _ := strings.Cut(s, ";"); equalFold(kind, "rfc822") && NeedsUTF8(address) {
+		if s = "utf-8;" + address; len(EncodeORCPT(s, true)) > maxORCPT {
+			return "", syntax("ORCPT over %d octets", maxORCPT)
+		}
+	}
 	if rule := checkORCPT(s); rule != "" {
 		return "", syntax("ORCPT %.64q: %s", value, rule)
 	}
@@ -294,13 +314,16 @@ func isKeyword(s string) bool {
 }
 
 // isValue is esmtp-value (RFC 5321 §4.1.2, RFC 6531 §3.3).
-func isValue(s string) bool {
+func isValue(s string) bool { return s != "" && isPrintable(s) && strings.IndexByte(s, '=') < 0 }
+
+// isPrintable reports whether s is UTF-8 without spaces and without the control characters of ASCII.
+func isPrintable(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c == '=' || c == 0x7f {
+		if c := s[i]; c <= ' ' || c == 0x7f {
 			return false
 		}
 	}
-	return s != "" && utf8.ValidString(s)
+	return utf8.ValidString(s)
 }
 
 // equalFold folds ASCII only: for strings.EqualFold, U+017F equals "s" and U+212A equals "k".

@@ -3,6 +3,7 @@ package smtp
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -12,63 +13,136 @@ import (
 const (
 	maxReplyLine  = 4096      // octets, CRLF included
 	maxReplyLines = 128       // of one reply
-	maxReply      = 64 * 1024 // octets of one reply
+	maxReply      = 64 * 1024 // octets of one reply, skipped lines included
+	maxSkipped    = 16        // lines without a code, before or inside one reply
 )
 
 // ReadReply reads one reply of one or more lines (RFC 5321 §4.2.1). The enhanced code moves from the text of each line
 // to Enhanced, if its class is that of the code (RFC 2034 §4). Control characters and octets that aren't UTF-8 become
 // "?", so that the text can be logged.
 //
+// The Code is from 200 to 599. Codes that RFC 5321 doesn't have are read, too: they count by their first digit (§4.2).
+// In three points, ReadReply reads what the RFC doesn't allow:
+//   - A line without a code is skipped, before the reply or inside it: an empty line, or text that doesn't begin with
+//     three digits. Its text is dropped.
+//   - If the code changes between lines, the code of the last line counts. The Text has all lines. So "220-wait" and
+//     "521 blocked" are a reply with the code 521. A 2xx or 3xx after a 4xx or 5xx in the same reply is an error.
+//   - CRs before the CRLF of a line are dropped. A host whose text already ends in CRLF may send CR CR LF.
+//
 // io.EOF means that the input ended before the reply began. These are errors, too: a line over 4096 octets, a reply
-// over 128 lines or 64 KiB, a line without a code from 200 to 599, a code that changes between lines, a bare CR or LF.
-// After an error r can't be used any more.
+// over 128 lines or 64 KiB, more than 16 lines without a code, such a line with a control character other than tab, the
+// greeting of another protocol (HTTP, SSH, POP3, IMAP), a code under 200 or over 599, a code without a space, a tab, a
+// hyphen or the line end after it, any other bare CR, a bare LF. After an error r can't be used any more.
 func ReadReply(r *bufio.Reader) (*Reply, error) {
-	return ReadReplyUnless(r, func(int) bool { return false })
+	reply, _, err := ReadReplyUnless(r, nil)
+	return reply, err
 }
 
 // ReadReplyUnless is ReadReply, except that it returns nil for a reply for whose code hoped is true. That costs no
-// allocation.
-func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (*Reply, error) {
+// allocation. If hoped is nil, no code is. irregular reports that a line was skipped, or that the code changed between
+// lines. A skipped line may have stood in place of a reply, so the replies after it may belong to earlier commands.
+func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (reply *Reply, irregular bool, err error) {
 	var (
-		reply Reply
-		space [512]byte   // enough for most replies
-		text  = space[:0] // of all lines
-		buf   []byte      // for a line longer than r's buffer
-		size  int
+		read    Reply
+		space   [512]byte   // enough for most replies
+		text    = space[:0] // of all lines
+		buf     []byte      // for a line longer than r's buffer
+		size    int
+		lines   int // with a code
+		skipped int // lines without one
 	)
-	for n := 1; ; n++ {
+	if r == nil {
+		return nil, false, errors.New("smtp: the reader is nil: set it to one of the connection")
+	}
+	for {
 		line, err := readLine(r, &buf)
 		if err != nil {
-			if err == io.EOF && n > 1 {
+			if err == io.EOF && lines > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			return nil, false, err
+		}
+		if !hasCode(line) {
+			skipped++
+		} else {
+			lines++
 		}
 		size += len(line)
-		if n > maxReplyLines || size > maxReply {
-			return nil, fmt.Errorf("smtp: reply over %d lines or %d octets", maxReplyLines, maxReply)
+		if lines > maxReplyLines || size > maxReply || skipped > maxSkipped {
+			return nil, false, fmt.Errorf("smtp: reply over %d lines, %d octets or %d lines without a code",
+				maxReplyLines, maxReply, maxSkipped)
+		}
+		if !hasCode(line) {
+			if !isText(line) || isOtherProtocol(line) {
+				return nil, false, fmt.Errorf("smtp: malformed reply line %.64q", line)
+			}
+			continue
 		}
 		code, more, rest, ok := parseLine(line)
-		if !ok || n > 1 && code != reply.Code {
-			return nil, fmt.Errorf("smtp: malformed reply line %.64q", line)
+		if !ok || lines > 1 && !read.goesOn(code) {
+			return nil, false, fmt.Errorf("smtp: malformed reply line %.64q", line)
 		}
-		reply.Code = code
-		if n > 1 {
+		irregular = irregular || skipped > 0 || lines > 1 && code != read.Code
+		read.setCode(code)
+		if lines > 1 {
 			text = append(text, '\n')
 		}
-		text = append(text, reply.cutEnhanced(rest)...)
+		text = append(text, read.cutEnhanced(rest)...)
 		if !more {
-			if hoped(reply.Code) {
-				return nil, nil
+			if hoped != nil && hoped(read.Code) {
+				return nil, irregular, nil
 			}
-			kept := reply
+			kept := read
 			kept.Text = string(text)
-			return &kept, nil
+			return &kept, irregular, nil
 		}
 	}
 }
 
-// readLine reads a line and returns it without its CRLF. The line is in r's buffer if it fits there, otherwise in *buf.
+// goesOn reports whether a line with a code may follow the lines so far. RFC 5321 §4.2.1: the codes are the same. A
+// positive code after a refusal would hide the refusal.
+func (r *Reply) goesOn(code int) bool { return r.Code < 400 || code >= 400 }
+
+// setCode sets the code to that of the next line.
+func (r *Reply) setCode(code int) {
+	if code/100 != r.Code/100 {
+		r.Enhanced = EnhancedCode{} // RFC 2034 §4: its class is that of the code
+	}
+	r.Code = code
+}
+
+// hasCode reports whether a line begins with a number of three digits.
+func hasCode(line []byte) bool {
+	digits := 0
+	for digits < len(line) && line[digits] >= '0' && line[digits] <= '9' {
+		digits++
+	}
+	return digits == 3
+}
+
+// isText reports whether a line has no control character other than tab.
+func isText(line []byte) bool {
+	for _, c := range line {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// isOtherProtocol reports whether a line begins as the first line of a server for HTTP, SSH, POP3 or IMAP. No reply
+// follows it, so it isn't skipped.
+func isOtherProtocol(line []byte) bool {
+	for _, prefix := range [...]string{"HTTP/", "SSH-", "+OK", "-ERR", "* OK ", "* BYE ", "* PREAUTH "} {
+		if bytes.HasPrefix(line, []byte(prefix)) {
+			return true
+		}
+	}
+	return false
+}
+
+// readLine reads a line and returns it without its CRLF, and without CRs before that. The line is in r's buffer if it
+// fits there, otherwise in *buf.
 func readLine(r *bufio.Reader, buf *[]byte) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
@@ -90,21 +164,16 @@ func readLine(r *bufio.Reader, buf *[]byte) ([]byte, error) {
 		return nil, err
 	}
 	text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+	text = bytes.TrimRight(text, "\r")
 	if !ok || bytes.IndexByte(text, '\r') >= 0 {
 		return nil, fmt.Errorf("smtp: bare CR or LF in reply line %.64q", line)
 	}
 	return text, nil
 }
 
-// parseLine splits a line into its code and its text. more reports whether another line follows.
+// parseLine splits a line that hasCode into its code and its text. more reports whether another line follows.
 func parseLine(line []byte) (code int, more bool, text []byte, ok bool) {
-	if len(line) < 3 {
-		return 0, false, nil, false
-	}
 	for _, c := range line[:3] {
-		if c < '0' || c > '9' {
-			return 0, false, nil, false
-		}
 		code = code*10 + int(c-'0')
 	}
 	if code < 200 || code > 599 {
@@ -113,7 +182,7 @@ func parseLine(line []byte) (code int, more bool, text []byte, ok bool) {
 	if len(line) == 3 {
 		return code, false, nil, true // RFC 5321 §4.2: the text is optional
 	}
-	if line[3] != ' ' && line[3] != '-' {
+	if line[3] != ' ' && line[3] != '-' && line[3] != '\t' {
 		return 0, false, nil, false
 	}
 	return code, line[3] == '-', clean(line[4:]), true

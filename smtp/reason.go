@@ -36,8 +36,9 @@ const (
 	// address, and have this one delisted.
 	Blocklisted Reason = 5
 
-	// UserUnknown is about the recipient's address: its host has no such mailbox, or the domain takes no mail. If the
-	// Outcome is Rejected, don't write to the address again. No other Reason is cause to suppress an address.
+	// UserUnknown is about the recipient's address: its host has no such mailbox, its domain has a null MX (RFC 7505),
+	// or the address isn't valid. If the Outcome is Rejected, don't write to the address again. No other Reason is
+	// cause to suppress an address. A domain that doesn't exist has the Reason Other.
 	UserUnknown Reason = 6
 )
 
@@ -84,7 +85,7 @@ func numberOf(names []string, text []byte, kind string) (uint8, error) {
 // There are no codes for greylisting and for blocklists, so those two go by words in the text of the Reply.
 func ReasonOf(r *Result) Reason {
 	switch {
-	case r.Outcome == Delivered:
+	case r == nil, r.Outcome == Delivered:
 		return NoReason
 	case r.isGreylisted():
 		return Greylisted
@@ -125,6 +126,8 @@ func (r *Result) isUserUnknown() bool {
 		return false
 	}
 	switch r.Reply.Enhanced {
+	case EnhancedCode{5, 1, 3}: // RFC 3463 §3.2: bad destination mailbox address syntax, by our own check
+		return r.Local
 	case EnhancedCode{4, 1, 1}, EnhancedCode{5, 1, 1}: // RFC 3463 §3.2: bad destination mailbox address
 		return r.Stage >= StageRcpt
 	case EnhancedCode{4, 1, 10}, EnhancedCode{5, 1, 10}: // RFC 7505 §4.2: recipient address has null MX

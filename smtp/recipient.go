@@ -15,7 +15,8 @@ type Recipient struct {
 	Notify Notify
 
 	// ORCPT is the original recipient, "type;address". The address is decoded from xtext or utf-8-addr-xtext
-	// (RFC 3461 §4.2, RFC 6533 §3). If empty, the sender declared none.
+	// (RFC 3461 §4.2, RFC 6533 §3). [ParseRcpt] gives an address in UTF-8 of the type "rfc822", which Postfix sends,
+	// the type "utf-8". If empty, the sender declared none.
 	ORCPT string
 }
 

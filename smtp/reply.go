@@ -31,8 +31,11 @@ func NewReply(code int, enhanced, text string) *Reply {
 	return r
 }
 
-// Error returns the reply on one line, "550 5.1.1 no such user".
+// Error returns the reply on one line, "550 5.1.1 no such user". A nil Reply is "no reply".
 func (r *Reply) Error() string {
+	if r == nil {
+		return "no reply"
+	}
 	var b strings.Builder
 	b.WriteString(strconv.Itoa(r.Code))
 	if r.Enhanced != (EnhancedCode{}) {
@@ -47,10 +50,10 @@ func (r *Reply) Error() string {
 }
 
 // Positive reports whether the reply is 2xx or 3xx.
-func (r *Reply) Positive() bool { return r.Code >= 200 && r.Code < 400 }
+func (r *Reply) Positive() bool { return r != nil && r.Code >= 200 && r.Code < 400 }
 
 // Permanent reports whether the reply is 5xx: the same command will fail again.
-func (r *Reply) Permanent() bool { return r.Code >= 500 && r.Code < 600 }
+func (r *Reply) Permanent() bool { return r != nil && r.Code >= 500 && r.Code < 600 }
 
 // Temporary reports whether the same command may succeed later. Every reply that is neither positive nor 5xx is
 // temporary: no message fails because of a reply that nobody understands.
@@ -77,13 +80,32 @@ func (e EnhancedCode) appendTo(b []byte) []byte {
 	return b
 }
 
+// sendable returns r, or a reply in its place that has a form on the wire.
+func (r *Reply) sendable() *Reply {
+	if r == nil || r.Code < 200 || r.Code > 599 {
+		odd := NewReply(451, "4.3.0", "")
+		if r != nil {
+			odd.Text = r.Text
+		}
+		return odd
+	}
+	e := r.Enhanced
+	// RFC 2034 §4: the class is that of the code. RFC 3463 §2: up to three digits.
+	if e != (EnhancedCode{}) && (e[0] != r.Code/100 || min(e[1], e[2]) < 0 || max(e[1], e[2]) > 999) {
+		return &Reply{Code: r.Code, Text: r.Text}
+	}
+	return r
+}
+
 // maxSent bounds a reply line that we send, in octets with its CRLF (RFC 5321 §4.5.3.1.5).
 const maxSent = 512
 
 // AppendTo appends the reply in its wire form. Each line has the code, the enhanced code if there is one (RFC 2034
 // §4), and CRLF. In Text, each character other than printable ASCII becomes "?", so that no text can pose as a line of
-// its own. A line is cut at 512 octets (RFC 5321 §4.5.3.1.5).
+// its own. A line is cut at 512 octets (RFC 5321 §4.5.3.1.5). A nil Reply, and one whose Code isn't 200 to 599, is
+// sent as 451 4.3.0. An enhanced code of another class, or with a number beyond 0 to 999, isn't sent.
 func (r *Reply) AppendTo(b []byte) []byte {
+	r = r.sendable()
 	for rest, more := r.Text, true; more; {
 		var line string
 		line, rest, more = strings.Cut(rest, "\n")

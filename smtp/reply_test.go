@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -69,6 +70,27 @@ func TestReadReply(t *testing.T) {
 		{"not UTF-8", "250 d\xfcrst\xc3\r\n", smtp.Reply{Code: 250, Text: "d?rst?"}},
 		{"C1 control", "250 a\u0085b\r\n", smtp.Reply{Code: 250, Text: "a??b"}},
 		{"long line", "250 " + strings.Repeat("x", 4090) + "\r\n", smtp.Reply{Code: 250, Text: strings.Repeat("x", 4090)}},
+		{"tab", "250\tOK\r\n", smtp.Reply{Code: 250, Text: "OK"}},
+		{"codes that RFC 5321 doesn't have", "299-a\r\n299 b\r\n", smtp.Reply{Code: 299, Text: "a\nb"}},
+		{"empty line before it", "\r\n250 OK\r\n", smtp.Reply{Code: 250, Text: "OK"}},
+		{"text before it", "Welcome!\r\n250 OK\r\n", smtp.Reply{Code: 250, Text: "OK"}},
+		{"empty line inside it", "250-a\r\n\r\n250 b\r\n", smtp.Reply{Code: 250, Text: "a\nb"}},
+		{"blanks inside it", "250-a\r\n \t\r\n250 b\r\n", smtp.Reply{Code: 250, Text: "a\nb"}},
+		{"text inside it", "250-a\r\nSTARTTLS\r\n250 b\r\n", smtp.Reply{Code: 250, Text: "a\nb"}},
+		{"two digits inside it", "250-a\r\n25\r\n250 b\r\n", smtp.Reply{Code: 250, Text: "a\nb"}},
+		{"four digits inside it", "250-a\r\n2500 b\r\n250 c\r\n", smtp.Reply{Code: 250, Text: "a\nc"}},
+		{"a space before the code", " 550 a\r\n250 b\r\n", smtp.Reply{Code: 250, Text: "b"}},
+		{"16 empty lines", strings.Repeat("\r\n", 8) + "250-a\r\n" + strings.Repeat("\r\n", 8) + "250 b\r\n", smtp.Reply{Code: 250, Text: "a\nb"}},
+		{"codes differ", "250-a\r\n550 b\r\n", smtp.Reply{Code: 550, Text: "a\nb"}},
+		{"codes differ in a class", "250-a\r\n251 b\r\n", smtp.Reply{Code: 251, Text: "a\nb"}},
+		{"codes differ, worse and worse", "220-a\r\n450-4.7.1 b\r\n554 5.7.1 c\r\n", smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 7, 1}, Text: "a\nb\nc"}},
+		{"codes differ, enhanced of the first", "554-5.7.1 a\r\n421 b\r\n", smtp.Reply{Code: 421, Text: "a\nb"}},
+		{"codes differ, enhanced of one class", "550-5.1.1 a\r\n554 b\r\n", smtp.Reply{Code: 554, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "a\nb"}},
+		{"CR CR LF", "250 a\r\r\n", smtp.Reply{Code: 250, Text: "a"}},
+		{"CR CR LF, code only", "250\r\r\n", smtp.Reply{Code: 250}},
+		{"CR CR LF on each line", "550-5.1.1 a\r\r\n550 5.1.1 b\r\r\r\n", smtp.Reply{Code: 550, Enhanced: smtp.EnhancedCode{5, 1, 1}, Text: "a\nb"}},
+		{"CR CR LF on the first line", "550-a\r\r\n550 b\r\n", smtp.Reply{Code: 550, Text: "a\nb"}},
+		{"CR CR LF without a code", "\r\r\nhello\r\r\n250 a\r\n", smtp.Reply{Code: 250, Text: "a"}},
 		{"128 lines", strings.Repeat("250-\r\n", 127) + "250 \r\n", smtp.Reply{Code: 250, Text: strings.Repeat("\n", 127)}},
 	}
 	for _, tt := range tests {
@@ -101,22 +123,35 @@ func TestReadReplyErrors(t *testing.T) {
 		{"cut", "25", broken},
 		{"cut before LF", "250 OK\r", broken},
 		{"cut between lines", "250-OK\r\n", broken},
-		{"empty line", "\r\n", nil},
-		{"two digits", "25\r\n", nil},
-		{"no digits", "abc def\r\n", nil},
+		{"empty line", "\r\n", broken},
+		{"empty line, and cut", "\r\n25", broken},
+		{"17 empty lines", strings.Repeat("\r\n", 17) + "250 OK\r\n", nil},
+		{"17 empty lines inside", "250-a\r\n" + strings.Repeat("\r\n", 17) + "250 OK\r\n", nil},
+		{"17 empty lines, before and inside", strings.Repeat("\r\n", 9) + "250-a\r\n" + strings.Repeat("\r\n", 8) + "250 OK\r\n", nil},
+		{"NUL without a code", "o\x00k\r\n250 OK\r\n", nil},
+		{"ESC without a code", "\x1b[1m\r\n250 OK\r\n", nil},
+		{"DEL without a code", "\x7f\r\n250 OK\r\n", nil},
+		{"bare LF without a code", "\n250 OK\r\n", nil},
+		{"bare CR without a code", "a\rb\r\n250 OK\r\n", nil},
+		{"over 4096 octets without a code", strings.Repeat("x", 4095) + "\r\n250 OK\r\n", nil},
 		{"code 199", "199 x\r\n", nil},
 		{"code 600", "600 x\r\n", nil},
 		{"code 000", "000 x\r\n", nil},
-		{"four digits", "2500 x\r\n", nil},
 		{"no space", "250OK\r\n", nil},
-		{"tab", "250\tOK\r\n", nil},
 		{"HTTP", "HTTP/1.1 400 Bad Request\r\n", nil},
-		{"codes differ", "250-a\r\n550 b\r\n", nil},
-		{"continued by text", "250-a\r\nb\r\n", nil},
+		{"SSH", "SSH-2.0-OpenSSH_9.9\r\n", nil},
+		{"POP3", "+OK hi\r\n", nil},
+		{"IMAP", "* OK hi\r\n", nil},
+		{"good after bad", "550-a\r\n250 b\r\n", nil},
+		{"good after bad, and bad", "421-a\r\n354-b\r\n550 c\r\n", nil},
+		{"a code without a class inside", "250-a\r\n150 b\r\n", nil},
+		{"continued by text", "250-a\r\nb\r\n", broken},
 		{"bare LF", "250 OK\n", nil},
 		{"bare LF within", "250-a\n250 b\r\n", nil},
 		{"bare CR", "250 a\rb\r\n", nil},
-		{"CR CRLF", "250 a\r\r\n", nil},
+		{"CR CR before more text", "250 a\r\rb\r\n", nil},
+		{"CR CR LF, over 4096 octets", "250 " + strings.Repeat("x", 4090) + "\r\r\n", nil},
+		{"bare LF after CR CR LF", "250-a\r\r\n250 b\n", nil},
 		{"long line", "250 " + strings.Repeat("x", 4091) + "\r\n", nil},
 		{"line without end", strings.Repeat("x", 1<<20), nil},
 		{"129 lines", strings.Repeat("250-\r\n", 128) + "250 \r\n", nil},
@@ -134,7 +169,7 @@ func TestReadReplyErrors(t *testing.T) {
 					want := tt.want
 					if want != nil && end == io.EOF {
 						want = io.ErrUnexpectedEOF
-						if tt.in == "" {
+						if strings.Trim(tt.in, "\r\n") == "" {
 							want = io.EOF
 						}
 					}
@@ -208,14 +243,20 @@ func TestReplyError(t *testing.T) {
 }
 
 // FuzzReadReply holds that a reply that is read is bounded and clean, and is read as the same from its own
-// wire form.
+// wire form. Its code is that of its last line. It is read as the same with lines without a code before and inside it.
 func FuzzReadReply(f *testing.F) {
 	f.Add("250 OK\r\n", uint8(0))
 	f.Add("550-5.7.1 a\r\n550-5.1.1 b\r\n550 5.7.1\r\n", uint8(3))
 	f.Add("250-a\r\n250\r\n", uint8(100))
 	f.Add("354 \x1b\xff\u0085\r\n", uint8(255))
+	f.Add("\r\n250-a\r\n\r\nb\r\n2500 c\r\n250\td\r\n", uint8(7))
+	f.Add("220-4.7.1 a\r\n421-4.7.1 b\r\n521 5.7.1 c\r\n", uint8(9))
+	f.Add("554-no\r\n220 hi\r\n", uint8(1))
+	f.Add("550-a\r\r\n\r\r\n550 b\r\r\r\n", uint8(0))
 	f.Fuzz(func(t *testing.T, in string, buffer uint8) {
-		reply, err := smtp.ReadReply(bufio.NewReaderSize(strings.NewReader(in), 16+int(buffer)))
+		src := strings.NewReader(in)
+		r := bufio.NewReaderSize(src, 16+int(buffer))
+		reply, irregular, err := smtp.ReadReplyUnless(r, func(int) bool { return false })
 		if err != nil {
 			if reply != nil {
 				t.Errorf("got %+v with %v", reply, err)
@@ -227,6 +268,25 @@ func FuzzReadReply(f *testing.F) {
 		}
 		if e := reply.Enhanced; e != (smtp.EnhancedCode{}) && e[0] != reply.Code/100 {
 			t.Errorf("got %v for code %d", e, reply.Code)
+		}
+		read := in[:len(in)-src.Len()-r.Buffered()]
+		lines := strings.SplitAfter(strings.TrimSuffix(read, "\r\n"), "\r\n")
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, strconv.Itoa(reply.Code)) || strings.HasPrefix(last[3:], "-") {
+			t.Errorf("got code %d of %q", reply.Code, read)
+		}
+		if !irregular {
+			for _, line := range lines {
+				if !strings.HasPrefix(line, strconv.Itoa(reply.Code)) {
+					t.Errorf("got a regular reply with %q", line)
+				}
+			}
+		}
+		if len(lines) <= 8 && len(read) < 8<<10 { // else there may be too many lines then
+			skipped := "x\r\n" + strings.Join(lines, "\r\n") + "\r\n"
+			again, err := smtp.ReadReply(bufio.NewReader(strings.NewReader(skipped)))
+			if err != nil || *again != *reply {
+				t.Errorf("%q: got %+v, %v, want %+v", skipped, again, err, reply)
+			}
 		}
 		wire := string(reply.AppendTo(nil))
 		for line := range strings.SplitAfterSeq(wire, "\r\n") {

@@ -55,8 +55,8 @@ const (
 	// Rejected: refused permanently. It isn't tried again.
 	Rejected
 
-	// Unknown: the whole message was sent, and the connection ended before the reply to it. It is tried again, which
-	// may deliver a duplicate (RFC 5321 §4.1.1.4).
+	// Unknown: the whole message was sent, and the connection ended before the reply to it; or a Sender panicked, which
+	// may have sent it. It is tried again, which may deliver a duplicate (RFC 5321 §4.1.1.4).
 	Unknown
 )
 

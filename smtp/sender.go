@@ -24,7 +24,8 @@ import (
 // If ctx ends before the final dot was sent, Send doesn't send the dot and returns soon. Recipients without an answer
 // are then Deferred and Local. Send is called concurrently. It must not change env or c, nor keep them after it has
 // returned. A Sender that needs another envelope makes a copy, with a slice of Recipients of its own. [JobOf] returns
-// the queued message that ctx belongs to, if there is one.
+// the queued message that ctx belongs to, if there is one. A Sender that may wait for long before it sends can let
+// itself be interrupted until then: see [Lend].
 type Sender interface {
 	Send(ctx context.Context, env *Envelope, c Content) ([]Result, error)
 }
@@ -32,8 +33,11 @@ type Sender interface {
 // SenderFunc is a func that is a [Sender].
 type SenderFunc func(ctx context.Context, env *Envelope, c Content) ([]Result, error)
 
-// Send calls f.
+// Send calls f. If f is nil, that is an error.
 func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Result, error) {
+	if f == nil {
+		return nil, errors.New("smtp: the SenderFunc is nil: set it to a func")
+	}
 	return f(ctx, env, c)
 }
 
@@ -52,6 +56,8 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 // otherwise.
 func Complete(env *Envelope, results []Result, err error) (complete []Result, missing int) {
 	switch {
+	case env == nil:
+		return nil, 0
 	case results == nil, len(results) == 0 && err != nil:
 		return same(env, err), 0
 	case len(results) != len(env.Recipients):

@@ -22,7 +22,10 @@
 //   - address.go, domain.go: addresses, domains and their ASCII forms.
 //   - content.go: [Content], [Scan], [CheckedReader], [ContentError]. text.go: [Text] and [CRLFReader], which convert
 //     line ends to CRLF.
+//   - sevenbit.go: [SevenBit], which makes 8-bit messages 7-bit. walker.go, mimeheader.go: the parts of a message, and
+//     their headers. encoding.go: quoted-printable and base64. utf8.go: whether text is UTF-8.
 //   - sender.go: [Sender] and [Complete]. job.go: [Job] and [Origin], the queued message that a Sender is called for.
+//     slot.go: [Slot], [Lend] and [Keep], by which a Sender can be interrupted before MAIL.
 //   - auth.go: [Auth] and [AuthMechanism], by which a client authenticates.
 //
 // Results:
@@ -30,8 +33,10 @@
 //   - reply.go: [Reply], [NewReply], [EnhancedCode]. readreply.go: [ReadReply].
 //
 // The wire:
-//   - params.go: [ParseMail] and [ParseRcpt]. offer.go: [Envelope.AppendMail] and [Recipient.AppendRcpt].
-//   - data.go: [DataReader]. datawriter.go: [WriteData]. chunk.go: their common checks.
+//   - params.go: [ParseMail] and [ParseRcpt]. delivertime.go: [DeliverBy], and MT-PRIORITY, HOLDFOR, HOLDUNTIL.
+//     offer.go: [Envelope.AppendMail] and [Recipient.AppendRcpt].
+//   - data.go: [DataReader]. chunkreader.go: [ChunkReader], [ParseChunk]. datawriter.go: [WriteData]. chunk.go: their
+//     common checks.
 //   - xtext.go: [EncodeXtext], [DecodeXtext], [EncodeORCPT].
 //
 // # Interfaces to implement
@@ -42,11 +47,13 @@
 //
 // # Bounds
 //
-//   - An address has at most 254 octets, 64 of them before the "@". A domain has 253, a label 63.
+//   - An address has at most 500 octets, a reverse-path 498: as many as its command of 512 octets has room for. A
+//     domain has 253, a label 63. The local part has no bound of its own.
 //   - Parameters: ENVID 100 octets, ORCPT and AUTH 500, all as xtext. SIZE has 20 digits.
 //   - A reply that is read has at most 128 lines, 4096 octets a line, 64 KiB in all.
 //   - A line of a reply that is written is cut at 512 octets.
 //   - The size and the lines of a message are bounded by [DataReader], if its fields are set.
+//   - [SevenBit] follows 50 levels of parts, makes 10,000 changes, and reads 16 KiB of a field.
 //   - Memory: [Text] holds the whole text. All other contents are read in chunks of 32 KiB.
 //
 // Nothing here has a time-out. The caller sets deadlines on its connection.
@@ -63,12 +70,17 @@
 //
 // # RFCs
 //
-// The package implements the grammar of RFC 5321, with SIZE (RFC 1870), BINARYMIME (RFC 3030), DSN (RFC 3461), the AUTH
-// parameter (RFC 4954 §5), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531, RFC 6533), and enhanced codes (RFC 2034, RFC
-// 3463).
+// The package implements the grammar of RFC 5321, with SIZE (RFC 1870), DELIVERBY (RFC 2852), CHUNKING and BINARYMIME
+// (RFC 3030), DSN (RFC 3461), FUTURERELEASE (RFC 4865), the AUTH parameter (RFC 4954 §5), 8BITMIME (RFC 6152), SMTPUTF8
+// (RFC 6531, RFC 6533), MT-PRIORITY (RFC 6710), and enhanced codes (RFC 2034, RFC 3463). It reads and encodes the parts
+// of a message by RFC 2045 and RFC 2046.
 //
 // It differs from them as follows:
 //   - Spaces after "FROM:" and "TO:" are accepted, and so are underscores in domains.
+//   - An AUTH parameter that isn't a mailbox in xtext is accepted and becomes "<>".
+//   - An ORCPT of the type "rfc822" with UTF-8 in its xtext is accepted and becomes one of the type "utf-8".
+//   - A local part may have more than 64 octets, and a path more than 256 (RFC 5321 §4.5.3.1.1 and §4.5.3.1.3 name
+//     what must be accepted at least).
 //   - Control characters of Unicode are refused in addresses. Address literals other than IPv4 and IPv6 are refused.
 //   - A reply that is read may have lines of 4096 octets instead of 512.
 package smtp

@@ -2,6 +2,8 @@ package smtp
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -37,7 +39,8 @@ func Text[T ~string | ~[]byte](s T) Content {
 }
 
 // CRLFReader returns a reader of r that converts line ends to CRLF, as [Text] does. A CR without LF and a NUL are
-// errors: a *Reply, 554 5.6.0, that names the offset in r.
+// errors: a *Reply, 554 5.6.0, that names the offset in r. It is io.ErrNoProgress if r returns neither octets nor an
+// error 100 times in a row. If r is nil, each Read is an error.
 func CRLFReader(r io.Reader) io.Reader { return &crlfReader{r: r, last: '\n'} }
 
 func bareLFs[T ~string | ~[]byte](s T) int {
@@ -94,14 +97,12 @@ func (t *crlfReader) fill() error {
 		t.buf = make([]byte, 4096)
 	}
 	if t.err == nil {
-		var n int
-		n, t.err = t.r.Read(t.buf)
-		t.src = t.buf[:n]
+		t.src, t.err = readSome(t.r, t.buf)
 		if err := t.check(t.src, t.err == io.EOF); err != nil {
 			t.src, t.err = nil, err
 			return err
 		}
-		if n > 0 {
+		if len(t.src) > 0 {
 			return nil // the error is returned after these octets
 		}
 	}
@@ -110,6 +111,26 @@ func (t *crlfReader) fill() error {
 		return nil
 	}
 	return t.err
+}
+
+// maxEmptyReads bounds the reads in a row that return nothing.
+const maxEmptyReads = 100
+
+// readSome reads into buf and returns at least one octet or an error, from any reader.
+func readSome(r io.Reader, buf []byte) ([]byte, error) {
+	if r == nil {
+		return nil, errors.New("smtp: the reader is nil: set it to one of the message")
+	}
+	for range maxEmptyReads {
+		n, err := r.Read(buf)
+		if n < 0 || n > len(buf) {
+			return nil, fmt.Errorf("smtp: the reader returned %d octets for a buffer of %d", n, len(buf))
+		}
+		if n > 0 || err != nil {
+			return buf[:n], err
+		}
+	}
+	return nil, io.ErrNoProgress
 }
 
 // check looks for a NUL and a CR without LF in b, the next octets of r. end is true for the last octets of r.

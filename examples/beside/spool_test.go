@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -11,11 +12,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-type spoolStore struct{ *spool.Spool }
+type spoolStore struct {
+	*spool.Spool
+	owner func() queue.Owner // of all mail, which has one sender
+}
 
 func openSpool(dir string, _ int) (store, error) {
 	s, err := spool.Open(dir)
-	return spoolStore{s}, err
+	return spoolStore{s, sync.OnceValue(func() (o queue.Owner) {
+		for l := range s.Lanes(context.Background()) {
+			return l.Owner
+		}
+		return 0
+	})}, err
 }
 
 func (s spoolStore) enqueue(m message) error {
@@ -29,7 +38,8 @@ func (s spoolStore) enqueue(m message) error {
 
 func (s spoolStore) deliver(domain string) (message, error) {
 	ctx := context.Background()
-	tasks, err := s.Claim(ctx, []queue.Want{{Destination: domain, Max: 1}}, time.Minute)
+	lane := queue.Lane{Destination: domain, Owner: s.owner()}
+	tasks, err := s.Claim(ctx, []queue.Want{{Lane: lane, Max: 1}}, time.Minute)
 	if err != nil {
 		return message{}, err
 	}

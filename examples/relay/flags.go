@@ -12,18 +12,18 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/server/dnsbl"
 	"github.com/postrider/postrider/smtp"
 )
 
 // flags are the settings of this program.
 type flags struct {
+	inbound
 	hostname            string
-	listen, submission  string
 	accept              []string
 	allow               []netip.Prefix
 	user, passwordFile  string
 	cert, key           string
-	maxSize             int64
 	spool               string
 	list                bool
 	routes              map[string]mx.Route
@@ -46,14 +46,26 @@ func parseFlags(args []string) (*flags, error) {
 	set.SetOutput(io.Discard) // an error is one line, which main prints
 	set.StringVar(&f.hostname, "hostname", hostname, "this machine's `name` in the DNS")
 	set.StringVar(&f.listen, "listen", "127.0.0.1:2525", "accept mail on this `address`")
-	set.StringVar(&f.submission, "submission", "", "accept mail from -user on this `address`")
+	set.StringVar(&f.submission, "submission", "", "accept mail from -user on this `address`, with STARTTLS")
+	set.StringVar(&f.submissions, "submissions", "", "as -submission, at an `address` with TLS from the start")
+	set.StringVar(&f.lmtp, "lmtp", "", "accept mail by LMTP on this `address`, or on the Unix socket at this path")
 	set.Func("accept", "accept mail for this `domain` from anyone; repeatable", f.addDomain)
 	set.Func("allow", "`networks` that may relay (default 127.0.0.0/8,::1/128)", f.setAllow)
-	set.StringVar(&f.user, "user", "", "`name` that may submit mail; needs -submission, -password-file, -cert and -key")
+	set.StringVar(&f.user, "user", "", "`name` that may submit mail; needs -password-file, -cert and -key, and\n"+
+		"-submission or -submissions")
 	set.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of -user")
 	set.StringVar(&f.cert, "cert", "", "certificate `file` for STARTTLS; needs -key")
 	set.StringVar(&f.key, "key", "", "key `file` of -cert")
 	set.Int64Var(&f.maxSize, "max-size", 50<<20, "size of the largest mail in `bytes`")
+	set.IntVar(&f.maxConns, "max-connections", 1000, "`number` of connections at a time")
+	set.IntVar(&f.maxRecipients, "max-recipients", 1000, "`number` of recipients of a mail")
+	set.Func("proxy", "`networks` of proxies, whose connections begin with a PROXY header", f.setProxies)
+	set.Func("dnsbl", "refuse clients that this `zone` lists; repeatable", f.addZone)
+	set.BoolVar(&f.greylist, "greylist", false,
+		"defer the first mail of each client; what is known of clients is in the file named as -spool, with .greylist")
+	set.BoolVar(&f.authResults, "auth-results", false,
+		"check SPF, DKIM and DMARC, refuse mail as DMARC policies say, and add Authentication-Results")
+	set.Func("milter", "have the filter at this `address` or Unix socket check mail; repeatable", f.addMilter)
 	set.StringVar(&f.spool, "spool", "./spool", "keep the queue in this `directory`")
 	set.BoolVar(&f.list, "list", false, "print the queue of a spool that isn't in use, and end")
 	set.Func("route", "`domain=route`; a route is host:port, or several separated by commas, lmtp:host:port,\n"+
@@ -94,10 +106,13 @@ func (f *flags) check() error {
 		return fmt.Errorf("-max-age is %v: want a positive duration, such as 120h", f.maxAge)
 	case (f.cert == "") != (f.key == ""):
 		return errors.New("-cert and -key need each other: give both or neither")
-	case f.submission+f.user+f.passwordFile == "":
+	case f.maxConns <= 0 || f.maxRecipients <= 0:
+		return errors.New("-max-connections and -max-recipients must be more than 0")
+	case f.submission+f.submissions+f.user+f.passwordFile == "":
 		return nil
-	case f.submission == "" || f.user == "" || f.passwordFile == "" || f.cert == "":
-		return errors.New("-submission, -user and -password-file need one another, -cert and -key: give all or none")
+	case f.submission+f.submissions == "" || f.user == "" || f.passwordFile == "" || f.cert == "":
+		return errors.New("-submission or -submissions, -user and -password-file need one another, -cert and -key:" +
+			" give all or none")
 	}
 	return nil
 }
@@ -108,15 +123,35 @@ func (f *flags) addDomain(s string) error {
 	return err
 }
 
-func (f *flags) setAllow(s string) error {
-	f.allow = nil
+func (f *flags) setAllow(s string) (err error) {
+	f.allow, err = networks(s)
+	return err
+}
+
+func (f *flags) setProxies(s string) (err error) {
+	f.proxies, err = networks(s)
+	return err
+}
+
+func networks(s string) (list []netip.Prefix, err error) {
 	for part := range strings.SplitSeq(s, ",") {
 		prefix, err := netip.ParsePrefix(part)
 		if err != nil {
-			return fmt.Errorf("%w; want networks such as 10.0.0.0/8,fd00::/8", err)
+			return nil, fmt.Errorf("%w; want networks such as 10.0.0.0/8,fd00::/8", err)
 		}
-		f.allow = append(f.allow, prefix)
+		list = append(list, prefix)
 	}
+	return list, nil
+}
+
+func (f *flags) addZone(s string) error {
+	f.dnsbl = append(f.dnsbl, dnsbl.Zone{Name: s})
+	_, err := smtp.ASCIIDomain(s)
+	return err
+}
+
+func (f *flags) addMilter(s string) error {
+	f.milters = append(f.milters, s)
 	return nil
 }
 

@@ -3,8 +3,8 @@
 //
 //	go run ./examples/relay -help
 //
-// This file makes and runs the Relay. flags.go reads the flags, list.go prints the queue, and try.go helps with a first
-// mail.
+// This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, list.go
+// prints the queue, and try.go helps with a first mail.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -29,6 +28,7 @@ import (
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/server/greylist"
 )
 
 func main() {
@@ -69,12 +69,23 @@ func run(ctx context.Context) error {
 		DelayNotice: f.delayNotice,
 		Resolver:    f.resolver,
 		Logger:      log,
-		Server:      &server.Server{MaxSize: f.maxSize}, // for other hosts
-		Submission:  &server.Server{MaxSize: f.maxSize}, // for users
+		Server:      f.template(), // for other hosts
+		Submission:  f.template(), // for users
+		LMTP:        f.template(),
 		Router:      &mx.Router{Port: f.port, AllowPrivate: f.allowPrivate},
 		Transport:   &client.Transport{Sources: f.sources},
 		Runner:      &delivery.Runner{Retry: f.retry},
 	}
+	var known greylist.Store
+	if f.greylist {
+		store, err := greylist.Open(f.spool + ".greylist")
+		if err != nil {
+			return fmt.Errorf("-greylist: %w", err)
+		}
+		defer store.Close()
+		known = store
+	}
+	relay.Server.Checks = f.checks(f.resolver, known)
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
@@ -93,24 +104,13 @@ func run(ctx context.Context) error {
 		return err
 	}
 
-	l, err := net.Listen("tcp", f.listen)
+	listeners, err := f.open(ctx, relay.TLSConfig)
 	if err != nil {
-		return fmt.Errorf("-listen: %w", err)
-	}
-	listeners := []net.Listener{l}
-	fmt.Println("listening on", l.Addr())
-	if f.submission != "" {
-		users, err := net.Listen("tcp", f.submission)
-		if err != nil {
-			l.Close()
-			return fmt.Errorf("-submission: %w", err)
-		}
-		listeners = append(listeners, postrider.SubmissionListener(users))
-		fmt.Println("submission on", users.Addr())
+		return err
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { helpToTry(ctx, relay, l.Addr()) })
+	wg.Go(func() { helpToTry(ctx, relay, listeners[0].Addr()) })
 	return relay.Serve(ctx, listeners...)
 }
 

@@ -17,6 +17,15 @@ func Push[T any, O Order[T]](o O, h []T, x T) []T {
 	return h
 }
 
+// Put puts x where it belongs: anew if place i is negative, or else because its key has changed.
+func Put[T any, O Order[T]](o O, h []T, x T, i int) []T {
+	if i < 0 {
+		return Push(o, h, x)
+	}
+	Fix(o, h, i)
+	return h
+}
+
 // Remove takes out the item at place i.
 func Remove[T any, O Order[T]](o O, h []T, i int) []T {
 	last := len(h) - 1

@@ -84,7 +84,11 @@ service auth {
 
 // dovecot starts a Dovecot of its own: LMTP over a Unix socket and TCP, IMAP and POP3. Recipients whose name begins with
 // "grey" can't be looked up for now.
-func dovecot(t *testing.T) *nextHost {
+func dovecot(t *testing.T) *nextHost { return dovecotWith(t, "") }
+
+// dovecotWith has more lines of configuration, which go after those above.
+func dovecotWith(t *testing.T, lines string) *nextHost {
+	t.Helper()
 	needRoot(t)
 	need(t, "dovecot")
 	needPython(t)
@@ -102,10 +106,11 @@ func dovecot(t *testing.T) *nextHost {
 		port:    freePort(t),
 		tlsPort: freePort(t),
 		roots:   cert.roots,
+		imap:    imap,
 		mails:   func(t *testing.T) []mail { return fetch(t, box, imap, pop3) },
 	}
 	write(t, filepath.Join(dir, "users"), fmt.Sprintf("all::%d:%d::%s::\ngrey::%d:%d::%s::userdb_tempfail=yes\n", uid, gid, box, uid, gid, box))
-	startDovecot(t, dir, configured(dovecotMail, "@dir@", dir, "@cert@", cert.cert, "@key@", cert.key,
+	startDovecot(t, dir, configured(dovecotMail+lines, "@dir@", dir, "@cert@", cert.cert, "@key@", cert.key,
 		"@lmtp@", h.port, "@lmtps@", h.tlsPort, "@imap@", imap, "@pop3@", pop3))
 	waitPort(t, imap)
 	waitPort(t, h.port)

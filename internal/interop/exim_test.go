@@ -79,7 +79,11 @@ plain:
 `
 
 // exim starts an Exim of its own that delivers everything for exim.test into a maildir.
-func exim(t *testing.T) *nextHost {
+func exim(t *testing.T) *nextHost { return eximWith(t, "") }
+
+// eximWith has more lines of main configuration, which go before those above.
+func eximWith(t *testing.T, lines string) *nextHost {
+	t.Helper()
 	needRoot(t)
 	program := lookProgram(t, "exim4", "exim4-daemon-light")
 	dir := serverDir(t, "exim")
@@ -97,7 +101,7 @@ func exim(t *testing.T) *nextHost {
 	}
 	h.route = "127.0.0.1:" + h.port
 	conf := filepath.Join(dir, "exim.conf")
-	write(t, conf, configured(eximConfig, "@exim@", program, "@dir@", dir, "@port@", h.port, "@tlsPort@", h.tlsPort, "@cert@", cert.cert, "@key@", cert.key))
+	write(t, conf, configured(lines+eximConfig, "@exim@", program, "@dir@", dir, "@port@", h.port, "@tlsPort@", h.tlsPort, "@cert@", cert.cert, "@key@", cert.key))
 	startServer(t, filepath.Join(dir, "log/main"), program, "-C", conf, "-bdf")
 	waitPort(t, h.port)
 	if _, err := os.Stat(filepath.Join(dir, "log/panic")); err == nil {

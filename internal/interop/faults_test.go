@@ -31,7 +31,8 @@ func bodies() (names []string) {
 }
 
 // brokenDisk are faults of the spool's file operations, as strace injects them. When has the numbers of the calls that
-// fail, of those to these files, a case each; with a + all later ones fail too. strace counts in each thread.
+// fail, of those to these files, a case each; with a + all later ones fail too. strace counts in each thread. Names are
+// relative to the directory, so that renameat and unlinkat are of all files.
 var brokenDisk = []struct {
 	name       string
 	inject     string
@@ -47,14 +48,14 @@ var brokenDisk = []struct {
 	{name: "log full and not cut", inject: "ftruncate:error=EIO:when=1+ pwritev:error=ENOSPC", when: "2", long: "1 9 1+", files: []string{firstSegment}, says: "no space left on device"},
 	{name: "body sync", inject: "fdatasync:error=EIO", when: "1 3", long: "2 8 1+ 4+", files: bodies(), says: eio},
 	{name: "body write", inject: "pwritev:error=EIO", when: "1 2+", long: "2 3 9 1+", files: bodies()},
-	{name: "body name", inject: "renameat:error=EIO", when: "1 2+", long: "2 3 9 1+", files: bodies()},
+	{name: "body name", inject: "renameat:error=EIO", when: "3 4+", long: "5 9 3+", files: bodies()},                // two are the start's
 	{name: "directory sync", inject: "fsync:error=EIO", when: "2 3", long: "5 9 2+ 4+", files: bodies(), says: eio}, // the first is the start's
 	{name: "next segment sync", inject: "fdatasync:error=EIO", when: "1", files: []string{nextSegment + ".tmp"}, size: inline, says: eio},
 	{name: "next segment write", inject: "pwritev:error=EIO", long: "1", files: []string{nextSegment + ".tmp"}, size: inline, says: eio},
 	{name: "next segment name", inject: "renameat:error=EIO", long: "1", files: []string{nextSegment}, size: inline, says: eio},
 	{name: "compaction sync", inject: "fdatasync:error=EIO", when: "1+", long: "1 2", files: []string{agedSegment}, aged: true, says: eio},
 	{name: "compaction write", inject: "pwritev:error=EIO", when: "1", long: "1+", files: []string{agedSegment}, aged: true, says: eio},
-	{name: "compaction remove", inject: "unlinkat:error=EIO", when: "1+", files: []string{firstSegment}, aged: true},
+	{name: "compaction remove", inject: "unlinkat:error=EIO", when: "3+", files: []string{firstSegment}, aged: true},
 }
 
 // openings are faults while a spool is opened.
@@ -65,6 +66,9 @@ var openings = []string{"ftruncate", "pwrite64", "unlinkat", "pwritev", "fdatasy
 // the disk was told to keep before the 250. What got 4xx may be there, but not in half. Not reached for certain: the sync
 // of the directory behind a compaction, which can't be told from the others.
 func TestBrokenDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short is set: processes under strace, which take their time beside other tests")
+	}
 	needStrace(t)
 	old, acked := agedSpool(t)
 	long := os.Getenv("POSTRIDER_FAULTS") == "long"

@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,7 +76,8 @@ func forget(t *testing.T, log string) {
 				r.durable = !r.failed
 			}
 		case op == "renameat" && ok:
-			r := &rename{from: names[len(names)-2][1], to: names[len(names)-1][1]}
+			at := tracedAt.FindAllStringSubmatch(c.args, -1)
+			r := &rename{from: filepath.Join(at[0][1], at[0][2]), to: filepath.Join(at[1][1], at[1][2])}
 			renames = append(renames, r)
 			if f := files[r.from]; f != nil {
 				files[r.to] = f
@@ -100,5 +102,6 @@ func forget(t *testing.T, log string) {
 var (
 	tracedCall = regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*?)(?:\) += (-?\d+)| <unfinished \.\.\.>)`)
 	tracedName = regexp.MustCompile(`[<"](/[^">]+)[">]`)
+	tracedAt   = regexp.MustCompile(`<(/[^>]+)>, "([^"]+)"`) // a name relative to a directory
 	tracedEnd  = regexp.MustCompile(`, (\d+)$`)
 )

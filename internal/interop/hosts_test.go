@@ -25,6 +25,7 @@ type nextHost struct {
 	lmtp    bool
 	port    string // at 127.0.0.1, with STARTTLS
 	tlsPort string // at 127.0.0.1, where TLS begins at once
+	imap    string // at 127.0.0.1; of Dovecot alone
 	roots   *x509.CertPool
 	mails   func(t *testing.T) []mail // what has come so far
 }

@@ -40,7 +40,11 @@ exec chroot . /usr/sbin/smtpd -dv -f /smtpd.conf
 `
 
 // opensmtpd starts an OpenSMTPD of its own that delivers everything for opensmtpd.test into a maildir.
-func opensmtpd(t *testing.T) *nextHost {
+func opensmtpd(t *testing.T) *nextHost { return opensmtpdWith(t, "") }
+
+// opensmtpdWith has more lines of configuration, which go after those above.
+func opensmtpdWith(t *testing.T, lines string) *nextHost {
+	t.Helper()
 	needRoot(t)
 	need(t, "unshare", "chroot", "mount")
 	usr := filepath.Dir(filepath.Dir(lookProgram(t, "smtpd", "opensmtpd")))
@@ -74,7 +78,7 @@ func opensmtpd(t *testing.T) *nextHost {
 		mails:   func(t *testing.T) []mail { return maildir(t, box, "Delivered-To") },
 	}
 	h.route = "127.0.0.1:" + h.port
-	write(t, filepath.Join(root, "smtpd.conf"), configured(opensmtpdConfig, "@port@", h.port, "@tlsPort@", h.tlsPort))
+	write(t, filepath.Join(root, "smtpd.conf"), configured(opensmtpdConfig+lines, "@port@", h.port, "@tlsPort@", h.tlsPort))
 	startServer(t, "", "unshare", "-m", "sh", "-c", opensmtpdStart, "sh", root, usr)
 	waitPort(t, h.port)
 	return h

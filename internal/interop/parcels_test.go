@@ -78,6 +78,7 @@ func (p *parcel) envelope(prefix, domain string) *smtp.Envelope {
 		from = prefix + ".sender@" + domain // the host's report comes back to it
 	}
 	env := smtp.NewEnvelope(from)
+	env.UTF8 = p.utf8
 	for _, name := range names {
 		if name != "nobody" {
 			name = prefix + "." + name

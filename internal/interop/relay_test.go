@@ -33,6 +33,13 @@ var relayBinary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(killerDir); dir != "" {
+		if err := killerProcess(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if bin, err := relayBinary(); err == nil {
 		os.RemoveAll(filepath.Dir(bin))
@@ -199,10 +206,17 @@ func missing(t *testing.T, what string) {
 // eventually waits until ok holds: other processes tell no one when they are done.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	if !within(30*time.Second, ok) {
+		t.Fatalf("after 30 seconds still not: %s", what)
+	}
+}
+
+// within waits as eventually does, and reports whether ok held in time.
+func within(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
-			return
+			return true
 		}
 	}
-	t.Fatalf("after 30 seconds still not: %s", what)
+	return false
 }

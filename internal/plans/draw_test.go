@@ -21,7 +21,8 @@ type plan struct {
 	domains map[string][]string
 	hosts   []hostPlan
 	mails   []*mail
-	steps   []step        // in the order of time
+	steps   []step // in the order of time
+	panics  *panics
 	holds   bool          // some mail is held for a time
 	end     time.Duration // when all heals
 }
@@ -51,7 +52,7 @@ type mail struct {
 // String gives the plan for a person to read.
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "plan %d: on disk: %v; all heals after %v\n", p.seed, p.disk, p.end)
+	fmt.Fprintf(&b, "plan %d: on disk: %v; all heals after %v; panics:%v\n", p.seed, p.disk, p.end, p.panics)
 	for _, h := range p.hosts {
 		fmt.Fprintf(&b, "  host %s without %v, latency %v\n", h.name, h.without, h.latency)
 	}
@@ -71,7 +72,7 @@ type drawer struct {
 }
 
 func drawPlan(seed uint64) *plan {
-	p := &plan{seed: seed, domains: make(map[string][]string)}
+	p := &plan{seed: seed, domains: make(map[string][]string), panics: drawPanics(seed)}
 	d := &drawer{rand.New(rand.NewPCG(seed, 17)), p}
 	p.disk = d.chance(3)
 	p.end = d.span(24*time.Hour, 6*24*time.Hour)

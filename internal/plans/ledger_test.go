@@ -42,8 +42,9 @@ type fate struct {
 	owed                                             int // of the cancelled, those that are to be reported
 
 	copies  int
-	first   time.Time      // when the first came
-	reports map[string]int // that name it, by their action
+	first   time.Time       // when the first came
+	reports map[string]int  // that name it, by their action
+	purged  map[string]bool // by their action, those that a Purge took out before they were made
 }
 
 // away is a time from when the relay was told to stop until it started again; a zero end is never.
@@ -58,7 +59,7 @@ func newLedger(p *plan) *ledger {
 	l := &ledger{plan: p, begin: time.Now(), fates: make(map[string]*fate), senders: make(map[string]*fate), tries: make(map[string]*try)}
 	for _, m := range p.mails {
 		for _, rcpt := range m.env.Recipients {
-			l.fates[rcpt.Address] = &fate{mail: m, rcpt: rcpt, reports: make(map[string]int)}
+			l.fates[rcpt.Address] = &fate{mail: m, rcpt: rcpt, reports: make(map[string]int), purged: make(map[string]bool)}
 		}
 		if m.env.From != "" {
 			l.senders[m.env.From] = &fate{mail: m}
@@ -122,6 +123,24 @@ func (l *ledger) cancel(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cancelling = on
+}
+
+// purges notes that a task is about to be taken out without a report. A report task takes with it what it would have said.
+func (l *ledger) purges(t queue.Task) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range t.Delayed {
+		address := t.Envelope.Recipients[i].Address
+		action := "failed"
+		switch {
+		case t.Delayed[i]:
+			action = "delayed"
+		case t.Last[i].Outcome == smtp.Delivered:
+			action = "relayed"
+		}
+		l.fates[address].purged[action] = true
+		l.noteLocked("%s: a report is purged: %s", address, action)
+	}
 }
 
 // stops notes that the relay is told to stop.

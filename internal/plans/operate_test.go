@@ -75,20 +75,29 @@ func (w *world) cancel(f queue.Filter) {
 }
 
 func (w *world) purge(f queue.Filter) {
+	synctest.Wait() // nothing changes between what is listed and what is purged
+	q := w.queue.(queue.Lister)
+	for found, err := range q.List(w.t.Context(), f) {
+		w.operate(0, err)
+		for task, err := range q.List(w.t.Context(), queue.Filter{ID: found.ID, Destination: queue.ReportDestination}) {
+			w.operate(0, err)
+			w.ledger.purges(task)
+		}
+	}
 	w.operate(w.runner().Purge(w.t.Context(), f))
 	synctest.Wait()
 }
 
 func (w *world) redirect(domain string, on bool) {
+	route, err := mx.Smarthost(spare + ":25")
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	var to *mx.Route
 	if on {
-		route, err := mx.Smarthost(spare + ":25")
-		if err != nil {
-			w.t.Fatal(err)
-		}
 		to = &route
-		w.ledger.excuse(route.Name)
 	}
+	w.ledger.excuse(route.Name) // its mail is flushed at the end, too
 	w.ledger.excuse(domain)
 	if err := w.relay.Redirect(w.t.Context(), domain, to); err != nil {
 		w.t.Errorf("redirect: %v", err)

@@ -201,7 +201,9 @@ func (l *ledger) judgeFate(f *fate) {
 		switch {
 		case got > 0 && !(wanted && report.may):
 			l.find("report", who, "%q, with no cause", report.action)
-		case got == 0 && report.due && wanted && !lost:
+		case got > 0 && f.purged[report.action]:
+			l.find("report", who, "%q, which was purged", report.action)
+		case got == 0 && report.due && wanted && !lost && !f.purged[report.action]:
 			l.find("unreported", who, "no report says that it is %s", report.action)
 		case got > 1+sender.unknown:
 			l.find("duplicate", who, "%d reports that it is %s, and %d unknown results", got, report.action, sender.unknown)

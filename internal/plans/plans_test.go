@@ -22,8 +22,8 @@ import (
 )
 
 // TestPlans runs the whole relay through days of faults: hosts and the DNS fail in every way that smtptest knows,
-// the relay stops and starts, operators interfere; then all heals, and a [ledger] says whether all that was accepted
-// came to its due end. A plan is drawn from its seed, but the order of goroutines isn't the seed's: a plan that fails
+// the relay stops and starts, operators interfere, funcs of the user panic; then all heals, and a [ledger] says whether all
+// that was accepted came to its due end. A plan is drawn from its seed, but the order of goroutines isn't the seed's: a plan that fails
 // is printed with what happened in it. POSTRIDER_PLANS is how many plans there are, and POSTRIDER_SEED the first.
 func TestPlans(t *testing.T) {
 	n, first := 40, 1
@@ -39,7 +39,7 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	var virtual, mails, attempts atomic.Int64
+	var virtual, mails, attempts, panics atomic.Int64
 	t.Run("plans", func(t *testing.T) {
 		for seed := range n {
 			t.Run(strconv.Itoa(first+seed), func(t *testing.T) {
@@ -54,12 +54,16 @@ func TestPlans(t *testing.T) {
 					virtual.Add(int64(time.Since(begin)))
 					mails.Add(int64(len(p.mails)))
 					attempts.Add(int64(w.ledger.attempts))
+					panics.Add(p.panics.n.Load())
 				})
 			})
 		}
 	})
-	t.Logf("%d plans: %d mails and %d attempts in %d virtual days, in %v of real time", n, mails.Load(), attempts.Load(),
-		time.Duration(virtual.Load())/(24*time.Hour), time.Since(begin).Round(time.Millisecond))
+	if panics.Load() == 0 && n > 2 {
+		t.Error("got no panics in any plan")
+	}
+	t.Logf("%d plans: %d mails, %d attempts and %d panics in %d virtual days, in %v of real time", n, mails.Load(), attempts.Load(),
+		panics.Load(), time.Duration(virtual.Load())/(24*time.Hour), time.Since(begin).Round(time.Millisecond))
 }
 
 // world is a plan that runs. Its steps are taken by one goroutine.
@@ -141,6 +145,7 @@ func runPlan(t *testing.T, p *plan, with double) *world {
 // heal ends all that the steps did, and makes the relay run.
 func (w *world) heal() {
 	w.ledger.note("- all heals")
+	w.plan.panics.healed.Store(true)
 	for _, host := range w.hosts {
 		host.Heal()
 		w.inet.FailDNS(host.Name(), smtptest.NoFault)
@@ -183,6 +188,7 @@ func (w *world) renew() {
 	w.relay.Allow = allowAll
 	w.relay.Events = w.ledger.events()
 	w.relay.Accepted = func(a postrider.Accepted) { w.ledger.accepted(a.Envelope, false) }
+	w.plan.panics.plant(w.relay)
 	if err := w.relay.Check(w.t.Context()); err != nil { // which also makes its Runner one to operate
 		w.t.Fatal(err)
 	}

@@ -22,7 +22,12 @@ const (
 	defaultSettleTimeout = 10 * time.Second
 )
 
-func (r *Runner) settleTimeout() time.Duration { return cmp.Or(r.SettleTimeout, defaultSettleTimeout) }
+// ever is the longest time that a field can mean. Sums with it stay within the times that a Queue knows.
+const ever = 100 * 365 * 24 * time.Hour
+
+func (r *Runner) settleTimeout() time.Duration {
+	return min(cmp.Or(r.SettleTimeout, defaultSettleTimeout), ever)
+}
 
 var errNoQueue = errors.New("delivery: Queue is nil: set it, or give the Runner to a Relay")
 
@@ -36,7 +41,7 @@ func (r *Runner) Check() error {
 		return errors.New("delivery: Sender is nil: set it, or give the Runner to a Relay")
 	}
 	return cmp.Or(
-		checkCount("Concurrency", r.Concurrency),
+		checkConcurrency("Concurrency", r.Concurrency),
 		checkCount("Initial", r.Initial),
 		checkCount("Events.Buffer", r.Events.Buffer),
 		checkTime("PollInterval", r.PollInterval),
@@ -54,10 +59,20 @@ func (r *Runner) Check() error {
 // Check returns an error for the first field that is wrong. Runner.Check calls it for Runner.Site.
 func (l SiteLimits) Check() error {
 	return cmp.Or(
-		checkCount("Site.Concurrency", l.Concurrency),
+		checkConcurrency("Site.Concurrency", l.Concurrency),
 		checkCount("Site.Initial", l.Initial),
 		checkRate("Site.Rate", l.Rate),
 	)
+}
+
+// maxConcurrency bounds Concurrency: each task takes memory, a goroutine and a connection.
+const maxConcurrency = 1_000_000
+
+func checkConcurrency(field string, n int) error {
+	if n > maxConcurrency {
+		return fmt.Errorf("delivery: %s is %d: it must be at most %d", field, n, maxConcurrency)
+	}
+	return checkCount(field, n)
 }
 
 func checkCount(field string, n int) error {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/queue/internal/mutant"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -17,19 +16,20 @@ func conclude(t queue.Task, results []smtp.Result, now, next time.Time) (queue.S
 	s := queue.Settlement{Results: results}
 	o := Occasion{Task: t, Results: results}
 	switch {
-	case !slices.ContainsFunc(results, isOpen), mutant.On == mutant.LosesOpen && !isOpen(results[0]):
-	case passed(t.Deadline, now), mutant.On == mutant.ExpiresEarly && passed(t.Deadline, now.Add(time.Hour)):
+	case !slices.ContainsFunc(results, isOpen):
+	case passed(t.Deadline, now):
 		o.Expired = true
 	default:
 		s.Next, o.Next = next, next
-		o.Delayed = passed(t.NoticeAt, now)
-		s.Noticed = o.Delayed && mutant.On != mutant.DelaysTwice
-		if mutant.On == mutant.DeliversTwice {
-			s.Results = slices.Clone(results)
-			s.Results[0].Outcome = smtp.Deferred
-		}
+		o.Delayed = delays(&t, now)
+		s.Noticed = passed(t.NoticeAt, now)
 	}
 	return s, o
+}
+
+// delays reports whether a delay notice is due. There is none for what was to go out later from the start.
+func delays(t *queue.Task, now time.Time) bool {
+	return passed(t.NoticeAt, now) && t.NoticeAt.After(t.NotBefore)
 }
 
 // handBack says what follows from an attempt that was cut off. If no recipient was come to, it doesn't count;

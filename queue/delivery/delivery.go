@@ -4,22 +4,23 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/queue/internal/mutant"
 	"github.com/postrider/postrider/smtp"
 )
 
 // delivery is one task's way from its claim to its settlement.
 type delivery struct {
 	r      *Runner
-	target *target // for the loop alone
+	flight flight // for the loop alone
+	slot   smtp.Slot
 	task   queue.Task
 	plan   plan
 	lease  leaseKeeper
 	logger *slog.Logger
+	unsure bool // a Settle returned an error, and may have succeeded
 }
 
 // deliver does what is to be done with the task, and says what its end teaches about the site. If it couldn't be
@@ -37,15 +38,23 @@ func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Ti
 
 // untried does what is to be done with a task that isn't sent.
 func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
-	switch d.plan.step {
+	step := d.plan.step
+	if (step == stepNotice || step == stepExpire) && !d.r.doubt(d.r.time()).IsZero() {
+		step = stepPostpone // the clock was set since the claim
+	}
+	switch step {
 	case stepNotice:
 		return d.notice(ctx)
 	case stepExpire:
 		return d.expire(ctx)
+	case stepQuarantine:
+		return d.quarantine(ctx)
+	case stepReport:
+		return d.reportOwed(ctx)
 	}
 	next := d.plan.next
 	if next.IsZero() {
-		next = d.task.Due
+		next = nextDue(&d.task)
 	}
 	s := queue.Settlement{Uncounted: true, Next: next}
 	return d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
@@ -54,7 +63,7 @@ func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 // attempt sends the task and settles it.
 func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	d.r.tell(d.r.Events.Attempted, Event{Task: d.task})
-	before := d.r.flushNumber()
+	before, begun := d.r.flushNumber(), time.Now()
 	var results []smtp.Result
 	body := d.open(sends)
 	if body == nil {
@@ -68,32 +77,36 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), d.r.settleTimeout())
 		defer cancel()
 	}
-	v, s, o := d.ended(results, body, sends.Err() != nil, 2*rand.Float64()-1)
+	v, s, o := d.ended(results, body, time.Since(begun), sends.Err() != nil || d.slot.TakenBack(), 2*rand.Float64()-1)
 	if !s.Next.IsZero() && d.r.flushedSince(before, d.task.Destination) {
-		s.Next = time.Now()
+		s.Next = d.r.time()
 		o.Next = s.Next
 	}
 	return v, d.settle(ctx, s, o, body)
 }
 
-// ended says what follows from an attempt that ended now, as its ctx did if cutOff says so. jitter is as in nextTry.
-func (d *delivery) ended(results []smtp.Result, body queue.Body, cutOff bool, jitter float64) (
+// ended says what follows from an attempt that ended now and took so long, as its ctx did if cutOff says so. jitter is
+// as in nextTry.
+func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Duration, cutOff bool, jitter float64) (
 	v verdict, s queue.Settlement, o Occasion,
 ) {
-	now := time.Now()
+	now := d.r.time()
 	if cutOff && anyCutOff(results) {
 		s, o = handBack(d.task, results, now)
 		return verdict{}, s, o
 	}
 	var why smtp.Reason
 	if body != nil {
-		v, why = judge(results)
+		v, why = judge(results, took)
 	}
-	wait := d.r.wait(&d.task, why)
-	if mutant.On == mutant.RetriesEarly {
-		wait /= 2
+	wait := d.r.wait(&d.task, why, now)
+	t := d.task
+	if !d.r.doubt(now).IsZero() {
+		t = doubted(t)
 	}
-	s, o = conclude(d.task, results, now, nextTry(wait, now, d.task.Deadline, jitter))
+	next := later(nextTry(wait, now, t.Deadline, jitter), d.task.NotBefore) // the clock may have been set back
+	s, o = conclude(t, results, now, next)
+	o.Task = d.task
 	if !s.Next.IsZero() {
 		v.overdue = overdueOf(&d.task, s.Noticed)
 	}
@@ -102,14 +115,15 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, cutOff bool, ji
 
 // notice reports a task that isn't tried for now as delayed.
 func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
-	// What was to go out later from the start isn't delayed.
-	delayed := attempted(&d.task) || d.plan.reason != nil && passed(d.task.Due, time.Now())
-	return d.settleUntried(ctx, queue.Settlement{Uncounted: true, Next: d.task.Due, Noticed: true}, Occasion{
+	now := d.r.time()
+	next := nextDue(&d.task)
+	delayed := delays(&d.task, now) && (attempted(&d.task) || d.plan.reason != nil && passed(next, now))
+	return d.settleUntried(ctx, queue.Settlement{Uncounted: true, Next: next, Noticed: true}, Occasion{
 		Task:    d.task,
 		Results: lastResults(&d.task, d.plan.reason),
 		Untried: true,
 		Delayed: delayed,
-		Next:    d.task.Due,
+		Next:    next,
 	})
 }
 
@@ -134,8 +148,11 @@ func (d *delivery) settleUntried(ctx context.Context, s queue.Settlement, o Occa
 }
 
 // open gives the body; nil if it can't be read.
-func (d *delivery) open(ctx context.Context) queue.Body {
-	body, err := d.r.Queue.Open(ctx, d.task.ID)
+func (d *delivery) open(ctx context.Context) (body queue.Body) {
+	err := d.r.callQueue(ctx, "Open", &d.task, func() (err error) {
+		body, err = d.r.Queue.Open(ctx, d.task.ID)
+		return err
+	})
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log(ctx, slog.LevelError, "message can't be read", slog.Any("err", err))
@@ -145,17 +162,21 @@ func (d *delivery) open(ctx context.Context) queue.Body {
 	return body
 }
 
-// send calls the Sender. There is one result a recipient whatever that does.
+// send calls the Sender. There is one result a recipient whatever that does. After a panic they are Unknown: a host may
+// have accepted the message before.
 func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Result) {
 	env := d.task.Envelope
-	defer func() {
-		if p := recover(); p != nil {
-			stack := string(debug.Stack())
-			d.log(ctx, slog.LevelError, "sender panics", slog.Any("panic", p), slog.String("stack", stack))
-			results, _ = smtp.Complete(env, nil, smtp.NewReply(451, "4.3.0", "internal error"))
+	err := d.r.call(ctx, "sender", &d.task, func() (err error) {
+		results, err = d.r.Sender.Send(smtp.WithSlot(smtp.WithJob(ctx, d.job()), &d.slot), env, body)
+		return err
+	})
+	if _, panicked := err.(*guard.Panic); panicked {
+		results, _ = smtp.Complete(env, nil, smtp.NewReply(451, "4.3.0", "internal error"))
+		for i := range results {
+			results[i].Outcome = smtp.Unknown
 		}
-	}()
-	results, err := d.r.Sender.Send(smtp.WithJob(ctx, d.job()), env, body)
+		return results
+	}
 	results, missing := smtp.Complete(env, results, err)
 	if missing > 0 {
 		d.log(ctx, slog.LevelWarn, "sender returns too few results", slog.Int("missing", missing),

@@ -19,21 +19,25 @@
 //   - messages in a time: a [Rate] for each site, source and tenant
 //   - attempts at one message: Retry, RetryAfter and the message's Deadline
 //   - the time that Run takes to end: Grace and SettleTimeout, if the Sender returns when its ctx ends
-//   - memory: about 300 octets for each destination with mail, the attempts under way, and Events.Buffer
+//   - lookups by SiteOf at a time: 1,200; one that takes over a second yields to others
+//   - memory: about 300 octets for each lane with mail, the attempts under way, and Events.Buffer
 //
 // # Promises
 //
 // A recipient leaves the queue when a host has accepted or rejected the message, when the Deadline has passed, or by
-// Cancel and Purge. The report that is owed is stored in the same commit. Nothing expires without an attempt, unless
-// its site is down or suspended at that time.
+// Cancel and Purge. The report that is owed is stored in the same commit, or the recipient moves to the report task of
+// its message, see Runner.ReportDelay. Nothing expires without an attempt, unless its site is down or suspended at that
+// time. Nothing expires within an hour after a step of the wall clock. Nothing is sent, reported as delayed or expired
+// before its NotBefore.
 //
 // A message can arrive twice in three cases: an attempt ended without a reply to the final dot (smtp.Unknown), a crash
 // came before its commit was durable in the Queue, or the Queue failed for as long as a Lease. After a crash, a task
-// that was being sent is attempted again when its Lease has expired, or when the Queue is opened again.
+// that was being sent is attempted again when its Lease has expired, or when the Queue is opened again if that ends
+// leases, as in a spool. After three crashes in a row, it is quarantined.
 //
 // A fault of the Queue delays mail and loses none. It is logged, and the call is repeated after 1 second, then 2, 4 and
-// so on up to 1 minute. Run ends with an error only if the Queue is closed or broken. If a Sender panics, its message
-// is deferred. If Report panics, that is an error of Report.
+// so on up to 1 minute. Mail that a Queue fails to announce is found within 5 minutes. Run ends with an error only if
+// the Queue is closed or broken. A panic of a func, a slog.Handler or the Queue is logged: see Runner.
 //
 // # Interfaces to implement
 //
@@ -51,12 +55,13 @@
 //
 // There is a line for each recipient and attempt: "delivered", "deferred", "unknown", "rejected" or "expired". It has
 // the keys to, attempt, stage, reply, reason, local, host, addr, tls and next. A task that wasn't attempted has a line
-// "delayed" or "handed back". Each line about a task ends with id, destination, ref and tenant; the last two are left
-// out if they are empty.
+// "delayed" or "handed back". A message that is quarantined has a line "quarantined" at level Error, with deaths. Each
+// line about a task ends with id, destination, ref and tenant; the last two are left out if they are empty.
 //
 // A report has a line "report" when it is stored, with to, kind ("failed", "delayed" or "delivered") and about, the ID
 // of the message that it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A
-// report that is rejected or expires itself is a warning, too. Cancel and Purge write "cancelled" or "purged" for each
+// report that is rejected or expires itself is a warning, too. A report about several destinations has
+// queue.ReportDestination in their place. Cancel and Purge write "cancelled" or "purged" for each
 // message.
 //
 // # Files
@@ -67,9 +72,16 @@
 //	events.go, report.go       events, and the lines of the log
 //	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge
 //	explain.go                 Activity and Explain
-//	machine.go, site.go        the state machine: which destination is claimed next, and how many tasks a site gets
-//	machine_turn.go            one turn of it
+//	machine.go                 the state machine: which lane is claimed next, and the rules of that
+//	machine_turn.go, lines.go  one turn of it, and who stands in line for what
+//	site.go, standing.go       sites, owners at sites, and what is learned of both
+//	share.go, flight.go        who may have how many slots; what has one
+//	lookups.go                 the questions for sites
+//	call.go                    calls of funcs that may panic
 //	loop.go, inbox.go          the goroutine that drives the machine, and its news
+//	clock.go                   steps of the wall clock
 //	delivery.go, conclude.go   one task: the attempt, and what follows from its results
 //	settle.go, lease.go        the commit, and the lease until then
+//	quarantine.go              a message that ends the process
+//	merge.go                   one report about several tasks of a message
 package delivery

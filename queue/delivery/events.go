@@ -3,8 +3,6 @@ package delivery
 import (
 	"cmp"
 	"context"
-	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,7 +16,7 @@ import (
 //
 // One goroutine makes all calls, in the order in which things happened to a task. A slow func delays no mail: up to
 // Buffer events wait for it, and further ones are dropped and counted by [Runner.Missed]. Run returns after the last
-// event that waits. A func that panics is logged.
+// event that waits. A func that panics is logged, and changes nothing.
 type Events struct {
 	// Attempted: an attempt begins. There is no Result yet.
 	Attempted func(Event)
@@ -42,7 +40,12 @@ type Events struct {
 	// its Reply may be nil.
 	Cancelled func(Event)
 
-	// Reported: a report about Task is in the queue. There is no Result.
+	// Quarantined: the message of Task is held, because the process has ended several times while it had Task. See
+	// Runner. There is no Result.
+	Quarantined func(Event)
+
+	// Reported: a report about Task is in the queue. There is no Result. A report about several destinations has a Task
+	// with the Destination queue.ReportDestination and the recipients of all of them.
 	Reported func(Event)
 
 	// Buffer is how many events may wait. If zero, 1024.
@@ -64,21 +67,22 @@ func (e Events) Then(next Events) Events {
 		}
 	}
 	return Events{
-		Attempted: both(e.Attempted, next.Attempted),
-		Delivered: both(e.Delivered, next.Delivered),
-		Deferred:  both(e.Deferred, next.Deferred),
-		Unknown:   both(e.Unknown, next.Unknown),
-		Rejected:  both(e.Rejected, next.Rejected),
-		Expired:   both(e.Expired, next.Expired),
-		Cancelled: both(e.Cancelled, next.Cancelled),
-		Reported:  both(e.Reported, next.Reported),
-		Buffer:    max(e.Buffer, next.Buffer),
+		Attempted:   both(e.Attempted, next.Attempted),
+		Delivered:   both(e.Delivered, next.Delivered),
+		Deferred:    both(e.Deferred, next.Deferred),
+		Unknown:     both(e.Unknown, next.Unknown),
+		Rejected:    both(e.Rejected, next.Rejected),
+		Expired:     both(e.Expired, next.Expired),
+		Cancelled:   both(e.Cancelled, next.Cancelled),
+		Quarantined: both(e.Quarantined, next.Quarantined),
+		Reported:    both(e.Reported, next.Reported),
+		Buffer:      max(e.Buffer, next.Buffer),
 	}
 }
 
 const defaultBuffer = 1024
 
-// Event is what happened to one recipient of a task, or to the task for Attempted and Reported.
+// Event is what happened to one recipient of a task, or to the task for Attempted, Quarantined and Reported.
 type Event struct {
 	// Time is when it happened.
 	Time time.Time
@@ -123,9 +127,9 @@ func (r *Runner) Missed() uint64 {
 // teller calls the funcs of Events, in a goroutine that is there while one waits.
 type teller struct {
 	mu      sync.Mutex
-	waiting []telling
+	waiting line[telling]
 	missed  uint64
-	busy    chan struct{} // closed when the goroutine ends; nil: there is none
+	busy    chan struct{} // closed when none waits; nil: there is no goroutine
 }
 
 type telling struct {
@@ -138,49 +142,52 @@ func (r *Runner) tell(f func(Event), e Event) {
 	if f == nil {
 		return
 	}
-	e.Time = time.Now()
+	e.Time = r.time()
 	t := &r.teller
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.waiting) >= cmp.Or(r.Events.Buffer, defaultBuffer) {
+	if t.waiting.len() >= cmp.Or(r.Events.Buffer, defaultBuffer) {
 		t.missed++
 		return
 	}
-	t.waiting = append(t.waiting, telling{f, e})
+	t.waiting.push(telling{f, e})
 	if t.busy == nil {
 		t.busy = make(chan struct{})
-		go t.run(t.busy, r.logger())
+		go r.tellAll()
 	}
 }
 
-func (t *teller) run(ended chan struct{}, logger *slog.Logger) {
-	defer close(ended)
-	var batch []telling
-	for {
-		clear(batch)
-		t.mu.Lock()
-		batch, t.waiting = t.waiting, batch[:0]
-		if len(batch) == 0 {
-			t.busy = nil
-			t.mu.Unlock()
-			return
-		}
-		t.mu.Unlock()
-		for _, x := range batch {
-			x.call(logger)
-		}
-	}
-}
-
-// call calls the func. One that panics is logged: who only looks on can't end the process.
-func (x *telling) call(logger *slog.Logger) {
+// tellAll calls the funcs of all events that wait. A func that ends the goroutine, as t.Fatal does, has the rest called
+// in another one.
+func (r *Runner) tellAll() {
+	over := false
 	defer func() {
-		if p := recover(); p != nil {
-			attrs := taskAttrs(&x.e.Task, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			logger.LogAttrs(context.Background(), slog.LevelError, "event func panics", attrs...)
+		if !over {
+			go r.tellAll()
 		}
 	}()
-	x.tell(x.e)
+	for {
+		x, ok := r.teller.next()
+		if !ok {
+			over = true
+			return
+		}
+		r.call(context.Background(), "event func", &x.e.Task, func() error {
+			x.tell(x.e)
+			return nil
+		})
+	}
+}
+
+// next takes out the event that is told next. ok is false if none waits.
+func (t *teller) next() (x telling, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if x, ok = t.waiting.pop(); !ok {
+		close(t.busy)
+		t.busy = nil
+	}
+	return x, ok
 }
 
 // wait returns when all has been told that waits now.

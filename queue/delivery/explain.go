@@ -35,7 +35,8 @@ type SiteActivity struct {
 	Window       int // tasks that may be in flight: see SiteLimits
 	Destinations int // destinations with mail that is due
 
-	// DownUntil is when a site that is down is probed next. If zero, the site isn't down.
+	// DownUntil is when a site that is down is probed next, or now if a probe is due or under way. If zero, the site
+	// isn't down.
 	DownUntil time.Time
 
 	// Result is the last failure of a site that is down.
@@ -46,18 +47,29 @@ type SiteActivity struct {
 // for each site.
 func (r *Runner) Activity() Activity {
 	var a Activity
-	now := time.Now()
+	now := r.time()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
-		a.Running, a.Concurrency, a.Destinations = true, r.loop.places, len(m.targets)
+		a.Running, a.Concurrency = true, r.loop.places
+		destinations := make(map[string]bool, len(m.targets))
+		waiting := make(map[*site]int)
+		for l, t := range m.targets {
+			destinations[l.Destination] = true
+			if t.ready && t.party != nil {
+				waiting[t.party.site]++
+			}
+		}
+		a.Destinations = len(destinations)
 		for _, s := range m.sites {
-			a.InFlight += int(s.inFlight)
-			if s.until > m.mono {
+			a.InFlight += int(s.held)
+			if s.standing.down {
 				a.Down++
 			}
-			a.Sites = append(a.Sites, m.activity(s, now))
+			sa := m.activity(s, now)
+			sa.Destinations = waiting[s]
+			a.Sites = append(a.Sites, sa)
 		}
 	})
 	slices.SortFunc(a.Sites, func(a, b SiteActivity) int { return cmp.Compare(a.Name, b.Name) })
@@ -65,13 +77,12 @@ func (r *Runner) Activity() Activity {
 }
 
 func (m *machine) activity(s *site, now time.Time) SiteActivity {
-	a := SiteActivity{Name: s.name, InFlight: int(s.inFlight), Window: int(s.window), Destinations: s.ring.len()}
-	if s.down {
+	st := &s.standing
+	a := SiteActivity{Name: s.name, InFlight: int(s.held), Window: int(st.window)}
+	if st.down {
 		a.Window = 1
-	}
-	if s.until > m.mono {
-		a.Result = s.result
-		a.DownUntil = now.Add(time.Duration(s.until - m.mono))
+		a.Result = st.result
+		a.DownUntil = now.Add(time.Duration(max(st.until-m.mono, 0)))
 	}
 	return a
 }
@@ -89,13 +100,14 @@ type Explanation struct {
 	// Source is the name of the source that the task goes out from: see Runner.SourceOf.
 	Source string
 
-	// Why is a sentence. Until is when the cause ends. If zero, that isn't known.
+	// Why is a sentence. Until is when the cause ends. If zero, that isn't known. A suspension, or a site that is down,
+	// is the cause if it ends after the time of the next attempt.
 	Why   string
 	Until time.Time
 }
 
-// Explain returns why each task of a message waits. If there is no such message, the error wraps queue.ErrNotFound. The
-// Queue must be a [queue.Lister].
+// Explain returns why each task of a message waits. It may ask SiteOf. If there is no such message, the error wraps
+// queue.ErrNotFound. The Queue must be a [queue.Lister].
 func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
 	tasks, err := r.tasks(ctx, "explain", id)
 	if err != nil {
@@ -105,25 +117,31 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 		return nil, fmt.Errorf("explain: %w", queue.ErrNotFound)
 	}
 	all := make([]Explanation, len(tasks))
-	now := time.Now()
+	now := r.time()
 	for i, t := range tasks {
 		all[i].Task = t
-		all[i].Why, all[i].Until = explainTask(&t, now)
-		if r.SourceOf != nil {
-			all[i].Source = r.SourceOf(&t)
+		if t.Destination != queue.ReportDestination {
+			all[i].Source = r.sourceOf(&t)
 		}
+		all[i].Why, all[i].Until = explainTask(&t, now)
 	}
+	sites := r.sitesOf(ctx, tasks, now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
 		for i := range all {
 			e := &all[i]
+			// The next try doesn't come before the end of a block.
+			why, until := m.explainBlock(&e.Task, sites[e.Task.Destination], now)
+			if e.Task.State == queue.Waiting && until.After(e.Until) {
+				e.Why, e.Until = why, until
+			}
 			if e.Why == "" {
 				e.Why, e.Until = m.explain(&e.Task, now)
 			}
-			if t := m.targets[e.Task.Destination]; t != nil && t.site != nil {
-				e.Site, e.Limits = m.activity(t.site, now), t.site.limits
+			if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil {
+				e.Site, e.Limits = m.activity(t.party.site, now), t.party.site.limits
 			}
 		}
 	})
@@ -133,57 +151,135 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	return all, nil
 }
 
+// sitesOf returns the sites of the tasks' destinations, if any site may be blocked. It asks SiteOf about a destination
+// that has no site now.
+func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time) map[string]string {
+	sites := make(map[string]string)
+	blocked := false
+	r.mu.Lock()
+	r.withMachine(func(m *machine) {
+		m.at(now)
+		blocked = len(m.suspended) > 0 || m.anyDown()
+		for _, task := range tasks {
+			if t := m.targets[laneOf(&task)]; t != nil && t.party != nil {
+				sites[t.Destination] = t.party.site.name
+			}
+		}
+	})
+	r.mu.Unlock()
+	for _, t := range tasks {
+		if sites[t.Destination] == "" && blocked {
+			sites[t.Destination] = r.siteOf(ctx, t.Destination).Name
+		}
+	}
+	return sites
+}
+
 // explainTask says what a task waits for that isn't due, and until when; "": it is due.
 func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) {
 	switch {
+	case task.State == queue.Held && task.Deaths >= maxDeaths:
+		return fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task. "+
+			"Release it for another attempt, or remove it.", task.Deaths), time.Time{}
 	case task.State == queue.Held:
 		return "It is held until it is released.", time.Time{}
+	case task.Destination == queue.ReportDestination && task.State == queue.Leased:
+		return "It is being reported.", time.Time{}
+	case task.Destination == queue.ReportDestination && task.Due.After(now):
+		return "Its report waits for the other destinations of the message.", task.Due
 	case task.State == queue.Leased:
 		return "It is being sent.", time.Time{}
 	case task.Due.After(now) && !attempted(task):
 		return "It is scheduled for later.", task.Due
 	case task.Due.After(now):
-		return "It was deferred: " + lastReply(task), task.Due
+		return lastResult(task), task.Due
 	}
 	return "", time.Time{}
 }
 
-// explain says what a task waits for that is due, and until when.
-func (m *machine) explain(task *queue.Task, now time.Time) (why string, until time.Time) {
-	t := m.targets[task.Destination]
-	if t == nil || t.site == nil {
-		name := task.Destination
-		if left := m.suspendedFor(name); left > 0 {
-			return whySuspended(name), now.Add(time.Duration(left))
+// explainBlock says what blocks a task's destination, its site, or its owner there, and until when: the block that ends
+// last. It returns "" if there is none.
+func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (why string, until time.Time) {
+	var end int64
+	if s := m.sites[site]; s != nil {
+		if st := &s.standing; st.until > m.mono {
+			why, end = "Its site is down: "+st.result.Reply.Error(), st.until-m.mono
 		}
+		if p := m.parties[partyKey{s, task.Owner}]; p != nil && p.own != nil && p.own.until > m.mono+end {
+			why, end = "Its site refuses mail of this sender for now: "+p.own.result.Reply.Error(), p.own.until-m.mono
+		}
+	}
+	for _, name := range []string{site, task.Destination} {
+		if left := m.suspendedFor(name); left > 0 && left >= end {
+			why, end = "Delivery to "+name+" is suspended.", left
+		}
+	}
+	if end == 0 {
+		return "", time.Time{}
+	}
+	return why, now.Add(time.Duration(end))
+}
+
+// anyDown reports whether a site is down, or refuses an owner for now.
+func (m *machine) anyDown() bool {
+	for _, s := range m.sites {
+		if s.standing.until > m.mono {
+			return true
+		}
+	}
+	for _, p := range m.parties {
+		if p.own != nil && p.own.until > m.mono {
+			return true
+		}
+	}
+	return false
+}
+
+// explain says what a task waits for that is due and isn't blocked, and until when.
+func (m *machine) explain(task *queue.Task, now time.Time) (why string, until time.Time) {
+	t := m.targets[laneOf(task)]
+	switch {
+	case t != nil && t.queued&isSought != 0:
+		return "Its site is being looked up.", time.Time{}
+	case t == nil || t.party == nil:
 		return "It is due.", time.Time{}
 	}
-	s := t.site
-	if end := m.blocked(t); end > 0 {
-		why := whySuspended(t.name)
-		if s.until > m.mono {
-			why = "Its site is down: " + s.result.Reply.Error()
-		}
-		return why, now.Add(time.Duration(end - m.mono))
-	}
+	p, s := t.party, t.party.site
 	if at := s.bucket.at(s.limits.Rate); at > m.mono {
 		why := fmt.Sprintf("Its site has reached its rate: %d per %v.", s.limits.Rate.Messages, s.limits.Rate.Per)
 		return why, now.Add(time.Duration(at - m.mono))
 	}
-	if room, _ := m.room(s); room <= 0 {
-		return fmt.Sprintf("Its site has reached its limit of tasks in flight: %d.", s.inFlight), time.Time{}
+	class := queue.Fresh
+	if attempted(task) {
+		class = queue.Retried
+	}
+	l := t.level(class)
+	k := p.kind(l)
+	switch room, _ := m.room(s, k); {
+	case room <= 0:
+		return fmt.Sprintf("Its site has reached its limit of tasks in flight: %d.", s.held), time.Time{}
+	case p.waits&(1<<l) != 0 && m.ownerRoom(p.owner, k) <= 0:
+		why := "Its tenant or sender has its share of the tasks in flight: %d."
+		return fmt.Sprintf(why, p.owner.slots.used), time.Time{}
+	case p.aside:
+		return "The address of its host has reached its limit of tasks in flight.", time.Time{}
+	}
+	if task.Deaths > 0 {
+		return "It waits for its turn, apart from other tasks that the process has ended with.", time.Time{}
 	}
 	return "It waits for its turn.", time.Time{}
 }
 
-func whySuspended(name string) string { return "Delivery to " + name + " is suspended." }
-
-// lastReply gives the first reply that left a recipient open.
-func lastReply(t *queue.Task) string {
+// lastResult describes the first result that left a recipient open.
+func lastResult(t *queue.Task) string {
 	for _, res := range t.Last {
-		if res.Reply != nil && isOpen(res) {
-			return res.Reply.Error()
+		switch {
+		case res.Reply == nil || !isOpen(res):
+		case res.Outcome == smtp.Unknown:
+			return "It may have been delivered: " + res.Reply.Error()
+		default:
+			return "It was deferred: " + res.Reply.Error()
 		}
 	}
-	return "no reply is known."
+	return "It was deferred: no reply is known."
 }

@@ -35,6 +35,8 @@ func TestExplain(t *testing.T) {
 				return results
 			case "grey.test":
 				return answer(env, smtp.Deferred, 450)
+			case "lost.test":
+				return answer(env, smtp.Unknown, 451)
 			case "narrow.test":
 				return take(24*time.Hour)(ctx, env, c)
 			}
@@ -71,6 +73,7 @@ func TestExplain(t *testing.T) {
 		}{
 			{"to@dead.test", "Its site is down: 451 deferred", 20 * time.Minute, nil},
 			{"to@grey.test", "It was deferred: 450 deferred", time.Hour, nil},
+			{"to@lost.test", "It may have been delivered: 451 unknown", time.Hour, nil},
 			{"to@suspended.test", "Delivery to suspended.test is suspended.", 3 * time.Hour, nil},
 			{"to@paced.test", "Its site has reached its rate: 1 per 1h0m0s.", time.Hour, nil},
 			{"to@narrow.test", "Its site has reached its limit of tasks in flight: 1.", 0, nil},
@@ -104,6 +107,78 @@ func TestExplain(t *testing.T) {
 			t.Errorf("a message that is gone: got %v, want ErrNotFound", err)
 		}
 		stop()
+	})
+}
+
+// TestExplainBlock asks about a deferred task whose destination or site is blocked: what ends last is the cause.
+func TestExplainBlock(t *testing.T) {
+	const deferred, suspended = "It was deferred: 451 deferred", " is suspended."
+	tests := []struct {
+		name    string
+		suspend map[string]time.Duration
+		want    string
+		until   time.Duration
+	}{
+		{"nothing", nil, deferred, time.Hour},
+		{"the destination", map[string]time.Duration{"x.test": 3 * time.Hour}, "Delivery to x.test" + suspended, 3 * time.Hour},
+		{"the site", map[string]time.Duration{"mx.test": 3 * time.Hour}, "Delivery to mx.test" + suspended, 3 * time.Hour},
+		{"both, the site for longer", map[string]time.Duration{"x.test": 3 * time.Hour, "mx.test": 4 * time.Hour},
+			"Delivery to mx.test" + suspended, 4 * time.Hour},
+		{"until before the next try", map[string]time.Duration{"x.test": 10 * time.Minute}, deferred, time.Hour},
+		{"another", map[string]time.Duration{"y.test": 3 * time.Hour}, deferred, time.Hour},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := mem.New()
+				r := &Runner{
+					Queue: q, Retry: []time.Duration{time.Hour},
+					SiteOf: func(context.Context, string) (Site, error) { return Site{Name: "mx.test"}, nil },
+					Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+						return answer(env, smtp.Deferred, 451)
+					}),
+				}
+				start(t, r)
+				id, err := q.Enqueue(t.Context(), mail("to@x.test"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sleep(time.Second)
+				begun := time.Now()
+				for name, length := range tt.suspend {
+					r.Suspend(begun.Add(length), name)
+				}
+				got, err := r.Explain(t.Context(), id)
+				if err != nil || len(got) != 1 || got[0].Why != tt.want {
+					t.Fatalf("got %+v, %v, want %q", got, err, tt.want)
+				}
+				if until := got[0].Until.Sub(begun); until < tt.until*8/10 || until > tt.until*12/10 {
+					t.Errorf("got it to wait for %v, want about %v", until, tt.until)
+				}
+			})
+		})
+	}
+}
+
+// TestExplainHeld asks about a held task whose site is suspended: it waits for Release.
+func TestExplainHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		r := &Runner{Queue: q, Sender: take(0)}
+		start(t, r)
+		r.Suspend(time.Now().Add(time.Hour), "x.test")
+		id, err := q.Enqueue(t.Context(), mail("to@x.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Hold(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Second)
+		got, err := r.Explain(t.Context(), id)
+		if err != nil || len(got) != 1 || got[0].Why != "It is held until it is released." || !got[0].Until.IsZero() {
+			t.Errorf("got %+v, %v, want that it is held", got, err)
+		}
 	})
 }
 

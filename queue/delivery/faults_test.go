@@ -23,6 +23,7 @@ func TestRunnerBadSender(t *testing.T) {
 	ok := func(env *smtp.Envelope) []smtp.Result { return answer(env, smtp.Delivered, 250) }
 	const missing = "deferred b@x.test 451\ndelivered b@x.test 250"
 	const both = "deferred a@x.test 451\ndeferred b@x.test 451\ndelivered a@x.test 250\ndelivered b@x.test 250"
+	const doubt = "unknown a@x.test 451\nunknown b@x.test 451\ndelivered a@x.test 250\ndelivered b@x.test 250"
 	const delivered = "delivered a@x.test 250\ndelivered b@x.test 250"
 	tests := []struct {
 		name   string
@@ -30,7 +31,7 @@ func TestRunnerBadSender(t *testing.T) {
 		want   string
 		logged string // once, and nothing else above INFO
 	}{
-		{"panics", func(env *smtp.Envelope) ([]smtp.Result, error) { panic("boom") }, both, "sender panics"},
+		{"panics", func(env *smtp.Envelope) ([]smtp.Result, error) { panic("boom") }, doubt, "sender panics"},
 		{"no results", func(env *smtp.Envelope) ([]smtp.Result, error) { return nil, nil }, delivered, ""},
 		{"an error", func(env *smtp.Envelope) ([]smtp.Result, error) { return nil, errFault }, both, ""},
 		{"a refusal as an error", func(env *smtp.Envelope) ([]smtp.Result, error) {
@@ -189,7 +190,11 @@ func TestRunnerLeaseTaken(t *testing.T) {
 				return answer(env, smtp.Rejected, 550)
 			})})
 		sleep(2 * time.Minute)
-		tasks, err := q.Queue.Claim(t.Context(), []queue.Want{{Destination: "x.test", Max: 1}}, time.Hour)
+		var wants []queue.Want
+		for d := range q.Queue.Lanes(t.Context()) {
+			wants = append(wants, queue.Want{Lane: d.Lane, Max: 1})
+		}
+		tasks, err := q.Queue.Claim(t.Context(), wants, time.Hour)
 		if err != nil || len(tasks) != 1 {
 			t.Fatalf("got %d tasks and error %v, want the task whose lease was lost", len(tasks), err)
 		}
@@ -279,8 +284,9 @@ func TestRunnerDamage(t *testing.T) {
 		}
 		enqueue(t, q, mail("to@x.test"))
 		j := new(journal)
-		start(t, &Runner{
-			Queue: q, Sender: take(0), Events: j.events(), Retry: []time.Duration{5 * time.Minute},
+		var log strings.Builder
+		stop := start(t, &Runner{
+			Queue: q, Sender: take(0), Events: j.events(), Retry: []time.Duration{5 * time.Minute}, Logger: textLogger(&log),
 			Report: func(ctx context.Context, o Occasion) ([]queue.Message, error) {
 				if (o.Content == nil) != damaged() {
 					t.Errorf("got Content %v, want it only if it can be read", o.Content)
@@ -297,6 +303,10 @@ func TestRunnerDamage(t *testing.T) {
 		want := "deferred to@x.test 451\ndelivered to@x.test 250\ndeferred lost@x.test 451\nexpired lost@x.test 451"
 		if got := j.all(); got != want {
 			t.Errorf("got events\n%s\nwant\n%s", got, want)
+		}
+		stop()
+		if want := `level=ERROR msg="message can't be read"`; !strings.Contains(log.String(), want) {
+			t.Errorf("got log\n%s\nwant %s", log.String(), want)
 		}
 	})
 }
@@ -343,7 +353,7 @@ func TestRunnerQueueFails(t *testing.T) {
 
 // TestRunnerQueueDown has one operation fail for a day. It is tried at a measured pace, and then all goes on.
 func TestRunnerQueueDown(t *testing.T) {
-	for _, op := range []string{"list", "claim", "settle"} {
+	for _, op := range []string{"list", "claim", "settle", "flush"} {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var calls, sent atomic.Int64
@@ -445,6 +455,9 @@ func TestConclude(t *testing.T) {
 		s, _ := handBack(queue.Task{Envelope: env, Last: []smtp.Result{deferred[0], deferred[1]}}, cut, now)
 		if s.Results[0].Outcome != smtp.Delivered || s.Results[1].Local || s.Uncounted || !s.Next.Equal(now) {
 			t.Errorf("got %+v, want the delivery and the host's 451", s)
+		}
+		if s, _ := handBack(queue.Task{Envelope: env}, cut, now); !s.Results[1].Local {
+			t.Errorf("without a last result: got %+v, want our own", s.Results[1])
 		}
 	})
 }

@@ -158,8 +158,8 @@ type faultyQueue struct {
 	*mem.Queue
 	fail func(op string) error // may be nil
 
-	claims, lists, settles, extends atomic.Int64
-	slow                            time.Duration // what a claim takes
+	claims, lists, settles, extends, flushes atomic.Int64
+	slow                                     time.Duration // what a claim takes
 }
 
 var errFault = errors.New("the disk has had enough")
@@ -172,11 +172,11 @@ func (q *faultyQueue) fault(op string, n *atomic.Int64) error {
 	return q.fail(op)
 }
 
-func (q *faultyQueue) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
+func (q *faultyQueue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
 	if err := q.fault("list", &q.lists); err != nil {
-		return func(yield func(queue.Destination, error) bool) { yield(queue.Destination{}, err) }
+		return func(yield func(queue.LaneDue, error) bool) { yield(queue.LaneDue{}, err) }
 	}
-	return q.Queue.Destinations(ctx, within)
+	return q.Queue.Lanes(ctx)
 }
 
 func (q *faultyQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
@@ -203,6 +203,13 @@ func (q *faultyQueue) Extend(ctx context.Context, l queue.Lease, d time.Duration
 	return q.Queue.Extend(ctx, l, d)
 }
 
+func (q *faultyQueue) Flush(ctx context.Context, destination string, after time.Duration) (int, error) {
+	if err := q.fault("flush", &q.flushes); err != nil {
+		return 0, err
+	}
+	return q.Queue.Flush(ctx, destination, after)
+}
+
 func (q *faultyQueue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	if q.fail != nil {
 		if err := q.fail("open"); err != nil {
@@ -214,5 +221,8 @@ func (q *faultyQueue) Open(ctx context.Context, id queue.ID) (queue.Body, error)
 
 // wish returns a Want.
 func wish(destination string, most int, class queue.Class) queue.Want {
-	return queue.Want{Destination: destination, Max: most, Class: class}
+	return queue.Want{Lane: toLane(destination), Max: most, Class: class}
 }
+
+// toLane returns a lane of the destination.
+func toLane(destination string) queue.Lane { return queue.Lane{Destination: destination} }

@@ -3,6 +3,8 @@ package delivery
 import (
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 // inbox is where a Runner's loop is told what happened. Telling never blocks, and what waits there is bounded
@@ -16,32 +18,57 @@ type inbox struct {
 
 // news is what happened.
 type news struct {
-	woken map[string]time.Time // by destination: when it may first have something due
-	done  []outcome
-	sited []sited
+	woken  map[queue.Lane]time.Time // when each may first have something due; zero: now
+	asked  bool                     // the queue asks to be listed again
+	failed bool                     // the queue failed, and works again
+	done   []outcome
+	sited  []sited
 }
 
 // sited is the site of a destination.
-type sited struct{ destination, site string }
+type sited struct {
+	destination string
+	site        Site
+}
 
 // outcome is the end of a task's delivery.
 type outcome struct {
-	target  *target
+	flight  *flight
 	verdict verdict
 	lapse   time.Time // when its lease ends; zero: it is settled
 	exited  bool      // the worker is gone with it
 }
 
 func newInbox() *inbox {
-	return &inbox{signal: make(chan struct{}, 1), news: news{woken: make(map[string]time.Time)}}
+	return &inbox{signal: make(chan struct{}, 1), news: news{woken: make(map[queue.Lane]time.Time)}}
 }
 
 // wake is for Waker.Watch.
-func (in *inbox) wake(destination string, due time.Time) {
-	in.mu.Lock()
-	if known, ok := in.woken[destination]; !ok || due.Before(known) {
-		in.woken[destination] = due
+func (in *inbox) wake(l queue.Lane, due time.Time) {
+	if l == (queue.Lane{}) {
+		in.relist()
+		return
 	}
+	in.mu.Lock()
+	if known, ok := in.woken[l]; !ok || due.Before(known) {
+		in.woken[l] = due
+	}
+	in.mu.Unlock()
+	in.ring()
+}
+
+// relist says that the queue asks to be listed again.
+func (in *inbox) relist() {
+	in.mu.Lock()
+	in.asked = true
+	in.mu.Unlock()
+	in.ring()
+}
+
+// recovered says that the queue failed, and works again.
+func (in *inbox) recovered() {
+	in.mu.Lock()
+	in.failed = true
 	in.mu.Unlock()
 	in.ring()
 }
@@ -76,11 +103,12 @@ const keepRoom = 256
 // take empties the inbox into n, whose room is used again.
 func (in *inbox) take(n *news) {
 	if n.woken == nil || len(n.woken) > keepRoom {
-		n.woken = make(map[string]time.Time)
+		n.woken = make(map[queue.Lane]time.Time)
 	}
 	clear(n.woken)
 	clear(n.done)
 	n.done, n.sited = n.done[:0], n.sited[:0]
+	n.asked, n.failed = false, false
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	*n, in.news = in.news, *n

@@ -12,10 +12,9 @@ import (
 
 // leaseKeeper renews the lease of a task while it is sent and settled.
 type leaseKeeper struct {
-	queue  queue.Queue
-	task   *queue.Task
-	term   time.Duration
-	logger *slog.Logger
+	r    *Runner
+	task *queue.Task
+	term time.Duration
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -28,7 +27,7 @@ type leaseKeeper struct {
 func (k *leaseKeeper) keep(ctx context.Context, lost context.CancelCauseFunc) {
 	k.mu.Lock() // the timer may be over at once
 	defer k.mu.Unlock()
-	k.timer = time.AfterFunc(time.Until(k.until)-k.term*2/3, func() { k.renew(ctx, lost) })
+	k.timer = time.AfterFunc(k.until.Sub(k.r.time())-k.term*2/3, func() { k.renew(ctx, lost) })
 }
 
 // expires is when the lease ends if it isn't renewed any more.
@@ -61,9 +60,9 @@ func (k *leaseKeeper) renew(ctx context.Context, lost context.CancelCauseFunc) {
 	k.mu.Unlock()
 	defer close(busy)
 
-	begun := time.Now()
+	begun := k.r.time()
 	err := k.extend(ctx, until)
-	now := time.Now()
+	now := k.r.time()
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -85,11 +84,11 @@ func (k *leaseKeeper) renew(ctx context.Context, lost context.CancelCauseFunc) {
 
 // extend asks the queue, at most until the lease ends.
 func (k *leaseKeeper) extend(ctx context.Context, until time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, cancel := context.WithTimeout(ctx, until.Sub(k.r.time()))
 	defer cancel()
-	err := k.queue.Extend(ctx, k.task.Lease, k.term)
+	err := k.r.callQueue(ctx, "Extend", k.task, func() error { return k.r.Queue.Extend(ctx, k.task.Lease, k.term) })
 	if err != nil {
-		k.logger.LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", taskAttrs(k.task, slog.Any("err", err))...)
+		k.r.logger().LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", taskAttrs(k.task, slog.Any("err", err))...)
 	}
 	return err
 }

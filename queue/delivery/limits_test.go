@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -16,6 +17,8 @@ func TestSiteLimits(t *testing.T) {
 		{"few", SiteLimits{Concurrency: 2}, SiteLimits{}, SiteLimits{2, 2, Rate{}}},
 		{"its own", SiteLimits{10, 8, hourly}, SiteLimits{30, 20, daily}, SiteLimits{30, 20, daily}},
 		{"its own, in part", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: 4}, SiteLimits{4, 4, hourly}},
+		{"its own, half a Rate", SiteLimits{10, 8, hourly}, SiteLimits{Rate: Rate{5, 0}}, SiteLimits{10, 8, hourly}},
+		{"its own, too many", SiteLimits{}, SiteLimits{Concurrency: 1 << 40}, SiteLimits{1_000_000, 5, Rate{}}},
 		{"its own, negative", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: -1, Initial: -1}, SiteLimits{10, 8, hourly}},
 	}
 	for _, tt := range tests {
@@ -41,7 +44,13 @@ func TestRates(t *testing.T) {
 	of := func(name string, rate Rate) func(string) Rate {
 		return func(got string) Rate { return map[string]Rate{name: rate}[got] }
 	}
-	r := &Runner{Source: hourly, Tenant: daily, SourceFor: of("ip", weekly), TenantFor: of("shop", weekly)}
+	none := func(name string) Rate { // one that is no limit
+		if name == "ip" {
+			return weekly
+		}
+		return Rate{Messages: -1, Per: time.Hour}
+	}
+	r := &Runner{Source: hourly, Tenant: daily, SourceFor: none, TenantFor: of("shop", weekly)}
 	for _, tt := range []struct {
 		name           string
 		source, tenant Rate
@@ -49,5 +58,11 @@ func TestRates(t *testing.T) {
 		if source, tenant := r.sourceRate(tt.name), r.tenantRate(tt.name); source != tt.source || tenant != tt.tenant {
 			t.Errorf("%s: got %v and %v, want %v and %v", tt.name, source, tenant, tt.source, tt.tenant)
 		}
+	}
+	var b bucket
+	slow, now := Rate{1, math.MaxInt64}, int64(24*time.Hour)
+	b.take(slow, now)
+	if got := b.at(slow); got <= now {
+		t.Errorf("the slowest Rate: got the next message at %d, want it after %d", got, now)
 	}
 }

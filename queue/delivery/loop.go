@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,12 +31,15 @@ type runnerLoop struct {
 	workers int            // goroutines that deliver, started as they are needed
 	group   sync.WaitGroup // of them
 
-	stale    bool      // the queue hasn't been listed, or is polled
-	listAt   time.Time // when Destinations may be asked again
-	failures int       // of the queue, in a row
-	resumeAt time.Time // when the queue may be asked again after one
-	news     news      // what was in the inbox
-	siting   int       // calls of SiteOf that are under way
+	listAt   time.Time                     // when Lanes is asked again
+	listed   time.Time                     // when it was
+	mayList  time.Time                     // when it may be asked again if there is cause
+	asked    bool                          // the queue asks for that
+	steps    int                           // of the clock, until retries were last brought forward; -1: they never were
+	failures int                           // of the queue, in a row
+	resumeAt time.Time                     // when the queue may be asked again after one
+	news     news                          // what was in the inbox
+	lookups  map[string]context.CancelFunc // calls of SiteOf that are under way
 
 	// What the machine is told and asked is a matter of microseconds. Others look into it, and suspend.
 	mu      sync.Mutex
@@ -45,11 +47,11 @@ type runnerLoop struct {
 }
 
 const (
-	// all is how far ahead destinations are listed: for all times that a queue may know.
-	all = 100 * 365 * 24 * time.Hour
-
 	// A list costs as much as there is mail. One follows the other after a hundred times what it took.
 	listShare = 100
+
+	// News of a Waker are hints. What it didn't tell of is found by a list, at the latest after this time.
+	relistInterval = 5 * time.Minute
 
 	// There are Initial more places after each growTime in which all are taken.
 	growTime = time.Second
@@ -63,9 +65,9 @@ const (
 )
 
 func newRunnerLoop(r *Runner) *runnerLoop {
-	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), cmp.Or(r.Lease, defaultLease)
+	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), min(cmp.Or(r.Lease, defaultLease), ever)
 	first := min(most, cmp.Or(r.Initial, defaultInitial))
-	return &runnerLoop{
+	l := &runnerLoop{
 		r: r,
 		machine: newMachine(machineConfig{
 			lease:    lease,
@@ -75,19 +77,22 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 			site:     r.siteLimits,
 			source:   r.sourceRate,
 			tenant:   r.tenantRate,
-			sourceOf: r.SourceOf,
+			sourceOf: r.sourceOf,
 		}),
-		inbox:  newInbox(),
-		lease:  lease,
-		logger: r.logger(),
-		places: first,
-		first:  first,
-		most:   most,
-		free:   first,
-		jobs:   make(chan *delivery, most),
-		stale:  true,
-		grown:  time.Now(),
+		inbox:   newInbox(),
+		lease:   lease,
+		logger:  r.logger(),
+		places:  first,
+		first:   first,
+		most:    most,
+		free:    first,
+		jobs:    make(chan *delivery, most),
+		steps:   -1,
+		lookups: make(map[string]context.CancelFunc),
+		grown:   r.time(),
 	}
+	l.machine.base = r.time()
+	return l
 }
 
 func (l *runnerLoop) run(ctx context.Context) error {
@@ -101,27 +106,34 @@ func (l *runnerLoop) run(ctx context.Context) error {
 	} else {
 		l.polled = true
 	}
-	err := l.serve(ctx, func() {
+	defer func() { // also if the Queue or a slog.Handler ends the goroutine
+		close(l.jobs)
+		l.stop(endSends, endStore)
+		l.r.teller.wait()
+	}()
+	return l.serve(ctx, func() {
 		for d := range l.jobs {
 			l.deliver(store, sends, d)
 		}
 	})
-	close(l.jobs)
-	l.stop(endSends, endStore)
-	l.r.teller.wait()
-	return err
 }
 
 // deliver is what a worker does with a job.
 func (l *runnerLoop) deliver(store, sends context.Context, d *delivery) {
-	o := outcome{target: d.target, exited: true}
+	o := outcome{flight: &d.flight, exited: true}
 	defer func() { // also if the Sender ends its goroutine
 		if o.exited {
 			o.lapse = d.lease.expires()
 		}
 		l.inbox.finish(o)
 	}()
-	o.verdict, o.lapse = d.deliver(store, sends)
+	err := l.r.call(store, "delivery", &d.task, func() error {
+		o.verdict, o.lapse = d.deliver(store, sends)
+		return nil
+	})
+	if err != nil { // a Body panicked, for example
+		o.lapse = d.lease.expires()
+	}
 	o.exited = false
 }
 
@@ -130,7 +142,7 @@ func (l *runnerLoop) serve(ctx context.Context, worker func()) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		now := time.Now()
+		now := l.r.time()
 		l.receive(now)
 		again, err := l.work(ctx, now, worker)
 		if err != nil {
@@ -159,19 +171,27 @@ func (l *runnerLoop) receive(now time.Time) {
 	l.inbox.take(&l.news)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.free <= 0 && now.Sub(l.grown) >= growTime {
+	if now.Sub(l.grown) >= growTime && (l.free <= 0 || l.machine.waiting > 0) {
 		l.grow(l.first) // those there are may all be with hosts that take their time
 		l.grown = now
 	}
-	for name, due := range l.news.woken {
-		l.machine.wake(name, due, now)
+	for lane, due := range l.news.woken {
+		l.machine.wake(lane, dueBy(due, now), now)
+	}
+	if l.news.asked {
+		l.asked = true
+		l.relist()
+	}
+	if l.news.failed { // not at once: a Queue that fails every other time would be asked for nothing else
+		l.listAt = earliest(l.listAt, later(l.mayList, l.listed.Add(longestPause)))
 	}
 	for _, s := range l.news.sited {
+		l.lookups[s.destination]()
+		delete(l.lookups, s.destination)
 		l.machine.sited(s.destination, s.site, now)
-		l.siting--
 	}
 	for _, o := range l.news.done {
-		l.machine.done(o.target, o.verdict, o.lapse, now)
+		l.machine.done(o.flight, o.verdict, o.lapse, now)
 		l.free++
 		l.grow(1)
 		if o.exited {
@@ -180,6 +200,17 @@ func (l *runnerLoop) receive(now time.Time) {
 	}
 }
 
+// dueBy returns a time of a Queue, of which zero is at once.
+func dueBy(due, now time.Time) time.Time {
+	if due.IsZero() {
+		return now
+	}
+	return due
+}
+
+// relist has the queue listed as soon as it may be.
+func (l *runnerLoop) relist() { l.listAt = earliest(l.listAt, l.mayList) }
+
 // grow makes up to n more places. l.mu is held.
 func (l *runnerLoop) grow(n int) {
 	n = min(n, l.most-l.places)
@@ -187,58 +218,98 @@ func (l *runnerLoop) grow(n int) {
 	l.free += n
 }
 
-// askSites has the sites of targets looked up that stand in line.
+// locked calls f with the machine.
+func (l *runnerLoop) locked(f func(m *machine)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l.machine)
+}
+
+// askSites has the sites of targets looked up that stand in line, and gives up lookups that hold up others.
 func (l *runnerLoop) askSites(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.siting < l.most && l.machine.line.len() < l.most {
-		name, ok := l.machine.toSite()
+	now := l.r.time()
+	for {
+		name, ok := l.machine.toSite(now)
 		if !ok {
-			return
+			break
 		}
-		l.siting++
+		if l.lookups[name] != nil {
+			continue // it was given up, and hasn't noticed yet: its answer is welcome
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		l.lookups[name] = cancel
 		l.group.Go(func() {
-			l.inbox.found(sited{name, l.siteOf(ctx, name)})
+			site := Site{Name: name}
+			defer func() { l.inbox.found(sited{name, site}) }() // also if SiteOf ends its goroutine
+			site = l.r.siteOf(ctx, name)
 		})
+	}
+	for _, name := range l.machine.overlong(now) {
+		l.lookups[name]()
 	}
 }
 
-// siteOf returns the site of a destination, which is its own if the user's func fails: the attempt will tell what is
-// wrong.
-func (l *runnerLoop) siteOf(ctx context.Context, destination string) (site string) {
-	defer func() {
-		if p := recover(); p != nil {
-			site = destination
-			l.r.logger().LogAttrs(ctx, slog.LevelError, "SiteOf panics", slog.String("destination", destination),
-				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-		}
-	}()
-	site, err := l.r.SiteOf(ctx, destination)
-	if err != nil {
-		return destination
+// siteOf returns the site of a destination, which is its own if the user's func has no name for it: the attempt will
+// tell what is wrong. Report tasks have one of their own.
+func (r *Runner) siteOf(ctx context.Context, destination string) (site Site) {
+	if r.SiteOf == nil || destination == queue.ReportDestination {
+		return Site{Name: destination}
 	}
-	return cmp.Or(site, destination)
+	about := queue.Task{Destination: destination}
+	r.call(ctx, "SiteOf", &about, func() (err error) {
+		site, err = r.SiteOf(ctx, destination)
+		return err
+	})
+	site.Name = cmp.Or(site.Name, destination)
+	return site
+}
+
+// takeBack has slots given back for which fast mail waits.
+func (l *runnerLoop) takeBack(now time.Time) {
+	var back []*flight
+	l.locked(func(m *machine) { back = m.takeBack(now) })
+	for _, f := range back {
+		f.slot.TakeBack()
+	}
 }
 
 // work lists or claims, if there is cause. again says that there may be more to do at once; an error, that there
 // is no use in going on.
 func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (again bool, err error) {
-	if l.free <= 0 || now.Before(l.resumeAt) {
+	if l.free <= 0 {
+		l.takeBack(now)
+		return false, nil
+	}
+	if now.Before(l.resumeAt) {
 		return false, nil
 	}
 	l.resumeAt = time.Time{}
-	if l.stale && !now.Before(l.listAt) {
+	if l.asked { // it may be closed or broken, and a list needn't say so
+		if _, err := l.claim(ctx, nil); err != nil {
+			return false, l.failed(ctx, "claim", err)
+		}
+		l.asked = false
+	}
+	_, steps := l.r.clock.look(now)
+	if steps != l.steps {
+		l.relist()
+	}
+	if !now.Before(l.listAt) {
+		if err := l.bringForward(ctx, steps); err != nil {
+			return false, l.failed(ctx, "flush", err)
+		}
 		if err := l.list(ctx, now); err != nil {
 			return false, l.failed(ctx, "list", err)
 		}
 	}
-	l.mu.Lock()
-	wants := l.machine.pick(l.free, now)
-	l.mu.Unlock()
+	var wants []queue.Want
+	l.locked(func(m *machine) { wants = m.pick(l.free, now) })
 	if len(wants) == 0 {
 		return false, nil
 	}
-	tasks, err := l.r.Queue.Claim(ctx, wants, l.lease)
+	tasks, err := l.claim(ctx, wants)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range tasks {
@@ -252,6 +323,14 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 	return true, nil
 }
 
+func (l *runnerLoop) claim(ctx context.Context, wants []queue.Want) (tasks []queue.Task, err error) {
+	err = l.r.callQueue(ctx, "Claim", nil, func() (err error) {
+		tasks, err = l.r.Queue.Claim(ctx, wants, l.lease)
+		return err
+	})
+	return tasks, err
+}
+
 // start hands a task to a worker. Workers stay: a goroutine for each task, which has to grow its stack anew, costs
 // half as much again as all else here. l.mu is held.
 func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
@@ -260,36 +339,72 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 		l.workers++
 		l.group.Go(worker)
 	}
-	target, plan := l.machine.claimed(t, time.Now())
 	until := claimed.Add(l.lease) // it counts from before the claim
 	d := &delivery{
 		r:      l.r,
-		target: target,
-		plan:   plan,
 		task:   *t,
-		lease:  leaseKeeper{queue: l.r.Queue, term: l.lease, until: until, logger: l.logger},
+		lease:  leaseKeeper{r: l.r, term: l.lease, until: until},
 		logger: l.logger,
 	}
+	d.flight.slot = &d.slot
+	now, seen := l.r.time(), d.task
+	if !l.r.doubt(now).IsZero() {
+		seen = doubted(seen)
+	}
+	d.plan = l.machine.claimed(&d.flight, &seen, now)
 	d.lease.task = &d.task
 	l.jobs <- d
 }
 
-// list learns when each destination next has something due.
+// list learns when each lane next has something due.
 func (l *runnerLoop) list(ctx context.Context, now time.Time) error {
-	for d, err := range l.r.Queue.Destinations(ctx, all) {
-		if err != nil {
-			return err
+	l.r.missed.Store(false)
+	err := l.r.call(ctx, "Queue.Lanes", nil, func() error {
+		for d, err := range l.r.Queue.Lanes(ctx) {
+			if err != nil {
+				return err
+			}
+			d.Due = dueBy(d.Due, now)
+			l.locked(func(m *machine) { m.list(d, now) })
 		}
-		l.mu.Lock()
-		l.machine.list(d, now)
-		l.mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	l.mu.Lock()
-	l.machine.listed()
-	l.mu.Unlock()
-	l.stale = l.polled
-	end := time.Now()
-	l.listAt = end.Add(max(cmp.Or(l.r.PollInterval, defaultPollInterval), listShare*end.Sub(now)))
+	interval := relistInterval
+	if l.polled {
+		interval = min(cmp.Or(l.r.PollInterval, defaultPollInterval), ever)
+	}
+	end := l.r.time()
+	l.listed = end
+	l.mayList = end.Add(listShare * end.Sub(now))
+	l.listAt = later(end.Add(interval), l.mayList)
+	return nil
+}
+
+// bringForward makes retries due that no schedule can have put off for so long: the clock was ahead when they were, and
+// isn't now. It does so once, and again after each step of the clock.
+func (l *runnerLoop) bringForward(ctx context.Context, steps int) error {
+	q, ok := l.r.Queue.(queue.Flusher)
+	if steps == l.steps || !ok {
+		l.steps = steps
+		return nil
+	}
+	longest := l.r.longestWait()
+	var n int
+	err := l.r.callQueue(ctx, "Flush", nil, func() (err error) {
+		n, err = q.Flush(ctx, "", longest)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	l.steps = steps
+	if n > 0 {
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "retries were put off by a clock that was ahead", slog.Int("tasks", n),
+			slog.Duration("longest", longest))
+	}
 	return nil
 }
 
@@ -303,7 +418,7 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 	}
 	pause := pauseAfter(l.failures)
 	l.failures++
-	l.resumeAt = time.Now().Add(pause)
+	l.resumeAt = l.r.time().Add(pause)
 	l.logger.LogAttrs(ctx, slog.LevelError, "queue fails", slog.String("op", what), slog.Any("err", err),
 		slog.Duration("pause", pause))
 	return nil
@@ -311,19 +426,15 @@ func (l *runnerLoop) failed(ctx context.Context, what string, err error) error {
 
 // wakeAt says when there is something to do without further news; zero: never.
 func (l *runnerLoop) wakeAt() time.Time {
-	if l.free <= 0 && l.places == l.most {
-		return time.Time{}
-	}
-	if l.free <= 0 {
-		return l.grown.Add(growTime)
-	}
-	if !l.resumeAt.IsZero() {
+	var next time.Time
+	l.locked(func(m *machine) { next = m.next(l.free > 0) })
+	switch {
+	case l.free <= 0 && l.places < l.most:
+		next = earliest(next, l.grown.Add(growTime))
+	case l.free <= 0:
+	case !l.resumeAt.IsZero():
 		return l.resumeAt
-	}
-	l.mu.Lock()
-	next := l.machine.next()
-	l.mu.Unlock()
-	if l.stale {
+	default:
 		next = earliest(next, l.listAt)
 	}
 	return next
@@ -333,7 +444,7 @@ func (l *runnerLoop) wakeAt() time.Time {
 func (l *runnerLoop) stop(endSends, endStore context.CancelFunc) {
 	finished := make(chan struct{})
 	go func() { l.group.Wait(); close(finished) }()
-	grace := cmp.Or(l.r.Grace, defaultGrace)
+	grace := min(cmp.Or(l.r.Grace, defaultGrace), ever)
 	for _, phase := range []struct {
 		time time.Duration
 		end  context.CancelFunc

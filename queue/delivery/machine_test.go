@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// testMachine has sites of five tasks at most, three at first, and no chance.
+// testMachine has sites of five tasks at most, three at first, and no chance. All of them took mail quickly of late.
 func testMachine(c machineConfig) *machine {
 	if c.site == nil {
 		c.site = func(string) SiteLimits { return SiteLimits{Concurrency: 5, Initial: 3} }
@@ -18,33 +18,56 @@ func testMachine(c machineConfig) *machine {
 	c.jitter = func() float64 { return 0 }
 	m := newMachine(c)
 	m.base = machineNow.Add(-time.Hour)
-	m.cold = false
+	trust(m, "a", "b", "c", "ab", "hosts", "other")
 	return m
+}
+
+// trust has sites known as those that took mail quickly.
+func trust(m *machine, sites ...string) {
+	m.at(machineNow)
+	for _, name := range sites {
+		m.prove(&site{name: name})
+	}
 }
 
 var machineNow = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
-	well   = verdict{sign: 1}
-	failed = verdict{sign: -1, result: smtp.Result{Reply: smtp.NewReply(451, "", "no answer")}}
+	well    = verdict{sign: 1, taken: true, final: true}
+	failed  = verdict{sign: -1, result: smtp.Result{Reply: smtp.NewReply(451, "", "no answer")}}
+	refused = verdict{policy: senderPolicy, result: smtp.Result{Stage: smtp.StageMail, Reply: smtp.NewReply(450, "4.7.1", "not you")}}
 )
 
-// takeTurn claims and gets so many tasks of each class that is wanted of a.
-func takeTurn(m *machine, now time.Time, free int, fresh, retried int) (tasks []*target) {
+// taskOf is a task of a lane.
+func taskOf(l queue.Lane, attempts int) *queue.Task {
+	return &queue.Task{
+		Destination: l.Destination, Owner: l.Owner, Priority: l.Priority, Attempts: attempts,
+		Arrival: machineNow, Due: machineNow,
+	}
+}
+
+// claim is claimed with a flight of its own.
+func claim(m *machine, t *queue.Task, now time.Time) (*flight, plan) {
+	f := new(flight)
+	return f, m.claimed(f, t, now)
+}
+
+// takeTurn claims and gets so many tasks of each class that is wanted.
+func takeTurn(m *machine, now time.Time, free int, fresh, retried int) (tasks []*flight) {
 	for _, w := range m.pick(free, now) {
 		for range w.Max {
 			attempts := 1
 			switch {
-			case w.Class != queue.Retried && fresh > 0:
+			case w.Class == queue.Fresh && fresh > 0:
 				fresh--
-			case w.Class != queue.Fresh && retried > 0:
+			case w.Class == queue.Retried && retried > 0:
 				retried--
 				attempts = 2
 			default:
 				continue
 			}
-			t, _ := m.claimed(&queue.Task{Destination: w.Destination, Attempts: attempts}, now)
-			tasks = append(tasks, t)
+			f, _ := claim(m, taskOf(w.Lane, attempts), now)
+			tasks = append(tasks, f)
 		}
 	}
 	m.settleTurn(false)
@@ -60,75 +83,104 @@ func TestMachinePick(t *testing.T) {
 		want  []queue.Want
 	}{
 		{"nothing", func(m *machine) {}, 10, nil},
-		{"one alone has all that its site may have", func(m *machine) { m.wake("a", now, now) }, 10, []queue.Want{wish("a", 2, queue.Fresh), wish("a", 1, queue.Retried)}},
+		{"one alone has all that its site may have", func(m *machine) { m.wake(toLane("a"), now, now) }, 10, []queue.Want{wish("a", 3, queue.Fresh)}},
 		{"one each, in their order", func(m *machine) {
-			m.wake("b", now, now)
-			m.wake("a", now.Add(-time.Hour), now)
-			m.wake("c", now, now)
+			m.wake(toLane("b"), now, now)
+			m.wake(toLane("a"), now.Add(-time.Hour), now)
+			m.wake(toLane("c"), now, now)
 		}, 2, []queue.Want{wish("b", 1, queue.Fresh), wish("a", 1, queue.Fresh)}},
 		{"what is left goes round", func(m *machine) {
-			m.wake("a", now, now)
-			m.wake("b", now, now)
-		}, 5, []queue.Want{wish("a", 2, queue.Fresh), wish("a", 1, queue.Retried), wish("b", 1, queue.Fresh), wish("b", 1, queue.Retried)}},
-		{"one to come", func(m *machine) { m.wake("a", now.Add(1), now) }, 5, nil},
-		{"one that has come", func(m *machine) { m.wake("a", now.Add(-1), now.Add(-2)) }, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
+			m.wake(toLane("a"), now, now)
+			m.wake(toLane("b"), now, now)
+		}, 5, []queue.Want{wish("a", 3, queue.Fresh), wish("b", 2, queue.Fresh)}},
+		{"one to come", func(m *machine) { m.wake(toLane("a"), now.Add(1), now) }, 5, nil},
+		{"one that has come", func(m *machine) { m.wake(toLane("a"), now.Add(-1), now.Add(-2)) }, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"the earliest time counts", func(m *machine) {
-			m.wake("a", now.Add(9), now.Add(-9))
-			m.wake("a", now, now.Add(-9))
-			m.wake("a", now.Add(8), now.Add(-9))
+			m.wake(toLane("a"), now.Add(9), now.Add(-9))
+			m.wake(toLane("a"), now, now.Add(-9))
+			m.wake(toLane("a"), now.Add(8), now.Add(-9))
 		}, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"in flight counts", func(m *machine) {
-			m.wake("a", now, now)
-			takeTurn(m, now, 2, 1, 1)
+			m.wake(toLane("a"), now, now)
+			takeTurn(m, now, 2, 2, 0)
 		}, 5, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"as many as may be", func(m *machine) {
-			m.wake("a", now, now)
-			takeTurn(m, now, 3, 2, 1)
-			m.wake("a", now, now)
+			m.wake(toLane("a"), now, now)
+			takeTurn(m, now, 3, 3, 0)
+			m.wake(toLane("a"), now, now)
 		}, 5, nil},
 		{"one ends", func(m *machine) {
-			m.wake("a", now, now)
-			m.done(takeTurn(m, now, 3, 2, 1)[0], verdict{}, time.Time{}, now)
-		}, 5, []queue.Want{wish("a", 1, queue.Retried)}},
-		{"drained", func(m *machine) {
-			m.wake("a", now, now)
-			takeTurn(m, now, 3, 1, 0)
-		}, 5, nil},
+			m.wake(toLane("a"), now, now)
+			m.done(takeTurn(m, now, 3, 3, 0)[0], verdict{}, time.Time{}, now)
+		}, 5, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"drained of fresh ones", func(m *machine) {
-			m.wake("a", now, now)
-			takeTurn(m, now, 3, 1, 1)
-		}, 5, []queue.Want{wish("a", 1, queue.Retried)}},
+			m.wake(toLane("a"), now, now)
+			takeTurn(m, now, 3, 1, 0)
+		}, 5, []queue.Want{wish("a", 2, queue.Retried)}},
+		{"drained", func(m *machine) {
+			m.wake(toLane("a"), now, now)
+			takeTurn(m, now, 3, 1, 0)
+			takeTurn(m, now, 3, 0, 1)
+		}, 5, nil},
 		{"drained and woken", func(m *machine) {
-			m.wake("a", now, now)
+			m.wake(toLane("a"), now, now)
 			takeTurn(m, now, 3, 0, 0)
-			m.wake("a", now, now)
-		}, 1, []queue.Want{wish("a", 1, queue.Retried)}},
+			takeTurn(m, now, 3, 0, 0)
+			m.wake(toLane("a"), now, now)
+		}, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"a claim failed", func(m *machine) {
-			m.wake("a", now, now)
+			m.wake(toLane("a"), now, now)
 			m.pick(3, now)
 			m.settleTurn(true)
-		}, 1, []queue.Want{wish("a", 1, queue.Retried)}},
+		}, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
 		{"a lease runs out", func(m *machine) {
-			m.wake("a", now.Add(-time.Minute), now.Add(-time.Minute))
+			m.wake(toLane("a"), now.Add(-time.Minute), now.Add(-time.Minute))
 			a := takeTurn(m, now.Add(-time.Minute), 3, 1, 0)[0]
+			takeTurn(m, now.Add(-time.Minute), 3, 0, 0)
 			m.done(a, verdict{}, now, now.Add(-time.Minute))
-		}, 1, []queue.Want{wish("a", 1, queue.Retried)}},
+		}, 1, []queue.Want{wish("a", 1, queue.Fresh)}},
+		{"fresh ones before retried ones, elsewhere too", func(m *machine) {
+			m.wake(toLane("a"), now, now)
+			takeTurn(m, now, 1, 0, 0)
+			m.wake(toLane("b"), now, now)
+		}, 4, []queue.Want{wish("b", 3, queue.Fresh), wish("a", 1, queue.Retried)}},
+		{"higher priorities first, elsewhere too", func(m *machine) {
+			m.wake(toLane("a"), now, now)
+			m.wake(queue.Lane{Destination: "b", Priority: -1}, now, now)
+			m.wake(queue.Lane{Destination: "c", Priority: 1}, now, now)
+		}, 5, []queue.Want{
+			{Lane: queue.Lane{Destination: "c", Priority: 1}, Max: 3, Class: queue.Fresh}, wish("a", 2, queue.Fresh),
+		}},
 		{"a large message waits for its turns", func(m *machine) {
-			m.wake("a", now, now)
+			join := func(name string) *target {
+				t := m.target(toLane(name))
+				m.join(t, Site{Name: "ab"})
+				return t
+			}
+			m.ready(join("a"))
 			m.pick(1, now)
-			m.claimed(&queue.Task{Destination: "a", Size: 3 * quantum, Attempts: 1}, now)
+			large := taskOf(toLane("a"), 1)
+			large.Size = 3 * quantum
+			claim(m, large, now)
 			m.settleTurn(false)
-			m.sites["a"].name = "ab" // b comes to the same hosts
-			m.sites["ab"] = m.sites["a"]
-			b := m.target("b")
-			m.join(b, "ab")
-			m.ready(b)
-		}, 2, []queue.Want{wish("b", 1, queue.Fresh), wish("b", 1, queue.Retried)}},
+			m.ready(join("b")) // it comes to the same hosts
+		}, 2, []queue.Want{wish("b", 2, queue.Fresh)}},
+		{"owners take turns, however many destinations they have", func(m *machine) {
+			for i := range 9 {
+				t := m.target(toLane(fmt.Sprint("many", i)))
+				m.join(t, Site{Name: "ab"})
+				m.ready(t)
+			}
+			t := m.target(queue.Lane{Destination: "b", Owner: 2})
+			m.join(t, Site{Name: "ab"})
+			m.ready(t)
+		}, 2, []queue.Want{wish("many0", 1, queue.Fresh), {Lane: queue.Lane{Destination: "b", Owner: 2}, Max: 1, Class: queue.Fresh}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := testMachine(machineConfig{})
 			tt.setup(m)
+			m.turns = 0 // each eighth is the other way round
 			if got := m.pick(tt.free, now); len(got)+len(tt.want) > 0 && !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
@@ -141,24 +193,24 @@ func TestMachineSites(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{resolve: true})
 	for _, name := range []string{"a", "b", "c"} {
-		m.wake(name, now, now)
+		m.wake(toLane(name), now, now)
 	}
 	if got := m.pick(9, now); len(got) > 0 {
 		t.Errorf("got wants %v with no site known", got)
 	}
-	for name, ok := m.toSite(); ok; name, ok = m.toSite() {
-		m.sited(name, map[string]string{"a": "hosts", "b": "hosts", "c": "other"}[name], now)
+	for name, ok := m.toSite(now); ok; name, ok = m.toSite(now) {
+		m.sited(name, Site{Name: map[string]string{"a": "hosts", "b": "hosts", "c": "other"}[name]}, now)
 	}
-	want := []queue.Want{wish("a", 1, queue.Fresh), wish("a", 1, queue.Retried), wish("c", 2, queue.Fresh), wish("c", 1, queue.Retried), wish("b", 1, queue.Fresh)}
+	want := []queue.Want{wish("a", 2, queue.Fresh), wish("c", 3, queue.Fresh), wish("b", 1, queue.Fresh)}
 	if got := m.pick(9, now); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v: three for each site, shared by a and b", got, want)
 	}
-	for range 3 {
+	for range 5 {
 		m.settleTurn(false)
 		m.pick(9, now)
 	}
-	if len(m.sites)+len(m.targets) != 0 {
-		t.Errorf("got %d sites and %d targets left when nothing is due, want none", len(m.sites), len(m.targets))
+	if len(m.sites)+len(m.parties)+len(m.targets) != 0 {
+		t.Errorf("got %d sites, %d parties and %d targets left when nothing is due, want none", len(m.sites), len(m.parties), len(m.targets))
 	}
 }
 
@@ -181,16 +233,16 @@ func TestFeedback(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := testMachine(machineConfig{})
 			now := machineNow
-			m.wake("a", now, now)
-			s := m.sites["a"]
-			s.inFlight = 10 // all that it may have is in use
+			m.wake(toLane("a"), now, now)
+			p := m.targets[toLane("a")].party
+			p.site.held = 10 // all that it may have is in use
 			got := ""
 			for _, end := range tt.ends {
-				m.feedback(s, map[rune]verdict{'+': well, '-': failed, '0': {}}[end])
-				if s.down {
+				m.feedback(p, map[rune]verdict{'+': well, '-': failed, '0': {}}[end], 0)
+				if p.site.standing.down {
 					got += "d"
 				} else {
-					got += fmt.Sprint(s.window)
+					got += fmt.Sprint(p.site.standing.window)
 				}
 			}
 			if got != tt.want {
@@ -204,16 +256,16 @@ func TestFeedback(t *testing.T) {
 func TestBackOff(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{})
-	m.wake("a", now, now)
-	for _, a := range takeTurn(m, now, 9, 2, 1) {
-		m.wake("a", now, now) // there is more
-		m.done(a, failed, time.Time{}, now)
+	m.wake(toLane("a"), now, now)
+	for _, f := range takeTurn(m, now, 9, 3, 0) {
+		m.wake(toLane("a"), now, now) // there is more
+		m.done(f, failed, time.Time{}, now)
 	}
 	// picked looks for notices and deadlines as often as they are wanted, and gives the first other wants.
 	picked := func() []queue.Want {
 		for looks := 0; ; looks++ {
 			got := m.pick(9, now)
-			if !reflect.DeepEqual(got, []queue.Want{wish("a", 5, queue.Overdue)}) {
+			if !reflect.DeepEqual(got, []queue.Want{wish("a", 1, queue.Overdue)}) {
 				return got
 			}
 			if looks > 0 {
@@ -223,26 +275,82 @@ func TestBackOff(t *testing.T) {
 		}
 	}
 	for probe, wait := range []time.Duration{5 * time.Minute, 15 * time.Minute, 20 * time.Minute, 20 * time.Minute} {
-		for end := now.Add(wait); now.Before(end); now = earliest(m.next(), end) {
+		for end := now.Add(wait); now.Before(end); now = earliest(m.next(true), end) {
 			if got := picked(); len(got) > 0 {
 				t.Fatalf("before probe %d: got wants %v", probe, got)
 			}
 		}
-		if got, want := picked(), []queue.Want{wish("a", 1, queue.Any)}; !reflect.DeepEqual(got, want) {
+		if got, want := picked(), []queue.Want{wish("a", 1, queue.Fresh)}; !reflect.DeepEqual(got, want) {
 			t.Fatalf("probe %d: got wants %v, want %v", probe, got, want)
 		}
-		a, _ := m.claimed(&queue.Task{Destination: "a", Attempts: 1}, now)
+		f, _ := claim(m, taskOf(toLane("a"), 1), now)
 		m.settleTurn(false)
 		if got := picked(); len(got) > 0 {
 			t.Errorf("while probe %d is under way: got wants %v", probe, got)
 		}
-		m.done(a, failed, time.Time{}, now)
+		m.done(f, failed, time.Time{}, now)
 	}
 	now = now.Add(20 * time.Minute)
-	a := takeTurn(m, now, 9, 1, 0)
-	m.done(a[0], well, time.Time{}, now)
-	if got, want := m.pick(9, now), []queue.Want{wish("a", 2, queue.Fresh), wish("a", 1, queue.Retried)}; !reflect.DeepEqual(got, want) {
+	f := takeTurn(m, now, 9, 1, 0)
+	m.done(f[0], well, time.Time{}, now)
+	if got, want := m.pick(9, now), []queue.Want{wish("a", 3, queue.Fresh)}; !reflect.DeepEqual(got, want) {
 		t.Errorf("after a probe that got through: got wants %v, want %v", got, want)
+	}
+}
+
+// TestRefused has an owner refused by a policy: others aren't concerned, until several are told the same.
+func TestRefused(t *testing.T) {
+	now := machineNow
+	m := testMachine(machineConfig{})
+	parties := make([]*party, 6)
+	for i := range parties {
+		l := queue.Lane{Destination: "a", Owner: queue.Owner(i)}
+		m.wake(l, now, now)
+		parties[i] = m.targets[l].party
+	}
+	s := m.sites["a"]
+	down := func() (n int) {
+		for _, p := range parties {
+			if m.blockedParty(p) > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	for range 9 {
+		m.feedback(parties[0], refused, 0)
+	}
+	if n := down(); n != 1 || s.standing.failing > 0 {
+		t.Errorf("one owner was refused: got %d blocked", n)
+	}
+	m.feedback(parties[1], verdict{policy: recipientPolicy, result: refused.result}, 0)
+	for range 9 {
+		m.feedback(parties[1], verdict{policy: recipientPolicy, result: refused.result}, 0)
+	}
+	if n := down(); n != 1 || parties[1].own.window != 1 {
+		t.Errorf("of another, some recipients were refused: got %d blocked, and a window of %v", n, parties[1].own.window)
+	}
+	for _, p := range parties[1:4] {
+		for range 9 {
+			m.feedback(p, refused, 0)
+		}
+	}
+	if n := down(); n != 4 {
+		t.Errorf("four owners were refused: got %d blocked", n)
+	}
+	for range 9 {
+		m.feedback(parties[4], refused, 0)
+	}
+	if n := down(); n != 6 {
+		t.Errorf("five owners were refused: got %d blocked, want all", n)
+	}
+	m.feedback(parties[5], well, 0)
+	if n := down(); n != 5 || s.told != 0 {
+		t.Errorf("one got through: got %d blocked, want those that were refused", n)
+	}
+	m.feedback(parties[0], well, 0)
+	if n := down(); n != 4 || parties[0].own != nil {
+		t.Errorf("the first got through: got %d blocked", n)
 	}
 }
 
@@ -253,14 +361,14 @@ func TestBlockedOverdue(t *testing.T) {
 			now := machineNow
 			m := testMachine(machineConfig{resolve: true})
 			deadline := now.Add(2 * time.Minute)
-			m.list(queue.Destination{Name: "a", Due: now, Overdue: deadline}, now)
-			m.toSite()
-			m.sited("a", "hosts", now)
+			m.list(queue.LaneDue{Lane: toLane("a"), Due: now, Overdue: deadline}, now)
+			m.toSite(now)
+			m.sited("a", Site{Name: "hosts"}, now)
 			want := ""
 			switch how {
 			case "down":
 				for range 3 {
-					m.feedback(m.sites["hosts"], failed)
+					m.feedback(m.targets[toLane("a")].party, failed, 0)
 				}
 				want = "451 no answer"
 			case "suspended":
@@ -273,24 +381,26 @@ func TestBlockedOverdue(t *testing.T) {
 			if got := m.pick(9, now); len(got) > 0 {
 				t.Errorf("got wants %v", got)
 			}
-			if got := m.next(); !got.Equal(deadline) {
+			if got := m.next(true); !got.Equal(deadline) {
 				t.Errorf("got the next look at %v, want %v", got, deadline)
 			}
 			if got, want := m.pick(1, deadline), []queue.Want{wish("a", 1, queue.Overdue)}; !reflect.DeepEqual(got, want) {
 				t.Errorf("got wants %v, want %v", got, want)
 			}
-			_, p := m.claimed(&queue.Task{Destination: "a", Attempts: 1, Due: now, Deadline: deadline}, deadline)
+			task := taskOf(toLane("a"), 1)
+			task.Deadline = deadline
+			f, p := claim(m, task, deadline)
 			if p.step != stepExpire || p.reason == nil || p.reason.Reply.Error() != want {
 				t.Errorf("got %+v, want it expired for %q", p, want)
 			}
 			m.settleTurn(false)
-			m.done(m.targets["a"], verdict{}, time.Time{}, deadline)
+			m.done(f, verdict{}, time.Time{}, deadline)
 			m.suspend([]string{"a"}, time.Time{}, deadline)
 			m.suspend([]string{"hosts"}, time.Time{}, deadline)
 			m.flush("a", deadline)
 			m.pick(1, deadline)
-			m.toSite()
-			m.sited("a", "hosts", deadline)
+			m.toSite(deadline)
+			m.sited("a", Site{Name: "hosts"}, deadline)
 			if got := m.pick(1, deadline); len(got) != 1 || got[0].Class == queue.Overdue {
 				t.Errorf("when it is over: got wants %v, want one to send", got)
 			}
@@ -298,16 +408,20 @@ func TestBlockedOverdue(t *testing.T) {
 	}
 }
 
-// TestCold begins with mail that had failed before: one task is tried first.
-func TestCold(t *testing.T) {
+// TestUnknown begins with mail that was tried before, at a site of which nothing is known: one task is tried first. Fresh
+// mail for it isn't held up by that.
+func TestUnknown(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{})
-	m.cold = true
-	m.list(queue.Destination{Name: "a", Due: now, Fresh: 9, Retried: 1}, now)
-	m.list(queue.Destination{Name: "b", Due: now, Fresh: 9}, now)
-	m.listed()
-	want := []queue.Want{wish("a", 1, queue.Any), wish("b", 2, queue.Fresh), wish("b", 1, queue.Retried)}
-	if got := m.pick(9, now); !reflect.DeepEqual(got, want) {
+	m.list(queue.LaneDue{Lane: toLane("x"), Due: now}, now)
+	takeTurn(m, now, 9, 0, 0)
+	if got, want := m.pick(9, now), []queue.Want{wish("x", 1, queue.Retried)}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	claim(m, taskOf(toLane("x"), 2), now)
+	m.settleTurn(false)
+	m.wake(toLane("x"), now, now)
+	if got, want := m.pick(9, now), []queue.Want{wish("x", 2, queue.Fresh)}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -318,16 +432,16 @@ func TestSiteRate(t *testing.T) {
 	m := testMachine(machineConfig{site: func(string) SiteLimits {
 		return SiteLimits{Concurrency: 5, Initial: 5, Rate: Rate{60, time.Minute}}
 	}})
-	m.wake("a", now, now)
+	m.wake(toLane("a"), now, now)
 	takeTurn(m, now, 9, 0, 0) // what isn't claimed doesn't count
-	m.wake("a", now, now)
+	m.wake(toLane("a"), now, now)
 	n := 0
 	for range 10 {
 		for _, a := range takeTurn(m, now, 9, 9, 9) {
 			n++
 			m.done(a, well, time.Time{}, now)
 		}
-		now = m.next()
+		now = m.next(true)
 	}
 	if took := now.Sub(machineNow); n != 10 || took < 9*time.Second || took > 10*time.Second {
 		t.Errorf("got %d tasks in %v, want 10 in as many seconds", n, took)
@@ -351,10 +465,10 @@ func TestSiteMemory(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			now := machineNow
 			m := testMachine(machineConfig{site: func(string) SiteLimits { return SiteLimits{Concurrency: 5, Initial: 3, Rate: tt.rate} }})
-			m.wake("a", now, now)
+			m.wake(toLane("a"), now, now)
 			a := takeTurn(m, now, 1, 1, 0)[0]
 			for range tt.ends.overdue * 2 { // two more that were in flight
-				m.feedback(a.site, tt.ends)
+				m.feedback(a.t.party, tt.ends, 0)
 			}
 			m.done(a, tt.ends, time.Time{}, now)
 			for range 3 {
@@ -380,12 +494,13 @@ func TestTenantRate(t *testing.T) {
 		site:   func(string) SiteLimits { return SiteLimits{Concurrency: 50, Initial: 50} },
 		tenant: func(name string) Rate { return map[string]Rate{"shop": {60, time.Minute}}[name] },
 	})
-	m.wake("a", now, now)
+	m.wake(toLane("a"), now, now)
 	m.pick(20, now)
 	var last time.Time
 	for i := range 10 {
-		task := &queue.Task{Destination: "a", Tenant: "shop", Arrival: now, Due: now, Attempts: 1}
-		_, p := m.claimed(task, now)
+		task := taskOf(toLane("a"), 1)
+		task.Tenant = "shop"
+		_, p := claim(m, task, now)
 		if i == 0 {
 			if p.step != stepAttempt {
 				t.Errorf("the first: got %+v, want an attempt", p)
@@ -400,14 +515,20 @@ func TestTenantRate(t *testing.T) {
 	if took := last.Sub(now); took < 8*time.Second || took > 11*time.Second {
 		t.Errorf("got the last postponed for %v, want nine seconds", took)
 	}
-	_, p := m.claimed(&queue.Task{Destination: "a", Tenant: "other", Arrival: now, Due: now, Attempts: 1}, now)
-	if p.step != stepAttempt {
+	other := taskOf(toLane("a"), 1)
+	other.Tenant = "other"
+	if _, p := claim(m, other, now); p.step != stepAttempt {
 		t.Errorf("another tenant: got %+v, want an attempt", p)
 	}
-	later := now.Add(1100 * time.Millisecond)
-	back := &queue.Task{Destination: "a", Tenant: "shop", Arrival: now, Due: later, Attempts: 1}
-	if _, p := m.claimed(back, later); p.step != stepAttempt {
+	back, later := taskOf(toLane("a"), 1), now.Add(1100*time.Millisecond)
+	back.Tenant, back.Due = "shop", later
+	if _, p := claim(m, back, later); p.step != stepAttempt {
 		t.Errorf("one that came back at its time: got %+v, want an attempt", p)
+	}
+	late := taskOf(toLane("a"), 1)
+	late.Tenant, late.Deadline = "shop", later
+	if _, p := claim(m, late, later); p.step != stepExpire || p.reason == nil {
+		t.Errorf("one whose deadline has come: got %+v, want it given up", p)
 	}
 }
 
@@ -415,17 +536,17 @@ func TestTenantRate(t *testing.T) {
 func TestReroute(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{resolve: true})
-	m.wake("a", now, now)
-	m.toSite()
-	m.sited("a", "old", now)
+	m.wake(toLane("a"), now, now)
+	m.toSite(now)
+	m.sited("a", Site{Name: "old"}, now)
 	m.flush("a", now)
 	if got := m.pick(9, now); len(got) > 0 {
 		t.Errorf("got wants %v before the new site is known", got)
 	}
-	if name, ok := m.toSite(); !ok || name != "a" {
+	if name, ok := m.toSite(now); !ok || name != "a" {
 		t.Fatalf("got %q, %v, want the site of a asked for", name, ok)
 	}
-	m.sited("a", "new", now)
+	m.sited("a", Site{Name: "new"}, now)
 	if m.pick(9, now); m.sites["new"] == nil || m.sites["old"] != nil {
 		t.Errorf("got sites %v, want new alone", m.sites)
 	}

@@ -11,40 +11,32 @@ import (
 // of settleTurn.
 func (m *machine) pick(free int, now time.Time) []queue.Want {
 	m.at(now)
+	m.places = free + m.held
 	m.advance()
-	m.turn, m.round, m.wants = m.turn[:0], m.round[:0], m.wants[:0]
-	m.mayProbe = max(1, (free+m.inFlight)/probeShare) - m.probes
-	for free > 0 {
-		s, ok := m.line.pop()
+	m.turn, m.wants = m.turn[:0], m.wants[:0]
+	for m.held < m.places {
+		if m.toDesk() {
+			continue
+		}
+		s, st, ok := m.nextSite()
 		if !ok {
 			break
 		}
-		s.inLine = false
-		if m.grant(s) {
-			m.round = append(m.round, s)
-			free--
-		}
-	}
-	for more := true; more && free > 0; {
-		more = false
-		for _, s := range m.round {
-			if free > 0 && m.grant(s) {
-				free--
-				more = true
-			}
+		if m.grant(s, st) {
+			m.stand(s, st)
 		}
 	}
 	for _, t := range m.turn {
 		for class, n := range t.asked {
 			if n > 0 {
-				m.wants = append(m.wants, queue.Want{Destination: t.name, Max: int(n), Class: queue.Class(class)})
+				m.wants = append(m.wants, queue.Want{Lane: t.Lane, Max: int(n), Class: queue.Class(class)})
 			}
 		}
 	}
 	return m.wants
 }
 
-// advance takes out of the heaps what has come.
+// advance takes in what has come with the time.
 func (m *machine) advance() {
 	for len(m.due) > 0 && m.due[0].due <= m.wall {
 		t := m.due[0]
@@ -55,207 +47,328 @@ func (m *machine) advance() {
 			t.due = 0
 			m.due = heap.Remove(byTargetDue{}, m.due, 0)
 		}
-		t.overdue = m.wall // it may be a notice or a deadline that has come
+		m.setOverdue(t, m.wall) // it may be a notice or a deadline that has come
+		t.retries = true
 		m.ready(t)
-		if t.site != nil && t.site.pos > 0 {
-			m.lineUp(t.site)
-		}
+	}
+	for len(m.late) > 0 && m.late[0].overdue <= m.wall {
+		m.lateTarget(m.late[0])
 	}
 	for len(m.parked) > 0 && m.parked[0].wake <= m.mono {
-		s := m.parked[0]
-		m.parked = heap.Remove(byWake{}, m.parked, 0)
+		w := m.parked[0]
+		m.park(w, never)
+		s, st := w.site, (*standing)(nil)
+		if p := w.party; p != nil {
+			s, st = p.site, p.own
+			m.ringAll(p)
+			m.idleParty(p)
+		} else {
+			st = &s.standing
+			m.idleSite(s)
+		}
+		if st != nil && st.until > m.mono {
+			m.park(w, st.until)
+		}
 		m.lineUp(s)
-		m.idle(s)
+	}
+	if m.resumeAt <= m.mono {
+		m.revise()
+	}
+	for f := m.young.first; f != nil && m.mono-f.began > int64(tooLong); f = m.young.first {
+		m.grow(f)
+	}
+	if m.cappedAt <= m.mono {
+		m.uncap()
 	}
 }
 
-// grant gives the next target of s a place. It reports false where none may have one now.
-func (m *machine) grant(s *site) bool {
-	room, wake := m.room(s)
-	if room <= 0 && s.until <= m.mono && m.suspendedFor(s.name) <= 0 {
-		m.park(s, wake) // what of its targets is suspended has its turn with the others
-		return false
+// lateTarget has notices and deadlines looked for, if t's mail isn't sent for now.
+func (m *machine) lateTarget(t *target) {
+	m.setOverdue(t, m.wall+int64(recheck))
+	if t.atDesk {
+		return
 	}
-	for range maxDeficit + 1 {
-		passed := false // over one for its deficit
-		for range s.ring.len() {
-			t, _ := s.ring.pop()
-			if !t.ready || t.moved && t.inFlight == 0 {
-				t.queued = false
-				m.leave(t)
-				m.queue(t)
-				continue
-			}
-			s.ring.push(t)
-			class := queue.Overdue
-			if end := m.blocked(t); end > 0 {
-				end = min(end, m.mono+int64(longestSleep)) // a machine that slept has another time by then
-				if int(s.inFlight+s.granted) >= s.limits.Concurrency {
-					wake = min(wake, end) // or with the end of a task
-					continue
-				}
-				if at := t.overdue - m.wall; at > 0 {
-					wake = min(wake, end, m.mono+at)
-					continue
-				}
-			} else if room <= 0 {
-				continue
-			} else if t.deficit > 0 {
-				t.deficit--
-				passed = true
-				continue
-			} else {
-				class = t.class()
-				s.bucket.take(s.limits.Rate, m.mono)
-			}
-			m.ask(t, class)
-			return true
-		}
-		if !passed {
-			break
-		}
+	if t.party == nil { // its site is being looked up, or is to be
+		return
 	}
-	if s.refs > 0 {
-		m.park(s, wake)
+	if m.blocked(t) > 0 {
+		t.atDesk = true
+		m.desk.push(t)
+	}
+}
+
+// toDesk asks for a task whose notice or deadline has come, though its mail isn't sent. It reports false if there is
+// none that may have a place.
+func (m *machine) toDesk() bool {
+	for m.kinds[atDesk] < max(1, m.places/deskShare) {
+		t, ok := m.desk.pop()
+		if !ok {
+			return false
+		}
+		t.atDesk = false
+		if !t.ready || t.party == nil || m.blocked(t) <= 0 {
+			continue // it is looked at again after recheck
+		}
+		if s := t.party.site; int(s.held) >= s.limits.Concurrency {
+			continue
+		}
+		m.ask(t, queue.Overdue, atDesk)
+		return true
 	}
 	return false
 }
 
-func (m *machine) ask(t *target, class queue.Class) {
-	if t.asked == [classes]int32{} {
-		m.turn = append(m.turn, t)
-	}
-	t.asked[class]++
-	t.site.granted++
-	if class == queue.Any {
-		m.mayProbe--
-	}
-}
+// deskShare is the part of all places that may be taken by what isn't sent.
+const deskShare = 4
 
-// class chooses of what class the next task is to be: fresh and retried ones take turns.
-func (t *target) class() queue.Class {
-	t.fresh = !t.fresh
+// nextSite chooses a stand that may have a slot, and the next site in its line.
+func (m *machine) nextSite() (*site, stand, bool) {
+	if m.waiting == 0 {
+		return nil, 0, false
+	}
+	m.turns++
+	first, last, step := 0, levels-1, 1
+	if m.turns%8 == 0 {
+		first, last, step = levels-1, 0, -1
+	}
+	least, size := m.share()
+	choose := func(kinds ...kind) (*site, stand, bool) {
+		for l := first; l != last+step; l += step {
+			for _, k := range kinds {
+				if k != fast && m.kindRoom(k, least, size) <= 0 {
+					continue
+				}
+				st := standOf(k, level(l))
+				if s, ok := m.lines[st].pop(); ok {
+					m.unstand(s, st)
+					return s, st, true
+				}
+			}
+		}
+		return nil, 0, false
+	}
+	groups := [...][]kind{{fast}, {fresh, dull, probe}}
 	switch {
-	case t.site.down:
-		return queue.Any
-	case t.fresh && !t.drained[queue.Fresh], t.drained[queue.Retried]:
-		return queue.Fresh
+	case step < 0:
+		groups = [...][]kind{{probe, dull, fresh}, {fast}}
+	case m.kinds[fresh] < least/2: // what is fast now was new once
+		groups = [...][]kind{{fresh}, {fast, fresh, dull, probe}}
 	}
-	return queue.Retried
+	for _, kinds := range groups {
+		if s, st, ok := choose(kinds...); ok {
+			return s, st, true
+		}
+	}
+	return nil, 0, false
 }
 
-// claimed notes a task of this turn, and says what is to be done with it.
-func (m *machine) claimed(task *queue.Task, now time.Time) (*target, plan) {
+// grant gives the next target of s that has something for a stand a place. It reports false where none may have one
+// now.
+func (m *machine) grant(s *site, st stand) bool {
+	if m.siteBlocked(s) {
+		return false // parked, or suspended
+	}
+	r := s.ring(st)
+	switch {
+	case st.kind() == probe:
+		s.untoldFirst(r)
+	case s.refs > 1 && m.turns%4 != 0:
+		m.modestFirst(s, r)
+	}
+	for range r.len() {
+		p, _ := r.first()
+		if p.kind(st.level()) != st.kind() { // it changed while it stood here
+			r.pop()
+			p.ringed &^= 1 << st.level()
+			m.ring(p, st.level())
+			continue
+		}
+		room, wake := m.room(s, st.kind())
+		if room <= 0 {
+			if wake != never {
+				m.park(&s.standing.waiter, wake)
+			}
+			return false
+		}
+		r.pop()
+		p.ringed &^= 1 << st.level()
+		if p.aside || p.sated || !m.mayTake(p, st.kind(), st.level()) {
+			continue // it stands in line again for all it has, when it has what it waits for
+		}
+		t := m.nextTarget(p, st.level())
+		if t == nil {
+			continue
+		}
+		m.ask(t, st.level().class(), st.kind())
+		m.ring(p, st.level())
+		return true
+	}
+	return false
+}
+
+// mayTake reports whether p may have one more task in flight, as far as its owner, its hosts and its own standing go.
+// If not, it waits for what it lacks.
+func (m *machine) mayTake(p *party, k kind, l level) bool {
+	if p.own != nil {
+		window := int32(p.own.window)
+		if p.own.down {
+			window = 1
+		}
+		if p.own.until > m.mono || p.held >= window {
+			return false // until the end of one, or of the block
+		}
+	}
+	if k != probe && m.partyRoom(p) <= 0 {
+		m.sate(p)
+		return false
+	}
+	if m.ownerRoom(p.owner, k) <= 0 {
+		m.cap(p, k, l)
+		return false
+	}
+	for _, h := range p.site.hosts {
+		if m.hostRoom(h, p.owner, p.isQuick()) <= 0 {
+			p.aside = true
+			h.wait(p)
+			m.crowd(h)
+			return false
+		}
+	}
+	return true
+}
+
+// nextTarget gives the target of p whose turn it is on a level; nil if there is none. That stays on its shelf.
+func (m *machine) nextTarget(p *party, l level) *target {
+	sh := p.shelf(l)
+	for passed := true; passed; {
+		passed = false // over one for the size of its messages
+		for range sh.len() {
+			t, _ := sh.pop()
+			t.queued &^= queuedFor(l.class())
+			if t.moved && t.held == 0 {
+				if t.queued == 0 { // or else it leaves with the next look at it
+					m.leave(t)
+					m.queue(t)
+				}
+				continue
+			}
+			if !t.ready || t.drained[l.class()] {
+				m.leave(t)
+				m.queue(t)
+				continue
+			}
+			if m.suspendedFor(t.Destination) > 0 {
+				t.aside = true
+				continue
+			}
+			t.queued |= queuedFor(l.class())
+			sh.push(t)
+			if t.turns.pass() {
+				passed = true
+				continue
+			}
+			return t
+		}
+	}
+	return nil
+}
+
+// claimed notes a task of this turn as f, and says what is to be done with it.
+func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	m.at(now)
-	t := m.target(task.Destination)
-	if t.site == nil { // not asked for
-		m.join(t, t.name)
+	t := m.target(laneOf(task))
+	if t.party == nil { // not asked for
+		m.join(t, Site{Name: t.Destination})
 	}
 	class := queue.Fresh
 	switch {
 	case t.asked[queue.Overdue] > 0:
 		class = queue.Overdue
-	case t.asked[queue.Any] > 0:
-		class = queue.Any
 	case task.Attempts > 1:
 		class = queue.Retried
 	}
-	t.got[class]++
-	t.inFlight++
-	t.site.inFlight++
-	m.inFlight++
-	if class == queue.Any { // a probe
-		t.site.probes++
-		m.probes++
+	if t.got[class]++; t.got[class] > t.asked[class] {
+		m.ask(t, class, t.party.kind(t.level(class))) // more than was asked for
 	}
-	t.deficit = min(t.deficit+int32(task.Size/quantum), maxDeficit)
+	*f = flight{t: t, kind: t.kinds[class], began: m.mono, slot: f.slot}
+	m.begin(f)
+	t.turns.spend(task.Size)
 	blocked := m.blocked(t) > 0
 	p := plan{step: nextStep(task, now, blocked)}
 	if blocked {
 		p.reason = m.reason(t)
 	} else if p.step == stepAttempt {
-		// What has no time left isn't put off: it would be claimed again at once.
-		if at := m.admit(task); at > m.mono && !passed(task.Deadline, now) {
-			p.step, p.next = stepPostpone, now.Add(time.Duration(at-m.mono))
+		if at := m.admit(task, now); at > m.mono {
+			p = m.postpone(task, at, now)
 		}
 	}
 	switch {
 	case p.step == stepAttempt:
 	case class != queue.Overdue:
-		t.site.bucket.giveBack(t.site.limits.Rate, 1)
+		t.party.site.bucket.giveBack(t.party.site.limits.Rate, 1)
 	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
-		t.overdue = m.wall + int64(recheck)
+		m.setOverdue(t, m.wall+int64(recheck))
 	}
-	return t, p
+	if p.step == stepPostpone && early(task, now) { // handed back, it may be due again at once
+		t.pause, t.drained = m.mono+int64(skew), [classes]bool{queue.Fresh: true, queue.Retried: true}
+		m.wakeTarget(t, m.wall)
+	}
+	return p
 }
 
-// probeShare is the part of all places that may be taken by probes of sites that are down, most of which end in a
-// time-out.
-const probeShare = 4
-
-// A destination has one turn for each task and one more for each quantum of octets, but none waits for more than
-// maxDeficit turns.
-const (
-	quantum    = 256 << 10
-	maxDeficit = 40
-)
-
-// settleTurn ends a turn. Of a destination that got less than it asked for, the queue tells when it has more. After a
-// claim that failed, all have what they had.
+// settleTurn ends a turn. Of a lane that got less than it asked for, the queue tells when it has more. After a claim
+// that failed, all have what they had.
 func (m *machine) settleTurn(failed bool) {
 	for _, t := range m.turn {
-		s := t.site
 		for class := range t.asked {
 			missing := t.asked[class] - t.got[class]
-			s.granted -= t.asked[class]
+			for range missing {
+				m.release(t, t.kinds[class])
+			}
 			if missing <= 0 {
 				continue
 			}
 			if queue.Class(class) == queue.Overdue {
-				if !failed {
-					t.overdue = m.wall + int64(recheck)
-				}
 				continue
 			}
-			s.bucket.giveBack(s.limits.Rate, int(missing))
-			if failed {
-				continue
+			t.party.site.bucket.giveBack(t.party.site.limits.Rate, int(missing))
+			if !failed {
+				t.drained[class] = true
+				t.retries = t.retries && queue.Class(class) != queue.Retried
 			}
-			t.drained[class] = true
 		}
-		t.asked, t.got = [classes]int32{}, [classes]int32{}
-		if t.drained[queue.Any] || t.drained[queue.Fresh] && t.drained[queue.Retried] {
-			t.ready = false
+		t.asked, t.got = [classes]int16{}, [classes]int16{}
+		if t.drained[queue.Fresh] && t.drained[queue.Retried] {
+			m.unready(t)
 		}
-		m.lineUp(s)
+		m.queue(t)
+		m.ringAll(t.party)
+		m.lineUp(t.party.site)
 	}
 }
 
-// line is a queue of those that wait for their turn.
-type line[T any] struct {
-	all []T
-	out int // of all, those that have had it
+// A lane and a party have one turn for each task, and one more for each quantum of octets, but none waits for more than
+// maxTurns turns.
+const (
+	quantum  = 256 << 10
+	maxTurns = 40
+)
+
+// turns is how many it lets pass, as its messages were large.
+type turns int32
+
+func (n *turns) spend(size int64) { *n = min(*n+turns(size/quantum), maxTurns) }
+
+func (n *turns) pass() bool {
+	if *n > 0 {
+		*n--
+		return true
+	}
+	return false
 }
 
-func (l *line[T]) len() int { return len(l.all) - l.out }
-
-func (l *line[T]) push(x T) {
-	if l.out > 0 && len(l.all) == cap(l.all) && l.out >= len(l.all)/2 {
-		rest := copy(l.all, l.all[l.out:])
-		clear(l.all[rest:])
-		l.all, l.out = l.all[:rest], 0
-	}
-	l.all = append(l.all, x)
+func laneOf(t *queue.Task) queue.Lane {
+	return queue.Lane{Destination: t.Destination, Owner: t.Owner, Priority: sign(t.Priority)}
 }
 
-func (l *line[T]) pop() (x T, ok bool) {
-	if l.len() == 0 {
-		return x, false
-	}
-	x = l.all[l.out]
-	clear(l.all[l.out : l.out+1])
-	if l.out++; l.out == len(l.all) {
-		l.all, l.out = l.all[:0], 0
-	}
-	return x, true
-}
+func sign(priority int8) int8 { return max(-1, min(priority, 1)) }

@@ -32,21 +32,21 @@ type bareQueue struct {
 }
 
 func newBareQueue() *bareQueue {
-	return &bareQueue{ix: index.New[struct{}, struct{}](), to: smtp.NewEnvelope("", "to@x.test").Recipients}
+	return &bareQueue{ix: index.New[struct{}, struct{}](nil), to: smtp.NewEnvelope("", "to@x.test").Recipients}
 }
 
 func (q *bareQueue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	q.mu.Lock()
 	q.last++
-	s := &index.Message{ID: q.last, Dests: m.Destinations, Due: m.NotBefore.UnixNano(), Notice: index.Never, Deadline: index.Never}
+	s := &index.Message{ID: q.last, Dests: m.Destinations, NotBefore: m.NotBefore.UnixNano(), Notice: index.Never, Deadline: index.Never}
 	q.ix.Add(s, struct{}{})
 	q.mu.Unlock()
-	q.watch.Tell(m.NotBefore, m.Destinations...)
+	q.watch.TellNew(s)
 	return index.FormatID(s.ID), nil
 }
 
-func (q *bareQueue) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
-	return index.Upcoming(&q.mu, q.ix, within, func() error { return nil })
+func (q *bareQueue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
+	return index.Lanes(&q.mu, q.ix, func() error { return nil })
 }
 
 func (q *bareQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) (tasks []queue.Task, err error) {
@@ -73,8 +73,9 @@ func (q *bareQueue) Extend(ctx context.Context, l queue.Lease, d time.Duration) 
 func (q *bareQueue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
 	q.writes.Add(1)
 	q.mu.Lock()
-	begun, c, err := q.ix.Begin(l)
+	begun, c, err := q.ix.Find(l)
 	if err == nil {
+		q.ix.Begin(begun)
 		if index.SettlesAll(&s) {
 			q.ix.Done(begun)
 		} else {
@@ -83,7 +84,7 @@ func (q *bareQueue) Settle(ctx context.Context, l queue.Lease, s queue.Settlemen
 	}
 	q.mu.Unlock()
 	if err == nil && !index.SettlesAll(&s) {
-		q.watch.Tell(s.Next, c.Task.Destination)
+		q.watch.Tell(s.Next, c.Lane)
 	}
 	return err
 }
@@ -152,12 +153,12 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 				}
 				return SiteLimits{Concurrency: 1}
 			},
-			SiteOf: func(ctx context.Context, destination string) (string, error) {
+			SiteOf: func(ctx context.Context, destination string) (Site, error) {
 				if n, ok := strings.CutPrefix(destination, "domain"); ok {
 					i, _ := strconv.Atoi(strings.TrimSuffix(n, ".test"))
-					return fmt.Sprintf("host%d", i%hosts), nil
+					return Site{Name: fmt.Sprintf("host%d", i%hosts)}, nil
 				}
-				return destination, nil
+				return Site{Name: destination}, nil
 			},
 		}
 		r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
@@ -206,7 +207,7 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 	return p99
 }
 
-func (q *bareQueue) Watch(f func(string, time.Time)) (stop func()) { return q.watch.Watch(f) }
+func (q *bareQueue) Watch(f func(queue.Lane, time.Time)) (stop func()) { return q.watch.Watch(f) }
 
 func heapOctets() float64 {
 	runtime.GC()

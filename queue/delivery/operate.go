@@ -1,11 +1,13 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -34,7 +36,7 @@ func (r *Runner) Flush(ctx context.Context, name string) (tasks, sites int, err 
 	if err != nil {
 		return 0, 0, err
 	}
-	tasks, err = q.Flush(ctx, name)
+	tasks, err = q.Flush(ctx, name, 0)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.flushed == nil || len(r.flushed) >= maxFlushed {
@@ -42,7 +44,7 @@ func (r *Runner) Flush(ctx context.Context, name string) (tasks, sites int, err 
 	}
 	r.flushes++
 	r.flushed[name] = r.flushes
-	r.tellMachine(func(m *machine) { sites = m.flush(name, time.Now()) })
+	r.tellMachine(func(m *machine) { sites = m.flush(name, r.time()) })
 	if err != nil {
 		return tasks, sites, fmt.Errorf("flush: %w", err)
 	}
@@ -75,7 +77,7 @@ func (r *Runner) flushedSince(before uint64, destination string) bool {
 func (r *Runner) Suspend(until time.Time, names ...string) (known int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	now := r.time()
 	if r.suspended == nil {
 		r.suspended = make(map[string]time.Time)
 	}
@@ -89,7 +91,7 @@ func (r *Runner) Suspend(until time.Time, names ...string) (known int) {
 
 // Suspended returns the names that are suspended, and until when.
 func (r *Runner) Suspended() map[string]time.Time {
-	now := time.Now()
+	now := r.time()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	names := make(map[string]time.Time, len(r.suspended))
@@ -112,9 +114,7 @@ func (r *Runner) tellMachine(f func(m *machine)) {
 // withMachine looks into the machine, if Run goes. r.mu is held.
 func (r *Runner) withMachine(f func(m *machine)) {
 	if r.loop != nil {
-		r.loop.mu.Lock()
-		defer r.loop.mu.Unlock()
-		f(r.loop.machine)
+		r.loop.locked(f)
 	}
 }
 
@@ -126,17 +126,17 @@ func (r *Runner) Hold(ctx context.Context, f queue.Filter) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, "hold", f, func(messages []queue.Task) error { return q.Hold(ctx, ids(messages)...) })
+	return r.each(ctx, "hold", f, func(m *queue.Task) error { return q.Hold(ctx, m.ID) })
 }
 
-// Release ends Hold for every message with a task that f matches, and returns how many messages those are. Set f.State
-// to queue.Held to count only those that are held.
+// Release ends Hold, and the quarantine of messages that end the process, for every message with a task that f matches.
+// It returns how many messages those are. Set f.State to queue.Held to count only those that are held.
 func (r *Runner) Release(ctx context.Context, f queue.Filter) (n int, err error) {
 	q, err := able[queue.Holder](r, "release")
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, "release", f, func(messages []queue.Task) error { return q.Release(ctx, ids(messages)...) })
+	return r.each(ctx, "release", f, func(m *queue.Task) error { return q.Release(ctx, m.ID) })
 }
 
 // tasks lists those of a message.
@@ -154,8 +154,10 @@ func (r *Runner) tasks(ctx context.Context, op string, id queue.ID) (tasks []que
 	return tasks, nil
 }
 
-// each calls do with the messages of which f lets a task through, some at a time: with the first such task of each.
-func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]queue.Task) error) (n int, err error) {
+// each calls do for every message with a task that f matches, with its first such task, and returns for how many do
+// returned nil. do runs for some at a time, so that they share a sync. ErrNotFound is no error: the message was settled
+// meanwhile. Another error of do ends it. A task that can't be listed doesn't: the error is returned in the end.
+func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func(*queue.Task) error) (n int, err error) {
 	const some = 200
 	q, err := able[queue.Lister](r, op)
 	if err != nil {
@@ -163,36 +165,57 @@ func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func([]
 	}
 	var messages []queue.Task
 	flush := func() error {
-		if len(messages) == 0 {
-			return nil
-		}
-		err := do(messages)
-		if err == nil {
-			n += len(messages)
-		}
+		done, err := r.together(ctx, messages, do)
+		n += done
 		messages = messages[:0]
-		if errors.Is(err, queue.ErrNotFound) { // all of them were settled meanwhile
-			return nil
-		}
 		return err
 	}
+	var unlisted error
 	for t, listErr := range q.List(ctx, f) {
-		err = listErr
-		if last := len(messages) - 1; err == nil && (last < 0 || messages[last].ID != t.ID) {
-			if len(messages) == some {
-				err = flush()
+		if listErr != nil {
+			unlisted = cmp.Or(unlisted, listErr)
+			continue
+		}
+		if last := len(messages) - 1; last >= 0 && messages[last].ID == t.ID {
+			continue
+		}
+		if len(messages) == some {
+			if err = flush(); err != nil {
+				break
 			}
-			messages = append(messages, t)
 		}
-		if err != nil {
-			break
-		}
+		messages = append(messages, t)
 	}
 	if err == nil {
 		err = flush()
 	}
-	if err != nil {
+	if err = cmp.Or(err, unlisted); err != nil {
 		return n, fmt.Errorf("%s: %w", op, err)
 	}
 	return n, nil
+}
+
+// errExited is the error of a message whose func of the user ended its goroutine, as t.Fatal does.
+var errExited = errors.New("the goroutine has ended")
+
+// together calls do for all messages at once. It returns for how many do returned nil, and the first error but
+// ErrNotFound.
+func (r *Runner) together(ctx context.Context, messages []queue.Task, do func(*queue.Task) error) (n int, err error) {
+	errs := make([]error, len(messages))
+	var wg sync.WaitGroup
+	for i := range messages {
+		errs[i] = errExited
+		m := &messages[i]
+		wg.Go(func() { errs[i] = r.call(ctx, "Queue", m, func() error { return do(m) }) })
+	}
+	wg.Wait()
+	for _, failed := range errs {
+		switch {
+		case failed == nil:
+			n++
+		case err == nil && !errors.Is(failed, queue.ErrNotFound):
+			err = failed
+		}
+	}
+	return n, err
 }

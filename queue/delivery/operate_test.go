@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +29,7 @@ func TestSuspend(t *testing.T) {
 			}
 			return results
 		})}
-		r.SiteOf = func(_ context.Context, destination string) (string, error) { return "mx." + destination, nil }
+		r.SiteOf = func(_ context.Context, destination string) (Site, error) { return Site{Name: "mx." + destination}, nil }
 		end := time.Now().Add(time.Hour)
 		if known := r.Suspend(end, "x.test"); known != 0 {
 			t.Errorf("without Run: got %d names known, want 0", known)
@@ -80,7 +82,7 @@ func TestFlush(t *testing.T) {
 		start := func(r *Runner) *Runner { start(t, r); return r }
 		r := start(&Runner{
 			Queue: q, Site: SiteLimits{Concurrency: 1}, Retry: []time.Duration{3 * time.Hour}, Events: j.events(),
-			SiteOf: func(_ context.Context, destination string) (string, error) { return "mx." + destination, nil },
+			SiteOf: func(_ context.Context, destination string) (Site, error) { return Site{Name: "mx." + destination}, nil },
 			Sender: smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 				results := answer(env, smtp.Deferred, 451)
 				if env.Recipients[0].Address == "to@down.test" {
@@ -93,6 +95,12 @@ func TestFlush(t *testing.T) {
 		sleep(time.Minute)
 		enqueue(t, q, mail("to@down.test"), mail("to@down.test"))
 		sleep(time.Minute)
+		for _, site := range r.Activity().Sites {
+			wait, down := time.Until(site.DownUntil), site.Name == "mx.down.test"
+			if site.DownUntil.IsZero() == down || down && (wait <= 0 || wait > time.Hour) {
+				t.Errorf("%s: got it down for %v", site.Name, wait)
+			}
+		}
 		for _, tt := range []struct {
 			name         string
 			tasks, sites int
@@ -147,5 +155,82 @@ func TestUnsupported(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s without a Queue: got %v, want %s", tt.name, err, want)
 		}
+	}
+}
+
+// TestFlushAgain flushes destinations, one after the other, that are being tried: each is tried again at once. No more
+// of them than a bound are remembered.
+func TestFlushAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		var mu sync.Mutex
+		tries := map[string]int{}
+		r := &Runner{Queue: q, Retry: []time.Duration{24 * time.Hour}, Sender: senderFunc(
+			func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
+				time.Sleep(time.Minute)
+				mu.Lock()
+				defer mu.Unlock()
+				tries[env.Recipients[0].Address]++
+				return answer(env, smtp.Deferred, 451)
+			})}
+		start(t, r)
+		enqueue(t, q, mail("to@x.test"), mail("to@y.test"), mail("to@z.test"))
+		flush := func(name string) {
+			if _, _, err := r.Flush(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(time.Second)
+		flush("x.test")
+		flush("y.test")
+		sleep(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		if want := map[string]int{"to@x.test": 2, "to@y.test": 2, "to@z.test": 1}; !maps.Equal(tries, want) {
+			t.Errorf("got tries %v, want %v", tries, want)
+		}
+		for i := range maxFlushed + 1 {
+			flush(fmt.Sprintf("%d.test", i))
+		}
+		if n := len(r.flushed); n > maxFlushed {
+			t.Errorf("got %d destinations remembered, want %d at most", n, maxFlushed)
+		}
+	})
+}
+
+// unlisted is a Queue that can be listed once, or never.
+type unlisted struct {
+	*mem.Queue
+	lists int
+}
+
+func (q *unlisted) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
+	if q.lists--; q.lists < 0 {
+		return func(yield func(queue.Task, error) bool) { yield(queue.Task{}, errFault) }
+	}
+	return q.Queue.List(ctx, f)
+}
+
+// TestPurgeUnlisted has a message whose tasks can't be listed for the events of their end: it stays.
+func TestPurgeUnlisted(t *testing.T) {
+	q := &unlisted{Queue: mem.New(), lists: 1}
+	enqueue(t, q, mail("to@x.test"))
+	r := &Runner{Queue: q, Events: Events{Cancelled: func(e Event) { t.Errorf("got an event of %s", e.Result.Recipient) }}}
+	if n, err := r.Purge(t.Context(), queue.Filter{}); n != 0 || !errors.Is(err, errFault) {
+		t.Errorf("got %d, %v, want none and the fault of the queue", n, err)
+	}
+	if n := len(held(t, q.Queue)); n != 1 {
+		t.Errorf("got %d tasks left, want 1", n)
+	}
+}
+
+// TestUnlistable has a Queue that can hold messages, and isn't a Lister.
+func TestUnlistable(t *testing.T) {
+	r := &Runner{Queue: struct {
+		queue.Queue
+		queue.Holder
+	}{mem.New(), mem.New()}}
+	if n, err := r.Hold(t.Context(), queue.Filter{}); n != 0 || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %d, %v, want none, and ErrUnsupported", n, err)
 	}
 }

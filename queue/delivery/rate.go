@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // Rate is a number of messages in a time, evenly spread: {60, time.Minute} is one message a second. Messages that fall
-// into a tenth of a second go together. The zero Rate is no limit.
+// into a tenth of a second go together. The zero Rate is no limit. More than 10 years a message count as 10 years.
 type Rate struct {
 	Messages int
 	Per      time.Duration
@@ -19,7 +20,18 @@ func (r Rate) every() int64 {
 	if r.Messages <= 0 || r.Per <= 0 {
 		return 0
 	}
-	return max(1, int64(r.Per)/int64(r.Messages))
+	return min(max(1, int64(r.Per)/int64(r.Messages)), maxEvery)
+}
+
+// maxEvery keeps sums of times on the machine's clock within an int64.
+const maxEvery = 10 * 365 * 24 * int64(time.Hour)
+
+// or returns r, or other if r is no limit.
+func (r Rate) or(other Rate) Rate {
+	if r.every() == 0 {
+		return other
+	}
+	return r
 }
 
 // bucket keeps a Rate.
@@ -60,11 +72,15 @@ type rateKey struct {
 const maxPromise = time.Hour
 
 // admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted;
-// each is told another time, and what asks for the first time doesn't come before those.
-func (m *machine) admit(t *queue.Task) (at int64) {
+// each is told another time, and what asks for the first time doesn't come before those, unless it is its last chance:
+// its deadline has come.
+func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var buckets [2]*bucket
 	var limits [2]Rate
-	first := !t.Due.After(t.Arrival)
+	first := !t.Due.After(t.Arrival) && !passed(t.Deadline, now)
+	if len(m.rates) > m.manyRates { // before buckets are looked up, as those of this task may be as new
+		m.forgetRates()
+	}
 	for i, key := range [...]rateKey{{false, t.Tenant}, {true, m.sourceName(t)}} {
 		if key.name == "" {
 			continue
@@ -76,9 +92,6 @@ func (m *machine) admit(t *queue.Task) (at int64) {
 		}
 		b := m.rates[key]
 		if b == nil {
-			if len(m.rates) >= m.manyRates {
-				m.forgetRates()
-			}
 			b = new(bucket)
 			m.rates[key] = b
 		}
@@ -98,6 +111,17 @@ func (m *machine) admit(t *queue.Task) (at int64) {
 		}
 	}
 	return at
+}
+
+// postpone puts off a task for which a rate has no room until a time. A task without time left for that is given up: a
+// rate holds at deadlines, too.
+func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
+	if passed(t.Deadline, now) {
+		// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
+		reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
+		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}
+	}
+	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono))}
 }
 
 func (m *machine) sourceName(t *queue.Task) string {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -20,30 +21,110 @@ func weight(r smtp.Reason) int {
 	return weight(smtp.Other)
 }
 
-// isAgainstSite reports whether a Result that is open for that reason counts against the site.
-func isAgainstSite(r smtp.Reason) bool {
-	return r == smtp.Network || r == smtp.RateLimited || r == smtp.Blocklisted
+// verdict is what the end of a task says of its site, and of its owner there.
+type verdict struct {
+	sign    int8        // for the site: 1 for one that does its work, -1 for one that doesn't, 0 for neither
+	policy  policy      // what was said to the owner
+	taken   bool        // a recipient was delivered to
+	final   bool        // a recipient was delivered to or rejected
+	result  smtp.Result // why sign is -1, or what the policy is
+	overdue int64       // when the task's next notice or deadline comes; 0: none, or the task is gone
 }
 
-// judge says what results teach about a site, and why they are open: the heaviest of their reasons, smtp.NoReason if
-// none is.
-func judge(results []smtp.Result) (v verdict, why smtp.Reason) {
+// policy is a refusal for now that is about who sends, or to whom, as far as one of them can tell.
+type policy uint8
+
+const (
+	noPolicy policy = iota
+	recipientPolicy
+	senderPolicy
+)
+
+// judge says what results teach, and why they are open: the heaviest of their reasons, smtp.NoReason if none is. took
+// is how long the attempt took. A stranger's domain may name anyone's hosts as its own, so what is about the message,
+// its sender or recipient doesn't count against the site.
+func judge(results []smtp.Result, took time.Duration) (v verdict, why smtp.Reason) {
+	spoken := false
 	for _, res := range results {
-		reason := smtp.NoReason
 		if isOpen(res) {
-			reason = cmp.Or(res.Reason, smtp.Other)
+			reason := cmp.Or(res.Reason, smtp.Other)
 			if why == smtp.NoReason || weight(reason) > weight(why) {
 				why = reason
 			}
 		}
+		v.final = v.final || res.Outcome.Final()
+		policy := policyOf(&res, took)
+		spoken = spoken || policy == recipientPolicy // MAIL was taken
 		switch {
-		case isAgainstSite(reason):
+		case res.Outcome == smtp.Delivered:
+			v.taken = true
+		case isAboutSite(&res):
 			if v.sign == 0 {
 				v.sign, v.result = -1, res
 			}
-		case !res.Local: // a host has spoken
-			v.sign = 1
+		case policy > v.policy:
+			v.policy = policy
+			if v.sign == 0 {
+				v.result = res
+			}
+		case !res.Local && policy == noPolicy:
+			spoken = true
 		}
 	}
+	switch {
+	case v.taken:
+		v.sign, v.policy = 1, noPolicy
+	case v.sign < 0:
+		v.policy = noPolicy
+	case spoken:
+		v.sign = 1
+	}
 	return v, why
+}
+
+// isAboutSite reports whether a result says that the site doesn't work, or wants less: what fails before MAIL, and a
+// 421 that isn't about the message (RFC 5321 §4.2.2: the service is not available). Our own faults don't (RFC 3463
+// §3.4: X.3.x).
+func isAboutSite(res *smtp.Result) bool {
+	switch {
+	case !isOpen(*res), res.Local && res.Reply.Enhanced[1] == 3:
+		return false
+	case res.Reason == smtp.Network:
+		return true
+	case res.Stage < smtp.StageMail:
+		return !res.Local || res.Reason == smtp.RateLimited || res.Reason == smtp.Blocklisted
+	}
+	return !res.Local && res.Reply.Code == 421 && !isAboutMail(res.Reply.Enhanced)
+}
+
+// isAboutMail reports whether a code is about an address, a mailbox, a content or a policy (RFC 3463 §3.2, 3.3, 3.7,
+// 3.8). X.7.0 may be about anything.
+func isAboutMail(code smtp.EnhancedCode) bool {
+	switch code[1] {
+	case 1, 2, 6:
+		return true
+	case 7:
+		return code[2] != 0
+	}
+	return false
+}
+
+// policyOf says of whom a host has had enough, from MAIL on. A time-out is taken for such an answer: it may be the
+// content that a host can't stomach.
+func policyOf(res *smtp.Result, took time.Duration) policy {
+	enhanced := res.Reply.Enhanced
+	switch {
+	case !isOpen(*res), res.Stage < smtp.StageMail:
+		return noPolicy
+	case res.Local: // RFC 3463 §3.5: X.4.1 and X.4.2, no answer and a bad connection
+		if took > tooLong && enhanced[1] == 4 && (enhanced[2] == 1 || enhanced[2] == 2) {
+			return senderPolicy
+		}
+		return noPolicy
+	case res.Reason != smtp.RateLimited && res.Reason != smtp.Blocklisted:
+		return noPolicy
+	case res.Stage == smtp.StageRcpt:
+		return recipientPolicy
+	}
+	return senderPolicy
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -22,6 +23,19 @@ func TestJudge(t *testing.T) {
 	slow := open(smtp.StageMail, false, smtp.RateLimited)
 	listed := open(smtp.StageConnect, true, smtp.Blocklisted) // by the Sender: all our addresses are
 	future := open(smtp.StageRcpt, false, 200)
+	reply := func(stage smtp.Stage, local bool, reason smtp.Reason, code int, enhanced string) smtp.Result {
+		return smtp.Result{Stage: stage, Local: local, Reason: reason, Reply: smtp.NewReply(code, enhanced, "")}
+	}
+	panicked := reply(smtp.StageRoute, true, smtp.Other, 451, "4.3.0")
+	panicked.Outcome = smtp.Unknown
+	broken := reply(smtp.StageRcpt, true, smtp.Other, 451, "4.4.2")
+	closed := reply(smtp.StageConnect, false, smtp.RateLimited, 421, "4.7.26")
+	busy := reply(smtp.StageData, false, smtp.RateLimited, 421, "4.7.0")
+	unsigned := reply(smtp.StageMail, false, smtp.RateLimited, 421, "4.7.26")
+	gone421 := func(enhanced string) []smtp.Result {
+		return []smtp.Result{reply(smtp.StageData, false, smtp.Other, 421, enhanced)}
+	}
+	rcpt := open(smtp.StageRcpt, false, smtp.RateLimited)
 	tests := []struct {
 		name    string
 		results []smtp.Result
@@ -34,22 +48,56 @@ func TestJudge(t *testing.T) {
 		{"all taken", []smtp.Result{taken, taken}, 1, smtp.NoReason},
 		{"rejected for good", []smtp.Result{gone}, 1, smtp.NoReason},
 		{"lost at the end", []smtp.Result{unknown}, 0, smtp.Other},
+		{"a panic", []smtp.Result{panicked}, 0, smtp.Other},
+		{"no time-out, but a lost connection", []smtp.Result{broken}, 0, smtp.Other},
+		{"refused before MAIL", []smtp.Result{closed}, -1, smtp.RateLimited},
+		{"421 to all", []smtp.Result{busy}, -1, smtp.RateLimited},
+		{"421 about the sender", []smtp.Result{unsigned}, 0, smtp.RateLimited},
+		{"421 about an address", gone421("4.1.1"), 1, smtp.Other},
+		{"421 about a mailbox", gone421("4.2.1"), 1, smtp.Other},
+		{"421 about a content", gone421("4.6.0"), 1, smtp.Other},
+		{"421 about the system", gone421("4.3.2"), -1, smtp.Other},
+		{"421 about nothing", gone421(""), -1, smtp.Other},
 		{"a full mailbox", []smtp.Result{full}, 1, smtp.Other},
 		{"no reason", []smtp.Result{unset}, 1, smtp.Other},
 		{"a reason without a meaning here", []smtp.Result{future}, 1, 200},
 		{"an unknown user", []smtp.Result{nobody}, 1, smtp.UserUnknown},
 		{"an unknown user beside a full mailbox", []smtp.Result{nobody, full}, 1, smtp.Other},
-		{"too many messages", []smtp.Result{slow}, -1, smtp.RateLimited},
+		{"too many messages", []smtp.Result{slow}, 0, smtp.RateLimited},
+		{"too many messages for one recipient, and one taken", []smtp.Result{rcpt, taken}, 1, smtp.RateLimited},
 		{"greylisted", []smtp.Result{full, grey}, 1, smtp.Greylisted},
 		{"greylisted, and too many messages", []smtp.Result{grey, slow}, 1, smtp.Greylisted},
-		{"listed", []smtp.Result{listed, grey}, 1, smtp.Blocklisted},
+		{"listed", []smtp.Result{listed, grey}, -1, smtp.Blocklisted},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v, why := judge(tt.results)
+			v, why := judge(tt.results, time.Second)
 			if v.sign != tt.sign || why != tt.why || v.sign < 0 && v.result.Reply == nil {
 				t.Errorf("got %+v and %v, want sign %d and %v", v, why, tt.sign, tt.why)
 			}
 		})
+	}
+}
+
+// TestJudgeOf has whom a refusal is about, and time-outs.
+func TestJudgeOf(t *testing.T) {
+	refusal := func(stage smtp.Stage) []smtp.Result {
+		return []smtp.Result{{Stage: stage, Reason: smtp.RateLimited, Reply: smtp.NewReply(451, "4.7.1", "")}}
+	}
+	for _, tt := range []struct {
+		stage smtp.Stage
+		want  policy
+	}{{smtp.StageMail, senderPolicy}, {smtp.StageRcpt, recipientPolicy}, {smtp.StageData, senderPolicy}, {smtp.StageFinal, senderPolicy}} {
+		if v, _ := judge(refusal(tt.stage), time.Second); v.policy != tt.want || (v.sign > 0) != (tt.want == recipientPolicy) || v.result.Reply == nil {
+			t.Errorf("%v: got %+v, want policy %d", tt.stage, v, tt.want)
+		}
+	}
+	for _, stage := range []smtp.Stage{smtp.StageConnect, smtp.StageMail, smtp.StageRcpt, smtp.StageData, smtp.StageFinal} {
+		res := smtp.Result{Stage: stage, Local: true, Reply: smtp.NewReply(451, "4.4.2", "the host did not answer in time")}
+		res.Reason = smtp.ReasonOf(&res)
+		v, _ := judge([]smtp.Result{res}, 5*time.Minute)
+		if before := stage < smtp.StageMail; (v.sign < 0) != before || (v.policy == senderPolicy) == before {
+			t.Errorf("a time-out at %v: got %+v, want it to count against the site before MAIL, and then against the sender", stage, v)
+		}
 	}
 }

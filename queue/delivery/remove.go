@@ -4,22 +4,23 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
 
 // Purge removes every message with a task that f matches, without a report. The zero Filter matches everything. A
-// message that is being sent may be delivered nevertheless. Purge returns how many messages it removed. After an error,
-// some may be removed and others not. The Queue must be a [queue.Lister] and a [queue.Remover].
+// message that is being sent may be delivered nevertheless. The report task of the message goes too: recipients that
+// were settled within ReportDelay, and whose report isn't made, are never reported. Use Cancel to have them reported.
+// Purge returns how many messages it removed. After an error, some may be removed and others not. The Queue must be a
+// [queue.Lister] and a [queue.Remover].
 func (r *Runner) Purge(ctx context.Context, f queue.Filter) (n int, err error) {
 	return r.remove(ctx, "purge", f, nil)
 }
 
 // Cancel removes messages as Purge does, and returns each one to its sender as rejected by the reply "554 5.3.0" with
-// this text. A message that is delivered at the same time may be returned nevertheless. If Runner.Report is nil,
-// nothing is returned.
+// this text. A message that is delivered at the same time may be returned nevertheless, and a recipient about whom
+// a report is stored at the same time may be reported twice. If Runner.Report is nil, nothing is returned.
 func (r *Runner) Cancel(ctx context.Context, f queue.Filter, text string) (n int, err error) {
 	// RFC 3463 §3.4: X.3.0, something about the mail system, and permanent as nobody will try again.
 	return r.remove(ctx, "cancel", f, smtp.NewReply(554, "5.3.0", text))
@@ -30,45 +31,27 @@ func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *s
 	if err != nil {
 		return 0, err
 	}
-	return r.each(ctx, op, f, func(messages []queue.Task) error {
+	return r.each(ctx, op, f, func(m *queue.Task) error {
 		if reply == nil || r.Report == nil {
-			return r.purge(ctx, q, messages, reply)
+			return r.purge(ctx, q, m, reply)
 		}
-		// Each by itself, so that none is reported on that is settled meanwhile, and all at once, so that they share a
-		// sync.
-		errs := make([]error, len(messages))
-		var wg sync.WaitGroup
-		for i := range messages {
-			wg.Go(func() { errs[i] = r.cancel(ctx, q, &messages[i], reply) })
-		}
-		wg.Wait()
-		for _, err := range errs {
-			if err != nil && !errors.Is(err, queue.ErrNotFound) {
-				return err
-			}
-		}
-		return nil
+		return r.cancel(ctx, q, m, reply)
 	})
 }
 
-// purge takes messages out, each of which one of its tasks names. A reply is that of a Cancel without a report.
-func (r *Runner) purge(ctx context.Context, q queue.Remover, messages []queue.Task, reply *smtp.Reply) error {
+// purge takes out a message, which one of its tasks names. A reply is that of a Cancel without a report.
+func (r *Runner) purge(ctx context.Context, q queue.Remover, message *queue.Task, reply *smtp.Reply) error {
 	var tasks []queue.Task
 	if r.Events.Cancelled != nil {
-		for _, m := range messages {
-			more, err := r.tasks(ctx, "purge", m.ID)
-			if err != nil {
-				return err
-			}
-			tasks = append(tasks, more...)
+		var err error
+		if tasks, err = r.tasks(ctx, "purge", message.ID); err != nil {
+			return err
 		}
 	}
-	if err := q.Remove(ctx, ids(messages)); err != nil {
+	if err := q.Remove(ctx, []queue.ID{message.ID}); err != nil {
 		return err
 	}
-	for i := range messages {
-		r.logRemoved(ctx, &messages[i], reply)
-	}
+	r.logRemoved(ctx, message, reply)
 	r.tellCancelled(tasks)
 	return nil
 }
@@ -79,6 +62,13 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 	if err != nil {
 		return err
 	}
+	if len(tasks) == 0 {
+		return queue.ErrNotFound
+	}
+	o := cancelled(tasks, reply)
+	if len(o.Results) == 0 { // all were settled after they were delayed, without a report
+		return r.purge(ctx, q, message, reply)
+	}
 	var content smtp.Content // none if it can't be read
 	if body, err := r.Queue.Open(ctx, message.ID); err == nil {
 		defer body.Close() // when the reports have been read
@@ -86,31 +76,46 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 	} else if errors.Is(err, queue.ErrNotFound) {
 		return err
 	}
-	var all []queue.Message
-	reports := make([][]queue.Message, len(tasks))
-	occasions := make([]Occasion, len(tasks))
-	for i, t := range tasks {
-		o := Occasion{Task: t, Untried: true, Content: content}
-		for _, rcpt := range t.Envelope.Recipients {
-			o.Results = append(o.Results, smtp.Result{
-				Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true, Reason: smtp.Other,
-			})
-		}
-		if reports[i], err = r.report(ctx, o); err != nil {
-			r.tellUnreported(ctx, &o, err)
-			return err
-		}
-		all, occasions[i] = append(all, reports[i]...), o
+	o.Content = content
+	reports, err := r.report(ctx, o)
+	if err != nil {
+		r.tellUnreported(ctx, &o, err)
+		return err
 	}
-	if err := q.Remove(ctx, []queue.ID{message.ID}, all...); err != nil {
+	if err := q.Remove(ctx, []queue.ID{message.ID}, reports...); err != nil {
 		return err
 	}
 	r.logRemoved(ctx, message, reply)
 	r.tellCancelled(tasks)
-	for i := range occasions {
-		r.tellReports(ctx, &occasions[i], reports[i])
-	}
+	r.tellReports(ctx, &o, reports)
 	return nil
+}
+
+// cancelled makes the occasion for the report of a Cancel: its reply for all recipients that aren't settled, and what
+// is to be reported about others.
+func cancelled(tasks []queue.Task, reply *smtp.Reply) Occasion {
+	o := Occasion{Task: tasks[0], Untried: true, Expired: true}
+	if len(tasks) > 1 {
+		o.Task.Destination = queue.ReportDestination
+	}
+	env := *tasks[0].Envelope
+	env.Recipients, o.Task.Delayed = nil, nil
+	for _, t := range tasks {
+		results := lastResults(&t, nil)
+		for i, rcpt := range t.Envelope.Recipients {
+			switch {
+			case t.Destination != queue.ReportDestination:
+				results[i] = smtp.Result{
+					Recipient: rcpt.Address, Outcome: smtp.Rejected, Reply: reply, Local: true, Reason: smtp.Other,
+				}
+			case t.Delayed[i]:
+				continue // the recipient is in another task
+			}
+			env.Recipients, o.Results = append(env.Recipients, rcpt), append(o.Results, results[i])
+		}
+	}
+	o.Task.Envelope, o.Task.Last = &env, o.Results
+	return o
 }
 
 // logRemoved writes a line about a message that was taken out. reply is nil for a purge.
@@ -124,17 +129,11 @@ func (r *Runner) logRemoved(ctx context.Context, message *queue.Task, reply *smt
 
 func (r *Runner) tellCancelled(tasks []queue.Task) {
 	for _, t := range tasks {
+		if t.Destination == queue.ReportDestination {
+			continue // its recipients are settled, or in another task
+		}
 		for _, res := range lastResults(&t, &smtp.Result{}) {
 			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
 		}
 	}
-}
-
-// ids has the ID of each of messages.
-func ids(messages []queue.Task) []queue.ID {
-	all := make([]queue.ID, len(messages))
-	for i := range messages {
-		all[i] = messages[i].ID
-	}
-	return all
 }

@@ -3,9 +3,7 @@ package delivery
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -25,17 +23,7 @@ func (o *Occasion) kind() string { return cmp.Or(o.worst(false), o.worst(true)) 
 func (o *Occasion) worst(unwanted bool) string {
 	kinds := make(map[string]bool)
 	for i, rcpt := range o.Task.Envelope.Recipients {
-		kind, flag := "", smtp.Notify(0)
-		switch res := o.Results[i]; {
-		case res.Outcome == smtp.Delivered:
-			kind, flag = kindDelivered, smtp.NotifySuccess
-		case res.Outcome == smtp.Rejected, o.Expired:
-			kind, flag = kindFailed, smtp.NotifyFailure
-		case o.Delayed:
-			kind, flag = kindDelayed, smtp.NotifyDelay
-		default:
-			continue
-		}
+		kind, flag := o.kindOf(i)
 		kinds[kind] = kinds[kind] || unwanted || rcpt.Notify.Wants(flag)
 	}
 	for _, kind := range []string{kindFailed, kindDelayed, kindDelivered} {
@@ -44,6 +32,21 @@ func (o *Occasion) worst(unwanted bool) string {
 		}
 	}
 	return ""
+}
+
+// kindOf is what happened to a recipient, "" if nothing did that may be reported, and the flag that asks for a report.
+func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
+	switch res := o.Results[i]; {
+	case res.Outcome == smtp.Delivered && res.Relayed && o.Task.Envelope.By.Trace: // RFC 2852 §4.1.5: all but NEVER
+		return kindDelivered, smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
+	case res.Outcome == smtp.Delivered:
+		return kindDelivered, smtp.NotifySuccess
+	case res.Outcome == smtp.Rejected, o.Expired:
+		return kindFailed, smtp.NotifyFailure
+	case o.Delayed:
+		return kindDelayed, smtp.NotifyDelay
+	}
+	return "", 0
 }
 
 // tellReports says that reports about o are in the queue.
@@ -76,12 +79,10 @@ func (o *Occasion) attrs(to, kind string) []slog.Attr {
 
 // report has the reports composed that are owed for o, and says in each what it is about. A panic is an error.
 func (r *Runner) report(ctx context.Context, o Occasion) (reports []queue.Message, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			reports, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	reports, err = r.Report(ctx, o)
+	err = r.call(ctx, "Report", &o.Task, func() (err error) {
+		reports, err = r.Report(ctx, o)
+		return err
+	})
 	for i := range reports {
 		reports[i].About = o.Task.ID
 	}

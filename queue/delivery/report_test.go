@@ -17,10 +17,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// plainLogger writes lines without times into w, with IDs as they are counted.
-func plainLogger(w io.Writer) *slog.Logger {
+// plainLogger writes lines without times into w, with letters for IDs: A for first, and the next one for each new ID.
+func plainLogger(w io.Writer, first queue.ID) *slog.Logger {
 	var mu sync.Mutex
-	seen := make(map[string]string)
+	seen := map[string]string{string(first): "A"}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Key {
 		case slog.TimeKey, "next":
@@ -155,7 +155,7 @@ func TestLogLines(t *testing.T) {
 				}
 				var log strings.Builder
 				r := &Runner{
-					Queue: q, Report: reporter, Logger: plainLogger(&log),
+					Queue: q, Report: reporter, Logger: plainLogger(&log, id),
 					Sender: senderFunc(func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
 						if env.Recipients[0].Address == "from@sender.test" {
 							return answer(env, smtp.Delivered, 250)
@@ -302,7 +302,7 @@ func TestFuncsPanic(t *testing.T) {
 		var log strings.Builder
 		r := &Runner{
 			Queue: q, Sender: take(0), Logger: textLogger(&log),
-			SiteOf: func(context.Context, string) (string, error) { panic("no site") },
+			SiteOf: func(context.Context, string) (Site, error) { panic("no site") },
 			Report: func(context.Context, Occasion) ([]queue.Message, error) { panic("no report") },
 		}
 		start(t, r)

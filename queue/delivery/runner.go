@@ -5,20 +5,37 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
 
-// Runner delivers the mail of a [queue.Queue]: it claims due tasks, sends each one and settles its results. Several
-// Runners may share a Queue, on several machines if all of them reach it.
+// Runner delivers the mail of a [queue.Queue]: it claims due tasks, sends each one and settles its results.
+//
+// # Several Runners
+//
+// Several Runners may share a Queue, or Queues on the same store, on several machines if all of them reach it. A task
+// is sent by one of them at a time. But each Runner counts for itself, and learns for itself how much a site takes:
+//
+//   - Concurrency, SiteLimits and each Rate are limits of one Runner. With N Runners, a site, source or tenant can get
+//     N times as much, so set each limit to an N-th. A limit below N can't be kept, except with a single Runner.
+//   - A site that is down gets a probe from each Runner, and each needs its own failures to take the site down.
+//   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. Hold, Release, Flush, Cancel and Purge
+//     change the mail of all.
 //
 // # Attempts
 //
 // A task is attempted when it is due, and then by the schedules of Retry and RetryAfter. At its Deadline, its open
 // recipients fail. A task that was never attempted is attempted first, however late it is, unless its site is down or
-// suspended at the Deadline. At its NoticeAt, a task that is still deferred is reported as delayed.
+// suspended at the Deadline. At its NoticeAt, a task that is still deferred is reported as delayed. Nothing of that
+// happens before its NotBefore.
+//
+// If the wall clock steps by more than a minute against the monotonic clock, nothing expires and nothing is reported as
+// delayed for an hour. Retries that a clock was ahead for are made due again: at the start of Run, and after a step,
+// the Runner flushes those that are further off than the longest wait of its schedules, if the Queue is a
+// [queue.Flusher].
 //
 // Each attempt ends in one commit to the queue: the results, the time of the next attempt, and the reports. If the
 // commit fails, the Runner keeps the lease and repeats the commit. So a fault of the queue that is shorter than Lease
@@ -26,26 +43,63 @@ import (
 //
 // # Fairness and sites
 //
-// Destinations take turns: one with 200,000 messages doesn't delay one with a single message. Within a destination, new
-// mail and retries take turns. A message takes one more turn for each 256 KiB, and 40 more at most. Memory grows with
-// the number of destinations that have mail, not with the number of messages.
+// Mail is in lanes: one for each destination, owner and group of priorities. The owner of a message is its Tenant or,
+// without one, its sender. Owners take turns at a site, and lanes within an owner: 200,000 messages of one don't delay
+// a single message of another. A message takes one more turn for each 256 KiB, and 40 more at most. Memory grows with
+// the number of lanes that have mail, not with the number of messages.
+//
+// Higher priorities go first, and new mail before retries, at all destinations together. One turn in eight is the other
+// way round, so that nothing waits for ever.
+//
+// The Runner sends Concurrency tasks at a time. It shares them out so that nobody's hosts can hold up the mail of
+// others:
+//
+//   - A site that took mail within 10 seconds, within the last day, is fast. Its mail is never behind the mail for
+//     other sites. That mail has what the fast mail leaves, from an eighth to four fifths of Concurrency.
+//   - An owner has 1/28 of Concurrency or, if that is more, its part of all that was lately delivered or rejected. It
+//     has more while a quarter of Concurrency is free. At a site, it has an eighth of the window or its part.
+//   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
+//     doesn't count, and comes again: see [smtp.Slot].
 //
 // Destinations whose mail goes to the same hosts share a site. The Runner learns how many tasks a site takes at a time:
 // see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry, and at least every
-// MaxProbeWait. Its other mail stays due meanwhile, and nothing is written to the queue.
+// MaxProbeWait; owners take turns with that. Its other mail stays due meanwhile, and nothing is written to the queue.
+// What a host says about a sender counts against that owner at that site, in the same way.
+//
+// # Messages that end the process
+//
+// If the process ends without a Close of the Queue, for example by a panic in another goroutine or because its memory
+// is used up, one of the tasks that it had may be the cause. The Queue counts the Deaths of each, and lets the Runner
+// claim these tasks apart from each other. After three deaths in a row, the message of a task is quarantined: it is
+// held, logged and told to Events.Quarantined. To find it later, list the tasks with the State queue.Held: the task
+// that the process had has 3 Deaths or more. Explain says so too. Stats.Held counts its tasks among those that an
+// operator holds.
+//
+// Runner.Release gives the message another three deaths. Cancel returns it, and Purge removes it: use Purge if the
+// cause may be Report, as Cancel calls that. Any result of an attempt sets the Deaths of a task to 0. The Queue must be
+// a [queue.Holder]; otherwise such a task isn't attempted any more, and comes up again every hour.
+//
+// # Panics
+//
+// A panic in a func, in a slog.Handler or in a method of the Queue is logged and doesn't end the process:
+//
+//   - Events, Logger: nothing else changes.
+//   - Sender: the results are smtp.Unknown, as a host may have accepted the message before.
+//   - Report, SiteOf, a method of the Queue: as if it had returned an error.
+//   - SourceOf, SiteFor, SourceFor, TenantFor: as if it had returned the zero value.
 //
 // # Fields
 //
 // Queue and Sender must be set. All fields may be set until the first call of Run, and nothing is computed from them
 // before. A Relay fills in Queue, Sender and the funcs that are nil at its own first call, so operate a Runner of a
-// Relay after that call. Fields must not change while Run runs.
+// Relay after that call. Fields must not change while Run runs. A time over 100 years counts as 100 years.
 type Runner struct {
-	// Queue has the tasks. If it is a [queue.Waker], the Runner waits for its calls; otherwise it asks the Queue every
-	// PollInterval.
+	// Queue has the tasks. The Runner calls Lanes again and again: after PollInterval or, if the Queue is a
+	// [queue.Waker], which announces due tasks, after 5 minutes, when the Queue works again after an error, and when
+	// the Queue asks for it. Between two calls it waits at least 100 times as long as the first one took.
 	Queue queue.Queue
 
-	// PollInterval is the time between two calls of Destinations, if the Queue isn't a queue.Waker. After a slow call,
-	// the Runner waits at least 100 times as long as the call took. If zero, 1 second.
+	// PollInterval is the time between two calls of Lanes if the Queue isn't a queue.Waker. If zero, 1 second.
 	PollInterval time.Duration
 
 	// Sender sends a task. It is called concurrently, with a context from which [smtp.JobOf] returns the task's
@@ -56,17 +110,24 @@ type Runner struct {
 	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
 	// the task. Their Bodies are read then, while o.Content is open. Report is called again if the commit is repeated.
 	//
-	// If it returns an error, recipients that a host has accepted are settled without a report. The others stay in the
-	// queue and come up again after 5 minutes, so that nothing fails without a report. If Report is nil, there are no
-	// reports.
+	// If it returns an error, recipients that a host has accepted are settled. Those of them whose sender wants a
+	// report move to the report task of the message. The others stay in the queue. All of them come up again after 5
+	// minutes, so that nothing fails without a report. If Report is nil, there are no reports.
 	//
 	// The Runner sets About of each report. A report that fails for good is logged as a warning.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
-	// SiteOf returns the name of the site that a destination's mail goes to. Destinations with the same name share the
-	// limits of the site. SiteOf may ask the DNS. It is called concurrently, each time that a destination without tasks
-	// in flight has mail due. If it is nil, or returns an error or "", the destination is its own site.
-	SiteOf func(ctx context.Context, destination string) (string, error)
+	// ReportDelay is how long a report about a message to several destinations waits for the outcomes at the others, so
+	// that one report has them. Those that come later have another report. Until then, the recipients are in the queue,
+	// in a task with the destination queue.ReportDestination. It is reported at once when all others are settled. A
+	// message to one destination is never delayed. If zero, 1 minute; if negative, each task has a report of its own.
+	ReportDelay time.Duration
+
+	// SiteOf returns the site that a destination's mail goes to. Destinations with the same Site.Name share the limits
+	// of the site. SiteOf may ask the DNS, and must return soon after ctx has ended. It is called concurrently, each
+	// time that a destination without tasks in flight has mail due. A Name beside an error counts. If SiteOf is nil, or
+	// returns no Name, the destination is its own site.
+	SiteOf func(ctx context.Context, destination string) (Site, error)
 
 	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source. A source named ""
 	// has no Rate. SourceOf must not block and must not call the Runner. If nil, there are no sources.
@@ -75,9 +136,9 @@ type Runner struct {
 	// Site bounds what each site gets.
 	Site SiteLimits
 
-	// SiteFor returns the limits of one site. Fields that are zero are as in Site. It is called when mail for the site
-	// comes up after a while without any. It must not block and must not call the Runner. If nil, all sites have the
-	// limits of Site.
+	// SiteFor returns the limits of one site. Fields that are zero or negative are as in Site. It is called when mail
+	// for the site comes up after a while without any. It must not block and must not call the Runner. If nil, all
+	// sites have the limits of Site.
 	SiteFor func(site string) SiteLimits
 
 	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see
@@ -85,8 +146,8 @@ type Runner struct {
 	// no limit.
 	Source, Tenant Rate
 
-	// SourceFor and TenantFor return the Rate of one source or tenant. If that is zero, Source or Tenant applies. They
-	// are called for each task. They must not block and must not call the Runner. If nil, all have the same Rate.
+	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.
+	// They are called for each task. They must not block and must not call the Runner. If nil, all have the same Rate.
 	SourceFor, TenantFor func(name string) Rate
 
 	// Retry has the waits between attempts, the first one after the first attempt. The last one repeats. Retry applies
@@ -94,7 +155,7 @@ type Runner struct {
 	// §4.5.4.1; the first two are shorter than the 30 minutes that it recommends, because greylisting is common).
 	//
 	// Each wait is changed at random by up to 10 %. No wait is longer than an eighth of the time from a message's
-	// Arrival to its Deadline, or than a minute if that is more:
+	// Arrival, or its NotBefore if that is later, to its Deadline, or than a minute if that is more:
 	//
 	//	a message with 16 minutes to live waits 2 minutes at most
 	Retry []time.Duration
@@ -113,7 +174,8 @@ type Runner struct {
 	// MaxProbeWait is the longest time between two probes of a site that is down. If zero, 20 minutes.
 	MaxProbeWait time.Duration
 
-	// Concurrency is how many tasks are sent at a time at most. If zero, 200.
+	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 200. A fifth of it is for
+	// sites that are known to be fast.
 	Concurrency int
 
 	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one, and each second in
@@ -138,6 +200,10 @@ type Runner struct {
 	// Logger gets a line for each result, without bodies. If nil, nothing is logged.
 	Logger *slog.Logger
 
+	now    func() time.Time // for tests that step the wall clock; if nil, time.Now
+	clock  clock
+	missed atomic.Bool // an announcement may be missing, since a call of the Queue failed
+
 	mu        sync.Mutex
 	loop      *runnerLoop // while Run goes
 	suspended map[string]time.Time
@@ -147,15 +213,17 @@ type Runner struct {
 }
 
 // Occasion is what happened to a task, so that reports may be owed: recipients were settled, a delay notice fell due,
-// or the deadline passed.
+// or the deadline passed. It may be about several tasks of a message: see Runner.ReportDelay.
 type Occasion struct {
+	// Task is the task, or one with the destination queue.ReportDestination that has the recipients of several. The
+	// latter has only recipients whose Notify asks for a report.
 	Task queue.Task
 
 	// Results has one Result for each recipient of Task.Envelope, in its order: of this attempt, or the last one if
 	// Untried is true. Their Reply is never nil.
 	Results []smtp.Result
 
-	// Untried is true if no attempt was made just now.
+	// Untried is true if no attempt was made just now, or if several tasks are reported together.
 	Untried bool
 
 	// Expired is true if the recipients without a final Outcome fail now.
@@ -195,7 +263,7 @@ func (r *Runner) begin(l *runnerLoop) bool {
 		return false
 	}
 	r.loop = l
-	now := time.Now()
+	now := r.time()
 	for name, until := range r.suspended {
 		l.machine.suspend([]string{name}, until, now)
 	}
@@ -206,13 +274,6 @@ func (r *Runner) end(l *runnerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.loop = nil
-}
-
-func (r *Runner) logger() *slog.Logger {
-	if r.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return r.Logger
 }
 
 // over reports whether err says that a Queue is of no more use.

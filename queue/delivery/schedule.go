@@ -2,10 +2,10 @@ package delivery
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/queue/internal/mutant"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -31,13 +31,25 @@ var (
 	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
 )
 
-// wait says how long to leave a task alone that was deferred for that reason.
-func (r *Runner) wait(t *queue.Task, why smtp.Reason) time.Duration {
+// wait says how long to leave a task alone that was deferred now for that reason. A clock that was wrong may have made
+// the arrival later than now.
+func (r *Runner) wait(t *queue.Task, why smtp.Reason, now time.Time) time.Duration {
 	wait := nth(r.schedule(cmp.Or(why, smtp.Other)), t.Attempts)
-	if !t.Deadline.IsZero() { // a message that has little time is tried some times in it
-		wait = min(wait, max(t.Deadline.Sub(t.Arrival)/8, time.Minute))
+	// A message that has little time is tried some times in it.
+	if life := t.Deadline.Sub(earliest(later(t.Arrival, t.NotBefore), now)); !t.Deadline.IsZero() && life > 0 {
+		wait = min(wait, max(life/8, time.Minute))
 	}
 	return wait
+}
+
+// longestWait returns the longest time for which an attempt puts a task off.
+func (r *Runner) longestWait() time.Duration {
+	longest := reportPause
+	for why := smtp.Other; why <= smtp.UserUnknown; why++ {
+		longest = max(longest, slices.Max(r.schedule(why)))
+	}
+	longest = min(longest, ever)
+	return longest + longest/10 + skew
 }
 
 // schedule has the waits for a reason.
@@ -60,7 +72,9 @@ func (r *Runner) schedule(why smtp.Reason) []time.Duration {
 }
 
 // nth gives the wait after n attempts.
-func nth(waits []time.Duration, n int) time.Duration { return waits[min(max(n, 1), len(waits))-1] }
+func nth(waits []time.Duration, n int) time.Duration {
+	return min(waits[min(max(n, 1), len(waits))-1], ever)
+}
 
 // nextTry says when a task is tried again whose attempt ended now. jitter, from -1 to 1, moves it by up to a tenth of
 // the wait, so that what failed together doesn't come back together. A time after the deadline becomes the deadline, at
@@ -83,16 +97,25 @@ type plan struct {
 type step uint8
 
 const (
-	stepAttempt  step = iota // send it
-	stepNotice               // only its delay notice has come, or nothing can be sent for now
-	stepExpire               // its deadline has come
-	stepPostpone             // it is to come back at a time
+	stepAttempt    step = iota // send it
+	stepNotice                 // only its delay notice has come, or nothing can be sent for now
+	stepExpire                 // its deadline has come
+	stepPostpone               // it is to come back at a time
+	stepQuarantine             // it is to be held, as the process may end each time
+	stepReport                 // it is a report task
 )
 
 // nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is
-// blocked: the queue has the last word on what is due, and its clock may be another machine's.
+// blocked: the queue has the last word on what is due, and its clock may be another machine's. But nothing is done
+// before NotBefore, by more than those clocks may differ.
 func nextStep(t *queue.Task, now time.Time, blocked bool) step {
 	switch {
+	case t.Deaths >= maxDeaths:
+		return stepQuarantine
+	case t.Destination == queue.ReportDestination:
+		return stepReport
+	case early(t, now):
+		return stepPostpone
 	case passed(t.Deadline, now) &&
 		(attempted(t) || blocked && now.Sub(t.Deadline) < overslept) &&
 		(blocked || now.Sub(t.Due) < overslept):
@@ -105,27 +128,33 @@ func nextStep(t *queue.Task, now time.Time, blocked bool) step {
 	return stepAttempt
 }
 
+// early reports whether the queue has returned a task before its NotBefore: its clock is ahead, or it breaks the rule.
+func early(t *queue.Task, now time.Time) bool { return t.NotBefore.Sub(now) > skew }
+
 // overslept is how late a try can be. One that is later was missed, as the machine was off or its clock jumped, and is
 // made up for before the task expires.
 const overslept = time.Hour
 
-// lostAttempts is how many claims without a recorded outcome count as an attempt. One is none, as a process
-// that ended may not have come to send. But a message that ends the process each time must expire too.
-const lostAttempts = 3
+// maxDeaths is how often in a row the process may end while it has a task. The Queue claims tasks with Deaths apart
+// from each other, so that the last deaths are most likely this task's doing.
+const maxDeaths = 3
 
-// attempted reports whether the task was tried before this claim. Nothing expires untried, however long
-// the machine was off and wherever its clock jumped.
+// attempted reports whether the task was tried before this claim. Nothing expires untried, however long the machine was
+// off and wherever its clock jumped. A claim without a result is no attempt: the process may not have come to send.
 func attempted(t *queue.Task) bool {
 	for i := range t.Last {
 		if t.Last[i].Reply != nil {
 			return true
 		}
 	}
-	return t.Attempts > lostAttempts || mutant.On == mutant.ExpiresUntried
+	return false
 }
 
 // passed reports whether t, unless zero, has come.
 func passed(t, now time.Time) bool { return !t.IsZero() && !t.After(now) }
+
+// nextDue returns when a task is due next that is handed back as it was.
+func nextDue(t *queue.Task) time.Time { return later(t.Due, t.NotBefore) }
 
 // earliest gives the earlier of two times, of which zero is none.
 func earliest(a, b time.Time) time.Time {

@@ -64,7 +64,7 @@ func TestNextTry(t *testing.T) {
 				task.Deadline = now.Add(tt.left)
 				task.Arrival = task.Deadline.Add(-tt.life)
 			}
-			wait := tt.runner.wait(&task, tt.why)
+			wait := tt.runner.wait(&task, tt.why, now)
 			if got := nextTry(wait, now, task.Deadline, tt.jitter).Sub(now); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
@@ -74,6 +74,7 @@ func TestNextTry(t *testing.T) {
 
 // TestDefaultRetry sets Retry to its own default: that changes nothing.
 func TestDefaultRetry(t *testing.T) {
+	now := time.Now()
 	none, same := &Runner{}, &Runner{Retry: []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour}}
 	for why := smtp.NoReason; why <= smtp.UserUnknown+1; why++ {
 		for _, life := range []time.Duration{0, 2 * time.Minute, 20 * time.Minute, 5 * time.Hour, 5 * 24 * time.Hour} {
@@ -82,7 +83,7 @@ func TestDefaultRetry(t *testing.T) {
 				if life > 0 {
 					task.Deadline = task.Arrival.Add(life)
 				}
-				if got, want := same.wait(&task, why), none.wait(&task, why); got != want {
+				if got, want := same.wait(&task, why, now), none.wait(&task, why, now); got != want {
 					t.Errorf("%v, %v to live, %d attempts: got %v, want %v as without Retry", why, life, attempts, got, want)
 				}
 			}
@@ -110,7 +111,10 @@ func TestNextStep(t *testing.T) {
 		{"deadline, untried", queue.Task{Due: past, Deadline: recent, Attempts: 1}, stepAttempt, stepExpire},
 		{"deadline long ago, untried", queue.Task{Due: past, Deadline: past, Attempts: 1}, stepAttempt, stepPostpone},
 		{"deadline, a claim lost", queue.Task{Due: past, Deadline: recent, Attempts: 2, Last: make([]smtp.Result, 2)}, stepAttempt, stepExpire},
-		{"deadline, many claims lost", queue.Task{Due: now, Deadline: past, Attempts: 4}, stepExpire, stepExpire},
+		{"deadline, many claims lost", queue.Task{Due: now, Deadline: past, Attempts: 4}, stepAttempt, stepPostpone},
+		{"two deaths", queue.Task{Due: past, Deadline: future, Attempts: 3, Deaths: 2}, stepAttempt, stepPostpone},
+		{"two deaths, deadline", queue.Task{Due: recent, Deadline: recent, Last: tried, Attempts: 3, Deaths: 2}, stepExpire, stepExpire},
+		{"three deaths", queue.Task{Due: past, Deadline: past, Last: tried, Attempts: 4, Deaths: 3}, stepQuarantine, stepQuarantine},
 		{"deadline, a try was missed", queue.Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt, stepExpire},
 		{"due by the clock of the queue", queue.Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt, stepPostpone},
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/queue/internal/mutant"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -18,22 +17,35 @@ const reportTries = 5
 // errNothing says that there is nothing to settle without its reports.
 var errNothing = errors.New("delivery: nothing to settle")
 
-// settle ends the lease, with the reports that are owed for o. The queue may fail for a while: it goes on
-// until it is done, the lease is lost, or the time to record it is over. lapse is as in deliver.
+// settle ends the lease, with the reports that are owed for o. lapse is as in deliver.
 func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, body queue.Body) (lapse time.Time) {
 	if body != nil {
 		o.Content = body
 	}
-	for failures := 0; ; failures++ {
-		done, err := d.commit(ctx, s, &o, failures >= reportTries)
-		switch {
-		case err == nil:
+	if !s.Next.IsZero() {
+		s.OverdueFrom = d.r.doubt(d.r.time())
+	}
+	return d.repeat(ctx, &s, func(doubt bool) error {
+		done, err := d.commit(ctx, s, &o, doubt)
+		if d.settled(err) {
 			d.tell(ctx, &done, &o)
+		}
+		return err
+	})
+}
+
+// repeat calls commit, which is to settle s. The queue may fail for a while: it goes on until it is done, the lease is
+// lost, or the time to record it is over.
+func (d *delivery) repeat(ctx context.Context, s *queue.Settlement, commit func(doubt bool) error) (lapse time.Time) {
+	for failures := 0; ; failures++ {
+		err := commit(failures >= reportTries)
+		switch {
+		case d.settled(err):
 			return time.Time{}
 		case errors.Is(err, errNothing): // the deadline or delay notice comes up again with the end of the lease
 			return d.lease.expires()
-		case errors.Is(err, queue.ErrLeaseLost), over(err), ctx.Err() != nil:
-			d.tellLost(ctx, &s, err)
+		case leaseEnded(err), over(err), ctx.Err() != nil:
+			d.tellLost(ctx, s, err)
 			return d.lease.expires()
 		}
 		d.log(ctx, slog.LevelError, "queue fails", slog.String("op", "settle"), slog.Any("err", err))
@@ -41,26 +53,55 @@ func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, b
 	}
 }
 
-// commit settles once, with the reports that are owed. Where they can't be had or, if doubt says so, can't be stored,
-// it settles what can do without. It returns what was settled.
+// settled reports whether the error of a commit means that the task is settled. If a try that returned an error has
+// settled it nevertheless, the next one returns ErrSettled, and that is success.
+func (d *delivery) settled(err error) bool {
+	return err == nil || errors.Is(err, queue.ErrSettled) && d.unsure
+}
+
+// commit settles once, with the reports that are owed, or with what is to be reported later. Where they can't be had
+// or, if doubt says so, can't be stored, it settles what can do without. What was delivered is reported by the report
+// task then. It returns what was settled.
 func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, doubt bool) (queue.Settlement, error) {
-	if d.r.Report == nil || !owed(o) || mutant.On == mutant.ForgetsReports {
-		return s, d.r.Queue.Settle(ctx, d.task.Lease, s)
+	if d.r.Report == nil || !owed(o) {
+		return s, d.store(ctx, s)
 	}
-	reports, err := d.report(ctx, *o)
+	if d.merges() {
+		s.Owed, s.ReportAt = o.owes(), d.r.reportAt()
+		return s, d.store(ctx, s)
+	}
+	reports, err := d.r.report(ctx, *o)
 	if err == nil {
 		s.Reports = reports
-		err = d.r.Queue.Settle(ctx, d.task.Lease, s)
-		if err == nil || len(reports) == 0 || !doubt || errors.Is(err, queue.ErrLeaseLost) {
+		err = d.store(ctx, s)
+		if err == nil || len(reports) == 0 || !doubt || leaseEnded(err) {
 			return s, err
 		}
 	}
-	d.r.tellUnreported(ctx, o, err)
-	s, ok := unreported(s, time.Now())
+	less, ok := unreported(s, d.r.time())
 	if !ok {
-		return s, errNothing
+		d.r.tellUnreported(ctx, o, err)
+		return less, errNothing
 	}
-	return s, d.r.Queue.Settle(ctx, d.task.Lease, s)
+	less.Owed, less.ReportAt = o.owesSuccess(), d.r.time().Add(reportPause)
+	stored := d.store(ctx, less)
+	if errors.Is(stored, queue.ErrSettled) { // a try before it, with the reports
+		return s, stored
+	}
+	d.r.tellUnreported(ctx, o, err)
+	return less, stored
+}
+
+// store settles once.
+func (d *delivery) store(ctx context.Context, s queue.Settlement) error {
+	err := d.r.callQueue(ctx, "Settle", &d.task, func() error { return d.r.Queue.Settle(ctx, d.task.Lease, s) })
+	d.unsure = d.unsure || err != nil && !leaseEnded(err)
+	return err
+}
+
+// leaseEnded reports whether err says that the lease has ended.
+func leaseEnded(err error) bool {
+	return errors.Is(err, queue.ErrLeaseLost) || errors.Is(err, queue.ErrSettled)
 }
 
 // owed reports whether something happened that a report may be owed for.
@@ -74,15 +115,6 @@ func owed(o *Occasion) bool {
 		}
 	}
 	return false
-}
-
-func (d *delivery) report(ctx context.Context, o Occasion) ([]queue.Message, error) {
-	if mutant.On == mutant.ReportsOnReports && o.Task.Envelope.From == "" {
-		env := *o.Task.Envelope
-		env.From = env.Recipients[0].Address
-		o.Task.Envelope = &env
-	}
-	return d.r.report(ctx, o)
 }
 
 // tell says what was settled.

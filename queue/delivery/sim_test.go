@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/clocktest"
 	"github.com/postrider/postrider/queue/internal/crashfs"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
@@ -134,6 +135,7 @@ type simulation struct {
 	scriptAt time.Time  // when the outside next does something
 	world    *simWorld
 	ledger   *simLedger
+	clock    *clocktest.Clock // of the machine; the outside has time.Now
 	disk     *crashfs.FS[spool.File]
 	runner   func() *Runner // makes one as it is configured
 	enqueued int
@@ -153,20 +155,24 @@ func simulate(t *testing.T, seed uint64) *simLog {
 }
 
 func newSimulation(log *simLog, r *rand.Rand) *simulation {
-	s := &simulation{simLog: log, r: r, disk: crashfs.New[spool.File](nil)}
+	s := &simulation{simLog: log, r: r, clock: new(clocktest.Clock), disk: crashfs.New[spool.File](nil)}
 	s.calm = log.begun.Add(36*time.Hour + time.Duration(r.Int64N(int64(90*time.Hour))))
 	s.scriptAt = log.begun
 	s.world = newSimWorld(r, log.begun, s.calm)
 	s.ledger = newSimLedger(log)
-	s.ledger.world = s.world
+	s.ledger.world, s.ledger.clock = s.world, s.clock
 	s.ledger.schedule = newSimSchedule(r)
 	s.ledger.most, s.ledger.rate = 1+r.IntN(6), Rate{Messages: 4, Per: time.Hour}
 	places := 1 + r.IntN(10)
 	s.runner = func() *Runner {
 		return &Runner{
+			now:  s.clock.Now,
 			Site: SiteLimits{Concurrency: s.ledger.most}, Tenant: s.ledger.rate, Concurrency: places, Retry: s.ledger.schedule.own, RetryAfter: s.ledger.schedule.after,
 			SourceOf: func(*queue.Task) string { return "" },
-			SiteOf:   func(_ context.Context, destination string) (string, error) { return s.world.lookup(destination) },
+			SiteOf: func(_ context.Context, destination string) (Site, error) {
+				name, err := s.world.lookup(destination)
+				return Site{Name: name}, err
+			},
 		}
 	}
 	return s
@@ -182,6 +188,9 @@ func (s *simulation) run() {
 			break
 		}
 		time.Sleep(s.downtime())
+		if s.r.IntN(10) == 0 && time.Now().Before(s.calm) {
+			s.step()
+		}
 		if s.scriptAt.Before(time.Now()) { // who asks while nobody listens goes away
 			s.scriptAt = time.Now().Add(time.Second)
 		}
@@ -190,6 +199,21 @@ func (s *simulation) run() {
 		s.ledger.closed()
 	}
 }
+
+// step sets the wall clock forward or back, or to the right time again.
+func (s *simulation) step() {
+	by := time.Until(s.clock.Now().Round(0)).Round(time.Second)
+	if by != 0 && s.r.IntN(3) > 0 {
+		by = -by
+	} else {
+		by = simBetween(s.r, 2*time.Minute, simMostStep).Round(time.Second) * simChance[time.Duration](s.r, 1, -1)
+	}
+	s.clock.Step(by)
+	s.note("clock", "steps", "", by)
+}
+
+// simMostStep is the longest step of the clock.
+const simMostStep = 3 * 24 * time.Hour
 
 // downtime is how long nobody restarts the process.
 func (s *simulation) downtime() time.Duration {
@@ -231,7 +255,7 @@ func newSimSchedule(r *rand.Rand) *simSchedule {
 }
 
 // wait is how long a message waits that was tried n times.
-func (s *simSchedule) wait(m *simMessage, why smtp.Reason, n int) time.Duration {
+func (s *simSchedule) wait(m *simMessage, why smtp.Reason, n int, now time.Time) time.Duration {
 	of := func(minutes ...time.Duration) []time.Duration {
 		for i := range minutes {
 			minutes[i] *= time.Minute
@@ -252,8 +276,15 @@ func (s *simSchedule) wait(m *simMessage, why smtp.Reason, n int) time.Duration 
 		waits = s.own
 	}
 	wait := waits[min(n, len(waits))-1]
-	if !m.deadline.IsZero() {
-		wait = min(wait, max(m.deadline.Sub(m.arrival)/8, time.Minute))
+	from := m.arrival
+	if m.notBefore.After(from) {
+		from = m.notBefore
+	}
+	if from.After(now) {
+		from = now
+	}
+	if life := m.deadline.Sub(from); !m.deadline.IsZero() && life > 0 {
+		wait = min(wait, max(life/8, time.Minute))
 	}
 	return wait
 }

@@ -20,10 +20,16 @@ const (
 
 // checkAttempt is asked when a send begins.
 func (l *simLife) checkAttempt(send *simSend) {
-	t, now := send.task, time.Now()
-	site := send.d.target.site.name
-	if now.Before(t.due) && !passed(t.deadline, now) {
-		l.problem("%v is tried %v before its time", t, t.due.Sub(now))
+	t, now, wall := send.task, time.Now(), l.clock.Now()
+	site := send.d.flight.t.party.site.name
+	early := t.due.Sub(wall)
+	switch explained := passed(t.deadline, wall) || l.doubts() && passed(t.noticeAt, wall); {
+	case t.once || early <= 0 || explained && !l.doubts():
+	case !explained, early > skew: // in doubt, neither brings a task forward but by what clocks may differ
+		l.problem("%v is tried %v before its time", t, early)
+	}
+	if wall.Before(t.notBefore) {
+		l.problem("%v is tried %v before it was to go out", t, t.notBefore.Sub(wall))
 	}
 	for _, name := range []string{t.dest, site} {
 		if l.suspended[name].After(now) {
@@ -32,7 +38,7 @@ func (l *simLife) checkAttempt(send *simSend) {
 	}
 	inFlight := 0
 	for _, other := range l.sends {
-		if other.d.plan.step == stepAttempt && other.d.target.site.name == site {
+		if other.d.plan.step == stepAttempt && other.d.flight.t.party.site.name == site {
 			inFlight++
 		}
 	}
@@ -45,34 +51,32 @@ func (l *simLife) checkAttempt(send *simSend) {
 
 // checkRate sees to it that the mail of a tenant is spread.
 func (l *simLife) checkRate(t *simTask, now time.Time) {
-	if t.tenant == "" {
-		return
+	if l.overRate(t, now) {
+		l.problem("%v is tried %v after the last of its tenant", t, now.Sub(l.tenants[t.tenant]))
 	}
-	rate := l.ledger.rate
-	if last, ok := l.tenants[t.tenant]; ok && now.Sub(last) < time.Duration(rate.every()-slack) && !passed(t.deadline, now) {
-		l.problem("%v is tried %v after the last of its tenant", t, now.Sub(last))
-	}
-	if !passed(t.deadline, now) {
-		l.tenants[t.tenant] = now
-	}
+	l.tenants[t.tenant] = now
+}
+
+// overRate reports whether the tenant of a task had one tried so lately that it may have none tried now.
+func (l *simLife) overRate(t *simTask, now time.Time) bool {
+	last, ok := l.tenants[t.tenant]
+	return t.tenant != "" && ok && now.Sub(last) < time.Duration(l.ledger.rate.every()-slack)
 }
 
 // checkLate sees to it that nothing waits for longer than it has cause to.
 func (l *simLife) checkLate(t *simTask, now time.Time) {
-	since := t.due
-	for _, cause := range []time.Time{l.born, t.freeSince, l.world.of(t.dest).better, l.troubled} {
-		if cause.After(since) {
-			since = cause
-		}
+	late := l.clock.Now().Round(0).Sub(t.due.Round(0))
+	for _, cause := range []time.Time{l.born, t.freeSince, l.world.of(t.dest).better, l.troubled, l.stepped} {
+		late = min(late, now.Sub(cause))
 	}
-	if late := now.Sub(since); t.tenant == "" && !l.world.of(t.dest).better.IsZero() && late > simPatience {
+	if t.tenant == "" && !l.world.of(t.dest).better.IsZero() && late > simPatience {
 		l.problem("%v is tried %v after its time", t, late)
 	}
 }
 
 // checkSettlement is asked before a settlement.
 func (l *simLife) checkSettlement(send *simSend, c *simChange, set *queue.Settlement) {
-	t, now := send.task, time.Now()
+	t, now := send.task, l.clock.Now()
 	told := told(send)
 	for _, e := range c.ends {
 		switch {
@@ -82,10 +86,13 @@ func (l *simLife) checkSettlement(send *simSend, c *simChange, set *queue.Settle
 			l.problem("%v is settled as rejected, and no host has said so", e.simRecipient)
 		case e.end == simExpired && !passed(t.deadline, now):
 			l.problem("%v expires %v before its deadline", e.simRecipient, t.deadline.Sub(now))
-		case e.end == simExpired && t.begun == 0 && !send.blocked:
+		case e.end == simExpired && l.doubts():
+			l.problem("%v expires right after a step of the clock", e.simRecipient)
+		case e.end == simExpired && t.begun == 0 && !send.blocked && !l.overRate(t, send.begun):
 			l.problem("%v expires, and was never tried", e.simRecipient)
 		}
-		reported := slices.ContainsFunc(c.reports, func(m *simMessage) bool { return slices.Contains(m.about, e.simRecipient) })
+		reported := slices.ContainsFunc(c.reports, func(m *simMessage) bool { return slices.Contains(m.about, e.simRecipient) }) ||
+			slices.Contains(c.owed, e.simRecipient)
 		switch owed := e.end != simDelivered && t.from != ""; {
 		case reported && t.from == "":
 			l.problem("%v is %s, with a report on a report, or on other mail without a sender", e.simRecipient, e.end)
@@ -93,15 +100,29 @@ func (l *simLife) checkSettlement(send *simSend, c *simChange, set *queue.Settle
 			l.problem("%v is %s, and reported: %v", e.simRecipient, e.end, reported)
 		}
 	}
+	for _, r := range c.owed {
+		if !c.has(r) || slices.ContainsFunc(c.reports, func(m *simMessage) bool { return slices.Contains(m.about, r) }) {
+			l.problem("%v is to be reported, and hasn't ended, or is reported already", r)
+		}
+	}
+	if slices.ContainsFunc(set.Owed, func(o queue.Owed) bool { return o.Delayed }) && (!passed(t.noticeAt, now) || t.noticed) {
+		l.problem("%v is to be reported as delayed, before its time or once more", t)
+	}
 	for _, m := range c.reports {
 		if len(m.delayed) > 0 && (!passed(t.noticeAt, now) || t.noticed) {
 			l.problem("%v is reported as delayed, before its time or once more", t)
+		}
+		if len(m.delayed) > 0 && l.doubts() {
+			l.problem("%v is reported as delayed right after a step of the clock", t)
 		}
 	}
 	if len(c.ends) < len(t.open()) && len(send.answers) > 0 {
 		l.checkNext(send, set)
 	}
 }
+
+// doubts reports whether the clock of this process was set within an hour.
+func (l *simLife) doubts() bool { return !l.stepped.IsZero() && time.Since(l.stepped) < doubtTime }
 
 // told is what the hosts have said of the recipients of an attempt.
 func told(send *simSend) map[*simRecipient]smtp.Outcome {
@@ -116,7 +137,7 @@ func told(send *simSend) map[*simRecipient]smtp.Outcome {
 
 // blocked reports whether there may be cause to leave the site of a task alone.
 func (l *simLife) blocked(send *simSend, now time.Time) bool {
-	site := send.d.target.site.name
+	site := send.d.flight.t.party.site.name
 	return l.suspended[site].After(now) || l.suspended[send.task.dest].After(now) || now.Sub(l.failed[site]) <= simProbe
 }
 
@@ -132,25 +153,28 @@ func simHeavier(a, b smtp.Reason) smtp.Reason {
 
 // checkNext holds the time of the next attempt against the schedule.
 func (l *simLife) checkNext(send *simSend, set *queue.Settlement) {
-	t, now := send.task, time.Now()
+	t, now := send.task, l.clock.Now()
 	var why smtp.Reason
 	for _, a := range send.answers {
 		if !a.Outcome.Final() {
 			why = simHeavier(why, a.why)
 		}
 	}
-	wait := l.ledger.schedule.wait(t.simMessage, why, t.attempts)
+	wait := l.ledger.schedule.wait(t.simMessage, why, t.attempts, now)
 	from, to := now.Add(wait-wait/10), now.Add(wait+wait/10)
 	switch {
-	case send.cutOff:
-		from, to = now, now
 	case l.unreported:
 		from, to = now.Add(reportPause), now.Add(reportPause)
-	case !t.deadline.IsZero() && to.After(t.deadline):
+	case send.cutOff:
+		from, to = now, now
+	case !t.deadline.IsZero() && to.After(t.deadline) && l.runner.doubt(now).IsZero():
 		to = t.deadline
 		if from.After(to) {
 			from = to
 		}
+	}
+	if t.notBefore.After(from) && !send.cutOff { // the clock was set back during the attempt
+		from, to = t.notBefore, later(to, t.notBefore)
 	}
 	if set.Next.Before(from) || set.Next.After(to) {
 		l.problem("%v is to be tried after %v, want from %v to %v", t, set.Next.Sub(now), from.Sub(now), to.Sub(now))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/clocktest"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/smtp"
 )
@@ -15,6 +16,7 @@ import (
 type simLedger struct {
 	*simLog
 	world    *simWorld
+	clock    *clocktest.Clock
 	schedule *simSchedule
 	most     int           // tasks at a site
 	rate     Rate          // of a tenant
@@ -22,6 +24,8 @@ type simLedger struct {
 	byRef    map[string]*simMessage
 	byID     map[queue.ID]*simMessage
 	change   *simChange // under way; nil: none is
+	claiming bool       // a Claim was under way when the process ended
+	lost     bool       // what it had written may be lost
 }
 
 // simMessage is a message: the outside's, or a report.
@@ -33,6 +37,7 @@ type simMessage struct {
 	accepted, held                         must
 	freeSince                              time.Time // when it was last released
 	tasks                                  []*simTask
+	report                                 *simTask        // its report task, whether there is one or not
 	about                                  []*simRecipient // of a report: those that it says will never get the message
 	delayed                                []*simRecipient // those that will get it later
 }
@@ -41,7 +46,9 @@ type simTask struct {
 	*simMessage
 	dest       string
 	recipients []*simRecipient
-	due        time.Time // before which it isn't sent
+	due        time.Time // by the clock of the machine, before which it isn't sent
+	once       bool      // it is due at once
+	added      time.Time // of a report task: the earliest time for what was added since its claim
 	attempts   int       // as the queue counts
 	stored     simStored
 	was        []simWas
@@ -54,7 +61,9 @@ type simTask struct {
 // simStored is what the disk has of a task.
 type simStored struct {
 	due      time.Time
+	once     bool
 	attempts int
+	claimed  int // attempts with the claims since, which a crash may undo unless it only kills
 }
 
 // simWas is what it had before the settlement with the record of that number, which a crash may undo.
@@ -73,6 +82,7 @@ type simRecipient struct {
 	again   bool // one may once more, as nobody knows of the last
 	reports int  // that say it will never get it
 	delays  int
+	owes    bool // the report task has it, as one that will never get the message
 }
 
 // simEnd is what a recipient's way through the queue ended with.
@@ -92,12 +102,14 @@ type simChange struct {
 	task    *simTask // of a settlement
 	stored  simStored
 	ends    []simEnding
+	owed    []*simRecipient // that the report task gets, as those that will never get the message
 	reports []*simMessage
 }
 
 type simEnding struct {
 	*simRecipient
-	end simEnd
+	end  simEnd
+	owed bool // it leaves the report task
 }
 
 func newSimLedger(log *simLog) *simLedger {
@@ -106,21 +118,23 @@ func newSimLedger(log *simLog) *simLedger {
 
 // add notes a message that may be there from now on.
 func (l *simLedger) add(m *simMessage, msg *queue.Message) {
-	m.arrival, m.notBefore, m.noticeAt, m.deadline = time.Now(), msg.NotBefore, msg.NoticeAt, msg.Deadline
-	m.ref, m.from, m.tenant, m.held, m.freeSince = msg.Ref, msg.Envelope.From, msg.Tenant, no, m.arrival
+	m.arrival, m.notBefore, m.noticeAt, m.deadline = l.clock.Now().Round(0), msg.NotBefore, msg.NoticeAt, msg.Deadline
+	m.ref, m.from, m.tenant, m.held, m.freeSince = msg.Ref, msg.Envelope.From, msg.Tenant, no, time.Now()
 	for i, rcpt := range msg.Envelope.Recipients {
 		at := slices.IndexFunc(m.tasks, func(t *simTask) bool { return t.dest == msg.Destinations[i] })
 		if at < 0 {
 			at = len(m.tasks)
-			due := m.arrival
-			if m.notBefore.After(due) {
-				due = m.notBefore
+			t := &simTask{simMessage: m, dest: msg.Destinations[i], due: m.notBefore}
+			if t.once = m.notBefore.IsZero(); t.once {
+				t.due = m.arrival
 			}
-			m.tasks = append(m.tasks, &simTask{simMessage: m, dest: msg.Destinations[i], due: due, stored: simStored{due, 0}})
+			t.stored = simStored{t.due, t.once, 0, 0}
+			m.tasks = append(m.tasks, t)
 		}
 		t := m.tasks[at]
 		t.recipients = append(t.recipients, &simRecipient{task: t, address: rcpt.Address})
 	}
+	m.report = &simTask{simMessage: m, dest: queue.ReportDestination}
 	l.messages = append(l.messages, m)
 	l.byRef[m.ref] = m
 }
@@ -130,11 +144,6 @@ func (l *simLedger) arrived(t *simTask, task *queue.Task) {
 	if late := task.Arrival.Sub(t.arrival); late < 0 || late > time.Second {
 		l.problem("%v arrived %v after it was handed over", t, late)
 	}
-	for _, other := range t.tasks {
-		if other.due.Equal(t.arrival) {
-			other.due, other.stored.due = task.Arrival, task.Arrival
-		}
-	}
 	t.arrival = task.Arrival
 }
 
@@ -143,6 +152,9 @@ func (l *simLedger) task(t *queue.Task) *simTask {
 	m := l.byRef[t.Ref]
 	if m == nil {
 		return nil
+	}
+	if t.Destination == queue.ReportDestination {
+		return m.report
 	}
 	i := slices.IndexFunc(m.tasks, func(have *simTask) bool { return have.dest == t.Destination })
 	if i < 0 {
@@ -180,6 +192,10 @@ func (l *simLedger) finish(seq int) {
 	for _, e := range c.ends {
 		l.note("ends", e.task.ref+" "+e.address, string(e.end), 0)
 		e.simRecipient.end, e.seq = e.end, seq
+		e.owes = e.owes && !e.owed
+	}
+	for _, r := range c.owed {
+		r.owes = true
 	}
 	for _, m := range c.reports {
 		l.reported(m)
@@ -272,6 +288,8 @@ func (l *simLedger) reopened(s *spool.Spool) {
 			l.problem("%s is there, and was never accepted", m.ref)
 		case m.accepted == either && there == 0:
 			m.accepted = no
+		case m.accepted == no && found[m.report] != nil:
+			l.problem("%s has something to report, and was never accepted", m.ref)
 		case m.accepted == either && there < len(m.tasks):
 			l.problem("%s is there in part", m.ref)
 		case m.accepted == either:
@@ -283,7 +301,63 @@ func (l *simLedger) reopened(s *spool.Spool) {
 			}
 		}
 	}
+	c := l.change
 	l.compareChange(found)
+	l.claiming, l.lost = false, false
+	for _, m := range l.messages {
+		l.compareReport(m, found[m.report], c)
+	}
+}
+
+// owing lists the recipients that a report task has as those that will never get the message.
+func owing(m *simMessage, report *queue.Task) map[*simRecipient]bool {
+	owing := map[*simRecipient]bool{}
+	if report == nil {
+		return owing
+	}
+	for i, rcpt := range report.Envelope.Recipients {
+		if !report.Delayed[i] {
+			owing[m.recipient(rcpt.Address)] = true
+		}
+	}
+	return owing
+}
+
+// recipient finds one by its address, which no two of a message share.
+func (m *simMessage) recipient(address string) *simRecipient {
+	for _, t := range m.tasks {
+		for _, r := range t.recipients {
+			if r.address == address {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// compareReport holds what a report task should have against the one that was found, nil if none was. c is what was
+// under way.
+func (l *simLedger) compareReport(m *simMessage, found *queue.Task, c *simChange) {
+	m.report.leased, m.report.lapse = false, time.Time{}
+	has := owing(m, found)
+	for _, t := range m.tasks {
+		for _, r := range t.recipients {
+			switch begun := c != nil && slices.Contains(c.owed, r); {
+			case r.end == simOpen && has[r]:
+				l.problem("%v is to be reported, and isn't settled", r)
+			case begun && (r.end != simOpen) != has[r]:
+				l.problem("%v is %s, and to be reported: %v", r, r.end, has[r])
+			case !begun && r.owes && r.end != simOpen && !has[r]:
+				l.problem("%v was to be reported, and that is lost", r)
+			case !begun && !r.owes && has[r]:
+				l.problem("%v is to be reported, and was or needn't be", r)
+			}
+			r.owes = has[r]
+		}
+	}
+	if found != nil {
+		m.report.due = found.Due
+	}
 }
 
 func (m *simMessage) isReport() bool { return len(m.about)+len(m.delayed) > 0 }
@@ -318,24 +392,45 @@ func (l *simLedger) compare(t *simTask, found *queue.Task) {
 	t.held = map[bool]must{true: yes, false: no}[found.State == queue.Held]
 	l.arrived(t, found)
 	stored := []simStored{t.stored}
-	for _, was := range t.was {
+	for _, was := range slices.Backward(t.was) {
+		if l.lost { // the mark of a claim may outlive the settlement before it
+			was.claimed = max(was.claimed, t.stored.claimed)
+		}
 		stored = append(stored, was.simStored)
 	}
 	if c := l.change; c != nil && c.task == t {
 		stored = append(stored, c.stored)
 	}
-	if !slices.ContainsFunc(stored, func(s simStored) bool { return s.due.Equal(found.Due) && s.attempts == found.Attempts }) {
+	now := l.clock.Now()
+	i := slices.IndexFunc(stored, func(s simStored) bool {
+		due := s.due.Equal(found.Due) && !s.once || s.once && (found.Due.Equal(found.Arrival) || found.Arrival.After(now))
+		return due && l.counted(s, found.Attempts)
+	})
+	if i < 0 {
 		l.problem("%v is due at %v after %d attempts, want one of %v", t, found.Due, found.Attempts, stored)
+		return
 	}
 	if !found.Deadline.Equal(t.deadline) {
 		l.problem("%v has the deadline %v, and not %v", t, found.Deadline, t.deadline)
 	}
-	t.stored, t.was = simStored{found.Due, found.Attempts}, nil
-	t.due, t.attempts, t.noticed = found.Due, found.Attempts, found.NoticeAt.IsZero()
+	t.stored, t.was = simStored{found.Due, stored[i].once, found.Attempts, found.Attempts}, nil
+	t.due, t.once, t.attempts, t.noticed = found.Due, t.stored.once, found.Attempts, found.NoticeAt.IsZero()
+}
+
+// counted reports whether a task of which s is known can have so many attempts after a crash.
+func (l *simLedger) counted(s simStored, attempts int) bool {
+	least, most := s.attempts, s.claimed
+	if !l.lost {
+		least = most
+	}
+	if l.claiming {
+		most++
+	}
+	return least <= attempts && attempts <= most
 }
 
 func (c *simChange) has(r *simRecipient) bool {
-	return c != nil && slices.ContainsFunc(c.ends, func(e simEnding) bool { return e.simRecipient == r })
+	return c != nil && slices.ContainsFunc(c.ends, func(e simEnding) bool { return e.simRecipient == r && !e.owed })
 }
 
 // compareChange sees to it that what was under way was done as a whole or not at all.
@@ -347,6 +442,13 @@ func (l *simLedger) compareChange(found map[*simTask]*queue.Task) {
 	}
 	done := 0
 	for _, e := range c.ends {
+		if e.owed {
+			if !owing(e.task.simMessage, found[e.task.report])[e.simRecipient] {
+				done++
+				e.simRecipient.end, e.owes = e.end, false
+			}
+			continue
+		}
 		t := found[e.task]
 		if t == nil || !slices.ContainsFunc(t.Envelope.Recipients, func(rcpt smtp.Recipient) bool { return rcpt.Address == e.address }) {
 			done++

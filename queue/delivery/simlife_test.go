@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/crashfs"
 	"github.com/postrider/postrider/queue/spool"
 )
@@ -35,6 +37,7 @@ type simLife struct {
 	tenants    map[string]time.Time // when the last task of each was tried
 	failed     map[string]time.Time // when something was last wrong with a site
 	troubled   time.Time            // when something was last suspended
+	stepped    time.Time            // when the clock was last set
 	current    *simSend             // what is being settled
 	unreported bool                 // it couldn't be reported
 	removing   simEnd               // why messages are being removed
@@ -93,14 +96,14 @@ func (s *simulation) begin(life int) *simLife {
 		return nil
 	}
 	config := simConfig
-	config.FS = s.disk
+	config.FS, config.Now = s.disk, s.clock.Now
 	q, err := config.Open("memory")
 	l.settle()
 	if err != nil {
 		s.problem("it can't be opened: %v", err)
 		return l
 	}
-	l.queue = &simQueue{q, l}
+	l.queue = &simQueue{Spool: q, life: l}
 	if l.crashed() != nil {
 		return l
 	}
@@ -155,21 +158,13 @@ func (l *simLife) live() (over bool) {
 		}
 		if turns > 1000 {
 			l.problem("the loop goes on and on")
-			m := l.loop.machine
-			println("wake", l.loop.wakeAt().Sub(l.simLog.begun).String(), "mono", m.mono, "wall", m.wall, "base", m.base.Sub(l.simLog.begun).String(), "free", l.loop.free, "due", len(m.due), "parked", len(m.parked))
-			for _, t := range m.due {
-				println("due", t.name, t.due-m.wall, t.last-m.wall, t.overdue-m.wall, t.ready, t.queued)
-			}
-			for _, s := range m.parked {
-				println("parked", s.name, s.wake-m.mono, s.until-m.mono, s.refs, s.inLine, s.ring.len(), s.inFlight)
-			}
 		}
 		l.world.advance(now)
 		if !now.Before(l.calm) && !l.peaceful {
 			l.peace()
 		}
 		switch {
-		case l.peaceful && (l.empty() || now.Sub(l.calm) > 4*24*time.Hour):
+		case l.peaceful && (l.empty() || now.Sub(l.calm) > 4*24*time.Hour+2*simMostStep):
 			return true
 		case passed(l.stopAt, now):
 			l.stop()
@@ -201,7 +196,7 @@ func (l *simLife) sleep(now time.Time) {
 		next = earliest(next, now.Add(time.Hour))
 	}
 	if wake := l.loop.wakeAt(); !wake.IsZero() {
-		next = earliest(next, now.Add(min(wake.Sub(now), longestSleep)))
+		next = earliest(next, now.Add(min(wake.Sub(l.clock.Now()), longestSleep)))
 	}
 	l.timer.Reset(next.Sub(now))
 	select {
@@ -216,7 +211,7 @@ func (l *simLife) cycle() {
 	const most = 1000
 	for range most {
 		l.news()
-		again, err := l.loop.work(context.Background(), time.Now(), func() {})
+		again, err := l.loop.work(context.Background(), l.clock.Now(), func() {})
 		l.settle()
 		if l.crashed() != nil {
 			return
@@ -241,25 +236,28 @@ func (l *simLife) hasNews() bool {
 	in := l.loop.inbox
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.woken)+len(in.done)+len(in.sited) > 0
+	return len(in.woken)+len(in.done)+len(in.sited) > 0 || in.asked || in.failed
 }
 
 // news has the loop take in what has happened, piece by piece, as what happened together is in no order.
 func (l *simLife) news() {
-	in, now := l.loop.inbox, time.Now()
+	in, now := l.loop.inbox, l.clock.Now()
 	in.mu.Lock()
 	l.woken = l.woken[:0]
-	for name, due := range in.woken {
-		l.woken = append(l.woken, simWoken{name, due})
+	for lane, due := range in.woken {
+		l.woken = append(l.woken, simWoken{lane, due})
 	}
 	found := in.sited
 	clear(in.woken)
 	in.sited = nil
 	in.mu.Unlock()
 	l.loop.receive(now) // what is done
-	slices.SortFunc(l.woken, func(a, b simWoken) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(l.woken, func(a, b simWoken) int {
+		return cmp.Or(strings.Compare(a.lane.Destination, b.lane.Destination), cmp.Compare(a.lane.Priority, b.lane.Priority),
+			cmp.Compare(a.lane.Owner, b.lane.Owner))
+	})
 	for _, w := range l.woken {
-		in.wake(w.name, w.due)
+		in.wake(w.lane, w.due)
 		l.loop.receive(now)
 	}
 	slices.SortFunc(found, func(a, b sited) int { return strings.Compare(a.destination, b.destination) })
@@ -273,9 +271,9 @@ func (l *simLife) news() {
 	}
 }
 
-// simWoken is a destination with something due by then.
+// simWoken is a lane with something due by then.
 type simWoken struct {
-	name string
+	lane queue.Lane
 	due  time.Time
 }
 
@@ -313,6 +311,7 @@ func (l *simLife) die() {
 		l.settle()
 	}
 	crash := l.crashed()
+	l.ledger.lost = l.ledger.lost || crash != nil && l.kind != "killed"
 	if crash == nil {
 		l.ledger.endedAt(math.MaxInt)
 		l.disk.Before = nil

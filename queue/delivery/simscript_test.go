@@ -16,6 +16,12 @@ import (
 func (l *simLife) script() {
 	l.scriptAt = time.Now().Add(simBetween(l.r, time.Second, 10*time.Hour))
 	ctx := context.Background()
+	if l.r.IntN(20) == 0 {
+		l.endSuspensions() // which end at times of that clock
+		l.step()
+		l.stepped = time.Now()
+		return
+	}
 	switch n := l.r.IntN(20); {
 	case n < 10:
 		l.enqueue()
@@ -36,7 +42,7 @@ func (l *simLife) script() {
 
 func (l *simLife) enqueue() {
 	l.enqueued++
-	now := time.Now()
+	now := l.clock.Now().Round(0) // times that are stored are those of the wall clock alone
 	msg := queue.Message{Ref: fmt.Sprint("m", l.enqueued), Envelope: smtp.NewEnvelope("user@" + simDomain(l.r.IntN(simDomains)))}
 	if l.r.IntN(10) == 0 {
 		msg.Envelope.From = ""
@@ -93,7 +99,7 @@ func (l *simLife) suspendUntil(name string, until time.Time) {
 	now := time.Now()
 	l.note("suspend", name, "", until.Sub(now))
 	l.suspended[name] = until
-	l.runner.Suspend(until, name)
+	l.runner.Suspend(l.clock.Now().Add(until.Sub(now)), name)
 	for _, until := range l.suspended {
 		if until.After(l.troubled) {
 			l.troubled = until
@@ -107,30 +113,18 @@ func (l *simLife) suspendUntil(name string, until time.Time) {
 func (l *simLife) flush(ctx context.Context) {
 	name := simChance(l.r, "", simDomain(l.r.IntN(simDomains)))
 	l.note("flush", name, "", 0)
-	now := time.Now()
-	n, _, err := l.runner.Flush(ctx, name)
-	if err != nil {
+	if _, _, err := l.runner.Flush(ctx, name); err != nil {
 		l.problem("Flush: %v", err)
-	}
-	want := 0
-	for _, m := range l.ledger.messages {
-		for _, t := range m.tasks {
-			if (name == "" || t.dest == name) && m.accepted == yes && t.flushed(now) {
-				want++
-			}
-		}
-	}
-	if n != want {
-		l.problem("Flush brings %d tasks forward, want %d", n, want)
 	}
 }
 
 // flushed makes a task due that waits to be tried again, and reports whether it does.
-func (t *simTask) flushed(now time.Time) bool {
-	if len(t.open()) == 0 || t.attempts == 0 || t.leased || now.Before(t.lapse) || t.held == yes || !t.due.After(now) {
+func (t *simTask) flushed(now time.Time, after time.Duration) bool {
+	if len(t.open()) == 0 || t.attempts == 0 || t.leased || now.Before(t.lapse) || t.held == yes ||
+		t.once || t.due.Sub(now) <= after {
 		return false
 	}
-	t.due = now
+	t.due, t.once = now.Round(0), true
 	return true
 }
 
@@ -178,16 +172,26 @@ func (l *simLife) peace() {
 	l.mu.Lock()
 	l.at = 0
 	l.mu.Unlock()
+	l.endSuspensions()
+	for _, m := range l.ledger.messages { // one after the other: what is done at once comes in no order that repeats
+		if m.id == "" {
+			continue
+		}
+		if _, err := l.runner.Release(context.Background(), queue.Filter{ID: m.id, State: queue.Held}); err != nil {
+			l.problem("Release: %v", err)
+		}
+	}
+}
+
+// endSuspensions ends those that go on, and has the Runner forget the others: a clock that is set back would revive them.
+func (l *simLife) endSuspensions() {
 	for name, until := range l.suspended {
 		if now := time.Now(); until.After(now) {
 			l.suspended[name] = now
-			l.runner.Suspend(now, name)
 		}
+		l.runner.Suspend(l.clock.Now(), name)
 	}
 	l.troubled = time.Now()
-	if _, err := l.runner.Release(context.Background(), queue.Filter{State: queue.Held}); err != nil {
-		l.problem("Release: %v", err)
-	}
 }
 
 // empty reports whether there is no mail any more.

@@ -14,6 +14,7 @@ import (
 
 // simSend is what happens to a task from its claim to its settlement.
 type simSend struct {
+	begun   time.Time
 	at      time.Time // of its end
 	d       *delivery
 	task    *simTask
@@ -27,7 +28,7 @@ type simSend struct {
 // start begins with what is to be done with a task.
 func (l *simLife) start(d *delivery) {
 	lost, cancel := context.WithCancelCause(context.Background())
-	send := &simSend{at: time.Now().Add(simBetween(l.r, time.Millisecond, 3*time.Second)), d: d, task: l.ledger.task(&d.task), lost: lost}
+	send := &simSend{begun: time.Now(), at: time.Now().Add(simBetween(l.r, time.Millisecond, 3*time.Second)), d: d, task: l.ledger.task(&d.task), lost: lost}
 	send.blocked = l.blocked(send, time.Now())
 	l.note("claims", send.task.ref, send.task.dest, 0)
 	d.lease.keep(context.Background(), cancel)
@@ -47,7 +48,7 @@ func (l *simLife) start(d *delivery) {
 
 // finish settles a task.
 func (l *simLife) finish(send *simSend) {
-	ctx, o := context.Background(), outcome{target: send.d.target}
+	ctx, o := context.Background(), outcome{flight: &send.d.flight}
 	l.current, l.unreported = send, false
 	if send.d.plan.step == stepAttempt {
 		l.answer(send)
@@ -57,7 +58,7 @@ func (l *simLife) finish(send *simSend) {
 		}
 		var s queue.Settlement
 		var owed Occasion
-		o.verdict, s, owed = send.d.ended(results, send.body, send.cutOff, l.jitter())
+		o.verdict, s, owed = send.d.ended(results, send.body, time.Since(send.begun), send.cutOff, l.jitter())
 		o.lapse = send.d.settle(ctx, s, owed, send.body)
 	} else {
 		o.lapse = send.d.untried(ctx)
@@ -84,7 +85,7 @@ func (l *simLife) answer(send *simSend) {
 	now := time.Now()
 	send.cutOff = send.cutOff || send.lost.Err() != nil
 	send.answers = l.world.answer(&send.d.task, now)
-	site := send.d.target.site.name
+	site := send.d.flight.t.party.site.name
 	for i, a := range send.answers {
 		if send.cutOff && a.Outcome != smtp.Rejected {
 			send.answers[i] = simCutOff(a.Recipient)
@@ -118,7 +119,7 @@ func (l *simLife) report(_ context.Context, o Occasion) ([]queue.Message, error)
 	of := l.ledger.byRef[o.Task.Ref]
 	m := &simMessage{}
 	for i, res := range o.Results {
-		r := l.recipient(&simSend{d: &delivery{task: o.Task}, task: l.ledger.task(&o.Task)}, i)
+		r := of.recipient(o.Task.Envelope.Recipients[i].Address)
 		switch {
 		case res.Outcome == smtp.Rejected, isOpen(res) && o.Expired:
 			m.about = append(m.about, r)
@@ -135,7 +136,7 @@ func (l *simLife) report(_ context.Context, o Occasion) ([]queue.Message, error)
 	env.Recipients = []smtp.Recipient{{Address: o.Task.Envelope.From}}
 	msg := queue.Message{
 		Envelope: env, Destinations: []string{domain}, Body: strings.NewReader("a report about " + of.ref),
-		Ref: fmt.Sprint("r", l.enqueued), Deadline: time.Now().Add(simBetween(l.r, time.Hour, 24*time.Hour)),
+		Ref: fmt.Sprint("r", l.enqueued), Deadline: l.clock.Now().Round(0).Add(simBetween(l.r, time.Hour, 24*time.Hour)),
 	}
 	l.ledger.add(m, &msg)
 	return []queue.Message{msg}, nil

@@ -66,7 +66,7 @@ func (w *simWorld) advance(now time.Time) {
 		h := &w.hosts[i]
 		if !now.Before(w.calm) {
 			h.set(simUp, w.calm)
-			h.until = now.Add(all)
+			h.until = now.Add(ever)
 		}
 		for !h.until.After(now) {
 			begun := h.until

@@ -1,51 +1,274 @@
 package delivery
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
 	"time"
 
-	"github.com/postrider/postrider/internal/heap"
-	"github.com/postrider/postrider/queue/internal/mutant"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
 
-// site is the hosts that one or more targets end at: what they can take is learned from what they do. It is there while
-// one of its targets is ready or has tasks in flight, or while it has something to remember.
-//
-// Its window is how many tasks may be in flight. It begins at Initial and moves by feedback of 1/window for each task:
-// a whole window of tasks without a failure makes it one larger; the first failure makes it one smaller, and then so
-// does each window of them. A whole window of failures with no success among them takes the site down: it is left alone
-// for a while, probed with one task, and comes back with the first that gets through.
+// site is the hosts that one or more destinations end at: what they can take is learned from what they do. It is there
+// while it has a party, or has something to remember.
 type site struct {
 	name     string
 	limits   SiteLimits
-	ring     line[*target] // ready, those whose turn is next first
-	inLine   bool
-	refs     int32 // targets that are ready or have tasks in flight
-	inFlight int32
-	granted  int32   // tasks asked for in this turn
-	probes   int32   // tasks in flight that are probes
-	pos      int32   // its place among the parked, counted from 1
-	wake     int64   // when it is looked at again, on the machine's clock
-	window   float64 // a whole number
-	success  float64 // since the window last grew, in windows
-	failure  float64 // what is left until the next failure makes it smaller, in windows
-	failing  float64 // failures in a row, in windows
-	down     bool    // until is when to probe it, or one probe is under way
-	until    int64
-	downs    int         // times in a row that it went down or a probe failed
-	last     int64       // when feedback was last had
-	result   smtp.Result // the last failure
+	standing standing
+	rings    []*ring // of parties that have something for a stand and wait for nothing
+	lined    uint32  // the stands of which it is in the line, as bits
+	mixed    bool    // parties in rings may be of another kind by now
+	sorted   int64   // when those were last put right
+	hosts    []*host
+	refs     int32         // parties
+	held     int32         // tasks asked for or in flight
+	told     int32         // parties that were refused for a policy since mail was last taken
+	epoch    uint32        // how often mail was taken
+	slow     []queue.Owner // whose attempts took long, since one of anybody's ended quickly; enoughTold at most
+	proven   bool          // it took mail quickly, within a day
+	answered bool          // a host did its work
 	bucket   bucket
 }
 
-// verdict is what the end of a task says of its site.
-type verdict struct {
-	sign    int8        // of the feedback: 1 for a host that does its work, -1 for one that doesn't, 0 for neither
-	result  smtp.Result // why, if it is -1
-	overdue int64       // when the task's next notice or deadline comes; 0: none, or the task is gone
+// party is an owner at a site: what the site says of the owner's mail isn't about others.
+type party struct {
+	site    *site
+	owner   *owner
+	shelves []*shelf
+	ringed  uint8     // the levels for which it is in a ring of its site, as bits
+	waits   uint8     // likewise, for which it waits until its owner may have more slots
+	own     *standing // nil: it was refused nothing lately
+	refs    int32     // targets that are ready or have tasks in flight
+	held    int32     // tasks asked for or in flight
+	pace    pace
+	epoch   uint32 // of the site's, one more, when it last failed
+	told    uint32 // likewise, when it was refused for a policy
+	aside   bool   // it waits for a place at a host
+	sated   bool   // it has its part of the places at its site
+}
+
+type partyKey struct {
+	site  *site
+	owner queue.Owner
+}
+
+// pace is what is known of the time that attempts take: so many took long since one ended quickly. An attempt that
+// takes long may be an exception, two are none.
+type pace struct {
+	known bool // one ended quickly
+	long  uint8
+}
+
+func (p *pace) took(long bool) {
+	switch {
+	case !long:
+		*p = pace{known: true}
+	case p.long < 2:
+		p.long++
+	}
+}
+
+func (p pace) isSlow() bool { return p.long >= 2 }
+
+// tooLong is how long an attempt takes that isn't quick.
+const tooLong = 10 * time.Second
+
+// owner is whose mail it is.
+type owner struct {
+	number  queue.Owner
+	slots   share
+	lent    share                   // of the slots that fast mail leaves
+	waiting [2][levels]line[*party] // until it may have more slots, for fast mail and for other
+	woken   uint                    // how often
+	capped  bool                    // it is among the capped
+	unsited line[*target]           // their sites aren't known
+	asking  bool                    // it stands in line for lookups
+}
+
+// host is an address that sites have. Sites are named by whom they belong to, hosts are what connections go to.
+type host struct {
+	addr    string
+	refs    int32 // sites
+	most    int32
+	held    int32            // tasks asked for or in flight
+	byOwner map[*owner]int32 // the same
+	waiting map[*owner]*line[*party]
+	order   line[*owner] // of those that wait
+	crowded bool         // it is among the crowded
+}
+
+// ring has parties that stand at a site for the slots of a stand.
+type ring struct {
+	stand
+	line[*party]
+}
+
+// shelf has the ready targets of a party that are on a level.
+type shelf struct {
+	level
+	line[*target]
+}
+
+// kind says from whose share of the slots an attempt takes one.
+type kind uint8
+
+const (
+	fast   kind = iota // at a site that lately took mail quickly
+	fresh              // at a site of which nothing is known
+	dull               // slow: its attempts take long
+	probe              // at a site that is down, or of which all that is known is that mail for it was deferred
+	atDesk             // it isn't sent: a notice or a deadline has come
+	kinds
+)
+
+// stand is a kind and a level: it has a line of sites.
+type stand uint8
+
+const stands = int(atDesk) * levels
+
+func standOf(k kind, l level) stand { return stand(int(k)*levels + int(l)) }
+
+func (s stand) kind() kind { return kind(s / levels) }
+
+func (s stand) level() level { return level(s % levels) }
+
+func (m *machine) owner(n queue.Owner) *owner {
+	o := m.owners[n]
+	if o == nil {
+		if len(m.owners) >= m.manyOwners {
+			m.forgetOwners()
+		}
+		o = &owner{number: n}
+		m.owners[n] = o
+	}
+	return o
+}
+
+// forgetOwners drops those that are as new.
+func (m *machine) forgetOwners() {
+	used := make(map[*owner]bool, len(m.parties))
+	for _, p := range m.parties {
+		used[p.owner] = true
+	}
+	for n, o := range m.owners {
+		if !used[o] && !o.asking && o.slots.ended.at(m.mono) < 1 {
+			m.slots.forget(&o.slots, m.mono)
+			m.lent.forget(&o.lent, m.mono)
+			delete(m.owners, n)
+		}
+	}
+	m.manyOwners = 2*len(m.owners) + 100
+}
+
+// join gives t its party.
+func (m *machine) join(t *target, of Site) {
+	s := m.sites[of.Name]
+	if s == nil {
+		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name)}
+		s.standing.window = float64(s.limits.Initial)
+		s.standing.waiter.site = s
+		m.sites[of.Name] = s
+	}
+	m.locate(s, of)
+	key := partyKey{s, t.Owner}
+	p := m.parties[key]
+	if p == nil {
+		p = &party{site: s, owner: m.owner(t.Owner)}
+		m.parties[key] = p
+		s.refs++
+	}
+	for _, st := range [...]*standing{&s.standing, p.own} {
+		if st != nil && st.until > m.mono {
+			m.park(&st.waiter, st.until)
+		}
+	}
+	t.party, t.moved = p, false
+	p.refs++
+}
+
+// locate gives s its hosts, unless something of it is on its way to those that it has, or waits for it.
+func (m *machine) locate(s *site, of Site) {
+	if s.refs > 0 {
+		return
+	}
+	m.vacate(s)
+	for _, addr := range of.Addrs {
+		name := addr.Unmap().String()
+		h := m.hosts[name]
+		if h == nil {
+			h = &host{addr: name, byOwner: make(map[*owner]int32)}
+			m.hosts[name] = h
+		}
+		h.most = max(h.most, int32(s.limits.Concurrency))
+		if !slices.Contains(s.hosts, h) {
+			s.hosts = append(s.hosts, h)
+			h.refs++
+		}
+	}
+}
+
+// leave ends join if there is nothing that t needs its party for, and forgets t if there is nothing to know of it.
+func (m *machine) leave(t *target) {
+	p := t.party
+	if p == nil || t.queued != 0 || t.held > 0 || t.ready && (t.aside || !t.moved) {
+		return
+	}
+	t.party = nil
+	p.refs--
+	m.idleParty(p)
+	if !t.ready && t.pos == 0 && !t.atDesk {
+		delete(m.targets, t.Lane)
+	}
+}
+
+// idleParty forgets p if it has no targets, and nothing to remember.
+func (m *machine) idleParty(p *party) {
+	if p.refs > 0 {
+		return
+	}
+	if p.own != nil {
+		if keep := p.own.last + int64(downMemory); keep > m.mono {
+			m.park(&p.own.waiter, keep)
+			return
+		}
+		m.park(&p.own.waiter, never)
+		p.own = nil
+	}
+	delete(m.parties, partyKey{p.site, p.owner.number})
+	p.site.refs--
+	m.idleSite(p.site)
+}
+
+// idleSite forgets s if it has no parties, and nothing to remember.
+func (m *machine) idleSite(s *site) {
+	if s.refs > 0 {
+		return
+	}
+	keep := s.bucket.tat
+	if st := &s.standing; st.downs > 0 {
+		keep = max(keep, st.last+int64(downMemory))
+	} else if st.window != float64(s.limits.Initial) || st.failing > 0 || len(s.slow) > 0 {
+		keep = max(keep, st.last+int64(memory))
+	}
+	if keep > m.mono {
+		m.park(&s.standing.waiter, keep)
+		return
+	}
+	m.park(&s.standing.waiter, never)
+	m.vacate(s)
+	delete(m.sites, s.name)
+}
+
+// vacate takes s from its hosts.
+func (m *machine) vacate(s *site) {
+	for _, h := range s.hosts {
+		if h.refs--; h.refs == 0 {
+			delete(m.hosts, h.addr)
+		}
+	}
+	s.hosts = nil
 }
 
 const (
@@ -54,79 +277,75 @@ const (
 	memory     = 10 * time.Minute
 	downMemory = 3 * time.Hour
 
-	// Sums of 1/n are compared with a whole.
-	almost = 1 - 1e-9
+	// A site that took mail quickly is remembered as such for a day or two halves more: the names alone.
+	halfDay = 12 * time.Hour
 )
 
-// join gives t its site.
-func (m *machine) join(t *target, name string) {
-	s := m.sites[name]
-	if s == nil {
-		s = &site{name: name, limits: m.site(name), down: t.cold}
-		s.window = float64(s.limits.Initial)
-		m.sites[name] = s
+// isProven reports whether a site of that name took mail quickly within a day.
+func (m *machine) isProven(name string) bool {
+	if m.mono-m.provenAt > int64(halfDay) {
+		m.proven[0], m.proven[1] = nil, m.proven[0]
+		if m.mono-m.provenAt > 2*int64(halfDay) {
+			m.proven[1] = nil
+		}
+		m.provenAt = m.mono
 	}
-	t.site, t.cold, t.moved = s, false, false
-	s.refs++
+	for _, names := range m.proven {
+		if _, ok := names[name]; ok {
+			return true
+		}
+	}
+	return false
 }
 
-// leave ends join if there is nothing that t needs its site for, and forgets t if there is nothing to know of it.
-func (m *machine) leave(t *target) {
-	s := t.site
-	if s == nil || t.queued || t.inFlight > 0 || t.ready && !t.moved {
-		return
-	}
-	t.site = nil
-	s.refs--
-	m.idle(s)
-	if !t.ready && t.pos == 0 {
-		delete(m.targets, t.name)
-	}
-}
-
-// idle forgets s if it has no targets, and nothing to remember.
-func (m *machine) idle(s *site) {
-	if s.refs > 0 {
-		return
-	}
-	keep := s.bucket.tat
-	if s.downs > 0 {
-		keep = max(keep, s.last+int64(downMemory))
-	} else if s.window != float64(s.limits.Initial) || s.failing > 0 {
-		keep = max(keep, s.last+int64(memory))
-	}
-	if keep > m.mono {
-		m.park(s, keep)
-		return
-	}
-	m.park(s, never)
-	delete(m.sites, s.name)
-}
-
-// park has s looked at again at a time, unless that never comes.
-func (m *machine) park(s *site, wake int64) {
-	switch {
-	case wake == never && s.pos > 0:
-		m.parked = heap.Remove(byWake{}, m.parked, int(s.pos)-1)
-	case wake == never:
-	case s.pos > 0:
-		s.wake = wake
-		heap.Fix(byWake{}, m.parked, int(s.pos)-1)
-	default:
-		s.wake = wake
-		m.parked = heap.Push(byWake{}, m.parked, s)
+// prove notes that s took mail quickly.
+func (m *machine) prove(s *site) {
+	s.proven = true
+	if _, ok := m.proven[0][s.name]; !ok || m.mono-m.provenAt > int64(halfDay) {
+		m.isProven(s.name) // half a day may be over
+		if m.proven[0] == nil {
+			m.proven[0] = make(map[string]struct{})
+		}
+		m.proven[0][s.name] = struct{}{}
 	}
 }
 
-// room says how many more tasks s may have in flight and, if none, when to ask again without further news.
-func (m *machine) room(s *site) (n int, wake int64) {
-	n = int(s.window)
-	if s.down {
+// isSlow reports whether s is slow for o, of which nothing else is known: it was, or it was for several others.
+func (s *site) isSlow(o *owner) bool {
+	return len(s.slow) >= enoughTold || len(s.slow) > 0 && slices.Contains(s.slow, o.number)
+}
+
+// slowed notes that attempts of o's mail take long at s.
+func (s *site) slowed(o *owner) {
+	if !s.isSlow(o) {
+		s.slow = append(s.slow, o.number)
+	}
+}
+
+// kind says which slots p's next attempt on a level takes.
+func (p *party) kind(l level) kind {
+	switch s := p.site; {
+	case s.name == queue.ReportDestination: // nothing is sent: it waits for no host, and not behind one
+		return fast
+	case s.standing.down, p.own != nil && p.own.down:
+		return probe
+	case p.pace.isSlow(), !p.pace.known && s.isSlow(p.owner):
+		return dull
+	case s.proven:
+		return fast
+	case l.class() == queue.Retried && !s.answered:
+		return probe
+	}
+	return fresh
+}
+
+// room says how many more tasks of a kind s may have in flight and, if none, when to ask again without further news.
+func (m *machine) room(s *site, k kind) (n int, wake int64) {
+	n = int(s.standing.window)
+	if k == probe {
 		n = 1
 	}
-	if n -= int(s.inFlight + s.granted); n > 0 && s.down && m.mayProbe <= 0 {
-		return 0, m.mono + int64(time.Second)
-	}
+	n -= int(s.held)
 	if at := s.bucket.at(s.limits.Rate); n > 0 && at > m.mono {
 		return 0, at
 	}
@@ -135,13 +354,23 @@ func (m *machine) room(s *site) (n int, wake int64) {
 
 // blocked says when the block ends that keeps t's mail from being sent; 0: there is none.
 func (m *machine) blocked(t *target) (end int64) {
-	if t.site.until > m.mono {
-		end = t.site.until
+	end = m.blockedParty(t.party)
+	if left := m.suspendedFor(t.Destination); left > 0 {
+		end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
 	}
-	if mutant.On != mutant.SendsSuspended {
-		if left := max(m.suspendedFor(t.name), m.suspendedFor(t.site.name)); left > 0 {
-			end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
-		}
+	return end
+}
+
+// blockedParty is blocked for all of p's mail.
+func (m *machine) blockedParty(p *party) (end int64) {
+	if p.site.standing.until > m.mono {
+		end = p.site.standing.until
+	}
+	if p.own != nil && p.own.until > m.mono {
+		end = max(end, p.own.until)
+	}
+	if left := m.suspendedFor(p.site.name); left > 0 {
+		end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
 	}
 	return end
 }
@@ -160,11 +389,16 @@ func (m *machine) suspendedFor(name string) (left int64) {
 
 // reason says why t is blocked, in the form of a Result.
 func (m *machine) reason(t *target) *smtp.Result {
-	if t.site.until > m.mono {
-		result := t.site.result // the site's own changes
+	p := t.party
+	switch {
+	case p.site.standing.until > m.mono:
+		result := p.site.standing.result // the site's own changes
+		return &result
+	case p.own != nil && p.own.until > m.mono:
+		result := p.own.result
 		return &result
 	}
-	return &smtp.Result{Reply: suspendedReply(t.name), Local: true, Reason: smtp.Other}
+	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}
 }
 
 func suspendedReply(name string) *smtp.Reply {
@@ -172,94 +406,67 @@ func suspendedReply(name string) *smtp.Reply {
 	return smtp.NewReply(451, "4.3.2", "delivery to "+name+" is suspended")
 }
 
-// feedback is what the end of a task teaches.
-func (m *machine) feedback(s *site, v verdict) {
-	if v.sign == 0 {
-		return
-	}
-	s.last = m.mono
-	if v.sign > 0 {
-		s.failure, s.failing, s.downs = 0, 0, 0
-		if s.down {
-			s.down, s.until, s.window, s.success = false, 0, float64(s.limits.Initial), 0
-			return
-		}
-		// What isn't used can't be known to be too little.
-		if s.success += 1 / s.window; s.success >= almost && float64(s.inFlight+1) >= s.window {
-			s.success = 0
-			s.window = min(s.window+1, float64(s.limits.Concurrency))
-		}
-		return
-	}
-	s.success = 0
-	s.result = failureOf(v.result)
-	if s.down {
-		if s.until <= m.mono { // else it was in flight when the site went down, and says nothing new
-			m.takeDown(s)
-		}
-		return
-	}
-	s.failing += 1 / s.window
-	if s.failure -= 1 / s.window; s.failure < 0 {
-		s.failure += 1
-		s.window--
-	}
-	if s.failing >= almost || s.window < 1 {
-		m.takeDown(s)
-	}
-}
-
-// failureOf is what a result says of a site. What the host said of one message isn't for the senders of others.
-func failureOf(res smtp.Result) smtp.Result {
-	res.Recipient = ""
-	if res.Stage >= smtp.StageMail && !res.Local {
-		res.Reply = &smtp.Reply{Code: res.Reply.Code, Enhanced: res.Reply.Enhanced, Text: "the host defers messages"}
-		res.Local = true
-	}
-	return res
-}
-
-// takeDown leaves s alone for a while: for the waits of the schedule, but no longer than maxProbe, by chance up to a
-// tenth sooner or later. Nothing is written for the mail that waits meanwhile.
-func (m *machine) takeDown(s *site) {
-	s.downs++
-	wait := min(nth(m.retry, s.downs), m.maxProbe)
-	wait += time.Duration(m.jitter() * float64(wait) / 10)
-	s.down, s.until = true, m.mono+int64(wait)
-	s.window = max(s.window, 1)
-	s.failure, s.failing = 0, 0
-}
-
-// suspend blocks sites or targets until a time; one that has passed ends the block. It says how many there are of these
-// names.
+// suspend blocks sites or destinations until a time; one that has passed ends the block. It says how many there are of
+// these names.
 func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	m.at(now)
 	for _, name := range names {
 		m.suspended[name] = until
 	}
-	maps.DeleteFunc(m.suspended, func(_ string, until time.Time) bool { return !until.After(now) })
 	m.revise()
 	names = slices.Clone(names)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if m.targets[name] != nil || m.sites[name] != nil {
+		if m.sites[name] != nil || m.hasDestination(name) {
 			known++
 		}
 	}
 	return known
 }
 
-// flush forgets that the site of a target, or of all for "", is down, so that one task is tried at once, and asks anew
-// which site that is. It says of how many sites that is.
+// endSuspensions forgets those whose time is over, and says when the next one ends.
+func (m *machine) endSuspensions() (next int64) {
+	now := time.Unix(0, m.wall)
+	next = never
+	maps.DeleteFunc(m.suspended, func(_ string, until time.Time) bool {
+		if left := until.Sub(now); left > 0 {
+			next = min(next, m.mono+min(int64(left), int64(longestSleep)))
+			return false
+		}
+		return true
+	})
+	return next
+}
+
+func (m *machine) hasDestination(name string) bool {
+	for l := range m.targets {
+		if l.Destination == name {
+			return true
+		}
+	}
+	return false
+}
+
+// flush forgets that the site of a destination, or of all for "", is down, so that one task is tried at once, and asks
+// anew which site that is. It says of how many sites that is.
 func (m *machine) flush(name string, now time.Time) (sites int) {
 	m.at(now)
-	if t := m.targets[name]; t != nil && t.site != nil {
-		name, t.moved = t.site.name, true
+	of := map[string]bool{name: true}
+	for l, t := range m.targets {
+		if l.Destination == name && t.party != nil {
+			of[t.party.site.name] = true
+			t.moved, t.retries = true, true
+		}
 	}
 	for _, s := range m.sites {
-		if s.until > m.mono && (name == "" || s.name == name) {
-			s.until = m.mono
+		if s.standing.down && (name == "" || of[s.name]) {
+			s.standing.until = min(s.standing.until, m.mono)
 			sites++
+		}
+	}
+	for _, p := range m.parties {
+		if p.own != nil && p.own.until > m.mono && (name == "" || of[p.site.name]) {
+			p.own.until = m.mono
 		}
 	}
 	m.revise()
@@ -268,17 +475,19 @@ func (m *machine) flush(name string, now time.Time) (sites int) {
 
 // revise looks again at all that is blocked, in an order that repeats.
 func (m *machine) revise() {
-	for _, name := range slices.Sorted(maps.Keys(m.sites)) {
-		m.lineUp(m.sites[name])
+	m.resumeAt = m.endSuspensions()
+	for _, l := range slices.SortedFunc(maps.Keys(m.targets), compareLanes) {
+		t := m.targets[l]
+		t.aside = false
+		m.queue(t)
+		if t.party != nil {
+			m.ringAll(t.party)
+			m.lineUp(t.party.site)
+		}
 	}
 }
 
-// byWake has the site that is looked at first on top of a heap.
-type byWake struct{}
-
-func (byWake) Before(a, b *site) bool { return a.wake < b.wake }
-
-func (byWake) Moved(s *site, place int) { s.pos = int32(place + 1) }
-
-// never is a time on the machine's clock that doesn't come.
-const never = math.MaxInt64
+func compareLanes(a, b queue.Lane) int {
+	return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Owner, b.Owner),
+		cmp.Compare(b.Priority, a.Priority))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -17,7 +18,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			yield(queue.Task{}, fmt.Errorf("mem: list: %w", err))
 			return
 		}
-		ids, err := index.Search(&q.mu, q.ix, parsed, ctx.Err)
+		ids, err := index.Search(&q.mu, q.made(), parsed, ctx.Err)
 		if err != nil {
 			yield(queue.Task{}, err)
 			return
@@ -27,14 +28,14 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				yield(queue.Task{}, err)
 				return
 			}
-			q.mu.Lock()
+			q.lock()
 			tasks := q.ix.Matching(id, parsed)
 			q.mu.Unlock()
 			if len(tasks) == 0 || !parsed.MatchesMessage(tasks[0].Data.Message) {
 				continue
 			}
 			for _, c := range tasks {
-				if t := memTask(c); parsed.MatchesTask(&t) && !yield(t, nil) {
+				if t := memTask(c, q.ix.Now()); parsed.MatchesTask(&t) && !yield(t, nil) {
 					return
 				}
 			}
@@ -49,7 +50,7 @@ func (q *Queue) Hold(ctx context.Context, ids ...queue.ID) error {
 
 // Release implements [queue.Holder].
 func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
-	var due []queue.Destination
+	var due []queue.LaneDue
 	err := q.each(ctx, ids, func(id uint64) bool {
 		if !q.ix.Held(id) {
 			return q.ix.Data(id) != nil
@@ -59,19 +60,19 @@ func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
 		return true
 	})
 	for _, d := range due {
-		q.watch.Tell(d.Due, d.Name)
+		q.watch.Tell(d.Due, d.Lane)
 	}
 	return err
 }
 
 // Flush implements [queue.Flusher].
-func (q *Queue) Flush(ctx context.Context, destination string) (n int, err error) {
-	for f, err := range index.Flush(&q.mu, q.ix, destination, ctx.Err) {
+func (q *Queue) Flush(ctx context.Context, destination string, after time.Duration) (n int, err error) {
+	for f, err := range index.Flush(&q.mu, q.made(), destination, after, ctx.Err) {
 		if err != nil {
 			return n, err
 		}
 		n += f.Count
-		q.watch.Tell(f.Now, f.Destinations...)
+		q.watch.Tell(time.Time{}, f.Lanes...)
 	}
 	return n, nil
 }
@@ -93,7 +94,7 @@ func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	if err != nil {
 		return err
 	}
-	q.mu.Lock()
+	q.lock()
 	for _, r := range made {
 		q.add(r)
 	}
@@ -113,7 +114,7 @@ func (q *Queue) each(ctx context.Context, ids []queue.ID, do func(id uint64) boo
 	found := false
 	for _, id := range ids {
 		if n, ok := index.ParseID(id); ok {
-			q.mu.Lock()
+			q.lock()
 			found = do(n) || found
 			q.mu.Unlock()
 		}
@@ -129,16 +130,16 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return queue.Stats{}, err
 	}
-	q.mu.Lock()
+	q.lock()
 	s := q.ix.Stats()
 	s.Octets = q.octets
 	q.mu.Unlock()
 	for s.Messages > 0 {
-		id, ok := index.Oldest(&q.mu, q.ix)
+		id, ok := index.Oldest(&q.mu, q.made())
 		if !ok {
 			break
 		}
-		q.mu.Lock()
+		q.lock()
 		m := q.ix.Data(id)
 		if m != nil { // otherwise it has just left
 			s.Oldest = index.FromNano((*m).Arrival)

@@ -25,14 +25,15 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Queue is a [queue.Queue] in memory. New makes one; the zero Queue can't be used.
+// Queue is a [queue.Queue] in memory. The zero Queue is empty, as that of New.
 type Queue struct {
 	watch index.Watchers
+	now   func() time.Time // for tests; if nil, time.Now
 
 	mu     sync.Mutex
-	ix     *index.Index[*memMessage, *index.Progress]
-	last   uint64 // the newest ID
-	octets int64  // of all bodies
+	ix     *index.Index[*memMessage, *index.Progress] // set by the first lock
+	last   uint64                                     // the newest ID
+	octets int64                                      // of all bodies
 }
 
 type memMessage struct {
@@ -43,7 +44,21 @@ type memMessage struct {
 type memClaim = index.Task[*memMessage, *index.Progress]
 
 // New returns an empty Queue.
-func New() *Queue { return &Queue{ix: index.New[*memMessage, *index.Progress]()} }
+func New() *Queue { return new(Queue) }
+
+func (q *Queue) lock() {
+	q.mu.Lock()
+	if q.ix == nil {
+		q.ix = index.New[*memMessage, *index.Progress](q.now)
+	}
+}
+
+// made returns q.ix.
+func (q *Queue) made() *index.Index[*memMessage, *index.Progress] {
+	q.lock()
+	defer q.mu.Unlock()
+	return q.ix
+}
 
 // Enqueue implements [queue.Queue].
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
@@ -51,7 +66,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 	if err != nil {
 		return "", fmt.Errorf("mem: enqueue: %w", err)
 	}
-	q.mu.Lock()
+	q.lock()
 	q.add(msg)
 	q.mu.Unlock()
 	q.watch.TellNew(msg.Message)
@@ -59,6 +74,9 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 }
 
 func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s, err := index.NewMessage(m)
 	if err != nil {
 		return nil, err
@@ -68,13 +86,14 @@ func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
 		return nil, index.BodyError(err)
 	}
 	s.Size = int64(len(body))
+	s.Group()
 	return &memMessage{s, body}, ctx.Err()
 }
 
 // add adds the message. q.mu is held.
 func (q *Queue) add(m *memMessage) {
 	q.last++
-	m.Arrive(q.last, time.Now())
+	m.Arrive(q.last, q.ix.Now())
 	q.ix.Add(m.Message, m)
 	q.octets += m.Size
 }
@@ -92,9 +111,9 @@ func newMemMessages(ctx context.Context, reports []queue.Message) ([]*memMessage
 	return made, nil
 }
 
-// Destinations implements [queue.Queue].
-func (q *Queue) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
-	return index.Upcoming(&q.mu, q.ix, within, ctx.Err)
+// Lanes implements [queue.Queue].
+func (q *Queue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
+	return index.Lanes(&q.mu, q.made(), ctx.Err)
 }
 
 // Claim implements [queue.Queue].
@@ -102,25 +121,32 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	q.mu.Lock()
+	q.lock()
 	granted, next := q.ix.Claim(wants, lease)
 	tasks := make([]queue.Task, len(granted))
 	for i, c := range granted {
-		tasks[i] = memTask(c)
+		tasks[i] = memTask(c, q.ix.Now())
 		c.Lease.Recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
-	index.TellClaimed(&q.watch, granted, time.Now().Add(lease), next)
+	index.TellClaimed(&q.watch, granted, q.made().Now().Add(lease), next)
 	return tasks, nil
 }
 
-func memTask(c memClaim) queue.Task {
+func memTask(c memClaim, now time.Time) queue.Task {
 	t := c.Task
-	c.Data.Fill(&t, memState(c))
+	c.Data.Fill(&t, memState(c), now)
 	return t
 }
 
 func memState(c memClaim) *index.Progress {
+	if c.Num == index.ReportTask {
+		parts := make([]*index.Progress, len(c.Parts))
+		for i, p := range c.Parts {
+			parts[i] = p.State
+		}
+		return index.Merge(parts)
+	}
 	if c.State == nil {
 		return c.Data.Initial(c.Num)
 	}
@@ -132,11 +158,11 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	q.mu.Lock()
-	destination, expires, err := q.ix.Extend(l, d)
+	q.lock()
+	lane, expires, err := q.ix.Extend(l, d)
 	q.mu.Unlock()
 	if err == nil {
-		q.watch.Tell(expires, destination)
+		q.watch.Tell(expires, lane)
 	}
 	return err
 }
@@ -146,35 +172,28 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	q.mu.Lock()
-	begun, c, err := q.ix.Begin(l)
+	q.lock()
+	found, c, err := q.ix.Find(l)
 	q.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	settled := false
-	defer func() {
-		if !settled { // even if a report's reader has panicked
-			q.mu.Lock()
-			expires := q.ix.Abort(begun)
-			q.mu.Unlock()
-			q.watch.Tell(expires, c.Task.Destination)
-		}
-	}()
-	if err := index.CheckSettlement(&s, int(begun.Recipients.Load())); err != nil {
+	if err := index.CheckSettlement(&s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
 		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
 	reports, err := newMemMessages(ctx, s.Reports)
 	if err != nil {
 		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
 	}
-	due, err := q.settle(begun, c, s, reports)
+	due, report, err := q.settle(l, s, reports)
 	if err != nil {
 		return err
 	}
-	settled = true
 	if due != index.Never {
-		q.watch.Tell(index.FromNano(due), c.Task.Destination)
+		q.watch.TellDue(due, c.Lane)
+	}
+	if report != index.Never {
+		q.watch.TellDue(report, index.ReportLane(c.Lane))
 	}
 	for _, r := range reports {
 		q.watch.TellNew(r.Message)
@@ -182,27 +201,54 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	return nil
 }
 
-// settle stores the settlement. It returns the time from which the task can be claimed again, index.Never if it is
-// done.
-func (q *Queue) settle(l *index.Lease, c memClaim, s queue.Settlement, reports []*memMessage) (due int64, err error) {
-	q.mu.Lock()
+// settle stores the settlement. It returns the time from which the task can be claimed again, and that of the report
+// task if it has changed: index.Never if they can't, or if it hasn't.
+func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage) (due, report int64, err error) {
+	q.lock()
 	defer q.mu.Unlock()
-	if l.Void() {
-		return index.Never, queue.ErrLeaseLost
+	begun, c, err := q.ix.Find(l)
+	if err != nil {
+		return index.Never, index.Never, err
 	}
+	q.ix.Begin(begun)
 	for _, r := range reports {
 		q.add(r)
 	}
-	st := memState(c).After(s)
-	if len(st.Recipients) == 0 {
-		if q.ix.Done(l) {
+	before := memState(c)
+	after := before.After(s)
+	attempts := index.AttemptsAfter(&s, c.Task.Attempts)
+	if c.Num == index.ReportTask {
+		due, gone := q.ix.Reported(begun, q.part(after, index.ToNano(s.Next), attempts))
+		if gone {
 			q.octets -= c.Data.Size
 		}
-		return index.Never, nil
+		return due, index.Never, nil
 	}
-	overdue := c.Data.Overdue(st.Noticed)
-	q.ix.Retry(l, index.ToNano(s.Next), overdue, index.AttemptsAfter(&s, c.Task.Attempts), st)
-	return min(index.ToNano(s.Next), overdue), nil
+	report = index.Never
+	if len(s.Owed) > 0 {
+		report = index.ReportAt(&s, q.ix.Now())
+		q.ix.Owe(c.ID, *q.part(before.Owed(&s), report, 0))
+	}
+	if len(after.Recipients) > 0 {
+		next, overdue := index.Next(s.Next, q.ix.Now()), c.Data.OverdueAfter(s, after.Noticed)
+		q.ix.Retry(begun, next, overdue, attempts, after)
+		return min(next, overdue), report, nil
+	}
+	if q.ix.Done(begun) {
+		q.octets -= c.Data.Size
+	}
+	if q.ix.Hurry(c.ID) {
+		report = index.ToNano(q.ix.Now())
+	}
+	return index.Never, report, nil
+}
+
+// part makes a part of a report task, nil if it has no recipients. q.mu is held.
+func (q *Queue) part(st *index.Progress, due int64, attempts int) *index.Part[*index.Progress] {
+	if len(st.Recipients) == 0 {
+		return nil
+	}
+	return &index.Part[*index.Progress]{Due: due, Attempts: attempts, State: st}
 }
 
 // Open implements [queue.Queue].
@@ -214,7 +260,7 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	if !ok {
 		return nil, queue.ErrNotFound
 	}
-	q.mu.Lock()
+	q.lock()
 	defer q.mu.Unlock()
 	m := q.ix.Data(n)
 	if m == nil {
@@ -227,6 +273,6 @@ var _ queue.Queue = (*Queue)(nil)
 
 // Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
 // expires.
-func (q *Queue) Watch(f func(destination string, due time.Time)) (stop func()) {
+func (q *Queue) Watch(f func(l queue.Lane, due time.Time)) (stop func()) {
 	return q.watch.Watch(f)
 }

@@ -66,22 +66,81 @@ func testBodyFails(e *env) {
 
 // testContextEnded tests that a call whose context has ended changes nothing.
 func testContextEnded(e *env) {
-	e.enqueue(message("x", "d.example"))
+	m := message("x", "d.example")
+	m.NoticeAt = e.now().Add(100 * time.Hour)
+	id := e.putOff(m, e.now())
 	t := e.claimOne("d.example")
-	e.enqueue(message("y", "e.example"))
+	kept := e.putOff(message("y", "e.example"), e.now().Add(time.Hour))
+	lanes := e.lanesOf("e.example")
 	ended, cancel := context.WithCancel(e.ctx)
 	cancel()
-	if _, err := e.q.Enqueue(ended, message("z", "f.example")); !errors.Is(err, context.Canceled) {
-		e.Errorf("Enqueue with a context that has ended: got %v, want context.Canceled", err)
+	unread := message("", "f.example")
+	unread.Body = readerFunc(func([]byte) (int, error) {
+		e.Errorf("a call whose context has ended reads no Body")
+		return 0, io.EOF
+	})
+	calls := map[string]func(q queue.Queue) error{
+		"Enqueue": func(q queue.Queue) error { _, err := q.Enqueue(ended, unread); return err },
+		"Lanes": func(q queue.Queue) error {
+			for l, err := range q.Lanes(ended) {
+				if err == nil {
+					e.Errorf("Lanes with a context that has ended: got %+v", l)
+				}
+				return err
+			}
+			return nil
+		},
+		"Claim": func(q queue.Queue) error {
+			tasks, err := q.Claim(ended, []queue.Want{{Lane: lanes[0], Max: 1}}, time.Hour)
+			if len(tasks) != 0 {
+				e.Errorf("Claim with a context that has ended: got %d tasks", len(tasks))
+			}
+			return err
+		},
+		"Extend": func(q queue.Queue) error { return q.Extend(ended, t.Lease, time.Second) },
+		"Settle": func(q queue.Queue) error { return q.Settle(ended, t.Lease, queue.Settlement{}) },
+		"Settle with a report": func(q queue.Queue) error {
+			return q.Settle(ended, t.Lease, reporting(unread))
+		},
+		"Open": func(q queue.Queue) error { _, err := q.Open(ended, id); return err },
 	}
-	tasks, err := e.q.Claim(ended, []queue.Want{{Destination: "e.example", Max: 1}}, time.Hour)
-	if !errors.Is(err, context.Canceled) || len(tasks) != 0 {
-		e.Errorf("Claim with a context that has ended: got %d tasks and %v, want context.Canceled", len(tasks), err)
+	if q, ok := e.q.(queue.Lister); ok {
+		for what, f := range map[string]queue.Filter{"all": {}, "one message": {ID: id}} {
+			calls["List of "+what] = func(queue.Queue) error {
+				for task, err := range q.List(ended, f) {
+					if err == nil {
+						e.Errorf("List with a context that has ended: got %s", describe(task))
+					}
+					return err
+				}
+				return nil
+			}
+		}
 	}
-	if err := e.q.Settle(ended, t.Lease, queue.Settlement{}); !errors.Is(err, context.Canceled) {
-		e.Errorf("Settle with a context that has ended: got %v, want context.Canceled", err)
+	if q, ok := e.q.(queue.Holder); ok {
+		calls["Hold"] = func(queue.Queue) error { return q.Hold(ended, kept) }
+		calls["Release"] = func(queue.Queue) error { return q.Release(ended, kept) }
 	}
+	if q, ok := e.q.(queue.Flusher); ok {
+		calls["Flush"] = func(queue.Queue) error { _, err := q.Flush(ended, "", 0); return err }
+	}
+	if q, ok := e.q.(queue.Remover); ok {
+		calls["Remove"] = func(queue.Queue) error { return q.Remove(ended, []queue.ID{id, kept}) }
+		calls["Remove with a report"] = func(queue.Queue) error { return q.Remove(ended, []queue.ID{id, kept}, unread) }
+	}
+	if q, ok := e.q.(queue.Stater); ok {
+		calls["Stats"] = func(queue.Queue) error { _, err := q.Stats(ended); return err }
+	}
+	for what, call := range calls {
+		if err := call(e.q); !errors.Is(err, context.Canceled) {
+			e.Errorf("%s with a context that has ended: got %v, want context.Canceled", what, err)
+		}
+	}
+	e.sleep(59 * time.Minute)
+	e.claimNone("d.example", "is leased: Extend changed nothing")
+	e.claimNone("e.example", "is not yet due: Flush changed nothing")
 	e.settle(t, queue.Settlement{})
+	e.sleep(time.Minute)
 	e.settle(e.claimOne("e.example"), queue.Settlement{})
 	e.empty("calls with an ended context changed nothing")
 }
@@ -111,10 +170,8 @@ func testConcurrentEnqueues(e *env) {
 		})
 	}
 	wg.Wait()
-	for name, d := range e.destinations(0) {
-		if d.Fresh != producers*each/8 {
-			e.Errorf("Destinations counts all due tasks: got %d for %s, want %d", d.Fresh, name, producers*each/8)
-		}
+	if n := len(e.lanes()); n != 8 {
+		e.Errorf("Lanes yields every lane: got %d, want 8", n)
 	}
 	if _, ok := e.q.(queue.Lister); !ok {
 		e.note("List of many messages", "the Queue is no Lister")
@@ -216,6 +273,66 @@ func testBodyUntilSettled(e *env) {
 	}
 }
 
+// testBodyAfterwards tests that a Body that is open when its message leaves the Queue returns its octets to the end, or
+// an error that wraps ErrNotFound.
+func testBodyAfterwards(e *env) {
+	body := make([]byte, 600_000)
+	io.ReadFull(stream(4), body)
+	for _, n := range []int{5, 100_000, len(body)} {
+		m := message("", "d.example")
+		m.Body = newBody(body[:n])
+		e.enqueue(m)
+		e.checkAfterwards("the last Settle", body[:n], func() { e.settle(e.claimOne("d.example"), queue.Settlement{}) })
+		q, ok := e.q.(queue.Remover)
+		if !ok {
+			e.note("bodies after Remove", "the Queue is no Remover")
+			continue
+		}
+		m.Body = newBody(body[:n])
+		id := e.enqueue(m)
+		e.checkAfterwards("Remove", body[:n], func() {
+			if err := q.Remove(e.ctx, []queue.ID{id}); err != nil {
+				e.Fatalf("Remove: %v", err)
+			}
+		})
+	}
+}
+
+// checkAfterwards opens the body of the only message, lets the message leave and others come, and reads on.
+func (e *env) checkAfterwards(what string, body []byte, leave func()) {
+	e.Helper()
+	id := e.claimOne("d.example")
+	e.settle(id, queue.Settlement{Next: e.now(), Uncounted: true})
+	b, err := e.q.Open(e.ctx, id.ID)
+	if err != nil {
+		e.Fatalf("Open: %v", err)
+	}
+	defer b.Close()
+	half := len(body) / 2
+	got := make([]byte, half)
+	if n, err := b.ReadAt(got, 0); n != half || err != nil && err != io.EOF || !bytes.Equal(got, body[:half]) {
+		e.Fatalf("ReadAt before %s: got %d octets and %v, or other octets", what, n, err)
+	}
+	leave()
+	for range 3 {
+		other := message("", "other.example")
+		other.Body = newBody(bytes.Repeat([]byte("other\r\n"), 1+len(body)/7))
+		e.enqueue(other)
+	}
+	for off := range 3 {
+		got := make([]byte, len(body)-off)
+		n, err := b.ReadAt(got, int64(off))
+		whole := n == len(got) && (err == nil || err == io.EOF)
+		if !bytes.Equal(got[:n], body[off:off+n]) || !whole && !errors.Is(err, queue.ErrNotFound) {
+			e.Errorf("a Body that is open during %s is readable to its end, or its reads return an error that wraps "+
+				"ErrNotFound: got %d of %d octets and %v, or other octets", what, n, len(got), err)
+		}
+	}
+	for _, t := range e.claim("other.example", 3, queue.Any) {
+		e.settle(t, queue.Settlement{})
+	}
+}
+
 // testLargeBody tests that a large body is never in memory as a whole.
 func testLargeBody(e *env) {
 	if e.h.InMemory {
@@ -272,7 +389,7 @@ func testCallersOwn(e *env) {
 	next := e.now()
 	e.settle(t, queue.Settlement{Results: rs, Next: next})
 	rs[0].Reply.Text, rs[1] = "changed", smtp.Result{}
-	want.Due = next
+	want.Due = t.Arrival // Next isn't in the future
 	for n := 2; n < 4; n++ {
 		t = e.claimOne("d.example")
 		want.Attempts = n

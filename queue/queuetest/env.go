@@ -2,13 +2,16 @@ package queuetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,14 +21,21 @@ import (
 
 // env is a test with a Queue of its own, and helpers that fail the test.
 type env struct {
-	*testing.T
-	h      Harness
-	q      queue.Queue
-	ctx    context.Context
-	passed time.Duration // by Harness.Advance
-	lacks  *string       // the reason of a skip
-	noted  []string      // parts that were left out
+	testing.TB
+	t     *testing.T // for the funcs of h
+	h     Harness
+	q     queue.Queue
+	ctx   context.Context
+	clock *clock
+	lacks *string  // the reason of a skip
+	noted []string // parts that were left out
+
+	mu   sync.Mutex
+	seen map[queue.Lane]bool // by Lanes, since the Queue was opened
 }
+
+// clock is what Harness.Advance and Harness.Step have added to the time.
+type clock struct{ passed time.Duration }
 
 // lack skips the test, because the Queue or the Harness lacks something that it needs.
 func (e *env) lack(what, why string) {
@@ -47,7 +57,7 @@ func (e *env) note(what, why string) {
 	}
 }
 
-func (e *env) now() time.Time { return time.Now().Add(e.passed) }
+func (e *env) now() time.Time { return time.Now().Add(e.clock.passed) }
 
 func (e *env) sleep(d time.Duration) {
 	e.Helper()
@@ -56,7 +66,7 @@ func (e *env) sleep(d time.Duration) {
 		return
 	}
 	e.h.Advance(d)
-	e.passed += d
+	e.clock.passed += d
 }
 
 func (e *env) needReopen() {
@@ -67,8 +77,20 @@ func (e *env) needReopen() {
 
 func (e *env) reopen() {
 	e.Helper()
-	e.q = e.h.Reopen(e.T, e.q)
+	e.q = e.h.Reopen(e.t, e.q)
+	e.forgetLanes() // the owners may have other numbers
 }
+
+func (e *env) forgetLanes() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = nil
+}
+
+// precision is the least to which a Queue stores times. Two times that differ by less than it are the same.
+const precision = time.Microsecond
+
+func eqTime(a, b time.Time) bool { return a.IsZero() == b.IsZero() && a.Sub(b).Abs() < precision }
 
 // message returns a message with one recipient for each destination.
 func message(body string, destinations ...string) queue.Message {
@@ -94,14 +116,61 @@ func (e *env) enqueue(m queue.Message) queue.ID {
 	return id
 }
 
-// claim claims tasks of one destination for an hour.
-func (e *env) claim(destination string, n int, class queue.Class) []queue.Task {
+// claim claims tasks of one destination for an hour, from its lanes with higher priority first.
+func (e *env) claim(destination string, n int, class queue.Class) (tasks []queue.Task) {
 	e.Helper()
-	tasks, err := e.q.Claim(e.ctx, []queue.Want{{Destination: destination, Max: n, Class: class}}, time.Hour)
-	if err != nil {
-		e.Fatalf("Claim: %v", err)
+	for _, l := range e.lanesOf(destination) {
+		tasks = append(tasks, e.claimLane(l, n-len(tasks), class)...)
 	}
 	return tasks
+}
+
+func (e *env) claimLane(l queue.Lane, n int, class queue.Class) []queue.Task {
+	e.Helper()
+	return e.claimFor(queue.Want{Lane: l, Max: n, Class: class}, time.Hour)
+}
+
+// maxShort is how many Claims in a row may return no task though some are due.
+const maxShort = 20
+
+// claimFor claims the tasks that are due for one Want. While a Claim returns fewer than Max and a Waker announces the
+// lane as due, it claims the rest. Without a Waker, it does so while Lanes yields the lane as due.
+func (e *env) claimFor(w queue.Want, lease time.Duration) (tasks []queue.Task) {
+	e.Helper()
+	for short := 0; short < maxShort; short++ {
+		news, stop := e.watch()
+		got, err := e.q.Claim(e.ctx, []queue.Want{w}, lease)
+		stop()
+		if err != nil {
+			e.Fatalf("Claim: %v", err)
+		}
+		for _, t := range got {
+			if t.Lane() != w.Lane {
+				e.Fatalf("Claim leases only the tasks of a Want: got a task of %+v, want %+v", t.Lane(), w.Lane)
+			}
+		}
+		if len(got) > w.Max {
+			e.Fatalf("Claim leases at most Max: got %d tasks, want %d", len(got), w.Max)
+		}
+		tasks = append(tasks, got...)
+		if w.Max -= len(got); w.Max == 0 || !e.more(news, w.Lane) {
+			break
+		}
+		if len(got) > 0 {
+			short = 0
+		}
+	}
+	return tasks
+}
+
+// more reports whether a lane may have more tasks that are due, after a Claim that returned fewer than wanted.
+func (e *env) more(news *watcher, l queue.Lane) bool {
+	e.Helper()
+	if news != nil {
+		return news.told(func(v event) bool { return v.is(l.Destination) && !v.look.After(e.now()) })
+	}
+	d, ok := e.lanes()[l]
+	return ok && !d.Due.After(e.now())
 }
 
 // claimOne claims the only due task of a destination.
@@ -128,35 +197,77 @@ func (e *env) settle(t queue.Task, s queue.Settlement) {
 	}
 }
 
-// destinations returns the destinations with due tasks, by name.
-func (e *env) destinations(within time.Duration) map[string]queue.Destination {
+// lanes returns what Lanes yields.
+func (e *env) lanes() map[queue.Lane]queue.LaneDue {
 	e.Helper()
-	got := map[string]queue.Destination{}
-	for d, err := range e.q.Destinations(e.ctx, within) {
+	got := map[queue.Lane]queue.LaneDue{}
+	for d, err := range e.q.Lanes(e.ctx) {
 		if err != nil {
-			e.Fatalf("Destinations: %v", err)
+			e.Fatalf("Lanes: %v", err)
 		}
-		if _, ok := got[d.Name]; ok {
-			e.Fatalf("Destinations yields each destination once: got %s twice", d.Name)
+		if _, ok := got[d.Lane]; ok {
+			e.Fatalf("Lanes yields each lane once: got %+v twice", d.Lane)
 		}
-		got[d.Name] = d
+		got[d.Lane] = d
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.seen == nil {
+		e.seen = map[queue.Lane]bool{}
+	}
+	for l := range got {
+		e.seen[l] = true
 	}
 	return got
 }
 
-// checkDestinations compares the destinations with due tasks.
-func (e *env) checkDestinations(within time.Duration, want ...queue.Destination) {
+// allLanes returns the lanes that were ever seen, in a fixed order with higher priority first. Those that Lanes doesn't
+// yield now may have leased and held tasks.
+func (e *env) allLanes() []queue.Lane {
 	e.Helper()
-	got := e.destinations(within)
-	for _, w := range want {
-		g, ok := got[w.Name]
-		if !ok || !g.Due.Equal(w.Due) || !g.Overdue.Equal(w.Overdue) || g.Fresh != w.Fresh || g.Retried != w.Retried {
-			e.Errorf("Destinations(%v): got %+v, want %+v", within, g, w)
+	e.lanes()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(e.seen), func(a, b queue.Lane) int {
+		return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(b.Priority, a.Priority),
+			cmp.Compare(a.Owner, b.Owner))
+	})
+}
+
+// lanesOf returns those of allLanes that have the destination.
+func (e *env) lanesOf(destination string) []queue.Lane {
+	e.Helper()
+	return slices.DeleteFunc(e.allLanes(), func(l queue.Lane) bool { return l.Destination != destination })
+}
+
+// due returns a LaneDue to compare with. An overdue time is optional.
+func due(destination string, at time.Time, overdue ...time.Time) queue.LaneDue {
+	d := queue.LaneDue{Lane: queue.Lane{Destination: destination}, Due: at}
+	if len(overdue) > 0 {
+		d.Overdue = overdue[0]
+	}
+	return d
+}
+
+// checkLanes compares what Lanes yields, except for owners and priorities: each destination must have one lane.
+func (e *env) checkLanes(want ...queue.LaneDue) {
+	e.Helper()
+	got := map[string]queue.LaneDue{}
+	for l, d := range e.lanes() {
+		if _, ok := got[l.Destination]; ok {
+			e.Errorf("Lanes: got two lanes of %s, want one", l.Destination)
 		}
-		delete(got, w.Name)
+		got[l.Destination] = d
+	}
+	for _, w := range want {
+		g, ok := got[w.Destination]
+		if !ok || !eqTime(g.Due, w.Due) || !eqTime(g.Overdue, w.Overdue) {
+			e.Errorf("Lanes: got %+v, want %+v", g, w)
+		}
+		delete(got, w.Destination)
 	}
 	for name := range got {
-		e.Errorf("Destinations(%v): got %s, which has no due task that isn't leased", within, name)
+		e.Errorf("Lanes: got %s, which has no task that waits", name)
 	}
 }
 
@@ -164,7 +275,7 @@ func (e *env) checkDestinations(within time.Duration, want ...queue.Destination)
 func (e *env) empty(why string) {
 	e.Helper()
 	e.sleep(365 * 24 * time.Hour)
-	if got := e.destinations(0); len(got) != 0 {
+	if got := e.lanes(); len(got) != 0 {
 		e.Fatalf("%s: got tasks for %v, want none", why, got)
 	}
 	if _, ok := e.q.(queue.Lister); ok {
@@ -208,14 +319,22 @@ func (e *env) checkLost(what string, err error) {
 	}
 }
 
-// checkTask compares two tasks, except for their Leases.
+// checkSettled checks that the error is ErrSettled.
+func (e *env) checkSettled(what string, err error) {
+	e.Helper()
+	if !errors.Is(err, queue.ErrSettled) {
+		e.Fatalf("%s: got %v, want ErrSettled", what, err)
+	}
+}
+
+// checkTask compares two tasks, except for their Leases and Only. If want has no Owner, that isn't compared.
 func (e *env) checkTask(what string, got, want queue.Task) {
 	e.Helper()
-	got.Lease, want.Lease = 0, 0
+	got.Lease, want.Lease, got.Only, want.Only = 0, 0, false, false
+	if want.Owner == 0 {
+		got.Owner = 0
+	}
 	for _, t := range []*queue.Task{&got, &want} {
-		for _, at := range []*time.Time{&t.Arrival, &t.Due, &t.NoticeAt, &t.Deadline} {
-			*at = at.UTC().Round(0)
-		}
 		// Without a Reply, a Result has no meaning.
 		t.Last = slices.Clone(t.Last)
 		for i := range t.Last {
@@ -231,7 +350,21 @@ func (e *env) checkTask(what string, got, want queue.Task) {
 		}
 		want.Arrival = got.Arrival
 	}
-	if !reflect.DeepEqual(got, want) {
+	same, env := got, *got.Envelope
+	same.Envelope = &env
+	for _, at := range []struct {
+		got  *time.Time
+		want time.Time
+	}{
+		{&same.Arrival, want.Arrival}, {&same.Due, want.Due},
+		{&same.NotBefore, want.NotBefore}, {&same.NoticeAt, want.NoticeAt}, {&same.Deadline, want.Deadline},
+		{&env.By.Time, want.Envelope.By.Time}, {&env.HoldUntil, want.Envelope.HoldUntil},
+	} {
+		if eqTime(*at.got, at.want) {
+			*at.got = at.want
+		}
+	}
+	if !reflect.DeepEqual(same, want) {
 		e.Errorf("%s:\ngot  %s\nwant %s", what, describe(got), describe(want))
 	}
 }
@@ -254,7 +387,7 @@ func task(id queue.ID, m queue.Message, destination string, size int, arrival ti
 		State:    queue.Leased,
 		Envelope: &env,
 		Last:     make([]smtp.Result, len(env.Recipients)),
-		Arrival:  arrival, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
+		Arrival:  arrival, NotBefore: m.NotBefore, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
 		Attempts: 1, Size: int64(size), Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant,
 		Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
 	}

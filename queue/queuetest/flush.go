@@ -15,13 +15,19 @@ func (e *env) needFlusher() {
 	}
 }
 
-// flush calls Flush and checks the number that it returns.
+// flush calls Flush for all times and checks the number that it returns.
 func (e *env) flush(when, destination string, want int) {
 	e.Helper()
-	got, err := e.q.(queue.Flusher).Flush(e.ctx, destination)
+	e.flushAfter(when, destination, 0, want)
+}
+
+// flushAfter calls Flush and checks the number that it returns.
+func (e *env) flushAfter(when, destination string, after time.Duration, want int) {
+	e.Helper()
+	got, err := e.q.(queue.Flusher).Flush(e.ctx, destination, after)
 	if err != nil || got != want {
-		e.Errorf("Flush returns the number of tasks that it made due: %s, Flush(%q) returns %d and %v, want %d",
-			when, destination, got, err, want)
+		e.Errorf("Flush returns the number of tasks that it made due: %s, Flush(%q, %v) returns %d and %v, want %d",
+			when, destination, after, got, err, want)
 	}
 }
 
@@ -48,11 +54,11 @@ func testFlush(e *env) {
 	e.putOff(message("other", "other.example"), in(6))
 	ended, cancel := context.WithCancel(e.ctx)
 	cancel()
-	if n, err := e.q.(queue.Flusher).Flush(ended, ""); n != 0 || !errors.Is(err, context.Canceled) {
+	if n, err := e.q.(queue.Flusher).Flush(ended, "", 0); n != 0 || !errors.Is(err, context.Canceled) {
 		e.Errorf("Flush with a context that has ended: got %d and %v, want 0 and context.Canceled", n, err)
 	}
 	e.flush("with no task", "nosuch.example", 0)
-	e.checkDestinations(0)
+	e.checkLanes(due("d.example", in(1), in(20)), due("other.example", in(6)))
 
 	e.sleep(time.Minute)
 	w, stop := e.watch()
@@ -62,12 +68,13 @@ func testFlush(e *env) {
 	w.check(e, "Flush", "d.example", now)
 	w.forget()
 	e.flush("when all are due", "d.example", 0)
-	listed := e.destinations(0)
-	if d := listed["d.example"]; d.Retried != 3 || d.Fresh != 0 || d.Due.Before(now) || !d.Overdue.Equal(in(20)) {
-		e.Errorf("after Flush, retries are due now: got %+v, want 3 retried and due at %v", d, now)
-	}
-	if len(listed) != 1 {
-		e.Errorf("Flush changes one destination: got %v due, want d.example", listed)
+	for l, d := range e.lanes() {
+		switch {
+		case l.Destination != "d.example" && !eqTime(d.Due, in(6)):
+			e.Errorf("Flush changes one destination: got %+v, want it due at %v", d, in(6))
+		case l.Destination == "d.example" && (!d.Due.IsZero() || !eqTime(d.Overdue, in(20))):
+			e.Errorf("after Flush, retries are due at once: got %+v, want no Due", d)
+		}
 	}
 	tasks := e.claim("d.example", 10, queue.Retried)
 	if len(tasks) != 3 {
@@ -75,7 +82,7 @@ func testFlush(e *env) {
 	}
 	for _, t := range tasks {
 		for i, id := range ids {
-			same := t.Attempts == 2 && t.NoticeAt.Equal(in(20+i)) && t.Deadline.Equal(in(30+i)) &&
+			same := t.Attempts == 2 && eqTime(t.NoticeAt, in(20+i)) && eqTime(t.Deadline, in(30+i)) &&
 				t.Last[0].Reply != nil
 			if t.ID == id && !same {
 				e.Errorf("Flush changes Due and nothing else: got %s", describe(t))
@@ -83,7 +90,8 @@ func testFlush(e *env) {
 		}
 		e.settle(t, queue.Settlement{})
 	}
-	e.flush("with a retry of another destination", "", 1)
+	e.flushAfter("with a retry in less time", "", 6*time.Hour, 0)
+	e.flushAfter("with a retry of another destination in more time", "", 5*time.Hour, 1)
 	w.check(e, "Flush of all destinations", "other.example", now)
 	e.settle(e.claimOne("other.example"), queue.Settlement{})
 	e.empty("all tasks were made due and settled")

@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"errors"
+	"io"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -39,7 +40,10 @@ func (e *env) checkNotFound(what string, err error) {
 // checkKept checks that no task of these destinations can be claimed in any class, or is listed as due.
 func (e *env) checkKept(when string, destinations ...string) {
 	e.Helper()
-	listed := e.destinations(1000 * time.Hour)
+	listed := map[string]queue.LaneDue{}
+	for l, d := range e.lanes() {
+		listed[l.Destination] = d
+	}
 	for _, d := range destinations {
 		for _, class := range []queue.Class{queue.Any, queue.Fresh, queue.Retried, queue.Overdue} {
 			if tasks := e.claim(d, 10, class); len(tasks) > 0 {
@@ -48,7 +52,7 @@ func (e *env) checkKept(when string, destinations ...string) {
 			}
 		}
 		if got, ok := listed[d]; ok {
-			e.Fatalf("held tasks don't count: %s, Destinations yields %+v", when, got)
+			e.Fatalf("held tasks don't count: %s, Lanes yields %+v", when, got)
 		}
 	}
 }
@@ -163,9 +167,11 @@ func testRelease(e *env) {
 	soon, noticed := message("soon", "soon.example"), message("noticed", "noticed.example")
 	late := message("late", "late.example")
 	soon.NotBefore = start.Add(time.Hour)
-	noticed.NotBefore, noticed.NoticeAt = start.Add(90*time.Hour), start.Add(time.Hour)
+	noticed.NoticeAt = start.Add(time.Hour)
 	late.NotBefore, late.Deadline = start.Add(50*time.Hour), start.Add(60*time.Hour)
 	ids := []queue.ID{e.enqueue(now), e.enqueue(soon), e.enqueue(noticed), e.enqueue(late)}
+	next := start.Add(90 * time.Hour)
+	e.settle(e.claimOne("noticed.example"), queue.Settlement{Next: next, Uncounted: true})
 	e.hold(ids...)
 	e.sleep(10 * time.Hour)
 	w, stop := e.watch()
@@ -183,6 +189,9 @@ func testRelease(e *env) {
 	}{{now, "now", "now.example"}, {soon, "soon", "soon.example"}, {noticed, "noticed", "noticed.example"}} {
 		t := e.claimOne(due.destination)
 		want := task(ids[i], due.m, due.destination, len(due.body), t.Arrival)
+		if due.body == "noticed" {
+			want.Due = next
+		}
 		e.checkTask("a released task is unchanged", t, want)
 		if t.Arrival.Sub(start).Abs() > time.Minute {
 			e.Errorf("Hold and Release don't change the Arrival: got %v, want about %v", t.Arrival, start)
@@ -191,11 +200,85 @@ func testRelease(e *env) {
 	}
 	e.settle(e.claimOne("too.example"), queue.Settlement{})
 	e.claimNone("late.example", "is released and not yet due")
-	e.checkDestinations(39 * time.Hour)
-	e.checkDestinations(41*time.Hour,
-		queue.Destination{Name: "late.example", Due: late.NotBefore, Overdue: late.Deadline, Fresh: 1})
+	e.checkLanes(due("late.example", late.NotBefore, late.Deadline))
 	e.sleep(41 * time.Hour)
 	e.settle(e.claimOne("late.example"), queue.Settlement{})
+	e.empty("all tasks were released and settled")
+}
+
+// testHeldFromStart tests that a message with Held is held as by Hold, after a restart and a crash too, and that a
+// Queue which can't hold refuses it.
+func testHeldFromStart(e *env) {
+	m := message("held", "held.example", "also.example")
+	m.Held = true
+	if _, ok := e.q.(queue.Holder); !ok {
+		if id, err := e.q.Enqueue(e.ctx, m); err == nil {
+			e.Errorf("a Queue that is no Holder refuses a message that is to be held: got ID %s and no error", id)
+		}
+		e.empty("the message was refused")
+		return
+	}
+	m.NoticeAt, m.Deadline = e.now().Add(time.Hour), e.now().Add(2*time.Hour)
+	large := make([]byte, 700_000)
+	io.ReadFull(stream(6), large)
+	lm := message("", "large.example")
+	lm.Body, lm.Held = newBody(large), true
+	report := message("report", "report.example")
+	report.Held = true
+	kept := []string{"held.example", "also.example", "large.example", "report.example"}
+
+	held, largeID := e.enqueue(m), e.enqueue(lm)
+	other := e.enqueue(message("other", "held.example"))
+	if t := e.claimOne("held.example"); t.ID != other {
+		e.Fatalf("only the message with Held is held: got a task of %s, want one of %s", t.ID, other)
+	} else {
+		e.settle(t, reporting(report))
+	}
+	check := func(when string) {
+		e.Helper()
+		e.checkKept(when, kept...)
+		e.checkState("stored as Held", held, queue.Held)
+		e.checkBody(held, []byte("held"))
+		e.checkBody(largeID, large)
+	}
+	check("after Enqueue")
+	e.sleep(4 * time.Hour)
+	check("after its times")
+	if e.h.Reopen == nil {
+		e.note("Held after a restart", "Harness.Reopen is nil")
+	} else {
+		e.reopen()
+		check("after a restart")
+	}
+	if e.h.Kill == nil {
+		e.note("Held after a crash", "Harness.Kill is nil")
+	} else {
+		e.enqueue(message("other", "other.example")) // what is synced with it
+		e.q = e.h.Kill(e.t, e.q)
+		e.forgetLanes()
+		check("after a crash")
+		e.settle(e.claimOne("other.example"), queue.Settlement{})
+	}
+	e.release(held, largeID)
+	if e.h.Reopen != nil {
+		e.reopen()
+	}
+	t := e.claimOne("held.example")
+	e.checkTask("a message that was Held is like any other after Release", t,
+		task(held, m, "held.example", len("held"), t.Arrival))
+	for _, t := range []queue.Task{t, e.claimOne("also.example"), e.claimOne("large.example")} {
+		e.settle(t, queue.Settlement{})
+	}
+	e.checkKept("as it isn't released", "report.example")
+	if _, ok := e.q.(queue.Lister); !ok {
+		e.lack("Release of a report that is Held", "the Queue is no Lister")
+	}
+	tasks := e.list(queue.Filter{Destination: "report.example"})
+	if len(tasks) != 1 || tasks[0].State != queue.Held {
+		e.Fatalf("a report can be Held: List yields %d tasks for it, want one that is held", len(tasks))
+	}
+	e.release(tasks[0].ID)
+	e.settle(e.claimOne("report.example"), queue.Settlement{})
 	e.empty("all tasks were released and settled")
 }
 

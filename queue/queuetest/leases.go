@@ -21,12 +21,13 @@ func testExclusiveClaims(e *env) {
 	var mu sync.Mutex
 	claims := map[queue.ID]int{}
 	var wg sync.WaitGroup
+	lanes := e.allLanes()
 	for w := range workers {
 		wg.Go(func() {
 			for n := 0; n < messages; {
 				var wants []queue.Want
-				for i := range 4 {
-					wants = append(wants, queue.Want{Destination: fmt.Sprintf("d%d.example", (i+w)%4), Max: 1 + w%3})
+				for i := range lanes {
+					wants = append(wants, queue.Want{Lane: lanes[(i+w)%len(lanes)], Max: 1 + w%3})
 				}
 				tasks, err := e.q.Claim(e.ctx, wants, time.Hour)
 				if err != nil {
@@ -67,8 +68,9 @@ func testLeaseExpires(e *env) {
 	e.sleep(59 * time.Minute)
 	e.claimNone("d.example", "is leased")
 	e.sleep(time.Minute)
-	if d := e.destinations(0)["d.example"]; d.Fresh != 0 || d.Retried != 1 {
-		e.Errorf("a task whose lease has expired is due and not fresh: got %+v", d)
+	e.checkLanes(due("d.example", time.Time{}))
+	if tasks := e.claim("d.example", 1, queue.Fresh); len(tasks) != 0 {
+		e.Errorf("a task whose lease has expired isn't fresh: got it as class Fresh")
 	}
 	second := e.claimOne("d.example")
 	if second.Attempts != 2 || second.Lease == first.Lease {
@@ -94,12 +96,43 @@ func testStaleLease(e *env) {
 	stale("under a lease with a later lease on the task")
 	e.settle(second, queue.Settlement{Results: results(second, smtp.Deferred), Next: e.now()})
 	stale("under a lease that ended long ago")
-	e.checkLost("Settle a second time", e.q.Settle(e.ctx, second.Lease, queue.Settlement{}))
-	third := e.claimOne("d.example")
-	e.settle(third, queue.Settlement{})
-	e.checkLost("Settle of a task that is gone", e.q.Settle(e.ctx, third.Lease, queue.Settlement{}))
-	e.checkLost("Extend of a task that is gone", e.q.Extend(e.ctx, third.Lease, time.Hour))
+	e.settle(e.claimOne("d.example"), queue.Settlement{})
+	stale("of a task that is gone")
 	e.empty("no stale settlement left a report")
+}
+
+// testSettleAgain tests that a Settle under a lease that was settled returns ErrSettled, and changes nothing.
+func testSettleAgain(e *env) {
+	const others = 100
+	e.enqueue(message("x", "d.example"))
+	for i := range others {
+		e.enqueue(message("x", fmt.Sprintf("other%d.example", i)))
+	}
+	var settled []queue.Lease
+	again := func(when string) {
+		e.Helper()
+		for _, l := range settled {
+			for _, s := range []queue.Settlement{{}, {Next: e.now()}, reporting(message("report", "r.example"))} {
+				e.checkSettled("Settle of a lease that was settled, "+when, e.q.Settle(e.ctx, l, s))
+			}
+			e.checkLost("Extend of a lease that was settled, "+when, e.q.Extend(e.ctx, l, time.Hour))
+		}
+	}
+	first := e.claimOne("d.example")
+	e.settle(first, queue.Settlement{Results: results(first, smtp.Deferred), Next: e.now()})
+	settled = append(settled, first.Lease)
+	again("when its task waits")
+	second := e.claimOne("d.example")
+	again("when its task is leased again")
+	e.settle(second, queue.Settlement{})
+	settled = append(settled, second.Lease)
+	again("when its task is gone")
+	e.sleep(50 * time.Second)
+	for i := range others {
+		e.settle(e.claimOne(fmt.Sprintf("other%d.example", i)), queue.Settlement{})
+	}
+	again("after a while")
+	e.empty("a Settle that was repeated left no report")
 }
 
 // testForeignLease tests that only a lease that Claim granted is valid.
@@ -176,7 +209,7 @@ func testSettlePartly(e *env) {
 	second := results(t, smtp.Deferred, smtp.Delivered)
 	e.settle(t, queue.Settlement{Results: second, Next: next})
 	want.Envelope.Recipients, want.Last = want.Envelope.Recipients[:1], second[:1]
-	want.Attempts = 3
+	want.Due, want.Attempts = t.Arrival, 3 // Next isn't in the future
 	t = e.claimOne("d.example")
 	e.checkTask("recipients with a final outcome leave, the others stay with their results", t, want)
 	e.settle(t, queue.Settlement{Results: results(t, smtp.Rejected), Next: next})
@@ -231,8 +264,8 @@ func testSettleUncounted(e *env) {
 			e.Fatalf("Uncounted takes back the attempt: got %d attempts at the next claim, want 1", t.Attempts)
 		}
 		e.settle(t, queue.Settlement{Next: e.now(), Uncounted: true})
-		if d := e.destinations(0)["d.example"]; d.Fresh != 1 || d.Retried != 0 {
-			e.Errorf("a task without a counted attempt is fresh: got %+v", d)
+		if tasks := e.claim("d.example", 1, queue.Retried); len(tasks) != 0 {
+			e.Errorf("a task without a counted attempt is fresh: got it as class Retried")
 		}
 	}
 	t := e.claimOne("d.example")
@@ -265,7 +298,7 @@ func testSettleOnce(e *env) {
 			settled++
 			continue
 		}
-		e.checkLost("Settle under a lease that another Settle has ended", err)
+		e.checkSettled("Settle under a lease that another Settle has ended", err)
 	}
 	reports := e.claim("r.example", n, queue.Any)
 	if settled != 1 || len(reports) != 1 {

@@ -16,14 +16,18 @@ func (e *env) needLister() {
 	}
 }
 
-// list returns all that List yields.
+// list returns all that List yields, with the tasks of a message sorted by Destination.
 func (e *env) list(f queue.Filter) (tasks []queue.Task) {
 	e.Helper()
 	for t, err := range e.q.(queue.Lister).List(e.ctx, f) {
 		if err != nil {
 			e.Fatalf("List(%+v): got %v", f, err)
 		}
-		tasks = append(tasks, t)
+		i := len(tasks)
+		for i > 0 && tasks[i-1].ID == t.ID && tasks[i-1].Destination > t.Destination {
+			i--
+		}
+		tasks = slices.Insert(tasks, i, t)
 	}
 	return tasks
 }
@@ -181,7 +185,8 @@ func testListFilters(e *env) {
 		{ID: ids[5]}, {ID: ids[5], Destination: "f.example"}, {ID: ids[5], Destination: "g.example"},
 		{ID: "nosuch"}, {ID: "../x"}, {ID: ids[5], State: queue.Held},
 		{Destination: "d.example"}, {Destination: "f.example"}, {Destination: "D.example"}, {Destination: "g.example"},
-		{ArrivedAfter: middle}, {ArrivedBefore: middle}, {ArrivedAfter: middle.Add(-1)}, {ArrivedBefore: middle.Add(1)},
+		{ArrivedAfter: middle}, {ArrivedBefore: middle},
+		{ArrivedAfter: middle.Add(-precision)}, {ArrivedBefore: middle.Add(precision)},
 		{ArrivedAfter: first}, {ArrivedBefore: first},
 		{ArrivedBefore: e.now().Add(time.Hour)}, {ArrivedAfter: e.now().Add(time.Hour)},
 		{ArrivedAfter: all[10].Arrival, ArrivedBefore: all[30].Arrival},

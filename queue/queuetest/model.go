@@ -2,7 +2,6 @@ package queuetest
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,31 +16,60 @@ import (
 type model struct {
 	*env
 	rand   *rand.Rand
-	tasks  []*modelTask // in the order of arrival
+	tasks  []*modelTask // in the order of arrival, those of a message sorted by Destination
 	bodies map[queue.ID][]byte
 	held   map[queue.ID]bool
-	stale  []queue.Lease
+	stale  []granted
+	done   []granted // that were settled
+	owners map[string]queue.Owner
 	serial int
+
+	all   []*env // the Queues on the store
+	looks looks
+}
+
+// granted is a lease with the Queue that granted it.
+type granted struct {
+	at    *env
+	lease queue.Lease
 }
 
 type modelTask struct {
 	queue.Task
-	settled int         // the least number of attempts after a restart
 	lease   queue.Lease // zero if there is none
+	at      *env        // that granted the lease
 	expires time.Time   // of the lease
+	foreign bool        // the lease is from before a restart
 	before  time.Time   // Due before a Flush, and perhaps after a restart; zero if there was no Flush
+	parts   []modelPart // of a report task
+	claimed int         // of these, those that the lease is for
+	doubted time.Time   // OverdueFrom of the last settlement
+	once    bool        // it is due at once
 }
 
-// overdue returns the time of the task's notice or deadline, the earlier one, or the zero time.
+// overdue returns the time of the task's notice or deadline, the earlier one, or the zero time. Neither comes before
+// NotBefore.
 func (t *modelTask) overdue() time.Time {
-	if t.NoticeAt.IsZero() || !t.Deadline.IsZero() && t.Deadline.Before(t.NoticeAt) {
-		return t.Deadline
+	if t.isReport() {
+		return time.Time{}
 	}
-	return t.NoticeAt
+	at := t.NoticeAt
+	if at.IsZero() || !t.Deadline.IsZero() && t.Deadline.Before(at) {
+		at = t.Deadline
+	}
+	for _, from := range []time.Time{t.NotBefore, t.doubted} {
+		if !at.IsZero() && at.Before(from) {
+			at = from
+		}
+	}
+	return at
 }
 
-// claimable returns the time from which the task can be claimed.
+// claimable returns the time from which the task can be claimed, the zero time if it is due at once.
 func (t *modelTask) claimable() time.Time {
+	if t.once {
+		return time.Time{}
+	}
 	if at := t.overdue(); !at.IsZero() && at.Before(t.Due) {
 		return at
 	}
@@ -62,15 +90,16 @@ func (m *model) state(t *modelTask) queue.State {
 // leased reports whether the task has a lease.
 func (m *model) leased(t *modelTask) bool {
 	if t.lease != 0 && !m.now().Before(t.expires) {
-		m.stale = append(m.stale, t.lease)
+		m.stale = append(m.stale, granted{t.at, t.lease})
 		t.lease = 0
 	}
 	return t.lease != 0
 }
 
+// leases returns the tasks with a lease that can be settled.
 func (m *model) leases() (tasks []*modelTask) {
 	for _, t := range m.tasks {
-		if m.leased(t) {
+		if m.leased(t) && !t.foreign {
 			tasks = append(tasks, t)
 		}
 	}
@@ -84,7 +113,19 @@ func (m *model) soon() time.Time {
 	if m.rand.IntN(4) == 0 {
 		return time.Time{}
 	}
-	return m.now().Add(time.Duration(m.rand.Int64N(int64(4*time.Hour))) - time.Hour)
+	return m.within(4 * time.Hour).Add(-time.Hour)
+}
+
+// within returns a time within d from now. It is to the nanosecond, and half a millisecond from any time that is now:
+// the model passes whole milliseconds only. So it is in the past or not, however the Queue rounds it.
+func (m *model) within(d time.Duration) time.Time {
+	const half = time.Millisecond / 2
+	return m.now().Add(m.millis(d) + half + time.Duration(m.rand.IntN(1000)))
+}
+
+// millis returns a number of milliseconds below d.
+func (m *model) millis(d time.Duration) time.Duration {
+	return time.Duration(m.rand.Int64N(d.Milliseconds())) * time.Millisecond
 }
 
 func (m *model) message() (queue.Message, []byte) {
@@ -100,54 +141,125 @@ func (m *model) message() (queue.Message, []byte) {
 	}
 	msg := message("", destinations...)
 	msg.Body = newBody(body)
-	msg.Envelope.From = []string{"", "a@example.com", "A@example.com", "a@EXAMPLE.com", "a@example.org"}[m.rand.IntN(5)]
+	msg.Envelope.From = senders[m.rand.IntN(len(senders))]
 	msg.NotBefore, msg.NoticeAt, msg.Deadline = m.soon(), m.soon(), m.soon()
+	if !msg.Deadline.IsZero() && !msg.NotBefore.Before(msg.Deadline) {
+		msg.Deadline = msg.NotBefore.Add(time.Millisecond + m.millis(time.Hour))
+	}
 	msg.Priority = int8(m.rand.IntN(19) - 9)
-	msg.Ref, msg.Tenant = fmt.Sprint(m.serial), fmt.Sprint("tenant ", m.serial%3)
+	msg.Ref, msg.Tenant = fmt.Sprint(m.serial), tenants[m.rand.IntN(3)]
 	msg.Origin = smtp.Origin(m.rand.IntN(5))
+	if _, ok := m.q.(queue.Holder); ok && len(m.held) < 10 {
+		msg.Held = m.rand.IntN(10) == 0
+	}
 	return msg, body
+}
+
+var (
+	senders = []string{"", "a@example.com", "A@example.com", "a@EXAMPLE.com", "a@example.org"}
+	tenants = []string{"", "tenant 1", "a@example.com"}
+)
+
+// learnOwners finds out the numbers of the owners.
+func (m *model) learnOwners() {
+	m.owners = map[string]queue.Owner{}
+	for _, from := range senders {
+		m.owners["from "+from] = m.ownerOf(from, "")
+	}
+	for _, tenant := range tenants[1:] {
+		m.owners[tenant] = m.ownerOf("", tenant)
+	}
+	for _, t := range m.tasks {
+		t.Owner = m.owner(t.Envelope.From, t.Tenant)
+	}
+}
+
+// ownerOf returns the Owner of the messages with this reverse-path and this Tenant, at all Queues.
+func (m *model) ownerOf(from, tenant string) queue.Owner {
+	if len(m.all) == 1 {
+		return m.env.ownerOf(from, tenant)
+	}
+	msg := message("x", "owner.example")
+	msg.Envelope.From, msg.Tenant = from, tenant
+	id := m.env.enqueue(msg)
+	m.lag()
+	has, t := either(m.all[0], m.all[1], "owner.example")
+	for _, e := range m.all {
+		if _, ok := e.q.(queue.Lister); !ok {
+			m.lack("random operations at two Queues", "the Queue is no Lister")
+		}
+		for _, other := range e.list(queue.Filter{ID: id}) {
+			if other.Owner != t.Owner {
+				m.lack("random operations at two Queues", "an Owner has another number at each")
+			}
+		}
+	}
+	has.settle(t, queue.Settlement{})
+	m.lag()
+	return t.Owner
+}
+
+func (m *model) owner(from, tenant string) queue.Owner {
+	if tenant != "" {
+		return m.owners[tenant]
+	}
+	return m.owners["from "+from]
+}
+
+// laneNames returns the lanes that there can be, each once, in a fixed order.
+func (m *model) laneNames() (lanes []queue.Lane) {
+	var owners []queue.Owner
+	for _, from := range senders {
+		for _, tenant := range tenants {
+			if o := m.owner(from, tenant); !slices.Contains(owners, o) {
+				owners = append(owners, o)
+			}
+		}
+	}
+	for i := range 5 {
+		destination := fmt.Sprintf("d%d.example", i)
+		if i == 4 {
+			destination = queue.ReportDestination
+		}
+		for _, o := range owners {
+			for priority := range 3 {
+				lanes = append(lanes, queue.Lane{
+					Destination: destination, Owner: o, Priority: int8(priority - 1),
+				})
+			}
+		}
+	}
+	return lanes
 }
 
 // arrive adds a message to the model.
 func (m *model) arrive(id queue.ID, msg queue.Message, body []byte) {
-	var seen []string
-	for _, d := range msg.Destinations {
-		if slices.Contains(seen, d) {
-			continue
-		}
-		seen = append(seen, d)
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(msg.Destinations))) {
 		t := task(id, msg, d, len(body), m.now())
-		t.Attempts = 0
-		m.tasks = append(m.tasks, &modelTask{Task: t})
+		t.Attempts, t.Owner = 0, m.owner(msg.Envelope.From, msg.Tenant)
+		m.tasks = append(m.tasks, &modelTask{Task: t, once: t.NotBefore.IsZero()})
 	}
 	m.bodies[id] = body
+	if msg.Held {
+		m.held[id] = true
+	}
 }
 
-// turn is the order of tasks within a Want.
-type turn struct {
-	lane int // by priority: -1 above zero, 0, or 1 below
-	at   time.Time
-}
-
-func (a turn) compare(b turn) int { return cmp.Or(cmp.Compare(a.lane, b.lane), a.at.Compare(b.at)) }
-
-func (a turn) String() string { return fmt.Sprintf("%v in lane %d", a.at, a.lane) }
-
-// match reports whether a Want selects the task, and its turn.
-func (m *model) match(t *modelTask, class queue.Class) (_ turn, ok bool) {
-	at, lane := t.claimable(), -cmp.Compare(t.Priority, 0)
+// match reports whether a Want of this class selects the task, and at what time it has its turn.
+func (m *model) match(t *modelTask, class queue.Class) (at time.Time, ok bool) {
+	at = t.claimable()
 	switch class {
 	case queue.Fresh:
 		ok = t.Attempts == 0
 	case queue.Retried:
 		ok = t.Attempts > 0
 	case queue.Overdue:
-		at, lane = t.overdue(), 0
+		at = t.overdue()
 		ok = !at.IsZero()
 	default:
 		ok = true
 	}
-	return turn{lane, at}, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
+	return at, ok && !at.After(m.now()) && m.state(t) == queue.Waiting
 }
 
 // find returns the model's task with the ID and Destination of got.
@@ -160,21 +272,31 @@ func (m *model) find(got queue.Task) *modelTask {
 	return nil
 }
 
+// pick picks a task with a lease, and goes on at the Queue that granted it.
 func (m *model) pick() *modelTask {
 	leased := m.leases()
 	if len(leased) == 0 {
 		return nil
 	}
-	return leased[m.rand.IntN(len(leased))]
+	t := leased[m.rand.IntN(len(leased))]
+	m.env = t.at
+	return t
 }
 
 func (m *model) settlement(t *modelTask) queue.Settlement {
 	s := queue.Settlement{Uncounted: m.rand.IntN(8) == 0, Noticed: m.rand.IntN(4) == 0}
-	if m.rand.IntN(3) > 0 {
-		s.Next = m.now().Add(time.Duration(m.rand.Int64N(int64(2 * time.Hour))))
+	switch m.rand.IntN(8) {
+	case 0, 1:
+	case 2:
+		s.Next = m.within(2 * time.Hour).Add(-2 * time.Hour)
+	default:
+		s.Next = m.within(2 * time.Hour)
+	}
+	if m.rand.IntN(6) == 0 {
+		s.OverdueFrom = m.within(2 * time.Hour)
 	}
 	if m.rand.IntN(4) > 0 {
-		for range t.Envelope.Recipients {
+		for range t.covered() {
 			s.Results = append(s.Results, smtp.Result{})
 		}
 		var outcomes []smtp.Outcome
@@ -183,17 +305,23 @@ func (m *model) settlement(t *modelTask) queue.Settlement {
 		}
 		s.Results = results(t.Task, outcomes...)
 	}
+	m.owes(t, &s)
 	return s
 }
 
 // settled applies a Settle to the model.
 func (m *model) settled(t *modelTask, s queue.Settlement) {
-	m.stale = append(m.stale, t.lease)
+	m.done = append(m.done, granted{t.at, t.lease})
 	t.lease = 0
 	if s.Uncounted {
 		t.Attempts--
 	}
-	t.settled, t.before = t.Attempts, time.Time{}
+	if t.isReport() {
+		m.left(t, m.reported(t, s))
+		return
+	}
+	m.owed(t, s)
+	t.before, t.doubted = time.Time{}, s.OverdueFrom
 	if s.Noticed {
 		t.NoticeAt = time.Time{}
 	}
@@ -213,16 +341,26 @@ func (m *model) settled(t *modelTask, s queue.Settlement) {
 		}
 	}
 	t.Envelope, t.Last, t.Due = &env, last, s.Next
-	if len(last) == 0 {
-		m.tasks = slices.DeleteFunc(m.tasks, func(o *modelTask) bool { return o == t })
-		if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.ID == t.ID }) {
-			delete(m.bodies, t.ID)
-			delete(m.held, t.ID)
-			if _, err := m.q.Open(m.ctx, t.ID); !errors.Is(err, queue.ErrNotFound) {
-				m.Errorf("Open of a message whose last task is settled: got %v, want ErrNotFound", err)
-			}
+	if t.once = !t.Due.After(m.now()); t.once {
+		t.Due = t.Arrival
+	}
+	m.left(t, len(last) > 0)
+}
+
+// left removes a task that was settled unless it stays.
+func (m *model) left(t *modelTask, stays bool) {
+	if stays {
+		return
+	}
+	m.tasks = slices.DeleteFunc(m.tasks, func(o *modelTask) bool { return o == t })
+	if !slices.ContainsFunc(m.tasks, func(o *modelTask) bool { return o.ID == t.ID }) {
+		delete(m.bodies, t.ID)
+		delete(m.held, t.ID)
+		if _, err := m.q.Open(m.ctx, t.ID); !errors.Is(err, queue.ErrNotFound) {
+			m.Errorf("Open of a message whose last task is settled: got %v, want ErrNotFound", err)
 		}
 	}
+	m.hurry(t.ID)
 }
 
 // findReport finds the ID of a new report and adds it to the model.

@@ -12,8 +12,13 @@
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
 // The optional abilities are tested if the Queue has them: [queue.Waker], [queue.Lister], [queue.Holder],
-// [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes and failures of the store are tested if the
-// Harness has a func for them. A test that needs something else skips and logs what is missing.
+// [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and stores that several
+// Queues share are tested if the Harness has a func for them. A test that needs something else skips and logs what is
+// missing.
+//
+// The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
+// Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
+// without a Waker, while Lanes yields it as due, up to 20 times in a row without a task.
 //
 // The whole suite takes seconds and a few MB of memory. One test stores a body of 50 MB, unless Harness.InMemory is
 // set.
@@ -22,12 +27,15 @@
 //
 //	queuetest.go                    Run, Harness, and the list of rules
 //	env.go                          helpers of the tests
-//	bodies.go, times.go, leases.go  Enqueue and Open; Destinations and Claim; leases and Settle
+//	bodies.go, times.go, leases.go  Enqueue and Open; Lanes and Claim; leases and Settle
+//	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
 //	watch.go, list.go, hold.go, flush.go, remove.go, stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
-//	random.go, randomabilities.go, model.go
+//	deaths.go                       attempts that end with the process
+//	handles.go                      several Queues on one store
+//	random.go, randomabilities.go, model.go, looks.go
 //	                                random operations, compared with a model
 package queuetest
 
@@ -53,6 +61,19 @@ type Harness struct {
 	// tested.
 	Kill func(t *testing.T, q queue.Queue) queue.Queue
 
+	// LeasesSurvive reports whether a lease continues after Reopen and Kill, until it expires. If false, Reopen and
+	// Kill end every lease.
+	LeasesSurvive bool
+
+	// Handle opens a second Queue on the data of q, as another process that uses the same store. q remains open. If the
+	// Queue has a method Close() error, the tests may call it, and t.Cleanup may call it again. If nil, a store that
+	// several Queues share is not tested.
+	Handle func(t *testing.T, q queue.Queue) queue.Queue
+
+	// Lag is the longest time from a call at one Queue to its effect at another Queue on the same store: announcements,
+	// and which of them can claim a task. If zero, 1 second.
+	Lag time.Duration
+
 	// Fail makes every write to the store of q fail until heal is called, as when the disk is full or the connection is
 	// lost. heal returns the Queue to continue with: q, or a new one on the same data if q returns queue.ErrBroken from
 	// then on. If nil, failures of the store are not tested.
@@ -62,8 +83,16 @@ type Harness struct {
 	// because it has a network connection for example. If nil, every test runs in a bubble.
 	Advance func(d time.Duration)
 
+	// Step moves the wall clock of q by d, forward or back, but not its monotonic clock. If nil, steps of the clock are
+	// not tested.
+	Step func(q queue.Queue, d time.Duration)
+
 	// InMemory reports whether bodies are in memory as a whole. If true, the memory that a body takes is not tested.
 	InMemory bool
+
+	// NoDeaths reports whether the Queue counts no Deaths of a Task. If true, these are not tested, nor are attempts
+	// that aren't settled before a crash.
+	NoDeaths bool
 
 	// Seed repeats the random operations of an earlier run, which logged its seed. If zero, each run has a new seed.
 	Seed uint64
@@ -78,8 +107,10 @@ var tests = []struct {
 	{"Keeps", testKeeps, "a Task has every field of the Message"},
 	{"ManyRecipients", testManyRecipients, "a task has the recipients of its destination, however many there are"},
 	{"DueTimes", testDueTimes, "a task is listed and claimed when it is due, and not before"},
+	{"Precision", testPrecision, "times are kept to the microsecond"},
 	{"Order", testOrder, "Claim returns the earliest due first, and at most Max for each Want"},
-	{"Priority", testPriority, "Claim returns priorities above zero first, then zero, then below zero"},
+	{"Priority", testPriority, "lanes divide tasks by priorities above zero, zero, and below, and keep their order"},
+	{"Owners", testOwners, "messages of one Tenant or, without one, of one reverse-path have one Owner"},
 	{"Classes", testClasses, "Fresh and Retried divide tasks by their counted attempts"},
 	{"ExclusiveClaims", testExclusiveClaims, "a task has one lease at a time"},
 	{"LeaseExpires", testLeaseExpires, "a task whose lease expires can be claimed again, and the attempt counts"},
@@ -92,16 +123,29 @@ var tests = []struct {
 	{"SettleWithoutResults", testSettleWithoutResults, "Settle without Results keeps the last results"},
 	{"SettleWrongResults", testSettleWrongResults, "an invalid Settlement changes nothing"},
 	{"SettleUncounted", testSettleUncounted, "Uncounted takes back one attempt"},
-	{"SettleOnce", testSettleOnce, "of several Settles under one lease, one succeeds"},
+	{"SettleOnce", testSettleOnce, "of several Settles under one lease, one succeeds, the others return ErrSettled"},
+	{"SettleAgain", testSettleAgain, "a Settle under a lease that was settled returns ErrSettled, and changes nothing"},
 	{"SettleSlowly", testSettleSlowly, "either a Settle that outlasts its lease succeeds, or another Claim"},
 	{"NoticesAndDeadlines", testNoticesAndDeadlines, "a task can be claimed when its notice or its deadline is due"},
 	{"Reports", testReports, "reports are new messages, stored with the settlement"},
+	{"ReportSlow", testReportSlow, "the Bodies of reports are read before anything changes"},
+	{"NotBefore", testNotBefore, "a task isn't due before its NotBefore, whatever NoticeAt and Deadline say"},
+	{"NotBeforeDeadline", testNotBeforeDeadline, "a NotBefore that isn't before the Deadline is an error"},
+	{"OverdueFrom", testOverdueFrom, "OverdueFrom puts off the notice and the deadline, until the next Settle"},
+	{"AtOnce", testAtOnce, "tasks that are due at once come first, in the order of their arrival"},
+	{"ClockBack", testClockBack, "what is due at once stays due when the clock is set back"},
 	{"ReportFails", testReportFails, "if a report can't be stored, nothing is settled"},
+	{"Owed", testOwed, "what several settlements owe is in one report task, which is a task like any other"},
+	{"OwedLeased", testOwedLeased, "a Settle of a report task ends it for the recipients that its Claim returned"},
+	{"OwedLast", testOwedLast, "a report task that is left alone is due at once"},
+	{"OwedRefused", testOwedRefused, "an invalid settlement owes nothing, and the destination of reports is reserved"},
+	{"OwedKept", testOwedKept, "a report task survives a restart"},
 	{"BodyFails", testBodyFails, "if a body can't be read to its end, nothing is stored"},
 	{"ContextEnded", testContextEnded, "a call whose context has ended changes nothing"},
 	{"ConcurrentEnqueues", testConcurrentEnqueues, "concurrent Enqueues lose nothing and mix nothing up"},
 	{"Bodies", testBodies, "a body is returned unchanged, at any offset, any number of times"},
 	{"BodyUntilSettled", testBodyUntilSettled, "a body can be opened until the last task is settled"},
+	{"BodyAfterwards", testBodyAfterwards, "an open Body whose message has left returns its octets or ErrNotFound"},
 	{"LargeBody", testLargeBody, "a large body is never in memory as a whole"},
 	{"CallersOwn", testCallersOwn, "the Queue shares no memory with its caller"},
 	{"Watch", testWatch, "a Waker announces every time at which a task may be due"},
@@ -111,6 +155,7 @@ var tests = []struct {
 	{"Hold", testHold, "no task of a held message can be claimed"},
 	{"HoldLeased", testHoldLeased, "a task held while it is leased can be settled, and is held after its lease"},
 	{"Release", testRelease, "a released task is unchanged, and due if it became due meanwhile"},
+	{"HeldFromStart", testHeldFromStart, "a message that is stored as Held is held until Release"},
 	{"HoldKept", testHoldKept, "Hold and Release survive a restart"},
 	{"Flush", testFlush, "Flush makes waiting retries due now"},
 	{"FlushLeaves", testFlushLeaves, "Flush doesn't change tasks that were never attempted, are held or are leased"},
@@ -122,11 +167,21 @@ var tests = []struct {
 	{"RemoveKept", testRemoveKept, "removals and their reports survive a restart"},
 	{"Stats", testStats, "Stats counts the contents"},
 	{"Reopen", testReopen, "messages and settlements survive a restart"},
-	{"ReopenLeases", testReopenLeases, "a restart ends every lease, and no ID is used again"},
+	{"ReopenLeases", testReopenLeases, "a restart ends every lease, or none, and no ID is used again"},
 	{"ReopenMany", testReopenMany, "many messages survive a restart unchanged"},
 	{"Kill", testKill, "messages and durable changes survive a crash of the process"},
+	{"Deaths", testDeaths, "a claim that ends with the process counts as a death, and such tasks are claimed apart"},
 	{"StoreFails", testStoreFails, "if the store fails, calls return an error and store nothing"},
+	{"Handles", testHandles, "the Queues of a store have the same messages"},
+	{"HandlesClaims", testHandlesClaims, "a task has one lease at a time, at whichever Queue of its store"},
+	{"HandlesLeases", testHandlesLeases, "a lease lasts until its end at every Queue, and a later one makes it void"},
+	{"HandlesSettleSlowly", testHandlesSettleSlowly,
+		"either a Settle that outlasts its lease succeeds, or a Claim at another Queue"},
+	{"HandlesWatch", testHandlesWatch, "a Waker announces what another Queue of its store has changed"},
+	{"HandlesOperate", testHandlesOperate, "Hold, Release, Flush and Remove change the tasks of all Queues of a store"},
+	{"HandlesClose", testHandlesClose, "after a Close of one Queue, another one can claim all tasks of the store"},
 	{"Random", testRandom, "the Queue behaves like a model of it"},
+	{"HandlesRandom", testHandlesRandom, "two Queues on one store behave like one"},
 }
 
 // Run runs one subtest for each rule.
@@ -140,12 +195,12 @@ func Run(t *testing.T, h Harness) {
 				}
 			})
 			if h.Advance != nil {
-				tt.run(&env{T: t, h: h, q: h.Open(t), ctx: t.Context()})
+				tt.run(&env{TB: t, t: t, h: h, q: h.Open(t), ctx: t.Context(), clock: new(clock)})
 				return
 			}
 			var lacks string
 			synctest.Test(t, func(t *testing.T) {
-				tt.run(&env{T: t, h: h, q: h.Open(t), ctx: t.Context(), lacks: &lacks})
+				tt.run(&env{TB: t, t: t, h: h, q: h.Open(t), ctx: t.Context(), clock: new(clock), lacks: &lacks})
 			})
 			if lacks != "" {
 				t.Skip(lacks) // a skip inside the bubble has no effect outside

@@ -2,7 +2,9 @@ package queuetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,7 +15,17 @@ import (
 )
 
 // testRandom tests that the Queue behaves like a model of it.
-func testRandom(e *env) {
+func testRandom(e *env) { random(e) }
+
+// testHandlesRandom tests that two Queues on one store behave like one.
+func testHandlesRandom(e *env) {
+	a, b := e.pair()
+	random(a, b)
+}
+
+// random does random operations, each at one of the Queues of a store.
+func random(all ...*env) {
+	e := all[0]
 	seed := e.h.Seed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -23,8 +35,13 @@ func testRandom(e *env) {
 			e.Logf("to repeat it, set Harness.Seed to %d", seed)
 		}
 	}()
-	m := &model{env: e, rand: rand.New(rand.NewPCG(seed, 0)), bodies: map[queue.ID][]byte{}, held: map[queue.ID]bool{}}
+	m := &model{
+		env: e, all: all, rand: rand.New(rand.NewPCG(seed, 0)),
+		bodies: map[queue.ID][]byte{}, held: map[queue.ID]bool{},
+	}
 	m.lackSome()
+	m.learnOwners()
+	defer m.watchAll()()
 	steps := []struct {
 		name   string
 		weight int
@@ -38,7 +55,7 @@ func testRandom(e *env) {
 		{"stale settle", 2, m.settleStale},
 		{"extend", 2, m.extend},
 		{"pass time", 5, m.pass},
-		{"destinations", 4, m.destinations},
+		{"lanes", 4, m.lanes},
 		{"list", 1, m.list},
 		{"open", 3, m.open},
 		{"hold", 2, m.hold},
@@ -53,7 +70,11 @@ func testRandom(e *env) {
 	for _, s := range steps {
 		total += s.weight
 	}
-	for i := range 3000 {
+	for i := range 3000 / len(all) {
+		if len(all) > 1 {
+			m.lag()
+			m.env = all[m.rand.IntN(len(all))]
+		}
 		n := m.rand.IntN(total)
 		for _, s := range steps {
 			if n -= s.weight; n < 0 {
@@ -109,43 +130,66 @@ func (m *model) enqueueFails() {
 
 func (m *model) claim() {
 	var wants []queue.Want
-	for i := range 4 {
-		if m.rand.IntN(2) == 0 {
-			wants = append(wants, queue.Want{
-				Destination: fmt.Sprintf("d%d.example", i), Max: m.rand.IntN(5), Class: queue.Class(m.rand.IntN(4)),
-			})
+	for _, l := range m.laneNames() {
+		if m.rand.IntN(3) == 0 {
+			wants = append(wants, queue.Want{Lane: l, Max: m.rand.IntN(5), Class: queue.Class(m.rand.IntN(4))})
 		}
 	}
-	lease := time.Duration(m.rand.Int64N(int64(time.Hour)))
+	lease := m.millis(time.Hour)
+	m.look(m.env, wants...)
+	news, stop := m.watch()
 	got, err := m.q.Claim(m.ctx, wants, lease)
+	stop()
 	if err != nil {
 		m.Fatalf("Claim: %v", err)
 	}
 	for _, w := range wants {
-		var due []turn
+		var of []queue.Task
+		by := map[queue.ID]*env{}
+		add := func(e *env, tasks []queue.Task) {
+			for _, t := range tasks {
+				if t.Lane() == w.Lane {
+					of = append(of, t)
+					by[t.ID] = e
+				}
+			}
+		}
+		add(m.env, got)
+		for _, e := range m.all { // a Claim may be short, and tasks may be another Queue's
+			if rest := w; len(of) < w.Max && (e != m.env || m.more(news, w.Lane)) {
+				rest.Max -= len(of)
+				m.look(e, rest)
+				add(e, e.claimFor(rest, lease))
+			}
+		}
+		if len(of) == w.Max {
+			m.lookAgain(w.Lane)
+		}
+		var due []time.Time
 		for _, t := range m.tasks {
-			if at, ok := m.match(t, w.Class); ok && t.Destination == w.Destination {
+			if at, ok := m.match(t, w.Class); ok && t.Lane() == w.Lane {
 				due = append(due, at)
 			}
 		}
-		slices.SortFunc(due, turn.compare)
+		slices.SortFunc(due, time.Time.Compare)
 		due = due[:min(len(due), w.Max)]
-		for _, g := range got {
-			if g.Destination != w.Destination {
-				continue
-			}
+		for _, g := range of {
 			t := m.find(g)
 			if t == nil {
 				m.Fatalf("Claim(%+v): got a task that doesn't exist: %s", w, describe(g))
 			}
 			at, ok := m.match(t, w.Class)
-			if !ok || len(due) == 0 || at.compare(due[0]) != 0 {
-				m.Fatalf("Claim(%+v) returns due tasks, higher priority first, then the earliest: "+
-					"got one due at %v, want %v; %s", w, at, due, describe(g))
+			if !ok || len(due) == 0 || !eqTime(at, due[0]) {
+				m.Fatalf("Claim(%+v) returns due tasks, the earliest first: got one due at %v, want %v; %s",
+					w, at, due, describe(g))
 			}
 			due = due[1:]
 			t.Attempts++
-			t.lease, t.expires = g.Lease, m.now().Add(lease)
+			t.lease, t.expires, t.at, t.foreign = g.Lease, m.now().Add(lease), by[g.ID], false
+			t.claimed = len(t.parts)
+			if g.Only != m.only(t) {
+				m.Fatalf("Only says that the message has no other task: got %v for %s", g.Only, describe(g))
+			}
 			m.checkTask(fmt.Sprintf("Claim(%+v)", w), g, t.Task)
 		}
 		if len(due) > 0 {
@@ -197,13 +241,22 @@ func (m *model) settleStale() {
 		return
 	}
 	l := m.stale[m.rand.IntN(len(m.stale))]
-	m.checkLost("Settle under a stale lease", m.q.Settle(m.ctx, l, queue.Settlement{}))
-	m.checkLost("Extend of a stale lease", m.q.Extend(m.ctx, l, time.Hour))
+	m.checkLost("Settle under a stale lease", l.at.q.Settle(m.ctx, l.lease, queue.Settlement{}))
+	m.checkLost("Extend of a stale lease", l.at.q.Extend(m.ctx, l.lease, time.Hour))
+	if len(m.done) == 0 {
+		return
+	}
+	// The Queue may have forgotten that it has settled the lease.
+	l = m.done[m.rand.IntN(len(m.done))]
+	if err := l.at.q.Settle(m.ctx, l.lease, queue.Settlement{}); !errors.Is(err, queue.ErrSettled) {
+		m.checkLost("Settle under a lease that was settled", err)
+	}
+	m.checkLost("Extend of a lease that was settled", l.at.q.Extend(m.ctx, l.lease, time.Hour))
 }
 
 func (m *model) extend() {
 	if t := m.pick(); t != nil {
-		d := time.Duration(m.rand.Int64N(int64(time.Hour)))
+		d := m.millis(time.Hour)
 		if err := m.q.Extend(m.ctx, t.lease, d); err != nil {
 			m.Errorf("Extend: %v", err)
 		}
@@ -211,41 +264,39 @@ func (m *model) extend() {
 	}
 }
 
-func (m *model) pass() { m.sleep(time.Duration(m.rand.Int64N(int64(20 * time.Minute)))) }
+func (m *model) pass() { m.sleep(m.millis(20 * time.Minute)) }
 
-func (m *model) destinations() {
-	within := time.Duration(m.rand.Int64N(int64(2 * time.Hour)))
-	limit := m.now().Add(within)
-	want := map[string]queue.Destination{}
+// lanes compares the lanes.
+func (m *model) lanes() {
+	want := map[queue.Lane]queue.LaneDue{}
 	for _, t := range m.tasks {
 		if m.state(t) != queue.Waiting {
 			continue
 		}
-		d, ok := want[t.Destination]
-		d.Name = t.Destination
-		at := t.claimable()
-		if !ok || at.Before(d.Due) {
+		l := t.Lane()
+		d, ok := want[l]
+		d.Lane = l
+		if at := t.claimable(); !ok || at.Before(d.Due) {
 			d.Due = at
 		}
 		if o := t.overdue(); !o.IsZero() && (d.Overdue.IsZero() || o.Before(d.Overdue)) {
 			d.Overdue = o
 		}
-		switch {
-		case at.After(limit):
-		case t.Attempts == 0:
-			d.Fresh++
-		default:
-			d.Retried++
-		}
-		want[d.Name] = d
+		want[l] = d
 	}
-	var due []queue.Destination
-	for _, d := range want {
-		if d.Fresh+d.Retried > 0 {
-			due = append(due, d)
+	m.checkLooks(want)
+	got := map[queue.Lane]queue.LaneDue{}
+	for _, e := range m.all { // each may have a part of the lanes
+		maps.Copy(got, e.lanes())
+	}
+	for l, w := range want {
+		if g, ok := got[l]; !ok || !eqTime(g.Due, w.Due) || !eqTime(g.Overdue, w.Overdue) {
+			m.Errorf("Lanes: got %+v, want %+v", g, w)
 		}
 	}
-	m.checkDestinations(within, due...)
+	if len(got) != len(want) {
+		m.Errorf("Lanes yields the lanes with a task that waits: got %d, want %d", len(got), len(want))
+	}
 }
 
 // list compares all tasks, and those that one Filter selects.
@@ -258,12 +309,12 @@ func (m *model) list() {
 		if i == len(m.tasks) {
 			m.Fatalf("List yields every task once: got %s more", describe(t))
 		}
-		if t.Attempts < m.tasks[i].Attempts && t.Attempts >= m.tasks[i].settled {
-			m.tasks[i].Attempts = t.Attempts // a restart may lose an attempt that wasn't settled
-		}
 		want := m.tasks[i].Task
 		want.State = m.state(m.tasks[i])
 		m.checkTask("List", t, want)
+		if t.Only != m.only(m.tasks[i]) {
+			m.Errorf("Only says that the message has no other task: got %v for %s", t.Only, describe(t))
+		}
 	}
 	if len(all) != len(m.tasks) {
 		m.Errorf("List yields every task: got %d, want %d", len(all), len(m.tasks))
@@ -288,7 +339,7 @@ func (m *model) list() {
 		func() { f.Recipient = like.Envelope.Recipients[0].Address },
 		func() { _, f.Domain, _ = strings.Cut(like.Envelope.Recipients[0].Address, "@") },
 		func() { f.ArrivedAfter = like.Arrival.Add(-time.Hour) },
-		func() { f.ArrivedBefore = like.Arrival.Add(1) },
+		func() { f.ArrivedBefore = like.Arrival.Add(precision) },
 		func() {
 			f.After = after
 			from = 1 + lastIndex(all, after)
@@ -309,14 +360,20 @@ func (m *model) open() {
 }
 
 func (m *model) reopen() {
-	if _, ok := m.q.(queue.Lister); !ok || m.h.Reopen == nil {
+	if _, ok := m.q.(queue.Lister); !ok || m.h.Reopen == nil || len(m.all) > 1 {
 		return
 	}
 	m.env.reopen()
+	m.watchAll()
 	m.forget()
 	for _, t := range m.leases() {
-		m.stale = append(m.stale, t.lease)
+		if m.h.LeasesSurvive {
+			t.foreign = true
+			continue
+		}
+		m.stale = append(m.stale, granted{t.at, t.lease})
 		t.lease = 0
 	}
+	m.learnOwners()
 	m.list()
 }

@@ -2,6 +2,8 @@ package queuetest
 
 import (
 	"errors"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -29,11 +31,11 @@ func testReports(e *env) {
 	e.checkBody(got.ID, []byte("second report"))
 	e.settle(got, queue.Settlement{})
 	e.claimNone("one.example", "is a report with a NotBefore in the future")
-	e.sleep(time.Hour + 1)
+	e.sleep(time.Hour + time.Millisecond)
 	first := e.claimOne("one.example")
 	e.checkTask("a report is a message", first, task(first.ID, report, "one.example", len("body\r\n"), first.Arrival))
 	t = e.claimOne("d.example")
-	if len(t.Envelope.Recipients) != 1 || !t.Due.Equal(next) {
+	if len(t.Envelope.Recipients) != 1 || !eqTime(t.Due, next) {
 		e.Errorf("a settlement with reports settles its task: got %d recipients due at %v, want 1 at %v",
 			len(t.Envelope.Recipients), t.Due, next)
 	}
@@ -42,6 +44,64 @@ func testReports(e *env) {
 	e.settle(first, queue.Settlement{})
 	e.settle(e.claimOne("smarthost"), queue.Settlement{})
 	e.empty("the message and its reports are settled")
+}
+
+// testReportSlow tests that the Bodies of reports are read before anything changes, and delay no other call.
+func testReportSlow(e *env) {
+	if e.h.Advance != nil {
+		e.lack("calls while a report is read", "Harness.Advance is set")
+	}
+	remover, removes := e.q.(queue.Remover)
+	if !removes {
+		e.note("calls while a report of Remove is read", "the Queue is no Remover")
+	}
+	for _, large := range []bool{false, true} {
+		id := e.enqueue(message("x", "d.example", "e.example"))
+		removed := e.enqueue(message("y", "r.example"))
+		t := e.claimOne("d.example")
+		report := message("", "report.example")
+		report.Body = slowBody("report", 30*time.Minute)
+		if large {
+			report.Body = io.MultiReader(io.LimitReader(stream(5), 600_000), report.Body)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			time.Sleep(time.Minute)
+			begin := e.now()
+			e.claimNone("report.example", "is a report that is being read")
+			e.claimNone("d.example", "is leased")
+			e.checkBody(id, []byte("x"))
+			e.settle(e.claimOne("e.example"), queue.Settlement{})
+			if err := e.q.Extend(e.ctx, t.Lease, time.Hour); err != nil {
+				e.Errorf("Extend while a report is read: got %v, want nil", err)
+			}
+			if _, ok := e.q.(queue.Holder); ok {
+				e.hold(id)
+				e.release(id)
+			}
+			e.settle(e.claimOne("r.example"), queue.Settlement{Next: e.now()})
+			if passed := e.now().Sub(begin); passed != 0 {
+				e.Errorf("a report that is read slowly delays no other call: got a delay of %v", passed)
+			}
+		})
+		if removes {
+			wg.Go(func() {
+				report := message("", "report.example")
+				report.Body = slowBody("report", 30*time.Minute)
+				if err := remover.Remove(e.ctx, []queue.ID{removed}, report); err != nil {
+					e.Errorf("Remove with a report that is read slowly: %v", err)
+				}
+			})
+		}
+		if err := e.q.Settle(e.ctx, t.Lease, reporting(report)); err != nil {
+			e.Errorf("Settle with a report that is read slowly: %v", err)
+		}
+		wg.Wait()
+		for _, t := range append(e.claim("report.example", 2, queue.Any), e.claim("r.example", 1, queue.Any)...) {
+			e.settle(t, queue.Settlement{})
+		}
+		e.empty("the message and its reports are settled")
+	}
 }
 
 // testReportFails tests that if a report can't be stored, nothing is settled, and no other report is stored.

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -58,9 +59,52 @@ func testManyRecipients(e *env) {
 		}
 		rs := results(tasks[0], outcomes...)
 		e.settle(tasks[0], queue.Settlement{Results: rs, Next: next})
-		want.Last, want.Due, want.Attempts = rs, next, 2
+		want.Last, want.Attempts = rs, 2
 		e.checkTask("each recipient has its own Result", e.claimOne(d), want)
 	}
+}
+
+// testPrecision tests that times are kept to the microsecond.
+func testPrecision(e *env) {
+	for i, digits := range []time.Duration{1, 999, 1000, 1499, 123_456_789, 999_499_500, 999_999_999} {
+		d := fmt.Sprintf("d%d.example", i)
+		e.sleep(digits.Truncate(precision)) // so that Arrival has digits, too
+		arrival := e.now()
+		m := message("x", d)
+		m.NotBefore, m.NoticeAt = arrival.Add(time.Hour+digits), arrival.Add(2*time.Hour+digits)
+		m.Deadline = arrival.Add(30*time.Hour + digits)
+		id := e.enqueue(m)
+		e.checkLanes(queue.LaneDue{Lane: queue.Lane{Destination: d}, Due: m.NotBefore, Overdue: m.NoticeAt})
+		e.sleep(m.NotBefore.Add(-2 * precision).Truncate(precision).Sub(e.now()))
+		if e.h.Advance == nil {
+			e.claimNone(d, "is due in two microseconds")
+		}
+		e.sleep(4 * precision)
+		want := task(id, m, d, 1, arrival)
+		t := e.claimOne(d)
+		e.checkTask("times are kept to the microsecond", t, want)
+		want.Due = e.now().Add(time.Hour + digits)
+		e.settle(t, queue.Settlement{Next: want.Due, Noticed: true})
+		if _, ok := e.q.(queue.Lister); ok {
+			want.NoticeAt, want.State = time.Time{}, queue.Waiting
+			for _, t := range e.list(queue.Filter{ID: id}) {
+				e.checkTask("times of a settled task are kept to the microsecond", t, want)
+			}
+		}
+		e.sleep(want.Due.Add(2 * precision).Truncate(precision).Sub(e.now()))
+		t = e.claimOne(d)
+		if err := e.q.Extend(e.ctx, t.Lease, time.Hour+digits); err != nil {
+			e.Fatalf("Extend: %v", err)
+		}
+		if e.h.Advance == nil {
+			e.sleep((time.Hour + digits - 2*precision).Truncate(precision))
+			e.claimNone(d, "is leased for another two microseconds")
+			e.sleep(4 * precision)
+			t = e.claimOne(d)
+		}
+		e.settle(t, queue.Settlement{})
+	}
+	e.empty("all tasks are settled")
 }
 
 // full returns a message with a value in every field.
@@ -75,12 +119,14 @@ func full(now time.Time) queue.Message {
 				{Address: "c@one.example"},
 			},
 			Body: smtp.Body8BitMIME, UTF8: true, Size: 12345, Ret: smtp.RetHeaders, EnvID: "env id+1", Auth: "<>",
+			By:       smtp.DeliverBy{Time: now.Add(2*time.Hour + 456789), Return: true, Trace: true},
+			Priority: -7, HoldUntil: now.Add(time.Hour + 123456),
 		},
 		Destinations: []string{"one.example", "smarthost", "one.example"},
 		Body:         newBody([]byte("body\r\n")),
-		NotBefore:    now.Add(time.Hour + 1),
-		NoticeAt:     now.Add(96*time.Hour + 2),
-		Deadline:     now.Add(120*time.Hour + 3),
+		NotBefore:    now.Add(time.Hour + 123456),
+		NoticeAt:     now.Add(96*time.Hour + 234567),
+		Deadline:     now.Add(120*time.Hour + 345678),
 		Priority:     -9,
 		Ref:          "order 4711",
 		Tenant:       "tenant/1",
@@ -95,26 +141,31 @@ func testDueTimes(e *env) {
 	m := message("later", "d.example")
 	m.NotBefore = start.Add(time.Hour)
 	e.enqueue(m)
-	e.checkDestinations(59 * time.Minute)
-	due := queue.Destination{Name: "d.example", Due: m.NotBefore, Fresh: 1}
-	e.checkDestinations(61*time.Minute, due)
+	e.checkLanes(due("d.example", m.NotBefore))
 	e.claimNone("d.example", "is not yet due")
 	e.sleep(59 * time.Minute)
 	e.claimNone("d.example", "is not yet due")
 	e.sleep(time.Minute)
-	e.checkDestinations(0, due)
-	if tasks := e.claim("other.example", 10, queue.Any); len(tasks) != 0 {
-		e.Errorf("Claim leases only the tasks of a Want: got %d tasks for another destination", len(tasks))
+	for l := range e.lanes() {
+		for _, other := range []queue.Lane{
+			{Destination: "other.example", Owner: l.Owner},
+			{Destination: l.Destination, Owner: l.Owner + 1},
+			{Destination: l.Destination, Owner: l.Owner, Priority: 1},
+			{Destination: l.Destination, Owner: l.Owner, Priority: -1},
+			{},
+		} {
+			e.claimLane(other, 10, queue.Any)
+		}
 	}
 	if tasks := e.claim("d.example", 0, queue.Any); len(tasks) != 0 {
 		e.Errorf("Claim leases at most Max: got %d tasks, want 0", len(tasks))
 	}
 	got := e.claimOne("d.example")
-	e.checkDestinations(24 * time.Hour) // leased tasks don't count
+	e.checkLanes() // leased tasks don't count
 	e.settle(got, queue.Settlement{Results: results(got, smtp.Deferred), Next: e.now().Add(30 * time.Minute)})
 	e.claimNone("d.example", "was deferred")
 	e.sleep(30 * time.Minute)
-	e.checkDestinations(0, queue.Destination{Name: "d.example", Due: start.Add(90 * time.Minute), Retried: 1})
+	e.checkLanes(due("d.example", start.Add(90*time.Minute)))
 	e.settle(e.claimOne("d.example"), queue.Settlement{})
 	e.empty("a task is settled without Next")
 }
@@ -132,7 +183,7 @@ func testOrder(e *env) {
 		e.enqueue(message("x", "e.example"))
 	}
 	e.sleep(55 * time.Minute)
-	wants := []queue.Want{{Destination: "d.example", Max: 4}, {Destination: "e.example", Max: 2}}
+	wants := []queue.Want{{Lane: e.lanesOf("d.example")[0], Max: 4}, {Lane: e.lanesOf("e.example")[0], Max: 2}}
 	tasks, err := e.q.Claim(e.ctx, wants, time.Hour)
 	if err != nil {
 		e.Fatal(err)
@@ -150,21 +201,7 @@ func testOrder(e *env) {
 		e.Errorf("Claim leases the earliest due first, at most Max for each Want: "+
 			"got tasks due in %v minutes and %d of the other, want [5 10 20 30] and 2", order, others)
 	}
-	e.checkDestinations(0,
-		queue.Destination{Name: "d.example", Due: start.Add(40 * time.Minute), Fresh: 2},
-		queue.Destination{Name: "e.example", Due: arrivalOf(tasks, "e.example"), Fresh: 1})
-	e.checkDestinations(5*time.Minute,
-		queue.Destination{Name: "d.example", Due: start.Add(40 * time.Minute), Fresh: 3},
-		queue.Destination{Name: "e.example", Due: arrivalOf(tasks, "e.example"), Fresh: 1})
-}
-
-func arrivalOf(tasks []queue.Task, destination string) time.Time {
-	for _, t := range tasks {
-		if t.Destination == destination {
-			return t.Due
-		}
-	}
-	return time.Time{}
+	e.checkLanes(due("d.example", start.Add(40*time.Minute)), due("e.example", time.Time{}))
 }
 
 func equal(a, b []int) bool {
@@ -179,7 +216,7 @@ func equal(a, b []int) bool {
 	return true
 }
 
-// testPriority tests that Claim returns priorities above zero first, then zero, then below zero.
+// testPriority tests that lanes divide tasks by priorities above zero, zero, and below, and keep their order.
 func testPriority(e *env) {
 	start := e.now()
 	priorities := []int8{0, -9, 3, -1, 9, 0, 1} // the first is the earliest due
@@ -195,7 +232,7 @@ func testPriority(e *env) {
 	later.Priority, later.NotBefore = 9, start.Add(50*time.Hour)
 	e.enqueue(later)
 	want := []int{2, 4, 6, 0, 5, 1, 3}
-	// claim claims twice, and defers the tasks.
+	// claim claims twice, with the highest lane first, and defers the tasks.
 	claim := func(what string, class queue.Class, want []int) {
 		e.Helper()
 		tasks := e.claim("d.example", 4, class)
@@ -208,8 +245,8 @@ func testPriority(e *env) {
 			e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: next})
 		}
 		if !slices.Equal(got, want) {
-			e.Errorf("higher priority comes first: %s, of messages with the priorities %v in the order of Due, "+
-				"Claim returns %v, want %v", what, priorities, got, want)
+			e.Errorf("a lane has one group of priorities, and its earliest due comes first: %s, of messages with "+
+				"the priorities %v in the order of Due, got %v, want %v", what, priorities, got, want)
 		}
 		e.sleep(time.Hour)
 	}
@@ -233,7 +270,72 @@ func testPriority(e *env) {
 		claim("after a restart", queue.Any, want)
 	}
 	e.sleep(start.Add(200 * time.Hour).Sub(e.now()))
-	claim("of class Overdue, which ignores the priority", queue.Overdue, []int{6, 5, 4, 3, 2, 1, 0})
+	claim("of class Overdue", queue.Overdue, []int{6, 4, 2, 5, 0, 3, 1})
+}
+
+// ownerOf returns the Owner of the messages with this reverse-path and this Tenant.
+func (e *env) ownerOf(from, tenant string) queue.Owner {
+	e.Helper()
+	m := message("x", "owner.example")
+	m.Envelope.From, m.Tenant = from, tenant
+	e.enqueue(m)
+	t := e.claimOne("owner.example")
+	e.settle(t, queue.Settlement{})
+	return t.Owner
+}
+
+// testOwners tests that messages of one Tenant or, without one, of one reverse-path have one Owner.
+func testOwners(e *env) {
+	const n = 20
+	if o := e.ownerOf("", ""); o != 0 {
+		e.Errorf("the Owner of a message with the null reverse-path and no Tenant is 0: got %d", o)
+	}
+	numbers := map[queue.Owner]bool{}
+	for i := range n {
+		name := fmt.Sprintf("sender%d@example.com", i)
+		from, tenant := e.ownerOf(name, ""), e.ownerOf("", name)
+		if from == 0 || tenant == 0 {
+			e.Errorf("the Owner of a message with a reverse-path or a Tenant isn't 0: got %d and %d", from, tenant)
+		}
+		if again := e.ownerOf(name, ""); again != from {
+			e.Errorf("messages of one reverse-path have one Owner: got %d and %d", from, again)
+		}
+		if again := e.ownerOf("other@example.com", name); again != tenant {
+			e.Errorf("messages of one Tenant have one Owner: got %d and %d", tenant, again)
+		}
+		numbers[from], numbers[tenant], numbers[e.ownerOf(strings.ToUpper(name), "")] = true, true, true
+	}
+	if len(numbers) < 2*n {
+		e.Errorf("two owners share a number only by chance: got %d numbers for %d owners", len(numbers), 3*n)
+	}
+
+	// Two owners at one destination have two lanes, and a task keeps its lane.
+	e.enqueue(message("x", "d.example"))
+	m := message("y", "d.example")
+	m.Envelope.From, m.Tenant = "", ""
+	m.Priority = 5
+	e.enqueue(m)
+	for range 3 {
+		lanes := e.lanesOf("d.example")
+		if len(lanes) != 2 || len(e.lanes()) != 2 {
+			e.Fatalf("each owner has its own lane: got %v, want two", lanes)
+		}
+		for i, l := range lanes { // with higher priority first
+			tasks := e.claimLane(l, 10, queue.Any)
+			if len(tasks) != 1 || (l.Owner == 0) != (i == 0) || (l.Priority == 1) != (i == 0) {
+				e.Fatalf("a lane has the tasks of one owner: got %d of %+v, want 1", len(tasks), l)
+			}
+			e.settle(tasks[0], queue.Settlement{Next: e.now()})
+		}
+	}
+	if e.h.Reopen == nil {
+		e.note("owners after a restart", "Harness.Reopen is nil")
+		return
+	}
+	e.reopen()
+	if len(e.lanes()) != 2 || len(e.claim("d.example", 10, queue.Any)) != 2 {
+		e.Errorf("each owner has its own lane after a restart: got %v, want two", e.lanes())
+	}
 }
 
 // testClasses tests that Fresh and Retried divide tasks by their counted attempts.
@@ -249,9 +351,6 @@ func testClasses(e *env) {
 		e.Fatalf("Fresh tasks have no counted attempt: got %d tasks, want 1", len(first))
 	}
 	e.settle(first[0], queue.Settlement{Results: results(first[0], smtp.Deferred), Next: e.now().Add(-time.Hour)})
-	if d := e.destinations(0)["d.example"]; d.Fresh != 2 || d.Retried != 1 {
-		e.Errorf("Destinations counts fresh and retried tasks: got %d and %d, want 2 and 1", d.Fresh, d.Retried)
-	}
 	tasks := e.claim("d.example", 10, queue.Fresh)
 	if len(tasks) != 2 || tasks[0].Attempts != 1 || tasks[1].Attempts != 1 {
 		e.Errorf("Fresh tasks have no counted attempt: got %d tasks, want 2 with one attempt each", len(tasks))
@@ -271,9 +370,7 @@ func testNoticesAndDeadlines(e *env) {
 	first := e.claimOne("d.example")
 	next := start.Add(100 * time.Hour)
 	e.settle(first, queue.Settlement{Results: results(first, smtp.Deferred), Next: next})
-	e.checkDestinations(3 * time.Hour)
-	e.checkDestinations(5*time.Hour,
-		queue.Destination{Name: "d.example", Due: m.NoticeAt, Overdue: m.NoticeAt, Retried: 1})
+	e.checkLanes(due("d.example", m.NoticeAt, m.NoticeAt))
 	e.claimNone("d.example", "is not yet due")
 	e.sleep(4 * time.Hour)
 
@@ -284,7 +381,7 @@ func testNoticesAndDeadlines(e *env) {
 	if len(tasks) != 1 || tasks[0].ID != first.ID {
 		e.Fatalf("Overdue tasks have a notice or a deadline that is due: got %d tasks, want 1", len(tasks))
 	}
-	if t := tasks[0]; !t.NoticeAt.Equal(m.NoticeAt) || !t.Due.Equal(next) || t.Attempts != 2 {
+	if t := tasks[0]; !eqTime(t.NoticeAt, m.NoticeAt) || !eqTime(t.Due, next) || t.Attempts != 2 {
 		e.Errorf("a Task has its own times and attempts: got notice %v, due %v, attempts %d; want %v, %v, 2",
 			t.NoticeAt, t.Due, t.Attempts, m.NoticeAt, next)
 	}
@@ -292,11 +389,10 @@ func testNoticesAndDeadlines(e *env) {
 
 	e.settle(e.claimOne("d.example"), queue.Settlement{})
 	e.claimNone("d.example", "has had its notice")
-	e.checkDestinations(7*time.Hour,
-		queue.Destination{Name: "d.example", Due: m.Deadline, Overdue: m.Deadline, Retried: 1})
+	e.checkLanes(due("d.example", m.Deadline, m.Deadline))
 	e.sleep(6 * time.Hour)
 	last := e.claimOne("d.example")
-	if !last.NoticeAt.IsZero() || !last.Deadline.Equal(m.Deadline) || last.Attempts != 2 {
+	if !last.NoticeAt.IsZero() || !eqTime(last.Deadline, m.Deadline) || last.Attempts != 2 {
 		e.Errorf("a noticed task has no notice due: got notice %v, deadline %v, attempts %d; want none, %v, 2",
 			last.NoticeAt, last.Deadline, last.Attempts, m.Deadline)
 	}

@@ -17,8 +17,8 @@ type watcher struct {
 
 // event is a call: at look, a Runner would look for due tasks.
 type event struct {
-	destination string
-	look        time.Time
+	lane queue.Lane
+	look time.Time
 }
 
 // watch registers a watcher. It returns nil if the Queue is no Waker.
@@ -28,33 +28,58 @@ func (e *env) watch() (w *watcher, stop func()) {
 		return nil, func() {}
 	}
 	w = &watcher{}
-	return w, q.Watch(func(destination string, due time.Time) {
+	return w, q.Watch(func(l queue.Lane, due time.Time) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		look := e.now()
 		if due.After(look) {
 			look = due
 		}
-		w.events = append(w.events, event{destination, look})
+		w.events = append(w.events, event{l, look})
 	})
 }
 
-// check checks that the destination was announced for that time since the last forget. If w is nil, it checks nothing.
+// is reports whether the call makes a Runner look for tasks of the destination.
+func (v event) is(destination string) bool {
+	return v.lane.Destination == destination || v.lane == queue.Lane{}
+}
+
+// told reports whether f returns true for one of the calls.
+func (w *watcher) told(f func(event) bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.events, f)
+}
+
+// check checks that a lane of the destination was announced for that time since the last forget. If w is nil, it checks
+// nothing.
 func (w *watcher) check(e *env, what, destination string, due time.Time) {
+	e.Helper()
+	w.checkWithin(e, what, destination, due, time.Second)
+}
+
+// checkWithin is check for an announcement that may be late.
+func (w *watcher) checkWithin(e *env, what, destination string, due time.Time, late time.Duration) {
 	e.Helper()
 	if w == nil {
 		e.note("Watch after "+what, "the Queue is no Waker")
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	ok := slices.ContainsFunc(w.events, func(v event) bool {
-		return v.destination == destination && !v.look.Before(due) && v.look.Before(due.Add(time.Second))
-	})
-	if !ok {
+	if !w.told(func(v event) bool {
+		return v.is(destination) && !v.look.Before(due.Add(-precision)) && !v.look.After(due.Add(late))
+	}) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		e.Errorf("Watch announces %s: %s has a task due at %v, and the announcements are %v",
 			what, destination, due, w.events)
 	}
+}
+
+// copy returns a watcher with the calls so far.
+func (w *watcher) copy() *watcher {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return &watcher{events: slices.Clone(w.events)}
 }
 
 func (w *watcher) forget() {
@@ -76,23 +101,35 @@ func testWatch(e *env) {
 	check := func(what, destination string, due time.Time) {
 		e.Helper()
 		w.check(e, what, destination, due)
+		lanes := e.lanesOf(destination)
+		w.mu.Lock()
+		for _, v := range w.events {
+			if v.lane.Destination == destination && !slices.Contains(lanes, v.lane) {
+				e.Errorf("Watch announces %s: got %+v, want a lane of %v", what, v.lane, lanes)
+			}
+		}
+		w.mu.Unlock()
 		w.forget()
 	}
 	e.enqueue(message("x", "d.example"))
 	check("Enqueue", "d.example", start)
-	for i, name := range []string{"NotBefore", "NoticeAt", "Deadline"} {
+	scheduled := message("x", "NotBefore")
+	scheduled.NotBefore, scheduled.NoticeAt = start.Add(time.Hour), start.Add(time.Minute)
+	e.enqueue(scheduled)
+	check("an enqueued message's NotBefore", "NotBefore", scheduled.NotBefore)
+	for i, name := range []string{"NoticeAt", "Deadline"} {
 		m := message("x", name)
 		at := start.Add(time.Duration(i+1) * time.Hour)
-		switch m.NotBefore = start.Add(4 * time.Hour); i {
-		case 0:
-			m.NotBefore = at
-		case 1:
+		if i == 0 {
 			m.NoticeAt = at
-		case 2:
+		} else {
 			m.Deadline = at
 		}
 		e.enqueue(m)
-		check("an enqueued message's "+name, name, at)
+		t := e.claimOne(name)
+		w.forget()
+		e.settle(t, queue.Settlement{Next: start.Add(4 * time.Hour)})
+		check("the "+name+" of a task that is put off", name, at)
 	}
 	e.enqueue(message("x", "two.example"))
 	later := message("x", "two.example")

@@ -199,10 +199,16 @@ func BenchmarkSpoolLarge(b *testing.B) {
 			}
 			memory := heapOctets() - before
 			ctx := context.Background()
+			var lane queue.Lane // all have the same Owner
+			for d := range s.Lanes(ctx) {
+				lane = d.Lane
+				break
+			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				want := []queue.Want{{Destination: destName(i % dests), Max: 1}}
+				lane.Destination = destName(i % dests)
+				want := []queue.Want{{Lane: lane, Max: 1}}
 				tasks, err := s.Claim(ctx, want, time.Hour)
 				if err != nil || len(tasks) != 1 {
 					b.Fatalf("got %d tasks and %v, want 1", len(tasks), err)
@@ -242,6 +248,53 @@ func fillBench(b *testing.B, s *Spool, n, dests int) {
 	wg.Wait()
 }
 
+// BenchmarkSpoolClaim claims so many tasks at a time, by so many consumers, and settles each. It is for a task.
+func BenchmarkSpoolClaim(b *testing.B) {
+	for _, bb := range []struct{ each, consumers int }{{1, 1}, {20, 1}, {5, 20}} {
+		b.Run(fmt.Sprintf("%dx%d", bb.each, bb.consumers), func(b *testing.B) {
+			s := openBench(b, Options{})
+			var wg sync.WaitGroup
+			for range 100 {
+				wg.Go(func() {
+					for range (b.N + 99) / 100 {
+						benchEnqueue(b, s, "example.net", benchBody[:1000])
+					}
+				})
+			}
+			wg.Wait()
+			var wants []queue.Want
+			for d, err := range s.Lanes(b.Context()) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				wants = append(wants, queue.Want{Lane: d.Lane, Max: bb.each})
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			for range bb.consumers {
+				wg.Go(func() {
+					for left.Load() > 0 {
+						tasks, err := s.Claim(b.Context(), wants, time.Hour)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						for _, t := range tasks {
+							if err := s.Settle(b.Context(), t.Lease, queue.Settlement{}); err != nil {
+								b.Error(err)
+							}
+						}
+						left.Add(-int64(max(len(tasks), 1)))
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
 // BenchmarkSpoolChurn is an hour of a busy relay: 360,000 messages of 1 to 20 KiB come and go, each stays for one of every thousand to a
 // third of all others, and every hundredth for ever. "x-bound" is the most that the log ever took on the disk, of the bound: twice
 // what lives and two segments.
@@ -268,7 +321,7 @@ func BenchmarkSpoolChurn(b *testing.B) {
 		go func() {
 			defer close(watched)
 			for {
-				worst = max(worst, ofBound(b, s, dir))
+				worst = max(worst, ofBound(b, s))
 				select {
 				case <-done:
 					return
@@ -298,7 +351,7 @@ func churn(b *testing.B, s *Spool, i int64) {
 	if dest == "stays.example" || dest == "later.example" && i < 100_000 {
 		return
 	}
-	tasks, err := s.Claim(ctx, []queue.Want{{Destination: dest, Max: 1 + int(i%5/4)}}, time.Hour)
+	tasks, err := claimOf(s, dest, 1+int(i%5/4))
 	if err != nil {
 		b.Error(err)
 	}
@@ -314,11 +367,11 @@ func churn(b *testing.B, s *Spool, i int64) {
 }
 
 // ofBound says how much of its bound the spool takes.
-func ofBound(b *testing.B, s *Spool, dir string) float64 {
+func ofBound(b *testing.B, s *Spool) float64 {
 	s.mu.Lock()
 	live := s.live
 	s.mu.Unlock()
-	names, err := dirFS{dir: dir}.List()
+	names, err := s.fs.List()
 	if err != nil {
 		b.Error(err)
 	}

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -160,7 +159,7 @@ func TestSegmentTooLong(t *testing.T) {
 	for _, size := range []int64{maxSegment, maxSegment + 7, math.MaxInt64} {
 		got := &segment{number: 1, file: longFile{seg.file, size}}
 		if err := got.readHeader(); err != nil || got.size != maxSegment || got.beyond != size-maxSegment {
-			t.Errorf("%d octets: got %d, %d beyond them, and %v; want %d", size, got.size, got.beyond, err, maxSegment)
+			t.Errorf("%d octets: got %d, %d beyond them, and %v; want %d", size, got.size, got.beyond, err, int64(maxSegment))
 		}
 	}
 }
@@ -191,6 +190,9 @@ func TestSegmentBeyondReported(t *testing.T) {
 	if d := s.Damage(); !slices.Contains(d, want) {
 		t.Errorf("got damage %+v, want %+v among it", d, want)
 	}
+	if !s.log.isDamaged(s.log.oldest()) {
+		t.Error("got it taken for a segment that needn't be kept")
+	}
 }
 
 // TestHintBeyondSegment doesn't believe a hint that names a place outside of its segment.
@@ -220,21 +222,26 @@ func twoMessages(t *testing.T) *crashfs.FS[File] {
 	return syncedSegment(t, segmentHeader{number: 1, next: full.ID + 1}, first, messageEntry(less, "body"))
 }
 
-// TestTaskWithoutDestination claims and moves a task that its message doesn't have.
+// TestTaskWithoutDestination has a copy of a message that doesn't have all of its tasks: it is damage, and the task is claimed and
+// moved from the entry that has it.
 func TestTaskWithoutDestination(t *testing.T) {
 	quiet(t)
 	synctest.Test(t, func(t *testing.T) {
-		s := mustOpen(t, twoMessages(t), Options{SegmentSize: 4 << 10, InlineSize: 1 << 10, SyncDelay: time.Second})
+		disk := twoMessages(t)
+		s := mustOpen(t, disk, Options{SegmentSize: 4 << 10, InlineSize: 1 << 10, SyncDelay: time.Second})
 		for range 20 { // so that the janitor moves what is left
 			mustEnqueue(t, s, strings.Repeat("x", 1000), "d.example")
 			mustSettle(t, s, mustClaim(t, s, "d.example")[0].Lease, queue.Settlement{})
 			synctest.Wait()
 		}
-		if tasks, err := s.Claim(context.Background(), []queue.Want{{Destination: "two.example", Max: 1}}, time.Hour); err == nil {
-			t.Errorf("got %d tasks and no error, want one", len(tasks))
+		if n, oldest := len(mustClaim(t, s, "two.example")), s.log.oldest().number; n != 1 || oldest == 1 {
+			t.Errorf("got %d tasks, and segment %d as the oldest, want one task, and the first segment gone", n, oldest)
 		}
-		if len(s.Damage()) == 0 {
-			t.Error("got no damage, want the message")
+		if d := s.Damage(); len(d) != 1 || d[0].File != segmentName(1) {
+			t.Errorf("got damage %+v, want the second entry", d)
+		}
+		if len(disk.Files()[segmentName(1)+damagedSuffix]) == 0 {
+			t.Error("the segment with the damage isn't kept")
 		}
 		mustClose(t, s)
 	})

@@ -1,7 +1,12 @@
 package spool
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 // keepTidy is the janitor: it removes what isn't needed any more, whenever it is woken.
@@ -15,7 +20,7 @@ func (s *Spool) keepTidy() {
 		}
 		if !told && s.log.broken() != nil {
 			told = true
-			s.watch.Tell(time.Now(), "") // so that a Runner asks, and hears of it
+			s.watch.Tell(time.Now(), queue.Lane{}) // so that a Runner asks, and gets the error
 		}
 		s.removeFiles()
 		s.dropSpare()
@@ -24,6 +29,7 @@ func (s *Spool) keepTidy() {
 				return
 			}
 		}
+		s.keepRoster(s.log.all())
 		s.writeHints()
 	}
 }
@@ -138,19 +144,29 @@ func (s *Spool) compact() bool {
 	seg := s.log.oldest()
 	lives := s.perSeg[seg.number]
 	s.mu.Unlock()
-	if seg.stuck || !s.hasRoom(lives.octets) || !s.rollPast(seg) || !s.log.settled(seg) || !s.moveAll(seg) {
+	if time.Now().Before(seg.again) || !s.hasRoom(lives.octets) || !s.rollPast(seg) {
 		return false
 	}
+	if !s.log.settled(seg) || !s.moveAll(seg) {
+		return false
+	}
+	// A body whose message has ended goes before the last segment that knows of the message: a crash would leave a file
+	// that isn't known to be the spool's.
+	if s.waiting.Load() > 0 && s.log.sync() != nil {
+		return false
+	}
+	s.removeFiles()
+	s.keepRoster(s.log.all()[1:])
 	spare := !s.log.isDamaged(seg) && s.wantsSpare(seg)
 	if err := s.removeSegment(seg, spare); err != nil {
-		s.stick(seg, Damage{File: segmentName(seg.number), Reason: "the segment can't be removed: " + err.Error()})
+		s.postpone(seg, err)
 		return false
 	}
 	unread := s.log.retire(seg)
 	s.endTurn(seg)
 	switch {
 	case spare && s.log.isDamaged(seg): // as has turned out meanwhile
-		s.fs.Rename(spareName(seg.number), segmentName(seg.number)+damagedSuffix)
+		s.fs.Rename(spareName(seg.number), s.keptName(segmentName(seg.number)))
 	case spare && unread:
 		s.keepSpare(seg)
 		return true
@@ -187,7 +203,7 @@ func (s *Spool) removeSegment(seg *segment, spare bool) error {
 	case spare:
 		err = s.fs.Rename(name, spareName(seg.number))
 	case s.log.isDamaged(seg):
-		err = s.fs.Rename(name, name+damagedSuffix)
+		err = s.fs.Rename(name, s.keptName(name))
 	default:
 		err = s.fs.Remove(name)
 	}
@@ -197,8 +213,17 @@ func (s *Spool) removeSegment(seg *segment, spare bool) error {
 	return s.log.doubt(syncNames(s.fs))
 }
 
-// stick reports why a segment can't go, and leaves it until the spool is opened again.
-func (s *Spool) stick(seg *segment, d Damage) {
-	seg.stuck = true
-	s.distrust(seg.number, d)
+// keptName returns the name under which a damaged segment is kept, which no file has.
+func (s *Spool) keptName(name string) string {
+	kept := name + damagedSuffix
+	for n := 2; ; n++ {
+		f, err := s.fs.Open(kept, false)
+		if err == nil {
+			f.Close()
+		}
+		if errors.Is(err, fs.ErrNotExist) || n > maxMissing {
+			return kept
+		}
+		kept = fmt.Sprintf("%s.%d%s", name, n, damagedSuffix)
+	}
 }

@@ -37,6 +37,11 @@ const (
 type fact struct {
 	there, held must
 	report      string // of the outcome that is on its way: the task is there, or that is
+
+	attempts, most int  // now, and the highest number that there was
+	deaths         int  // without that of this process
+	leased         must // either: that is on its way
+	releasing      bool
 }
 
 // ledger is what is known of all tasks, by the names of their messages and their destinations, and of reports.
@@ -45,13 +50,78 @@ type ledger struct {
 	facts   map[string]fact
 	settled []string          // gone as soon as what was written is on the disk
 	ids     map[queue.ID]bool // those given out
+
+	claiming map[string]int // Claims under way, by their destinations
+	exact    bool           // the crash has lost nothing
 }
 
-func newLedger() *ledger { return &ledger{facts: map[string]fact{}, ids: map[queue.ID]bool{}} }
+func newLedger() *ledger {
+	return &ledger{facts: map[string]fact{}, ids: map[queue.ID]bool{}, claiming: map[string]int{}, exact: true}
+}
 
 // clone copies l. l.mu is held.
 func (l *ledger) clone() *ledger {
-	return &ledger{facts: maps.Clone(l.facts), settled: slices.Clone(l.settled), ids: maps.Clone(l.ids)}
+	return &ledger{
+		facts: maps.Clone(l.facts), settled: slices.Clone(l.settled), ids: maps.Clone(l.ids),
+		claiming: maps.Clone(l.claiming), exact: l.exact,
+	}
+}
+
+// after is a clone for a crash of that kind.
+func (l *ledger) after(kind string) *ledger {
+	left := l.clone()
+	left.exact = left.exact && kind == "killed"
+	return left
+}
+
+// claim says that some tasks of a destination may be leased until claimed is called with their keys and attempts.
+func (l *ledger) claim(dest string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.claiming[dest] += n
+}
+
+// claimed notes a lease, and returns how many attempts the task should have now.
+func (l *ledger) claimed(key string) (attempts int) {
+	l.change([]string{key}, func(f *fact) {
+		f.attempts++
+		f.most, f.leased = max(f.most, f.attempts), yes
+		attempts = f.attempts
+	})
+	return attempts
+}
+
+// returned notes the end of a lease with so many attempts, and deaths as they were or none.
+func (l *ledger) returned(key string, attempts int, keep bool) {
+	l.change([]string{key}, func(f *fact) {
+		f.attempts, f.leased = attempts, no
+		if !keep {
+			f.deaths = 0
+		}
+	})
+}
+
+// closed notes that the leases have ended by Close.
+func (l *ledger) closed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, f := range l.facts {
+		f.leased = no
+		l.facts[key] = f
+	}
+}
+
+// tally says what is wrong with the attempts and deaths that were found of a task, if something is.
+func (l *ledger) tally(want, got fact, dest string) string {
+	claiming := l.claiming[dest] > 0 || want.leased == either
+	switch {
+	case got.attempts > want.most+1, !claiming && got.attempts > want.most:
+		return fmt.Sprintf("has %d attempts, want at most %d", got.attempts, want.most)
+	case !l.exact, claiming, want.releasing, want.leased == yes && got.attempts == want.attempts && got.deaths == want.deaths+1:
+	case want.leased == yes || got.attempts != want.attempts || got.deaths != want.deaths:
+		return fmt.Sprintf("has %d attempts and %d deaths, want %+v", got.attempts, got.deaths, want)
+	}
+	return ""
 }
 
 func (l *ledger) change(keys []string, f func(*fact)) {
@@ -131,7 +201,7 @@ func (l *ledger) check(m *crashfs.FS[File]) (s *Spool, problems []string) {
 		if id, _ := index.ParseID(task.ID); s.ix.Held(id) {
 			held = yes
 		}
-		found[key] = fact{there: yes, held: held}
+		found[key] = fact{there: yes, held: held, attempts: task.Attempts, most: task.Attempts, deaths: task.Deaths, leased: no}
 	}
 	l.mu.Lock()
 	for _, key := range slices.Sorted(maps.Keys(l.facts)) {
@@ -146,6 +216,11 @@ func (l *ledger) check(m *crashfs.FS[File]) (s *Spool, problems []string) {
 			problem("%s and the report of its end are there: %v", key, got.there == yes)
 		case got.there == yes && want.held != either && want.held != got.held:
 			problem("%s is held: %v", key, got.held == yes)
+		case got.there == yes:
+			_, dest, _ := strings.Cut(key, " ")
+			if wrong := l.tally(want, got, dest); wrong != "" {
+				problem("%s %s", key, wrong)
+			}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(found)) {
@@ -154,9 +229,12 @@ func (l *ledger) check(m *crashfs.FS[File]) (s *Spool, problems []string) {
 		}
 	}
 	for key := range l.facts {
-		l.facts[key] = fact{there: cmp.Or(found[key].there, no), held: found[key].held}
+		f := found[key]
+		f.there = cmp.Or(f.there, no)
+		l.facts[key] = f
 	}
-	l.settled = nil
+	l.settled, l.exact = nil, true
+	clear(l.claiming)
 	l.mu.Unlock()
 	if id, err := s.Enqueue(context.Background(), testMessage(crashBody(later, 100), "later.example")); err != nil || l.ids[id] {
 		problem("new mail gets %q and %v, want an id of its own", id, err)
@@ -259,12 +337,16 @@ func (c *crashScript) enqueue() func() {
 		size = 700 + c.r.IntN(1000) // in a file
 	}
 	dests := []string{"a.example", "b.example"}[:1+c.r.IntN(2)]
-	keys := keysOf(name, dests)
+	keys, held := keysOf(name, dests), no
+	m := testMessage(crashBody(name, size), dests...)
+	if m.Held = c.r.IntN(6) == 0; m.Held {
+		held = yes
+	}
 	return func() {
 		settled := c.l.pending()
 		c.touch(keys) // they can be claimed before this has heard that they are there
-		c.l.change(keys, func(f *fact) { *f = fact{held: no} })
-		id, err := c.s.Enqueue(context.Background(), testMessage(crashBody(name, size), dests...))
+		c.l.change(keys, func(f *fact) { *f = fact{held: held} })
+		id, err := c.s.Enqueue(context.Background(), m)
 		if c.expect("Enqueue", err) != nil {
 			if !errors.Is(err, queue.ErrBroken) {
 				c.l.change(keys, func(f *fact) { f.there = no })
@@ -298,8 +380,8 @@ func (c *crashScript) report() (key string, m queue.Message) {
 
 // settle settles a task or two in one of several ways.
 func (c *crashScript) settle() func() {
-	dest := []string{"a.example", "b.example", "r.example"}[c.r.IntN(3)]
-	max, way := 1+c.r.IntN(2), c.r.IntN(3)
+	dest := []string{"a.example", "b.example", "r.example", queue.ReportDestination}[c.r.IntN(4)]
+	max, way := 1+c.r.IntN(2), c.r.IntN(6)
 	var reports []queue.Message
 	var keys []string
 	for range max {
@@ -307,18 +389,41 @@ func (c *crashScript) settle() func() {
 		keys, reports = append(keys, key), append(reports, m)
 	}
 	return func() {
-		tasks, err := c.s.Claim(context.Background(), []queue.Want{{Destination: dest, Max: max}}, time.Hour)
-		c.expect("Claim", err)
+		c.l.claim(dest, 1)
+		tasks, err := claimOf(c.s, dest, max)
+		if c.expect("Claim", err) != nil {
+			return
+		}
+		names := make([]string, len(tasks))
 		for i, task := range tasks {
-			name := c.name(task.ID)
+			if names[i] = c.name(task.ID); names[i] == "" { // it was removed meanwhile
+				continue
+			}
+			if want := c.l.claimed(names[i] + " " + dest); task.Attempts != want {
+				c.problem("%s %s is claimed as attempt %d, want %d", names[i], dest, task.Attempts, want)
+			}
+		}
+		c.l.claim(dest, -1)
+		for i, task := range tasks {
+			name := names[i]
 			key := name + " " + dest
 			if name == "" || !c.touch([]string{key}) { // it was removed meanwhile, or is another's
 				continue
 			}
-			switch way {
+			c.l.change([]string{key}, func(f *fact) { f.leased = either })
+			switch owed := name + " " + queue.ReportDestination; way {
+			case 5: // rejected, with a report and something more to report
+				end := func() error { return c.settleTask(task, queue.Settlement{Reports: reports[i : i+1]}) }
+				if dest != queue.ReportDestination && c.touch([]string{owed}) {
+					end = func() error { return c.owe(task, key, owed, reports[i:i+1]) }
+				}
+				c.reported([]string{key}, keys[i], end)
 			case 0: // deferred
 				reply := smtp.NewReply(450, "", key)
-				c.settleTask(task, queue.Settlement{Next: time.Now(), Results: []smtp.Result{{Reply: reply}}})
+				results := slices.Repeat([]smtp.Result{{Reply: reply}}, len(task.Last)) // a report task may have several
+				c.goesOn(key, task, task.Attempts, queue.Settlement{Next: time.Now(), Results: results})
+			case 3: // handed back
+				c.goesOn(key, task, task.Attempts-1, queue.Settlement{Next: time.Now(), Uncounted: true})
 			case 1: // rejected, with a report
 				c.reported([]string{key}, keys[i], func() error { return c.settleTask(task, queue.Settlement{Reports: reports[i : i+1]}) })
 			case 2: // delivered
@@ -331,6 +436,32 @@ func (c *crashScript) settle() func() {
 			}
 		}
 	}
+}
+
+// goesOn settles a task that stays in the queue, with so many attempts.
+func (c *crashScript) goesOn(key string, task queue.Task, attempts int, s queue.Settlement) {
+	if c.settleTask(task, s) == nil {
+		c.l.returned(key, attempts, s.Uncounted)
+	}
+}
+
+// owe settles a task and leaves it to the report task to tell of it. The report task may be there already.
+func (c *crashScript) owe(task queue.Task, key, owed string, reports []queue.Message) error {
+	c.l.mu.Lock()
+	before := c.l.facts[owed]
+	if before.there != yes {
+		c.l.facts[owed] = fact{held: c.l.facts[key].held, report: key}
+	}
+	c.l.mu.Unlock()
+	set := queue.Settlement{Reports: reports, Owed: []queue.Owed{{Result: smtp.Result{Reply: smtp.NewReply(550, "", key)}}}}
+	err := c.settleTask(task, set)
+	switch {
+	case err == nil:
+		c.l.change([]string{owed}, func(f *fact) { f.there, f.report = yes, "" })
+	case before.there != yes && !errors.Is(err, queue.ErrBroken):
+		c.l.change([]string{owed}, func(f *fact) { f.there, f.report = no, "" })
+	}
+	return err
 }
 
 func (c *crashScript) settleTask(task queue.Task, s queue.Settlement) error {
@@ -347,6 +478,9 @@ func (c *crashScript) expect(op string, err error) error {
 
 // reported ends tasks with one report, durably.
 func (c *crashScript) reported(keys []string, report string, end func() error) {
+	if c.s.log.broken() != nil {
+		return // nothing begins any more, and what is known of the keys stays
+	}
 	c.touch([]string{report}) // as in enqueue
 	c.l.change(keys, func(f *fact) { f.there, f.report = either, report })
 	c.l.change([]string{report}, func(f *fact) { *f = fact{held: no} })
@@ -405,9 +539,21 @@ func (c *crashScript) hold(held bool) func() {
 			op, outcome = c.s.Hold, yes
 		}
 		keys := c.l.all(keys) // a crash may bring back a task that was settled a moment ago: it belongs to the message
-		c.l.change(keys, func(f *fact) { f.held = either })
-		if c.expect("Hold or Release", op(context.Background(), id)) == nil {
-			c.l.change(keys, func(f *fact) { f.held = outcome })
+		forgiven := map[string]bool{}
+		c.l.mu.Lock()
+		for _, key := range keys {
+			forgiven[key] = !held && c.l.facts[key].held == yes && c.l.facts[key].leased == no
+		}
+		c.l.mu.Unlock()
+		c.l.change(keys, func(f *fact) { f.held, f.releasing = either, !held })
+		if c.expect("Hold or Release", op(context.Background(), id)) != nil {
+			return
+		}
+		c.l.change(keys, func(f *fact) { f.held, f.releasing = outcome, false })
+		for _, key := range keys {
+			if forgiven[key] {
+				c.l.change([]string{key}, func(f *fact) { f.deaths = 0 })
+			}
 		}
 	}
 }
@@ -447,7 +593,7 @@ type crashed struct {
 func (c *crashScript) snapshot(kind string, when string) crashed {
 	c.l.mu.Lock() // no outcome can become known meanwhile
 	defer c.l.mu.Unlock()
-	return crashed{c.m.After(kind, c.r), c.l.clone(), kind + " " + when}
+	return crashed{c.m.After(kind, c.r), c.l.after(kind), kind + " " + when}
 }
 
 // TestSpoolCrash runs a script of 50 operations, crashes before every operation on the disk, in five ways, and opens what is
@@ -476,6 +622,7 @@ func TestSpoolCrash(t *testing.T) {
 				if i%20 == 0 {
 					if i > 0 {
 						mustClose(t, c.s)
+						c.l.closed()
 						c.l.synced(c.l.pending())
 					}
 					c.s = mustOpen(t, c.m, crashConfig)
@@ -526,7 +673,9 @@ func checkCrashed(t *testing.T, c crashed, more *[]crashed) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, kind := range crashfs.Kinds {
-					*more = append(*more, crashed{m.After(kind, nil), known, fmt.Sprintf("%s, then %s before %s%v", c.when, kind, op, names)})
+					left := known.clone()
+					left.exact = left.exact && kind == "killed"
+					*more = append(*more, crashed{m.After(kind, nil), left, fmt.Sprintf("%s, then %s before %s%v", c.when, kind, op, names)})
 				}
 				return nil
 			}
@@ -540,7 +689,7 @@ func checkCrashed(t *testing.T, c crashed, more *[]crashed) {
 			t.Errorf("%s: opening it: %v", c.when, err)
 		}
 		m.Before = nil
-		s, problems := c.ledger.clone().check(m)
+		s, problems := known.clone().check(m)
 		for _, p := range problems {
 			t.Errorf("%s: %s", c.when, p)
 		}
@@ -664,7 +813,7 @@ func failAt(t *testing.T, n int, forEver bool, fault error) (faults int) {
 		for _, kind := range crashfs.Kinds {
 			left[kind] = c.m.After(kind, nil)
 		}
-		known := c.l.clone()
+		known := c.l.after("faulty")
 		c.s.Close()
 		left["closed"] = c.m.After("killed", nil)
 		for kind, m := range left {
@@ -687,5 +836,5 @@ func failAt(t *testing.T, n int, forEver bool, fault error) (faults int) {
 func (c *crashScript) after(kind string, chance *rand.Rand, when string) crashed {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	return crashed{c.m.After(kind, chance), c.l.clone(), kind + " " + when}
+	return crashed{c.m.After(kind, chance), c.l.after(kind), kind + " " + when}
 }

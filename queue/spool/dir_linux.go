@@ -47,13 +47,6 @@ func writeBuffers(f *os.File, off int64, buffers [][]byte) error {
 	return nil
 }
 
-// startWriting has the system begin to write a part of the file to the disk, so that less is left for a sync. It
-// promises nothing, so that an error is none.
-func startWriting(f *os.File, off, n int64) {
-	const writeOnly = 2 // SYNC_FILE_RANGE_WRITE
-	control(f, "sync_file_range", func(fd int) error { return syscall.SyncFileRange(fd, off, n, writeOnly) })
-}
-
 // skip leaves out the first n octets, and empty buffers.
 func skip(buffers [][]byte, n int) [][]byte {
 	for len(buffers) > 0 && len(buffers[0]) <= n {
@@ -85,10 +78,12 @@ func control(f *os.File, op string, call func(fd int) error) error {
 }
 
 // freeSpace gives the octets that may still be written where dir is.
-func freeSpace(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * cmp.Or(int64(st.Frsize), int64(st.Bsize)), nil
+func freeSpace(dir *os.File) (octets int64, err error) {
+	err = control(dir, "fstatfs", func(fd int) error {
+		var st syscall.Statfs_t
+		err := syscall.Fstatfs(fd, &st)
+		octets = int64(st.Bavail) * cmp.Or(int64(st.Frsize), int64(st.Bsize))
+		return err
+	})
+	return octets, err
 }

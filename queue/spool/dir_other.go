@@ -21,4 +21,4 @@ func writeBuffers(f *os.File, off int64, buffers [][]byte) error {
 
 func startWriting(*os.File, int64, int64) {}
 
-func freeSpace(string) (int64, error) { return 0, errors.ErrUnsupported }
+func freeSpace(*os.File) (int64, error) { return 0, errors.ErrUnsupported }

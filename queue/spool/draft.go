@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -21,7 +20,6 @@ type draft struct {
 	buf      *[]byte
 	record   appending
 	messages []draftMessage
-	state    int  // length of the entries before the messages
 	kept     bool // the log has it, or may have it
 	reserved bool // it is new mail, for which the last of the disk isn't
 }
@@ -51,13 +49,16 @@ func (d *draft) free() {
 	}
 	for _, m := range d.messages {
 		if m.file != "" && !d.kept {
-			d.spool.fs.Remove(m.file)
+			d.spool.fs.discard(m.file)
 		}
 	}
 }
 
 // add reads a message.
 func (d *draft) add(ctx context.Context, m queue.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s, err := index.NewMessage(m)
 	if err != nil {
 		return err
@@ -109,8 +110,10 @@ func readUpTo(b []byte, r io.Reader, n int) ([]byte, error) {
 // file has a passing name.
 func (d *draft) spill(s *index.Message, beginning []byte, r io.Reader) (name string, err error) {
 	temp := d.spool.tempName()
+	d.spool.fs.draft(temp)
 	f, err := d.spool.fs.Open(temp, true)
 	if err != nil {
+		d.spool.fs.undraft(temp)
 		return "", err
 	}
 	defer func() {
@@ -118,7 +121,7 @@ func (d *draft) spill(s *index.Message, beginning []byte, r io.Reader) (name str
 			err = closeErr
 		}
 		if err != nil {
-			d.spool.fs.Remove(temp)
+			d.spool.fs.discard(temp)
 			err = d.spool.log.doubt(err)
 		}
 	}()
@@ -146,12 +149,20 @@ func (d *draft) spill(s *index.Message, beginning []byte, r io.Reader) (name str
 func (d *draft) commit() error {
 	s := d.spool
 	s.arrivals.Lock()
-	now := time.Now()
+	now := s.ix.Now()
 	for _, m := range d.messages {
 		s.last++
+		for s.strays[s.last] {
+			s.last++
+		}
 		m.Arrive(s.last, now)
 	}
 	s.arrivals.Unlock()
+	for _, m := range d.messages {
+		if m.Held { // after the messages: replay holds only what it knows
+			d.record.record = appendHold(d.record.record, m.ID, true)
+		}
+	}
 	if len(d.record.record)-recordHeaderLen > maxPayload {
 		return errors.New("the record is longer than 1 GiB: send the message to fewer recipients at a time")
 	}
@@ -161,10 +172,31 @@ func (d *draft) commit() error {
 	for _, m := range d.messages {
 		endMessage(d.record.record[m.off:m.off+m.length], m.Message, m.file != "")
 	}
-	s.log.hand(&d.record)
+	if err := d.hand(); err != nil {
+		return err
+	}
 	err := d.record.wait()
 	d.kept = err == nil || errors.Is(err, queue.ErrBroken) || !passing(err) && !errors.Is(err, queue.ErrClosed)
 	return err
+}
+
+// hand hands the record to the log, which then says whose the body files are.
+func (d *draft) hand() error {
+	fs := d.spool.fs
+	if !slices.ContainsFunc(d.messages, func(m draftMessage) bool { return m.file != "" }) {
+		d.spool.log.hand(&d.record)
+		return nil
+	}
+	if err := fs.enter(); err != nil {
+		return err
+	}
+	defer fs.leave()
+	if d.spool.log.hand(&d.record) {
+		for _, m := range d.messages {
+			fs.undraft(m.file)
+		}
+	}
+	return nil
 }
 
 // nameFiles gives the body files their names for good.
@@ -176,9 +208,12 @@ func (d *draft) nameFiles() error {
 			continue
 		}
 		name := bodyName(m.ID)
+		d.spool.fs.draft(name)
 		if err := d.spool.fs.Rename(m.file, name); err != nil {
+			d.spool.fs.undraft(name)
 			return err
 		}
+		d.spool.fs.undraft(m.file)
 		m.file, named = name, true
 	}
 	if !named {

@@ -23,9 +23,9 @@ const (
 	entryHold    = critical | 3 // a message is held or released
 	entryRemoval = critical | 4 // a message is removed
 
-	// entryClaim is reserved: a task was claimed, with the fields of a state. It makes an attempt count that ended in a
-	// crash.
-	entryClaim = 5
+	// These can be skipped: they are about attempts that weren't settled. See claim.go.
+	entryClaim = 5 // a task was claimed
+	entryEnd   = 6 // all leases have ended
 
 	// maxID and maxBody bound the numbers in a file, so that the next ID and the sum of all sizes don't overflow. No
 	// spool gets near them.

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/queue/internal/index"
 	"github.com/postrider/postrider/smtp"
@@ -13,10 +14,12 @@ import (
 // fullStored is a message with something in every field.
 func fullStored() *index.Message {
 	return &index.Message{
-		ID: 1<<60 + 5, Arrival: -1, Due: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
+		ID: 1<<60 + 5, Arrival: -1, NotBefore: 2, Notice: index.Never, Deadline: 4, Size: 4, Priority: -9, Ref: "ref", Tenant: "tenant\x00",
 		Origin: smtp.OriginAuthenticated, FromDomain: "from.example", About: "5z",
 		Envelope: smtp.Envelope{
 			From: "a@example.com", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env", Auth: "<>",
+			By:       smtp.DeliverBy{Time: time.Unix(1, 5).UTC(), Return: true, Trace: true},
+			Priority: -7, HoldUntil: time.Unix(0, 1).UTC(),
 			Recipients: []smtp.Recipient{
 				{Address: "b@one.example", Notify: smtp.NotifyNever, ORCPT: "rfc822;c@example.com"},
 				{Address: "ü@two.example"},
@@ -65,7 +68,9 @@ func TestEntryRoundTrip(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, msg) {
 		t.Errorf("got message %+v and %v, want %+v", got, err, msg)
 	}
-	for _, want := range []*taskState{fullState(), {id: 3, num: 70_000, done: true}} {
+	part := fullState()
+	part.num, part.state.Delayed = partBit|1, []bool{false, true}
+	for _, want := range []*taskState{fullState(), {id: 3, num: 70_000, done: true}, part, {id: 3, num: partBit, done: true}} {
 		h, fields, err := entryFields(appendState(nil, want, msg))
 		if err != nil || h.kind != entryState {
 			t.Fatalf("got header %+v and %v", h, err)

@@ -55,8 +55,8 @@ func TestSpoolPoisoned(t *testing.T) {
 			}
 			ctx := context.Background()
 			_, enqueueErr := s.Enqueue(ctx, testMessage("later", "d.example"))
-			_, claimErr := s.Claim(ctx, []queue.Want{{Destination: "e.example", Max: 1}}, time.Hour)
-			_, flushErr := s.Flush(ctx, "")
+			_, claimErr := s.Claim(ctx, []queue.Want{{Lane: queue.Lane{Destination: "e.example"}, Max: 1}}, time.Hour)
+			_, flushErr := s.Flush(ctx, "", 0)
 			for op, err := range map[string]error{
 				"Enqueue": enqueueErr,
 				"Claim":   claimErr,
@@ -184,15 +184,15 @@ func TestSpoolUnsyncedSettleFails(t *testing.T) {
 		mustEnqueue(t, s, "body", "d.example")
 		mustEnqueue(t, s, "body", "d.example")
 		tasks := mustClaim(t, s, "d.example")
-		told := make(chan string, 10)
-		defer s.Watch(func(destination string, _ time.Time) { told <- destination })()
+		told := make(chan queue.Lane, 10)
+		defer s.Watch(func(l queue.Lane, _ time.Time) { told <- l })()
 		failing.Store(true)
 		mustSettle(t, s, tasks[0].Lease, queue.Settlement{})
 		time.Sleep(time.Minute)
 		select {
-		case destination := <-told:
-			if destination != "" {
-				t.Errorf("Watch: got destination %q, want an empty one", destination)
+		case lane := <-told:
+			if lane != (queue.Lane{}) {
+				t.Errorf("Watch: got %+v, want the zero Lane", lane)
 			}
 		default:
 			t.Errorf("Watch: got nothing, want to hear that the spool is broken")
@@ -248,6 +248,7 @@ func TestSpoolDiskFull(t *testing.T) {
 			}
 			checkContents(t, s, want)
 			all := d.Files()
+			delete(all, rosterName)
 			if octets := len(bytes.TrimRight(all[segmentName(1)], "\x00")); len(all) != 1 || int64(octets) != s.log.bytes.Load() {
 				t.Errorf("got %d files and %d octets, want the segment alone with %d", len(all), octets, s.log.bytes.Load())
 			}
@@ -391,7 +392,7 @@ func TestSpoolGathers(t *testing.T) {
 				t.Errorf("%s: got %d writes, %d syncs and %d acknowledged, want %d, %d and %d", when, w, s, d, wantWrites, wantSyncs, wantDone)
 			}
 		}
-		check("at first, with a write of zeros", 4, 3, 0)
+		check("at first, with the roster, a claim and a write of zeros", 6, 4, 0)
 		hold.Store(true)
 		enqueue(1, "body")
 		check("with a sync under way", 1, 1, 0)
@@ -429,8 +430,8 @@ func TestSpoolBodyFailsLate(t *testing.T) {
 		t.Errorf("got %v, want io.ErrNoProgress", err)
 	}
 	checkContents(t, s, map[string]string{string(id) + " d.example": "body"})
-	if all := disk.Files(); len(all) != 1 {
-		t.Errorf("got %d files, want the segment alone", len(all))
+	if all := disk.Files(); len(all) != 2 {
+		t.Errorf("got %d files, want the segment and the roster alone", len(all))
 	}
 }
 

@@ -1,31 +1,27 @@
 package spool
 
 import (
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 )
 
 // OpenFaultySpool opens a spool whose writes fail with what fault has, while it has something. A small one has
-// segments and inline bodies so small that it rolls, compacts and makes files all the time.
-func OpenFaultySpool(dir string, small bool, fault *atomic.Value) (*Spool, error) {
+// segments and inline bodies so small that it rolls, compacts and makes files all the time. now is its clock.
+func OpenFaultySpool(dir string, small bool, fault *atomic.Value, now func() time.Time) (*Spool, error) {
 	config := testConfig
 	if small {
 		config = Options{SegmentSize: 8 << 10, InlineSize: 1 << 10, SyncDelay: time.Second}
 	}
+	config.Now = now
 	config.Logger = slog.New(slog.DiscardHandler)
-	if err := makeDir(dir); err != nil {
-		return nil, err
-	}
-	handle, err := os.Open(dir)
+	disk, err := openDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSpool(faultyFS{dirFS{dir, handle}, fault}, dir, config)
+	s, err := openSpool(faultyFS{disk, fault}, dir, config)
 	if err == nil {
-		s.held = []io.Closer{handle}
+		s.held = disk
 	}
 	return s, err
 }

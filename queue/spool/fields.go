@@ -176,7 +176,7 @@ func (f *fields) text(brief bool) string {
 
 // skip skips an unknown field of an entry, and records it if it is critical.
 func (f *fields) skip() {
-	if f.tag&critical != 0 && f.unread == nil {
+	if f.tag&critical != 0 {
 		f.unread = &unknownError{"field", f.tag}
 	}
 }

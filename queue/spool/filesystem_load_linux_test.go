@@ -75,7 +75,13 @@ func (c *crasher) begin(name string, k *known) {
 
 // settle settles what is due at a destination, if there is something.
 func (c *crasher) settle(rng *rand.Rand, full bool) (did bool, err error) {
-	tasks, err := c.spool.Claim(c.t.Context(), []queue.Want{{Destination: crashDestination(rng), Max: 4}}, time.Hour)
+	var wants []queue.Want
+	for d := range c.spool.Lanes(c.t.Context()) {
+		if d.Destination == crashDestination(rng) {
+			wants = append(wants, queue.Want{Lane: d.Lane, Max: 4})
+		}
+	}
+	tasks, err := c.spool.Claim(c.t.Context(), wants, time.Hour)
 	for i := 0; i < len(tasks) && err == nil; i++ {
 		err = c.settleTask(tasks[i], rng, full)
 	}

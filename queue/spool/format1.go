@@ -23,20 +23,26 @@ const (
 
 func isFormat1(h entryHeader) bool { return h.kind >= entryMessage1 && h.kind <= entryRemoval1 }
 
-// decodeMessage1 reads the fields of a message. If brief is set, it leaves the envelope out.
+// decodeMessage1 reads the fields of a message. If brief is set, it leaves the envelope out, except for the
+// reverse-path.
 func decodeMessage1(fields []byte, brief bool) (*index.Message, error) {
 	d := decoder1{b: fields}
 	s := &index.Message{
 		ID: uint64(d.int64()), Arrival: d.int64(), Size: d.int64(), Sum: d.uint32(),
-		Due: d.int64(), Notice: d.int64(), Deadline: d.int64(),
+		NotBefore: d.int64(), Notice: d.int64(), Deadline: d.int64(),
 		Priority: int8(d.byte()),
+	}
+	if s.NotBefore == s.Arrival { // version 1 stored it for a message without one
+		s.NotBefore = index.AtOnce
 	}
 	s.Dests = make([]string, d.count(1))
 	for i := range s.Dests {
-		s.Dests[i] = d.string()
+		s.Dests[i] = destination(d.string())
 	}
 	s.Ref, s.Tenant = d.string(), d.string()
-	if !brief {
+	if brief {
+		s.Envelope.From = d.string() // it stands first
+	} else {
 		s.Envelope, s.Dest = d.envelope(len(s.Dests))
 	}
 	if d.failed || len(s.Dests) == 0 || s.Size < 0 || s.Size > maxBody || s.ID > maxID {
@@ -79,7 +85,7 @@ func decodeState1(h entryHeader, fields []byte, s *index.Message) (*taskState, e
 			}
 		}
 	}
-	if d.failed {
+	if d.failed || isPart(t.num) {
 		return nil, errEntry
 	}
 	return t, nil

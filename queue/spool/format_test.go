@@ -53,7 +53,7 @@ func fillFixture(t testing.TB, q *Spool) {
 	}
 	settle := func(destination string, s queue.Settlement, outcome func(i int, r *smtp.Result)) {
 		t.Helper()
-		tasks, err := q.Claim(ctx, []queue.Want{{Destination: destination, Max: 1}}, time.Hour)
+		tasks, err := claimOf(q, destination, 1)
 		check(err)
 		for _, task := range tasks {
 			for i, r := range task.Envelope.Recipients {
@@ -68,6 +68,7 @@ func fillFixture(t testing.TB, q *Spool) {
 	full := queue.Message{
 		Envelope: &smtp.Envelope{
 			From: "jörg@bücher.example", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env id+1", Auth: "<>",
+			By: smtp.DeliverBy{Time: fixtureTime(2), Return: true, Trace: true}, Priority: -7, HoldUntil: fixtureTime(0),
 			Recipients: []smtp.Recipient{
 				{Address: "b@full.example", Notify: smtp.NotifySuccess | smtp.NotifyDelay, ORCPT: "rfc822;first@example.org"},
 				{Address: "ü@other.example", Notify: smtp.NotifyNever},
@@ -129,6 +130,15 @@ func fillFixture(t testing.TB, q *Spool) {
 	settle("gone.example", queue.Settlement{Reports: []queue.Message{report}}, nil)
 	settle("two.example", queue.Settlement{}, nil)
 	settle("released.example", queue.Settlement{Next: fixtureTime(5)}, nil)
+	// Parts of a report task: of a settlement that leaves nothing, and of one that leaves all.
+	plain(500, "owed.example", "delayed.example")
+	owed := smtp.Result{
+		Recipient: "another@owed.example", Outcome: smtp.Rejected, Stage: smtp.StageRcpt,
+		Reply: smtp.NewReply(550, "5.1.1", "no such user"),
+	}
+	settle("owed.example", queue.Settlement{Owed: []queue.Owed{{Result: owed}}, ReportAt: fixtureTime(7)}, nil)
+	delayed := []queue.Owed{{Delayed: true}}
+	settle("delayed.example", queue.Settlement{Next: fixtureTime(8), Owed: delayed, ReportAt: fixtureTime(9)}, nil)
 	check(q.Hold(ctx, held, released))
 	check(q.Release(ctx, released))
 	report.Body = strings.NewReader("another report\r\n")
@@ -176,6 +186,7 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	field("notice", task.NoticeAt, !task.NoticeAt.IsZero())
 	field("deadline", task.Deadline, !task.Deadline.IsZero())
 	field("attempts", task.Attempts, task.Attempts > 0)
+	field("deaths", task.Deaths, task.Deaths > 0)
 	field("size", task.Size, true)
 	field("priority", task.Priority, task.Priority != 0)
 	field("ref", fmt.Sprintf("%q", task.Ref), task.Ref != "")
@@ -190,11 +201,15 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	field("RET", env.Ret, env.Ret != 0)
 	field("ENVID", fmt.Sprintf("%q", env.EnvID), env.EnvID != "")
 	field("AUTH", fmt.Sprintf("%q", env.Auth), env.Auth != "")
+	field("BY", fmt.Sprint(env.By), !env.By.Time.IsZero())
+	field("MT-PRIORITY", env.Priority, env.Priority != 0)
+	field("HOLD", env.HoldUntil, !env.HoldUntil.IsZero())
 	for i, r := range env.Recipients {
 		last := &task.Last[i]
 		field("recipient", fmt.Sprintf("%q", r.Address), true)
 		field("\tNOTIFY", r.Notify, r.Notify != 0)
 		field("\tORCPT", fmt.Sprintf("%q", r.ORCPT), r.ORCPT != "")
+		field("\tdelayed", true, task.Delayed != nil && task.Delayed[i])
 		field("\tlast of", fmt.Sprintf("%q", last.Recipient), last.Recipient != r.Address)
 		if last.Reply == nil {
 			continue
@@ -208,10 +223,21 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	}
 }
 
-// fixture reads the files of a directory that was written in one version of the format, and what it holds.
-func fixture(t *testing.T, version int) (files map[string][]byte, want []byte) {
+// fixtures are the directories of testdata, and what writes them. Format1 was written by a program that is gone, and
+// format2 before there were claims and report tasks.
+var fixtures = []struct {
+	name  string
+	write func(t *testing.T) (disk *crashfs.FS[File], want []byte)
+}{
+	{"format1", nil},
+	{"format2", nil},
+	{"format2-claims", claimsFixture},
+}
+
+// fixture reads the files of a directory of testdata, and what it holds.
+func fixture(t *testing.T, name string) (files map[string][]byte, want []byte) {
 	t.Helper()
-	dir := filepath.Join("testdata", fmt.Sprint("format", version))
+	dir := filepath.Join("testdata", name)
 	want, err := os.ReadFile(dir + ".txt")
 	if err != nil {
 		t.Fatal(err)
@@ -229,6 +255,30 @@ func fixture(t *testing.T, version int) (files map[string][]byte, want []byte) {
 	return files, want
 }
 
+// writeFixtures writes the directories that are missing, and what they hold. Once a program was released that writes
+// the same, a directory is never written again: mail may lie in such directories. Another is added instead.
+func writeFixtures(t *testing.T) {
+	t.Helper()
+	for _, f := range fixtures {
+		to := filepath.Join("testdata", f.name)
+		if _, err := os.Stat(to); f.write == nil || !os.IsNotExist(err) {
+			continue
+		}
+		if err := os.Mkdir(to, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		disk, want := f.write(t)
+		for name, b := range disk.Files() {
+			if err := os.WriteFile(filepath.Join(to, name), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(to+".txt", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func checkListing(t *testing.T, what string, s *Spool, want []byte) {
 	t.Helper()
 	got := listing(t, s)
@@ -243,43 +293,14 @@ func checkListing(t *testing.T, what string, s *Spool, want []byte) {
 	t.Fatalf("%s: %d and %d lines, which differ from line %d on: got %q, want %q", what, len(g), len(w), i+1, g[min(i, len(g)-1)], w[min(i, len(w)-1)])
 }
 
-// writeFixture writes the directory of the newest version, and what it holds. Once a release has written that version, it is never
-// written again: mail may lie in such directories.
-func writeFixture(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	var want []byte
-	synctest.Test(t, func(t *testing.T) {
-		s, err := fixtureOptions.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fillFixture(t, s)
-		time.Sleep(time.Minute)
-		synctest.Wait() // for the janitor
-		want = listing(t, s)
-		mustClose(t, s)
-	})
-	to := filepath.Join("testdata", fmt.Sprint("format", segmentVersion))
-	if err := os.Remove(filepath.Join(dir, lockName)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to+".txt", want, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestFormats opens a copy of each directory of testdata, one of each version of the format, and compares all that is in it.
 func TestFormats(t *testing.T) {
-	if _, err := os.Stat(filepath.Join("testdata", fmt.Sprint("format", segmentVersion))); *update && os.IsNotExist(err) {
-		writeFixture(t)
+	if *update {
+		writeFixtures(t)
 	}
-	for version := 1; version <= segmentVersion; version++ {
-		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			files, want := fixture(t, version)
+	for _, f := range fixtures {
+		t.Run(f.name, func(t *testing.T) {
+			files, want := fixture(t, f.name)
 			dir := t.TempDir()
 			for name, b := range files {
 				if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
@@ -307,11 +328,11 @@ func TestFormats(t *testing.T) {
 
 // TestFormatsCompacted has compaction move all that the directories of testdata hold, while a part of it is settled.
 func TestFormatsCompacted(t *testing.T) {
-	for version := 1; version <= segmentVersion; version++ {
-		t.Run(fmt.Sprint(version), func(t *testing.T) {
+	for _, f := range fixtures {
+		t.Run(f.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(time.Until(fixtureTime(-100_000))) // all that was due when the fixture was written still is
-				files, _ := fixture(t, version)
+				files, _ := fixture(t, f.name)
 				disk := crashfs.New[File](files)
 				last, _ := segmentNumber(newest(files), segmentSuffix)
 				s := mustOpen(t, disk, fixtureOptions)
@@ -361,7 +382,7 @@ func TestFormatsCompacted(t *testing.T) {
 // TestFormatsCrash has the machine crash at each operation while a directory of version 1 is opened, written to and compacted: all that
 // was in it is there, whatever the disk has kept.
 func TestFormatsCrash(t *testing.T) {
-	files, want := fixture(t, 1)
+	files, want := fixture(t, "format1")
 	last, _ := segmentNumber(newest(files), segmentSuffix)
 	crashed := map[[32]byte]*crashfs.FS[File]{}
 	operations := 0
@@ -399,15 +420,15 @@ func TestFormatsCrash(t *testing.T) {
 
 // TestFormatsHints opens the directories of testdata by their hints.
 func TestFormatsHints(t *testing.T) {
-	for version := 1; version <= segmentVersion; version++ {
-		files, want := fixture(t, version)
+	for _, f := range fixtures {
+		files, want := fixture(t, f.name)
 		read := func(files map[string][]byte) (octets int64) {
 			disk := crashfs.New[File](files)
 			var n atomic.Int64
 			disk.Reading = func(_ string, _ int64, length int) error { n.Add(int64(length)); return nil }
 			s := mustOpen(t, disk, fixtureOptions)
 			octets = n.Load()
-			checkListing(t, fmt.Sprint("format ", version), s, want)
+			checkListing(t, f.name, s, want)
 			mustClose(t, s)
 			return octets
 		}
@@ -420,7 +441,7 @@ func TestFormatsHints(t *testing.T) {
 			}
 		}
 		if unhinted := read(files); hints < 2 || hinted >= unhinted {
-			t.Errorf("format %d: read %d octets with %d hints, %d without", version, hinted, hints, unhinted)
+			t.Errorf("%s: read %d octets with %d hints, %d without", f.name, hinted, hints, unhinted)
 		}
 	}
 }

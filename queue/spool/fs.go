@@ -5,11 +5,11 @@ import (
 	"io"
 	"syscall"
 
-	"github.com/postrider/postrider/queue/internal/mutant"
+	"github.com/postrider/postrider/queue"
 )
 
 // FS is the directory of a Spool, as an interface for tests that crash it or make it fail. A name has no slash. Methods
-// of an FS and its Files are called concurrently.
+// of an FS and its Files are called concurrently. After Close, the Spool calls no method of its FS.
 type FS interface {
 	// Open opens a file for reading. If create is set, it creates a file for reading and writing; if the file exists,
 	// the error wraps fs.ErrExist. If a file to read doesn't exist, the error wraps fs.ErrNotExist.
@@ -21,7 +21,8 @@ type FS interface {
 	// Remove removes a file. It is durable after Sync. A missing file is no error.
 	Remove(name string) error
 
-	// List returns the names of all files, with their sizes in octets.
+	// List returns the names of all files, with their sizes in octets. The size is -1 for what isn't a regular file,
+	// such as a symbolic link. Open returns an error for that.
 	List() (map[string]int64, error)
 
 	// Sync makes the names in the directory durable.
@@ -51,9 +52,6 @@ type File interface {
 
 // syncFile is sync, and tells its error from all others.
 func syncFile(f File) error {
-	if mutant.On == mutant.NoFileSync {
-		return nil
-	}
 	if err := f.Sync(); err != nil {
 		return &syncError{err}
 	}
@@ -62,10 +60,9 @@ func syncFile(f File) error {
 
 // syncNames is sync of the directory, and tells its error from all others.
 func syncNames(fs FS) error {
-	if mutant.On == mutant.NoDirectorySync {
-		return nil
-	}
-	if err := fs.Sync(); err != nil {
+	if err := fs.Sync(); err == queue.ErrClosed { // it wasn't tried
+		return err
+	} else if err != nil {
 		return &syncError{err}
 	}
 	return nil

@@ -54,6 +54,24 @@ func fixturePayloads(f *testing.F) (payloads [][]byte) {
 	return payloads
 }
 
+// fuzzMarks are entries about a message that was claimed, and whose report is owed: each part has the ones before it.
+func fuzzMarks(msg *index.Message) (payloads [][]byte) {
+	part := fullState()
+	part.num, part.deaths, part.state.Delayed = partBit|1, 1, []bool{false, true}
+	claim := func(num uint32, deaths int, leased bool) []byte {
+		return appendClaim(nil, claimed{msg.ID, num, deaths + 1, deaths, leased})
+	}
+	var b []byte
+	for _, entry := range [][]byte{
+		claim(0, 0, true), appendEnd(nil, false), claim(1, 2, false), appendState(nil, part, msg), claim(index.ReportTask, 1, true),
+		appendEnd(nil, true), claim(0, 1, true), appendState(nil, &taskState{id: msg.ID, num: part.num, done: true}, msg),
+	} {
+		b = append(b, entry...)
+		payloads = append(payloads, bytes.Clone(b))
+	}
+	return payloads
+}
+
 // FuzzApply feeds a spool payloads that no checksum guards: it may refuse them, and its counts stay right.
 func FuzzApply(f *testing.F) {
 	msg := fullStored()
@@ -64,6 +82,9 @@ func FuzzApply(f *testing.F) {
 	f.Add(append(bytes.Clone(whole), whole...))
 	f.Add(appendHold(bytes.Clone(whole), msg.ID, true))
 	f.Add(appendRemoval(bytes.Clone(whole), msg.ID))
+	for _, marks := range fuzzMarks(msg) {
+		f.Add(append(bytes.Clone(whole), marks...))
+	}
 	for _, octets := range []string{"\x7f\x01x", "\xff\x01x"} {
 		for _, where := range newerPlaces {
 			f.Add(bytes.Join(newerEntries(octets, where), nil))
@@ -74,7 +95,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		rightChecksums(payload)
-		s := newIndexed()
+		s := newIndexed(nil)
 		s.apply(&segment{number: 1}, record{off: segmentHeaderLen, payload: payload})
 		s.log = &spoolLog{}
 		checkLive(t, s)
@@ -83,12 +104,12 @@ func FuzzApply(f *testing.F) {
 				entry := payload[c.Data.off-segmentHeaderLen-recordHeaderLen:][:c.Data.length]
 				if h, fields, err := entryFields(entry); err == nil {
 					if msg, err := decodeMessage(h, fields, false); err == nil {
-						msg.Fill(&c.Task, msg.Initial(c.Num))
+						msg.Fill(&c.Task, msg.Initial(c.Num), time.Now())
 					}
 				}
 			}
 		}
-		for range index.Upcoming(new(sync.Mutex), s.ix, time.Hour, func() error { return nil }) {
+		for range index.Lanes(new(sync.Mutex), s.ix, func() error { return nil }) {
 		}
 	})
 }
@@ -152,6 +173,17 @@ func fuzzHint(seg []byte, items []byte) []byte {
 	return hint
 }
 
+// itemsOf are the items of the hint of a segment with this payload.
+func itemsOf(payload []byte) (items []byte) {
+	eachEntry(payload, func(off int, entry []byte) error {
+		_, fields, err := entryFields(entry)
+		items = binary.LittleEndian.AppendUint32(items, uint32(segmentHeaderLen+recordHeaderLen+off))
+		items = append(items, entry[:entryHeaderLen+len(fields)]...)
+		return err
+	})
+	return items
+}
+
 // FuzzOpen opens directories of two segments, the first with a hint, whose checksums are right: it may refuse them. Else all that
 // can be asked of the spool ends without a panic, and the spool can be opened again.
 func FuzzOpen(f *testing.F) {
@@ -163,6 +195,11 @@ func FuzzOpen(f *testing.F) {
 	f.Add(message, state, []byte(nil), uint32(0), msg.ID+1)
 	f.Add(message, appendHold(state, msg.ID, true), items(segmentHeaderLen+recordHeaderLen, message[:len(message)-4]), uint32(0), msg.ID+1)
 	f.Add(message, appendRemoval(nil, msg.ID), items(1<<31, message[:len(message)-4]), uint32(70), uint64(0))
+	for _, marks := range fuzzMarks(msg) {
+		f.Add(message, marks, []byte(nil), uint32(0), msg.ID+1)
+		whole := append(bytes.Clone(message), marks...)
+		f.Add(whole, appendEnd(nil, false), itemsOf(whole), uint32(0), msg.ID+1)
+	}
 	payloads := fixturePayloads(f)
 	for i, payload := range payloads {
 		f.Add(payload, payloads[(i+1)%len(payloads)], []byte(nil), uint32(0), uint64(100))
@@ -209,8 +246,8 @@ func useAll(t *testing.T, s *Spool) {
 	ctx := context.Background()
 	readable(s)
 	var wants []queue.Want
-	for d := range s.Destinations(ctx, 1<<62) {
-		wants = append(wants, queue.Want{Destination: d.Name, Max: 10})
+	for d := range s.Lanes(ctx) {
+		wants = append(wants, queue.Want{Lane: d.Lane, Max: 10})
 	}
 	tasks, _ := s.Claim(ctx, wants, time.Hour)
 	for i, task := range tasks {

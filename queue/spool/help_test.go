@@ -55,11 +55,28 @@ func mustEnqueue(t *testing.T, q queue.Queue, body string, dests ...string) queu
 
 func mustClaim(t *testing.T, q queue.Queue, dest string) []queue.Task {
 	t.Helper()
-	tasks, err := q.Claim(context.Background(), []queue.Want{{Destination: dest, Max: 1 << 20}}, time.Hour)
+	tasks, err := claimOf(q, dest, 1<<20)
 	if err != nil {
 		t.Fatalf("Claim: %v", err)
 	}
 	return tasks
+}
+
+// claimOf claims tasks of a destination, whatever their lanes, for an hour.
+func claimOf(q queue.Queue, dest string, most int) (tasks []queue.Task, err error) {
+	for d, err := range q.Lanes(context.Background()) {
+		if err != nil {
+			return tasks, err
+		}
+		if d.Destination != dest {
+			continue
+		}
+		got, err := q.Claim(context.Background(), []queue.Want{{Lane: d.Lane, Max: most - len(tasks)}}, time.Hour)
+		if tasks = append(tasks, got...); err != nil {
+			return tasks, err
+		}
+	}
+	return tasks, nil
 }
 
 func mustSettle(t *testing.T, q queue.Queue, l queue.Lease, s queue.Settlement) {

@@ -3,10 +3,10 @@ package spool
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
-	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
 // Remove implements [queue.Remover]. After the bodies of the reports are read, the end of ctx has no effect.
@@ -16,9 +16,8 @@ func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 	err := d.addReports(ctx, reports)
 	if err == nil {
 		err = s.record(ctx, d, ids, appendRemoval, func(id uint64) {
-			if s.drop(id) {
-				s.removeFile(id, d.record.seq)
-			}
+			s.drop(id)
+			s.removeFile(id)
 		})
 	}
 	if err != nil {
@@ -36,20 +35,34 @@ func (s *Spool) Hold(ctx context.Context, ids ...queue.ID) error {
 	d := s.newDraft(true)
 	defer d.free()
 	hold := func(b []byte, id uint64) []byte { return appendHold(b, id, true) }
-	err := s.record(ctx, d, ids, hold, func(id uint64) { s.ix.Hold(id, mutant.On != mutant.SendsHeld) })
+	err := s.record(ctx, d, ids, hold, func(id uint64) { s.ix.Hold(id, true) })
 	if err != nil {
 		return s.failed("hold", err)
 	}
 	return nil
 }
 
-// Release implements [queue.Holder].
+// Release implements [queue.Holder]. Held tasks have no Deaths afterwards.
 func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 	d := s.newDraft(true)
 	defer d.free()
-	var due []queue.Destination
-	release := func(b []byte, id uint64) []byte { return appendHold(b, id, false) }
+	var due []queue.LaneDue
+	var cleared []claimed
+	release := func(b []byte, id uint64) []byte {
+		was := len(cleared)
+		cleared = s.suspectsOf(cleared, id)
+		for i := range cleared[was:] {
+			cleared[was+i].deaths = 0
+			b = appendClaim(b, cleared[was+i])
+		}
+		return appendHold(b, id, false)
+	}
 	err := s.record(ctx, d, ids, release, func(id uint64) {
+		for _, c := range cleared {
+			if c.id == id {
+				s.count(c)
+			}
+		}
 		if s.ix.Held(id) {
 			s.ix.Hold(id, false)
 			due = append(due, s.ix.Claimable(id)...)
@@ -59,21 +72,33 @@ func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 		return s.failed("release", err)
 	}
 	for _, d := range due {
-		s.watch.Tell(d.Due, d.Name)
+		s.watch.Tell(d.Due, d.Lane)
 	}
 	return nil
 }
 
+// suspectsOf appends the tasks of a message that are held and have deaths.
+func (s *Spool) suspectsOf(found []claimed, id uint64) []claimed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.ix.TasksOf(id) {
+		if c.Task.State == queue.Held && c.Task.Deaths > 0 {
+			found = append(found, claimedOf(c))
+		}
+	}
+	return found
+}
+
 // Flush implements [queue.Flusher]. It writes nothing: after a restart, a task that wasn't settled since is due at its
 // former time.
-func (s *Spool) Flush(ctx context.Context, destination string) (n int, err error) {
+func (s *Spool) Flush(ctx context.Context, destination string, after time.Duration) (n int, err error) {
 	check := func() error { return cmp.Or(s.log.broken(), s.check(ctx)) }
-	for f, err := range index.Flush(&s.mu, s.ix, destination, check) {
+	for f, err := range index.Flush(&s.mu, s.ix, destination, after, check) {
 		if err != nil {
 			return n, s.failed("flush", err)
 		}
 		n += f.Count
-		s.watch.Tell(f.Now, f.Destinations...)
+		s.watch.Tell(time.Time{}, f.Lanes...)
 	}
 	return n, nil
 }
@@ -94,11 +119,13 @@ func (s *Spool) record(
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, id := range found {
 		do(id)
 	}
 	s.takeIn(d)
+	recalled := s.ix.Recalled()
+	s.mu.Unlock()
+	s.watch.TellComing(recalled)
 	return nil
 }
 
@@ -150,11 +177,8 @@ func (s *Spool) find(ids []queue.ID) (found []uint64, other chan struct{}) {
 		if other := s.busy[n]; other != nil {
 			return nil, other
 		}
-		if s.ix.Writing(n) {
-			if s.settled == nil {
-				s.settled = make(chan struct{})
-			}
-			return nil, s.settled
+		if s.ix.Settling(n) {
+			return nil, s.nextSettled()
 		}
 		seen[n] = true
 		found = append(found, n)

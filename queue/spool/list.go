@@ -40,7 +40,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				case !parsed.MatchesMessage(msg):
 					continue
 				default:
-					if msg.Fill(&c.Task, st); !parsed.MatchesTask(&c.Task) {
+					if msg.Fill(&c.Task, st, s.ix.Now()); !parsed.MatchesTask(&c.Task) {
 						continue
 					}
 				}
@@ -96,7 +96,7 @@ func (s *Spool) stored(id uint64) (*index.Message, error) {
 	defer seg.release()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	m, err := readMessage(seg, at, *buf)
+	m, err := s.readMessage(seg, at, *buf)
 	if err != nil {
 		return nil, s.unreadable(at, err)
 	}

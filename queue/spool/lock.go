@@ -1,10 +1,11 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -24,29 +25,51 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("spool: %s is open in process %d: close it there first", e.Dir, e.PID)
 }
 
-// lockDir locks the directory for this process. The lock ends when the file is closed, or when the process dies.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+// lockDir locks the directory for this process. The lock ends with d.Close, or when the process dies. It is a lock of
+// the directory itself, which nobody can remove, and one of the lock file: earlier programs have only that, and some
+// network file systems don't lock a directory.
+func (d *dirFS) lockDir(dir string) error {
+	locked, dirErr := tryLock(d.handle)
+	if dirErr == nil && !locked {
+		return &LockedError{Dir: dir, PID: d.owner()}
 	}
-	locked, err := tryLock(f)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock: %w", err)
-	}
-	if !locked {
-		defer f.Close()
-		b, _ := io.ReadAll(io.LimitReader(f, 32))
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-		return nil, &LockedError{Dir: dir, PID: pid}
-	}
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	err := d.regular(lockName)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		d.lock, err = d.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
 	}
 	if err != nil {
-		f.Close()
-		return nil, err
+		if dirErr == nil && passing(err) {
+			return nil // with a full disk, say
+		}
+		return err
 	}
-	return f, nil
+	locked, err = tryLock(d.lock)
+	switch {
+	case err != nil:
+		return fmt.Errorf("lock: %w", err)
+	case !locked:
+		return &LockedError{Dir: dir, PID: d.owner()}
+	}
+	if err = d.lock.Truncate(0); err == nil {
+		_, err = d.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil && !passing(err) {
+		return err
+	}
+	return nil
+}
+
+// owner returns the process ID in the lock file, 0 if there is none.
+func (d *dirFS) owner() int {
+	if d.regular(lockName) != nil {
+		return 0
+	}
+	f, err := d.root.Open(lockName)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, 32))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
 }

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
 // spoolLog appends records to the newest segment of a spool. One goroutine writes what is handed over,
@@ -61,18 +59,20 @@ func (l *spoolLog) start(segments []*segment) {
 }
 
 // hand puts the record in its place in the order of the log and returns at once; its wait then tells what came of it.
-func (l *spoolLog) hand(a *appending) {
+// It reports whether the record is taken, and may be in the log.
+func (l *spoolLog) hand(a *appending) (taken bool) {
 	startHeader(a.record)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.refuse(); err != nil {
 		a.done <- err
-		return
+		return false
 	}
 	l.queue = append(l.queue, a)
 	l.queued += len(a.record)
 	l.hurried = l.hurried || !a.durable
 	l.handed.Signal()
+	return true
 }
 
 func (l *spoolLog) writeLoop() {
@@ -187,7 +187,7 @@ func (l *spoolLog) publish(seg *segment, end int64, batch []*appending) {
 		l.written++
 		a.seq = l.written
 		seg.pending.Add(1)
-		if a.durable && mutant.On != mutant.AcknowledgesEarly {
+		if a.durable {
 			l.unsynced = append(l.unsynced, a)
 			continue
 		}
@@ -241,7 +241,7 @@ func (l *spoolLog) roll(old *segment) (*segment, error) {
 		return nil, err
 	}
 	old.trim()
-	header := segmentHeader{number: old.number + 1, next: l.nextID(), previous: uint32(old.size)}
+	header := segmentHeader{number: old.number + 1, next: l.nextID(), previous: uint32(old.size), before: old.salt}
 	seg, err := createSegment(l.fs, header, nil, l.takeSpare())
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -323,15 +323,23 @@ func (l *spoolLog) disarm() {
 	l.due = false
 }
 
+// newest returns the number of the last record that is written.
+func (l *spoolLog) newest() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}
+
 // reached reports whether the record of that number is on the disk.
 func (l *spoolLog) reached(seq uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return seq <= l.synced || mutant.On == mutant.RemovesEarly
+	return seq <= l.synced
 }
 
-// close writes what was handed over, and that all is on the disk.
-func (l *spoolLog) close() error {
+// close writes what was handed over, and that all is on the disk. payload is that of the last record, which isn't
+// synced.
+func (l *spoolLog) close(payload []byte) error {
 	l.mu.Lock()
 	l.closing = true
 	l.stop()
@@ -345,13 +353,14 @@ func (l *spoolLog) close() error {
 	l.disarm()
 	last := l.last()
 	if err == nil && last.size > segmentHeaderLen {
-		// Without a mark behind the last record, the next to open the spool writes it once more. It would do no
-		// harm, so that a failure here is none.
-		mark := make([]byte, recordHeaderLen)
+		// Without a mark behind the last record, the next to open the spool writes it once more, which does no harm.
+		// Without its payload, that all leases have ended, the tasks that are leased now have a death more then.
+		// Neither is worth an error.
+		mark := append(make([]byte, recordHeaderLen), payload...)
 		startHeader(mark)
 		finishHeader(mark, last.salt, last.size, last.size)
 		last.file.Writev(last.size, mark)
-		last.size += recordHeaderLen
+		last.size += int64(len(mark))
 	}
 	if err == nil {
 		last.trim()

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -14,7 +15,7 @@ const (
 	messageArrival     = 2 // Unix nanoseconds, as all times
 	messageSize        = 3 // octets of the body
 	messageSum         = 4 // the body's checksum
-	messageDue         = 5 // if left out: at its arrival
+	messageNotBefore   = 5 // if left out: it is due at once
 	messageNotice      = 6
 	messageDeadline    = 7
 	messagePriority    = 8 // an int8
@@ -40,9 +41,17 @@ const (
 	envelopeRet       = 5
 	envelopeEnvID     = 6
 	envelopeAuth      = 7
-	envelopeRecipient = 8 // a list of fields
+	envelopeRecipient = 8  // a list of fields
+	envelopeBy        = 9  // fields (RFC 2852)
+	envelopePriority  = 10 // an int8 (RFC 6710)
+	envelopeHold      = 11 // a time (RFC 4865)
+)
 
-	// These are reserved: 9 for BY (RFC 2852), and 10 for MT-PRIORITY as it was given (RFC 6710).
+// These are the tags of a BY.
+const (
+	byTime   = 1
+	byReturn = 2
+	byTrace  = 3
 )
 
 // These are the tags of a recipient.
@@ -69,7 +78,7 @@ const (
 // appendMessage appends the entry of a message up to its body. endMessage completes it when the body is known.
 func appendMessage(b []byte, m *index.Message) []byte {
 	b = append(appendEntry(b, entryMessage), messagePrefix...)
-	b = appendTime(b, messageDue, m.Due)
+	b = appendUint(b, messageNotBefore, uint64(m.NotBefore))
 	b = appendTime(b, messageNotice, m.Notice)
 	b = appendTime(b, messageDeadline, m.Deadline)
 	b = appendUint(b, messagePriority, uint64(uint8(m.Priority)))
@@ -94,6 +103,17 @@ func appendEnvelope(b []byte, env *smtp.Envelope, dest []uint32) []byte {
 	b = appendUint(b, envelopeRet, uint64(env.Ret))
 	b = appendString(b, envelopeEnvID, env.EnvID)
 	b = appendString(b, envelopeAuth, env.Auth)
+	if by := env.By; !by.Time.IsZero() {
+		b = beginFields(b, envelopeBy)
+		start := len(b)
+		b = appendNumber(b, byTime, uint64(index.ToNano(by.Time)))
+		b = appendFlag(b, byReturn, by.Return)
+		b = endFields(appendFlag(b, byTrace, by.Trace), start)
+	}
+	b = appendUint(b, envelopePriority, uint64(uint8(env.Priority)))
+	if !env.HoldUntil.IsZero() {
+		b = appendNumber(b, envelopeHold, uint64(index.ToNano(env.HoldUntil)))
+	}
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
 		b = beginFields(b, envelopeRecipient)
@@ -133,7 +153,7 @@ func bodyInFile(h entryHeader, m *index.Message) bool {
 }
 
 // decodeMessage reads the fields of a message. If brief is set, it leaves out the strings and the envelope, except for
-// Dests. With an unknownError, it returns the message too.
+// Dests, Tenant and the reverse-path. With an unknownError, it returns the message too.
 func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) {
 	switch h.kind {
 	case entryMessage1:
@@ -142,7 +162,7 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 	default:
 		return nil, errEntry
 	}
-	m := &index.Message{Due: index.Never, Notice: index.Never, Deadline: index.Never}
+	m := &index.Message{Notice: index.Never, Deadline: index.Never}
 	var envelope []byte
 	f := fields{rest: b}
 	for f.next() {
@@ -155,8 +175,8 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 			m.Size = int64(f.upTo(maxBody))
 		case messageSum:
 			m.Sum = f.uint32()
-		case messageDue:
-			m.Due = f.int64()
+		case messageNotBefore:
+			m.NotBefore = f.int64()
 		case messageNotice:
 			m.Notice = f.int64()
 		case messageDeadline:
@@ -166,7 +186,7 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 		case messageRef:
 			m.Ref = f.text(brief)
 		case messageTenant:
-			m.Tenant = f.text(brief)
+			m.Tenant = string(f.value)
 		case messageOrigin:
 			m.Origin = smtp.Origin(f.uint8())
 		case messageFromDomain:
@@ -174,17 +194,16 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 		case messageAbout:
 			m.About = queue.ID(f.text(brief))
 		case messageDestination:
-			m.Dests = append(m.Dests, string(f.value))
+			m.Dests = append(m.Dests, destination(string(f.value)))
 		case messageEnvelope:
 			envelope = f.value
 		default:
 			f.skip()
 		}
 	}
-	if m.Due == index.Never {
-		m.Due = m.Arrival
-	}
-	if !brief && !decodeEnvelope(fields{rest: envelope}, m) {
+	if brief {
+		m.Envelope.From = envelopeSender(envelope)
+	} else if !decodeEnvelope(fields{rest: envelope}, m) {
 		f.failed = true
 	}
 	if m.ID == 0 || len(m.Dests) == 0 || len(envelope) == 0 || h.body != 0 && h.body != uint64(m.Size) {
@@ -193,12 +212,30 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 	return decoded(m, f.err())
 }
 
+// destination returns the name of a destination as it is read. Before there were report tasks, a route could have their
+// name. A message for it is for an ordinary destination, of a name that nothing else has (RFC 6761 §6.4).
+func destination(name string) string {
+	if name == queue.ReportDestination {
+		return "report.invalid"
+	}
+	return name
+}
+
 // decoded returns v unless it is unreadable.
 func decoded[T any](v *T, err error) (*T, error) {
 	if err != nil && !isUnknown(err) {
 		return nil, err
 	}
 	return v, err
+}
+
+// envelopeSender returns the reverse-path of an envelope. It stands first.
+func envelopeSender(envelope []byte) string {
+	f := fields{rest: envelope}
+	if f.next() && f.tag == envelopeFrom {
+		return string(f.value)
+	}
+	return ""
 }
 
 // decodeEnvelope reads the fields of an envelope. It reports false if it can't, or if there are no recipients.
@@ -220,6 +257,16 @@ func decodeEnvelope(f fields, m *index.Message) bool {
 			env.EnvID = string(f.value)
 		case envelopeAuth:
 			env.Auth = string(f.value)
+		case envelopeBy:
+			by, ok := decodeBy(fields{rest: f.value})
+			if !ok {
+				return false
+			}
+			env.By = by
+		case envelopePriority:
+			env.Priority = int8(f.uint8())
+		case envelopeHold:
+			env.HoldUntil = time.Unix(0, f.int64()).UTC()
 		case envelopeRecipient:
 			if env.Recipients == nil { // the others are about as long in most cases
 				n := min(1+len(f.rest)/(len(f.value)+2), 1000)
@@ -233,6 +280,20 @@ func decodeEnvelope(f fields, m *index.Message) bool {
 		}
 	}
 	return !f.failed && len(env.Recipients) > 0
+}
+
+func decodeBy(f fields) (by smtp.DeliverBy, ok bool) {
+	for f.next() {
+		switch f.tag {
+		case byTime:
+			by.Time = time.Unix(0, f.int64()).UTC()
+		case byReturn:
+			by.Return = true
+		case byTrace:
+			by.Trace = true
+		}
+	}
+	return by, !f.failed
 }
 
 func decodeRecipient(f fields) (r smtp.Recipient, dest uint32, ok bool) {

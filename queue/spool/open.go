@@ -3,22 +3,21 @@ package spool
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
+	"syscall"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue/internal/index"
-	"github.com/postrider/postrider/queue/internal/mutant"
 )
 
 const (
 	segmentSuffix = ".segment"
 	hintSuffix    = ".hint"
 	bodySuffix    = ".body"
+	spareSuffix   = ".spare"
 	tempSuffix    = ".tmp"     // of files that mean nothing yet
 	damagedSuffix = ".damaged" // of segments that are kept for what can't be read in them
 
@@ -37,23 +36,24 @@ func (s *Spool) tempName() string {
 	return strconv.FormatUint(s.temps, 10) + bodySuffix + tempSuffix
 }
 
-// newIndexed makes a Spool that knows what it is made to apply, and has no files.
-func newIndexed() *Spool {
+// newIndexed makes a Spool that knows what it is made to apply, and has no files. now is Options.Now.
+func newIndexed(now func() time.Time) *Spool {
 	return &Spool{
-		ix: index.New[place, place](), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
-		busy: map[uint64]chan struct{}{}, refused: map[uint64]error{},
+		ix: index.New[place, place](now), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
+		busy: map[uint64]chan struct{}{}, refused: map[uint64]error{}, strays: map[uint64]bool{},
+		claims: map[taskKey]claimed{},
 	}
 }
 
 // openSpool opens the spool that fs has. It is this process's alone. dir is its name in messages.
 func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	s = newIndexed()
-	s.fs, s.dir, s.config = fs, dir, c
+	c.Logger = guard.Logger(c.Logger)
+	s = newIndexed(c.Now)
+	s.fs, s.dir, s.config = newGate(fs), dir, c
 	s.tidy, s.quit = make(chan struct{}, 1), make(chan struct{})
 	s.space.since = time.Now()
 	s.log = &spoolLog{
-		fs: fs, dir: dir, limit: c.SegmentSize, delay: c.SyncDelay,
+		fs: s.fs, dir: dir, limit: c.SegmentSize, delay: c.SyncDelay,
 		nextID: s.nextID, onSync: s.synced, onRoll: s.wakeJanitor, onFail: s.wakeJanitor,
 	}
 	var segments []*segment
@@ -64,21 +64,31 @@ func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 			}
 		}
 	}()
-	names, err := fs.List()
+	names, err := s.fs.List()
 	if err != nil {
 		return nil, err
 	}
-	if segments, err = openSegments(fs, names); err != nil {
+	s.bodies = foundBodies(names)
+	if segments, err = openSegments(s.fs, names); err != nil {
 		return nil, err
 	}
-	if segments, err = s.replayAll(segments); err != nil {
+	old, err := s.readRoster(segments)
+	if err != nil {
 		return nil, err
 	}
-	s.refused = nil
+	findSalts(segments, old)
+	if segments, err = s.replayAll(segments, old, names); err != nil {
+		return nil, err
+	}
+	s.refused, s.claims = nil, nil
 	if err := s.sweep(names); err != nil {
 		return nil, err
 	}
+	s.bodies = nil
 	s.log.start(segments)
+	if err := s.createRoster(); err != nil {
+		s.dropRoster(err)
+	}
 	s.janitor.Go(s.keepTidy)
 	s.wakeJanitor()
 	return s, nil
@@ -91,80 +101,22 @@ func (s *Spool) nextID() uint64 {
 	return s.last + 1
 }
 
-// segmentNumber tells which segment a file with that suffix belongs to.
-func segmentNumber(name, suffix string) (uint32, bool) {
-	digits, ok := strings.CutSuffix(name, suffix)
-	number, err := strconv.ParseUint(digits, 10, 32)
-	return uint32(number), ok && err == nil && segmentName(uint32(number)) == digits+segmentSuffix
-}
-
-// openSegments opens what segments there are, in their order, and changes nothing.
-func openSegments(fs FS, names map[string]int64) (segments []*segment, err error) {
-	for name := range names {
-		number, ok := segmentNumber(name, segmentSuffix)
-		if !ok {
-			continue
-		}
-		f, err := fs.Open(name, false)
-		if err != nil {
-			return segments, err
-		}
-		seg := &segment{number: number, file: f}
-		segments = append(segments, seg)
-		if err := seg.readHeader(); err != nil {
-			return segments, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	slices.SortFunc(segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
-	return segments, nil
-}
-
-// readHeader reads the header as far as it is good.
-func (seg *segment) readHeader() (err error) {
-	if seg.size, err = seg.file.Size(); err != nil {
-		return err
-	}
-	if seg.size > maxSegment {
-		seg.beyond, seg.size = seg.size-maxSegment, maxSegment
-	}
-	sc := scanner{r: seg.file}
-	const n = segmentHeaderLen + recordHeaderLen
-	b, err := sc.peek(0, n, min(n, seg.size))
-	if err != nil {
-		return err
-	}
-	seg.header, err = decodeSegmentHeader(b)
-	if _, ok := errors.AsType[*versionError](err); ok {
-		return err
-	}
-	if err == nil && seg.header.number != seg.number {
-		err = errHeader
-	}
-	seg.damaged = err != nil
-	seg.salt = seg.header.salt
-	if seg.damaged && len(b) == segmentHeaderLen+recordHeaderLen {
-		// The first record tells the salt too, and proves it.
-		first := b[segmentHeaderLen:]
-		seg.salt = salt(first[:saltLen])
-		_, seg.readable = decodeRecordHeader(first, seg.salt, segmentHeaderLen)
-	}
-	seg.readable = seg.readable || !seg.damaged
-	return nil
-}
-
-// replayAll takes in what the segments have, and adds one to write to.
-func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
+// replayAll takes in what the segments have, and adds one to write to. Nothing is changed before it is known that this
+// program can have all of it.
+func (s *Spool) replayAll(segments []*segment, old *roster, names map[string]int64) ([]*segment, error) {
 	p := &progress{log: s.config.Logger, dir: s.dir, next: time.Now().Add(time.Second)}
 	for _, seg := range segments {
 		p.total += seg.size
 	}
-	next := segmentHeader{number: 1}
+	missing := missingSegments(segments, old, names)
+	for _, number := range missing {
+		s.report(Damage{File: segmentName(number), Reason: "missing segment"})
+	}
+	next, lastFound := segmentHeader{number: 1}, uint32(0)
+	used := slices.ContainsFunc(segments, func(seg *segment) bool { return seg.size > segmentHeaderLen })
 	for i, seg := range segments {
-		if i > 0 && seg.number != segments[i-1].number+1 {
-			s.report(Damage{File: segmentName(segments[i-1].number + 1), Reason: "missing segment"})
-		}
 		if seg.damaged {
-			s.report(Damage{File: segmentName(seg.number), Length: segmentHeaderLen, Reason: errHeader.Error()})
+			s.report(Damage{File: segmentName(seg.number), Length: segmentHeaderLen, Reason: seg.reason.Error()})
 		}
 		if seg.beyond > 0 {
 			s.report(Damage{segmentName(seg.number), maxSegment, seg.beyond, "too long for a segment"})
@@ -174,7 +126,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 			break
 		}
 		end := seg.size
-		if after := segments[i+1]; !after.damaged && after.number == seg.number+1 {
+		if after := segments[i+1]; after.follows(seg) {
 			end = int64(after.header.previous)
 		}
 		if err := s.replay(seg, end, p); err != nil {
@@ -182,38 +134,56 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 		}
 	}
 	var pending [][]byte
-	if len(segments) > 0 {
-		last := segments[len(segments)-1]
+	if n := len(segments); n > 0 {
+		last := segments[n-1]
+		lastFound = last.number
 		size := last.size
 		proven, err := s.provenEnd(last)
 		if err == nil {
 			err = s.replay(last, proven, p)
 		}
-		if err == nil {
-			pending, err = last.records(proven, size)
-		}
-		if err == nil {
-			err = cmp.Or(s.checkRefused(), checkTail(pending))
-		}
 		if err != nil {
 			return segments, err
 		}
-		if s.last > 0 {
-			s.last += idGap
+		if pending, err = last.records(proven, size); err != nil {
+			last.damaged = true
+			s.report(Damage{segmentName(last.number), proven, size - proven, err.Error()})
 		}
-		if s.last > maxID/2 {
-			return segments, errIDs
+		if err := cmp.Or(s.checkRefused(), checkTail(pending)); err != nil {
+			return segments, err
 		}
-		next = segmentHeader{number: last.number + 1, previous: uint32(proven)}
+		next = segmentHeader{number: last.number + 1, previous: uint32(proven), before: last.salt}
+		if !last.readable {
+			next.before = unknownSalt
+		}
 		if proven <= segmentHeaderLen && !last.damaged {
 			// All of it is in the new segment, which takes its place.
-			next = segmentHeader{number: last.number, previous: last.header.previous}
+			next = segmentHeader{number: last.number, previous: last.header.previous, before: last.header.before}
 			last.file.Close()
-			segments = segments[:len(segments)-1]
+			segments = segments[:n-1]
 		}
 	}
+	if old != nil && old.last > lastFound {
+		next = segmentHeader{number: old.last + 1, before: unknownSalt}
+	}
+	if err := s.parIDs(old, len(missing), used); err != nil {
+		return segments, err
+	}
 	next.next = s.last + 1
+	if err := s.removeTemps(names); err != nil {
+		return segments, err
+	}
+	s.markMissing(missing)
+	end := s.endOfLast(pending)
+	if end != nil {
+		pending = append(pending, end)
+	}
 	seg, err := createSegment(s.fs, next, pending, nil)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if s.removeHints(segments, names) {
+			seg, err = createSegment(s.fs, next, pending, nil)
+		}
+	}
 	if err != nil {
 		return segments, err
 	}
@@ -221,7 +191,26 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 	if err := s.replay(seg, seg.size, p); err != nil {
 		return segments, err
 	}
+	if end != nil && s.ended > 0 {
+		s.config.Logger.Warn("tasks were claimed when the last process ended", "dir", s.dir, "tasks", s.ended)
+	}
 	return segments, nil
+}
+
+// parIDs leaves out the IDs that were given out by what is lost, so that none comes again. used says that a segment
+// has, or had, records: none of them may have been read so far.
+func (s *Spool) parIDs(old *roster, missing int, used bool) error {
+	s.seen = s.last
+	if old != nil {
+		s.last = max(s.last, old.next-1)
+	}
+	if s.last > 0 || missing > 0 || used {
+		s.last += idGap * uint64(1+missing)
+	}
+	if s.last > maxID/2 {
+		return errIDs
+	}
+	return nil
 }
 
 // provenEnd tells how far the newest segment was on the disk for certain when it was last written to. What
@@ -229,7 +218,7 @@ func (s *Spool) replayAll(segments []*segment) ([]*segment, error) {
 // written once more, into the new segment.
 func (s *Spool) provenEnd(seg *segment) (int64, error) {
 	end := int64(segmentHeaderLen)
-	if !seg.readable || mutant.On == mutant.WritesOn {
+	if !seg.readable {
 		return seg.size, nil
 	}
 	sc := scanner{r: seg.file, salt: seg.salt}
@@ -240,46 +229,6 @@ func (s *Spool) provenEnd(seg *segment) (int64, error) {
 		return nil
 	})
 	return end, err
-}
-
-// sweep removes what files no message refers to and looks whether the others are there. Where there is
-// damage nobody knows what they belong to, and they stay.
-func (s *Spool) sweep(names map[string]int64) error {
-	damaged := len(s.damage) > 0
-	found := map[string]int64{}
-	var stray []string
-	for name, size := range names {
-		switch {
-		case strings.HasSuffix(name, tempSuffix):
-			stray = append(stray, name)
-		case strings.HasSuffix(name, bodySuffix):
-			found[name] = size
-		case strings.HasSuffix(name, damagedSuffix):
-			damaged = true // at an earlier opening
-		}
-		if number, ok := segmentNumber(name, hintSuffix); ok {
-			if _, ok := names[segmentName(number)]; !ok {
-				stray = append(stray, name)
-			}
-		}
-	}
-	for id, size := range s.files {
-		name := bodyName(id)
-		if got, ok := found[name]; !ok || got != size {
-			s.report(Damage{File: name, Length: size, Reason: "missing body, or of another length"})
-		}
-		delete(found, name)
-	}
-	if !damaged {
-		stray = slices.AppendSeq(stray, maps.Keys(found))
-	}
-	slices.Sort(stray)
-	for _, name := range stray {
-		if err := s.fs.Remove(name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // progress tells of a start that takes long.

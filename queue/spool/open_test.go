@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -155,4 +157,25 @@ func TestSpoolProgress(t *testing.T) {
 		}
 		mustClose(t, s)
 	})
+}
+
+// noHandler is a slog.Handler that panics.
+type noHandler struct{ slog.Handler }
+
+// TestSpoolLoggerPanics opens a damaged spool with a Logger that panics: it is opened, and the damage is known.
+func TestSpoolLoggerPanics(t *testing.T) {
+	disk, _ := fullDisk(t, 5000)
+	files := disk.Files()
+	maps.DeleteFunc(files, func(name string, _ []byte) bool { return strings.HasSuffix(name, hintSuffix) })
+	name := segmentName(2)
+	files[name] = slices.Clone(files[name])
+	copy(files[name][len(files[name])/2:], make([]byte, 600))
+	config := testConfig
+	config.Logger = slog.New(noHandler{})
+	s := mustOpen(t, crashfs.New[File](files), config)
+	if len(s.Damage()) == 0 {
+		t.Error("got no damage, want what the zeros took")
+	}
+	mustEnqueue(t, s, "more", "f.example")
+	mustClose(t, s)
 }

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -34,6 +34,10 @@ type Options struct {
 	// FS replaces the directory, for tests that crash it or make it fail. Then nothing is locked: the FS must belong to
 	// this Spool alone. If nil, the directory is used.
 	FS FS
+
+	// Now replaces time.Now, for tests that step the wall clock. Its times must have the monotonic clock of time.Now.
+	// If nil, time.Now is used.
+	Now func() time.Time
 }
 
 // Open opens the spool in dir with the default [Options]. It creates the directory if it is missing. With a million
@@ -69,24 +73,33 @@ func (o *Options) open(dir string) (*Spool, error) {
 	case config.FS != nil:
 		return openSpool(config.FS, dir, config)
 	}
-	if err := makeDir(dir); err != nil {
-		return nil, err
-	}
-	lock, err := lockDir(dir)
+	fs, err := openDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	handle, err := os.Open(dir)
+	s, err := openLocked(fs, dir, config)
 	if err != nil {
-		lock.Close()
+		fs.Close()
 		return nil, err
 	}
-	s, err := openSpool(dirFS{dir, handle}, dir, config)
-	if err != nil {
-		handle.Close()
-		lock.Close()
-		return nil, err
-	}
-	s.held = []io.Closer{handle, lock}
+	s.held = fs
 	return s, nil
+}
+
+// openLocked locks the directory and opens the spool in it.
+func openLocked(fs *dirFS, dir string, config Options) (*Spool, error) {
+	if err := fs.lockDir(dir); err != nil {
+		return nil, err
+	}
+	names, err := fs.List()
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(names)), isSegment) {
+		// Nobody may have synced the names above it since the directory was made.
+		if err := syncAncestors(dir, syncDir); err != nil {
+			return nil, err
+		}
+	}
+	return openSpool(fs, dir, config)
 }

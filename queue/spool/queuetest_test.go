@@ -7,8 +7,10 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/clocktest"
 	"github.com/postrider/postrider/queue/queuetest"
 	"github.com/postrider/postrider/queue/spool"
 )
@@ -23,11 +25,12 @@ func testSpool(t *testing.T, small bool, broken error) {
 	type place struct {
 		dir   string
 		fault *atomic.Value
+		clock *clocktest.Clock
 	}
 	places := map[queue.Queue]place{}
-	open := func(t *testing.T, dir string) queue.Queue {
-		p := place{dir, new(atomic.Value)}
-		s, err := spool.OpenFaultySpool(dir, small, p.fault)
+	open := func(t *testing.T, dir string, clock *clocktest.Clock) queue.Queue {
+		p := place{dir, new(atomic.Value), clock}
+		s, err := spool.OpenFaultySpool(dir, small, p.fault, clock.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,12 +46,13 @@ func testSpool(t *testing.T, small bool, broken error) {
 		return s
 	}
 	queuetest.Run(t, queuetest.Harness{
-		Open: func(t *testing.T) queue.Queue { return open(t, t.TempDir()) },
+		Open: func(t *testing.T) queue.Queue { return open(t, t.TempDir(), new(clocktest.Clock)) },
+		Step: func(q queue.Queue, d time.Duration) { places[q].clock.Step(d) },
 		Reopen: func(t *testing.T, q queue.Queue) queue.Queue {
 			if err := q.(*spool.Spool).Close(); err != nil {
 				t.Fatal(err)
 			}
-			return open(t, places[q].dir)
+			return open(t, places[q].dir, places[q].clock)
 		},
 		Kill: func(t *testing.T, q queue.Queue) queue.Queue {
 			synctest.Wait() // until nothing is being compacted: a copy takes longer than a moment
@@ -56,7 +60,7 @@ func testSpool(t *testing.T, small bool, broken error) {
 			if err := os.CopyFS(dir, os.DirFS(places[q].dir)); err != nil {
 				t.Fatal(err)
 			}
-			return open(t, dir)
+			return open(t, dir, places[q].clock)
 		},
 		Fail: func(t *testing.T, q queue.Queue) (heal func() queue.Queue) {
 			p := places[q]
@@ -69,7 +73,7 @@ func testSpool(t *testing.T, small bool, broken error) {
 				if err := q.(*spool.Spool).Close(); !errors.Is(err, broken) {
 					t.Errorf("Close: got %v, want the disk's error", err)
 				}
-				return open(t, p.dir)
+				return open(t, p.dir, p.clock)
 			}
 		},
 	})

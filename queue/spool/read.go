@@ -14,15 +14,19 @@ import (
 )
 
 // pin holds the segments that a task's entries are in, nil where there is none.
-type pin struct{ message, state *segment }
+type pin struct {
+	message, state *segment
+	parts          []*segment // of a report task
+}
 
 // pin keeps the segments of the tasks readable. s.mu is held.
 func (s *Spool) pin(tasks ...spoolClaim) []pin {
 	pins := make([]pin, len(tasks))
 	for i, c := range tasks {
 		pins[i].message = s.log.acquire(c.Data.segment)
-		if c.State.length > 0 {
-			pins[i].state = s.log.acquire(c.State.segment)
+		pins[i].state = s.log.acquire(c.State.segment) // nil where there is none, in segment 0
+		for _, part := range c.Parts {
+			pins[i].parts = append(pins[i].parts, s.log.acquire(part.State.segment))
 		}
 	}
 	return pins
@@ -32,6 +36,9 @@ func (s *Spool) unpin(pins []pin) {
 	for _, p := range pins {
 		p.message.release()
 		p.state.release()
+		for _, seg := range p.parts {
+			seg.release()
+		}
 	}
 }
 
@@ -42,7 +49,7 @@ func (s *Spool) task(c spoolClaim, p pin) (queue.Task, error) {
 		return queue.Task{}, err
 	}
 	t := c.Task
-	msg.Fill(&t, st)
+	msg.Fill(&t, st, s.ix.Now())
 	return t, nil
 }
 
@@ -51,32 +58,68 @@ func (s *Spool) load(c spoolClaim, p pin) (*index.Message, *index.Progress, erro
 	defer s.unpin([]pin{p})
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	msg, err := readMessage(p.message, c.Data, *buf)
-	if err == nil && (msg.ID != c.ID || int64(c.Num) >= int64(len(msg.Dests))) {
+	msg, err := s.readMessage(p.message, c.Data, *buf)
+	if err == nil && (msg.ID != c.ID || c.Num != index.ReportTask && int64(c.Num) >= int64(len(msg.Dests))) {
 		err = errEntry
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, nil, s.unreadable(c.Data, err)
-	}
-	if c.State.length == 0 {
+	case c.Num == index.ReportTask:
+		st, err := s.loadReport(c, p, msg, *buf)
+		return msg, st, err
+	case c.State.length == 0:
 		return msg, msg.Initial(c.Num), nil
 	}
-	st, err := readState(p.state, c.State, msg, *buf)
-	if err == nil && (st.id != c.ID || st.num != c.Num || st.done) {
+	st, err := s.loadState(p.state, c.State, c.Num, msg, *buf)
+	return msg, st, err
+}
+
+// loadReport reads the parts of a report task. A part that can't be read costs what it has, unless it is the only one.
+func (s *Spool) loadReport(c spoolClaim, p pin, msg *index.Message, buf []byte) (*index.Progress, error) {
+	var parts []*index.Progress
+	var unread error
+	for i, part := range c.Parts {
+		st, err := s.loadState(p.parts[i], part.State, part.Num, msg, buf)
+		if err != nil {
+			unread = err
+			continue
+		}
+		parts = append(parts, st)
+	}
+	if len(parts) == 0 {
+		return nil, unread
+	}
+	return index.Merge(parts), nil
+}
+
+// loadState reads the state of a task of the message, or of a part of its report task.
+func (s *Spool) loadState(seg *segment, p place, num uint32, msg *index.Message, buf []byte) (*index.Progress, error) {
+	st, err := readState(seg, p, msg, buf)
+	if err == nil && (st.id != msg.ID || st.num != num || st.done) {
 		err = errEntry
 	}
 	if err != nil {
-		return nil, nil, s.unreadable(c.State, err)
+		return nil, s.unreadable(p, err)
 	}
-	return msg, &st.state, nil
+	return &st.state, nil
 }
 
-func readMessage(seg *segment, p place, buf []byte) (*index.Message, error) {
+// readMessage reads a message but its body. It must not be changed.
+func (s *Spool) readMessage(seg *segment, p place, buf []byte) (*index.Message, error) {
+	if m := s.wide.get(p); m != nil {
+		return m, nil
+	}
 	h, fields, err := seg.entry(p, buf)
 	if err != nil {
 		return nil, err
 	}
-	return decodeMessage(h, fields, false)
+	m, err := decodeMessage(h, fields, false)
+	if err != nil {
+		return nil, err
+	}
+	s.wide.keep(p, m)
+	return m, nil
 }
 
 func readState(seg *segment, p place, msg *index.Message, buf []byte) (*taskState, error) {
@@ -106,6 +149,9 @@ var errBodyDamaged = errors.New("damaged body")
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
 	defer seg.release()
+	if body := s.bodyOfKept(p, seg); body != nil {
+		return index.BytesBody{Reader: bytes.NewReader(body)}, nil
+	}
 	h, entry, fields, err := seg.appendEntry(nil, p)
 	if err != nil {
 		return nil, s.unreadable(p, err)
@@ -121,12 +167,26 @@ func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
 	return index.BytesBody{Reader: bytes.NewReader(body)}, nil
 }
 
+// bodyOfKept reads the body of a message that is kept in memory, without the rest. It returns nil if it can't.
+func (s *Spool) bodyOfKept(p place, seg *segment) []byte {
+	m := s.wide.get(p)
+	if m == nil || seg == nil {
+		return nil
+	}
+	body := make([]byte, m.Size)
+	_, err := seg.file.ReadAt(body, int64(p.off)+int64(p.length)-m.Size)
+	if err != nil || checksum(body) != m.Sum {
+		return nil
+	}
+	return body
+}
+
 // openFile makes the Body of a message that has it in a file, and releases seg.
 func (s *Spool) openFile(id uint64, p place, seg *segment) (queue.Body, error) {
 	defer seg.release()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	m, err := readMessage(seg, p, *buf)
+	m, err := s.readMessage(seg, p, *buf)
 	if err != nil {
 		return nil, s.unreadable(p, err)
 	}

@@ -11,7 +11,7 @@ import (
 // little-endian.
 //
 //	header   magic [16]byte, version uint8, [3]byte, number uint32, next uint64, salt [8]byte,
-//	         previous uint32, [16]byte, checksum uint32 of all that
+//	         previous uint32, before [8]byte, [8]byte, checksum uint32 of all that
 //	record   salt [8]byte, length uint32, checksum uint32 of the payload, durable uint32,
 //	         checksum uint32 of the record's offset and of all that, payload
 //
@@ -19,10 +19,13 @@ import (
 // a damaged one. Since a record's checksum covers the place where it stands, neither a mail nor a copy of
 // a segment within a mail can pose as a record.
 //
-// next is above every id that the segments before this one have given out. previous is where the
-// segment before this one ends; what that has behind it is void. durable is how much of the segment was known to
-// be on the disk when the record was written: what can't be read before that is damage, what can't be
-// read behind the last such mark may never have been written.
+// next is above every id that the segments before this one have given out. previous is where the segment before this
+// one ends; what that has behind it is void. before is its salt, so that its records are found though its own header
+// can't be read. It is zero in the first segment, and in one that an earlier program of version 2 has made, which skips
+// the field.
+//
+// durable is how much of the segment was known to be on the disk when the record was written: what can't be read before
+// that is damage, what can't be read behind the last such mark may never have been written.
 const (
 	segmentMagic     = "postrider spool\n"
 	segmentVersion   = 2 // version 1 differs in its entries, of which each says what it is: see format1.go
@@ -49,7 +52,11 @@ type segmentHeader struct {
 	next     uint64
 	salt     salt
 	previous uint32
+	before   salt
 }
+
+// unknownSalt is in before where that salt isn't known: then previous says nothing.
+var unknownSalt = salt{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 func (h *segmentHeader) encode() []byte {
 	b := make([]byte, segmentHeaderLen)
@@ -59,6 +66,7 @@ func (h *segmentHeader) encode() []byte {
 	binary.LittleEndian.PutUint64(b[24:], h.next)
 	copy(b[32:40], h.salt[:])
 	binary.LittleEndian.PutUint32(b[40:], h.previous)
+	copy(b[44:52], h.before[:])
 	binary.LittleEndian.PutUint32(b[60:], checksum(b[:60]))
 	return b
 }
@@ -91,6 +99,7 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 	}
 	copy(h.salt[:], b[32:40])
 	h.previous = binary.LittleEndian.Uint32(b[40:])
+	copy(h.before[:], b[44:52])
 	return h, nil
 }
 

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"fmt"
+
+	"github.com/postrider/postrider/queue/internal/index"
 )
 
 // replay takes in what a segment has up to end, from its hint if it has one.
@@ -96,6 +98,10 @@ func (s *Spool) applyEntry(h entryHeader, fields []byte, at place) error {
 		return s.applyHold(h, fields)
 	case h.kind == entryRemoval, h.kind == entryRemoval1:
 		return s.applyRemoval(h, fields)
+	case h.kind == entryClaim:
+		return s.applyClaim(fields)
+	case h.kind == entryEnd:
+		return s.applyEnd(fields)
 	}
 	return unknownKind(h)
 }
@@ -107,7 +113,13 @@ func (s *Spool) applyMessage(h entryHeader, fields []byte, at place) error {
 		return err
 	}
 	s.last = max(s.last, m.ID)
+	s.knows(m.ID)
 	if old := s.ix.Data(m.ID); old != nil {
+		for _, c := range s.ix.TasksOf(m.ID) {
+			if c.Num != index.ReportTask && int64(c.Num) >= int64(len(m.Dests)) { // no copy: the former entry stays
+				return errEntry
+			}
+		}
 		s.gone(*old)
 		*old = at
 	} else {
@@ -127,15 +139,26 @@ func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 	if st == nil {
 		return err
 	}
+	s.knows(st.id)
+	if isPart(st.num) {
+		s.applyPart(st, at)
+		return s.refuse(st.id, err)
+	}
 	r := s.ix.Task(st.id, st.num)
 	if r == 0 {
 		return s.refuse(st.id, err)
 	}
+	delete(s.claims, taskKey{st.id, st.num})
 	s.ix.Take(r)
 	s.live -= int64(s.ix.Tasks.At(r).State.length)
 	if !st.done {
 		s.live += int64(at.length)
-		s.ix.Change(r, st.due, st.overdue, st.attempts, at)
+		overdue := st.overdue
+		if t := s.ix.Tasks.At(r); t.State == (place{}) {
+			overdue = max(overdue, t.Due()) // an older program stored notices and deadlines that come before NotBefore
+		}
+		s.ix.Change(r, st.due, overdue, st.attempts, at)
+		s.ix.SetDeaths(r, st.deaths)
 		s.ix.Put(r)
 		return s.refuse(st.id, err)
 	}
@@ -145,6 +168,34 @@ func (s *Spool) applyState(h entryHeader, fields []byte, at place) error {
 		s.dropFile(st.id)
 	}
 	return s.refuse(st.id, err)
+}
+
+// applyPart takes in a part of a report task, which compaction may have moved, or that it was reported.
+func (s *Spool) applyPart(st *taskState, at place) {
+	s.parts = max(s.parts, st.num&^partBit)
+	m := s.ix.Data(st.id)
+	if m == nil {
+		return
+	}
+	old := s.ix.Part(st.id, st.num)
+	if old != nil {
+		s.live -= int64(old.State.length)
+	}
+	if st.done {
+		delete(s.claims, taskKey{st.id, index.ReportTask})
+		if p := *m; old != nil && s.ix.Unowe(st.id, st.num) {
+			s.gone(p)
+			s.dropFile(st.id)
+		}
+		return
+	}
+	s.live += int64(at.length)
+	part := spoolPart{Num: st.num, Due: st.due, Attempts: st.attempts, Deaths: st.deaths, State: at}
+	if old != nil {
+		s.ix.Replace(st.id, part)
+	} else {
+		s.ix.Owe(st.id, part)
+	}
 }
 
 // applyHold takes in that a message was held or released.
@@ -159,6 +210,7 @@ func (s *Spool) applyHold(h entryHeader, fields []byte) error {
 // applyRemoval takes in that a message was removed.
 func (s *Spool) applyRemoval(h entryHeader, fields []byte) error {
 	id, _, err := decodeMark(h, fields)
+	s.knows(id)
 	if err == nil {
 		s.drop(id)
 		s.dropFile(id)

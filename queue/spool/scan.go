@@ -29,6 +29,7 @@ type scanner struct {
 	salt   salt
 	window []byte // what was read last
 	at     int64  // where in the segment it stands
+	failed error  // of a read
 
 	// broken, if set, is called with each record whose header is good and whose payload isn't.
 	broken func(record)
@@ -41,13 +42,11 @@ const (
 
 // scan calls visit with each whole record from off to end and returns what lies between them. A
 // record is whole if its header and its payload are; where the header is and the payload isn't, the
-// next record is looked for behind it, else wherever the salt marks one. An error is one of reading, or of visit.
+// next record is looked for behind it, else wherever the salt marks one. What can't be read is read as zeros. An error
+// is one of visit.
 func (s *scanner) scan(off, end int64, visit func(record) error) (bad []span, err error) {
 	for off < end {
-		rec, next, err := s.next(off, end)
-		if err != nil {
-			return bad, err
-		}
+		rec, next := s.next(off, end)
 		if rec != nil {
 			if err := visit(*rec); err != nil {
 				return bad, err
@@ -63,44 +62,29 @@ func (s *scanner) scan(off, end int64, visit func(record) error) (bad []span, er
 }
 
 // next reads the record at off and says where to go on. The record is nil if it isn't whole.
-func (s *scanner) next(off, end int64) (*record, int64, error) {
-	head, err := s.peek(off, recordHeaderLen, end)
-	if err != nil {
-		return nil, 0, err
-	}
-	h, ok := decodeRecordHeader(head, s.salt, off)
-	if !ok {
-		next, err := s.search(off+1, end)
-		return nil, next, err
-	}
+func (s *scanner) next(off, end int64) (*record, int64) {
+	h, ok := decodeRecordHeader(s.peek(off, recordHeaderLen, end), s.salt, off)
 	next := off + recordHeaderLen + int64(h.length)
-	if next > end {
-		next, err := s.search(off+1, end)
-		return nil, next, err
+	if !ok || next > end {
+		return nil, s.search(off+1, end)
 	}
-	payload, err := s.peek(off+recordHeaderLen, int(h.length), end)
-	if err != nil {
-		return nil, 0, err
-	}
+	payload := s.peek(off+recordHeaderLen, int(h.length), end)
 	rec := &record{off: off, durable: int64(h.durable), payload: payload}
 	if checksum(payload) != h.checksum {
 		if s.broken != nil {
 			s.broken(*rec)
 		}
-		return nil, next, nil
+		return nil, next
 	}
-	return rec, next, nil
+	return rec, next
 }
 
 // search finds the first header at or behind off, or end.
-func (s *scanner) search(off, end int64) (int64, error) {
+func (s *scanner) search(off, end int64) int64 {
 	for off < end {
-		b, err := s.peek(off, scanWindow, end)
-		if err != nil {
-			return 0, err
-		}
+		b := s.peek(off, scanWindow, end)
 		if len(b) == 0 {
-			return end, nil // the file is shorter than it was
+			return end // the file is shorter than it was
 		}
 		i := bytes.Index(b, s.salt[:])
 		if i < 0 {
@@ -109,26 +93,19 @@ func (s *scanner) search(off, end int64) (int64, error) {
 			continue
 		}
 		off += int64(i)
-		head, err := s.peek(off, recordHeaderLen, end)
-		if err != nil {
-			return 0, err
-		}
-		if _, ok := decodeRecordHeader(head, s.salt, off); ok {
-			return off, nil
+		if _, ok := decodeRecordHeader(s.peek(off, recordHeaderLen, end), s.salt, off); ok {
+			return off
 		}
 		off++
 	}
-	return end, nil
+	return end
 }
 
-// peek gives the n octets at off, fewer where end comes first.
-func (s *scanner) peek(off int64, n int, end int64) ([]byte, error) {
+// peek gives the n octets at off, fewer where end comes first. off isn't behind end.
+func (s *scanner) peek(off int64, n int, end int64) []byte {
 	n = int(min(int64(n), end-off))
-	if n < 0 {
-		n = 0
-	}
 	if from := off - s.at; from >= 0 && from+int64(n) <= int64(len(s.window)) {
-		return s.window[from : from+int64(n)], nil
+		return s.window[from : from+int64(n)]
 	}
 	size := int(min(int64(max(n, scanWindow)), end-off))
 	if cap(s.window) < size {
@@ -138,34 +115,26 @@ func (s *scanner) peek(off int64, n int, end int64) ([]byte, error) {
 	s.at = off
 	got, err := s.r.ReadAt(s.window, off)
 	if err != nil && !errors.Is(err, io.EOF) {
-		if err := readAround(s.r, s.window, off); err != nil {
-			s.window = s.window[:0]
-			return nil, err
-		}
-		got = size
+		readAround(s.r, s.window, off)
+		s.failed, got = err, size
 	}
 	s.window = s.window[:got]
-	return s.window[:min(n, got)], nil
+	return s.window[:min(n, got)]
 }
 
-// readAround reads what can be read and leaves zeros where a sector can't: it is damage like any other. An error says
-// that nothing can be read at all.
-func readAround(r io.ReaderAt, b []byte, off int64) (err error) {
+// readAround reads what can be read and leaves zeros where a sector can't: it is damage like any other. It reports
+// whether anything could be read.
+func readAround(r io.ReaderAt, b []byte, off int64) (some bool) {
 	clear(b)
-	some := false
 	for len(b) > 0 {
 		n := min(len(b), int(sector-off%sector))
-		got, readErr := r.ReadAt(b[:n], off)
-		if readErr == nil || errors.Is(readErr, io.EOF) {
+		got, err := r.ReadAt(b[:n], off)
+		if err == nil || errors.Is(err, io.EOF) {
 			some = true
 		} else {
 			clear(b[got:n])
-			err = readErr
 		}
 		b, off = b[n:], off+int64(n)
 	}
-	if some {
-		return nil
-	}
-	return err
+	return some
 }

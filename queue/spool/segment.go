@@ -4,16 +4,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync/atomic"
-
-	"github.com/postrider/postrider/queue/internal/mutant"
+	"time"
 )
 
 // segment is one of the log's files.
 type segment struct {
 	number   uint32
 	header   segmentHeader // as it was found
+	reason   error         // why the header is damaged
 	beyond   int64         // octets of the file behind maxSegment, which aren't read
 	salt     salt
 	file     File
@@ -23,8 +24,10 @@ type segment struct {
 	filled int64 // the writer's: the length of the file
 
 	// These are the janitor's.
-	stuck  bool // it can't go
-	hinted bool // it has a hint, or needs none
+	again  time.Time // before which compaction doesn't try it once more
+	listed bool      // rest has what lives in it
+	rest   []uint64  // messages that are to be moved
+	hinted bool      // it has a hint, or needs none
 
 	// These are guarded by the log's mutex.
 	damaged bool // it is kept under another name when it isn't needed any more
@@ -33,6 +36,11 @@ type segment struct {
 
 	pending atomic.Int64 // records that the index doesn't know yet
 	refs    atomic.Int64 // of those that read it, and the log's own: the file is closed with the last
+}
+
+// follows reports whether the segment was begun as the next one after former, and says where that ends.
+func (seg *segment) follows(former *segment) bool {
+	return !seg.damaged && seg.number == former.number+1 && seg.header.before != unknownSalt
 }
 
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.segment", number) }
@@ -79,10 +87,6 @@ func createSegment(fs FS, header segmentHeader, payloads [][]byte, spare *spareF
 	seg.durable = seg.size
 	if err := f.Writev(0, buffers...); err != nil {
 		return nil, err
-	}
-	if mutant.On == mutant.RenamesEarly {
-		err := errors.Join(fs.Rename(temp, name), syncNames(fs))
-		return seg, errors.Join(err, syncFile(f))
 	}
 	if err := syncFile(f); err != nil {
 		return nil, err
@@ -131,7 +135,8 @@ func (seg *segment) entry(p place, buf []byte) (entryHeader, []byte, error) {
 	return entryFields(buf)
 }
 
-// appendEntry appends the entry at p, with its body, to b, and gives its header and its fields, too.
+// appendEntry appends the entry at p, with its body, to b, and gives its header and its fields, too. A part of the body
+// that can't be read is zeros.
 func (seg *segment) appendEntry(b []byte, p place) (h entryHeader, _, fields []byte, err error) {
 	if seg == nil {
 		return h, nil, nil, errSegmentGone
@@ -139,7 +144,9 @@ func (seg *segment) appendEntry(b []byte, p place) (h entryHeader, _, fields []b
 	start := len(b)
 	b = slices.Grow(b, int(p.length))[:start+int(p.length)]
 	if _, err := seg.file.ReadAt(b[start:], int64(p.off)); err != nil {
-		return h, nil, nil, err
+		if errors.Is(err, io.EOF) || !readAround(seg.file, b[start:], int64(p.off)) {
+			return h, nil, nil, err
+		}
 	}
 	h, fields, err = entryFields(b[start:])
 	if err == nil && h.length() != uint64(p.length) {
@@ -148,14 +155,27 @@ func (seg *segment) appendEntry(b []byte, p place) (h entryHeader, _, fields []b
 	return h, b, fields, err
 }
 
-// records gives the payloads of the records from off to end.
+// unread returns an error if nothing in the segment can be read, as far as it tries.
+func (seg *segment) unread() (err error) {
+	var b [1]byte
+	for _, off := range [...]int64{0, seg.size / 2, seg.size - 1} {
+		if _, err = seg.file.ReadAt(b[:], max(off, 0)); err == nil || errors.Is(err, io.EOF) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (seg *segment) alive() bool { return seg.unread() == nil }
+
+// records gives the payloads of the records from off to end. With an error, a part couldn't be read.
 func (seg *segment) records(off, end int64) (payloads [][]byte, err error) {
 	sc := scanner{r: seg.file, salt: seg.salt}
-	_, err = sc.scan(off, end, func(rec record) error {
+	sc.scan(off, end, func(rec record) error {
 		if len(rec.payload) > 0 {
 			payloads = append(payloads, slices.Clone(rec.payload))
 		}
 		return nil
 	})
-	return payloads, err
+	return payloads, sc.failed
 }

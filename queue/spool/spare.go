@@ -10,7 +10,7 @@ type spareFile struct {
 	size int64
 }
 
-func spareName(number uint32) string { return fmt.Sprintf("%010d.spare%s", number, tempSuffix) }
+func spareName(number uint32) string { return fmt.Sprintf("%010d%s", number, spareSuffix+tempSuffix) }
 
 func (s *spareFile) remove(fs FS) {
 	s.Close()

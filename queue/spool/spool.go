@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,10 +24,10 @@ import (
 type Spool struct {
 	watch index.Watchers
 
-	fs       FS
+	fs       *gate
 	dir      string
 	config   Options
-	held     []io.Closer // the directory and its lock
+	held     io.Closer // the directory and its lock; nil: there is none
 	log      *spoolLog
 	tidy     chan struct{} // wakes the janitor
 	quit     chan struct{} // ends it
@@ -35,25 +36,37 @@ type Spool struct {
 	closeErr error
 	waiting  atomic.Int64 // how many are in removed
 	space    space
+	wide     wide
 
-	arrivals sync.Mutex // of those who take ids, so that messages have them in the order of their arrival
-	last     uint64     // the newest
+	roster     roster // as it was written last; the janitor's, like the file
+	rosterFile File   // nil: there is no roster
+
+	arrivals sync.Mutex      // of those who take ids, so that messages have them in the order of their arrival
+	last     uint64          // the newest
+	strays   map[uint64]bool // IDs that no message gets, as a file that isn't its own has the name of its body
 
 	mu      sync.Mutex
 	ix      *index.Index[place, place] // of the entries of a message and of a task's state
 	temps   uint64                     // names of passing files
+	parts   uint32                     // the newest part of a report task, without partBit
 	perSeg  map[uint32]usage           // what lives, by the segment it is in
 	live    int64                      // octets of the entries that the index knows
 	files   map[uint64]int64           // messages whose body is in a file, and its size
 	large   int64                      // octets of those
 	removed []removal
-	refused map[uint64]error // messages that this program can't have in its queue, only while the spool is being opened
 	damage  []Damage
 	turn    turn  // of compaction
 	futile  int64 // waste up to which another turn would be for nothing
 	closed  bool
 	busy    map[uint64]chan struct{} // messages that are being held, released or removed; closed when that ends
 	settled chan struct{}            // closed when a settlement ends; nil: nobody waits for one
+
+	// These are of use only while the spool is being opened.
+	refused map[uint64]error      // messages that this program can't have in its queue
+	bodies  map[uint64]*foundBody // files with the names of bodies
+	seen    uint64                // the newest ID of the log as it was found
+	claims  map[taskKey]claimed   // leases of which no end is known
+	ended   int                   // tasks whose lease the last end of a process has ended
 }
 
 // removal is a file that goes when the record of that number is on the disk.
@@ -62,10 +75,14 @@ type removal struct {
 	name string
 }
 
-type spoolClaim = index.Task[place, place]
+type (
+	spoolClaim = index.Task[place, place]
+	spoolPart  = index.Part[place]
+)
 
-// Close waits for calls in progress, syncs the log and unlocks the directory. Later calls return [queue.ErrClosed].
-// Bodies that are open can still be read. Close may be called twice.
+// Close waits for what calls in progress are writing, syncs the log and unlocks the directory. Later calls return
+// [queue.ErrClosed], and so does a call that is still reading a body: it leaves no file. Bodies that are open can still
+// be read. Close may be called twice.
 func (s *Spool) Close() error {
 	s.closing.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
@@ -75,12 +92,17 @@ func (s *Spool) close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.watch.Tell(time.Now(), "") // so that a Runner asks, and hears of it
+	s.watch.Tell(time.Now(), queue.Lane{}) // so that a Runner asks, and gets the error
 	close(s.quit)
 	s.janitor.Wait()
-	err := s.log.close()
-	for _, c := range s.held {
-		err = cmp.Or(err, c.Close())
+	err := s.log.close(s.endOfLeases())
+	if err == nil {
+		s.keepRoster(s.log.all())
+	}
+	s.closeRoster()
+	s.fs.shut()
+	if s.held != nil {
+		err = cmp.Or(err, s.held.Close())
 	}
 	return err
 }
@@ -135,7 +157,8 @@ func (s *Spool) takeIn(d *draft) {
 // failed adds the operation and the directory to an error. Sentinels stay as they are.
 func (s *Spool) failed(op string, err error) error {
 	switch {
-	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrNotFound, errors.Is(err, queue.ErrBroken):
+	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrSettled, err == queue.ErrNotFound,
+		errors.Is(err, queue.ErrBroken):
 		return err
 	}
 	return fmt.Errorf("spool: %s in %s: %w", op, s.dir, err)
@@ -149,13 +172,14 @@ func (s *Spool) check(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Destinations implements [queue.Queue].
-func (s *Spool) Destinations(ctx context.Context, within time.Duration) iter.Seq2[queue.Destination, error] {
-	return index.Upcoming(&s.mu, s.ix, within, func() error { return s.check(ctx) })
+// Lanes implements [queue.Queue].
+func (s *Spool) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
+	return index.Lanes(&s.mu, s.ix, func() error { return s.check(ctx) })
 }
 
-// Claim implements [queue.Queue]. It skips a task that can't be read, and reports it by [Spool.Damage]; the task is
-// claimed again after the lease. If no other task is due, it returns an error.
+// Claim implements [queue.Queue]. It returns when the claim is written to the log, unless the disk is full. It skips a
+// task that can't be read, and reports it by [Spool.Damage]; the task is claimed again after the lease. If no other
+// task is due, it returns an error.
 func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
 	if err := s.log.broken(); err != nil {
 		return nil, s.failed("claim", err)
@@ -166,27 +190,38 @@ func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		return nil, err
 	}
 	granted, next := s.ix.Claim(wants, lease)
+	recalled := s.ix.Recalled()
 	pins := s.pin(granted...)
+	marks := s.markClaims(granted)
 	s.mu.Unlock()
-	index.TellClaimed(&s.watch, granted, time.Now().Add(lease), next)
+	s.watch.TellComing(recalled)
+	index.TellClaimed(&s.watch, granted, s.ix.Now().Add(lease), next)
 	tasks, err := s.read(granted, pins)
-	if err != nil {
+	if err := cmp.Or(marks.written(), err); err != nil {
 		return nil, s.failed("claim", err)
 	}
 	return tasks, nil
 }
 
-// read makes Tasks of what was granted.
+// read makes Tasks of what was granted. It reads those of a message one after another: see wide.
 func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err error) {
-	for i, c := range granted {
+	order := make([]int, len(granted))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(granted[a].ID, granted[b].ID) })
+	tasks = make([]queue.Task, len(granted))
+	for _, i := range order {
+		c := granted[i]
 		t, readErr := s.task(c, pins[i])
 		if readErr != nil {
 			err = readErr
 			continue
 		}
 		c.Lease.Recipients.Store(int32(len(t.Last)))
-		tasks = append(tasks, t)
+		tasks[i] = t
 	}
+	tasks = slices.DeleteFunc(tasks, func(t queue.Task) bool { return t.ID == "" }) // what can't be read
 	if len(tasks) > 0 {
 		return tasks, nil
 	}
@@ -197,14 +232,14 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err 
 func (s *Spool) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
 	s.mu.Lock()
 	err := s.check(ctx)
-	var destination string
+	var lane queue.Lane
 	var expires time.Time
 	if err == nil {
-		destination, expires, err = s.ix.Extend(l, d)
+		lane, expires, err = s.ix.Extend(l, d)
 	}
 	s.mu.Unlock()
 	if err == nil {
-		s.watch.Tell(expires, destination)
+		s.watch.Tell(expires, lane)
 	}
 	return err
 }
@@ -243,6 +278,6 @@ var _ queue.Queue = (*Spool)(nil)
 
 // Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
 // expires.
-func (s *Spool) Watch(f func(destination string, due time.Time)) (stop func()) {
+func (s *Spool) Watch(f func(l queue.Lane, due time.Time)) (stop func()) {
 	return s.watch.Watch(f)
 }

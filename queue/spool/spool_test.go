@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"os"
@@ -64,8 +65,8 @@ func TestSpoolMakesDirectory(t *testing.T) {
 	s := mustOpenDir(t, dir)
 	mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 3 {
-		t.Errorf("got %v and %v, want a lock, a segment and a body", entries, err)
+	if err != nil || len(entries) != 4 {
+		t.Errorf("got %v and %v, want a lock, a roster, a segment and a body", entries, err)
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
@@ -98,37 +99,79 @@ func TestSpoolLaterVersion(t *testing.T) {
 	}
 }
 
-// TestSpoolSweeps removes files that belong to no message, but for those it doesn't know. A body without a message
-// stays while there is a segment that was damaged: the message may be in that.
+// TestSpoolSweeps removes files that belong to no message. Files that the spool can't have made stay, whatever their names end
+// with, and are told of. A body or a hint that may belong to a segment that was damaged stays, too.
 func TestSpoolSweeps(t *testing.T) {
 	disk := crashfs.New[File](nil)
 	s := mustOpen(t, disk, testConfig)
 	id := mustEnqueue(t, s, strings.Repeat("x", 1<<20), "d.example")
 	want := contents(t, s)
 	mustClose(t, s)
+	temps := []string{
+		"7.body.tmp", segmentName(9) + tempSuffix, hintName(9) + tempSuffix, spareName(9), rosterName + tempSuffix,
+	}
+	orphans := []string{"2.body", "3.body", hintName(9)}
+	strays := []string{
+		"README", "7.segment", "00000000001.segment", "notes.tmp", "7.tmp", "07.body.tmp", "x.body.tmp", "README.segment.tmp",
+		"zzz.body", "foo.body", "0.body", "01.body", "UPPER.body", "-1.body", "report.body", "9.hint", "a.hint", "b.spare.tmp",
+		"segments.old", "lock.tmp",
+	}
+	mark := segmentName(7) + damagedSuffix
+	for _, tt := range []struct {
+		name string
+		also []string // files besides
+		stay [][]string
+	}{
+		{"no damage", nil, [][]string{strays}},
+		{"earlier damage", []string{mark}, [][]string{strays, orphans, {mark}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			all := disk.Files()
+			for _, name := range slices.Concat(temps, orphans, strays, tt.also) {
+				all[name] = []byte(name)
+			}
+			var logged bytes.Buffer
+			config := testConfig
+			config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+			disk := crashfs.New[File](all)
+			s := mustOpen(t, disk, config)
+			checkNoDamage(t, s)
+			checkContents(t, s, want)
+			mustClose(t, s)
+			got := slices.Sorted(maps.Keys(disk.Files()))
+			stay := append(slices.Concat(tt.stay...), segmentName(1), segmentName(2), rosterName, string(id)+bodySuffix)
+			slices.Sort(stay)
+			if !slices.Equal(got, stay) {
+				t.Errorf("got %v, want %v", got, stay)
+			}
+			if told := fmt.Sprint("count=", len(strays)); !strings.Contains(logged.String(), told) {
+				t.Errorf("got the log %s, want %q in it", logged.String(), told)
+			}
+		})
+	}
+}
+
+// TestSpoolSkipsStrayID gives no message the ID under which its body would replace a file that isn't the spool's.
+func TestSpoolSkipsStrayID(t *testing.T) {
+	stray := bodyName(idGap + 7)
+	disk := crashfs.New[File](nil)
+	mustEnqueue(t, mustOpen(t, disk, testConfig), "body", "d.example")
 	all := disk.Files()
-	for _, name := range []string{"zzz.body", "7.body.tmp", segmentName(9) + tempSuffix, "README", "0000000007.segment.damaged", "7.segment"} {
-		all[name] = []byte(name)
-	}
+	all[stray] = []byte("not ours")
 	disk = crashfs.New[File](all)
-	s = mustOpen(t, disk, testConfig)
-	checkNoDamage(t, s)
-	checkContents(t, s, want)
-	mustClose(t, s)
-	check := func(wantNames ...string) {
-		t.Helper()
-		got := slices.Sorted(maps.Keys(disk.Files()))
-		slices.Sort(wantNames)
-		if !slices.Equal(got, wantNames) {
-			t.Errorf("got %v, want %v", got, wantNames)
-		}
+	s := mustOpen(t, disk, testConfig)
+	for range 10 {
+		mustEnqueue(t, s, strings.Repeat("x", 300<<10), "d.example")
 	}
-	check(segmentName(1), segmentName(2), "0000000007.segment.damaged", string(id)+".body", "7.segment", "README", "zzz.body")
-	if err := disk.Remove("0000000007.segment.damaged"); err != nil {
-		t.Fatal(err)
+	if got := disk.Files()[stray]; string(got) != "not ours" {
+		t.Errorf("%s: got %d octets, want it as it was", stray, len(got))
 	}
-	mustClose(t, mustOpen(t, disk, testConfig))
-	check(segmentName(1), segmentName(2), string(id)+".body", "7.segment", "README")
+	if s.last <= idGap+7 {
+		t.Errorf("got IDs up to %d, want them to pass that of the file, %d", s.last, idGap+7)
+	}
+	if n := len(contents(t, s)); n != 11 {
+		t.Errorf("got %d messages, want 11", n)
+	}
 }
 
 // TestSpoolRemovesBodies removes a body file when the end of its message is on the disk, not before, and leaves
@@ -224,6 +267,31 @@ func TestSpoolIDs(t *testing.T) {
 	}
 }
 
+// TestSpoolIDsOfDamaged damages the record of the first message, or of the second, or both: none of their IDs comes again.
+func TestSpoolIDsOfDamaged(t *testing.T) {
+	quiet(t)
+	for _, damaged := range [][]int{{0}, {1}, {0, 1}} {
+		disk := crashfs.New[File](nil)
+		s := mustOpen(t, disk, testConfig)
+		given := []queue.ID{mustEnqueue(t, s, "one", "d.example"), mustEnqueue(t, s, "two", "d.example")}
+		all := disk.Files()
+		b := all[segmentName(1)]
+		at := records(t, b)
+		for _, i := range damaged {
+			b[at[i].from] ^= 1 // its header
+		}
+		s = mustOpen(t, crashfs.New[File](all), testConfig)
+		if n := len(contents(t, s)); n != 2-len(damaged) {
+			t.Errorf("damage in %v: got %d messages, want the others", damaged, n)
+		}
+		for range 2 {
+			if id := mustEnqueue(t, s, "more", "d.example"); slices.Contains(given, id) {
+				t.Errorf("damage in %v: got ID %s a second time", damaged, id)
+			}
+		}
+	}
+}
+
 // TestSpoolManyOpens doesn't pile up segments.
 func TestSpoolManyOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -258,16 +326,16 @@ func TestSpoolClosed(t *testing.T) {
 	mustClose(t, s)
 	ctx := context.Background()
 	_, enqueueErr := s.Enqueue(ctx, testMessage("x", "d.example"))
-	_, claimErr := s.Claim(ctx, []queue.Want{{Destination: "d.example", Max: 1}}, time.Hour)
+	_, claimErr := s.Claim(ctx, []queue.Want{{Lane: queue.Lane{Destination: "d.example"}, Max: 1}}, time.Hour)
 	_, openErr := s.Open(ctx, id)
-	_, flushErr := s.Flush(ctx, "")
+	_, flushErr := s.Flush(ctx, "", 0)
 	errs := map[string]error{
 		"Enqueue": enqueueErr, "Claim": claimErr, "Open": openErr, "Flush": flushErr,
 		"Extend": s.Extend(ctx, task.Lease, time.Hour),
 		"Settle": s.Settle(ctx, task.Lease, queue.Settlement{}),
 	}
-	for _, err := range s.Destinations(ctx, 0) {
-		errs["Destinations"] = err
+	for _, err := range s.Lanes(ctx) {
+		errs["Lanes"] = err
 	}
 	for _, err := range s.List(ctx, queue.Filter{}) {
 		errs["List"] = err
@@ -335,5 +403,13 @@ func TestOptions(t *testing.T) {
 		if _, statErr := os.Stat(dir); err == nil || !strings.Contains(err.Error(), "must") || !os.IsNotExist(statErr) {
 			t.Errorf("%+v: got %v and a directory: %v", c, err, statErr)
 		}
+	}
+	for _, c := range []Options{{SegmentSize: 1 << 10}, {SegmentSize: 1 << 30}, {InlineSize: 64 << 20}} {
+		s, err := c.Open(t.TempDir())
+		if err != nil {
+			t.Errorf("%+v: got %v, want it taken", c, err)
+			continue
+		}
+		s.Close()
 	}
 }

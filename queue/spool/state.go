@@ -14,10 +14,24 @@ const (
 	stateDone      = 3 // a flag: the task is gone, and no other field matters
 	stateNoticed   = 4 // a flag
 	stateAttempts  = 5
-	stateDue       = 6 // a time
+	stateDue       = 6 // a time; zero: at once
 	stateOverdue   = 7 // a time
 	stateRecipient = 8 // a list of fields: the recipients that aren't settled, with their last results
+	stateDeaths    = 9
+	stateLeased    = 10 // a flag, of a claim alone
+
+	// stateOwed is a flag of a part of a report task. An older program would lose what is to be reported.
+	stateOwed = critical | 11
 )
+
+// partBit is set in the number of a part of a report task. It takes the place of the number of a task.
+const partBit = 1 << 31
+
+// maxPart is the last number of a part, without partBit. The next would be index.ReportTask.
+const maxPart = partBit - 2
+
+// isPart reports whether the number is that of a part of a report task.
+func isPart(num uint32) bool { return num&partBit != 0 }
 
 // These are the tags of a recipient of a state.
 const (
@@ -35,6 +49,7 @@ const (
 	resultCode      = 12 // of the reply; if left out, there is none
 	resultEnhanced  = 13 // of the reply: three varints
 	resultText      = 14 // of the reply
+	resultDelayed   = 15 // a flag, in a part of a report task: the recipient isn't settled
 )
 
 // These are the tags of a hold and of a removal.
@@ -51,6 +66,7 @@ type taskState struct {
 	num      uint32
 	done     bool
 	attempts int
+	deaths   int
 	due      int64
 	overdue  int64
 	state    index.Progress
@@ -64,8 +80,10 @@ func appendState(b []byte, t *taskState, m *index.Message) []byte {
 	b = appendUint(b, stateTask, uint64(t.num))
 	b = appendFlag(b, stateDone, t.done)
 	if !t.done {
+		b = appendFlag(b, stateOwed, isPart(t.num))
 		b = appendFlag(b, stateNoticed, t.state.Noticed)
 		b = appendUint(b, stateAttempts, uint64(t.attempts))
+		b = appendUint(b, stateDeaths, uint64(t.deaths))
 		b = appendTime(b, stateDue, t.due)
 		b = appendTime(b, stateOverdue, t.overdue)
 		for i, r := range t.state.Recipients {
@@ -73,6 +91,7 @@ func appendState(b []byte, t *taskState, m *index.Message) []byte {
 			start := len(b)
 			b = appendUint(b, resultIndex, uint64(r))
 			b = appendResult(b, &t.state.Last[i], m.Envelope.Recipients[r].Address)
+			b = appendFlag(b, resultDelayed, isPart(t.num) && t.state.Delayed[i])
 			b = endFields(b, start)
 		}
 	}
@@ -123,6 +142,7 @@ func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) 
 		return nil, errEntry
 	}
 	t := &taskState{due: index.Never, overdue: index.Never}
+	owed := false
 	f := fields{rest: b}
 	for f.next() {
 		switch f.tag {
@@ -136,10 +156,14 @@ func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) 
 			t.state.Noticed = true
 		case stateAttempts:
 			t.attempts = int(min(f.uint64(), index.MaxAttempts))
+		case stateDeaths:
+			t.deaths = int(min(f.uint64(), index.MaxAttempts))
 		case stateDue:
 			t.due = f.int64()
 		case stateOverdue:
 			t.overdue = f.int64()
+		case stateOwed:
+			owed = true
 		case stateRecipient:
 			if m == nil {
 				continue
@@ -155,11 +179,14 @@ func decodeState(h entryHeader, b []byte, m *index.Message) (*taskState, error) 
 			f.skip()
 		}
 	}
-	if t.id == 0 {
+	if t.id == 0 || !t.done && owed != isPart(t.num) || t.num > partBit|maxPart {
 		return nil, errEntry
 	}
 	if t.done {
 		*t = taskState{id: t.id, num: t.num, done: true}
+	}
+	if !owed {
+		t.state.Delayed = nil
 	}
 	return decoded(t, f.err())
 }
@@ -169,7 +196,7 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 	var place uint64
 	var r smtp.Result
 	var reply smtp.Reply
-	var named, replied bool
+	var named, replied, delayed bool
 	for f.next() {
 		switch f.tag {
 		case resultIndex:
@@ -200,6 +227,8 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 			reply.Enhanced = f.enhanced()
 		case resultText:
 			reply.Text = string(f.value)
+		case resultDelayed:
+			delayed = true
 		}
 	}
 	if f.failed || place >= uint64(len(m.Envelope.Recipients)) {
@@ -213,6 +242,7 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 	}
 	t.state.Recipients = append(t.state.Recipients, int(place))
 	t.state.Last = append(t.state.Last, r)
+	t.state.Delayed = append(t.state.Delayed, delayed)
 	return true
 }
 

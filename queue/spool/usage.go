@@ -14,6 +14,7 @@ func (s *Spool) joined(p place) {
 
 // left says that a message isn't in the segment any more. s.mu is held.
 func (s *Spool) left(p place) {
+	s.wide.forget(p)
 	u := s.perSeg[p.segment]
 	if u.messages == 1 {
 		delete(s.perSeg, p.segment)
@@ -28,17 +29,19 @@ func (s *Spool) gone(p place) {
 	s.left(p)
 }
 
-// drop forgets a message and reports whether it was there. s.mu is held.
-func (s *Spool) drop(id uint64) bool {
+// drop forgets a message, if it is there. s.mu is held.
+func (s *Spool) drop(id uint64) {
 	p := s.ix.Data(id)
 	if p == nil {
-		return false
+		return
 	}
 	s.gone(*p)
 	for _, t := range s.ix.Remove(id) {
 		s.live -= int64(t.State.length)
+		for _, part := range t.Parts {
+			s.live -= int64(part.State.length)
+		}
 	}
-	return true
 }
 
 // addFile says that the body of a message is in a file. s.mu is held.
@@ -57,12 +60,12 @@ func (s *Spool) dropFile(id uint64) bool {
 	return ok
 }
 
-// removeFile has the body file of a message removed, if it has one, when the record of that number is on the disk. s.mu
-// is held.
-func (s *Spool) removeFile(id, seq uint64) {
+// removeFile has the body file of a message that is gone removed, if it has one, when all that is in the log now is on
+// the disk: the end of another of its tasks may have been written after the one that comes last here. s.mu is held.
+func (s *Spool) removeFile(id uint64) {
 	if !s.dropFile(id) {
 		return
 	}
-	s.removed = append(s.removed, removal{seq, bodyName(id)})
+	s.removed = append(s.removed, removal{s.log.newest(), bodyName(id)})
 	s.waiting.Add(1)
 }

@@ -162,10 +162,19 @@ func (s *session) unfit(m Message) *smtp.Reply {
 			return r
 		}
 	}
-	if !s.offers["8BITMIME"] && bytes.ContainsFunc(m.Data, func(r rune) bool { return r > 127 }) {
+	if !s.offers["8BITMIME"] && bytes.ContainsFunc(bodyOf(m.Data), func(r rune) bool { return r > 127 }) {
 		return smtp.NewReply(554, "5.6.1", "octets above 127 without 8BITMIME") // RFC 6152 §3
 	}
 	return nil
+}
+
+// bodyOf returns what follows the header, or everything if there is no empty line. Most hosts without 8BITMIME accept
+// octets above 127 in a header.
+func bodyOf(data []byte) []byte {
+	if _, body, ok := bytes.Cut(data, []byte("\r\n\r\n")); ok {
+		return body
+	}
+	return data
 }
 
 // tooBig is the reply to a message over limit octets.

@@ -177,6 +177,9 @@ func (s *session) missing(env *smtp.Envelope) string {
 		{"SMTPUTF8", env.UTF8},
 		{"DSN", env.Ret != smtp.RetUnknown || env.EnvID != ""},
 		{"AUTH", env.Auth != ""},
+		{"DELIVERBY", !env.By.Time.IsZero()},
+		{"MT-PRIORITY", env.Priority != 0},
+		{"FUTURERELEASE", !env.HoldUntil.IsZero()},
 	} {
 		if e.used && !s.offers[e.keyword] {
 			return e.keyword

@@ -45,7 +45,10 @@ func (s *session) dataCmd() error {
 	if no == nil && nobody {
 		no = smtp.NewReply(554, "5.5.1", "no valid recipients")
 	}
-	return s.final(m, no)
+	if err := s.final(m, no); err != nil || no == nil || no.Code != 521 {
+		return err
+	}
+	return errHangUp // RFC 7504 §2
 }
 
 // interrupt applies a fault in the middle of the content. If some is set, it waits for the first octet.

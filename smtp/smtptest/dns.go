@@ -25,7 +25,7 @@ const (
 	DNSTimeout                 // no answer: a lookup fails after 10 seconds, or when its context ends
 )
 
-// dnsPatience is the time-out of a lookup. A net.Resolver asks twice and waits for 5 seconds each time.
+// dnsPatience is the time-out of a lookup. A dns.Resolver asks twice and waits for 5 seconds each time.
 const dnsPatience = 10 * time.Second
 
 // MX adds host to the MX records of domain and returns it, as [Network.Host] does. The first host has the preference

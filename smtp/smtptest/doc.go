@@ -56,7 +56,7 @@
 // A test that fails prints, at its end, the transcript of each host and hints about likely mistakes:
 //
 //	smtptest: hint: mx.example.net: 3 lookups, no dial: is DialContext set to that of the Network?
-//	smtptest: hint: exampel.net: 2 lookups, no records: is the name misspelled?
+//	smtptest: hint: exampel.net: 3 lookups, no records: is the name misspelled?
 //
 // Transcripts contain no credentials and no content. Pass a slog.Logger that writes to t.Output() to the code under
 // test, so that its log lines stand beside them.
@@ -74,7 +74,7 @@
 // (RFC 3030), LIMITS (RFC 9422) and LMTP (RFC 2033) are offered on demand.
 //
 // A Host is strict. It refuses a parameter of an extension that it doesn't offer, a command that arrives before a reply
-// without PIPELINING, content above 127 without 8BITMIME, and a bare CR or LF outside BINARYMIME. It shares no code
+// without PIPELINING, a body above 127 without 8BITMIME, and a bare CR or LF outside BINARYMIME. It shares no code
 // with package server.
 //
 // These methods set lasting properties:

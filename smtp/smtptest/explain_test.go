@@ -57,7 +57,7 @@ func TestForgotten(t *testing.T) {
 				"are Resolver and DialContext set to those of the Network?"}},
 		{"how to spell", "ann@exampel.net", func(*postrider.Relay) {},
 			[]string{
-				"exampel.net: 2 lookups, no records: is the name misspelled?",
+				"exampel.net: 3 lookups, no records: is the name misspelled?",
 				"shop.test: 1 lookup, no records: is the name misspelled?", // for the report to its sender
 			}},
 	}

@@ -1,6 +1,7 @@
 package smtptest
 
 import (
+	"math"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -52,8 +53,12 @@ func (h *Host) AfterMessages(n int, do func()) {
 	if n < 1 {
 		h.net.t.Fatalf("smtptest: %s can't do anything after %d messages: the number must be 1 or more", h.name, n)
 	}
+	if do == nil {
+		h.net.t.Fatalf("smtptest: %s can't do nothing after %d messages: pass a func, such as Host.Down", h.name, n)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	n = min(n, math.MaxInt-len(h.messages))
 	h.script.triggers = append(h.script.triggers, trigger{len(h.messages) + n, do})
 }
 

@@ -10,16 +10,19 @@ const segment = 1460
 
 // Link sets the latency and the bandwidth of the network path to the host, for new connections. Octets arrive after the
 // latency, in each direction, and a dial takes two latencies. The bandwidth is in octets per second, for each
-// direction. If zero, there is no latency, or no bound. [Host.Heal] doesn't end it; Link(0, 0) does.
+// direction. If zero, there is no latency, or no bound. A latency is at most a year. [Host.Heal] doesn't end it;
+// Link(0, 0) does.
 func (h *Host) Link(latency time.Duration, bandwidth int64) {
 	h.net.t.Helper()
-	if latency < 0 || bandwidth < 0 {
+	if latency < 0 || latency > maxLatency || bandwidth < 0 {
 		h.net.t.Fatalf("smtptest: %s can't have a link of %v and %d octets a second", h.name, latency, bandwidth)
 	}
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.link = link{latency, bandwidth}
 }
+
+const maxLatency = 365 * 24 * time.Hour
 
 // link is the speed of a network path. The zero link has no latency and no bound.
 type link struct {

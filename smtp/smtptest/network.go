@@ -82,6 +82,9 @@ func NewNetwork(t testing.TB) *Network {
 func (n *Network) Go(run func(context.Context) error) {
 	n.t.Helper()
 	n.mustBeHere()
+	if run == nil {
+		n.t.Fatalf("smtptest: the func of Network.Go is nil: pass one, such as that of Relay.Run")
+	}
 	ctx, cancel := context.WithCancel(n.t.Context())
 	done := make(chan struct{})
 	go func() {

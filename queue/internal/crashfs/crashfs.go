@@ -34,6 +34,7 @@ type FS[F any] struct {
 	kept    map[string]*inode // the names at the last sync of the directory
 	changes []change          // of names since then
 	writes  int               // to all files
+	opened  int               // files that aren't closed
 }
 
 // inode is a file.
@@ -114,6 +115,7 @@ func (m *FS[F]) Open(name string, create bool) (opened F, err error) {
 	case f == nil:
 		return opened, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
+	m.opened++
 	return any(&file[F]{fs: m, inode: f}).(F), nil
 }
 
@@ -174,6 +176,13 @@ func (m *FS[F]) Free() (int64, error) {
 		free -= int64(len(f.Data))
 	}
 	return free, nil
+}
+
+// Opened returns how often files were opened and not closed.
+func (m *FS[F]) Opened() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opened
 }
 
 // Written returns the number of writes.
@@ -304,6 +313,7 @@ func (f *file[F]) Close() error {
 		return fs.ErrClosed
 	}
 	f.closed = true
+	f.fs.opened--
 	return nil
 }
 

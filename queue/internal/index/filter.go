@@ -11,8 +11,8 @@ import (
 // Filter is a queue.Filter that has been parsed.
 type Filter struct {
 	queue.Filter
-	id, after uint64
-	nothing   bool // nothing matches
+	id, after uint64 // 0 if it isn't set
+	nothing   bool   // nothing matches
 	sender    *address
 	recipient *address
 	domain    *address
@@ -73,7 +73,7 @@ func (a *address) at(domain string) bool {
 
 // message reports whether f may select tasks of the message with this ID.
 func (f *Filter) message(id uint64) bool {
-	return !f.nothing && (f.ID == "" || id == f.id) && (f.After == "" || id > f.after)
+	return !f.nothing && (f.ID == "" || id == f.id) && id > f.after
 }
 
 // state reports whether f may select tasks in this State.

@@ -17,7 +17,7 @@ func triedInVain[M, S any](ix *Index[M, S], s *Message) {
 	ix.Add(s, data)
 	r := ix.Task(s.ID, 0)
 	ix.Take(r)
-	ix.Change(r, s.Due, s.Overdue(false), 1, state)
+	ix.Change(r, s.NotBefore, s.Overdue(false), 1, state)
 	ix.Put(r)
 }
 
@@ -25,7 +25,7 @@ func triedInVain[M, S any](ix *Index[M, S], s *Message) {
 func TestIndexFlush(t *testing.T) {
 	const messages, step = 20 * chunkSize, 40
 	r := rand.New(rand.NewPCG(5, 6))
-	ix := New[int, int]()
+	ix := New[int, int](nil)
 	now := time.Now().UnixNano()
 	later := func() int64 { return now + int64(time.Hour) + r.Int64N(int64(time.Hour)) }
 	untouched := map[uint64]bool{}
@@ -37,8 +37,8 @@ func TestIndexFlush(t *testing.T) {
 	}
 	next := uint64(messages)
 	count := 0
-	for f, err := range Flush(new(sync.Mutex), ix, "d", func() error { return nil }) {
-		if err != nil || len(f.Destinations) > 1 || len(f.Destinations) == 1 && f.Destinations[0] != "d" || f.Count > chunkSize {
+	for f, err := range Flush(new(sync.Mutex), ix, "d", 0, func() error { return nil }) {
+		if err != nil || slices.ContainsFunc(f.Lanes, func(l queue.Lane) bool { return l.Destination != "d" }) || f.Count > chunkSize {
 			t.Fatalf("got %+v and %v, want a step of d", f, err)
 		}
 		count += f.Count
@@ -52,12 +52,12 @@ func TestIndexFlush(t *testing.T) {
 				ix.Remove(id)
 				delete(untouched, id)
 			case 2:
-				tasks, _ := ix.Claim([]queue.Want{{Destination: "d", Max: 3}}, time.Hour)
-				for _, c := range tasks {
-					l, _, err := ix.Begin(c.Task.Lease)
+				for _, c := range ix.claimAt("d", 3, queue.Any) {
+					l, _, err := ix.Find(c.Task.Lease)
 					if err != nil {
 						t.Fatal(err)
 					}
+					ix.Begin(l)
 					ix.Retry(l, later(), Never, 2, 0)
 					delete(untouched, c.ID)
 				}
@@ -80,7 +80,7 @@ func TestIndexFlush(t *testing.T) {
 // times, all but one, and the worst.
 func BenchmarkIndexFlush(b *testing.B) {
 	const messages, of = 1_000_000, 100_000
-	ix := New[testPlace, testPlace]()
+	ix := New[testPlace, testPlace](nil)
 	now := time.Now().UnixNano()
 	for id := range uint64(messages) {
 		name := "large"
@@ -92,7 +92,7 @@ func BenchmarkIndexFlush(b *testing.B) {
 	var mu timedLock
 	for b.Loop() {
 		n := 0
-		for f := range Flush(&mu, ix, "large", func() error { return nil }) {
+		for f := range Flush(&mu, ix, "large", 0, func() error { return nil }) {
 			n += f.Count
 		}
 		b.StopTimer()

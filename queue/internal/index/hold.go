@@ -7,11 +7,14 @@ func (t *task[S]) is() queue.State {
 	switch {
 	case t.phase != waiting:
 		return queue.Leased
-	case t.held():
+	case t.held:
 		return queue.Held
 	}
 	return queue.Waiting
 }
+
+// Leased reports whether the task is leased or being settled.
+func (ix *Index[M, S]) Leased(r ref) bool { return ix.Tasks.At(r).phase != waiting }
 
 // Hold holds the tasks of a message, or releases them. It reports false if there is no such message.
 func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
@@ -23,11 +26,11 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
 		t := ix.Tasks.At(r)
 		if t.phase != waiting {
-			t.hold(held) // it takes effect at the end of the lease
+			t.held = held // it takes effect at the end of the lease
 			continue
 		}
 		ix.Take(r)
-		t.hold(held)
+		t.held = held
 		ix.Put(r)
 	}
 	return true
@@ -36,25 +39,25 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 // Held reports whether the message exists and is held.
 func (ix *Index[M, S]) Held(id uint64) bool {
 	m := ix.byID.get(id)
-	return m != 0 && ix.Tasks.At(ix.messages.At(m).first).held()
+	return m != 0 && ix.Tasks.At(ix.messages.At(m).first).held
 }
 
-// Writing reports whether a settlement of one of the message's tasks is being written.
-func (ix *Index[M, S]) Writing(id uint64) bool {
+// Settling reports whether a settlement of one of the message's tasks is in progress.
+func (ix *Index[M, S]) Settling(id uint64) bool {
 	m := ix.byID.get(id)
 	if m == 0 {
 		return false
 	}
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
-		if l := ix.byTask[r]; l != nil && l.Writing {
+		if ix.Tasks.At(r).phase == Settling {
 			return true
 		}
 	}
 	return false
 }
 
-// Claimable returns the destinations for which the message has a waiting task, each with the time at which it is due.
-func (ix *Index[M, S]) Claimable(id uint64) (due []queue.Destination) {
+// Claimable returns the lanes of the message's waiting tasks, each with the time at which the task is due.
+func (ix *Index[M, S]) Claimable(id uint64) (due []queue.LaneDue) {
 	m := ix.byID.get(id)
 	if m == 0 {
 		return nil
@@ -62,14 +65,14 @@ func (ix *Index[M, S]) Claimable(id uint64) (due []queue.Destination) {
 	ix.expire()
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
 		if t := ix.Tasks.At(r); t.is() == queue.Waiting {
-			due = append(due, queue.Destination{Name: ix.dests.At(t.dest).name, Due: FromNano(t.at())})
+			due = append(due, queue.LaneDue{Lane: ix.nameOf(t.lane), Due: fromDue(t.at())})
 		}
 	}
 	return due
 }
 
-// Remove removes a message and returns its tasks, none if there is no such message. Leases on them become void, even
-// those of settlements in progress.
+// Remove removes a message and returns its tasks, none if there is no such message. Leases on them end. No settlement
+// of one of them may be in progress.
 func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 	tasks := ix.TasksOf(id)
 	m := ix.byID.get(id)
@@ -77,7 +80,6 @@ func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 		r := ix.messages.At(m).first
 		if l := ix.byTask[r]; l != nil {
 			ix.end(l)
-			l.Task = 0 // the ref will be reused
 		} else {
 			ix.Take(r)
 		}

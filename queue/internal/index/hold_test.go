@@ -15,11 +15,12 @@ import (
 // checkIndex looks whether all that an index knows fits together.
 func checkIndex(t *testing.T, ix *Index[int, int]) {
 	t.Helper()
-	var count, kept, leases, places, wanted int
+	var count, kept, leases, places, wanted, lanes, inLanes int
+	ofDest := map[ref]int{} // lanes
 	for n, more := 0, true; more; n++ {
 		more = ix.Tasks.each(n, func(r ref, task *task[int]) {
 			count++
-			d := ix.dests.At(task.dest)
+			d := ix.lanes.At(task.lane)
 			l := ix.byTask[r]
 			if l != nil {
 				leases++
@@ -37,6 +38,12 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 				}
 				return
 			}
+			if s := ix.suspects[r]; s != nil && s.aside {
+				if task.place >= 0 || task.oplace >= 0 || !slices.Contains(ix.aside, r) {
+					t.Fatalf("task %d is set aside, and at %d and %d in the heaps", r, task.place, task.oplace)
+				}
+				return
+			}
 			wanted++
 			if task.overdue != Never {
 				wanted++
@@ -44,15 +51,21 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 					t.Fatalf("task %d isn't at its place %d among the overdue", r, task.oplace)
 				}
 			}
-			if (*ix.class(d, task))[task.place] != r || d.at > task.at() {
-				t.Fatalf("task %d isn't at its place %d, or its destination is due at %d and not at %d", r, task.place, d.at, task.at())
+			if (*d.class(task.attempts))[task.place] != r {
+				t.Fatalf("task %d isn't at its place %d", r, task.place)
 			}
 		})
 	}
 	for n, more := 0, true; more; n++ {
-		more = ix.dests.each(n, func(_ ref, d *destination) {
-			places += len(d.overdue)
-			for _, class := range d.classes() {
+		more = ix.lanes.each(n, func(r ref, l *lane) {
+			lanes++
+			ofDest[l.dest]++
+			inLanes += int(l.tasks)
+			if got := ix.laneOf(ix.nameOf(r)); got != r || l.tasks <= 0 {
+				t.Fatalf("lane %d of %d tasks is %d by its name", r, l.tasks, got)
+			}
+			places += len(l.overdue)
+			for _, class := range [][]ref{l.fresh, l.retried} {
 				places += len(class)
 				for i, r := range class {
 					if i > 0 && (byAt[int, int]{ix}).Before(r, class[(i-1)/2]) {
@@ -62,9 +75,40 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 			}
 		})
 	}
+	for dest, n := range ofDest {
+		if d := ix.dests.At(dest); int(d.lanes) != n || ix.byName[d.name] != dest {
+			t.Fatalf("destination %q has %d lanes, want %d", d.name, d.lanes, n)
+		}
+	}
+	if inLanes != count || lanes != ix.byLane.count || len(ofDest) != len(ix.byName) {
+		t.Fatalf("got %d tasks in %d lanes of %d destinations; want %d, %d, %d",
+			inLanes, lanes, len(ofDest), count, ix.byLane.count, len(ix.byName))
+	}
 	if places != wanted || count != ix.count || kept != ix.kept || leases != len(ix.leases) || leases != len(ix.byTask) {
 		t.Fatalf("got %d places, %d tasks, %d held, %d leases (%d by task); want %d, %d, %d, %d",
 			places, ix.count, ix.kept, len(ix.leases), len(ix.byTask), wanted, count, kept, leases)
+	}
+	ix.messages.each(0, func(_ ref, m *message[int]) { checkTasks(t, ix, m) })
+	few, alone, aside := 0, 0, 0
+	for r, s := range ix.suspects {
+		if s.aside {
+			aside++
+		}
+		if s.leased != (ix.byTask[r] != nil) {
+			t.Fatalf("suspect %d is leased: %v; its lease is %+v", r, s.leased, ix.byTask[r])
+		}
+		switch {
+		case s.leased && s.deaths == 1:
+			few++
+		case s.leased:
+			alone++
+		}
+	}
+	if few != ix.few || alone != ix.alone || aside != len(ix.aside) || few+alone == 0 && aside > 0 {
+		t.Fatalf("got %d and %d suspects leased, %d aside; want %d, %d, %d", ix.few, ix.alone, len(ix.aside), few, alone, aside)
+	}
+	if alone > 1 || alone > 0 && few > 0 || few > fewSuspects {
+		t.Fatalf("got %d suspects with one death and %d with more leased at a time", few, alone)
 	}
 	for _, l := range ix.byExpiry {
 		if ix.byTask[l.Task] != l {
@@ -73,13 +117,41 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 	}
 }
 
-// TestIndexRandom does what comes, removals that overtake a settlement included: all fits together after each step.
+// checkTasks checks the tasks of a message: they are in the order of their nums, and each is found by its own.
+func checkTasks(t *testing.T, ix *Index[int, int], m *message[int]) {
+	t.Helper()
+	var before *task[int]
+	count := 0
+	for r := m.first; r != 0; r = before.next {
+		task := ix.Tasks.At(r)
+		if before != nil && task.num <= before.num {
+			t.Fatalf("message %d: task %d comes after task %d", m.id, task.num, before.num)
+		}
+		if got := ix.Task(m.id, task.num); got != r {
+			t.Fatalf("message %d: task %d is %d, want %d", m.id, task.num, got, r)
+		}
+		if task.num != ReportTask {
+			count++
+		}
+		before = task
+	}
+	if before != nil && (before.num == ReportTask) != (ix.reports[m.id] != nil) {
+		t.Fatalf("message %d: its last task is %d, its report task is %+v", m.id, before.num, ix.reports[m.id])
+	}
+	if many := ix.byNum[m.id]; many != nil {
+		if got := len(many) - len(slices.DeleteFunc(slices.Clone(many), func(r ref) bool { return r != 0 })); got != count {
+			t.Fatalf("message %d: got %d tasks by num, want %d", m.id, got, count)
+		}
+	}
+}
+
+// TestIndexRandom does what comes: all fits together after each step.
 func TestIndexRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
-		ix := New[int, int]()
+		ix := New[int, int](nil)
 		held := map[uint64]bool{}
 		var ids []uint64
 		var claims, settling []Task[int, int]
@@ -92,10 +164,9 @@ func TestIndexRandom(t *testing.T) {
 			*s = slices.Delete(*s, i, i+1)
 			return c, true
 		}
-		void := 0
 		for step := range 6000 {
 			now := time.Now().UnixNano()
-			switch r.IntN(9) {
+			switch r.IntN(11) {
 			case 0, 1:
 				id := uint64(step + 1)
 				var dests []string
@@ -103,14 +174,15 @@ func TestIndexRandom(t *testing.T) {
 					dests = append(dests, fmt.Sprint(i, r.IntN(3)))
 				}
 				ix.Add(&Message{
-					ID: id, Dests: dests, Due: now + r.Int64N(1000), Notice: Never,
+					ID: id, Dests: dests, NotBefore: now + r.Int64N(1000), Notice: Never,
 					Deadline: []int64{Never, now + r.Int64N(1000)}[r.IntN(2)], Priority: int8(r.IntN(3) - 1),
+					Tenant: []string{"", "a", "b"}[r.IntN(3)],
 				}, 0)
 				ids = append(ids, id)
 			case 2:
 				var wants []queue.Want
-				for i := range 9 {
-					wants = append(wants, queue.Want{Destination: fmt.Sprint(i/3, i%3), Max: r.IntN(4), Class: queue.Class(r.IntN(4))})
+				for _, d := range ix.allLanes() {
+					wants = append(wants, queue.Want{Lane: d.Lane, Max: r.IntN(4), Class: queue.Class(r.IntN(4))})
 				}
 				tasks, _ := ix.Claim(wants, time.Duration(r.IntN(1000)))
 				for _, c := range tasks {
@@ -121,16 +193,14 @@ func TestIndexRandom(t *testing.T) {
 				}
 			case 3:
 				if c, ok := pick(&claims); ok {
-					if l, again, err := ix.Begin(c.Task.Lease); err == nil {
+					if l, again, err := ix.Find(c.Task.Lease); err == nil {
+						ix.Begin(l)
 						again.Lease = l
 						settling = append(settling, again)
 					}
 				}
 			case 4:
 				if c, ok := pick(&settling); ok {
-					if c.Lease.Void() {
-						void++
-					}
 					switch r.IntN(3) {
 					case 0:
 						ix.Abort(c.Lease)
@@ -138,6 +208,7 @@ func TestIndexRandom(t *testing.T) {
 					case 1:
 						ix.Done(c.Lease)
 					case 2:
+						ix.SetDeaths(c.Lease.Task, min(c.Task.Deaths, r.IntN(4)))
 						ix.Retry(c.Lease, now+r.Int64N(1000), Never, r.IntN(3), 0)
 					}
 				}
@@ -153,8 +224,8 @@ func TestIndexRandom(t *testing.T) {
 			case 7:
 				if len(ids) > 20 {
 					id := ids[r.IntN(len(ids))]
-					if len(settling) > 0 && r.IntN(2) == 0 {
-						id = settling[r.IntN(len(settling))].ID
+					if ix.Settling(id) {
+						break
 					}
 					was := len(ix.TasksOf(id))
 					if gone := ix.Remove(id); len(gone) != was || ix.Data(id) != nil || ix.Held(id) {
@@ -163,12 +234,20 @@ func TestIndexRandom(t *testing.T) {
 				}
 			case 8:
 				time.Sleep(time.Duration(r.IntN(300)))
+			case 9, 10:
+				if len(ids) > 0 {
+					if ref := ix.Task(ids[r.IntN(len(ids))], 0); ref != 0 && !ix.Leased(ref) {
+						ix.Take(ref)
+						ix.SetDeaths(ref, r.IntN(4))
+						ix.Put(ref)
+					}
+				}
 			}
 			ids = slices.DeleteFunc(ids, func(id uint64) bool { return ix.Data(id) == nil })
 			checkIndex(t, ix)
 		}
-		if void == 0 {
-			t.Error("no settlement was overtaken by a removal")
+		for _, c := range settling {
+			ix.Abort(c.Lease)
 		}
 		for _, id := range ids {
 			ix.Remove(id)
@@ -180,49 +259,10 @@ func TestIndexRandom(t *testing.T) {
 	})
 }
 
-// TestIndexVoid has a message removed while its task is being settled, and another take its room: neither way to end
-// the settlement changes that.
-func TestIndexVoid(t *testing.T) {
-	tests := []struct {
-		name string
-		end  func(*Index[int, int], *Lease)
-	}{
-		{"done", func(ix *Index[int, int], l *Lease) { ix.Done(l) }},
-		{"retry", func(ix *Index[int, int], l *Lease) { ix.Retry(l, 1, 1, 5, 5) }},
-		{"abort", func(ix *Index[int, int], l *Lease) { ix.Abort(l) }},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			ix := New[int, int]()
-			ix.Add(waitingFor(1, 0, "d"), 0)
-			tasks, _ := ix.Claim([]queue.Want{{Destination: "d", Max: 1}}, time.Hour)
-			c := tasks[0]
-			l, _, err := ix.Begin(c.Task.Lease)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if ix.Remove(1); !l.Void() {
-				t.Error("the lease isn't void")
-			}
-			ix.Add(waitingFor(2, 0, "d"), 0)
-			before := ix.TasksOf(2)[0]
-			tt.end(ix, l)
-			checkIndex(t, ix)
-			if after := ix.TasksOf(2); len(after) != 1 || after[0].Task.Attempts != before.Task.Attempts ||
-				!after[0].Task.Due.Equal(before.Task.Due) || after[0].Task.State != queue.Waiting || after[0].State != 0 {
-				t.Errorf("got %+v, want %+v", after, before)
-			}
-			if _, _, err := ix.Begin(c.Task.Lease); err != queue.ErrLeaseLost {
-				t.Errorf("begin under a void lease: got %v, want ErrLeaseLost", err)
-			}
-		})
-	}
-}
-
 // TestIndexWalk goes through what takes many steps, and finds all.
 func TestIndexWalk(t *testing.T) {
 	const dests, each = 3 * chunkSize, 3
-	ix := New[int, int]()
+	ix := New[int, int](nil)
 	now := time.Now().UnixNano()
 	var id uint64
 	add := func(due int64, names ...string) {
@@ -234,30 +274,24 @@ func TestIndexWalk(t *testing.T) {
 			add(now, fmt.Sprint(i), fmt.Sprint((i+1)%dests))
 		}
 	}
-	for i := range 3 * walkStep {
-		add(now+int64(i), "large")
-	}
 	add(now+int64(time.Hour), "later")
-	tasks, _ := ix.Claim([]queue.Want{{Destination: "large", Max: walkStep / 2}}, time.Hour)
-	for _, c := range tasks {
-		l, _, err := ix.Begin(c.Task.Lease)
-		if err != nil {
-			t.Fatal(err)
+	add(now, "leased")
+	ix.claimAt("leased", 1, queue.Any)
+	add(now, "held")
+	ix.Hold(id, true)
+	seen := map[queue.Lane]bool{}
+	for _, d := range ix.allLanes() {
+		want := now
+		if d.Destination == "later" {
+			want += int64(time.Hour)
 		}
-		ix.Retry(l, now, Never, 1, 0)
-	}
-	due := ix.destinations(time.Minute)
-	for _, d := range due {
-		if d.Name == "large" {
-			if d.Fresh != 3*walkStep-walkStep/2 || d.Retried != walkStep/2 {
-				t.Errorf("got %+v, want %d and %d", d, 3*walkStep-walkStep/2, walkStep/2)
-			}
-		} else if d.Fresh != 2*each || d.Retried != 0 {
-			t.Errorf("got %+v, want %d fresh", d, 2*each)
+		if seen[d.Lane] || d.Due.UnixNano() != want {
+			t.Errorf("got %+v, want it once, due at %d", d, want)
 		}
+		seen[d.Lane] = true
 	}
-	if len(due) != dests+1 {
-		t.Errorf("got %d destinations, want %d", len(due), dests+1)
+	if len(seen) != dests+1 || seen[queue.Lane{Destination: "leased"}] || seen[queue.Lane{Destination: "held"}] {
+		t.Errorf("got %d lanes, want %d", len(seen), dests+1)
 	}
 	if ids := ix.ids(); len(ids) != int(id) || ids[0] != 1 || ids[id-1] != id || !slices.IsSorted(ids) {
 		t.Errorf("got %d messages, want %d in their order", len(ids), id)
@@ -294,7 +328,7 @@ func (l *timedLock) Unlock() {
 func BenchmarkIndexWalk(b *testing.B) {
 	for _, dests := range []int{1, 1000, 1_000_000} {
 		const messages = 1_000_000
-		ix := New[testPlace, testPlace]()
+		ix := New[testPlace, testPlace](nil)
 		now := time.Now().UnixNano()
 		for i := range uint64(messages) {
 			s := waitingFor(i+1, now-rand.Int64N(int64(time.Hour)), destName(rand.IntN(dests)))
@@ -313,12 +347,12 @@ func BenchmarkIndexWalk(b *testing.B) {
 				b.ReportMetric(float64(len(mu.held))/float64(b.N), "locks/op")
 			})
 		}
-		walk("destinations", func(mu sync.Locker) (n int) {
-			for d := range Upcoming(mu, ix, 0, goOn) {
-				n += d.Fresh
+		walk("lanes", func(mu sync.Locker) (n int) {
+			for range Lanes(mu, ix, goOn) {
+				n++
 			}
-			if n != messages {
-				b.Fatalf("got %d messages due, want all", n)
+			if n != len(ix.byName) {
+				b.Fatalf("got %d lanes, want all", n)
 			}
 			return n
 		})

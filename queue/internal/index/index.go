@@ -1,46 +1,72 @@
 package index
 
 import (
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
-
-	"github.com/postrider/postrider/internal/heap"
 )
 
-// Never is the time of a notice or a deadline that a message doesn't have.
-const Never = math.MaxInt64
+const (
+	// Never is the time of a notice or a deadline that a message doesn't have.
+	Never = math.MaxInt64
+
+	// AtOnce is the due time of a task that waits for no time. It comes before all others, whatever the clock says.
+	AtOnce = 0
+)
+
+// manyTasks is how many tasks a message has at least that is in Index.byNum: to look at all of them for each would take
+// time in the square of their number.
+const manyTasks = 64
 
 // Index is the state machine of a queue: its tasks, the times at which they are due, and their leases. It does no I/O
 // and has no lock. M is what the store keeps of a message, and S of a task: values in mem, places in the log in spool.
 //
 // It is built for millions of messages. A message of one task takes 24+56 octets, and slots in two heaps and in a table
-// of IDs.
+// of IDs. A lane takes 88 octets and a slot in a table, and a destination 24 octets and an entry of a map.
 //
-// Times are Unix nanoseconds. Leases expire by the monotonic clock, counted from base, so that a step of the wall clock
-// ends none early.
+// Times are Unix nanoseconds by the wall clock. Leases expire by the monotonic clock, counted from base, so that a step
+// of the wall clock ends none early.
 //
 // Between two calls, the following holds. checkIndex in the tests verifies it.
 //
 //   - Each task is waiting, leased or settling.
-//   - A waiting task is in the heap of its class, and in its destination's overdue if it has a notice or a deadline to
-//     come, unless it is held. Other tasks are in no heap.
+//   - A waiting task is in the heap of its class, and in its lane's overdue if it has a notice or a deadline to come,
+//     unless it is held or set aside. Other tasks are in no heap.
 //   - A leased or settling task has one Lease, in leases and byTask. It is in byExpiry only if the task is leased.
-//   - All destinations are in byDue, in the order of the first task in their heaps.
+//   - A message has at most one report task, which is its last one. It is in reports, by the ID of the message.
+//   - The tasks of a message are in the order of their nums. Each task of a message in byNum is there, unless it is the
+//     report task.
+//   - Each lane has a task, and each destination has a lane.
 type Index[M, S any] struct {
-	base     time.Time // of expires
+	now      func() time.Time // the wall clock, with a monotonic one
+	base     time.Time        // of expires
+	tenants  maphash.Seed     // of their owners
+	senders  maphash.Seed     // of theirs
 	messages slab[message[M]]
 	Tasks    slab[task[S]]
+	lanes    slab[lane]
 	dests    slab[destination]
 	byID     idTable
+	byLane   idTable // by laneKey
 	byName   map[string]ref
-	byDue    []ref // all destinations: a heap by when the first of their tasks falls due
+	byNum    map[uint64][]ref // of a message with many tasks, by its ID: the tasks by num; 0: it is gone
 	leases   map[uint64]*Lease
 	byTask   map[ref]*Lease // the same ones
 	byExpiry []*Lease       // a heap; those that are being settled aren't in it
+	reports  map[uint64]*report[S]
 	token    uint64
-	count    int // tasks
-	kept     int // tasks that wait and are held
+	settled  settled
+	expired  bool // a lease has
+	count    int  // tasks
+	kept     int  // tasks that wait and are held
+
+	// These are of apart.go.
+	suspects   map[ref]*suspect
+	few, alone int      // leased suspects with one death, and with more
+	aside      []ref    // suspects that wait for the end of such a lease
+	recalled   []coming // what Recalled returns next
 }
 
 type message[M any] struct {
@@ -50,18 +76,18 @@ type message[M any] struct {
 }
 
 type task[S any] struct {
-	due      int64 // of the next attempt
+	due      int64 // of the next attempt, or AtOnce
 	overdue  int64 // of its notice or its deadline, the earlier one
 	State    S
 	message  ref
-	dest     ref
+	lane     ref
 	next     ref // of the same message
 	num      uint32
 	place    int32 // in its lane's fresh or retried; -1: it is in no heap
-	oplace   int32 // in its destination's overdue
+	oplace   int32 // in its lane's overdue
 	attempts uint16
 	phase    phase
-	traits   // of its message
+	held     bool // as its message is
 }
 
 type phase uint8
@@ -75,131 +101,131 @@ const (
 // at returns the time from which the task can be claimed.
 func (t *task[S]) at() int64 { return min(t.due, t.overdue) }
 
-type destination struct {
-	name    string
-	at      int64 // at which its first task can be claimed
-	tasks   int32 // in any phase
-	place   int32 // in byDue
-	lanes   [lanes]*lane
-	overdue []ref // heap by overdue
-}
+// Due returns the time of the next attempt, or AtOnce.
+func (t *task[S]) Due() int64 { return t.due }
 
-// New returns an empty Index.
-func New[M, S any]() *Index[M, S] {
+// New returns an empty Index. now replaces time.Now, for tests that step the wall clock; nil stands for time.Now.
+func New[M, S any](now func() time.Time) *Index[M, S] {
+	if now == nil {
+		now = time.Now
+	}
 	ix := &Index[M, S]{
-		base:   time.Now(),
-		byName: map[string]ref{},
-		leases: map[uint64]*Lease{},
-		byTask: map[ref]*Lease{},
-		token:  rand.Uint64(), // so that no lease from before a restart is valid
+		now:      now,
+		base:     now(),
+		tenants:  maphash.MakeSeed(),
+		senders:  maphash.MakeSeed(),
+		byName:   map[string]ref{},
+		byNum:    map[uint64][]ref{},
+		leases:   map[uint64]*Lease{},
+		byTask:   map[ref]*Lease{},
+		reports:  map[uint64]*report[S]{},
+		suspects: map[ref]*suspect{},
+		token:    rand.Uint64(), // so that no lease from before a restart is valid
 	}
 	ix.byID.idOf = func(r ref) uint64 { return ix.messages.At(r).id }
+	ix.byLane.idOf = func(r ref) uint64 {
+		l := ix.lanes.At(r)
+		return laneKey(l.dest, l.owner, l.priority)
+	}
 	return ix
 }
 
-// Add adds a message with one task for each destination. It keeps no reference to s. The ID must be new.
+// Now returns the time by the wall clock.
+func (ix *Index[M, S]) Now() time.Time { return ix.now() }
+
+// Add adds a message with one task for each destination, and sets its Owner. It keeps no reference to s. The ID must be
+// new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
+	s.Owner = ix.owner(s)
 	m := ix.messages.add(message[M]{id: s.ID, data: data})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
+	var many []ref
+	if len(s.Dests) >= manyTasks {
+		many = make([]ref, len(s.Dests))
+		ix.byNum[s.ID] = many
+	}
 	for num, name := range s.Dests {
 		t := ix.Tasks.add(task[S]{
-			due: s.Due, overdue: s.Overdue(false), message: m, num: uint32(num),
-			place: -1, oplace: -1, traits: traitsOf(s.Priority),
+			due: s.NotBefore, overdue: s.Overdue(false), message: m, lane: ix.join(s.Lane(name)), num: uint32(num),
+			place: -1, oplace: -1, held: s.Held,
 		})
 		*next = t
 		next = &ix.Tasks.At(t).next
-		ix.adopt(t, name)
+		if many != nil {
+			many[num] = t
+		}
+		ix.count++
+		ix.Put(t)
 	}
-}
-
-// adopt links the task to its destination.
-func (ix *Index[M, S]) adopt(t ref, name string) {
-	d := ix.byName[name]
-	if d == 0 {
-		d = ix.dests.add(destination{name: name, at: Never, place: -1})
-		ix.byName[name] = d
-		ix.byDue = heap.Push(byDue[M, S]{ix}, ix.byDue, d)
-	}
-	ix.count++
-	ix.dests.At(d).tasks++
-	ix.Tasks.At(t).dest = d
-	ix.Put(t)
 }
 
 // Put makes the task wait: it can be claimed, unless it is held.
 func (ix *Index[M, S]) Put(r ref) {
 	t := ix.Tasks.At(r)
 	t.phase = waiting
-	if t.held() {
+	if t.held {
 		ix.kept++
 		return
 	}
-	d := ix.dests.At(t.dest)
-	class := ix.class(d, t)
-	*class = heap.Push(byAt[M, S]{ix}, *class, r)
-	if t.overdue != Never {
-		d.overdue = heap.Push(byOverdue[M, S]{ix}, d.overdue, r)
-	}
-	ix.reorder(t.dest)
+	ix.put(r)
 }
 
 // Take undoes Put.
 func (ix *Index[M, S]) Take(r ref) {
-	t := ix.Tasks.At(r)
-	if t.held() {
+	if ix.Tasks.At(r).held {
 		ix.kept--
 		return
 	}
-	d := ix.dests.At(t.dest)
-	class := ix.class(d, t)
-	*class = heap.Remove(byAt[M, S]{ix}, *class, int(t.place))
-	if t.oplace >= 0 {
-		d.overdue = heap.Remove(byOverdue[M, S]{ix}, d.overdue, int(t.oplace))
+	if ix.takeAside(r) {
+		return
 	}
-	ix.reorder(t.dest)
+	ix.take(r)
 }
 
-// reorder moves a destination to its place in byDue.
-func (ix *Index[M, S]) reorder(r ref) {
-	d := ix.dests.At(r)
-	at := int64(Never)
-	for _, class := range d.classes() {
-		if len(class) > 0 {
-			at = min(at, ix.Tasks.At(class[0]).at())
-		}
-	}
-	if at != d.at {
-		d.at = at
-		heap.Fix(byDue[M, S]{ix}, ix.byDue, int(d.place))
-	}
-}
-
-// Drop removes a task that doesn't wait, and its message and its destination if it was their last. gone reports whether
-// the message was removed.
+// Drop removes a task that doesn't wait, and its message and its lane if it was their last. gone reports whether the
+// message was removed.
 func (ix *Index[M, S]) Drop(r ref) (gone bool) {
 	t := *ix.Tasks.At(r)
 	m := ix.messages.At(t.message)
-	for next := &m.first; ; next = &ix.Tasks.At(*next).next {
-		if *next == r {
-			*next = t.next
-			break
-		}
+	*ix.link(m, r) = t.next
+	if many := ix.byNum[m.id]; many != nil && t.num != ReportTask {
+		many[t.num] = 0
 	}
+	delete(ix.suspects, r)
 	ix.Tasks.free(r)
-	ix.count--
-	d := ix.dests.At(t.dest)
-	if d.tasks--; d.tasks == 0 {
-		ix.byDue = heap.Remove(byDue[M, S]{ix}, ix.byDue, int(d.place))
-		delete(ix.byName, d.name)
-		ix.dests.free(t.dest)
+	if t.num == ReportTask {
+		delete(ix.reports, m.id)
 	}
+	ix.count--
+	ix.leave(t.lane)
 	if m.first != 0 {
 		return false
 	}
 	ix.byID.remove(m.id)
+	delete(ix.byNum, m.id)
 	ix.messages.free(t.message)
 	return true
+}
+
+// link returns what leads to a task of the message, for 0 the end of its tasks.
+func (ix *Index[M, S]) link(m *message[M], r ref) *ref {
+	next := &m.first
+	if many := ix.byNum[m.id]; many != nil && *next != r {
+		if r != 0 && ix.Tasks.At(r).num != ReportTask {
+			many = many[:ix.Tasks.At(r).num]
+		}
+		for _, before := range slices.Backward(many) {
+			if before != 0 {
+				next = &ix.Tasks.At(before).next
+				break
+			}
+		}
+	}
+	for *next != r {
+		next = &ix.Tasks.At(*next).next
+	}
+	return next
 }
 
 // Data returns what the store keeps of the message, nil if there is no such message. The pointer is valid until the
@@ -216,6 +242,18 @@ func (ix *Index[M, S]) Data(id uint64) *M {
 func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 	m := ix.byID.get(id)
 	if m == 0 {
+		return 0
+	}
+	if many := ix.byNum[id]; many != nil && num != ReportTask {
+		if uint64(num) >= uint64(len(many)) {
+			return 0
+		}
+		return many[num]
+	}
+	if num == ReportTask {
+		if r := ix.reports[id]; r != nil {
+			return r.task
+		}
 		return 0
 	}
 	r := ix.messages.At(m).first

@@ -3,13 +3,16 @@ package index
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestSlab adds and frees at random: refs are of their own, values stay, and room is given back.
@@ -54,6 +57,83 @@ func TestSlab(t *testing.T) {
 	}
 }
 
+// TestIndexMany has messages with few and with many tasks, which leave in many orders while report tasks come and go.
+func TestIndexMany(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	orders := map[string]func(nums []int){
+		"as they come": func([]int) {},
+		"backwards":    func(nums []int) { slices.Reverse(nums) },
+		"first last":   func(nums []int) { nums[0], nums[len(nums)-1] = nums[len(nums)-1], nums[0] },
+		"any":          func(nums []int) { r.Shuffle(len(nums), func(i, j int) { nums[i], nums[j] = nums[j], nums[i] }) },
+	}
+	for name, order := range orders {
+		for _, tasks := range []int{2, manyTasks - 1, manyTasks, 4 * manyTasks} {
+			t.Run(fmt.Sprint(name, " ", tasks), func(t *testing.T) {
+				ix := New[int, int](nil)
+				var dests []string
+				var nums []int
+				for num := range tasks {
+					dests, nums = append(dests, fmt.Sprint("d", num)), append(nums, num)
+				}
+				ix.Add(waitingFor(1, 0, dests...), 0)
+				order(nums)
+				for i, num := range nums {
+					last := i+1 == tasks
+					if ix.Task(1, uint32(tasks)) != 0 || ix.Task(1, uint32(num)) == 0 || ix.Task(2, uint32(num)) != 0 {
+						t.Fatal("got a task that there isn't, or not one that there is")
+					}
+					if i%3 == 0 {
+						ix.Owe(1, Part[int]{Num: uint32(i)})
+						checkIndex(t, ix)
+					}
+					r := ix.Task(1, uint32(num))
+					ix.Take(r)
+					if gone := ix.Drop(r); gone != (last && ix.reports[1] == nil) {
+						t.Fatalf("task %d of %d: the message is gone: %v", i, tasks, gone)
+					}
+					if !last && ix.Task(1, uint32(num)) != 0 {
+						t.Fatalf("task %d is found after it is gone", num)
+					}
+					checkIndex(t, ix)
+					if i%3 == 2 || last && ix.reports[1] != nil {
+						if gone := ix.Unowe(1, uint32(i-i%3)); gone != last {
+							t.Fatalf("part %d: the message is gone: %v", i, gone)
+						}
+						checkIndex(t, ix)
+					}
+				}
+				if len(ix.byNum) > 0 || ix.count > 0 {
+					t.Errorf("got %d tasks, %d of them by num, of an empty index", ix.count, len(ix.byNum))
+				}
+			})
+		}
+	}
+}
+
+// TestGroup has Initial return the same with and without Group.
+func TestGroup(t *testing.T) {
+	m, err := NewMessage(queue.Message{
+		Envelope:     smtp.NewEnvelope("", "a@x", "b@y", "c@x", "d@z", "e@y", "f@x"),
+		Destinations: []string{"x", "y", "x", "z", "y", "x"},
+		Body:         strings.NewReader(""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grouped := *m
+	grouped.Group()
+	for num, want := range []string{"[0 2 5]", "[1 4]", "[3]"} {
+		plain, fast := m.Initial(uint32(num)), grouped.Initial(uint32(num))
+		if got := fmt.Sprint(fast.Recipients); got != want || !reflect.DeepEqual(plain, fast) {
+			t.Errorf("%s: got %+v without Group and %+v with it, want %s", m.Dests[num], plain, fast, want)
+		}
+		fast.Recipients[0] = 9
+		if got := fmt.Sprint(grouped.Initial(uint32(num)).Recipients); got != want {
+			t.Errorf("%s: got %s after a change of what was returned, want %s", m.Dests[num], got, want)
+		}
+	}
+}
+
 // TestIndexLanes has tasks of many priorities, some of them not due yet, fresh and retried.
 func TestIndexLanes(t *testing.T) {
 	const soon = int64(time.Minute)
@@ -61,24 +141,23 @@ func TestIndexLanes(t *testing.T) {
 		name  string
 		tasks []laneTask // each with the number of its place here
 		class queue.Class
-		want  []int
+		want  []int // from the lane above zero first, and below zero last
 	}{
-		{"above zero, zero, below", []laneTask{{priority: -1}, {priority: 0}, {priority: 1}}, queue.Any, []int{2, 1, 0}},
+		{"three lanes", []laneTask{{priority: -1}, {priority: 0}, {priority: 1}}, queue.Any, []int{2, 1, 0}},
 		{"earliest of a lane", []laneTask{{priority: 1, due: 3}, {priority: 9, due: 2}, {priority: 5, due: 1}}, queue.Any, []int{2, 1, 0}},
 		{"one lane of all below zero", []laneTask{{priority: -1, due: 3}, {priority: -9, due: 2}, {priority: -5, due: 1}}, queue.Any, []int{2, 1, 0}},
 		{"not due yet", []laneTask{{priority: 9, due: soon}, {priority: 0, due: soon}, {priority: -9}}, queue.Any, []int{2}},
 		{"overdue before it is due", []laneTask{{priority: 0}, {priority: 9, due: soon, overdue: 5}}, queue.Any, []int{1, 0}},
 		{"fresh and retried in one lane", []laneTask{{priority: 2, due: 2}, {priority: 3, due: 1, attempts: 1}, {priority: 1, due: 3}}, queue.Any, []int{1, 0, 2}},
-		{"retried above fresh", []laneTask{{priority: 0, due: 1}, {priority: 1, due: 2, attempts: 3}}, queue.Any, []int{1, 0}},
-		{"fresh above retried", []laneTask{{priority: 0, due: 1, attempts: 3}, {priority: 1, due: 2}}, queue.Any, []int{1, 0}},
 		{"Fresh", []laneTask{{priority: -1}, {priority: 1, attempts: 1}, {priority: 0}}, queue.Fresh, []int{2, 0}},
 		{"Retried", []laneTask{{priority: -1, attempts: 1}, {priority: 1}, {priority: 0, attempts: 1}}, queue.Retried, []int{2, 0}},
-		{"Overdue knows no lane", []laneTask{{priority: 9, overdue: 3}, {priority: -9, overdue: 1}, {priority: 0, overdue: 2}}, queue.Overdue, []int{1, 2, 0}},
+		{"Overdue", []laneTask{{priority: 9, overdue: 3}, {priority: 1, overdue: 1}, {priority: 2, overdue: 2}}, queue.Overdue, []int{1, 2, 0}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ix := New[int, int]()
+			ix := New[int, int](nil)
 			now := time.Now().UnixNano()
+			lanes := map[queue.Lane]bool{}
 			for i, task := range tt.tasks {
 				s := waitingFor(uint64(i), now-1000+task.due, "d")
 				s.Priority = task.priority
@@ -86,9 +165,10 @@ func TestIndexLanes(t *testing.T) {
 					s.Deadline = now - 1000 + task.overdue
 				}
 				ix.Add(s, 0)
+				lanes[s.Lane("d")] = true
 				r := ix.Task(uint64(i), 0)
 				ix.Take(r)
-				ix.Change(r, s.Due, s.Overdue(false), task.attempts, 0)
+				ix.Change(r, s.NotBefore, s.Deadline, task.attempts, 0)
 				ix.Put(r)
 			}
 			for i := range tt.tasks { // their lane stays with them
@@ -96,21 +176,12 @@ func TestIndexLanes(t *testing.T) {
 				ix.Hold(uint64(i), false)
 			}
 			checkIndex(t, ix)
-			fresh, retried := 0, 0
-			for _, task := range tt.tasks {
-				if task.attempts > 0 {
-					retried++
-				} else {
-					fresh++
-				}
-			}
-			if due := ix.destinations(time.Hour); len(due) != 1 || due[0].Fresh != fresh || due[0].Retried != retried {
-				t.Errorf("got %+v, want %d fresh and %d retried in all lanes", due, fresh, retried)
+			if due := ix.allLanes(); len(due) != len(lanes) {
+				t.Errorf("got %+v, want %d lanes", due, len(lanes))
 			}
 			var got []int
 			for range len(tt.tasks) + 1 {
-				tasks, _ := ix.Claim([]queue.Want{{Destination: "d", Max: 1, Class: tt.class}}, time.Hour)
-				for _, c := range tasks {
+				for _, c := range ix.claimAt("d", 1, tt.class) {
 					got = append(got, int(c.ID))
 				}
 			}
@@ -122,6 +193,96 @@ func TestIndexLanes(t *testing.T) {
 	}
 }
 
+// TestIndexOwners has mail of senders and of tenants, which have their own numbers, and of nobody, who has 0.
+func TestIndexOwners(t *testing.T) {
+	ix := New[int, int](nil)
+	var id uint64
+	owner := func(from, tenant string) queue.Owner {
+		id++
+		s := waitingFor(id, 0, "d")
+		s.Envelope.From, s.Tenant = from, tenant
+		ix.Add(s, 0)
+		return s.Owner
+	}
+	if got := owner("", ""); got != 0 {
+		t.Errorf("got owner %d of the null reverse-path, want 0", got)
+	}
+	const n = 20_000
+	same := 0
+	for i := range n {
+		name := fmt.Sprint("name", i)
+		from, tenant := owner(name, ""), owner(name, name)
+		if from == 0 || tenant == 0 {
+			t.Fatalf("got owners %d and %d of %s, want none that is 0", from, tenant, name)
+		}
+		if from == tenant {
+			same++
+		}
+		if i%1000 == 0 && (owner(name, "") != from || owner("", name) != tenant) {
+			t.Fatalf("got other owners of %s", name)
+		}
+	}
+	if same > 30 { // one or two by chance
+		t.Errorf("got %d tenants with the owner of the sender of that name", same)
+	}
+	checkIndex(t, ix)
+	if s := ix.Stats(); s.Destinations != 1 || len(ix.allLanes()) != ix.byLane.count || ix.byLane.count < 25_000 {
+		t.Errorf("got %+v in %d lanes", s, ix.byLane.count)
+	}
+}
+
+// TestIndexSettled remembers the last settlements that succeeded.
+func TestIndexSettled(t *testing.T) {
+	ix := New[int, int](nil)
+	var leases []queue.Lease
+	for i := range uint64(maxSettled + 2) {
+		ix.Add(waitingFor(i, 0, "d"), 0)
+		c := ix.claimAt("d", 1, queue.Any)[0]
+		leases = append(leases, c.Task.Lease)
+		l, _, err := ix.Find(c.Task.Lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ix.Begin(l)
+		if i%2 == 0 {
+			ix.Done(l)
+		} else {
+			ix.Retry(l, Never-1, Never, 1, 0)
+		}
+	}
+	for i, l := range leases {
+		want := queue.ErrSettled
+		if i < 2 {
+			want = queue.ErrLeaseLost // forgotten
+		}
+		if _, _, err := ix.Find(l); err != want {
+			t.Fatalf("lease %d: got %v, want %v", i, err, want)
+		}
+		if _, _, err := ix.Extend(l, time.Hour); err != queue.ErrLeaseLost {
+			t.Fatalf("Extend of lease %d: got %v, want ErrLeaseLost", i, err)
+		}
+	}
+}
+
+// TestMostAttempts counts attempts up to the most, and no further.
+func TestMostAttempts(t *testing.T) {
+	for before, want := range map[int]int{
+		0: 1, MaxAttempts - 2: MaxAttempts - 1, MaxAttempts - 1: MaxAttempts, MaxAttempts: MaxAttempts, MaxAttempts + 1: MaxAttempts, 1 << 20: MaxAttempts,
+	} {
+		ix := New[int, int](nil)
+		ix.Add(waitingFor(1, 0, "d"), 0)
+		r := ix.Task(1, 0)
+		ix.Take(r)
+		ix.Change(r, 0, Never, before, 0)
+		ix.Put(r)
+		tasks := ix.claimAt("d", 1, queue.Any)
+		if len(tasks) != 1 || tasks[0].Task.Attempts != want {
+			t.Errorf("after %d: got %+v, want one task with %d attempts", before, tasks, want)
+		}
+		checkIndex(t, ix)
+	}
+}
+
 // laneTask is a task of a test. Its times are in nanoseconds from a microsecond ago.
 type laneTask struct {
 	priority     int8
@@ -129,31 +290,36 @@ type laneTask struct {
 	attempts     int
 }
 
-// TestIndexMemory holds the index of a Spool to what it may take for each message, of one priority or of all.
+// TestIndexMemory holds the index of a Spool to what it may take for each message, in one lane of its destination or in more. A
+// lane of one message, with a deadline, costs about 120 octets: 88, a slot in a table, and two heaps of its own.
 func TestIndexMemory(t *testing.T) {
-	const messages, perMessage = 100_000, 150
+	const messages = 100_000
 	tests := []struct {
-		name     string
-		priority func(i int) int8
+		name       string
+		priority   func(i int) int8
+		owners     int // of a destination's ten messages
+		perMessage int64
 	}{
-		{"one lane", func(int) int8 { return 0 }},
-		{"all lanes", func(i int) int8 { return int8(i%3 - 1) }},
+		{"one lane", func(int) int8 { return 0 }, 1, 130},
+		{"three priorities", func(i int) int8 { return int8(i%3 - 1) }, 1, 150},
+		{"a lane for each message", func(int) int8 { return 0 }, 10, 240},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := heapInUse()
-			ix := New[testPlace, testPlace]()
+			ix := New[testPlace, testPlace](nil)
 			now := time.Now().UnixNano()
 			for i := range messages {
 				// Ten messages a destination.
 				s := waitingFor(uint64(i), now, string(FormatID(uint64(i/10)))+".destination.example")
 				s.Deadline, s.Priority = now+int64(i), tt.priority(i)
+				s.Tenant = fmt.Sprint(i % 10 % tt.owners)
 				ix.Add(s, testPlace{})
 			}
 			used := heapInUse() - before
-			t.Logf("%d octets for each message", used/messages)
-			if used/messages > perMessage {
-				t.Errorf("got %d octets for each message, want at most %d", used/messages, perMessage)
+			t.Logf("%d octets for each message, %d lanes", used/messages, ix.byLane.count)
+			if used/messages > tt.perMessage {
+				t.Errorf("got %d octets for each message, want at most %d", used/messages, tt.perMessage)
 			}
 			runtime.KeepAlive(ix)
 		})
@@ -169,23 +335,73 @@ func heapInUse() int64 {
 
 // waitingFor is a message that is to be tried at the time due, and has neither notice nor deadline.
 func waitingFor(id uint64, due int64, dests ...string) *Message {
-	return &Message{ID: id, Due: due, Notice: Never, Deadline: Never, Dests: dests}
+	return &Message{ID: id, NotBefore: due, Notice: Never, Deadline: Never, Dests: dests}
 }
 
-// ids and destinations are all at once, for tests that hold the lock or need none.
+// ids and allLanes are all at once, for tests that hold the lock or need none.
 func (ix *Index[M, S]) ids() []uint64 {
 	ids, _ := Search(new(sync.Mutex), ix, &Filter{}, func() error { return nil })
 	return ids
 }
 
-func (ix *Index[M, S]) destinations(within time.Duration) (due []queue.Destination) {
-	for d := range Upcoming(new(sync.Mutex), ix, within, func() error { return nil }) {
+func (ix *Index[M, S]) allLanes() (due []queue.LaneDue) {
+	for d := range Lanes(new(sync.Mutex), ix, func() error { return nil }) {
 		due = append(due, d)
 	}
 	return due
+}
+
+// claimAt claims from the lanes of a destination with mail of nobody, higher priorities first.
+func (ix *Index[M, S]) claimAt(destination string, n int, class queue.Class) (tasks []Task[M, S]) {
+	for priority := int8(1); priority >= -1; priority-- {
+		l := queue.Lane{Destination: destination, Priority: priority}
+		got, _ := ix.Claim([]queue.Want{{Lane: l, Max: n - len(tasks), Class: class}}, time.Hour)
+		tasks = append(tasks, got...)
+	}
+	return tasks
 }
 
 // testPlace is as large as what a Spool keeps of a message and of a task.
 type testPlace [3]uint32
 
 func destName(i int) string { return fmt.Sprintf("d%d.example", i) }
+
+// TestUnsettled has a lease, granted, expired and settled: a claim that expired wasn't settled.
+func TestUnsettled(t *testing.T) {
+	for _, expires := range []bool{false, true} {
+		now := time.Now()
+		ix := New[int, int](func() time.Time { return now })
+		ix.Add(waitingFor(1, now.UnixNano(), "d"), 0)
+		if ix.Unsettled() {
+			t.Error("got a claim before there is one")
+		}
+		tasks := ix.claimAt("d", 1, queue.Any)
+		if len(tasks) != 1 || !ix.Unsettled() {
+			t.Fatalf("got %d tasks, unsettled: %v, want one", len(tasks), ix.Unsettled())
+		}
+		if expires {
+			now = now.Add(1000 * time.Hour)
+			ix.expire()
+		} else {
+			ix.Begin(tasks[0].Lease)
+			ix.Done(tasks[0].Lease)
+		}
+		if ix.Unsettled() != expires {
+			t.Errorf("expired: %v, got unsettled: %v", expires, ix.Unsettled())
+		}
+	}
+}
+
+// TestOweDeaths has the first part of a report task, which says that the process died with it.
+func TestOweDeaths(t *testing.T) {
+	ix := New[int, int](nil)
+	ix.Add(waitingFor(1, 0, "d"), 0)
+	ix.Owe(1, Part[int]{Num: 1, Deaths: 2, Attempts: 3})
+	tasks := ix.claimAt(queue.ReportDestination, 1, queue.Any)
+	if len(tasks) != 1 || tasks[0].Task.Deaths != 2 || tasks[0].Task.Attempts != 4 {
+		t.Errorf("got %+v, want one with two deaths, at its fourth attempt", tasks)
+	}
+	if ix.Settling(2) {
+		t.Error("got a settlement of a message that isn't there")
+	}
+}

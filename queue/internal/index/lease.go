@@ -2,6 +2,7 @@ package index
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,15 +16,12 @@ const MaxAttempts = math.MaxUint16
 // Lease is a lease that was granted and hasn't ended.
 type Lease struct {
 	token      uint64
-	Task       ref          // 0: the lease is void, because its message was removed
+	Task       ref
 	Recipients atomic.Int32 // of the queue.Task
+	parts      int          // of a report task, that the lease is for
 	place      int          // in byExpiry; -1: it isn't there
-	Writing    bool         // the store is writing its settlement
 	expires    time.Duration
 }
-
-// Void reports whether the message was removed during a settlement under l. Done, Retry and Abort then do nothing.
-func (l *Lease) Void() bool { return l.Task == 0 }
 
 // Task is a task of a Claim, with its Lease, or of a list. The store makes a queue.Task of it by Message.Fill.
 type Task[M, S any] struct {
@@ -32,19 +30,25 @@ type Task[M, S any] struct {
 	Num   uint32
 	Phase phase
 	State S
+	Parts []Part[S] // of a report task
+	Lane  queue.Lane
 	Lease *Lease
-	Task  queue.Task // ID, Destination, Lease, State, Due and Attempts
+	Task  queue.Task // ID, Destination, Owner, Lease, State, Only, Due, Attempts and Deaths
 }
 
 // expire ends the leases that have expired. Every method that looks at tasks or leases calls it first.
 func (ix *Index[M, S]) expire() {
-	now := time.Since(ix.base)
+	now := ix.now().Sub(ix.base)
 	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
 		l := ix.byExpiry[0]
 		ix.end(l)
 		ix.Put(l.Task)
+		ix.expired = true
 	}
 }
+
+// Unsettled reports whether there may be claims that weren't settled: there is a lease, or one has expired.
+func (ix *Index[M, S]) Unsettled() bool { return ix.expired || len(ix.leases) > 0 }
 
 // end removes the lease.
 func (ix *Index[M, S]) end(l *Lease) {
@@ -53,29 +57,40 @@ func (ix *Index[M, S]) end(l *Lease) {
 	}
 	delete(ix.leases, l.token)
 	delete(ix.byTask, l.Task)
+	ix.suspectReturned(l.Task)
 }
 
-// coming is the time of the next task of a destination from which a Claim returned fewer tasks than wanted.
+// coming is the time of the next task of a lane from which a Claim returned fewer tasks than wanted.
 type coming struct {
-	name string
+	lane queue.Lane
 	at   time.Time
 }
 
-// Claim leases due tasks. next has the destinations from which it returned fewer than wanted.
+// Claim leases due tasks. next has the lanes from which it returned fewer than wanted. It passes over suspects that
+// must wait for others.
 func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []coming) {
 	ix.expire()
-	now := time.Now()
+	now := ix.now()
 	for _, want := range wants {
-		for range want.Max {
-			r, at := ix.first(want, now.UnixNano())
+		l := ix.laneOf(want.Lane)
+		if l == 0 {
+			continue
+		}
+		for n := 0; n < want.Max; {
+			r, at := ix.first(l, want.Class, now.UnixNano())
 			if r == 0 {
 				if at != Never {
-					next = append(next, coming{want.Destination, FromNano(at)})
+					next = append(next, coming{want.Lane, fromDue(at)})
 				}
 				break
 			}
 			ix.Take(r)
+			if ix.mustWait(r) {
+				ix.setAside(r)
+				continue
+			}
 			tasks = append(tasks, ix.grant(r, now, d))
+			n++
 		}
 	}
 	return tasks, next
@@ -92,8 +107,10 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
 	if t.attempts < MaxAttempts {
 		t.attempts++
 	}
+	ix.suspectLeased(r)
 	c := ix.describe(r)
 	c.Lease = l
+	l.parts = len(c.Parts)
 	c.Task.Lease = queue.Lease(l.token)
 	return c
 }
@@ -101,14 +118,22 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
 func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 	t := ix.Tasks.At(r)
 	m := ix.messages.At(t.message)
+	lane := ix.nameOf(t.lane)
+	var parts []Part[S]
+	if t.num == ReportTask {
+		parts = slices.Clone(ix.reports[m.id].parts)
+	}
 	return Task[M, S]{
-		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State,
+		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State, Parts: parts, Lane: lane,
 		Task: queue.Task{
 			ID:          FormatID(m.id),
-			Destination: ix.dests.At(t.dest).name,
+			Destination: lane.Destination,
+			Owner:       lane.Owner,
 			State:       t.is(),
-			Due:         FromNano(t.due),
+			Only:        ix.only(r),
+			Due:         fromDue(t.due),
 			Attempts:    int(t.attempts),
+			Deaths:      ix.deaths(r),
 		},
 	}
 }
@@ -122,68 +147,94 @@ func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
 	return nil, queue.ErrLeaseLost
 }
 
-// Extend changes the end of the lease to d from now. It returns the destination of its task.
-func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (destination string, expires time.Time, err error) {
+// Find returns the lease and its task, of a report task the parts that the lease is for. If the lease has ended, it
+// returns queue.ErrSettled or queue.ErrLeaseLost.
+func (ix *Index[M, S]) Find(l queue.Lease) (*Lease, Task[M, S], error) {
+	got, err := ix.find(l)
+	if err != nil && slices.Contains(ix.settled.tokens, uint64(l)) {
+		err = queue.ErrSettled
+	}
+	if err != nil {
+		return nil, Task[M, S]{}, err
+	}
+	task := ix.describe(got.Task)
+	task.Parts = task.Parts[:got.parts]
+	return got, task, nil
+}
+
+// Extend changes the end of the lease to d from now. It returns the lane of its task.
+func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (lane queue.Lane, expires time.Time, err error) {
 	got, err := ix.find(l)
 	if err != nil {
-		return "", time.Time{}, err
+		return queue.Lane{}, time.Time{}, err
 	}
-	now := time.Now()
+	now := ix.now()
 	got.expires = now.Sub(ix.base) + d
 	t := ix.Tasks.At(got.Task)
 	if t.phase == leased { // otherwise Abort puts it back
 		heap.Fix(byExpiry{}, ix.byExpiry, got.place)
 	}
-	return ix.dests.At(t.dest).name, now.Add(d), nil
+	return ix.nameOf(t.lane), now.Add(d), nil
 }
 
-// Begin starts a settlement. Until Done, Retry or Abort, the lease can't expire and no other settlement can start. It
-// may become void.
-func (ix *Index[M, S]) Begin(l queue.Lease) (*Lease, Task[M, S], error) {
-	got, err := ix.find(l)
-	if err != nil {
-		return nil, Task[M, S]{}, err
+// Begin starts a settlement under a lease that Find returned; none may be in progress. Until Done, Retry or Abort, the
+// lease can't expire, and the message must not be removed.
+func (ix *Index[M, S]) Begin(l *Lease) {
+	ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, l.place)
+	ix.Tasks.At(l.Task).phase = Settling
+}
+
+// settled has the tokens of the last settlements that succeeded.
+type settled struct {
+	tokens []uint64
+	next   int // of tokens, the one that is replaced next
+}
+
+// maxSettled is how many settlements are remembered; the doc of queue.Queue says so.
+const maxSettled = 10_000
+
+func (s *settled) add(token uint64) {
+	if len(s.tokens) < maxSettled {
+		s.tokens = append(s.tokens, token)
+		return
 	}
-	if ix.Tasks.At(got.Task).phase == Settling {
-		return nil, Task[M, S]{}, queue.ErrLeaseLost
-	}
-	ix.byExpiry = heap.Remove(byExpiry{}, ix.byExpiry, got.place)
-	ix.Tasks.At(got.Task).phase = Settling
-	return got, ix.describe(got.Task), nil
+	s.tokens[s.next] = token
+	s.next = (s.next + 1) % maxSettled
 }
 
 // Abort undoes Begin. It returns the time at which the lease expires.
 func (ix *Index[M, S]) Abort(l *Lease) time.Time {
-	if !l.Void() {
-		ix.Tasks.At(l.Task).phase = leased
-		ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
-	}
-	now := time.Now()
+	ix.Tasks.At(l.Task).phase = leased
+	ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
+	now := ix.now()
 	return now.Add(l.expires - now.Sub(ix.base))
 }
 
 // Done ends the lease and removes the task. gone reports whether it was the message's last.
 func (ix *Index[M, S]) Done(l *Lease) (gone bool) {
-	if l.Void() {
-		return false
-	}
 	ix.end(l)
+	ix.settled.add(l.token)
 	return ix.Drop(l.Task)
 }
 
 // Retry ends the lease and makes the task wait until due.
 func (ix *Index[M, S]) Retry(l *Lease, due, overdue int64, attempts int, state S) {
-	if l.Void() {
-		return
-	}
 	ix.end(l)
+	ix.settled.add(l.token)
 	ix.Change(l.Task, due, overdue, attempts, state)
 	ix.Put(l.Task)
+}
+
+// SetAttempts sets the attempts of a task that doesn't wait.
+func (ix *Index[M, S]) SetAttempts(r ref, attempts int) {
+	ix.Tasks.At(r).attempts = uint16(min(attempts, MaxAttempts))
 }
 
 // Change sets the stored fields of a task that doesn't wait.
 func (ix *Index[M, S]) Change(r ref, due, overdue int64, attempts int, state S) {
 	t := ix.Tasks.At(r)
 	t.due, t.overdue, t.State = due, overdue, state
-	t.attempts = uint16(min(attempts, MaxAttempts))
+	t.attempts = stored(attempts)
 }
+
+func stored(attempts int) uint16 { return uint16(min(attempts, MaxAttempts)) }

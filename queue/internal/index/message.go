@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -17,20 +18,52 @@ import (
 type Message struct {
 	ID         uint64
 	Arrival    int64
-	Due        int64 // of the first attempt
+	NotBefore  int64 // AtOnce if there is none
 	Notice     int64
 	Deadline   int64
 	Size       int64
 	Sum        uint32 // of the body; only spool sets it
 	Priority   int8
+	Owner      queue.Owner // set by Index.Add
 	Ref        string
 	Tenant     string
 	Origin     smtp.Origin
 	FromDomain string
 	About      queue.ID
+	Held       bool // from the start; after Add, the Index knows
 	Envelope   smtp.Envelope
 	Dests      []string // in the order of their first recipients; a task's num is an index of it
 	Dest       []uint32 // Dest[i] is the index in Dests of Envelope.Recipients[i]
+	grouped    [][]int  // by Dests, the indexes of their recipients; nil unless set by Group
+}
+
+// Group makes Initial take the time of one destination's recipients, not of all. The Message must not change any more.
+func (s *Message) Group() {
+	s.grouped = make([][]int, len(s.Dests))
+	counts := make([]int, len(s.Dests))
+	for _, num := range s.Dest {
+		counts[num]++
+	}
+	all := make([]int, len(s.Dest))
+	for num, n := range counts {
+		s.grouped[num], all = all[:0:n], all[n:]
+	}
+	for i, num := range s.Dest {
+		s.grouped[num] = append(s.grouped[num], i)
+	}
+}
+
+// recipients returns the indexes of the recipients of a destination.
+func (s *Message) recipients(num uint32) (of []int) {
+	if s.grouped != nil {
+		return slices.Clone(s.grouped[num])
+	}
+	for i, n := range s.Dest {
+		if n == num {
+			of = append(of, i)
+		}
+	}
+	return of
 }
 
 // NewMessage checks m and copies its fields. It doesn't read the body.
@@ -43,18 +76,24 @@ func NewMessage(m queue.Message) (*Message, error) {
 			len(m.Envelope.Recipients), len(m.Destinations))
 	case slices.Contains(m.Destinations, ""):
 		return nil, errors.New("the message has a recipient without destination")
+	case slices.Contains(m.Destinations, queue.ReportDestination):
+		return nil, fmt.Errorf("the message has the destination %q: it is reserved", queue.ReportDestination)
 	case m.Body == nil:
 		return nil, errors.New("the message has no body")
+	case !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline): // a NotBefore of zero is before any other time
+		return nil, fmt.Errorf("NotBefore is %v, and the Deadline is %v: set a NotBefore before the Deadline",
+			m.NotBefore, m.Deadline)
 	}
 	s := &Message{
-		Due: Never, Notice: Never, Deadline: Never,
+		Notice: Never, Deadline: Never,
 		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
+		Held:     m.Held,
 		Envelope: *m.Envelope,
 		Dest:     make([]uint32, len(m.Destinations)),
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
 	if !m.NotBefore.IsZero() {
-		s.Due = ToNano(m.NotBefore)
+		s.NotBefore = ToNano(m.NotBefore)
 	}
 	if !m.NoticeAt.IsZero() {
 		s.Notice = ToNano(m.NoticeAt)
@@ -75,20 +114,31 @@ func NewMessage(m queue.Message) (*Message, error) {
 	return s, nil
 }
 
-// Arrive sets the ID and the arrival. A message without NotBefore is due at its arrival.
-func (s *Message) Arrive(id uint64, now time.Time) {
-	s.ID, s.Arrival = id, ToNano(now)
-	if s.Due == Never {
-		s.Due = s.Arrival
+// Arrive sets the ID and the arrival.
+func (s *Message) Arrive(id uint64, now time.Time) { s.ID, s.Arrival = id, ToNano(now) }
+
+// OverdueAfter returns the time of the notice or the deadline after a settlement.
+func (s *Message) OverdueAfter(set queue.Settlement, noticed bool) int64 {
+	overdue := s.Overdue(noticed)
+	if overdue != Never {
+		overdue = max(overdue, ToNano(set.OverdueFrom))
 	}
+	return overdue
 }
 
-// Overdue returns the time of the notice or the deadline, the earlier one; if noticed, of the deadline.
+// Overdue returns the time of the notice or the deadline, the earlier one; if noticed, of the deadline. Neither comes
+// before NotBefore.
 func (s *Message) Overdue(noticed bool) int64 {
-	if noticed {
-		return s.Deadline
+	overdue := s.Deadline
+	if !noticed {
+		overdue = min(overdue, s.Notice)
 	}
-	return min(s.Notice, s.Deadline)
+	return max(overdue, s.NotBefore)
+}
+
+// Lane returns the lane of one of the message's tasks. The message must have been added.
+func (s *Message) Lane(destination string) queue.Lane {
+	return queue.Lane{Destination: destination, Owner: s.Owner, Priority: int8(cmp.Compare(s.Priority, 0))}
 }
 
 // Progress is what a store keeps of a task besides its times: the recipients that are left and their last results.
@@ -96,16 +146,12 @@ type Progress struct {
 	Noticed    bool
 	Recipients []int         // not settled, as indexes of Envelope.Recipients
 	Last       []smtp.Result // one for each of Recipients
+	Delayed    []bool        // one for each of Recipients, in a report task
 }
 
 // Initial returns the Progress of a task that was never settled.
 func (s *Message) Initial(num uint32) *Progress {
-	st := &Progress{}
-	for i, n := range s.Dest {
-		if n == num {
-			st.Recipients = append(st.Recipients, i)
-		}
-	}
+	st := &Progress{Recipients: s.recipients(num)}
 	st.Last = make([]smtp.Result, len(st.Recipients))
 	for i, r := range st.Recipients {
 		st.Last[i].Recipient = s.Envelope.Recipients[r].Address
@@ -120,20 +166,53 @@ func (st *Progress) After(s queue.Settlement) *Progress {
 		return next
 	}
 	if len(s.Results) == 0 {
-		next.Recipients, next.Last = st.Recipients, st.Last
+		next.Recipients, next.Last, next.Delayed = st.Recipients, st.Last, st.Delayed
 		return next
 	}
 	for i, result := range s.Results {
 		if !result.Outcome.Final() {
 			next.Recipients = append(next.Recipients, st.Recipients[i])
 			next.Last = append(next.Last, cloneResult(result))
+			if st.Delayed != nil {
+				next.Delayed = append(next.Delayed, st.Delayed[i])
+			}
 		}
 	}
 	return next
 }
 
+// Owed returns the Progress of the part that a settlement adds to the report task.
+func (st *Progress) Owed(s *queue.Settlement) *Progress {
+	part := &Progress{}
+	for _, o := range s.Owed {
+		part.Recipients = append(part.Recipients, st.Recipients[o.Recipient])
+		part.Last = append(part.Last, cloneResult(o.Result))
+		part.Delayed = append(part.Delayed, o.Delayed)
+	}
+	return part
+}
+
+// ReportAt returns when the recipients that s adds to the report task are due.
+func ReportAt(s *queue.Settlement, now time.Time) int64 {
+	if s.ReportAt.IsZero() {
+		return ToNano(now)
+	}
+	return ToNano(s.ReportAt)
+}
+
+// Merge returns the Progress of a report task with these parts.
+func Merge(parts []*Progress) *Progress {
+	all := &Progress{Delayed: []bool{}}
+	for _, part := range parts {
+		all.Recipients = append(all.Recipients, part.Recipients...)
+		all.Last = append(all.Last, part.Last...)
+		all.Delayed = append(all.Delayed, part.Delayed...)
+	}
+	return all
+}
+
 // Fill sets the fields of t that the Index didn't set.
-func (s *Message) Fill(t *queue.Task, st *Progress) {
+func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
 	t.Last = make([]smtp.Result, len(st.Recipients))
@@ -142,8 +221,15 @@ func (s *Message) Fill(t *queue.Task, st *Progress) {
 		t.Last[i] = cloneResult(st.Last[i])
 	}
 	t.Envelope = &env
-	t.Arrival = FromNano(s.Arrival)
-	if !st.Noticed {
+	t.Delayed = slices.Clone(st.Delayed)
+	t.Arrival, t.NotBefore = FromNano(s.Arrival), fromDue(s.NotBefore)
+	if t.Due.IsZero() { // at once
+		t.Due = t.Arrival
+		if now.Before(t.Due) {
+			t.Due = now
+		}
+	}
+	if !st.Noticed && st.Delayed == nil {
 		t.NoticeAt = FromNano(s.Notice)
 	}
 	t.Deadline = FromNano(s.Deadline)
@@ -151,10 +237,18 @@ func (s *Message) Fill(t *queue.Task, st *Progress) {
 	t.Origin, t.FromDomain, t.About = s.Origin, s.FromDomain, s.About
 }
 
-// CheckSettlement returns an error if s is invalid for a task with this number of recipients.
-func CheckSettlement(s *queue.Settlement, recipients int) error {
-	if len(s.Results) != 0 && len(s.Results) != recipients {
+// CheckSettlement returns an error if s is invalid for a task of that destination with this number of recipients.
+func CheckSettlement(s *queue.Settlement, destination string, recipients int) error {
+	switch {
+	case len(s.Results) != 0 && len(s.Results) != recipients:
 		return fmt.Errorf("the settlement has %d results for %d recipients", len(s.Results), recipients)
+	case len(s.Owed) != 0 && destination == queue.ReportDestination:
+		return errors.New("the settlement of a report task has Owed")
+	}
+	for _, o := range s.Owed {
+		if o.Recipient < 0 || o.Recipient >= recipients {
+			return fmt.Errorf("the settlement has Owed for recipient %d of %d", o.Recipient, recipients)
+		}
 	}
 	return nil
 }
@@ -180,6 +274,14 @@ func AttemptsAfter(s *queue.Settlement, n int) int {
 	return n
 }
 
+// DeathsAfter returns the Deaths of a task after s, which had n before.
+func DeathsAfter(s *queue.Settlement, n int) int {
+	if s.Uncounted {
+		return n
+	}
+	return 0
+}
+
 func cloneResult(r smtp.Result) smtp.Result {
 	if r.Reply != nil {
 		reply := *r.Reply
@@ -195,6 +297,14 @@ func FormatID(n uint64) queue.ID { return queue.ID(strconv.FormatUint(n, 36)) }
 func ParseID(id queue.ID) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(string(id), 36, 64)
 	return n, err == nil && FormatID(n) == id
+}
+
+// Next returns the due time of a task that is settled now with this Next: AtOnce if that isn't in the future.
+func Next(next, now time.Time) int64 {
+	if !next.After(now) {
+		return AtOnce
+	}
+	return ToNano(next)
 }
 
 // ToNano returns t in Unix nanoseconds, or the nearest time that fits. It never returns Never.
@@ -214,6 +324,14 @@ func FromNano(n int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, n)
+}
+
+// fromDue is FromNano for the time of an attempt. It returns the zero time for AtOnce.
+func fromDue(n int64) time.Time {
+	if n == AtOnce {
+		return time.Time{}
+	}
+	return FromNano(n)
 }
 
 // BytesBody is a queue.Body in memory.

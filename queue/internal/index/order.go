@@ -3,7 +3,7 @@ package index
 // byAt orders the tasks of a lane by the time from which they can be claimed.
 type byAt[M, S any] struct{ ix *Index[M, S] }
 
-// Before prefers the older message if two tasks are due at the same time.
+// Before prefers the older message if two tasks are due at the same time, or at once.
 func (o byAt[M, S]) Before(a, b ref) bool {
 	x, y := o.ix.Tasks.At(a), o.ix.Tasks.At(b)
 	if x.at() != y.at() {
@@ -22,13 +22,6 @@ func (o byOverdue[M, S]) Before(a, b ref) bool {
 }
 
 func (o byOverdue[M, S]) Moved(r ref, place int) { o.ix.Tasks.At(r).oplace = int32(place) }
-
-// byDue orders destinations by their first task.
-type byDue[M, S any] struct{ ix *Index[M, S] }
-
-func (o byDue[M, S]) Before(a, b ref) bool { return o.ix.dests.At(a).at < o.ix.dests.At(b).at }
-
-func (o byDue[M, S]) Moved(r ref, place int) { o.ix.dests.At(r).place = int32(place) }
 
 // byExpiry orders leases by their end.
 type byExpiry struct{}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 // Watchers implements queue.Waker for a store.
@@ -14,12 +16,12 @@ type Watchers struct {
 }
 
 type watcher struct {
-	f func(destination string, due time.Time)
+	f func(l queue.Lane, due time.Time)
 }
 
 // Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
 // expires, because the task can be claimed again then.
-func (w *Watchers) Watch(f func(destination string, due time.Time)) (stop func()) {
+func (w *Watchers) Watch(f func(l queue.Lane, due time.Time)) (stop func()) {
 	added := &watcher{f}
 	w.change(func(list []*watcher) []*watcher { return append(list, added) })
 	return func() {
@@ -44,31 +46,46 @@ func (w *Watchers) change(do func([]*watcher) []*watcher) {
 	w.list.Store(&list)
 }
 
-// Tell announces that each destination may have a task due at that time. The store's lock must not be held.
-func (w *Watchers) Tell(due time.Time, destinations ...string) {
+// Tell announces that each lane may have a task due at that time. The store's lock must not be held.
+func (w *Watchers) Tell(due time.Time, lanes ...queue.Lane) {
 	for _, to := range w.all() {
-		for _, name := range destinations {
-			to.f(name, due)
+		for _, l := range lanes {
+			to.f(l, due)
 		}
 	}
 }
 
-// TellNew announces a new message.
-func (w *Watchers) TellNew(s *Message) { w.Tell(FromNano(min(s.Due, s.Overdue(false))), s.Dests...) }
+// TellNew announces a message that was added, unless it is held.
+func (w *Watchers) TellNew(s *Message) {
+	if s.Held {
+		return
+	}
+	for _, name := range s.Dests {
+		w.Tell(fromDue(min(s.NotBefore, s.Overdue(false))), s.Lane(name))
+	}
+}
+
+// TellDue announces a task that can be claimed from then on.
+func (w *Watchers) TellDue(due int64, l queue.Lane) {
+	w.Tell(fromDue(due), l)
+}
+
+// TellComing announces tasks that can be claimed at their times.
+func (w *Watchers) TellComing(next []coming) {
+	for _, c := range next {
+		w.Tell(c.at, c.lane)
+	}
+}
 
 // TellClaimed announces the leases of a Claim, which expire at the same time, and the tasks that come next.
 func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []coming) {
-	for _, c := range next {
-		w.Tell(c.at, c.name)
-	}
-	var names []string
+	w.TellComing(next)
+	var lanes []queue.Lane
 	for i, c := range tasks {
 		// The tasks of a Want are adjacent.
-		if i == 0 || c.Task.Destination != tasks[i-1].Task.Destination {
-			names = append(names, c.Task.Destination)
+		if i == 0 || c.Lane != tasks[i-1].Lane {
+			lanes = append(lanes, c.Lane)
 		}
 	}
-	if len(names) > 0 {
-		w.Tell(expire, names...)
-	}
+	w.Tell(expire, lanes...)
 }

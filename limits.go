@@ -1,0 +1,133 @@
+package postrider
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue/delivery"
+)
+
+// limitedSites knows the sites of the domains in Limits. It looks them up in rounds, all domains at the same time, when
+// a site is asked for and the last round is too long ago. The first round is waited for, so that a site has its limits
+// from the start. Later ones aren't: the sites known so far count until the round has ended.
+//
+// Invariants, under mu: at most one round is under way, and round is nil if none is. sites is what names and limits
+// say.
+type limitedSites struct {
+	limits map[string]delivery.SiteLimits // Relay.Limits
+	lookup func(ctx context.Context, domain string) (site string, err error)
+
+	mu    sync.Mutex
+	names map[string]string              // by domain: the last site that is known
+	sites map[string]delivery.SiteLimits // by site
+	round *round
+	known bool      // a round has ended
+	next  time.Time // when the next round may begin
+}
+
+// round is a round of lookups that is under way.
+type round struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+const (
+	limitsAge     = 5 * time.Minute  // between two rounds
+	limitsRetry   = time.Minute      // after a round in which a lookup failed
+	limitsTimeout = 10 * time.Second // of a round: a dns.Resolver asks twice, with a time-out of 5 seconds each
+)
+
+// learn begins a round if one is due. It waits for the first one, until ctx ends.
+func (l *limitedSites) learn(ctx context.Context) {
+	if len(l.limits) == 0 {
+		return
+	}
+	l.mu.Lock()
+	if l.round == nil && !time.Now().Before(l.next) {
+		l.begin(ctx)
+	}
+	r, known := l.round, l.known
+	l.mu.Unlock()
+	if r == nil || known {
+		return
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	}
+}
+
+// begin begins a round, which the end of ctx doesn't end: others wait for it, too. l.mu is held.
+func (l *limitedSites) begin(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limitsTimeout)
+	r := &round{cancel, make(chan struct{})}
+	l.round = r
+	go func() {
+		defer close(r.done)
+		defer cancel()
+		l.ended(ctx, l.lookUp(ctx))
+	}()
+}
+
+// lookUp returns the sites of the domains. A domain whose lookup fails isn't among them.
+func (l *limitedSites) lookUp(ctx context.Context) map[string]string {
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		names = make(map[string]string)
+	)
+	for domain := range l.limits {
+		wg.Go(func() {
+			if site, err := l.lookup(ctx, domain); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				names[domain] = site
+			}
+		})
+	}
+	wg.Wait()
+	return names
+}
+
+// ended takes in what a round has found. A domain whose lookup failed keeps its last site.
+func (l *limitedSites) ended(ctx context.Context, found map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names == nil {
+		l.names = make(map[string]string)
+	}
+	maps.Copy(l.names, found)
+	l.sites = make(map[string]delivery.SiteLimits)
+	for _, domain := range slices.Sorted(maps.Keys(l.names)) { // of two with one site, the last counts
+		l.sites[l.names[domain]] = l.limits[domain]
+	}
+	l.round = nil
+	switch {
+	case ctx.Err() == context.Canceled: // by stop
+	case len(found) < len(l.limits):
+		l.known, l.next = true, time.Now().Add(limitsRetry)
+	default:
+		l.known, l.next = true, time.Now().Add(limitsAge)
+	}
+}
+
+// of returns the limits of a site. It doesn't block.
+func (l *limitedSites) of(site string) delivery.SiteLimits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sites[site]
+}
+
+// stop ends the round that is under way, and waits for its end.
+func (l *limitedSites) stop() {
+	l.mu.Lock()
+	r := l.round
+	l.mu.Unlock()
+	if r != nil {
+		r.cancel()
+		<-r.done
+	}
+}

@@ -1,0 +1,180 @@
+package delivery
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// deferred are the last results of a task of which one was deferred.
+var deferred = []smtp.Result{
+	{Outcome: smtp.Delivered, Reply: smtp.NewReply(250, "", "ok")}, {},
+	{Outcome: smtp.Deferred, Reply: smtp.NewReply(450, "", "busy")},
+}
+
+// TestExplainTask says why tasks wait that aren't due.
+func TestExplainTask(t *testing.T) {
+	now := machineNow
+	soon := now.Add(time.Hour)
+	tests := []struct {
+		name  string
+		task  queue.Task
+		want  string // its beginning
+		until time.Time
+	}{
+		{"due", queue.Task{State: queue.Waiting, Due: now}, "", time.Time{}},
+		{"held", queue.Task{State: queue.Held, Due: soon, Deaths: maxDeaths - 1}, "It is held until it is released.", time.Time{}},
+		{"in quarantine", queue.Task{State: queue.Held, Deaths: maxDeaths}, "It is quarantined: the process has ended 3 times", time.Time{}},
+		{"being sent", queue.Task{State: queue.Leased, Due: now}, "It is being sent.", time.Time{}},
+		{"being sent, not due", queue.Task{State: queue.Leased, Due: soon}, "It is being sent.", time.Time{}},
+		{"scheduled", queue.Task{State: queue.Waiting, Due: soon}, "It is scheduled for later.", soon},
+		{"deferred", queue.Task{State: queue.Waiting, Due: soon, Last: deferred}, "It was deferred: 450 busy", soon},
+		{"tried, with no reply of those that are open", queue.Task{State: queue.Waiting, Due: soon, Last: deferred[:1]}, "It was deferred: no reply is known.", soon},
+		{"a report", queue.Task{Destination: queue.ReportDestination, State: queue.Waiting, Due: now, Attempts: 1}, "", time.Time{}},
+		{"a report that waits", queue.Task{Destination: queue.ReportDestination, State: queue.Waiting, Due: soon},
+			"Its report waits for the other destinations of the message.", soon},
+		{"a report under way", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: now}, "It is being reported.", time.Time{}},
+		{"a report under way, not due", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: soon},
+			"It is being reported.", time.Time{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, until := explainTask(&tt.task, now)
+			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" || !until.Equal(tt.until) {
+				t.Errorf("got %q until %v, want %q until %v", got, until, tt.want, tt.until)
+			}
+		})
+	}
+}
+
+// TestMachineExplain says why tasks wait that are due.
+func TestMachineExplain(t *testing.T) {
+	now := machineNow
+	mailOf := func(m *machine, owner queue.Owner, destination string, of Site) *target {
+		lane := queue.Lane{Destination: destination, Owner: owner}
+		target := m.target(lane)
+		m.join(target, of)
+		m.ready(target)
+		return target
+	}
+	fill := func(m *machine, places int) {
+		for _, w := range m.pick(places, now) {
+			for range w.Max {
+				claim(m, taskOf(w.Lane, 1), now)
+			}
+		}
+		m.settleTurn(false)
+	}
+	tests := []struct {
+		name  string
+		setup func(m *machine) queue.Lane
+		task  queue.Task // its Last and Deaths
+		want  string
+	}{
+		{"not known", func(m *machine) queue.Lane { return toLane("a") }, queue.Task{}, "It is due."},
+		{"without a site", func(m *machine) queue.Lane { m.target(toLane("a")); return toLane("a") }, queue.Task{}, "It is due."},
+		{"its turn", func(m *machine) queue.Lane { return mailOf(m, 0, "a", Site{Name: "a"}).Lane }, queue.Task{}, "It waits for its turn."},
+		{"apart", func(m *machine) queue.Lane { return mailOf(m, 0, "a", Site{Name: "a"}).Lane }, queue.Task{Deaths: 1},
+			"It waits for its turn, apart from other tasks that the process has ended with."},
+		{"a site with one place left", func(m *machine) queue.Lane {
+			l := mailOf(m, 0, "a", Site{Name: "a"}).Lane
+			fill(m, 2)
+			return l
+		}, queue.Task{}, "It waits for its turn."},
+		{"a full site", func(m *machine) queue.Lane {
+			l := mailOf(m, 0, "a", Site{Name: "a"}).Lane
+			fill(m, 9)
+			return l
+		}, queue.Task{}, "Its site has reached its limit of tasks in flight: 3."},
+		{"tried before, at a site that is probed", func(m *machine) queue.Lane {
+			l := mailOf(m, 0, "new", Site{Name: "new"}).Lane
+			fill(m, 1)
+			return l
+		}, queue.Task{Last: deferred}, "Its site has reached its limit of tasks in flight: 1."},
+		{"fresh, at a site that is probed", func(m *machine) queue.Lane {
+			l := mailOf(m, 0, "new", Site{Name: "new"}).Lane
+			fill(m, 1)
+			return l
+		}, queue.Task{}, "It waits for its turn."},
+		{"an owner with its share", func(m *machine) queue.Lane {
+			m.slots.end(&m.owner(2).slots, m.mono) // others get things done
+			m.slots.end(&m.owner(2).slots, m.mono)
+			for i := range 22 { // one more than three quarters of 28 places
+				name := fmt.Sprint("site", i)
+				trust(m, name)
+				mailOf(m, 1, name, Site{Name: name})
+			}
+			fill(m, 28)
+			return queue.Lane{Destination: "site21", Owner: 1}
+		}, queue.Task{}, "Its tenant or sender has its share of the tasks in flight: 21."},
+		{"a full host", func(m *machine) queue.Lane {
+			addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+			mailOf(m, 0, "a", Site{Name: "a", Addrs: addrs})
+			fill(m, 3)
+			l := mailOf(m, 0, "b", Site{Name: "b", Addrs: addrs}).Lane
+			fill(m, 3) // one place is left
+			return l
+		}, queue.Task{}, "The address of its host has reached its limit of tasks in flight."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := testMachine(machineConfig{})
+			l := tt.setup(m)
+			tt.task.Destination, tt.task.Owner = l.Destination, l.Owner
+			if got, until := m.explain(&tt.task, now); got != tt.want || !until.IsZero() {
+				t.Errorf("got %q until %v, want %q", got, until, tt.want)
+			}
+		})
+	}
+}
+
+// TestMachineExplainBlock says what blocks a task: the site, what its owner was told there, or a suspension. What ends
+// last is the cause. Only what isn't over counts.
+func TestMachineExplainBlock(t *testing.T) {
+	const site, own, suspended = "Its site is down: 451 no answer", "Its site refuses mail of this sender for now: 450 4.7.1 not you",
+		"Delivery to a is suspended."
+	const hour = time.Hour
+	tests := []struct {
+		name                 string
+		site, own, suspended time.Duration // from now; 0: over, or not there
+		want                 string
+		until                time.Duration
+	}{
+		{"nothing", 0, 0, 0, "", 0},
+		{"the site", hour, 0, 0, site, hour},
+		{"its owner", 0, hour, 0, own, hour},
+		{"its owner, for longer", hour, 2 * hour, 0, own, 2 * hour},
+		{"its owner, for as long", hour, hour, 0, site, hour},
+		{"the site, for longer", 2 * hour, hour, 0, site, 2 * hour},
+		{"a suspension", 0, 0, hour, suspended, hour},
+		{"a suspension, for as long", hour, hour, hour, suspended, hour},
+		{"a suspension, for a shorter time", hour, 2 * hour, hour, own, 2 * hour},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := testMachine(machineConfig{})
+			m.wake(toLane("a"), machineNow, machineNow)
+			p := m.targets[toLane("a")].party
+			p.own = &standing{until: m.mono + int64(tt.own), result: refused.result}
+			p.site.standing.until, p.site.standing.result = m.mono+int64(tt.site), failed.result
+			if tt.suspended > 0 {
+				m.suspend([]string{"a"}, machineNow.Add(tt.suspended), machineNow)
+			}
+			got, until := m.explainBlock(taskOf(toLane("a"), 1), "a", machineNow)
+			if wantUntil := machineNow.Add(tt.until); got != tt.want || tt.want != "" && !until.Equal(wantUntil) {
+				t.Errorf("got %q until %v, want %q until %v", got, until, tt.want, wantUntil)
+			}
+			if got, want := m.anyDown(), tt.site > 0 || tt.own > 0; got != want {
+				t.Errorf("got a site that is down: %v, want %v", got, want)
+			}
+			if got, _ := m.explainBlock(&queue.Task{Destination: "a", Owner: 9}, "a", machineNow); tt.own > max(tt.site, tt.suspended) && got == own {
+				t.Error("what one owner was told blocks another")
+			}
+		})
+	}
+}

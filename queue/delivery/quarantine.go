@@ -1,0 +1,39 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// quarantinePause is how soon a task comes up again that should be held and can't be.
+const quarantinePause = time.Hour
+
+// quarantine holds the message of a task that may be why the process has ended, until somebody releases or removes it.
+// It doesn't open the body.
+func (d *delivery) quarantine(ctx context.Context) (lapse time.Time) {
+	next := nextDue(&d.task)
+	err := d.hold(ctx)
+	switch {
+	case err == nil:
+		d.log(ctx, slog.LevelError, "quarantined", slog.Int("deaths", d.task.Deaths))
+		d.r.tell(d.r.Events.Quarantined, Event{Task: d.task})
+	case !errors.Is(err, queue.ErrNotFound): // else it was removed meanwhile
+		next = d.r.time().Add(quarantinePause)
+		d.log(ctx, slog.LevelError, "message can't be quarantined",
+			slog.Int("deaths", d.task.Deaths), slog.Any("err", err))
+	}
+	s := queue.Settlement{Uncounted: true, Next: next}
+	return d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
+}
+
+func (d *delivery) hold(ctx context.Context) error {
+	q, err := able[queue.Holder](d.r, "hold")
+	if err != nil {
+		return err
+	}
+	return d.r.call(ctx, "Queue.Hold", &d.task, func() error { return q.Hold(ctx, d.task.ID) })
+}

@@ -1,0 +1,243 @@
+package delivery
+
+import (
+	"math"
+	"time"
+)
+
+// commons are slots that owners share. What an owner may have in any case is its least or, if that is more, its part of
+// all that lately was delivered or rejected quickly, by number. So nobody's part grows by hosts that take their time,
+// or by mail that comes again. An owner may have more while a quarter of all is free: what is lent to a host that
+// stalls is gone for minutes. With half its least and twice its part, an owner leaves the last sixteenth to others.
+type commons struct {
+	used  int
+	ended fading // how many were delivered or rejected before they took long
+	owed  int    // of the used slots, those taken without credit
+}
+
+// share is what one of them has.
+type share struct {
+	used  int
+	ended fading
+	owed  int    // of the used slots, those taken without credit: see machine.hasCredit
+	spent fading // seconds of slots
+}
+
+// take gives a slot to s.
+func (c *commons) take(s *share) {
+	c.used++
+	s.used++
+}
+
+// owe says that s took its last slot without credit.
+func (c *commons) owe(s *share) {
+	c.owed++
+	s.owed++
+}
+
+// giveBack undoes take.
+func (c *commons) giveBack(s *share) {
+	c.used--
+	s.used--
+	if s.owed > 0 {
+		c.owed--
+		s.owed--
+	}
+}
+
+// end says that an attempt ended so.
+func (c *commons) end(s *share, now int64) {
+	c.ended.add(1, now)
+	s.ended.add(1, now)
+}
+
+// forget says that s is no more.
+func (c *commons) forget(s *share, now int64) { c.ended.add(-s.ended.at(now), now) }
+
+// room says how many slots s may take yet, of size in all and free ones.
+func (c *commons) room(s *share, least, size, free int, now int64) int {
+	of := c.part(s, now)
+	if c.used == s.used && of == 1 { // it is alone
+		return free
+	}
+	part := int(float64(size) * of)
+	if s.used >= max(1, least/2, 2*part) && s.used < least {
+		return min(least-s.used, free-size/16)
+	}
+	return roomOf(s.used, max(least, part), size, free)
+}
+
+// part is that of s of what lately ended so.
+func (c *commons) part(s *share, now int64) float64 {
+	all, own := c.ended.at(now), s.ended.at(now)
+	if all < own+1 {
+		return 1
+	}
+	return own / all
+}
+
+// roomOf says how many slots one may take that has used some and may have most, or more while a quarter of all is free.
+func roomOf(used, most, size, free int) int {
+	if n := most - used; n > 0 {
+		return min(n, free)
+	}
+	return free - size/4
+}
+
+// share says how many of the places all kinds may have that aren't fast: in any case, and now.
+func (m *machine) share() (least, size int) {
+	least = max(1, m.places/leastLent, min(m.places/2, alwaysLent))
+	size = m.places - int(m.fast.at(m.mono)*reserve)
+	return least, min(max(size, least), m.places-m.places/mostLent)
+}
+
+const (
+	reserve    = 1.1 // of what fast mail lately had at its peak, so much is kept for it
+	leastLent  = 8   // an eighth of all places
+	mostLent   = 5   // all but a fifth of them
+	alwaysLent = 20  // if there are few, half of them up to so many
+)
+
+// kindRoom says how many slots a kind may take of those that are lent.
+func (m *machine) kindRoom(k kind, least, size int) int {
+	room := size - m.lent.used
+	if k == fresh {
+		return max(room, least/2-m.kinds[fresh])
+	}
+	return min(room, max(1, size*3/4)-m.kinds[dull]-m.kinds[probe])
+}
+
+// ownerRoom says how many slots for a kind an owner may take.
+func (m *machine) ownerRoom(o *owner, k kind) int {
+	n := m.slots.room(&o.slots, max(1, m.places/28), m.places, m.places-m.held, m.mono)
+	if k != fast && n > 0 {
+		n = min(n, m.lentRoom(o, k))
+	}
+	return n
+}
+
+// lentRoom is ownerRoom as far as the slots go that fast mail leaves. Of those, an owner with credit may have its part
+// of all that was done, too: what others get done there, be it in no time, doesn't make that smaller.
+func (m *machine) lentRoom(o *owner, k kind) int {
+	least, size := m.share()
+	free := m.kindRoom(k, least, size)
+	room := m.lent.room(&o.lent, max(1, size/8), size, free, m.mono)
+	if !m.hasCredit(o, size) {
+		return min(room, max(size/2-m.lent.owed, free-size/4))
+	}
+	part := int(float64(size) * m.slots.part(&o.slots, m.mono))
+	return max(room, min(part-o.lent.used, free))
+}
+
+// lend gives o one of the slots that fast mail leaves.
+func (m *machine) lend(o *owner) {
+	m.lent.take(&o.lent)
+	if _, size := m.share(); !m.hasCredit(o, size) {
+		m.lent.owe(&o.lent)
+	}
+}
+
+// hasCredit reports whether o lately got something done, and had no more of the slots that fast mail leaves, of which
+// there are size, than its part of all that was done, and one long attempt. The owners without credit, however many
+// they are, have half of those slots together, or more while a quarter of them is free.
+func (m *machine) hasCredit(o *owner, size int) bool {
+	part := m.slots.part(&o.slots, m.mono)
+	return part > 0 && o.lent.spent.at(m.mono) < tooLong.Seconds()+fadingTime*float64(size)*part
+}
+
+// spend charges the owner of f for the seconds of a slot.
+func (m *machine) spend(f *flight, ns int64) {
+	f.t.party.owner.lent.spent.add(float64(ns)/float64(time.Second), m.mono)
+}
+
+// partyRoom says how many places at its site p may take. Owners have parts of those as they have of all slots: what an
+// owner does at one site doesn't make its part there larger.
+func (m *machine) partyRoom(p *party) int {
+	s := p.site
+	size, free := int(s.standing.window), int(s.standing.window)-int(s.held)
+	switch {
+	case s.refs == 1 && (p.isQuick() || p.pace.isSlow() && !s.proven || len(m.owners) == 1):
+		return free
+	case p.isQuick():
+		return m.placesFor(p.owner, int(p.held), size, int(s.held))
+	}
+	// What takes long, or may, gets nothing of what is free for now, half at most, and but for one place leaves a
+	// quarter free: it may be there for minutes, and others may come.
+	most := (size + 1) / 2
+	if s.refs > 1 {
+		most = min(most, m.part(p.owner, size))
+	}
+	if p.held > 0 {
+		free -= max(1, size/4)
+	}
+	return min(most-int(p.held), free)
+}
+
+// isQuick reports whether what p has at its site ended quickly so far.
+func (p *party) isQuick() bool { return p.pace.known && p.pace.long == 0 }
+
+// hostRoom says how many places at h an owner may take, with mail that is quick or not.
+func (m *machine) hostRoom(h *host, o *owner, quick bool) int {
+	used := h.byOwner[o]
+	switch {
+	case quick && used == h.held && h.order.len() == 0:
+		return int(h.most - used)
+	case quick:
+		return m.placesFor(o, int(used), int(h.most), int(h.held))
+	}
+	return min(m.part(o, int(h.most))-int(used), int(h.most-h.held))
+}
+
+func (m *machine) placesFor(o *owner, used, size, held int) int {
+	return roomOf(used, m.part(o, size), size, size-held)
+}
+
+// part is how many places of size an owner may have in any case.
+func (m *machine) part(o *owner, size int) int {
+	return max(1, size/8, int(float64(size)*m.slots.part(&o.slots, m.mono)))
+}
+
+// fadingTime is by how many seconds of a steady rate a fading is.
+const fadingTime = 30 / math.Ln2
+
+// fading is a number of which half is forgotten in each 30 seconds.
+type fading struct {
+	n    float64
+	when int64
+}
+
+// faded is what is left of it after so many seconds.
+var faded = func() (left [10 * 30]float64) {
+	for i := range left {
+		left[i] = math.Exp2(-float64(i) / 30)
+	}
+	return left
+}()
+
+func (f *fading) at(now int64) float64 {
+	seconds := (now - f.when) / int64(time.Second)
+	switch {
+	case seconds <= 0:
+		return f.n
+	case seconds >= int64(len(faded)):
+		return 0
+	}
+	return f.n * faded[seconds]
+}
+
+// add adds to what is left.
+func (f *fading) add(n float64, now int64) {
+	f.n = f.at(now) + n
+	if seconds := (now - f.when) / int64(time.Second); seconds < int64(len(faded)) {
+		f.when += seconds * int64(time.Second)
+	} else {
+		f.when = now
+	}
+}
+
+// note makes it n if less is left.
+func (f *fading) note(n float64, now int64) {
+	if n >= f.at(now) {
+		*f = fading{n, now}
+	}
+}

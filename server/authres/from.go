@@ -1,0 +1,79 @@
+package authres
+
+import (
+	"io"
+	"mime"
+	"net/mail"
+	"slices"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// fromDomains returns the domains of the addresses in all From fields. A field that can't be parsed has all the domains
+// that a program which shows it might take: whatever stands after an "@". There are at most maxDomains.
+func fromDomains(fields []string) []string {
+	var domains []string
+	for _, field := range fields {
+		if fieldName(field) != "from" {
+			continue
+		}
+		_, value, _ := strings.Cut(field, ":")
+		list, err := addressParser.ParseList(value)
+		if err != nil {
+			domains = addNew(domains, afterAt(value))
+			continue
+		}
+		for _, address := range list {
+			_, domain := smtp.SplitAddress(address.Address)
+			domains = addNew(domains, []string{domain})
+		}
+	}
+	return domains
+}
+
+// maxDomains is more than DMARC evaluates.
+const maxDomains = 10
+
+// addNew adds domains that aren't in the list yet, up to maxDomains.
+func addNew(list, domains []string) []string {
+	for _, domain := range domains {
+		domain = strings.ToLower(domain)
+		if len(list) < maxDomains && !slices.Contains(list, domain) {
+			list = append(list, domain)
+		}
+	}
+	return list
+}
+
+// addressParser takes display names in any charset: they aren't looked at.
+var addressParser = mail.AddressParser{WordDecoder: &mime.WordDecoder{
+	CharsetReader: func(_ string, input io.Reader) (io.Reader, error) { return input, nil },
+}}
+
+// afterAt returns what may be a domain after each "@" of a field that isn't in a quoted string or a comment.
+func afterAt(value string) (domains []string) {
+	quoted, depth := false, 0
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\':
+			i++
+		case c == '"' && depth == 0:
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case c == '@' && depth == 0:
+			domain := value[i+1:]
+			if end := strings.IndexAny(domain, " \t\r\n<>()[],;:\\\"@"); end >= 0 {
+				domain = domain[:end]
+			}
+			if domain != "" {
+				domains = append(domains, domain)
+			}
+		}
+	}
+	return domains
+}

@@ -1,0 +1,350 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Check is a set of funcs that the server calls at the moments of a session, to look at a client and its mail. Any func
+// may be nil. Each of [Server.Checks] is called in its order, after the Handler's own method for that moment
+// ([MailChecker] for example).
+//
+// An error refuses, as an error of a [Handler] does, and the checks after it aren't called. A check can also look at
+// one moment and refuse at a later one: it keeps its result by [Session.SetValue]. To weigh several results, a check
+// after the others reads them by [Value]: see the example.
+//
+// The funcs of one session are called one after another, those of different sessions concurrently. ctx is that of a
+// [Handler]: it doesn't end when the client leaves. A check must bound its own time: the client waits, and gives up
+// after 5 minutes (RFC 5321 §4.5.3.2). A panic ends the session, as a panic of a Handler does.
+type Check struct {
+	// Name is the name in log lines and findings, for example "dnsbl". It must be set.
+	Name string
+
+	// Fault is a mistake in the settings of the check. [Server.Check] returns it, so a server with a Fault doesn't
+	// start. If nil, there is none.
+	Fault error
+
+	// Trusted calls the funcs also for a client that has authenticated or may relay ([Peer.Allowed]). If false, they
+	// aren't called after a client has authenticated, nor from RCPT on for one that [Allower] lets relay. Before RCPT,
+	// an Allower hasn't been asked: so a check of the client's address should refuse at RCPT, not before.
+	// Auth, Done and Closed are called for every client.
+	Trusted bool
+
+	// Connect is called before the greeting. An error refuses the session: see [ConnectChecker].
+	Connect func(ctx context.Context, s *Session) error
+
+	// Hello is called at EHLO and HELO, when [Peer.Hello] is set. After an error it is empty again.
+	Hello func(ctx context.Context, s *Session) error
+
+	// Auth is called when a client has authenticated. After an error it hasn't.
+	Auth func(ctx context.Context, s *Session) error
+
+	// Mail is called at MAIL. The Envelope has no recipients yet.
+	Mail func(ctx context.Context, s *Session) error
+
+	// Rcpt is called at RCPT. The Envelope has the recipients accepted so far, without rcpt.
+	Rcpt func(ctx context.Context, s *Session, rcpt smtp.Recipient) error
+
+	// Content is called with a complete message, before the Handler gets it. It may change the message, and
+	// the From and the Recipients of the Envelope. A recipient is added by [Session.AddRecipient]. If none is left, the
+	// message is accepted, and no Handler gets it.
+	Content func(ctx context.Context, s *Session, m *Message) error
+
+	// Done is called when a transaction ends. reply is the reply to its message, nil if there was none: after RSET, for
+	// example, or a lost connection. It is called also if an earlier func refused, but not after a refused MAIL.
+	Done func(ctx context.Context, s *Session, reply *smtp.Reply)
+
+	// Closed is called when a session ends that got a greeting or a refusal from the Handler or a check. It is also
+	// called at XCLIENT, after which the session begins again with Connect.
+	Closed func(ctx context.Context, s *Session)
+}
+
+// Session is a session as the checks see it. A value, a field, a Hold or a Discard of a check ends with the transaction
+// in which it was set. Those set at EHLO end at the next EHLO, those of EHLO and AUTH at STARTTLS (RFC 3207 §4.2), and
+// those of AUTH if a check refuses there. Others last as long as the session. A Session must not be used after the func
+// has returned, nor by several goroutines.
+type Session struct {
+	// Peer is the client. It must not be changed.
+	Peer *Peer
+
+	// Envelope is that of the transaction, nil outside of one. Only a Content func may change it.
+	Envelope *smtp.Envelope
+
+	s      *session
+	check  string // the check that is running
+	moment string
+
+	marks   marks    // all that are set
+	lasting marks    // those of the session, without the transaction's
+	greeted marks    // those from before EHLO
+	hello   [2]marks // those before and after the Hello funcs of the last EHLO
+}
+
+// marks are the values, fields and decisions of the checks.
+type marks struct {
+	values  []any
+	fields  []Field
+	hold    string
+	discard string
+}
+
+// without returns m without what was set between two moments.
+func (m marks) without(from, to marks) marks {
+	m.values = slices.Concat(from.values, m.values[len(to.values):])
+	m.fields = slices.Concat(from.fields, m.fields[len(to.fields):])
+	if m.hold == to.hold {
+		m.hold = from.hold
+	}
+	if m.discard == to.discard {
+		m.discard = from.discard
+	}
+	return m
+}
+
+// clone returns marks that can grow without a change of m.
+func (m marks) clone() marks {
+	m.values, m.fields = slices.Clip(m.values), slices.Clip(m.fields)
+	return m
+}
+
+// Finding is what a check found, or a refusal by it.
+type Finding struct {
+	Check  string      // its Name
+	Moment string      // "connect", "hello", "auth", "mail", "rcpt", "content", "done" or "closed"
+	Text   string      // for people
+	Reply  *smtp.Reply // the refusal; nil if it is none
+}
+
+// Found reports a finding: it is logged at Info, and passed to [Server.Found]. text is for people, for example
+// "192.0.2.1 is listed by zen.example".
+func (s *Session) Found(ctx context.Context, text string) {
+	s.report(ctx, Finding{Check: s.check, Moment: s.moment, Text: text})
+}
+
+func (s *Session) report(ctx context.Context, f Finding) {
+	if s.s.log != nil {
+		s.s.note(ctx, slog.LevelInfo, "check", "tx", s.Peer.Transaction(), "check", f.Check, "moment", f.Moment,
+			"found", f.Text)
+	}
+	if found := s.s.srv.Found; found != nil {
+		if p := guard.Call(func() { found(ctx, s.Peer, f) }); p != nil {
+			p.Log(ctx, guard.Logger(s.s.srv.Logger), "Found")
+		}
+	}
+}
+
+// SetValue keeps a value for the later moments of the session, for the checks after this one, and for the Handler.
+// [Value] finds it by its type.
+func (s *Session) SetValue(value any) { s.marks.values = append(s.marks.values, value) }
+
+// Value returns the last value of type T that SetValue has kept. ok is false if there is none, and for a nil Session.
+//
+//	r, _ := server.Value[dnsbl.Result](s)
+func Value[T any](s *Session) (value T, ok bool) {
+	if s == nil {
+		return value, false
+	}
+	for _, v := range slices.Backward(s.marks.values) {
+		if value, ok = v.(T); ok {
+			return value, true
+		}
+	}
+	return value, false
+}
+
+// AddField puts a header field on top of the message: a tag, by which a mailbox server may file the message as spam.
+// Added fields stand in the order in which they were added.
+func (s *Session) AddField(f Field) { s.marks.fields = append(s.marks.fields, f) }
+
+// Hold asks the Handler to keep the message undelivered until somebody releases it, for all of its recipients. The
+// client gets 250. A postrider.Relay stores the message held, and logs the reason: see queue.Holder for the release. A
+// Handler of your own must look at [Session.Held]. The first reason is kept.
+func (s *Session) Hold(reason string) {
+	if s.marks.hold == "" {
+		s.marks.hold = reason
+	}
+}
+
+// Held returns the reason of Hold, "" if no check has called it, and for a nil Session.
+func (s *Session) Held() string {
+	if s == nil {
+		return ""
+	}
+	return s.marks.hold
+}
+
+// Discard has the message accepted and thrown away: the client gets 250, and the Handler isn't called. The sender never
+// learns of it, so prefer an error, which refuses. The first reason is kept.
+func (s *Session) Discard(reason string) {
+	if s.marks.discard == "" {
+		s.marks.discard = reason
+	}
+}
+
+// AddRecipient adds a recipient to the Envelope if the Handler accepts it, as at RCPT. Otherwise it returns the error
+// of the Handler. Only a Content func may call it.
+func (s *Session) AddRecipient(ctx context.Context, rcpt smtp.Recipient) error {
+	if err := rcpt.Check(); err != nil {
+		return err
+	}
+	allowed := s.s.peer.Allowed
+	err := s.s.askHandler(ctx, rcpt)
+	s.s.peer.Allowed = allowed // whether the checks after this one are asked doesn't depend on rcpt
+	if err != nil {
+		return err
+	}
+	s.Envelope.Recipients = append(s.Envelope.Recipients, rcpt)
+	return nil
+}
+
+// Hostname returns the name of the server: [Server.Hostname] or its default.
+func (s *Session) Hostname() string { return s.s.srv.hostname() }
+
+// Silent waits for d, at most until the deadline of ctx, and reports whether the client sent nothing. A client must
+// wait for the greeting (RFC 5321 §3.1), so one that talks earlier is probably a program that only sends spam. Its
+// input is kept, and read after the greeting.
+//
+// Above 80 % of [Server.MaxConns], the wait is a tenth of d. Silent returns true at once if the client has left, if the
+// server shuts down, and at a moment other than connect.
+func (s *Session) Silent(ctx context.Context, d time.Duration) bool {
+	if until, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(until))
+	}
+	if s.moment != "connect" || d <= 0 {
+		return true
+	}
+	return s.s.silent(d)
+}
+
+type sessionKey struct{}
+
+// SessionOf returns the Session of the message that a Handler gets, for [Session.Held] and [Value]: no other method may
+// be called. It returns nil if the server has no checks. Both take a nil Session.
+func SessionOf(ctx context.Context) *Session {
+	s, _ := ctx.Value(sessionKey{}).(*Session)
+	return s
+}
+
+// ask calls one func of each check until one refuses. call returns nil for a func that is nil.
+func (s *session) ask(ctx context.Context, moment string, call func(*Check) func() error) error {
+	for i := range s.srv.Checks {
+		c := &s.srv.Checks[i]
+		f := call(c)
+		if f == nil || !s.asks(c) && moment != "auth" {
+			continue
+		}
+		s.visit.check, s.visit.moment = c.Name, moment
+		if err := f(); err != nil {
+			reply := s.refusal(ctx, c.Name, err)
+			s.visit.report(ctx, Finding{c.Name, moment, reply.Error(), reply})
+			return reply
+		}
+	}
+	return nil
+}
+
+// asks reports whether a check is asked about this client.
+func (s *session) asks(c *Check) bool { return c.Trusted || s.peer.Username == "" && !s.peer.Allowed }
+
+// orNil returns f if there is something to call.
+func orNil(there bool, f func() error) func() error {
+	if there {
+		return f
+	}
+	return nil
+}
+
+// askPlain is ask for the funcs that get the Session alone.
+func (s *session) askPlain(
+	ctx context.Context, moment string, field func(*Check) func(context.Context, *Session) error,
+) error {
+	return s.ask(ctx, moment, func(c *Check) func() error {
+		f := field(c)
+		return orNil(f != nil, func() error { return f(ctx, s.visit) })
+	})
+}
+
+// askRcpt asks the checks about a recipient.
+func (s *session) askRcpt(ctx context.Context, rcpt smtp.Recipient) error {
+	return s.ask(ctx, "rcpt", func(c *Check) func() error {
+		return orNil(c.Rcpt != nil, func() error { return c.Rcpt(ctx, s.visit, rcpt) })
+	})
+}
+
+// askHello asks the checks at EHLO. What they set at an earlier one is forgotten.
+func (s *session) askHello(ctx context.Context) error {
+	if v := s.visit; v != nil {
+		v.marks = v.marks.without(v.hello[0], v.hello[1])
+		v.hello[0] = v.marks.clone()
+		defer func() { v.hello[1] = v.marks.clone() }()
+	}
+	return s.askPlain(ctx, "hello", func(c *Check) func(context.Context, *Session) error { return c.Hello })
+}
+
+// askAuth asks the checks about a user. What they set is forgotten if one refuses.
+func (s *session) askAuth(ctx context.Context) error {
+	var before marks
+	if s.visit != nil {
+		before = s.visit.marks.clone()
+	}
+	err := s.askPlain(ctx, "auth", func(c *Check) func(context.Context, *Session) error { return c.Auth })
+	if err != nil && s.visit != nil {
+		s.visit.marks = before
+	}
+	return err
+}
+
+// forget forgets all that the checks set since the greeting.
+func (s *session) forget() {
+	if v := s.visit; v != nil {
+		v.marks, v.hello = v.greeted.clone(), [2]marks{v.greeted, v.greeted}
+	}
+}
+
+// openTransaction lets the checks see env.
+func (s *session) openTransaction(env *smtp.Envelope) {
+	if s.visit != nil {
+		s.visit.Envelope, s.visit.lasting, s.visit.marks = env, s.visit.marks, s.visit.marks.clone()
+	}
+}
+
+// closeTransaction hides it again.
+func (s *session) closeTransaction() {
+	if s.visit != nil {
+		s.visit.Envelope, s.visit.marks = nil, s.visit.lasting
+	}
+}
+
+// tellDone calls the Done funcs. reply is nil if there was no message.
+func (s *session) tellDone(ctx context.Context, reply *smtp.Reply) {
+	s.tell(ctx, "done", func(c *Check) {
+		if c.Done != nil {
+			c.Done(ctx, s.visit, reply)
+		}
+	})
+}
+
+// tellClosed calls the Closed funcs.
+func (s *session) tellClosed(ctx context.Context) {
+	s.tell(ctx, "closed", func(c *Check) {
+		if c.Closed != nil {
+			c.Closed(ctx, s.visit)
+		}
+	})
+}
+
+// tell calls a func of each check, whatever it thinks of the client. A panic is logged.
+func (s *session) tell(ctx context.Context, moment string, call func(*Check)) {
+	for i := range s.srv.Checks {
+		c := &s.srv.Checks[i]
+		s.visit.check, s.visit.moment = c.Name, moment
+		if p := guard.Call(func() { call(c) }); p != nil {
+			p.Log(ctx, guard.Logger(s.srv.Logger), "check "+c.Name)
+		}
+	}
+}

@@ -1,0 +1,247 @@
+// Package proxy is a listener for a server behind a proxy: HAProxy, nginx, or the load balancer of a cloud. The proxy
+// begins each connection with a PROXY header, version 1 or 2, that has the address of its client. The server then sees
+// that address as the RemoteAddr of the connection.
+//
+//	l, err := net.Listen("tcp", ":25")
+//	…
+//	err = relay.Serve(ctx, &proxy.Listener{Listener: l, From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+//
+// A host that may send the header can pretend to be any client, for example one that may relay. So the header is read
+// only on connections from the networks in From. Connections from other addresses are passed on as they are. On a
+// connection from From, a missing header closes the connection: a health check of the load balancer needs one, too.
+//
+// The header comes before TLS. So for implicit TLS, a Listener is inside the listener of server.NewTLSListener: see the
+// example.
+//
+// For a proxy that uses XCLIENT, set server.Server.XClient: this package isn't needed.
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// Listener is a listener for a server behind proxies. Listener must be set. The fields must not change after the first
+// Accept. Its methods may be called concurrently.
+type Listener struct {
+	// Listener accepts the connections.
+	net.Listener
+
+	// From are the networks of the proxies. A connection from them that doesn't begin with a PROXY header is closed. If
+	// empty, no header is read.
+	From []netip.Prefix
+
+	// Timeout bounds the wait for a header. If zero, 5 seconds.
+	Timeout time.Duration
+
+	// MaxWaiting bounds the connections whose header hasn't come yet. Further ones are closed. If zero, 1000.
+	MaxWaiting int
+
+	// Logger gets a line for each connection that is closed. If nil, nothing is logged.
+	Logger *slog.Logger
+
+	once     sync.Once
+	accepted chan accepted
+	closed   chan struct{} // by Close
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting map[net.Conn]struct{}
+	done    bool // Close was called
+}
+
+// accepted is a result of Accept.
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+const (
+	defaultTimeout    = 5 * time.Second
+	defaultMaxWaiting = 1000
+)
+
+// Accept returns the next connection. Its RemoteAddr is the client's, and its LocalAddr is the address that the client
+// connected to. A proxy that speaks for itself (the command LOCAL), or that doesn't know the client (UNKNOWN), keeps
+// its own address. A connection that waits for its header holds up no other.
+func (l *Listener) Accept() (net.Conn, error) {
+	l.start()
+	select {
+	case a := <-l.accepted:
+		return a.conn, a.err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close closes the Listener and the connections that wait for their header, and waits for their goroutines.
+func (l *Listener) Close() error {
+	l.start()
+	l.mu.Lock()
+	if !l.done {
+		l.done = true
+		close(l.closed)
+	}
+	err := l.Listener.Close()
+	for conn := range l.waiting {
+		conn.Close()
+	}
+	l.mu.Unlock()
+	l.wg.Wait()
+	return err
+}
+
+func (l *Listener) start() {
+	l.once.Do(func() {
+		l.accepted, l.closed = make(chan accepted), make(chan struct{})
+		l.waiting = make(map[net.Conn]struct{})
+		l.wg.Go(l.run)
+	})
+}
+
+// run accepts until the Listener is closed.
+func (l *Listener) run() {
+	for {
+		conn, err := l.Listener.Accept()
+		switch {
+		case err != nil:
+			if !l.pass(accepted{err: err}) || errors.Is(err, net.ErrClosed) {
+				return
+			}
+		case !l.isProxy(conn.RemoteAddr()):
+			l.pass(accepted{conn: conn})
+		case !l.await(conn):
+			l.refuse(conn, errors.New("too many connections wait for their header"))
+		}
+	}
+}
+
+// pass gives a result to Accept. It returns false, and closes the connection, if the Listener is closed.
+func (l *Listener) pass(a accepted) bool {
+	select {
+	case l.accepted <- a:
+		return true
+	case <-l.closed:
+		if a.conn != nil {
+			a.conn.Close()
+		}
+		return false
+	}
+}
+
+func (l *Listener) isProxy(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(l.From, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// await reads the header in a goroutine. It returns false if too many are being read.
+func (l *Listener) await(conn net.Conn) bool {
+	bound := l.MaxWaiting
+	if bound == 0 {
+		bound = defaultMaxWaiting
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done || len(l.waiting) >= bound {
+		return false
+	}
+	l.waiting[conn] = struct{}{}
+	l.wg.Go(func() {
+		told, err := l.read(conn)
+		l.mu.Lock()
+		delete(l.waiting, conn)
+		l.mu.Unlock()
+		if err != nil {
+			l.refuse(conn, err)
+			return
+		}
+		l.pass(accepted{conn: told})
+	})
+	return true
+}
+
+// read reads the header.
+func (l *Listener) read(conn net.Conn) (net.Conn, error) {
+	timeout := l.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	conn.SetReadDeadline(time.Now().Add(timeout))
+	r := bufio.NewReaderSize(conn, bufferSize)
+	h, err := proxyproto.Read(r)
+	if err != nil {
+		return nil, explain(err, timeout)
+	}
+	conn.SetReadDeadline(time.Time{})
+	c := &proxied{Conn: conn, remote: conn.RemoteAddr(), local: conn.LocalAddr(), begun: r}
+	if from, to, ok := h.TCPAddrs(); ok && h.Command.IsProxy() {
+		c.remote, c.local = from, to
+	}
+	return c, nil
+}
+
+// explain returns an error that says how to correct what is wrong.
+func explain(err error, timeout time.Duration) error {
+	const correct = "switch the header on at the proxy, or take its network out of From"
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no PROXY header came within %v: %s", timeout, correct)
+	case errors.Is(err, proxyproto.ErrNoProxyProtocol):
+		return fmt.Errorf("the connection doesn't begin with a PROXY header: %s", correct)
+	}
+	return err
+}
+
+func (l *Listener) refuse(conn net.Conn, err error) {
+	if l.Logger != nil {
+		l.Logger.LogAttrs(context.Background(), slog.LevelInfo, "connection of a proxy closed",
+			slog.Any("proxy", conn.RemoteAddr()), slog.Any("err", err))
+	}
+	conn.Close()
+}
+
+// bufferSize is enough for a header of version 1, which has 107 octets at most.
+const bufferSize = 256
+
+// proxied is a connection of a client behind a proxy.
+type proxied struct {
+	net.Conn
+	remote, local net.Addr
+	begun         *bufio.Reader // what came with the header; nil when it was read
+}
+
+func (c *proxied) RemoteAddr() net.Addr { return c.remote }
+func (c *proxied) LocalAddr() net.Addr  { return c.local }
+
+func (c *proxied) Read(p []byte) (int, error) {
+	if c.begun != nil {
+		if c.begun.Buffered() > 0 {
+			return c.begun.Read(p)
+		}
+		c.begun = nil
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite closes the writing side, if the connection below can.
+func (c *proxied) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

@@ -1,0 +1,113 @@
+package server
+
+import "strings"
+
+// floodVectors: every count and length has a bound, after which the connection is closed or the message refused.
+func floodVectors() []vector {
+	field := "X: " + strings.Repeat("x", 95) + "\r\n" // 100 octets
+	var recipients strings.Builder
+	for range 1002 {
+		recipients.WriteString(rcpt)
+	}
+	return []vector{
+		{name: "NOOP", source: "RFC 5321 §7.8", in: strings.Repeat("NOOP\r\n", 150), codes: answers(100, "250") + " 421", closed: true},
+		{name: "RSET", source: "RFC 5321 §7.8", in: strings.Repeat(rset, 150), codes: answers(100, "250") + " 421", closed: true},
+		{name: "EHLO", source: "RFC 5321 §7.8", in: strings.Repeat("EHLO x\r\n", 150), codes: answers(100, "250") + " 421", closed: true},
+		{name: "HELP", source: "RFC 5321 §7.8", in: strings.Repeat("HELP\r\n", 150), codes: answers(100, "214") + " 421", closed: true},
+		{name: "VRFY", source: "RFC 5321 §7.3", in: strings.Repeat("VRFY x\r\n", 150), codes: answers(100, "252") + " 421", closed: true},
+		{name: "EXPN", source: "RFC 5321 §7.3", in: strings.Repeat("EXPN x\r\n", 150), codes: answers(21, "502") + " 421", closed: true},
+		{name: "empty lines", source: "RFC 5321 §7.8", in: strings.Repeat("\r\n", 150), codes: answers(21, "500") + " 421", closed: true},
+		{name: "unknown commands", source: "RFC 5321 §7.8", in: strings.Repeat("X\r\n", 150), codes: answers(21, "500") + " 421", closed: true},
+		{name: "bare LFs", source: "RFC 5321 §7.8", in: strings.Repeat("X\n\r\n", 150), codes: answers(21, "500") + " 421", closed: true},
+		{name: "MAIL refused", source: "RFC 5321 §7.8", in: ehlo + strings.Repeat("MAIL FROM:<x>\r\n", 50), codes: "250 " + answers(21, "501") + " 421",
+			closed: true},
+		{name: "RCPT refused", source: "RFC 5321 §7.3", in: ehlo + mail + strings.Repeat("RCPT TO:<x>\r\n", 50),
+			codes: "250 250 " + answers(21, "501") + " 421", closed: true},
+		{name: "MAIL and RSET", source: "RFC 5321 §7.8", in: ehlo + strings.Repeat(mail+rset, 60), codes: answers(100, "250") + " 421",
+			closed: true},
+		{name: "STARTTLS refused", source: "RFC 5321 §7.8", in: strings.Repeat(startTLS, 50), codes: answers(21, "502") + " 421", closed: true},
+		{name: "AUTH cancelled", source: "RFC 4954 §6", in: ehlo + strings.Repeat("AUTH PLAIN\r\n*\r\n", 50),
+			codes: "250 " + answers(21, "334 501") + " 421", closed: true, set: mustAuth},
+		{name: "AUTH failed", source: "RFC 4954 §9", in: ehlo + strings.Repeat("AUTH PLAIN "+b64("\x00ann\x00x")+"\r\n", 50),
+			codes: "250 " + answers(21, "535") + " 421", closed: true, set: mustAuth},
+		{name: "AUTH failed by network", source: "RFC 4954 §9", in: ehlo + strings.Repeat("AUTH PLAIN "+b64("\x00ann\x00x")+"\r\n", 3) + plainLogin,
+			codes: "250 535 535 535 454", whole: true, set: func(s *Server, d *desk) { withAuth(s, d); s.MaxAuthFailures = 3 }},
+		{name: "recipients", source: "RFC 5321 §4.5.3.1.10", in: ehlo + mail + recipients.String() + data + body,
+			codes: "250 250 " + answers(1000, "250") + " 452 452 354 250", mails: []string{taken1}},
+		{name: "recipients within a bound", source: "RFC 5321 §4.5.3.1.10", in: talked + rcpt + rcpt + rcpt + data + body,
+			codes: "250 250 250 250 452 452 354 250", mails: []string{taken1}, env: "ann@example.com>bob@example.net,bob@example.net",
+			set: func(s *Server, _ *desk) { s.MaxRecipients = 2 }},
+		{name: "recipients by their octets", source: "CVE-2020-28017",
+			in:    ehlo + mail + strings.Repeat("RCPT TO:<"+strings.Repeat("b", 480)+"@example.net>\r\n", 300) + rset,
+			codes: "250 250 " + answers(232, "250") + " " + answers(68, "452") + " 250"},
+		{name: "a line without an end", source: "RFC 5321 §4.5.3.1.4", in: strings.Repeat("x", 400_000), codes: "421", closed: true},
+		{name: "a line without an end, of LFs", source: "RFC 5321 §4.5.3.1.4", in: strings.Repeat("x\n", 200_000), codes: "421", closed: true},
+		{name: "a line without an end, of CRs", source: "RFC 5321 §4.5.3.1.4", in: strings.Repeat("\r", 400_000), codes: "421", closed: true},
+		{name: "a line without an end, of NULs", source: "RFC 5321 §4.5.3.1.4", in: strings.Repeat("\x00", 400_000), codes: "421", closed: true},
+		{name: "a long line", source: "RFC 5321 §4.5.3.1.4", in: strings.Repeat("x", 200_000) + "\r\nNOOP\r\n", codes: "500 250"},
+		{name: "a long line of commands", source: "RFC 5321 §4.5.3.1.4", in: ehlo + "MAIL FROM:<a@b.example>" + strings.Repeat(" RSET", 5000) + "\r\n" + rcpt,
+			codes: "250 500 503"},
+		{name: "one header field without an end", source: "CVE-2010-4344", in: talked + data + "X: " + strings.Repeat("x", 300_000) + "\r\n.\r\n",
+			codes: "250 250 250 354 552"},
+		{name: "folded header field", source: "CVE-2010-4344", in: talked + data + "X: x\r\n" + strings.Repeat("\t"+strings.Repeat("x", 97)+"\r\n", 3000) +
+			".\r\n", codes: "250 250 250 354 552"},
+		{name: "header fields", source: "CVE-2010-4344", in: talked + data + strings.Repeat(field, 3000) + "\r\n.\r\n",
+			codes: "250 250 250 354 552"},
+		{name: "short header fields", source: "CVE-2010-4344", in: talked + data + strings.Repeat("A:\r\n", 3000) + "\r\n.\r\n",
+			codes: "250 250 250 354 552"},
+		{name: "a message over MaxSize", source: "RFC 1870 §6.3", in: talked + data + strings.Repeat("x\r\n", 1000) + ".\r\n" + mail,
+			codes: "250 250 250 354 552 250", set: func(s *Server, _ *desk) { s.MaxSize = 500; s.MaxDrain = 10_000 }},
+		{name: "a message over MaxDrain", source: "RFC 1870 §6.3", in: talked + data + strings.Repeat("x\r\n", 1000) + ".\r\n" + mail,
+			codes: "250 250 250 354 552", closed: true, set: func(s *Server, _ *desk) { s.MaxSize = 500; s.MaxDrain = 1000 }},
+		{name: "commands behind a message over MaxDrain", source: "RFC 1870 §6.3", in: talked + data + strings.Repeat("x", 1100) + "\r\n.\r\n" + smuggled,
+			codes: "250 250 250 354 552", closed: true, set: func(s *Server, _ *desk) { s.MaxSize = 10; s.MaxDrain = 1000 }},
+		{name: "a message of MaxSize", source: "RFC 1870 §6.1", in: talked + data + strings.Repeat("x", 498) + "\r\n.\r\n",
+			codes: "250 250 250 354 250", mails: []string{strings.Repeat("x", 498) + "\r\n"}, set: func(s *Server, _ *desk) { s.MaxSize = 500 }},
+		{name: "a message of one octet more", source: "RFC 1870 §6.1", in: talked + data + strings.Repeat("x", 499) + "\r\n.\r\n",
+			codes: "250 250 250 354 552", set: func(s *Server, _ *desk) { s.MaxSize = 500 }},
+		{name: "dots don't count twice", source: "RFC 1870 §6.1", in: talked + data + strings.Repeat("..\r\n", 100) + ".\r\n",
+			codes: "250 250 250 354 250", mails: []string{strings.Repeat(".\r\n", 100)}, set: func(s *Server, _ *desk) { s.MaxSize = 300 }},
+	}
+}
+
+// slowVectors: every wait has a bound (RFC 5321 §4.5.3.2).
+var slowVectors = []vector{
+	{name: "no command", source: "RFC 5321 §4.5.3.2.7", in: waits("5m"), codes: "421", closed: true},
+	{name: "half a command", source: "RFC 5321 §4.5.3.2.7", in: ehlo + "MAIL FR" + waits("5m"), codes: "250 421", closed: true},
+	{name: "a command octet by octet", source: "RFC 5321 §4.5.3.2.7", in: "E" + waits("2m") + "H" + waits("2m") + "L" + waits("1m"), codes: "421",
+		closed: true},
+	{name: "CRLF apart", source: "RFC 5321 §4.5.3.2.7", in: "NOOP\r" + waits("299s") + "\n" + waits("1s"), codes: "250"},
+	{name: "a transaction that waits", source: "RFC 5321 §4.5.3.2.7", in: talked + waits("5m"), codes: "250 250 250 421", closed: true},
+	{name: "NOOP each 4 minutes", source: "RFC 5321 §4.5.3.2", in: strings.Repeat("NOOP\r\n"+waits("4m"), 20), codes: answers(15, "250") + " 421",
+		closed: true},
+	{name: "a message that stops", source: "RFC 5321 §4.5.3.2.5", in: talked + data + "Subject: x\r\n" + waits("301s"), codes: "250 250 250 354 421",
+		closed: true},
+	{name: "a message that doesn't begin", source: "RFC 5321 §4.5.3.2.5", in: talked + data + waits("5m"), codes: "250 250 250 354 421", closed: true},
+	{name: "a message without the last octet", source: "RFC 5321 §4.5.3.2.6", in: talked + data + "x\r\n.\r" + waits("301s") + "\n",
+		codes: "250 250 250 354 421", closed: true},
+	{name: "a message octet by octet", source: "RFC 5321 §4.5.3.2.5", in: talked + data + strings.Repeat("x"+waits("1m"), 6) + "\r\n.\r\n",
+		codes: "250 250 250 354 421", closed: true},
+	{name: "a long message octet by octet", source: "RFC 5321 §4.5.3.2.5", in: talked + data + strings.Repeat("x"+waits("2s"), 200) + "\r\n.\r\n",
+		codes: "250 250 250 354 421", closed: true, whole: true},
+	{name: "a refused message that stops", source: "RFC 5321 §4.5.3.2.5", in: talked + data + strings.Repeat("x", 600) + waits("30s"),
+		codes: "250 250 250 354 552", closed: true, set: func(s *Server, _ *desk) { s.MaxSize = 500 }},
+	{name: "a refused message octet by octet", source: "RFC 5321 §4.5.3.2.5", in: talked + data + strings.Repeat("x", 600) +
+		strings.Repeat("x"+waits("7s"), 5), codes: "250 250 250 354 552", closed: true, set: func(s *Server, _ *desk) { s.MaxSize = 500 }},
+	{name: "AUTH that stops", source: "RFC 5321 §4.5.3.2.7", in: ehlo + "AUTH LOGIN\r\n" + waits("5m"), codes: "250 334 421", closed: true,
+		set: mustAuth},
+	{name: "AUTH octet by octet", source: "RFC 5321 §4.5.3.2.7", in: ehlo + "AUTH LOGIN\r\nY" + waits("3m") + "W" + waits("2m"), codes: "250 334 421",
+		closed: true, set: mustAuth},
+	{name: "TLS that waits", source: "RFC 5321 §4.5.3.2.7", in: ehlo + startTLS + handshake + waits("5m"), codes: "250 220 421", closed: true,
+		set: withTLS},
+	{name: "a slow junk line", source: "RFC 5321 §4.5.3.2.7", in: strings.Repeat("x", 600) + waits("5m"), codes: "421", closed: true},
+	{name: "refused at connect, waits", source: "RFC 5321 §3.1", in: waits("5m"), codes: "421", closed: true},
+	{name: "doesn't receive", source: "RFC 5321 §4.5.3.2", in: ehlo + deaf + "NOOP\r\n" + waits("301s"), codes: "250", closed: true},
+	{name: "doesn't receive, and sends on", source: "RFC 5321 §4.5.3.2", in: ehlo + deaf + strings.Repeat("NOOP\r\n", 90) + waits("311s"), codes: "250",
+		closed: true},
+	{name: "leaves after a wait", source: "RFC 5321 §4.1.1.10", in: ehlo + waits("1m") + leaves, codes: "250", closed: true},
+	{name: "a chunk that stops", source: "RFC 3030 §2", in: talked + "BDAT 10 LAST\r\nabc" + waits("301s"), codes: "250 250 250 421", closed: true},
+	{name: "no next chunk", source: "RFC 3030 §2", in: talked + "BDAT 1\r\na" + waits("301s"), codes: "250 250 250 250 421", closed: true},
+	{name: "chunks of no octets", source: "RFC 3030 §2", in: talked + strings.Repeat("BDAT 0\r\n"+waits("1m"), 6), codes: "250 250 250 " + answers(6, "250") +
+		" 421", closed: true},
+	{name: "a refused chunk that stops", source: "RFC 3030 §2", in: ehlo + "BDAT 10 LAST\r\nabc" + waits("30s"), codes: "250 503", closed: true},
+}
