@@ -72,8 +72,8 @@ const (
 	// it again.
 	Virus Reason = 14
 
-	// RelayDenied is about the path: the host doesn't take mail for this domain from us, or not without a login. Look at
-	// the route, the MX records or the login.
+	// RelayDenied is about the path: the host doesn't take mail for this domain from us, or not without a login. Look
+	// at the route, the MX records or the login.
 	RelayDenied Reason = 15
 
 	// Syntax is about the message: a command, an address of the sender, or the header isn't in the form that the host
@@ -84,8 +84,8 @@ const (
 	// Reason that is better known.
 	Expired Reason = 17
 
-	// Temporary is about the host: it has a fault of its own, such as a full disk or a database that doesn't answer. Try
-	// again later.
+	// Temporary is about the host: it has a fault of its own, such as a full disk or a database that doesn't answer.
+	// Try again later.
 	Temporary Reason = 18
 )
 
