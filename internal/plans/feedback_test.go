@@ -129,8 +129,10 @@ func TestManySessions421(t *testing.T) {
 				break
 			}
 		}
-		if n := s.events["deferred"]; n > 200 {
-			t.Errorf("got %d refused sessions, want a tenth of the messages at most", n)
+		// A window of eight grows after eight successes at the soonest, and one session that is refused makes it eight
+		// again. How many come later than that depends on who is first of what happens at one time.
+		if n, most := s.events["deferred"], s.sent/8; n > most {
+			t.Errorf("got %d refused sessions, want %d at most, one for eight messages", n, most)
 		}
 		for _, x := range s.samples {
 			if x.down {
