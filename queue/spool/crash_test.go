@@ -48,7 +48,7 @@ type fact struct {
 type ledger struct {
 	mu      sync.Mutex
 	facts   map[string]fact
-	settled []string          // gone as soon as what was written is on the disk
+	settled []string          // gone as soon as what was written is on the disk; of no report task, which can come again
 	ids     map[queue.ID]bool // those given out
 
 	claiming map[string]int // Claims under way, by their destinations
@@ -427,15 +427,25 @@ func (c *crashScript) settle() func() {
 			case 1: // rejected, with a report
 				c.reported([]string{key}, keys[i], func() error { return c.settleTask(task, queue.Settlement{Reports: reports[i : i+1]}) })
 			case 2: // delivered
-				c.l.change([]string{key}, func(f *fact) { f.there = either })
-				if c.settleTask(task, queue.Settlement{}) == nil {
-					c.l.mu.Lock()
-					c.l.settled = append(c.l.settled, key)
-					c.l.mu.Unlock()
-				}
+				c.ends(key, task)
 			}
 		}
 	}
+}
+
+// ends settles a task that leaves the queue.
+func (c *crashScript) ends(key string, task queue.Task) {
+	c.l.change([]string{key}, func(f *fact) { f.there = either })
+	if c.settleTask(task, queue.Settlement{}) != nil {
+		return
+	}
+	if task.Destination == queue.ReportDestination { // durably, and it may come again: something more may be owed
+		c.l.change([]string{key}, func(f *fact) { f.there = no })
+		return
+	}
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.settled = append(c.l.settled, key)
 }
 
 // goesOn settles a task that stays in the queue, with so many attempts.
