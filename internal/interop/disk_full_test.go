@@ -71,11 +71,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	eventually(t, "all that got 250 has arrived", func() bool {
-		next.mu.Lock()
-		defer next.mu.Unlock()
-		return len(next.arrived) >= filled
-	})
+	if n := grows(filled, func() int { return next.count(o.acked) }); n < filled {
+		t.Fatalf("of %d mails that got 250, %d have arrived", filled, n)
+	}
 	arrived := time.Since(begin)
 	eventually(t, "new mail is taken", func() bool {
 		var once atomic.Int64

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client"
@@ -58,7 +57,7 @@ func TestRawHeader(t *testing.T) {
 					delete(sent, to)
 				}
 			}
-			within(10*time.Second, func() bool { return len(last.Messages()) >= len(sent) })
+			grows(len(sent), func() int { return len(last.Messages()) })
 			for to, content := range sent {
 				if got := messageTo(last, to); got == nil {
 					t.Errorf("%s: got nothing at the last host, want the mail", to)

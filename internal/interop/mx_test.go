@@ -242,7 +242,10 @@ func TestNameServer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel() // "no answer" takes its time
 			// IPv6 comes first if this machine has it.
-			router := &mx.Router{Resolver: resolver, Timeout: 3 * time.Second}
+			router := &mx.Router{Resolver: resolver}
+			if test.domain == "drop.example" { // the others are answered, however busy the machine
+				router.Timeout = 3 * time.Second
+			}
 			got := strings.ReplaceAll(plan(t.Context(), router, test.domain), "[2001:db8:1::1]:25,192.0.2.1:25", plain)
 			if got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)

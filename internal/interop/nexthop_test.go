@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -217,12 +216,20 @@ func (loopback) LookupNetIP(context.Context, string, string) ([]netip.Addr, erro
 func (h *nextHost) await(t *testing.T, recipients []string) map[string][]byte {
 	t.Helper()
 	stored := make(map[string][]byte)
-	eventually(t, "all mails are there", func() bool {
+	n := grows(len(recipients), func() (n int) {
 		for _, m := range h.mails(t) {
 			stored[m.to] = m.data
 		}
-		return !slices.ContainsFunc(recipients, func(to string) bool { return stored[to] == nil })
+		for _, to := range recipients {
+			if stored[to] != nil {
+				n++
+			}
+		}
+		return n
 	})
+	if n < len(recipients) {
+		t.Fatalf("got the mails of %d recipients, want those of all %q", n, recipients)
+	}
 	return stored
 }
 

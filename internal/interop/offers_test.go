@@ -99,9 +99,7 @@ func (o *offers) inSpool(t *testing.T, spool string) (listed []string) {
 	o.mustBeIn(t, listed)
 	next, addr := startLedger(t, "127.0.0.1:0")
 	r := startRelay(t, spool, "-smarthost", addr)
-	eventually(t, "all that is in the spool has arrived", func() bool {
-		return !slices.ContainsFunc(listed, func(id string) bool { return !next.has(id) })
-	})
+	grows(len(listed), func() int { return next.count(listed) })
 	r.stop(t)
 	next.check(t, listed)
 	return listed

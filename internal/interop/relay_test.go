@@ -203,11 +203,14 @@ func missing(t *testing.T, what string) {
 	t.Skip(what)
 }
 
+// patience is how long others may take for one thing. It only says when a test that has failed ends.
+const patience = 30 * time.Second
+
 // eventually waits until ok holds: other processes tell no one when they are done.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	if !within(30*time.Second, ok) {
-		t.Fatalf("after 30 seconds still not: %s", what)
+	if !within(patience, ok) {
+		t.Fatalf("after %v still not: %s", patience, what)
 	}
 }
 
@@ -219,4 +222,17 @@ func within(d time.Duration, ok func() bool) bool {
 		}
 	}
 	return false
+}
+
+// grows waits until there are as many as wanted, and returns how many there are. It waits as long as there are more and
+// more: how long all take together depends on how many they are, and on what else the machine does.
+func grows(want int, count func() int) int {
+	n := count()
+	for n < want {
+		was := n
+		if !within(patience, func() bool { n = count(); return n > was }) {
+			break
+		}
+	}
+	return n
 }

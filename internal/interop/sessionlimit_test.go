@@ -38,8 +38,7 @@ func TestSessionLimit(t *testing.T) {
 			}
 			l.relay(t, host.relayed)
 			want := host.submitted + host.relayed
-			within(20*time.Second, func() bool { return len(l.mails(t)) >= want })
-			if n := len(l.mails(t)); n != want {
+			if n := grows(want, func() int { return len(l.mails(t)) }); n != want {
 				t.Errorf("got %d mails in the box, want %d: one copy of each", n, want)
 			}
 		})
