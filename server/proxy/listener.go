@@ -32,8 +32,9 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// Listener is a listener for a server behind proxies. Listener must be set. The fields must not change after the first
-// Accept. Its methods may be called concurrently.
+// Listener is a listener for a server behind proxies. Listener must be set, and no bound may be negative: Accept
+// returns an error otherwise, with which Serve ends. The fields must not change after the first Accept. Its methods may
+// be called concurrently.
 type Listener struct {
 	// Listener accepts the connections.
 	net.Listener
@@ -48,10 +49,12 @@ type Listener struct {
 	// MaxWaiting bounds the connections whose header hasn't come yet. Further ones are closed. If zero, 1000.
 	MaxWaiting int
 
-	// Logger gets a line for each connection that is closed. If nil, nothing is logged.
+	// Logger gets a line for each connection that is closed. A panic of its Handler is ignored. If nil, nothing is
+	// logged.
 	Logger *slog.Logger
 
 	once     sync.Once
+	fault    error // the first mistake in the fields; nil if there is none
 	accepted chan accepted
 	closed   chan struct{} // by Close
 	wg       sync.WaitGroup
@@ -77,6 +80,9 @@ const (
 // its own address. A connection that waits for its header holds up no other.
 func (l *Listener) Accept() (net.Conn, error) {
 	l.start()
+	if l.fault != nil {
+		return nil, l.fault
+	}
 	select {
 	case a := <-l.accepted:
 		return a.conn, a.err
@@ -88,6 +94,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 // Close closes the Listener and the connections that wait for their header, and waits for their goroutines.
 func (l *Listener) Close() error {
 	l.start()
+	if l.none() {
+		return l.fault
+	}
 	l.mu.Lock()
 	if !l.done {
 		l.done = true
@@ -102,12 +111,48 @@ func (l *Listener) Close() error {
 	return err
 }
 
+// Addr returns the address of the Listener below, nil if there is none.
+func (l *Listener) Addr() net.Addr {
+	if l.none() {
+		return nil
+	}
+	return l.Listener.Addr()
+}
+
+// none reports whether there is no listener below.
+func (l *Listener) none() bool {
+	tcp, ok := l.Listener.(*net.TCPListener)
+	return l.Listener == nil || ok && tcp == nil
+}
+
 func (l *Listener) start() {
 	l.once.Do(func() {
+		l.fault = l.check()
 		l.accepted, l.closed = make(chan accepted), make(chan struct{})
 		l.waiting = make(map[net.Conn]struct{})
-		l.wg.Go(l.run)
+		if l.fault == nil {
+			l.wg.Go(l.run)
+		}
 	})
+}
+
+// misuse is an error of Accept that ends Serve: another try can't succeed.
+type misuse struct{ error }
+
+func (misuse) Is(target error) bool { return target == net.ErrClosed }
+
+// check returns the first mistake in the fields.
+func (l *Listener) check() error {
+	switch {
+	case l.none():
+		return misuse{errors.New("proxy: Listener is nil: set it to one of net.Listen")}
+	case l.Timeout < 0:
+		return misuse{fmt.Errorf("proxy: Timeout is %v: set it to more than 0, or to 0 for %v", l.Timeout, defaultTimeout)}
+	case l.MaxWaiting < 0:
+		return misuse{fmt.Errorf("proxy: MaxWaiting is %d: set it to more than 0, or to 0 for %d", l.MaxWaiting,
+			defaultMaxWaiting)}
+	}
+	return nil
 }
 
 // run accepts until the Listener is closed.
@@ -208,11 +253,12 @@ func explain(err error, timeout time.Duration) error {
 }
 
 func (l *Listener) refuse(conn net.Conn, err error) {
+	defer conn.Close()
 	if l.Logger != nil {
+		defer func() { _ = recover() }() // in a goroutine of its own, a panic would end the process
 		l.Logger.LogAttrs(context.Background(), slog.LevelInfo, "connection of a proxy closed",
 			slog.Any("proxy", conn.RemoteAddr()), slog.Any("err", err))
 	}
-	conn.Close()
 }
 
 // bufferSize is enough for a header of version 1, which has 107 octets at most.
