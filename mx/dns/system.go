@@ -2,6 +2,8 @@ package dns
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -15,7 +17,10 @@ import (
 // after it has failed. Timeout and Attempts are those of the system.
 func (r *Resolver) System() *net.Resolver {
 	r.standard.once.Do(func() {
-		r.standard.Resolver = &net.Resolver{PreferGo: true, StrictErrors: true, Dial: r.Dial}
+		r.standard.Resolver = &net.Resolver{PreferGo: true, StrictErrors: true}
+		if r.Dial != nil {
+			r.standard.Dial = r.dial
+		}
 		if len(r.Servers) > 0 || r.ResolvConf != "" || r.TCP {
 			r.standard.Dial = r.dialStandard
 		}
@@ -80,9 +85,17 @@ func (c judgedPackets) Read(b []byte) (int, error) {
 func (c judgedPackets) ReadFrom(b []byte) (int, net.Addr, error)   { return c.packets.ReadFrom(b) }
 func (c judgedPackets) WriteTo(b []byte, to net.Addr) (int, error) { return c.packets.WriteTo(b, to) }
 
-func (r *Resolver) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if r.Dial != nil {
-		return r.Dial(ctx, network, address)
+func (r *Resolver) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	if r.Dial == nil {
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	return new(net.Dialer).DialContext(ctx, network, address)
+	defer func() {
+		if v := recover(); v != nil { // in a goroutine of lookupBoth, it would end the process
+			conn, err = nil, fmt.Errorf("Dial panics: %v", v)
+		}
+	}()
+	if conn, err = r.Dial(ctx, network, address); conn == nil && err == nil {
+		err = errors.New("Dial returned neither a connection nor an error")
+	}
+	return conn, err
 }
