@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,25 +19,34 @@ const (
 	Tell                 // accept it: findings are only reported, and kept for other checks
 )
 
+// Check returns an error for a number that is no Action.
+func (a Action) Check() error {
+	if a < Refuse || a > Tell {
+		return fmt.Errorf("Action is %d: set it to Refuse, Defer, Tag or Tell", int(a))
+	}
+	return nil
+}
+
 // maxText bounds the text of Act in octets: a reply line has at most 512 (RFC 5321 §4.5.3.1.5).
 const maxText = 400
 
 // Act takes an Action, for a Rcpt func. It returns the error to return. text is for people, and may hold text from
 // outside, such as a record of the DNS: it is cut at 400 octets, and each character other than printable ASCII becomes
 // "?". With Tag, a header field of this name is added, unless a call for another recipient did. Its value is tag, and
-// is folded; text isn't part of it.
+// is folded; text isn't part of it. An unknown Action is Refuse.
 func (s *Session) Act(a Action, text, name, tag string) error {
 	switch a {
-	case Refuse:
-		return smtp.NewReply(554, "5.7.1", words.Line(text, maxText))
+	case Tell:
+		return nil
 	case Defer:
 		return smtp.NewReply(451, "4.7.1", words.Line(text, maxText))
 	case Tag:
 		if f := (Field{name, fold(name, words.Line(tag, maxText))}); !slices.Contains(s.marks.fields, f) {
 			s.AddField(f)
 		}
+		return nil
 	}
-	return nil
+	return smtp.NewReply(554, "5.7.1", words.Line(text, maxText))
 }
 
 // fold returns text as the value of a header field: lines have up to 78 octets where spaces allow it (RFC 5322 §2.1.1).

@@ -63,7 +63,8 @@ type Zone struct {
 	// the sender.
 	Of Subject
 
-	// Weight is added to the Score for a listing. An allowlist has a negative Weight. If zero, 1.
+	// Weight is added to the Score for a listing: -1,000,000 to 1,000,000. An allowlist has a negative Weight. If zero,
+	// 1.
 	Weight int
 
 	// Answers are the addresses that count as a listing. If several of them match, the weights of all are added. If
@@ -131,6 +132,8 @@ const (
 	defaultTimeout   = 5 * time.Second
 	defaultCacheTime = 5 * time.Minute
 	defaultMaxCache  = 10_000
+
+	maxWeight = 1_000_000
 )
 
 // Check returns the check.
@@ -156,8 +159,11 @@ func (l *List) fault() error {
 		return fmt.Errorf("Timeout is %v: set it to more than 0, or to 0 for %v", l.Timeout, defaultTimeout)
 	case l.MaxCache < 0:
 		return fmt.Errorf("MaxCache is %d: set it to more than 0, or to 0 for %d", l.MaxCache, defaultMaxCache)
-	case strings.ContainsFunc(l.Field, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }):
-		return fmt.Errorf("Field %q is no name of a header field: set one such as X-DNSBL", l.Field)
+	case l.Field != "" && (server.Field{Name: l.Field}).Check() != nil:
+		return fmt.Errorf("Field %.100q is no name of a header field: set one such as X-DNSBL", l.Field)
+	}
+	if err := l.Action.Check(); err != nil {
+		return err
 	}
 	for _, z := range l.Zones {
 		if _, err := smtp.ASCIIDomain(z.Name); err != nil || strings.HasPrefix(z.Name, "[") {
@@ -166,7 +172,14 @@ func (l *List) fault() error {
 		if z.Of&^(Address|Client|Hello|Sender) != 0 {
 			return fmt.Errorf("zone %s: Of is %d: combine Address, Client, Hello and Sender", z.Name, z.Of)
 		}
+		if !isWeight(z.Weight) {
+			return fmt.Errorf("zone %s: Weight is %d: set it to %d to %d", z.Name, z.Weight, -maxWeight, maxWeight)
+		}
 		for _, a := range z.Answers {
+			if !isWeight(a.Weight) {
+				return fmt.Errorf("zone %s: Weight of an Answer is %d: set it to %d to %d", z.Name, a.Weight, -maxWeight,
+					maxWeight)
+			}
 			if p, err := a.prefix(); err != nil || !loopback.Contains(p.Addr()) || p.Bits() < loopback.Bits() {
 				return fmt.Errorf("zone %s: Addr %q of an Answer is no address or prefix in %v:"+
 					" set one such as 127.0.0.2", z.Name, a.Addr, loopback)
@@ -175,6 +188,9 @@ func (l *List) fault() error {
 	}
 	return nil
 }
+
+// isWeight reports whether sums of a weight can't overflow.
+func isWeight(n int) bool { return -maxWeight <= n && n <= maxWeight }
 
 // found has the Result of each List in a session so far.
 type found map[*List]Result

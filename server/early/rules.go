@@ -16,11 +16,11 @@ import (
 // Rules are the faults to look for, and their weights. The zero Rules refuse all but NoDot. Their Check may be used by
 // several servers. Fields must not change after the first use.
 type Rules struct {
-	// Wait is the time before the greeting in which the client must be silent. If zero, 5 seconds: a client has to wait
-	// for 5 minutes (RFC 5321 §4.5.3.2.1). If negative, the greeting comes at once, and Talk isn't looked for.
+	// Wait is the time before the greeting in which the client must be silent: at most 5 minutes, for which a client has
+	// to wait (RFC 5321 §4.5.3.2.1). If zero, 5 seconds. If negative, the greeting comes at once, and Talk isn't looked for.
 	Wait time.Duration
 
-	// Talk, OwnName, BareAddress and NoDot are the weights of the faults of these names. If Talk, OwnName or
+	// Talk, OwnName, BareAddress and NoDot are the weights of the faults of these names, at most 1,000,000. If Talk, OwnName or
 	// BareAddress is zero, it is 1, and if it is negative, the fault isn't looked for. If NoDot is zero or negative, it
 	// isn't.
 	Talk, OwnName, BareAddress, NoDot int
@@ -71,7 +71,11 @@ type Fault struct {
 	Weight int
 }
 
-const defaultWait = 5 * time.Second
+const (
+	defaultWait = 5 * time.Second
+	maxWait     = 5 * time.Minute
+	maxWeight   = 1_000_000 // so that no sum overflows
+)
 
 // Check returns the check.
 func (r *Rules) Check() server.Check {
@@ -83,8 +87,22 @@ func (r *Rules) fault() error {
 	if r.Threshold < 0 {
 		return fmt.Errorf("Threshold is %d: set it to more than 0, or to 0 for 1", r.Threshold)
 	}
-	if strings.ContainsFunc(r.Field, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
-		return fmt.Errorf("Field %q is no name of a header field: set one such as X-Early", r.Field)
+	if r.Wait > maxWait {
+		return fmt.Errorf("Wait is %v: set it to %v at most, or to 0 for %v", r.Wait, maxWait, defaultWait)
+	}
+	for _, w := range []struct {
+		name  string
+		value int
+	}{{"Talk", r.Talk}, {"OwnName", r.OwnName}, {"BareAddress", r.BareAddress}, {"NoDot", r.NoDot}} {
+		if w.value > maxWeight {
+			return fmt.Errorf("%s is %d: set it to %d at most", w.name, w.value, maxWeight)
+		}
+	}
+	if r.Field != "" && (server.Field{Name: r.Field}).Check() != nil {
+		return fmt.Errorf("Field %.100q is no name of a header field: set one such as X-Early", r.Field)
+	}
+	if err := r.Action.Check(); err != nil {
+		return err
 	}
 	for _, name := range r.Names {
 		if _, err := smtp.ASCIIDomain(name); err != nil {

@@ -96,6 +96,9 @@ func (e *evaluation) matchMX(ctx context.Context, target string, d *directive) (
 	}
 	void = true
 	for _, mx := range records {
+		if mx == nil {
+			continue
+		}
 		host := strings.TrimSuffix(mx.Host, ".")
 		if !isName(host) { // a null MX, for example
 			continue

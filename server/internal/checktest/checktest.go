@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -55,6 +56,7 @@ func Start(t *testing.T, checks ...server.Check) *Server {
 			return nil
 		},
 		Checks: checks,
+		Logger: slog.New(noPanics{slog.DiscardHandler, t}),
 		Found: func(_ context.Context, _ *server.Peer, f server.Finding) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -63,6 +65,24 @@ func Start(t *testing.T, checks ...server.Check) *Server {
 	}
 	s.inet.Go(func(ctx context.Context) error { return srv.Serve(ctx, l) })
 	return s
+}
+
+// noPanics fails the test for each line about a panic.
+type noPanics struct {
+	slog.Handler
+	t *testing.T
+}
+
+func (noPanics) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h noPanics) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "panic" {
+			h.t.Errorf("%s: %v", r.Message, a.Value)
+		}
+		return true
+	})
+	return nil
 }
 
 // Found returns the findings so far, as "moment: text", and forgets them.
