@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -301,8 +302,9 @@ func TestSCRAMCredentials(t *testing.T) {
 		iterations int
 		want       string
 	}{
-		{"secret", 4095, "iterations is 4095: set it to at least 4096, or to 0 for the default"},
+		{"secret", 4095, "iterations is 4095: set it to 4096 to 10000000, or to 0 for the default"},
 		{"secret", -1, "iterations is -1"},
+		{"secret", math.MaxInt, "iterations is 9223372036854775807"},
 		{"hidden\x07", 0, "password: has control characters"},
 		{"", 0, "password: empty"},
 	} {

@@ -127,6 +127,9 @@ func (s *Session) Found(ctx context.Context, text string) {
 }
 
 func (s *Session) report(ctx context.Context, f Finding) {
+	if s.s == nil {
+		return
+	}
 	if s.s.log != nil {
 		s.s.note(ctx, slog.LevelInfo, "check", "tx", s.Peer.Transaction(), "check", f.Check, "moment", f.Moment,
 			"found", f.Text)
@@ -203,7 +206,12 @@ func (s *Session) AddRecipient(ctx context.Context, rcpt smtp.Recipient) error {
 }
 
 // Hostname returns the name of the server: [Server.Hostname] or its default.
-func (s *Session) Hostname() string { return s.s.srv.hostname() }
+func (s *Session) Hostname() string {
+	if s.s == nil {
+		return new(Server).hostname()
+	}
+	return s.s.srv.hostname()
+}
 
 // Silent waits for d, at most until the deadline of ctx, and reports whether the client sent nothing. A client must
 // wait for the greeting (RFC 5321 §3.1), so one that talks earlier is probably a program that only sends spam. Its

@@ -14,6 +14,9 @@ import (
 // defaultIterations is the usual advice for stored passwords with PBKDF2 and SHA-256.
 const defaultIterations = 600_000
 
+// maxIterations bounds the iterations of stored credentials: about 3 s of a processor, in which nothing ends PBKDF2.
+const maxIterations = 10_000_000
+
 // saltSize is the number of octets of a salt that NewSCRAMCredentials makes.
 const saltSize = 16
 
@@ -24,7 +27,7 @@ type SCRAMCredentials struct {
 	// Salt is random for each password. It must not be empty, and should have 16 octets: see Server.SCRAMSecret.
 	Salt []byte
 
-	// Iterations are the iterations of PBKDF2, at least 4096 (RFC 7677 §4).
+	// Iterations are the iterations of PBKDF2, 4096 (RFC 7677 §4) to 10,000,000: about 3 s of a processor.
 	Iterations int
 
 	// StoredKey and ServerKey have 32 octets each.
@@ -33,13 +36,13 @@ type SCRAMCredentials struct {
 
 // NewSCRAMCredentials makes credentials of a password, with a random salt. The client computes all iterations at each
 // login; the server doesn't. If iterations is 0, 600,000: about 0.2 s of a client's processor. An error says that
-// iterations is less than 4096, or that SASLprep (RFC 4013) prohibits a character of the password; it doesn't contain
-// the password.
+// iterations is less than 4096 or more than 10,000,000, or that SASLprep (RFC 4013) prohibits a
+// character of the password; it doesn't contain the password.
 func NewSCRAMCredentials(password string, iterations int) (*SCRAMCredentials, error) {
 	c := &SCRAMCredentials{Salt: make([]byte, saltSize), Iterations: cmp.Or(iterations, defaultIterations)}
-	if c.Iterations < scram.MinIterations {
-		return nil, fmt.Errorf("server: NewSCRAMCredentials: iterations is %d: set it to at least %d,"+
-			" or to 0 for the default", iterations, scram.MinIterations)
+	if c.Iterations < scram.MinIterations || c.Iterations > maxIterations {
+		return nil, fmt.Errorf("server: NewSCRAMCredentials: iterations is %d: set it to %d to %d,"+
+			" or to 0 for the default", iterations, scram.MinIterations, maxIterations)
 	}
 	rand.Read(c.Salt)
 	keys, err := c.derive(password)
@@ -73,11 +76,11 @@ func (c SCRAMCredentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, "SCRAM cre
 
 // check returns an error for credentials that can't be used.
 func (c *SCRAMCredentials) check() error {
-	if len(c.Salt) == 0 || c.Iterations < scram.MinIterations ||
+	if len(c.Salt) == 0 || c.Iterations < scram.MinIterations || c.Iterations > maxIterations ||
 		len(c.StoredKey) != sha256.Size || len(c.ServerKey) != sha256.Size {
 		return fmt.Errorf("the stored credentials have a salt of %d octets, %d iterations, and keys of %d and %d"+
-			" octets, want a salt, at least %d iterations, and %d octets", len(c.Salt), c.Iterations,
-			len(c.StoredKey), len(c.ServerKey), scram.MinIterations, sha256.Size)
+			" octets, want a salt, %d to %d iterations, and %d octets", len(c.Salt), c.Iterations,
+			len(c.StoredKey), len(c.ServerKey), scram.MinIterations, maxIterations, sha256.Size)
 	}
 	return nil
 }

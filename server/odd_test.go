@@ -56,6 +56,8 @@ func TestOdd(t *testing.T) {
 	}{
 		{"zero Server", func(s *Server) { *s = Server{} }, listener(), "server: Handler is nil"},
 		{"nil listener", func(*Server) {}, nil, "server: Serve: the listener is nil"},
+		{"nil TLS listener", func(*Server) {}, NewTLSListener(nil, nil), "server: Serve: the listener is nil"},
+		{"TLS over a nil TCP listener", func(*Server) {}, NewTLSListener((*net.TCPListener)(nil), nil), "server: Serve: the listener is nil"},
 		{"nil TCP listener", func(*Server) {}, (*net.TCPListener)(nil), "server: Serve: the listener is nil"},
 		{"nil TCP listener and RequireAuth", func(s *Server) { s.Authenticate, s.RequireAuth = authenticate, true },
 			(*net.TCPListener)(nil), "server: Serve: the listener is nil"},
@@ -102,6 +104,21 @@ func TestOdd(t *testing.T) {
 	closed.Close()
 	if err := closed.Serve(t.Context(), newNetwork()); !errors.Is(err, ErrServerClosed) {
 		t.Errorf("got %v from a closed Server, want %v", err, ErrServerClosed)
+	}
+	var zero Session // of a test of a check
+	zero.Found(t.Context(), "x")
+	if got, want := zero.Hostname(), new(Server).hostname(); got != want || !zero.Silent(t.Context(), 1) {
+		t.Errorf("got Hostname %q of a zero Session, want %q", got, want)
+	}
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	const received = "Received: by mx.test with local id x;\r\n\tSun, 22 Nov 2026 10:00:00 +0000\r\n"
+	if got := ReceivedField("mx.test", nil, nil, "x", at).String(); got != received {
+		t.Errorf("got %q without an envelope, want %q", got, received)
+	}
+	for _, a := range []Action{math.MinInt, -1, Tell + 1, math.MaxInt} {
+		if err, refusal := a.Check(), zero.Act(a, "x", "X", "x"); err == nil || refusal == nil {
+			t.Errorf("Action %d: got %v from Check and %v from Act, want errors", a, err, refusal)
+		}
 	}
 	if got := new(Peer).Transaction(); got != "-0" {
 		t.Errorf("got Transaction %q of a zero Peer, want -0", got)

@@ -19,6 +19,9 @@ import (
 //	field := server.ReceivedField("mx1.example.com", p, env, "", time.Now())
 //	body = io.MultiReader(strings.NewReader(field.String()), body)
 func ReceivedField(by string, p *Peer, env *smtp.Envelope, id string, at time.Time) Field {
+	if env == nil {
+		env = new(smtp.Envelope)
+	}
 	b := make([]byte, 0, 320)
 	if p != nil && p.RemoteAddr != nil {
 		b = fmt.Appendf(b, " from %s (", helloName(p.Hello))

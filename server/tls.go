@@ -89,8 +89,15 @@ func hardenAll(c *tls.Config) *tls.Config {
 }
 
 // NewTLSListener returns a listener for implicit TLS (port 465, RFC 8314 §3.3). It is like that of crypto/tls, with a
-// copy of config as STARTTLS has it: see Server.TLSConfig.
+// copy of config as STARTTLS has it: see Server.TLSConfig. A nil l is returned as it is, and Serve then fails. With a
+// nil config, every handshake fails.
 func NewTLSListener(l net.Listener, config *tls.Config) net.Listener {
+	if tcp, ok := l.(*net.TCPListener); l == nil || ok && tcp == nil {
+		return nil
+	}
+	if config == nil {
+		config = new(tls.Config)
+	}
 	return tls.NewListener(l, hardenAll(config))
 }
 

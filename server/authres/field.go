@@ -14,6 +14,9 @@ import (
 // Field returns the Authentication-Results field (RFC 8601). id is the name of the host that evaluated (authserv-id).
 // Its text has no address of a name server, and nothing from outside that isn't printable ASCII.
 func (r *Results) Field(id string) server.Field {
+	if r == nil {
+		r = new(Results)
+	}
 	f := field{line: len("Authentication-Results: ")}
 	f.word(value(id) + ";")
 	f.method("iprev", r.IPRev.String(), "")

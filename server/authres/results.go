@@ -71,8 +71,11 @@ type Signature struct {
 }
 
 // String returns the results in one line, for a log:
-// "iprev=pass spf=pass dkim=pass (example.net) dmarc=pass (example.net)".
+// "iprev=pass spf=pass dkim=pass (example.net) dmarc=pass (example.net)". Nil Results are "none".
 func (r *Results) String() string {
+	if r == nil {
+		return "none"
+	}
 	words := []string{"iprev=" + r.IPRev.String(), "helo=" + r.Hello.Code.String(), "spf=" + r.SPF.Code.String()}
 	for _, s := range r.DKIM {
 		words = append(words, fmt.Sprintf("dkim=%s (%s)", s.Verdict, s.Domain))
