@@ -81,10 +81,20 @@ func (s *session) refuseChunk(ctx context.Context) {
 // they have at most MaxDrain octets.
 func (s *session) discard(ctx context.Context, chunk smtp.Chunk, fault string) {
 	most, before, again := cmp.Or(s.srv.MaxDrain, s.srv.maxSize()), s.discarded, s.failed
+	replies := 1
+	if s.srv.LMTP && chunk.Last && s.env != nil {
+		replies = max(1, len(s.env.Recipients)) // RFC 2033 §4.3
+	}
+	refuse := func() {
+		for range replies - 1 {
+			s.say(fault)
+		}
+		s.refuse(ctx, "BDAT", fault)
+	}
 	s.reset(ctx)
 	s.failed = true
 	if chunk.Size > most-before {
-		s.refuse(ctx, "BDAT", fault)
+		refuse()
 		s.done, s.abrupt = true, true
 		return
 	}
@@ -93,7 +103,7 @@ func (s *session) discard(ctx context.Context, chunk smtp.Chunk, fault string) {
 	for left := chunk.Size; left > 0; {
 		n, err := s.in.Discard(int(min(left, math.MaxInt32)))
 		if left -= int64(n); timedOut(err) {
-			s.refuse(ctx, "BDAT", fault)
+			refuse()
 			s.done, s.abrupt = true, true
 			return
 		} else if err != nil {
@@ -106,7 +116,7 @@ func (s *session) discard(ctx context.Context, chunk smtp.Chunk, fault string) {
 		s.say(fault) // the client couldn't know yet: no error of its own
 		return
 	}
-	s.refuse(ctx, "BDAT", fault)
+	refuse()
 }
 
 // chunks receives a message that begins with this chunk.

@@ -38,7 +38,9 @@ type Check struct {
 	// Connect is called before the greeting. An error refuses the session: see [ConnectChecker].
 	Connect func(ctx context.Context, s *Session) error
 
-	// Hello is called at EHLO and HELO, when [Peer.Hello] is set. After an error it is empty again.
+	// Hello is called at EHLO, HELO and LHLO. [Peer.Hello] has the new name, and there is no transaction. After an
+	// error, the session is as it was before the command: it has its old name, and its transaction if there was one
+	// (RFC 5321 §4.1.4). Between the chunks of a message, however, EHLO ends the message in any case.
 	Hello func(ctx context.Context, s *Session) error
 
 	// Auth is called when a client has authenticated. After an error it hasn't.
@@ -284,14 +286,36 @@ func (s *session) askRcpt(ctx context.Context, rcpt smtp.Recipient) error {
 	})
 }
 
-// askHello asks the checks at EHLO. What they set at an earlier one is forgotten.
-func (s *session) askHello(ctx context.Context) error {
-	if v := s.visit; v != nil {
-		v.marks = v.marks.without(v.hello[0], v.hello[1])
-		v.hello[0] = v.marks.clone()
-		defer func() { v.hello[1] = v.marks.clone() }()
+// askHello asks the checks about the name in EHLO. If none refuses, it becomes that of the client, the transaction ends,
+// and what the checks set at an earlier EHLO is forgotten. Otherwise nothing changes (RFC 5321 §4.1.4).
+func (s *session) askHello(ctx context.Context, name string, esmtp bool) error {
+	v, was := s.visit, s.peer
+	if v == nil {
+		s.reset(ctx)
+		s.peer.Hello, s.peer.ESMTP = name, esmtp
+		return nil
 	}
-	return s.askPlain(ctx, "hello", func(c *Check) func(context.Context, *Session) error { return c.Hello })
+	before := *v
+	if v.Envelope != nil {
+		v.Envelope, v.marks = nil, v.lasting
+	}
+	v.marks = v.marks.without(v.hello[0], v.hello[1])
+	v.hello[0] = v.marks.clone()
+	v.marks = v.marks.clone()
+	s.peer.Hello, s.peer.ESMTP = name, esmtp
+	err := s.askPlain(ctx, "hello", func(c *Check) func(context.Context, *Session) error { return c.Hello })
+	s.peer.Hello, s.peer.ESMTP = was.Hello, was.ESMTP
+	if err != nil {
+		*v = before
+		return err
+	}
+	v.hello[1] = v.marks.clone()
+	if before.Envelope != nil {
+		v.Envelope, v.marks, v.lasting = before.Envelope, before.marks, v.marks
+	}
+	s.reset(ctx)
+	s.peer.Hello, s.peer.ESMTP = name, esmtp
+	return nil
 }
 
 // askAuth asks the checks about a user. What they set is forgotten if one refuses.

@@ -55,7 +55,7 @@ func TestCheckMoments(t *testing.T) {
 		{"RSET", envelope + "RSET\r\n", []string{"mail tx=true", "rcpt b@y.test tx=true", "done false tx=true"}},
 		{"RSET without a transaction", "RSET\r\n", nil},
 		{"EHLO in a transaction", envelope + ehlo, []string{
-			"mail tx=true", "rcpt b@y.test tx=true", "done false tx=true", "hello tx=false"}},
+			"mail tx=true", "rcpt b@y.test tx=true", "hello tx=false", "done false tx=true"}},
 		{"lost in a transaction", envelope, []string{"mail tx=true", "rcpt b@y.test tx=true", "done false tx=true"}},
 		{"lost in DATA", envelope + "DATA\r\nSubj", []string{"mail tx=true", "rcpt b@y.test tx=true", "done false tx=true"}},
 		{"a bad message", envelope + "DATA\r\na\nb\r\n.\r\n", []string{"mail tx=true", "rcpt b@y.test tx=true", "done false tx=true"}},

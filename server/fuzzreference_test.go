@@ -18,19 +18,20 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// FuzzReference drives whole sessions: the server must answer, close and hand messages over as reference does.
+// FuzzReference drives whole sessions, by SMTP or by LMTP: the server must answer, close and hand messages over as
+// reference does.
 func FuzzReference(f *testing.F) {
 	for i := range byte(8) {
-		f.Add([]byte{0, 0, 0, 9, 0, 26, 0, 20, 1, 3, i, 40, 50, 0, 9, 0, 26, 2, 2, i, 60, 70, 2, 1, i, 128})
+		f.Add([]byte{0, 0, 0, 9, 0, 26, 0, 20, 1, 3, i, 40, 50, 0, 9, 0, 26, 2, 2, i, 60, 70, 2, 1, i, 128}, i%2 == 1)
 	}
 	config := testTLS(f)
-	f.Fuzz(func(t *testing.T, input []byte) {
+	f.Fuzz(func(t *testing.T, input []byte, lmtp bool) {
 		segments := decoded(input)
-		synctest.Test(t, func(t *testing.T) { compareReference(t, segments, config) })
+		synctest.Test(t, func(t *testing.T) { compareReference(t, segments, lmtp, config) })
 	})
 }
 
-// TestReference is FuzzReference with 3,000 random sessions, or POSTRIDER_REFERENCE_SESSIONS.
+// TestReference is FuzzReference with 3,000 random sessions, or POSTRIDER_REFERENCE_SESSIONS, every third by LMTP.
 func TestReference(t *testing.T) {
 	sessions := 3000
 	if s := os.Getenv("POSTRIDER_REFERENCE_SESSIONS"); s != "" {
@@ -43,7 +44,7 @@ func TestReference(t *testing.T) {
 		for i := range input {
 			input[i] = byte(rng.Uint32())
 		}
-		synctest.Test(t, func(t *testing.T) { compareReference(t, decoded(input), config) })
+		synctest.Test(t, func(t *testing.T) { compareReference(t, decoded(input), seed%3 == 2, config) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -58,14 +59,17 @@ func TestReferenceStates(t *testing.T) {
 		{talked + octets("a")}, {talked + octets("a\r")}, {talked + final("refuse me")}, {ehlo + octets("a")}, {ehlo, "STARTTLS\r\n"},
 		{ehlo, "STARTTLS\r\n", ehlo}, {ehlo + plainLogin, "STARTTLS\r\n", ehlo}, {ehlo + "AUTH LOGIN\r\n"}, {ehlo + plainLogin}, {talked + data}, {talked + data + body},
 	} {
-		for _, first := range lines {
+		for i, first := range lines {
 			synctest.Test(t, func(t *testing.T) {
 				for _, second := range append([]string{"NOOP"}, turns...) {
 					segments := append(slices.Clone(before), first+"\r\n"+second+"\r\n", rcpt+octets("b\r\n"), final("c"), data)
-					compareReference(t, append(segments, "d\r\n.\r\n"), config)
+					segments = append(segments, "d\r\n.\r\n")
 					if testing.Short() {
+						compareReference(t, segments, i%2 == 1, config)
 						break
 					}
+					compareReference(t, segments, false, config)
+					compareReference(t, segments, true, config)
 				}
 			})
 			if t.Failed() {
@@ -151,8 +155,17 @@ func decoded(input []byte) []string {
 	return segments
 }
 
+// inLMTP says of a session by SMTP what a client says by LMTP.
+var inLMTP = strings.NewReplacer("EHLO client", "LHLO client", "LHLO client", "EHLO client")
+
 // compareReference plays a session with the server, and then with the reference.
-func compareReference(t *testing.T, segments []string, config *tls.Config) {
+func compareReference(t *testing.T, segments []string, lmtp bool, config *tls.Config) {
+	if lmtp {
+		segments = slices.Clone(segments)
+		for i := range segments {
+			segments[i] = inLMTP.Replace(segments[i])
+		}
+	}
 	d := &desk{}
 	d.mail = func(_ context.Context, _ *Peer, env *smtp.Envelope) error {
 		if env.From == "refused@example.com" {
@@ -170,7 +183,8 @@ func compareReference(t *testing.T, segments []string, config *tls.Config) {
 		return nil
 	}
 	srv := &Server{
-		Handler: refuseMe{d}, TLSConfig: config, Authenticate: authenticate, AllowInsecureAuth: true, BinaryMIME: true,
+		Handler: refuseMe{d}, LMTP: lmtp, TLSConfig: config, BinaryMIME: true, XClient: proxyNets,
+		Authenticate: authenticate, StoredCredentials: stored, SCRAMSecret: []byte("x"), AllowInsecureAuth: true,
 		MaxSize: refMaxSize, MaxDrain: refMaxDrain, MaxErrors: 1 << 20, MaxCommands: 1 << 20, MaxAuthFailures: 1 << 20,
 	}
 	c := newWorld(t, srv).dial()
@@ -178,14 +192,14 @@ func compareReference(t *testing.T, segments []string, config *tls.Config) {
 	for _, segment := range segments {
 		got := replyCodes(c.ask(segment))
 		codes = append(codes, got...)
-		if len(got) > 0 && got[len(got)-1] == "220" && !c.closed() {
+		if len(got) > 0 && got[len(got)-1] == "220" && strings.HasSuffix(segment, "STARTTLS\r\n") && !c.closed() {
 			c.startTLS()
 		}
 	}
 	c.conn.(interface{ CloseWrite() error }).CloseWrite()
 	codes = append(codes, replyCodes(c.take())...)
 
-	ref := &reference{replies: codes}
+	ref := &reference{lmtp: lmtp, replies: codes}
 	ref.play(segments)
 	if ref.fault != "" {
 		t.Fatalf("got %s\nsession %q\nreplies %v", ref.fault, segments, codes)
@@ -214,4 +228,25 @@ func (h refuseMe) Handle(ctx context.Context, p *Peer, env *smtp.Envelope, body 
 		return smtp.NewReply(550, "5.7.1", "as asked"), nil
 	}
 	return nil, h.file(p, env, bytes.NewReader(b))
+}
+
+// HandleLMTP refuses such a message for one recipient only.
+func (h refuseMe) HandleLMTP(_ context.Context, p *Peer, env *smtp.Envelope, body io.Reader) ([]*smtp.Reply, error) {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	served, replies := *env, make([]*smtp.Reply, len(env.Recipients))
+	served.Recipients = nil
+	for i, r := range env.Recipients {
+		if r.Address == "bob@example.net" && bytes.Contains(b, []byte("refuse me")) {
+			replies[i] = smtp.NewReply(550, "5.7.1", "as asked")
+			continue
+		}
+		served.Recipients = append(served.Recipients, r)
+	}
+	if len(served.Recipients) == 0 {
+		return replies, nil
+	}
+	return replies, h.file(p, &served, bytes.NewReader(b))
 }

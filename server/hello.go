@@ -19,10 +19,7 @@ func (s *session) hello(ctx context.Context, verb, arg string) {
 		s.refuse(ctx, verb, "501 5.5.4 "+verb+" needs a host name or an address literal")
 		return
 	}
-	s.reset(ctx) // RFC 5321 §4.1.4: EHLO resets as RSET does
-	s.peer.Hello, s.peer.ESMTP = name, verb != "HELO"
-	if err := s.askHello(ctx); err != nil {
-		s.peer.Hello = ""
+	if err := s.askHello(ctx, name, verb != "HELO"); err != nil {
 		s.reject(ctx, verb, err)
 		return
 	}

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestHello: any name that can be printed is good (RFC 5321 §4.1.4).
@@ -65,4 +69,54 @@ func TestHello(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestHelloRefused: after an EHLO that a check refuses, the session is as before (RFC 5321 §4.1.4): its name, its
+// transaction, and what the checks have set.
+func TestHelloRefused(t *testing.T) {
+	type note string
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		var seen []string
+		see := func(s *Session) {
+			n, _ := Value[note](s)
+			seen = append(seen, string(n)+" "+s.Peer.Hello)
+		}
+		check := Check{
+			Name: "names",
+			Hello: func(_ context.Context, s *Session) error {
+				see(s)
+				s.SetValue(note(s.Peer.Hello))
+				if s.Envelope != nil {
+					t.Error("got an Envelope at EHLO, want none")
+				}
+				if s.Peer.Hello == "bad" {
+					return smtp.NewReply(550, "5.7.1", "not that name")
+				}
+				return nil
+			},
+			Mail: func(_ context.Context, s *Session) error { s.SetValue(note("mail")); return nil },
+			Content: func(_ context.Context, s *Session, _ *Message) error {
+				see(s)
+				return nil
+			},
+			Done: func(_ context.Context, s *Session, _ *smtp.Reply) { see(s) },
+		}
+		w := newWorld(t, &Server{Handler: d, Checks: []Check{check}, AllowInsecureAuth: true, Authenticate: authenticate})
+		c := w.dial()
+		c.want("EHLO bad\r\n", "220", "550")
+		c.want("MAIL FROM:<>\r\n"+plainLogin, "503", "503") // no EHLO yet
+		c.want(ehlo+mail+rcpt+"EHLO bad\r\nHELO bad\r\n", "250", "250", "250", "550", "550")
+		c.want(data+body, "354", "250")
+		c.want(mail+"EHLO client2.example\r\n"+rcpt, "250", "250", "503")
+		mails := d.all()
+		if len(mails) != 1 || mails[0].peer.Hello != "client.example" || !mails[0].peer.ESMTP {
+			t.Errorf("got mails %+v, want one of client.example by ESMTP", mails)
+		}
+		want := []string{" bad", " client.example", " bad", " bad", "mail client.example", "mail client.example",
+			" client2.example", "mail client.example"}
+		if !slices.Equal(seen, want) {
+			t.Errorf("got values and names %q, want %q", seen, want)
+		}
+	})
 }

@@ -9,9 +9,10 @@ import (
 )
 
 // reference says what a server must do with the octets of a client, by the tables of RFC 5321 §4.1.4 and §4.3.2, RFC
-// 2920, RFC 3030, RFC 3207 and RFC 4954. It was written from these, and shares no code with the server. Where they leave
+// 2920, RFC 3030, RFC 3207 and RFC 4954, with lmtp by RFC 2033, and by the description of XCLIENT. It was written from these, and shares no code with the server. Where they leave
 // a choice, it goes on by what the server has answered. It knows the lines in vocabulary; others are unknown commands.
 type reference struct {
+	lmtp    bool     // it is an LMTP server
 	replies []string // codes that the server sent and that aren't consumed yet
 	fault   string   // the first disagreement
 
@@ -46,12 +47,21 @@ type line struct {
 	code string // if not empty, the reply to it where the command is allowed
 }
 
+// scramFirst begins an exchange of SCRAM-SHA-256. The octets of a session are fixed, so none has the right proof.
+var scramFirst = base64.StdEncoding.EncodeToString([]byte("n,,n=ann,r=abc"))
+
 var goodPlain = base64.StdEncoding.EncodeToString([]byte("\x00ann\x00secret"))
 
 // vocabulary are the commands by their lines.
 var vocabulary = map[string]line{
 	"EHLO client.example": {verb: "EHLO", good: true}, "ehlo x": {verb: "EHLO", good: true}, "EHLO": {verb: "EHLO"},
 	"HELO client.example": {verb: "HELO", good: true}, "HELO": {verb: "HELO"},
+	"LHLO client.example": {verb: "LHLO", good: true}, "LHLO": {verb: "LHLO"},
+	"XCLIENT ADDR=192.0.2.1":                  {verb: "XCLIENT", good: true},
+	"xclient login=ann":                       {verb: "XCLIENT", good: true, arg: "user"},
+	"XCLIENT LOGIN=[UNAVAILABLE]":             {verb: "XCLIENT", good: true, arg: "nobody"},
+	"XCLIENT PROTO=ESMTP HELO=client.example": {verb: "XCLIENT", good: true, arg: "hello"},
+	"XCLIENT": {verb: "XCLIENT", good: true, code: "501"}, "XCLIENT PORT=x": {verb: "XCLIENT", good: true, code: "501"},
 	"MAIL FROM:<ann@example.com>":                 {verb: "MAIL", good: true, arg: "ann@example.com"},
 	"mail from:<>":                                {verb: "MAIL", good: true},
 	"MAIL FROM:<ann@example.com> SIZE=50":         {verb: "MAIL", good: true, arg: "ann@example.com"},
@@ -74,6 +84,8 @@ var vocabulary = map[string]line{
 	"AUTH PLAIN " + goodPlain: {verb: "AUTH", good: true, code: "235"}, "AUTH PLAIN AGFubgB4": {verb: "AUTH", good: true, code: "535"},
 	"AUTH PLAIN !": {verb: "AUTH", good: true, code: "501"}, "AUTH X": {verb: "AUTH", good: true, code: "504"},
 	"AUTH PLAIN": {verb: "AUTH", good: true, arg: "PLAIN"}, "AUTH LOGIN": {verb: "AUTH", good: true, arg: "LOGIN"},
+	"AUTH SCRAM-SHA-256":               {verb: "AUTH", good: true, arg: "SCRAM"},
+	"AUTH SCRAM-SHA-256 " + scramFirst: {verb: "AUTH", good: true, arg: "SCRAM", code: "334"},
 }
 
 // noop may have any parameters (RFC 5321 §4.1.1.9).
@@ -190,6 +202,9 @@ func (r *reference) line(text string) {
 		return
 	}
 	l, known := vocabulary[text]
+	if known && r.foreign(l.verb) {
+		known = false
+	}
 	if noop.MatchString(text) {
 		l, known = vocabulary["NOOP"], true
 	}
@@ -203,4 +218,9 @@ func (r *reference) line(text string) {
 	default:
 		r.command(text, l)
 	}
+}
+
+// foreign reports whether a verb is one of the other protocol (RFC 2033 §4.1).
+func (r *reference) foreign(verb string) bool {
+	return r.lmtp && (verb == "EHLO" || verb == "HELO") || !r.lmtp && verb == "LHLO"
 }

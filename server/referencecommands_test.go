@@ -9,10 +9,10 @@ import (
 // command runs a command whose syntax is good.
 func (r *reference) command(text string, l line) {
 	switch l.verb {
-	case "EHLO", "HELO":
+	case "EHLO", "HELO", "LHLO":
 		r.want(text, "250")
 		r.reset()
-		r.hello, r.esmtp = true, l.verb == "EHLO"
+		r.hello, r.esmtp = true, l.verb != "HELO"
 	case "MAIL":
 		r.mail(text, l)
 	case "RCPT":
@@ -37,6 +37,8 @@ func (r *reference) command(text string, l line) {
 		r.startTLS(text)
 	case "AUTH":
 		r.auth(text, l)
+	case "XCLIENT":
+		r.xclient(text, l)
 	}
 }
 
@@ -85,6 +87,9 @@ func (r *reference) data(text string) {
 	case !r.open || r.chunks || r.binary:
 		r.want(text, "503") // RFC 3030 §2 and §3
 		return
+	case len(r.to) == 0 && r.lmtp:
+		r.want(text, "503") // RFC 2033 §4.2
+		return
 	case len(r.to) == 0:
 		r.want(text, "503", "554")
 		return
@@ -105,22 +110,41 @@ func (r *reference) data(text string) {
 	r.end("the end of "+text, content, bad(content))
 }
 
-// end is the end of a message.
-func (r *reference) end(what, content string, bad bool) {
-	envelope := r.from + ">" + strings.Join(r.to, ",")
-	r.reset()
+// end is the end of a message. It reports whether the message was accepted for a recipient.
+func (r *reference) end(what, content string, bad bool) (accepted bool) {
+	code := "250"
 	switch {
 	case bad:
-		r.want(what, "521")
+		code = "521"
 		r.closed = true
 	case len(content) > refMaxSize:
-		r.want(what, "552")
+		code = "552"
 	case strings.Contains(content, "refuse me"):
-		r.want(what, "550")
-	default:
-		r.want(what, "250")
-		r.mails = append(r.mails, envelope+" "+content)
+		code = "550"
 	}
+	from, to := r.from, r.to
+	r.reset()
+	if !r.lmtp {
+		r.want(what, code)
+		if code == "250" {
+			r.mails = append(r.mails, from+">"+strings.Join(to, ",")+" "+content)
+		}
+		return code == "250"
+	}
+	// RFC 2033 §4.2: a reply for each recipient, in their order. The Handler refuses "refuse me" for one of them only.
+	var served []string
+	for _, address := range to {
+		if code == "550" && address != "bob@example.net" || code == "250" {
+			r.want(what, "250")
+			served = append(served, address)
+			continue
+		}
+		r.want(what, code)
+	}
+	if len(served) > 0 {
+		r.mails = append(r.mails, from+">"+strings.Join(served, ",")+" "+content)
+	}
+	return len(served) > 0
 }
 
 var bdatSyntax = regexp.MustCompile(`^(?i:BDAT) ([0-9]{1,18})( (?i:LAST))?$`)
@@ -138,13 +162,21 @@ func (r *reference) chunk(text string) {
 	switch {
 	case r.void || !r.open:
 		refused = "503"
+	case len(r.to) == 0 && r.lmtp:
+		refused = "503"
 	case len(r.to) == 0:
 		refused = "503 554"
 	case len(r.text)+size > refMaxSize:
 		refused = "552"
 	}
+	replies := 1
+	if r.lmtp && refused == "552" && m[2] != "" {
+		replies = len(r.to) // RFC 2033 §4.3
+	}
 	if refused != "" && size > refMaxDrain {
-		r.want(text, strings.Fields(refused)...)
+		for range replies {
+			r.want(text, strings.Fields(refused)...)
+		}
 		r.closed = true
 		return
 	}
@@ -154,7 +186,9 @@ func (r *reference) chunk(text string) {
 		return
 	}
 	if refused != "" {
-		r.want(text, strings.Fields(refused)...)
+		for range replies {
+			r.want(text, strings.Fields(refused)...)
+		}
 		r.reset()
 		r.void = true
 		return
@@ -183,10 +217,7 @@ func (r *reference) next(text, octets string, last bool) {
 	}
 	switch void := bad(known) && !r.binary; {
 	case last:
-		content := r.text
-		mails := len(r.mails)
-		r.end(text, content, void)
-		r.void = len(r.mails) == mails // and what follows of it is refused
+		r.void = !r.end(text, r.text, void) // and what follows of it is refused
 	case void:
 		r.want(text, "521")
 		r.closed = true
@@ -216,7 +247,7 @@ func (r *reference) auth(text string, l line) {
 		r.want(text, "503")
 		return
 	}
-	if l.code != "" {
+	if l.code != "" && l.code != "334" {
 		r.want(text, l.code)
 		r.user = l.code == "235"
 		return
@@ -224,6 +255,17 @@ func (r *reference) auth(text string, l line) {
 	r.want(text, "334")
 	first, ok := r.response()
 	if !ok {
+		return
+	}
+	if l.arg == "SCRAM" {
+		if l.code == "334" || first != scramFirst {
+			r.verdict(first, false)
+			return
+		}
+		r.want(first, "334")
+		if proof, ok := r.response(); ok {
+			r.verdict(proof, false)
+		}
 		return
 	}
 	if l.arg == "PLAIN" {
@@ -263,4 +305,22 @@ func (r *reference) verdict(response string, right bool) {
 		return
 	}
 	r.want(response, "501", "535")
+}
+
+// xclient runs XCLIENT: the session begins again, with a greeting.
+func (r *reference) xclient(text string, l line) {
+	switch {
+	case r.open:
+		r.want(text, "503")
+		return
+	case l.code != "":
+		r.want(text, l.code)
+		return
+	}
+	r.want(text, "220")
+	r.reset()
+	r.hello, r.esmtp = l.arg == "hello", l.arg == "hello"
+	if l.arg == "user" || l.arg == "nobody" {
+		r.user = l.arg == "user"
+	}
 }

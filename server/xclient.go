@@ -50,8 +50,9 @@ func (s *session) xclient(ctx context.Context, args string) {
 	if s.peer.Username != "" && s.askAuth(ctx) != nil {
 		s.peer.Username, s.peer.Allowed = "", false
 	}
-	if s.peer.Hello != "" && s.askHello(ctx) != nil {
-		s.peer.Hello = ""
+	if name, esmtp := s.peer.Hello, s.peer.ESMTP; name != "" {
+		s.peer.Hello, s.peer.ESMTP = "", false
+		s.askHello(ctx, name, esmtp) // a refusal leaves it unknown
 	}
 }
 
@@ -112,6 +113,7 @@ func (p *Peer) as(args string) (peer Peer, fault string) {
 			return peer, "bad value of " + strings.ToUpper(name)
 		}
 	}
+	peer.ESMTP = peer.ESMTP && peer.Hello != "" // else EHLO or HELO comes again
 	peer.RemoteAddr, peer.LocalAddr = remote.addr(), local.addr()
 	return peer, ""
 }

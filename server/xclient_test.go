@@ -43,7 +43,8 @@ func TestXClient(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &desk{}
-				c := newWorld(t, &Server{Handler: d, XClient: proxyNets}).dial()
+				srv := &Server{Handler: d, XClient: proxyNets, AllowInsecureAuth: true, Authenticate: authenticate}
+				c := newWorld(t, srv).dial()
 				if got := c.want(ehlo, "220", "250"); !strings.Contains(got, "XCLIENT") {
 					t.Errorf("got %q, want XCLIENT offered", got)
 				}
@@ -52,7 +53,7 @@ func TestXClient(t *testing.T) {
 					c.want("MAIL FROM:<>\r\n", "250") // as before
 					return
 				}
-				c.want("MAIL FROM:<>\r\n", "503")
+				c.want("MAIL FROM:<>\r\n"+plainLogin, "503", "503")
 				c.want("EHLO x\r\n"+envelope+hiMail, "250", "250", "250", "354", "250")
 				p := d.all()[0].peer
 				if got := strings.Join([]string{p.RemoteAddr.String(), p.Hello, p.Username}, " "); got != tt.want {
