@@ -49,7 +49,7 @@ var arrows = map[string][]string{
 	"server/ratelimit": {"server/internal/recent", "server/internal/words"},
 	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/guard", "internal/header", "server/internal/iprev",
 		"server/internal/words"},
-	"server/milter":   {"internal/guard", "server/internal/spill", "server/internal/words"},
+	"server/milter":   {"internal/guard", "server/internal/words"},
 	"bounce":          nil,
 	"bounce/suppress": nil,
 

@@ -221,6 +221,7 @@ func (r *Relay) server(template *server.Server, login login) *server.Server {
 	s.Hostname, s.Handler = r.hostname, &handler{r}
 	s.TLSConfig = cmp.Or(s.TLSConfig, r.TLSConfig)
 	s.Logger = cmp.Or(s.Logger, r.Logger)
+	s.Logins = cmp.Or(s.Logins, &r.logins)
 	if s.Authenticate == nil {
 		s.Authenticate = login
 	}

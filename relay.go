@@ -168,6 +168,7 @@ type Relay struct {
 	postmaster string          // its address; "" if there is none
 
 	limited limitedSites
+	logins  server.Logins // of all its servers
 
 	mu         sync.Mutex
 	redirected map[string][]string // by domain: the destinations that its mail had before

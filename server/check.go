@@ -37,6 +37,7 @@ func (s *Server) Check() error {
 		value int64
 		zero  any // what 0 means
 	}{
+		{"MaxTemp", s.MaxTemp, defaultMaxTemp},
 		{"MaxSize", s.MaxSize, defaultMaxSize},
 		{"MaxLine", int64(s.MaxLine), "no bound"},
 		{"MaxMails", int64(s.MaxMails), "no bound"},

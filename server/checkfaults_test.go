@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -142,4 +143,46 @@ func TestHeaderCounts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMaxTemp: the files of all messages together are bounded. A message that would need more is refused with 452, and
+// there is room again when another one has ended.
+func TestMaxTemp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := Check{Name: "looks", Content: func(context.Context, *Session, *Message) error { return nil }}
+		release := make(chan struct{})
+		d := &desk{}
+		d.handle = func(_ context.Context, p *Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
+			if env.From == "slow@example.com" {
+				<-release
+			}
+			return nil, d.file(p, env, body)
+		}
+		dir := t.TempDir()
+		w := newWorld(t, &Server{TempDir: dir, MaxTemp: 150_000, Handler: d, Checks: []Check{looks}})
+		large := "Subject: x\r\n\r\n" + strings.Repeat("0123456789\r\n", 8000) + ".\r\n" // 96 KB
+		slow, fast := w.dial(), w.dial()
+		slow.want("EHLO x\r\nMAIL FROM:<slow@example.com>\r\n"+rcpt+data, "220", "250", "250", "250", "354")
+		if got := slow.ask(large); got != "" {
+			t.Fatalf("got %q, want no reply yet", got)
+		}
+		fast.want(talked+data, "220", "250", "250", "250", "354")
+		fast.want(large, "452")
+		fast.want(mail+rcpt+data, "250", "250", "354") // a small one needs no file
+		fast.want("Subject: x\r\n\r\nhi\r\n.\r\n", "250")
+		close(release)
+		if got := slow.take(); !strings.HasPrefix(got, "250 ") {
+			t.Errorf("got %q for the first message, want 250", got)
+		}
+		fast.want(mail+rcpt+data, "250", "250", "354")
+		fast.want(large, "250")
+		fast.want(mail+rcpt+data, "250", "250", "354")
+		fast.want(strings.ReplaceAll(large, "\r\n.\r\n", "\r\n"+strings.Repeat("0123456789\r\n", 8000)+".\r\n"), "452")
+		if n := w.srv.temp.Load(); n != 0 {
+			t.Errorf("got %d octets that are still counted, want 0", n)
+		}
+		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+			t.Errorf("got the files %v and %v, want none", files, err)
+		}
+	})
 }

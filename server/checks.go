@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/server/internal/spill"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -80,6 +81,8 @@ type Session struct {
 	s      *session
 	check  string // the check that is running
 	moment string
+
+	bodies []*Body // of NewBody
 
 	marks   marks    // all that are set
 	lasting marks    // those of the session, without the transaction's
@@ -207,6 +210,42 @@ func (s *Session) AddRecipient(ctx context.Context, rcpt smtp.Recipient) error {
 	return nil
 }
 
+// NewBody returns an empty body, for [Message.Body]: up to 64 KiB of it are in memory, more are in a file in
+// [Server.TempDir]. The memory counts for [Server.MaxMemory], and the file for [Server.MaxTemp]: without room, NewBody
+// or Write return an error with the reply 452 4.3.1, which a check may return. Only a Content func may call it, and the
+// body is valid until the Handler has returned.
+func (s *Session) NewBody() (*Body, error) {
+	if !s.s.hold(spill.MaxInMemory) {
+		return nil, errMemory
+	}
+	b := &Body{spill.Store{Dir: s.s.srv.TempDir, Take: s.s.srv.takeTemp}}
+	s.bodies = append(s.bodies, b)
+	return b, nil
+}
+
+// Body is a body that a check makes: see [Session.NewBody]. It is an [io.Writer] and a [smtp.Content].
+type Body struct{ store spill.Store }
+
+// Write appends p to the body.
+func (b *Body) Write(p []byte) (int, error) { return b.store.Write(p) }
+
+// ReadAt reads what was written. See [io.ReaderAt].
+func (b *Body) ReadAt(p []byte, off int64) (int, error) { return b.store.Content().ReadAt(p, off) }
+
+// Size returns the octets that were written.
+func (b *Body) Size() int64 { return b.store.Content().Size() }
+
+// Discard removes the file of a body that isn't used. Without it, that happens at the end of the message.
+func (b *Body) Discard() error { return b.store.Discard() }
+
+// discardBodies discards what NewBody returned for a message.
+func (s *Session) discardBodies() {
+	for _, b := range s.bodies {
+		b.Discard()
+	}
+	s.bodies = nil
+}
+
 // Hostname returns the name of the server: [Server.Hostname] or its default.
 func (s *Session) Hostname() string {
 	if s.s == nil {
@@ -220,13 +259,14 @@ func (s *Session) Hostname() string {
 // input is kept, and read after the greeting.
 //
 // Above 80 % of [Server.MaxConns], the wait is a tenth of d. Silent returns true at once if the client has left, if the
-// server shuts down, and at a moment other than connect.
+// server shuts down, at a moment other than connect, and on a connection of a proxy in [Server.XClient], where it is
+// the proxy that talks.
 func (s *Session) Silent(ctx context.Context, d time.Duration) bool {
 	if until, ok := ctx.Deadline(); ok {
 		d = min(d, time.Until(until))
 	}
-	if s.moment != "connect" || d <= 0 {
-		return true
+	if s.moment != "connect" || d <= 0 || s.s.xclientOffered() {
+		return true // of a proxy, it would judge the proxy
 	}
 	return s.s.silent(d)
 }

@@ -14,7 +14,7 @@ import (
 func TestClone(t *testing.T) {
 	srv := &Server{
 		Hostname: "mx.test", Handler: &desk{}, TLSConfig: &tls.Config{}, Authenticate: authenticate,
-		Checks: []Check{{Name: "c"}}, Names: &phoneBook{}, XClient: proxyNets, TempDir: "/tmp", Found: func(context.Context, *Peer, Finding) {},
+		Checks: []Check{{Name: "c"}}, Names: &phoneBook{}, XClient: proxyNets, TempDir: "/tmp", Logins: &Logins{}, Found: func(context.Context, *Peer, Finding) {},
 		StoredCredentials: stored, CheckToken: checkToken, SCRAMSecret: []byte("secret"),
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}

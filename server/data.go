@@ -90,8 +90,9 @@ func (s *session) take(ctx context.Context, verb string, body *bodyReader) {
 // reply, for all recipients.
 func (s *session) receive(ctx context.Context, body io.Reader) (replies []*smtp.Reply, err error) {
 	if s.visit != nil {
-		store := &spill.Store{Dir: s.srv.TempDir}
+		store := &spill.Store{Dir: s.srv.TempDir, Take: s.srv.takeTemp}
 		defer store.Discard() // after the Handler, or a panic
+		defer s.visit.discardBodies()
 		inspected, err := s.inspect(ctx, body, store)
 		if err != nil {
 			return nil, err

@@ -18,16 +18,22 @@ import (
 // failures, or the oldest success.
 const (
 	maxTallies   = 1 << 14 // about 3 MiB
-	maxSuccesses = 1 << 16 // about 7 MiB
+	maxSuccesses = 1 << 17 // about 14 MiB
 )
 
 // errGuesses is the error of an attempt that isn't checked.
 var errGuesses = errors.New("too many failed logins")
 
-// guesses bounds how fast passwords can be guessed. An attempt is counted in one tally: that of its network, an IPv4
-// /24 or an IPv6 /48. If the account has lately logged in from that network, it is that of the account and its own
-// address (an IPv6 /64), so that no other client in the network can lock it out, and a client with an old password
-// doesn't lock out its network.
+// Logins is the memory of failed and successful logins: see [Server.Logins]. The zero Logins is empty. It must not be
+// copied, and may be used by several servers at a time.
+//
+// An attempt is counted in one tally: that of its network, an IPv4 /24 or an IPv6 /48. If the account has lately logged
+// in from that network, it is that of the account and the network, so that other accounts can't lock it out there. If
+// it has lately logged in from the same address (an IPv6 /64), it is that of the account and the address, so that no
+// other client in the network can lock it out, and a client with an old password doesn't lock out its network.
+type Logins struct{ guesses }
+
+// guesses is what Logins has.
 //
 // Invariants, under mu: while an attempt is pending, its tally is in the map (unless the map was full of such tallies),
 // and failures plus pending are at most the bound, or pending is 1.
@@ -56,9 +62,9 @@ type tally struct {
 
 // attempt is a login that is being checked.
 type attempt struct {
-	srv     *Server
-	tally   *tally // nil: not counted
-	success login
+	srv       *Server
+	tally     *tally   // nil: not counted
+	successes [2]login // by which a success is remembered: of the account and its network, and its address
 }
 
 // attempt begins a login, if its tally has few failures. It waits while attempts are being checked that may become too
@@ -67,11 +73,11 @@ func (s *Server) attempt(ctx context.Context, account string, source netip.Prefi
 	if !source.IsValid() {
 		return &attempt{srv: s}, nil // no network, so no stranger: a Unix socket
 	}
-	g := &s.guesses
+	g := s.logins()
 	most := cmp.Or(s.MaxAuthFailures, defaultMaxAuthFailures)
 	for {
 		g.mu.Lock()
-		t, success := s.tally(account, source)
+		t, successes := s.tally(account, source)
 		if time.Now().Before(t.until) {
 			g.mu.Unlock()
 			return nil, errGuesses
@@ -79,7 +85,7 @@ func (s *Server) attempt(ctx context.Context, account string, source netip.Prefi
 		if t.pending == 0 || t.pending < most-t.failures {
 			t.pending++
 			g.mu.Unlock()
-			return &attempt{s, t, success}, nil
+			return &attempt{s, t, successes}, nil
 		}
 		if t.changed == nil {
 			t.changed = make(chan struct{})
@@ -100,7 +106,7 @@ func (a *attempt) end(err error) (stopped bool) {
 	if a.tally == nil {
 		return false
 	}
-	g := &a.srv.guesses
+	g := a.srv.logins()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t, now := a.tally, time.Now()
@@ -111,10 +117,12 @@ func (a *attempt) end(err error) (stopped bool) {
 	}
 	switch {
 	case err == nil:
-		if _, known := g.successes[a.success]; !known && len(g.successes) >= maxSuccesses {
-			evict(g.successes, func(a, b time.Time) bool { return a.Before(b) })
+		for _, success := range a.successes {
+			if _, known := g.successes[success]; !known && len(g.successes) >= maxSuccesses {
+				evict(g.successes, func(a, b time.Time) bool { return a.Before(b) })
+			}
+			g.successes[success] = now
 		}
-		g.successes[a.success] = now
 	case failedLogin(err):
 		most := cmp.Or(a.srv.MaxAuthFailures, defaultMaxAuthFailures)
 		a.srv.decay(t, now)
@@ -162,20 +170,31 @@ func failedLogin(err error) bool {
 	return errors.Is(err, ErrAuthFailed) || ok && reply.Permanent()
 }
 
-// tally returns the tally for an attempt, decayed, and the login that a success is remembered by. The caller holds
+// logins returns Server.Logins, or the server's own.
+func (s *Server) logins() *guesses {
+	if s.Logins != nil {
+		return &s.Logins.guesses
+	}
+	return &s.guesses
+}
+
+// tally returns the tally for an attempt, decayed, and the logins that a success is remembered by. The caller holds
 // guesses.mu.
-func (s *Server) tally(account string, source netip.Prefix) (t *tally, success login) {
-	g := &s.guesses
+func (s *Server) tally(account string, source netip.Prefix) (t *tally, successes [2]login) {
+	g := s.logins()
 	if g.tallies == nil {
 		g.seed = maphash.MakeSeed()
 		g.tallies, g.successes = make(map[login]*tally), make(map[login]time.Time)
 	}
 	now := time.Now()
 	widest := wider(source)[0]
-	success = login{max(1, maphash.String(g.seed, strings.ToLower(account))), widest}
+	hash := max(1, maphash.String(g.seed, strings.ToLower(account)))
+	successes = [2]login{{hash, widest}, {hash, source}}
 	key := login{network: widest}
-	if at, ok := g.successes[success]; ok && now.Sub(at) < cmp.Or(s.AuthMemory, defaultAuthMemory) {
-		key = login{success.account, source}
+	for _, success := range successes {
+		if at, ok := g.successes[success]; ok && now.Sub(at) < cmp.Or(s.AuthMemory, defaultAuthMemory) {
+			key = success // the address comes last: it is the narrower one
+		}
 	}
 	t = g.tallies[key]
 	if t == nil {
@@ -188,7 +207,7 @@ func (s *Server) tally(account string, source netip.Prefix) (t *tally, success l
 		g.tallies[key] = t
 	}
 	s.decay(t, now)
-	return t, success
+	return t, successes
 }
 
 // decay lets t forget failures: MaxAuthFailures in 4 × AuthPause.

@@ -96,6 +96,11 @@ func TestGuesses(t *testing.T) {
 			{0, 1, home, "ann", "secret", "235"}, {0, 21, home, "ann", "old", wrong + " 454"},
 			{0, 1, home, "ann", "secret", "454"}, {0, 1, home, "bob", "secret", "235"}, {0, 1, next, "ann", "secret", "235"},
 		}},
+		{"the addresses of a known /48 have 20 together", []step{
+			{0, 1, "2001:db8:1::1", "ann", "secret", "235"}, {0, 15, "2001:db8:1:1::1", "ann", "x", times(15, "535")},
+			{0, 15, "2001:db8:1:2::1", "ann", "x", times(5, "535") + " " + times(10, "454")},
+			{0, 1, "2001:db8:1:3::1", "ann", "secret", "454"}, {0, 1, "2001:db8:1::2", "ann", "secret", "235"},
+		}},
 		{"the exemption ends", []step{
 			{0, 1, home, "ann", "secret", "235"}, {7 * 24 * time.Hour, 20, next, "bob", "x", wrong},
 			{0, 1, home, "ann", "secret", "454"},
@@ -281,6 +286,28 @@ func TestGuessesBounded(t *testing.T) {
 		}
 		if n, m := len(srv.guesses.tallies), len(srv.guesses.successes); n != maxTallies || m != maxSuccesses {
 			t.Errorf("got %d tallies and %d successes, want %d and %d", n, m, maxTallies, maxSuccesses)
+		}
+	})
+}
+
+// TestLoginsShared: servers with the same Logins stop a client together, and a login at one exempts it at the other.
+func TestLoginsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, shared := &guesser{}, &Logins{}
+		server := func(l *Logins) *world {
+			return newWorld(t, &Server{Authenticate: g.authenticate, AllowInsecureAuth: true, MaxErrors: 100, Logins: l})
+		}
+		a, b, other := server(shared), server(shared), server(nil)
+		if got := a.tries(1, "192.0.2.7", "ann", "secret") + " " + a.tries(20, "192.0.2.8", "bob", "x"); got != "235 "+times(20, "535") {
+			t.Fatalf("got %s, want a login and 20 failures", got)
+		}
+		for _, tt := range []struct {
+			w          *world
+			user, want string
+		}{{a, "bob", "454"}, {b, "bob", "454"}, {b, "ann", "235"}, {other, "bob", "235"}} {
+			if got := tt.w.tries(1, "192.0.2.7", tt.user, "secret"); got != tt.want {
+				t.Errorf("%s: got %s, want %s", tt.user, got, tt.want)
+			}
 		}
 	})
 }

@@ -31,6 +31,16 @@ func (s *session) hold(n int) bool {
 	return true
 }
 
+// takeTemp counts octets of files in TempDir, or ends their count. If there is no room for them in MaxTemp, it returns
+// the reply.
+func (s *Server) takeTemp(octets int64) error {
+	if s.temp.Add(octets) > cmp.Or(s.MaxTemp, defaultMaxTemp) && octets > 0 {
+		s.temp.Add(-octets)
+		return errMemory
+	}
+	return nil
+}
+
 // letGo ends the count of all that the transaction holds.
 func (s *session) letGo() {
 	s.srv.memory.Add(-int64(s.held))

@@ -129,6 +129,10 @@ type Server struct {
 	// empty, that of os.TempDir.
 	TempDir string
 
+	// MaxTemp bounds the files in TempDir together, in octets. While there is no room, a message that needs a file is
+	// refused with 452 4.3.1. If zero, 1 GiB.
+	MaxTemp int64
+
 	// MaxSize bounds a message in octets. A larger one is refused with 552 5.3.4. If zero, 50 MiB.
 	MaxSize int64
 
@@ -177,8 +181,10 @@ type Server struct {
 
 	// MaxAuthFailures bounds the failed logins of a network, an IPv4 /24 or an IPv6 /48. After so many, AUTH is
 	// answered 454 4.7.0 for AuthPause, and no password is checked. Failures are forgotten one by one, this many in 4 ×
-	// AuthPause. An account that has logged in from a network within AuthMemory is not affected by failures of others
-	// there: its own failures are counted by its address (an IPv6 /64), with the same bound. If zero, 20.
+	// AuthPause. An account that has logged in from a network within AuthMemory is not affected by failures of other
+	// accounts there: its own are counted, with the same bound. Of these, the failures of an address (an IPv6 /64) from
+	// which the account has logged in are counted by themselves, and those of all other addresses of the network
+	// together. If zero, 20.
 	MaxAuthFailures int
 
 	// AuthPause is the time for which no login is checked after MaxAuthFailures. If zero, 15 minutes.
@@ -187,6 +193,10 @@ type Server struct {
 	// AuthMemory is the time for which a network counts as one of an account after a login. The memory is lost when the
 	// process ends. If zero, 7 days.
 	AuthMemory time.Duration
+
+	// Logins is the memory of failed and successful logins, for several servers that check the same accounts: a client
+	// that is stopped at one of them is stopped at each. If nil, the server has its own.
+	Logins *Logins
 
 	// AuthDelay is the time that the client of a failed login waits for the reply. If zero, 1 second.
 	AuthDelay time.Duration
@@ -248,6 +258,7 @@ type Server struct {
 	guesses guesses
 	crowded atomic.Bool  // see updateCrowded; it changes under mu
 	memory  atomic.Int64 // octets that MaxMemory counts
+	temp    atomic.Int64 // octets that MaxTemp counts
 
 	draining atomic.Bool   // no new sessions and transactions; never unset
 	leaving  chan struct{} // closed when draining; made before the first session
@@ -289,6 +300,7 @@ func (s *Server) Clone() *Server {
 		Checks:             s.Checks,
 		Found:              s.Found,
 		TempDir:            s.TempDir,
+		MaxTemp:            s.MaxTemp,
 		MaxSize:            s.MaxSize,
 		MaxLine:            s.MaxLine,
 		MaxRecipients:      s.MaxRecipients,
@@ -302,6 +314,7 @@ func (s *Server) Clone() *Server {
 		MaxAuthFailures:    s.MaxAuthFailures,
 		AuthPause:          s.AuthPause,
 		AuthMemory:         s.AuthMemory,
+		Logins:             s.Logins,
 		AuthDelay:          s.AuthDelay,
 		MaxConns:           s.MaxConns,
 		MaxConnsPerIP:      s.MaxConnsPerIP,
@@ -322,6 +335,7 @@ const (
 	defaultAuthPause       = 15 * time.Minute
 	defaultAuthMemory      = 7 * 24 * time.Hour
 	defaultAuthDelay       = time.Second
+	defaultMaxTemp         = 1 << 30
 	defaultMaxSize         = 50 << 20
 	defaultMaxRecipients   = 1000
 	defaultMaxHeader       = 128 << 10

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/internal/spill"
 	"github.com/postrider/postrider/server/internal/words"
 	"github.com/postrider/postrider/smtp"
 )
@@ -174,7 +173,7 @@ func (p *plan) change(c change) error {
 }
 
 // carryOut makes the changes. It fails only if a recipient can't be added now: then the message is deferred.
-func (p *plan) carryOut(ctx context.Context, s *server.Session, m *server.Message, body *spill.Store) error {
+func (p *plan) carryOut(ctx context.Context, s *server.Session, m *server.Message, body *server.Body) error {
 	for _, r := range p.rcpts {
 		if r.deleted {
 			s.Envelope.Recipients = slices.DeleteFunc(s.Envelope.Recipients, r.same)
@@ -200,7 +199,7 @@ func (p *plan) carryOut(ctx context.Context, s *server.Session, m *server.Messag
 		}
 	}
 	if body != nil {
-		m.Body = body.Content()
+		m.Body = body
 	}
 	if p.hold != "" {
 		s.Found(ctx, "quarantined: "+p.hold)

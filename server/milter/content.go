@@ -1,13 +1,12 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/internal/spill"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -26,12 +25,16 @@ func (l *link) tellContent(ctx context.Context, s *server.Session, m *server.Mes
 	if err != nil {
 		return err
 	}
+	var body *server.Body
 	if l.body != nil {
-		if l.body, err = normal(l.body); err != nil {
+		if body, err = s.NewBody(); err != nil {
+			return orRefused(err)
+		}
+		if err := normal(body, l.body.Body); err != nil {
 			return err
 		}
 	}
-	return p.carryOut(ctx, s, m, l.body)
+	return p.carryOut(ctx, s, m, body)
 }
 
 // filter tells the filter of a message, and returns the changes that it wants. If it has accepted or discarded the
@@ -132,7 +135,7 @@ func (l *link) hearEnd(s *server.Session) (changes []change, err error) {
 			return nil, fmt.Errorf("after the end of the message: %w", err)
 		}
 		if cmd == chgBody {
-			if err := l.keepBody(n); err != nil {
+			if err := l.keepBody(s, n); err != nil {
 				return nil, err
 			}
 			continue
@@ -142,7 +145,8 @@ func (l *link) hearEnd(s *server.Session) (changes []change, err error) {
 			return nil, err
 		}
 		if !isChange(cmd) {
-			return changes, l.takeEnd(s, cmd, data)
+			err := l.takeEnd(s, cmd, data)
+			return changes, cmp.Or(err, l.body.fault())
 		}
 		if octets += len(data); len(changes) == maxChanges || octets > maxChangeOctets {
 			return nil, fmt.Errorf("more than %d changes, or %d octets of them", maxChanges, maxChangeOctets)
@@ -165,13 +169,4 @@ func (l *link) takeEnd(s *server.Session, ans byte, data []byte) error {
 		l.done = false // with its changes
 	}
 	return err
-}
-
-// keepBody keeps a part of a new body.
-func (l *link) keepBody(n int64) error {
-	if l.body == nil {
-		l.body = &spill.Store{Dir: l.f.TempDir}
-	}
-	_, err := io.CopyN(l.body, l.w.in, n)
-	return unexpectedEnd(err)
 }

@@ -146,7 +146,7 @@ func TestHostile(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				octets := tt.octets
 				f := &fake{answer: func(cmd byte, _ string) (string, bool) { return octets, cmd == tt.cmd }, every: tt.every}
-				w := one(t, &Filter{Failure: Accept, MaxOctets: 1 << 20, TempDir: t.TempDir()}, f)
+				w := one(t, &Filter{Failure: Accept, MaxOctets: 1 << 20}, f)
 				c := w.dial()
 				begin := time.Now()
 				c.hello()

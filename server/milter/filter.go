@@ -48,9 +48,6 @@ type Filter struct {
 	// MaxOctets bounds the octets that the filter sends at one moment. A new body can't be larger. If zero, 64 MiB.
 	MaxOctets int64
 
-	// TempDir is the directory for new bodies over 64 KiB. If empty, [os.TempDir].
-	TempDir string
-
 	// DialContext connects to the filter. The network is "tcp" or "unix". If nil, a [net.Dialer] does.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 

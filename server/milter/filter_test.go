@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postrider/postrider/server"
 )
 
 // TestDialogue: all that a filter hears of a session with two messages, of which the second one is given up.
@@ -400,7 +402,8 @@ func TestNewBodyFile(t *testing.T) {
 		end := packet('b', large) + packet('p', "") + packet('b', "last\r\n") + packet('c', "")
 		f := &fake{answer: func(cmd byte, _ string) (string, bool) { return end, cmd == 'E' }}
 		dir := t.TempDir()
-		w := one(t, &Filter{TempDir: dir}, f)
+		filter := &Filter{}
+		w := startWith(t, func(s *server.Server) { s.TempDir = dir }, map[*Filter]*fake{filter: f}, filter)
 		c := w.dial().hello()
 		c.mail("ann@source.test", "bob@next.test")
 		head, _, _ := strings.Cut(text, "\r\n\r\n")
@@ -412,4 +415,49 @@ func TestNewBodyFile(t *testing.T) {
 			t.Errorf("got the files %v and %v, want none", files, err)
 		}
 	})
+}
+
+// TestNewBodyRoom: a new body counts for MaxTemp and MaxMemory. Without room, the message is deferred, and the filter
+// hears of the next one on the same connection.
+func TestNewBodyRoom(t *testing.T) {
+	large := packet('b', strings.Repeat("0123456789abc\r\n", 4000))
+	for _, tt := range []struct {
+		name string
+		set  func(*server.Server)
+		body string
+	}{
+		{"a file", func(s *server.Server) { s.MaxTemp = 100_000 }, large + large},
+		{"memory", func(s *server.Server) { s.MaxMemory = 200 << 10 }, packet('b', "small\r\n")},
+		{"memory for one copy", func(s *server.Server) { s.MaxMemory = 120 << 10 }, packet('b', "small\r\n")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body := tt.body
+				f := &fake{answer: func(cmd byte, _ string) (string, bool) { return body + packet('c', ""), cmd == 'E' }}
+				filter := &Filter{Failure: Accept}
+				dir := t.TempDir()
+				set := func(s *server.Server) { s.TempDir = dir; tt.set(s) }
+				w := startWith(t, set, map[*Filter]*fake{filter: f}, filter)
+				c := w.dial().hello()
+				for range 2 {
+					if got := c.mail("ann@source.test", "bob@next.test"); got != "250, 250, 354, 452 4.3.1" {
+						t.Errorf("got %s, want 452 without room", got)
+					}
+				}
+				body = ""
+				if got := c.mail("ann@source.test", "bob@next.test"); got != "250, 250, 354, 250" {
+					t.Errorf("got %s without a new body, want 250", got)
+				}
+				if mails := w.accepted(); len(mails) != 1 || mails[0].body != text {
+					t.Errorf("got %d messages, want one as it came", len(mails))
+				}
+				if found := w.findings(); strings.Contains(found, "fails") {
+					t.Errorf("got the finding %q, want none of a failure", found)
+				}
+				if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+					t.Errorf("got the files %v and %v, want none", files, err)
+				}
+			})
+		})
+	}
 }

@@ -47,11 +47,12 @@ func FuzzAnswers(f *testing.F) {
 		l := over(octets)
 		l.w.begin(context.Background(), l.f)
 		defer l.w.stop()
-		defer func() { l.body.Discard() }()
+		l.body = &newBody{Body: new(server.Body)}
+		defer l.body.Discard()
 		s := &server.Session{Envelope: smtp.NewEnvelope("ann@source.test", "bob@next.test")}
 		changes, err := l.hearEnd(s)
-		if l.body != nil && l.body.Content().Size() > l.f.MaxOctets {
-			t.Fatalf("got a body of %d octets, want at most %d", l.body.Content().Size(), l.f.MaxOctets)
+		if l.body.Size() > l.f.MaxOctets {
+			t.Fatalf("got a body of %d octets, want at most %d", l.body.Size(), l.f.MaxOctets)
 		}
 		if err != nil || l.done {
 			return
@@ -81,13 +82,12 @@ func FuzzAnswers(f *testing.F) {
 		if strings.ContainsAny(p.hold, "\r\n\x00") {
 			t.Errorf("got the reason %q", p.hold)
 		}
-		if l.body == nil {
+		lines := new(server.Body)
+		defer lines.Discard()
+		if normal(lines, l.body.Body) != nil {
 			return
 		}
-		if l.body, err = normal(l.body); err != nil {
-			return
-		}
-		if _, err := smtp.Scan(l.body.Content()); err != nil {
+		if _, err := smtp.Scan(lines); err != nil {
 			t.Errorf("got a body that can't be sent: %v", err)
 		}
 	})

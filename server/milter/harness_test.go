@@ -183,6 +183,12 @@ type world struct {
 // start starts a filter and a server that asks it. The filters that f has more than Addr and DialContext for keep that.
 func start(t *testing.T, filters map[*Filter]*fake, order ...*Filter) *world {
 	t.Helper()
+	return startWith(t, func(*server.Server) {}, filters, order...)
+}
+
+// startWith is start with another setting of the server.
+func startWith(t *testing.T, set func(*server.Server), filters map[*Filter]*fake, order ...*Filter) *world {
+	t.Helper()
 	w := &world{t: t, inet: smtptest.NewNetwork(t)}
 	w.inet.Host("mx.test").SetAddrs(netip.MustParseAddr("192.0.2.25"), netip.MustParseAddr("2001:db8::25"))
 	w.srv = &server.Server{
@@ -197,6 +203,7 @@ func start(t *testing.T, filters map[*Filter]*fake, order ...*Filter) *world {
 			w.found = append(w.found, f.Check+" "+f.Moment+": "+f.Text)
 		},
 	}
+	set(w.srv)
 	for i, f := range order {
 		name := fmt.Sprintf("filter%d.test:8891", i)
 		l, err := w.inet.Listen(name)

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/internal/spill"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -33,7 +32,7 @@ type link struct {
 	passed, open, done bool
 	failed             error
 	told               []smtp.Recipient
-	body               *spill.Store // the new body of the message; nil: none
+	body               *newBody // the new body of the message; nil: none
 }
 
 // refused is the filter's answer to mail, as opposed to its failure.
@@ -157,7 +156,7 @@ func (l *link) dial(ctx context.Context) error {
 // drop closes the connection.
 func (l *link) drop() {
 	l.w.nc.Close()
-	l.w, l.open = nil, false
+	l.w, l.open, l.body = nil, false, nil
 }
 
 // quit ends the filter's session, if it is connected.
@@ -181,8 +180,7 @@ func (l *link) finish(ctx context.Context) {
 		}
 	}
 	l.open, l.done, l.told = false, false, nil
-	l.body.Discard()
-	l.body = nil
+	l.body = nil // the server discards it
 }
 
 func (l *link) tellConnect(ctx context.Context, s *server.Session) (err error) {
