@@ -87,16 +87,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close closes all listeners and connections at once, and ends the contexts of Handlers. Serve, not Close, waits until
 // they have returned. The error is always nil.
 func (s *Server) Close() error {
-	s.drain()
+	s.leave()
 	s.mu.Lock()
 	sessions := s.all()
 	cancels := s.cancels
 	s.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel()
-	}
+	// First, so that what the end of its context makes of a session isn't sent any more.
 	for _, sess := range sessions {
 		sess.raw.Close()
+	}
+	for _, cancel := range cancels {
+		cancel()
 	}
 	return nil
 }
@@ -174,10 +175,19 @@ func (s *Server) start(ctx context.Context, nc net.Conn) {
 // drain begins a shutdown: it closes the listeners and wakes idle sessions, which send 421 and end. The returned
 // channel is closed when the last session has ended.
 func (s *Server) drain() <-chan struct{} {
+	for _, sess := range s.leave() {
+		sess.wake()
+	}
+	return s.drained
+}
+
+// leave closes the listeners, if neither Shutdown nor Close has begun. Then it returns the sessions, of which none is
+// added from then on.
+func (s *Server) leave() []*session {
 	s.mu.Lock()
 	if s.draining.Load() {
-		defer s.mu.Unlock()
-		return s.drained
+		s.mu.Unlock()
+		return nil
 	}
 	s.drained = make(chan struct{})
 	s.draining.Store(true)
@@ -189,14 +199,10 @@ func (s *Server) drain() <-chan struct{} {
 	}
 	listeners, sessions := s.listeners, s.all()
 	s.mu.Unlock()
-
 	for _, l := range listeners {
 		l.Close()
 	}
-	for _, sess := range sessions {
-		sess.wake()
-	}
-	return s.drained
+	return sessions
 }
 
 // all returns the sessions. The caller holds s.mu.

@@ -239,6 +239,15 @@ func TestShutdownOrder(t *testing.T) {
 	}
 }
 
+// slowToClose is a connection whose Close lets everything else happen first.
+type slowToClose struct{ net.Conn }
+
+func (c slowToClose) Close() error {
+	time.Sleep(1)
+	return c.Conn.Close()
+}
+
+// TestClose: what a session makes of the end isn't sent, however long the connections take to be closed.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := make(chan struct{})
@@ -249,7 +258,12 @@ func TestClose(t *testing.T) {
 		}}
 		srv := &Server{Handler: d}
 		w := newWorld(t, srv)
-		idle, busy, handling := w.dial(), w.dial(), w.dial()
+		dial := func() *client {
+			near, far := newPipe("198.51.100.7")
+			w.net.queue <- slowToClose{far}
+			return newClient(t, near)
+		}
+		idle, busy, handling := dial(), dial(), dial()
 		idle.ask(ehlo)
 		busy.ask(talked)
 		handling.ask(talked + data)
