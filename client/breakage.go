@@ -17,6 +17,9 @@ func (t *transaction) bare() (k keywords) {
 	case t.refused != nil && t.stage == smtp.StageMail:
 		if badParams(t.refused) {
 			k = t.mailParams() & t.m.spare()
+			if k == 0 && t.convert() {
+				k = kw8BitMIME
+			}
 		}
 		if k != 0 {
 			t.refused = nil
@@ -34,6 +37,21 @@ func (t *transaction) bare() (k keywords) {
 		return 0 // no further transaction now: the refusal of the message is theirs too
 	}
 	return k
+}
+
+// convert makes an 8-bit message 7-bit for a host that offers 8BITMIME and may refuse its parameter. It reports whether
+// it did: a message that is binary, or signed, or that needs SMTPUTF8, stays as it is.
+func (t *transaction) convert() bool {
+	if t.offer.Body != smtp.Body8BitMIME || t.offer.UTF8 || !t.m.facts.EightBitBody {
+		return false
+	}
+	kept := t.m.kept
+	content, f := t.c.sevenBit(t.m)
+	if t.m.kept = kept; f != nil || t.c.ext.maxSize > 0 && content.Size() > t.c.ext.maxSize {
+		return false
+	}
+	t.content, t.converted = content, true
+	return true
 }
 
 // badParams reports whether a refusal of MAIL or RCPT may be about its parameters. RFC 5321 §4.1.1.11: 555 if they
@@ -61,7 +79,7 @@ func (t *transaction) mailParams() (k keywords) {
 	return k
 }
 
-// spare returns the extensions that the message can do without at a host that offers them. Without DSN it is treated
+// spare returns the extensions that the message, as it is, can do without at a host that offers them. Without DSN it is treated
 // as at a host that doesn't have it: the reports come from this side (RFC 3461 §5.2.2). SMTPUTF8 is used only where a
 // message needs it.
 func (m *message) spare() keywords {

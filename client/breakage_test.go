@@ -219,6 +219,56 @@ func TestRefusedParams(t *testing.T) {
 	}
 }
 
+// TestRefused8BitMIME: an 8-bit message goes in 7 bits to a host that offers 8BITMIME and refuses its parameter, if it
+// can be converted. That isn't remembered: other 8-bit messages are offered as they are first.
+func TestRefused8BitMIME(t *testing.T) {
+	const (
+		ehlo      = "S: 220 hi\nC: EHLO client.test\nS: 250-host\nS: 250-8BITMIME\nS: 250-SMTPUTF8\nS: 250 DSN\n"
+		rcpt      = "C: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go\n"
+		eight     = "C: MAIL FROM:<ann@client.test> BODY=8BITMIME\nS: 555 5.5.4 no BODY here\n"
+		plain     = "C: MAIL FROM:<ann@client.test>\n"
+		converted = "S: 250 ok\n" + rcpt + "C: Subject: x\nC: MIME-Version: 1.0\nC: Content-Type: text/plain; charset=utf-8\n" +
+			"C: Content-Transfer-Encoding: quoted-printable\nC: \nC: caf=C3=A9\nC: .\n" + taken
+	)
+	tests := []struct {
+		name, content, script string
+		change                func(*smtp.Envelope)
+		want                  string
+	}{
+		{"converted", "Subject: x\r\n\r\ncafé\r\n", ehlo + eight + plain + converted + eight + plain + converted + quit, nil, "delivered final"},
+		{"refused in 7 bits, too", "Subject: x\r\n\r\ncafé\r\n", ehlo + eight + plain + "S: 555 5.5.4 what?\n" + quit, nil, "rejected mail"},
+		{"with other parameters", "Subject: x\r\n\r\ncafé\r\n", ehlo + strings.Repeat(strings.Replace(eight, "8BITMIME", "8BITMIME RET=HDRS", 1)+
+			eight+strings.Replace(plain, ">", "> RET=HDRS", 1)+converted, 2) + quit,
+			func(env *smtp.Envelope) { env.Ret = smtp.RetHeaders }, "delivered final"},
+		{"signed", "DKIM-Signature: v=1\r\n\r\ncafé\r\n", ehlo + eight + quit, nil, "rejected mail"},
+		{"a header", "Subject: café\r\n\r\nx\r\n", ehlo + eight + quit, nil, "rejected mail"},
+		{"SMTPUTF8", "Subject: café\r\n\r\ncafé\r\n", ehlo + strings.Replace(eight, "8BITMIME", "8BITMIME SMTPUTF8", 1) + quit,
+			func(env *smtp.Envelope) { env.UTF8 = true }, "rejected mail"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := newInternet(t)
+				inet.scripts("127.0.0.1:25", tt.script)
+				tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext,
+					Router: &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost("127.0.0.1:25"))}}}
+				env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
+				if tt.change != nil {
+					tt.change(env)
+				}
+				for range 1 + strings.Count(tt.want, "delivered") {
+					results, err := tr.Send(t.Context(), env, strings.NewReader(tt.content))
+					checkError(t, results, err)
+					if got := fmt.Sprint(results[0].Outcome, " ", results[0].Stage); got != tt.want {
+						t.Errorf("got %s, want %s: %s", got, tt.want, show(results))
+					}
+				}
+				tr.Close()
+			})
+		})
+	}
+}
+
 // TestRefusedParamsAndMessage: a host that refuses the parameters of one recipient, and then the message for now,
 // rejects nobody.
 func TestRefusedParamsAndMessage(t *testing.T) {

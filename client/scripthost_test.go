@@ -56,6 +56,9 @@ func play(nc *pipeConn, script []string, cert *tls.Config, cancel func()) []stri
 		case "C:":
 			line, err := in.ReadString('\n')
 			step = "C: " + strings.ReplaceAll(strings.TrimSuffix(line, "\r\n"), "\n", "\\n") // a bare LF is to be seen
+			if step == "C: " {
+				step = "C:" // as steps has it
+			}
 			if err != nil {
 				return append(said, fmt.Sprintf("read: %q, %v", line, err))
 			}

@@ -15,17 +15,18 @@ const window = 8 << 10
 // transaction is one message offered to one host.
 type transaction struct {
 	manner
-	c        *Conn
-	m        *message
-	rcpts    []int // the recipients of the transaction
-	next     int   // the index in rcpts of the first one without a RCPT so far
-	mailSaid bool
-	accepted []int       // the recipients that got a 2xx
-	matched  bool        // the host sent as many replies as it got commands, up to the body
-	refused  *smtp.Reply // the reply by which the host refused the message, for now or for good
-	stage    smtp.Stage  // the stage of refused
-	late     time.Time   // after it, no further RCPT is sent
-	full     *smtp.Reply // the reply by which the host refused further recipients in this transaction
+	c         *Conn
+	m         *message
+	rcpts     []int // the recipients of the transaction
+	next      int   // the index in rcpts of the first one without a RCPT so far
+	mailSaid  bool
+	accepted  []int       // the recipients that got a 2xx
+	matched   bool        // the host sent as many replies as it got commands, up to the body
+	refused   *smtp.Reply // the reply by which the host refused the message, for now or for good
+	stage     smtp.Stage  // the stage of refused
+	late      time.Time   // after it, no further RCPT is sent
+	converted bool        // content was made 7-bit after a refusal of MAIL
+	full      *smtp.Reply // the reply by which the host refused further recipients in this transaction
 }
 
 // group is a group of commands that go out in one write.
@@ -51,6 +52,7 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 	if c.broken != 0 {
 		how.offer = strip(how.offer, c.broken&m.spare())
 	}
+	whole := how.offer
 	stop := c.watch(ctx)
 	defer c.unwatch(stop)
 	begun, ext, trial := time.Now(), c.ext, keywords(0)
@@ -69,6 +71,12 @@ func (c *Conn) transact(ctx context.Context, m *message) (left []int) {
 			c.ext = ext // the refusal was about something else
 		}
 		if trial = t.bare(); trial != 0 {
+			if t.converted {
+				how.offer, how.content = whole, t.content // the refusal was about the 8 bits
+				if how.offer.Size >= 0 {
+					how.offer.Size = t.content.Size()
+				}
+			}
 			how.offer = strip(how.offer, trial)
 			c.ext.remove(trial & kwDSN) // Result.DSN goes by it
 		}
