@@ -10,7 +10,8 @@
 //
 // A report is a multipart/report (RFC 6522) of three parts:
 //
-//   - a text in English for a person;
+//   - a text for a person, in a language of one's choice: what happened, what the sender can do, and what the other
+//     host said;
 //   - fields for a program: message/delivery-status (RFC 3464), with the terms of SMTP from RFC 3461 §6 and §9 and
 //     the status codes of RFC 3463;
 //   - the original message, or its header.
@@ -29,12 +30,20 @@
 //   - A message that expired after attempts is failed with the 4.x.x of its last attempt (RFC 3464 §2.3.3), or with
 //     4.4.7 if that had none. A program must look at Action, not at the class of Status.
 //
+// # Texts
+//
+// What happened and what the sender can do go by the smtp.Reason of each recipient, not by codes. [English] and
+// [Portuguese] have the sentences; [Texts] can be changed and translated. A text that isn't ASCII is encoded
+// (quoted-printable, RFC 2047), so that it needs no extension on its way. The part for a program doesn't depend on the
+// language.
+//
 // # Bounds
 //
-// A report is composed in memory. It holds at most 64 KiB of the header of the original, or the whole of an original of
-// at most MaxReturn octets (64 KiB by default). A reply is cut at 16 lines of 512 octets, an address at 900 octets and
-// ENVID at 100. A value that was cut ends in "...". The number of recipients has no bound: the caller chooses it. For a
-// stranger's message ([Report.Stranger]) the bounds are lower: 8 KiB of the header and 50 recipients.
+// A report is composed in memory. It holds at most 64 KiB of the header of the original, or the whole of an original
+// of at most MaxReturn octets (64 KiB by default). A reply is cut at 16 lines of 512 octets, an address at 900 octets
+// and ENVID at 100, a text in the header at 400. A value that was cut ends in "...". The number of recipients has no
+// bound: the caller chooses it. For a stranger's message ([Report.Stranger]) the bounds are lower: 8 KiB of the header
+// and 50 recipients.
 //
 // # Errors and malformed input
 //
@@ -59,7 +68,9 @@
 //
 //	action.go    Action, and the NOTIFY flag that asks for a report on it
 //	report.go    Report, Recipient and Compose: checks, header, assembly of the parts
-//	text.go      the part for a person: all English sentences
+//	text.go      the part for a person
+//	texts.go, english.go, portuguese.go
+//	             the sentences of it
 //	status.go    the part for a program: fields and status codes
 //	original.go  the part with the original message or its header
 //	write.go     header fields: folding, cleaning and cutting of values

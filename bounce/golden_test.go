@@ -59,6 +59,16 @@ var goldens = map[string]func(*Report, *Recipient){
 	},
 	"literal-hostname": func(r *Report, _ *Recipient) { r.ReportingMTA = "[192.0.2.1]" },
 
+	"portuguese": func(r *Report, to *Recipient) {
+		r.Texts = Portuguese()
+		ann := *to
+		ann.Address, ann.Action, ann.WillRetryUntil = "ann@example.net", Delayed, expiry
+		ann.Result = deferred(452, smtp.EnhancedCode{4, 2, 2}, "Mailbox full")
+		ann.Result.Reason = smtp.MailboxFull
+		r.Recipients = append(r.Recipients, ann)
+	},
+	"stranger": func(r *Report, _ *Recipient) { r.Stranger, r.Envelope.Ret = true, smtp.RetFull },
+
 	"ret-full":    func(r *Report, _ *Recipient) { r.Envelope.Ret = smtp.RetFull },
 	"ret-headers": func(r *Report, _ *Recipient) { r.Envelope.Ret = smtp.RetHeaders },
 	"ret-full-8bit": func(r *Report, _ *Recipient) {

@@ -27,28 +27,31 @@ func (c *composition) original(whole bool) (part, error) {
 		return part{}, err
 	}
 	header := headerOf(beginning)
-	id := messageID(header)
+	id, subject := messageID(header), field(header, "Subject")
 	if whole {
 		message, err := io.ReadAll(smtp.NewReader(c.Original))
 		if err != nil {
 			return part{}, err
 		}
 		if contentType, encoding, ok := c.wholeType(header, message); ok {
-			return part{contentType: contentType, encoding: encoding, body: message, whole: true, messageID: id}, nil
+			return part{
+				contentType: contentType, encoding: encoding, body: message,
+				whole: true, messageID: id, subject: subject,
+			}, nil
 		}
 	}
 	contentType, encoding, body := c.headerPart(header)
-	return part{contentType: contentType, encoding: encoding, body: body, messageID: id}, nil
+	return part{contentType: contentType, encoding: encoding, body: body, messageID: id, subject: subject}, nil
 }
 
-// returnsWhole reports whether the whole message is to be returned: its sender asked for that and is no stranger, a
-// recipient failed, and it isn't longer than MaxReturn (RFC 3461 §6.2).
+// returnsWhole reports whether the whole message is to be returned: its sender asked for that and is no stranger, it
+// wasn't sent with REQUIRETLS, a recipient failed, and it isn't longer than MaxReturn (RFC 3461 §6.2).
 func (c *composition) returnsWhole() bool {
 	limit := c.MaxReturn
 	if limit == 0 {
 		limit = defaultMaxReturn
 	}
-	return c.Envelope.Ret == smtp.RetFull && !c.Stranger && c.has(Failed) && c.Original.Size() <= limit
+	return c.Envelope.Ret == smtp.RetFull && !c.Stranger && !c.RequireTLS && c.has(Failed) && c.Original.Size() <= limit
 }
 
 // wholeType returns the type and encoding of a part with the whole message. RFC 2046 §5.2.1: the message can't be

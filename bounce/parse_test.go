@@ -31,7 +31,7 @@ type parsed struct {
 var (
 	headerFields = fieldSet("From To Subject Date Message-ID In-Reply-To References Auto-Submitted " +
 		"MIME-Version Content-Type Content-Transfer-Encoding")
-	partFields    = fieldSet("Content-Type Content-Transfer-Encoding")
+	partFields    = fieldSet("Content-Type Content-Language Content-Transfer-Encoding")
 	messageFields = fieldSet("Original-Envelope-Id Reporting-MTA Arrival-Date")
 	groupFields   = fieldSet("Original-Recipient Final-Recipient Action Status Remote-MTA Diagnostic-Code " +
 		"Last-Attempt-Date Will-Retry-Until")

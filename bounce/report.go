@@ -39,6 +39,10 @@ type Report struct {
 	// one.
 	Stranger bool
 
+	// RequireTLS marks a message that was sent with REQUIRETLS (RFC 8689). Of such a message, the header is returned at
+	// most. RFC 8689 §5: the report must go out with REQUIRETLS, too, which the caller has to see to.
+	RequireTLS bool
+
 	// Recipients are the recipients to report on, with any Actions. Compose leaves out each one whose Notify doesn't
 	// ask for a report on its Action.
 	Recipients []Recipient
@@ -50,6 +54,9 @@ type Report struct {
 	// sender asked for that with RET=FULL. Otherwise its header is returned. If zero, 64 KiB. If negative, no message
 	// is returned whole.
 	MaxReturn int64
+
+	// Texts are the sentences for a person. If nil, those of English.
+	Texts *Texts
 }
 
 // Recipient is one recipient and its outcome.
@@ -130,6 +137,7 @@ type composition struct {
 	recipients []Recipient // the recipients whose report the sender asked for
 	others     int         // the number of those that are left out
 	date       time.Time
+	texts      *Texts
 }
 
 // check returns an error for a wrong or missing field, and ErrUnwanted if no report may be sent.
@@ -137,7 +145,7 @@ func (r *Report) check() (*composition, error) {
 	if r.Envelope == nil {
 		return nil, errors.New("bounce: Report.Envelope is nil: set it to the envelope of the message")
 	}
-	c := &composition{Report: r, to: r.Envelope.From, date: r.Date}
+	c := &composition{Report: r, to: r.Envelope.From, date: r.Date, texts: r.Texts.orEnglish()}
 	if c.to == "" { // RFC 3461 §5.2: no report on a message with the null reverse-path.
 		return nil, ErrUnwanted
 	}
@@ -201,12 +209,14 @@ func (c *composition) has(a Action) bool {
 // part is a body part of the report. Its body is encoded.
 type part struct {
 	contentType string
+	language    string // "" if it has none
 	encoding    string
 	body        []byte
 
 	// The part with the original also has these.
 	whole     bool   // whether it is the whole message
 	messageID string // its Message-ID; "" if it has none that is valid
+	subject   string // its Subject as it stands there
 }
 
 const (
@@ -227,9 +237,9 @@ func (c *composition) assemble(text, status, original part) (content []byte, eig
 
 	var b bytes.Buffer
 	// RFC 3464 §2: an answer must reach a person. From is the postmaster, not MAILER-DAEMON.
-	writeField(&b, "From", "Mail Delivery System <postmaster@"+c.host+">")
+	writeField(&b, "From", c.sender())
 	b.WriteString("To: <" + c.to + ">\r\n")
-	writeField(&b, "Subject", c.subject())
+	writeField(&b, "Subject", phrase(c.subject()))
 	writeField(&b, "Date", c.date.Format(time.RFC1123Z))
 	writeField(&b, "Message-ID", "<"+hex.EncodeToString(digest[:16])+"@"+c.host+">")
 	if original.messageID != "" { // RFC 3834 §3.1.5, §3.1.6
@@ -244,6 +254,9 @@ func (c *composition) assemble(text, status, original part) (content []byte, eig
 	for _, p := range parts {
 		b.WriteString("\r\n--" + boundary + "\r\n")
 		writeField(&b, "Content-Type", p.contentType)
+		if p.language != "" {
+			writeField(&b, "Content-Language", p.language)
+		}
 		writeField(&b, "Content-Transfer-Encoding", p.encoding)
 		b.WriteString("\r\n")
 		b.Write(p.body)

@@ -36,7 +36,7 @@ func TestStranger(t *testing.T) {
 	if n := strings.Count(got, "Final-Recipient:"); n != maxForStranger {
 		t.Errorf("got %d recipients, want %d", n, maxForStranger)
 	}
-	if want := "950 more recipients are not listed."; !strings.Contains(got, want) {
+	if want := "Recipients that are not listed here: 950."; !strings.Contains(got, want) {
 		t.Errorf("got no %q", want)
 	}
 	if len(got) > 64<<10 || !strings.Contains(got, "Subject: Your bill") || !strings.Contains(got, "5.1.1") {

@@ -1,92 +1,248 @@
 package bounce
 
 import (
+	"bytes"
 	"fmt"
+	"mime"
+	"net/mail"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/smtp"
 )
 
+// bySeverity are the Actions in the order in which the text has them. The first one in a report gives its Subject.
+var bySeverity = [...]Action{Failed, Delayed, Relayed, Expanded, Delivered}
+
 // subject returns the Subject, which states the most severe outcome in the report.
 func (c *composition) subject() string {
-	switch {
-	case c.has(Failed):
-		return "Your message could not be delivered"
-	case c.has(Delayed):
-		return "Your message is delayed"
-	case c.has(Relayed):
-		return "Your message was passed on"
-	case c.has(Expanded):
-		return "Your message was sent on to a group of addresses"
+	for _, action := range bySeverity {
+		if c.has(action) {
+			return c.texts.Subject[action]
+		}
 	}
-	return "Your message was delivered"
+	return ""
 }
 
-// text returns the part for a person: the outcome for each recipient, the words of the other host, and advice.
+// phrase returns a text of the user for a header field: in one line, encoded if that is needed (RFC 2047).
+func phrase(text string) string {
+	return mime.QEncoding.Encode("utf-8", clip(oneLine(text), maxPhrase))
+}
+
+// sender returns the value of the From field.
+func (c *composition) sender() string {
+	name, address := phrase(c.texts.From), "postmaster@"+c.host
+	if strings.ContainsFunc(name, func(r rune) bool { return r != ' ' && notAtom(r) }) || !isASCII(c.texts.From) {
+		a := mail.Address{Name: clip(oneLine(c.texts.From), maxPhrase), Address: address}
+		return a.String() // quoted, or in the narrow form of RFC 2047 §5 (3)
+	}
+	return name + " <" + address + ">"
+}
+
+// maxPhrase bounds a text in a header field, maxSubject the Subject of the original in the text, in octets.
+const (
+	maxPhrase  = 400
+	maxSubject = 200
+)
+
+// text returns the part for a person: the outcome for each recipient, its cause, what the sender can do, and the words
+// of the other host.
 func (c *composition) text(original part) part {
 	var p prose
-	when := ""
-	if !c.Arrival.IsZero() {
-		when = ", accepted on " + c.Arrival.Format(time.RFC1123Z)
+	t := c.texts
+	p.paragraph(0, fill(t.Intro, "host", c.host))
+	if about := c.about(original.subject); len(about) > 0 {
+		for _, line := range about {
+			p.wrap(2, line)
+		}
+		p.line(0, "")
 	}
-	p.paragraph(0, "This is a report from the mail system at "+c.host+" about your message"+when+".")
-	for _, action := range []Action{Failed, Delayed, Relayed, Expanded, Delivered} {
+	for _, action := range bySeverity {
 		c.section(&p, action)
 	}
 	if c.others > 0 {
-		p.paragraph(0, fmt.Sprintf("%d more recipients are not listed.", c.others))
+		p.paragraph(0, fill(t.Others, "n", strconv.Itoa(c.others)))
 	}
-	attached := "The header of your message is attached."
+	attached := t.HeaderAttached
 	if original.whole {
-		attached = "Your message is attached."
+		attached = t.MessageAttached
 	}
-	p.paragraph(0, attached+" If you need help, reply to this mail: the postmaster of "+c.host+" will read it.")
+	p.paragraph(0, attached, fill(t.Help, "host", c.host))
 
 	body := []byte(strings.TrimSuffix(p.String(), "\r\n")) // without the last empty line
-	if isASCII(body) {
-		return part{contentType: "text/plain; charset=us-ascii", encoding: encoding7Bit, body: body}
+	language := clip(strings.TrimSpace(clean(t.Language, false)), 100)
+	if facts, err := smtp.Scan(bytes.NewReader(body)); err == nil && !facts.EightBit && !facts.LongLine {
+		return part{
+			contentType: "text/plain; charset=us-ascii", language: language, encoding: encoding7Bit, body: body,
+		}
 	}
-	body = quotedPrintable(body)
-	return part{contentType: "text/plain; charset=utf-8", encoding: encodingQuotedPrintable, body: body}
+	return part{
+		contentType: "text/plain; charset=utf-8", language: language,
+		encoding: encodingQuotedPrintable, body: quotedPrintable(body),
+	}
 }
 
-// section writes about the recipients with one action.
+// about returns the lines about the message. Its Subject isn't repeated to a stranger, who may have written it for a
+// third party to read, nor if the message was to be seen by nobody on its way.
+func (c *composition) about(subject string) (lines []string) {
+	if subject = decoded(subject); subject != "" && c.texts.About != "" && !c.Stranger && !c.RequireTLS {
+		lines = append(lines, fill(c.texts.About, "subject", subject))
+	}
+	if !c.Arrival.IsZero() && c.texts.Accepted != "" {
+		lines = append(lines, fill(c.texts.Accepted, "date", c.texts.date(c.Arrival)))
+	}
+	return lines
+}
+
+// decoded returns a Subject as a person reads it.
+func decoded(subject string) string {
+	if s, err := new(mime.WordDecoder).DecodeHeader(subject); err == nil {
+		subject = s
+	}
+	return clip(oneLine(subject), maxSubject)
+}
+
+// section writes about the recipients with one action. Those of whom the same is to be said are together.
 func (c *composition) section(p *prose, action Action) {
 	if !c.has(action) {
 		return
 	}
-	switch action {
-	case Failed:
-		p.paragraph(0, "The message could not be delivered to:")
-	case Delayed:
-		p.paragraph(0, "The message is delayed. It has not been delivered yet to:")
-	case Relayed:
-		p.paragraph(0, "The message was passed on to a mail system that does not report deliveries. "+
-			"It is on its way to:")
-	case Expanded: // RFC 3461 §5.2.7.4: the members may be confidential and are not named
-		p.paragraph(0, "The message arrived, and is being sent on to all members of:")
-	case Delivered:
-		p.paragraph(0, "The message was delivered to:")
-	}
+	p.paragraph(0, c.texts.List[action])
+	var said []string
+	whom := make(map[string][]Recipient)
 	for _, rcpt := range c.recipients {
-		if rcpt.Action != action {
-			continue
-		}
-		p.recipient(&rcpt)
-		switch action {
-		case Failed:
-			p.failure(&rcpt)
-		case Delayed:
-			p.delay(&rcpt)
-		case Relayed:
-			if rcpt.Result.Host != "" {
-				p.paragraph(4, host(rcpt.Result)+" accepted it.")
+		if rcpt.Action == action {
+			what := c.explain(&rcpt)
+			if whom[what] == nil {
+				said = append(said, what)
 			}
-		case Expanded:
-			p.expansion(&rcpt)
+			whom[what] = append(whom[what], rcpt)
 		}
 	}
+	for _, what := range said {
+		for _, rcpt := range whom[what] {
+			c.recipient(p, &rcpt)
+		}
+		p.line(0, "")
+		p.WriteString(what)
+	}
+}
+
+// recipient writes the address of a recipient, and the sender's form of it (ORCPT) if that differs.
+func (c *composition) recipient(p *prose, rcpt *Recipient) {
+	address := clip(clean(rcpt.Address, true), maxToken)
+	p.line(2, address)
+	if rcpt.ORCPT == "" || c.texts.SentTo == "" {
+		return
+	}
+	_, known := splitORCPT(rcpt.ORCPT)
+	if known = clip(clean(known, true), maxToken); !strings.EqualFold(known, address) {
+		p.line(2, fill(oneLine(c.texts.SentTo), "address", known))
+	}
+}
+
+// explain returns the paragraphs about a recipient.
+func (c *composition) explain(rcpt *Recipient) string {
+	var p prose
+	switch rcpt.Action {
+	case Failed:
+		c.failure(&p, rcpt)
+	case Delayed:
+		c.delay(&p, rcpt)
+	case Relayed:
+		if host := hostAndAddr(rcpt.Result); host != "" {
+			p.paragraph(4, fill(c.texts.TakenBy, "host", host))
+		}
+	case Expanded:
+		// RFC 3461 §5.2.7.3: the members keep the NOTIFY of the recipient except SUCCESS. RFC 3461 §5.2.7.4: they may be
+		// confidential and are not named.
+		told := ""
+		if rcpt.Notify.Wants(smtp.NotifyFailure) {
+			told = c.texts.MembersTold
+		}
+		p.paragraph(4, c.texts.Members, told)
+	}
+	return p.String()
+}
+
+// failure writes the cause of a failure, advice, and what was said.
+func (c *composition) failure(p *prose, rcpt *Recipient) {
+	t, res := c.texts, rcpt.Result
+	why := t.why(rcpt.reason())
+	switch {
+	case res.Outcome == smtp.Rejected:
+	case res.Reply == nil:
+		p.paragraph(4, t.Untried)
+		why.What = ""
+	case rcpt.LastAttempt.IsZero():
+		p.paragraph(4, t.Tried)
+	default:
+		p.paragraph(4, fill(t.TriedUntil, "date", t.date(rcpt.LastAttempt)))
+	}
+	if res.Outcome == smtp.Unknown {
+		why.Advice = t.Unknown
+	}
+	p.paragraph(4, why.What, why.Advice)
+	c.said(p, res)
+}
+
+// delay writes the cause of a delay, the time until which attempts continue, and what was said.
+func (c *composition) delay(p *prose, rcpt *Recipient) {
+	t := c.texts
+	retry, told := t.Retry, ""
+	if !rcpt.WillRetryUntil.IsZero() {
+		retry = fill(t.RetryUntil, "date", t.date(rcpt.WillRetryUntil))
+	}
+	if rcpt.Notify.Wants(smtp.NotifyFailure) {
+		told = t.Told
+	}
+	if reason := rcpt.reason(); reason != smtp.Expired {
+		p.paragraph(4, t.why(reason).What)
+	}
+	p.paragraph(4, retry, told)
+	c.said(p, rcpt.Result)
+}
+
+// reason returns the cause of a failure or delay. An open recipient about whom only this host has said something, of
+// which no Reason is known, is Expired.
+func (r *Recipient) reason() smtp.Reason {
+	res := r.Result
+	if res.Reason == smtp.NoReason && res.Reply != nil {
+		res.Reason = smtp.ReasonOf(&res)
+	}
+	if unclear := res.Reason == smtp.NoReason || res.Reason == smtp.Other; unclear && res.Outcome != smtp.Rejected &&
+		(res.Local || res.Reply == nil) {
+		return smtp.Expired
+	}
+	return res.Reason
+}
+
+// said writes an introduction and the lines of the reply below it, or nothing if there is no reply. The codes of a
+// local reply are omitted.
+func (c *composition) said(p *prose, res smtp.Result) {
+	if res.Reply == nil {
+		return
+	}
+	t, host := c.texts, hostAndAddr(res)
+	lines, introduction := replyLines(res.Reply, true), t.AnsweredHere
+	switch {
+	case !res.Local && host != "":
+		introduction = t.Answered
+	case res.Local && host != "":
+		lines, introduction = textLines(res.Reply, true), t.FailedAt
+	case res.Local:
+		lines, introduction = textLines(res.Reply, true), t.Details
+	}
+	if lines[0] == "" {
+		return
+	}
+	p.paragraph(4, fill(introduction, "host", host))
+	for _, line := range lines {
+		p.wrap(6, line)
+	}
+	p.line(0, "")
 }
 
 // prose is text in lines that end with CRLF.
@@ -94,103 +250,29 @@ type prose struct{ strings.Builder }
 
 const textWidth = 72
 
-// recipient writes the address of a recipient, and the sender's form of it (ORCPT) if that differs.
-func (p *prose) recipient(rcpt *Recipient) {
-	address := clip(clean(rcpt.Address, true), maxToken)
-	p.line(2, address)
-	if rcpt.ORCPT != "" {
-		_, known := splitORCPT(rcpt.ORCPT)
-		known = clip(clean(known, true), maxToken)
-		if !strings.EqualFold(known, address) {
-			p.line(2, "(you sent it to "+known+")")
-		}
+// paragraph writes sentences and an empty line, or nothing if all of them are empty.
+func (p *prose) paragraph(indent int, sentences ...string) {
+	sentences = slices.DeleteFunc(sentences, func(s string) bool { return strings.TrimSpace(s) == "" })
+	if len(sentences) > 0 {
+		p.wrap(indent, strings.Join(sentences, " "))
+		p.line(0, "")
 	}
-	p.line(0, "")
 }
 
-// failure writes the reason of a failure and advice.
-func (p *prose) failure(rcpt *Recipient) {
-	res := rcpt.Result
-	switch {
-	case res.Outcome == smtp.Rejected && res.Local:
-		p.said(res, "The reason is:")
-	case res.Outcome == smtp.Rejected:
-		p.said(res, host(res)+" refused it:")
-	default:
-		tried := "All attempts to deliver it failed"
-		if res.Reply == nil {
-			tried = "It could not be sent in time"
-		} else if !rcpt.LastAttempt.IsZero() {
-			tried += ", the last one on " + rcpt.LastAttempt.Format(time.RFC1123Z)
-		}
-		p.paragraph(4, tried+". There will be no more attempts.")
-		p.said(res, trouble(res))
-	}
-	if res.Outcome == smtp.Unknown {
-		p.paragraph(4, "It may have arrived nevertheless. Ask the recipient before you send it again.")
-		return
-	}
-	p.paragraph(4, advice(rcpt.status()))
-}
-
-// delay writes the reason of a delay and the time until which attempts continue.
-func (p *prose) delay(rcpt *Recipient) {
-	p.said(rcpt.Result, trouble(rcpt.Result))
-	text := "You do not need to do anything. The message will be tried again"
-	if !rcpt.WillRetryUntil.IsZero() {
-		text += " until " + rcpt.WillRetryUntil.Format(time.RFC1123Z)
-	}
-	text += "."
-	if rcpt.Notify.Wants(smtp.NotifyFailure) {
-		text += " If it cannot be delivered in the end, you will be told."
-	}
-	p.paragraph(4, text)
-}
-
-// expansion writes about the reports that may follow for the members of an alias. RFC 3461 §5.2.7.3: they keep the
-// NOTIFY of the recipient except SUCCESS.
-func (p *prose) expansion(rcpt *Recipient) {
-	text := "There will be no report on deliveries to the members."
-	if rcpt.Notify.Wants(smtp.NotifyFailure) {
-		text += " If it cannot be delivered to one of them, you will be told."
-	}
-	p.paragraph(4, text)
-}
-
-// said writes an introduction and the lines of the reply below it, or nothing if there is no reply. The codes of a
-// local reply are omitted.
-func (p *prose) said(res smtp.Result, introduction string) {
-	if res.Reply == nil {
-		return
-	}
-	lines := textLines(res.Reply, true)
-	if !res.Local {
-		lines = replyLines(res.Reply, true)
-	} else if lines[0] == "" {
-		return
-	}
-	p.paragraph(4, introduction)
-	for _, line := range lines {
-		p.wrap(6, line)
-	}
-	p.line(0, "")
-}
-
-// paragraph writes text and an empty line.
-func (p *prose) paragraph(indent int, text string) {
-	p.wrap(indent, text)
-	p.line(0, "")
-}
-
-// wrap writes text in lines of at most textWidth columns. A longer word has a line of its own.
+// wrap writes text in lines of at most textWidth characters. A longer word has a line of its own.
 func (p *prose) wrap(indent int, text string) {
 	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && indent+len(line)+1+len(word) > textWidth {
-			p.line(indent, line)
-			line = ""
+	for word := range strings.FieldsSeq(text) {
+		if word = clean(word, true); line == "" {
+			line = word
+			continue
 		}
-		line = strings.TrimLeft(line+" "+word, " ")
+		if indent+utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > textWidth {
+			p.line(indent, line)
+			line = word
+			continue
+		}
+		line += " " + word
 	}
 	if line != "" {
 		p.line(indent, line)
@@ -202,13 +284,8 @@ func (p *prose) line(indent int, text string) {
 	fmt.Fprintf(p, "%*s%s\r\n", indent, "", text)
 }
 
-// host returns the host of the last attempt as the subject of a sentence.
-func host(res smtp.Result) string {
-	if name := hostAndAddr(res); name != "" {
-		return "The host " + name
-	}
-	return "The next mail system"
-}
+// oneLine returns a text in one line, with single spaces.
+func oneLine(text string) string { return clean(strings.Join(strings.Fields(text), " "), true) }
 
 // hostAndAddr returns the host of the last attempt and its address, such as "mx.example.net (192.0.2.25:25)", or "" if
 // its name isn't a domain.
@@ -218,34 +295,4 @@ func hostAndAddr(res smtp.Result) string {
 		return name
 	}
 	return fmt.Sprintf("%s (%s)", name, clip(clean(res.Addr, false), 100))
-}
-
-// trouble returns the introduction to the reply of an attempt that was not a permanent refusal.
-func trouble(res smtp.Result) string {
-	if !res.Local {
-		return host(res) + " said:"
-	}
-	if name := hostAndAddr(res); name != "" {
-		return "The last attempt failed at " + name + ":"
-	}
-	return "The reason is:"
-}
-
-// advice returns advice to the sender about a failure with this code (RFC 3463 §3).
-func advice(code smtp.EnhancedCode) string {
-	switch subject, detail := code[1], code[2]; {
-	case subject == 1 && (detail <= 3 || detail == 6 || detail == 10): // the address is wrong or has moved
-		return "Check the address for a mistake, and send the message again to the right one."
-	case subject == 2 && detail == 2: // the mailbox is full
-		return "The mailbox is full. Tell the recipient in another way, and send the message again when there is room."
-	case subject == 2 && detail == 3, subject == 3 && detail == 4: // too big
-		return "The message is too big: send a smaller one."
-	case subject == 7: // policy, security
-		return "A rule or a security check stopped the message. " +
-			"The recipient, or the administrator of either mail system, can tell you more."
-	}
-	if code[0] == 4 {
-		return "The problem may be over by now: you can send the message again."
-	}
-	return "Try to reach the recipient in another way, or show this report to your administrator."
 }
