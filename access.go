@@ -62,21 +62,21 @@ func (r *Relay) checkSender(ctx context.Context, p *server.Peer, address string)
 	return smtp.NewReply(550, "5.7.1", "you may not send as "+address) // RFC 6409 §6.1
 }
 
-// checkAuthors asks SendAs about the From field.
-func (r *Relay) checkAuthors(ctx context.Context, p *server.Peer, h *facts) error {
-	if r.SendAs == nil || p == nil || p.Username == "" {
-		return nil
-	}
+// checkedAuthors returns the addresses of the From field, nil if they can't be read. It asks SendAs about each.
+func (r *Relay) checkedAuthors(ctx context.Context, p *server.Peer, h *facts) ([]string, error) {
 	addresses, ok := h.authors()
+	if r.SendAs == nil || p == nil || p.Username == "" {
+		return addresses, nil
+	}
 	if !ok {
-		return smtp.NewReply(554, "5.6.0", "the From field is missing or can't be read")
+		return nil, smtp.NewReply(554, "5.6.0", "the From field is missing or can't be read")
 	}
 	for _, address := range addresses {
 		if err := r.checkSender(ctx, p, address); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return addresses, nil
 }
 
 // Allow implements [server.Allower].

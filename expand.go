@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/queue"
@@ -236,38 +233,24 @@ func addressKey(address string) string {
 
 // reportExpanded reports to the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message
 // is durable: a crash in between loses this report, never the message.
-func (r *Relay) reportExpanded(ctx context.Context, id queue.ID, p prepared) error {
+func (r *Relay) reportExpanded(ctx context.Context, about *queue.Task, p prepared) error {
 	report := bounce.Report{
 		ReportingMTA: r.hostname,
 		Envelope:     p.Envelope,
-		Arrival:      time.Now(),
+		Arrival:      about.Arrival,
 		Original:     bytes.NewReader(p.header),
 		MaxReturn:    -1, // the header is all that we have at hand
 	}
 	for _, rcpt := range p.expanded {
 		report.Recipients = append(report.Recipients, bounce.Recipient{Recipient: rcpt, Action: bounce.Expanded})
 	}
-	env, content, err := report.Compose()
-	if errors.Is(err, bounce.ErrUnwanted) { // RFC 5321 §4.5.5: a null reverse-path is told nothing
-		return nil
-	}
-	if err != nil {
+	m, err := r.reporter.compose(ctx, &report, about)
+	if err != nil || m == nil { // RFC 5321 §4.5.5: a null reverse-path is told nothing
 		return err
 	}
-	m, err := r.reportMessage(env, content, p.Tenant)
-	if err != nil {
+	if _, err = r.Queue.Enqueue(ctx, *m); err != nil {
 		return err
 	}
-	m.About = id
-	if _, err = r.Queue.Enqueue(ctx, m); err != nil {
-		return err
-	}
-	r.logger().LogAttrs(ctx, slog.LevelInfo, "report", expandedAttrs(id, p)...)
+	r.runner.TellReported(ctx, *about, m.Envelope, bounce.Expanded.String())
 	return nil
-}
-
-// expandedAttrs appends to attrs those of a line about the report, with the names that delivery gives them.
-func expandedAttrs(id queue.ID, p prepared, attrs ...slog.Attr) []slog.Attr {
-	return appendOwner(p.Ref, p.Tenant, append(attrs, slog.String("to", p.Envelope.From),
-		slog.String("kind", bounce.Expanded.String()), slog.String("about", string(id)))...)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
@@ -262,6 +263,10 @@ func TestExpanded(t *testing.T) {
 		r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
 		var log bytes.Buffer // read before Run writes to it
 		r.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		var reported []string
+		r.Events.Reported = func(e delivery.Event) {
+			reported = append(reported, fmt.Sprintf("%s of %s for %s", e.Kind, e.Task.Ref, e.Report.Recipients[0].Address))
+		}
 		env := smtp.NewEnvelope("ann@source.test", "group@here.test")
 		env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure
 		id, err := r.Send(t.Context(), env, strings.NewReader(text))
@@ -270,6 +275,10 @@ func TestExpanded(t *testing.T) {
 		}
 		if want := fmt.Sprintf("msg=report to=ann@source.test kind=expanded about=%s\n", id); !strings.Contains(log.String(), want) {
 			t.Errorf("got the log\n%swant %q in it", log.String(), want)
+		}
+		synctest.Wait()
+		if want := []string{"expanded of  for ann@source.test"}; !slices.Equal(reported, want) {
+			t.Errorf("got the events %q, want %q", reported, want)
 		}
 		inet.Go(r.Run)
 		mail := host.Wait(1)[0]

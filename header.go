@@ -66,13 +66,13 @@ func (h *facts) authors() (addresses []string, ok bool) {
 	return addresses, len(addresses) > 0
 }
 
-// fromDomain returns the domain of the From field as an A-label, "" if there isn't exactly one.
-func (h *facts) fromDomain() (domain string) {
+// fromDomain returns the domain of the authors, the addresses of the From field, as an A-label. It returns "" if there
+// isn't exactly one.
+func (h *facts) fromDomain(authors []string) (domain string) {
 	if len(h.from) != 1 { // RFC 5322 §3.6: exactly one
 		return ""
 	}
-	addresses, _ := h.authors()
-	for _, address := range addresses {
+	for _, address := range authors {
 		_, d := smtp.SplitAddress(address)
 		ascii, err := smtp.ASCIIDomain(d)
 		if err != nil || domain != "" && ascii != domain {

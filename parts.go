@@ -156,8 +156,18 @@ func (r *Relay) makeRunner() error {
 			return errors.New("Wrap returned nil: it must return a Sender")
 		}
 	}
-	if run.Report == nil {
-		run.Report = r.report
+	r.reporter = &Reporter{
+		Hostname: r.hostname, Destination: r.router.Destination, MaxAge: r.MaxAge, Texts: r.ReportTexts,
+		DeadLetter: r.DeadLetter, Logger: r.Logger, hide: r.withoutMember,
+	}
+	switch {
+	case !r.NoReports && run.Report == nil:
+		run.Report = r.reporter.Report
+	case r.NoReports && run.Report != nil:
+		return errors.New("Runner.Report is set beside NoReports: leave it nil")
+	}
+	if run.DeadLetter == nil {
+		run.DeadLetter = r.DeadLetter
 	}
 	for domain, limits := range r.Limits {
 		_, err := smtp.ASCIIDomain(domain)

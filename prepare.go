@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
@@ -143,7 +144,8 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	if h.received > maxReceived {
 		return prepared{}, smtp.NewReply(554, "5.4.6", "too many Received fields: the message goes in circles")
 	}
-	if err := r.checkAuthors(ctx, p, &h); err != nil {
+	authors, err := r.checkedAuthors(ctx, p, &h)
+	if err != nil {
 		return prepared{}, err
 	}
 	m := prepared{header: top}
@@ -156,7 +158,7 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	}
 	m.expanded = expanded
 	m.Origin = originOf(p)
-	m.FromDomain = h.fromDomain()
+	m.FromDomain = h.fromDomain(authors)
 	now := time.Now()
 	schedule(&m.Message, now)
 	ours := []byte(r.received(env, p, now).String())
@@ -208,10 +210,6 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	for i := range env.Recipients {
 		_, domain := smtp.SplitAddress(env.Recipients[i].Address)
 		destination, err := r.router.Destination(domain)
-		reply, ok := errors.AsType[*smtp.Reply](err)
-		if ok && reply.Temporary() && destination != "" && env.From == "" {
-			err = nil // a route that refuses it for now; a report waits for it
-		}
 		if err != nil {
 			found.add(fmt.Errorf("recipient %s: %w", env.Recipients[i].Address, err))
 		}
@@ -253,10 +251,16 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	r.accepted(ctx, Accepted{
 		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant,
 	})
-	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger { // a stranger's reverse-path may be another's
-		err := r.call(ctx, "Queue", func() error { return r.reportExpanded(ctx, id, p) })
-		if err != nil {
-			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", expandedAttrs(id, p, slog.Any("err", err))...)
+	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger && !r.NoReports {
+		// A stranger's reverse-path may be another's.
+		about := &queue.Task{
+			ID: id, Envelope: p.Envelope, Arrival: time.Now(), NotBefore: p.NotBefore, Priority: p.Priority,
+			Ref: p.Ref, Tenant: p.Tenant, Origin: p.Origin, FromDomain: p.FromDomain,
+		}
+		if err := r.call(ctx, "Queue", func() error { return r.reportExpanded(ctx, about, p) }); err != nil {
+			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", appendOwner(p.Ref, p.Tenant,
+				slog.String("to", p.Envelope.From), slog.String("kind", bounce.Expanded.String()),
+				slog.String("about", string(id)), slog.Any("err", err))...)
 		}
 	}
 	return id, nil

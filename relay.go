@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
@@ -94,6 +95,19 @@ type Relay struct {
 	// hours; if negative, never.
 	DelayNotice time.Duration
 
+	// NoReports switches off the reports to senders. RFC 5321 §6.1 wants a report on each message that fails, so the
+	// application has to see to that, by the Events for example. Reports by other hosts are relayed like other mail.
+	NoReports bool
+
+	// ReportTexts returns the sentences of a report to a sender's address, such as bounce.Portuguese(). smtp.JobOf(ctx)
+	// has the Ref, Tenant and Origin of the message that it is about. If it or its result is nil, they are in English.
+	ReportTexts func(ctx context.Context, to string) *bounce.Texts
+
+	// DeadLetter is called for a report of this relay that can't be delivered: nothing is sent about a report.
+	// o.Content is the report, o.Task.About the ID of the message that it is about, and o.Results has the cause. After
+	// an error, it is called again: see delivery.Runner. If nil, only the log has it.
+	DeadLetter func(ctx context.Context, o delivery.Occasion) error
+
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
 	// every other domain that has the same hosts. Fields that are zero are as in Runner.Site. With Limits,
 	// Runner.SiteOf and Runner.SiteFor must be nil.
@@ -163,6 +177,7 @@ type Relay struct {
 	router     *mx.Router
 	transport  *client.Transport
 	runner     *delivery.Runner
+	reporter   *Reporter
 	hostname   string          // Hostname as an A-label
 	ours       map[string]bool // Domains as A-labels
 	postmaster string          // its address; "" if there is none

@@ -515,8 +515,9 @@ func TestParseHeader(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := parseHeader([]byte(test.header))
-			if h.received != test.received || h.fromDomain() != test.from || h.date != test.date || h.messageID != test.id {
-				t.Errorf("got %+v and domain %q, want %+v", h, h.fromDomain(), test)
+			authors, _ := h.authors()
+			if h.received != test.received || h.fromDomain(authors) != test.from || h.date != test.date || h.messageID != test.id {
+				t.Errorf("got %+v and domain %q, want %+v", h, h.fromDomain(authors), test)
 			}
 		})
 	}

@@ -3,57 +3,122 @@ package postrider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/postrider/postrider/bounce"
+	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
 )
 
-// report composes the report that the sender is owed after an attempt: at most one, about all recipients of the task
+// Reporter composes the reports for a delivery.Runner that works without a Relay, by package bounce:
+//
+//	reporter := &postrider.Reporter{Hostname: "mx1.example.com"}
+//	runner := &delivery.Runner{Queue: q, Sender: sender, Report: reporter.Report}
+//
+// A Relay has one of its own. Hostname must be set. The fields must not change after the first call of Report, which
+// may be called concurrently.
+type Reporter struct {
+	// Hostname is this machine's name in the DNS, or an address literal. Reports come from its postmaster, who must
+	// exist: answers go there.
+	Hostname string
+
+	// Destination returns the name under which the Queue has the mail of a domain. If nil, it is the domain as an
+	// A-label.
+	Destination func(domain string) (string, error)
+
+	// MaxAge is how long a report is tried. If zero, 5 days.
+	MaxAge time.Duration
+
+	// Texts returns the sentences of a report to an address. smtp.JobOf(ctx) has the ID, Ref, Tenant, Origin and
+	// FromDomain of the message that it is about. If Texts or its result is nil, they are those of bounce.English.
+	Texts func(ctx context.Context, to string) *bounce.Texts
+
+	// DeadLetter is called with a report that can't even be queued, because the domain of its address is impossible or
+	// has no route. If it returns an error, it is called again. Set DeadLetter of the Runner to the same func, for the
+	// reports that fail later. If nil, only the log has it.
+	DeadLetter func(ctx context.Context, o delivery.Occasion) error
+
+	// Logger gets a line for a report that lacks the original message, or that can't be queued. If nil, nothing is
+	// logged.
+	Logger *slog.Logger
+
+	// hide returns a recipient as a stranger may know it. nil: all may know all.
+	hide func(smtp.Recipient) smtp.Recipient
+}
+
+// Report composes the report that the sender is owed after an attempt: at most one, about all recipients of the task
 // that something happened to. It is a value for delivery.Runner.Report.
-func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
+func (r *Reporter) Report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
+	stranger := o.Task.Origin == smtp.OriginStranger || o.Task.Origin == smtp.OriginUnknown
 	report := bounce.Report{
-		ReportingMTA: r.hostname,
+		ReportingMTA: r.Hostname,
 		Envelope:     o.Task.Envelope,
 		Arrival:      o.Task.Arrival,
 		Date:         now,
 		Original:     o.Content,
-		Stranger:     o.Task.Origin == smtp.OriginStranger || o.Task.Origin == smtp.OriginUnknown,
+		Stranger:     stranger,
 	}
-	for i, result := range o.Results {
-		result = overBy(o, result, now)
-		if action, ok := actionFor(o, result); ok {
-			rcpt := bounce.Recipient{
-				Recipient:      o.Task.Envelope.Recipients[i],
-				Action:         action,
-				Result:         result,
-				WillRetryUntil: o.Task.Deadline,
-			}
-			if !o.Untried && result.Outcome.Final() { // else the attempt may have been long ago
-				rcpt.LastAttempt = now
-			}
-			traced(o, &rcpt)
-			if report.Stranger {
-				rcpt.Recipient = r.withoutMember(rcpt.Recipient)
-			}
-			if report.Stranger && slices.ContainsFunc(report.Recipients, func(other bounce.Recipient) bool {
-				return other.Address == rcpt.Address && other.Action == rcpt.Action
-			}) {
-				continue // another member of the same alias
-			}
-			report.Recipients = append(report.Recipients, rcpt)
+	for i, rcpt := range o.Task.Envelope.Recipients {
+		kind := o.Kind(i)
+		if kind == "" {
+			continue
 		}
+		if stranger && r.hide != nil {
+			rcpt = r.hide(rcpt)
+		}
+		to := bounce.Recipient{
+			Recipient: rcpt, Action: actionOf(kind), Result: overBy(o, o.Results[i], now),
+			WillRetryUntil: o.Task.Deadline,
+		}
+		if to.Action == bounce.Relayed {
+			to.Notify |= smtp.NotifySuccess // BY may ask for it as well (RFC 2852 §4.1.5)
+		}
+		if !o.Untried && to.Result.Outcome.Final() { // else the attempt may have been long ago
+			to.LastAttempt = now
+		}
+		if stranger && slices.ContainsFunc(report.Recipients, func(other bounce.Recipient) bool {
+			return other.Address == to.Address && other.Action == to.Action
+		}) {
+			continue // another member of the same alias
+		}
+		report.Recipients = append(report.Recipients, to)
 	}
+	if len(report.Recipients) == 0 {
+		return nil, nil
+	}
+	m, err := r.compose(ctx, &report, &o.Task)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	return []queue.Message{*m}, nil
+}
+
+// actionOf returns the Action of a kind of delivery.Occasion.
+func actionOf(kind string) bounce.Action {
+	action := bounce.Failed
+	for action.String() != kind && action < bounce.Expanded {
+		action++
+	}
+	return action
+}
+
+// compose returns a report as the Queue stores it. It returns nil if none is wanted or, after DeadLetter has it, if it
+// can't be queued.
+func (r *Reporter) compose(ctx context.Context, report *bounce.Report, about *queue.Task) (*queue.Message, error) {
+	log := guard.Logger(r.Logger)
+	report.Texts = r.texts(ctx, about)
 	env, content, err := report.Compose()
 	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: report without it
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "report without the original message",
-			appendOwner(o.Task.Ref, o.Task.Tenant, slog.String("about", string(o.Task.ID)), slog.Any("err", err))...)
+		log.LogAttrs(ctx, slog.LevelWarn, "report without the original message",
+			appendOwner(about.Ref, about.Tenant, slog.String("about", string(about.ID)), slog.Any("err", err))...)
 		report.Original = smtp.Text("")
 		env, content, err = report.Compose()
 	}
@@ -63,14 +128,84 @@ func (r *Relay) report(ctx context.Context, o delivery.Occasion) ([]queue.Messag
 	if err != nil {
 		return nil, err
 	}
-	m, err := r.reportMessage(env, content, o.Task.Tenant)
-	if err != nil { // the sender's domain is impossible: there is nobody to report to
-		r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", appendOwner(o.Task.Ref, o.Task.Tenant,
-			slog.String("to", env.Recipients[0].Address), slog.String("about", string(o.Task.ID)),
+	m, err := r.message(env)
+	if err != nil { // there is nobody to report to
+		log.LogAttrs(ctx, slog.LevelWarn, "report not sent", appendOwner(about.Ref, about.Tenant,
+			slog.String("to", env.Recipients[0].Address), slog.String("about", string(about.ID)),
 			slog.Any("err", err))...)
-		return nil, nil
+		return nil, r.deadLetter(ctx, env, content, about, err)
 	}
-	return []queue.Message{m}, nil
+	m.Body, m.Tenant, m.About = smtp.NewReader(content), about.Tenant, about.ID
+	return m, nil
+}
+
+// texts calls Texts. A panic of it is logged.
+func (r *Reporter) texts(ctx context.Context, about *queue.Task) (texts *bounce.Texts) {
+	if r.Texts == nil {
+		return nil
+	}
+	ctx = smtp.WithJob(ctx, smtp.Job{
+		ID: string(about.ID), Ref: about.Ref, Tenant: about.Tenant, Origin: about.Origin, FromDomain: about.FromDomain,
+		Attempt: about.Attempts,
+	})
+	if p := guard.Call(func() { texts = r.Texts(ctx, about.Envelope.From) }); p != nil {
+		p.Log(ctx, guard.Logger(r.Logger), "Texts", slog.String("about", string(about.ID)))
+	}
+	return texts
+}
+
+// message returns a report with its destination and times, and without a Body.
+func (r *Reporter) message(env *smtp.Envelope) (*queue.Message, error) {
+	find := r.Destination
+	if find == nil {
+		find = new(mx.Router).Destination
+	}
+	address := env.Recipients[0].Address
+	_, domain := smtp.SplitAddress(address)
+	destination, err := find(domain)
+	reply, ok := errors.AsType[*smtp.Reply](err)
+	if ok && reply.Temporary() && destination != "" {
+		err = nil // a route that refuses it for now; a report waits for it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("recipient %s: %w", address, err)
+	}
+	age := r.MaxAge
+	if age <= 0 {
+		age = defaultMaxAge
+	}
+	m := &queue.Message{
+		Envelope: env, Destinations: []string{destination}, Deadline: time.Now().Add(age), Origin: smtp.OriginCode,
+	}
+	if !strings.HasPrefix(r.Hostname, "[") {
+		m.FromDomain = r.Hostname // its author is the postmaster there
+	}
+	return m, nil
+}
+
+// deadLetter passes on a report that can't be queued.
+func (r *Reporter) deadLetter(
+	ctx context.Context, env *smtp.Envelope, content smtp.Content, about *queue.Task, cause error,
+) error {
+	if r.DeadLetter == nil {
+		return nil
+	}
+	reply, ok := errors.AsType[*smtp.Reply](cause)
+	if !ok {
+		reply = smtp.NewReply(550, "5.1.2", cause.Error()) // RFC 3463 §3.2: bad destination system address
+	}
+	o := delivery.Occasion{
+		Task: queue.Task{
+			Envelope: env, Tenant: about.Tenant, Origin: smtp.OriginCode, About: about.ID, Arrival: time.Now(),
+			Size: content.Size(),
+		},
+		Results: []smtp.Result{{
+			Recipient: env.Recipients[0].Address, Outcome: smtp.Rejected, Stage: smtp.StageRoute,
+			Reply: reply, Local: true, Reason: smtp.HostUnknown,
+		}},
+		Untried: true, Content: content,
+	}
+	return r.DeadLetter(ctx, o)
 }
 
 // withoutMember returns a recipient of a stranger's mail as the stranger knows it: of a member of an alias of ours, the
@@ -84,32 +219,4 @@ func (r *Relay) withoutMember(rcpt smtp.Recipient) smtp.Recipient {
 		rcpt.Address = address
 	}
 	return rcpt
-}
-
-// reportMessage is a report as the Queue stores it.
-func (r *Relay) reportMessage(env *smtp.Envelope, content smtp.Content, tenant string) (queue.Message, error) {
-	m, err := r.message(env)
-	if err != nil {
-		return queue.Message{}, err
-	}
-	m.Body, m.Tenant, m.Origin = smtp.NewReader(content), tenant, smtp.OriginCode
-	if !strings.HasPrefix(r.hostname, "[") {
-		m.FromDomain = r.hostname // its author is the postmaster there
-	}
-	return m, nil
-}
-
-// actionFor returns the Action of a result (RFC 3464 §2.3.3). ok is false if there is nothing to report.
-func actionFor(o delivery.Occasion, result smtp.Result) (action bounce.Action, ok bool) {
-	switch {
-	case result.Outcome == smtp.Rejected, !result.Outcome.Final() && o.Expired:
-		return bounce.Failed, true
-	case !result.Outcome.Final() && o.Delayed:
-		return bounce.Delayed, true
-	case result.Outcome != smtp.Delivered, result.DSN && !o.Task.Envelope.By.Trace:
-		return 0, false // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
-	case result.Relayed:
-		return bounce.Relayed, true
-	}
-	return bounce.Delivered, true
 }

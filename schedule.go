@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/server"
@@ -61,12 +60,8 @@ func overBy(o delivery.Occasion, result smtp.Result, now time.Time) smtp.Result 
 		text += fmt.Sprintf("; the last reply was %.200s", result.Reply.Error())
 	}
 	result.Outcome, result.Reply, result.Local = smtp.Rejected, smtp.NewReply(554, "5.4.7", text), true
-	return result
-}
-
-// traced has a recipient reported on that was relayed, if BY asks for that (RFC 2852 §4.1.5). NOTIFY=NEVER prevents it.
-func traced(o delivery.Occasion, rcpt *bounce.Recipient) {
-	if o.Task.Envelope.By.Trace && rcpt.Action == bounce.Relayed && rcpt.Recipient.Notify&smtp.NotifyNever == 0 {
-		rcpt.Recipient.Notify |= smtp.NotifySuccess
+	if result.Reason == smtp.NoReason || result.Reason == smtp.Other {
+		result.Reason = smtp.Expired
 	}
+	return result
 }

@@ -430,7 +430,7 @@ func TestReport(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			env := smtp.NewEnvelope("ann@source.test", "bob@next.test")
 			env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
-			messages, err := r.report(t.Context(), delivery.Occasion{
+			messages, err := r.reporter.Report(t.Context(), delivery.Occasion{
 				Task:    queue.Task{Envelope: env, Arrival: time.Now(), Tenant: "shop", Origin: smtp.OriginCode},
 				Results: []smtp.Result{test.result},
 				Expired: test.expired,

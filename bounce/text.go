@@ -156,8 +156,8 @@ func (c *composition) explain(rcpt *Recipient) string {
 			p.paragraph(4, fill(c.texts.TakenBy, "host", host))
 		}
 	case Expanded:
-		// RFC 3461 §5.2.7.3: the members keep the NOTIFY of the recipient except SUCCESS. RFC 3461 §5.2.7.4: they may be
-		// confidential and are not named.
+		// RFC 3461 §5.2.7.3: the members keep the NOTIFY of the recipient except SUCCESS. RFC 3461 §5.2.7.4: they may
+		// be confidential and are not named.
 		told := ""
 		if rcpt.Notify.Wants(smtp.NotifyFailure) {
 			told = c.texts.MembersTold

@@ -139,7 +139,7 @@ func (d *delivery) expire(ctx context.Context) (lapse time.Time) {
 
 func (d *delivery) settleUntried(ctx context.Context, s queue.Settlement, o Occasion) (lapse time.Time) {
 	var body queue.Body
-	if d.r.Report != nil {
+	if d.r.Report != nil || d.r.DeadLetter != nil && isDead(&o) {
 		if body = d.open(ctx); body != nil {
 			defer body.Close()
 		}

@@ -43,7 +43,7 @@
 //
 //   - Runner.Sender: a wrapper around another Sender may sign, split, trace or refuse a message
 //   - Runner.Queue: see package queue; queuetest tests it
-//   - Report, SiteOf, SourceOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
+//   - Report, DeadLetter, SiteOf, SourceOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
 //
 // # Operation
 //
@@ -58,11 +58,11 @@
 // "delayed" or "handed back". A message that is quarantined has a line "quarantined" at level Error, with deaths. Each
 // line about a task ends with id, destination, ref and tenant; the last two are left out if they are empty.
 //
-// A report has a line "report" when it is stored, with to, kind ("failed", "delayed" or "delivered") and about, the ID
-// of the message that it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A
-// report that is rejected or expires itself is a warning, too. A report about several destinations has
-// queue.ReportDestination in their place. Cancel and Purge write "cancelled" or "purged" for each
-// message.
+// A report has a line "report" when it is stored, with to, kind (see Event.Kind) and about, the ID of the message that
+// it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A report that is
+// rejected or expires itself is a warning, too; if DeadLetter returns an error for it, so is "dead letter fails". A
+// report about several destinations has queue.ReportDestination in their place. Cancel and Purge write "cancelled" or
+// "purged" for each message.
 //
 // # Files
 //

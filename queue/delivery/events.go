@@ -45,7 +45,8 @@ type Events struct {
 	Quarantined func(Event)
 
 	// Reported: a report about Task is in the queue. There is no Result. A report about several destinations has a Task
-	// with the Destination queue.ReportDestination and the recipients of all of them.
+	// with the Destination queue.ReportDestination and the recipients of all of them. A postrider.Relay reports an
+	// expansion when the message is stored: that Task has no Destination.
 	Reported func(Event)
 
 	// Buffer is how many events may wait. If zero, 1024.
@@ -97,7 +98,7 @@ type Event struct {
 	Next time.Time
 
 	// Report is the envelope of a report that is about the message Task.ID, and must not be changed. Kind is the worst
-	// that it reports: "failed", "delayed" or "delivered". Both are for Reported alone.
+	// that it reports: "failed", "delayed", "relayed", "expanded" or "delivered". Both are for Reported alone.
 	Report *smtp.Envelope
 	Kind   string
 }

@@ -26,12 +26,8 @@ func (r *Runner) reportAt() time.Time {
 
 // owes lists the recipients whose sender wants to hear what happened to them.
 func (o *Occasion) owes() (owed []queue.Owed) {
-	if o.Task.Envelope.From == "" { // RFC 3461 §5.2: no report on a message with the null reverse-path
-		return nil
-	}
-	for i, rcpt := range o.Task.Envelope.Recipients {
-		kind, flag := o.kindOf(i)
-		if kind != "" && rcpt.Notify.Wants(flag) {
+	for i := range o.Task.Envelope.Recipients {
+		if kind := o.Kind(i); kind != "" {
 			owed = append(owed, queue.Owed{Recipient: i, Result: o.Results[i], Delayed: kind == kindDelayed})
 		}
 	}

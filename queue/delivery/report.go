@@ -9,12 +9,24 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The kinds of reports, from the worst on.
+// The kinds of reports, as an Action field has them (RFC 3464 §2.3.3).
 const (
 	kindFailed    = "failed"
 	kindDelayed   = "delayed"
+	kindRelayed   = "relayed"
 	kindDelivered = "delivered"
 )
+
+// Kind returns what the sender of Task is owed a report on about Task.Envelope.Recipients[i]: "failed", "delayed",
+// "relayed" or "delivered". It returns "" if nothing is to be reported: nothing has happened, the next host has taken
+// over to report, NOTIFY doesn't ask for it, or the reverse-path is the null one (RFC 3461 §5.2).
+func (o *Occasion) Kind(i int) string {
+	kind, flag := o.kindOf(i)
+	if o.Task.Envelope.From == "" || !o.Task.Envelope.Recipients[i].Notify.Wants(flag) {
+		return ""
+	}
+	return kind
+}
 
 // kind is that of a report about o: the worst that happened to a recipient whose sender wants to hear of it.
 func (o *Occasion) kind() string { return cmp.Or(o.worst(false), o.worst(true)) }
@@ -26,7 +38,7 @@ func (o *Occasion) worst(unwanted bool) string {
 		kind, flag := o.kindOf(i)
 		kinds[kind] = kinds[kind] || unwanted || rcpt.Notify.Wants(flag)
 	}
-	for _, kind := range []string{kindFailed, kindDelayed, kindDelivered} {
+	for _, kind := range []string{kindFailed, kindDelayed, kindRelayed, kindDelivered} {
 		if kinds[kind] {
 			return kind
 		}
@@ -36,17 +48,36 @@ func (o *Occasion) worst(unwanted bool) string {
 
 // kindOf is what happened to a recipient, "" if nothing did that may be reported, and the flag that asks for a report.
 func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
-	switch res := o.Results[i]; {
-	case res.Outcome == smtp.Delivered && res.Relayed && o.Task.Envelope.By.Trace: // RFC 2852 §4.1.5: all but NEVER
-		return kindDelivered, smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
-	case res.Outcome == smtp.Delivered:
+	res, trace := o.Results[i], o.Task.Envelope.By.Trace
+	switch {
+	case res.Outcome == smtp.Delivered && res.DSN && !trace:
+		return "", 0 // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
+	case res.Outcome == smtp.Delivered && !res.Relayed:
 		return kindDelivered, smtp.NotifySuccess
+	case res.Outcome == smtp.Delivered && trace: // RFC 2852 §4.1.5: all but NEVER
+		return kindRelayed, smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
+	case res.Outcome == smtp.Delivered:
+		return kindRelayed, smtp.NotifySuccess
 	case res.Outcome == smtp.Rejected, o.Expired:
 		return kindFailed, smtp.NotifyFailure
 	case o.Delayed:
 		return kindDelayed, smtp.NotifyDelay
 	}
 	return "", 0
+}
+
+// TellReported logs, and tells Events.Reported, that a report about a task is in the queue, of the kind that
+// Event.Kind has. The Runner does so itself for the reports of Report. Call it for a report that was stored in another
+// way.
+func (r *Runner) TellReported(ctx context.Context, t queue.Task, report *smtp.Envelope, kind string) {
+	r.tellReport(ctx, &Occasion{Task: t}, report, kind)
+}
+
+func (r *Runner) tellReport(ctx context.Context, o *Occasion, report *smtp.Envelope, kind string) {
+	r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: report, Kind: kind})
+	for _, rcpt := range report.Recipients {
+		r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
+	}
 }
 
 // tellReports says that reports about o are in the queue.
@@ -56,10 +87,7 @@ func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.M
 	}
 	kind := o.kind()
 	for _, m := range reports {
-		r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: kind})
-		for _, rcpt := range m.Envelope.Recipients {
-			r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
-		}
+		r.tellReport(ctx, o, m.Envelope, kind)
 	}
 }
 
@@ -71,10 +99,11 @@ func (r *Runner) tellUnreported(ctx context.Context, o *Occasion, err error) {
 
 // attrs are those of a line about a report to an address.
 func (o *Occasion) attrs(to, kind string) []slog.Attr {
-	return appendOwner([]slog.Attr{
-		slog.String("to", to), slog.String("kind", kind), slog.String("about", string(o.Task.ID)),
-		slog.String("destination", o.Task.Destination),
-	}, &o.Task)
+	attrs := []slog.Attr{slog.String("to", to), slog.String("kind", kind), slog.String("about", string(o.Task.ID))}
+	if o.Task.Destination != "" {
+		attrs = append(attrs, slog.String("destination", o.Task.Destination))
+	}
+	return appendOwner(attrs, &o.Task)
 }
 
 // report has the reports composed that are owed for o, and says in each what it is about. A panic is an error.
@@ -87,6 +116,28 @@ func (r *Runner) report(ctx context.Context, o Occasion) (reports []queue.Messag
 		reports[i].About = o.Task.ID
 	}
 	return reports, err
+}
+
+// deadLetter passes on a report that has failed for good. It is called once for a settlement, however often that is
+// tried.
+func (d *delivery) deadLetter(ctx context.Context, o *Occasion) error {
+	if d.r.DeadLetter == nil || !isDead(o) {
+		return nil
+	}
+	return d.r.call(ctx, "DeadLetter", &d.task, func() error { return d.r.DeadLetter(ctx, *o) })
+}
+
+// isDead reports whether o is the end of a report that has failed.
+func isDead(o *Occasion) bool {
+	if o.Task.About == "" {
+		return false
+	}
+	for i := range o.Results {
+		if kind, _ := o.kindOf(i); kind == kindFailed {
+			return true
+		}
+	}
+	return false
 }
 
 // taskAttrs appends to attrs those that name a task.

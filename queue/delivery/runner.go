@@ -85,7 +85,7 @@ import (
 //
 //   - Events, Logger: nothing else changes.
 //   - Sender: the results are smtp.Unknown, as a host may have accepted the message before.
-//   - Report, SiteOf, a method of the Queue: as if it had returned an error.
+//   - Report, DeadLetter, SiteOf, a method of the Queue: as if it had returned an error.
 //   - SourceOf, SiteFor, SourceFor, TenantFor: as if it had returned the zero value.
 //
 // # Fields
@@ -115,7 +115,15 @@ type Runner struct {
 	// minutes, so that nothing fails without a report. If Report is nil, there are no reports.
 	//
 	// The Runner sets About of each report. A report that fails for good is logged as a warning.
+	// postrider.Reporter has a func for this field.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
+
+	// DeadLetter is called for a report, a message with an About, that has failed for good, before it leaves the queue:
+	// nothing is sent about it. o.Content is the report, and o.Results has the cause. After an error, the report stays,
+	// and comes up again after 5 minutes, or after Lease if its Deadline has passed. Otherwise DeadLetter is called
+	// once, unless the commit fails or the process ends before it is durable. It isn't called for a report that Cancel
+	// or Purge removes. If nil, only the log has it.
+	DeadLetter func(ctx context.Context, o Occasion) error
 
 	// ReportDelay is how long a report about a message to several destinations waits for the outcomes at the others, so
 	// that one report has them. Those that come later have another report. Until then, the recipients are in the queue,
