@@ -47,6 +47,9 @@ var leftOut = []string{"TestSpoolCrash", "TestSpoolFlippedBits", "TestSpoolSmall
 // A run that takes limit and ten times as long as without a fault hangs: then the fault is found.
 const limit = 10 * time.Second
 
+// patience is how long a run may take that isn't judged by its time, which depends on what else the machine does.
+const patience = time.Hour
+
 // TestFaults plants faults and runs tests. POSTRIDER_FAULTS says which faults:
 //
 //	""         none. It is checked that those of the list of argued survivors are there.

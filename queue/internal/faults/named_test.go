@@ -191,7 +191,7 @@ var caughtBy = regexp.MustCompile(`seed \d+: .*`)
 // caught runs a test that tries seeds: one of them must find the fault.
 func (s *suite) caught(t *testing.T, number int, test, clause string) {
 	begun := time.Now()
-	out, err := s.output(t, number, []string{test}, 20*limit, "POSTRIDER_NAMED="+clause)
+	out, err := s.output(t, number, []string{test}, patience, "POSTRIDER_NAMED="+clause)
 	if by := caughtBy.FindString(out); err != nil && by != "" {
 		t.Logf("caught by %s (%v)", by, time.Since(begun).Round(time.Millisecond))
 		return

@@ -177,7 +177,7 @@ func (s *suite) survey(t *testing.T) {
 			for name := range names {
 				file := filepath.Join(t.TempDir(), "reached")
 				begun := time.Now()
-				out, err := s.output(t, -1, []string{name}, 20*limit, "POSTRIDER_REACHED="+file)
+				out, err := s.output(t, -1, []string{name}, patience, "POSTRIDER_REACHED="+file)
 				one := test{name: name, took: time.Since(begun), reaches: map[int]bool{}}
 				if err != nil {
 					t.Errorf("%s fails without a fault: %v\n%s", name, err, out)
