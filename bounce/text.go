@@ -287,12 +287,12 @@ func (p *prose) line(indent int, text string) {
 // oneLine returns a text in one line, with single spaces.
 func oneLine(text string) string { return clean(strings.Join(strings.Fields(text), " "), true) }
 
-// hostAndAddr returns the host of the last attempt and its address, such as "mx.example.net (192.0.2.25:25)", or "" if
-// its name isn't a domain.
+// hostAndAddr returns the host of the last attempt and its address, such as "mx.example.net (192.0.2.25)", or "" if its
+// name isn't a domain. The port is omitted if it is that of SMTP.
 func hostAndAddr(res smtp.Result) string {
-	name := hostName(res)
-	if name == "" || res.Addr == "" {
+	name, addr := hostName(res), strings.TrimSuffix(res.Addr, ":25")
+	if name == "" || addr == "" {
 		return name
 	}
-	return fmt.Sprintf("%s (%s)", name, clip(clean(res.Addr, false), 100))
+	return fmt.Sprintf("%s (%s)", name, clip(clean(addr, false), 100))
 }

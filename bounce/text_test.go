@@ -159,7 +159,7 @@ func TestText(t *testing.T) {
 		{"delayed, our own words", Recipient{Action: Delayed, Result: dns}, "could not be reached.", "over by now"},
 		{"expired, no host", Recipient{Action: Failed, Result: dns}, "Details: no answer from the DNS", "server"},
 		{"expired, at a host", Recipient{Action: Failed, Result: res},
-			"The server mx.example.net (192.0.2.25:25) answered: 451 4.7.1 later", ""},
+			"The server mx.example.net (192.0.2.25) answered: 451 4.7.1 later", ""},
 		{"expired, no attempt", Recipient{Action: Failed},
 			"It could not be sent in time. There will be no more attempts. You can send the message again.", "ended"},
 		{"expanded", expanded(smtp.NotifySuccess | smtp.NotifyFailure),
@@ -167,7 +167,7 @@ func TestText(t *testing.T) {
 		{"expanded, failure not to be told", expanded(smtp.NotifySuccess),
 			"There will be no report on deliveries to the members.", "you will be told"},
 		{"expired, at a host that did not answer", Recipient{Action: Failed, Result: local(res)},
-			"The last attempt failed at mx.example.net (192.0.2.25:25): later", "answered"},
+			"The last attempt failed at mx.example.net (192.0.2.25): later", "answered"},
 		{"refused, no name of a host", Recipient{Action: Failed, Result: socket},
 			"The next mail system answered: 550 no", "lmtp"},
 	}

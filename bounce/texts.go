@@ -17,7 +17,7 @@ import (
 //
 // A text may have these values, where its comment names them:
 //
-//	{host}     a host, with its address if that is known: mx.example.net (192.0.2.25:25)
+//	{host}     a host, with its address if that is known: mx.example.net (192.0.2.25)
 //	{address}  an address: bob@example.net
 //	{date}     a time, in the layout Date
 //	{subject}  the Subject of the message, decoded

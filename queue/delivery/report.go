@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -118,13 +119,32 @@ func (r *Runner) report(ctx context.Context, o Occasion) (reports []queue.Messag
 	return reports, err
 }
 
+// A report that DeadLetter returns an error for comes up again after deadLetterPause, until deadLetterTime after its
+// Deadline.
+const (
+	deadLetterPause = time.Hour
+	deadLetterTime  = 3 * 24 * time.Hour
+)
+
 // deadLetter passes on a report that has failed for good. It is called once for a settlement, however often that is
-// tried.
-func (d *delivery) deadLetter(ctx context.Context, o *Occasion) error {
+// tried. After an error, it makes the settlement one of a task that comes up again.
+func (d *delivery) deadLetter(ctx context.Context, s *queue.Settlement, o *Occasion) {
 	if d.r.DeadLetter == nil || !isDead(o) {
-		return nil
+		return
 	}
-	return d.r.call(ctx, "DeadLetter", &d.task, func() error { return d.r.DeadLetter(ctx, *o) })
+	err := d.r.call(ctx, "DeadLetter", &d.task, func() error { return d.r.DeadLetter(ctx, *o) })
+	if err == nil {
+		return
+	}
+	level, now := slog.LevelWarn, d.r.time()
+	if deadline := d.task.Deadline; !deadline.IsZero() && passed(deadline.Add(deadLetterTime), now) {
+		level = slog.LevelError // it leaves the queue
+	} else {
+		next := now.Add(deadLetterPause)
+		*s = queue.Settlement{Uncounted: true, Next: next, OverdueFrom: next}
+		*o = Occasion{Task: d.task, Next: next}
+	}
+	d.log(ctx, level, "dead letter fails", slog.Any("err", err))
 }
 
 // isDead reports whether o is the end of a report that has failed.

@@ -119,10 +119,10 @@ type Runner struct {
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
 	// DeadLetter is called for a report, a message with an About, that has failed for good, before it leaves the queue:
-	// nothing is sent about it. o.Content is the report, and o.Results has the cause. After an error, the report stays,
-	// and comes up again after 5 minutes, or after Lease if its Deadline has passed. Otherwise DeadLetter is called
-	// once, unless the commit fails or the process ends before it is durable. It isn't called for a report that Cancel
-	// or Purge removes. If nil, only the log has it.
+	// nothing is sent about a report. o.Content is the report, and o.Results has the cause. It is called once, unless
+	// the commit fails, or the process ends before that is durable. After an error, the report stays in the queue and
+	// comes up again after 1 hour, until 3 days after its Deadline. A report that Cancel or Purge removes isn't passed
+	// on. If DeadLetter is nil, only the log has the failure.
 	DeadLetter func(ctx context.Context, o Occasion) error
 
 	// ReportDelay is how long a report about a message to several destinations waits for the outcomes at the others, so

@@ -22,17 +22,9 @@ func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, b
 	if body != nil {
 		o.Content = body
 	}
-	if err := d.deadLetter(ctx, &o); err != nil {
-		less, ok := unreported(s, d.r.time())
-		attrs := []slog.Attr{slog.String("to", d.task.Envelope.Recipients[0].Address), slog.Any("err", err)}
-		d.log(ctx, slog.LevelWarn, "dead letter fails", attrs...)
-		if !ok { // it comes up again with the end of the lease
-			return d.lease.expires()
-		}
-		s, o.Results, o.Next, o.Expired = less, less.Results, less.Next, false
-	}
+	d.deadLetter(ctx, &s, &o)
 	if !s.Next.IsZero() {
-		s.OverdueFrom = d.r.doubt(d.r.time())
+		s.OverdueFrom = later(s.OverdueFrom, d.r.doubt(d.r.time()))
 	}
 	return d.repeat(ctx, &s, func(doubt bool) error {
 		done, err := d.commit(ctx, s, &o, doubt)
