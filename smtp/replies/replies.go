@@ -3,6 +3,12 @@
 package replies
 
 import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"sync"
+
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -11,14 +17,14 @@ type Meaning struct {
 	// Reason is the cause of the refusal. It is smtp.NoReason for a reply that isn't 4xx or 5xx.
 	Reason smtp.Reason
 
-	// By is the blocklist or the reputation service that the text names, "Spamhaus" for example. If empty, the text
-	// names none. It is set for smtp.Blocklisted alone.
+	// By is the blocklist or the reputation service that the text names, "Spamhaus" or "bl.example.org" for example. If
+	// empty, the text names none. Only a Meaning with the Reason smtp.Blocklisted has one.
 	By string
 
-	// Scope is whose rate the host bounds. It is Unknown unless the Reason is smtp.RateLimited, and the text says it.
+	// Scope is whose rate the host bounds. It is Unknown unless the Reason is smtp.RateLimited and the text says it.
 	Scope Scope
 
-	// Provider is who runs the host, "google" for example. If empty, it isn't known.
+	// Provider is who runs the host, "google" for example, by the host's name. If empty, it isn't known.
 	Provider string
 
 	// Rule is the name of the rule that decided.
@@ -53,18 +59,55 @@ func (s Scope) String() string {
 }
 
 // Classifier classifies replies. The zero value and a nil Classifier have the default rules alone. It may be used by
-// several goroutines at a time. Its fields must not change after its first use.
+// several goroutines at a time. Rules must not change after its first use, and a used Classifier must not be copied.
 type Classifier struct {
-	// Rules are tried in order, before the default ones.
+	// Rules are tried in order, before the default ones. A rule with an error is never tried: see Check.
 	Rules []Rule
+
+	once  sync.Once
+	table *table
 }
 
-// Rule is a rule of the user. All fields that aren't zero have to match.
-type Rule struct {
-	Reason smtp.Reason
-	Scope  Scope
-	By     string
+// Check returns an error if a rule can't be used. It names the rule and what is wrong.
+func (c *Classifier) Check() error {
+	if c == nil {
+		return nil
+	}
+	t, err := newTable()
+	if err == nil {
+		err = t.add(c.Rules)
+	}
+	if err != nil {
+		return fmt.Errorf("replies: %w", err)
+	}
+	return nil
 }
+
+// Rule is a rule of a [Classifier]. All of its conditions have to be met. An empty one is always met.
+type Rule struct {
+	Name string // becomes Meaning.Rule
+
+	// The conditions. Each is met by any of its values.
+	Codes     []int // 421; 4 stands for 4xx, 5 for 5xx
+	Enhanced  []Enhanced
+	Stages    []smtp.Stage
+	Providers []string // see Meaning.Provider
+	Hosts     []string // the name of a host, or a domain above it: "outlook.com"
+	Says      []string // patterns: see the package's documentation
+
+	Reason smtp.Reason // what it then means; not smtp.NoReason
+	Scope  Scope       // if zero, by the text
+	By     string      // if empty, by the text
+}
+
+// Enhanced is an enhanced code without its class: {7, 26} for 4.7.26 and 5.7.26. The class is that of the code, whatever
+// the enhanced code has: "421 5.7.32" is temporary.
+type Enhanced struct {
+	Subject, Detail int
+}
+
+// AnyDetail stands for all details of a Subject.
+const AnyDetail = -1
 
 // Classify returns the meaning of a reply by the default rules.
 func Classify(reply *smtp.Reply, stage smtp.Stage, host string) Meaning {
@@ -72,14 +115,180 @@ func Classify(reply *smtp.Reply, stage smtp.Stage, host string) Meaning {
 }
 
 // Classify returns the meaning of a reply that a host gave at a stage. If host is empty, the host isn't known. A nil
-// reply has no Meaning.
+// reply, and one that isn't 4xx or 5xx, has the zero Meaning.
 func (c *Classifier) Classify(reply *smtp.Reply, stage smtp.Stage, host string) Meaning {
 	if reply == nil || reply.Code < 400 || reply.Code > 599 {
 		return Meaning{}
 	}
-	res := smtp.Result{Outcome: smtp.Deferred, Stage: stage, Reply: reply}
-	if reply.Permanent() {
-		res.Outcome = smtp.Rejected
+	t := defaults()
+	provider := t.provider(host)
+	if c != nil && len(c.Rules) > 0 {
+		c.once.Do(func() {
+			c.table, _ = newTable()
+			for _, r := range c.Rules {
+				if (&Classifier{Rules: []Rule{r}}).Check() == nil {
+					_ = c.table.add([]Rule{r})
+				}
+			}
+		})
+		if m, ok := c.table.classify(reply, stage, host, provider); ok {
+			return m
+		}
 	}
-	return Meaning{Reason: smtp.ReasonOf(&res)}
+	m, _ := t.classify(reply, stage, host, provider)
+	return m
+}
+
+// input is a reply as the rules of a table see it.
+type input struct {
+	table    *table
+	reply    *smtp.Reply
+	stage    smtp.Stage
+	host     string
+	provider string
+	enhanced [2]int // subject and detail; zero if there are none
+
+	// The words of the text. Word i has the places 2i and 2i+1, for its number and for that of its kind. first has the
+	// first place of each number, next the place after each; both count from 1.
+	n        int
+	from, to [maxWords]uint16
+	first    [maxVocabulary]uint16
+	next     [2 * maxWords]uint16
+
+	steps int // the work done, for tests
+}
+
+// add adds a word with a number and a kind.
+func (in *input) add(id uint16, k kind, from, to int) {
+	if in.n == maxWords {
+		return
+	}
+	in.from[in.n], in.to[in.n] = uint16(from), uint16(to)
+	in.place(id, 2*in.n)
+	in.place(in.table.marks[k], 2*in.n+1)
+	in.n++
+}
+
+func (in *input) place(id uint16, at int) {
+	if id != 0 {
+		in.next[at], in.first[id] = in.first[id], uint16(at+1)
+	}
+}
+
+// classify returns the Meaning by the first rule of t that matches.
+func (t *table) classify(reply *smtp.Reply, stage smtp.Stage, host, provider string) (Meaning, bool) {
+	in := input{table: t, reply: reply, stage: stage, host: host, provider: provider}
+	in.enhanced = [2]int{reply.Enhanced[1], reply.Enhanced[2]}
+	in.scan(reply.Text)
+	return in.classify()
+}
+
+func (in *input) classify() (Meaning, bool) {
+	t := in.table
+	var candidates [maxPatterns / 64]uint64
+	for _, i := range t.always {
+		candidates[i/64] |= 1 << (i % 64)
+	}
+	for id, patterns := range t.byWord {
+		if in.first[id] != 0 {
+			for _, i := range patterns {
+				candidates[i/64] |= 1 << (i % 64)
+			}
+		}
+	}
+	for k, set := range candidates {
+		for ; set != 0; set &= set - 1 {
+			p := &t.patterns[k*64+bits.TrailingZeros64(set)]
+			if r := &t.rules[p.rule]; in.meets(r) && in.matches(p) {
+				return in.meaning(r), true
+			}
+		}
+	}
+	return Meaning{Provider: in.provider}, false
+}
+
+// meets reports whether the reply meets the conditions of r, except for Says.
+func (in *input) meets(r *Rule) bool {
+	code := in.reply.Code
+	return (len(r.Codes) == 0 || slices.Contains(r.Codes, code) || slices.Contains(r.Codes, code/100)) &&
+		(len(r.Enhanced) == 0 || slices.Contains(r.Enhanced, Enhanced{in.enhanced[0], in.enhanced[1]}) ||
+			slices.Contains(r.Enhanced, Enhanced{in.enhanced[0], AnyDetail})) &&
+		(len(r.Stages) == 0 || slices.Contains(r.Stages, in.stage)) &&
+		(len(r.Providers) == 0 || slices.Contains(r.Providers, in.provider)) &&
+		(len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, func(domain string) bool { return isBelow(in.host, domain) }))
+}
+
+// isBelow reports whether host is domain, or in it.
+func isBelow(host, domain string) bool {
+	host, domain = strings.TrimSuffix(host, "."), strings.Trim(domain, ".")
+	rest := len(host) - len(domain)
+	return rest >= 0 && strings.EqualFold(host[rest:], domain) && (rest == 0 || host[rest-1] == '.')
+}
+
+// meaning returns what r says of the reply.
+func (in *input) meaning(r *Rule) Meaning {
+	m := Meaning{Reason: r.Reason, Scope: r.Scope, By: r.By, Provider: in.provider, Rule: r.Name}
+	switch {
+	case m.Reason == smtp.RateLimited && m.Scope == Unknown:
+		for i := range in.table.scopes {
+			if p := &in.table.scopes[i]; in.matches(p) {
+				m.Scope = Scope(p.rule)
+				break
+			}
+		}
+	case m.Reason == smtp.Blocklisted && m.By == "":
+		m.By = in.by()
+	}
+	return m
+}
+
+// by returns the name of the list in the text: one that is known, or the host that stands behind a word like "using".
+func (in *input) by() string {
+	t := in.table
+	name, at := "", maxWords
+	for id, known := range t.lists {
+		for s := in.first[id]; s != 0; s = in.next[s-1] {
+			if i := int(s-1) / 2; i < at {
+				name, at = known, i
+			}
+		}
+	}
+	if name != "" {
+		return name
+	}
+	using, hosts := in.positions(t.using), in.positions(t.marks[isHost:isHost+1])
+	using.next()
+	for k := range hosts {
+		if both := hosts[k] & using[k]; both != 0 {
+			i := k*64 + bits.TrailingZeros64(both)
+			return in.reply.Text[in.from[i]:in.to[i]]
+		}
+	}
+	return ""
+}
+
+// provider returns who runs a host, by the longest end of its name that is known.
+func (t *table) provider(host string) string {
+	var lower [256]byte
+	if host = strings.TrimSuffix(host, "."); len(host) > len(lower) {
+		return ""
+	}
+	for i := range len(host) {
+		c := host[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	for name := lower[:len(host)]; len(name) > 0; {
+		if p, ok := t.providers[string(name)]; ok {
+			return p
+		}
+		i := slices.Index(name, '.')
+		if i < 0 {
+			return ""
+		}
+		name = name[i+1:]
+	}
+	return ""
 }
