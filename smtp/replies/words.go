@@ -90,7 +90,7 @@ func (in *input) chunk(text string, from, to int) {
 	}
 }
 
-// location reads a URL without its scheme: the lists that its host names, and the words of its query.
+// location reads a URL without its scheme: the lists that its host names, and the words of its query and its fragment.
 func (in *input) location(text string, from, to int) {
 	loc := text[from:to]
 	end := strings.IndexAny(loc, "/?#")
@@ -98,7 +98,7 @@ func (in *input) location(text string, from, to int) {
 		end = len(loc)
 	}
 	in.hostname(text, from, from+end, isURL)
-	if q := strings.IndexByte(loc, '?'); q >= 0 {
+	if q := strings.IndexAny(loc, "?#"); q >= 0 {
 		in.run(text, from+q+1, to)
 	}
 }
@@ -205,6 +205,9 @@ func (in *input) word(w *word, text string, from, to int) {
 // isSentence reports whether a name with dots is two sentences without a space between them: "disabled.Please".
 func (in *input) isSentence(s string) bool {
 	i := strings.IndexByte(s, '.')
+	if isDigit(s[len(s)-1]) {
+		return true // a name with a version
+	}
 	return strings.LastIndexByte(s, '.') == i && s[i+1] >= 'A' && s[i+1] <= 'Z' && i > 0 && s[i-1] >= 'a'
 }
 
@@ -255,7 +258,7 @@ func stem(b []byte) []byte {
 	switch n := len(b); {
 	case n > 5 && string(b[n-3:]) == "ing":
 		b, cut = b[:n-3], true
-	case n > 4 && string(b[n-2:]) == "ed":
+	case n > 4 && string(b[n-2:]) == "ed" && b[n-3] != 'e': // not exceed
 		b, cut = b[:n-2], true
 	}
 	if n := len(b); cut && n > 3 && b[n-1] == b[n-2] && b[n-1] != 'l' && b[n-1] != 's' {
