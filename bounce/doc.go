@@ -74,4 +74,14 @@
 //	status.go    the part for a program: fields and status codes
 //	original.go  the part with the original message or its header
 //	write.go     header fields: folding, cleaning and cutting of values
+//
+//	parse.go       Parse, Notification, RecipientStatus: what a mail says about a message
+//	lines.go       lines of a mail with any line end
+//	document.go    the walk over the parts of a mail, and what is held of them
+//	fields.go      header fields, Content-Type, charsets
+//	markup.go      the text of HTML
+//	readkind.go    the choice of the kind of a mail
+//	readstatus.go  delivery-status parts, replies and codes
+//	readaddress.go addresses
+//	readreason.go  the Reason of a recipient
 package bounce

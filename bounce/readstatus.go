@@ -1,0 +1,219 @@
+package bounce
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Bounds of what is returned.
+const (
+	maxRecipients = 1000
+	maxWords      = 4 << 10 // octets of the text about one recipient
+)
+
+// notification returns what the mail says.
+func (d *document) notification() *Notification {
+	n := d.decide()
+	if n.Kind == NotABounce {
+		return &Notification{Format: n.Format}
+	}
+	if n.OriginalHeader == nil && len(d.original) > 0 {
+		n.OriginalHeader = crlf(d.original)
+	}
+	if n.OriginalID == "" {
+		n.OriginalID = readID(parseFields(d.original))
+	}
+	date := parseDate(d.header.get("Date"))
+	for i := range n.Recipients {
+		if r := &n.Recipients[i]; r.Time.IsZero() {
+			r.Time = date
+		}
+	}
+	return n
+}
+
+// readStatus reads the groups of fields of a delivery-status part (RFC 3464 §2).
+func (d *document) readStatus() *Notification {
+	n := &Notification{Kind: Bounce, Format: "rfc3464"}
+	for group := range strings.SplitSeq(string(d.status), "\n\n") {
+		f := parseFields([]byte(group))
+		if f.has("Reporting-MTA") || f.has("Original-Envelope-Id") || f.has("Arrival-Date") {
+			n.EnvelopeID = f.get("Original-Envelope-Id")
+			_, n.ReportingMTA = typed(f.get("Reporting-MTA"))
+			n.Arrival = parseDate(f.get("Arrival-Date"))
+		}
+		if r, ok := readGroup(f); ok && len(n.Recipients) < maxRecipients {
+			n.Recipients = append(n.Recipients, r)
+		}
+	}
+	return n
+}
+
+// readGroup reads the fields of one recipient (RFC 3464 §2.3). ok is false if it names none.
+func readGroup(f fields) (r RecipientStatus, ok bool) {
+	r.Address = readAddress(f.get("Final-Recipient"))
+	r.OriginalAddress = readAddress(f.get("Original-Recipient"))
+	if r.Address == "" {
+		r.Address = r.OriginalAddress
+	}
+	if r.Address == "" {
+		return r, false
+	}
+	r.Action = readAction(f.get("Action"))
+	r.Status = readCode(f.get("Status"))
+	_, r.RemoteMTA = typed(f.get("Remote-MTA"))
+	r.Time = parseDate(f.get("Last-Attempt-Date"))
+	r.WillRetryUntil = parseDate(f.get("Will-Retry-Until"))
+	kind, words := typed(f.lines("Diagnostic-Code"))
+	r.Local = !strings.EqualFold(kind, "smtp")
+	r.setWords(words)
+	r.conclude()
+	return r, true
+}
+
+// setWords sets Reply and Text from lines that were said about the recipient.
+func (r *RecipientStatus) setWords(words string) {
+	r.Reply, r.Text = readReply(words)
+}
+
+// conclude sets the fields that follow from the others.
+func (r *RecipientStatus) conclude() {
+	if r.Status == (smtp.EnhancedCode{}) && r.Reply != nil {
+		r.Status = r.Reply.Enhanced
+	}
+	if r.Action == 0 {
+		switch r.Status[0] {
+		case 2:
+			r.Action = Delivered
+		default:
+			r.Action = Failed
+		}
+	}
+	if r.Action == Failed || r.Action == Delayed {
+		r.Reason = reasonOf(r)
+	}
+	transient := r.Status[0] == 4 || r.Status[0] == 0 && r.Reply != nil && r.Reply.Temporary()
+	r.Hard = r.Action == Failed && !transient && r.Reason.Hard()
+}
+
+// typed splits "type; value" (RFC 3464 §2.1.2). Without a type, the value is all of it.
+func typed(s string) (typ, value string) {
+	typ, value, ok := strings.Cut(s, ";")
+	if typ = strings.TrimSpace(typ); !ok || strings.ContainsFunc(typ, notAtom) {
+		return "", strings.TrimSpace(s)
+	}
+	return typ, strings.TrimSpace(value)
+}
+
+// readAction reads an Action field. A comment after the word is skipped.
+func readAction(s string) Action {
+	word := strings.ToLower(strings.TrimSpace(s))
+	if i := strings.IndexFunc(word, notAtom); i >= 0 {
+		word = word[:i]
+	}
+	for a := Failed; a <= Expanded; a++ {
+		if a.String() == word {
+			return a
+		}
+	}
+	switch word {
+	case "failure", "fail", "undeliverable":
+		return Failed
+	case "delay", "deferred":
+		return Delayed
+	}
+	return 0
+}
+
+// readCode reads the status code that s begins with (RFC 3463 §2), or the zero code.
+func readCode(s string) smtp.EnhancedCode {
+	code, _ := cutCode(s)
+	return code
+}
+
+// cutCode returns the status code that s begins with, and what follows it.
+func cutCode(s string) (code smtp.EnhancedCode, rest string) {
+	rest = s
+	for i := range code {
+		digits := 0
+		for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+			digits++
+		}
+		if digits == 0 || digits > 3 {
+			return smtp.EnhancedCode{}, s
+		}
+		code[i], _ = strconv.Atoi(rest[:digits])
+		rest = rest[digits:]
+		if i < 2 {
+			if rest == "" || rest[0] != '.' {
+				return smtp.EnhancedCode{}, s
+			}
+			rest = rest[1:]
+		}
+	}
+	if code[0] != 2 && code[0] != 4 && code[0] != 5 || rest != "" && (isWordByte(rest[0]) || rest[0] == '.' && len(rest) > 1 && isWordByte(rest[1])) {
+		return smtp.EnhancedCode{}, s
+	}
+	return code, rest
+}
+
+func isWordByte(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+}
+
+// readReply reads the lines of a reply with their codes. reply is nil if there is no code. text is the text without the
+// codes.
+func readReply(words string) (reply *smtp.Reply, text string) {
+	code, enhanced := 0, smtp.EnhancedCode{}
+	var lines []string
+	for line := range strings.SplitSeq(clip(words, maxWords), "\n") {
+		line = strings.TrimSpace(line)
+		if c, rest, ok := cutReplyCode(line); ok && (code == 0 && len(lines) == 0 || c == code) {
+			code, line = c, rest
+			if e, rest := cutCode(line); e[0] == c/100 {
+				if enhanced[0] == 0 {
+					enhanced = e
+				}
+				if e == enhanced {
+					line = strings.TrimLeft(rest, " ")
+				}
+			}
+		}
+		lines = append(lines, line)
+	}
+	text = strings.TrimSpace(strings.Join(lines, "\n"))
+	if code != 0 {
+		reply = &smtp.Reply{Code: code, Enhanced: enhanced, Text: text}
+	}
+	return reply, text
+}
+
+// cutReplyCode returns the reply code that a line begins with, and what follows it.
+func cutReplyCode(line string) (code int, rest string, ok bool) {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' || line[1] > '9' || line[1] < '0' || line[2] > '9' || line[2] < '0' {
+		return 0, line, false
+	}
+	if len(line) > 3 && line[3] != ' ' && line[3] != '-' {
+		return 0, line, false
+	}
+	code, _ = strconv.Atoi(line[:3])
+	return code, strings.TrimLeft(line[3:], " -"), true
+}
+
+// crlf returns lines with CRLF line ends.
+func crlf(b []byte) []byte {
+	return []byte(strings.ReplaceAll(string(b), "\n", "\r\n"))
+}
+
+// readID returns the Message-ID of a header, or "".
+func readID(f fields) string {
+	id := f.get("Message-ID")
+	i := strings.IndexByte(id, '<')
+	j := strings.LastIndexByte(id, '>')
+	if i < 0 || j < i || j-i > 998 {
+		return ""
+	}
+	return id[i : j+1]
+}
