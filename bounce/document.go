@@ -69,6 +69,9 @@ func readDocument(r io.Reader) (*document, error) {
 	if w.inHeader {
 		w.endHeader()
 	}
+	if w.sink != nil {
+		w.sink.preamble = false // no part begins
+	}
 	w.endPart()
 	return &w.d, nil
 }
@@ -138,7 +141,7 @@ func (w *walker) endHeader() {
 		w.boundaries = append(w.boundaries, typ.boundary)
 		w.sink = nil
 		if w.top { // some hosts write the boundary differently in the body: the preamble is then all there is
-			w.sink = &sink{into: &w.d.text, max: maxText, discardAtPart: true}
+			w.sink = &sink{into: &w.d.text, max: maxText, preamble: true}
 		}
 		return
 	}
@@ -188,13 +191,13 @@ func (d *document) sinkFor(typ mimeType, header fields) *sink {
 
 // sink decodes the body of a part and keeps the beginning of it.
 type sink struct {
-	into          *[]byte
-	max           int
-	encoding      string
-	charset       string
-	html          bool
-	headerOnly    bool // keep the lines before the first empty line
-	discardAtPart bool // a preamble
+	into       *[]byte
+	max        int
+	encoding   string
+	charset    string
+	html       bool
+	headerOnly bool // keep the lines before the first empty line
+	preamble   bool // dropped where a part begins
 
 	body    []byte // what is decoded
 	pending []byte // base64: fewer than four characters of the last line
@@ -231,7 +234,7 @@ func (s *sink) line(line []byte) {
 
 // end decodes what is left, and adds the body to the document.
 func (s *sink) end() {
-	if s.discardAtPart {
+	if s.preamble {
 		return
 	}
 	s.body = base64Decode(s.body, s.pending)

@@ -1,11 +1,216 @@
 package bounce
 
+import (
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
 // decide chooses the kind of the mail, and reads it by the format of that kind.
 func (d *document) decide() *Notification {
-	if len(d.status) > 0 {
-		if n := d.readStatus(); len(n.Recipients) > 0 {
-			return n
-		}
+	if len(d.feedback) > 0 {
+		return d.readFeedback()
+	}
+	if n := d.readStatus(); len(n.Recipients) > 0 {
+		d.explain(n)
+		return n
+	}
+	if n := d.readNotice(); n != nil {
+		return n
+	}
+	if n := d.readLetterBounce(); n != nil {
+		return n
+	}
+	if n := d.readAuto(); n != nil {
+		return n
 	}
 	return &Notification{}
 }
+
+// prose returns the text for a person: the plain text, or that of the HTML if there is none.
+func (d *document) prose() string {
+	if len(strings.TrimSpace(string(d.text))) > 0 {
+		return string(d.text)
+	}
+	return string(d.html)
+}
+
+// origin is how a mail came to be, by its header.
+type origin struct {
+	mailer  bool // from a mail system: MAILER-DAEMON and the like
+	robot   bool // from an address that takes no answers
+	null    bool // from the null reverse-path
+	report  bool // a multipart/report
+	answer  bool // a Subject that begins with "Re:" or "Fwd:"
+	list    bool // through a mailing list or of a newsletter
+	subject string
+}
+
+func (d *document) origin() origin {
+	o := origin{subject: strings.ToLower(unfold(decodeWords(clip(d.header.get("Subject"), maxLetterLine))))}
+	from := strings.ToLower(decodeWords(clip(d.header.get("From"), maxLetterLine)))
+	o.mailer = d.fromAny(from, mailerNames)
+	o.robot = containsAny(from, robotNames)
+	if d.header.has("Return-Path") {
+		path := strings.ToLower(strings.Trim(d.header.get("Return-Path"), "<> "))
+		o.null = path == "" || path == "mailer-daemon" || strings.HasPrefix(path, "mailer-daemon@")
+	}
+	o.report = d.typ.name == "multipart/report" && (d.typ.report == "" || d.typ.report == "delivery-status")
+	for _, prefix := range answerPrefixes {
+		o.answer = o.answer || strings.HasPrefix(o.subject, prefix)
+	}
+	o.list = d.header.has("List-Id") || d.header.has("List-Post") || d.header.has("List-Unsubscribe") ||
+		strings.EqualFold(d.header.get("Precedence"), "list")
+	return o
+}
+
+// fromAny reports whether the local part or the display name in a From field is one of names.
+func (d *document) fromAny(from string, names []string) bool {
+	for _, name := range names {
+		i := strings.Index(from, name)
+		if i >= 0 && (i == 0 || !isWordByte(from[i-1])) {
+			return true
+		}
+	}
+	return false
+}
+
+// readLetterBounce reads a bounce that is prose. It returns nil for any other mail.
+//
+// Such a mail has two signs: who sent it, and what it says. Each can be forged or quoted; a mail of a person who quotes
+// a bounce has only the second.
+func (d *document) readLetterBounce() *Notification {
+	o := d.origin()
+	failed := d.failedRecipients()
+	sent := o.mailer || o.report || len(failed) > 0 || o.null
+	attached := len(d.original) > 0
+	if !sent && !(o.robot && attached) || o.answer && !o.mailer || o.list && !o.mailer {
+		return nil
+	}
+	if !o.mailer && !o.report && len(failed) == 0 && d.isAuto(o) {
+		return nil // an answer of a person's program, from the null reverse-path
+	}
+	text := d.prose()
+	l := d.readLetter(text)
+	if o.answer && o.mailer && !o.null && l.original == "" && len(d.original) == 0 && !containsAny(strings.Join(l.lower, "\n"), formats[0].says) && strings.Contains(text, "\n>") {
+		return nil
+	}
+	format := l.format(o.subject)
+	if format == "" && len(failed) == 0 {
+		return nil
+	}
+	n := &Notification{Kind: Bounce, Format: format, Recipients: l.recipients(failed)}
+	header := d.original
+	if len(header) == 0 {
+		header = []byte(l.original)
+		if len(header) > 0 {
+			n.OriginalHeader = crlf(header)
+		}
+	}
+	f := parseFields(header)
+	if len(n.Recipients) == 0 {
+		if to := onlyRecipient(f); to != "" {
+			n.Recipients = []RecipientStatus{{Address: to, Local: true}}
+		}
+	}
+	if len(n.Recipients) == 0 {
+		return nil
+	}
+	n.OriginalID = readID(f)
+	whole := strings.Join(l.lines, "\n")
+	delayed := containsAny(o.subject, delayWords) || containsAny(strings.ToLower(whole), delayWords)
+	for i := range n.Recipients {
+		r := &n.Recipients[i]
+		if r.Text == "" {
+			r.setProse(whole)
+		}
+		if delayed {
+			r.Action = Delayed
+		}
+		r.conclude()
+		if r.Reason == smtp.Other && len(n.Recipients) == 1 {
+			r.reconsider(whole, o.subject)
+		}
+	}
+	return n
+}
+
+// format returns the name of the format whose words the letter or the Subject has, or "".
+func (l *letter) format(subject string) string {
+	text := strings.ToLower(strings.Join(strings.Fields(clip(strings.Join(l.lines, " "), maxOriginal)), " "))
+	for i := range formats {
+		if containsAny(text, formats[i].says) || containsAny(subject, formats[i].says) {
+			return formats[i].name
+		}
+	}
+	return ""
+}
+
+// failedRecipients returns the addresses of X-Failed-Recipients, which Exim and Gmail write.
+func (d *document) failedRecipients() []string {
+	var failed []string
+	for _, f := range d.header {
+		if f.name == "x-failed-recipients" {
+			eachAddress(f.value, func(_, _ int, address string) bool {
+				failed = append(failed, address)
+				return len(failed) < maxRecipients
+			})
+		}
+	}
+	return failed
+}
+
+// onlyRecipient returns the address in To, if there is only one and no Cc.
+func onlyRecipient(f fields) string {
+	var all []string
+	for _, name := range []string{"X-Original-To", "To", "Cc"} {
+		eachAddress(clip(f.get(name), maxLetterLine), func(_, _ int, address string) bool {
+			all = append(all, address)
+			return len(all) < 3
+		})
+		if len(all) > 0 && name == "X-Original-To" {
+			break
+		}
+	}
+	if len(all) != 1 {
+		return ""
+	}
+	return all[0]
+}
+
+// explain adds to the recipients of a report the words of its text, for those without a Diagnostic-Code.
+func (d *document) explain(n *Notification) {
+	var l *letter
+	for i := range n.Recipients {
+		r := &n.Recipients[i]
+		if r.Text != "" || r.Action != Failed && r.Action != Delayed {
+			continue
+		}
+		if l == nil {
+			l = d.readLetter(d.prose())
+		}
+		from := RecipientStatus{Address: r.Address}
+		for _, c := range l.recipients([]string{r.Address}) {
+			from = c
+		}
+		if from.Text == "" && len(n.Recipients) == 1 {
+			from.setProse(strings.Join(l.lines, "\n"))
+		}
+		r.Text, r.Reply, r.Local = from.Text, from.Reply, from.Local
+		if r.RemoteMTA == "" {
+			r.RemoteMTA = from.RemoteMTA
+		}
+		r.conclude()
+	}
+}
+
+var mailerNames = []string{
+	"mailer-daemon", "mailer daemon", "maildaemon", "mail-daemon", "postmaster", "post_master", "mdaemon", "mmdf",
+	"mail delivery s", "mail deliver system", "mail.delivery.system", "mail system", "internet mail delivery", "mail administrator",
+	"system administrator", "mailerdaemon", "email delivery system", "mail router", "smtp gateway", "bounce daemon", "undeliverable",
+	"microsoft exchange", "microsoftexchange", "interscan", "delivery subsystem", "systemadministrator", "メール配送",
+}
+
+var robotNames = []string{"no-reply", "noreply", "no_reply", "donotreply", "do-not-reply", "nobody@", "root@"}
+
+var answerPrefixes = []string{"re:", "re :", "aw:", "sv:", "fwd:", "fw:", "wg:", "tr:", "rv:", "i:", "enc:", "转发:", "[fwd"}

@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,11 @@ func (d *document) notification() *Notification {
 // readStatus reads the groups of fields of a delivery-status part (RFC 3464 §2).
 func (d *document) readStatus() *Notification {
 	n := &Notification{Kind: Bounce, Format: "rfc3464"}
-	for group := range strings.SplitSeq(string(d.status), "\n\n") {
+	text := string(d.status)
+	if !strings.Contains(text, "ecipient") && d.inText() {
+		text = string(d.text)
+	}
+	for group := range groups(text) {
 		f := parseFields([]byte(group))
 		if f.has("Reporting-MTA") || f.has("Original-Envelope-Id") || f.has("Arrival-Date") {
 			n.EnvelopeID = f.get("Original-Envelope-Id")
@@ -49,6 +54,43 @@ func (d *document) readStatus() *Notification {
 		}
 	}
 	return n
+}
+
+// inText reports whether the text has the fields of a report, as in a mail that lost its structure. A text that quotes
+// them is no report.
+func (d *document) inText() bool {
+	text := lowerASCII(clip(string(d.text), maxOriginal))
+	if !strings.Contains(text, "\nfinal-recipient:") && !strings.Contains(text, "\noriginal-recipient:") {
+		return false
+	}
+	o := d.origin()
+	return (o.mailer || o.report) && !o.answer
+}
+
+// groups returns the groups of fields in text, separated by lines that are empty or no field. Fields of one recipient
+// that an empty line separates are one group.
+func groups(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		start, end := 0, 0 // the group
+		action, final := false, false
+		for end <= len(text) {
+			line, _, more := strings.Cut(text[end:], "\n")
+			isAction, isFinal := hasPrefixFold(line, "Action:"), hasPrefixFold(line, "Final-Recipient:")
+			empty := strings.TrimSpace(line) == ""
+			if empty && action == final || isAction && action || isFinal && final {
+				if !yield(text[start:end]) {
+					return
+				}
+				start, action, final = end, false, false
+			}
+			action, final = action || isAction, final || isFinal
+			end += len(line) + 1
+			if !more {
+				break
+			}
+		}
+		yield(text[min(start, len(text)):])
+	}
 }
 
 // readGroup reads the fields of one recipient (RFC 3464 §2.3). ok is false if it names none.
