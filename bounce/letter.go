@@ -264,14 +264,6 @@ func (l *letter) recipients(failed []string) []RecipientStatus {
 	}
 	var list []RecipientStatus
 	add := func(address, words string) {
-		for i := range list {
-			if strings.EqualFold(list[i].Address, address) {
-				if len(list[i].Text) < len(words) && list[i].Reply == nil {
-					list[i].setProse(words)
-				}
-				return
-			}
-		}
 		if len(list) < maxRecipients {
 			list = append(list, RecipientStatus{Address: address})
 			list[len(list)-1].setProse(words)
@@ -279,36 +271,80 @@ func (l *letter) recipients(failed []string) []RecipientStatus {
 	}
 	if len(failed) > 0 {
 		for _, address := range failed {
-			words := ""
-			for i, c := range all {
-				if strings.EqualFold(c.address, address) && c.way >= inSentence {
-					words = l.words(all, i)
-					break
-				}
-			}
-			add(address, words)
+			add(address, l.allWords(all, address))
 		}
 		return list
 	}
-	for i, c := range all {
-		if c.way == best && !l.isOwn(c.address) {
-			add(c.address, l.words(all, i))
+	for _, c := range all {
+		if c.way == best && !l.isOwn(c.address) && !named(list, c.address) {
+			add(c.address, l.allWords(all, c.address))
 		}
 	}
 	if len(list) == 0 { // a mail to oneself, or one from the address that failed
-		for i, c := range all {
-			if c.way >= inSentence {
-				add(c.address, l.words(all, i))
+		for _, c := range all {
+			if c.way >= inSentence && !named(list, c.address) {
+				add(c.address, l.allWords(all, c.address))
 			}
 		}
 	}
 	return list
 }
 
-// words returns the lines about the candidate with index i: the rest of its line and what follows up to the next
-// candidate of the same way or, once there are words, up to an empty line.
-func (l *letter) words(all []candidate, i int) string {
+// named reports whether a recipient with the address is in list.
+func named(list []RecipientStatus, address string) bool {
+	for i := range list {
+		if strings.EqualFold(list[i].Address, address) {
+			return true
+		}
+	}
+	return false
+}
+
+// allWords returns the words about all candidates with the address, without repetitions.
+func (l *letter) allWords(all []candidate, address string) string {
+	words, size := []string(nil), 0
+	for i, c := range all {
+		if size >= maxWords || !strings.EqualFold(c.address, address) {
+			continue
+		}
+		for _, line := range l.words(all, i) {
+			if size < maxWords && !contains(words, line) {
+				words = append(words, line)
+				size += len(line) + 1
+			}
+		}
+	}
+	return strings.Join(words, "\n")
+}
+
+func contains(lines []string, line string) bool {
+	for _, l := range lines {
+		if l == line {
+			return true
+		}
+	}
+	return false
+}
+
+// words returns the lines about the candidate with index i. In a transcript, they are the replies around the line.
+// Otherwise they are the rest of the line and what follows up to the next candidate of the same way or, once there are
+// words, up to an empty line or a rule.
+func (l *letter) words(all []candidate, i int) []string {
 	c := all[i]
+	if c.way == inTranscript {
+		from, to := c.line, c.line+1
+		for from > 0 && from > c.line-8 && strings.HasPrefix(strings.TrimSpace(l.lines[from-1]), "<<<") {
+			from--
+		}
+		for to < len(l.lines) && to < c.line+16 && l.lines[to] != "" && !strings.Contains(l.lines[to], ">>>") &&
+			!strings.Contains(l.lines[to], "@") {
+			to++
+		}
+		if to < len(l.lines) && to == c.line+1 && strings.HasPrefix(strings.TrimSpace(l.lines[to]), "<<<") {
+			to++
+		}
+		return trimmed(l.lines[from:to])
+	}
 	end := len(l.lines)
 	for _, next := range all[i+1:] {
 		if next.way == c.way && next.line > c.line {
@@ -324,10 +360,13 @@ func (l *letter) words(all []candidate, i int) string {
 	loose := len(words) == 0 // the words begin after an empty line
 	for k := c.line + 1; k < end && size < maxWords; k++ {
 		line := strings.TrimSpace(l.lines[k])
-		if line == "" {
+		if line == "" || isRule(line) {
 			if !loose && len(words) > 0 {
 				break
 			}
+			continue
+		}
+		if line == "(reason: )" {
 			continue
 		}
 		if k > c.line+1 && len(words) == 0 && l.lines[k-1] == "" {
@@ -336,9 +375,18 @@ func (l *letter) words(all []candidate, i int) string {
 			loose = false
 		}
 		words = append(words, line)
-		size += len(line)
+		size += len(line) + 1
 	}
-	return strings.Join(words, "\n")
+	return words
+}
+
+// trimmed returns lines without spaces at their ends.
+func trimmed(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		out[i] = strings.TrimSpace(line)
+	}
+	return out
 }
 
 func isLetterOrDigit(r rune) bool { return r >= utf8.RuneSelf || isWordByte(byte(r)) }
@@ -370,7 +418,7 @@ func findReply(words string) int {
 			continue
 		}
 		before := strings.TrimRight(lastLine(words[:i]), " \t")
-		if before == "" || strings.ContainsAny(before[len(before)-1:], ":>'\"[(=") || hasSuffixFold(before, "said") ||
+		if before == "" || strings.ContainsAny(before[len(before)-1:], ":><'\"[(=") || hasSuffixFold(before, "said") ||
 			hasSuffixFold(before, "code") || hasSuffixFold(before, "with") || hasSuffixFold(before, "error") ||
 			hasSuffixFold(before, "responsecode") || hasSuffixFold(before, "...") {
 			return i

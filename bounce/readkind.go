@@ -2,8 +2,6 @@ package bounce
 
 import (
 	"strings"
-
-	"github.com/postrider/postrider/smtp"
 )
 
 // decide chooses the kind of the mail, and reads it by the format of that kind.
@@ -34,6 +32,9 @@ func (d *document) prose() string {
 	}
 	return string(d.html)
 }
+
+// maxExplained bounds the recipients of a report whose words are looked for in its text.
+const maxExplained = 100
 
 // origin is how a mail came to be, by its header.
 type origin struct {
@@ -127,10 +128,11 @@ func (d *document) readLetterBounce() *Notification {
 		if delayed {
 			r.Action = Delayed
 		}
-		r.conclude()
-		if r.Reason == smtp.Other && len(n.Recipients) == 1 {
-			r.reconsider(whole, o.subject)
+		context := ""
+		if len(n.Recipients) == 1 {
+			context = whole + "\n" + o.subject
 		}
+		r.conclude(context)
 	}
 	return n
 }
@@ -178,29 +180,46 @@ func onlyRecipient(f fields) string {
 	return all[0]
 }
 
-// explain adds to the recipients of a report the words of its text, for those without a Diagnostic-Code.
+// explain concludes for the recipients of a report, with the words of its text as context. They replace a
+// Diagnostic-Code that is missing.
 func (d *document) explain(n *Notification) {
-	var l *letter
+	l := d.readLetter(d.prose())
+	all := l.candidates()
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
-		if r.Text != "" || r.Action != Failed && r.Action != Delayed {
+		if i >= maxExplained {
+			r.conclude("")
 			continue
 		}
-		if l == nil {
-			l = d.readLetter(d.prose())
+		if !strings.Contains(r.Address, "@") { // a file or a program
+			if failed := d.failedRecipients(); strings.Contains(r.OriginalAddress, "@") {
+				r.Address = r.OriginalAddress
+			} else if len(failed) == 1 && len(n.Recipients) == 1 {
+				r.Address = failed[0]
+			}
 		}
-		from := RecipientStatus{Address: r.Address}
-		for _, c := range l.recipients([]string{r.Address}) {
-			from = c
+		words := l.allWords(all, r.Address)
+		if words == "" && r.OriginalAddress != "" {
+			words = l.allWords(all, r.OriginalAddress)
 		}
-		if from.Text == "" && len(n.Recipients) == 1 {
-			from.setProse(strings.Join(l.lines, "\n"))
+		context := words
+		if len(n.Recipients) == 1 {
+			context = strings.Join(l.lines, "\n")
 		}
-		r.Text, r.Reply, r.Local = from.Text, from.Reply, from.Local
-		if r.RemoteMTA == "" {
-			r.RemoteMTA = from.RemoteMTA
+		if words == "" {
+			words = context
 		}
-		r.conclude()
+		if r.Text == "" && (r.Action == Failed || r.Action == Delayed || r.Action == 0) {
+			status, host := r.Status, r.RemoteMTA
+			r.setProse(words)
+			if status[0] != 0 {
+				r.Status = status
+			}
+			if host != "" {
+				r.RemoteMTA = host
+			}
+		}
+		r.conclude(context)
 	}
 }
 

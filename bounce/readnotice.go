@@ -80,7 +80,7 @@ func (d *document) readNotice() *Notification {
 			if r.Action == 0 && s.Bounce.Type == "Transient" && r.Status == (smtp.EnhancedCode{}) {
 				r.Status = smtp.EnhancedCode{4, 0, 0}
 			}
-			r.conclude()
+			r.conclude("")
 			n.add(r)
 		}
 	case "Complaint":
@@ -98,7 +98,7 @@ func (d *document) readNotice() *Notification {
 			r := RecipientStatus{Address: cleanAddress(address), Action: Delivered}
 			r.Time, _ = time.Parse(time.RFC3339, s.Delivery.Timestamp)
 			r.setWords(s.Delivery.Response)
-			r.conclude()
+			r.conclude("")
 			n.add(r)
 		}
 	}

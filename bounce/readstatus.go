@@ -111,33 +111,12 @@ func readGroup(f fields) (r RecipientStatus, ok bool) {
 	kind, words := typed(f.lines("Diagnostic-Code"))
 	r.Local = !strings.EqualFold(kind, "smtp")
 	r.setWords(words)
-	r.conclude()
 	return r, true
 }
 
 // setWords sets Reply and Text from lines that were said about the recipient.
 func (r *RecipientStatus) setWords(words string) {
 	r.Reply, r.Text = readReply(words)
-}
-
-// conclude sets the fields that follow from the others.
-func (r *RecipientStatus) conclude() {
-	if r.Status == (smtp.EnhancedCode{}) && r.Reply != nil {
-		r.Status = r.Reply.Enhanced
-	}
-	if r.Action == 0 {
-		switch r.Status[0] {
-		case 2:
-			r.Action = Delivered
-		default:
-			r.Action = Failed
-		}
-	}
-	if r.Action == Failed || r.Action == Delayed {
-		r.Reason = reasonOf(r)
-	}
-	transient := r.Status[0] == 4 || r.Status[0] == 0 && r.Reply != nil && r.Reply.Temporary()
-	r.Hard = r.Action == Failed && !transient && r.Reason.Hard()
 }
 
 // typed splits "type; value" (RFC 3464 §2.1.2). Without a type, the value is all of it.
@@ -212,7 +191,11 @@ func readReply(words string) (reply *smtp.Reply, text string) {
 	var lines []string
 	for line := range strings.SplitSeq(clip(words, maxWords), "\n") {
 		line = strings.TrimSpace(line)
-		if c, rest, ok := cutReplyCode(line); ok && (code == 0 && len(lines) == 0 || c == code) {
+		c, rest, ok := cutReplyCode(line)
+		if code != 0 && (isDialogue(line) || ok && c != code) {
+			break
+		}
+		if ok && (code == 0 && len(lines) == 0 || c == code) {
 			code, line = c, rest
 			if e, rest := cutCode(line); e[0] == c/100 {
 				if enhanced[0] == 0 {
@@ -230,6 +213,12 @@ func readReply(words string) (reply *smtp.Reply, text string) {
 		reply = &smtp.Reply{Code: code, Enhanced: enhanced, Text: text}
 	}
 	return reply, text
+}
+
+// isDialogue reports whether a line is one of a transcript that follows a reply.
+func isDialogue(line string) bool {
+	return strings.HasPrefix(line, ">>>") || strings.HasPrefix(line, "<<<") || strings.HasPrefix(line, "In:") ||
+		strings.HasPrefix(line, "Out:") || strings.HasPrefix(line, "... while")
 }
 
 // cutReplyCode returns the reply code that a line begins with, and what follows it.
