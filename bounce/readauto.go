@@ -42,15 +42,7 @@ func (d *document) readAuto() *Notification {
 	auto := d.isAuto(o)
 	switch {
 	case len(d.receipt) > 0:
-		f := parseFields(d.receipt)
-		n.Format = "rfc8098"
-		if address := readAddress(f.get("Final-Recipient")); address != "" {
-			n.Recipients = []RecipientStatus{{Address: address, OriginalAddress: readAddress(f.get("Original-Recipient"))}}
-		}
-		if id := f.get("Original-Message-ID"); id != "" {
-			n.OriginalID = id
-		}
-		return n
+		return d.readReceipt(n)
 	case o.subject == "unsubscribe" && (auto || o.null):
 		// A program of the recipient answers List-Unsubscribe (RFC 2369 §3.2).
 		n.Kind, n.Format, n.Feedback = Complaint, "unsubscribe", &Feedback{Type: "opt-out"}
@@ -72,6 +64,28 @@ func (d *document) readAuto() *Notification {
 	}
 	return nil
 }
+
+// readReceipt reads a disposition notification (RFC 8098). n is the answer without it. Some hosts, Dovecot for example,
+// refuse a message in this form: it was deleted, and the text says why. That is a bounce.
+func (d *document) readReceipt(n *Notification) *Notification {
+	f := parseFields(d.receipt)
+	n.Format = "rfc8098"
+	if address := readAddress(f.get("Final-Recipient")); address != "" {
+		n.Recipients = []RecipientStatus{{Address: address, OriginalAddress: readAddress(f.get("Original-Recipient"))}}
+	}
+	if id := f.get("Original-Message-ID"); id != "" {
+		n.OriginalID = id
+	}
+	text := d.prose()
+	if len(n.Recipients) == 1 && hasSuffixFold(f.get("Disposition"), "deleted") && containsAny(lowerASCII(text), refusedWords) {
+		n.Kind = Bounce
+		n.Recipients[0].setProse(strings.TrimSpace(text))
+		n.Recipients[0].conclude("")
+	}
+	return n
+}
+
+var refusedWords = []string{"automatically rejected", "was rejected", "could not be delivered"}
 
 // firstAddress returns the first address in a field, or "".
 func firstAddress(value string) (first string) {

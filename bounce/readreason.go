@@ -83,7 +83,7 @@ func (r *RecipientStatus) reason(stage smtp.Stage) smtp.Reason {
 // byCode reports whether a reply was classified by nothing but the class of its code.
 func byCode(m replies.Meaning) bool {
 	switch m.Rule {
-	case "rest", "code-fault", "code-policy", "reply-temporary", "reply-storage", "reply-syntax", "":
+	case "rest", "code-fault", "code-policy", "code-syntax", "reply-temporary", "reply-storage", "reply-syntax", "":
 		return true
 	}
 	return false
@@ -100,12 +100,16 @@ func byWords(text string) smtp.Reason {
 	return smtp.Other
 }
 
-// plainWords returns text in lower case and in one line, without addresses and URLs: their words mean nothing.
+// plainWords returns text in lower case and in one line, without addresses and the paths of URLs: their words mean
+// nothing.
 func plainWords(text string) string {
 	words := strings.Fields(strings.ToLower(clip(text, 4*maxWords)))
 	kept := words[:0]
 	for _, w := range words {
-		if !strings.Contains(w, "@") && !strings.Contains(w, "://") {
+		if _, url, ok := strings.Cut(w, "://"); ok {
+			w, _, _ = strings.Cut(url, "/")
+		}
+		if !strings.Contains(w, "@") {
 			kept = append(kept, w)
 		}
 	}
@@ -125,6 +129,9 @@ var stages = []struct {
 	{"rcpt_to", smtp.StageRcpt},
 	{"does not like recipient", smtp.StageRcpt},
 	{">>> data", smtp.StageData},
+	// With PIPELINING, sendmail has sent DATA when the replies to RCPT arrive. Its own line then says what they were to.
+	{"... user unknown", smtp.StageRcpt},
+	{"no valid recipients", smtp.StageRcpt},
 	{"to data command", smtp.StageData},
 	{"end of data", smtp.StageFinal},
 	{"final data", smtp.StageFinal},
@@ -149,8 +156,13 @@ var mailerWords = []struct {
 	reason smtp.Reason
 	words  []string
 }{
+	{smtp.Network, []string{
+		"found, try again", "unexpected name server reply", "name server failure", "host name lookup failure", "name lookup failure, try",
+		"temporary lookup failure", "dns lookup failure", "temporary dns",
+	}},
+	{smtp.SpamContent, []string{"spam classification", "classified as spam", "considered spam", "looks like spam", "message is spam", "identified as spam", "spam detected", "spam message"}},
 	{smtp.MailboxFull, []string{
-		"mailbox full", "mailbox is full", "over quota", "overquota", "quota exceeded", "exceeded quota", "mailfolder is full",
+		"mailbox full", "mailbox is full", "not enough disk space", "mailbox for user is full", "full mailbox", "over quota", "overquota", "quota exceeded", "exceeded quota", "mailfolder is full",
 		"exceeds allowed size", "exceeded the local limit", "storage quota", "inbox is full", "disk quota", "quota has been exceeded",
 		"insufficient disk space", "mailbox has exceeded", "out of storage", "mailbox size limit", "exceeded storage allocation", "exceed quota",
 		"too much mail data", "boîte pleine", "postfach ist voll", "メールボックスの容量", "容量を超え", "buzón lleno", "caixa cheia", "casella piena",
@@ -181,12 +193,12 @@ var mailerWords = []struct {
 		"user not found", "user does not exist", "couldn't be found", "recipnotfound", "unroutable address", "unrouteable address", "account does not exist",
 		"address does not exist", "address doesn't exist", "no such address", "email address is possibly incorrect", "address not found", "bad destination mailbox",
 		"addressee unknown", "not a valid mailbox", "is not a known user", "user not known", "has no mailbox", "no mailbox by that name", "unknown mailbox",
-		"メールアドレスが見つか", "宛先不明", "ディレクトリのリストに", "存在しない", "存在しません", "unbekannter empfänger", "empfänger unbekannt", "utilisateur inconnu", "usuario desconocido", "utente sconosciuto", "неизвестный пользователь", "no account by that name", "not our user", "user has moved", "has moved to", "mailbox unavailable",
+		"メールアドレスが見つか", "宛先不明", "ディレクトリのリストに", "存在しません", "unbekannter empfänger", "empfänger unbekannt", "utilisateur inconnu", "usuario desconocido", "utente sconosciuto", "неизвестный пользователь", "no account by that name", "not our user", "user has moved", "has moved to", "mailbox unavailable",
 	}},
 	{smtp.HostUnknown, []string{
 		"host unknown", "unknown host", "domain does not exist", "couldn't find any host", "no mx record found", "name or service not known",
 		"unknown domain", "domain not found", "host not found", "couldn't find a mail exchanger", "no smtp service", "null mx", "unrouteable mail domain",
-		"unrouteable domain", "domain may not exist", "invalid domain", "illegal host", "bad destination host", "name service error", "no such domain", "no mx found", "domain is not reachable",
+		"unrouteable domain", "domain may not exist", "invalid domain", "illegal host", "bad destination host", "name service error", "no such domain", "no relevant answers", "no mx found", "domain is not reachable",
 		"host or domain name not found", "nonexistent domain", "domain name not found", "does not accept mail", "nullmx",
 	}},
 	{smtp.Blocklisted, []string{

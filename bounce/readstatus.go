@@ -110,6 +110,12 @@ func readGroup(f fields) (r RecipientStatus, ok bool) {
 	r.WillRetryUntil = parseDate(f.get("Will-Retry-Until"))
 	kind, words := typed(f.lines("Diagnostic-Code"))
 	r.Local = !strings.EqualFold(kind, "smtp")
+	if words == "" {
+		// Some hosts state the cause in a comment: "Status: 4.0.0 (host name lookup failure)".
+		if _, comment, ok := strings.Cut(f.get("Status"), "("); ok {
+			words = strings.TrimSuffix(comment, ")")
+		}
+	}
 	r.setWords(words)
 	return r, true
 }
