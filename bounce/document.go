@@ -28,6 +28,7 @@ type document struct {
 	receipt  []byte   // the decoded disposition-notification part (RFC 8098)
 	original []byte   // the header of the first message that is a part, with LF line ends; nil if there is none
 	parts    int      // body parts that aren't multiparts
+	work     int      // for tests: octets and lines that were looked at, each as often as that was done
 }
 
 // mimeType is a Content-Type, in lower case except for the boundary.
@@ -73,6 +74,7 @@ func readDocument(r io.Reader) (*document, error) {
 		w.sink.preamble = false // no part begins
 	}
 	w.endPart()
+	w.d.work += lines.work
 	return &w.d, nil
 }
 

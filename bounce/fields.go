@@ -14,6 +14,9 @@ import (
 // fields are the fields of a header, unfolded, in their order.
 type fields []fieldValue
 
+// maxFields bounds the fields of a header that are read.
+const maxFields = 1000
+
 type fieldValue struct{ name, value string } // name in lower case
 
 // parseFields reads a header with LF line ends. A line that begins with a space continues the field before it. A line
@@ -21,7 +24,7 @@ type fieldValue struct{ name, value string } // name in lower case
 func parseFields(header []byte) fields {
 	var f fields
 	rest := string(header)
-	for rest != "" {
+	for rest != "" && len(f) < maxFields {
 		end := fieldEnd(rest)
 		if name, value, ok := strings.Cut(rest[:end], ":"); ok {
 			f = append(f, fieldValue{strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)})

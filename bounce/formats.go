@@ -34,7 +34,7 @@ var formats = []format{
 		"failure reasons", "not listed in public name & address book", "not listed in domino directory",
 		"your document:"}},
 	{"courier", "courier-mta's reports", []string{
-		"undeliverable mail", "this is a delivery status notification from", "your message which is enclosed"}},
+		"this is a delivery status notification from", "the original message was received on"}},
 	{"opensmtpd", "OpenSMTPD, smtpd's bounces", []string{
 		"an error has occurred while attempting to deliver a message", "a message is delayed for more than"}},
 	{"dma", "DragonFly Mail Agent", []string{"there was an error delivering your mail to"}},
@@ -49,7 +49,7 @@ var formats = []format{
 		"the attached message had permanent fatal delivery errors", "failed addresses follow"}},
 	{"imail", "IMail's short letters", []string{
 		"user mailbox exceeds allowed size", "invalid final delivery userid", "delivery failed 20 attempts"}},
-	{"postoffice", "letters of small hosts and gateways, of one sentence", []string{
+	{"other", "letters of small hosts and gateways, of one sentence", []string{
 		"unable to deliver message to", "unable to deliver mail", "could not be delivered to", "cannot be delivered to",
 		"was not delivered to", "could not be delivered because", "your message could not be delivered",
 		"your mail message to the following", "we had trouble delivering your message", "error delivering your m",

@@ -20,11 +20,15 @@ type letter struct {
 	lower    []string // the same with ASCII in lower case
 	original string   // the header of the message that it returns; "" if there is none
 	own      []string // the addresses that are no recipients, in lower case: whom the mail is from and to
+
+	all     []candidate      // what candidates returned
+	byName  map[string][]int // for each address in lower case, the indices in all
+	counter *int             // see document.work
 }
 
 // readLetter splits text where the original begins: at one of originalMarks, or at a header.
 func (d *document) readLetter(text string) *letter {
-	l := &letter{own: d.ownAddresses()}
+	l := &letter{own: d.ownAddresses(), byName: make(map[string][]int), counter: &d.work}
 	rest := text
 	for rest != "" && len(l.lines) < maxLetterLines {
 		line, after, _ := strings.Cut(rest, "\n")
@@ -45,6 +49,12 @@ func (d *document) readLetter(text string) *letter {
 		}
 		line = clip(strings.TrimRight(line, " \t\u00a0"), maxLetterLine)
 		l.lines, l.lower = append(l.lines, line), append(l.lower, lowerASCII(line))
+		d.work += len(line)
+	}
+	l.all = l.candidates()
+	for i, c := range l.all {
+		name := strings.ToLower(c.address)
+		l.byName[name] = append(l.byName[name], i)
 	}
 	return l
 }
@@ -139,6 +149,7 @@ func (l *letter) candidates() []candidate {
 		if len(all) >= maxCandidates {
 			break
 		}
+		*l.counter += len(line)
 		if address, rest, ok := leading(line); ok {
 			all = append(all, candidate{address, atStart, i, rest})
 			continue
@@ -253,61 +264,52 @@ func isLocalByte(c byte) bool {
 	return isWordByte(c) || c >= utf8.RuneSelf || strings.IndexByte(".!#$%&'*+-/=?^`{|}~", c) >= 0
 }
 
-// recipients returns the recipients that the letter is about.
+// recipients returns the recipients that the letter is about: those of failed if it isn't empty, otherwise those that it
+// names in the surest way.
 func (l *letter) recipients(failed []string) []RecipientStatus {
-	all := l.candidates()
 	best := 0
-	for _, c := range all {
+	for _, c := range l.all {
 		if !l.isOwn(c.address) {
 			best = max(best, c.way)
 		}
 	}
-	var list []RecipientStatus
-	add := func(address, words string) {
-		if len(list) < maxRecipients {
-			list = append(list, RecipientStatus{Address: address})
-			list[len(list)-1].setProse(words)
-		}
-	}
-	if len(failed) > 0 {
-		for _, address := range failed {
-			add(address, l.allWords(all, address))
-		}
-		return list
-	}
-	for _, c := range all {
-		if c.way == best && !l.isOwn(c.address) && !named(list, c.address) {
-			add(c.address, l.allWords(all, c.address))
-		}
-	}
-	if len(list) == 0 { // a mail to oneself, or one from the address that failed
-		for _, c := range all {
-			if c.way >= inSentence && !named(list, c.address) {
-				add(c.address, l.allWords(all, c.address))
+	if len(failed) == 0 && best == 0 { // a mail to oneself, or one from the address that failed
+		for _, c := range l.all {
+			if c.way >= inSentence {
+				failed = append(failed, c.address)
 			}
 		}
+	}
+	if len(failed) == 0 {
+		for _, c := range l.all {
+			if c.way == best && !l.isOwn(c.address) {
+				failed = append(failed, c.address)
+			}
+		}
+	}
+	var list []RecipientStatus
+	seen := make(map[string]bool)
+	for _, address := range failed {
+		name := strings.ToLower(address)
+		if seen[name] || len(list) == maxRecipients {
+			continue
+		}
+		seen[name] = true
+		list = append(list, RecipientStatus{Address: address})
+		list[len(list)-1].setProse(l.allWords(address))
 	}
 	return list
 }
 
-// named reports whether a recipient with the address is in list.
-func named(list []RecipientStatus, address string) bool {
-	for i := range list {
-		if strings.EqualFold(list[i].Address, address) {
-			return true
-		}
-	}
-	return false
-}
-
 // allWords returns the words about all candidates with the address, without repetitions.
-func (l *letter) allWords(all []candidate, address string) string {
+func (l *letter) allWords(address string) string {
 	words, size := []string(nil), 0
-	for i, c := range all {
-		if size >= maxWords || !strings.EqualFold(c.address, address) {
-			continue
+	for _, i := range l.byName[strings.ToLower(address)] {
+		if size >= maxWords {
+			break
 		}
-		for _, line := range l.words(all, i) {
+		for _, line := range l.words(i) {
+			*l.counter += len(line) + 1
 			if size < maxWords && !contains(words, line) {
 				words = append(words, line)
 				size += len(line) + 1
@@ -329,24 +331,14 @@ func contains(lines []string, line string) bool {
 // words returns the lines about the candidate with index i. In a transcript, they are the replies around the line.
 // Otherwise they are the rest of the line and what follows up to the next candidate of the same way or, once there are
 // words, up to an empty line or a rule.
-func (l *letter) words(all []candidate, i int) []string {
-	c := all[i]
+func (l *letter) words(i int) []string {
+	c := l.all[i]
 	if c.way == inTranscript {
-		from, to := c.line, c.line+1
-		for from > 0 && from > c.line-8 && strings.HasPrefix(strings.TrimSpace(l.lines[from-1]), "<<<") {
-			from--
-		}
-		for to < len(l.lines) && to < c.line+16 && l.lines[to] != "" && !strings.Contains(l.lines[to], ">>>") &&
-			!strings.Contains(l.lines[to], "@") {
-			to++
-		}
-		if to < len(l.lines) && to == c.line+1 && strings.HasPrefix(strings.TrimSpace(l.lines[to]), "<<<") {
-			to++
-		}
-		return trimmed(l.lines[from:to])
+		return l.session(c.line)
 	}
 	end := len(l.lines)
-	for _, next := range all[i+1:] {
+	for _, next := range l.all[i+1:] {
+		*l.counter++
 		if next.way == c.way && next.line > c.line {
 			end = next.line
 			break
@@ -359,6 +351,7 @@ func (l *letter) words(all []candidate, i int) []string {
 	}
 	loose := len(words) == 0 // the words begin after an empty line
 	for k := c.line + 1; k < end && size < maxWords; k++ {
+		*l.counter++
 		line := strings.TrimSpace(l.lines[k])
 		if line == "" || isRule(line) {
 			if !loose && len(words) > 0 {
@@ -378,6 +371,27 @@ func (l *letter) words(all []candidate, i int) []string {
 		size += len(line) + 1
 	}
 	return words
+}
+
+// session returns the line of a transcript with that index, and the replies around it. A reply follows its command; the
+// mail system's own line about an address follows the reply that it is about.
+func (l *letter) session(at int) []string {
+	from, to := at, at+1
+	if isCommand(l.lower[at]) {
+		for to < len(l.lines) && to < at+16 && l.lines[to] != "" && !isCommand(l.lower[to]) && !isRule(l.lines[to]) {
+			to++
+		}
+		return trimmed(l.lines[from:to])
+	}
+	for from > 0 && from > at-8 && strings.HasPrefix(strings.TrimSpace(l.lines[from-1]), "<<<") {
+		from--
+	}
+	return trimmed(l.lines[from:to])
+}
+
+// isCommand reports whether a line in lower case has an SMTP command of a transcript.
+func isCommand(lower string) bool {
+	return containsAny(lower, []string{"rcpt to:", "mail from:", ">>> data", ">>> quit", ">>> rset", "in: data", "in: quit", "in: rset"})
 }
 
 // trimmed returns lines without spaces at their ends.
@@ -418,7 +432,7 @@ func findReply(words string) int {
 			continue
 		}
 		before := strings.TrimRight(lastLine(words[:i]), " \t")
-		if before == "" || strings.ContainsAny(before[len(before)-1:], ":><'\"[(=") || hasSuffixFold(before, "said") ||
+		if before == "" || strings.ContainsAny(before[len(before)-1:], ":;><'\"[(=#") || hasSuffixFold(before, "said") ||
 			hasSuffixFold(before, "code") || hasSuffixFold(before, "with") || hasSuffixFold(before, "error") ||
 			hasSuffixFold(before, "responsecode") || hasSuffixFold(before, "...") {
 			return i

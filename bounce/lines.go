@@ -52,7 +52,7 @@ func (l *lineReader) piece() (piece []byte, ended bool) {
 				from++
 			}
 		}
-		if i := bytes.IndexAny(l.buf[from:l.end], "\r\n"); i >= 0 {
+		if i := indexLineEnd(l.buf[from:l.end]); i >= 0 {
 			l.work += i
 			piece = l.buf[l.start : from+i]
 			l.lf = l.buf[from+i] == '\r'
@@ -98,4 +98,14 @@ func (l *lineReader) fill() {
 		}
 	}
 	l.err = io.ErrNoProgress
+}
+
+// indexLineEnd returns the index of the first CR or LF, or -1.
+func indexLineEnd(b []byte) int {
+	for i, c := range b {
+		if c == '\n' || c == '\r' {
+			return i
+		}
+	}
+	return -1
 }

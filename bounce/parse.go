@@ -97,8 +97,9 @@ type RecipientStatus struct {
 	// Reply is the reply of the host that refused the message. If nil, the mail has no reply code.
 	Reply *smtp.Reply
 
-	// Text is the words about this recipient, without codes if they are a Reply: lines separated by "\n", at most 4
-	// KiB. It is in the language and with the claims of the host that wrote it.
+	// Text is the words about this recipient: lines separated by "\n", at most 4 KiB, in the language of the host that
+	// wrote them. Of a report it is the Diagnostic-Code, without the codes of the Reply. Of prose it is all lines about
+	// the recipient; the Reply is a part of it.
 	Text string
 
 	// Local means that Reply and Text are the words of the reporting host, not of RemoteMTA.

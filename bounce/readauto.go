@@ -22,10 +22,12 @@ func (d *document) isAuto(o origin) bool {
 	if o.answer || o.list {
 		return false
 	}
-	for _, prefix := range autoPrefixes {
-		if rest, ok := strings.CutPrefix(o.subject, prefix); ok && (rest == "" || !isWordByte(rest[0])) {
-			return true
-		}
+	if hasAnyPrefix(o.subject, autoPrefixes) {
+		return true
+	}
+	precedence := strings.ToLower(h.get("Precedence"))
+	if o.null || precedence == "bulk" || precedence == "junk" || h.has("X-Auto-Response-Suppress") {
+		return hasAnyPrefix(o.subject, awayPrefixes)
 	}
 	return false
 }
@@ -108,14 +110,32 @@ func referenceID(f fields) string {
 	return readID(fields{{"message-id", refs[len(refs)-1]}})
 }
 
-// autoPrefixes begin the Subject of automatic answers, in lower case.
+func hasAnyPrefix(s string, prefixes []string) bool {
+	for _, prefix := range prefixes {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// autoPrefixes begin the Subject of automatic answers, and of nothing else, in lower case.
 var autoPrefixes = []string{
-	"automatic reply:", "auto reply:", "auto-reply:", "autoreply:", "out of office", "out-of-office", "automated reply", "auto response:",
-	"auto-response:", "autoresponse", "auto:", "vacation reply", "vacation:", "away from", "away until", "i am away", "i'm away", "on vacation", "on holiday",
-	"automatische antwort", "abwesenheit", "abwesend", "réponse automatique", "absence du bureau", "absent du bureau",
-	"respuesta automática", "fuera de la oficina", "resposta automática", "ausência", "risposta automatica", "fuori sede",
-	"automatisch antwoord", "afwezigheid", "autosvar", "automaattinen vastaus", "automatyczna odpowiedź", "автоматический ответ", "автоответ",
-	"自動返信", "自動応答", "自动回复", "自動回覆", "otomatik yanıt", "automatická odpověď", "automatikus válasz",
+	"automatic reply:", "auto reply:", "auto-reply:", "autoreply:", "out of office:", "out of office autoreply",
+	"out of office reply", "out-of-office:", "out of the office:", "automated reply:", "automated response:",
+	"auto response:", "auto-response:", "autoresponse:", "auto:", "vacation reply", "vacation:",
+	"automatische antwort", "abwesenheitsnotiz", "abwesenheitsassistent", "abwesend:", "réponse automatique",
+	"absence du bureau", "respuesta automática", "fuera de la oficina:", "resposta automática", "risposta automatica",
+	"fuori sede:", "automatisch antwoord", "afwezigheidsbericht", "autosvar", "automaattinen vastaus",
+	"automatyczna odpowiedź", "автоматический ответ", "автоответ", "自動返信", "自動応答", "自动回复", "自動回覆",
+	"otomatik yanıt", "automatická odpověď", "automatikus válasz",
+}
+
+// awayPrefixes begin the Subject of automatic answers that have another sign of that, too, in lower case.
+var awayPrefixes = []string{
+	"out of office", "out-of-office", "out of the office", "away", "i am away", "i'm away", "on vacation", "on holiday",
+	"vacation", "absence", "absent", "abwesen", "fuera de", "ausência", "ausente", "assenza", "afwezig", "urlaub",
+	"thank you for your m", "thank you for contacting", "we have received your", "不在",
 }
 
 // challengeWords are in the Subject or the beginning of a challenge, in lower case.

@@ -26,21 +26,24 @@ func (d *document) readFeedback() *Notification {
 		OriginalHeader: nil,
 	}
 	_, n.ReportingMTA = typed(f.get("Reporting-MTA"))
+	seen := make(map[string]bool)
+	add := func(address string) {
+		if name := strings.ToLower(address); !seen[name] {
+			seen[name] = true
+			n.add(RecipientStatus{Address: address})
+		}
+	}
 	for _, field := range f {
 		if field.name != "original-rcpt-to" && field.name != "removal-recipient" {
 			continue
 		}
-		if address := readAddress(unfold(field.value)); address != "" && !n.has(address) && len(n.Recipients) < maxRecipients {
-			n.Recipients = append(n.Recipients, RecipientStatus{Address: address})
-		}
+		add(readAddress(unfold(field.value)))
 	}
 	if len(n.Recipients) == 0 {
 		// RFC 5965 §3.2: Original-Rcpt-To is optional, and many providers leave it out or hide it.
 		for _, name := range []string{"X-Original-To", "Delivered-To", "To"} {
 			eachAddress(clip(original.get(name), maxLetterLine), func(_, _ int, address string) bool {
-				if !n.has(address) {
-					n.Recipients = append(n.Recipients, RecipientStatus{Address: address})
-				}
+				add(address)
 				return len(n.Recipients) < maxRecipients
 			})
 			if len(n.Recipients) > 0 {
@@ -49,13 +52,4 @@ func (d *document) readFeedback() *Notification {
 		}
 	}
 	return n
-}
-
-func (n *Notification) has(address string) bool {
-	for _, r := range n.Recipients {
-		if strings.EqualFold(r.Address, address) {
-			return true
-		}
-	}
-	return false
 }

@@ -33,12 +33,16 @@ func (d *document) prose() string {
 	return string(d.html)
 }
 
+// maxBeginning is the size in octets of the beginning of a letter that says that it is a bounce.
+const maxBeginning = 3 << 10
+
 // maxExplained bounds the recipients of a report whose words are looked for in its text.
 const maxExplained = 100
 
 // origin is how a mail came to be, by its header.
 type origin struct {
-	mailer  bool // from a mail system: MAILER-DAEMON and the like
+	mailer  bool // from a mail system: MAILER-DAEMON, a postmaster and the like
+	person  bool // from a postmaster, who may be a person: the mail came from a reverse-path that isn't null
 	robot   bool // from an address that takes no answers
 	null    bool // from the null reverse-path
 	report  bool // a multipart/report
@@ -56,10 +60,9 @@ func (d *document) origin() origin {
 		path := strings.ToLower(strings.Trim(d.header.get("Return-Path"), "<> "))
 		o.null = path == "" || path == "mailer-daemon" || strings.HasPrefix(path, "mailer-daemon@")
 	}
+	o.person = o.mailer && !o.null && d.header.has("Return-Path") && !d.fromAny(from, daemonNames)
 	o.report = d.typ.name == "multipart/report" && (d.typ.report == "" || d.typ.report == "delivery-status")
-	for _, prefix := range answerPrefixes {
-		o.answer = o.answer || strings.HasPrefix(o.subject, prefix)
-	}
+	o.answer = hasAnyPrefix(o.subject, answerPrefixes)
 	o.list = d.header.has("List-Id") || d.header.has("List-Post") || d.header.has("List-Unsubscribe") ||
 		strings.EqualFold(d.header.get("Precedence"), "list")
 	return o
@@ -93,10 +96,10 @@ func (d *document) readLetterBounce() *Notification {
 	}
 	text := d.prose()
 	l := d.readLetter(text)
-	if o.answer && o.mailer && !o.null && l.original == "" && len(d.original) == 0 && !containsAny(strings.Join(l.lower, "\n"), formats[0].says) && strings.Contains(text, "\n>") {
+	format := l.format(o.subject)
+	if o.person && (o.answer || containsAny(strings.Join(l.lower, "\n"), forwardMarks) || !attached && l.original == "" && (&letter{}).format(o.subject) == "") {
 		return nil
 	}
-	format := l.format(o.subject)
 	if format == "" && len(failed) == 0 {
 		return nil
 	}
@@ -118,7 +121,7 @@ func (d *document) readLetterBounce() *Notification {
 		return nil
 	}
 	n.OriginalID = readID(f)
-	whole := strings.Join(l.lines, "\n")
+	whole := strings.TrimSpace(strings.Join(l.lines, "\n"))
 	delayed := containsAny(o.subject, delayWords) || containsAny(strings.ToLower(whole), delayWords)
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
@@ -139,7 +142,7 @@ func (d *document) readLetterBounce() *Notification {
 
 // format returns the name of the format whose words the letter or the Subject has, or "".
 func (l *letter) format(subject string) string {
-	text := strings.ToLower(strings.Join(strings.Fields(clip(strings.Join(l.lines, " "), maxOriginal)), " "))
+	text := strings.ToLower(strings.Join(strings.Fields(clip(strings.Join(l.lines, " "), maxBeginning)), " "))
 	for i := range formats {
 		if containsAny(text, formats[i].says) || containsAny(subject, formats[i].says) {
 			return formats[i].name
@@ -184,7 +187,9 @@ func onlyRecipient(f fields) string {
 // Diagnostic-Code that is missing.
 func (d *document) explain(n *Notification) {
 	l := d.readLetter(d.prose())
-	all := l.candidates()
+	if len(d.original) == 0 && l.original != "" {
+		n.OriginalHeader, n.OriginalID = crlf([]byte(l.original)), readID(parseFields([]byte(l.original)))
+	}
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
 		if i >= maxExplained {
@@ -198,15 +203,15 @@ func (d *document) explain(n *Notification) {
 				r.Address = failed[0]
 			}
 		}
-		words := l.allWords(all, r.Address)
+		words := l.allWords(r.Address)
 		if words == "" && r.OriginalAddress != "" {
-			words = l.allWords(all, r.OriginalAddress)
+			words = l.allWords(r.OriginalAddress)
 		}
 		context := words
 		if len(n.Recipients) == 1 {
 			context = strings.Join(l.lines, "\n")
 		}
-		if words == "" {
+		if words == "" && r.Status[1] == 0 && r.Status[2] == 0 {
 			words = context
 		}
 		if r.Text == "" && (r.Action == Failed || r.Action == Delayed || r.Action == 0) {
@@ -223,13 +228,21 @@ func (d *document) explain(n *Notification) {
 	}
 }
 
-var mailerNames = []string{
-	"mailer-daemon", "mailer daemon", "maildaemon", "mail-daemon", "postmaster", "post_master", "mdaemon", "mmdf",
-	"mail delivery s", "mail deliver system", "mail.delivery.system", "mail system", "internet mail delivery", "mail administrator",
-	"system administrator", "mailerdaemon", "email delivery system", "mail router", "smtp gateway", "bounce daemon", "undeliverable",
-	"microsoft exchange", "microsoftexchange", "interscan", "delivery subsystem", "systemadministrator", "メール配送",
-}
+// mailerNames are in the From of mail systems, in lower case: the local part, or the display name. daemonNames are those
+// of no person.
+var (
+	mailerNames = append([]string{"postmaster", "system administrator"}, daemonNames...)
+	daemonNames = []string{
+		"mailer-daemon", "mailer daemon", "maildaemon", "mail-daemon", "post_master", "mdaemon", "mmdf",
+		"mail delivery s", "mail deliver system", "mail.delivery.system", "mail system", "internet mail delivery", "mail administrator",
+		"mailerdaemon", "email delivery system", "mail router", "smtp gateway", "bounce daemon", "undeliverable",
+		"microsoft exchange", "microsoftexchange", "interscan", "delivery subsystem", "systemadministrator", "メール配送",
+	}
+)
 
 var robotNames = []string{"no-reply", "noreply", "no_reply", "donotreply", "do-not-reply", "nobody@", "root@"}
+
+// forwardMarks are above a mail that a person forwards, in lower case.
+var forwardMarks = []string{"forwarded message", "begin forwarded", "weitergeleitete nachricht", "message transféré"}
 
 var answerPrefixes = []string{"re:", "re :", "aw:", "sv:", "fwd:", "fw:", "wg:", "tr:", "rv:", "i:", "enc:", "转发:", "[fwd"}

@@ -40,14 +40,15 @@ func (r *RecipientStatus) isPermanent() bool {
 // isDoubtful reports whether only words state that the address is unknown, and the rest of the reply contradicts them.
 // Hosts that filter for their users, those of Japanese mobile networks for example, take the recipient and refuse the
 // message with the words "unknown user", or give a code that is about something else (RFC 3463 §3): X.2.0 means that the
-// mailbox exists, X.3 is about the host, X.6 about the message, X.7 about a policy.
+// mailbox exists, X.3 is about the host, X.6 about the message. X.7 isn't among them: programs let a rule of the
+// administrator refuse unknown users, too.
 func (r *RecipientStatus) isDoubtful(stage smtp.Stage) bool {
 	switch r.Status[1] {
 	case 1:
 		return false
 	case 2:
 		return r.Status[2] == 0 || stage >= smtp.StageData
-	case 3, 6, 7:
+	case 3, 6:
 		return true
 	}
 	return stage >= smtp.StageData
@@ -219,5 +220,5 @@ var mailerWords = []struct {
 		"insufficient system", "system resources", "disk full", "no space left", "internal error", "temporary failure", "try again later", "local error",
 		"configuration error", "system error", "server error", "temporarily unavailable", "system not accepting", "write error", "can't create output",
 	}},
-	{smtp.Syntax, []string{"syntax error", "malformed", "rfc 5322", "rfc 2822", "not rfc", "missing header", "bad header", "rfc822", "bare lf", "bare cr", "non-compliant", "not compliant"}},
+	{smtp.Syntax, []string{"syntax error", "malformed", "rfc 5322", "rfc 2822", "not rfc", "missing header", "bad header", "bare lf", "bare cr", "non-compliant", "not compliant"}},
 }

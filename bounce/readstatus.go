@@ -43,14 +43,18 @@ func (d *document) readStatus() *Notification {
 		text = string(d.text)
 	}
 	for group := range groups(text) {
+		d.work += len(group)
 		f := parseFields([]byte(group))
 		if f.has("Reporting-MTA") || f.has("Original-Envelope-Id") || f.has("Arrival-Date") {
 			n.EnvelopeID = f.get("Original-Envelope-Id")
 			_, n.ReportingMTA = typed(f.get("Reporting-MTA"))
 			n.Arrival = parseDate(f.get("Arrival-Date"))
 		}
-		if r, ok := readGroup(f); ok && len(n.Recipients) < maxRecipients {
-			n.Recipients = append(n.Recipients, r)
+		if r, ok := readGroup(f); ok {
+			n.add(r)
+		}
+		if len(n.Recipients) == maxRecipients {
+			break
 		}
 	}
 	return n
@@ -64,7 +68,7 @@ func (d *document) inText() bool {
 		return false
 	}
 	o := d.origin()
-	return (o.mailer || o.report) && !o.answer
+	return (o.mailer || o.report) && !o.answer && !o.person
 }
 
 // groups returns the groups of fields in text, separated by lines that are empty or no field. Fields of one recipient
@@ -109,7 +113,7 @@ func readGroup(f fields) (r RecipientStatus, ok bool) {
 	r.Time = parseDate(f.get("Last-Attempt-Date"))
 	r.WillRetryUntil = parseDate(f.get("Will-Retry-Until"))
 	kind, words := typed(f.lines("Diagnostic-Code"))
-	r.Local = !strings.EqualFold(kind, "smtp")
+	r.Local = !strings.EqualFold(kind, "smtp") && words != ""
 	if words == "" {
 		// Some hosts state the cause in a comment: "Status: 4.0.0 (host name lookup failure)".
 		if _, comment, ok := strings.Cut(f.get("Status"), "("); ok {
@@ -120,9 +124,25 @@ func readGroup(f fields) (r RecipientStatus, ok bool) {
 	return r, true
 }
 
-// setWords sets Reply and Text from lines that were said about the recipient.
-func (r *RecipientStatus) setWords(words string) {
-	r.Reply, r.Text = readReply(words)
+// setWords sets Reply and Text from the value of a Diagnostic-Code, with its folds. RFC 3461 §9.2: a line of the reply
+// begins a line of the field, with its code. Any other line continues the one before it.
+func (r *RecipientStatus) setWords(value string) {
+	var b strings.Builder
+	first := -1
+	for line := range strings.SplitSeq(clip(value, 4*maxWords), "\n") {
+		line = strings.TrimSpace(line)
+		code, _, _ := cutReplyCode(line)
+		switch {
+		case first < 0:
+			first = code
+		case code == first && code != 0:
+			b.WriteByte('\n')
+		default:
+			b.WriteByte(' ')
+		}
+		b.WriteString(line)
+	}
+	r.Reply, r.Text = readReply(b.String())
 }
 
 // typed splits "type; value" (RFC 3464 §2.1.2). Without a type, the value is all of it.
@@ -198,7 +218,7 @@ func readReply(words string) (reply *smtp.Reply, text string) {
 	for line := range strings.SplitSeq(clip(words, maxWords), "\n") {
 		line = strings.TrimSpace(line)
 		c, rest, ok := cutReplyCode(line)
-		if code != 0 && (isDialogue(line) || ok && c != code) {
+		if code != 0 && (line == "" || isDialogue(line) || isRule(line) || ok && c != code) {
 			break
 		}
 		if ok && (code == 0 && len(lines) == 0 || c == code) {
@@ -215,6 +235,9 @@ func readReply(words string) (reply *smtp.Reply, text string) {
 		lines = append(lines, line)
 	}
 	text = strings.TrimSpace(strings.Join(lines, "\n"))
+	if before, ok := strings.CutSuffix(text, ")"); ok && code != 0 && strings.Count(before, "(") < strings.Count(text, ")") {
+		text = before // "(reason: 550 no such user)"
+	}
 	if code != 0 {
 		reply = &smtp.Reply{Code: code, Enhanced: enhanced, Text: text}
 	}
