@@ -140,12 +140,18 @@ func (d *document) readLetterBounce() *Notification {
 	return n
 }
 
-// format returns the name of the format whose words the letter or the Subject has, or "".
+// format returns the name of the format whose words the letter or the Subject has, "transcript" if it has the refusal
+// of a recipient in a session, or "".
 func (l *letter) format(subject string) string {
 	text := strings.ToLower(strings.Join(strings.Fields(clip(strings.Join(l.lines, " "), maxBeginning)), " "))
 	for i := range formats {
 		if containsAny(text, formats[i].says) || containsAny(subject, formats[i].says) {
 			return formats[i].name
+		}
+	}
+	for _, c := range l.all {
+		if c.way == inTranscript && findReply(l.allWords(c.address)) >= 0 {
+			return "transcript"
 		}
 	}
 	return ""

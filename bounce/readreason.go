@@ -37,21 +37,19 @@ func (r *RecipientStatus) isPermanent() bool {
 	return r.Action == Failed && r.Status[0] != 4 && (r.Reply == nil || !r.Reply.Temporary())
 }
 
-// isDoubtful reports whether only words state that the address is unknown, and the rest of the reply contradicts them.
-// Hosts that filter for their users, those of Japanese mobile networks for example, take the recipient and refuse the
-// message with the words "unknown user", or give a code that is about something else (RFC 3463 §3): X.2.0 means that the
+// isDoubtful reports whether a few words alone state that the address is unknown, and the rest contradicts them. Hosts
+// that filter for their users, those of Japanese mobile networks for example, take the recipient and refuse the message
+// with no more than "unknown user", or give a code that is about something else (RFC 3463 §3): X.2.0 means that the
 // mailbox exists, X.3 is about the host, X.6 about the message. X.7 isn't among them: programs let a rule of the
 // administrator refuse unknown users, too.
 func (r *RecipientStatus) isDoubtful(stage smtp.Stage) bool {
-	switch r.Status[1] {
-	case 1:
+	switch {
+	case r.Status[1] == 1:
 		return false
-	case 2:
-		return r.Status[2] == 0 || stage >= smtp.StageData
-	case 3, 6:
+	case r.Status[1] == 3, r.Status[1] == 6, r.Status[1] == 2 && r.Status[2] == 0:
 		return true
 	}
-	return stage >= smtp.StageData
+	return stage >= smtp.StageData && strings.Count(plainWords(r.Text), " ") < 4
 }
 
 // reason returns the cause by Status, Reply and Text.
@@ -158,7 +156,7 @@ var mailerWords = []struct {
 	words  []string
 }{
 	{smtp.Network, []string{
-		"found, try again", "unexpected name server reply", "name server failure", "host name lookup failure", "name lookup failure, try",
+		"found, try again", "name server failure", "host name lookup failure", "name lookup failure, try",
 		"temporary lookup failure", "dns lookup failure", "temporary dns",
 	}},
 	{smtp.SpamContent, []string{"spam classification", "classified as spam", "considered spam", "looks like spam", "message is spam", "identified as spam", "spam detected", "spam message"}},
