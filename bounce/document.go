@@ -41,9 +41,9 @@ type mimeType struct {
 
 // walker reads a mail line by line into a document.
 //
-// Between two lines: boundaries has the boundary of each multipart that is open, the outermost first. While inHeader is
-// set, header collects the lines of the header of the part. Otherwise sink takes the lines of its body; a nil sink drops
-// them.
+// Between two lines: boundaries has the boundary of each multipart that is open, the outermost first. While inHeader
+// is set, header collects the lines of the header of the part. Otherwise sink takes the lines of its body; a nil sink
+// drops them.
 type walker struct {
 	d          document
 	boundaries []string
@@ -94,7 +94,7 @@ func (w *walker) line(line []byte) {
 			return // empty lines in front of the mail
 		}
 		w.endHeader()
-	case w.top && len(w.header) == 0 && (bytes.HasPrefix(line, []byte("From ")) || bytes.HasPrefix(line, []byte(">From "))):
+	case w.top && len(w.header) == 0 && bytes.HasPrefix(bytes.TrimPrefix(line, []byte(">")), []byte("From ")):
 		// The line that separates mails in a file.
 	case line[0] != ' ' && line[0] != '\t' && !isField(line):
 		// A header without an empty line at its end.
@@ -308,8 +308,8 @@ func base64Decode(b, chars []byte) []byte {
 	return b
 }
 
-// appendQuotedPrintable appends a decoded line (RFC 2045 §6.7). soft is set if the line goes on. What isn't valid stays
-// as it is.
+// appendQuotedPrintable appends a decoded line (RFC 2045 §6.7). soft is set if the line goes on. What isn't valid
+// stays as it is.
 func appendQuotedPrintable(b, line []byte) (out []byte, soft bool) {
 	line = bytes.TrimRight(line, " \t")
 	for i := 0; i < len(line); i++ {

@@ -88,8 +88,8 @@ func isField(line []byte) bool {
 	return true
 }
 
-// parseType reads a Content-Type. Unlike mime.ParseMediaType, it takes what is malformed: a parameter that isn't quoted,
-// a quote that doesn't end, a type without a subtype.
+// parseType reads a Content-Type. Unlike mime.ParseMediaType, it takes what is malformed: a parameter that isn't
+// quoted, a quote that doesn't end, a type without a subtype.
 func parseType(value string) mimeType {
 	var t mimeType
 	name, rest, _ := strings.Cut(value, ";")

@@ -39,7 +39,8 @@ var formats = []format{
 		"an error has occurred while attempting to deliver a message", "a message is delayed for more than"}},
 	{"dma", "DragonFly Mail Agent", []string{"there was an error delivering your mail to"}},
 	{"gmail", "Gmail and Google Groups, prose", []string{
-		"delivery to the following recipient failed permanently", "delivery to the following recipient has been delayed",
+		"delivery to the following recipient failed permanently",
+		"delivery to the following recipient has been delayed",
 		"technical details of permanent failure", "your message wasn't delivered to", "address not found"}},
 	{"yahoo", "Yahoo's failure notices", []string{
 		"we were unable to deliver your message to the following address"}},
@@ -50,27 +51,29 @@ var formats = []format{
 	{"imail", "IMail's short letters", []string{
 		"user mailbox exceeds allowed size", "invalid final delivery userid", "delivery failed 20 attempts"}},
 	{"other", "letters of small hosts and gateways, of one sentence", []string{
-		"unable to deliver message to", "unable to deliver mail", "could not be delivered to", "cannot be delivered to",
-		"was not delivered to", "could not be delivered because", "your message could not be delivered",
-		"your mail message to the following", "we had trouble delivering your message", "error delivering your m",
-		"following recipients were affected", "rejected by a remote mail server", "message could not be delivered",
-		"the user(s) account is", "error: invalid user address", "delivery of your message", "delivery failed",
-		"delivery failure", "delivery has been failed", "undeliverable", "undelivered mail", "could not be delivered",
-		"aborted after", "an error occurred while trying to deliver", "will be returned to you", "delivery attempts",
+		"unable to deliver message to", "unable to deliver mail", "could not be delivered to",
+		"cannot be delivered to", "was not delivered to", "could not be delivered because",
+		"your message could not be delivered", "your mail message to the following",
+		"we had trouble delivering your message", "error delivering your m", "following recipients were affected",
+		"rejected by a remote mail server", "message could not be delivered", "the user(s) account is",
+		"error: invalid user address", "delivery of your message", "delivery failed", "delivery failure",
+		"delivery has been failed", "undeliverable", "undelivered mail", "could not be delivered", "aborted after",
+		"an error occurred while trying to deliver", "will be returned to you", "delivery attempts",
 		"recipient address rejected", "was rejected by", "mail delivery failed", "returned mail", "unable to deliver",
 		"has not been delivered", "failed to deliver", "couldn't be delivered", "can't be delivered",
 		"wasn't able to deliver", "not able to deliver", "error sending your mail", "non-delivered", "failure notice",
 		"delivery status notification", "mail system error", "this report relates to a message you sent"}},
-	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, Japan, " +
-		"China", []string{
+	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, " +
+		"Japan, China, Korea", []string{
 		"nicht zugestellt werden", "konnte nicht zugestellt", "unzustellbar", "nicht ausgeliefert",
 		"n'a pas pu être", "n'a pu être", "non distribu", "échec de la remise", "echec de la remise", "non remis",
-		"non è stato possibile", "impossibile recapitare", "mancato recapito", "non recapita",
-		"no se pudo entregar", "no se ha podido entregar", "no ha podido ser entregado", "no entregado",
-		"não pôde ser entregue", "não foi possível entregar", "não foi entregue", "não entregue",
-		"kan niet worden afgeleverd", "kon niet worden bezorgd", "onbestelbaar",
-		"nie może zostać dostarczon", "niedostarczon", "не может быть доставлено", "не доставлено",
-		"送信できませんでした", "配信できませんでした", "配信に失敗", "送信に失敗", "配送できません", "エラーのため", "届けることができません",
+		"non è stato possibile", "impossibile recapitare", "mancato recapito", "non recapita", "no se pudo entregar",
+		"no se ha podido entregar", "no ha podido ser entregado", "no entregado", "não pôde ser entregue",
+		"não foi possível entregar", "não foi entregue", "não entregue", "kan niet worden afgeleverd",
+		"kon niet worden bezorgd", "onbestelbaar", "nie może zostać dostarczon", "niedostarczon",
+		"не может быть доставлено", "не доставлено",
+		"送信できませんでした", "配信できませんでした", "配信に失敗", "送信に失敗",
+		"配送できません", "エラーのため", "届けることができません",
 		"宛先不明", "无法投递", "退信", "投递失败", "無法傳遞", "배달되지"}},
 }
 
@@ -78,41 +81,46 @@ var formats = []format{
 var originalMarks = []string{
 	"original message", "copy of the message", "copy of your message", "message headers follow", "returned message",
 	"unsent message", "original mail", "message text follows", "headers of the original", "header of the original",
-	"enclosed is a copy", "below this line is", "message header", "message follows", "returned text", "undelivered message",
-	"the following is a copy of", "original headers", "mail header", "header follows", "text of message", "message body",
-	"begin original", "returned mail follows", "original-nachricht", "message d'origine", "mensaje original",
-	"mensagem original", "messaggio originale", "元のメール", "original email",
+	"enclosed is a copy", "below this line is", "message header", "message follows", "returned text",
+	"undelivered message", "the following is a copy of", "original headers", "mail header", "header follows",
+	"text of message", "message body", "begin original", "returned mail follows", "original-nachricht",
+	"message d'origine", "mensaje original", "mensagem original", "messaggio originale", "元のメール",
+	"original email",
 }
 
 // delayWords are in the Subject or the text of a mail about a message that will be tried again, in lower case.
 var delayWords = []string{
-	"(delay)", "warning:", "warning message only", "has been delayed", "is delayed", "delayed mail", "not yet been delivered",
-	"will be retried", "still being retried", "temporary failure report", "notification: warning",
-	"delivery attempts will continue", "could not send mail for past", "do not need to resend",
-	"transient non-fatal", "will continue to", "still trying", "keep trying", "message delayed", "verzögert", "retardé", "retrasado", "atrasad",
-	"遅延", "warning--",
+	"(delay)", "warning:", "warning message only", "has been delayed", "is delayed", "delayed mail",
+	"not yet been delivered", "will be retried", "still being retried", "temporary failure report",
+	"notification: warning", "delivery attempts will continue", "could not send mail for past",
+	"do not need to resend", "transient non-fatal", "will continue to", "still trying", "keep trying",
+	"message delayed", "verzögert", "retardé", "retrasado", "atrasad", "遅延", "warning--",
 }
 
 // introducingEnds are the ends of a text that an address of a recipient follows, in lower case.
 var introducingEnds = []string{
-	"delivered to", "deliver to", "message to", "mail to", "email to", "e-mail to", "sent to", "send to", "delivery to", "addressed to",
-	"recipient", "recipients", "recipient(s)", "recipient address", "final recipient", "failed recipient",
-	"to address", "email address", "address", "user", "mailbox", "account", "userid", "rejected recipient", "unknown user", "user unknown",
-	"gateway for", "permanent errors", "relay to", "bounced", "reach", "zustellung an", "empfänger",
-	"destinataire", "destinatario", "destinatário", "宛先",
+	"delivered to", "deliver to", "message to", "mail to", "email to", "e-mail to", "sent to", "send to",
+	"delivery to", "addressed to", "recipient", "recipients", "recipient(s)", "recipient address", "final recipient",
+	"failed recipient", "to address", "email address", "address", "user", "mailbox", "account", "userid",
+	"rejected recipient", "unknown user", "user unknown", "gateway for", "permanent errors", "relay to", "bounced",
+	"reach", "zustellung an", "empfänger", "destinataire", "destinatario", "destinatário", "宛先",
 }
 
 // introducingLabels are the names of fields that have a recipient, in lower case.
 var introducingLabels = map[string]bool{
 	"recipient": true, "recipients": true, "recipient(s)": true, "address": true, "final-recipient": true,
-	"original-recipient": true, "failed-recipient": true, "user": true, "mailbox": true, "account": true, "rcpt": true, "email": true,
+	"original-recipient": true, "failed-recipient": true,
+	"user": true, "mailbox": true, "account": true, "rcpt": true, "email": true,
 	"destinataire": true, "destinatario": true, "empfänger": true, "宛先": true, "受信者": true,
 }
 
 // senderWords are in a text before an address that is no recipient, in lower case.
-var senderWords = []string{"from", "sender", "reply", "contact", "message-id", "subject", "return-path", "cc", "mail id", "envelope"}
+var senderWords = []string{
+	"from", "sender", "reply", "contact", "message-id", "subject", "return-path", "cc", "mail id", "envelope",
+}
 
 // helpWords are in lines with an address for help, in lower case.
 var helpWords = []string{
-	"contact", "assistance", "support", "help", "questions", "administrator", "complain", "write to", "e-mail us", "abuse@", "report this",
+	"contact", "assistance", "support", "help", "questions", "administrator", "complain", "write to", "e-mail us",
+	"abuse@", "report this",
 }

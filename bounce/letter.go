@@ -3,8 +3,6 @@ package bounce
 import (
 	"strings"
 	"unicode/utf8"
-
-	"github.com/postrider/postrider/smtp"
 )
 
 const (
@@ -127,145 +125,8 @@ func (l *letter) isOwn(address string) bool {
 	return false
 }
 
-// The ways in which a line names a recipient, the surest last.
-const (
-	inTranscript = iota + 1 // RCPT TO:<address>, or a reply that names it
-	inSentence              // "could not be delivered to: address"
-	atStart                 // the line begins with the address
-)
-
-// candidate is an address that a letter may be about.
-type candidate struct {
-	address string
-	way     int
-	line    int
-	rest    string // what follows it in its line
-}
-
-// candidates returns the addresses that the letter names, in its order.
-func (l *letter) candidates() []candidate {
-	var all []candidate
-	for i, line := range l.lines {
-		if len(all) >= maxCandidates {
-			break
-		}
-		*l.counter += len(line)
-		if address, rest, ok := leading(line); ok {
-			all = append(all, candidate{address, atStart, i, rest})
-			continue
-		}
-		lower := l.lower[i]
-		eachAddress(line, func(from, to int, address string) bool {
-			way := 0
-			before := strings.TrimRight(lower[:min(from, len(lower))], "<\"'([ \t*")
-			switch {
-			case strings.HasSuffix(before, "rcpt to:"), strings.HasSuffix(before, "rcpt to"):
-				way = inTranscript
-			case strings.HasSuffix(before, "mail from:"), containsAny(lower, helpWords):
-			case introduces(before):
-				way = inSentence
-			case startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<"):
-				way = inTranscript
-			}
-			if way != 0 {
-				all = append(all, candidate{address, way, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
-			}
-			return true
-		})
-	}
-	return all
-}
-
-// introduces reports whether an address that follows before, a text in lower case, is that of a recipient.
-func introduces(before string) bool {
-	text, colon := strings.CutSuffix(before, ":")
-	text = strings.TrimSpace(text)
-	if i := strings.LastIndexAny(text, " \t("); colon && i < 0 && !introducingLabels[text] {
-		return false // a field: "From:", "Sender:"
-	}
-	for _, end := range introducingEnds {
-		if strings.HasSuffix(text, end) && (len(text) == len(end) || !isWordByte(text[len(text)-len(end)-1])) {
-			return true
-		}
-	}
-	return colon && !containsAny(text, senderWords)
-}
-
-// leading returns the address that a line begins with, after a bullet, and what follows.
-func leading(line string) (address, rest string, ok bool) {
-	s := strings.TrimLeft(line, " \t\u00a0*-•>")
-	if len(s) < len(line) && strings.HasPrefix(strings.TrimLeft(line, " \t"), "<<<") {
-		return "", "", false
-	}
-	quote := byte(0)
-	if s != "" && (s[0] == '<' || s[0] == '"' || s[0] == '\'') {
-		quote = s[0]
-		s = s[1:]
-	}
-	n := addressLen(s)
-	if n == 0 {
-		return "", "", false
-	}
-	address, rest = s[:n], s[n:]
-	if quote != 0 {
-		rest = strings.TrimLeft(rest, ">\"'")
-	}
-	return address, strings.TrimLeft(rest, " \t:.,;"), true
-}
-
-// eachAddress calls f with each address in s and its place, until f returns false.
-func eachAddress(s string, f func(from, to int, address string) bool) {
-	for done := 0; ; {
-		at := strings.IndexByte(s[done:], '@')
-		if at < 0 {
-			return
-		}
-		at += done
-		from := at
-		for from > done && isLocalByte(s[from-1]) {
-			from--
-		}
-		n := addressLen(s[from:])
-		if n == 0 {
-			done = at + 1
-			continue
-		}
-		if !f(from, from+n, s[from:from+n]) {
-			return
-		}
-		done = from + n
-	}
-}
-
-// addressLen returns the length of the address that s begins with: a local part of the characters that are used in
-// practice, "@", and a domain of two labels or a literal. It returns 0 if there is none.
-func addressLen(s string) int {
-	i := 0
-	for i < len(s) && i < maxToken && isLocalByte(s[i]) {
-		i++
-	}
-	if i == 0 || i == len(s) || s[i] != '@' {
-		return 0
-	}
-	start := i + 1
-	i = start
-	for i < len(s) && i-start < 255 && (isWordByte(s[i]) || s[i] == '-' || s[i] == '.' || s[i] >= utf8.RuneSelf) {
-		i++
-	}
-	domain := strings.TrimRight(s[start:i], ".-")
-	if !strings.Contains(domain, ".") || domain[0] == '.' {
-		return 0
-	}
-	return start + len(domain)
-}
-
-// isLocalByte reports whether c may be in a local part that isn't quoted. "=" is: VERP has it.
-func isLocalByte(c byte) bool {
-	return isWordByte(c) || c >= utf8.RuneSelf || strings.IndexByte(".!#$%&'*+-/=?^`{|}~", c) >= 0
-}
-
-// recipients returns the recipients that the letter is about: those of failed if it isn't empty, otherwise those that it
-// names in the surest way.
+// recipients returns the recipients that the letter is about: those of failed if it isn't empty, otherwise those that
+// it names in the surest way.
 func (l *letter) recipients(failed []string) []RecipientStatus {
 	best := 0
 	for _, c := range l.all {
@@ -391,7 +252,11 @@ func (l *letter) session(at int) []string {
 
 // isCommand reports whether a line in lower case has an SMTP command of a transcript.
 func isCommand(lower string) bool {
-	return containsAny(lower, []string{"rcpt to:", "mail from:", ">>> data", ">>> quit", ">>> rset", "in: data", "in: quit", "in: rset"})
+	return containsAny(lower, commandWords)
+}
+
+var commandWords = []string{
+	"rcpt to:", "mail from:", ">>> data", ">>> quit", ">>> rset", "in: data", "in: quit", "in: rset",
 }
 
 // trimmed returns lines without spaces at their ends.
@@ -404,116 +269,3 @@ func trimmed(lines []string) []string {
 }
 
 func isLetterOrDigit(r rune) bool { return r >= utf8.RuneSelf || isWordByte(byte(r)) }
-
-// setProse sets Reply, Status, RemoteMTA and Text from words that a host wrote for a person.
-func (r *RecipientStatus) setProse(words string) {
-	r.Text = clip(words, maxWords)
-	r.Reply, r.Local = nil, true
-	if at := findReply(r.Text); at >= 0 {
-		r.Reply, _ = readReply(r.Text[at:])
-		r.Local = false
-	}
-	if r.Reply != nil && r.Reply.Enhanced != (smtp.EnhancedCode{}) {
-		r.Status = r.Reply.Enhanced
-	} else {
-		r.Status = findCode(r.Text)
-	}
-	r.RemoteMTA = findHost(r.Text)
-}
-
-// findReply returns the index of the first reply code in words, or -1. A number is one if its first digit is 4 or 5, and
-// it begins a line or follows ":", "said", a quote or a bracket.
-func findReply(words string) int {
-	for i := 0; i+3 <= len(words); i++ {
-		if words[i] != '4' && words[i] != '5' {
-			continue
-		}
-		if _, _, ok := cutReplyCode(firstLine(words[i:])); !ok {
-			continue
-		}
-		before := strings.TrimRight(lastLine(words[:i]), " \t")
-		if before == "" || strings.ContainsAny(before[len(before)-1:], ":;><'\"[(=#") || hasSuffixFold(before, "said") ||
-			hasSuffixFold(before, "code") || hasSuffixFold(before, "with") || hasSuffixFold(before, "error") ||
-			hasSuffixFold(before, "responsecode") || hasSuffixFold(before, "...") {
-			return i
-		}
-	}
-	return -1
-}
-
-// findCode returns the first status code in words, or the zero code. A code stands alone: it isn't part of an address.
-func findCode(words string) smtp.EnhancedCode {
-	for i := 0; i+5 <= len(words); i++ {
-		if words[i] != '4' && words[i] != '5' || words[i+1] != '.' ||
-			i > 0 && (isWordByte(words[i-1]) || words[i-1] == '.' || words[i-1] == '-') {
-			continue
-		}
-		if code, _ := cutCode(words[i:]); code[0] != 0 {
-			return code
-		}
-	}
-	return smtp.EnhancedCode{}
-}
-
-// findHost returns the name of the first host in words that has its address behind it: "mx.example.net [192.0.2.1]".
-func findHost(words string) string {
-	for i := 1; i+1 < len(words); i++ {
-		if words[i] != '[' && words[i] != '(' || words[i+1] < '0' || words[i+1] > '9' {
-			continue
-		}
-		before := strings.TrimRight(words[max(0, i-256):i], " \n")
-		from := len(before)
-		for from > 0 && (isWordByte(before[from-1]) || before[from-1] == '-' || before[from-1] == '.') {
-			from--
-		}
-		name := strings.Trim(before[from:], ".")
-		if from > 0 && before[from-1] == '@' || !strings.Contains(name, ".") ||
-			!strings.ContainsAny(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-			continue
-		}
-		return name
-	}
-	return ""
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(clip(s, 16), "\n")
-	return line
-}
-
-func lastLine(s string) string {
-	s = s[max(0, len(s)-200):]
-	return s[strings.LastIndexByte(s, '\n')+1:]
-}
-
-func startsWithCode(line string) bool {
-	_, _, ok := cutReplyCode(strings.TrimLeft(line, " \t"))
-	return ok
-}
-
-// lowerASCII returns s with A to Z in lower case. Unlike strings.ToLower, it changes no length.
-func lowerASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
-func containsAny(s string, words []string) bool {
-	for _, w := range words {
-		if strings.Contains(s, w) {
-			return true
-		}
-	}
-	return false
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
-}
-
-func hasSuffixFold(s, suffix string) bool {
-	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
-}

@@ -45,8 +45,8 @@ func stripMarkup(b []byte) []byte {
 				return out.Bytes()
 			}
 			b = b[i:]
-		case "br", "p", "/p", "div", "/div", "tr", "/tr", "li", "/li", "ul", "/ul", "table", "/table", "pre", "/pre", "hr",
-			"blockquote", "/blockquote", "h1", "h2", "h3", "h4", "/h1", "/h2", "/h3", "/h4", "td", "/td":
+		case "br", "p", "/p", "div", "/div", "tr", "/tr", "li", "/li", "ul", "/ul", "table", "/table", "pre", "/pre",
+			"hr", "blockquote", "/blockquote", "h1", "h2", "h3", "h4", "/h1", "/h2", "/h3", "/h4", "td", "/td":
 			out.WriteByte('\n')
 		}
 	}

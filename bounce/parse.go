@@ -90,8 +90,8 @@ type RecipientStatus struct {
 	// Action is the outcome. It is 0 unless Kind is Bounce.
 	Action Action
 
-	// Status is the status code (RFC 3463). If the mail has none, or one that states only a class (5.0.0), it is that of
-	// the Reply. If there is none at all, it is zero.
+	// Status is the status code (RFC 3463). If the mail has none, or one that states only a class (5.0.0), it is that
+	// of the Reply. If there is none at all, it is zero.
 	Status smtp.EnhancedCode
 
 	// Reply is the reply of the host that refused the message. If nil, the mail has no reply code.

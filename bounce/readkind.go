@@ -97,8 +97,11 @@ func (d *document) readLetterBounce() *Notification {
 	text := d.prose()
 	l := d.readLetter(text)
 	format := l.format(o.subject)
-	if o.person && (o.answer || containsAny(strings.Join(l.lower, "\n"), forwardMarks) || !attached && l.original == "" && (&letter{}).format(o.subject) == "") {
-		return nil
+	if o.person {
+		bare := !attached && l.original == "" && (&letter{}).format(o.subject) == ""
+		if bare || o.answer || containsAny(strings.Join(l.lower, "\n"), forwardMarks) {
+			return nil
+		}
 	}
 	if format == "" && len(failed) == 0 {
 		return nil
@@ -233,22 +236,3 @@ func (d *document) explain(n *Notification) {
 		r.conclude(context)
 	}
 }
-
-// mailerNames are in the From of mail systems, in lower case: the local part, or the display name. daemonNames are those
-// of no person.
-var (
-	mailerNames = append([]string{"postmaster", "system administrator"}, daemonNames...)
-	daemonNames = []string{
-		"mailer-daemon", "mailer daemon", "maildaemon", "mail-daemon", "post_master", "mdaemon", "mmdf",
-		"mail delivery s", "mail deliver system", "mail.delivery.system", "mail system", "internet mail delivery", "mail administrator",
-		"mailerdaemon", "email delivery system", "mail router", "smtp gateway", "bounce daemon", "undeliverable",
-		"microsoft exchange", "microsoftexchange", "interscan", "delivery subsystem", "systemadministrator", "メール配送",
-	}
-)
-
-var robotNames = []string{"no-reply", "noreply", "no_reply", "donotreply", "do-not-reply", "nobody@", "root@"}
-
-// forwardMarks are above a mail that a person forwards, in lower case.
-var forwardMarks = []string{"forwarded message", "begin forwarded", "weitergeleitete nachricht", "message transféré"}
-
-var answerPrefixes = []string{"re:", "re :", "aw:", "sv:", "fwd:", "fw:", "wg:", "tr:", "rv:", "i:", "enc:", "转发:", "[fwd"}

@@ -72,7 +72,9 @@ func (d *document) readNotice() *Notification {
 		n.Kind = Bounce
 		_, n.ReportingMTA = typed(s.Bounce.MTA)
 		for _, b := range s.Bounce.Recipients {
-			r := RecipientStatus{Address: cleanAddress(b.Address), Action: readAction(b.Action), Status: readCode(b.Status)}
+			r := RecipientStatus{
+				Address: cleanAddress(b.Address), Action: readAction(b.Action), Status: readCode(b.Status),
+			}
 			r.Time, _ = time.Parse(time.RFC3339, s.Bounce.Timestamp)
 			kind, words := typed(b.Diagnostic)
 			r.Local = !strings.EqualFold(kind, "smtp")
@@ -84,7 +86,8 @@ func (d *document) readNotice() *Notification {
 			n.add(r)
 		}
 	case "Complaint":
-		n.Kind, n.Feedback = Complaint, &Feedback{Type: strings.ToLower(s.Complaint.Type), UserAgent: s.Complaint.UserAgent}
+		n.Kind = Complaint
+		n.Feedback = &Feedback{Type: strings.ToLower(s.Complaint.Type), UserAgent: s.Complaint.UserAgent}
 		if n.Feedback.Type == "" {
 			n.Feedback.Type = "abuse"
 		}

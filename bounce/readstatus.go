@@ -200,10 +200,15 @@ func cutCode(s string) (code smtp.EnhancedCode, rest string) {
 			rest = rest[1:]
 		}
 	}
-	if code[0] != 2 && code[0] != 4 && code[0] != 5 || rest != "" && (isWordByte(rest[0]) || rest[0] == '.' && len(rest) > 1 && isWordByte(rest[1])) {
+	if code[0] != 2 && code[0] != 4 && code[0] != 5 || goesOn(rest) {
 		return smtp.EnhancedCode{}, s
 	}
 	return code, rest
+}
+
+// goesOn reports whether rest continues a number, an address for example.
+func goesOn(rest string) bool {
+	return rest != "" && (isWordByte(rest[0]) || rest[0] == '.' && len(rest) > 1 && isWordByte(rest[1]))
 }
 
 func isWordByte(c byte) bool {
@@ -235,8 +240,8 @@ func readReply(words string) (reply *smtp.Reply, text string) {
 		lines = append(lines, line)
 	}
 	text = strings.TrimSpace(strings.Join(lines, "\n"))
-	if before, ok := strings.CutSuffix(text, ")"); ok && code != 0 && strings.Count(before, "(") < strings.Count(text, ")") {
-		text = before // "(reason: 550 no such user)"
+	if code != 0 && strings.HasSuffix(text, ")") && strings.Count(text, "(") < strings.Count(text, ")") {
+		text = text[:len(text)-1] // "(reason: 550 no such user)"
 	}
 	if code != 0 {
 		reply = &smtp.Reply{Code: code, Enhanced: enhanced, Text: text}
@@ -252,7 +257,7 @@ func isDialogue(line string) bool {
 
 // cutReplyCode returns the reply code that a line begins with, and what follows it.
 func cutReplyCode(line string) (code int, rest string, ok bool) {
-	if len(line) < 3 || line[0] < '2' || line[0] > '5' || line[1] > '9' || line[1] < '0' || line[2] > '9' || line[2] < '0' {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, line, false
 	}
 	if len(line) > 3 && line[3] != ' ' && line[3] != '-' {
@@ -261,6 +266,8 @@ func cutReplyCode(line string) (code int, rest string, ok bool) {
 	code, _ = strconv.Atoi(line[:3])
 	return code, strings.TrimLeft(line[3:], " -"), true
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // crlf returns lines with CRLF line ends.
 func crlf(b []byte) []byte {
