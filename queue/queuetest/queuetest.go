@@ -26,15 +26,16 @@
 // # Files
 //
 //	queuetest.go                    Run, Harness, and the list of rules
-//	env.go                          helpers of the tests
+//	env.go, compare.go              helpers of the tests
 //	bodies.go, times.go, leases.go  Enqueue and Open; Lanes and Claim; leases and Settle
+//	lanes.go, context.go            owners and priorities; calls whose context has ended
 //	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
 //	watch.go, list.go, hold.go, flush.go, remove.go, stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
 //	deaths.go                       attempts that end with the process
-//	handles.go                      several Queues on one store
+//	handles.go, handleswatch.go     several Queues on one store
 //	random.go, randomabilities.go, model.go, looks.go
 //	                                random operations, compared with a model
 package queuetest

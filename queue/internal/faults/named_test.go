@@ -130,7 +130,7 @@ var inRunner = []struct {
 		"s.ix.Hold(id, !fault_(%d))",
 	}, "is held, and is claimed"},
 	{named{
-		"sends to what is suspended", "queue/delivery/site.go",
+		"sends to what is suspended", "queue/delivery/blocked.go",
 		"if len(m.suspended) == 0 {",
 		"if len(m.suspended) == 0 || fault_(%d) {",
 	}, "is suspended"},

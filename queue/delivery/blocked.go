@@ -1,0 +1,152 @@
+package delivery
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// blocked says when the block ends that keeps t's mail from being sent; 0: there is none.
+func (m *machine) blocked(t *target) (end int64) {
+	end = m.blockedParty(t.party)
+	if left := m.suspendedFor(t.Destination); left > 0 {
+		end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
+	}
+	return end
+}
+
+// blockedParty is blocked for all of p's mail.
+func (m *machine) blockedParty(p *party) (end int64) {
+	if p.site.standing.until > m.mono {
+		end = p.site.standing.until
+	}
+	if p.own != nil && p.own.until > m.mono {
+		end = max(end, p.own.until)
+	}
+	if left := m.suspendedFor(p.site.name); left > 0 {
+		end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
+	}
+	return end
+}
+
+// suspendedFor says for how long something is suspended yet.
+func (m *machine) suspendedFor(name string) (left int64) {
+	if len(m.suspended) == 0 {
+		return 0
+	}
+	until, ok := m.suspended[name]
+	if !ok {
+		return 0
+	}
+	return int64(until.Sub(time.Unix(0, m.wall))) // which has bounds
+}
+
+// reason says why t is blocked, in the form of a Result.
+func (m *machine) reason(t *target) *smtp.Result {
+	p := t.party
+	switch {
+	case p.site.standing.until > m.mono:
+		result := p.site.standing.result // the site's own changes
+		return &result
+	case p.own != nil && p.own.until > m.mono:
+		result := p.own.result
+		return &result
+	}
+	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}
+}
+
+func suspendedReply(name string) *smtp.Reply {
+	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
+	return smtp.NewReply(451, "4.3.2", "delivery to "+name+" is suspended")
+}
+
+// suspend blocks sites or destinations until a time; one that has passed ends the block. It says how many there are of
+// these names.
+func (m *machine) suspend(names []string, until, now time.Time) (known int) {
+	m.at(now)
+	for _, name := range names {
+		m.suspended[name] = until
+	}
+	m.revise()
+	names = slices.Clone(names)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if m.sites[name] != nil || m.hasDestination(name) {
+			known++
+		}
+	}
+	return known
+}
+
+// endSuspensions forgets those whose time is over, and says when the next one ends.
+func (m *machine) endSuspensions() (next int64) {
+	now := time.Unix(0, m.wall)
+	next = never
+	maps.DeleteFunc(m.suspended, func(_ string, until time.Time) bool {
+		if left := until.Sub(now); left > 0 {
+			next = min(next, m.mono+min(int64(left), int64(longestSleep)))
+			return false
+		}
+		return true
+	})
+	return next
+}
+
+func (m *machine) hasDestination(name string) bool {
+	for l := range m.targets {
+		if l.Destination == name {
+			return true
+		}
+	}
+	return false
+}
+
+// flush forgets that the site of a destination, or of all for "", is down, so that one task is tried at once, and asks
+// anew which site that is. It says of how many sites that is.
+func (m *machine) flush(name string, now time.Time) (sites int) {
+	m.at(now)
+	of := map[string]bool{name: true}
+	for l, t := range m.targets {
+		if l.Destination == name && t.party != nil {
+			of[t.party.site.name] = true
+			t.moved, t.retries = true, true
+		}
+	}
+	for _, s := range m.sites {
+		if s.standing.down && (name == "" || of[s.name]) {
+			s.standing.until = min(s.standing.until, m.mono)
+			sites++
+		}
+	}
+	for _, p := range m.parties {
+		if p.own != nil && p.own.until > m.mono && (name == "" || of[p.site.name]) {
+			p.own.until = m.mono
+		}
+	}
+	m.revise()
+	return sites
+}
+
+// revise looks again at all that is blocked, in an order that repeats.
+func (m *machine) revise() {
+	m.resumeAt = m.endSuspensions()
+	for _, l := range slices.SortedFunc(maps.Keys(m.targets), compareLanes) {
+		t := m.targets[l]
+		t.aside = false
+		m.queue(t)
+		if t.party != nil {
+			m.ringAll(t.party)
+			m.lineUp(t.party.site)
+		}
+	}
+}
+
+func compareLanes(a, b queue.Lane) int {
+	return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Owner, b.Owner),
+		cmp.Compare(b.Priority, a.Priority))
+}
