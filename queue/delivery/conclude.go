@@ -8,9 +8,6 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// reportPause is how soon a task comes up again whose report couldn't be composed.
-const reportPause = 5 * time.Minute
-
 // conclude says what follows from an attempt that ended now. next is when to try again.
 func conclude(t queue.Task, results []smtp.Result, now, next time.Time) (queue.Settlement, Occasion) {
 	s := queue.Settlement{Results: results}
@@ -45,24 +42,6 @@ func handBack(t queue.Task, results []smtp.Result, now time.Time) (queue.Settlem
 		}
 	}
 	return queue.Settlement{Results: results, Next: now}, Occasion{Task: t, Results: results, Next: now}
-}
-
-// unreported makes of a settlement whose reports can't be had one that can do without. ok is false if there is none.
-func unreported(s queue.Settlement, now time.Time) (_ queue.Settlement, ok bool) {
-	if len(s.Results) == 0 {
-		return s, false
-	}
-	s.Results = slices.Clone(s.Results)
-	s.Next, s.Noticed, s.Reports = time.Time{}, false, nil
-	for i := range s.Results {
-		if s.Results[i].Outcome == smtp.Rejected {
-			s.Results[i].Outcome = smtp.Deferred // the host will say so again
-		}
-		if isOpen(s.Results[i]) {
-			s.Next = now.Add(reportPause)
-		}
-	}
-	return s, true
 }
 
 func isOpen(res smtp.Result) bool { return !res.Outcome.Final() }

@@ -33,7 +33,8 @@
 // A message can arrive twice in three cases: an attempt ended without a reply to the final dot (smtp.Unknown), a crash
 // came before its commit was durable in the Queue, or the Queue failed for as long as a Lease. After a crash, a task
 // that was being sent is attempted again when its Lease has expired, or when the Queue is opened again if that ends
-// leases, as in a spool. After three crashes in a row, it is quarantined.
+// leases, as in a spool. After three crashes in a row, the message is quarantined. So is a message whose report fails
+// for about 3 days.
 //
 // A fault of the Queue delays mail and loses none. It is logged, and the call is repeated after 1 second, then 2, 4 and
 // so on up to 1 minute. Mail that a Queue fails to announce is found within 5 minutes. Run ends with an error only if
@@ -55,8 +56,9 @@
 //
 // There is a line for each recipient and attempt: "delivered", "deferred", "unknown", "rejected" or "expired". It has
 // the keys to, attempt, stage, reply, reason, local, host, addr, tls and next. A task that wasn't attempted has a line
-// "delayed" or "handed back". A message that is quarantined has a line "quarantined" at level Error, with deaths. Each
-// line about a task ends with id, destination, ref and tenant; the last two are left out if they are empty.
+// "delayed" or "handed back". A message that is quarantined has a line "quarantined" at level Error, with deaths, or
+// with reports: how often its report has failed. Each line about a task ends with id, destination, ref and tenant; the
+// last two are left out if they are empty.
 //
 // A report has a line "report" when it is stored, with to, kind (see Event.Kind) and about, the ID of the message that
 // it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A report that is
@@ -75,13 +77,15 @@
 //	machine.go                 the state machine: which lane is claimed next, and the rules of that
 //	machine_turn.go, lines.go  one turn of it, and who stands in line for what
 //	site.go, standing.go       sites, owners at sites, and what is learned of both
+//	blocked.go                 what keeps mail from being sent: sites that are down, suspensions; Flush
 //	share.go, flight.go        who may have how many slots; what has one
 //	lookups.go                 the questions for sites
 //	call.go                    calls of funcs that may panic
 //	loop.go, inbox.go          the goroutine that drives the machine, and its news
+//	claim.go                   what that goroutine asks the Queue: Lanes, Claim, Flush
 //	clock.go                   steps of the wall clock
 //	delivery.go, conclude.go   one task: the attempt, and what follows from its results
 //	settle.go, lease.go        the commit, and the lease until then
-//	quarantine.go              a message that ends the process
+//	quarantine.go              a message that ends the process, or whose report fails
 //	merge.go                   one report about several tasks of a message
 package delivery

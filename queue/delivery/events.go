@@ -40,8 +40,8 @@ type Events struct {
 	// its Reply may be nil.
 	Cancelled func(Event)
 
-	// Quarantined: the message of Task is held, because the process has ended several times while it had Task. See
-	// Runner. There is no Result.
+	// Quarantined: the message of Task is held. The process has ended several times while it had Task, or Task is a
+	// report task whose report has failed too often. See "Quarantine" at Runner. There is no Result.
 	Quarantined func(Event)
 
 	// Reported: a report about Task is in the queue. There is no Result. A report about several destinations has a Task

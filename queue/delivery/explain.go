@@ -181,10 +181,15 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
 		return fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task. "+
 			"Release it for another attempt, or remove it.", task.Deaths), time.Time{}
+	case task.State == queue.Held && task.Destination == queue.ReportDestination && task.Attempts >= maxReports:
+		return fmt.Sprintf("It is quarantined: its report couldn't be composed or stored in %d tries. "+
+			"Release it for another try, or purge it.", task.Attempts), time.Time{}
 	case task.State == queue.Held:
 		return "It is held until it is released.", time.Time{}
 	case task.Destination == queue.ReportDestination && task.State == queue.Leased:
 		return "It is being reported.", time.Time{}
+	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0:
+		return "Its report couldn't be composed or stored, and is tried again.", task.Due
 	case task.Destination == queue.ReportDestination && task.Due.After(now):
 		return "Its report waits for the other destinations of the message.", task.Due
 	case task.State == queue.Leased:

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/smtp"
 )
 
 // Of a message to several destinations, what its tasks owe the sender is collected in its report task: see
@@ -29,16 +29,6 @@ func (o *Occasion) owes() (owed []queue.Owed) {
 	for i := range o.Task.Envelope.Recipients {
 		if kind := o.Kind(i); kind != "" {
 			owed = append(owed, queue.Owed{Recipient: i, Result: o.Results[i], Delayed: kind == kindDelayed})
-		}
-	}
-	return owed
-}
-
-// owesSuccess lists those of owes that were delivered.
-func (o *Occasion) owesSuccess() (owed []queue.Owed) {
-	for _, one := range o.owes() {
-		if one.Result.Outcome == smtp.Delivered {
-			owed = append(owed, one)
 		}
 	}
 	return owed
@@ -92,31 +82,24 @@ func collected(t *queue.Task) (occasions []Occasion) {
 	return occasions
 }
 
-// commitOwed settles a report task once. Where the reports can't be had or, if doubt says so, can't be stored, it comes
-// up again later.
+// commitOwed settles a report task once. If the reports can't be composed or, if doubt is true, can't be stored, the
+// task comes up again later.
 func (d *delivery) commitOwed(ctx context.Context, occasions []Occasion, doubt bool) error {
 	var s queue.Settlement
 	reports := make([][]queue.Message, len(occasions))
-	later := func(o *Occasion, cause error) error {
-		err := d.store(ctx, queue.Settlement{Uncounted: true, Next: d.r.time().Add(reportPause)})
-		if !errors.Is(err, queue.ErrSettled) { // else a try before it, with the reports
-			d.r.tellUnreported(ctx, o, cause)
-		}
-		return err
-	}
 	for i := range occasions {
 		if d.r.Report == nil {
 			break
 		}
 		var err error
 		if reports[i], err = d.r.report(ctx, occasions[i]); err != nil {
-			return later(&occasions[i], err)
+			return d.postponeReport(ctx, &occasions[i], err)
 		}
 		s.Reports = append(s.Reports, reports[i]...)
 	}
 	err := d.store(ctx, s)
 	if err != nil && len(s.Reports) > 0 && doubt && !leaseEnded(err) {
-		if err = later(&occasions[0], err); !errors.Is(err, queue.ErrSettled) {
+		if err = d.postponeReport(ctx, &occasions[0], err); !errors.Is(err, queue.ErrSettled) {
 			return err
 		}
 	}
@@ -124,6 +107,35 @@ func (d *delivery) commitOwed(ctx context.Context, occasions []Occasion, doubt b
 		for i := range occasions {
 			d.r.tellReports(ctx, &occasions[i], reports[i])
 		}
+	}
+	return err
+}
+
+// A report that fails is tried again after 5, 10, 20, 40 and 80 minutes, then after 160 minutes each time. After
+// maxReports tries, about 3 days, its message is held.
+const (
+	reportPause   = 5 * time.Minute
+	reportDoubles = 5
+	maxReports    = 30
+)
+
+// postponeReport settles a report task so that it comes up again later. Only tries after the end of all other tasks of
+// the message count: until then the message isn't held, and recipients are added to the task.
+func (d *delivery) postponeReport(ctx context.Context, o *Occasion, cause error) error {
+	wait, last := reportPause, false
+	if d.task.Only {
+		wait, last = reportPause<<min(max(d.task.Attempts-1, 0), reportDoubles), d.task.Attempts >= maxReports
+	}
+	if last {
+		wait = quarantinePause // if it can't be held, or is released
+	}
+	err := d.store(ctx, queue.Settlement{Uncounted: !d.task.Only, Next: d.r.time().Add(wait)})
+	if errors.Is(err, queue.ErrSettled) { // a try before it has settled with the reports
+		return err
+	}
+	d.r.tellUnreported(ctx, o, cause)
+	if err == nil && last {
+		d.hold(ctx, slog.Int("reports", d.task.Attempts))
 	}
 	return err
 }

@@ -129,8 +129,8 @@ func (r *Runner) Hold(ctx context.Context, f queue.Filter) (n int, err error) {
 	return r.each(ctx, "hold", f, func(m *queue.Task) error { return q.Hold(ctx, m.ID) })
 }
 
-// Release ends Hold, and the quarantine of messages that end the process, for every message with a task that f matches.
-// It returns how many messages those are. Set f.State to queue.Held to count only those that are held.
+// Release ends Hold, and the quarantine that is described at Runner, for every message with a task that f matches. It
+// returns how many messages those are. Set f.State to queue.Held to count only those that are held.
 func (r *Runner) Release(ctx context.Context, f queue.Filter) (n int, err error) {
 	q, err := able[queue.Holder](r, "release")
 	if err != nil {

@@ -16,24 +16,27 @@ const quarantinePause = time.Hour
 // It doesn't open the body.
 func (d *delivery) quarantine(ctx context.Context) (lapse time.Time) {
 	next := nextDue(&d.task)
-	err := d.hold(ctx)
-	switch {
-	case err == nil:
-		d.log(ctx, slog.LevelError, "quarantined", slog.Int("deaths", d.task.Deaths))
-		d.r.tell(d.r.Events.Quarantined, Event{Task: d.task})
-	case !errors.Is(err, queue.ErrNotFound): // else it was removed meanwhile
+	if !d.hold(ctx, slog.Int("deaths", d.task.Deaths)) {
 		next = d.r.time().Add(quarantinePause)
-		d.log(ctx, slog.LevelError, "message can't be quarantined",
-			slog.Int("deaths", d.task.Deaths), slog.Any("err", err))
 	}
 	s := queue.Settlement{Uncounted: true, Next: next}
 	return d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
 }
 
-func (d *delivery) hold(ctx context.Context) error {
+// hold holds the message of the task, and tells that once. why has the cause. It returns false if the message can't be
+// held.
+func (d *delivery) hold(ctx context.Context, why slog.Attr) bool {
 	q, err := able[queue.Holder](d.r, "hold")
-	if err != nil {
-		return err
+	if err == nil {
+		err = d.r.call(ctx, "Queue.Hold", &d.task, func() error { return q.Hold(ctx, d.task.ID) })
 	}
-	return d.r.call(ctx, "Queue.Hold", &d.task, func() error { return q.Hold(ctx, d.task.ID) })
+	switch {
+	case err == nil:
+		d.log(ctx, slog.LevelError, "quarantined", why)
+		d.r.tell(d.r.Events.Quarantined, Event{Task: d.task})
+	case !errors.Is(err, queue.ErrNotFound): // else it was removed meanwhile
+		d.log(ctx, slog.LevelError, "message can't be quarantined", why, slog.Any("err", err))
+		return false
+	}
+	return true
 }

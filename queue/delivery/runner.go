@@ -66,18 +66,27 @@ import (
 // MaxProbeWait; owners take turns with that. Its other mail stays due meanwhile, and nothing is written to the queue.
 // What a host says about a sender counts against that owner at that site, in the same way.
 //
-// # Messages that end the process
+// # Quarantine
+//
+// A message that can't be processed is quarantined after a number of tries: it is held, logged once at level Error, and
+// passed once to Events.Quarantined. Runner.Release gives it another try, and Runner.Purge removes it. There are two
+// causes: the process ends, or Report fails.
 //
 // If the process ends without a Close of the Queue, for example by a panic in another goroutine or because its memory
 // is used up, one of the tasks that it had may be the cause. The Queue counts the Deaths of each, and lets the Runner
-// claim these tasks apart from each other. After three deaths in a row, the message of a task is quarantined: it is
-// held, logged and told to Events.Quarantined. To find it later, list the tasks with the State queue.Held: the task
-// that the process had has 3 Deaths or more. Explain says so too. Stats.Held counts its tasks among those that an
-// operator holds.
+// claim these tasks apart from each other. After three deaths in a row, the message of a task is quarantined. Any
+// result of an attempt sets the Deaths of a task to 0. Release gives the message another three deaths.
 //
-// Runner.Release gives the message another three deaths. Cancel returns it, and Purge removes it: use Purge if the
-// cause may be Report, as Cancel calls that. Any result of an attempt sets the Deaths of a task to 0. The Queue must be
-// a [queue.Holder]; otherwise such a task isn't attempted any more, and comes up again every hour.
+// If a report fails 30 times, see Runner.Report, its message is quarantined. The recipients of the report are in the
+// report task, and no other task of the message is left. Release gives the report one more try.
+//
+// To find quarantined messages later, list the tasks with the State queue.Held. The cause is a task with 3 Deaths or
+// more, or a task with the destination queue.ReportDestination and 30 Attempts or more. Explain returns the cause, too.
+// Stats.Held counts the tasks of these messages among those that an operator holds.
+//
+// Cancel returns a quarantined message to its sender. It calls Report, so use Purge if Report may be the cause. The
+// Queue must be a [queue.Holder]. Otherwise the message isn't held: the task comes up again every hour, and only a
+// report is tried then.
 //
 // # Panics
 //
@@ -110,12 +119,15 @@ type Runner struct {
 	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
 	// the task. Their Bodies are read then, while o.Content is open. Report is called again if the commit is repeated.
 	//
-	// If it returns an error, recipients that a host has accepted are settled. Those of them whose sender wants a
-	// report move to the report task of the message. The others stay in the queue. All of them come up again after 5
-	// minutes, so that nothing fails without a report. If Report is nil, there are no reports.
+	// If Report returns an error, or its reports can't be stored, the task is settled without them: the recipients whose
+	// sender wants a report move to the report task of the message. Report is called again after 5 minutes, then after
+	// 10, 20, 40 and 80 minutes, and then every 160 minutes. Each failure is logged as a warning. After 30 failures,
+	// about 3 days, the message is quarantined: see "Quarantine". Failures count when all other tasks of the message are
+	// settled; until then, Report is called again every 5 minutes. A Report that can't read o.Content does best to
+	// compose a report without it.
 	//
-	// The Runner sets About of each report. A report that fails for good is logged as a warning.
-	// postrider.Reporter has a func for this field.
+	// If Report is nil, there are no reports. The Runner sets About of each report. A report that is rejected or expires
+	// itself is logged as a warning, and passed to DeadLetter. postrider.Reporter has a func for this field.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
 	// DeadLetter is called for a report, a message with an About, that has failed for good, before it leaves the queue:

@@ -14,9 +14,6 @@ import (
 // in a report.
 const reportTries = 5
 
-// errNothing says that there is nothing to settle without its reports.
-var errNothing = errors.New("delivery: nothing to settle")
-
 // settle ends the lease, with the reports that are owed for o. lapse is as in deliver.
 func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, body queue.Body) (lapse time.Time) {
 	if body != nil {
@@ -43,8 +40,6 @@ func (d *delivery) repeat(ctx context.Context, s *queue.Settlement, commit func(
 		switch {
 		case d.settled(err):
 			return time.Time{}
-		case errors.Is(err, errNothing): // the deadline or delay notice comes up again with the end of the lease
-			return d.lease.expires()
 		case leaseEnded(err), over(err), ctx.Err() != nil:
 			d.tellLost(ctx, s, err)
 			return d.lease.expires()
@@ -60,9 +55,8 @@ func (d *delivery) settled(err error) bool {
 	return err == nil || errors.Is(err, queue.ErrSettled) && d.unsure
 }
 
-// commit settles once, with the reports that are owed, or with what is to be reported later. Where they can't be had
-// or, if doubt says so, can't be stored, it settles what can do without. What was delivered is reported by the report
-// task then. It returns what was settled.
+// commit settles once, with the reports that are owed. If they can't be composed or, if doubt is true, can't be stored,
+// what is owed moves to the report task. It does so at once if the message has other tasks. It returns what it settled.
 func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, doubt bool) (queue.Settlement, error) {
 	if d.r.Report == nil || !owed(o) {
 		return s, d.store(ctx, s)
@@ -79,14 +73,10 @@ func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, 
 			return s, err
 		}
 	}
-	less, ok := unreported(s, d.r.time())
-	if !ok {
-		d.r.tellUnreported(ctx, o, err)
-		return less, errNothing
-	}
-	less.Owed, less.ReportAt = o.owesSuccess(), d.r.time().Add(reportPause)
+	less := s
+	less.Reports, less.Owed, less.ReportAt = nil, o.owes(), d.r.time().Add(reportPause)
 	stored := d.store(ctx, less)
-	if errors.Is(stored, queue.ErrSettled) { // a try before it, with the reports
+	if errors.Is(stored, queue.ErrSettled) { // a try before it has settled with the reports
 		return s, stored
 	}
 	d.r.tellUnreported(ctx, o, err)

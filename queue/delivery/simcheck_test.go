@@ -163,8 +163,6 @@ func (l *simLife) checkNext(send *simSend, set *queue.Settlement) {
 	wait := l.ledger.schedule.wait(t.simMessage, why, t.attempts, now)
 	from, to := now.Add(wait-wait/10), now.Add(wait+wait/10)
 	switch {
-	case l.unreported:
-		from, to = now.Add(reportPause), now.Add(reportPause)
 	case send.cutOff:
 		from, to = now, now
 	case !t.deadline.IsZero() && to.After(t.deadline) && l.runner.doubt(now).IsZero():
