@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// blocked says when the block ends that keeps t's mail from being sent; 0: there is none.
+// blocked returns the end of the block that keeps t's mail from being sent, 0 if there is none.
 func (m *machine) blocked(t *target) (end int64) {
 	end = m.blockedParty(t.party)
 	if left := m.suspendedFor(t.Destination); left > 0 {
@@ -20,7 +20,7 @@ func (m *machine) blocked(t *target) (end int64) {
 	return end
 }
 
-// blockedParty is blocked for all of p's mail.
+// blockedParty returns the end of the block of all of p's mail, 0 if there is none.
 func (m *machine) blockedParty(p *party) (end int64) {
 	if p.site.standing.until > m.mono {
 		end = p.site.standing.until
@@ -34,7 +34,7 @@ func (m *machine) blockedParty(p *party) (end int64) {
 	return end
 }
 
-// suspendedFor says for how long something is suspended yet.
+// suspendedFor returns the time that a suspension has left, 0 if the name isn't suspended.
 func (m *machine) suspendedFor(name string) (left int64) {
 	if len(m.suspended) == 0 {
 		return 0
@@ -46,7 +46,7 @@ func (m *machine) suspendedFor(name string) (left int64) {
 	return int64(until.Sub(time.Unix(0, m.wall))) // which has bounds
 }
 
-// reason says why t is blocked, in the form of a Result.
+// reason returns the cause of t's block as a Result.
 func (m *machine) reason(t *target) *smtp.Result {
 	p := t.party
 	switch {
@@ -65,8 +65,8 @@ func suspendedReply(name string) *smtp.Reply {
 	return smtp.NewReply(451, "4.3.2", "delivery to "+name+" is suspended")
 }
 
-// suspend blocks sites or destinations until a time; one that has passed ends the block. It says how many there are of
-// these names.
+// suspend blocks sites or destinations until a time. A time that has passed ends the block. It returns how many of
+// these names are known.
 func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	m.at(now)
 	for _, name := range names {
@@ -83,7 +83,7 @@ func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	return known
 }
 
-// endSuspensions forgets those whose time is over, and says when the next one ends.
+// endSuspensions removes the suspensions that have ended, and returns the time at which the next one ends.
 func (m *machine) endSuspensions() (next int64) {
 	now := time.Unix(0, m.wall)
 	next = never
@@ -106,8 +106,8 @@ func (m *machine) hasDestination(name string) bool {
 	return false
 }
 
-// flush forgets that the site of a destination, or of all for "", is down, so that one task is tried at once, and asks
-// anew which site that is. It says of how many sites that is.
+// flush ends the wait of the site of a destination that is down, or of all sites for "". One task is then tried at
+// once. It has the site of the destination looked up again, and returns the number of sites that were down.
 func (m *machine) flush(name string, now time.Time) (sites int) {
 	m.at(now)
 	of := map[string]bool{name: true}
@@ -132,7 +132,7 @@ func (m *machine) flush(name string, now time.Time) (sites int) {
 	return sites
 }
 
-// revise looks again at all that is blocked, in an order that repeats.
+// revise checks again everything that is blocked, in an order that is the same each time.
 func (m *machine) revise() {
 	m.resumeAt = m.endSuspensions()
 	for _, l := range slices.SortedFunc(maps.Keys(m.targets), compareLanes) {

@@ -10,11 +10,11 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// relist has the queue listed as soon as it may be.
+// relist requests a list of the Queue as soon as one is allowed.
 func (l *runnerLoop) relist() { l.listAt = earliest(l.listAt, l.mayList) }
 
-// work lists or claims, if there is cause. again says that there may be more to do at once; an error, that there
-// is no use in going on.
+// work lists or claims, if there is a reason to. again is true if there may be more to do at once. An error means that
+// the Queue is closed or broken.
 func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (again bool, err error) {
 	if l.free <= 0 {
 		l.takeBack(now)

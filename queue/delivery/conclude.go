@@ -8,7 +8,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// conclude says what follows from an attempt that ended now. next is when to try again.
+// conclude returns the settlement of an attempt that ended now, and the occasion for its reports. next is the time of
+// the next attempt.
 func conclude(t queue.Task, results []smtp.Result, now, next time.Time) (queue.Settlement, Occasion) {
 	s := queue.Settlement{Results: results}
 	o := Occasion{Task: t, Results: results}
@@ -24,13 +25,13 @@ func conclude(t queue.Task, results []smtp.Result, now, next time.Time) (queue.S
 	return s, o
 }
 
-// delays reports whether a delay notice is due. There is none for what was to go out later from the start.
+// delays reports whether a delay notice is due. There is none for a message that was scheduled past its notice.
 func delays(t *queue.Task, now time.Time) bool {
 	return passed(t.NoticeAt, now) && t.NoticeAt.After(t.NotBefore)
 }
 
-// handBack says what follows from an attempt that was cut off. If no recipient was come to, it doesn't count;
-// otherwise what was settled by then is. The others are as due as they were.
+// handBack returns the settlement of an attempt that was cut off, and the occasion for its reports. If no recipient has
+// a result, the attempt doesn't count; otherwise the results are stored. The other recipients are due at once.
 func handBack(t queue.Task, results []smtp.Result, now time.Time) (queue.Settlement, Occasion) {
 	if !slices.ContainsFunc(results, func(res smtp.Result) bool { return !isCutOff(res) }) {
 		return queue.Settlement{Uncounted: true, Next: now}, Occasion{Task: t, Next: now}
@@ -46,13 +47,13 @@ func handBack(t queue.Task, results []smtp.Result, now time.Time) (queue.Settlem
 
 func isOpen(res smtp.Result) bool { return !res.Outcome.Final() }
 
-// isCutOff reports whether res is what a Send that was cut off has for a recipient that it didn't come to.
+// isCutOff reports whether res is the result of a recipient that a Send didn't reach before it was cut off.
 func isCutOff(res smtp.Result) bool { return res.Outcome == smtp.Deferred && res.Local }
 
 func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results, isCutOff) }
 
-// lastResults gives the last Result of each recipient and, where there was none, why its site is blocked or else our
-// own.
+// lastResults returns the last Result of each recipient. A recipient without one has the block of its site as its
+// Result or, without a block, one of ours.
 func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	if blocked == nil {
 		// RFC 3463 §3.5: X.4.7, delivery time expired.
@@ -72,7 +73,7 @@ func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	return results
 }
 
-// overdueOf gives when the task's next notice or deadline comes; 0: none does.
+// overdueOf returns the time of the task's next notice or deadline, 0 if it has none.
 func overdueOf(t *queue.Task, noticed bool) int64 {
 	next := t.Deadline
 	if !noticed {

@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// delivery is one task's way from its claim to its settlement.
+// delivery is the processing of one task, from its claim to its settlement.
 type delivery struct {
 	r      *Runner
 	flight flight // for the loop alone
@@ -23,8 +23,8 @@ type delivery struct {
 	unsure bool // a Settle returned an error, and may have succeeded
 }
 
-// deliver does what is to be done with the task, and says what its end teaches about the site. If it couldn't be
-// settled, lapse is when its lease ends. ctx is for the queue; sends ends earlier and cuts off what is being sent.
+// deliver processes the task, and returns its verdict on the site. If the task couldn't be settled, lapse is the end of
+// its lease. ctx is for the Queue. sends ends earlier, and cuts off a Send.
 func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	sends, cancel := context.WithCancelCause(sends)
 	defer cancel(nil)
@@ -36,7 +36,7 @@ func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Ti
 	return verdict{}, d.untried(ctx)
 }
 
-// untried does what is to be done with a task that isn't sent.
+// untried processes a task that isn't sent.
 func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 	step := d.plan.step
 	if (step == stepNotice || step == stepExpire) && !d.r.doubt(d.r.time()).IsZero() {
@@ -85,8 +85,8 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 	return v, d.settle(ctx, s, o, body)
 }
 
-// ended says what follows from an attempt that ended now and took so long, as its ctx did if cutOff says so. jitter is
-// as in nextTry.
+// ended returns the verdict, the settlement and the occasion of an attempt that ended now and took that long. cutOff is
+// true if its ctx has ended. jitter is as in nextTry.
 func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Duration, cutOff bool, jitter float64) (
 	v verdict, s queue.Settlement, o Occasion,
 ) {
@@ -113,7 +113,7 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 	return v, s, o
 }
 
-// notice reports a task that isn't tried for now as delayed.
+// notice reports a task as delayed that isn't tried now.
 func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
 	now := d.r.time()
 	next := nextDue(&d.task)
@@ -127,7 +127,7 @@ func (d *delivery) notice(ctx context.Context) (lapse time.Time) {
 	})
 }
 
-// expire gives the task up.
+// expire settles a task after its deadline: its recipients fail.
 func (d *delivery) expire(ctx context.Context) (lapse time.Time) {
 	return d.settleUntried(ctx, queue.Settlement{Uncounted: true}, Occasion{
 		Task:    d.task,
@@ -147,7 +147,7 @@ func (d *delivery) settleUntried(ctx context.Context, s queue.Settlement, o Occa
 	return d.settle(ctx, s, o, body)
 }
 
-// open gives the body; nil if it can't be read.
+// open returns the body, nil if it can't be read.
 func (d *delivery) open(ctx context.Context) (body queue.Body) {
 	err := d.r.callQueue(ctx, "Open", &d.task, func() (err error) {
 		body, err = d.r.Queue.Open(ctx, d.task.ID)
@@ -162,8 +162,8 @@ func (d *delivery) open(ctx context.Context) (body queue.Body) {
 	return body
 }
 
-// send calls the Sender. There is one result a recipient whatever that does. After a panic they are Unknown: a host may
-// have accepted the message before.
+// send calls the Sender. It returns one result for each recipient in every case. After a panic, the results are
+// Unknown, as a host may have accepted the message before.
 func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Result) {
 	env := d.task.Envelope
 	err := d.r.call(ctx, "sender", &d.task, func() (err error) {
@@ -185,7 +185,7 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 	return results
 }
 
-// job is what a Sender learns of the task.
+// job returns the Job of the task, for the Sender.
 func (d *delivery) job() smtp.Job {
 	t := &d.task
 	return smtp.Job{

@@ -103,7 +103,7 @@ type Event struct {
 	Kind   string
 }
 
-// of gives the func for a result, nil if there is none. done says that the task isn't tried again.
+// of returns the func for a result, nil if there is none. done is true if the task isn't tried again.
 func (e *Events) of(outcome smtp.Outcome, done bool) func(Event) {
 	switch {
 	case outcome == smtp.Delivered:
@@ -125,7 +125,7 @@ func (r *Runner) Missed() uint64 {
 	return r.teller.missed
 }
 
-// teller calls the funcs of Events, in a goroutine that is there while one waits.
+// teller calls the funcs of Events in one goroutine, which exists while an event waits.
 type teller struct {
 	mu      sync.Mutex
 	waiting line[telling]
@@ -138,7 +138,7 @@ type telling struct {
 	e    Event
 }
 
-// tell has f called with e, unless f is nil or too many wait.
+// tell queues a call of f with e, unless f is nil or too many events wait.
 func (r *Runner) tell(f func(Event), e Event) {
 	if f == nil {
 		return
@@ -158,8 +158,8 @@ func (r *Runner) tell(f func(Event), e Event) {
 	}
 }
 
-// tellAll calls the funcs of all events that wait. A func that ends the goroutine, as t.Fatal does, has the rest called
-// in another one.
+// tellAll calls the funcs of all events that wait. If a func ends the goroutine, as t.Fatal does, another goroutine
+// calls the rest.
 func (r *Runner) tellAll() {
 	over := false
 	defer func() {
@@ -180,7 +180,7 @@ func (r *Runner) tellAll() {
 	}
 }
 
-// next takes out the event that is told next. ok is false if none waits.
+// next removes the event that is next. ok is false if none waits.
 func (t *teller) next() (x telling, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,7 +191,7 @@ func (t *teller) next() (x telling, ok bool) {
 	return x, ok
 }
 
-// wait returns when all has been told that waits now.
+// wait returns after the last event that waits now.
 func (t *teller) wait() {
 	t.mu.Lock()
 	busy := t.busy

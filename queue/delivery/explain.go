@@ -175,7 +175,7 @@ func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time)
 	return sites
 }
 
-// explainTask says what a task waits for that isn't due, and until when; "": it is due.
+// explainTask returns the reason why a task isn't due, and its end. The reason is "" if the task is due.
 func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) {
 	switch {
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
@@ -202,8 +202,8 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 	return "", time.Time{}
 }
 
-// explainBlock says what blocks a task's destination, its site, or its owner there, and until when: the block that ends
-// last. It returns "" if there is none.
+// explainBlock returns the block of a task's destination, its site, or its owner there, and its end. Of several blocks,
+// it returns the one that ends last. It returns "" if there is none.
 func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (why string, until time.Time) {
 	var end int64
 	if s := m.sites[site]; s != nil {
@@ -240,7 +240,7 @@ func (m *machine) anyDown() bool {
 	return false
 }
 
-// explain says what a task waits for that is due and isn't blocked, and until when.
+// explain returns the reason why a task waits that is due and isn't blocked, and its end.
 func (m *machine) explain(task *queue.Task, now time.Time) (why string, until time.Time) {
 	t := m.targets[laneOf(task)]
 	switch {

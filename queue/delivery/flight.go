@@ -155,8 +155,8 @@ func (m *machine) grow(f *flight) {
 	m.lineUp(p.site)
 }
 
-// takeBack gives the attempts whose slots are to be given back, as they take long and fast mail waits, if they haven't
-// come to MAIL.
+// takeBack returns the attempts that must return their slots: they take long, they haven't reached MAIL, and fast mail
+// waits.
 func (m *machine) takeBack(now time.Time) (back []*flight) {
 	m.at(now)
 	if m.held < m.places {

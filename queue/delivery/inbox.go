@@ -57,7 +57,7 @@ func (in *inbox) wake(l queue.Lane, due time.Time) {
 	in.ring()
 }
 
-// relist says that the queue asks to be listed again.
+// relist notes that the Queue asks for a list.
 func (in *inbox) relist() {
 	in.mu.Lock()
 	in.asked = true
@@ -65,7 +65,7 @@ func (in *inbox) relist() {
 	in.ring()
 }
 
-// recovered says that the queue failed, and works again.
+// recovered notes that the Queue works again after a failure.
 func (in *inbox) recovered() {
 	in.mu.Lock()
 	in.failed = true
@@ -73,7 +73,7 @@ func (in *inbox) recovered() {
 	in.ring()
 }
 
-// finish says that a delivery is over.
+// finish notes that a delivery has ended.
 func (in *inbox) finish(o outcome) {
 	in.mu.Lock()
 	in.done = append(in.done, o)
@@ -81,7 +81,7 @@ func (in *inbox) finish(o outcome) {
 	in.ring()
 }
 
-// found says what site a destination has.
+// found notes the site of a destination.
 func (in *inbox) found(s sited) {
 	in.mu.Lock()
 	in.sited = append(in.sited, s)

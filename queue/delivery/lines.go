@@ -3,7 +3,7 @@ package delivery
 // How targets, parties and sites stand in line: targets on the shelves of a party, parties in the rings of a site,
 // sites in the lines of the machine.
 
-// shelf gives that of a level.
+// shelf returns the shelf of a level.
 func (p *party) shelf(l level) *shelf {
 	for _, sh := range p.shelves {
 		if sh.level == l {
@@ -15,7 +15,7 @@ func (p *party) shelf(l level) *shelf {
 	return sh
 }
 
-// ring gives that of a stand.
+// ring returns the ring of a stand.
 func (s *site) ring(st stand) *ring {
 	for _, r := range s.rings {
 		if r.stand == st {
@@ -40,7 +40,8 @@ func (m *machine) ring(p *party, l level) {
 	m.stand(p.site, st)
 }
 
-// sort puts the parties of s into the rings of the kinds that they are of by now, or says when to do so: not too often.
+// sort moves the parties of s into the rings of their present kinds. If the last sort was too recent, it returns the
+// time of the next one.
 func (m *machine) sort(s *site) (later int64) {
 	if again := s.sorted + int64(lookAgain); s.sorted > 0 && again > m.mono {
 		return again
@@ -157,9 +158,9 @@ func (m *machine) uncapNext() {
 	}
 }
 
-// uncapOwner lets parties of o stand in line again: up to n for fast mail, and up to n for other, as far as o may have
-// slots for that. What has no room keeps nobody waiting that has. One time in eight, those on the last levels come
-// first. It says how many that were.
+// uncapOwner lines up parties of o again: up to n for fast mail, and up to n for other mail, as far as o may have slots
+// for each. A party without room doesn't block one with room. One time in eight, the last levels come first. It returns
+// the number of parties.
 func (m *machine) uncapOwner(o *owner, n int) (woken int) {
 	o.woken++
 	for i, k := range [...]kind{fast, fresh} {
@@ -179,8 +180,8 @@ func (m *machine) uncapOwner(o *owner, n int) (woken int) {
 	return woken
 }
 
-// uncapLine lets up to n parties that wait on a level stand in line again, besides those whose sites have no room. It
-// says how many that were.
+// uncapLine lines up to n parties up again that wait on a level. Those whose sites have no room don't count. It returns
+// the number of parties.
 func (m *machine) uncapLine(of *line[*party], l level, n int) (woken int) {
 	for woken < n {
 		p, ok := of.pop()

@@ -45,8 +45,8 @@ func (ls *lookups) want(t *target, o *owner) {
 	}
 }
 
-// toSite gives the next destination whose site is to be looked up. ok is false if there is none, or if enough are being
-// looked up.
+// toSite returns the next destination whose site must be looked up. ok is false if there is none, or if enough lookups
+// are under way.
 func (m *machine) toSite(now time.Time) (name string, ok bool) {
 	m.at(now)
 	ls := &m.lookups
@@ -90,7 +90,7 @@ func (ls *lookups) age(now int64) {
 	}
 }
 
-// overlong gives the lookups to be given up: their targets have sites now.
+// overlong returns the names of the lookups that must end: their targets have sites now.
 func (m *machine) overlong(now time.Time) (names []string) {
 	m.at(now)
 	ls := &m.lookups
@@ -128,7 +128,7 @@ func (ls *lookups) nextAging() int64 {
 	return next
 }
 
-// sited says what site a destination of toSite has. It may come too late.
+// sited stores the site of a destination that toSite has returned. The site may come too late.
 func (m *machine) sited(name string, of Site, now time.Time) {
 	m.at(now)
 	ls := &m.lookups

@@ -221,7 +221,7 @@ func (l *runnerLoop) locked(f func(m *machine)) {
 	f(l.machine)
 }
 
-// askSites has the sites of targets looked up that stand in line, and gives up lookups that hold up others.
+// askSites starts the lookups of sites that are due, and ends lookups that block others.
 func (l *runnerLoop) askSites(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,7 +271,7 @@ func (l *runnerLoop) takeBack(now time.Time) {
 	}
 }
 
-// wakeAt says when there is something to do without further news; zero: never.
+// wakeAt returns the time at which there is something to do without further news, zero if there is none.
 func (l *runnerLoop) wakeAt() time.Time {
 	var next time.Time
 	l.locked(func(m *machine) { next = m.next(l.free > 0) })

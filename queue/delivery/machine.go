@@ -189,7 +189,7 @@ func newMachine(c machineConfig) *machine {
 	return m
 }
 
-// at sets the time. What is told or asked begins with it.
+// at sets the time. Every call with news or a question begins with it.
 func (m *machine) at(now time.Time) {
 	m.mono, m.wall = int64(now.Sub(m.base)), now.UnixNano()
 }
@@ -240,7 +240,7 @@ func (m *machine) wakeTarget(t *target, due int64) {
 	}
 }
 
-// ready says that t may have something due.
+// ready notes that t may have a task that is due.
 func (m *machine) ready(t *target) {
 	t.ready, t.drained = true, [classes]bool{}
 	m.late = heap.Put(byOverdue{}, m.late, t, int(t.latePos)-1)
@@ -286,7 +286,8 @@ func (m *machine) shelve(t *target, class queue.Class) {
 	}
 }
 
-// next is when there is something to do without further news; zero: never. free says that there is a place.
+// next returns the time at which there is something to do without further news, zero if there is none. free is true if
+// a slot is free.
 func (m *machine) next(free bool) time.Time {
 	due := int64(never) // by the wall clock, which may have jumped since base
 	if !free {

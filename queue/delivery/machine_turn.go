@@ -162,7 +162,7 @@ func (m *machine) nextSite() (*site, stand, bool) {
 	return nil, 0, false
 }
 
-// grant gives the next target of s that has something for a stand a place. It reports false where none may have one
+// grant grants a slot to the next target of s that has a task for a stand. It returns false if no target may have one
 // now.
 func (m *machine) grant(s *site, st stand) bool {
 	if m.siteBlocked(s) {
@@ -237,7 +237,7 @@ func (m *machine) mayTake(p *party, k kind, l level) bool {
 	return true
 }
 
-// nextTarget gives the target of p whose turn it is on a level; nil if there is none. That stays on its shelf.
+// nextTarget returns the target of p whose turn it is on a level, nil if there is none. The target stays on its shelf.
 func (m *machine) nextTarget(p *party, l level) *target {
 	sh := p.shelf(l)
 	for passed := true; passed; {
@@ -273,7 +273,7 @@ func (m *machine) nextTarget(p *party, l level) *target {
 	return nil
 }
 
-// claimed notes a task of this turn as f, and says what is to be done with it.
+// claimed records a task of this turn as f, and returns the plan for it.
 func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	m.at(now)
 	t := m.target(laneOf(task))
@@ -316,8 +316,8 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	return p
 }
 
-// settleTurn ends a turn. Of a lane that got less than it asked for, the queue tells when it has more. After a claim
-// that failed, all have what they had.
+// settleTurn ends a turn. If a lane got fewer tasks than it asked for, the Queue announces when it has more. After a
+// claim that failed, all lanes have what they had before.
 func (m *machine) settleTurn(failed bool) {
 	for _, t := range m.turn {
 		for class := range t.asked {

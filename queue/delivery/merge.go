@@ -10,21 +10,21 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// Of a message to several destinations, what its tasks owe the sender is collected in its report task: see
-// queue.ReportDestination. So one report tells of many destinations. A message to one destination has its report in the
-// commit of the outcome.
+// The tasks of a message to several destinations collect what they owe the sender in the report task of the message:
+// see queue.ReportDestination. So one report is about several destinations. The report about a message to one
+// destination is in the commit of the outcome.
 
 const defaultReportDelay = time.Minute
 
 // merges reports whether what the task owes is reported together with other tasks of its message.
 func (d *delivery) merges() bool { return !d.task.Only && d.r.ReportDelay >= 0 }
 
-// reportAt is when the report task is due for what is owed now.
+// reportAt returns the time at which the report task is due for what is owed now.
 func (r *Runner) reportAt() time.Time {
 	return r.time().Add(min(cmp.Or(r.ReportDelay, defaultReportDelay), ever))
 }
 
-// owes lists the recipients whose sender wants to hear what happened to them.
+// owes returns the recipients whose sender wants a report.
 func (o *Occasion) owes() (owed []queue.Owed) {
 	for i := range o.Task.Envelope.Recipients {
 		if kind := o.Kind(i); kind != "" {
@@ -51,9 +51,10 @@ func (d *delivery) reportOwed(ctx context.Context) (lapse time.Time) {
 	return d.repeat(ctx, &queue.Settlement{}, func(doubt bool) error { return d.commitOwed(ctx, occasions, doubt) })
 }
 
-// collected makes the occasions for reports of a report task: one for those who are settled, one for those whose mail
-// is delayed. A delay is left out if its end is told of in the same report, or if no other task of the message is left.
-// It is told of if the recipient was settled without a report while another task is open: the task doesn't say.
+// collected returns the occasions for the reports of a report task: one for the recipients that are settled, one for
+// those that are delayed. A delay is left out if the same report has the end of the recipient, or if no other task of
+// the message is left. It is reported if the recipient was settled without a report while another task is open, as the
+// task doesn't show that.
 func collected(t *queue.Task) (occasions []Occasion) {
 	results := lastResults(t, nil)
 	settled := map[string]bool{}

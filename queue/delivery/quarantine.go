@@ -23,8 +23,8 @@ func (d *delivery) quarantine(ctx context.Context) (lapse time.Time) {
 	return d.settle(ctx, s, Occasion{Task: d.task, Next: next}, nil)
 }
 
-// hold holds the message of the task, and tells that once. why has the cause. It returns false if the message can't be
-// held.
+// hold holds the message of the task, logs that and calls Events.Quarantined. why is the cause. It returns false if the
+// message can't be held.
 func (d *delivery) hold(ctx context.Context, why slog.Attr) bool {
 	q, err := able[queue.Holder](d.r, "hold")
 	if err == nil {

@@ -67,13 +67,12 @@ type rateKey struct {
 	name     string
 }
 
-// maxPromise bounds how far ahead a message is told to come back: what was told to mail that is gone by then is soon
-// forgotten.
+// maxPromise bounds the time that admit returns: a time that was promised to mail that has left is soon forgotten.
 const maxPromise = time.Hour
 
-// admit counts a task for the rates of its tenant and its source, or says when to ask again. Then nothing is counted;
-// each is told another time, and what asks for the first time doesn't come before those, unless it is its last chance:
-// its deadline has come.
+// admit counts a task for the rates of its tenant and its source. If a rate doesn't allow it now, admit counts nothing,
+// and returns the time at which to ask again. Each task gets another time. A task that asks for the first time gets one
+// after all of them, unless its deadline has come.
 func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var buckets [2]*bucket
 	var limits [2]Rate

@@ -21,7 +21,7 @@ func weight(r smtp.Reason) int {
 	return weight(smtp.Other)
 }
 
-// verdict is what the end of a task says of its site, and of its owner there.
+// verdict is what the end of a task shows about its site, and about its owner there.
 type verdict struct {
 	sign    int8        // for the site: 1 for one that does its work, -1 for one that doesn't, 0 for neither
 	policy  policy      // what was said to the owner
@@ -40,9 +40,9 @@ const (
 	senderPolicy
 )
 
-// judge says what results teach, and why they are open: the heaviest of their reasons, smtp.NoReason if none is. took
-// is how long the attempt took. A stranger's domain may name anyone's hosts as its own, so what is about the message,
-// its sender or recipient doesn't count against the site.
+// judge returns the verdict on the site, and why the results are open: the last of their reasons in the order of
+// Runner.RetryAfter, smtp.NoReason if there is none. took is the duration of the attempt. A stranger's domain may name
+// anyone's hosts as its own, so results about the message, its sender or a recipient don't count against the site.
 func judge(results []smtp.Result, took time.Duration) (v verdict, why smtp.Reason) {
 	spoken := false
 	for _, res := range results {
@@ -82,8 +82,8 @@ func judge(results []smtp.Result, took time.Duration) (v verdict, why smtp.Reaso
 	return v, why
 }
 
-// isAboutSite reports whether a result says that the site doesn't work, or wants less: what fails before MAIL, and a
-// 421 that isn't about the message (RFC 5321 §4.2.2: the service is not available). Our own faults don't (RFC 3463
+// isAboutSite reports whether a result shows that the site doesn't work, or wants less: a failure before MAIL, or a 421
+// that isn't about the message (RFC 5321 §4.2.2: the service is not available). Our own faults don't count (RFC 3463
 // §3.4: X.3.x).
 func isAboutSite(res *smtp.Result) bool {
 	switch {
@@ -109,8 +109,8 @@ func isAboutMail(code smtp.EnhancedCode) bool {
 	return false
 }
 
-// policyOf says of whom a host has had enough, from MAIL on. A time-out is taken for such an answer: it may be the
-// content that a host can't stomach.
+// policyOf returns whether a host, from MAIL on, has refused mail of this sender or recipient by a policy. A time-out
+// counts as that, as the content may be the cause.
 func policyOf(res *smtp.Result, took time.Duration) policy {
 	enhanced := res.Reply.Enhanced
 	switch {

@@ -81,7 +81,7 @@ func (r *Runner) tellReport(ctx context.Context, o *Occasion, report *smtp.Envel
 	}
 }
 
-// tellReports says that reports about o are in the queue.
+// tellReports logs the reports about o that are in the Queue, and calls Events.Reported.
 func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.Message) {
 	if len(reports) == 0 {
 		return
@@ -92,7 +92,7 @@ func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.M
 	}
 }
 
-// tellUnreported says that a report about o couldn't be composed or stored.
+// tellUnreported logs that a report about o couldn't be composed or stored.
 func (r *Runner) tellUnreported(ctx context.Context, o *Occasion, err error) {
 	attrs := append(o.attrs(o.Task.Envelope.From, o.kind()), slog.Any("err", err))
 	r.logger().LogAttrs(ctx, slog.LevelWarn, "report fails", attrs...)
@@ -107,7 +107,7 @@ func (o *Occasion) attrs(to, kind string) []slog.Attr {
 	return appendOwner(attrs, &o.Task)
 }
 
-// report has the reports composed that are owed for o, and says in each what it is about. A panic is an error.
+// report calls Report for o, and sets About of each report. A panic is an error.
 func (r *Runner) report(ctx context.Context, o Occasion) (reports []queue.Message, err error) {
 	err = r.call(ctx, "Report", &o.Task, func() (err error) {
 		reports, err = r.Report(ctx, o)

@@ -296,5 +296,5 @@ func (r *Runner) end(l *runnerLoop) {
 	r.loop = nil
 }
 
-// over reports whether err says that a Queue is of no more use.
+// over reports whether err means that a Queue is closed or broken.
 func over(err error) bool { return errors.Is(err, queue.ErrClosed) || errors.Is(err, queue.ErrBroken) }

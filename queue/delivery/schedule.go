@@ -31,8 +31,8 @@ var (
 	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
 )
 
-// wait says how long to leave a task alone that was deferred now for that reason. A clock that was wrong may have made
-// the arrival later than now.
+// wait returns the time from now to the next attempt of a task that was deferred for that reason. A clock that was
+// wrong may have made the arrival later than now.
 func (r *Runner) wait(t *queue.Task, why smtp.Reason, now time.Time) time.Duration {
 	wait := nth(r.schedule(cmp.Or(why, smtp.Other)), t.Attempts)
 	// A message that has little time is tried some times in it.
@@ -71,14 +71,14 @@ func (r *Runner) schedule(why smtp.Reason) []time.Duration {
 	return defaultRetry
 }
 
-// nth gives the wait after n attempts.
+// nth returns the wait after n attempts.
 func nth(waits []time.Duration, n int) time.Duration {
 	return min(waits[min(max(n, 1), len(waits))-1], ever)
 }
 
-// nextTry says when a task is tried again whose attempt ended now. jitter, from -1 to 1, moves it by up to a tenth of
-// the wait, so that what failed together doesn't come back together. A time after the deadline becomes the deadline, at
-// which the task expires.
+// nextTry returns the time of the next attempt of a task whose attempt ended now. jitter, from -1 to 1, changes the
+// wait by up to a tenth, so that tasks that failed together aren't retried together. A time after the deadline becomes
+// the deadline, at which the task expires.
 func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.Time {
 	next := now.Add(wait + time.Duration(jitter*float64(wait)/10))
 	if !deadline.IsZero() && next.After(deadline) {
@@ -156,7 +156,7 @@ func passed(t, now time.Time) bool { return !t.IsZero() && !t.After(now) }
 // nextDue returns when a task is due next that is handed back as it was.
 func nextDue(t *queue.Task) time.Time { return later(t.Due, t.NotBefore) }
 
-// earliest gives the earlier of two times, of which zero is none.
+// earliest returns the earlier of two times. A zero time doesn't count.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

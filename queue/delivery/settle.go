@@ -32,8 +32,7 @@ func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, b
 	})
 }
 
-// repeat calls commit, which is to settle s. The queue may fail for a while: it goes on until it is done, the lease is
-// lost, or the time to record it is over.
+// repeat calls commit, which settles s, until it succeeds, the lease is lost, or the time for that is over.
 func (d *delivery) repeat(ctx context.Context, s *queue.Settlement, commit func(doubt bool) error) (lapse time.Time) {
 	for failures := 0; ; failures++ {
 		err := commit(failures >= reportTries)
@@ -90,7 +89,7 @@ func (d *delivery) store(ctx context.Context, s queue.Settlement) error {
 	return err
 }
 
-// leaseEnded reports whether err says that the lease has ended.
+// leaseEnded reports whether err means that the lease has ended.
 func leaseEnded(err error) bool {
 	return errors.Is(err, queue.ErrLeaseLost) || errors.Is(err, queue.ErrSettled)
 }
@@ -108,7 +107,7 @@ func owed(o *Occasion) bool {
 	return false
 }
 
-// tell says what was settled.
+// tell logs what was settled, and calls Events for it.
 func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 	results := s.Results
 	if o.Expired && len(results) == 0 {
@@ -131,7 +130,7 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 	d.r.tellReports(ctx, o, s.Reports)
 }
 
-// logOutcome writes what was settled for a recipient. If next is zero, the task is done.
+// logOutcome logs the result that was settled for a recipient. If next is zero, the task is done.
 func (d *delivery) logOutcome(ctx context.Context, res *smtp.Result, next time.Time) {
 	level, msg := slog.LevelInfo, res.Outcome.String()
 	var attr slog.Attr // a zero Attr isn't logged
@@ -147,7 +146,7 @@ func (d *delivery) logOutcome(ctx context.Context, res *smtp.Result, next time.T
 	d.logResult(ctx, level, msg, res, attr)
 }
 
-// tellLost says what couldn't be recorded: a recipient that has the message may get it once more.
+// tellLost logs the results that couldn't be stored. A recipient that has the message may get it again.
 func (d *delivery) tellLost(ctx context.Context, s *queue.Settlement, err error) {
 	d.log(ctx, slog.LevelWarn, "task isn't settled", slog.Any("err", err))
 	for i := range s.Results {

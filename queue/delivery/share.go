@@ -15,7 +15,7 @@ type commons struct {
 	owed  int    // of the used slots, those taken without credit
 }
 
-// share is what one of them has.
+// share is what one owner has of a commons.
 type share struct {
 	used  int
 	ended fading
@@ -23,13 +23,13 @@ type share struct {
 	spent fading // seconds of slots
 }
 
-// take gives a slot to s.
+// take gives s a slot.
 func (c *commons) take(s *share) {
 	c.used++
 	s.used++
 }
 
-// owe says that s took its last slot without credit.
+// owe notes that s took its last slot without credit.
 func (c *commons) owe(s *share) {
 	c.owed++
 	s.owed++
@@ -45,16 +45,16 @@ func (c *commons) giveBack(s *share) {
 	}
 }
 
-// end says that an attempt ended so.
+// end notes that an attempt was delivered or rejected before it took long.
 func (c *commons) end(s *share, now int64) {
 	c.ended.add(1, now)
 	s.ended.add(1, now)
 }
 
-// forget says that s is no more.
+// forget removes s.
 func (c *commons) forget(s *share, now int64) { c.ended.add(-s.ended.at(now), now) }
 
-// room says how many slots s may take yet, of size in all and free ones.
+// room returns how many more slots s may take. size is the number of all slots, free of those that are free.
 func (c *commons) room(s *share, least, size, free int, now int64) int {
 	of := c.part(s, now)
 	if c.used == s.used && of == 1 { // it is alone
@@ -67,7 +67,7 @@ func (c *commons) room(s *share, least, size, free int, now int64) int {
 	return roomOf(s.used, max(least, part), size, free)
 }
 
-// part is that of s of what lately ended so.
+// part returns the part that s has of all attempts that lately ended so, from 0 to 1.
 func (c *commons) part(s *share, now int64) float64 {
 	all, own := c.ended.at(now), s.ended.at(now)
 	if all < own+1 {
@@ -76,7 +76,8 @@ func (c *commons) part(s *share, now int64) float64 {
 	return own / all
 }
 
-// roomOf says how many slots one may take that has used some and may have most, or more while a quarter of all is free.
+// roomOf returns how many more slots one owner may take that has used slots and may have most, or more while a quarter
+// of all is free.
 func roomOf(used, most, size, free int) int {
 	if n := most - used; n > 0 {
 		return min(n, free)
@@ -84,7 +85,7 @@ func roomOf(used, most, size, free int) int {
 	return free - size/4
 }
 
-// share says how many of the places all kinds may have that aren't fast: in any case, and now.
+// share returns how many slots all kinds except fast may have: in any case, and now.
 func (m *machine) share() (least, size int) {
 	least = max(1, m.places/leastLent, min(m.places/2, alwaysLent))
 	size = m.places - int(m.fast.at(m.mono)*reserve)
@@ -98,7 +99,7 @@ const (
 	alwaysLent = 20  // if there are few, half of them up to so many
 )
 
-// kindRoom says how many slots a kind may take of those that are lent.
+// kindRoom returns how many more of the lent slots a kind may take.
 func (m *machine) kindRoom(k kind, least, size int) int {
 	room := size - m.lent.used
 	if k == fresh {
@@ -107,7 +108,7 @@ func (m *machine) kindRoom(k kind, least, size int) int {
 	return min(room, max(1, size*3/4)-m.kinds[dull]-m.kinds[probe])
 }
 
-// ownerRoom says how many slots for a kind an owner may take.
+// ownerRoom returns how many more slots for a kind an owner may take.
 func (m *machine) ownerRoom(o *owner, k kind) int {
 	n := m.slots.room(&o.slots, max(1, m.places/28), m.places, m.places-m.held, m.mono)
 	if k != fast && n > 0 {
@@ -150,8 +151,8 @@ func (m *machine) spend(f *flight, ns int64) {
 	f.t.party.owner.lent.spent.add(float64(ns)/float64(time.Second), m.mono)
 }
 
-// partyRoom says how many places at its site p may take. Owners have parts of those as they have of all slots: what an
-// owner does at one site doesn't make its part there larger.
+// partyRoom returns how many more slots p may take at its site. Owners have parts of those as they have of all slots:
+// the attempts of an owner at one site don't make its part there larger.
 func (m *machine) partyRoom(p *party) int {
 	s := p.site
 	size, free := int(s.standing.window), int(s.standing.window)-int(s.held)
@@ -176,7 +177,7 @@ func (m *machine) partyRoom(p *party) int {
 // isQuick reports whether what p has at its site ended quickly so far.
 func (p *party) isQuick() bool { return p.pace.known && p.pace.long == 0 }
 
-// hostRoom says how many places at h an owner may take, with mail that is quick or not.
+// hostRoom returns how many more slots at h an owner may take, for mail that is quick or not.
 func (m *machine) hostRoom(h *host, o *owner, quick bool) int {
 	used := h.byOwner[o]
 	switch {

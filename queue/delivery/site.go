@@ -28,7 +28,7 @@ type site struct {
 	bucket   bucket
 }
 
-// party is an owner at a site: what the site says of the owner's mail isn't about others.
+// party is an owner at a site. The site's answers about the owner's mail aren't about other owners.
 type party struct {
 	site    *site
 	owner   *owner
@@ -107,7 +107,7 @@ type shelf struct {
 	line[*target]
 }
 
-// kind says from whose share of the slots an attempt takes one.
+// kind is the share of the slots that an attempt takes its slot from.
 type kind uint8
 
 const (
@@ -158,7 +158,7 @@ func (m *machine) forgetOwners() {
 	m.manyOwners = 2*len(m.owners) + 100
 }
 
-// join gives t its party.
+// join sets the party of t.
 func (m *machine) join(t *target, of Site) {
 	s := m.sites[of.Name]
 	if s == nil {
@@ -184,7 +184,7 @@ func (m *machine) join(t *target, of Site) {
 	p.refs++
 }
 
-// locate gives s its hosts, unless something of it is on its way to those that it has, or waits for it.
+// locate sets the hosts of s, unless an attempt is on its way to the present ones, or waits for them.
 func (m *machine) locate(s *site, of Site) {
 	if s.refs > 0 {
 		return
@@ -318,7 +318,7 @@ func (s *site) slowed(o *owner) {
 	}
 }
 
-// kind says which slots p's next attempt on a level takes.
+// kind returns the kind of slot that p's next attempt on a level takes.
 func (p *party) kind(l level) kind {
 	switch s := p.site; {
 	case s.name == queue.ReportDestination: // nothing is sent: it waits for no host, and not behind one
@@ -335,7 +335,8 @@ func (p *party) kind(l level) kind {
 	return fresh
 }
 
-// room says how many more tasks of a kind s may have in flight and, if none, when to ask again without further news.
+// room returns how many more tasks of a kind s may have in flight. If none, wake is the time to ask again without
+// further news.
 func (m *machine) room(s *site, k kind) (n int, wake int64) {
 	n = int(s.standing.window)
 	if k == probe {

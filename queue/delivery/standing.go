@@ -29,7 +29,7 @@ type standing struct {
 // Sums of 1/n are compared with a whole.
 const almost = 1 - 1e-9
 
-// well notes a success. full says that the window was made use of.
+// well records a success. full is true if the whole window was in use.
 func (st *standing) well(limits SiteLimits, full bool, now int64) {
 	st.last = now
 	st.failure, st.failing, st.downs = 0, 0, 0
@@ -59,7 +59,8 @@ func (st *standing) ill(result smtp.Result, now int64) (down bool) {
 	return st.failing >= almost || st.window < 1
 }
 
-// failureOf is what a result says of a site. What the host said of one message isn't for the senders of others.
+// failureOf returns what a result shows about a site, without what the host said about one message: that isn't for the
+// senders of others.
 func failureOf(res smtp.Result) smtp.Result {
 	res.Recipient = ""
 	if res.Stage >= smtp.StageMail && !res.Local {
