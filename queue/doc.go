@@ -39,8 +39,15 @@
 //   - A lease is valid at the Queue that granted it. When that Queue is closed or its process ends, its leases may end,
 //     or continue until they expire. A Queue announces the end of all leases, those of others too.
 //
-// The limits of a delivery.Runner count for itself. With N Runners on a store, a site can get N times its
-// delivery.SiteLimits: see delivery.Runner.
+// The limits of a delivery.Runner count for itself: the contract has no ability by which Runners share limits, or by
+// which a site belongs to one of them. With N Runners on a store, a site can get N times its delivery.SiteLimits: see
+// "Several Runners" at delivery.Runner.
+//
+// # Later versions
+//
+// Message, Task and Settlement may get fields, and stores may get abilities as new interfaces. So store each field
+// under a name or a number, and skip those that aren't known, as package spool does. There is no idempotency key yet: a
+// caller that repeats an Enqueue without knowing whether it succeeded may store the message twice.
 //
 // # After a crash
 //

@@ -21,9 +21,16 @@ import (
 //
 //   - Concurrency, SiteLimits and each Rate are limits of one Runner. With N Runners, a site, source or tenant can get
 //     N times as much, so set each limit to an N-th. A limit below N can't be kept, except with a single Runner.
+//   - The shares of owners and of slow sites are those of one Runner, so an owner can have its share at each.
 //   - A site that is down gets a probe from each Runner, and each needs its own failures to take the site down.
-//   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. Hold, Release, Flush, Cancel and Purge
-//     change the mail of all.
+//   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. So are Events and the log: each result is
+//     reported by the Runner that had the task.
+//   - Hold, Release, Flush, Cancel and Purge change the mail of all. Only the sites of the Runner that is asked are
+//     probed after its Flush. A message that another Runner is sending may be delivered after Cancel and Purge; its
+//     result isn't recorded, and that Runner logs it as a warning.
+//   - The clocks of the machines must agree to a minute. A task that another clock made due more than a minute before
+//     its NotBefore is handed back.
+//   - When a process ends, its tasks wait until their leases end: see Lease and the doc of the store.
 //
 // # Attempts
 //
