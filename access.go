@@ -133,7 +133,7 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, env *smtp.Envel
 	if !p.Allowed {
 		return r.checkRoute(ctx, domain)
 	}
-	return nil
+	return r.refuseSuppressed(ctx, p, env, rcpt)
 }
 
 // Handle stores a message. The server says 250 after Handle has returned, when the message is durable (RFC 5321 §6.1).

@@ -51,7 +51,7 @@ var arrows = map[string][]string{
 		"server/internal/words"},
 	"server/milter":   {"internal/guard", "server/internal/words"},
 	"bounce":          nil,
-	"bounce/suppress": nil,
+	"bounce/suppress": {"internal/guard"},
 
 	"queue":           nil,
 	"queue/delivery":  {"internal/heap", "internal/guard"},
@@ -75,12 +75,13 @@ var arrows = map[string][]string{
 	"internal/header":          nil,
 	"internal/scram":           nil,
 
-	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery", "bounce"},
+	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery", "bounce",
+		"bounce/suppress"},
 }
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce",
+	".", "smtp", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce", "bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
 

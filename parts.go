@@ -156,6 +156,13 @@ func (r *Relay) makeRunner() error {
 			return errors.New("Wrap returned nil: it must return a Sender")
 		}
 	}
+	if p := r.Suppress; p != nil {
+		if err := p.Check(); err != nil {
+			return fmt.Errorf("Suppress: %w", err)
+		}
+		p.Logger = cmp.Or(p.Logger, r.Logger)
+		run.Sender = p.Wrap(run.Sender)
+	}
 	r.reporter = &Reporter{
 		Hostname: r.hostname, Destination: r.router.Destination, MaxAge: r.MaxAge, Texts: r.ReportTexts,
 		DeadLetter: r.DeadLetter, Logger: r.Logger, hide: r.withoutMember,

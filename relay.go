@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/bounce"
+	"github.com/postrider/postrider/bounce/suppress"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
@@ -170,6 +171,13 @@ type Relay struct {
 	// Wrap returns a Sender around the Transport, to sign, trace or refuse each message to one destination. It is
 	// called once. If nil, the Runner sends by the Transport.
 	Wrap func(next smtp.Sender) smtp.Sender
+
+	// Suppress keeps mail from addresses that are dead or whose owner complained, and learns them from the results. A
+	// message from code with such a recipient isn't stored: see [Relay.Send]. A client that may relay is refused at
+	// RCPT with 550 5.7.1, and 451 if the list can't be read. A recipient that is suppressed later is Rejected at the
+	// next attempt, which Events.Rejected reports. Reports, and the mail of strangers, aren't affected. Bounces that
+	// come later are learnt by a bounce.Handler. Its Sender is around that of Wrap. If nil, nothing is suppressed.
+	Suppress *suppress.Policy
 
 	once       sync.Once
 	err        error        // the mistake in the fields
@@ -351,7 +359,8 @@ func (r *Relay) Run(ctx context.Context) error {
 // The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
 // a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
 // them. To send to the others, leave out those for which [smtp.Recipient.Check] returns an error, or for whose domain
-// [Relay.Destination] does.
+// [Relay.Destination] does. With Suppress, a recipient that is suppressed is such an error, too, a *smtp.Reply with 550
+// 5.7.1: leave out those for which its Find returns an entry.
 //
 // The body is read until ctx ends. A body that returns neither octets nor an error 100 times in a row is an error.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
@@ -377,6 +386,9 @@ func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 }
 
 func (r *Relay) enqueueFromCode(ctx context.Context, p prepared) (queue.ID, error) {
+	if err := r.checkSuppressed(ctx, &p.Message); err != nil {
+		return "", fmt.Errorf("relay: %w", err)
+	}
 	id, err := r.enqueue(ctx, p, nil)
 	if err != nil {
 		return "", fmt.Errorf("relay: enqueue: %w", err)

@@ -1,0 +1,84 @@
+package suppress
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Wrap returns a Sender that asks the List before it sends by next, and learns from the results. A suppressed recipient
+// is Rejected without an attempt: see [Entry.Result]. If the List can't be asked, the recipient is Deferred. What signs
+// or splits messages goes inside it. Relay.Suppress wraps so.
+//
+// Mail of strangers (smtp.OriginStranger) and reports, which have the null reverse-path, go to next as they are: the
+// first is for users of ours, and the second answers what the recipient has sent.
+//
+// The Sender has a method Check, which calls that of the Policy, and that of next if it has one.
+func (p *Policy) Wrap(next smtp.Sender) smtp.Sender { return &sender{p, next} }
+
+type sender struct {
+	policy *Policy
+	next   smtp.Sender
+}
+
+// Check is called by postrider.Relay.Check.
+func (s *sender) Check(ctx context.Context) error {
+	if err := s.policy.Check(); err != nil {
+		return err
+	}
+	if next, ok := s.next.(interface{ Check(context.Context) error }); ok {
+		return next.Check(ctx)
+	}
+	return nil
+}
+
+// Send implements smtp.Sender.
+func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	job, queued := smtp.JobOf(ctx)
+	stranger := queued && (job.Origin == smtp.OriginStranger || job.Origin == smtp.OriginUnknown)
+	if env == nil || env.From == "" || stranger {
+		return s.next.Send(ctx, env, c)
+	}
+	results := make([]smtp.Result, len(env.Recipients))
+	open := *env // with the recipients that aren't suppressed
+	open.Recipients = nil
+	var place []int // of each of open.Recipients in env
+	var fault error
+	for i, rcpt := range env.Recipients {
+		e, err := s.policy.Refuse(ctx, job.Tenant, rcpt.Address)
+		switch {
+		case err != nil && smtp.CheckAddress(rcpt.Address) == nil:
+			s.failed(ctx, &job, rcpt.Address, err)
+			fault = err
+			results[i] = smtp.Result{Recipient: rcpt.Address, Stage: smtp.StageRoute, Local: true, Reason: smtp.Other,
+				Reply: smtp.NewReply(451, "4.3.0", "the list of suppressed addresses can't be read")}
+		case e != nil:
+			results[i] = e.Result(rcpt.Address)
+		default:
+			open.Recipients, place = append(open.Recipients, rcpt), append(place, i)
+		}
+	}
+	if len(place) == 0 {
+		return results, fault
+	}
+	given := open // a copy: a Sender that drops recipients from it must not drop their results
+	sent, err := s.next.Send(ctx, &given, c)
+	complete, _ := smtp.Complete(&open, sent, err)
+	for n, r := range complete {
+		results[place[n]] = r
+		r.Recipient = open.Recipients[n].Address // a Sender may have rewritten it
+		if err := s.policy.Result(ctx, job, r); err != nil {
+			s.failed(ctx, &job, r.Recipient, err) // what was sent is sent
+		}
+	}
+	if err == nil {
+		err = fault
+	}
+	return results, err
+}
+
+func (s *sender) failed(ctx context.Context, job *smtp.Job, recipient string, err error) {
+	s.policy.logger().LogAttrs(ctx, slog.LevelError, "the list of suppressed addresses failed",
+		slog.String("to", recipient), slog.String("id", job.ID), slog.Any("err", err))
+}
