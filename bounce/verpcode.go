@@ -15,8 +15,8 @@ import (
 //	the recipient: a text or, with flagHash, 13 symbols
 //	the Tenant, a text; the Ref, a text
 //
-// A text ends at the symbol "end"; at the end of the content, these may be missing. A number has 4 bits in a symbol, the
-// lowest first, and the fifth bit is set in all but its last one.
+// A text ends at the symbol "end"; at the end of the content, these may be missing. A number has 4 bits in a symbol,
+// the lowest first, and the fifth bit is set in all but its last one.
 const (
 	flagHash     = 1 << iota // a hash in place of the recipient
 	flagNumber               // the ID is a number

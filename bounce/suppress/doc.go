@@ -13,8 +13,8 @@
 //
 // # How it works
 //
-//   - A [Policy] learns from the Result of each attempt, by the Sender of [Policy.Wrap], and from bounces and complaints
-//     that come later, by [Policy.Handle]. It believes a bounce only if it came to a signed address of the recipient.
+//   - A [Policy] learns from the Result of each attempt, by the Sender of [Policy.Wrap], and from later bounces and
+//     complaints, by [Policy.Handle]. It believes a bounce only if it came to a signed address of the recipient.
 //   - A [Rule] for each smtp.Reason decides how many messages must fail before the address is suppressed. By default an
 //     unknown user is suppressed at once, a full mailbox after four weeks, and nothing is for spam or policy. A
 //     complaint suppresses at once. Automatic replies never do.

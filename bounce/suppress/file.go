@@ -60,7 +60,8 @@ func Open(path string) (*File, error) { return new(Options).Open(path) }
 // Open opens a file like the function [Open], with these options.
 func (o *Options) Open(path string) (*File, error) {
 	if path == "" || o.Max < 0 {
-		return nil, fmt.Errorf("suppress: open: the path is %q and Max is %d: set a path, and Max to 0 or more", path, o.Max)
+		return nil, fmt.Errorf("suppress: open: the path is %q and Max is %d: set a path, and Max to 0 or more",
+			path, o.Max)
 	}
 	l := &File{path: path, max: o.Max}
 	if err := l.open(); err != nil {

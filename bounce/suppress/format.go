@@ -17,9 +17,9 @@ import (
 //
 //	{"op":"add","synced":21,"address":"ann@example.net","source":"bounce","reason":"user-unknown","time":"…"}
 //
-// A crash can leave lines that aren't whole, and zeros, after the octet up to which the file was synced. Each record has
-// the number of that octet, as it was when the record was written. So a bad line before the highest number is damage,
-// and one after it is the end of a crash.
+// A crash can leave lines that aren't whole, and zeros, after the octet up to which the file was synced. Each record
+// has the number of that octet, as it was when the record was written. So a bad line before the highest number is
+// damage, and one after it is the end of a crash.
 const firstLine = "postrider suppress 1\n"
 
 // maxLine bounds a line in octets. The JSON of a text may have six times as many octets as the text.
@@ -67,7 +67,8 @@ func (r *record) apply(s *state) bool {
 		if r.Count < 1 || len(r.IDs) > maxIDs {
 			return false
 		}
-		t := tally{Tally{r.Count, r.First}, Strike{Source: r.Source, Reason: r.Reason, Time: r.Time, Within: r.Within}, r.IDs}
+		last := Strike{Source: r.Source, Reason: r.Reason, Time: r.Time, Within: r.Within}
+		t := tally{Tally{r.Count, r.First}, last, r.IDs}
 		s.set(r.Key, t)
 	default:
 		return false

@@ -34,13 +34,14 @@ const (
 
 // DefaultRule returns the Rule for a Reason that Policy.Rules doesn't have:
 //
-//	smtp.UserUnknown, smtp.HostUnknown   the first message: a host that refuses all of them is gone, and lists that
-//	                                     go on are what others take for spam
-//	smtp.MailboxDisabled                 2 messages in 3 days or more: an account may be suspended by mistake, or until
-//	                                     a bill is paid
-//	smtp.MailboxFull                     4 messages in 28 days or more, deferred or failed, and none delivered: its
-//	                                     owner may be away for weeks
-//	all others                           never: they are about the message, the sender, the path or the host
+//	smtp.UserUnknown, smtp.HostUnknown
+//		The first message. The address doesn't exist, and hosts take mail to such addresses for spam.
+//	smtp.MailboxDisabled
+//		2 messages, the second at least 3 days later. An account may be suspended until a bill is paid.
+//	smtp.MailboxFull
+//		4 messages over 28 days, deferred or failed, and none delivered. The owner may be away for weeks.
+//	all others
+//		Never. They are about the message, the sender, the path or the host.
 func DefaultRule(r smtp.Reason) Rule {
 	switch r {
 	case smtp.UserUnknown, smtp.HostUnknown:

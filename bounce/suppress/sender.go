@@ -3,6 +3,7 @@ package suppress
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -62,12 +63,13 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 	if len(place) == 0 {
 		return results, fault
 	}
-	given := open // a copy: a Sender that drops recipients from it must not drop their results
+	given := open // a copy: a Sender that changes it must not change whom the results are about
+	given.Recipients = slices.Clone(open.Recipients)
 	sent, err := s.next.Send(ctx, &given, c)
 	complete, _ := smtp.Complete(&open, sent, err)
 	for n, r := range complete {
-		results[place[n]] = r
 		r.Recipient = open.Recipients[n].Address // a Sender may have rewritten it
+		results[place[n]] = r
 		if err := s.policy.Result(ctx, job, r); err != nil {
 			s.failed(ctx, &job, r.Recipient, err) // what was sent is sent
 		}
