@@ -1,5 +1,5 @@
 // Package bounce composes delivery status notifications (DSNs): the mail that reports to a sender that a message
-// failed, is delayed or arrived.
+// failed, is delayed or arrived. It also reads them: [Parse] takes any mail that came back.
 //
 // # Getting started
 //
@@ -60,6 +60,29 @@
 // content of a reply, a recipient or the original. A Report with a Date composes to the same octets each time,
 // Message-ID included. Compose changes nothing in the Report; concurrent calls are safe.
 //
+// # Reading
+//
+// [Parse] reads a mail that came to the reverse-path of a message, and returns a [Notification]. Its Kind is one of:
+//
+//   - Bounce: a report (RFC 3464, RFC 6533), or a letter of a mail system that isn't one: of qmail, Exim, sendmail,
+//     Exchange, Domino, Google, Yahoo, and of many others in several languages. The letters are read alike: a line names
+//     a recipient, and the lines after it are about that recipient. The tables in formats.go and words.go have the words.
+//   - Complaint: a feedback report (RFC 5965), or the answer to List-Unsubscribe by a program of the recipient.
+//   - AutoReply and Challenge: automatic answers (RFC 3834, RFC 8098). Neither says anything about an address.
+//   - NotABounce: all else. A mail that quotes, forwards or discusses a bounce is none: a bounce in prose needs a sign in
+//     its header, too, such as its author or the null reverse-path.
+//
+// The Reason of a recipient is that of package replies if the mail has the reply of a host. Otherwise it is by the words
+// of the mail system, and then by the status code. Hard is set only for an address that is dead: see [RecipientStatus].
+//
+// The content of a mail is never proof. Anybody can write a bounce. Give each recipient its own signed reverse-path, and
+// believe a bounce for no other recipient.
+//
+// Parse reads any octets in one pass, with CRLF, LF or CR as line end. It reads at most 64 MiB, and holds at most 256 KiB
+// of the text, 256 KiB of HTML, 1 MiB of the status fields and 64 KiB of the header of the original. It looks at 200
+// parts, 16 levels deep, and returns at most 1,000 recipients. What is beyond isn't read. A malformed mail isn't an
+// error: Parse reads what it can. An original of any size isn't held, except for its header.
+//
 // # Interfaces to implement
 //
 // Nothing has to be implemented. Original may be any [smtp.Content].
@@ -75,13 +98,21 @@
 //	original.go  the part with the original message or its header
 //	write.go     header fields: folding, cleaning and cutting of values
 //
-//	parse.go       Parse, Notification, RecipientStatus: what a mail says about a message
-//	lines.go       lines of a mail with any line end
-//	document.go    the walk over the parts of a mail, and what is held of them
-//	fields.go      header fields, Content-Type, charsets
-//	markup.go      the text of HTML
-//	readkind.go    the choice of the kind of a mail
-//	readstatus.go  delivery-status parts, replies and codes
-//	readaddress.go addresses
-//	readreason.go  the Reason of a recipient
+//	parse.go        Parse, Notification, RecipientStatus: what a mail says about a message
+//	lines.go        lines of a mail with any line end
+//	document.go     the walk over the parts of a mail, and what is held of them
+//	fields.go       header fields, Content-Type, charsets
+//	markup.go       the text of HTML
+//	readkind.go     the choice of the kind of a mail, and bounces in prose
+//	readstatus.go   delivery-status parts, replies and codes
+//	readfeedback.go feedback reports
+//	readnotice.go   notifications of Amazon SES in JSON
+//	readauto.go     automatic answers, challenges, notifications that a message was read
+//	readaddress.go  addresses of fields
+//	letter.go       prose: its lines, the recipients and the words about them
+//	candidate.go    addresses in prose
+//	quote.go        replies, codes and hosts in prose
+//	readreason.go   the Reason of a recipient
+//	formats.go      tables: the formats of prose, and the words around addresses
+//	words.go        tables: the words for each Reason, and those of automatic answers
 package bounce

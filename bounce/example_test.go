@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/bounce"
@@ -51,4 +52,39 @@ func Example() {
 	// Subject: Your message could not be delivered
 	// In-Reply-To: <1@example.com>
 	// Auto-Submitted: auto-replied
+}
+
+func ExampleParse() {
+	const mail = `Return-Path: <>
+From: MAILER-DAEMON@example.net
+To: billing@example.com
+Subject: failure notice
+
+Hi. This is the qmail-send program at example.net.
+
+<bob@example.net>:
+192.0.2.25 does not like recipient.
+Remote host said: 550 5.1.1 no mailbox here by that name
+
+--- Below this line is a copy of the message.
+
+Return-Path: <billing@example.com>
+Message-ID: <bill.1@example.com>
+`
+	n, err := bounce.Parse(strings.NewReader(mail))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(n.Kind, "of", n.OriginalID)
+	for _, r := range n.Recipients {
+		fmt.Println(r.Address, r.Action, r.Status, r.Reason)
+		if r.Hard {
+			fmt.Println("don't write to this address again")
+		}
+	}
+	// Output:
+	// bounce of <bill.1@example.com>
+	// bob@example.net failed 5.1.1 user-unknown
+	// don't write to this address again
 }

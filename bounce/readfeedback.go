@@ -51,5 +51,8 @@ func (d *document) readFeedback() *Notification {
 			}
 		}
 	}
+	if len(n.Recipients) == 0 {
+		add(tracedRecipient(original))
+	}
 	return n
 }

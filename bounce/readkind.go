@@ -174,7 +174,7 @@ func (d *document) failedRecipients() []string {
 	return failed
 }
 
-// onlyRecipient returns the address in To, if there is only one and no Cc.
+// onlyRecipient returns the address in To, if there is only one and no Cc, or the one that the trace fields name.
 func onlyRecipient(f fields) string {
 	var all []string
 	for _, name := range []string{"X-Original-To", "To", "Cc"} {
@@ -186,10 +186,28 @@ func onlyRecipient(f fields) string {
 			break
 		}
 	}
-	if len(all) != 1 {
-		return ""
+	if len(all) == 1 {
+		return all[0]
 	}
-	return all[0]
+	return tracedRecipient(f)
+}
+
+// tracedRecipient returns the address in the clause "for" of the oldest Received field that has one (RFC 5321 §4.4): a
+// host writes it if the message had one recipient.
+func tracedRecipient(f fields) (traced string) {
+	for _, field := range f {
+		if field.name != "received" {
+			continue
+		}
+		value := unfold(clip(field.value, maxLetterLine))
+		if _, after, ok := strings.Cut(lowerASCII(value), " for "); ok {
+			after = value[len(value)-len(after):]
+			if n := addressLen(strings.TrimLeft(after, "<")); n > 0 {
+				traced = strings.TrimLeft(after, "<")[:n]
+			}
+		}
+	}
+	return traced
 }
 
 // explain concludes for the recipients of a report, with the words of its text as context. They replace a

@@ -18,7 +18,8 @@ var mailerWords = []struct {
 	}},
 	{smtp.MailboxFull, []string{
 		"mailbox full", "mailbox is full", "not enough disk space", "mailbox for user is full", "full mailbox",
-		"over quota", "overquota", "quota exceeded", "exceeded quota", "mailfolder is full", "exceeds allowed size",
+		"over its quota", "mailbox quota", "quota is full", "storage limit", "over the quota", "over quota",
+		"overquota", "quota exceeded", "exceeded quota", "mailfolder is full", "exceeds allowed size",
 		"exceeded the local limit", "storage quota", "inbox is full", "disk quota", "quota has been exceeded",
 		"insufficient disk space", "mailbox has exceeded", "out of storage", "mailbox size limit",
 		"exceeded storage allocation", "exceed quota", "too much mail data", "boîte pleine", "postfach ist voll",
@@ -30,8 +31,9 @@ var mailerWords = []struct {
 		"mailbox is disabled", "account suspended", "account is suspended", "user suspended", "has been suspended",
 		"mailbox inactive", "disabled recipient", "no longer active", "mailbox is inactive", "account expired",
 		"not accepting messages", "user is inactive", "account not active", "deactivated", "recipient suspend",
-		"temporarily disabled", "user disabled", "account closed", "discontinued", "user is not active",
-		"inactive user", "account is not active",
+		"temporarily disabled", "user disabled", "account closed", "has been locked", "account not available",
+		"not accepting mail", "user account is expired", "discontinued", "user is not active", "inactive user",
+		"account is not active",
 	}},
 	{smtp.Virus, []string{
 		"virus", "malware", "infected", "trojan", "banned file", "executable attachment", "file extension",
@@ -46,8 +48,9 @@ var mailerWords = []struct {
 		"message size", "size limit",
 	}},
 	{smtp.RelayDenied, []string{
-		"relay denied", "relaying denied", "relay access denied", "not permitted to relay", "mail relay", "no relaying",
-		"relaying is not allowed", "relay not permitted", "unable to relay", "relaying prohibited", "relaying mail",
+		"relay denied", "relaying denied", "relay access denied", "not permitted to relay", "mail relay",
+		"no relaying", "relaying is not allowed", "relay not permitted", "unable to relay", "relaying prohibited",
+		"relaying mail",
 	}},
 	{smtp.PolicyAuth, []string{
 		"dmarc", " spf", "dkim", "reverse dns", "ptr record", "unauthenticated", "rdns", "authentication checks",
@@ -72,7 +75,8 @@ var mailerWords = []struct {
 		"メールアドレスが見つか", "宛先不明", "ディレクトリのリストに",
 		"存在しません", "unbekannter empfänger", "empfänger unbekannt", "utilisateur inconnu",
 		"usuario desconocido", "utente sconosciuto", "неизвестный пользователь",
-		"no account by that name", "not our user", "user has moved", "has moved to", "mailbox unavailable",
+		"no account by that name", "not our user", "user has moved", "invalid mailbox", "mailbox name not allowed",
+		"has moved to", "mailbox unavailable",
 	}},
 	{smtp.HostUnknown, []string{
 		"host unknown", "unknown host", "domain does not exist", "couldn't find any host", "no mx record found",
