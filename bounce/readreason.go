@@ -13,6 +13,11 @@ func (r *RecipientStatus) conclude(context string) {
 	if r.Status[1] == 0 && r.Status[2] == 0 && r.Reply != nil && r.Reply.Enhanced[0] != 0 {
 		r.Status = r.Reply.Enhanced
 	}
+	if r.Status[1] == 0 && r.Status[2] == 0 {
+		if code := findCode(r.Text); code[0] != 0 && (r.Status[0] == 0 || r.Status[0] == code[0]) {
+			r.Status = code
+		}
+	}
 	if r.Action == 0 {
 		r.Action = Failed
 		if r.Status[0] == 2 {

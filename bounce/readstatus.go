@@ -143,6 +143,12 @@ func (r *RecipientStatus) setWords(value string) {
 		b.WriteString(line)
 	}
 	r.Reply, r.Text = readReply(b.String())
+	if r.Reply != nil {
+		return
+	}
+	if at := findReply(r.Text); at >= 0 { // the mail system's words, and the reply of the host in them
+		r.Reply, _ = readReply(r.Text[at:])
+	}
 }
 
 // typed splits "type; value" (RFC 3464 §2.1.2). Without a type, the value is all of it.

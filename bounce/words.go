@@ -109,7 +109,7 @@ var mailerWords = []struct {
 	}},
 	{smtp.Temporary, []string{
 		"insufficient system", "system resources", "disk full", "no space left", "internal error",
-		"temporary failure", "try again later", "local error", "configuration error", "system error", "server error",
+		"temporary failure", "try again later", "local error", "configuration error", "server error",
 		"temporarily unavailable", "system not accepting", "write error", "can't create output",
 	}},
 	{smtp.Syntax, []string{
