@@ -79,9 +79,9 @@ func (t *transaction) mailParams() (k keywords) {
 	return k
 }
 
-// spare returns the extensions that the message, as it is, can do without at a host that offers them. Without DSN it is treated
-// as at a host that doesn't have it: the reports come from this side (RFC 3461 §5.2.2). SMTPUTF8 is used only where a
-// message needs it.
+// spare returns the extensions that the message, as it is, can do without at a host that offers them. Without DSN it is
+// treated as at a host that doesn't have it: the reports come from this side (RFC 3461 §5.2.2). SMTPUTF8 is used only
+// where a message needs it.
 func (m *message) spare() keywords {
 	if m.facts.EightBit || m.facts.Binary {
 		return kwSize | kwDSN

@@ -27,8 +27,8 @@
 // it offers and fails at, and the messages that it takes in a session.
 //
 // SMTPUTF8 is used where an address needs it, or where the sender declared it and the header is in UTF-8. An 8-bit body
-// is converted by [smtp.SevenBit] for a host without 8BITMIME, or one that offers it and refuses its parameter, once for
-// all hosts (RFC 6152 §3). A message whose signature doesn't survive that goes to a host with 8BITMIME: see
+// is converted by [smtp.SevenBit] for a host without 8BITMIME, or one that offers it and refuses its parameter, once
+// for all hosts (RFC 6152 §3). A message whose signature doesn't survive that goes to a host with 8BITMIME: see
 // [Transport.ConvertSigned]. A host that lacks an extension that the message needs, or announces a smaller SIZE, is
 // skipped. If there is no other, the message is
 // Rejected. BY with mode R needs DELIVERBY and enough time, except over LMTP, and HoldUntil needs FUTURERELEASE. BY

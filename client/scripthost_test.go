@@ -56,9 +56,6 @@ func play(nc *pipeConn, script []string, cert *tls.Config, cancel func()) []stri
 		case "C:":
 			line, err := in.ReadString('\n')
 			step = "C: " + strings.ReplaceAll(strings.TrimSuffix(line, "\r\n"), "\n", "\\n") // a bare LF is to be seen
-			if step == "C: " {
-				step = "C:" // as steps has it
-			}
 			if err != nil {
 				return append(said, fmt.Sprintf("read: %q, %v", line, err))
 			}
@@ -184,7 +181,10 @@ func (n *internet) scripts(addr string, scripts ...string) {
 func steps(script string) []string {
 	var list []string
 	for line := range strings.SplitSeq(strings.TrimSpace(script), "\n") {
-		list = append(list, strings.TrimSpace(line))
+		if line = strings.TrimSpace(line); line == "C:" {
+			line = "C: " // an empty line, as play has it
+		}
+		list = append(list, line)
 	}
 	return list
 }

@@ -23,8 +23,8 @@ func Enforce(ctx context.Context, s *server.Session, r *Results) error {
 }
 
 // Mark is a [Verifier].Policy that accepts all messages. One that fails DMARC gets the field "X-DMARC: reject" or
-// "X-DMARC: quarantine", as the owner of the domain in From asks. Nil Results, those that [Of] returns for a client that
-// authenticated, are accepted.
+// "X-DMARC: quarantine", as the owner of the domain in From asks. Nil Results, those that [Of] returns for a client
+// that authenticated, are accepted.
 func Mark(_ context.Context, s *server.Session, r *Results) error {
 	if r == nil || s == nil {
 		return nil

@@ -177,8 +177,8 @@ func (l *List) fault() error {
 		}
 		for _, a := range z.Answers {
 			if !isWeight(a.Weight) {
-				return fmt.Errorf("zone %s: Weight of an Answer is %d: set it to %d to %d", z.Name, a.Weight, -maxWeight,
-					maxWeight)
+				return fmt.Errorf("zone %s: Weight of an Answer is %d: set it to %d to %d", z.Name, a.Weight,
+					-maxWeight, maxWeight)
 			}
 			if p, err := a.prefix(); err != nil || !loopback.Contains(p.Addr()) || p.Bits() < loopback.Bits() {
 				return fmt.Errorf("zone %s: Addr %q of an Answer is no address or prefix in %v:"+

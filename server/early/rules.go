@@ -16,13 +16,14 @@ import (
 // Rules are the faults to look for, and their weights. The zero Rules refuse all but NoDot. Their Check may be used by
 // several servers. Fields must not change after the first use.
 type Rules struct {
-	// Wait is the time before the greeting in which the client must be silent: at most 5 minutes, for which a client has
-	// to wait (RFC 5321 §4.5.3.2.1). If zero, 5 seconds. If negative, the greeting comes at once, and Talk isn't looked for.
+	// Wait is the time before the greeting in which the client must be silent: at most 5 minutes, for which a client
+	// has to wait (RFC 5321 §4.5.3.2.1). If zero, 5 seconds. If negative, the greeting comes at once, and Talk isn't
+	// looked for.
 	Wait time.Duration
 
-	// Talk, OwnName, BareAddress and NoDot are the weights of the faults of these names, at most 1,000,000. If Talk, OwnName or
-	// BareAddress is zero, it is 1, and if it is negative, the fault isn't looked for. If NoDot is zero or negative, it
-	// isn't.
+	// Talk, OwnName, BareAddress and NoDot are the weights of the faults of these names, at most 1,000,000. If Talk,
+	// OwnName or BareAddress is zero, it is 1, and if it is negative, the fault isn't looked for. If NoDot is zero or
+	// negative, it isn't.
 	Talk, OwnName, BareAddress, NoDot int
 
 	// Threshold is the Score from which on Action is taken. If zero, 1.

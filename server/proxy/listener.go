@@ -147,7 +147,8 @@ func (l *Listener) check() error {
 	case l.none():
 		return misuse{errors.New("proxy: Listener is nil: set it to one of net.Listen")}
 	case l.Timeout < 0:
-		return misuse{fmt.Errorf("proxy: Timeout is %v: set it to more than 0, or to 0 for %v", l.Timeout, defaultTimeout)}
+		return misuse{fmt.Errorf("proxy: Timeout is %v: set it to more than 0, or to 0 for %v", l.Timeout,
+			defaultTimeout)}
 	case l.MaxWaiting < 0:
 		return misuse{fmt.Errorf("proxy: MaxWaiting is %d: set it to more than 0, or to 0 for %d", l.MaxWaiting,
 			defaultMaxWaiting)}
