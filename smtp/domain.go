@@ -110,6 +110,12 @@ func checkDomain(domain string) string {
 		return ""
 	}
 	_, rule := mapDomain(domain)
+	if rule == "" && NeedsUTF8(domain) {
+		// UTS 46 maps U+3002, U+FF0E and U+FF61 to dots. A host that doesn't sees another domain.
+		if mapped, _ := toASCII(domain); strings.Count(mapped, ".") != strings.Count(domain, ".") {
+			return "a dot that isn't ASCII (RFC 6531 section 3.3)"
+		}
+	}
 	return rule
 }
 
