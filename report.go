@@ -79,7 +79,7 @@ func (r *Reporter) Report(ctx context.Context, o delivery.Occasion) ([]queue.Mes
 			WillRetryUntil: o.Task.Deadline,
 		}
 		if to.Action == bounce.Relayed {
-			to.Notify |= smtp.NotifySuccess // BY may ask for it as well (RFC 2852 §4.1.5)
+			to.Notify |= smtp.NotifySuccess // BY may ask for it as well (RFC 2852 §4.1.4)
 		}
 		if !o.Untried && to.Result.Outcome.Final() { // else the attempt may have been long ago
 			to.LastAttempt = now

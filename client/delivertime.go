@@ -21,7 +21,7 @@ func (c *Conn) askTimes(env *smtp.Envelope, o *smtp.Offer) *smtp.Reply {
 		return smtp.NewReply(554, "5.4.7", text)
 	case c.ext.deliverBy:
 		o.By = true
-	case by.Return && !c.LMTP: // RFC 2852 §4.1.4.2; over LMTP, this is the delivery
+	case by.Return && !c.LMTP: // RFC 2852 §4.1.4.1; over LMTP, this is the delivery
 		return smtp.NewReply(554, "5.3.3", "the sender wants it delivered by a time, and the host has no DELIVERBY")
 	}
 	o.Priority = c.ext.priority
@@ -29,7 +29,7 @@ func (c *Conn) askTimes(env *smtp.Envelope, o *smtp.Offer) *smtp.Reply {
 	case env.HoldUntil.IsZero(), hold <= 0:
 	case !c.ext.futureRelease:
 		return smtp.NewReply(554, "5.3.3", "the sender wants it held, and the host has no FUTURERELEASE")
-	case c.ext.mostHold > 0 && hold > time.Duration(c.ext.mostHold)*time.Second: // RFC 4865 §4
+	case c.ext.mostHold > 0 && hold > time.Duration(c.ext.mostHold)*time.Second: // RFC 4865 §4.1
 		text := fmt.Sprintf("the sender wants it held for %v, and the host holds it for at most %d seconds",
 			hold.Round(time.Second), c.ext.mostHold)
 		return smtp.NewReply(554, "5.3.3", text)

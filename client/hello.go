@@ -141,7 +141,7 @@ func firstNumber(params string) int64 {
 	return int64(n)
 }
 
-// limits reads the parameters of LIMITS, as in "RCPTMAX=100 MAILMAX=20". Unknown ones are ignored (RFC 9422 §3, §4).
+// limits reads the parameters of LIMITS, as in "RCPTMAX=100 MAILMAX=20". Unknown ones are ignored (RFC 9422 §3.7).
 func (e *extensions) limits(params string) {
 	for param := range strings.FieldsSeq(params) {
 		name, value, _ := strings.Cut(param, "=")

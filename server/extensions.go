@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// maxAnnounced is the greatest number that LIMITS can state (RFC 9422 §4.1: 6 digits).
+// maxAnnounced is the greatest number that LIMITS can state (RFC 9422 §4.1, §4.2: 6 digits).
 const maxAnnounced = 999_999
 
 // announce says the lines of EHLO for the extensions that fields of Server switch on.
@@ -20,17 +20,17 @@ func (s *session) announce() {
 	if srv.DeliverBy {
 		line := "250-DELIVERBY"
 		if least := seconds(srv.MinDeliverBy); least > 0 {
-			line += " " + strconv.FormatInt(least, 10) // RFC 2852 §4
+			line += " " + strconv.FormatInt(least, 10) // RFC 2852 §3
 		}
 		s.say(line)
 	}
 	if srv.Priorities {
-		s.say("250-MT-PRIORITY") // RFC 6710 §3: without a profile, that of appendix A
+		s.say("250-MT-PRIORITY") // RFC 6710 §3: the name of a policy is optional
 	}
 	if srv.MaxHold > 0 {
 		most := seconds(srv.MaxHold)
 		until := time.Now().Add(time.Duration(most) * time.Second).UTC()
-		s.say(fmt.Sprintf("250-FUTURERELEASE %d %s", most, until.Format(time.RFC3339))) // RFC 4865 §4
+		s.say(fmt.Sprintf("250-FUTURERELEASE %d %s", most, until.Format(time.RFC3339))) // RFC 4865 §3
 	}
 	// RFC 9422 §4: a limit that can't be stated isn't.
 	limits := ""
@@ -64,7 +64,7 @@ func (s *session) unfit(env *smtp.Envelope) string {
 	case !env.By.Time.IsZero() && !srv.DeliverBy:
 		return "555 5.5.4 DELIVERBY not offered"
 	case env.By.Return && env.By.Seconds(now) < seconds(srv.MinDeliverBy):
-		return "555 5.5.4 BY is less than the " + srv.MinDeliverBy.String() + " of DELIVERBY" // RFC 2852 §4
+		return "555 5.5.4 BY is less than the " + srv.MinDeliverBy.String() + " of DELIVERBY" // RFC 2852 §3
 	case env.Priority != 0 && !srv.Priorities:
 		return "555 5.5.4 MT-PRIORITY not offered"
 	case env.HoldUntil.IsZero():
@@ -72,9 +72,9 @@ func (s *session) unfit(env *smtp.Envelope) string {
 	case srv.MaxHold == 0:
 		return "555 5.5.4 FUTURERELEASE not offered"
 	case !env.HoldUntil.After(now):
-		return "501 5.5.4 HOLDUNTIL is in the past" // RFC 4865 §4
+		return "501 5.5.4 HOLDUNTIL is in the past" // RFC 4865 §4.2
 	case env.HoldUntil.Sub(now) > time.Duration(seconds(srv.MaxHold))*time.Second:
-		return "501 5.5.4 the message can't be held that long" // RFC 4865 §4
+		return "501 5.5.4 the message can't be held that long" // RFC 4865 §4.2
 	}
 	return ""
 }

@@ -32,7 +32,7 @@ func (e *Envelope) Check() error {
 	case e.Ret > RetFull:
 		return fmt.Errorf("smtp: RET %d: no such value", e.Ret)
 	case e.Priority < -maxPriority || e.Priority > maxPriority:
-		return fmt.Errorf("smtp: MT-PRIORITY %d: not -9 to 9 (RFC 6710 section 2)", e.Priority)
+		return fmt.Errorf("smtp: MT-PRIORITY %d: not -9 to 9 (RFC 6710 section 3)", e.Priority)
 	case e.Size < 0:
 		return fmt.Errorf("smtp: SIZE %d: negative (RFC 1870 section 3)", e.Size)
 	}

@@ -25,7 +25,7 @@ type DeliverBy struct {
 // Bounds of the values of BY, MT-PRIORITY and HOLDFOR.
 const (
 	maxBy       = 999_999_999 // seconds, before and after now (RFC 2852 §4: 9 digits)
-	maxPriority = 9           // RFC 6710 §2
+	maxPriority = 9           // RFC 6710 §3
 	maxHold     = 999_999_999 // seconds (RFC 4865 §3: 9 digits)
 )
 
@@ -90,7 +90,7 @@ func (d DeliverBy) append(b []byte, now time.Time) []byte {
 // parsePriority parses the value of MT-PRIORITY.
 func parsePriority(value string) (int8, error) {
 	digit := strings.TrimPrefix(value, "-")
-	if len(digit) != 1 || digit[0] < '0' || digit[0] > '9' || value == "-0" { // RFC 6710 §6
+	if len(digit) != 1 || digit[0] < '0' || digit[0] > '9' || value == "-0" { // RFC 6710 §7
 		return 0, syntax("MT-PRIORITY %.64q: not -9 to 9", value)
 	}
 	n := int8(digit[0] - '0')

@@ -17,7 +17,7 @@ func TestDeliverTime(t *testing.T) {
 		want   smtp.Envelope
 		on     string // what goes on half a second later; if empty, params
 	}{
-		{" BY=120;R", smtp.Envelope{By: smtp.DeliverBy{Time: at(2 * time.Minute), Return: true}}, ""}, // RFC 2852 §5
+		{" BY=120;R", smtp.Envelope{By: smtp.DeliverBy{Time: at(2 * time.Minute), Return: true}}, ""}, // RFC 2852 §6
 		{" BY=0;N", smtp.Envelope{By: smtp.DeliverBy{Time: at(0)}}, ""},
 		{" BY=-10;NT", smtp.Envelope{By: smtp.DeliverBy{Time: at(-10 * time.Second), Trace: true}}, ""},
 		{" BY=+22;nt", smtp.Envelope{By: smtp.DeliverBy{Time: at(22 * time.Second), Trace: true}}, " BY=22;NT"},

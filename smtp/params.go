@@ -187,7 +187,7 @@ func (e *Envelope) set(keyword, value string) (known bool, err error) {
 	case "MT-PRIORITY":
 		e.Priority, err = parsePriority(value)
 	case "HOLDFOR", "HOLDUNTIL":
-		if !e.HoldUntil.IsZero() { // RFC 4865 §4: only one of them
+		if !e.HoldUntil.IsZero() { // RFC 4865 §4.2: only one of them
 			return true, syntax("HOLDFOR beside HOLDUNTIL")
 		}
 		e.HoldUntil, err = parseHold(keyword, value, time.Now())

@@ -55,7 +55,7 @@ func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
 		return "", 0 // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
 	case res.Outcome == smtp.Delivered && !res.Relayed:
 		return kindDelivered, smtp.NotifySuccess
-	case res.Outcome == smtp.Delivered && trace: // RFC 2852 §4.1.5: all but NEVER
+	case res.Outcome == smtp.Delivered && trace: // RFC 2852 §4.1.4: all but NEVER
 		return kindRelayed, smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 	case res.Outcome == smtp.Delivered:
 		return kindRelayed, smtp.NotifySuccess
