@@ -93,6 +93,10 @@ func TestAuthNeedsTLS(t *testing.T) {
 		fails  bool
 	}{
 		{"no TLS", func(s *Server, l net.Listener) net.Listener { return l }, true},
+		{"no TLS behind a wrapper", func(s *Server, l net.Listener) net.Listener { return unwraps{l, l} }, true},
+		{"implicit TLS behind a wrapper", func(s *Server, l net.Listener) net.Listener {
+			return unwraps{l, tls.NewListener(l, testTLS(t))}
+		}, false},
 		{"STARTTLS", func(s *Server, l net.Listener) net.Listener { s.TLSConfig = testTLS(t); return l }, false},
 		{"implicit TLS", func(s *Server, l net.Listener) net.Listener { return tls.NewListener(l, testTLS(t)) }, false},
 		{"AllowInsecureAuth", func(s *Server, l net.Listener) net.Listener { s.AllowInsecureAuth = true; return l }, false},
@@ -115,3 +119,11 @@ func TestAuthNeedsTLS(t *testing.T) {
 		})
 	}
 }
+
+// unwraps is a listener that says which one it wraps.
+type unwraps struct {
+	net.Listener
+	inner net.Listener
+}
+
+func (u unwraps) Unwrap() net.Listener { return u.inner }

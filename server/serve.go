@@ -30,7 +30,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if plain && s.RequireAuth && s.TLSConfig == nil && !s.AllowInsecureAuth {
+	if isPlain(l) && s.RequireAuth && s.TLSConfig == nil && !s.AllowInsecureAuth {
 		return fmt.Errorf("server: RequireAuth is true, but no TLS is possible at %v, so no client could send mail:"+
 			" set TLSConfig, or pass a listener made by server.NewTLSListener", l.Addr())
 	}
@@ -64,6 +64,20 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.Shutdown(grace)
 	<-drained
 	return err
+}
+
+// isPlain reports whether no connection of l has TLS: it is one of TCP, or wraps one and returns it by Unwrap.
+func isPlain(l net.Listener) bool {
+	for {
+		if _, ok := l.(*net.TCPListener); ok {
+			return true
+		}
+		wraps, ok := l.(interface{ Unwrap() net.Listener })
+		if !ok {
+			return false
+		}
+		l = wraps.Unwrap()
+	}
 }
 
 // Shutdown stops accepting connections, closes idle sessions with 421 4.3.2, and waits until running transactions have

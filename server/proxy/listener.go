@@ -76,8 +76,12 @@ const (
 )
 
 // Accept returns the next connection. Its RemoteAddr is the client's, and its LocalAddr is the address that the client
-// connected to. A proxy that speaks for itself (the command LOCAL), or that doesn't know the client (UNKNOWN), keeps
-// its own address. A connection that waits for its header holds up no other.
+// connected to. A connection that waits for its header holds up no other.
+//
+// A proxy that speaks for itself (the command LOCAL of version 2) has its own address. A client whose address the proxy
+// doesn't know (UNKNOWN in version 1, AF_UNSPEC in version 2) or that has none (AF_UNIX) has the RemoteAddr 0.0.0.0:0.
+// The specification says that such a connection should keep the proxy's address, but the proxy may have rights that its
+// client hasn't.
 func (l *Listener) Accept() (net.Conn, error) {
 	l.start()
 	if l.fault != nil {
@@ -235,11 +239,18 @@ func (l *Listener) read(conn net.Conn) (net.Conn, error) {
 	}
 	conn.SetReadDeadline(time.Time{})
 	c := &proxied{Conn: conn, remote: conn.RemoteAddr(), local: conn.LocalAddr(), begun: r}
-	if from, to, ok := h.TCPAddrs(); ok && h.Command.IsProxy() {
+	from, to, ok := h.TCPAddrs()
+	switch {
+	case ok && h.Command.IsProxy():
 		c.remote, c.local = from, to
+	case h.Version == 1 || h.Command.IsProxy(): // version 1 has no command LOCAL
+		c.remote = &net.TCPAddr{IP: net.IPv4zero}
 	}
 	return c, nil
 }
+
+// Unwrap returns the Listener's Listener.
+func (l *Listener) Unwrap() net.Listener { return l.Listener }
 
 // explain returns an error that says how to correct what is wrong.
 func explain(err error, timeout time.Duration) error {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -61,7 +62,13 @@ func TestHeaders(t *testing.T) {
 	}{
 		{"version 1", "PROXY TCP4 192.0.2.1 198.51.100.1 1000 25\r\n", "192.0.2.1:1000", "198.51.100.1:25"},
 		{"version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 1000 25\r\n", "[2001:db8::1]:1000", "[2001:db8::2]:25"},
-		{"version 1, unknown", "PROXY UNKNOWN\r\n", "", ""},
+		{"version 1, unknown", "PROXY UNKNOWN\r\n", "0.0.0.0:0", ""},
+		{"version 1, unknown, with addresses", "PROXY UNKNOWN ffff:f::1 ffff:f::2 65535 25\r\n", "0.0.0.0:0", ""},
+		{"version 2, unspecified", v2(t, func(h *proxyproto.Header) { h.TransportProtocol = proxyproto.UNSPEC }), "0.0.0.0:0", ""},
+		{"version 2, a Unix socket", v2(t, func(h *proxyproto.Header) {
+			h.TransportProtocol = proxyproto.UnixStream
+			h.SourceAddr, h.DestinationAddr = &net.UnixAddr{Name: "/a", Net: "unix"}, &net.UnixAddr{Name: "/b", Net: "unix"}
+		}), "0.0.0.0:0", ""},
 		{"version 2", v2(t, func(*proxyproto.Header) {}), "192.0.2.1:1000", "198.51.100.1:25"},
 		{"version 2, local", v2(t, func(h *proxyproto.Header) { h.Command = proxyproto.LOCAL }), "", ""},
 		{"version 2, with many fields", v2(t, func(h *proxyproto.Header) {
@@ -76,10 +83,8 @@ func TestHeaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			remote, local := tt.remote, tt.local
-			if remote == "" {
-				remote, local = client.LocalAddr().String(), client.RemoteAddr().String()
-			}
+			remote := cmp.Or(tt.remote, client.LocalAddr().String())
+			local := cmp.Or(tt.local, client.RemoteAddr().String())
 			if conn.RemoteAddr().String() != remote || conn.LocalAddr().String() != local {
 				t.Errorf("got %v to %v, want %s to %s", conn.RemoteAddr(), conn.LocalAddr(), remote, local)
 			}
