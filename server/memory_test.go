@@ -292,3 +292,31 @@ func talk(c net.Conn, said, want string) error {
 	}
 	return nil
 }
+
+// TestLargeHeader: a header over 1 MiB is accepted with a check, too, if MaxHeader allows it.
+func TestLargeHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		srv := &Server{Handler: d, MaxHeader: 3 << 20, Checks: []Check{{
+			Name: "adds", Content: func(_ context.Context, s *Session, m *Message) error {
+				s.AddField(Field{"X-Seen", fmt.Sprintf(" %d", len(m.Header))})
+				m.Header = append(m.Header, Field{"X-Last", " 1"})
+				return nil
+			},
+		}}}
+		c := newWorld(t, srv).dial()
+		fields := strings.Repeat("A: "+strings.Repeat("x", 50_000)+"\r\n", 50)
+		c.want(talked+data, "220", "250", "250", "250", "354")
+		c.want(fields+"\r\nhello\r\n.\r\n", "250")
+		want := "X-Seen: 50\r\n" + fields + "X-Last: 1\r\n\r\nhello\r\n"
+		if mails := d.all(); len(mails) != 1 || mails[0].body != want {
+			t.Errorf("got %d mails, want one with all its fields", len(mails))
+		}
+		c.want(mail+rcpt+data, "250", "250", "354")
+		c.send(fields)
+		c.send(fields + "\r\n.\r\n")
+		if got := c.take(); !strings.HasPrefix(got, "552 ") {
+			t.Errorf("got %q to a header over MaxHeader, want 552", got)
+		}
+	})
+}

@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -91,9 +93,10 @@ func (f Field) Check() error {
 	return nil
 }
 
-// splitMessage makes a Message of a content. Authentication-Results of the host id are left out of its Header.
-func splitMessage(content smtp.Content, id string) (*Message, error) {
-	top, dropped, err := header.Read(smtp.NewReader(content))
+// splitMessage makes a Message of a content with a header of less than most octets. Authentication-Results of the host
+// id are left out of its Header.
+func splitMessage(content smtp.Content, id string, most int) (*Message, error) {
+	top, dropped, err := header.ReadMost(smtp.NewReader(content), most)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +133,9 @@ func (m *Message) takeResults(id string) (taken []Field) {
 	return taken
 }
 
-// withFields returns body with fields on top, and without Authentication-Results of the host id.
-func withFields(fields []Field, body io.Reader, id string) (io.Reader, error) {
+// withFields returns body, which has a header of less than most octets, with fields on top, and without
+// Authentication-Results of the host id.
+func withFields(fields []Field, body io.Reader, id string, most int) (io.Reader, error) {
 	var b bytes.Buffer
 	for _, f := range fields {
 		if err := f.Check(); err != nil {
@@ -139,7 +143,7 @@ func withFields(fields []Field, body io.Reader, id string) (io.Reader, error) {
 		}
 		b.WriteString(f.String())
 	}
-	top, _, err := header.Read(body)
+	top, _, err := header.ReadMost(body, most)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +182,7 @@ func (s *session) inspect(ctx context.Context, raw io.Reader, store *spill.Store
 		if _, err := io.Copy(store, raw); err != nil {
 			return nil, err
 		}
-		m, err := splitMessage(store.Content(), s.srv.hostname())
+		m, err := splitMessage(store.Content(), s.srv.hostname(), s.headerBound())
 		if err != nil {
 			return nil, err
 		}
@@ -196,5 +200,10 @@ func (s *session) inspect(ctx context.Context, raw io.Reader, store *spill.Store
 	if v.marks.discard != "" || len(s.env.Recipients) == 0 {
 		return nil, nil
 	}
-	return withFields(slices.Concat(v.marks.fields, results), raw, s.srv.hostname())
+	return withFields(slices.Concat(v.marks.fields, results), raw, s.srv.hostname(), s.headerBound())
+}
+
+// headerBound returns the bound of a header that checks may have changed: they may add header.Max octets.
+func (s *session) headerBound() int {
+	return min(cmp.Or(s.srv.MaxHeader, defaultMaxHeader), math.MaxInt-header.Max) + header.Max
 }

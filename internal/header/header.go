@@ -15,13 +15,16 @@ import (
 // header: too much for a server with many clients that send large headers.
 const maxStep = 16 << 10
 
-// Max bounds the octets of a header that is read.
+// Max bounds the octets of a header that Read reads.
 const Max = 1 << 20
 
 // Read reads the beginning of a message: at least its header section and the empty line after it, or the first line if
 // there is no header. It drops a preamble before the first field, and returns its length. A header of Max octets or
 // more is an error with a *smtp.Reply.
-func Read(body io.Reader) (b []byte, dropped int, err error) {
+func Read(body io.Reader) (b []byte, dropped int, err error) { return ReadMost(body, Max) }
+
+// ReadMost is Read with another bound in place of Max.
+func ReadMost(body io.Reader, most int) (b []byte, dropped int, err error) {
 	buf := make([]byte, 0, 2048)
 	start := 0     // of the first line after a preamble
 	whole := false // that line has been read to its end
@@ -46,7 +49,7 @@ func Read(body io.Reader) (b []byte, dropped int, err error) {
 			return buf[start:], start, nil
 		case err != nil:
 			return nil, 0, err
-		case len(buf) >= Max:
+		case len(buf) >= most:
 			return nil, 0, smtp.NewReply(552, "5.3.4", "the header is too long")
 		case len(buf) == cap(buf):
 			buf = append(make([]byte, 0, len(buf)+min(len(buf), maxStep)), buf...)
