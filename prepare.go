@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -125,11 +126,12 @@ type prepared struct {
 
 // prepare is Prepare for a body with CRLF throughout. p is nil for mail from code.
 func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader, p *server.Peer) (prepared, error) {
-	beginning := body
-	if p == nil { // the body of a session ends by its own time-outs
-		beginning = &bodyReader{ctx: ctx, r: body}
+	// The body of a session ends by its own time-outs, and the header has the bound of the server.
+	beginning, most := body, math.MaxInt
+	if p == nil {
+		beginning, most = &bodyReader{ctx: ctx, r: body}, header.Max
 	}
-	top, _, err := header.Read(beginning)
+	top, _, err := header.ReadMost(beginning, most)
 	if err != nil {
 		return prepared{}, err
 	}
@@ -244,12 +246,13 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	if err != nil {
 		return "", err
 	}
+	held := ""
 	if peer != nil {
 		copied := *peer // the session goes on with its own
-		peer = &copied
+		peer, held = &copied, heldBy(ctx)
 	}
 	r.accepted(ctx, Accepted{
-		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant,
+		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant, Held: held,
 	})
 	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger && !r.NoReports {
 		// A stranger's reverse-path may be another's.
@@ -273,6 +276,7 @@ type Accepted struct {
 	Peer        *server.Peer   // a copy; nil for mail from code
 	Origin      smtp.Origin
 	Ref, Tenant string
+	Held        string // the reason for which a check holds it; "": it isn't held by one
 }
 
 // accepted reports a message that is durable now. The server logs those that came through it.

@@ -275,7 +275,12 @@ func TestHeldByCheck(t *testing.T) {
 				var lines bytes.Buffer
 				r.Logger = slog.New(slog.NewTextHandler(&lines, nil))
 				var accepted []queue.ID
-				r.Accepted = func(a Accepted) { accepted = append(accepted, a.ID) }
+				r.Accepted = func(a Accepted) {
+					accepted = append(accepted, a.ID)
+					if want := map[string]string{"virus@source.test": "a virus"}[a.Envelope.From]; a.Held != want {
+						t.Errorf("got Held %q for the mail from %s, want %q", a.Held, a.Envelope.From, want)
+					}
+				}
 				r.Server = &server.Server{Checks: []server.Check{{
 					Name: "c",
 					Content: func(_ context.Context, s *server.Session, _ *server.Message) error {

@@ -119,7 +119,7 @@ func (m marks) clone() marks {
 
 // Finding is what a check found, or a refusal by it.
 type Finding struct {
-	Check  string      // its Name
+	Check  string      // its Name; "" for a recipient that a check has added and an [LMTPHandler] refuses
 	Moment string      // "connect", "hello", "auth", "mail", "rcpt", "content", "done" or "closed"
 	Text   string      // for people
 	Reply  *smtp.Reply // the refusal; nil if it is none
@@ -170,8 +170,8 @@ func Value[T any](s *Session) (value T, ok bool) {
 func (s *Session) AddField(f Field) { s.marks.fields = append(s.marks.fields, f) }
 
 // Hold asks the Handler to keep the message undelivered until somebody releases it, for all of its recipients. The
-// client gets 250. A postrider.Relay stores the message held, and logs the reason: see queue.Holder for the release. A
-// Handler of your own must look at [Session.Held]. The first reason is kept.
+// client gets 250. A postrider.Relay stores the message held, logs the reason, and has it in its Accepted event: see
+// queue.Holder for the release. A Handler of your own must look at [Session.Held]. The first reason is kept.
 func (s *Session) Hold(reason string) {
 	if s.marks.hold == "" {
 		s.marks.hold = reason
