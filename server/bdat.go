@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 
 	"github.com/postrider/postrider/smtp"
@@ -80,19 +81,23 @@ func (s *session) refuseChunk(ctx context.Context) {
 // not be the one that the client sent. Further chunks that the client had sent by then are discarded, too; together
 // they have at most MaxDrain octets.
 func (s *session) discard(ctx context.Context, chunk smtp.Chunk, fault string) {
-	most, before, again := cmp.Or(s.srv.MaxDrain, s.srv.maxSize()), s.discarded, s.failed
+	most, before, again, owed := cmp.Or(s.srv.MaxDrain, s.srv.maxSize()), s.discarded, s.failed, s.owed
+	if s.env != nil {
+		owed = len(s.env.Recipients)
+	}
 	replies := 1
-	if s.srv.LMTP && chunk.Last && s.env != nil {
-		replies = max(1, len(s.env.Recipients)) // RFC 2033 §4.3
+	if s.srv.LMTP && chunk.Last && !s.refused {
+		replies, owed = owed, 0 // RFC 2033 §4.3: also none, to a client that had no recipient accepted
 	}
 	refuse := func() {
-		for range replies - 1 {
+		for range replies {
 			s.say(fault)
 		}
-		s.refuse(ctx, "BDAT", fault)
+		s.note(ctx, slog.LevelDebug, "refused", "verb", "BDAT", "reply", fault)
+		s.count(!again) // else the client couldn't know yet: no error of its own
 	}
 	s.reset(ctx)
-	s.failed = true
+	s.failed, s.owed = true, owed
 	if chunk.Size > most-before {
 		refuse()
 		s.done, s.abrupt = true, true
@@ -111,10 +116,6 @@ func (s *session) discard(ctx context.Context, chunk smtp.Chunk, fault string) {
 			s.done = true
 			return
 		}
-	}
-	if again {
-		s.say(fault) // the client couldn't know yet: no error of its own
-		return
 	}
 	refuse()
 }

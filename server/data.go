@@ -82,7 +82,9 @@ func (s *session) take(ctx context.Context, verb string, body *bodyReader) {
 		replies = replies[:1] // RFC 2033 §4.3: only BDAT with LAST has a reply for each recipient
 	}
 	s.finish(ctx, first)
-	s.failed = body.chunked && !accepted
+	if s.failed = body.chunked && !accepted; s.failed && !s.last {
+		s.owed = len(s.sent)
+	}
 	s.answerAll(ctx, verb, replies)
 }
 

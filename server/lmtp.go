@@ -59,7 +59,19 @@ func (s *session) verdicts(ctx context.Context, verb string, replies []*smtp.Rep
 		}
 		all = append(all, slices.Repeat([]*smtp.Reply{s.verdict(ctx, verb, nil, rest)}, n-len(all))...)
 	}
+	s.reportLost(ctx, all)
 	return s.forSent(all)
+}
+
+// reportLost reports each recipient that a check has added and that the Handler refuses: no reply to the client is
+// about it, unless it replaces one that a check removed.
+func (s *session) reportLost(ctx context.Context, replies []*smtp.Reply) {
+	for i, r := range s.env.Recipients {
+		if s.visit != nil && !replies[i].Positive() && !slices.Contains(s.sent, r) {
+			s.visit.report(ctx, Finding{"", "content", "the recipient " + r.Address +
+				", which a check has added, is refused: " + replies[i].Error(), nil})
+		}
+	}
 }
 
 // forSent returns the replies for the recipients that the client has sent, in their order. A check may have changed

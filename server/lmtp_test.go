@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,8 @@ func TestLMTP(t *testing.T) {
 		{name: "LHLO without a name", in: "LHLO\r\n" + fromC, codes: "501 503"},
 		{name: "no recipient", in: lhlo + fromC + data, codes: "250 250 503"},
 		{name: "no valid recipient", in: lhlo + fromC + jones + data, codes: "250 250 550 503"},
-		{name: "no valid recipient, BDAT", in: lhlo + fromC + jones + bdat(text, " LAST"), codes: "250 250 550 503"},
+		{name: "no valid recipient, BDAT", in: lhlo + fromC + jones + bdat(text, " LAST") + bdat(text) + "NOOP\r\n",
+			codes: "250 250 550 503 250"},
 		{name: "one recipient", in: lhlo + fromC + pat + data + text + ".\r\n", codes: "250 250 250 354 250",
 			kept: "pat@foo.com: " + text},
 		{name: "a recipient twice", in: lhlo + fromC + pat + pat + data + text + ".\r\n", codes: "250 250 250 250 354 250 250",
@@ -81,6 +83,7 @@ func TestLMTP(t *testing.T) {
 		{name: "a bare LF, BDAT", in: lhlo + fromC + pat + green + bdat("\n", " LAST"), codes: "250 250 250 250 521 521"},
 		{name: "a bare LF, BDAT, more to come", in: lhlo + fromC + pat + green + bdat("\n") + bdat("a", " LAST"),
 			codes: "250 250 250 250 521"},
+		{name: "no transaction, BDAT", in: lhlo + bdat(text, " LAST") + bdat(text) + bdat(text, " LAST") + "NOOP\r\n", codes: "250 503 250"},
 		{name: "too big", in: lhlo + fromC + pat + green + data + text + ".\r\nNOOP\r\n", srv: &Server{MaxSize: 5, MaxDrain: 100},
 			codes: "250 250 250 250 354 552 552 250"},
 		{name: "too big, the only chunk", in: lhlo + fromC + pat + green + bdat("abcdef", " LAST") + "NOOP\r\n",
@@ -90,9 +93,9 @@ func TestLMTP(t *testing.T) {
 		{name: "too big, the first chunk", in: lhlo + fromC + pat + green + bdat("abcdef") + "NOOP\r\n",
 			srv: &Server{MaxSize: 5, MaxDrain: 100}, codes: "250 250 250 250 552 250"},
 		{name: "too big, BDAT, more to come", in: lhlo + fromC + pat + green + bdat("abc") + bdat("def") + bdat("ghi", " LAST"),
-			srv: &Server{MaxSize: 5, MaxDrain: 100}, codes: "250 250 250 250 250 552 503"},
-		{name: "RSET between chunks", in: lhlo + fromC + pat + green + bdat(text) + "RSET\r\n" + bdat(text, " LAST"),
-			codes: "250 250 250 250 250 250 503"},
+			srv: &Server{MaxSize: 5, MaxDrain: 100}, codes: "250 250 250 250 250 552 503 503"},
+		{name: "RSET between chunks", in: lhlo + fromC + pat + green + bdat(text) + "RSET\r\n" + bdat(text, " LAST") + "NOOP\r\n",
+			codes: "250 250 250 250 250 250 250"},
 		{name: "two messages", in: lhlo + fromC + green + data + text + ".\r\n" + fromC + pat + data + text + ".\r\nQUIT\r\n",
 			codes: "250 250 250 354 452 250 250 354 250 221", kept: "pat@foo.com: " + text},
 		{name: "many refusals are one error", in: lhlo + fromC + strings.Repeat(unwanted, 50) + data + text + ".\r\nNOOP\r\n",
@@ -192,6 +195,23 @@ func TestLMTPReplies(t *testing.T) {
 			c.ask(lhlo + fromC + pat + green + data)
 			if got, want := c.ask("x\r\n.\r\n"), "550 5.7.1 no\r\n550 5.7.1 no\r\n"; got != want || h.kept != nil {
 				t.Errorf("got %q and %q kept, want %q", got, h.kept, want)
+			}
+		})
+	})
+	t.Run("a recipient that a check adds is refused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			add := Check{Name: "add", Content: func(ctx context.Context, s *Session, _ *Message) error {
+				return s.AddRecipient(ctx, smtp.Recipient{Address: "new@foo.com"})
+			}}
+			h := &mailboxes{replies: func(*smtp.Envelope) ([]*smtp.Reply, error) { return []*smtp.Reply{nil, no}, nil }}
+			var found []string
+			srv := &Server{Handler: h, LMTP: true, Checks: []Check{add}}
+			srv.Found = func(_ context.Context, _ *Peer, f Finding) { found = append(found, f.Text) }
+			c := newWorld(t, srv).dial()
+			c.ask(lhlo + fromC + pat + data)
+			c.want("x\r\n.\r\n", "250")
+			if want := []string{"the recipient new@foo.com, which a check has added, is refused: 550 5.7.1 no"}; !slices.Equal(found, want) {
+				t.Errorf("got the findings %q, want %q", found, want)
 			}
 		})
 	})

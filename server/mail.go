@@ -27,7 +27,7 @@ func (s *session) mail(ctx context.Context, args string) {
 	case s.env != nil:
 		s.refuse(ctx, "MAIL", "503 5.5.1 a transaction is already open")
 		return
-	case s.srv.MaxMails > 0 && s.peer.Tx >= s.srv.MaxMails: // RFC 9422 §4.2: MAILMAX
+	case s.srv.MaxMails > 0 && s.peer.Tx >= s.srv.MaxMails: // RFC 9422 §4.1: MAILMAX
 		s.say("421 4.7.0 too many messages in this session")
 		s.done, s.abrupt = true, true
 		return
@@ -74,7 +74,7 @@ func (s *session) mail(ctx context.Context, args string) {
 		return
 	}
 	s.env, s.busy = env, true
-	s.failed, s.discarded = false, 0
+	s.failed, s.discarded, s.owed = false, 0, 0
 	s.say("250 2.1.0 sender ok")
 }
 

@@ -28,6 +28,7 @@ type reference struct {
 	to     []string
 	chunks bool   // a message that comes by BDAT has begun
 	text   string // its octets so far
+	owed   int    // the recipients of such a message
 	void   bool   // a chunk was refused: RFC 3030 §2 leaves the state open until RSET
 	closed bool
 

@@ -43,7 +43,7 @@ func (r *reference) command(text string, l line) {
 }
 
 func (r *reference) reset() {
-	r.open, r.chunks, r.void, r.binary, r.from, r.to, r.text = false, false, false, false, "", nil, ""
+	r.open, r.chunks, r.void, r.binary, r.from, r.to, r.text, r.owed = false, false, false, false, "", nil, "", 0
 }
 
 func (r *reference) mail(text string, l line) {
@@ -169,9 +169,12 @@ func (r *reference) chunk(text string) {
 	case len(r.text)+size > refMaxSize:
 		refused = "552"
 	}
-	replies := 1
-	if r.lmtp && refused == "552" && m[2] != "" {
-		replies = len(r.to) // RFC 2033 §4.3
+	replies, owed := 1, r.owed
+	if r.open {
+		owed = len(r.to)
+	}
+	if r.lmtp && m[2] != "" {
+		replies, owed = owed, 0 // RFC 2033 §4.3: none without a recipient
 	}
 	if refused != "" && size > refMaxDrain {
 		for range replies {
@@ -190,7 +193,7 @@ func (r *reference) chunk(text string) {
 			r.want(text, strings.Fields(refused)...)
 		}
 		r.reset()
-		r.void = true
+		r.void, r.owed = true, owed
 		return
 	}
 	r.next(text, octets, m[2] != "")

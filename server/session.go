@@ -44,6 +44,7 @@ type session struct {
 	withdrawn []byte // the command by which the client gave up a message that came by BDAT
 	failed    bool   // a chunk was refused, and further chunks of its message may follow
 	discarded int64  // octets of the refused chunks of that message
+	owed      int    // its recipients, if its last chunk may follow
 
 	sent []smtp.Recipient // over LMTP, the recipients of the client when its message comes; a check may change env
 	one  [1]*smtp.Reply   // the reply to a message
@@ -201,7 +202,7 @@ func (s *session) handleLine(ctx context.Context, line []byte, err error) {
 
 // reset ends the transaction, if there is one, without a message.
 func (s *session) reset(ctx context.Context) {
-	s.failed, s.discarded = false, 0
+	s.failed, s.discarded, s.owed = false, 0, 0
 	if s.env != nil {
 		s.finish(ctx, nil)
 	}
@@ -213,7 +214,7 @@ func (s *session) finish(ctx context.Context, reply *smtp.Reply) {
 	s.closeTransaction()
 	s.letGo()
 	s.env, s.asked, s.busy = nil, 0, false
-	s.chunking, s.failed, s.discarded = false, false, 0
+	s.chunking, s.failed, s.discarded, s.owed = false, false, 0, 0
 	s.peer.Allowed = s.peer.Username != ""
 }
 
