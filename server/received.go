@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ func ReceivedField(by string, p *Peer, env *smtp.Envelope, id string, at time.Ti
 		if address, ok := smtp.ASCIIAddress(env.Recipients[0].Address); ok && len(address) < 200 {
 			b = fmt.Appendf(b, "\r\n\tfor <%s>", address)
 		}
+	}
+	if env.Priority != 0 { // RFC 6710 §4.1, §7: a registered clause, and these come last
+		b = append(b, "\r\n\tPRIORITY "...)
+		b = strconv.AppendInt(b, int64(env.Priority), 10)
 	}
 	b = append(b, ";\r\n\t"...)
 	return Field{"Received", string(at.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700"))}

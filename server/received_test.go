@@ -90,3 +90,19 @@ func TestReceivedHides(t *testing.T) {
 		t.Errorf("got %q, want the client named", got)
 	}
 }
+
+// TestReceivedPriority: a priority is the last clause (RFC 6710 §7), and the usual one is left out.
+func TestReceivedPriority(t *testing.T) {
+	at := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
+	for priority, want := range map[int8]string{
+		0:  " by mx.test with local id 7\r\n\tfor <b@y.test>;\r\n\tTue, 02 Jan 2024 03:04:05 +0000",
+		9:  " by mx.test with local id 7\r\n\tfor <b@y.test>\r\n\tPRIORITY 9;\r\n\tTue, 02 Jan 2024 03:04:05 +0000",
+		-3: " by mx.test with local id 7\r\n\tfor <b@y.test>\r\n\tPRIORITY -3;\r\n\tTue, 02 Jan 2024 03:04:05 +0000",
+	} {
+		env := smtp.NewEnvelope("a@x.test", "b@y.test")
+		env.Priority = priority
+		if got := ReceivedField("mx.test", nil, env, "7", at); got.Value != want {
+			t.Errorf("priority %d: got %q, want %q", priority, got.Value, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,6 +126,22 @@ func TestSilentCrowd(t *testing.T) {
 		time.Sleep(time.Second / 2)
 		for _, c := range clients {
 			c.want(ehlo, "220", "250")
+		}
+	})
+}
+
+// TestSilentProxy: a proxy that sends XCLIENT at once isn't taken for its client, before XCLIENT or behind it.
+func TestSilentProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard []bool
+		w := newWorld(t, &Server{XClient: proxyNets, Checks: []Check{{Name: "c", Connect: func(ctx context.Context, s *Session) error {
+			heard = append(heard, s.Silent(ctx, 5*time.Second))
+			return nil
+		}}}})
+		c := w.dial()
+		c.want(ehlo+"XCLIENT ADDR=192.0.2.1\r\n"+ehlo, "220", "250", "220", "250")
+		if !slices.Equal(heard, []bool{true, true}) {
+			t.Errorf("got %v, want a silent client twice", heard)
 		}
 	})
 }
