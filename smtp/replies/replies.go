@@ -1,5 +1,3 @@
-// Package replies classifies the replies of mail hosts: what a refusal is about, as a [smtp.Reason], whose rate it
-// bounds, which blocklist it names, and which provider says it.
 package replies
 
 import (
@@ -21,7 +19,8 @@ type Meaning struct {
 	// empty, the text names none. Only a Meaning with the Reason smtp.Blocklisted has one.
 	By string
 
-	// Scope is whose rate the host bounds. It is Unknown unless the Reason is smtp.RateLimited and the text says it.
+	// Scope is whose rate the host bounds, if the Reason is smtp.RateLimited and the text says it. With the Reason
+	// smtp.Blocklisted, SPFDomain is a list of senders' domains. It is Unknown otherwise.
 	Scope Scope
 
 	// Provider is who runs the host, "google" for example, by the host's name. If empty, it isn't known.
@@ -59,7 +58,7 @@ func (s Scope) String() string {
 }
 
 // Classifier classifies replies. The zero value and a nil Classifier have the default rules alone. It may be used by
-// several goroutines at a time. Rules must not change after its first use, and a used Classifier must not be copied.
+// several goroutines at a time. Rules must not change after its first use. A used Classifier must not be copied.
 type Classifier struct {
 	// Rules are tried in order, before the default ones. A rule with an error is never tried: see Check.
 	Rules []Rule
