@@ -82,6 +82,7 @@ var arrows = map[string][]string{
 // built are the packages that must be there.
 var built = []string{
 	".", "smtp", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce", "bounce/suppress",
+	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
 

@@ -161,7 +161,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
 	}
 	d.note(ctx, begun, c.session(), f)
-	r := f.result()
+	r := f.result(d.t.Replies)
 	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
 	case d.learn(source, &r):

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // failure is the error that ended a session or a transaction.
@@ -20,7 +21,7 @@ type failure struct {
 	stage           smtp.Stage
 	reply           *smtp.Reply
 	local           bool        // the reply is our own description
-	reason          smtp.Reason // if zero, smtp.ReasonOf
+	reason          smtp.Reason // if zero, by the Classifier
 	cause           error       // may be nil
 
 	outOfStep bool // the host's replies don't match the commands
@@ -62,13 +63,13 @@ func (f *failure) Unwrap() []error {
 // session has not rejected a recipient.
 func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 
-// result returns the result of a recipient that failed by f.
-func (f *failure) result() smtp.Result {
+// result returns the result of a recipient that failed by f, with a Reason by c.
+func (f *failure) result(c *replies.Classifier) smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}
-	r.Reason = cmp.Or(f.reason, smtp.ReasonOf(&r))
+	r.Reason = cmp.Or(f.reason, c.ReasonOf(&r))
 	return r
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // message is one message in one Send, and the results so far.
@@ -15,6 +16,7 @@ type message struct {
 	env     *smtp.Envelope
 	content smtp.Content
 	facts   smtp.Facts
+	replies *replies.Classifier
 
 	rcpts    []int         // the indices of the recipients to offer next
 	results  []smtp.Result // of all recipients; Reply is nil if nothing was decided yet
@@ -156,7 +158,7 @@ func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	default:
 		res.Outcome = smtp.Deferred
 	}
-	res.Reason = smtp.ReasonOf(res)
+	res.Reason = m.replies.ReasonOf(res)
 }
 
 // maxReplyText bounds the text of a reply that is kept, since it is stored for each recipient.
@@ -176,7 +178,7 @@ func shorten(r *smtp.Reply) *smtp.Reply {
 func (m *message) fail(rcpts []int, f *failure) {
 	m.failures = append(m.failures, f)
 	for _, i := range rcpts {
-		r := f.result()
+		r := f.result(m.replies)
 		r.Recipient = m.results[i].Recipient
 		m.results[i] = r
 	}

@@ -146,6 +146,9 @@ func elsewhere(r *smtp.Result) bool {
 		return class != 3 // RFC 3463 §3.4: X.3.x, the mail system, which is this program
 	case class == 2 || class == 7:
 		return false // RFC 3463 §3.3, §3.8: X.2.x, the mailbox; X.7.x, a policy, greylisting included
+	case r.Reason.About() == smtp.AboutMessage, r.Reason == smtp.MailboxFull, r.Reason == smtp.MailboxDisabled,
+		r.Reason == smtp.Greylisted, r.Reason == smtp.Blocklisted, r.Reason == smtp.PolicyAuth:
+		return false // the same in words, whatever the code
 	case r.Reply.Code == 452 || r.Reply.Code == 552:
 		return false // RFC 5321 §4.5.3.1.10: too many recipients, or no room for the message
 	}

@@ -320,7 +320,7 @@ func TestListedBehind220(t *testing.T) {
 			Sources: []Source{{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}, {Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}},
 			Tried: func(_ context.Context, try Try) {
 				if f, ok := errors.AsType[*failure](try.Err); ok {
-					reasons = append(reasons, f.result().Reason)
+					reasons = append(reasons, f.result(nil).Reason)
 				}
 			}}
 		results, err := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))

@@ -30,6 +30,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	returned, err := d.send(ctx, &given, content)
 	_, isReply := errors.AsType[*smtp.Reply](err)
 	results, missing := smtp.Complete(&env, returned, err)
+	results = d.t.Replies.Complete(results)
 	if missing > 0 && err == nil {
 		err = fmt.Errorf("client: route %s: got %d results for %d recipients, none for %d of them",
 			d.route.Name, len(returned), len(results), missing)

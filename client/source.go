@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Source is a local address, or a pair of them, that sessions come from.
@@ -172,7 +173,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 	case !source.IsValid() || r.Reply == nil:
 	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
 		t.sources.seen(pair{d.message.env.From, r.Recipient}, source, t.maxRemembered())
-	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0:
+	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0 && t.isAboutSource(r):
 		if _, known := t.sources.blocked(d.site, source); known {
 			return true // because of another recipient's result
 		}
@@ -185,6 +186,16 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 		return true
 	}
 	return false
+}
+
+// isAboutSource reports whether a result that is Blocklisted blames our address: the session was refused, the code is
+// about a policy (RFC 3463 §3.8: X.7.x), or the text names a list. It doesn't if the rule is about the sender's domain.
+func (t *Transport) isAboutSource(r *smtp.Result) bool {
+	if r.Local {
+		return false
+	}
+	m := t.Replies.Classify(r.Reply, r.Stage, r.Host)
+	return m.Scope != replies.SPFDomain && (r.Stage < smtp.StageMail || r.Reply.Enhanced[1] == 7 || m.By != "")
 }
 
 type sourceKey struct{}

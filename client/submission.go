@@ -11,6 +11,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Submission sends messages to a submission server (RFC 6409). It is an [smtp.Sender]. Several goroutines may use it.
@@ -58,6 +59,9 @@ type Submission struct {
 
 	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Replies classifies the replies of the server: see Transport.Replies.
+	Replies *replies.Classifier
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
@@ -128,6 +132,7 @@ func (s *Submission) prepare() {
 		IdleTimeout:    cmp.Or(s.IdleTimeout, 5*time.Second),
 		MaxIdle:        sessions,
 		MaxIdlePerHost: sessions,
+		Replies:        s.Replies,
 		Trace:          s.Trace,
 		maxSessions:    sessions,
 	}

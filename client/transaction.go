@@ -307,7 +307,7 @@ func (t *transaction) refuse(stage smtp.Stage, r *smtp.Reply) {
 func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	for _, i := range rcpts {
 		t.m.settle(t.c, i, stage, r)
-		if res := &t.m.results[i]; len(rcpts) > 1 && res.Reason == smtp.UserUnknown {
+		if res := &t.m.results[i]; len(rcpts) > 1 && res.Reason.About() == smtp.AboutAddress {
 			res.Reason = smtp.Other // which of their addresses does it mean?
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Transport sends messages to the hosts that a Router names, and keeps sessions for later messages. It is an
@@ -83,6 +84,10 @@ type Transport struct {
 	// others of its kind. If zero, 10,000.
 	MaxRemembered int
 
+	// Replies classifies the replies of hosts, and so sets the Reason of each Result. If nil, by the default rules of
+	// package replies.
+	Replies *replies.Classifier
+
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
 
@@ -135,6 +140,7 @@ var ErrClosed = errors.New("client: closed")
 // messages, and one that was being opened is closed.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
+	m.replies = t.Replies
 	f := m.check()
 	if f == nil && len(m.rcpts) == 0 {
 		return m.results, m.err()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Pieces of scripts: a session with PIPELINING, and what ann's mail to bob looks like in it.
@@ -192,7 +193,7 @@ func TestTransport(t *testing.T) {
 func checkError(t *testing.T, results []smtp.Result, err error) {
 	t.Helper()
 	for _, r := range results {
-		want := smtp.ReasonOf(&r)
+		want := replies.ReasonOf(&r)
 		if r.Local && strings.HasPrefix(r.Reply.Text, "all source addresses are blocked") {
 			want = smtp.Blocklisted
 		}

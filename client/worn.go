@@ -68,7 +68,10 @@ func mayBeSession(r *smtp.Result) bool {
 		return false
 	}
 	switch r.Reason {
-	case smtp.Greylisted, smtp.Blocklisted, smtp.UserUnknown:
+	case smtp.Greylisted, smtp.Blocklisted, smtp.PolicyAuth, smtp.SpamContent, smtp.Virus, smtp.TooBig:
+		return false
+	}
+	if r.Reason.About() == smtp.AboutAddress {
 		return false
 	}
 	if saysAny(r.Reply, rateWords) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // A wrapper sees each message of the queue on its way out. This one refuses reports on mail that it doesn't know, and
@@ -45,7 +46,7 @@ func ExampleResult() {
 			Reply: smtp.NewReply(554, "5.7.1", "looks like spam")},
 	}
 	for _, r := range results {
-		if r.Outcome == smtp.Rejected && smtp.ReasonOf(&r) == smtp.UserUnknown {
+		if r.Outcome == smtp.Rejected && replies.ReasonOf(&r) == smtp.UserUnknown {
 			fmt.Println("suppress", r.Recipient)
 		}
 	}

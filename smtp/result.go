@@ -24,7 +24,7 @@ type Result struct {
 	Local bool
 
 	// Reason is the cause of an Outcome other than Delivered. The maker of the Result sets it, which is package client
-	// for most. If zero, [Complete] sets it by [ReasonOf].
+	// for most. If zero, the caller of the Sender sets it by package replies.
 	Reason Reason
 
 	// Host is the name of the last host that was asked, and Addr its address with port. If empty, no host was asked.

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -42,7 +43,8 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 }
 
 // Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
-// recipient of env, each with a Recipient and a Reply, and with a Reason unless it is Delivered.
+// recipient of env, each with a Recipient and a Reply. A result that it makes up has the Reason Other; those with a Reply
+// of a host or a func keep theirs, which package replies sets if it is zero.
 //
 // Results match recipients by position. If they name all recipients of env in another order, they match by name. If one
 // of them names a recipient that has another position, only results with a name match. If their numbers differ, a
@@ -86,15 +88,14 @@ func Complete(env *Envelope, results []Result, err error) (complete []Result, mi
 func same(env *Envelope, err error) []Result {
 	r := Result{Outcome: Delivered, Stage: StageFinal, Reply: delivered(), Local: true}
 	if err != nil {
-		r.Outcome, r.Reply = Deferred, notDelivered()
+		r.Outcome, r.Reply, r.Reason = Deferred, notDelivered(), Other
 		// A positive reply as an error has no meaning.
 		if reply, ok := errors.AsType[*Reply](err); ok && reply != nil && reply.Code >= 400 && reply.Code < 600 {
-			r.Reply = reply
+			r.Reply, r.Reason = reply, NoReason
 		}
 		if r.Reply.Permanent() {
 			r.Outcome = Rejected
 		}
-		r.Reason = ReasonOf(&r)
 	}
 	results := make([]Result, len(env.Recipients))
 	for i := range results {
@@ -107,7 +108,7 @@ func same(env *Envelope, err error) []Result {
 func isComplete(results []Result) bool {
 	for i := range results {
 		r := &results[i]
-		if r.Recipient == "" || r.Reply == nil || r.Reason == NoReason && r.Outcome != Delivered {
+		if r.Recipient == "" || r.Reply == nil || r.hasNoStage() {
 			return false
 		}
 	}
@@ -183,15 +184,18 @@ func (r *Result) complete(recipient string) (missing bool) {
 		} else {
 			missing = true
 			r.Outcome, r.Reply = Deferred, notDelivered() // only a reply shows that a rejection is permanent
+			r.Reason = cmp.Or(r.Reason, Other)
 		}
 	}
-	if r.Reason == NoReason && r.Outcome != Delivered {
-		if r.Stage == StageRoute && !r.Local {
-			r.Stage = StageFinal // a func that leaves Stage out: while a host is looked for, no host answers
-		}
-		r.Reason = ReasonOf(r)
+	if r.hasNoStage() {
+		r.Stage = StageFinal
 	}
 	return missing
+}
+
+// hasNoStage reports whether a func left Stage out: while a host is looked for, no host answers.
+func (r *Result) hasNoStage() bool {
+	return r.Stage == StageRoute && !r.Local && r.Reason == NoReason && r.Outcome != Delivered
 }
 
 func delivered() *Reply { return NewReply(250, "2.0.0", "delivered") }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 func TestComplete(t *testing.T) {
@@ -32,6 +33,9 @@ func TestComplete(t *testing.T) {
 		}
 		if r == no {
 			res.Reason = smtp.UserUnknown
+		}
+		if r == later {
+			res.Reason = smtp.MailboxFull
 		}
 		return res
 	}
@@ -69,11 +73,11 @@ func TestComplete(t *testing.T) {
 			[]smtp.Result{
 				took(a),
 				{Recipient: b, Outcome: smtp.Rejected, Stage: smtp.StageFinal, Reply: no, Reason: smtp.UserUnknown},
-				{Recipient: c, Outcome: smtp.Deferred, Stage: smtp.StageFinal, Reply: later, Reason: smtp.Other},
+				{Recipient: c, Outcome: smtp.Deferred, Stage: smtp.StageFinal, Reply: later, Reason: smtp.MailboxFull},
 			}, 0},
 		{"no stage, and local", []smtp.Result{took(a), {Outcome: smtp.Deferred, Reply: later, Local: true}, took(c)}, nil,
 			[]smtp.Result{
-				took(a), {Recipient: b, Outcome: smtp.Deferred, Reply: later, Local: true, Reason: smtp.Network}, took(c),
+				took(a), {Recipient: b, Outcome: smtp.Deferred, Reply: later, Local: true, Reason: smtp.MailboxFull}, took(c),
 			}, 0},
 		{"a reason of its own", []smtp.Result{took(a), refused(b, smtp.Blocklisted), took(c)}, nil,
 			[]smtp.Result{took(a), refused(b, smtp.Blocklisted), took(c)}, 0},
@@ -123,6 +127,7 @@ func TestComplete(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := slices.Clone(tt.results)
 			got, missing := smtp.Complete(smtp.NewEnvelope("s@example.com", a, b, c), tt.results, tt.err)
+			got = (*replies.Classifier)(nil).Complete(got)
 			if !reflect.DeepEqual(got, tt.want) || missing != tt.missing {
 				t.Errorf("got %d missing and %+v\nwant %d and %+v", missing, got, tt.missing, tt.want)
 			}

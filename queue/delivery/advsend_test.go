@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // advHost is what one address of a host does with a session and a message: how long it takes to each stage, and what it
@@ -112,14 +113,14 @@ func (t *advTalk) session(h *advHost, clear bool) (transaction bool, _ smtp.Resu
 			if stage == smtp.StageFinal {
 				r.Outcome = smtp.Unknown
 			}
-			r.Reason = smtp.ReasonOf(&r)
+			r.Reason = replies.ReasonOf(&r)
 			return stage >= smtp.StageMail, r
 		case h.reply != nil && stage == h.at:
 			r := smtp.Result{Outcome: smtp.Deferred, Stage: stage, Reply: h.reply}
 			if h.reply.Permanent() && stage >= smtp.StageMail {
 				r.Outcome = smtp.Rejected
 			}
-			r.Reason = smtp.ReasonOf(&r)
+			r.Reason = replies.ReasonOf(&r)
 			return stage >= smtp.StageMail, r
 		}
 	}

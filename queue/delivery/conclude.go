@@ -58,7 +58,7 @@ func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {
 	if blocked == nil {
 		// RFC 3463 §3.5: X.4.7, delivery time expired.
 		reply := smtp.NewReply(451, "4.4.7", "no attempt was completed")
-		blocked = &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}
+		blocked = &smtp.Result{Reply: reply, Local: true, Reason: smtp.Expired}
 	}
 	results := slices.Clone(t.Last)
 	for i, rcpt := range t.Envelope.Recipients {

@@ -68,6 +68,7 @@ func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Ti
 	body := d.open(sends)
 	if body == nil {
 		results, _ = smtp.Complete(d.task.Envelope, nil, smtp.NewReply(451, "4.3.0", "the message can't be read"))
+		results = d.r.Replies.Complete(results)
 	} else {
 		defer body.Close()
 		results = d.send(sends, body)
@@ -173,7 +174,7 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 	if _, panicked := err.(*guard.Panic); panicked {
 		results, _ = smtp.Complete(env, nil, smtp.NewReply(451, "4.3.0", "internal error"))
 		for i := range results {
-			results[i].Outcome = smtp.Unknown
+			results[i].Outcome, results[i].Reason = smtp.Unknown, smtp.Other
 		}
 		return results
 	}
@@ -182,7 +183,7 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 		d.log(ctx, slog.LevelWarn, "sender returns too few results", slog.Int("missing", missing),
 			slog.Int("recipients", len(env.Recipients)), slog.Any("err", err))
 	}
-	return results
+	return d.r.Replies.Complete(results)
 }
 
 // job returns the Job of the task, for the Sender.

@@ -10,8 +10,13 @@ import (
 
 // reasons are in the order of their weight: of several in one task, the last of these chooses the schedule. A Reason
 // that isn't here has the weight of smtp.Other.
+//
+// What is about one recipient is light, so that the others don't wait for it; what is about us is heavy.
 var reasons = [...]smtp.Reason{
-	smtp.UserUnknown, smtp.Other, smtp.Network, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
+	smtp.UserUnknown, smtp.HostUnknown, smtp.MailboxDisabled, smtp.MailboxFull,
+	smtp.TooBig, smtp.Syntax, smtp.Virus, smtp.SpamContent, smtp.Expired,
+	smtp.Other, smtp.Temporary, smtp.RelayDenied, smtp.PolicyAuth, smtp.TLS, smtp.Network,
+	smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
 }
 
 func weight(r smtp.Reason) int {
@@ -89,10 +94,12 @@ func isAboutSite(res *smtp.Result) bool {
 	switch {
 	case !isOpen(*res), res.Local && res.Reply.Enhanced[1] == 3:
 		return false
-	case res.Reason == smtp.Network:
-		return true
 	case res.Stage < smtp.StageMail:
-		return !res.Local || res.Reason == smtp.RateLimited || res.Reason == smtp.Blocklisted
+		switch res.Reason {
+		case smtp.Network, smtp.TLS, smtp.RateLimited, smtp.Blocklisted:
+			return true
+		}
+		return !res.Local
 	}
 	return !res.Local && res.Reply.Code == 421 && !isAboutMail(res.Reply.Enhanced)
 }
@@ -121,10 +128,22 @@ func policyOf(res *smtp.Result, took time.Duration) policy {
 			return senderPolicy
 		}
 		return noPolicy
-	case res.Reason != smtp.RateLimited && res.Reason != smtp.Blocklisted:
+	case !isPolicy(res):
 		return noPolicy
 	case res.Stage == smtp.StageRcpt:
 		return recipientPolicy
 	}
 	return senderPolicy
+}
+
+// isPolicy reports whether a host refuses the sender: in words that say so, or by a code about a policy (RFC 3463 §3.8:
+// X.7.x) with words that say nothing else. Greylisting is no such refusal.
+func isPolicy(res *smtp.Result) bool {
+	switch res.Reason {
+	case smtp.RateLimited, smtp.Blocklisted:
+		return true
+	case smtp.Greylisted:
+		return false
+	}
+	return res.Reason.About() != smtp.AboutAddress && res.Reply.Enhanced[1] == 7
 }

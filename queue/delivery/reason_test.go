@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 func TestJudge(t *testing.T) {
@@ -94,7 +95,7 @@ func TestJudgeOf(t *testing.T) {
 	}
 	for _, stage := range []smtp.Stage{smtp.StageConnect, smtp.StageMail, smtp.StageRcpt, smtp.StageData, smtp.StageFinal} {
 		res := smtp.Result{Stage: stage, Local: true, Reply: smtp.NewReply(451, "4.4.2", "the host did not answer in time")}
-		res.Reason = smtp.ReasonOf(&res)
+		res.Reason = replies.ReasonOf(&res)
 		v, _ := judge([]smtp.Result{res}, 5*time.Minute)
 		if before := stage < smtp.StageMail; (v.sign < 0) != before || (v.policy == senderPolicy) == before {
 			t.Errorf("a time-out at %v: got %+v, want it to count against the site before MAIL, and then against the sender", stage, v)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Runner delivers the mail of a [queue.Queue]: it claims due tasks, sends each one and settles its results.
@@ -192,11 +193,18 @@ type Runner struct {
 	//	smtp.RateLimited  1, 5, 15, 30, 60 minutes, then 2 hours
 	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour
 	//	smtp.Blocklisted  30, 60 minutes, 2 hours, then 4 hours
+	//	smtp.MailboxFull  1, 2, 4 hours, then 6 hours
 	//	all others        Retry
 	//
-	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, Other, Network,
-	// RateLimited, Greylisted, Blocklisted. smtp.NoReason counts as Other, and can't be a key.
+	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, HostUnknown,
+	// MailboxDisabled, MailboxFull, TooBig, Syntax, Virus, SpamContent, Expired, Other, Temporary, RelayDenied,
+	// PolicyAuth, TLS, Network, RateLimited, Greylisted, Blocklisted. So a task with a full mailbox and another open
+	// recipient is tried again for the other one. smtp.NoReason counts as Other, and can't be a key.
 	RetryAfter map[smtp.Reason][]time.Duration
+
+	// Replies sets the Reason of a Result that the Sender leaves without one. If nil, by the default rules of package
+	// replies. The rules for a client.Transport are those of its own field.
+	Replies *replies.Classifier
 
 	// MaxProbeWait is the longest time between two probes of a site that is down. If zero, 20 minutes.
 	MaxProbeWait time.Duration

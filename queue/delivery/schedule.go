@@ -27,6 +27,9 @@ var (
 		time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
 	}
 
+	// A mailbox isn't emptied within minutes.
+	mailboxFullRetry = []time.Duration{time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour}
+
 	// Who is on a blocklist doesn't get off it by knocking.
 	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
 )
@@ -64,6 +67,8 @@ func (r *Runner) schedule(why smtp.Reason) []time.Duration {
 		return greylistedRetry
 	case smtp.Blocklisted:
 		return blocklistedRetry
+	case smtp.MailboxFull:
+		return mailboxFullRetry
 	}
 	if len(r.Retry) > 0 {
 		return r.Retry
