@@ -17,7 +17,7 @@ import (
 // for which a program suppresses an address, stands only where the address is at fault.
 func TestBadRecipients(t *testing.T) {
 	const ok = " delivered 250 2.0.0 none"
-	const syntax, other = " rejected 501 5.1.3 user-unknown", " rejected 501 5.5.4 other"
+	const syntax, other = " rejected 501 5.1.3 user-unknown", " rejected 501 5.5.4 syntax"
 	long := strings.Repeat("a", 600) + "@next.test"
 	to := func(addresses ...string) *smtp.Envelope { return smtp.NewEnvelope("ann@source.test", addresses...) }
 	with := func(env *smtp.Envelope, change func(*smtp.Envelope)) *smtp.Envelope {
@@ -55,20 +55,20 @@ func TestBadRecipients(t *testing.T) {
 		{name: "the reverse-path", env: smtp.NewEnvelope("oops@", "bob@next.test", "eve@next.test"), want: []string{other, other}},
 		{name: "both paths", env: smtp.NewEnvelope("oops@", "bob@next.test", "oops"), want: []string{other, syntax}},
 		{name: "ENVID", env: with(to("bob@next.test", "oops"), func(env *smtp.Envelope) { env.EnvID = "\n" }), want: []string{other, syntax}},
-		{name: "our bare CR", env: to("bob@next.test", "oops"), body: "a\rb\r\n", want: []string{" rejected 554 5.6.0 other", syntax}},
+		{name: "our bare CR", env: to("bob@next.test", "oops"), body: "a\rb\r\n", want: []string{" rejected 554 5.6.0 syntax", syntax}},
 		{name: "our size", env: to("bob@next.test", "oops"), host: func(h *smtptest.Host) { h.MaxSize(10) },
-			want: []string{" rejected 552 5.3.4 other", syntax}},
+			want: []string{" rejected 552 5.3.4 too-big", syntax}},
 		{name: "UTF-8 at a host in ASCII", env: to("bob@next.test", "b\u00f6b@next.test"), host: func(h *smtptest.Host) { h.Without("SMTPUTF8") },
-			want: []string{ok, " rejected 553 5.6.7 other"}},
+			want: []string{ok, " rejected 553 5.6.7 syntax"}},
 		{name: "our content", env: to("bob@next.test", "eve@next.test"), host: func(h *smtptest.Host) {
 			h.Answer(smtp.StageFinal, smtp.NewReply(554, "5.7.1", "spam"))
-		}, want: []string{" rejected 554 5.7.1 other", " rejected 554 5.7.1 other"}},
+		}, want: []string{" rejected 554 5.7.1 spam-content", " rejected 554 5.7.1 spam-content"}},
 		{name: "our sender", env: to("bob@next.test"), host: func(h *smtptest.Host) {
 			h.Answer(smtp.StageMail, smtp.NewReply(550, "5.1.1", "no such sender"))
-		}, want: []string{" rejected 550 5.1.1 other"}},
+		}, want: []string{" rejected 550 5.1.1 policy-auth"}},
 		{name: "our account", env: to("bob@next.test"), host: func(h *smtptest.Host) {
 			h.Answer(smtp.StageMail, smtp.NewReply(530, "5.7.0", "authenticate first"))
-		}, want: []string{" rejected 530 5.7.0 other"}},
+		}, want: []string{" rejected 530 5.7.0 tls"}},
 		{name: "no such user", env: to("bob@next.test", "eve@next.test"), host: func(h *smtptest.Host) {
 			h.Reject("eve@next.test", smtp.NewReply(550, "5.1.1", "no such user"))
 		}, want: []string{ok, " rejected 550 5.1.1 user-unknown"}},
