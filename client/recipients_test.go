@@ -68,7 +68,7 @@ func TestBadRecipients(t *testing.T) {
 		}, want: []string{" rejected 550 5.1.1 policy-auth"}},
 		{name: "our account", env: to("bob@next.test"), host: func(h *smtptest.Host) {
 			h.Answer(smtp.StageMail, smtp.NewReply(530, "5.7.0", "authenticate first"))
-		}, want: []string{" rejected 530 5.7.0 tls"}},
+		}, want: []string{" rejected 530 5.7.0 relay-denied"}},
 		{name: "no such user", env: to("bob@next.test", "eve@next.test"), host: func(h *smtptest.Host) {
 			h.Reject("eve@next.test", smtp.NewReply(550, "5.1.1", "no such user"))
 		}, want: []string{ok, " rejected 550 5.1.1 user-unknown"}},
