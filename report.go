@@ -41,8 +41,8 @@ type Reporter struct {
 	Texts func(ctx context.Context, to string) *bounce.Texts
 
 	// DeadLetter is called for a report that can't be queued, because the domain of its address is impossible or its
-	// route refuses it. An error is one of Report, which is called again. Set DeadLetter of the Runner to the same func,
-	// for the reports that fail later. If nil, only the log has it.
+	// route refuses it. An error is one of Report, which is called again. Set DeadLetter of the Runner to the same
+	// func, for the reports that fail later. If nil, only the log has it.
 	DeadLetter func(ctx context.Context, o delivery.Occasion) error
 
 	// Logger gets a line for a report that lacks the original message, or that can't be queued. If nil, nothing is
