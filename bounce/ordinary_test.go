@@ -6,19 +6,21 @@ import (
 	"testing"
 )
 
-// ordinaryHeaders and ordinaryBodies make 216 ordinary mails, each header with each body.
+// ordinaryHeaders and ordinaryBodies make 288 ordinary mails, each header with each body.
 var ordinaryHeaders = map[string]string{
 	"person": "Return-Path: <cas@far.test>\nFrom: Cas <cas@far.test>\nTo: ann@sender.test\nSubject: %s\n",
 	"answer": "Return-Path: <cas@far.test>\nFrom: Cas <cas@far.test>\nTo: ann@sender.test\nSubject: Re: %s\n" +
 		"In-Reply-To: <a@sender.test>\n",
-	"forward":    "Return-Path: <cas@far.test>\nFrom: Cas <cas@far.test>\nTo: ann@sender.test\nSubject: Fwd: %s\n",
-	"list":       "Return-Path: <talk-bounces@lists.test>\nFrom: Cas <cas@far.test>\nTo: talk@lists.test\nSubject: [talk] %s\nList-Id: <talk.lists.test>\nPrecedence: list\n",
-	"newsletter": "Return-Path: <b-1@news.test>\nFrom: News <news@news.test>\nTo: ann@sender.test\nSubject: %s\nList-Unsubscribe: <mailto:u@news.test>\nPrecedence: bulk\n",
-	"robot":      "Return-Path: <b@shop.test>\nFrom: Shop <no-reply@shop.test>\nTo: ann@sender.test\nSubject: %s\nAuto-Submitted: auto-generated\n",
-	"cron":       "Return-Path: <root@host.test>\nFrom: root@host.test (Cron Daemon)\nTo: root@host.test\nSubject: %s\nAuto-Submitted: auto-generated\n",
-	"postmaster": "Return-Path: <postmaster@far.test>\nFrom: The postmaster of far.test <postmaster@far.test>\nTo: ann@sender.test\nSubject: Re: %s\nIn-Reply-To: <a@sender.test>\n",
-	"digest":     "Return-Path: <postmaster@far.test>\nFrom: postmaster@far.test\nTo: ann@sender.test\nSubject: Weekly: %.0s\n",
-	"quiet":      "From: cas@far.test\nTo: ann@sender.test\nSubject: %s\n",
+	"forward":         "Return-Path: <cas@far.test>\nFrom: Cas <cas@far.test>\nTo: ann@sender.test\nSubject: Fwd: %s\n",
+	"list":            "Return-Path: <talk-bounces@lists.test>\nFrom: Cas <cas@far.test>\nTo: talk@lists.test\nSubject: [talk] %s\nList-Id: <talk.lists.test>\nPrecedence: list\n",
+	"newsletter":      "Return-Path: <b-1@news.test>\nFrom: News <news@news.test>\nTo: ann@sender.test\nSubject: %s\nList-Unsubscribe: <mailto:u@news.test>\nPrecedence: bulk\n",
+	"robot":           "Return-Path: <b@shop.test>\nFrom: Shop <no-reply@shop.test>\nTo: ann@sender.test\nSubject: %s\nAuto-Submitted: auto-generated\n",
+	"cron":            "Return-Path: <root@host.test>\nFrom: root@host.test (Cron Daemon)\nTo: root@host.test\nSubject: %s\nAuto-Submitted: auto-generated\n",
+	"postmaster":      "Return-Path: <postmaster@far.test>\nFrom: The postmaster of far.test <postmaster@far.test>\nTo: ann@sender.test\nSubject: Re: %s\nIn-Reply-To: <a@sender.test>\n",
+	"list from null":  "Return-Path: <>\nFrom: Cas <cas@far.test>\nTo: talk@lists.test\nSubject: [talk] %s\nList-Id: <talk.lists.test>\n",
+	"forward by null": "Return-Path: <>\nFrom: Cas <cas@far.test>\nTo: ann@sender.test\nSubject: Fwd: %s\n",
+	"digest":          "Return-Path: <postmaster@far.test>\nFrom: postmaster@far.test\nTo: ann@sender.test\nSubject: Weekly: %.0s\n",
+	"quiet":           "From: cas@far.test\nTo: ann@sender.test\nSubject: %s\n",
 }
 
 var ordinaryBodies = map[string]struct{ subject, fields, body string }{
