@@ -10,7 +10,8 @@ const (
 	maxReadLine = 64 << 10 // octets of a line that are kept
 )
 
-// lineReader reads lines that end with CRLF, LF or CR. It works in one buffer of a fixed size.
+// lineReader reads lines that end with CRLF, LF or CR. It works in one buffer, which grows to the longest line, at most
+// maxReadLine.
 type lineReader struct {
 	r     io.Reader
 	buf   []byte
@@ -23,7 +24,7 @@ type lineReader struct {
 }
 
 func newLineReader(r io.Reader) *lineReader {
-	return &lineReader{r: r, buf: make([]byte, maxReadLine), left: maxRead}
+	return &lineReader{r: r, buf: make([]byte, 4<<10), left: maxRead}
 }
 
 // next returns the next line without its end, cut at maxReadLine octets. The line is valid until the next call. ok is
@@ -70,6 +71,8 @@ func (l *lineReader) piece() (piece []byte, ended bool) {
 		case l.start > 0:
 			l.end = copy(l.buf, l.buf[l.start:l.end])
 			from, l.start = l.end, 0
+		case l.end == len(l.buf) && l.end < maxReadLine:
+			l.buf = append(l.buf, make([]byte, len(l.buf))...)
 		case l.end == len(l.buf):
 			l.start = l.end
 			return l.buf, false

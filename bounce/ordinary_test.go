@@ -36,6 +36,8 @@ var ordinaryBodies = map[string]struct{ subject, fields, body string }{
 	"attached bounce": {"failure notice", "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=cut\n", "--cut\nContent-Type: text/plain\n\nLook at this.\n--cut\nContent-Type: message/rfc822\n\n" +
 		"From: MAILER-DAEMON@a.test\nSubject: failure notice\nContent-Type: multipart/report; boundary=in; report-type=delivery-status\n\n--in\nContent-Type: message/delivery-status\n\n" +
 		"Reporting-MTA: dns; a.test\n\nFinal-Recipient: rfc822; bob@far.test\nAction: failed\nStatus: 5.1.1\n\n--in--\n--cut--\n"},
+	"attached report": {"Fwd: failure notice", "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=cut\n", "--cut\nContent-Type: text/plain\n\nThis came.\n" +
+		"--cut\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; a.test\n\nFinal-Recipient: rfc822; bob@far.test\nAction: failed\nStatus: 5.1.1\n\n--cut--\n"},
 	"html":     {"Our new shoes", "MIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n", "<html><body><p>New <b>shoes</b> for you</p><p>shop@shop.test</p></body></html>\n"},
 	"logs":     {"Log summary", "", "message reject detail\n  RCPT\n    550 5.1.1 <x@host.test>: Recipient address rejected: User unknown (total: 3)\n  bounced: 12\n  <y@a.test>: mailbox full\n"},
 	"parcel":   {"Delivery failed", "", "We tried to deliver your parcel to ann@sender.test, but nobody was at home. Delivery failed.\n"},

@@ -9,9 +9,11 @@ func (d *document) decide() *Notification {
 	if len(d.feedback) > 0 {
 		return d.readFeedback()
 	}
-	if n := d.readStatus(); len(n.Recipients) > 0 {
-		d.explain(n)
-		return n
+	if d.mayReport() {
+		if n := d.readStatus(); len(n.Recipients) > 0 {
+			d.explain(n)
+			return n
+		}
 	}
 	if n := d.readNotice(); n != nil {
 		return n
@@ -23,6 +25,16 @@ func (d *document) decide() *Notification {
 		return n
 	}
 	return &Notification{}
+}
+
+// mayReport reports whether a delivery-status part can be about a message of whom the mail came to. In a mail that is no
+// report itself, such a part may be the attachment of a person who forwards one.
+func (d *document) mayReport() bool {
+	o := d.origin()
+	if o.report || o.mailer && !o.person {
+		return true
+	}
+	return !o.answer && !o.list && (o.null || o.robot || !d.header.has("Return-Path"))
 }
 
 // prose returns the text for a person: the plain text, or that of the HTML if there is none.
