@@ -125,7 +125,7 @@ func steps(tb testing.TB, mail string) int {
 func TestWork(t *testing.T) {
 	for name, mail := range hostile {
 		t.Run(name, func(t *testing.T) {
-			for _, n := range []int{100, 1000, 10_000} {
+			for _, n := range []int{100, 1000} {
 				one, ten := steps(t, mail(n)), steps(t, mail(10*n))
 				if ten > 12*one {
 					t.Errorf("got %d steps for n = %d, and %d for ten times that", one, n, ten)
@@ -151,12 +151,18 @@ func TestMemory(t *testing.T) {
 			}
 		})
 	}
-	const size = 50 << 20
+	const whole, some = 50 << 20, 4 << 20
 	for name, mail := range hostile {
-		r := io.MultiReader(strings.NewReader(mail(100_000)), io.LimitReader(newRepeat("line of a long mail\r\n"), 1<<20))
+		r := io.MultiReader(strings.NewReader(mail(20_000)), io.LimitReader(newRepeat("line of a long mail\r\n"), 1<<20))
 		check(name, r)
 	}
-	for name, line := range map[string]string{"lines": "line\r\n", "one line": "x", "base64": "YWFh\n", "CR": "x\r"} {
+	for name, line := range map[string]string{
+		"lines": strings.Repeat("line ", 14) + "\r\n", "one line": "x", "base64": "YWFh\n", "CR": "x\r",
+	} {
+		size := int64(some)
+		if name == "lines" || name == "one line" {
+			size = whole
+		}
 		start := reportTo + "--a\nContent-Type: message/delivery-status\n\nFinal-Recipient: rfc822; a@b.test\nAction: failed\n\n" +
 			"--a\nContent-Type: message/rfc822\n\nMessage-ID: <a@b>\n\n"
 		check("original of "+name, io.MultiReader(strings.NewReader(start), io.LimitReader(newRepeat(line), size)))

@@ -253,7 +253,7 @@ func (d *document) explain(n *Notification) {
 		if words == "" && r.Status[1] == 0 && r.Status[2] == 0 {
 			words = context
 		}
-		if r.Text == "" && (r.Action == Failed || r.Action == Delayed || r.Action == 0) {
+		if r.Text == "" && r.Reply == nil && (r.Action == Failed || r.Action == Delayed || r.Action == 0) {
 			status, host := r.Status, r.RemoteMTA
 			r.setProse(words)
 			if status[0] != 0 {
