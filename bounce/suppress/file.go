@@ -15,7 +15,7 @@ import (
 
 // Options are the settings of a [File]. The zero Options are the defaults, which [Open] uses.
 type Options struct {
-	// Max bounds the entries. If zero, 1,000,000, for which memory holds some 250 MB and the file 200 MB.
+	// Max bounds the entries. If zero, 1,000,000. An entry takes about 300 octets of memory, and of the file.
 	Max int
 }
 
