@@ -132,7 +132,10 @@ func TestMerge(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q, tale := mem.New(), &tellTale{begun: time.Now()}
-				start(t, &Runner{Queue: q, Report: tale.report, ReportDelay: tt.delay, Sender: byDomain(tt.out, tt.takes)})
+				told := new(journal)
+				start(t, &Runner{Queue: q, Report: tale.report, ReportDelay: tt.delay, Sender: byDomain(tt.out, tt.takes), Events: Events{
+					Reported: func(e Event) { told.add("%s", e.Report.Recipients[0].Address) },
+				}})
 				m := mail(tt.to...)
 				m.Deadline = time.Now().Add(time.Hour)
 				if tt.change != nil {
@@ -143,6 +146,9 @@ func TestMerge(t *testing.T) {
 				wantEmpty(t, q)
 				if got := tale.all(); got != tt.want {
 					t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+				}
+				if got := strings.Count(told.all(), "from@sender.test"); got != len(strings.FieldsFunc(tt.want, func(r rune) bool { return r == '\n' })) {
+					t.Errorf("got %d events of reports, want one for each of\n%s", got, tt.want)
 				}
 			})
 		})
@@ -376,8 +382,11 @@ func TestMergeLimits(t *testing.T) {
 // even if the queue fails for a while.
 func TestMergeUnreported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tale, failures := &tellTale{begun: time.Now()}, 0
+		tale, failures, opened := &tellTale{begun: time.Now()}, 0, 0
 		q := &faultyQueue{Queue: mem.New(), fail: func(op string) error {
+			if op == "open" {
+				opened++
+			}
 			if op == "settle" && failures > 0 {
 				failures--
 				return errFault
@@ -393,13 +402,16 @@ func TestMergeUnreported(t *testing.T) {
 			t.Fatalf("got %d tasks, want one that is deferred, and a report", n)
 		}
 		var log strings.Builder
-		failures = reportTries + 2
+		failures, opened = reportTries+2, 0
 		stop = start(t, &Runner{Queue: q, Sender: take(0), Logger: textLogger(&log)})
 		sleep(3 * time.Hour)
 		wantEmpty(t, q)
 		stop()
 		if failures > 0 || strings.Contains(log.String(), "report fails") {
 			t.Errorf("got %d failures left, and log\n%s\nwant none of a report", failures, log.String())
+		}
+		if opened != 1 {
+			t.Errorf("got the body opened %d times, want once, by the attempt", opened)
 		}
 		if got := tale.all(); got != "" {
 			t.Errorf("got reports %s, want none", got)

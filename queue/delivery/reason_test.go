@@ -101,4 +101,12 @@ func TestJudgeOf(t *testing.T) {
 			t.Errorf("a time-out at %v: got %+v, want it to count against the site before MAIL, and then against the sender", stage, v)
 		}
 	}
+	for code, want := range map[string]policy{"4.4.1": senderPolicy, "4.4.2": senderPolicy, "4.4.3": noPolicy, "4.3.2": noPolicy, "4.7.1": noPolicy} {
+		for took, want := range map[time.Duration]policy{tooLong: noPolicy, tooLong + 1: want} {
+			res := smtp.Result{Stage: smtp.StageMail, Local: true, Reply: smtp.NewReply(451, code, "no answer")}
+			if got := policyOf(&res, took); got != want {
+				t.Errorf("our own %s after %v: got policy %v, want %v", code, took, got, want)
+			}
+		}
+	}
 }

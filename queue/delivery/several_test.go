@@ -42,7 +42,7 @@ func TestSeveralRunners(t *testing.T) {
 		sleep(time.Hour)
 		wantEmpty(t, q)
 		if len(sent) != messages || most != 2 {
-			t.Errorf("got %d messages sent, and %d at a time, want %d, and 1 at a time for each Runner", len(sent), most, messages)
+			t.Errorf("got %d messages sent, and %d at a time, want %d, and 1 for each Runner", len(sent), most, messages)
 		}
 		for to, n := range sent {
 			if n != 1 {
