@@ -95,6 +95,9 @@ func TestApartExpires(t *testing.T) {
 		if recalled := ix.Recalled(); len(recalled) != 1 || recalled[0].lane.Destination != "1" {
 			t.Errorf("got %+v announced, want 1", recalled)
 		}
+		if again := ix.Recalled(); len(again) != 0 {
+			t.Errorf("got %+v announced again, want nothing", again)
+		}
 		checkIndex(t, ix)
 		ix.Remove(2)
 		checkIndex(t, ix)

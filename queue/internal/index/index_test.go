@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -403,5 +404,38 @@ func TestOweDeaths(t *testing.T) {
 	}
 	if ix.Settling(2) {
 		t.Error("got a settlement of a message that isn't there")
+	}
+}
+
+// TestSettling has a settlement in progress, and one that has failed.
+func TestSettling(t *testing.T) {
+	ix := New[int, int](nil)
+	if due := ix.Claimable(1); len(due) != 0 || ix.Settling(1) {
+		t.Errorf("got %+v claimable, and settling: %v, of a message that isn't there", due, ix.Settling(1))
+	}
+	ix.Add(waitingFor(1, 0, "d", "e"), 0)
+	tasks := ix.claimAt("e", 1, queue.Any)
+	if due := ix.Claimable(1); len(due) != 1 || due[0].Destination != "d" || ix.Settling(1) {
+		t.Errorf("got %+v claimable, and settling: %v, want d, which isn't leased", due, ix.Settling(1))
+	}
+	ix.Begin(tasks[0].Lease)
+	if !ix.Settling(1) {
+		t.Error("got no settlement in progress, want one")
+	}
+	ix.Done(tasks[0].Lease)
+	if ix.Settling(1) {
+		t.Error("got a settlement in progress after its end")
+	}
+}
+
+// TestToNano has the times at the ends of what is stored.
+func TestToNano(t *testing.T) {
+	date := func(year int) time.Time { return time.Date(year, 7, 1, 0, 0, 0, 0, time.UTC) }
+	for year, want := range map[int]int64{
+		1: math.MinInt64, 1677: math.MinInt64, 1678: date(1678).UnixNano(), 2261: date(2261).UnixNano(), 2262: Never - 1, 9999: Never - 1,
+	} {
+		if got := ToNano(date(year)); got != want {
+			t.Errorf("year %d: got %d, want %d", year, got, want)
+		}
 	}
 }
