@@ -127,15 +127,15 @@ type Runner struct {
 	// Report composes the reports that are owed for what happened to a task. They are stored in the commit that settles
 	// the task. Their Bodies are read then, while o.Content is open. Report is called again if the commit is repeated.
 	//
-	// If Report returns an error, or its reports can't be stored, the task is settled without them: the recipients whose
-	// sender wants a report move to the report task of the message. Report is called again after 5 minutes, then after
-	// 10, 20, 40 and 80 minutes, and then every 160 minutes. Each failure is logged as a warning. After 30 failures,
-	// about 3 days, the message is quarantined: see "Quarantine". Failures count when all other tasks of the message are
-	// settled; until then, Report is called again every 5 minutes. A Report that can't read o.Content does best to
-	// compose a report without it.
+	// If Report returns an error, or its reports can't be stored, the task is settled without them: the recipients
+	// whose sender wants a report move to the report task of the message. Report is called again after 5 minutes, then
+	// after 10, 20, 40 and 80 minutes, and then every 160 minutes. Each failure is logged as a warning. After 30
+	// failures, about 3 days, the message is quarantined: see "Quarantine". Failures count when all other tasks of the
+	// message are settled; until then, Report is called again every 5 minutes. A Report that can't read o.Content does
+	// best to compose a report without it.
 	//
-	// If Report is nil, there are no reports. The Runner sets About of each report. A report that is rejected or expires
-	// itself is logged as a warning, and passed to DeadLetter. postrider.Reporter has a func for this field.
+	// If Report is nil, there are no reports. The Runner sets About of each report. A report that is rejected or
+	// expires itself is logged as a warning, and passed to DeadLetter. postrider.Reporter has a func for this field.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
 	// DeadLetter is called for a report, a message with an About, that has failed for good, before it leaves the queue:
