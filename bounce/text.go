@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // bySeverity are the Actions in the order in which the text has them. The first one in a report gives its Subject.
@@ -210,7 +211,7 @@ func (c *composition) delay(p *prose, rcpt *Recipient) {
 func (r *Recipient) reason() smtp.Reason {
 	res := r.Result
 	if res.Reason == smtp.NoReason && res.Reply != nil {
-		res.Reason = smtp.ReasonOf(&res)
+		res.Reason = replies.ReasonOf(&res)
 	}
 	if unclear := res.Reason == smtp.NoReason || res.Reason == smtp.Other; unclear && res.Outcome != smtp.Rejected &&
 		(res.Local || res.Reply == nil) {
