@@ -101,6 +101,18 @@ func (l *ledger) returned(key string, attempts int, keep bool) {
 	})
 }
 
+// closing notes that Close begins: from some moment on, a crash adds no deaths.
+func (l *ledger) closing() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, f := range l.facts {
+		if f.leased == yes {
+			f.leased = either
+			l.facts[key] = f
+		}
+	}
+}
+
 // closed notes that the leases have ended by Close.
 func (l *ledger) closed() {
 	l.mu.Lock()
@@ -631,6 +643,7 @@ func TestSpoolCrash(t *testing.T) {
 			for i := range 50 {
 				if i%20 == 0 {
 					if i > 0 {
+						c.l.closing()
 						mustClose(t, c.s)
 						c.l.closed()
 						c.l.synced(c.l.pending())
@@ -639,6 +652,7 @@ func TestSpoolCrash(t *testing.T) {
 				}
 				c.step(false)
 			}
+			c.l.closing()
 			mustClose(t, c.s)
 			for _, p := range c.problems {
 				t.Errorf("seed %d: %s", seed, p)
@@ -762,7 +776,10 @@ func crashLives(t *testing.T, seed uint64) (problems []string) {
 			if c.s == nil {
 				return
 			}
-			defer c.s.Close()
+			defer func() { // the crash may be in here
+				c.l.closing()
+				c.s.Close()
+			}()
 			for range 12 {
 				if crashed.Load() || len(c.problems) > 0 {
 					return

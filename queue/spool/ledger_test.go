@@ -2,7 +2,9 @@ package spool
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -52,6 +54,49 @@ func TestLedgerOwedAgain(t *testing.T) {
 				c.ends(owed, claim(queue.ReportDestination))
 				check("after the report")
 			}
+		}
+	})
+}
+
+// TestLedgerClosing: Close ends the leases by what it writes last. A crash before that adds a death, and one after it doesn't.
+func TestLedgerClosing(t *testing.T) {
+	quiet(t)
+	synctest.Test(t, func(t *testing.T) {
+		c := &crashScript{r: rand.New(rand.NewPCG(1, 0)), m: crashfs.New[File](nil), l: newLedger(), life: "x"}
+		c.s = mustOpen(t, c.m, crashConfig)
+		const name = "x.leased"
+		dests := []string{"a.example"}
+		if _, err := c.s.Enqueue(context.Background(), testMessage(crashBody(name, 100), dests...)); err != nil {
+			t.Fatal(err)
+		}
+		c.l.change(keysOf(name, dests), func(f *fact) { *f = fact{there: yes, held: no} })
+		mustClaim(t, c.s, dests[0])
+		c.l.claimed(name + " " + dests[0])
+		var mu sync.Mutex
+		var all []crashed
+		c.m.Before = func(op string, names ...string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, c.snapshot("killed", fmt.Sprint("before ", op, names)))
+			return nil
+		}
+		c.l.closing()
+		mustClose(t, c.s)
+		deaths := map[int]bool{}
+		for _, left := range all {
+			s, problems := left.ledger.check(left.FS)
+			for _, p := range problems {
+				t.Errorf("%s: %s", left.when, p)
+			}
+			if s != nil {
+				for task := range s.List(context.Background(), queue.Filter{}) {
+					deaths[task.Deaths] = true
+				}
+				mustClose(t, s)
+			}
+		}
+		if !deaths[0] || !deaths[1] {
+			t.Errorf("got deaths %v in %d crashes, want 0 and 1", deaths, len(all))
 		}
 	})
 }
