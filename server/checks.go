@@ -326,8 +326,8 @@ func (s *session) askRcpt(ctx context.Context, rcpt smtp.Recipient) error {
 	})
 }
 
-// askHello asks the checks about the name in EHLO. If none refuses, it becomes that of the client, the transaction ends,
-// and what the checks set at an earlier EHLO is forgotten. Otherwise nothing changes (RFC 5321 §4.1.4).
+// askHello asks the checks about the name in EHLO. If none refuses, it becomes that of the client, the transaction
+// ends, and what the checks set at an earlier EHLO is forgotten. Otherwise nothing changes (RFC 5321 §4.1.4).
 func (s *session) askHello(ctx context.Context, name string, esmtp bool) error {
 	v, was := s.visit, s.peer
 	if v == nil {

@@ -65,8 +65,8 @@ type Server struct {
 
 	// RequireAuth refuses MAIL with 530 5.7.0 until the client has authenticated: for the submission ports 587 and 465
 	// (RFC 6409 §4.3). It needs one of Authenticate, StoredCredentials and CheckToken, and a connection on which AUTH
-	// is offered: a TLS listener, TLSConfig or AllowInsecureAuth. Otherwise Check or Serve returns an error. Serve looks
-	// at a *net.TCPListener, and at listeners with a method Unwrap that returns one, as that of package proxy.
+	// is offered: a TLS listener, TLSConfig or AllowInsecureAuth. Otherwise Check or Serve returns an error. Serve
+	// knows that of a *net.TCPListener, and of a listener whose method Unwrap returns one, as that of package proxy.
 	RequireAuth bool
 
 	// Lenient accepts commands of devices and scripts that break the grammar of RFC 5321 §4.1. If false, they are
