@@ -65,23 +65,25 @@
 // [Parse] reads a mail that came to the reverse-path of a message, and returns a [Notification]. Its Kind is one of:
 //
 //   - Bounce: a report (RFC 3464, RFC 6533), or a letter of a mail system that isn't one: of qmail, Exim, sendmail,
-//     Exchange, Domino, Google, Yahoo, and of many others in several languages. The letters are read alike: a line names
-//     a recipient, and the lines after it are about that recipient. The tables in formats.go and words.go have the words.
+//     Exchange, Domino, Google, Yahoo, and of many others in several languages. The letters are read alike: a line
+//     names a recipient, and the lines after it are about that recipient. The tables in formats.go and words.go have
+//     the words.
 //   - Complaint: a feedback report (RFC 5965), or the answer to List-Unsubscribe by a program of the recipient.
 //   - AutoReply and Challenge: automatic answers (RFC 3834, RFC 8098). Neither says anything about an address.
-//   - NotABounce: all else. A mail that quotes, forwards or discusses a bounce is none: a bounce in prose needs a sign in
-//     its header, too, such as its author or the null reverse-path.
+//   - NotABounce: all else. A mail that quotes, forwards or discusses a bounce is none: a bounce in prose needs a
+//     sign in its header, too, such as its author or the null reverse-path.
 //
-// The Reason of a recipient is that of package replies if the mail has the reply of a host. Otherwise it is by the words
-// of the mail system, and then by the status code. Hard is set only for an address that is dead: see [RecipientStatus].
+// The Reason of a recipient is that of package replies if the mail has the reply of a host. Otherwise it is by the
+// words of the mail system, and then by the status code. Hard is set only for an address that is dead: see
+// [RecipientStatus].
 //
-// The content of a mail is never proof. Anybody can write a bounce. Give each recipient its own signed reverse-path, and
-// believe a bounce for no other recipient.
+// The content of a mail is never proof. Anybody can write a bounce. Give each recipient its own signed reverse-path,
+// and believe a bounce for no other recipient.
 //
-// Parse reads any octets in one pass, with CRLF, LF or CR as line end. It reads at most 64 MiB, and holds at most 256 KiB
-// of the text, 256 KiB of HTML, 1 MiB of the status fields and 64 KiB of the header of the original. It looks at 200
-// parts, 16 levels deep, and returns at most 1,000 recipients. What is beyond isn't read. A malformed mail isn't an
-// error: Parse reads what it can. An original of any size isn't held, except for its header.
+// Parse reads any octets in one pass, with CRLF, LF or CR as line end. It reads at most 64 MiB, and holds at most 256
+// KiB of the text, 256 KiB of HTML, 1 MiB of the status fields and 64 KiB of the header of the original. It looks at
+// 200 parts, 16 levels deep, and returns at most 1,000 recipients. What is beyond isn't read. A malformed mail isn't
+// an error: Parse reads what it can. An original of any size isn't held, except for its header.
 //
 // # Interfaces to implement
 //

@@ -62,7 +62,8 @@ var formats = []format{
 		"recipient address rejected", "was rejected by", "mail delivery failed", "returned mail", "unable to deliver",
 		"has not been delivered", "failed to deliver", "couldn't be delivered", "can't be delivered",
 		"wasn't able to deliver", "not able to deliver", "error sending your mail", "non-delivered", "failure notice",
-		"delivery status notification", "mail system error", "did not receive this message", "were undeliverable", "this report relates to a message you sent"}},
+		"delivery status notification", "mail system error", "did not receive this message", "were undeliverable",
+		"this report relates to a message you sent"}},
 	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, " +
 		"Japan, China, Korea", []string{
 		"nicht zugestellt werden", "konnte nicht zugestellt", "unzustellbar", "nicht ausgeliefert",

@@ -27,8 +27,8 @@ func (d *document) decide() *Notification {
 	return &Notification{}
 }
 
-// mayReport reports whether a delivery-status part can be about a message of whom the mail came to. In a mail that is no
-// report itself, such a part may be the attachment of a person who forwards one.
+// mayReport reports whether a delivery-status part can be about a message of whom the mail came to. In a mail that is
+// no report itself, such a part may be the attachment of a person who forwards one.
 func (d *document) mayReport() bool {
 	o := d.origin()
 	if o.report || o.mailer && !o.person {
