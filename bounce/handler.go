@@ -61,8 +61,9 @@ type Event struct {
 	// look it up by Sent.ID, and compare by Sent.To.
 	Recipient string
 
-	// Status is what the mail says about the recipient. Its Address may be another one, to which the recipient's mail is
-	// forwarded. Of a mail that names several other addresses, it is the status of one that isn't Hard, if there is one.
+	// Status is what the mail says about the recipient. Its Address may be another one, to which the recipient's mail
+	// is forwarded. Of a mail that names several other addresses, it is the status of one that isn't Hard, if there is
+	// one.
 	Status RecipientStatus
 
 	// Notification is all that the mail says. Except for Sent and Recipient, it may be forged by the recipient and by

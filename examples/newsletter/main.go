@@ -1,6 +1,6 @@
-// Newsletter is an application that sends an issue to 1,000 subscribers. It drops addresses that are dead, whether their
-// host refuses the mail or returns it later, and those of people who complain. It stops an issue when a tenth of the
-// addresses are dead.
+// Newsletter is an application that sends an issue to 1,000 subscribers. It drops addresses that are dead, whether
+// their host refuses the mail or returns it later, and those of people who complain. It stops an issue when a tenth of
+// the addresses are dead.
 //
 // With examples/inbox as the host that takes the mail, and knows one of two subscribers:
 //

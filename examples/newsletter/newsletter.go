@@ -150,8 +150,8 @@ func (n *Newsletter) queue(ctx context.Context, to, text string) error {
 	return nil
 }
 
-// wait returns when fewer than some mails have no result. If too many addresses are dead, it takes what waits out of the
-// queue and returns ErrStopped.
+// wait returns when fewer than some mails have no result. If too many addresses are dead, it takes what waits out of
+// the queue and returns ErrStopped.
 func (n *Newsletter) wait(ctx context.Context, some int) error {
 	for {
 		n.mu.Lock()

@@ -1,6 +1,5 @@
-// Package suppresssql is a suppress.List in a database by database/sql, for programs that have one: their other programs
-// see the same list, and it is changed in the same transactions as their own tables. The statements are for SQLite and
-// PostgreSQL; for others, change the placeholders and ON CONFLICT.
+// Package suppresssql is a suppress.List in a database by database/sql. Several programs can share one. The statements
+// are for SQLite and PostgreSQL, and tested with SQLite. For other databases, change the placeholders and ON CONFLICT.
 package suppresssql
 
 import (
@@ -25,8 +24,8 @@ CREATE TABLE IF NOT EXISTS strikes (
 	count INTEGER NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, id TEXT NOT NULL,
 	PRIMARY KEY (tenant, address, source, reason));`
 
-// List is a suppress.List. Its DB must have the tables of Schema. It remembers the ID of one strike alone: retries of one
-// message at a time count once.
+// List is a suppress.List. Its DB must have the tables of Schema. It remembers only the ID of the last strike: retries
+// of one message at a time count once.
 type List struct{ DB *sql.DB }
 
 // Add implements suppress.List.
