@@ -90,7 +90,7 @@ func TestTemplates(t *testing.T) {
 	if template.Hostname != "" || template.Handler != nil {
 		t.Error("the template was changed")
 	}
-	got.Hostname, got.Handler, got.Logger = "", nil, nil
+	got.Hostname, got.Handler, got.Logger, got.Logins = "", nil, nil, nil
 	for i := range reflect.TypeFor[server.Server]().NumField() {
 		f := reflect.TypeFor[server.Server]().Field(i)
 		if !f.IsExported() || f.Type.Kind() == reflect.Func {

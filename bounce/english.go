@@ -60,7 +60,7 @@ func englishReasons() map[smtp.Reason]ReasonTexts {
 			"Try to reach the recipient in another way, or show this report to your administrator.",
 		},
 		smtp.Network: {
-			"The recipient's mail system could not be reached.",
+			"The recipient's mail system could not be reached, or the connection broke.",
 			"This may be over by now: you can send the message again.",
 		},
 		smtp.RateLimited: {

@@ -60,7 +60,7 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 			"A mensagem não foi aceita.",
 			"Tente contactar o destinatário de outra forma, ou mostre este relatório ao seu administrador.",
 		},
-		smtp.Network: {"Não foi possível contactar o sistema de correio do destinatário.", again},
+		smtp.Network: {"Não foi possível contactar o sistema de correio do destinatário, ou a ligação caiu.", again},
 		smtp.RateLimited: {
 			"O sistema de correio do destinatário não aceita tantas mensagens de uma só vez.",
 			"Envie a mensagem outra vez daqui a algumas horas.",

@@ -156,7 +156,7 @@ func TestText(t *testing.T) {
 			"will be tried again. If it cannot be delivered", "until"},
 		{"delayed, failure not to be told", unheard, "will be tried again.", "you will be told"},
 		{"delayed, no words", Recipient{Action: Delayed, Result: mute}, "will be tried again", "Details"},
-		{"delayed, our own words", Recipient{Action: Delayed, Result: dns}, "could not be reached.", "over by now"},
+		{"delayed, our own words", Recipient{Action: Delayed, Result: dns}, "could not be reached, or", "over by now"},
 		{"expired, no host", Recipient{Action: Failed, Result: dns}, "Details: no answer from the DNS", "server"},
 		{"expired, at a host", Recipient{Action: Failed, Result: res},
 			"The server mx.example.net (192.0.2.25) answered: 451 4.7.1 later", ""},

@@ -54,7 +54,7 @@ var mailAttacks = attacks([]attackCase{
 	{"address of 501 octets", func(m *mailAttack) { m.to1 = strings.Repeat("a", 494) + "@b.test" }, "FROM <ann@a.test> TO <eve@b.test> 501 5.1.3"},
 	{"IDN domain for a host in ASCII", func(m *mailAttack) { m.to1, m.offers = "bob@bücher.test", offerPipelining }, "FROM <ann@a.test> TO <bob@xn--bcher-kva.test> TO <eve@b.test>"},
 	{"IDN domain beside a UTF-8 local part", func(m *mailAttack) { m.to1, m.to2 = "bob@bücher.test", "jürgen@b.test" }, "FROM <ann@a.test> SMTPUTF8= TO <bob@bücher.test> TO <jürgen@b.test>"},
-	{"ideographic dot beside a UTF-8 local part", func(m *mailAttack) { m.to1, m.to2 = "bob@b\u3002test", "jürgen@b.test" }, "FROM <ann@a.test> SMTPUTF8= TO <bob@b.test> TO <jürgen@b.test>"},
+	{"ideographic dot beside a UTF-8 local part", func(m *mailAttack) { m.to1, m.to2 = "bob@b\u3002test", "jürgen@b.test" }, "FROM <ann@a.test> SMTPUTF8= TO <jürgen@b.test> 501 5.1.3"},
 	{"wide letters beside a UTF-8 local part", func(m *mailAttack) { m.to1, m.to2 = "bob@\uff42.test", "jürgen@b.test" }, "FROM <ann@a.test> SMTPUTF8= TO <bob@b.test> TO <jürgen@b.test>"},
 	{"ENVID with CRLF", func(m *mailAttack) { m.envID = "id\r\nRSET" }, "501 5.5.4"},
 	{"ENVID with plus, equals and space", func(m *mailAttack) { m.envID = "a+0D+0A=b RET=FULL" }, "FROM <ann@a.test> ENVID=a+0D+0A=b RET=FULL TO <bob@b.test> TO <eve@b.test>"},

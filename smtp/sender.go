@@ -43,8 +43,8 @@ func (f SenderFunc) Send(ctx context.Context, env *Envelope, c Content) ([]Resul
 }
 
 // Complete applies the rules of [Sender] to the results and the error of one Send. It returns one Result for each
-// recipient of env, each with a Recipient and a Reply. A result that it makes up has the Reason Other; those with a Reply
-// of a host or a func keep theirs, which package replies sets if it is zero.
+// recipient of env, each with a Recipient and a Reply. A result that it makes up has the Reason Other. A
+// result with the Reply of a host or a func keeps its Reason, which package replies sets if it is zero.
 //
 // Results match recipients by position. If they name all recipients of env in another order, they match by name. If one
 // of them names a recipient that has another position, only results with a name match. If their numbers differ, a

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Wrap returns a Sender that asks the List before it sends by next, and learns from the results. A suppressed recipient
@@ -67,7 +68,8 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 	given.Recipients = slices.Clone(open.Recipients)
 	sent, err := s.next.Send(ctx, &given, c)
 	complete, _ := smtp.Complete(&open, sent, err)
-	for n, r := range complete {
+	var defaults *replies.Classifier
+	for n, r := range defaults.Complete(complete) {
 		r.Recipient = open.Recipients[n].Address // a Sender may have rewritten it
 		results[place[n]] = r
 		if err := s.policy.Result(ctx, job, r); err != nil {

@@ -25,7 +25,7 @@ func TestSuspend(t *testing.T) {
 		r := &Runner{Queue: q, Events: j.events(), Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 			results := answer(env, smtp.Deferred, 451)
 			if env.Recipients[0].Address == "to@y.test" { // something that is remembered of its site
-				results[0].Reason = smtp.Network
+				results[0].Reason, results[0].Stage = smtp.Network, smtp.StageConnect
 			}
 			return results
 		})}

@@ -99,8 +99,8 @@ type Rule struct {
 	By     string      // if empty, by the text
 }
 
-// Enhanced is an enhanced code without its class: {7, 26} for 4.7.26 and 5.7.26. The class is that of the code, whatever
-// the enhanced code has: "421 5.7.32" is temporary.
+// Enhanced is an enhanced code without its class: {7, 26} for 4.7.26 and 5.7.26. The class is that of the code,
+// whatever the enhanced code has: "421 5.7.32" is temporary.
 type Enhanced struct {
 	Subject, Detail int
 }
@@ -214,7 +214,8 @@ func (in *input) meets(r *Rule) bool {
 			slices.Contains(r.Enhanced, Enhanced{in.enhanced[0], AnyDetail})) &&
 		(len(r.Stages) == 0 || slices.Contains(r.Stages, in.stage)) &&
 		(len(r.Providers) == 0 || slices.Contains(r.Providers, in.provider)) &&
-		(len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, func(domain string) bool { return isBelow(in.host, domain) }))
+		(len(r.Hosts) == 0 ||
+			slices.ContainsFunc(r.Hosts, func(domain string) bool { return isBelow(in.host, domain) }))
 }
 
 // isBelow reports whether host is domain, or in it.

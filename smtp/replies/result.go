@@ -47,8 +47,8 @@ func byStage(stage smtp.Stage) smtp.Reason {
 	return smtp.Other
 }
 
-// localReason returns the Reason of a reply of our own. A func that takes the mail of a domain has such replies, too: it
-// knows who exists there.
+// localReason returns the Reason of a reply of our own. A func that takes the mail of a domain has such replies, too:
+// it knows who exists there.
 func localReason(r *smtp.Result) smtp.Reason {
 	permanent := r.Reply.Permanent()
 	switch subject, detail := r.Reply.Enhanced[1], r.Reply.Enhanced[2]; {
@@ -66,8 +66,9 @@ func localReason(r *smtp.Result) smtp.Reason {
 		return smtp.Expired
 	case subject == 3: // RFC 3463 §3.4: the mail system, which is this program
 		return smtp.Other
-	case r.Stage == smtp.StageTLS && subject == 7,
-		subject == 7 && (detail == 4 || detail == 5 || detail == 10 || detail == 11 || detail == 30): // RFC 5248, RFC 8689
+	case subject == 7 && r.Stage == smtp.StageTLS,
+		subject == 7 && (detail == 4 || detail == 5 || detail == 10 || detail == 11), // RFC 5248
+		subject == 7 && detail == 30: // RFC 8689 §7
 		return smtp.TLS
 	case permanent && (subject == 5 || subject == 6): // RFC 3463 §3.6, §3.7
 		return smtp.Syntax

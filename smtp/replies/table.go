@@ -34,7 +34,8 @@ const (
 
 // table is a list of rules, ready to be tried. It doesn't change once it is made.
 //
-//   - patterns are in the order of their rules; a pattern's number is its index. The first pattern that matches decides.
+//   - patterns are in the order of their rules; a pattern's number is its index. The first pattern that
+//     matches decides.
 //   - byWord has, for each word, the numbers of the patterns of which it is an anchor; always has those without one.
 //     A pattern that is in neither for the words of a text can't match it.
 //   - scopes are patterns, too: their rule is a Scope.
