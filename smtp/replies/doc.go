@@ -18,10 +18,10 @@
 // # Rules
 //
 // The default rules are data: rules.txt, words.txt, scopes.txt and names.txt in this directory. Each rule has the
-// source that it was learnt from. The first rule that matches decides. Rules about words come before those about codes, since
-// hosts are more exact in prose: "550 5.2.1 user unknown" is UserUnknown. Whether a reply is 4xx or 5xx rarely counts:
-// the same cause is transient at one host and permanent at another. Where the class of the enhanced code isn't that of
-// the code, the code counts: "421 5.7.32" is transient.
+// source that it was learnt from. The first rule that matches decides. Rules about words come before those about codes,
+// since hosts are more exact in prose: "550 5.2.1 user unknown" is UserUnknown. Whether a reply is 4xx or 5xx rarely
+// counts: the same cause is transient at one host and permanent at another. Where the class of the enhanced code isn't
+// that of the code, the code counts: "421 5.7.32" is transient.
 //
 // # Patterns
 //
