@@ -8,20 +8,31 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // The tasks of a message to several destinations collect what they owe the sender in the report task of the message:
 // see queue.ReportDestination. So one report is about several destinations. The report about a message to one
 // destination is in the commit of the outcome.
 
-const defaultReportDelay = time.Minute
+const (
+	defaultReportDelay = time.Minute
+	strangerDelay      = time.Hour // the least for a stranger: its sender may be forged, and gets no report for each attempt
+)
 
-// merges reports whether what the task owes is reported together with other tasks of its message.
-func (d *delivery) merges() bool { return !d.task.Only && d.r.ReportDelay >= 0 }
+// merges reports whether what the task owes is reported together with other tasks of its message. For a stranger, that
+// is also with what the task itself will owe if it goes on.
+func (d *delivery) merges(goesOn bool) bool {
+	return d.r.ReportDelay >= 0 && (!d.task.Only || goesOn && d.task.Origin == smtp.OriginStranger)
+}
 
-// reportAt returns the time at which the report task is due for what is owed now.
-func (r *Runner) reportAt() time.Time {
-	return r.time().Add(min(cmp.Or(r.ReportDelay, defaultReportDelay), ever))
+// reportAt returns the time at which the report task is due for what the task owes now.
+func (d *delivery) reportAt() time.Time {
+	wait := cmp.Or(d.r.ReportDelay, defaultReportDelay)
+	if d.task.Origin == smtp.OriginStranger {
+		wait = max(wait, strangerDelay)
+	}
+	return d.r.time().Add(min(wait, ever))
 }
 
 // owes returns the recipients whose sender wants a report.

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -98,6 +99,18 @@ func TestMerge(t *testing.T) {
 			want: "10m0s: a@x.test failed: rejected, b@y.test failed: rejected\n1h0m0s: c@z.test failed: deferred",
 		},
 		{
+			name: "a stranger's, after an hour at the soonest", to: []string{"a@x.test", "b@y.test", "c@z.test"},
+			change: func(m *queue.Message) { m.Origin, m.Deadline = smtp.OriginStranger, time.Now().Add(50*time.Minute) },
+			out:    outcomes{"x.test": bad, "z.test": later},
+			want:   "50m0s: a@x.test failed: rejected, c@z.test failed: deferred",
+		},
+		{
+			name: "a stranger's, while another takes longer", to: []string{"a@x.test", "b@y.test"},
+			change: func(m *queue.Message) { m.Origin, m.Deadline = smtp.OriginStranger, time.Now().Add(90*time.Minute) },
+			out:    outcomes{"x.test": bad, "y.test": later},
+			want:   "1h0m0s: a@x.test failed: rejected\n1h30m0s: b@y.test failed: deferred",
+		},
+		{
 			name: "not merged", to: []string{"a@x.test", "b@y.test"}, delay: -1,
 			out: outcomes{"x.test": bad, "y.test": bad}, takes: takes{"y.test": time.Second},
 			want: "0s: a@x.test failed: rejected\n1s: b@y.test failed: rejected",
@@ -151,6 +164,33 @@ func TestMerge(t *testing.T) {
 					t.Errorf("got %d events of reports, want one for each of\n%s", got, tt.want)
 				}
 			})
+		})
+	}
+}
+
+// TestMergeStranger: a message to one destination whose recipients are refused in one attempt after the other has a report
+// for each of them. A stranger's has one.
+func TestMergeStranger(t *testing.T) {
+	for origin, want := range map[smtp.Origin]string{
+		smtp.OriginCode:     "a@x.test failed: no such user\nb@x.test failed: no such user",
+		smtp.OriginStranger: "a@x.test failed: no such user, b@x.test failed: no such user",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q, tale := mem.New(), &tellTale{begun: time.Now()}
+			first := senderFunc(func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
+				results := answer(env, smtp.Deferred, 451)
+				results[0].Outcome, results[0].Reply = smtp.Rejected, smtp.NewReply(550, "5.1.1", "no such user")
+				return results
+			})
+			start(t, &Runner{Queue: q, Report: tale.report, Retry: []time.Duration{5 * time.Minute}, Sender: first})
+			m := mail("a@x.test", "b@x.test")
+			m.Origin = origin
+			enqueue(t, q, m)
+			sleep(2 * time.Hour)
+			wantEmpty(t, q)
+			if got := regexp.MustCompile(`(?m)^\w+: `).ReplaceAllString(tale.all(), ""); got != want {
+				t.Errorf("%v: got\n%s\nwant\n%s", origin, got, want)
+			}
 		})
 	}
 }

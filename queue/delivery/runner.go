@@ -149,6 +149,10 @@ type Runner struct {
 	// that one report has them. Those that come later have another report. Until then, the recipients are in the queue,
 	// in a task with the destination queue.ReportDestination. It is reported at once when all others are settled. A
 	// message to one destination is never delayed. If zero, 1 minute; if negative, each task has a report of its own.
+	//
+	// A stranger (smtp.OriginStranger) may have forged the sender, who gets at most one report an hour about a message:
+	// the delay is at least 1 hour, unless it is negative, and also applies to a message to one destination while some
+	// of its recipients are open.
 	ReportDelay time.Duration
 
 	// SiteOf returns the site that a destination's mail goes to. Destinations with the same Site.Name share the limits

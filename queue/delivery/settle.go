@@ -60,8 +60,8 @@ func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, 
 	if d.r.Report == nil || !owed(o) {
 		return s, d.store(ctx, s)
 	}
-	if d.merges() {
-		s.Owed, s.ReportAt = o.owes(), d.r.reportAt()
+	if d.merges(!s.Next.IsZero()) {
+		s.Owed, s.ReportAt = o.owes(), d.reportAt()
 		return s, d.store(ctx, s)
 	}
 	reports, err := d.r.report(ctx, *o)
