@@ -132,7 +132,7 @@ func (l *ledger) deferred(e delivery.Event, now time.Time) {
 	case e.Result.Local:
 	case strings.Contains(reply.Text, "greylist"):
 		table = waitsGreylisted
-	case reply.Code == 421, reply.Enhanced[1] == 7:
+	case reply.Code == 421, reply.Enhanced[1] == 7, reply.Text == "too many":
 		table = waitsThrottled
 	}
 	earlier := now.Add(table[min(a.n, len(table))-1] * 9 / 10)

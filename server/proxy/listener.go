@@ -19,6 +19,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -233,20 +234,33 @@ func (l *Listener) read(conn net.Conn) (net.Conn, error) {
 	}
 	conn.SetReadDeadline(time.Now().Add(timeout))
 	r := bufio.NewReaderSize(conn, bufferSize)
-	h, err := proxyproto.Read(r)
-	if err != nil {
+	c := &proxied{Conn: conn, remote: conn.RemoteAddr(), local: conn.LocalAddr(), begun: r}
+	unknown := &net.TCPAddr{IP: net.IPv4zero}
+	if skipUnspecified(r) {
+		c.remote = unknown
+	} else if h, err := proxyproto.Read(r); err != nil {
 		return nil, explain(err, timeout)
+	} else if from, to, ok := h.TCPAddrs(); ok && h.Command.IsProxy() {
+		c.remote, c.local = from, to
+	} else if h.Version == 1 || h.Command.IsProxy() { // version 1 has no command LOCAL
+		c.remote = unknown
 	}
 	conn.SetReadDeadline(time.Time{})
-	c := &proxied{Conn: conn, remote: conn.RemoteAddr(), local: conn.LocalAddr(), begun: r}
-	from, to, ok := h.TCPAddrs()
-	switch {
-	case ok && h.Command.IsProxy():
-		c.remote, c.local = from, to
-	case h.Version == 1 || h.Command.IsProxy(): // version 1 has no command LOCAL
-		c.remote = &net.TCPAddr{IP: net.IPv4zero}
-	}
 	return c, nil
+}
+
+// skipUnspecified skips a header of version 2 with the command PROXY and the family AF_UNSPEC, which proxyproto refuses.
+// If it returns false, r is as before.
+func skipUnspecified(r *bufio.Reader) bool {
+	if first, err := r.Peek(1); err != nil || first[0] != proxyproto.SIGV2[0] {
+		return false // a header of version 1 may be shorter than 16 octets
+	}
+	head, err := r.Peek(16)
+	if err != nil || string(head[:12]) != string(proxyproto.SIGV2) || head[12] != 0x21 || head[13] != 0 {
+		return false
+	}
+	_, err = r.Discard(16 + int(binary.BigEndian.Uint16(head[14:])))
+	return err == nil
 }
 
 // Unwrap returns the Listener's Listener.
