@@ -17,7 +17,7 @@ import (
 
 const (
 	defaultReportDelay = time.Minute
-	strangerDelay      = time.Hour // the least for a stranger: its sender may be forged, and gets no report for each attempt
+	strangerDelay      = time.Hour // the least for a stranger, whose sender may be forged
 )
 
 // merges reports whether what the task owes is reported together with other tasks of its message. For a stranger, that

@@ -249,8 +249,8 @@ func (l *Listener) read(conn net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
-// skipUnspecified skips a header of version 2 with the command PROXY and the family AF_UNSPEC, which proxyproto refuses.
-// If it returns false, r is as before.
+// skipUnspecified skips a header of version 2 with the command PROXY and the family AF_UNSPEC, which proxyproto
+// refuses. If it returns false, r is as before.
 func skipUnspecified(r *bufio.Reader) bool {
 	if first, err := r.Peek(1); err != nil || first[0] != proxyproto.SIGV2[0] {
 		return false // a header of version 1 may be shorter than 16 octets
