@@ -121,6 +121,7 @@ func TestReportFields(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(7 * 24 * time.Hour)
+				synctest.Wait()
 				reports := sender.Messages()
 				if (len(reports) == 1) != (tt.want != nil) || len(reports) > 1 {
 					t.Fatalf("got %d reports, want one: %v", len(reports), tt.want != nil)

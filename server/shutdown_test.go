@@ -243,7 +243,7 @@ func TestShutdownOrder(t *testing.T) {
 type slowToClose struct{ net.Conn }
 
 func (c slowToClose) Close() error {
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	return c.Conn.Close()
 }
 

@@ -162,7 +162,7 @@ func (w *notifyRun) life(disk *crashfs.FS[spool.File]) *crashfs.FS[spool.File] {
 	go func() { ended <- relay.Run(ctx) }()
 	select {
 	case <-ctx.Done():
-	case <-time.After(w.begun.Add(24 * time.Hour).Sub(time.Now())):
+	case <-time.After(time.Until(w.begun.Add(24 * time.Hour))):
 		end()
 	}
 	<-ended
