@@ -360,6 +360,8 @@ func TestVERPStops(t *testing.T) {
 	}{
 		{"down", smtp.Result{Stage: smtp.StageConnect, Reply: smtp.NewReply(451, "4.4.1", "no answer"), Local: true}, 3},
 		{"no more", smtp.Result{Stage: smtp.StageMail, Reply: smtp.NewReply(421, "4.7.0", "too many"), Reason: smtp.RateLimited}, 3},
+		{"no more for this recipient", smtp.Result{Stage: smtp.StageRcpt, Reason: smtp.RateLimited,
+			Reply: smtp.NewReply(450, "4.2.1", "this user is receiving mail too quickly")}, 12},
 		{"greylisted", smtp.Result{Stage: smtp.StageRcpt, Reply: smtp.NewReply(450, "4.7.1", "greylisted")}, 12},
 		{"unknown", smtp.Result{Outcome: smtp.Unknown, Stage: smtp.StageFinal, Reply: smtp.NewReply(451, "4.4.2", "lost"), Local: true}, 12},
 	} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Wrap returns a Sender that sends a message by next, with a signed reverse-path for each recipient. It is a value for
@@ -63,10 +64,17 @@ func (s *verpSender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Conten
 	return results, fault
 }
 
-// stops reports whether another message to the same hosts would have the same Result now.
+// stops reports whether another message to the same hosts would have the same Result now. The rate of one recipient, or
+// of one message, stops nobody else.
 func stops(r *smtp.Result) bool {
-	return r.Outcome == smtp.Deferred && (r.Stage < smtp.StageMail || r.Reason == smtp.RateLimited) ||
-		r.Outcome == smtp.Rejected && r.Stage < smtp.StageMail && r.Reason == smtp.HostUnknown
+	switch {
+	case r.Outcome == smtp.Deferred && r.Stage < smtp.StageMail:
+		return true
+	case r.Outcome == smtp.Deferred && r.Reason == smtp.RateLimited:
+		scope := replies.Classify(r.Reply, r.Stage, r.Host).Scope
+		return scope != replies.Recipient && scope != replies.Message
+	}
+	return r.Outcome == smtp.Rejected && r.Stage < smtp.StageMail && r.Reason == smtp.HostUnknown
 }
 
 func (s *verpSender) applies(ctx context.Context, env *smtp.Envelope) bool {
