@@ -105,8 +105,15 @@ func (p *Policy) rule(r smtp.Reason) Rule {
 	return DefaultRule(r)
 }
 
-// Result learns from the Result of an attempt. The Sender of Wrap calls it. An error is one of the List.
+// Result learns from the Result of an attempt. The Sender of Wrap calls it. An error is one of the List, or of Check if
+// the List is nil.
+//
+// Of the refusals at DATA or later, only one with an enhanced code about the address (X.1.x) shows that the address is
+// dead. Some hosts refuse a content with the words "unknown user".
 func (p *Policy) Result(ctx context.Context, job smtp.Job, r smtp.Result) error {
+	if p.List == nil {
+		return p.Check()
+	}
 	rule := p.rule(r.Reason)
 	switch {
 	case r.Outcome == smtp.Delivered:
@@ -115,7 +122,7 @@ func (p *Policy) Result(ctx context.Context, job smtp.Job, r smtp.Result) error 
 			return err
 		}
 		return p.List.Forgive(ctx, k)
-	case rule.Count == 0, r.Outcome == smtp.Unknown, r.Outcome == smtp.Deferred && !rule.Deferred:
+	case rule.Count == 0, r.Outcome == smtp.Unknown, r.Outcome == smtp.Deferred && !rule.Deferred, isDoubtful(&r):
 		return nil
 	}
 	k, err := p.key(job.Tenant, r.Recipient)
@@ -129,12 +136,24 @@ func (p *Policy) Result(ctx context.Context, job smtp.Job, r smtp.Result) error 
 	return p.failed(ctx, e, rule)
 }
 
+// isDoubtful reports whether a Hard Reason doesn't show that the address is dead: the reply was about now, or the host
+// had taken the recipient before, and its code doesn't take that back (RFC 3463 §3.2: X.1.x).
+func isDoubtful(r *smtp.Result) bool {
+	if !r.Reason.Hard() || r.Local || r.Reply == nil {
+		return false
+	}
+	return r.Reply.Temporary() || r.Stage >= smtp.StageData && r.Reply.Enhanced[1] != 1
+}
+
 // Handle learns from a bounce or a complaint: a value for bounce.Handler.Handle. An event without a signed address, an
 // automatic reply, a challenge, and a complaint that isn't about unwanted mail change nothing. An error is one of the
 // List; then the Handler's queue tries again. A mail that is handled twice counts once.
 func (p *Policy) Handle(ctx context.Context, e bounce.Event) error {
 	if e.Sent == nil || e.Recipient == "" {
 		return nil
+	}
+	if p.List == nil {
+		return p.Check()
 	}
 	k, err := p.key(e.Sent.Tenant, e.Recipient)
 	if err != nil {

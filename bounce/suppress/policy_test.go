@@ -349,6 +349,78 @@ func TestSender(t *testing.T) {
 	})
 }
 
+// listPanics is a List that panics after an attempt.
+type listPanics struct{ *suppress.Memory }
+
+func (listPanics) Forgive(context.Context, suppress.Key) error { panic("x") }
+
+// TestListPanics: what was sent stays Delivered, or it would be sent again.
+func TestListPanics(t *testing.T) {
+	var log bytes.Buffer
+	p := &suppress.Policy{List: listPanics{new(suppress.Memory)}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	results, err := p.Wrap(new(hosts)).Send(t.Context(), smtp.NewEnvelope("news@example.com", "ann@example.net"), smtp.Text("hello"))
+	if err != nil || len(results) != 1 || results[0].Outcome != smtp.Delivered || !strings.Contains(log.String(), "panic") {
+		t.Errorf("got %+v, %v and the log %q", results, err, &log)
+	}
+}
+
+// TestNoList: a Policy that nobody checked returns errors.
+func TestNoList(t *testing.T) {
+	p := new(suppress.Policy)
+	for _, r := range []smtp.Result{result(smtp.Delivered, smtp.NoReason), result(smtp.Rejected, smtp.UserUnknown)} {
+		if p.Result(t.Context(), smtp.Job{}, r) == nil {
+			t.Errorf("%v: got no error", r.Outcome)
+		}
+	}
+	dead := bounce.RecipientStatus{Action: bounce.Failed, Reason: smtp.UserUnknown, Hard: true}
+	if p.Handle(t.Context(), event(bounce.Bounce, dead, "")) == nil {
+		t.Error("Handle: got no error")
+	}
+	if _, err := p.Find(t.Context(), "", "ann@example.net"); err == nil {
+		t.Error("Find: got no error")
+	}
+}
+
+// TestDoubt: a refusal of a message isn't one of an address, whatever its words.
+func TestDoubt(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		stage smtp.Stage
+		reply *smtp.Reply
+		to    string
+		want  string // suppressed
+	}{
+		{"at RCPT", smtp.StageRcpt, smtp.NewReply(550, "", "unknown user"), "ann bob", "ann@example.net bob@example.net"},
+		{"at RCPT, for now", smtp.StageRcpt, smtp.NewReply(450, "5.1.1", "unknown user"), "ann", ""},
+		{"words at DATA", smtp.StageData, smtp.NewReply(550, "", "unknown user"), "ann", ""},
+		{"words after the message", smtp.StageFinal, smtp.NewReply(550, "5.7.1", "unknown user"), "ann", ""},
+		{"a code after the message", smtp.StageFinal, smtp.NewReply(550, "5.1.1", "unknown user"), "ann", "ann@example.net"},
+		{"a code for two", smtp.StageFinal, smtp.NewReply(550, "5.1.1", "one of them is unknown"), "ann bob", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			list := new(suppress.Memory)
+			env := smtp.NewEnvelope("news@example.com")
+			for _, to := range strings.Fields(test.to) {
+				env.Recipients = append(env.Recipients, smtp.Recipient{Address: to + "@example.net"})
+			}
+			next := smtp.SenderFunc(func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
+				var results []smtp.Result
+				for _, to := range env.Recipients {
+					results = append(results, smtp.Result{Recipient: to.Address, Outcome: smtp.Rejected, Stage: test.stage,
+						Reply: test.reply, Reason: smtp.UserUnknown})
+				}
+				return results, nil
+			})
+			if _, err := (&suppress.Policy{List: list}).Wrap(next).Send(t.Context(), env, smtp.Text("hello")); err != nil {
+				t.Fatal(err)
+			}
+			if got := addresses(list.Entries()); got != test.want {
+				t.Errorf("got suppressed %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestPolicyCheck(t *testing.T) {
 	for _, p := range []*suppress.Policy{
 		{},

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/replies"
 )
@@ -69,10 +70,18 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 	sent, err := s.next.Send(ctx, &given, c)
 	complete, _ := smtp.Complete(&open, sent, err)
 	var defaults *replies.Classifier
-	for n, r := range defaults.Complete(complete) {
+	complete = defaults.Complete(complete)
+	for n, r := range complete {
 		r.Recipient = open.Recipients[n].Address // a Sender may have rewritten it
 		results[place[n]] = r
-		if err := s.policy.Result(ctx, job, r); err != nil {
+		if isShared(complete, n) {
+			continue
+		}
+		var err error
+		if p := guard.Call(func() { err = s.policy.Result(ctx, job, r) }); p != nil {
+			err = p
+		}
+		if err != nil {
 			s.failed(ctx, &job, r.Recipient, err) // what was sent is sent
 		}
 	}
@@ -80,6 +89,22 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 		err = fault
 	}
 	return results, err
+}
+
+// isShared reports whether the result with number n is a Hard refusal at DATA or later that another recipient has, too.
+// Such a reply is to the message, and doesn't say which of its recipients is dead.
+func isShared(results []smtp.Result, n int) bool {
+	r := &results[n]
+	if r.Outcome != smtp.Rejected || !r.Reason.Hard() || r.Stage < smtp.StageData || r.Local || r.Reply == nil {
+		return false
+	}
+	for i := range results {
+		other := &results[i]
+		if i != n && other.Stage == r.Stage && other.Reply != nil && other.Reply.Error() == r.Reply.Error() {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *sender) failed(ctx context.Context, job *smtp.Job, recipient string, err error) {
