@@ -122,6 +122,9 @@ func (r *Relay) makeTransport() error {
 	if err := t.Timeouts.Check(); err != nil {
 		return fmt.Errorf("Transport.%w", err)
 	}
+	if err := t.Replies.Check(); err != nil {
+		return fmt.Errorf("Transport.Replies: %w", err)
+	}
 	t.Router = r.router
 	// RFC 5321 §2.3.5: a single label means nothing to other hosts. Without a Hostname, EHLO is as client.Conn says.
 	if strings.ContainsAny(r.hostname, ".:") {

@@ -20,8 +20,11 @@ import (
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 	"github.com/postrider/postrider/smtp/smtptest"
 )
+
+var wrongRules = &replies.Classifier{Rules: []replies.Rule{{Name: "odd", Says: []string{".. nothing"}, Reason: smtp.Other}}}
 
 // TestParts: what a Relay fills in itself must be left to it, and the error names the field that has it.
 func TestParts(t *testing.T) {
@@ -39,8 +42,10 @@ func TestParts(t *testing.T) {
 		{"Transport.Timeouts", func(r *Relay) { r.Transport = &client.Transport{Timeouts: client.Timeouts{Envelope: -time.Second}} },
 			"Transport.Timeouts.Envelope is -1s: set it"},
 		{"Transport.Sources", func(r *Relay) { r.Transport = &client.Transport{Sources: make([]client.Source, 1)} }, "Sources[0]"},
+		{"Transport.Replies", func(r *Relay) { r.Transport = &client.Transport{Replies: wrongRules} }, `"odd"`},
 		{"Runner.Queue", func(r *Relay) { r.Runner = &delivery.Runner{Queue: mem.New()} }, "Relay.Queue"},
 		{"Runner.Sender", func(r *Relay) { r.Runner = &delivery.Runner{Sender: new(client.Transport)} }, "Relay.Wrap"},
+		{"delivery: Replies", func(r *Relay) { r.Runner = &delivery.Runner{Replies: wrongRules} }, `"odd"`},
 		{`Hostname "192.0.2.1"`, func(r *Relay) { r.Hostname = "192.0.2.1" }, "no host name"},
 		{"MaxAge", func(r *Relay) { r.MaxAge = -time.Hour }, "5 days"},
 		{`Limits["*"]`, func(r *Relay) { r.Limits = map[string]delivery.SiteLimits{"*": {}} }, "label"},

@@ -60,7 +60,8 @@ type Submission struct {
 	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Replies classifies the replies of the server: see Transport.Replies.
+	// Replies classifies the replies of the server: see Transport.Replies. With a rule that can't be used, every Send and
+	// Check fails.
 	Replies *replies.Classifier
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
@@ -119,6 +120,10 @@ func (s *Submission) prepare() {
 	}
 	if f := s.Timeouts.check(); f != nil {
 		s.err = fmt.Errorf("client: Submission.%w", f.cause)
+		return
+	}
+	if err := s.Replies.Check(); err != nil {
+		s.err = fmt.Errorf("client: Submission.Replies: %w", err)
 		return
 	}
 	sessions := max(0, cmp.Or(s.MaxSessions, defaultMaxSessions))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // Pieces of scripts of a submission server.
@@ -37,8 +38,11 @@ func newSubmission(t *testing.T, addr string, names ...string) (*Submission, *in
 }
 
 // TestSubmissionCheck: each fault has an error that names the field and the remedy, and holds the cause.
+// oddRules has a rule that can't be used.
+var oddRules = &replies.Classifier{Rules: []replies.Rule{{Name: "odd", Says: []string{".. nothing"}, Reason: smtp.Other}}}
+
 func TestSubmissionCheck(t *testing.T) {
-	replies := func(code int) func(error) bool {
+	isReply := func(code int) func(error) bool {
 		return func(err error) bool {
 			r, ok := errors.AsType[*smtp.Reply](err)
 			return ok && r.Code == code
@@ -63,10 +67,11 @@ func TestSubmissionCheck(t *testing.T) {
 		{name: "no port", addr: "smtp.test", want: `Addr "smtp.test": set it to "host:port", as in "smtp.example.com:587": `},
 		{name: "TLS and TLSStart", set: func(s *Submission) { s.TLS, s.TLSStart = mx.TLSNone, mx.TLSImplicit },
 			want: `TLS "none" and TLSStart "implicit" contradict each other: clear one of them: `},
+		{name: "a rule", set: func(s *Submission) { s.Replies = oddRules }, want: `Replies: replies: `},
 		{name: "bad Hostname", set: func(s *Submission) { s.Hostname = "client test" }, script: "eof",
 			want: `Hostname "client test" is refused: set it to a name of this machine in the DNS: `},
 		{name: "refused Hostname", script: "S: 220 hi\nC: EHLO client.test\nS: 550 who?\nC: HELO client.test\nS: 550 who?\nC: QUIT\neof",
-			want: `Hostname "client.test" is refused: set it to a name of this machine in the DNS: `, cause: replies(550)},
+			want: `Hostname "client.test" is refused: set it to a name of this machine in the DNS: `, cause: isReply(550)},
 
 		{name: "no such host", addr: "smpt.test:587", want: `Addr "smpt.test:587": the name has no address: check its spelling: `},
 		{name: "no DNS", set: func(s *Submission) { s.Resolver = silent{} }, cause: isCause(context.DeadlineExceeded),
@@ -82,16 +87,16 @@ func TestSubmissionCheck(t *testing.T) {
 			want: `Addr "smtp.test:587" sends no SMTP greeting: if its port has implicit TLS, set TLSStart to mx.TLSImplicit: `},
 		{name: "another protocol over TLS", addr: "smtp.test:465", script: "tls\nS: +OK POP3 ready\neof",
 			want: `Addr "smtp.test:465" sends no SMTP greeting: check the port (587 or 465 at most servers): `},
-		{name: "refused greeting", script: "S: 554 5.7.1 go away\nC: QUIT\neof", cause: replies(554),
+		{name: "refused greeting", script: "S: 554 5.7.1 go away\nC: QUIT\neof", cause: isReply(554),
 			want: `Addr "smtp.test:587" refuses sessions from this machine: ask its operator: `},
-		{name: "too many sessions", script: "S: 421 4.3.2 busy\neof", cause: replies(421),
+		{name: "too many sessions", script: "S: 421 4.3.2 busy\neof", cause: isReply(421),
 			want: `Addr "smtp.test:587" takes no session now: try later, or lower MaxSessions: `},
-		{name: "too many sessions of an account", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 432 4.3.2 limit exceeded\nC: QUIT\neof", cause: replies(432),
+		{name: "too many sessions of an account", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 432 4.3.2 limit exceeded\nC: QUIT\neof", cause: isReply(432),
 			want: `Addr "smtp.test:587" takes no session now: try later, or lower MaxSessions: `},
 
 		{name: "no STARTTLS", addr: "smtp.test:25", script: subOffer + "C: QUIT\neof",
 			want: `Addr "smtp.test:25" offers no STARTTLS: use its submission port, which is 587 or 465 at most servers: `},
-		{name: "STARTTLS refused", script: subClear + "S: 454 4.7.0 no\nC: QUIT\neof", cause: replies(454),
+		{name: "STARTTLS refused", script: subClear + "S: 454 4.7.0 no\nC: QUIT\neof", cause: isReply(454),
 			want: `Addr "smtp.test:587" refuses TLS now: try later, or use its port for implicit TLS, which is 465 at most servers: `},
 		{name: "STARTTLS at a port for implicit TLS", addr: "smtp.test:465", script: "S: 220 hi\nsleep 1s\nclose", cause: isA[tls.RecordHeaderError],
 			want: `Addr "smtp.test:465" doesn't begin with TLS: use port 587, or set TLSStart to mx.TLSStartTLS: `},
@@ -122,13 +127,13 @@ func TestSubmissionCheck(t *testing.T) {
 			script: subTLS + "C: QUIT\neof", want: "Auth can't authenticate to this server: check its fields: "},
 		{name: "no user name", set: func(s *Submission) { s.Auth = &Credentials{Password: "x"} },
 			script: subTLS + "C: QUIT\neof", want: "Auth can't authenticate to this server: check its fields: "},
-		{name: "wrong password", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 535 5.7.8 no\nC: QUIT\neof", cause: replies(535),
+		{name: "wrong password", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 535 5.7.8 no\nC: QUIT\neof", cause: isReply(535),
 			want: "Auth has a wrong user name, password or token: check them; some providers want an application password: "},
-		{name: "weak mechanism", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 534 5.7.9 no\nC: QUIT\neof", cause: replies(534),
+		{name: "weak mechanism", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 534 5.7.9 no\nC: QUIT\neof", cause: isReply(534),
 			want: "Auth has too weak a mechanism for this server: use another one: "},
-		{name: "user database down", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 454 4.7.0 no\nC: QUIT\neof", cause: replies(454),
+		{name: "user database down", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 454 4.7.0 no\nC: QUIT\neof", cause: isReply(454),
 			want: "Auth can't be verified by the server now: try later: "},
-		{name: "account disabled", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 550 5.7.1 no\nC: QUIT\neof", cause: replies(550),
+		{name: "account disabled", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 550 5.7.1 no\nC: QUIT\neof", cause: isReply(550),
 			want: "Auth is refused: check the user name, the mechanism, and that the account may send: "},
 	}
 	for _, test := range tests {

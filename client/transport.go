@@ -85,7 +85,7 @@ type Transport struct {
 	MaxRemembered int
 
 	// Replies classifies the replies of hosts, and so sets the Reason of each Result. If nil, by the default rules of
-	// package replies.
+	// package replies. A Relay checks it when it starts. A Transport doesn't, and never tries a rule that can't be used.
 	Replies *replies.Classifier
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.

@@ -53,6 +53,7 @@ func (r *Runner) Check() error {
 		checkRate("Tenant", r.Tenant),
 		checkWaits("Retry", r.Retry),
 		r.checkRetryAfter(),
+		r.checkReplies(),
 	)
 }
 
@@ -102,6 +103,13 @@ func checkWaits(field string, waits []time.Duration) error {
 		if wait <= 0 {
 			return fmt.Errorf("delivery: %s[%d] is %v: it must be positive", field, i, wait)
 		}
+	}
+	return nil
+}
+
+func (r *Runner) checkReplies() error {
+	if err := r.Replies.Check(); err != nil {
+		return fmt.Errorf("delivery: Replies: %w", err)
 	}
 	return nil
 }

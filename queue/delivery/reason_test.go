@@ -110,3 +110,61 @@ func TestJudgeOf(t *testing.T) {
 		}
 	}
 }
+
+// TestWeights: of two reasons, the later one in the documentation of Runner.RetryAfter chooses the schedule, in any
+// order of the recipients.
+func TestWeights(t *testing.T) {
+	order := []smtp.Reason{
+		smtp.UserUnknown, smtp.HostUnknown, smtp.MailboxDisabled, smtp.MailboxFull, smtp.TooBig, smtp.Syntax, smtp.Virus,
+		smtp.SpamContent, smtp.Expired, smtp.Other, smtp.Temporary, smtp.RelayDenied, smtp.PolicyAuth, smtp.TLS,
+		smtp.Network, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
+	}
+	if len(order) != int(smtp.Temporary) {
+		t.Errorf("got %d reasons, want all %d", len(order), smtp.Temporary)
+	}
+	open := func(r smtp.Reason) smtp.Result {
+		return smtp.Result{Stage: smtp.StageRcpt, Reason: r, Reply: smtp.NewReply(451, "", "")}
+	}
+	for i := range order[1:] {
+		light, heavy := order[i], order[i+1]
+		for _, results := range [][]smtp.Result{{open(light), open(heavy)}, {open(heavy), open(light)}} {
+			if _, why := judge(results, time.Second); why != heavy {
+				t.Errorf("%v and %v: got %v", results[0].Reason, results[1].Reason, why)
+			}
+		}
+	}
+}
+
+// TestIsPolicy has what is said to the sender, by words or by the code.
+func TestIsPolicy(t *testing.T) {
+	for _, tt := range []struct {
+		reason   smtp.Reason
+		enhanced string
+		want     bool
+	}{
+		{smtp.RateLimited, "", true}, {smtp.Blocklisted, "4.2.0", true},
+		{smtp.Greylisted, "4.7.1", false}, {smtp.UserUnknown, "4.7.1", false}, {smtp.MailboxFull, "4.7.0", false},
+		{smtp.Other, "4.7.1", true}, {smtp.SpamContent, "4.7.1", true}, {smtp.PolicyAuth, "4.7.26", true},
+		{smtp.Other, "4.3.2", false}, {smtp.PolicyAuth, "4.1.8", false}, {smtp.Temporary, "", false},
+	} {
+		res := smtp.Result{Stage: smtp.StageMail, Reason: tt.reason, Reply: smtp.NewReply(451, tt.enhanced, "")}
+		if got := isPolicy(&res); got != tt.want {
+			t.Errorf("%v with %q: got %t, want %t", tt.reason, tt.enhanced, got, tt.want)
+		}
+	}
+}
+
+// TestRepliesOfRunner has a Result without a Reason, whose text only a rule of the Runner knows.
+func TestRepliesOfRunner(t *testing.T) {
+	r := &Runner{Replies: &replies.Classifier{Rules: []replies.Rule{
+		{Name: "ours", Says: []string{"come .. tomorrow"}, Reason: smtp.MailboxFull},
+	}}}
+	set := r.Replies.Complete([]smtp.Result{{Stage: smtp.StageRcpt, Reply: smtp.NewReply(450, "", "come back tomorrow")}})
+	if set[0].Reason != smtp.MailboxFull || r.checkReplies() != nil {
+		t.Errorf("got %v and %v", set[0].Reason, r.checkReplies())
+	}
+	r.Replies = &replies.Classifier{Rules: []replies.Rule{{Name: "odd", Says: []string{".. nothing"}, Reason: smtp.Other}}}
+	if r.checkReplies() == nil {
+		t.Error("got no error for a rule that can't be used")
+	}
+}
