@@ -50,7 +50,7 @@ var arrows = map[string][]string{
 	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/guard", "internal/header", "server/internal/iprev",
 		"server/internal/words"},
 	"server/milter":   {"internal/guard", "server/internal/words"},
-	"bounce":          nil,
+	"bounce":          {"internal/guard"},
 	"bounce/suppress": {"internal/guard"},
 
 	"queue":           nil,
@@ -81,8 +81,8 @@ var arrows = map[string][]string{
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce", "bounce/suppress",
 	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce",
+	"bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
 

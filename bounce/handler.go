@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -33,7 +34,7 @@ type Handler struct {
 	// VERP reads the addresses. It must be set.
 	VERP *VERP
 
-	// Handle is called with each event. It must be set. After an error, the mail is tried again later, until
+	// Handle is called with each event. It must be set. After an error or a panic, the mail is tried again later, until
 	// Relay.MaxAge; a *smtp.Reply with a code of 5xx ends that. It may be called more than once for the same mail: see
 	// Event.Key.
 	Handle func(ctx context.Context, e Event) error
@@ -44,7 +45,7 @@ type Handler struct {
 	Unsigned []string
 
 	// Refused is called for each address that is refused: one that isn't signed ([ErrSignature]), or not any more
-	// ([ErrExpired]). Anyone can cause that, any number of times. If nil, nobody is told.
+	// ([ErrExpired]). Anyone can cause that, any number of times. A panic changes nothing. If nil, nobody is told.
 	Refused func(ctx context.Context, address string, err error)
 }
 
@@ -122,7 +123,7 @@ func (h *Handler) read(ctx context.Context, address string) (*Sent, error) {
 	case err == nil:
 		return sent, nil
 	case h.Refused != nil:
-		h.Refused(ctx, address, err)
+		guard.Call(func() { h.Refused(ctx, address, err) })
 	}
 	if errors.Is(err, ErrExpired) {
 		return nil, replyExpired
@@ -176,7 +177,10 @@ func (h *Handler) handle(ctx context.Context, m *incoming, address string) error
 	if sent == nil && m.n.Kind == Complaint {
 		sent = h.signedIn(m.n)
 	}
-	return h.Handle(ctx, newEvent(sent, m.n, key, m.content))
+	if p := guard.Call(func() { err = h.Handle(ctx, newEvent(sent, m.n, key, m.content)) }); p != nil {
+		return p
+	}
+	return err
 }
 
 // newEvent finds out what a Notification says about the recipient of sent.

@@ -172,6 +172,19 @@ func TestHandlerRetries(t *testing.T) {
 	}
 }
 
+// TestHandlerPanics: after a panic in Handle the mail comes again, and one in Refused changes nothing.
+func TestHandlerPanics(t *testing.T) {
+	h := newHandler()
+	a := h.address(t, bounce.Sent{Recipient: "ann@example.net"})
+	h.Handle = func(context.Context, bounce.Event) error { panic("x") }
+	h.Handler.Refused = func(context.Context, string, error) { panic("x") }
+	env := smtp.NewEnvelope("", a, "b+forged"+a[2:])
+	results, err := h.Send(t.Context(), env, smtp.Text(dsn("5.1.1", "ann@example.net")))
+	if err == nil || len(results) != 2 || results[0].Outcome != smtp.Deferred || results[1].Outcome != smtp.Rejected {
+		t.Errorf("got %+v and %v, want one deferred and one rejected", results, err)
+	}
+}
+
 // TestHandlerUnsigned: a complaint to the address of a feedback loop is known by the signed address in it.
 func TestHandlerUnsigned(t *testing.T) {
 	h := newHandler()
