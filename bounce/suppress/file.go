@@ -290,6 +290,9 @@ func (l *File) compact() error {
 
 // Add implements [List].
 func (l *File) Add(_ context.Context, e Entry) error {
+	if err := checkChange(e.Key, e.Source, e.Reason); err != nil {
+		return err
+	}
 	return l.change("add", func() (*record, error) {
 		if err := l.state.hasRoom(e.Key, l.max); err != nil {
 			return nil, err
@@ -319,6 +322,9 @@ func (l *File) Remove(_ context.Context, k Key) error {
 
 // Strike implements [List]. It isn't synced: the sync of a later Add, or Close, does that.
 func (l *File) Strike(_ context.Context, k Key, s Strike) (t Tally, err error) {
+	if err := checkChange(k, s.Source, s.Reason); err != nil {
+		return Tally{}, err
+	}
 	s.ID = cut(s.ID)
 	err = l.change("strike", func() (*record, error) {
 		var counted bool

@@ -14,7 +14,8 @@ import (
 // List stores suppressed addresses, and counts failures of others. [Memory] and [File] are Lists.
 //
 // Methods are called concurrently, with Keys of [KeyOf]. What Add and Remove change is durable when they return nil.
-// After an error, it is not known whether the change was made; the call can be repeated.
+// After an error, it is not known whether the change was made; the call can be repeated. Memory and File return an error
+// for a Key that KeyOf doesn't return, and for a Source or a Reason without a name, and change nothing.
 type List interface {
 	// Add stores an entry, in place of an older one with the same Key.
 	Add(ctx context.Context, e Entry) error
@@ -70,7 +71,28 @@ func KeyOf(tenant, address string) (Key, error) {
 	return Key{tenant, local + "@" + ascii}, nil
 }
 
-// Entry is a suppressed address.
+// checkChange returns an error for a change that can't be stored: a file wouldn't be read again with it.
+func checkChange(k Key, s Source, r smtp.Reason) error {
+	own, err := KeyOf(k.Tenant, k.Address)
+	switch {
+	case err != nil:
+		return err
+	case own != k:
+		return fmt.Errorf("suppress: address %q: the Key must have %q: make it by KeyOf", k.Address, own.Address)
+	case int(s) >= len(sourceNames):
+		return fmt.Errorf("suppress: address %q: there is no Source %d", k.Address, s)
+	}
+	if err := new(smtp.Reason).UnmarshalText([]byte(r.String())); err != nil {
+		return fmt.Errorf("suppress: address %q: there is no Reason %d", k.Address, r)
+	}
+	return nil
+}
+
+// Entry is a suppressed address:
+//
+//	key, err := suppress.KeyOf("", "ann@example.net")
+//	…
+//	err = list.Add(ctx, suppress.Entry{Key: key, Time: time.Now(), Text: "asked by phone"}) // Source Manual
 type Entry struct {
 	Key
 
@@ -78,7 +100,7 @@ type Entry struct {
 	Source Source      `json:"source"`
 	Reason smtp.Reason `json:"reason,omitempty"`
 
-	// Time is when the entry was added.
+	// Time is when the entry was added. If zero, it isn't known.
 	Time time.Time `json:"time"`
 
 	// Until is when the entry ends. If zero, it lasts until it is removed.
@@ -115,10 +137,13 @@ func (e *Entry) Result(recipient string) smtp.Result {
 	return r
 }
 
-// Reply returns "550 5.7.1" with the cause and the day, for a client at RCPT.
+// Reply returns "550 5.7.1" with the cause and, if it is known, the day, for a client at RCPT.
 func (e *Entry) Reply() *smtp.Reply {
-	return smtp.NewReply(550, "5.7.1", "the address is suppressed since "+e.Time.UTC().Format(time.DateOnly)+
-		" ("+e.why()+")")
+	since := ""
+	if !e.Time.IsZero() {
+		since = " since " + e.Time.UTC().Format(time.DateOnly)
+	}
+	return smtp.NewReply(550, "5.7.1", "the address is suppressed"+since+" ("+e.why()+")")
 }
 
 // Source is where an [Entry] is from. The numbers have no meaning; files have the names.

@@ -146,3 +146,52 @@ func TestKeyOf(t *testing.T) {
 		}
 	}
 }
+
+// TestListRefuses has changes that a file couldn't be read with. Neither list may take them: a program with a Key of its
+// own making would lose the entry, or find a damaged file, at its next start.
+func TestListRefuses(t *testing.T) {
+	ctx, now := t.Context(), time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	good := key(t, "", "ann@example.net")
+	tests := []struct {
+		name  string
+		entry suppress.Entry
+		want  string
+	}{
+		{"no key", suppress.Entry{Time: now}, `address "": `},
+		{"no address", suppress.Entry{Key: suppress.Key{Address: "ann"}}, `address "ann": `},
+		{"domain in capitals", suppress.Entry{Key: suppress.Key{Address: "ann@EXAMPLE.net"}}, "make it by KeyOf"},
+		{"domain in Unicode", suppress.Entry{Key: suppress.Key{Address: "ann@bücher.example"}}, `"ann@xn--bcher-kva.example"`},
+		{"tenant", suppress.Entry{Key: suppress.Key{Tenant: "\xff", Address: good.Address}}, "tenant"},
+		{"reason", suppress.Entry{Key: good, Reason: 77}, "there is no Reason 77"},
+		{"source", suppress.Entry{Key: good, Source: 77}, "there is no Source 77"},
+	}
+	path := filepath.Join(t.TempDir(), "list")
+	file := open(t, path)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, list := range []entries{new(suppress.Memory), file} {
+				if err := list.Add(ctx, tt.entry); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%T.Add: got %v, want %q", list, err, tt.want)
+				}
+				s := suppress.Strike{Source: tt.entry.Source, Reason: tt.entry.Reason, Time: now}
+				if _, err := list.Strike(ctx, tt.entry.Key, s); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%T.Strike: got %v, want %q", list, err, tt.want)
+				}
+				if n := len(list.Entries()); n != 0 {
+					t.Errorf("%T: got %d entries after errors", list, n)
+				}
+			}
+		})
+	}
+	if err := file.Add(ctx, suppress.Entry{Key: good}); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	e, ok, err := open(t, path).Has(ctx, good)
+	if !ok || err != nil {
+		t.Fatalf("got %t and %v, want the good entry", ok, err)
+	}
+	if got, want := e.Reply().Text, "the address is suppressed (manual)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

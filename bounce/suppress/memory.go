@@ -146,6 +146,9 @@ func (s *state) forgives(k Key) bool {
 
 // Add implements [List].
 func (m *Memory) Add(_ context.Context, e Entry) error {
+	if err := checkChange(e.Key, e.Source, e.Reason); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.state.hasRoom(e.Key, m.Max); err != nil {
@@ -173,6 +176,9 @@ func (m *Memory) Remove(_ context.Context, k Key) error {
 
 // Strike implements [List].
 func (m *Memory) Strike(_ context.Context, k Key, s Strike) (Tally, error) {
+	if err := checkChange(k, s.Source, s.Reason); err != nil {
+		return Tally{}, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if t, counted := m.state.counted(k, s); counted {
