@@ -41,8 +41,8 @@ type VERP struct {
 	// each other.
 	Keys [][]byte
 
-	// MaxAge is how long an address is valid, in whole days. If zero, 30 days: hosts return a message within 5 days,
-	// and a person may complain some weeks later. The maximum is 10 years.
+	// MaxAge is how long an address is valid. The day on which the address was made is added. If zero, 30 days: hosts
+	// return a message within 5 days, and a person may complain some weeks later. The maximum is 10 years.
 	MaxAge time.Duration
 
 	// Notify are the reports that other hosts are asked for. They come to Domain, so the NOTIFY of the message, which
@@ -77,7 +77,9 @@ type Sent struct {
 	Day time.Time
 
 	hash [hashLen]byte // in symbols, if Recipient is empty
-	key  []byte        // which made hash
+
+	// hashOf makes the hash of an address. It is a func, so that the key in it isn't printed by a log.
+	hashOf func(address string) [hashLen]byte
 }
 
 // Errors of [VERP.Read].
@@ -93,10 +95,10 @@ var (
 // the same. It also compares by the hash.
 func (s *Sent) To(address string) bool {
 	address = canonical(address)
-	if s.Recipient != "" || s.key == nil {
+	if s.Recipient != "" || s.hashOf == nil {
 		return address == s.Recipient && address != ""
 	}
-	hash := recipientHash(s.key, address)
+	hash := s.hashOf(address)
 	return hmac.Equal(hash[:], s.hash[:])
 }
 
@@ -144,6 +146,9 @@ func (v *VERP) Check() error {
 }
 
 func (v *VERP) domain() (string, error) {
+	if v.Domain == "" {
+		return "", errors.New("bounce: VERP.Domain is empty: set it to a domain whose mail comes here")
+	}
 	domain, err := smtp.ASCIIDomain(v.Domain)
 	if err == nil {
 		err = smtp.CheckAddress("a@" + domain)
@@ -206,7 +211,9 @@ func (v *VERP) Read(address string) (*Sent, error) {
 	if !ok { // signed by us, so it is of a program that knows more
 		return nil, ErrSignature
 	}
-	s.key = signer
+	if s.Recipient == "" {
+		s.hashOf = func(address string) [hashLen]byte { return recipientHash(signer, address) }
+	}
 	switch age := time.Since(s.Day); {
 	case age < -day: // by a clock that is a day ahead of ours
 		return nil, ErrSignature

@@ -192,6 +192,23 @@ func TestVERPKeys(t *testing.T) {
 	}
 }
 
+// TestSentPrints prints a Sent in each way that a log may. The key must not be in it.
+func TestSentPrints(t *testing.T) {
+	v := newVERP()
+	key := strings.Trim(fmt.Sprint(v.Keys[0][:8]), "[]")
+	for _, recipient := range []string{"ann@example.net", strings.Repeat("a", 50) + "@example.net"} {
+		_, sent := roundTrip(t, v, bounce.Sent{Recipient: recipient})
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+			text := fmt.Sprintf(verb, sent)
+			literal := strings.Trim(fmt.Sprintf("%#v", v.Keys[0][:8]), "[]byte{}")
+			hexadecimal := strings.Contains(text, fmt.Sprintf("%x", v.Keys[0][:8])) || strings.Contains(text, literal)
+			if hexadecimal || strings.Contains(text, key) || strings.Contains(text, string(v.Keys[0][:8])) {
+				t.Errorf("%s of %s has the key: %s", verb, recipient, text)
+			}
+		}
+	}
+}
+
 func TestVERPAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVERP()
