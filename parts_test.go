@@ -28,6 +28,7 @@ var wrongRules = &replies.Classifier{Rules: []replies.Rule{{Name: "odd", Says: [
 
 // TestParts: what a Relay fills in itself must be left to it, and the error names the field that has it.
 func TestParts(t *testing.T) {
+	noReason := &replies.Classifier{Rules: []replies.Rule{{Name: "mine"}}}
 	for _, test := range []struct {
 		name   string
 		change func(*Relay)
@@ -41,6 +42,8 @@ func TestParts(t *testing.T) {
 		{"Transport.Router", func(r *Relay) { r.Transport = &client.Transport{Router: new(mx.Router)} }, "Relay.Router"},
 		{"Transport.Timeouts", func(r *Relay) { r.Transport = &client.Transport{Timeouts: client.Timeouts{Envelope: -time.Second}} },
 			"Transport.Timeouts.Envelope is -1s: set it"},
+		{"Transport.Replies", func(r *Relay) { r.Transport = &client.Transport{Replies: noReason} }, "Transport.Replies: replies: rule \"mine\": "},
+		{"delivery: Replies", func(r *Relay) { r.Runner = &delivery.Runner{Replies: noReason} }, "Replies: replies: rule \"mine\": "},
 		{"Transport.Sources", func(r *Relay) { r.Transport = &client.Transport{Sources: make([]client.Source, 1)} }, "Sources[0]"},
 		{"Transport.Replies", func(r *Relay) { r.Transport = &client.Transport{Replies: wrongRules} }, `"odd"`},
 		{"Runner.Queue", func(r *Relay) { r.Runner = &delivery.Runner{Queue: mem.New()} }, "Relay.Queue"},

@@ -241,3 +241,17 @@ func TestCheckAddresses(t *testing.T) {
 		})
 	}
 }
+
+// TestSubmissionReplies: a rule that would never be tried is an error at the first call.
+func TestSubmissionReplies(t *testing.T) {
+	sub, _, _ := newSubmission(t, "smtp.test:587")
+	sub.Replies = &replies.Classifier{Rules: []replies.Rule{{Name: "mine"}}}
+	const want = `client: Submission.Replies: replies: rule "mine": Reason is none`
+	if err := sub.Check(t.Context()); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Check: got %v, want %s", err, want)
+	}
+	_, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@a.test", "bob@b.test"), smtp.Text("Subject: hi\n\nHi.\n"))
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Send: got %v, want %s", err, want)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 func TestRunnerStop(t *testing.T) {
@@ -172,6 +173,10 @@ func TestRunnerRunErrors(t *testing.T) {
 			"RetryAfter[greylisted][0] is -1ns: it must be positive"},
 		{"no reason", func(r *Runner) { r.RetryAfter = map[smtp.Reason][]time.Duration{smtp.NoReason: {1}} },
 			"RetryAfter has the key smtp.NoReason: use smtp.Other, as which it counts"},
+		{"replies", func(r *Runner) {
+			r.Replies = &replies.Classifier{Rules: []replies.Rule{{Name: "mine", Reason: smtp.Other, Codes: []int{250}}}}
+		},
+			`Replies: replies: rule "mine": Codes has 250: want 400 to 599, or 4 or 5 for all of a class`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

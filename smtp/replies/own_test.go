@@ -131,6 +131,37 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestCheckRule has rules that no reply can meet.
+func TestCheckRule(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		rule Rule
+		want string
+	}{
+		{"no reason", Rule{}, "Reason is none"},
+		{"no such reason", Rule{Reason: 77}, "Reason is reason-77"},
+		{"code 250", Rule{Reason: smtp.Other, Codes: []int{4, 250}}, "Codes has 250"},
+		{"code 6", Rule{Reason: smtp.Other, Codes: []int{6}}, "Codes has 6"},
+		{"enhanced", Rule{Reason: smtp.Other, Enhanced: []Enhanced{{7, AnyDetail}, {7, -2}}}, "Enhanced has {7, -2}"},
+		{"host with *", Rule{Reason: smtp.Other, Hosts: []string{"*.partner.example"}}, `Hosts has "*.partner.example"`},
+		{"host in Unicode", Rule{Reason: smtp.Other, Hosts: []string{"bücher.example"}}, `Hosts has "bücher.example"`},
+		{"no host", Rule{Reason: smtp.Other, Hosts: []string{""}}, `Hosts has ""`},
+		{"provider", Rule{Reason: smtp.Other, Providers: []string{"google", "gogle"}}, `Providers has "gogle": there are amazon, apple, `},
+		{"pattern", Rule{Reason: smtp.Other, Says: []string{"$nope"}}, `there is no class "nope"`},
+		{"all right", Rule{Reason: smtp.Other, Codes: []int{5, 421}, Enhanced: []Enhanced{{7, 26}}, Hosts: []string{"Mx.Partner.example"},
+			Providers: []string{"google"}, Says: []string{"come back"}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.rule.Name = "mine"
+			err := (&Classifier{Rules: []Rule{tt.rule}}).Check()
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), `replies: rule "mine": `) ||
+				!strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // TestWork: 10 times the text is at most 12 times the work, and no allocation.
 func TestWork(t *testing.T) {
 	steps := func(text string) int {

@@ -19,18 +19,19 @@ type Meaning struct {
 	// empty, the text names none. Only a Meaning with the Reason smtp.Blocklisted has one.
 	By string
 
-	// Scope is whose rate the host bounds, if the Reason is smtp.RateLimited and the text says it. With the Reason
-	// smtp.Blocklisted, SPFDomain is a list of senders' domains. It is Unknown otherwise.
+	// Scope is the party that the host counts, if the Reason is smtp.RateLimited and the text states the party. With the
+	// Reason smtp.Blocklisted, SPFDomain means that the blocklist has senders' domains. It is Unknown otherwise.
 	Scope Scope
 
-	// Provider is who runs the host, "google" for example, by the host's name. If empty, it isn't known.
+	// Provider is the company that runs the host, by the host's name: "google", "microsoft", "yahoo", "apple" and those
+	// of names.txt. If empty, it isn't known.
 	Provider string
 
 	// Rule is the name of the rule that decided.
 	Rule string
 }
 
-// Scope is whose rate a host bounds.
+// Scope is the party whose messages, sessions or recipients a host counts, in order to bound their rate.
 type Scope uint8
 
 const (
@@ -60,7 +61,8 @@ func (s Scope) String() string {
 // Classifier classifies replies. The zero value and a nil Classifier have the default rules alone. It may be used by
 // several goroutines at a time. Rules must not change after its first use. A used Classifier must not be copied.
 type Classifier struct {
-	// Rules are tried in order, before the default ones. A rule with an error is never tried: see Check.
+	// Rules are tried in order, before the default ones. A rule with an error is never tried, without a word: call
+	// Check. Relay.Check, Runner.Check and Submission.Check call it.
 	Rules []Rule
 
 	once  sync.Once
@@ -82,7 +84,8 @@ func (c *Classifier) Check() error {
 	return nil
 }
 
-// Rule is a rule of a [Classifier]. All of its conditions have to be met. An empty one is always met.
+// Rule is a rule of a [Classifier]. All of its conditions have to be met. An empty one is always met, so a Rule without
+// conditions decides for every reply.
 type Rule struct {
 	Name string // becomes Meaning.Rule
 
@@ -94,9 +97,10 @@ type Rule struct {
 	Hosts     []string // the name of a host, or a domain above it: "outlook.com"
 	Says      []string // patterns: see the package's documentation
 
-	Reason smtp.Reason // what it then means; not smtp.NoReason
-	Scope  Scope       // if zero, by the text
-	By     string      // if empty, by the text
+	// The Meaning of a reply that meets them. Reason must be set.
+	Reason smtp.Reason
+	Scope  Scope  // if zero, the text decides
+	By     string // if empty, the text decides
 }
 
 // Enhanced is an enhanced code without its class: {7, 26} for 4.7.26 and 5.7.26. The class is that of the code,

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,8 +144,8 @@ func lines(text string) func(yield func(key, rest string) bool) {
 // add compiles rules and puts them behind those that t has.
 func (t *table) add(rules []Rule) error {
 	for _, r := range rules {
-		if r.Reason == smtp.NoReason || r.Reason > smtp.Temporary {
-			return fmt.Errorf("rule %.80q has no Reason", r.Name)
+		if err := t.checkRule(&r); err != nil {
+			return fmt.Errorf("rule %.80q: %w", r.Name, err)
 		}
 		t.rules = append(t.rules, r)
 		says := r.Says
@@ -172,6 +173,35 @@ func (t *table) add(rules []Rule) error {
 		}
 		for _, id := range anchor {
 			t.byWord[id] = append(t.byWord[id], uint16(i))
+		}
+	}
+	return nil
+}
+
+// checkRule returns an error for a value that no reply can have, so that the rule would never decide.
+func (t *table) checkRule(r *Rule) error {
+	if r.Reason == smtp.NoReason || r.Reason > smtp.Temporary {
+		return fmt.Errorf("Reason is %v: set it to what the reply means, smtp.Other for example", r.Reason)
+	}
+	for _, code := range r.Codes {
+		if code != 4 && code != 5 && (code < 400 || code > 599) {
+			return fmt.Errorf("Codes has %d: want 400 to 599, or 4 or 5 for all of a class", code)
+		}
+	}
+	for _, e := range r.Enhanced {
+		if e.Subject < 0 || e.Subject > 999 || e.Detail < AnyDetail || e.Detail > 999 {
+			return fmt.Errorf("Enhanced has {%d, %d}: want {7, 26} for 5.7.26, or AnyDetail", e.Subject, e.Detail)
+		}
+	}
+	for _, host := range r.Hosts {
+		if smtp.NeedsUTF8(host) || smtp.CheckAddress("a@"+host) != nil {
+			return fmt.Errorf("Hosts has %.80q: want a host's name or a domain in ASCII, without \"*\"", host)
+		}
+	}
+	known := slices.Compact(slices.Sorted(maps.Values(t.providers)))
+	for _, p := range r.Providers {
+		if !slices.Contains(known, p) {
+			return fmt.Errorf("Providers has %.80q: there are %s; for others, set Hosts", p, strings.Join(known, ", "))
 		}
 	}
 	return nil
