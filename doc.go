@@ -93,6 +93,6 @@
 //	header.go   the header: Received, Date, Message-ID
 //	report.go   reports to the sender
 //	operate.go  Flush, Suspend, Redirect, Explain
-//	suppress.go who isn't written to
+//	suppress.go refusals of suppressed recipients
 //	call.go     calls of funcs that may panic, and bodies from code
 package postrider

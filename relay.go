@@ -101,7 +101,8 @@ type Relay struct {
 	NoReports bool
 
 	// ReportTexts returns the sentences of a report to a sender's address, such as bounce.Portuguese(). smtp.JobOf(ctx)
-	// has the Ref, Tenant and Origin of the message that it is about. If it or its result is nil, they are in English.
+	// has the ID, Ref, Tenant, Origin and FromDomain of the message that the report is about. If ReportTexts or its
+	// result is nil, the sentences are in English. The example of [Reporter] chooses by the sender's domain.
 	ReportTexts func(ctx context.Context, to string) *bounce.Texts
 
 	// DeadLetter is called for a report of this relay that can't be delivered: nothing is sent about a report.
@@ -352,9 +353,9 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
-// now or later. Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before
-// the first field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may
-// be used again.
+// now or later. For a message with a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead. Lines
+// may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first field are
+// dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used again.
 //
 // The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
 // a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of

@@ -22,8 +22,9 @@ import (
 //	reporter := &postrider.Reporter{Hostname: "mx1.example.com"}
 //	runner := &delivery.Runner{Queue: q, Sender: sender, Report: reporter.Report}
 //
-// A Relay has one of its own. Hostname must be set. The fields must not change after the first call of Report, which
-// may be called concurrently.
+// Without a Report in the Runner, there are no reports. A Relay has a Reporter of its own. Hostname must be set: call
+// Check at the start, since a wrong Hostname fails each report. The fields must not change after the first call of
+// Report, which may be called concurrently.
 type Reporter struct {
 	// Hostname is this machine's name in the DNS, or an address literal. Reports come from its postmaster, who must
 	// exist: answers go there.
@@ -51,6 +52,23 @@ type Reporter struct {
 
 	// hide returns a recipient as a stranger may know it. nil: all may know all.
 	hide func(smtp.Recipient) smtp.Recipient
+}
+
+// Check returns an error for the first field that is wrong.
+func (r *Reporter) Check() error {
+	domain, err := smtp.ASCIIDomain(r.Hostname)
+	if err == nil {
+		err = smtp.CheckAddress("postmaster@" + domain)
+	}
+	switch {
+	case r.Hostname == "":
+		return errors.New("relay: Reporter.Hostname is empty: set it to this machine's name in the DNS")
+	case err != nil:
+		return fmt.Errorf("relay: Reporter.Hostname %q: %w: set it to this machine's name in the DNS", r.Hostname, err)
+	case r.MaxAge < 0:
+		return fmt.Errorf("relay: Reporter.MaxAge is %v: it must be positive, or zero for 5 days", r.MaxAge)
+	}
+	return nil
 }
 
 // Report composes the report that the sender is owed after an attempt: at most one, about all recipients of the task

@@ -57,6 +57,29 @@ func ExampleReporter() {
 	// a report to joana@exemplo.pt in Portuguese: true
 }
 
+// TestReporterCheck: a Hostname that would fail each report is found at the start.
+func TestReporterCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		reporter Reporter
+		want     string
+	}{
+		{"name", Reporter{Hostname: "mx1.example.com"}, ""},
+		{"Unicode", Reporter{Hostname: "mx1.bücher.example", MaxAge: time.Hour}, ""},
+		{"literal", Reporter{Hostname: "[192.0.2.1]"}, ""},
+		{"empty", Reporter{}, "relay: Reporter.Hostname is empty: set it to "},
+		{"no name", Reporter{Hostname: "mx 1"}, `relay: Reporter.Hostname "mx 1": `},
+		{"age", Reporter{Hostname: "mx1.example.com", MaxAge: -1}, "relay: Reporter.MaxAge is -1ns: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.reporter.Check(); tt.want == "" && err != nil ||
+				tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // TestReportFields has a message fail, with and without the fields about reports.
 func TestReportFields(t *testing.T) {
 	tests := []struct {

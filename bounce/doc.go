@@ -1,10 +1,26 @@
-// Package bounce composes delivery status notifications (DSNs): the mail that reports to a sender that a message
-// failed, is delayed or arrived. It also reads them: [Parse] takes any mail that came back.
+// Package bounce writes and reads delivery status notifications (DSNs), the mail that reports to a sender that a
+// message failed, is delayed or arrived.
 //
 // # Getting started
 //
-// Fill in a [Report] with one [Recipient] for each address to report on, as in the example. [Report.Compose] returns
-// an envelope and a content. Queue them as any other mail.
+//   - Write a report: [Report.Compose]. A postrider.Relay does that itself, and a postrider.Reporter for a
+//     delivery.Runner without a Relay.
+//   - Read what came back: [Parse]. It takes any mail, and returns the recipients with address, Reason and Hard.
+//   - Know which message and recipient a bounce is about: [VERP] signs a reverse-path for each recipient, and a
+//     [Handler] calls a func with a typed [Event] for each mail that comes to one.
+//   - Don't write to dead addresses again: package bounce/suppress. Its Policy has a Handle for the Handler.
+//
+// A program that reads a bounce:
+//
+//	n, err := bounce.Parse(os.Stdin)
+//	if err != nil { … }
+//	for _, r := range n.Recipients { // none if n.Kind is NotABounce
+//		fmt.Println(r.Address, r.Reason, r.Hard)
+//	}
+//
+// A relay whose newsletter has signed addresses: see [Handler], and bounce/suppress for the whole. To write a report,
+// fill in a [Report] with one [Recipient] for each address to report on, as in the example. [Report.Compose] returns an
+// envelope and a content. Queue them as any other mail.
 //
 // # The report
 //
@@ -32,8 +48,9 @@
 //
 // # Texts
 //
-// What happened and what the sender can do go by the smtp.Reason of each recipient, not by codes. [English] and
-// [Portuguese] have the sentences; [Texts] can be changed and translated. A text that isn't ASCII is encoded
+// The smtp.Reason of each recipient, not its codes, decides on the sentences about the cause, and about what the sender
+// can do. [English] and [Portuguese] have the sentences. Change or translate them as [Texts] shows; the ReportTexts of a
+// postrider.Relay chooses by the sender. A text that isn't ASCII is encoded
 // (quoted-printable, RFC 2047), so that it needs no extension on its way. The part for a program doesn't depend on the
 // language.
 //
@@ -117,4 +134,9 @@
 //	readreason.go   the Reason of a recipient
 //	formats.go      tables: the formats of prose, and the words around addresses
 //	words.go        tables: the words for each Reason, and those of automatic answers
+//
+//	verp.go         VERP, Sent: signed reverse-paths, and the way back
+//	verpcode.go     the content of a signed address as symbols
+//	verpsend.go     the Sender of VERP.Wrap
+//	handler.go      Handler, Event: mail to signed addresses as typed events
 package bounce

@@ -28,6 +28,10 @@ import (
 //		Wrap: verp.Wrap,
 //	}
 //
+// CheckRcpt refuses the addresses of all other domains with 550. If the Relay has more Domains, call it only for
+// recipients in the VERP's domain. Set the Ref and the Tenant of a message between Relay.Prepare and Relay.Enqueue.
+// Event.Sent has them.
+//
 // The mail is in the Relay's queue until Handle has returned nil: nothing is lost if the program or its database fails
 // meanwhile. The fields must not change after the first call of a method. All methods may be called concurrently.
 type Handler struct {

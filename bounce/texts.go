@@ -10,6 +10,11 @@ import (
 // Texts are the sentences of a report in one language. [English] and [Portuguese] return complete ones. Use them as
 // they are, change some texts, or translate all of them:
 //
+//	english := bounce.English() // one sentence is replaced
+//	why := english.Reasons[smtp.MailboxFull]
+//	why.Advice = "Call the recipient."
+//	english.Reasons[smtp.MailboxFull] = why
+//
 //	german := bounce.English()
 //	german.Language, german.Date = "de", "02.01.2006 15:04 (UTC -0700)"
 //	german.Subject[bounce.Failed] = "Ihre Nachricht konnte nicht zugestellt werden"
@@ -92,7 +97,8 @@ type ReasonTexts struct {
 	// What is what happened. It must be true of a delay as well as of a failure.
 	What string
 
-	// Advice is what the sender can do about a failure. A report on a delay omits it.
+	// Advice is what the sender can do about a failure. It follows What in the same paragraph and may refer to it:
+	// "Check it" is about the address of What. A report on a delay omits it.
 	Advice string
 }
 

@@ -10,9 +10,16 @@ import (
 // Reason is the cause of a [Result] that isn't Delivered, as far as a program can act on it. The Outcome decides
 // whether to try again. The Reason decides when, from which address, and whether to suppress the recipient.
 //
-// The set is closed: a cause without a Reason of its own is Other. The numbers are stored in spools. They never change,
-// and a number is never used again. Their order has no meaning.
+// [Reason.About] returns the subject, [Reason.Hard] whether the address is dead. The comment of each constant states the
+// action for a program.
+//
+// The set is closed: a cause without a Reason of its own is Other. Numbers and names are stable: spools have the
+// numbers, and logs, JSON and lists of suppressed addresses have the names, such as "user-unknown". They never change,
+// and neither is used again for another cause. A later version may add a Reason, so treat one that a program doesn't
+// know as Other. The order of the numbers has no meaning.
 type Reason uint8
+
+// The reasons. Each comment has what the Reason is about, and what to do.
 
 const (
 	// NoReason is the zero value: the recipient is Delivered, or the Reason wasn't determined.
@@ -111,17 +118,17 @@ var reasonNames = [...]string{
 	Temporary:       "temporary",
 }
 
-// About is what a [Reason] is about: what has to change before mail gets through.
+// About is the subject of a [Reason]: what has to change before mail gets through.
 type About uint8
 
-// NotKnown is what NoReason and Other are about.
+// The subjects of Reasons.
 const (
-	NotKnown     About = iota
-	AboutAddress       // the recipient's address or mailbox
-	AboutMessage       // this message: its content, size or form
-	AboutSender        // our address, domain or account, or how much it sends
-	AboutPath          // the way to the host: DNS, connection, TLS, route, login
-	AboutHost          // the host itself
+	NotKnown     About = iota // NoReason, Other, and a number without a name
+	AboutAddress              // the recipient's address or mailbox
+	AboutMessage              // this message: its content, size or form
+	AboutSender               // our address, domain or account, or how much it sends
+	AboutPath                 // the way to the host: DNS, connection, TLS, route, login
+	AboutHost                 // the host itself
 )
 
 var abouts = [...]About{
@@ -132,7 +139,12 @@ var abouts = [...]About{
 	Temporary: AboutHost,
 }
 
-// About returns what the Reason is about.
+var aboutNames = [...]string{"not-known", "address", "message", "sender", "path", "host"}
+
+// String returns the name in lower case: "not-known", "address", "message", "sender", "path" or "host".
+func (a About) String() string { return nameOf(aboutNames[:], uint8(a), "about") }
+
+// About returns what the Reason is about: AboutAddress for UserUnknown, AboutSender for RateLimited, for example.
 func (r Reason) About() About {
 	if int(r) < len(abouts) {
 		return abouts[r]
@@ -140,11 +152,13 @@ func (r Reason) About() About {
 	return NotKnown
 }
 
-// Hard reports whether the address of a recipient that was Rejected with this Reason is dead: UserUnknown and
-// HostUnknown. No other Reason is cause to suppress an address at once.
+// Hard reports whether the address of a recipient that was Rejected with this Reason is dead. It is true for
+// UserUnknown and HostUnknown. After any other Reason, an address isn't suppressed at once. Hard doesn't know the
+// Outcome: a Deferred recipient with the Reason HostUnknown may be reached later.
 func (r Reason) Hard() bool { return r == UserUnknown || r == HostUnknown }
 
-// String returns the name in lower case: "none", "user-unknown", "reason-200" for a number without a name.
+// String returns the name in lower case: "none", "user-unknown", "reason-200" for a number without a name. A name never
+// changes.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r), "reason") }
 
 // MarshalText returns the same as String.

@@ -8,7 +8,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The numbers are in spools: no change of this table is right, except a new line.
+// The numbers are in spools, and the names in files and logs: no change of this table is right, except a new line.
 func TestNumbers(t *testing.T) {
 	tests := []struct {
 		got    encoding.TextMarshaler
@@ -23,6 +23,18 @@ func TestNumbers(t *testing.T) {
 		{smtp.Greylisted, int(smtp.Greylisted), 4, "greylisted"},
 		{smtp.Blocklisted, int(smtp.Blocklisted), 5, "blocklisted"},
 		{smtp.UserUnknown, int(smtp.UserUnknown), 6, "user-unknown"},
+		{smtp.MailboxFull, int(smtp.MailboxFull), 7, "mailbox-full"},
+		{smtp.MailboxDisabled, int(smtp.MailboxDisabled), 8, "mailbox-disabled"},
+		{smtp.HostUnknown, int(smtp.HostUnknown), 9, "host-unknown"},
+		{smtp.SpamContent, int(smtp.SpamContent), 10, "spam-content"},
+		{smtp.PolicyAuth, int(smtp.PolicyAuth), 11, "policy-auth"},
+		{smtp.TooBig, int(smtp.TooBig), 12, "too-big"},
+		{smtp.TLS, int(smtp.TLS), 13, "tls"},
+		{smtp.Virus, int(smtp.Virus), 14, "virus"},
+		{smtp.RelayDenied, int(smtp.RelayDenied), 15, "relay-denied"},
+		{smtp.Syntax, int(smtp.Syntax), 16, "syntax"},
+		{smtp.Expired, int(smtp.Expired), 17, "expired"},
+		{smtp.Temporary, int(smtp.Temporary), 18, "temporary"},
 		{smtp.Reason(200), 200, 200, "reason-200"},
 		{smtp.OriginUnknown, int(smtp.OriginUnknown), 0, "unknown"},
 		{smtp.OriginStranger, int(smtp.OriginStranger), 1, "stranger"},
@@ -78,5 +90,22 @@ func TestStoredNumbers(t *testing.T) {
 	}
 	if smtp.Unknown != 3 || smtp.StageMail != 6 || smtp.StageFinal != 10 {
 		t.Errorf("got %d, %d and %d, want 3, 6 and 10", smtp.Unknown, smtp.StageMail, smtp.StageFinal)
+	}
+}
+
+// TestAbout: each Reason except NoReason and Other has a subject, and each subject has a name.
+func TestAbout(t *testing.T) {
+	for r := smtp.Other + 1; r <= smtp.Temporary; r++ {
+		if r.About() == smtp.NotKnown {
+			t.Errorf("%v is about nothing", r)
+		}
+	}
+	for a, want := range map[smtp.About]string{
+		smtp.NotKnown: "not-known", smtp.AboutAddress: "address", smtp.AboutMessage: "message", smtp.AboutSender: "sender",
+		smtp.AboutPath: "path", smtp.AboutHost: "host", 200: "about-200",
+	} {
+		if got := a.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -4,7 +4,7 @@ package smtp
 //
 //	switch {
 //	case r.Outcome == smtp.Delivered: // the host is responsible from here on
-//	case r.Outcome == smtp.Rejected && r.Reason == smtp.UserUnknown: // don't write to r.Recipient again
+//	case r.Outcome == smtp.Rejected && r.Reason.Hard(): // the address is dead: don't write to r.Recipient again
 //	case r.Outcome == smtp.Rejected: // report it; the address may be good
 //	default: // try again later
 //	}

@@ -9,7 +9,7 @@
 //	env := smtp.NewEnvelope("billing@example.com", "ann@example.net") // reverse-path, recipients
 //	results, err := submission.Send(ctx, env, smtp.Text(message))     // "\n" or "\r\n" line ends
 //	for _, r := range results {
-//		if r.Outcome == smtp.Rejected && r.Reason == smtp.UserUnknown {
+//		if r.Outcome == smtp.Rejected && r.Reason.Hard() {
 //			suppress(r.Recipient)
 //		}
 //	}

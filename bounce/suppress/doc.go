@@ -16,8 +16,8 @@
 //   - A [Policy] learns from the Result of each attempt, by the Sender of [Policy.Wrap], and from later bounces and
 //     complaints, by [Policy.Handle]. It believes a bounce only if it came to a signed address of the recipient.
 //   - A [Rule] for each smtp.Reason decides how many messages must fail before the address is suppressed. By default an
-//     unknown user is suppressed at once, a full mailbox after four weeks, and nothing is for spam or policy. A
-//     complaint suppresses at once. Automatic replies never do.
+//     unknown user is suppressed at once, a full mailbox after four weeks. A refusal because of spam or policy never
+//     suppresses. A complaint suppresses at once. Automatic replies never do.
 //   - The Sender asks the List before each attempt. A suppressed recipient is Rejected, and no host is asked. A Relay
 //     asks it before it stores a message from code, and at RCPT of clients that may relay.
 //   - A [List] is the store: a [Memory], a [File], or one of your own. Addresses are compared exactly in their local

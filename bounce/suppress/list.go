@@ -14,8 +14,9 @@ import (
 // List stores suppressed addresses, and counts failures of others. [Memory] and [File] are Lists.
 //
 // Methods are called concurrently, with Keys of [KeyOf]. What Add and Remove change is durable when they return nil.
-// After an error, it is not known whether the change was made; the call can be repeated. Memory and File return an error
-// for a Key that KeyOf doesn't return, and for a Source or a Reason without a name, and change nothing.
+// After an error, it is not known whether the change was made; the call can be repeated. Add and Strike of Memory and
+// File return an error for a Key that KeyOf doesn't return, and for a Source or a Reason without a name, and change
+// nothing.
 type List interface {
 	// Add stores an entry, in place of an older one with the same Key.
 	Add(ctx context.Context, e Entry) error

@@ -192,7 +192,7 @@ type Runner struct {
 	//	a message with 16 minutes to live waits 2 minutes at most
 	Retry []time.Duration
 
-	// RetryAfter replaces the schedule of a Reason. A Reason that isn't in it keeps its own:
+	// RetryAfter replaces the schedule of a Reason. A Reason that isn't in it, or has an empty one, keeps its own:
 	//
 	//	smtp.RateLimited  1, 5, 15, 30, 60 minutes, then 2 hours
 	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour

@@ -1,14 +1,15 @@
 // Package replies classifies the replies of mail hosts. Hosts speak in prose, and with codes that they use loosely. A
-// [Meaning] has the cause of a refusal as an [smtp.Reason], whose rate the host bounds, the blocklist that the text
-// names, and the provider.
+// [Meaning] has the cause of a refusal as an [smtp.Reason], the party that the host bounds the rate of, the blocklist
+// that the text names, and the provider.
 //
 //	m := replies.Classify(result.Reply, result.Stage, result.Host)
 //	if m.Reason == smtp.Blocklisted {
 //		log.Print("listed by ", m.By)
 //	}
 //
-// Package client and package queue/delivery set the Reason of each [smtp.Result] by this package. They have a field
-// for a [Classifier], whose rules are tried before the default ones:
+// Package client and package queue/delivery set the Reason of each [smtp.Result] by this package. A [Classifier] has
+// rules of your own, which are tried before the default ones. It is a value for the Replies of a client.Transport (the
+// Relay's is Relay.Transport), of a client.Submission, and of a delivery.Runner:
 //
 //	Replies: &replies.Classifier{Rules: []replies.Rule{{
 //		Name: "partner", Hosts: []string{"partner.example"}, Says: []string{"come .. tomorrow"},
