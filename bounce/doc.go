@@ -48,11 +48,10 @@
 //
 // # Texts
 //
-// The smtp.Reason of each recipient, not its codes, decides on the sentences about the cause, and about what the sender
-// can do. [English] and [Portuguese] have the sentences. Change or translate them as [Texts] shows; the ReportTexts of a
-// postrider.Relay chooses by the sender. A text that isn't ASCII is encoded
-// (quoted-printable, RFC 2047), so that it needs no extension on its way. The part for a program doesn't depend on the
-// language.
+// The smtp.Reason of each recipient, not its codes, decides on the sentences about the cause and about what the
+// sender can do. [English] and [Portuguese] have the sentences. Change or translate them as [Texts] shows; the
+// ReportTexts of a postrider.Relay chooses by the sender. A text that isn't ASCII is encoded (quoted-printable, RFC
+// 2047), so that it needs no extension on its way. The part for a program doesn't depend on the language.
 //
 // # Bounds
 //

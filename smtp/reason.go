@@ -10,8 +10,8 @@ import (
 // Reason is the cause of a [Result] that isn't Delivered, as far as a program can act on it. The Outcome decides
 // whether to try again. The Reason decides when, from which address, and whether to suppress the recipient.
 //
-// [Reason.About] returns the subject, [Reason.Hard] whether the address is dead. The comment of each constant states the
-// action for a program.
+// [Reason.About] returns the subject, [Reason.Hard] whether the address is dead. The comment of each constant states
+// the action for a program.
 //
 // The set is closed: a cause without a Reason of its own is Other. Numbers and names are stable: spools have the
 // numbers, and logs, JSON and lists of suppressed addresses have the names, such as "user-unknown". They never change,

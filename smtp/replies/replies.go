@@ -19,8 +19,8 @@ type Meaning struct {
 	// empty, the text names none. Only a Meaning with the Reason smtp.Blocklisted has one.
 	By string
 
-	// Scope is the party that the host counts, if the Reason is smtp.RateLimited and the text states it. With the Reason
-	// smtp.Blocklisted, SPFDomain means that the blocklist has senders' domains. It is Unknown otherwise.
+	// Scope is the party that the host counts, if the Reason is smtp.RateLimited and the text states it. With the
+	// Reason smtp.Blocklisted, SPFDomain means that the blocklist has senders' domains. It is Unknown otherwise.
 	Scope Scope
 
 	// Provider is the company that runs the host, by the host's name: "google", "microsoft", "yahoo", "apple" and those
