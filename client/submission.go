@@ -60,8 +60,8 @@ type Submission struct {
 	// DialContext connects to "ip:port" on "tcp", or to a path on "unix". If nil, a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Replies classifies the replies of the server: see Transport.Replies. With a rule that can't be used, every Send and
-	// Check fails.
+	// Replies classifies the replies of the server: see Transport.Replies. With a rule that can't be used, every Send
+	// and Check fails.
 	Replies *replies.Classifier
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.

@@ -84,8 +84,9 @@ type Transport struct {
 	// others of its kind. If zero, 10,000.
 	MaxRemembered int
 
-	// Replies classifies the replies of hosts, and so sets the Reason of each Result. If nil, by the default rules of
-	// package replies. A Relay checks it when it starts. A Transport doesn't, and never tries a rule that can't be used.
+	// Replies classifies the replies of hosts, and so sets the Reason of each Result. If nil, by the default rules
+	// of package replies. A Relay checks it when it starts. A Transport doesn't, and never tries a rule that can't be
+	// used.
 	Replies *replies.Classifier
 
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
