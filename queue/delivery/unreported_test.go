@@ -164,7 +164,7 @@ func TestUnreportedAgain(t *testing.T) {
 func TestUnreportedBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tale, q := &tellTale{broken: true}, mem.New()
-		var log strings.Builder
+		var log lockedText
 		r := &Runner{
 			Queue: struct{ queue.Queue }{q}, Report: tale.report, Logger: textLogger(&log),
 			Sender: byDomain(map[string]smtp.Outcome{"x.test": smtp.Rejected, "y.test": smtp.Deferred}, nil),
@@ -177,13 +177,13 @@ func TestUnreportedBeside(t *testing.T) {
 		if tasks := held(t, q); len(tasks) != 2 || tasks[0].State == queue.Held || tasks[1].State == queue.Held {
 			t.Fatalf("got %+v, want what is retried and the report, both not held", tasks)
 		}
-		if log := log.String(); strings.Contains(log, "quarantined") {
-			t.Errorf("got log\n%s\nwant none of a quarantine", log)
+		if text := log.take(); strings.Contains(text, "quarantined") {
+			t.Errorf("got log\n%s\nwant none of a quarantine", text)
 		}
 		sleep(4 * 24 * time.Hour)
-		log.Reset()
+		log.take()
 		sleep(10*time.Hour + 30*time.Minute)
-		if n := strings.Count(log.String(), "message can't be quarantined"); n < 10 || n > 11 {
+		if n := strings.Count(log.take(), "message can't be quarantined"); n < 10 || n > 11 {
 			t.Errorf("got %d lines in ten hours that it can't be held, want 10", n)
 		}
 	})
