@@ -60,7 +60,10 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 			"A mensagem não foi aceita.",
 			"Tente contactar o destinatário de outra forma, ou mostre este relatório ao seu administrador.",
 		},
-		smtp.Network: {"Não foi possível contactar o sistema de correio do destinatário, ou a ligação caiu.", again},
+		smtp.Network: {
+			"Não foi possível contactar o sistema de correio do destinatário, ou a ligação caiu.",
+			again,
+		},
 		smtp.RateLimited: {
 			"O sistema de correio do destinatário não aceita tantas mensagens de uma só vez.",
 			"Envie a mensagem outra vez daqui a algumas horas.",
@@ -93,14 +96,15 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 			"Verifique se o endereço tem algum erro, e envie a mensagem outra vez para o endereço certo.",
 		},
 		smtp.SpamContent: {
-			"O sistema de correio do destinatário considera a mensagem indesejada, ou não aceita algo que ela contém.",
-			"A mesma mensagem será recusada outra vez. Altere-a, em especial as ligações e os anexos, ou contacte o " +
-				"destinatário de outra forma.",
+			"O sistema de correio do destinatário considera a mensagem indesejada, ou não aceita algo " +
+				"que ela contém.",
+			"A mesma mensagem será recusada outra vez. Altere-a, em especial as ligações e os anexos, ou contacte " +
+				"o destinatário de outra forma.",
 		},
 		smtp.PolicyAuth: {
 			"O sistema de correio do destinatário não conseguiu confirmar que a mensagem vem do seu domínio.",
-			"Mostre este relatório ao seu administrador: há uma configuração do seu domínio ou do seu sistema de " +
-				"correio a corrigir.",
+			"Mostre este relatório ao seu administrador: há uma configuração do seu domínio ou do seu sistema " +
+				"de correio a corrigir.",
 		},
 		smtp.TooBig: {
 			"A mensagem é grande demais.",
@@ -111,7 +115,8 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 			"Mostre este relatório ao seu administrador, ou contacte o destinatário de outra forma.",
 		},
 		smtp.Virus: {
-			"A mensagem contém um vírus, ou um anexo de um tipo que o sistema de correio do destinatário não aceita.",
+			"A mensagem contém um vírus, ou um anexo de um tipo que o sistema de correio do destinatário " +
+				"não aceita.",
 			"Verifique se o seu computador tem vírus, e não envie o anexo outra vez.",
 		},
 		smtp.RelayDenied: {
@@ -119,7 +124,8 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 			"Verifique se o endereço tem algum erro. Se estiver certo, mostre este relatório ao seu administrador.",
 		},
 		smtp.Syntax: {
-			"A mensagem, ou o endereço do remetente, não tem a forma que o sistema de correio do destinatário exige.",
+			"A mensagem, ou o endereço do remetente, não tem a forma que o sistema de correio do destinatário " +
+				"exige.",
 			"Envie-a com outro programa, ou mostre este relatório ao seu administrador.",
 		},
 		smtp.Expired:   {"O prazo para a entrega terminou.", "Pode enviar a mensagem outra vez."},

@@ -13,9 +13,9 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// VERP gives each recipient of a message a reverse-path of its own (variable envelope return path), so that a bounce
-// names its recipient by the address that it is sent to, whatever its text says. The address is signed: a forged bounce
-// needs the address that one recipient's host was given, and can be about that recipient alone.
+// VERP sends each recipient its message under a reverse-path of its own (variable envelope return path). So the address
+// that a bounce is sent to names the recipient, whatever the text of the bounce says. The address is signed: to forge a
+// bounce, one needs the address that one recipient's host was given, and the bounce is about that recipient alone.
 //
 //	b+<content, up to 46 characters><signature, 16 characters>@bounces.example.com
 //

@@ -24,8 +24,8 @@
 //
 //   - server.go: [Server] and its settings. check.go: [Server.Check]. serve.go: [Server.Serve], [Server.Shutdown].
 //   - handler.go: [Handler] and its optional interfaces. peer.go: [Peer].
-//   - checks.go: [Check], [Session] and [Finding]. action.go: [Action]. message.go: [Message], as a check sees and
-//     changes it.
+//   - checks.go: [Check], and how its funcs are called. checksession.go: [Session] and [Finding]. action.go: [Action].
+//     message.go: [Message], as a check sees and changes it.
 //   - session.go: a session from the greeting to the end. command.go: one command line. hello.go, mail.go, data.go,
 //     bdat.go, auth.go, tls.go: the commands of these names. lmtp.go: [LMTPHandler]. extensions.go: the extensions that
 //     fields switch on.

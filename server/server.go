@@ -181,11 +181,11 @@ type Server struct {
 	MaxCommands int
 
 	// MaxAuthFailures bounds the failed logins of a network, an IPv4 /24 or an IPv6 /48. After so many, AUTH is
-	// answered 454 4.7.0 for AuthPause, and no password is checked. Failures are forgotten one by one, this many in 4 ×
-	// AuthPause. An account that has logged in from a network within AuthMemory is not affected by failures of other
-	// accounts there: its own are counted, with the same bound. Of these, the failures of an address (an IPv6 /64) from
-	// which the account has logged in are counted by themselves, and those of all other addresses of the network
-	// together. If zero, 20.
+	// answered 454 4.7.0 for AuthPause, and no password is checked. Failures are forgotten one by one, this many in
+	// 4 × AuthPause. An account that has logged in from a network within AuthMemory is not affected by failures of
+	// other accounts there: its own are counted, with the same bound. Of these, the failures of an address (an IPv6
+	// /64) from which the account has logged in are counted by themselves, and those of all other addresses of the
+	// network together. If zero, 20.
 	MaxAuthFailures int
 
 	// AuthPause is the time for which no login is checked after MaxAuthFailures. If zero, 15 minutes.

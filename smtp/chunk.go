@@ -132,8 +132,8 @@ func badContent(octet byte, off int64) *Reply {
 	return NewReply(554, "5.6.0", fmt.Sprintf("NUL at offset %d", off))
 }
 
-// codeBad is the code of badInput. RFC 7504 §2: after 521, the server closes the connection. A sender that sees another
-// end of the message would go on with content that the server reads as commands.
+// codeBad is the code of badInput. RFC 7504 §2: after 521, the server closes the connection. A sender that sees
+// another end of the message would go on with content that the server reads as commands.
 const codeBad = 521
 
 // badInput is badContent for an octet that came from a client.

@@ -62,7 +62,7 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 }
 
 func (l *runnerLoop) claim(ctx context.Context, wants []queue.Want) (tasks []queue.Task, err error) {
-	err = l.r.callQueue(ctx, "Claim", nil, func() (err error) {
+	err = l.r.callQueue(ctx, "Queue.Claim", nil, func() (err error) {
 		tasks, err = l.r.Queue.Claim(ctx, wants, l.lease)
 		return err
 	})
@@ -85,11 +85,12 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 		logger: l.logger,
 	}
 	d.flight.slot = &d.slot
-	now, seen := l.r.time(), d.task
+	now, seen := l.r.time(), &d.task
 	if !l.r.doubt(now).IsZero() {
-		seen = doubted(seen)
+		unsure := doubted(d.task)
+		seen = &unsure
 	}
-	d.plan = l.machine.claimed(&d.flight, &seen, now)
+	d.plan = l.machine.claimed(&d.flight, seen, now)
 	d.lease.task = &d.task
 	l.jobs <- d
 }
@@ -131,7 +132,7 @@ func (l *runnerLoop) bringForward(ctx context.Context, steps int) error {
 	}
 	longest := l.r.longestWait()
 	var n int
-	err := l.r.callQueue(ctx, "Flush", nil, func() (err error) {
+	err := l.r.callQueue(ctx, "Queue.Flush", nil, func() (err error) {
 		n, err = q.Flush(ctx, "", longest)
 		return err
 	})

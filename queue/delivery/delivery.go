@@ -150,7 +150,7 @@ func (d *delivery) settleUntried(ctx context.Context, s queue.Settlement, o Occa
 
 // open returns the body, nil if it can't be read.
 func (d *delivery) open(ctx context.Context) (body queue.Body) {
-	err := d.r.callQueue(ctx, "Open", &d.task, func() (err error) {
+	err := d.r.callQueue(ctx, "Queue.Open", &d.task, func() (err error) {
 		body, err = d.r.Queue.Open(ctx, d.task.ID)
 		return err
 	})

@@ -86,7 +86,9 @@ func (k *leaseKeeper) renew(ctx context.Context, lost context.CancelCauseFunc) {
 func (k *leaseKeeper) extend(ctx context.Context, until time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, until.Sub(k.r.time()))
 	defer cancel()
-	err := k.r.callQueue(ctx, "Extend", k.task, func() error { return k.r.Queue.Extend(ctx, k.task.Lease, k.term) })
+	err := k.r.callQueue(ctx, "Queue.Extend", k.task, func() error {
+		return k.r.Queue.Extend(ctx, k.task.Lease, k.term)
+	})
 	if err != nil {
 		k.r.logger().LogAttrs(ctx, slog.LevelWarn, "lease isn't renewed", taskAttrs(k.task, slog.Any("err", err))...)
 	}

@@ -84,7 +84,7 @@ func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, 
 
 // store settles once.
 func (d *delivery) store(ctx context.Context, s queue.Settlement) error {
-	err := d.r.callQueue(ctx, "Settle", &d.task, func() error { return d.r.Queue.Settle(ctx, d.task.Lease, s) })
+	err := d.r.callQueue(ctx, "Queue.Settle", &d.task, func() error { return d.r.Queue.Settle(ctx, d.task.Lease, s) })
 	d.unsure = d.unsure || err != nil && !leaseEnded(err)
 	return err
 }

@@ -23,7 +23,7 @@ type share struct {
 	spent fading // seconds of slots
 }
 
-// take gives s a slot.
+// take adds a slot to those that s uses.
 func (c *commons) take(s *share) {
 	c.used++
 	s.used++
@@ -130,7 +130,7 @@ func (m *machine) lentRoom(o *owner, k kind) int {
 	return max(room, min(part-o.lent.used, free))
 }
 
-// lend gives o one of the slots that fast mail leaves.
+// lend adds a slot that fast mail leaves to those of o.
 func (m *machine) lend(o *owner) {
 	m.lent.take(&o.lent)
 	if _, size := m.share(); !m.hasCredit(o, size) {

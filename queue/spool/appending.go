@@ -13,10 +13,10 @@ type appending struct {
 	seq     uint64
 }
 
-// place gives the place of an entry of the record.
+// place returns the place of an entry of the record.
 func (a *appending) place(off, length int) place {
 	return place{a.segment.number, uint32(a.off) + uint32(off), uint32(length)}
 }
 
-// wait tells what came of a record that was handed over.
+// wait waits until a record that was handed over is written, and returns the error of that.
 func (a *appending) wait() error { return <-a.done }

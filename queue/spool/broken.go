@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// refuse says why nothing may be written. l.mu is held.
+// refuse returns an error if nothing may be written. l.mu is held.
 func (l *spoolLog) refuse() error {
 	if l.closing {
 		return queue.ErrClosed
@@ -15,13 +15,13 @@ func (l *spoolLog) refuse() error {
 	return l.err
 }
 
-// stop has broken say what refuse says. l.mu is held.
+// stop makes broken return the error that refuse returns now. l.mu is held.
 func (l *spoolLog) stop() {
 	err := l.refuse()
 	l.stopped.Store(&err)
 }
 
-// broken says why nothing can be written any more.
+// broken returns an error if nothing can be written any more.
 func (l *spoolLog) broken() error {
 	if err := l.stopped.Load(); err != nil {
 		return *err

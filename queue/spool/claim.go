@@ -164,7 +164,7 @@ func (s *Spool) applyClaim(fields []byte) error {
 	return s.refuse(c.id, err)
 }
 
-// count gives a task that waits the attempts and deaths of a claim. It reports whether the task is there.
+// count sets the attempts and deaths of a task that waits to those of a claim. It reports whether the task is there.
 func (s *Spool) count(c claimed) bool {
 	r := s.ix.Task(c.id, c.num)
 	if r == 0 {

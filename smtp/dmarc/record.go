@@ -50,9 +50,9 @@ type Record struct {
 
 // Parse parses the text of a TXT record. The strings of the record are joined (RFC 9989 §4.5).
 //
-// The record is what a receiver makes of the text: a tag with an error has its default value (RFC 9989 §4.8). The error
-// has all that is wrong, joined, or the first 20 mistakes. It names the tag, the value and the correction. Unknown tags
-// aren't errors.
+// The record is what a receiver makes of the text: a tag with an error has its default value (RFC 9989 §4.8). The
+// error has all that is wrong, joined, or the first 20 mistakes. It names the tag, the value and the correction.
+// Unknown tags aren't errors.
 //
 // If the text is no DMARC record at all, the record is nil.
 func Parse(text string) (*Record, error) {

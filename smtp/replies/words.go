@@ -282,12 +282,13 @@ func isAtom(c byte) bool {
 }
 
 // folds has the letters that are read as the one in front of them.
-const folds = "aàáâãäåāăą cçćč dďđ eèéêëēęě gğ iìíîïīı lł nñńň oòóôõöøōő rř sßśšş tťţ uùúûüūůű yýÿ zźżž"
+const folds = "aàáâãäåāăą cçćč dďđ eèéêëēęě gğ iìíîïīı lł " +
+	"nñńň oòóôõöøōő rř sßśšş tťţ uùúûüūůű yýÿ zźżž"
 
 // fold returns the ASCII letter of a letter with an accent, or 0.
 func fold(r rune) byte {
 	base := byte(0)
-	for _, f := range folds + "" {
+	for _, f := range folds {
 		switch {
 		case f < utf8.RuneSelf:
 			base = byte(f)

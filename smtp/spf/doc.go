@@ -10,7 +10,8 @@
 //		log.Print(result) // fail: example.net: -all
 //	}
 //
-// With an empty reverse-path, Check evaluates the HELO identity. A server checks both identities (RFC 7208 §2.3, §2.4).
+// With an empty reverse-path, Check evaluates the HELO identity. A server checks both identities (RFC 7208 §2.3 and
+// §2.4).
 //
 // # Bounds
 //

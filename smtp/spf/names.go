@@ -7,8 +7,8 @@ import (
 )
 
 // clientNames returns the validated names of the client: those of its PTR records that have its address
-// (RFC 7208 §5.5). They are in lower case, without a trailing dot. They are looked up once in an evaluation. A name for
-// which a lookup fails is ignored.
+// (RFC 7208 §5.5). They are in lower case, without a trailing dot. They are looked up once in an evaluation. A name
+// for which a lookup fails is ignored.
 func (e *evaluation) clientNames(ctx context.Context) []string {
 	if e.named {
 		return e.names
