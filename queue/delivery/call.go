@@ -29,8 +29,8 @@ func (r *Runner) call(ctx context.Context, what string, about *queue.Task, f fun
 
 // callQueue calls a method of the Queue. The loop lists again after a lease that was lost, and when the Queue works
 // after it failed: an announcement may have been missed.
-func (r *Runner) callQueue(ctx context.Context, method string, about *queue.Task, f func() error) error {
-	err := r.call(ctx, method, about, f)
+func (r *Runner) callQueue(ctx context.Context, what string, about *queue.Task, f func() error) error {
+	err := r.call(ctx, what, about, f)
 	switch {
 	case err != nil && !leaseEnded(err):
 		r.missed.Store(true)
