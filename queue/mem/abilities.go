@@ -34,8 +34,8 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			if len(tasks) == 0 || !parsed.MatchesMessage(tasks[0].Data.Message) {
 				continue
 			}
-			for _, c := range tasks {
-				if t := memTask(c, q.ix.Now()); parsed.MatchesTask(&t) && !yield(t, nil) {
+			for i := range tasks {
+				if t := memTask(&tasks[i], q.ix.Now()); parsed.MatchesTask(&t) && !yield(t, nil) {
 					return
 				}
 			}

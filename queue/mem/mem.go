@@ -124,22 +124,25 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	q.lock()
 	granted, next := q.ix.Claim(wants, lease)
 	tasks := make([]queue.Task, len(granted))
-	for i, c := range granted {
-		tasks[i] = memTask(c, q.ix.Now())
-		c.Lease.Recipients.Store(int32(len(tasks[i].Last)))
+	for i := range granted {
+		tasks[i] = memTask(&granted[i], q.ix.Now())
+		granted[i].Lease.Recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
 	index.TellClaimed(&q.watch, granted, q.made().Now().Add(lease), next)
 	return tasks, nil
 }
 
-func memTask(c memClaim, now time.Time) queue.Task {
-	t := c.Task
-	c.Data.Fill(&t, memState(c), now)
-	return t
+func memTask(c *memClaim, now time.Time) queue.Task {
+	st := memState(c)
+	if c.State != nil || c.Parts != nil {
+		st = st.Clone() // the queue keeps it
+	}
+	c.Data.Fill(&c.Task, st, now)
+	return c.Task
 }
 
-func memState(c memClaim) *index.Progress {
+func memState(c *memClaim) *index.Progress {
 	if c.Num == index.ReportTask {
 		parts := make([]*index.Progress, len(c.Parts))
 		for i, p := range c.Parts {
@@ -214,7 +217,7 @@ func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage)
 	for _, r := range reports {
 		q.add(r)
 	}
-	before := memState(c)
+	before := memState(&c)
 	after := before.After(s)
 	attempts := index.AttemptsAfter(&s, c.Task.Attempts)
 	if c.Num == index.ReportTask {

@@ -32,7 +32,8 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			tasks := s.ix.Matching(id, parsed)
 			pins := s.pin(tasks...)
 			s.mu.Unlock()
-			for i, c := range tasks {
+			for i := range tasks {
+				c := &tasks[i]
 				msg, st, err := s.load(c, pins[i])
 				switch {
 				case err != nil:

@@ -22,7 +22,8 @@ type pin struct {
 // pin keeps the segments of the tasks readable. s.mu is held.
 func (s *Spool) pin(tasks ...spoolClaim) []pin {
 	pins := make([]pin, len(tasks))
-	for i, c := range tasks {
+	for i := range tasks {
+		c := &tasks[i]
 		pins[i].message = s.log.acquire(c.Data.segment)
 		pins[i].state = s.log.acquire(c.State.segment) // nil where there is none, in segment 0
 		for _, part := range c.Parts {
@@ -42,19 +43,8 @@ func (s *Spool) unpin(pins []pin) {
 	}
 }
 
-// task reads a task, and unpins it.
-func (s *Spool) task(c spoolClaim, p pin) (queue.Task, error) {
-	msg, st, err := s.load(c, p)
-	if err != nil {
-		return queue.Task{}, err
-	}
-	t := c.Task
-	msg.Fill(&t, st, s.ix.Now())
-	return t, nil
-}
-
 // load reads a task's message and state, and unpins it.
-func (s *Spool) load(c spoolClaim, p pin) (*index.Message, *index.Progress, error) {
+func (s *Spool) load(c *spoolClaim, p pin) (*index.Message, *index.Progress, error) {
 	defer s.unpin([]pin{p})
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
@@ -76,7 +66,7 @@ func (s *Spool) load(c spoolClaim, p pin) (*index.Message, *index.Progress, erro
 }
 
 // loadReport reads the parts of a report task. A part that can't be read costs what it has, unless it is the only one.
-func (s *Spool) loadReport(c spoolClaim, p pin, msg *index.Message, buf []byte) (*index.Progress, error) {
+func (s *Spool) loadReport(c *spoolClaim, p pin, msg *index.Message, buf []byte) (*index.Progress, error) {
 	var parts []*index.Progress
 	var unread error
 	for i, part := range c.Parts {

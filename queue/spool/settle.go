@@ -196,7 +196,7 @@ func (s *Spool) ending(l *index.Lease, c spoolClaim, p pin, set queue.Settlement
 		s.unpin([]pin{p})
 		return e, nil
 	}
-	msg, old, err := s.load(c, p)
+	msg, old, err := s.load(&c, p)
 	if err != nil {
 		return nil, err
 	}

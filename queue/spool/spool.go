@@ -212,14 +212,15 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err 
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(granted[a].ID, granted[b].ID) })
 	tasks = make([]queue.Task, len(granted))
 	for _, i := range order {
-		c := granted[i]
-		t, readErr := s.task(c, pins[i])
+		c := &granted[i]
+		msg, st, readErr := s.load(c, pins[i])
 		if readErr != nil {
 			err = readErr
 			continue
 		}
-		c.Lease.Recipients.Store(int32(len(t.Last)))
-		tasks[i] = t
+		msg.Fill(&c.Task, st, s.ix.Now())
+		c.Lease.Recipients.Store(int32(len(st.Last)))
+		tasks[i] = c.Task
 	}
 	tasks = slices.DeleteFunc(tasks, func(t queue.Task) bool { return t.ID == "" }) // what can't be read
 	if len(tasks) > 0 {

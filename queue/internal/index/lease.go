@@ -71,6 +71,7 @@ type coming struct {
 func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []coming) {
 	ix.expire()
 	now := ix.now()
+	var leases []*Lease
 	for _, want := range wants {
 		l := ix.laneOf(want.Lane)
 		if l == 0 {
@@ -89,15 +90,21 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[
 				ix.setAside(r)
 				continue
 			}
-			tasks = append(tasks, ix.grant(r, now, d))
+			leases = append(leases, ix.grant(r, now, d))
 			n++
 		}
+	}
+	tasks = make([]Task[M, S], len(leases))
+	for i, l := range leases {
+		tasks[i] = ix.describe(l.Task)
+		tasks[i].Lease, tasks[i].Task.Lease = l, queue.Lease(l.token)
+		l.parts = len(tasks[i].Parts)
 	}
 	return tasks, next
 }
 
 // grant leases a task that doesn't wait.
-func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
+func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) *Lease {
 	ix.token++
 	l := &Lease{token: ix.token, Task: r, expires: now.Sub(ix.base) + d}
 	ix.leases[l.token], ix.byTask[r] = l, l
@@ -108,11 +115,7 @@ func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) Task[M, S] {
 		t.attempts++
 	}
 	ix.suspectLeased(r)
-	c := ix.describe(r)
-	c.Lease = l
-	l.parts = len(c.Parts)
-	c.Task.Lease = queue.Lease(l.token)
-	return c
+	return l
 }
 
 func (ix *Index[M, S]) describe(r ref) Task[M, S] {

@@ -211,17 +211,26 @@ func Merge(parts []*Progress) *Progress {
 	return all
 }
 
-// Fill sets the fields of t that the Index didn't set.
+// Clone returns a copy that shares nothing with st.
+func (st *Progress) Clone() *Progress {
+	c := &Progress{
+		Noticed: st.Noticed, Recipients: slices.Clone(st.Recipients), Last: slices.Clone(st.Last),
+		Delayed: slices.Clone(st.Delayed),
+	}
+	for i := range c.Last {
+		c.Last[i] = cloneResult(c.Last[i])
+	}
+	return c
+}
+
+// Fill sets the fields of t that the Index didn't set. It takes over what st has.
 func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
-	t.Last = make([]smtp.Result, len(st.Recipients))
 	for i, r := range st.Recipients {
 		env.Recipients[i] = s.Envelope.Recipients[r]
-		t.Last[i] = cloneResult(st.Last[i])
 	}
-	t.Envelope = &env
-	t.Delayed = slices.Clone(st.Delayed)
+	t.Envelope, t.Last, t.Delayed = &env, st.Last, st.Delayed
 	t.Arrival, t.NotBefore = FromNano(s.Arrival), fromDue(s.NotBefore)
 	if t.Due.IsZero() { // at once
 		t.Due = t.Arrival

@@ -81,10 +81,10 @@ func (w *Watchers) TellComing(next []coming) {
 func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []coming) {
 	w.TellComing(next)
 	var lanes []queue.Lane
-	for i, c := range tasks {
+	for i := range tasks {
 		// The tasks of a Want are adjacent.
-		if i == 0 || c.Lane != tasks[i-1].Lane {
-			lanes = append(lanes, c.Lane)
+		if i == 0 || tasks[i].Lane != tasks[i-1].Lane {
+			lanes = append(lanes, tasks[i].Lane)
 		}
 	}
 	w.Tell(expire, lanes...)
