@@ -64,11 +64,11 @@ type lossy struct {
 
 func newLossy(t *testing.T, server string) (addr string) {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	addr = "127.0.0.1:" + freePort(t)
+	packets, err := net.ListenPacket("udp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = packets.LocalAddr().String()
 	streams, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
