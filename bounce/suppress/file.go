@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/internal/flock"
 )
 
 // Options are the settings of a [File]. The zero Options are the defaults, which [Open] uses.
@@ -23,11 +25,16 @@ type Options struct {
 // callers that add at the same time share one sync. When over half of the lines are out of date, the file is written
 // anew and replaced, so that a crash leaves the old one or the new one.
 //
-// Only one File may use a path at a time. If a write or a sync fails, Add, Remove and Strike return the error until the
-// file is opened again; Has goes on. Its methods may be called concurrently.
+// Only one File has a path open at a time: Open of another one is an error, in any process. The lock is that of a file
+// with ".lock" at the end of its name, and ends with the process. It needs flock: on Windows, Open returns an error
+// that wraps errors.ErrUnsupported.
+//
+// If a write or a sync fails, Add, Remove and Strike return the error until the file is opened again; Has goes on. Its
+// methods may be called concurrently.
 type File struct {
 	path string
 	max  int
+	lock io.Closer
 
 	// Invariants, under mu: file has size octets, of which lines are records, and state is what they say. With broken,
 	// what the disk has isn't known, and nothing more is written.
@@ -64,10 +71,33 @@ func (o *Options) Open(path string) (*File, error) {
 			path, o.Max)
 	}
 	l := &File{path: path, max: o.Max}
-	if err := l.open(); err != nil {
+	lock, err := lockFile(path + ".lock")
+	if err == nil {
+		l.lock = lock
+		if err = l.open(); err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("suppress: open %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// lockFile locks a file of its own, as the list itself is replaced.
+func lockFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	locked, err := flock.Try(f)
+	if err == nil && !locked {
+		err = errors.New("it is open already: close the other File first")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func (l *File) open() error {
@@ -189,7 +219,7 @@ func (l *File) Close() error {
 	if err == nil {
 		err = l.file.Sync()
 	}
-	err = errors.Join(err, l.file.Close())
+	err = errors.Join(err, l.file.Close(), l.lock.Close())
 	l.broken = errClosed
 	if err != nil {
 		return fmt.Errorf("suppress: close %s: %w", l.path, err)

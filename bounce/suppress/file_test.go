@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -359,4 +360,50 @@ func BenchmarkFile(b *testing.B) {
 			list.Close()
 		}
 	})
+}
+
+// TestFileOpenTwice: a list that is open is refused, in this process and in another one, until it is closed.
+func TestFileOpenTwice(t *testing.T) {
+	if path := os.Getenv("SUPPRESS_TEST_PATH"); path != "" { // the other process
+		_, err := suppress.Open(path)
+		fmt.Printf("other process: %v\n", err)
+		return
+	}
+	path := filepath.Join(t.TempDir(), "list")
+	elsewhere := func() string {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFileOpenTwice$")
+		cmd.Env = append(os.Environ(), "SUPPRESS_TEST_PATH="+path)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	for range 2 { // Close ends the lock
+		list, err := suppress.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := suppress.Open(path); err == nil || !strings.Contains(err.Error(), "it is open already") {
+			t.Errorf("got %v, want that it is open already", err)
+		}
+		if got := elsewhere(); !strings.Contains(got, "it is open already") {
+			t.Errorf("got %q from another process, want that it is open already", got)
+		}
+		if err := list.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := elsewhere(); !strings.Contains(got, "other process: <nil>") {
+		t.Errorf("got %q from another process after Close, want no error", got)
+	}
+	// What can't be opened isn't locked after that.
+	if err := os.WriteFile(path, []byte("something else\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := suppress.Open(path); err == nil || strings.Contains(err.Error(), "open already") {
+			t.Errorf("got %v, want an error about the content", err)
+		}
+	}
 }

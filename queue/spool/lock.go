@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/postrider/postrider/internal/flock"
 )
 
 const lockName = "lock"
@@ -29,7 +31,7 @@ func (e *LockedError) Error() string {
 // the directory itself, which nobody can remove, and one of the lock file: earlier programs have only that, and some
 // network file systems don't lock a directory.
 func (d *dirFS) lockDir(dir string) error {
-	locked, dirErr := tryLock(d.handle)
+	locked, dirErr := flock.Try(d.handle)
 	if dirErr == nil && !locked {
 		return &LockedError{Dir: dir, PID: d.owner()}
 	}
@@ -43,7 +45,7 @@ func (d *dirFS) lockDir(dir string) error {
 		}
 		return err
 	}
-	locked, err = tryLock(d.lock)
+	locked, err = flock.Try(d.lock)
 	switch {
 	case err != nil:
 		return fmt.Errorf("lock: %w", err)
