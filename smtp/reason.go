@@ -161,6 +161,9 @@ func (r Reason) Hard() bool { return r == UserUnknown || r == HostUnknown }
 // changes.
 func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r), "reason") }
 
+// Known reports whether this version has a name for the Reason. NoReason is known.
+func (r Reason) Known() bool { return int(r) < len(reasonNames) }
+
 // MarshalText returns the same as String.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 

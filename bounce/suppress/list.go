@@ -82,8 +82,7 @@ func checkChange(k Key, s Source, r smtp.Reason) error {
 		return fmt.Errorf("suppress: address %q: the Key must have %q: make it by KeyOf", k.Address, own.Address)
 	case int(s) >= len(sourceNames):
 		return fmt.Errorf("suppress: address %q: there is no Source %d", k.Address, s)
-	}
-	if err := new(smtp.Reason).UnmarshalText([]byte(r.String())); err != nil {
+	case !r.Known():
 		return fmt.Errorf("suppress: address %q: there is no Reason %d", k.Address, r)
 	}
 	return nil

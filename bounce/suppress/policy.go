@@ -48,6 +48,9 @@ func (p *Policy) Check() error {
 		return errors.New("suppress: Policy.List is nil: set it to what Open returns, or to a Memory")
 	}
 	for reason, rule := range p.Rules {
+		if !reason.Known() {
+			return fmt.Errorf("suppress: Policy.Rules has the key %v: there is no such Reason", reason)
+		}
 		if err := rule.check(); err != nil {
 			return fmt.Errorf("suppress: Policy.Rules[%s]: %w", reason, err)
 		}

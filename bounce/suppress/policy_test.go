@@ -427,6 +427,7 @@ func TestPolicyCheck(t *testing.T) {
 		{List: new(suppress.Memory), Rules: map[smtp.Reason]suppress.Rule{smtp.Other: {Count: -1}}},
 		{List: new(suppress.Memory), Rules: map[smtp.Reason]suppress.Rule{smtp.Other: {Count: 1, Deferred: true}}},
 		{List: new(suppress.Memory), Rules: map[smtp.Reason]suppress.Rule{smtp.Other: {Count: 1, Over: 1}}},
+		{List: new(suppress.Memory), Rules: map[smtp.Reason]suppress.Rule{200: {Count: 1}}},
 	} {
 		if p.Check() == nil {
 			t.Errorf("%+v: got no error", p)

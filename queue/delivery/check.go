@@ -119,6 +119,9 @@ func (r *Runner) checkRetryAfter() error {
 		if reason == smtp.NoReason {
 			return errors.New("delivery: RetryAfter has the key smtp.NoReason: use smtp.Other, as which it counts")
 		}
+		if !reason.Known() {
+			return fmt.Errorf("delivery: RetryAfter has the key %v: there is no such Reason", reason)
+		}
 		if err := checkWaits(fmt.Sprintf("RetryAfter[%v]", reason), r.RetryAfter[reason]); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func (r *Runner) wait(t *queue.Task, why smtp.Reason, now time.Time) time.Durati
 // longestWait returns the longest time for which an attempt puts a task off.
 func (r *Runner) longestWait() time.Duration {
 	longest := reportPause << reportDoubles
-	for why := smtp.Other; why <= smtp.Temporary; why++ {
+	for why := smtp.Other; why.Known(); why++ {
 		longest = max(longest, slices.Max(r.schedule(why)))
 	}
 	longest = min(longest, ever)

@@ -173,6 +173,8 @@ func TestRunnerRunErrors(t *testing.T) {
 			"RetryAfter[greylisted][0] is -1ns: it must be positive"},
 		{"no reason", func(r *Runner) { r.RetryAfter = map[smtp.Reason][]time.Duration{smtp.NoReason: {1}} },
 			"RetryAfter has the key smtp.NoReason: use smtp.Other, as which it counts"},
+		{"unknown reason", func(r *Runner) { r.RetryAfter = map[smtp.Reason][]time.Duration{200: {1}} },
+			"RetryAfter has the key reason-200: there is no such Reason"},
 		{"replies", func(r *Runner) {
 			r.Replies = &replies.Classifier{Rules: []replies.Rule{{Name: "mine", Reason: smtp.Other, Codes: []int{250}}}}
 		},

@@ -180,7 +180,7 @@ func (t *table) add(rules []Rule) error {
 
 // checkRule returns an error for a value that no reply can have, so that the rule would never decide.
 func (t *table) checkRule(r *Rule) error {
-	if r.Reason == smtp.NoReason || r.Reason > smtp.Temporary {
+	if r.Reason == smtp.NoReason || !r.Reason.Known() {
 		return fmt.Errorf("Reason is %v: set it to what the reply means, smtp.Other for example", r.Reason)
 	}
 	for _, code := range r.Codes {
