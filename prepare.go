@@ -151,7 +151,7 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 		return prepared{}, err
 	}
 	m := prepared{header: top}
-	to, expanded, err := r.expand(ctx, env, originOf(p) == smtp.OriginStranger)
+	to, expanded, err := r.expand(ctx, env, originOf(p).IsStranger())
 	if err != nil {
 		return prepared{}, err
 	}
@@ -254,7 +254,7 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	r.accepted(ctx, Accepted{
 		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant, Held: held,
 	})
-	if len(p.expanded) > 0 && p.Origin != smtp.OriginStranger && !r.NoReports {
+	if len(p.expanded) > 0 && !p.Origin.IsStranger() && !r.NoReports {
 		// A stranger's reverse-path may be another's.
 		about := &queue.Task{
 			ID: id, Envelope: p.Envelope, Arrival: time.Now(), NotBefore: p.NotBefore, Priority: p.Priority,

@@ -75,7 +75,7 @@ func (r *Reporter) Check() error {
 // that something happened to. It is a value for delivery.Runner.Report.
 func (r *Reporter) Report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
 	now := time.Now()
-	stranger := o.Task.Origin == smtp.OriginStranger || o.Task.Origin == smtp.OriginUnknown
+	stranger := o.Task.Origin.IsStranger()
 	report := bounce.Report{
 		ReportingMTA: r.Hostname,
 		Envelope:     o.Task.Envelope,

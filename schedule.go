@@ -18,7 +18,7 @@ func schedule(m *queue.Message, now time.Time) {
 	}
 	env := *m.Envelope
 	m.Envelope = &env
-	if m.Origin <= smtp.OriginStranger {
+	if m.Origin.IsStranger() {
 		env.Priority = min(env.Priority, 0) // a stranger's mail isn't preferred, here and at the next host
 	}
 	m.Priority = env.Priority

@@ -33,7 +33,7 @@ type Report struct {
 	// to the same mail, Message-ID included.
 	Date time.Time
 
-	// Stranger marks a message whose sender is unknown and may be forged ([smtp.OriginStranger]): the owner of the
+	// Stranger marks a message whose sender is unknown and may be forged ([smtp.Origin.IsStranger]): the owner of the
 	// address gets little that isn't theirs. The report then has no successes, at most 50 recipients (the text has the
 	// number of the others), at most 8 KiB of the header, no body, and neither names nor words of the hosts behind this
 	// one.

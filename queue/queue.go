@@ -145,8 +145,8 @@ type Message struct {
 	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner.
 	Ref, Tenant string
 
-	// Origin is the source of the message, and FromDomain the domain of its From header field as an A-label. FromDomain
-	// is empty unless there is exactly one. The Queue stores both.
+	// Origin is the source of the message. A message without one is treated like a stranger's. FromDomain is the domain
+	// of its From header field as an A-label. It is empty unless there is exactly one. The Queue stores both.
 	Origin     smtp.Origin
 	FromDomain string
 

@@ -9,8 +9,8 @@ import "context"
 type Origin uint8
 
 const (
-	// OriginUnknown is the zero value. Messages have it that were stored by a version without origins. Treat it like
-	// OriginStranger.
+	// OriginUnknown is the zero value. Messages have it that were stored by a version without origins. It is
+	// treated like OriginStranger.
 	OriginUnknown Origin = 0
 
 	// OriginStranger: a client that has neither authenticated nor is allowed to relay. Its addresses may be forged.
@@ -36,6 +36,12 @@ var originNames = [...]string{
 
 // String returns the name in lower case: "stranger", "origin-200" for a number without a name.
 func (o Origin) String() string { return nameOf(originNames[:], uint8(o), "origin") }
+
+// IsStranger reports whether the addresses of the message may be forged: after OriginStranger, OriginUnknown, and a
+// number without a name.
+func (o Origin) IsStranger() bool {
+	return o != OriginAllowed && o != OriginAuthenticated && o != OriginCode
+}
 
 // MarshalText returns the same as String.
 func (o Origin) MarshalText() ([]byte, error) { return []byte(o.String()), nil }

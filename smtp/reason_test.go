@@ -74,6 +74,17 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// TestStrangers: an Origin that isn't known for better is a stranger's.
+func TestStrangers(t *testing.T) {
+	for o := range 256 {
+		origin := smtp.Origin(o)
+		known := origin == smtp.OriginAllowed || origin == smtp.OriginAuthenticated || origin == smtp.OriginCode
+		if got := origin.IsStranger(); got == known {
+			t.Errorf("%v: got %v, want %v", origin, got, !known)
+		}
+	}
+}
+
 // TestStoredNumbers: those of Outcome and Stage are in spools, too.
 func TestStoredNumbers(t *testing.T) {
 	outcomes := []string{"deferred", "delivered", "rejected", "unknown"}

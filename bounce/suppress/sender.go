@@ -14,7 +14,7 @@ import (
 // is Rejected without an attempt: see [Entry.Result]. If the List can't be asked, the recipient is Deferred. What signs
 // or splits messages goes inside it. Relay.Suppress wraps so.
 //
-// Mail of strangers (smtp.OriginStranger) and reports, which have the null reverse-path, go to next as they are: the
+// Mail of strangers (see smtp.Origin.IsStranger) and reports, which have the null reverse-path, go to next as they are: the
 // first is for users of ours, and the second answers what the recipient has sent.
 //
 // The Sender has a method Check, which calls that of the Policy, and that of next if it has one.
@@ -39,7 +39,7 @@ func (s *sender) Check(ctx context.Context) error {
 // Send implements smtp.Sender.
 func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 	job, queued := smtp.JobOf(ctx)
-	stranger := queued && (job.Origin == smtp.OriginStranger || job.Origin == smtp.OriginUnknown)
+	stranger := queued && job.Origin.IsStranger()
 	if env == nil || env.From == "" || stranger {
 		return s.next.Send(ctx, env, c)
 	}

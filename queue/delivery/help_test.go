@@ -62,7 +62,7 @@ var all20 = SiteLimits{Concurrency: 20, Initial: 20}
 
 // mail makes a message to recipients whose domains are their destinations.
 func mail(to ...string) queue.Message {
-	m := queue.Message{Envelope: smtp.NewEnvelope("from@sender.test", to...), Body: strings.NewReader("Subject: hi\r\n\r\nsecret\r\n")}
+	m := queue.Message{Origin: smtp.OriginCode, Envelope: smtp.NewEnvelope("from@sender.test", to...), Body: strings.NewReader("Subject: hi\r\n\r\nsecret\r\n")}
 	for _, address := range to {
 		_, domain, _ := strings.Cut(address, "@")
 		m.Destinations = append(m.Destinations, domain)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/smtp"
 )
 
 // The tasks of a message to several destinations collect what they owe the sender in the report task of the message:
@@ -23,13 +22,13 @@ const (
 // merges reports whether what the task owes is reported together with other tasks of its message. For a stranger, that
 // is also with what the task itself will owe if it goes on.
 func (d *delivery) merges(goesOn bool) bool {
-	return d.r.ReportDelay >= 0 && (!d.task.Only || goesOn && d.task.Origin == smtp.OriginStranger)
+	return d.r.ReportDelay >= 0 && (!d.task.Only || goesOn && d.task.Origin.IsStranger())
 }
 
 // reportAt returns the time at which the report task is due for what the task owes now.
 func (d *delivery) reportAt() time.Time {
 	wait := cmp.Or(d.r.ReportDelay, defaultReportDelay)
-	if d.task.Origin == smtp.OriginStranger {
+	if d.task.Origin.IsStranger() {
 		wait = max(wait, strangerDelay)
 	}
 	return d.r.time().Add(min(wait, ever))

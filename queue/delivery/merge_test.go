@@ -111,6 +111,12 @@ func TestMerge(t *testing.T) {
 			want:   "1h0m0s: a@x.test failed: rejected\n1h30m0s: b@y.test failed: deferred",
 		},
 		{
+			name: "one of an unknown origin, like a stranger's", to: []string{"a@x.test", "b@y.test"},
+			change: func(m *queue.Message) { m.Origin, m.Deadline = smtp.OriginUnknown, time.Now().Add(90*time.Minute) },
+			out:    outcomes{"x.test": bad, "y.test": later},
+			want:   "1h0m0s: a@x.test failed: rejected\n1h30m0s: b@y.test failed: deferred",
+		},
+		{
 			name: "not merged", to: []string{"a@x.test", "b@y.test"}, delay: -1,
 			out: outcomes{"x.test": bad, "y.test": bad}, takes: takes{"y.test": time.Second},
 			want: "0s: a@x.test failed: rejected\n1s: b@y.test failed: rejected",

@@ -150,7 +150,7 @@ type Runner struct {
 	// in a task with the destination queue.ReportDestination. It is reported at once when all others are settled. A
 	// message to one destination is never delayed. If zero, 1 minute; if negative, each task has a report of its own.
 	//
-	// A stranger (smtp.OriginStranger) may have forged the sender, who gets at most one report an hour about a message:
+	// A stranger (see smtp.Origin.IsStranger) may have forged the sender, who gets at most one report an hour about a message:
 	// the delay is at least 1 hour, unless it is negative, and also applies to a message to one destination while some
 	// of its recipients are open.
 	ReportDelay time.Duration
