@@ -87,6 +87,8 @@ type Event struct {
 // Check returns an error for the first field that is wrong.
 func (h *Handler) Check() error {
 	switch {
+	case h == nil:
+		return errors.New("bounce: the Handler is nil: set its VERP and Handle")
 	case h.VERP == nil:
 		return errors.New("bounce: Handler.VERP is nil: set it to that of the Sender")
 	case h.Handle == nil:
@@ -138,8 +140,8 @@ func (h *Handler) read(ctx context.Context, address string) (*Sent, error) {
 // Send takes a mail, and calls Handle for each of its recipients: a value for mx.Func. It follows the rules of
 // smtp.Sender. An address that isn't signed is Rejected, and Handle isn't called for it.
 func (h *Handler) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
-	if env == nil {
-		return nil, errors.New("bounce: the envelope is nil")
+	if env == nil || c == nil {
+		return nil, errors.New("bounce: the envelope or the content is nil")
 	}
 	m := incoming{content: c}
 	results := make([]smtp.Result, len(env.Recipients))

@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -139,8 +140,12 @@ type Feedback struct {
 // Parse reads a mail that came to the reverse-path of a message. It returns what the mail says about that message, with
 // the Kind NotABounce for a mail that says nothing about one. Any octets are accepted, with CRLF, LF or CR as line end.
 //
-// It reads at most 64 MiB and holds at most 4 MiB: the rest isn't looked at. The only error is that of r.
+// It reads at most 64 MiB and holds at most 4 MiB: the rest isn't looked at. The only error is that of r, or that r is
+// nil.
 func Parse(r io.Reader) (*Notification, error) {
+	if r == nil {
+		return nil, errors.New("bounce: read: the Reader is nil")
+	}
 	d, err := readDocument(r)
 	if err != nil {
 		return nil, fmt.Errorf("bounce: read: %w", err)

@@ -142,7 +142,7 @@ type composition struct {
 
 // check returns an error for a wrong or missing field, and ErrUnwanted if no report may be sent.
 func (r *Report) check() (*composition, error) {
-	if r.Envelope == nil {
+	if r == nil || r.Envelope == nil {
 		return nil, errors.New("bounce: Report.Envelope is nil: set it to the envelope of the message")
 	}
 	c := &composition{Report: r, to: r.Envelope.From, date: r.Date, texts: r.Texts.orEnglish()}

@@ -92,8 +92,11 @@ var (
 )
 
 // To reports whether the message was sent to the address. The domain may be in any form; the local part must be exactly
-// the same. It also compares by the hash.
+// the same. It also compares by the hash. A nil Sent was sent to nobody.
 func (s *Sent) To(address string) bool {
+	if s == nil {
+		return false
+	}
 	address = canonical(address)
 	if s.Recipient != "" || s.hashOf == nil {
 		return address == s.Recipient && address != ""
@@ -146,6 +149,9 @@ func (v *VERP) Check() error {
 }
 
 func (v *VERP) domain() (string, error) {
+	if v == nil {
+		return "", errors.New("bounce: the VERP is nil: set its Domain and Keys")
+	}
 	if v.Domain == "" {
 		return "", errors.New("bounce: VERP.Domain is empty: set it to a domain whose mail comes here")
 	}
@@ -226,6 +232,9 @@ func (v *VERP) Read(address string) (*Sent, error) {
 // Signed reports whether the address has the form of a signed one: our Domain, our Prefix, and a content. The signature
 // may be wrong.
 func (v *VERP) Signed(address string) bool {
+	if v == nil {
+		return false
+	}
 	_, _, ok := v.cut(address)
 	return ok
 }

@@ -2,6 +2,7 @@ package bounce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/postrider/postrider/smtp"
@@ -19,8 +20,10 @@ import (
 // Domain, and not to the sender of the message.
 //
 // The Sender has a method Check, which calls that of the VERP, and that of next if it has one. If the VERP has a
-// mistake in its fields, messages are Deferred.
+// mistake in its fields, or next is nil, messages are Deferred.
 func (v *VERP) Wrap(next smtp.Sender) smtp.Sender { return &verpSender{v, next} }
+
+var errNoNext = errors.New("bounce: VERP.Wrap: the Sender is nil: set it to the one that sends")
 
 type verpSender struct {
 	verp *VERP
@@ -32,6 +35,9 @@ func (s *verpSender) Check(ctx context.Context) error {
 	if err := s.verp.Check(); err != nil {
 		return err
 	}
+	if s.next == nil {
+		return errNoNext
+	}
 	if next, ok := s.next.(interface{ Check(context.Context) error }); ok {
 		return next.Check(ctx)
 	}
@@ -40,6 +46,9 @@ func (s *verpSender) Check(ctx context.Context) error {
 
 // Send implements smtp.Sender.
 func (s *verpSender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	if s.verp == nil || s.next == nil {
+		return nil, s.Check(ctx)
+	}
 	if env == nil || env.From == "" || !s.applies(ctx, env) { // RFC 5321 §4.5.5: nothing answers a report
 		return s.next.Send(ctx, env, c)
 	}

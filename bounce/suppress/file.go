@@ -30,7 +30,7 @@ type Options struct {
 // that wraps errors.ErrUnsupported.
 //
 // If a write or a sync fails, Add, Remove and Strike return the error until the file is opened again; Has goes on. Its
-// methods may be called concurrently.
+// methods may be called concurrently. Those of a File that Open didn't return are errors.
 type File struct {
 	path string
 	max  int
@@ -64,13 +64,17 @@ type file interface {
 // file of a newer program, are errors, and the file isn't changed.
 func Open(path string) (*File, error) { return new(Options).Open(path) }
 
-// Open opens a file like the function [Open], with these options.
+// Open opens a file like the function [Open], with these options. Nil Options are the default ones.
 func (o *Options) Open(path string) (*File, error) {
-	if path == "" || o.Max < 0 {
-		return nil, fmt.Errorf("suppress: open: the path is %q and Max is %d: set a path, and Max to 0 or more",
-			path, o.Max)
+	most := 0
+	if o != nil {
+		most = o.Max
 	}
-	l := &File{path: path, max: o.Max}
+	if path == "" || most < 0 {
+		return nil, fmt.Errorf("suppress: open: the path is %q and Max is %d: set a path, and Max to 0 or more",
+			path, most)
+	}
+	l := &File{path: path, max: most}
 	lock, err := lockFile(path + ".lock")
 	if err == nil {
 		l.lock = lock
@@ -206,8 +210,19 @@ var syncDir = func(dir string) error {
 
 var errClosed = errors.New("the file is closed")
 
+// check returns an error unless l was opened.
+func (l *File) check() error {
+	if l == nil || l.path == "" {
+		return errors.New("suppress: the File isn't open: make it by Open, and look at its error")
+	}
+	return nil
+}
+
 // Close syncs and closes the file. Every later call but Has is an error.
 func (l *File) Close() error {
+	if err := l.check(); err != nil {
+		return err
+	}
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.mu.Lock()
@@ -253,6 +268,9 @@ func (l *File) append(r *record) (gen int, upTo int64, err error) {
 
 // change appends a record that change makes, unless it makes none, and syncs it.
 func (l *File) change(what string, make func() (*record, error), durable bool) error {
+	if err := l.check(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	r, err := make()
 	if err != nil || r == nil {
@@ -334,6 +352,9 @@ func (l *File) Add(_ context.Context, e Entry) error {
 
 // Has implements [List].
 func (l *File) Has(_ context.Context, k Key) (Entry, bool, error) {
+	if err := l.check(); err != nil {
+		return Entry{}, false, err
+	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	e, ok := l.state.entries[k]
@@ -371,6 +392,9 @@ func (l *File) Strike(_ context.Context, k Key, s Strike) (t Tally, err error) {
 
 // Forgive implements [List]. It isn't synced.
 func (l *File) Forgive(_ context.Context, k Key) error {
+	if err := l.check(); err != nil {
+		return err
+	}
 	l.mu.RLock()
 	none := !l.state.forgives(k)
 	l.mu.RUnlock()
@@ -384,6 +408,9 @@ func (l *File) Forgive(_ context.Context, k Key) error {
 
 // Entries returns all entries in the order of their Time.
 func (l *File) Entries() []Entry {
+	if l.check() != nil {
+		return nil
+	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.state.sorted()

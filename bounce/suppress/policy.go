@@ -44,7 +44,7 @@ type Policy struct {
 
 // Check returns an error for the first field that is wrong.
 func (p *Policy) Check() error {
-	if p.List == nil {
+	if p == nil || p.List == nil {
 		return errors.New("suppress: Policy.List is nil: set it to what Open returns, or to a Memory")
 	}
 	for reason, rule := range p.Rules {
@@ -60,7 +60,7 @@ func (p *Policy) Check() error {
 
 // Find returns the entry because of which an address isn't written to, or nil.
 func (p *Policy) Find(ctx context.Context, tenant, address string) (*Entry, error) {
-	if p.List == nil {
+	if p == nil || p.List == nil {
 		return nil, p.Check()
 	}
 	k, err := p.key(tenant, address)
@@ -114,7 +114,7 @@ func (p *Policy) rule(r smtp.Reason) Rule {
 // Of the refusals at DATA or later, only one with an enhanced code about the address (X.1.x) shows that the address is
 // dead. Some hosts refuse a content with the words "unknown user".
 func (p *Policy) Result(ctx context.Context, job smtp.Job, r smtp.Result) error {
-	if p.List == nil {
+	if p == nil || p.List == nil {
 		return p.Check()
 	}
 	rule := p.rule(r.Reason)
@@ -155,7 +155,7 @@ func (p *Policy) Handle(ctx context.Context, e bounce.Event) error {
 	if e.Sent == nil || e.Recipient == "" {
 		return nil
 	}
-	if p.List == nil {
+	if p == nil || p.List == nil {
 		return p.Check()
 	}
 	k, err := p.key(e.Sent.Tenant, e.Recipient)
@@ -165,7 +165,7 @@ func (p *Policy) Handle(ctx context.Context, e bounce.Event) error {
 	found := Entry{Key: k, Source: FromBounce, Reason: e.Status.Reason, ID: e.Sent.ID, Text: e.Status.Text}
 	switch e.Kind {
 	case bounce.Complaint:
-		if f := e.Notification.Feedback; f != nil && !slices.Contains(unwanted, f.Type) {
+		if n := e.Notification; n != nil && n.Feedback != nil && !slices.Contains(unwanted, n.Feedback.Type) {
 			return nil
 		}
 		found.Source, found.Reason = FromComplaint, smtp.NoReason

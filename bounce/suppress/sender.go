@@ -2,6 +2,7 @@ package suppress
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -14,8 +15,8 @@ import (
 // is Rejected without an attempt: see [Entry.Result]. If the List can't be asked, the recipient is Deferred. What signs
 // or splits messages goes inside it. Relay.Suppress wraps so.
 //
-// Mail of strangers (see smtp.Origin.IsStranger) and reports, which have the null reverse-path, go to next as they are: the
-// first is for users of ours, and the second answers what the recipient has sent.
+// Mail of strangers (see smtp.Origin.IsStranger) and reports, which have the null reverse-path, go to next as they are:
+// the first is for users of ours, and the second answers what the recipient has sent.
 //
 // The Sender has a method Check, which calls that of the Policy, and that of next if it has one.
 func (p *Policy) Wrap(next smtp.Sender) smtp.Sender { return &sender{p, next} }
@@ -30,6 +31,9 @@ func (s *sender) Check(ctx context.Context) error {
 	if err := s.policy.Check(); err != nil {
 		return err
 	}
+	if s.next == nil {
+		return errors.New("suppress: Policy.Wrap: the Sender is nil: set it to the one that sends")
+	}
 	if next, ok := s.next.(interface{ Check(context.Context) error }); ok {
 		return next.Check(ctx)
 	}
@@ -38,6 +42,9 @@ func (s *sender) Check(ctx context.Context) error {
 
 // Send implements smtp.Sender.
 func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+	if s.policy == nil || s.next == nil {
+		return nil, s.Check(ctx)
+	}
 	job, queued := smtp.JobOf(ctx)
 	stranger := queued && job.Origin.IsStranger()
 	if env == nil || env.From == "" || stranger {
