@@ -77,7 +77,11 @@ func checkReadBack(t *testing.T, c *composition, got *RecipientStatus, want *Rec
 	if got.RemoteMTA != host || got.Local != res.Local {
 		t.Errorf("got host %q, local %v, want %q, %v", got.RemoteMTA, got.Local, host, res.Local)
 	}
-	text := strings.Join(textLines(res.Reply, c.utf8), "\n")
+	lines := textLines(res.Reply, c.utf8)
+	for i := range lines {
+		lines[i] = strings.Join(strings.Fields(lines[i]), " ") // folding changes the spaces
+	}
+	text := strings.Trim(strings.Join(lines, "\n"), "\n")
 	if got.Reply == nil || got.Reply.Code != res.Reply.Code || got.Reply.Enhanced != res.Reply.Enhanced ||
 		got.Reply.Text != text || got.Text != text {
 		t.Errorf("got the reply %+v, want %+v", got.Reply, res.Reply)

@@ -77,6 +77,7 @@ type reading struct {
 	To              string
 	Delayed, Failed []string
 	Bounce          bool
+	Own             *Notification `json:"-"`
 }
 
 // findings are those of one program in all reports, and the readers that it had.
@@ -103,7 +104,7 @@ func runReader(t *testing.T, dir, interpreter, flag, program string) (found find
 	return found, true
 }
 
-// TestReaders has independent readers read reports of all kinds: each finds what was composed.
+// TestReaders has independent readers, and our own, read reports of all kinds: each finds what was composed.
 func TestReaders(t *testing.T) {
 	dir := t.TempDir()
 	reports := matrix()
@@ -119,6 +120,14 @@ func TestReaders(t *testing.T) {
 			python, ok = system, true
 		}
 	}
+	own := findings{Reports: make(map[string]reading)}
+	for name := range reports {
+		b, err := os.ReadFile(filepath.Join(dir, name+".eml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own.Reports[name] = reading{Own: parseBytes(t, b)}
+	}
 	perl, okPerl := runReader(t, dir, "perl", "-e", perlReader)
 	for _, reader := range []struct {
 		name     string
@@ -126,6 +135,7 @@ func TestReaders(t *testing.T) {
 		findings findings
 		check    func(*testing.T, *composition, reading)
 	}{
+		{"Parse", true, own, checkParse},
 		{"Python's email", ok, python, checkEmail},
 		{"flufl.bounce", ok && python.Flufl, python, checkFlufl},
 		{"Mail::DeliveryStatus::BounceParser", okPerl && perl.Parser, perl, checkParser},
@@ -143,6 +153,18 @@ func TestReaders(t *testing.T) {
 				t.Run(name, func(t *testing.T) { reader.check(t, c, reader.findings.Reports[name]) })
 			}
 		})
+	}
+}
+
+// checkParse compares the report with what Parse finds.
+func checkParse(t *testing.T, c *composition, got reading) {
+	t.Helper()
+	n := got.Own
+	if n.Kind != Bounce || n.ReportingMTA != c.host || len(n.Recipients) != len(c.recipients) {
+		t.Fatalf("got %v by %q about %d recipients, want %q about %d", n.Kind, n.ReportingMTA, len(n.Recipients), c.host, len(c.recipients))
+	}
+	for i := range c.recipients {
+		checkReadBack(t, c, &n.Recipients[i], &c.recipients[i])
 	}
 }
 
