@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -29,8 +30,9 @@ func (r *RecipientStatus) conclude(context string) {
 		return
 	}
 	stage := stageOf(r.Text + "\n" + context)
-	r.Reason = r.reason(stage)
-	if r.Reason == smtp.Other || r.Reason == smtp.NoReason {
+	var byCode bool
+	r.Reason, byCode = r.reason(stage)
+	if byCode && r.Reason == smtp.Other {
 		r.Reason = byWords(context)
 	}
 	r.Hard = r.Reason.Hard() && r.isPermanent() && !r.isDoubtful(stage)
@@ -57,12 +59,12 @@ func (r *RecipientStatus) isDoubtful(stage smtp.Stage) bool {
 	return stage >= smtp.StageData && strings.Count(plainWords(r.Text), " ") < 4
 }
 
-// reason returns the cause by Status, Reply and Text.
-func (r *RecipientStatus) reason(stage smtp.Stage) smtp.Reason {
+// reason returns the cause by Status, Reply and Text. byCode is true if no words say it.
+func (r *RecipientStatus) reason(stage smtp.Stage) (cause smtp.Reason, byCode bool) {
 	if r.Reply == nil {
 		// Prose has words of courtesy that are no part of a reply.
 		if reason := byWords(r.Text); reason != smtp.Other {
-			return reason
+			return reason, false
 		}
 	}
 	reply := &smtp.Reply{Code: 550, Enhanced: r.Status}
@@ -76,21 +78,13 @@ func (r *RecipientStatus) reason(stage smtp.Stage) smtp.Reason {
 		}
 	}
 	m := replies.Classify(reply, stage, r.RemoteMTA)
-	if byCode(m) {
-		if reason := byWords(r.Text); reason != smtp.Other {
-			return reason
-		}
+	if !m.ByCode && m.Reason != smtp.NoReason {
+		return m.Reason, false
 	}
-	return m.Reason
-}
-
-// byCode reports whether a reply was classified by nothing but the class of its code.
-func byCode(m replies.Meaning) bool {
-	switch m.Rule {
-	case "rest", "code-fault", "code-policy", "code-syntax", "reply-temporary", "reply-storage", "reply-syntax", "":
-		return true
+	if reason := byWords(r.Text); reason != smtp.Other {
+		return reason, false
 	}
-	return false
+	return cmp.Or(m.Reason, smtp.Other), true // NoReason: it wasn't a refusal
 }
 
 // byWords returns the first Reason in mailerWords whose words stand in text, or Other.

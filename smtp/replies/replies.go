@@ -29,6 +29,10 @@ type Meaning struct {
 
 	// Rule is the name of the rule that decided.
 	Rule string
+
+	// ByCode is true if that rule looks at no words: the Reason follows from the code, the enhanced code and the stage.
+	// Words that stand elsewhere, around the reply in a bounce for example, may say more.
+	ByCode bool
 }
 
 // Scope is the party whose messages, sessions or recipients a host counts, in order to bound their rate.
@@ -231,7 +235,7 @@ func isBelow(host, domain string) bool {
 
 // meaning returns what r says of the reply.
 func (in *input) meaning(r *Rule) Meaning {
-	m := Meaning{Reason: r.Reason, Scope: r.Scope, By: r.By, Provider: in.provider, Rule: r.Name}
+	m := Meaning{Reason: r.Reason, Scope: r.Scope, By: r.By, Provider: in.provider, Rule: r.Name, ByCode: len(r.Says) == 0}
 	switch {
 	case m.Reason == smtp.RateLimited && m.Scope == Unknown:
 		for i := range in.table.scopes {
