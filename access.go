@@ -3,6 +3,7 @@ package postrider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -159,6 +160,9 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 	}
 	if m.Held {
 		h.relay.logger().InfoContext(ctx, "mail held", "session", p.ID, "id", string(id), "reason", held)
+	}
+	if m.Priority != env.Priority { // RFC 6710: X.3.6, and the text begins with the new priority
+		return smtp.NewReply(250, "2.3.6", fmt.Sprintf("%d is the priority, queued as %s", m.Priority, id)), nil
 	}
 	return smtp.NewReply(250, "2.0.0", "queued as "+string(id)), nil
 }

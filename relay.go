@@ -145,7 +145,7 @@ type Relay struct {
 	// The Relay does as the extensions want that a template can switch on. BinaryMIME: octets stay as they are, and a
 	// next host without BINARYMIME makes the message fail. DeliverBy, MaxHold: BY becomes the Deadline or the time of
 	// the delay notice, HOLDFOR and HOLDUNTIL the NotBefore; of strangers, such mail is refused at RCPT with 550 5.7.1.
-	// Priorities: the mail of strangers has at most priority 0.
+	// Priorities: the mail of strangers has at most priority 0; a reply of 250 2.3.6 says so.
 	Server *server.Server
 
 	// Submission is the template of the server for users, at ports 587 and 465 (RFC 6409, RFC 8314). Each Serve uses a

@@ -3,6 +3,7 @@ package postrider
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -47,7 +48,10 @@ func TestAskedTimes(t *testing.T) {
 		{name: "R, after the longest age", by: 9 * 24 * time.Hour, back: true, up: 20 * 24 * time.Hour, offers: "DELIVERBY",
 			source: []arrival{{4 * time.Hour, "\r\nAction: delayed\r\n"}, {5 * 24 * time.Hour, "\r\nStatus: 4."}}},
 		{name: "N", by: time.Minute, offers: "DELIVERBY", next: []arrival{{0, "Hello"}}},
-		{name: "N, next host without it", by: time.Minute, next: []arrival{{0, "Hello"}}},
+		{name: "N, next host without it", by: time.Minute, next: []arrival{{0, "Hello"}},
+			source: []arrival{{0, "\r\nAction: relayed\r\n"}}},
+		{name: "N, late, next host without it", by: 10 * time.Minute, up: time.Hour, next: []arrival{{time.Hour, "Hello"}},
+			source: []arrival{{10 * time.Minute, "\r\nAction: delayed\r\n"}, {time.Hour, "\r\nAction: relayed\r\n"}}},
 		{name: "N, late", by: 10 * time.Minute, up: time.Hour, offers: "DELIVERBY", next: []arrival{{time.Hour, "Hello"}},
 			source: []arrival{{10 * time.Minute, "\r\nAction: delayed\r\n"}}},
 		{name: "N, past", by: -time.Minute, offers: "DELIVERBY", next: []arrival{{0, "Hello"}}},
@@ -188,8 +192,13 @@ func TestStrangersAsk(t *testing.T) {
 			}
 		}
 		for n, want := range map[int8]int8{9: 0, -3: -3} {
-			if got := send(func(env *smtp.Envelope) { env.Priority = n }); got.Outcome != smtp.Delivered {
-				t.Errorf("got %v, want it delivered", got.Reply)
+			got := send(func(env *smtp.Envelope) { env.Priority = n })
+			reply := "250 2.0.0 queued as "
+			if n != want {
+				reply = fmt.Sprintf("250 2.3.6 %d is the priority", want)
+			}
+			if got.Outcome != smtp.Delivered || !strings.HasPrefix(got.Reply.Error(), reply) {
+				t.Errorf("got %v, want %s", got.Reply, reply)
 			}
 			synctest.Wait()
 			mails := next.Messages()

@@ -146,11 +146,11 @@ func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res := &m.results[i]
 	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
 	res.Stage, res.Reply, res.Local = stage, shorten(r), false
-	res.Relayed, res.DSN = false, false
+	res.Relayed, res.DSN, res.DeliverBy = false, false, false
 	switch {
 	case r.Code >= 200 && r.Code < 300:
 		res.Outcome, c.taken = smtp.Delivered, true
-		res.Relayed, res.DSN = !c.LMTP, c.ext.dsn
+		res.Relayed, res.DSN, res.DeliverBy = !c.LMTP, c.ext.dsn, c.ext.deliverBy
 	case stage == smtp.StageRcpt && r.Code == 552:
 		res.Outcome = smtp.Deferred // RFC 5321 §4.5.3.1.10: too many recipients, to be treated like 452
 	case r.Permanent():

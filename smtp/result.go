@@ -40,6 +40,10 @@ type Result struct {
 	// DSN reports whether the host accepted the DSN parameters. It then reports success and later failures itself
 	// (RFC 3461 §5.2.2).
 	DSN bool
+
+	// DeliverBy reports whether the host accepted BY. It then does at that time what the sender asked for (RFC 2852
+	// §4.1.4).
+	DeliverBy bool
 }
 
 // Outcome is the end of an attempt for one recipient. The numbers are stored in spools and never change.

@@ -49,13 +49,15 @@ func (o *Occasion) worst(unwanted bool) string {
 
 // kindOf is what happened to a recipient, "" if nothing did that may be reported, and the flag that asks for a report.
 func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
-	res, trace := o.Results[i], o.Task.Envelope.By.Trace
+	res, by := o.Results[i], o.Task.Envelope.By
+	// RFC 2852 §4.1.4, §4.1.4.2: with T, or if nobody tells the sender any more when the time of mode N is over.
+	byAsks := by.Trace || !by.Time.IsZero() && !by.Return && !res.DeliverBy
 	switch {
-	case res.Outcome == smtp.Delivered && res.DSN && !trace:
+	case res.Outcome == smtp.Delivered && res.DSN && !byAsks:
 		return "", 0 // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
 	case res.Outcome == smtp.Delivered && !res.Relayed:
 		return kindDelivered, smtp.NotifySuccess
-	case res.Outcome == smtp.Delivered && trace: // RFC 2852 §4.1.4: all but NEVER
+	case res.Outcome == smtp.Delivered && byAsks: // all but NEVER
 		return kindRelayed, smtp.NotifySuccess | smtp.NotifyFailure | smtp.NotifyDelay
 	case res.Outcome == smtp.Delivered:
 		return kindRelayed, smtp.NotifySuccess

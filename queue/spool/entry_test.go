@@ -39,7 +39,7 @@ func fullState() *taskState {
 			Recipients: []int{0, 2},
 			Last: []smtp.Result{
 				{
-					Recipient: "b@one.example", Outcome: smtp.Unknown, Stage: smtp.StageFinal, Local: true, Relayed: true, DSN: true,
+					Recipient: "b@one.example", Outcome: smtp.Unknown, Stage: smtp.StageFinal, Local: true, Relayed: true, DSN: true, DeliverBy: true,
 					Reason: smtp.Greylisted,
 					Reply:  smtp.NewReply(451, "4.7.300", "one\ntwo"),
 					Host:   "mx.example", Addr: "192.0.2.1:25", TLS: "TLS 1.3",

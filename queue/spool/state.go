@@ -50,6 +50,7 @@ const (
 	resultEnhanced  = 13 // of the reply: three varints
 	resultText      = 14 // of the reply
 	resultDelayed   = 15 // a flag, in a part of a report task: the recipient isn't settled
+	resultDeliverBy = 16 // a flag
 )
 
 // These are the tags of a hold and of a removal.
@@ -109,6 +110,7 @@ func appendResult(b []byte, r *smtp.Result, address string) []byte {
 	b = appendFlag(b, resultLocal, r.Local)
 	b = appendFlag(b, resultRelayed, r.Relayed)
 	b = appendFlag(b, resultDSN, r.DSN)
+	b = appendFlag(b, resultDeliverBy, r.DeliverBy)
 	b = appendUint(b, resultReason, uint64(r.Reason))
 	b = appendString(b, resultHost, r.Host)
 	b = appendString(b, resultAddr, r.Addr)
@@ -213,6 +215,8 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 			r.Relayed = true
 		case resultDSN:
 			r.DSN = true
+		case resultDeliverBy:
+			r.DeliverBy = true
 		case resultReason:
 			r.Reason = smtp.Reason(f.uint8())
 		case resultHost:
