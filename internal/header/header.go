@@ -97,6 +97,21 @@ func FieldEnd(b []byte) int {
 	}
 }
 
+// Fields returns the fields that b begins with, each with its line ends, and the rest of b: from the empty line on, or
+// from the first line on that is no field.
+func Fields(b []byte) (fields []string, rest []byte) {
+	end := 0
+	for BeginsField(b[end:]) {
+		end += FieldEnd(b[end:])
+	}
+	text := string(b[:end]) // one for all
+	for begin := 0; begin < end; {
+		n := FieldEnd(b[begin:end])
+		fields, begin = append(fields, text[begin:begin+n]), begin+n
+	}
+	return fields, b[end:]
+}
+
 // WithoutResults returns the message that begins with b without the Authentication-Results fields in its header that
 // claim to come from the host id, or whose host can't be read (RFC 8601 §5). It may change b.
 func WithoutResults(b []byte, id string) []byte {

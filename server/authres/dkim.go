@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/canonical"
 	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/smtp"
 )
@@ -36,11 +37,8 @@ func readFields(content smtp.Content) (fields []string, body io.Reader, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	for len(top) > 0 && header.BeginsField(top) {
-		end := header.FieldEnd(top)
-		fields, top = append(fields, string(top[:end])), top[end:]
-	}
-	return fields, io.MultiReader(bytes.NewReader(bytes.TrimPrefix(top, crlf)), r), nil
+	fields, top = header.Fields(top)
+	return fields, io.MultiReader(bytes.NewReader(bytes.TrimPrefix(top, []byte("\r\n"))), r), nil
 }
 
 // hiddenFields returns the lines of a header from the first one on that is no field, such as "no colon" or a folded
@@ -50,7 +48,7 @@ func hiddenFields(content smtp.Content) (fields []string, err error) {
 	if err != nil || !header.Begins(top) {
 		return nil, err
 	}
-	for hidden := false; len(top) > 0 && !bytes.HasPrefix(top, crlf); {
+	for hidden := false; len(top) > 0 && !bytes.HasPrefix(top, []byte("\r\n")); {
 		end := header.FieldEnd(top)
 		if hidden = hidden || !header.BeginsField(top); hidden {
 			fields = append(fields, string(top[:end]))
@@ -60,17 +58,11 @@ func hiddenFields(content smtp.Content) (fields []string, err error) {
 	return fields, nil
 }
 
-// fieldName returns the name of a field in lower case.
-func fieldName(field string) string {
-	name, _, _ := strings.Cut(field, ":")
-	return strings.ToLower(strings.TrimRight(name, " \t\r\n"))
-}
-
 // verify verifies the signatures. It reads the body once. An error is that of the body.
 func (v *dkim) verify(ctx context.Context) ([]Signature, error) {
 	var list []*signature
 	for i, field := range v.fields {
-		if fieldName(field) != "dkim-signature" {
+		if canonical.Name(field) != "dkim-signature" {
 			continue
 		}
 		s := &signature{field: i}
@@ -122,23 +114,23 @@ func (v *dkim) prepare(ctx context.Context, s *signature, field string) {
 
 // hashBody computes the hashes of the body that the signatures without an error need.
 func (v *dkim) hashBody(ctx context.Context, list []*signature) error {
-	canonical := [2]canonicalBody{{}, {relaxed: true}}
+	forms := [2]canonical.Body{{}, {Relaxed: true}}
 	writers := []io.Writer{}
-	for i := range canonical {
-		c := &canonical[i]
+	for i := range forms {
+		c := &forms[i]
 		for _, s := range list {
-			if s.Err != nil || s.body.relaxed != c.relaxed {
+			if s.Err != nil || s.body.Relaxed != c.Relaxed {
 				continue
 			}
 			// One hash for all signatures that need the same.
-			same := slices.IndexFunc(c.hashes, func(h *bodyHash) bool { return h.limit == s.body.limit })
+			same := slices.IndexFunc(c.Hashes, func(h *canonical.Hash) bool { return h.Limit == s.body.Limit })
 			if same < 0 {
-				c.hashes = append(c.hashes, s.body)
+				c.Hashes = append(c.Hashes, s.body)
 			} else {
-				s.body = c.hashes[same]
+				s.body = c.Hashes[same]
 			}
 		}
-		if len(c.hashes) > 0 {
+		if len(c.Hashes) > 0 {
 			writers = append(writers, c)
 		}
 	}
@@ -146,8 +138,8 @@ func (v *dkim) hashBody(ctx context.Context, list []*signature) error {
 		return nil
 	}
 	_, err := io.Copy(io.MultiWriter(writers...), &ctxReader{ctx, v.body})
-	for i := range canonical {
-		canonical[i].end()
+	for i := range forms {
+		forms[i].End()
 	}
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -175,16 +167,16 @@ func (r *ctxReader) Read(p []byte) (int, error) {
 
 // check checks the sums of a signature. The error is a verdictError.
 func (v *dkim) check(s *signature) error {
-	if s.body.limit > s.body.size {
+	if s.body.Limit > s.body.Octets {
 		return verdictError{Fail, errors.New("the body is shorter than l=")}
 	}
-	if subtle.ConstantTimeCompare(s.body.hash.Sum(nil), s.sum) != 1 {
+	if subtle.ConstantTimeCompare(s.body.Sum(nil), s.sum) != 1 {
 		return verdictError{Fail, errors.New("the body has changed")}
 	}
 	if !s.key.verify(v.headerSum(s), s.signature) {
 		return verdictError{Fail, errors.New("the signed header fields have changed, or the signature is forged")}
 	}
-	if s.body.limit >= 0 && s.body.limit < s.body.size {
+	if s.body.Limit >= 0 && s.body.Limit < s.body.Octets {
 		// RFC 6376 §8.2: anything could be appended.
 		return verdictError{Policy, errors.New("a part of the body isn't signed (l=)")}
 	}
@@ -193,23 +185,6 @@ func (v *dkim) check(s *signature) error {
 
 // headerSum returns the sum of the header fields in h=, and of the signature itself (RFC 6376 §3.7).
 func (v *dkim) headerSum(s *signature) (sum [sha256.Size]byte) {
-	hash := sha256.New()
-	// RFC 6376 §5.4.2: of several fields with a name, the last one is taken first. A name without a field is nothing.
-	last := make(map[string][]int)
-	for i, field := range v.fields {
-		if i != s.field {
-			name := fieldName(field)
-			last[name] = append(last[name], i)
-		}
-	}
-	for _, name := range s.names {
-		if indexes := last[name]; len(indexes) > 0 {
-			hash.Write(canonicalField([]byte(v.fields[indexes[len(indexes)-1]]), s.relaxedHeader))
-			last[name] = indexes[:len(indexes)-1]
-		}
-	}
-	own := withoutSignature(v.fields[s.field])
-	hash.Write(bytes.TrimSuffix(canonicalField([]byte(own+"\r\n"), s.relaxedHeader), crlf))
-	hash.Sum(sum[:0])
-	return sum
+	own := canonical.WithoutSignature(v.fields[s.field])
+	return canonical.HeaderSum(v.fields, s.names, s.relaxedHeader, s.field, own)
 }

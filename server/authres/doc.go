@@ -51,8 +51,7 @@
 //
 //   - verifier.go: Verifier, and the order of all. policy.go: Enforce, Mark. results.go: Results, Signature. field.go:
 //     the header field.
-//   - dkim.go: the signatures of a message. signature.go, key.go, tags.go: their syntax. canonical.go: the canonical
-//     forms. iprev.go, from.go: iprev, and the domains in From.
+//   - dkim.go: the signatures of a message. signature.go, key.go: their syntax. iprev.go: iprev.
 //
 // # RFCs
 //

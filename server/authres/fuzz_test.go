@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/postrider/postrider/internal/header"
 )
 
 // FuzzVerify evaluates a message, with a key that stands at every name, and looks at the header field.
@@ -20,7 +22,7 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return // the header is too long
 		}
-		if len(r.DKIM) > maxSignatures+1 || len(r.From) > maxDomains {
+		if len(r.DKIM) > maxSignatures+1 || len(r.From) > header.MaxDomains {
 			t.Errorf("got %d signatures, %d domains", len(r.DKIM), len(r.From))
 		}
 		for _, s := range r.DKIM {

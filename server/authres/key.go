@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/postrider/postrider/internal/canonical"
 )
 
 const (
@@ -57,7 +59,7 @@ func parseKey(text, algorithm string) (*key, error) {
 	if len(text) > maxKey {
 		return nil, verdictError{Policy, fmt.Errorf("the key has over %d octets", maxKey)}
 	}
-	tags, err := parseTags(text)
+	tags, err := canonical.ParseTags(text)
 	if err != nil {
 		return nil, verdictError{PermError, fmt.Errorf("the key: %w", err)}
 	}
@@ -73,14 +75,14 @@ func parseKey(text, algorithm string) (*key, error) {
 	switch {
 	case kind != algorithm:
 		return nil, verdictError{PermError, fmt.Errorf("the key is for %.20q, the signature is %s", kind, algorithm)}
-	case hasHashes && !slices.Contains(tags.list("h"), "sha256"):
+	case hasHashes && !slices.Contains(tags.List("h"), "sha256"):
 		return nil, verdictError{PermError, errors.New("the key isn't for sha256")}
-	case hasServices && !slices.Contains(tags.list("s"), "*") && !slices.Contains(tags.list("s"), "email"):
+	case hasServices && !slices.Contains(tags.List("s"), "*") && !slices.Contains(tags.List("s"), "email"):
 		return nil, verdictError{PermError, errors.New("the key isn't for email")}
 	case tags["p"] == "":
 		return nil, verdictError{PermError, errors.New("the key is revoked")}
 	}
-	data, err := tags.base64("p")
+	data, err := tags.Base64("p")
 	if err != nil {
 		return nil, verdictError{PermError, fmt.Errorf("the key: %w", err)}
 	}
@@ -88,7 +90,7 @@ func parseKey(text, algorithm string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags := tags.list("t")
+	flags := tags.List("t")
 	return &key{public: public, testing: slices.Contains(flags, "y"), exact: slices.Contains(flags, "s")}, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/postrider/postrider/internal/canonical"
 )
 
 var (
@@ -32,15 +34,15 @@ func (s signer) sign(text string) string {
 	if s.body != "" {
 		body = s.body
 	}
-	h := newBodyHash(s.relaxed, -1)
-	canonical := &canonicalBody{relaxed: s.relaxed, hashes: []*bodyHash{h}}
-	io.WriteString(canonical, body)
-	canonical.end()
+	h := canonical.NewHash(s.relaxed, -1)
+	b := &canonical.Body{Relaxed: s.relaxed, Hashes: []*canonical.Hash{h}}
+	io.WriteString(b, body)
+	b.End()
 	c := "simple/simple"
 	if s.relaxed {
 		c = "relaxed/relaxed"
 	}
-	tags := map[string]string{"v": "1", "a": "ed25519-sha256", "d": "example.net", "s": "ed", "c": c, "h": "from:subject:from", "bh": base64.StdEncoding.EncodeToString(h.hash.Sum(nil))}
+	tags := map[string]string{"v": "1", "a": "ed25519-sha256", "d": "example.net", "s": "ed", "c": c, "h": "from:subject:from", "bh": base64.StdEncoding.EncodeToString(h.Sum(nil))}
 	if s.rsa {
 		tags["a"], tags["s"] = "rsa-sha256", "rsa"
 	}
@@ -57,16 +59,16 @@ func (s signer) sign(text string) string {
 	fields, _, _ := readFields(strings.NewReader(field + "\r\n" + head + "\r\n\r\n"))
 	sig := &signature{relaxedHeader: s.relaxed, names: strings.Split(strings.ToLower(tags["h"]), ":")}
 	sum := (&dkim{fields: fields}).headerSum(sig)
-	var b []byte
+	var signed []byte
 	if s.rsa {
-		b, _ = rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, sum[:])
+		signed, _ = rsa.SignPKCS1v15(nil, rsaKey, crypto.SHA256, sum[:])
 	} else {
-		b = ed25519.Sign(edKey, sum[:])
+		signed = ed25519.Sign(edKey, sum[:])
 	}
 	if v, ok := s.tags["b"]; ok {
 		return field + v + "\r\n" + text
 	}
-	return field + base64.StdEncoding.EncodeToString(b) + "\r\n" + text
+	return field + base64.StdEncoding.EncodeToString(signed) + "\r\n" + text
 }
 
 func rsaRecord(t testing.TB, key *rsa.PublicKey) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/canonical"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -22,13 +23,13 @@ type signature struct {
 	names         []string // h=, in lower case
 	sum           []byte   // bh=
 	signature     []byte   // b=
-	body          *bodyHash
+	body          *canonical.Hash
 	key           *key
 }
 
 // parse parses the value of the field. The error is a verdictError.
 func (s *signature) parse(value string, now time.Time) error {
-	tags, err := parseTags(value)
+	tags, err := canonical.ParseTags(value)
 	if err != nil {
 		return verdictError{Neutral, err}
 	}
@@ -45,14 +46,14 @@ func (s *signature) parse(value string, now time.Time) error {
 	if s.Algorithm != "rsa-sha256" && s.Algorithm != "ed25519-sha256" { // RFC 8301 §3.1: no rsa-sha1
 		return verdictError{Policy, fmt.Errorf("algorithm %.20q isn't accepted", s.Algorithm)}
 	}
-	if s.sum, err = tags.base64("bh"); err != nil {
+	if s.sum, err = tags.Base64("bh"); err != nil {
 		return verdictError{Neutral, err}
 	}
-	if s.signature, err = tags.base64("b"); err != nil {
+	if s.signature, err = tags.Base64("b"); err != nil {
 		return verdictError{Neutral, err}
 	}
 	s.Start = strings.Map(func(c rune) rune {
-		if isSpace(c) {
+		if canonical.IsSpace(c) {
 			return -1
 		}
 		return c
@@ -93,8 +94,8 @@ func (s *signature) parseDomains() error {
 }
 
 // parseNames reads h=, c= and q=.
-func (s *signature) parseNames(tags tagList) error {
-	s.names = tags.list("h")
+func (s *signature) parseNames(tags canonical.Tags) error {
+	s.names = tags.List("h")
 	if len(s.names) > maxNames {
 		return verdictError{Policy, fmt.Errorf("h= has over %d names", maxNames)}
 	}
@@ -104,14 +105,14 @@ func (s *signature) parseNames(tags tagList) error {
 	if !slices.Contains(s.names, "from") {
 		return verdictError{PermError, errors.New("the From field isn't signed")}
 	}
-	if _, ok := tags["q"]; ok && !slices.Contains(tags.list("q"), "dns/txt") {
+	if _, ok := tags["q"]; ok && !slices.Contains(tags.List("q"), "dns/txt") {
 		return verdictError{PermError, errors.New("q= has no known way to look up the key")}
 	}
 	return nil
 }
 
 // parseBody reads c= and l=.
-func (s *signature) parseBody(tags tagList) error {
+func (s *signature) parseBody(tags canonical.Tags) error {
 	header, body := "simple", "simple"
 	if c, ok := tags["c"]; ok {
 		header, body, ok = strings.Cut(c, "/")
@@ -133,12 +134,12 @@ func (s *signature) parseBody(tags tagList) error {
 		}
 		limit = int64(n)
 	}
-	s.body = newBodyHash(body == "relaxed", limit)
+	s.body = canonical.NewHash(body == "relaxed", limit)
 	return nil
 }
 
 // checkTimes checks x= and t=.
-func checkTimes(tags tagList, now time.Time) error {
+func checkTimes(tags canonical.Tags, now time.Time) error {
 	x, expires := tags["x"]
 	if !expires {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/dmarc"
@@ -140,7 +141,7 @@ func (v *Verifier) message(ctx context.Context, r *Results, content smtp.Content
 	if err != nil {
 		return err
 	}
-	r.From = fromDomains(slices.Concat(fields, hidden))
+	r.From = header.FromDomains(slices.Concat(fields, hidden))
 	m := dmarc.Message{From: r.From, SPF: dmarc.Identifier{
 		Domain: r.SPF.Domain, Pass: r.SPF.Code == spf.Pass, Temporary: r.SPF.Code == spf.TempError,
 	}}

@@ -1,4 +1,4 @@
-package authres
+package header
 
 import (
 	"io"
@@ -10,15 +10,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// fromDomains returns the domains of the addresses in all From fields. A field that can't be parsed has all the domains
-// that a program which shows it might take: whatever stands after an "@". There are at most maxDomains.
-func fromDomains(fields []string) []string {
+// FromDomains returns the domains of the addresses in all From fields, in lower case. A field that can't be parsed has
+// all the domains that a program which shows it might take: whatever stands after an "@". There are at most MaxDomains.
+func FromDomains(fields []string) []string {
 	var domains []string
 	for _, field := range fields {
-		if fieldName(field) != "from" {
+		name, value, _ := strings.Cut(field, ":")
+		if !strings.EqualFold(strings.TrimRight(name, " \t\r\n"), "From") {
 			continue
 		}
-		_, value, _ := strings.Cut(field, ":")
 		list, err := addressParser.ParseList(value)
 		if err != nil {
 			domains = addNew(domains, afterAt(value))
@@ -32,14 +32,14 @@ func fromDomains(fields []string) []string {
 	return domains
 }
 
-// maxDomains is more than DMARC evaluates.
-const maxDomains = 10
+// MaxDomains bounds the domains of FromDomains. DMARC evaluates fewer.
+const MaxDomains = 10
 
-// addNew adds domains that aren't in the list yet, up to maxDomains.
+// addNew adds domains that aren't in the list yet, up to MaxDomains.
 func addNew(list, domains []string) []string {
 	for _, domain := range domains {
 		domain = strings.ToLower(domain)
-		if len(list) < maxDomains && !slices.Contains(list, domain) {
+		if len(list) < MaxDomains && !slices.Contains(list, domain) {
 			list = append(list, domain)
 		}
 	}

@@ -1,4 +1,4 @@
-package authres
+package canonical
 
 import (
 	"encoding/base64"
@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// tagList is a list of tags (RFC 6376 §3.2), by name.
-type tagList map[string]string
+// Tags is a list of tags (RFC 6376 §3.2): the values by their names.
+type Tags map[string]string
 
-// parseTags parses a list of tags. A tag that appears twice makes all of it void.
-func parseTags(s string) (tagList, error) {
-	tags := make(tagList)
+// ParseTags parses a list of tags. A tag that appears twice makes all of it void.
+func ParseTags(s string) (Tags, error) {
+	tags := make(Tags)
 	specs := strings.Split(s, ";")
 	for i, spec := range specs {
 		spec = trimSpace(spec)
@@ -42,8 +42,8 @@ func isTagName(s string) bool {
 	return s != ""
 }
 
-// list returns the parts of a value that are separated by colons.
-func (t tagList) list(name string) []string {
+// List returns the parts of a value that are separated by colons.
+func (t Tags) List(name string) []string {
 	parts := strings.Split(t[name], ":")
 	for i := range parts {
 		parts[i] = trimSpace(parts[i])
@@ -53,10 +53,10 @@ func (t tagList) list(name string) []string {
 
 var errBase64 = errors.New("isn't base64 (RFC 6376 section 2.10)")
 
-// base64 returns the octets of a value, in which white space is ignored.
-func (t tagList) base64(name string) ([]byte, error) {
+// Base64 returns the octets of a value, in which white space is ignored.
+func (t Tags) Base64(name string) ([]byte, error) {
 	text := strings.Map(func(c rune) rune {
-		if isSpace(c) {
+		if IsSpace(c) {
 			return -1
 		}
 		return c
@@ -68,13 +68,14 @@ func (t tagList) base64(name string) ([]byte, error) {
 	return b, nil
 }
 
-func isSpace(c rune) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+// IsSpace reports whether c is white space of a tag list.
+func IsSpace(c rune) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-func trimSpace(s string) string { return strings.TrimFunc(s, isSpace) }
+func trimSpace(s string) string { return strings.TrimFunc(s, IsSpace) }
 
-// withoutSignature returns a DKIM-Signature field without the value of its tag b, and without its line end
+// WithoutSignature returns a DKIM-Signature field without the value of its tag b, and without its line end
 // (RFC 6376 §3.7).
-func withoutSignature(field string) string {
+func WithoutSignature(field string) string {
 	start := strings.IndexByte(field, ':') + 1
 	for start <= len(field) {
 		end := strings.IndexByte(field[start:], ';')
