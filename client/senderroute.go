@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
+	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -52,28 +52,5 @@ func (d *delivery) deliver(ctx context.Context) {
 
 // withReturnPath puts the reverse-path on top of a content.
 func withReturnPath(from string, c smtp.Content) smtp.Content {
-	return &prefixed{"Return-Path: <" + from + ">\r\n", c}
-}
-
-// prefixed is a Content with a prefix.
-type prefixed struct {
-	prefix string
-	rest   smtp.Content
-}
-
-func (p *prefixed) Size() int64 { return int64(len(p.prefix)) + p.rest.Size() }
-
-func (p *prefixed) ReadAt(b []byte, off int64) (n int, err error) {
-	if off < int64(len(p.prefix)) {
-		n = copy(b, p.prefix[off:])
-		if n == len(b) {
-			return n, nil
-		}
-		off = int64(len(p.prefix))
-	}
-	k, err := p.rest.ReadAt(b[n:], off-int64(len(p.prefix)))
-	if err == io.EOF && n+k == len(b) {
-		err = nil
-	}
-	return n + k, err
+	return header.OnTop("Return-Path: <"+from+">\r\n", c)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"testing"
 
 	"github.com/postrider/postrider/mx"
@@ -93,24 +92,6 @@ func TestReturnPath(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
-	}
-}
-
-// TestPrefixed reads at every offset and length.
-func TestPrefixed(t *testing.T) {
-	const want = "prefix and the rest of it"
-	c := &prefixed{"prefix", strings.NewReader(want[len("prefix"):])}
-	if c.Size() != int64(len(want)) {
-		t.Fatalf("got size %d, want %d", c.Size(), len(want))
-	}
-	for off := range len(want) + 1 {
-		for n := range len(want) + 2 - off {
-			b := make([]byte, n)
-			got, err := c.ReadAt(b, int64(off))
-			if avail := min(n, len(want)-off); got != avail || string(b[:got]) != want[off:off+avail] || (err != nil) != (n > avail) && n > 0 {
-				t.Errorf("at %d, %d octets: got %q, %v", off, n, b[:got], err)
-			}
-		}
 	}
 }
 
