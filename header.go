@@ -2,13 +2,10 @@ package postrider
 
 import (
 	"bytes"
-	"crypto/rand"
-	"fmt"
 	"io"
 	"mime"
 	"net/mail"
 	"strings"
-	"time"
 
 	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/smtp"
@@ -18,10 +15,8 @@ const maxReceived = 100 // Received fields; RFC 5321 §6.3: at least 100
 
 // facts are the properties of a header section that a relay uses.
 type facts struct {
-	received  int      // how many Received fields
-	from      []string // the values of the From fields
-	date      bool     // there is a Date
-	messageID bool     // there is a Message-ID
+	received int      // how many Received fields
+	from     []string // the values of the From fields
 }
 
 // parseHeader reads the header section that b begins with.
@@ -38,10 +33,6 @@ func parseHeader(b []byte) (h facts) {
 			h.received++
 		case bytes.EqualFold(name, []byte("From")):
 			h.from = append(h.from, strings.ReplaceAll(string(bytes.TrimSpace(value)), "\r\n", ""))
-		case bytes.EqualFold(name, []byte("Date")):
-			h.date = true
-		case bytes.EqualFold(name, []byte("Message-ID")):
-			h.messageID = true
 		}
 	}
 	return h
@@ -81,19 +72,4 @@ func (h *facts) fromDomain(authors []string) (domain string) {
 		domain = ascii
 	}
 	return domain
-}
-
-// complete returns the fields that a submission server adds where they are missing (RFC 6409 §8.2, §8.3).
-func (r *Relay) complete(b []byte, h *facts, now time.Time) []byte {
-	if !h.date {
-		b = appendDate(append(b, "Date: "...), now)
-	}
-	if !h.messageID {
-		b = fmt.Appendf(b, "Message-ID: <%s@%s>\r\n", rand.Text(), r.hostname)
-	}
-	return b
-}
-
-func appendDate(b []byte, now time.Time) []byte {
-	return append(now.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700"), "\r\n"...)
 }

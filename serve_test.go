@@ -49,7 +49,7 @@ func serve(t *testing.T, inet *smtptest.Network, r *Relay) {
 // submission submits to relay.test.
 func submission(inet *smtptest.Network) *client.Submission {
 	return &client.Submission{
-		Addr:        "relay.test:25",
+		LeaveIncomplete: true, Addr: "relay.test:25",
 		Hostname:    "program.test",
 		Resolver:    inet,
 		DialContext: inet.DialContext,

@@ -137,7 +137,7 @@ func TestSuppressRcpt(t *testing.T) {
 					t.Fatal(err)
 				}
 				inet.Go(func(ctx context.Context) error { return r.Serve(ctx, l) })
-				sub := &client.Submission{Addr: "relay.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext}
+				sub := &client.Submission{LeaveIncomplete: true, Addr: "relay.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext}
 				defer sub.Close()
 				results, err := sub.Send(t.Context(), smtp.NewEnvelope(test.from, "bob@next.test"), smtp.Text(text))
 				if len(results) != 1 || results[0].Reply.Code != test.want {
@@ -190,7 +190,7 @@ func TestBounces(t *testing.T) {
 		}
 		inet.Go(func(ctx context.Context) error { return r.Serve(ctx, l) })
 		id := mustSend(t, r, "news@source.test", "nobody@next.test", "bob@next.test")
-		far := &client.Submission{Addr: "relay.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext}
+		far := &client.Submission{LeaveIncomplete: true, Addr: "relay.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext}
 		defer far.Close()
 		var forBob string
 		for _, m := range host.Wait(2) {

@@ -14,7 +14,9 @@
 //	}
 //	results, err := sub.Send(ctx, smtp.NewEnvelope(from, to), smtp.Text(message))
 //
-// A Send is one attempt. To try again later is for a queue: see package delivery.
+// A Submission adds a Date and a Message-ID to a message without them: see [AddMissing]. Submission.Wrap puts a Sender
+// around it, to sign messages for example. A Send is one attempt. To try again later is for a queue: see package
+// delivery.
 //
 // # How a message is sent
 //
@@ -58,6 +60,7 @@
 //   - If the final dot or the last chunk gets no valid reply, in time and before ctx ends, the outcome is Unknown: the
 //     host may have the message. Else only the Sender of a route makes a result Unknown. No Send offers an Unknown
 //     recipient to another host.
+//   - After a panic of the Sender of Submission.Wrap, recipients are Unknown.
 //   - Once ctx ends, I/O in flight is aborted and the session is closed. Recipients are Deferred, or Unknown as above.
 //   - An attempt whose slot was taken back ([smtp.Slot]) has sent no MAIL.
 //   - Nothing is sent before envelope, content and Hostname have been checked. A recipient that isn't valid is Rejected
@@ -105,6 +108,7 @@
 // # Files
 //
 //	submission.go, submissioncheck.go  Submission; its Check
+//	missing.go                         AddMissing: Date and Message-ID
 //	transport.go                       Transport: settings, Send, routes
 //	delivery.go, connect.go, offer.go  one message on one route: the hosts, a new session, an offer and what follows
 //	senderroute.go                     a route that is a Sender

@@ -69,7 +69,7 @@ func viaTransport(a *attack) ([]smtp.Result, error) {
 }
 
 func viaSubmission(a *attack) ([]smtp.Result, error) {
-	s := &Submission{Addr: "127.0.0.1:587", Hostname: a.hostname, TLS: mx.TLSNone, Auth: a.auth, TLSConfig: a.trust()}
+	s := &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:587", Hostname: a.hostname, TLS: mx.TLSNone, Auth: a.auth, TLSConfig: a.trust()}
 	if a.on.has(beginsTLS) {
 		s.Addr, s.TLS = "127.0.0.1:465", mx.TLSRequired
 	}

@@ -98,7 +98,7 @@ func TestOddMessages(t *testing.T) {
 			return tr.Send(t.Context(), env, c)
 		}},
 		{"Submission", func(t *testing.T, n *internet, env *smtp.Envelope, c smtp.Content, chunk int64) ([]smtp.Result, error) {
-			sub := &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: n.DialContext}
+			sub := &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: n.DialContext}
 			defer sub.Close()
 			return sub.Send(t.Context(), env, c)
 		}},

@@ -93,7 +93,7 @@ func TestBadRecipients(t *testing.T) {
 				}
 				tr := &Transport{Hostname: "client.test", Router: &mx.Router{Resolver: inet}, DialContext: inet.DialContext}
 				defer tr.Close()
-				sub := &Submission{Addr: "mx.next.test:25", TLS: mx.TLSNone, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext}
+				sub := &Submission{LeaveIncomplete: true, Addr: "mx.next.test:25", TLS: mx.TLSNone, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext}
 				defer sub.Close()
 				conn := smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 					nc, err := inet.DialContext(ctx, "tcp", host.Addrs()[0].String()+":25")

@@ -50,7 +50,7 @@ func TestSender(t *testing.T) {
 					}
 					sender = &Transport{Hostname: "client.test", Router: &mx.Router{Routes: map[string]mx.Route{"*": route}}, DialContext: inet.DialContext}
 					if kind == "Submission" {
-						sender = &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext}
+						sender = &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext}
 					}
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
@@ -72,7 +72,7 @@ func TestSender(t *testing.T) {
 		}
 	}
 	t.Run("bad Addr", func(t *testing.T) {
-		sub := &Submission{Addr: "smtp.test", DialContext: func(context.Context, string, string) (net.Conn, error) { panic("dialled") }}
+		sub := &Submission{LeaveIncomplete: true, Addr: "smtp.test", DialContext: func(context.Context, string, string) (net.Conn, error) { panic("dialled") }}
 		env := smtp.NewEnvelope("ann@client.test", "bob@example.net", "eve@example.org")
 		results, err := sub.Send(t.Context(), env, smtp.Text("Hello.\n"))
 		checkSender(t, env, results, err, smtp.Deferred)

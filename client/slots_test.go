@@ -85,7 +85,7 @@ func (h *crowd) serve(c *pipeConn) {
 }
 
 func (h *crowd) submission(sessions int) *Submission {
-	return &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: h.dial, MaxSessions: sessions}
+	return &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: h.dial, MaxSessions: sessions}
 }
 
 // send sends one message for each of the recipients, begun one after the other, and returns how long each Send took.

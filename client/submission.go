@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/replies"
@@ -64,13 +66,22 @@ type Submission struct {
 	// and Check fails.
 	Replies *replies.Classifier
 
+	// LeaveIncomplete leaves messages without a Date or a Message-ID as they are. If false, these fields are added: see
+	// [AddMissing].
+	LeaveIncomplete bool
+
+	// Wrap returns a Sender around that of the Submission, to sign messages for example: see dkim.Signer.Wrap. It gets
+	// them with the fields that AddMissing adds. It is called once. If nil, nothing is around it.
+	Wrap func(next smtp.Sender) smtp.Sender
+
 	// Trace is called with the commands and replies of each session. If nil, nothing is traced.
 	Trace *Trace
 
 	once      sync.Once
 	transport *Transport
+	sender    smtp.Sender // around the Transport
 	route     mx.Route
-	err       error // the fault of Addr, TLS or TLSStart
+	err       error // the first field that is wrong
 }
 
 // defaultMaxSessions is what Exchange Online takes from one mailbox. Servers with a lower bound are not known.
@@ -87,7 +98,24 @@ func (s *Submission) Send(ctx context.Context, env *smtp.Envelope, content smtp.
 		m.fail(m.rcpts, f)
 		return m.results, f
 	}
-	return s.transport.Send(ctx, env, content)
+	if s.Wrap == nil {
+		return s.sender.Send(ctx, env, content)
+	}
+	var (
+		results []smtp.Result
+		err     error
+	)
+	p := guard.Call(func() { results, err = s.sender.Send(ctx, env, content) })
+	if p != nil {
+		results, err = nil, fmt.Errorf("client: Submission.Wrap: %w", p)
+	}
+	results, _ = smtp.Complete(env, results, err)
+	if p != nil {
+		for i := range results { // no one else has this slice
+			results[i].Outcome = smtp.Unknown // it may have been sent before
+		}
+	}
+	return s.Replies.Complete(results), err
 }
 
 // Close sends QUIT in every session and closes it. It returns when all Sends that began before have returned. The Sends
@@ -140,5 +168,18 @@ func (s *Submission) prepare() {
 		Replies:        s.Replies,
 		Trace:          s.Trace,
 		maxSessions:    sessions,
+	}
+	s.sender = s.transport
+	if s.Wrap != nil {
+		p := guard.Call(func() { s.sender = s.Wrap(s.transport) })
+		switch {
+		case p != nil:
+			s.err = fmt.Errorf("client: Submission.Wrap: %w", p)
+		case s.sender == nil:
+			s.err = errors.New("client: Submission.Wrap returns nil: return next for no Sender around it")
+		}
+	}
+	if !s.LeaveIncomplete {
+		s.sender = AddMissing(s.sender)
 	}
 }

@@ -64,7 +64,7 @@ func TestSubmission(t *testing.T) {
 					inet.serve("192.0.2.1"+port, f)
 					inet.serve("127.0.0.1"+port, f)
 				}
-				sub := &Submission{Addr: test.addr, TLS: test.tls, TLSStart: test.start, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
+				sub := &Submission{LeaveIncomplete: true, Addr: test.addr, TLS: test.tls, TLSStart: test.start, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
 					TLSConfig: &tls.Config{RootCAs: roots}, Auth: plainAuth("x")}
 				defer sub.Close()
 				results, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
@@ -101,7 +101,7 @@ func TestSubmissionSessions(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inet := newInternet(t)
 				inet.scripts("127.0.0.1:25", test.scripts...)
-				sub := &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext, IdleTimeout: test.idle}
+				sub := &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext, IdleTimeout: test.idle}
 				for range 3 {
 					if _, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n")); err != nil {
 						t.Error(err)

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 )
 
 // Check reports whether a Send would get as far as the message: for a program that starts. It always opens a new
 // session: it connects to Addr, secures the session and authenticates as Send does, and keeps the session for the next
-// Send. It sends no mail. Several goroutines may call it. At MaxSessions it waits as Send does.
+// Send. It sends no mail. If Wrap returned a value with a method Check(context.Context) error, Check calls that first.
+// Several goroutines may call it. At MaxSessions it waits as Send does.
 //
 // The error names the field at fault and the remedy, and holds the cause for errors.As: the *smtp.Reply of a server
 // that refused, a *tls.CertificateVerificationError, a *net.DNSError. A wrong port may show only as a time-out: give
@@ -27,6 +29,9 @@ func (s *Submission) Check(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
+	if err := s.checkWrap(ctx); err != nil {
+		return fmt.Errorf("client: Submission.Wrap: %w", err)
+	}
 	c, f := s.transport.check(ctx, s)
 	if f == nil {
 		return nil
@@ -35,6 +40,16 @@ func (s *Submission) Check(ctx context.Context) error {
 		return f
 	}
 	return &checkFault{hint: s.hint(c, f), failure: f}
+}
+
+func (s *Submission) checkWrap(ctx context.Context) (err error) {
+	if s.Wrap == nil {
+		return nil
+	}
+	if p := guard.Call(func() { err = checkNext(ctx, s.sender) }); p != nil {
+		return p
+	}
+	return err
 }
 
 // checkFault is a failure with the field at fault and the remedy.

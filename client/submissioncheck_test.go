@@ -31,7 +31,7 @@ func newSubmission(t *testing.T, addr string, names ...string) (*Submission, *in
 	inet := newInternet(t)
 	inet.ips["smtp.test."] = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 	cert, roots := testTLS(t, names...)
-	sub := &Submission{Addr: addr, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
+	sub := &Submission{LeaveIncomplete: true, Addr: addr, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext,
 		TLSConfig: &tls.Config{RootCAs: roots},
 		Auth:      smtp.AuthMechanism(func() smtp.AuthExchange { return sasl.NewPlainClient("", "ann", "x") })}
 	return sub, inet, cert
@@ -198,7 +198,7 @@ func TestCheckThenSend(t *testing.T) {
 		const msg = toBob + ready + body + taken
 		inet := newInternet(t)
 		inet.scripts("127.0.0.1:25", hello+msg+quit, hello+quit)
-		sub := &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext}
+		sub := &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext}
 		if err := sub.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -231,7 +231,7 @@ func TestCheckAddresses(t *testing.T) {
 					inet.scripts("192.0.2.1:25", test.first)
 				}
 				inet.scripts("192.0.2.2:25", hello+quit)
-				sub := &Submission{Addr: "smtp.test:25", TLS: mx.TLSNone, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext}
+				sub := &Submission{LeaveIncomplete: true, Addr: "smtp.test:25", TLS: mx.TLSNone, Hostname: "client.test", Resolver: inet, DialContext: inet.DialContext}
 				err := sub.Check(t.Context())
 				if got := inet.dialled(); got != test.dials || (err == nil) != strings.Contains(test.dials, "192.0.2.2") {
 					t.Errorf("got connections to %s and %v, want %s", got, err, test.dials)

@@ -338,7 +338,7 @@ func TestBoundedSubmission(t *testing.T) {
 			h := &boundedHost{bound: 100, at: smtp.StageMail, refusal: "452 4.5.3 localhost Too many messages sent", took: time.Second, taken: make(map[string]int)}
 			inet := newInternet(t)
 			inet.serve("127.0.0.1:25", h.serve)
-			sub := &Submission{Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext, MaxSessions: sessions}
+			sub := &Submission{LeaveIncomplete: true, Addr: "127.0.0.1:25", TLS: mx.TLSNone, Hostname: "client.test", DialContext: inet.DialContext, MaxSessions: sessions}
 			var wg sync.WaitGroup
 			for i := range 10 {
 				wg.Go(func() {

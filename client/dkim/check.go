@@ -71,9 +71,8 @@ func (s *Signer) set() (*keySet, error) {
 
 func (s *Signer) checkFields() error {
 	for _, name := range s.Headers {
-		valid := name != "" && !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == ':' || c == ';' || c > '~' })
 		switch {
-		case !valid:
+		case name == "" || strings.ContainsFunc(name, notInName):
 			return fmt.Errorf(`Signer.Headers has %q, which is no name of a field: use one such as "X-Campaign"`, name)
 		case slices.Contains(changed, strings.ToLower(name)):
 			return fmt.Errorf("Signer.Headers has %q, which hosts add or remove on the way: leave it out", name)
@@ -83,13 +82,19 @@ func (s *Signer) checkFields() error {
 	case s.Lifetime != 0 && s.Lifetime < minLifetime:
 		return fmt.Errorf("Signer.Lifetime is %v: set it to %v or more, or to 0 for no end", s.Lifetime, minLifetime)
 	case s.MinBits != 0 && (s.MinBits < minBits || s.MinBits > maxBits):
-		return fmt.Errorf("Signer.MinBits is %d: set it to %d to %d, or to 0 for %d", s.MinBits, minBits, maxBits, defaultBits)
+		return fmt.Errorf("Signer.MinBits is %d: set it to %d to %d, or to 0 for %d",
+			s.MinBits, minBits, maxBits, defaultBits)
 	}
 	return nil
 }
 
+// notInName: RFC 5322 §3.6.8 for the name of a field, and no ";", which ends h=.
+func notInName(c rune) bool { return c <= ' ' || c > '~' || c == ':' || c == ';' }
+
 // changed are fields that hosts add, change or remove (RFC 6376 §5.4).
-var changed = []string{"return-path", "received", "authentication-results", "dkim-signature", "bcc", "comments", "keywords"}
+var changed = []string{
+	"return-path", "received", "authentication-results", "dkim-signature", "bcc", "comments", "keywords",
+}
 
 // checkPublished checks the age and the records of keys. If strict, a lookup that fails is an error.
 func (s *Signer) checkPublished(ctx context.Context, keys []*Key, strict bool) error {

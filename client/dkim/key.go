@@ -113,7 +113,7 @@ func (k *Key) check(bits int) error {
 	}
 	if public, ok := k.Private.Public().(*rsa.PublicKey); ok {
 		if n := public.N.BitLen(); n < bits || n > maxBits {
-			return fmt.Errorf("%s has %d bits: use a key of %d to %d bits, 2048 for example", k.Name(), n, bits, maxBits)
+			return fmt.Errorf("%s has %d bits: use a key of %d to %d bits", k.Name(), n, bits, maxBits)
 		}
 	}
 	return nil
