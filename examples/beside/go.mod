@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/postrider/postrider => ../..
 
 require (
+	github.com/emersion/go-msgauth v0.7.0
 	github.com/emersion/go-smtp v0.26.0
 	github.com/postrider/postrider v0.0.0-00010101000000-000000000000
 	github.com/wneessen/go-mail v0.8.1

@@ -66,7 +66,7 @@ func TestDKIM(t *testing.T) {
 			mails = append(mails, m)
 		}
 	}
-	want := byDKIMpy(t, dir, mails)
+	want := byDKIMpy(t, dir, "verify", mails)
 	verifier := &authres.Verifier{Resolver: zone}
 	good := 0
 	for i, m := range mails {
@@ -187,24 +187,29 @@ func broken(text string) []brokenMail {
 	return mails
 }
 
-// byDKIMpy returns dkimpy's verdict on each mail.
-func byDKIMpy(t *testing.T, dir string, mails []brokenMail) []string {
+// byDKIMpy returns dkimpy's verdict on each mail: see the script for its jobs.
+func byDKIMpy(t *testing.T, dir, job string, mails []brokenMail) []string {
+	t.Helper()
+	return verdicts(t, dir, mails, exec.Command(python, "testdata/dkim_mails.py", dir, job))
+}
+
+// verdicts has a program verify mails, which it finds in dir.
+func verdicts(t *testing.T, dir string, mails []brokenMail, program *exec.Cmd) []string {
 	t.Helper()
 	var all strings.Builder
 	for _, m := range mails {
 		fmt.Fprintf(&all, "%d\n%s", len(m.text), m.text)
 	}
 	write(t, filepath.Join(dir, "mails"), all.String())
-	cmd := exec.Command(python, "testdata/dkim_mails.py", dir, "verify")
 	failure := new(strings.Builder)
-	cmd.Stderr = failure
-	out, err := cmd.Output()
+	program.Stderr = failure
+	out, err := program.Output()
 	if err != nil {
-		t.Fatalf("dkimpy: %v\n%s", err, tail(failure.String()))
+		t.Fatalf("%s: %v\n%s", program, err, tail(failure.String()))
 	}
 	lines := strings.Fields(string(out))
 	if len(lines) != len(mails) {
-		t.Fatalf("dkimpy said something about %d mails, want all %d", len(lines), len(mails))
+		t.Fatalf("%s said something about %d mails, want all %d", program, len(lines), len(mails))
 	}
 	return lines
 }

@@ -231,15 +231,16 @@ type openDKIM struct {
 	record string // of its key, at sel._domainkey.source.test
 }
 
-// startOpenDKIM starts an OpenDKIM that signs the mail that comes from 127.0.0.1, and verifies all other.
-func startOpenDKIM(t *testing.T, lines string) *openDKIM {
+// startOpenDKIM starts an OpenDKIM that signs the mail that comes from 127.0.0.1, and verifies all other. It knows its own
+// key and those of more.
+func startOpenDKIM(t *testing.T, lines string, more ...string) *openDKIM {
 	t.Helper()
 	need(t, "opendkim")
 	needRoot(t)
 	dir := t.TempDir()
 	private, record := newRSAKey(t)
 	write(t, filepath.Join(dir, "key"), private)
-	write(t, filepath.Join(dir, "public"), "sel._domainkey.source.test "+record+"\n")
+	write(t, filepath.Join(dir, "public"), "sel._domainkey.source.test "+record+"\n"+strings.Join(more, "\n")+"\n")
 	write(t, filepath.Join(dir, "internal"), "127.0.0.1\n")
 	port, conf := freePort(t), filepath.Join(dir, "conf")
 	write(t, conf, configured(opendkimConf+lines, "@port@", port, "@dir@", dir))

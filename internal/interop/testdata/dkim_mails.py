@@ -1,9 +1,9 @@
-"""Signs and verifies mails by dkimpy: dkim_mails.py DIRECTORY sign|verify.
+"""Signs and verifies mails by dkimpy: dkim_mails.py DIRECTORY sign|verify|all.
 
 The directory has the zone "keys" (lines of a name, a space and the record), the private keys "rsa" and "ed25519", and
 the mail "unsigned". "sign" writes a file ALGORITHM-HEADER-BODY for each canonical form. "verify" reads mails in
 "mails", each after a line with its size, and writes a line for each: "good" if one of its signatures is, "broken", or
-"unread" if dkimpy knows no such header.
+"unread" if dkimpy knows no such header. For "all", all of its signatures must be good, and it must have one.
 """
 import os
 import sys
@@ -42,19 +42,19 @@ def good(message, i):
         return False
 
 
-def verdict(mail):
+def verdict(mail, enough):
     try:
         message = dkim.DKIM(mail)
     except (dkim.MessageFormatError, IndexError):
         return "unread"
     signatures = [name for name, _ in message.headers if name.lower() == b"dkim-signature"]
-    return "good" if any(good(message, i) for i in range(len(signatures))) else "broken"
+    return "good" if signatures and enough(good(message, i) for i in range(len(signatures))) else "broken"
 
 
-def verify():
+def verify(enough=any):
     with open(os.path.join(directory, "mails"), "rb") as mails:
         while size := mails.readline():
-            print(verdict(mails.read(int(size))))
+            print(verdict(mails.read(int(size)), enough))
 
 
-{"sign": sign, "verify": verify}[job]()
+{"sign": sign, "verify": verify, "all": lambda: verify(all)}[job]()
