@@ -38,8 +38,11 @@ var arrows = map[string][]string{
 	"client/compose":   nil,
 	"client/dkim":      {"internal/canonical", "internal/guard", "internal/header"},
 	"client/preflight": {"smtp/spf", "smtp/dmarc"},
+	"client/dkim":      nil,
+	"client/oauth":     nil,
+	"client/preflight": {"smtp/spf", "smtp/dmarc", "mx", "mx/dns", "internal/header", "internal/iprev"},
 
-	"server": {"internal/guard", "internal/header", "internal/scram", "server/internal/iprev",
+	"server": {"internal/guard", "internal/header", "internal/scram", "internal/iprev",
 		"server/internal/spill", "server/internal/words"},
 	"server/inbox":     nil,
 	"server/proxy":     nil,
@@ -49,6 +52,8 @@ var arrows = map[string][]string{
 	"server/ratelimit": {"server/internal/recent", "server/internal/words"},
 	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/canonical", "internal/guard", "internal/header",
 		"server/internal/iprev", "server/internal/words"},
+	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/guard", "internal/header", "internal/iprev",
+		"server/internal/words"},
 	"server/milter":   {"internal/guard", "server/internal/words"},
 	"bounce":          {"internal/guard"},
 	"bounce/suppress": {"internal/flock", "internal/guard"},
@@ -62,7 +67,6 @@ var arrows = map[string][]string{
 	"queue/queueweb":  {"queue/delivery"},
 
 	"server/internal/checktest": {"server", "smtp/smtptest"},
-	"server/internal/iprev":     nil,
 	"server/internal/recent":    nil,
 	"server/internal/spill":     nil,
 	"server/internal/words":     nil,
@@ -75,6 +79,7 @@ var arrows = map[string][]string{
 	"internal/flock":           nil,
 	"internal/guard":           nil,
 	"internal/header":          nil,
+	"internal/iprev":           nil,
 	"internal/scram":           nil,
 
 	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery", "bounce",

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
-	"github.com/postrider/postrider/server/internal/iprev"
+	"github.com/postrider/postrider/internal/iprev"
 )
 
 // NameResolver looks up the names of clients. *net.Resolver is one, and so is the Resolver of package mx/dns. Its

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postrider/postrider/server/internal/iprev"
+	"github.com/postrider/postrider/internal/iprev"
 )
 
 // phoneBook is a NameResolver.

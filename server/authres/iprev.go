@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/postrider/postrider/server/internal/iprev"
+	"github.com/postrider/postrider/internal/iprev"
 	"github.com/postrider/postrider/smtp/spf"
 )
 
