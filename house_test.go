@@ -88,7 +88,7 @@ var arrows = map[string][]string{
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "server", "server/authres", "smtp/smtptest", "bounce",
+	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/compose", "server", "server/authres", "smtp/smtptest", "bounce",
 	"bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }
@@ -173,7 +173,7 @@ func TestColumns(t *testing.T) {
 
 // preludes declare what each Go snippet of the README takes for granted, in their order.
 var preludes = []string{
-	`var ctx context.Context; var user, password, message string; suppress := func(string) {}; _ = err`,
+	`var ctx context.Context; var user, password string; var assets, orders fs.FS; suppress := func(string) {}; _ = err`,
 	`var ctx context.Context; var mailboxes mx.Route; var lan netip.Prefix; var tlsConfig *tls.Config
 	var directory interface { Lookup(context.Context, *server.Peer, smtp.Recipient) error }`,
 	`var t *testing.T; signup := func(*postrider.Relay, string) {}`,
@@ -224,6 +224,7 @@ func compile(t *testing.T, name, code string) {
 	for pkg, path := range map[string]string{
 		"context": "context", "io": "io", "net": "net", "netip": "net/netip", "slog": "log/slog", "testing": "testing",
 		"synctest": "testing/synctest", "time": "time", "tls": "crypto/tls",
+		"fs": "io/fs", "mail": "net/mail", "compose": module + "/client/compose",
 		"postrider": module, "client": module + "/client", "dns": module + "/mx/dns",
 		"authres": module + "/server/authres", "dnsbl": module + "/server/dnsbl", "early": module + "/server/early",
 		"bounce": module + "/bounce", "suppress": module + "/bounce/suppress",

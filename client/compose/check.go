@@ -39,10 +39,8 @@ func (m *Message) check() error {
 	if err := m.checkAddresses(); err != nil {
 		return err
 	}
-	for _, t := range []struct{ field, value string }{{"Subject", m.Subject}, {"ListID", m.ListID}, {"FeedbackID", m.FeedbackID}} {
-		if err := checkText(t.field, t.value); err != nil {
-			return err
-		}
+	if err := checkText("Subject", m.Subject); err != nil {
+		return err
 	}
 	if year := m.Date.Year(); !m.Date.IsZero() && (year < 1900 || year > 9999) { // RFC 5322 §3.3
 		return fmt.Errorf("Date has the year %d: want 1900 to 9999", year)
@@ -123,7 +121,8 @@ func (m *Message) checkIDs() error {
 	for _, t := range ids {
 		left, right, ok := strings.Cut(bare(t.id), "@")
 		if t.id != "" && (!ok || !isID(left) || !isID(strings.Trim(right, "[]")) || len(t.id) > maxID) {
-			return fmt.Errorf("%s %.100q: want an ID in ASCII such as 17@example.com (RFC 5322 section 3.6.4)", t.field, t.id)
+			return fmt.Errorf("%s %.100q: want an ID in ASCII such as 17@example.com (RFC 5322 section 3.6.4)",
+				t.field, t.id)
 		}
 	}
 	return nil
@@ -179,7 +178,7 @@ func (m *Message) checkBodies() error {
 		}
 		id := f.id()
 		if id == "" || strings.Trim(id, idLetters) != "" || strings.Count(id, "@") > 1 || len(id) > maxName {
-			return fmt.Errorf("Inline[%d].ContentID %.100q: set it to letters, digits and \"._+-@\", at most %d of them",
+			return fmt.Errorf("Inline[%d].ContentID %.100q: set it to letters, digits and \"._+-@\", at most %d",
 				i, id, maxName)
 		}
 		if ids[id] {
@@ -228,7 +227,7 @@ func (f *File) check() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("ContentType %.100q: %w", f.ContentType, err)
-	case !strings.Contains(kind, "/"), len(f.contentType()) > maxID, f.contentType() == "", looksEncoded(f.contentType()):
+	case !strings.Contains(kind, "/"), !isType(f.contentType()):
 		return fmt.Errorf("ContentType %.100q: want a type such as image/png", f.ContentType)
 	case isComposite(kind):
 		return fmt.Errorf("ContentType %.100q can't be in base64: send it as application/octet-stream", f.ContentType)
@@ -244,6 +243,8 @@ func (f *File) name() string {
 }
 
 func (f *File) id() string { return cmp.Or(f.ContentID, f.name()) }
+
+func isType(s string) bool { return s != "" && len(s) <= maxID && !looksEncoded(s) }
 
 // isComposite reports whether parts of a type may not be in base64 (RFC 2045 §6.4).
 func isComposite(kind string) bool {
@@ -276,7 +277,7 @@ func (m *Message) checkField(f Field) error {
 		return fmt.Errorf("Name %.100q has %d octets: want 1 to %d", f.Name, len(f.Name), maxFieldName)
 	case strings.Contains(own, " "+name+" "), strings.HasPrefix(name, "content-"),
 		m.Unsubscribe != nil && strings.HasPrefix(name, "list-unsubscribe"):
-		return fmt.Errorf("Name %q: Compose writes this field, by other fields of Message, or it isn't the author's", f.Name)
+		return fmt.Errorf("Name %q: Message has a field for it, or it isn't the author's", f.Name)
 	case f.Value == "":
 		return fmt.Errorf("Value is empty (%s): leave the field out", f.Name)
 	}

@@ -20,8 +20,8 @@
 //
 // # What is composed
 //
-//   - The mail is ASCII in lines of at most 998 octets, which no host on the way has a reason to change: signatures last.
-//     Only an address that needs SMTPUTF8 is in UTF-8, if it is in the header.
+//   - The mail is ASCII in lines of at most 998 octets, which no host on the way has a reason to change: signatures
+//     last. Only an address that needs SMTPUTF8 is in UTF-8, if it is in the header.
 //   - Text that hosts or mailboxes would change (spaces at the end of a line, "From " at its start) is encoded: in
 //     quoted-printable, or in base64 where that is shorter.
 //   - Texts and names beyond ASCII become encoded-words. Each stands alone, and no character is split: some providers
@@ -34,10 +34,10 @@
 //
 //   - A Message of over MaxSize octets, 100 MiB by default, is an error. Text and HTML are in memory, once as they are
 //     and once encoded. Files never are: a Content opens them for each read, and encodes what is asked for.
-//   - A text in the header has at most 16,384 octets, the name of a file 255, an ID or a media type 900. The result of a
-//     template has at most Template.MaxText.
-//   - A control character, a line separator, or octets that aren't UTF-8 in a value for the header are an error, and so
-//     is all else that would have to be changed or left out. Errors name the field: "compose: Message.To[3].Name …".
+//   - A text in the header has at most 16,384 octets, the name of a file 255, an ID or a media type 900. The result of
+//     a template has at most Template.MaxText.
+//   - A control character, a line separator, or octets that aren't UTF-8 in a value for the header are an error, and
+//     so is all else that would have to be changed or left out. Errors name the field: "compose: Message.Subject …".
 //
 // # RFCs
 //
@@ -48,8 +48,7 @@
 //
 //   - The name of a file in Content-Type may be an encoded-word in quotes, which RFC 2047 §5 forbids.
 //   - From has one author. No group has a member.
-//   - A reference without a space that is longer than a line isn't folded (a SHOULD of RFC 5322 §2.1.1): readers differ
-//     about what may be put into it.
+//   - A word that is longer than a line isn't folded (a SHOULD of RFC 5322 §2.1.1).
 //   - RFC 8058 §4 wants a DKIM signature that covers both fields of List-Unsubscribe. Signing is for another Sender.
 //
 // # Files

@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Lines of a header end at 76 octets where a space allows it, as those with an encoded-word must (RFC 2047 §2), and have
-// 998 at most (RFC 5322 §2.1.1).
+// Lines of a header end at 76 octets where a space allows it, as those with an encoded-word must (RFC 2047 §2), and
+// have 998 at most (RFC 5322 §2.1.1).
 const (
 	softLine = 76
 	maxToken = 900 // octets of a word that is kept on one line, with room for a field's name
@@ -120,7 +120,7 @@ func (h *header) addresses(name string, list []mail.Address) {
 	h.end()
 }
 
-const maxQuoted = 60 // octets of a name in quotes, which isn't folded
+const maxQuoted = 255 // octets of a name in quotes, which isn't folded
 
 // phrase appends a display name, if there is one.
 func (h *header) phrase(name string) {

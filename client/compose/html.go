@@ -102,7 +102,8 @@ func (t *plainText) link(n *html.Node) {
 	label := strings.TrimSpace(t.b.String()[before:])
 	href := strings.TrimSpace(attribute(n, "href"))
 	if label == href || "mailto:"+label == href ||
-		!strings.HasPrefix(href, "https://") && !strings.HasPrefix(href, "http://") && !strings.HasPrefix(href, "mailto:") {
+		!strings.HasPrefix(href, "https://") && !strings.HasPrefix(href, "http://") &&
+			!strings.HasPrefix(href, "mailto:") {
 		return
 	}
 	t.space = label != ""

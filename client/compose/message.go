@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Message is a mail in parts. A literal works: only From and one recipient are needed. [Message.Compose] makes the mail,
-// and doesn't change the Message.
+// Message is a mail in parts. A literal works: only From and one recipient are needed. [Message.Compose] makes the
+// mail, and doesn't change the Message.
 //
 // No value may have a control character, except Text, HTML and Calendar.Data: the error of Compose names the field.
 // All text is UTF-8.
@@ -93,10 +93,10 @@ type File struct {
 	FS   fs.FS
 	Path string
 
-	// Reader is the file where FS is nil. A *bytes.Reader, a *strings.Reader, an *io.SectionReader, and any other Reader
-	// that is a smtp.Content, is read where it is, from its start, and must not change. Compose reads any other Reader to its
-	// end: up to 64 KiB are kept in memory, more in a temporary file until Content.Close. Then the Message can be
-	// composed once.
+	// Reader is the file where FS is nil. A *bytes.Reader, a *strings.Reader, an *io.SectionReader, and any other
+	// Reader that is a smtp.Content, is read where it is, from its start, and must not change. Compose reads any other
+	// Reader to its end: up to 64 KiB are kept in memory, more in a temporary file until Content.Close. Then the
+	// Message can be composed once.
 	Reader io.Reader
 
 	// ContentType is the media type, with parameters. If empty, it is found by the extension of Name, or is

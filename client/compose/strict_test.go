@@ -164,7 +164,7 @@ func readWords(s string) (string, error) {
 func readWord(word string) (decoded string, is bool, err error) {
 	m := encodedWord.FindStringSubmatch(word)
 	if m == nil {
-		if strings.Contains(word, "=?") && strings.Contains(word, "?=") {
+		if likeEncoded.MatchString(word) {
 			err = fmt.Errorf("an encoded-word that touches others: %q", word)
 		}
 		return word, false, err

@@ -76,7 +76,7 @@ func (t *Template) check() error {
 	for field, files := range map[string][]File{"Attachments": m.Attachments, "Inline": m.Inline} {
 		for i, f := range files {
 			if _, ok := f.Reader.(smtp.Content); f.Reader != nil && !ok {
-				return fmt.Errorf("Message.%s[%d].Reader can be read once: set it to a bytes.Reader, or set FS", field, i)
+				return fmt.Errorf("Message.%s[%d].Reader can be read once: use a bytes.Reader, or FS", field, i)
 			}
 		}
 	}
@@ -146,12 +146,12 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.Builder.Write(p)
 }
 
-// Send composes a mail for each recipient and sends it by s: a client.Submission, or a smtp.SenderFunc that puts it into
-// a queue. It holds as many mails as Concurrency, and reads recipients as they are needed.
+// Send composes a mail for each recipient and sends it by s: a client.Submission, or a smtp.SenderFunc that puts it
+// into a queue. It holds as many mails as Concurrency, and reads recipients as they are needed.
 //
 // done is called once for each recipient, never twice at a time, in the order in which the sending ends. err is the
-// cause, for logs: if it isn't nil, the mail may not have been composed. That is a Result that is Rejected and Local. When
-// ctx ends, the recipients that are left get a Result that is Deferred. The sequence and done are called in the
+// cause, for logs: if it isn't nil, the mail may not have been composed. That is a Result that is Rejected and Local.
+// When ctx ends, the recipients that are left get a Result that is Deferred. The sequence and done are called in the
 // goroutine of the caller or in one that ends before Send returns. A Sender that panics makes the Result Unknown.
 //
 // The error is that of Check, and then nothing was sent, or that of ctx.
@@ -218,14 +218,16 @@ func (t *Template) send(ctx context.Context, s smtp.Sender, r Recipient) (out se
 	env, content, err := t.compose(r)
 	if err != nil {
 		out.err = err
-		out.result.Outcome, out.result.Reply = smtp.Rejected, smtp.NewReply(554, "5.6.0", "the mail couldn't be composed")
+		out.result.Outcome = smtp.Rejected
+		out.result.Reply = smtp.NewReply(554, "5.6.0", "the mail couldn't be composed")
 		return out
 	}
 	defer content.Close()
 	defer func() {
 		if v := recover(); v != nil {
 			out.err = fmt.Errorf("compose: the Sender panicked: %v", v)
-			out.result.Outcome, out.result.Reply = smtp.Unknown, smtp.NewReply(451, "4.3.0", "the sending panicked")
+			out.result.Outcome = smtp.Unknown
+			out.result.Reply = smtp.NewReply(451, "4.3.0", "the sending panicked")
 		}
 	}()
 	results, err := s.Send(ctx, env, content)

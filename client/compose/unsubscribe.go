@@ -30,8 +30,8 @@ type Unsubscribe struct {
 	// program that reads that mail calls Read. If empty, there is none.
 	Mailto string
 
-	// Keys are secrets of at least 16 octets. The first one signs, and all of them verify. To replace a key, put the new
-	// one first.
+	// Keys are secrets of at least 16 octets. The first one signs, and all of them verify. To replace a key, put the
+	// new one first.
 	Keys [][]byte
 
 	// Handle ends a subscription, and returns when that is durable. It may be called more than once for one, and at the
@@ -59,10 +59,10 @@ type Page struct {
 }
 
 const (
-	minKey     = 16 // octets, RFC 2104 §3
-	macLen     = 16
-	maxToken64 = 900 // characters of a link
-	maxPost    = 64 << 10
+	minKey  = 16 // octets, RFC 2104 §3
+	macLen  = 16
+	maxLink = 900 // characters
+	maxPost = 64 << 10
 )
 
 // Check returns an error for the first field that is wrong. URL and Keys must be set to compose, and Handle to serve.
@@ -166,9 +166,9 @@ func (u *Unsubscribe) link(token string) (string, error) {
 	}
 	parsed.RawQuery += "u=" + token
 	link := parsed.String()
-	if len(link) > maxToken64 {
+	if len(link) > maxLink {
 		return "", fmt.Errorf("compose: Unsubscribe: the link has %d octets, at most %d: take a shorter URL or ListID",
-			len(link), maxToken64)
+			len(link), maxLink)
 	}
 	return link, nil
 }
@@ -178,7 +178,7 @@ func (m *Message) checkUnsubscribe() error {
 		return nil
 	}
 	if len(m.To) != 1 || len(m.Cc)+len(m.Bcc) > 0 {
-		return errors.New("Unsubscribe is set, and its link is that of one recipient: set To to one address, and no Cc and Bcc")
+		return errors.New("Unsubscribe is set, and its link is for one recipient: set To to one, and no Cc and Bcc")
 	}
 	if err := m.Unsubscribe.check(); err != nil {
 		return fmt.Errorf("Unsubscribe.%w", err)
@@ -205,8 +205,8 @@ func (m *Message) unsubscribe(h *builder) error {
 	return nil
 }
 
-// ServeHTTP answers a click. A POST with List-Unsubscribe=One-Click, as RFC 8058 §3.2 has it, calls Handle. A GET shows
-// the page that asks: programs that look for viruses follow all links, and must not unsubscribe anybody.
+// ServeHTTP answers a click. A POST with List-Unsubscribe=One-Click, as RFC 8058 §3.2 has it, calls Handle. A GET
+// shows the page that asks: programs that look for viruses follow all links, and must not unsubscribe anybody.
 func (u *Unsubscribe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")

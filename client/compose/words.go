@@ -11,8 +11,8 @@ const (
 	minRoom = 30 // octets: with less room, an encoded-word begins a line of its own
 )
 
-// encoded appends s as encoded-words that are right in text and in a phrase. Each stands alone between white space: Yahoo refuses
-// others.
+// encoded appends s as encoded-words that are right in text and in a phrase. Each stands alone between white space:
+// Yahoo refuses others.
 func (h *header) encoded(s string) {
 	base := inBase64(s)
 	for first := true; s != ""; first = false {
