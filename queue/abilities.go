@@ -6,6 +6,30 @@ import (
 	"time"
 )
 
+// Keyer is a [Queue] that stores messages with a Key, each once. A program that doesn't know whether its Enqueue has
+// succeeded, because it crashed or the connection to it broke, repeats it with the same Key.
+//
+// A Key belongs to the Tenant of its message: two Tenants, or a Tenant and messages without one, may use the same. The
+// Queue remembers it from the Enqueue on, for 24 hours unless it states another time, and forgets it when the Queue is
+// asked after that, or later by as much again. Until then, an Enqueue of a message with that Key stores nothing, and
+// returns the ID of the first message. It is so after that message was delivered, returned or removed, and after a
+// restart or a crash.
+//
+// The reverse-path and the addresses of the recipients must be those of the first message, octet by octet and in any
+// order. Otherwise the error is ErrKeyReused. Nothing else is compared: a repeated message has another Date. Its Body
+// may not be read.
+//
+// Of several Enqueues of a Key at a time, one stores its message. The others wait until that is durable, or their ctx
+// ends. If it fails, another one stores its message. So no ID is returned whose message isn't durable.
+//
+// The Queue bounds the number of Keys. When there are as many, a message with a new Key is refused with ErrKeysFull. A
+// step of the wall clock while the Queue is open ends no Key early.
+type Keyer interface {
+	// EnqueueOnce is Enqueue, and reports whether the message repeats an earlier one, whose ID it then returns. Enqueue
+	// does the same for a message with a Key. Without a Key, the message never repeats one.
+	EnqueueOnce(ctx context.Context, m Message) (id ID, repeats bool, err error)
+}
+
 // Waker is a [Queue] that announces due tasks, so that a Runner needn't ask for them.
 type Waker interface {
 	// Watch registers f. The Queue calls f with a lane and a time whenever the lane may have a task due at that time,

@@ -32,7 +32,7 @@
 // ended at one Queue settles nothing. Besides:
 //
 //   - A store states its lag, for example 1 second. What a call has changed at one Queue, the others see and announce
-//     within that time. Claims exclude each other at once.
+//     within that time. Claims exclude each other at once, and so do Enqueues of one Key.
 //   - Each task that is due can be claimed at one Queue at least. A Queue may have a part of the lanes: its Lanes and
 //     its Claim leave out those of others. When a Queue is opened or closed, or its process ends, the others get its
 //     part within the lag, and announce these lanes or the zero Lane.
@@ -46,8 +46,7 @@
 // # Later versions
 //
 // Message, Task and Settlement may get fields, and stores may get abilities as new interfaces. So store each field
-// under a name or a number, and skip those that aren't known, as package spool does. There is no idempotency key yet: a
-// caller that repeats an Enqueue without knowing whether it succeeded may store the message twice.
+// under a name or a number, and skip those that aren't known, as package spool does.
 //
 // # After a crash
 //

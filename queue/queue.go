@@ -16,8 +16,8 @@ import (
 // Queue stores mail until each recipient is settled. The unit of work is a [Task]: one message × one destination.
 //
 // A Queue decides nothing: it returns the tasks that are due. A delivery.Runner decides which of them it claims, and
-// when a task is due again. A Queue that can do more implements [Waker], [Lister], [Holder], [Flusher], [Remover] or
-// [Stater].
+// when a task is due again. A Queue that can do more implements [Keyer], [Waker], [Lister], [Holder], [Flusher],
+// [Remover] or [Stater].
 //
 // # Rules for all methods
 //
@@ -102,6 +102,14 @@ var (
 	// ErrBroken means that the store has failed, and that its content on the disk is not known. Enqueue, Claim, Settle,
 	// and the abilities that change something return it until the store is opened again.
 	ErrBroken = errors.New("queue: the store failed and must be opened again")
+
+	// ErrKeyReused means that an earlier message of this Tenant has the Key, and another reverse-path or other
+	// recipients. Nothing was stored.
+	ErrKeyReused = errors.New("queue: the Key is that of a message with another reverse-path or other recipients")
+
+	// ErrKeysFull means that the Queue remembers as many Keys as it may. Nothing was stored. It passes: the oldest Key
+	// is forgotten when its time is over.
+	ErrKeysFull = errors.New("queue: no room for another Key")
 )
 
 // ID names a message within its queue. It consists of ASCII letters, digits and "-". No ID is used a second time.
@@ -145,6 +153,11 @@ type Message struct {
 	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner.
 	Ref, Tenant string
 
+	// Key is the application's name for the message, by which it is stored once, however often it is sent: see [Keyer].
+	// It has at most MaxKey octets, any. If empty, each Enqueue stores a message. A report must have none. A Queue that
+	// is no Keyer returns an error.
+	Key string
+
 	// Origin is the source of the message. A message without one is treated like a stranger's. FromDomain is the domain
 	// of its From header field as an A-label. It is empty unless there is exactly one. The Queue stores both.
 	Origin     smtp.Origin
@@ -157,6 +170,9 @@ type Message struct {
 	// Holder returns an error.
 	Held bool
 }
+
+// MaxKey is the largest length of the Key of a Message, in octets.
+const MaxKey = 255
 
 // Postpone sets NotBefore to t, and moves NoticeAt and Deadline along, so that they keep their distance: a message with
 // a Deadline in 5 days that is postponed by 30 days may be retried until day 35. The distance is measured from the old

@@ -153,6 +153,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 var (
+	_ queue.Keyer   = (*Queue)(nil)
 	_ queue.Waker   = (*Queue)(nil)
 	_ queue.Lister  = (*Queue)(nil)
 	_ queue.Holder  = (*Queue)(nil)

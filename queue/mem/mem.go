@@ -2,13 +2,13 @@
 //
 //	q := mem.New()
 //
-// A Queue has no settings and no limits. Bodies are in memory as a whole. It has no Close, and none of its methods
+// A Queue has no limits except that of Keys. Bodies are in memory as a whole. It has no Close, and none of its methods
 // fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
-// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
+// [queue.Keyer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
 //
 // # Files
 //
-//	mem.go        Queue and the methods of queue.Queue and queue.Waker
+//	mem.go        Queue and the methods of queue.Queue, queue.Keyer and queue.Waker
 //	abilities.go  the methods of the other abilities
 package mem
 
@@ -25,13 +25,22 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Queue is a [queue.Queue] in memory. The zero Queue is empty, as that of New.
+// Queue is a [queue.Queue] in memory. The zero Queue is empty, as that of New. Its fields must not change after the
+// first call of a method.
 type Queue struct {
+	// KeyTime is how long the Key of a message is remembered: see [queue.Keyer]. If zero, 24 hours.
+	KeyTime time.Duration
+
+	// MaxKeys is the largest number of Keys that are remembered, with about 60 octets of memory each. If zero,
+	// 1,000,000.
+	MaxKeys int
+
 	watch index.Watchers
 	now   func() time.Time // for tests; if nil, time.Now
 
 	mu     sync.Mutex
 	ix     *index.Index[*memMessage, *index.Progress] // set by the first lock
+	keys   *index.Keys                                // set with it
 	last   uint64                                     // the newest ID
 	octets int64                                      // of all bodies
 }
@@ -50,6 +59,7 @@ func (q *Queue) lock() {
 	q.mu.Lock()
 	if q.ix == nil {
 		q.ix = index.New[*memMessage, *index.Progress](q.now)
+		q.keys = index.NewKeys(q.KeyTime, q.MaxKeys, q.now)
 	}
 }
 
@@ -62,15 +72,51 @@ func (q *Queue) made() *index.Index[*memMessage, *index.Progress] {
 
 // Enqueue implements [queue.Queue].
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	id, _, err := q.EnqueueOnce(ctx, m)
+	return id, err
+}
+
+// EnqueueOnce implements [queue.Keyer].
+func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	n, repeats, err := q.enqueue(ctx, m)
+	if err != nil {
+		return "", false, fmt.Errorf("mem: enqueue: %w", err)
+	}
+	return index.FormatID(n), repeats, nil
+}
+
+func (q *Queue) enqueue(ctx context.Context, m queue.Message) (id uint64, repeats bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
+	key, keyed, err := index.NewKey(&m)
+	if err == nil && keyed {
+		q.made() // with the keys
+		id, err = q.keys.Begin(ctx, &q.mu, &key)
+	}
+	if err != nil || id != 0 {
+		return id, true, err
+	}
+	defer func() { // after a panic of m.Body, too
+		if keyed && id == 0 {
+			q.lock()
+			defer q.mu.Unlock()
+			q.keys.Cancel(key.Name)
+		}
+	}()
 	msg, err := newMemMessage(ctx, m)
 	if err != nil {
-		return "", fmt.Errorf("mem: enqueue: %w", err)
+		return 0, false, err
 	}
 	q.lock()
 	q.add(msg)
+	if keyed {
+		key.ID = msg.ID
+		q.keys.Done(key)
+	}
 	q.mu.Unlock()
 	q.watch.TellNew(msg.Message)
-	return index.FormatID(msg.ID), nil
+	return msg.ID, false, nil
 }
 
 func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
@@ -103,6 +149,9 @@ func newMemMessages(ctx context.Context, reports []queue.Message) ([]*memMessage
 	made := make([]*memMessage, len(reports))
 	for i, m := range reports {
 		msg, err := newMemMessage(ctx, m)
+		if err == nil && m.Key != "" {
+			err = index.ErrReportKey
+		}
 		if err != nil {
 			return nil, fmt.Errorf("report: %w", err)
 		}

@@ -20,11 +20,14 @@ func TestMem(t *testing.T) {
 		Open: func(*testing.T) queue.Queue {
 			clock := new(clocktest.Clock)
 			q := mem.NewAt(clock.Now)
+			q.KeyTime, q.MaxKeys = 6*time.Hour, 500
 			clocks[q] = clock
 			return q
 		},
 		Step:     func(q queue.Queue, d time.Duration) { clocks[q].Step(d) },
 		InMemory: true,
+		KeyTime:  6 * time.Hour,
+		MaxKeys:  500,
 	})
 }
 

@@ -52,6 +52,8 @@ func harness(fault string, parts bool) queuetest.Harness {
 		LeasesSurvive: true,
 		NoDeaths:      true,
 		InMemory:      true,
+		KeyTime:       sharedKeyTime,
+		MaxKeys:       sharedMaxKeys,
 	}
 }
 
@@ -84,10 +86,10 @@ func TestSharedBare(t *testing.T) {
 // bare is a Queue without its optional abilities.
 type bare struct{ queue.Queue }
 
-// Enqueue refuses what only a Holder can do.
+// Enqueue refuses what only a Holder or a Keyer can do.
 func (q bare) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
-	if m.Held {
-		return "", errors.New("bare: the message is to be held, and this Queue is no Holder")
+	if m.Held || m.Key != "" {
+		return "", errors.New("bare: the message is to be held or has a Key, and this Queue is no Holder and no Keyer")
 	}
 	return q.Queue.Enqueue(ctx, m)
 }
@@ -102,11 +104,13 @@ var faults = []struct {
 	{"Release forgets attempts", "HoldLeased"},
 	{"Remove leaves leased tasks", "RemoveLeased"},
 	{"a Close closes the others", "HandlesClose"},
+	{"a Key for all Tenants", "Key"},
 	{"a lease lasts until the next one", "StaleLease"},
 	{"a lease never ends", "LeaseExpires"},
 	{"a part has no owner", "HandlesLeases"},
 	{"a restart ends leases", "ReopenLeases"},
 	{"a restart forgets Hold", "HoldKept"},
+	{"a restart forgets Keys", "KeyKept"},
 	{"a restart forgets what is owed", "OwedKept"},
 	{"a restart reuses IDs", "ReopenLeases"},
 	{"an owner for each message", "Owners"},
@@ -120,6 +124,9 @@ var faults = []struct {
 	{"claims more than Max", "Order"},
 	{"claims the latest due first", "Order"},
 	{"claims what arrived last first", "AtOnce"},
+	{"compares no recipients", "KeyRefused"},
+	{"compares no reverse-path", "KeyRefused"},
+	{"compares the order of recipients", "Key"},
 	{"counts once an hour", "Stats"},
 	{"counts lanes as destinations", "Stats"},
 	{"counts the attempts of what was reported", "OwedLeased"},
@@ -145,7 +152,10 @@ var faults = []struct {
 	{"drops the body early", "BodyUntilSettled"},
 	{"flushes by the clock", "ClockBack"},
 	{"forgets Held", "HeldFromStart"},
+	{"forgets Keys by the clock", "KeyTime"},
+	{"forgets Keys early", "KeyTime"},
 	{"forgets that it noticed", "NoticesAndDeadlines"},
+	{"forgets the Key with its message", "Key"},
 	{"forgets what it settled", "SettleAgain"},
 	{"gives notice before NotBefore", "NotBefore"},
 	{"goes on announcing after stop", "Watch"},
@@ -160,10 +170,12 @@ var faults = []struct {
 	{"keeps OverdueFrom", "OverdueFrom"},
 	{"keeps final recipients", "SettlePartly"},
 	{"keeps milliseconds", "Precision"},
+	{"keeps the Key of what it doesn't store", "KeyRefused"},
 	{"keeps the caller's results", "CallersOwn"},
 	{"keeps the deferred without Next", "SettleDone"},
 	{"keeps the last body", "BodyUntilSettled"},
 	{"keeps what was reported", "Owed"},
+	{"knows its own Keys alone", "HandlesKeys"},
 	{"leases of a closed Queue never end", "HandlesClose"},
 	{"lists lanes that wait for nothing", "DueTimes"},
 	{"lists no priorities", "Priority"},
@@ -175,12 +187,15 @@ var faults = []struct {
 	{"loses reports", "Reports"},
 	{"loses the last results", "SettleWithoutResults"},
 	{"loses what is owed while it reports", "OwedLeased"},
+	{"never forgets Keys", "KeyTime"},
 	{"never lends the last task", "DueTimes"},
+	{"never says that it repeats", "Key"},
 	{"numbers leases per Queue", "HandlesLeases"},
 	{"owes though a report fails", "OwedRefused"},
 	{"owner 0 for a tenant", "Owners"},
 	{"owner by sender alone", "Owners"},
 	{"fences nothing", "StaleLease"},
+	{"puts Tenant and Key together", "Key"},
 	{"reports again beside what is added", "OwedLeased"},
 	{"reports at the latest ReportAt", "Owed"},
 	{"says Only of all tasks", "Owed"},
@@ -191,9 +206,14 @@ var faults = []struct {
 	{"stores each report as it is read", "ReportFails"},
 	{"stores half a body", "BodyFails"},
 	{"stores reports of a Remove of nothing", "Remove"},
+	{"stores what repeats", "Key"},
 	{"takes a NotBefore after the Deadline", "NotBeforeDeadline"},
+	{"takes a long Key", "KeyRefused"},
 	{"takes any Owed", "OwedRefused"},
+	{"takes any number of Keys", "KeysFull"},
 	{"takes mail for the destination of reports", "OwedRefused"},
+	{"takes no Key for one", "Key"},
+	{"takes reports with a Key", "KeyRefused"},
 	{"takes too few results", "SettleWrongResults"},
 	{"works after Close", "HandlesClose"},
 }

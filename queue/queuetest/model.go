@@ -23,6 +23,7 @@ type model struct {
 	done   []granted // that were settled
 	owners map[string]queue.Owner
 	serial int
+	keys   []modelKey
 
 	all   []*env // the Queues on the store
 	looks looks

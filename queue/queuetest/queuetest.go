@@ -11,7 +11,7 @@
 // Each subtest is about one rule and has a Queue of its own. It runs in a synctest bubble, where days pass at once,
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
-// The optional abilities are tested if the Queue has them: [queue.Waker], [queue.Lister], [queue.Holder],
+// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Waker], [queue.Lister], [queue.Holder],
 // [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and stores that several
 // Queues share are tested if the Harness has a func for them. A test that needs something else skips and logs what is
 // missing.
@@ -31,7 +31,7 @@
 //	lanes.go, context.go            owners and priorities; calls whose context has ended
 //	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
-//	watch.go, list.go, hold.go, flush.go, remove.go, stats.go
+//	keys.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
 //	deaths.go                       attempts that end with the process
@@ -95,6 +95,13 @@ type Harness struct {
 	// that aren't settled before a crash.
 	NoDeaths bool
 
+	// KeyTime is how long the Queue remembers the Key of a message at least: see [queue.Keyer]. If zero, 24 hours.
+	KeyTime time.Duration
+
+	// MaxKeys is the largest number of Keys that the Queue remembers. The tests store as many, and one of them more. If
+	// zero, it is not tested.
+	MaxKeys int
+
 	// Seed repeats the random operations of an earlier run, which logged its seed. If zero, each run has a new seed.
 	Seed uint64
 }
@@ -149,6 +156,12 @@ var tests = []struct {
 	{"BodyAfterwards", testBodyAfterwards, "an open Body whose message has left returns its octets or ErrNotFound"},
 	{"LargeBody", testLargeBody, "a large body is never in memory as a whole"},
 	{"CallersOwn", testCallersOwn, "the Queue shares no memory with its caller"},
+	{"Key", testKey, "a message with a known Key isn't stored again: the ID of the first one is returned"},
+	{"KeyRefused", testKeyRefused, "a Key belongs to a reverse-path and recipients, and to no message that isn't stored"},
+	{"KeyTime", testKeyTime, "a Key is remembered for its time, and forgotten after that"},
+	{"KeyTogether", testKeyTogether, "of concurrent Enqueues of a Key, one stores its message"},
+	{"KeyKept", testKeyKept, "a Key survives a restart and a crash, with its message or without"},
+	{"KeysFull", testKeysFull, "the number of Keys is bounded, and new ones beyond it are refused"},
 	{"Watch", testWatch, "a Waker announces every time at which a task may be due"},
 	{"List", testList, "List yields every task once, in the order of arrival, with its State"},
 	{"ListFilters", testListFilters, "List yields the tasks that its Filter selects, and no others"},
@@ -181,6 +194,7 @@ var tests = []struct {
 	{"HandlesWatch", testHandlesWatch, "a Waker announces what another Queue of its store has changed"},
 	{"HandlesOperate", testHandlesOperate, "Hold, Release, Flush and Remove change the tasks of all Queues of a store"},
 	{"HandlesClose", testHandlesClose, "after a Close of one Queue, another one can claim all tasks of the store"},
+	{"HandlesKeys", testHandlesKeys, "a Key is known at all Queues of a store"},
 	{"Random", testRandom, "the Queue behaves like a model of it"},
 	{"HandlesRandom", testHandlesRandom, "two Queues on one store behave like one"},
 }

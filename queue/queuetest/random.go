@@ -49,6 +49,7 @@ func random(all ...*env) {
 	}{
 		{"enqueue", 10, m.enqueue},
 		{"enqueue that fails", 1, m.enqueueFails},
+		{"enqueue that repeats", 2, m.enqueueAgain},
 		{"claim", 12, m.claim},
 		{"settle", 16, m.settle},
 		{"settle that fails", 1, m.settleFails},
@@ -90,6 +91,7 @@ func random(all ...*env) {
 
 // lackSome logs the steps that are left out.
 func (m *model) lackSome() {
+	_, keys := m.q.(queue.Keyer)
 	_, lists := m.q.(queue.Lister)
 	_, holds := m.q.(queue.Holder)
 	_, flushes := m.q.(queue.Flusher)
@@ -99,6 +101,7 @@ func (m *model) lackSome() {
 		does      bool
 		what, why string
 	}{
+		{keys, "Keys among random operations", "the Queue is no Keyer"},
 		{lists, "List among random operations", "the Queue is no Lister"},
 		{holds, "Hold and Release among random operations", "the Queue is no Holder"},
 		{flushes, "Flush among random operations", "the Queue is no Flusher"},
@@ -117,11 +120,18 @@ func (m *model) enqueue() {
 		return
 	}
 	msg, body := m.message()
+	if _, ok := m.q.(queue.Keyer); ok && m.rand.IntN(4) == 0 {
+		m.enqueueKeyed(msg, body)
+		return
+	}
 	m.arrive(m.env.enqueue(msg), msg, body)
 }
 
 func (m *model) enqueueFails() {
 	msg, body := m.message()
+	if _, ok := m.q.(queue.Keyer); ok {
+		msg.Key = "fails"
+	}
 	msg.Body = iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(append(body, "xx"...))))
 	if _, err := m.q.Enqueue(m.ctx, msg); err == nil {
 		m.Errorf("Enqueue of a body that fails: got no error")

@@ -2,12 +2,44 @@ package queuetest
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/postrider/postrider/queue"
 )
 
 // These are the steps of testRandom for the optional abilities.
+
+// modelKey is a message that was stored with a Key.
+type modelKey struct {
+	msg queue.Message
+	id  queue.ID
+	at  time.Time
+}
+
+func (m *model) enqueueKeyed(msg queue.Message, body []byte) {
+	if m.h.MaxKeys > 0 && len(m.keys) >= m.h.MaxKeys {
+		return
+	}
+	msg.Key = strconv.Itoa(m.serial)
+	id := m.once(msg)
+	m.arrive(id, msg, body)
+	m.keys = append(m.keys, modelKey{msg, id, m.now()})
+}
+
+// enqueueAgain repeats a message, which may have left.
+func (m *model) enqueueAgain() {
+	m.keys = slices.DeleteFunc(m.keys, func(k modelKey) bool { return m.now().Sub(k.at) >= 2*m.keyTime() })
+	if len(m.keys) == 0 {
+		return
+	}
+	k := m.keys[m.rand.IntN(len(m.keys))]
+	k.msg.Body = newBody([]byte("another"))
+	if m.now().Sub(k.at) >= m.keyTime() {
+		return // it may be forgotten
+	}
+	m.again("among random operations", k.msg, k.id)
+}
 
 func (m *model) hold() {
 	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {

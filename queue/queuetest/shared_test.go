@@ -35,6 +35,7 @@ type base struct {
 	leases  map[queue.Lease]*job
 	lease   queue.Lease // the newest
 	settled map[queue.Lease]bool
+	keys    map[sharedKey]*sharedFirst
 	claims  int
 	open    []*shared
 	stats   queue.Stats // as of counted
@@ -82,13 +83,14 @@ var (
 	errNotBefore   = errors.New("shared: NotBefore isn't before the Deadline")
 	errReserved    = errors.New("shared: the destination is reserved")
 	errOwed        = errors.New("shared: wrong Owed")
+	errKey         = errors.New("shared: wrong Key")
 )
 
 func newBase(fault string) *base {
 	return &base{
 		fault: fault, lag: 300 * time.Millisecond,
 		letters: map[int]*letter{}, jobs: map[jobName]*job{},
-		leases: map[queue.Lease]*job{}, settled: map[queue.Lease]bool{},
+		leases: map[queue.Lease]*job{}, settled: map[queue.Lease]bool{}, keys: map[sharedKey]*sharedFirst{},
 	}
 }
 
@@ -128,6 +130,9 @@ func (b *base) restart() *shared {
 		if b.has("a restart forgets what is owed") && j.isReport() {
 			delete(b.jobs, jobName{j.serial, j.Destination})
 		}
+	}
+	if b.has("a restart forgets Keys") {
+		clear(b.keys)
 	}
 	if b.has("a restart reuses IDs") {
 		b.serial = 0
@@ -255,19 +260,8 @@ func (b *base) owner(m *queue.Message) queue.Owner {
 
 // Enqueue implements [queue.Queue].
 func (q *shared) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
-	letters, err := q.read(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	if err := q.begin(ctx); err != nil {
-		return "", err
-	}
-	defer q.mu.Unlock()
-	if q.fails != nil {
-		return "", q.fails
-	}
-	q.add("doesn't announce Enqueue", letters)
-	return formatID(letters[0].serial), nil
+	id, _, err := q.EnqueueOnce(ctx, m)
+	return id, err
 }
 
 // read makes letters of messages, and reads their bodies.
@@ -280,6 +274,9 @@ func (q *shared) read(ctx context.Context, messages ...queue.Message) ([]*letter
 	for i, m := range messages {
 		if len(m.Destinations) == 0 || len(m.Destinations) != len(m.Envelope.Recipients) {
 			return nil, errNoRecipient
+		}
+		if len(m.Key) > queue.MaxKey && !q.has("takes a long Key") {
+			return nil, errKey
 		}
 		if slices.Contains(m.Destinations, queue.ReportDestination) && !q.has("takes mail for the destination of reports") {
 			return nil, errReserved
@@ -617,6 +614,9 @@ func (q *shared) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) 
 	}
 	if !q.has("takes any Owed") && (len(s.Owed) > 0 && j.isReport() || slices.ContainsFunc(s.Owed, j.lacks)) {
 		return errOwed
+	}
+	if q.hasKey(s.Reports) {
+		return errKey
 	}
 	if q.has("owes though a report fails") {
 		q.mu.Lock()

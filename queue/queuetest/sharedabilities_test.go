@@ -87,6 +87,9 @@ func (q *shared) Release(ctx context.Context, ids ...queue.ID) error {
 // Remove implements [queue.Remover].
 func (q *shared) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	letters, err := q.read(ctx, reports...)
+	if err == nil && q.hasKey(reports) {
+		err = errKey
+	}
 	if err != nil {
 		return err
 	}

@@ -68,21 +68,22 @@ func (s *Spool) synced() {
 	}
 }
 
-// wasteful reports whether the log's oldest segment should go: it has no message any more, or the log is
-// large or in many pieces for what lives in it. s.mu is held.
+// wasteful reports whether the log's oldest segment should go: it has no message and no key any more, or the log
+// is large or in many pieces for what lives in it. s.mu is held.
 func (s *Spool) wasteful() bool {
 	const much = 1 << 20 // for which it is worth while to copy what lives, if the disk is full
 	oldest, segments, size := s.log.shape()
+	live := s.alive()
 	switch {
-	case segments > 1 && s.perSeg[oldest].messages == 0:
+	case segments > 1 && s.isEmpty(oldest):
 		return true
-	case size-s.live < s.futile:
+	case size-live < s.futile:
 		return false
-	case s.space.full.Load() && size > s.live+s.live/4+much:
+	case s.space.full.Load() && size > live+live/4+much:
 		return true
 	case segments == 1:
 		return false
-	case size > 2*s.live+s.config.SegmentSize/2: // the rest of the two segments is for what comes meanwhile
+	case size > 2*live+s.config.SegmentSize/2: // the rest of the two segments is for what comes meanwhile
 		return true
 	}
 	return int64(segments) > 8+2*size/s.config.SegmentSize
@@ -106,7 +107,7 @@ func (s *Spool) endTurn(seg *segment) {
 		return
 	}
 	if s.futile = 0; s.turn.end != 0 && s.turn.moved > s.turn.freed/8*7 {
-		s.futile = size - s.live + s.config.SegmentSize/4
+		s.futile = size - s.alive() + s.config.SegmentSize/4
 	}
 	s.turn = turn{end: newest}
 }
@@ -142,9 +143,9 @@ func (s *Spool) compact() bool {
 		return false
 	}
 	seg := s.log.oldest()
-	lives := s.perSeg[seg.number]
+	octets := s.perSeg[seg.number].octets + int64(s.keys.InSegment(seg.number)*keyLength)
 	s.mu.Unlock()
-	if time.Now().Before(seg.again) || !s.hasRoom(lives.octets) || !s.rollPast(seg) {
+	if time.Now().Before(seg.again) || !s.hasRoom(octets) || !s.rollPast(seg) {
 		return false
 	}
 	if !s.log.settled(seg) || !s.moveAll(seg) {

@@ -17,12 +17,19 @@
 // less than twice the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free,
 // new mail is refused with syscall.ENOSPC, until there is room again.
 //
+// A Key takes about 60 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue. Options.MaxKeys
+// bounds their number. Neither a Key nor its length is on the disk, but a part of its SHA-256.
+//
 // # After a crash
 //
 // Mail that Enqueue has accepted survives a crash of the process, and of the machine if the disk keeps what it has
 // synced. So do Hold, Release, Remove, and a settlement with Reports or Owed. Any other settlement survives a crash of
 // the process. A crash of the machine may undo one that is younger than Options.SyncDelay; its task is then sent again.
 // All leases end.
+//
+// So does the Key of a message: it is stored with the message, and survives it. Its age is counted by the monotonic
+// clock while the Spool is open, and by the wall clock while it isn't. A time in the future counts as that of Open. So a
+// Key is forgotten early only if the clock was behind at its Enqueue, and was set forward before the next Open.
 //
 // An attempt counts when Claim returns, and survives a crash of the process. A crash of the machine may undo attempts
 // that are younger than Options.SyncDelay, and so may a full disk. Tasks that are leased when the process ends without
@@ -45,6 +52,7 @@
 //	spool.go, options.go              Spool and the methods of Queue; opening
 //	draft.go, settle.go, keep.go      writing: Enqueue; Settle; Hold, Release, Remove, Flush
 //	claim.go                          writing and reading: attempts that weren't settled
+//	keys.go                           writing, reading and moving: the Keys of messages
 //	read.go, list.go, usage.go        reading: Claim and Open; List and Stats; which segment holds live data
 //	wide.go                           reading: messages to many destinations, once for all their tasks
 //	log.go, appending.go, spare.go    the log: group commit, the segment that is written to, its reserved space
@@ -98,7 +106,7 @@
 // Directories of every released format can be opened for good. This program writes version 2 and reads versions 1 and
 // 2, which may stand beside each other in a directory.
 //
-// A record has entries: a message, the state of a task, a hold, a removal, a claim, the end of all leases. An entry is
+// A record has entries: a message, the state of a task, a hold, a removal, a claim, the end of all leases, a Key. An entry is
 // a list of fields: a tag, a length and a value. A newer program may add fields, and kinds of entries. An older program
 // skips those that it doesn't know, unless the tag or the kind has its highest bit set. That bit marks what must not be
 // skipped: for example that a message must not be sent without TLS. Until a message with such a field has left the
@@ -109,7 +117,8 @@
 // To go back to an older program: close the Spool, and open the directory with the older program. If Open returns an
 // error, deliver or remove the messages that it names with the newer program, and close it. A message keeps the fields
 // that the older program skips. A task's state loses them at its next settlement, and entries of kinds that are skipped
-// are lost when their segment is compacted. A program from before claims were recorded forgets them in these ways.
+// are lost when their segment is compacted. A program from before claims or Keys were recorded forgets them in these
+// ways: it stores a message with a known Key again.
 //
 // fields.go has the rules for adding a field.
 package spool

@@ -20,8 +20,9 @@ type draft struct {
 	buf      *[]byte
 	record   appending
 	messages []draftMessage
-	kept     bool // the log has it, or may have it
-	reserved bool // it is new mail, for which the last of the disk isn't
+	key      *index.Key // of the message; nil if it has none
+	kept     bool       // the log has it, or may have it
+	reserved bool       // it is new mail, for which the last of the disk isn't
 }
 
 type draftMessage struct {
@@ -163,6 +164,10 @@ func (d *draft) commit() error {
 			d.record.record = appendHold(d.record.record, m.ID, true)
 		}
 	}
+	if d.key != nil {
+		d.key.ID, d.key.At = d.messages[0].ID, d.messages[0].Arrival
+		d.record.record = appendKey(d.record.record, d.key)
+	}
 	if len(d.record.record)-recordHeaderLen > maxPayload {
 		return errors.New("the record is longer than 1 GiB: send the message to fewer recipients at a time")
 	}
@@ -225,7 +230,11 @@ func (d *draft) nameFiles() error {
 // addReports reads the reports of what is being recorded.
 func (d *draft) addReports(ctx context.Context, reports []queue.Message) error {
 	for _, m := range reports {
-		if err := d.add(ctx, m); err != nil {
+		err := d.add(ctx, m)
+		if m.Key != "" {
+			err = index.ErrReportKey
+		}
+		if err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
 	}

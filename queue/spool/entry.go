@@ -27,6 +27,9 @@ const (
 	entryClaim = 5 // a task was claimed
 	entryEnd   = 6 // all leases have ended
 
+	// This one, too: an older program would store a message with a known Key once more. See keys.go.
+	entryKey = 7
+
 	// maxID and maxBody bound the numbers in a file, so that the next ID and the sum of all sizes don't overflow. No
 	// spool gets near them.
 	maxID   = 1 << 62

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// KeyHours and MaxKeys are the bounds of Keys of OpenFaultySpool.
+const KeyHours, MaxKeys = 30, 300
+
 // OpenFaultySpool opens a spool whose writes fail with what fault has, while it has something. A small one has
 // segments and inline bodies so small that it rolls, compacts and makes files all the time. now is its clock.
 func OpenFaultySpool(dir string, small bool, fault *atomic.Value, now func() time.Time) (*Spool, error) {
@@ -13,7 +16,7 @@ func OpenFaultySpool(dir string, small bool, fault *atomic.Value, now func() tim
 	if small {
 		config = Options{SegmentSize: 8 << 10, InlineSize: 1 << 10, SyncDelay: time.Second}
 	}
-	config.Now = now
+	config.Now, config.KeyTime, config.MaxKeys = now, time.Hour*KeyHours, MaxKeys
 	config.Logger = slog.New(slog.DiscardHandler)
 	disk, err := openDir(dir)
 	if err != nil {

@@ -95,7 +95,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		rightChecksums(payload)
-		s := newIndexed(nil)
+		s := newIndexed(new(Options))
 		s.apply(&segment{number: 1}, record{off: segmentHeaderLen, payload: payload})
 		s.log = &spoolLog{}
 		checkLive(t, s)

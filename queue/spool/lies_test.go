@@ -164,7 +164,7 @@ func TestDurableMarkTooEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	seg.size += recordHeaderLen
-	if end, err := newIndexed(nil).provenEnd(seg); end != segmentHeaderLen || err != nil {
+	if end, err := newIndexed(new(Options)).provenEnd(seg); end != segmentHeaderLen || err != nil {
 		t.Errorf("got %d and %v, want %d", end, err, segmentHeaderLen)
 	}
 }

@@ -26,8 +26,8 @@ const (
 	messageDestination = 13 // a list; a task's number is an index of it
 	messageEnvelope    = 14 // fields
 
-	// These are reserved: 15 for the application's idempotency key, 16 for TLS-Required: No, and critical|17 for
-	// REQUIRETLS (RFC 8689), which must not be sent in the clear.
+	// These are reserved: 16 for TLS-Required: No, and critical|17 for REQUIRETLS (RFC 8689), which must not be sent in
+	// the clear. 15 has no use: a Key outlives its message, and has an entry of its own.
 
 	messageAbout = 18 // the ID of the message that it reports on
 )

@@ -9,14 +9,17 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// moveAll writes the messages that live in the segment to the log's end, and reports whether none is left there. It
-// reads what the index says is there: a message that is in use is left for the next call, which reads nothing else.
+// moveAll writes the messages and the keys that live in the segment to the log's end, and reports whether none is left
+// there. It reads what the index says is there: a message that is in use is left for the next call, which reads nothing else.
 //
 // Damage costs what it would cost if the spool were opened now. A message that can't be read is forgotten: it is in
 // the file, which is kept. One whose body is damaged, and one whose task has a state that can't be read, are moved.
 func (s *Spool) moveAll(seg *segment) bool {
 	const batch = 1 << 20
-	if s.isEmpty(seg) {
+	if s.moveKeys(seg) != nil {
+		return false
+	}
+	if s.hasMoved(seg) {
 		return true
 	}
 	if !seg.listed {
@@ -51,14 +54,19 @@ func (s *Spool) moveAll(seg *segment) bool {
 			return false
 		}
 	}
-	return s.isEmpty(seg)
+	return s.hasMoved(seg)
 }
 
-// isEmpty reports whether no message lives in the segment.
-func (s *Spool) isEmpty(seg *segment) bool {
+// hasMoved is isEmpty for a caller without s.mu.
+func (s *Spool) hasMoved(seg *segment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.perSeg[seg.number].messages == 0
+	return s.isEmpty(seg.number)
+}
+
+// isEmpty reports whether no message and no key lives in the segment. s.mu is held.
+func (s *Spool) isEmpty(segment uint32) bool {
+	return s.perSeg[segment].messages == 0 && s.keys.InSegment(segment) == 0
 }
 
 // living lists the messages that live in a segment that isn't written to any more, in their order there.

@@ -57,7 +57,7 @@ func (s *Spool) checkRefused() error {
 // checkTail returns an unknownError of records that are to be written once more. They are checked before anything is
 // written, so even a message that a later record settles is refused.
 func checkTail(payloads [][]byte) error {
-	s := newIndexed(nil)
+	s := newIndexed(new(Options))
 	for _, payload := range payloads {
 		err := s.apply(&segment{}, record{payload: payload})
 		if isUnknown(err) {

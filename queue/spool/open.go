@@ -36,10 +36,10 @@ func (s *Spool) tempName() string {
 	return strconv.FormatUint(s.temps, 10) + bodySuffix + tempSuffix
 }
 
-// newIndexed makes a Spool that knows what it is made to apply, and has no files. now is Options.Now.
-func newIndexed(now func() time.Time) *Spool {
+// newIndexed makes a Spool that knows what it is made to apply, and has no files.
+func newIndexed(c *Options) *Spool {
 	return &Spool{
-		ix: index.New[place, place](now), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
+		ix: index.New[place, place](c.Now), keys: index.NewKeys(c.KeyTime, c.MaxKeys, c.Now), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
 		busy: map[uint64]chan struct{}{}, refused: map[uint64]error{}, strays: map[uint64]bool{},
 		claims: map[taskKey]claimed{},
 	}
@@ -48,7 +48,7 @@ func newIndexed(now func() time.Time) *Spool {
 // openSpool opens the spool that fs has. It is this process's alone. dir is its name in messages.
 func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 	c.Logger = guard.Logger(c.Logger)
-	s = newIndexed(c.Now)
+	s = newIndexed(&c)
 	s.fs, s.dir, s.config = newGate(fs), dir, c
 	s.tidy, s.quit = make(chan struct{}, 1), make(chan struct{})
 	s.space.since = time.Now()
@@ -80,6 +80,7 @@ func openSpool(fs FS, dir string, c Options) (s *Spool, err error) {
 	if segments, err = s.replayAll(segments, old, names); err != nil {
 		return nil, err
 	}
+	s.keys.Sort()
 	s.refused, s.claims = nil, nil
 	if err := s.sweep(names); err != nil {
 		return nil, err

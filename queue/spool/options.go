@@ -31,6 +31,13 @@ type Options struct {
 	// machine may undo such a settlement. If zero, 1 second.
 	SyncDelay time.Duration
 
+	// KeyTime is how long the Key of a message is remembered: see [queue.Keyer]. If zero, 24 hours.
+	KeyTime time.Duration
+
+	// MaxKeys is the largest number of Keys that are remembered. Each takes about 60 octets of memory, and 68 of the
+	// disk. If there are more when the spool is opened, all are remembered. If zero, 1,000,000.
+	MaxKeys int
+
 	// FS replaces the directory, for tests that crash it or make it fail. Then nothing is locked: the FS must belong to
 	// this Spool alone. If nil, the directory is used.
 	FS FS
@@ -70,6 +77,10 @@ func (o *Options) open(dir string) (*Spool, error) {
 		return nil, fmt.Errorf("Options.SegmentSize is %d: it must be from 1 KiB to 1 GiB", o.SegmentSize)
 	case config.SyncDelay < 0:
 		return nil, fmt.Errorf("Options.SyncDelay is %v: it must not be negative", o.SyncDelay)
+	case config.KeyTime < 0:
+		return nil, fmt.Errorf("Options.KeyTime is %v: it must not be negative", o.KeyTime)
+	case config.MaxKeys < 0:
+		return nil, fmt.Errorf("Options.MaxKeys is %d: it must not be negative", o.MaxKeys)
 	case config.FS != nil:
 		return openSpool(config.FS, dir, config)
 	}

@@ -46,7 +46,8 @@ func testSpool(t *testing.T, small bool, broken error) {
 		return s
 	}
 	queuetest.Run(t, queuetest.Harness{
-		Open: func(t *testing.T) queue.Queue { return open(t, t.TempDir(), new(clocktest.Clock)) },
+		Open:    func(t *testing.T) queue.Queue { return open(t, t.TempDir(), new(clocktest.Clock)) },
+		KeyTime: spool.KeyHours * time.Hour, MaxKeys: spool.MaxKeys,
 		Step: func(q queue.Queue, d time.Duration) { places[q].clock.Step(d) },
 		Reopen: func(t *testing.T, q queue.Queue) queue.Queue {
 			if err := q.(*spool.Spool).Close(); err != nil {

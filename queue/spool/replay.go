@@ -102,6 +102,8 @@ func (s *Spool) applyEntry(h entryHeader, fields []byte, at place) error {
 		return s.applyClaim(fields)
 	case h.kind == entryEnd:
 		return s.applyEnd(fields)
+	case h.kind == entryKey:
+		return s.applyKey(fields, at)
 	}
 	return unknownKind(h)
 }

@@ -515,7 +515,7 @@ func TestSpoolKeptName(t *testing.T) {
 		if !readable {
 			disk = keptFS{disk}
 		}
-		s := newIndexed(nil)
+		s := newIndexed(new(Options))
 		s.fs = newGate(disk)
 		if got, want := s.keptName(name), name+".3"+damagedSuffix; got != want {
 			t.Errorf("readable %v: got %s, want %s", readable, got, want)

@@ -16,9 +16,9 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Waker], a [queue.Lister], a
-// [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be
-// called concurrently.
+// Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Keyer], a [queue.Waker], a
+// [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its
+// methods may be called concurrently.
 //
 // The package doc describes what survives a crash, what bounds a Spool, and when it returns [queue.ErrBroken].
 type Spool struct {
@@ -47,6 +47,7 @@ type Spool struct {
 
 	mu      sync.Mutex
 	ix      *index.Index[place, place] // of the entries of a message and of a task's state
+	keys    *index.Keys                // their Segment is the one that has the entry
 	temps   uint64                     // names of passing files
 	parts   uint32                     // the newest part of a report task, without partBit
 	perSeg  map[uint32]usage           // what lives, by the segment it is in
@@ -110,15 +111,35 @@ func (s *Spool) close() error {
 // Enqueue implements [queue.Queue]. After m.Body is read, the end of ctx has no effect. If the disk is full, the error
 // wraps syscall.ENOSPC.
 func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	id, _, err := s.EnqueueOnce(ctx, m)
+	return id, err
+}
+
+// EnqueueOnce implements [queue.Keyer]. A Key is in the same record of the log as its message.
+func (s *Spool) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	key, keyed, err := index.NewKey(&m)
+	if keyed {
+		var first uint64
+		if first, err = s.beginKey(ctx, &key); first != 0 {
+			return index.FormatID(first), true, nil
+		}
+	}
+	if err != nil {
+		return "", false, s.failed("enqueue", err)
+	}
 	d := s.newDraft(true)
 	d.reserved = true
 	defer d.free()
+	if keyed {
+		d.key = &key
+		defer s.endKey(d) // after a panic of m.Body, too
+	}
 	if err := s.enqueue(ctx, d, m); err != nil {
-		return "", s.failed("enqueue", err)
+		return "", false, s.failed("enqueue", err)
 	}
 	msg := d.messages[0].Message
 	s.watch.TellNew(msg)
-	return index.FormatID(msg.ID), nil
+	return index.FormatID(msg.ID), false, nil
 }
 
 func (s *Spool) enqueue(ctx context.Context, d *draft, m queue.Message) error {
@@ -150,6 +171,11 @@ func (s *Spool) takeIn(d *draft) {
 		if m.file != "" {
 			s.addFile(m.ID, m.Size)
 		}
+	}
+	if d.key != nil {
+		d.key.Segment = d.record.segment.number
+		s.keys.Done(*d.key)
+		d.key = nil
 	}
 	s.log.applied(&d.record)
 }

@@ -2,10 +2,12 @@ package index
 
 import "math/bits"
 
-// idTable finds messages by their IDs. It stores only refs, in a quarter of the memory of a map, and reads the ID
-// behind a ref by idOf. It has 256 parts that grow one at a time, so that no growth takes long.
-type idTable struct {
-	idOf  func(ref) uint64
+// idTable finds messages by their IDs, and other things by other names. It stores only refs, in a quarter of the memory
+// of a map, and reads the ID behind a ref by idOf. It has 256 parts that grow one at a time, so that no growth takes
+// long.
+type idTable[K comparable] struct {
+	idOf  func(ref) K
+	hash  func(K) uint64
 	parts [256]idPart
 	count int
 }
@@ -17,18 +19,19 @@ type idPart struct {
 	used int
 }
 
-// hash spreads IDs, which are consecutive. Its upper octet selects the part.
-func hash(id uint64) uint64 { return id * 0x9e3779b97f4a7c15 }
+// hashID spreads IDs, which are consecutive.
+func hashID(id uint64) uint64 { return id * 0x9e3779b97f4a7c15 }
 
-func (t *idTable) part(id uint64) *idPart { return &t.parts[hash(id)>>56] }
+// part returns the part of an ID, which the upper octet of the hash selects.
+func (t *idTable[K]) part(id K) *idPart { return &t.parts[t.hash(id)>>56] }
 
 // home returns the slot where an ID belongs.
-func (p *idPart) home(id uint64) int {
-	return int(hash(id) << 8 >> (64 - bits.TrailingZeros(uint(len(p.refs)))))
+func (t *idTable[K]) home(p *idPart, id K) int {
+	return int(t.hash(id) << 8 >> (64 - bits.TrailingZeros(uint(len(p.refs)))))
 }
 
 // get returns the ref of an ID, 0 if there is none.
-func (t *idTable) get(id uint64) ref {
+func (t *idTable[K]) get(id K) ref {
 	p := t.part(id)
 	if p.used == 0 {
 		return 0
@@ -37,8 +40,8 @@ func (t *idTable) get(id uint64) ref {
 }
 
 // slot returns the slot of the ID, or the free slot where it would go.
-func (t *idTable) slot(p *idPart, id uint64) int {
-	i := p.home(id)
+func (t *idTable[K]) slot(p *idPart, id K) int {
+	i := t.home(p, id)
 	for p.refs[i] != 0 && t.idOf(p.refs[i]) != id {
 		i = (i + 1) % len(p.refs)
 	}
@@ -46,7 +49,7 @@ func (t *idTable) slot(p *idPart, id uint64) int {
 }
 
 // add adds a ref with an ID that isn't in the table.
-func (t *idTable) add(id uint64, r ref) {
+func (t *idTable[K]) add(id K, r ref) {
 	p := t.part(id)
 	if 4*(p.used+1) > 3*len(p.refs) {
 		old := p.refs
@@ -63,12 +66,12 @@ func (t *idTable) add(id uint64, r ref) {
 }
 
 // remove removes an ID that is in the table. Its ref must still be valid.
-func (t *idTable) remove(id uint64) {
+func (t *idTable[K]) remove(id K) {
 	p := t.part(id)
 	hole := t.slot(p, id)
 	// Refs after the hole, up to the next free slot, may belong before it.
 	for i := (hole + 1) % len(p.refs); p.refs[i] != 0; i = (i + 1) % len(p.refs) {
-		home := p.home(t.idOf(p.refs[i]))
+		home := t.home(p, t.idOf(p.refs[i]))
 		if (i-home+len(p.refs))%len(p.refs) >= (i-hole+len(p.refs))%len(p.refs) {
 			p.refs[hole] = p.refs[i]
 			hole = i

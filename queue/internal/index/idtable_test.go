@@ -9,7 +9,7 @@ import (
 // TestIDTable adds and removes at random, ids in a row and others, and compares with a map.
 func TestIDTable(t *testing.T) {
 	ids := []uint64{0} // by their refs
-	table := idTable{idOf: func(r ref) uint64 { return ids[r] }}
+	table := idTable[uint64]{idOf: func(r ref) uint64 { return ids[r] }, hash: hashID}
 	want := map[uint64]ref{}
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 200_000 {

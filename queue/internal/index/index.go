@@ -48,8 +48,8 @@ type Index[M, S any] struct {
 	Tasks    slab[task[S]]
 	lanes    slab[lane]
 	dests    slab[destination]
-	byID     idTable
-	byLane   idTable // by laneKey
+	byID     idTable[uint64]
+	byLane   idTable[uint64] // by laneKey
 	byName   map[string]ref
 	byNum    map[uint64][]ref // of a message with many tasks, by its ID: the tasks by num; 0: it is gone
 	leases   map[uint64]*Lease
@@ -122,6 +122,7 @@ func New[M, S any](now func() time.Time) *Index[M, S] {
 		suspects: map[ref]*suspect{},
 		token:    rand.Uint64(), // so that no lease from before a restart is valid
 	}
+	ix.byID.hash, ix.byLane.hash = hashID, hashID
 	ix.byID.idOf = func(r ref) uint64 { return ix.messages.At(r).id }
 	ix.byLane.idOf = func(r ref) uint64 {
 		l := ix.lanes.At(r)
