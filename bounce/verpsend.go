@@ -19,8 +19,11 @@ import (
 // The Results name the recipients of the message, in its order. Their DSN is false: what other hosts report goes to
 // Domain, and not to the sender of the message.
 //
-// The Sender has a method Check, which calls that of the VERP, and that of next if it has one. If the VERP has a
-// mistake in its fields, or next is nil, messages are Deferred.
+// The Sender has a method Check, which calls that of the VERP, and that of next if it has one. It can't know whether a
+// [Handler] reads the mail of Domain, since that may be in another program with the same Keys. Without one, bounces are
+// refused or lost: send a message to an unknown address, and see that its Event comes.
+//
+// If the VERP has a mistake in its fields, or next is nil, messages are Deferred.
 func (v *VERP) Wrap(next smtp.Sender) smtp.Sender { return &verpSender{v, next} }
 
 var errNoNext = errors.New("bounce: VERP.Wrap: the Sender is nil: set it to the one that sends")
