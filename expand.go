@@ -232,7 +232,9 @@ func addressKey(address string) string {
 }
 
 // reportExpanded reports to the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message
-// is durable: a crash in between loses this report, never the message.
+// is durable: a crash in between loses this report, never the message. One commit can't have both. Enqueue stores one
+// message, and Settlement.Owed is about recipients of the Envelope, which an expanded alias isn't any more. Before the
+// message, the report would come twice if the client tries again.
 func (r *Relay) reportExpanded(ctx context.Context, about *queue.Task, p prepared) error {
 	report := bounce.Report{
 		ReportingMTA: r.hostname,

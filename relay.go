@@ -59,9 +59,9 @@ type Relay struct {
 	// group, none for an ordinary address. They may be aliases again; an alias among its own addresses keeps a copy
 	// there. An address gets one copy, also if a RCPT names it beside an alias. An address that isn't valid is an
 	// error. The sender's NOTIFY and ORCPT go to each address (RFC 3461 §5.2.7): success is reported once, as
-	// "expanded". A stranger's ORCPT is replaced by the alias, and reports to strangers don't name its addresses.
-	// Expand is called at RCPT, and for all mail when it is stored. An error refuses as one of CheckRcpt does. If nil,
-	// nothing is expanded.
+	// "expanded". That report is stored after the message: a crash between the two loses it. A stranger's ORCPT is
+	// replaced by the alias, and reports to strangers don't name its addresses. Expand is called at RCPT, and for all
+	// mail when it is stored. An error refuses as one of CheckRcpt does. If nil, nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
