@@ -323,7 +323,5 @@ func (r *reference) xclient(text string, l line) {
 	r.want(text, "220")
 	r.reset()
 	r.hello, r.esmtp = l.arg == "hello", l.arg == "hello"
-	if l.arg == "user" || l.arg == "nobody" {
-		r.user = l.arg == "user"
-	}
+	r.user = l.arg == "user" // the proxy's own login isn't its client's
 }

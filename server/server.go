@@ -114,8 +114,9 @@ type Server struct {
 	Names NameResolver
 
 	// XClient are the networks of proxies that may send XCLIENT, with the address of their client, its name in EHLO and
-	// the user that has authenticated. A host in these networks can pretend to be any client and any user. Their
-	// connections don't count for MaxConnsPerIP and MaxConnsPerNetwork. If empty, XCLIENT isn't offered.
+	// the user that has authenticated. A login of the proxy itself ends there. A host in these networks can pretend to
+	// be any client and any user. Their connections don't count for MaxConnsPerIP and MaxConnsPerNetwork. If empty,
+	// XCLIENT isn't offered.
 	XClient []netip.Prefix
 
 	// Checks look at clients and their mail: blocklists, filters, limits. They are called in their order. If empty,

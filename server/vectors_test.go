@@ -56,6 +56,7 @@ func vectorTables() map[string][]vector {
 		"rest": restVectors(), "auth": authVectors, "syntax": syntaxVectors(), "folding": foldingVectors(),
 		"reverse-path": reverseVectors(), "forward-path": forwardVectors(), "cross-protocol": crossVectors(),
 		"flood": floodVectors(), "slow": slowVectors, "content": contentVectors(), "BDAT": chunkedVectors(),
+		"extensions": extensionVectors(), "XCLIENT": xclientVectors, "LMTP": lmtpVectors,
 	}
 }
 
@@ -98,6 +99,7 @@ var otherwise = map[string][]string{
 		"421 at the first chunk",
 	},
 	"a check/content": {"an mbox line", "BOM"},
+	"a check/LMTP":    {"refused unread in two chunks"},
 }
 
 // TestVectorsWith plays vectors on servers with other settings, which must not change their outcome: whole, and octet by

@@ -59,12 +59,12 @@ func (s *session) xclient(ctx context.Context, args string) {
 // unavailable are values of XCLIENT for what the proxy doesn't know.
 var unavailable = []string{"[UNAVAILABLE]", "[TEMPUNAVAIL]"}
 
-// as returns the peer that the attributes of XCLIENT describe. What they don't name stays, except that HELO must be
-// said again if they don't have it. An unknown ADDR is 0.0.0.0: the proxy may have rights that its client hasn't. fault
+// as returns the peer that the attributes of XCLIENT describe. What they don't name stays, except that the client must
+// say HELO and authenticate itself if they don't have it: a login of the proxy isn't one of its client. An unknown ADDR is 0.0.0.0: the proxy may have rights that its client hasn't. fault
 // is what is wrong with them.
 func (p *Peer) as(args string) (peer Peer, fault string) {
 	peer = *p
-	peer.Name, peer.Hello, peer.ESMTP = "", "", true
+	peer.Name, peer.Hello, peer.Username, peer.ESMTP = "", "", "", true
 	remote, local := endpoint(p.RemoteAddr), endpoint(p.LocalAddr)
 	fields := strings.Fields(args)
 	if len(fields) == 0 {
@@ -102,7 +102,6 @@ func (p *Peer) as(args string) (peer Peer, fault string) {
 				peer.Hello = printable(value)
 			}
 		case "LOGIN":
-			peer.Username = ""
 			if known {
 				peer.Username = printable(value)
 			}
