@@ -40,3 +40,28 @@ func FuzzSign(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRecord has Check read any record. One that it accepts is one by which a signature verifies.
+func FuzzRecord(f *testing.F) {
+	key := both()[0]
+	record, err := key.Record()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		record, record[len("v=DKIM1; "):] + ";t=y:s", "v=DKIM1;; " + record, "p=; p=", "k=rsa; p=MDA=", "h = sha256 :sha1; s=*;" + record, "",
+	} {
+		f.Add(seed)
+	}
+	signed, err := send(f, &dkim.Signer{Keys: []dkim.Key{key}}, plain)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		z := zone{key.Name(): {text}}
+		err := (&dkim.Signer{Keys: []dkim.Key{key}, Resolver: z}).Check(t.Context())
+		if v := verdicts(t, z, signed); (err == nil) != (v == "pass(r.example.com)") {
+			t.Errorf("got %v by Check, and %s for %q", err, v, text)
+		}
+	})
+}
