@@ -85,6 +85,7 @@ var arrows = map[string][]string{
 // built are the packages that must be there.
 var built = []string{
 	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/compose", "server", "server/authres", "smtp/smtptest", "bounce",
+	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/dkim", "server", "server/authres", "smtp/smtptest", "bounce",
 	"bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/internal/index",
 }

@@ -65,9 +65,9 @@
 //
 // # Signers
 //
-// BenchmarkSigners compares signers of DKIM, with one key and messages of 10 KiB and 10 MiB in relaxed/relaxed form. Each
-// signs another message every time and discards it. They take turns, in rounds. The metrics are the median of the times
-// for a message, and the octets and allocations of the last turn, those for the message itself included.
+// BenchmarkSigners compares signers of DKIM, with one key and messages of 10 KiB and 10 MiB in relaxed/relaxed form.
+// Each signs another message every time and discards it. They take turns, in rounds. The metrics are the median of the
+// times for a message, and the octets and allocations of the last turn, those for the message itself included.
 //
 //   - postrider: dkim.Signer. It also looks for 8-bit text, long lines and octets that can't be sent.
 //   - postrider-again: the same, with the same message each time, as for its second destination or attempt.

@@ -24,6 +24,9 @@ type flags struct {
 	allow               []netip.Prefix
 	user, passwordFile  string
 	cert, key           string
+	dkimDomain          string
+	dkimSelector        string
+	dkimKey             string
 	spool               string
 	list                bool
 	routes              map[string]mx.Route
@@ -56,6 +59,10 @@ func parseFlags(args []string) (*flags, error) {
 	set.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of -user")
 	set.StringVar(&f.cert, "cert", "", "certificate `file` for STARTTLS; needs -key")
 	set.StringVar(&f.key, "key", "", "key `file` of -cert")
+	set.StringVar(&f.dkimDomain, "dkim-domain", "", "sign our mail from this `domain` and those below it; needs\n"+
+		"-dkim-selector and -dkim-key")
+	set.StringVar(&f.dkimSelector, "dkim-selector", "", "`name` of the key within -dkim-domain, such as 2026a")
+	set.StringVar(&f.dkimKey, "dkim-key", "", "PEM `file` with the private key for DKIM, RSA or Ed25519")
 	set.Int64Var(&f.maxSize, "max-size", 50<<20, "size of the largest mail in `bytes`")
 	set.IntVar(&f.maxConns, "max-connections", 1000, "`number` of connections at a time")
 	set.IntVar(&f.maxRecipients, "max-recipients", 1000, "`number` of recipients of a mail")
@@ -106,6 +113,8 @@ func (f *flags) check() error {
 		return fmt.Errorf("-max-age is %v: want a positive duration, such as 120h", f.maxAge)
 	case (f.cert == "") != (f.key == ""):
 		return errors.New("-cert and -key need each other: give both or neither")
+	case (f.dkimDomain == "") != (f.dkimKey == "") || (f.dkimDomain == "") != (f.dkimSelector == ""):
+		return errors.New("-dkim-domain, -dkim-selector and -dkim-key need each other: give all or none")
 	case f.maxConns <= 0 || f.maxRecipients <= 0:
 		return errors.New("-max-connections and -max-recipients must be more than 0")
 	case f.submission+f.submissions+f.user+f.passwordFile == "":

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -25,5 +30,32 @@ func TestRetry(t *testing.T) {
 				t.Errorf("got %v, want %v", f.retry, test.want)
 			}
 		})
+	}
+}
+
+// TestDKIM checks that the flags for DKIM come together, and that the key is read.
+func TestDKIM(t *testing.T) {
+	args := []string{"-hostname", "relay.test", "-dkim-domain", "relay.test", "-dkim-selector", "a"}
+	if _, err := parseFlags(args); err == nil {
+		t.Error("got no error without -dkim-key")
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	f, err := parseFlags(append(args, "-dkim-key", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.signer(nil); err == nil {
+		t.Error("got no error for a file that isn't there")
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if wrap, err := f.signer(nil); wrap == nil || err != nil {
+		t.Errorf("got %v, want a Wrap", err)
 	}
 }

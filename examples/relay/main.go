@@ -3,8 +3,8 @@
 //
 //	go run ./examples/relay -help
 //
-// This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, list.go
-// prints the queue, and try.go helps with a first mail.
+// This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, sign.go
+// signs our mail by DKIM, list.go prints the queue, and try.go helps with a first mail.
 package main
 
 import (
@@ -92,6 +92,9 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("-cert and -key: %w", err)
 		}
 		relay.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+	}
+	if relay.Wrap, err = f.signer(f.resolver); err != nil {
+		return err
 	}
 	if f.user != "" {
 		password, err := os.ReadFile(f.passwordFile)

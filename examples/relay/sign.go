@@ -1,0 +1,32 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/client/dkim"
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// signer returns a Wrap that signs by DKIM, or nil without -dkim-key. Without -dns, resolver is nil.
+func (f *flags) signer(resolver mx.Resolver) (func(next smtp.Sender) smtp.Sender, error) {
+	if f.dkimKey == "" {
+		return nil, nil
+	}
+	file, err := os.ReadFile(f.dkimKey)
+	if err != nil {
+		return nil, fmt.Errorf("-dkim-key: %w", err)
+	}
+	private, err := dkim.ParsePrivate(file)
+	if err != nil {
+		return nil, fmt.Errorf("-dkim-key %s: %w", f.dkimKey, err)
+	}
+	key := dkim.Key{Domain: f.dkimDomain, Selector: f.dkimSelector, Private: private, Subdomains: true}
+	signer := &dkim.Signer{Keys: []dkim.Key{key}}
+	if resolver, ok := resolver.(dkim.Resolver); ok {
+		signer.Resolver = resolver
+	}
+	return func(next smtp.Sender) smtp.Sender { return client.AddMissing(signer.Wrap(next)) }, nil
+}
