@@ -38,10 +38,19 @@
 //     Switch returns an error, and the old key goes on.
 //  3. A week later, when the last message signed by the old key has arrived, remove the old record.
 //
+// # DKIM2
+//
+// With [Signer].DKIM2, a message is also signed by DKIM2, which is to replace DKIM: the signature has the reverse-path
+// and the recipient, so that the message can't be sent to others. This is an experiment. It follows
+// draft-ietf-dkim-dkim2-spec-06 of August 2026, for the first hop of a message alone: a message that has a
+// Message-Instance or a DKIM2-Signature already doesn't get another. The first of [Signer].Keys signs whose Domain is
+// that of From and of the reverse-path, or above both. Each recipient gets a message of its own, one after the other.
+// The recipients of one message would else learn of each other. So a Signer with DKIM2 goes inside a bounce.VERP.
+//
 // # Bounds
 //
 //   - The header has at most 1 MiB, and 200 fields that are signed.
-//   - The body is never held. It is read twice, and once more if it has to be converted.
+//   - The body is never held. It is read twice, once more if it has to be converted, and once more for DKIM2.
 //   - [Signer].CacheSize bounds the signatures that are kept.
 //   - RSA keys have 1024 to 4096 bits, and 2048 or more unless [Signer].MinBits says otherwise.
 //
@@ -53,6 +62,7 @@
 //	keyset.go      the keys for a domain
 //	check.go       Check, Switch, and the records in the DNS
 //	cache.go       the signatures that are kept
+//	dkim2.go       DKIM2
 //
 // # RFCs
 //

@@ -232,13 +232,17 @@ func (s *Signer) field(k cacheKey, fields, names []string, now time.Time) (strin
 	if err != nil {
 		return "", err
 	}
-	text := base64.StdEncoding.EncodeToString(signature)
-	for len(text) > maxColumn-4 {
-		b.WriteString(text[:maxColumn-4] + "\r\n\t ")
-		text = text[maxColumn-4:]
-	}
-	b.WriteString(text + "\r\n")
+	b.WriteString(fold(base64.StdEncoding.EncodeToString(signature)) + "\r\n")
 	return b.String(), nil
+}
+
+// fold folds base64.
+func fold(text string) string {
+	var b strings.Builder
+	for ; len(text) > maxColumn-4; text = text[maxColumn-4:] {
+		b.WriteString(text[:maxColumn-4] + "\r\n\t ")
+	}
+	return b.String() + text
 }
 
 // sign signs a sum. For both algorithms, that is what is signed (RFC 8463 §3).

@@ -39,10 +39,14 @@ type Signer struct {
 	// §5.3), except where that breaks another signature or isn't possible. Headers always stay as they are.
 	Keep8Bit bool
 
-	// CacheSize is the number of signatures that are kept, each with 1 to 2 KiB. A message has the same signature for
+	// CacheSize is the number of signatures that are kept, each in 1 to 2 KiB. A message has the same signature for
 	// all destinations and attempts, if its signed fields and its body are the same. With a Lifetime, a signature is
 	// used for half of it. If zero, 4096; if negative, none is kept.
 	CacheSize int
+
+	// DKIM2 signs by DKIM2 as well, and sends a message once for each recipient. It is experimental: a later version
+	// may follow another draft, or leave it out. See the package doc.
+	DKIM2 bool
 
 	// Resolver looks up the keys for Check and Switch. If nil, [net.DefaultResolver].
 	Resolver Resolver
@@ -97,6 +101,9 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 	signed, err := s.sign(c)
 	if err != nil {
 		return failed(env, err), fmt.Errorf("dkim: %w", err)
+	}
+	if s.DKIM2 {
+		return s.sendDKIM2(ctx, env, signed)
 	}
 	return s.next.Send(ctx, env, signed)
 }
