@@ -18,6 +18,7 @@ import (
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/crashfs"
+	"github.com/postrider/postrider/queue/internal/index"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -165,6 +166,9 @@ func listing(t testing.TB, q *Spool) []byte {
 		}
 		fmt.Fprintf(&b, "\tbody %d octets, SHA-256 %x\n", len(body), sha256.Sum256([]byte(body)))
 	}
+	for _, k := range keysIn(q) {
+		fmt.Fprintf(&b, "key %x of %s for %x\n", k.Name, index.FormatID(k.ID), k.Envelope)
+	}
 	return b.Bytes()
 }
 
@@ -223,8 +227,8 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	}
 }
 
-// fixtures are the directories of testdata, and what writes them. Format1 was written by a program that is gone, and
-// format2 before there were claims and report tasks.
+// fixtures are the directories of testdata, and what writes them. Format1 was written by a program that is gone, format2
+// before there were claims and report tasks, and format2-claims before there were keys.
 var fixtures = []struct {
 	name  string
 	write func(t *testing.T) (disk *crashfs.FS[File], want []byte)
@@ -232,6 +236,7 @@ var fixtures = []struct {
 	{"format1", nil},
 	{"format2", nil},
 	{"format2-claims", claimsFixture},
+	{"format2-keys", keysFixture},
 }
 
 // fixture reads the files of a directory of testdata, and what it holds.
