@@ -2,6 +2,7 @@ package postrider_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/netip"
@@ -117,6 +118,32 @@ func ExampleRelay_Enqueue() {
 	// Output:
 	// 1 <nil>
 	// 2 <nil>
+}
+
+// The mail about an order is stored once, however often the program sends it: it may have crashed, or lost its database,
+// before it could note that it had.
+func ExampleRelay_Enqueue_once() {
+	relay := &postrider.Relay{Hostname: "shop.example.com", Queue: mem.New()} // or spool.Open
+	confirm := func(ctx context.Context, order int, to string) (queue.ID, error) {
+		body := fmt.Sprintf("From: shop@example.com\nTo: %s\nSubject: Order %d\n\nThank you!\n", to, order)
+		m, err := relay.Prepare(ctx, smtp.NewEnvelope("shop@example.com", to), strings.NewReader(body))
+		if err != nil {
+			return "", err
+		}
+		m.Key = fmt.Sprintf("order-%d-confirmation", order)
+		return relay.Enqueue(ctx, m)
+	}
+	ctx := context.Background()
+	fmt.Println(confirm(ctx, 17, "ann@example.net"))
+	fmt.Println(confirm(ctx, 17, "ann@example.net")) // the ID of the first
+	fmt.Println(confirm(ctx, 18, "ann@example.net"))
+	_, err := confirm(ctx, 17, "bob@example.net")
+	fmt.Println(errors.Is(err, queue.ErrKeyReused))
+	// Output:
+	// 1 <nil>
+	// 1 <nil>
+	// 2 <nil>
+	// true
 }
 
 // What strangers send to port 25 passes several checks: those that need no message come first, and the one that costs

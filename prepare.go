@@ -242,9 +242,14 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	default:
 		m.Body = &bodyReader{ctx: ctx, r: b}
 	}
-	id, err := r.Queue.Enqueue(ctx, m)
+	id, repeats, err := r.store(ctx, m)
 	if err != nil {
 		return "", err
+	}
+	if repeats {
+		r.logger().LogAttrs(ctx, slog.LevelInfo, "mail is in the queue already, or was",
+			appendOwner(p.Ref, p.Tenant, slog.String("id", string(id)))...)
+		return id, nil
 	}
 	held := ""
 	if peer != nil {
@@ -267,6 +272,20 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 		}
 	}
 	return id, nil
+}
+
+// store puts the message into the Queue, unless it repeats another by its Key.
+func (r *Relay) store(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	if m.Key == "" {
+		id, err = r.Queue.Enqueue(ctx, m)
+		return id, false, err
+	}
+	keyer, ok := r.Queue.(queue.Keyer)
+	if !ok {
+		return "", false, fmt.Errorf("the message has a Key, and the Queue is no queue.Keyer (%T): %w",
+			r.Queue, errors.ErrUnsupported)
+	}
+	return keyer.EnqueueOnce(ctx, m)
 }
 
 // Accepted is a message that the relay is responsible for.

@@ -119,7 +119,8 @@ type Relay struct {
 	Limits map[string]delivery.SiteLimits
 
 	// Accepted is called when a message from a client or from code is durable, before the client hears 250. It isn't
-	// called for reports. Several calls may run at a time, and a slow one delays that reply. A panic is logged.
+	// called for reports, nor for a message that repeats another by its Key. Several calls may run at a time, and a
+	// slow one delays that reply. A panic is logged.
 	Accepted func(Accepted)
 
 	// Events are called for the results of attempts and for reports. Transport.Tried is called for each host of an
@@ -353,9 +354,10 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 // Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
-// now or later. For a message with a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead. Lines
-// may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first field are
-// dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used again.
+// now or later. For a message with a Key, a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead.
+// Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first
+// field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used
+// again.
 //
 // The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
 // a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
@@ -372,9 +374,16 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 	return r.enqueueFromCode(ctx, p)
 }
 
-// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant.
-// A second call for the same message is an error, also after an error of the first. To send it later, call
+// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant,
+// Key. A second call for the same message is an error, also after an error of the first. To send it later, call
 // [queue.Message.Postpone] before: NotBefore must be before the Deadline.
+//
+// With a Key, a program that doesn't know whether it has sent a mail prepares it again, and sends it with the same Key.
+// Within 24 hours, Enqueue then stores nothing and returns the ID of the first message: see [queue.Keyer]. The error is
+// queue.ErrKeyReused for another reverse-path or other recipients, which are those after Expand, and queue.ErrKeysFull
+// when there are too many Keys. It contains errors.ErrUnsupported if the Queue is no queue.Keyer. What is refused
+// before the Queue is asked is refused again: a recipient in Suppress is an error, also if the first message was
+// stored.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err

@@ -33,12 +33,14 @@ var relayBinary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(killerDir); dir != "" {
-		if err := killerProcess(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, process := range map[string]func(dir string) error{killerDir: killerProcess, onceDir: onceProcess} {
+		if dir := os.Getenv(env); dir != "" {
+			if err := process(dir); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	code := m.Run()
 	if bin, err := relayBinary(); err == nil {

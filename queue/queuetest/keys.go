@@ -45,8 +45,8 @@ func (e *env) again(when string, m queue.Message, want queue.ID) {
 	e.Helper()
 	id, repeats, err := e.q.(queue.Keyer).EnqueueOnce(e.ctx, m)
 	if err != nil || id != want || !repeats {
-		e.Fatalf("EnqueueOnce of a known Key %s returns the ID of the first message: got %s, repeats: %v, and %v; want %s",
-			when, id, repeats, err, want)
+		e.Fatalf("EnqueueOnce of a known Key %s returns the ID of the first message: got %s, repeats: %v, and %v; want"+
+			" %s", when, id, repeats, err, want)
 	}
 }
 
@@ -196,8 +196,8 @@ func testKeyTogether(e *env) {
 	e.empty("the only message is settled")
 }
 
-// together enqueues one Key many times at once at some Queues of a store. Some of the bodies fail, and some calls end by
-// their ctx.
+// together enqueues one Key many times at once at some Queues of a store. Some of the bodies fail, and some calls end
+// by their ctx.
 func (e *env) together(destination string, at ...*env) {
 	const callers = 64
 	ctx, cancel := context.WithCancel(e.ctx)
@@ -234,7 +234,7 @@ func (e *env) together(destination string, at ...*env) {
 	wg.Go(cancel)
 	wg.Wait()
 	if stored != 1 || len(ids) != 1 {
-		e.Errorf("of concurrent Enqueues of a Key, one stores its message, and all return its ID: got %d that have stored"+
+		e.Errorf("one of concurrent Enqueues of a Key stores its message, and all return its ID: got %d that stored"+
 			" one, and the IDs %v", stored, ids)
 	}
 }

@@ -11,10 +11,10 @@
 // Each subtest is about one rule and has a Queue of its own. It runs in a synctest bubble, where days pass at once,
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
-// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Waker], [queue.Lister], [queue.Holder],
-// [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and stores that several
-// Queues share are tested if the Harness has a func for them. A test that needs something else skips and logs what is
-// missing.
+// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Waker], [queue.Lister],
+// [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and
+// stores that several Queues share are tested if the Harness has a func for them. A test that needs something else
+// skips and logs what is missing.
 //
 // The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
 // Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
@@ -157,7 +157,7 @@ var tests = []struct {
 	{"LargeBody", testLargeBody, "a large body is never in memory as a whole"},
 	{"CallersOwn", testCallersOwn, "the Queue shares no memory with its caller"},
 	{"Key", testKey, "a message with a known Key isn't stored again: the ID of the first one is returned"},
-	{"KeyRefused", testKeyRefused, "a Key belongs to a reverse-path and recipients, and to no message that isn't stored"},
+	{"KeyRefused", testKeyRefused, "a Key is that of one reverse-path and recipients, and of a message that is stored"},
 	{"KeyTime", testKeyTime, "a Key is remembered for its time, and forgotten after that"},
 	{"KeyTogether", testKeyTogether, "of concurrent Enqueues of a Key, one stores its message"},
 	{"KeyKept", testKeyKept, "a Key survives a restart and a crash, with its message or without"},

@@ -17,8 +17,8 @@
 // less than twice the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free,
 // new mail is refused with syscall.ENOSPC, until there is room again.
 //
-// A Key takes about 60 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue. Options.MaxKeys
-// bounds their number. Neither a Key nor its length is on the disk, but a part of its SHA-256.
+// A Key takes about 60 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue.
+// Options.MaxKeys bounds their number. Neither a Key nor its length is on the disk, but a part of its SHA-256.
 //
 // # After a crash
 //
@@ -28,8 +28,8 @@
 // All leases end.
 //
 // So does the Key of a message: it is stored with the message, and survives it. Its age is counted by the monotonic
-// clock while the Spool is open, and by the wall clock while it isn't. A time in the future counts as that of Open. So a
-// Key is forgotten early only if the clock was behind at its Enqueue, and was set forward before the next Open.
+// clock while the Spool is open, and by the wall clock while it isn't. A time in the future counts as that of Open. So
+// a Key is forgotten early only if the clock was behind at its Enqueue, and was set forward before the next Open.
 //
 // An attempt counts when Claim returns, and survives a crash of the process. A crash of the machine may undo attempts
 // that are younger than Options.SyncDelay, and so may a full disk. Tasks that are leased when the process ends without
@@ -106,13 +106,13 @@
 // Directories of every released format can be opened for good. This program writes version 2 and reads versions 1 and
 // 2, which may stand beside each other in a directory.
 //
-// A record has entries: a message, the state of a task, a hold, a removal, a claim, the end of all leases, a Key. An entry is
-// a list of fields: a tag, a length and a value. A newer program may add fields, and kinds of entries. An older program
-// skips those that it doesn't know, unless the tag or the kind has its highest bit set. That bit marks what must not be
-// skipped: for example that a message must not be sent without TLS. Until a message with such a field has left the
-// queue, Open returns an error that names the message, and changes nothing. After an end without Close, that may last
-// until the segment with the field is compacted. The same holds for a segment with such an entry, or of a later
-// version, until it is compacted.
+// A record has entries: a message, the state of a task, a hold, a removal, a claim, the end of all leases, a Key. An
+// entry is a list of fields: a tag, a length and a value. A newer program may add fields, and kinds of entries. An
+// older program skips those that it doesn't know, unless the tag or the kind has its highest bit set. That bit marks
+// what must not be skipped: for example that a message must not be sent without TLS. Until a message with such a field
+// has left the queue, Open returns an error that names the message, and changes nothing. After an end without Close,
+// that may last until the segment with the field is compacted. The same holds for a segment with such an entry, or of a
+// later version, until it is compacted.
 //
 // To go back to an older program: close the Spool, and open the directory with the older program. If Open returns an
 // error, deliver or remove the messages that it names with the newer program, and close it. A message keeps the fields

@@ -262,7 +262,7 @@ func TestUnknownKind(t *testing.T) {
 		endEntry(b, len("a body"))
 		return b
 	}
-	for _, kind := range []uint8{7, 8, 0x7f} {
+	for _, kind := range []uint8{8, 9, 0x7f} {
 		b := append(bytes.Clone(unknown(kind)), message...)
 		s := mustOpen(t, syncedSegment(t, h, append(b, unknown(kind)...)), testConfig)
 		checkListing(t, fmt.Sprint("kind ", kind), s, want)

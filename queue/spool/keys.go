@@ -8,8 +8,8 @@ import (
 )
 
 // The Key of a message has an entry of its own, in the record of the message, so that it survives the message. The
-// index has all of it, so compaction writes the Keys of a segment anew, many to a record, and reads nothing. A Key whose
-// time is over isn't written: it leaves the log with its segment.
+// index has all of it, so compaction writes the Keys of a segment anew, many to a record, and reads nothing. A Key
+// whose time is over isn't written: it leaves the log with its segment.
 //
 // The entries are live data. Their length is always keyLength, so that the octets of all are known.
 

@@ -10,7 +10,8 @@ import (
 )
 
 // moveAll writes the messages and the keys that live in the segment to the log's end, and reports whether none is left
-// there. It reads what the index says is there: a message that is in use is left for the next call, which reads nothing else.
+// there. It reads what the index says is there: a message that is in use is left for the next call, which reads nothing
+// else.
 //
 // Damage costs what it would cost if the spool were opened now. A message that can't be read is forgotten: it is in
 // the file, which is kept. One whose body is damaged, and one whose task has a state that can't be read, are moved.

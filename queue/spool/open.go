@@ -39,7 +39,8 @@ func (s *Spool) tempName() string {
 // newIndexed makes a Spool that knows what it is made to apply, and has no files.
 func newIndexed(c *Options) *Spool {
 	return &Spool{
-		ix: index.New[place, place](c.Now), keys: index.NewKeys(c.KeyTime, c.MaxKeys, c.Now), perSeg: map[uint32]usage{}, files: map[uint64]int64{},
+		ix: index.New[place, place](c.Now), keys: index.NewKeys(c.KeyTime, c.MaxKeys, c.Now),
+		perSeg: map[uint32]usage{}, files: map[uint64]int64{},
 		busy: map[uint64]chan struct{}{}, refused: map[uint64]error{}, strays: map[uint64]bool{},
 		claims: map[taskKey]claimed{},
 	}
