@@ -31,7 +31,7 @@ type Queue struct {
 	// KeyTime is how long the Key of a message is remembered: see [queue.Keyer]. If zero, 24 hours.
 	KeyTime time.Duration
 
-	// MaxKeys is the largest number of Keys that are remembered, with about 60 octets of memory each. If zero,
+	// MaxKeys is the largest number of Keys that are remembered, with about 90 octets of memory each. If zero,
 	// 1,000,000.
 	MaxKeys int
 
@@ -101,7 +101,7 @@ func (q *Queue) enqueue(ctx context.Context, m queue.Message) (id uint64, repeat
 		if keyed && id == 0 {
 			q.lock()
 			defer q.mu.Unlock()
-			q.keys.Cancel(key.Name)
+			q.keys.Cancel(key)
 		}
 	}()
 	msg, err := newMemMessage(ctx, m)

@@ -17,7 +17,7 @@
 // less than twice the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free,
 // new mail is refused with syscall.ENOSPC, until there is room again.
 //
-// A Key takes about 60 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue.
+// A Key takes about 90 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue.
 // Options.MaxKeys bounds their number. Neither a Key nor its length is on the disk, but a part of its SHA-256.
 //
 // # After a crash

@@ -20,9 +20,10 @@ type draft struct {
 	buf      *[]byte
 	record   appending
 	messages []draftMessage
-	key      *index.Key // of the message; nil if it has none
-	kept     bool       // the log has it, or may have it
-	reserved bool       // it is new mail, for which the last of the disk isn't
+	key      index.Key // of the message, until it is stored
+	keyed    bool      // it has one
+	kept     bool      // the log has it, or may have it
+	reserved bool      // it is new mail, for which the last of the disk isn't
 }
 
 type draftMessage struct {
@@ -164,9 +165,9 @@ func (d *draft) commit() error {
 			d.record.record = appendHold(d.record.record, m.ID, true)
 		}
 	}
-	if d.key != nil {
+	if d.keyed {
 		d.key.ID, d.key.At = d.messages[0].ID, d.messages[0].Arrival
-		d.record.record = appendKey(d.record.record, d.key)
+		d.record.record = appendKey(d.record.record, &d.key)
 	}
 	if len(d.record.record)-recordHeaderLen > maxPayload {
 		return errors.New("the record is longer than 1 GiB: send the message to fewer recipients at a time")

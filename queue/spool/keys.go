@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
@@ -71,23 +72,30 @@ func (s *Spool) applyKey(fields []byte, at place) error {
 	return s.refuse(k.ID, err)
 }
 
-// beginKey returns the message that has the key, or 0: then endKey must be called.
-func (s *Spool) beginKey(ctx context.Context, k *index.Key) (first uint64, err error) {
+// beginKey returns the message that has the key of m, or 0. If there is none, the key is the draft's, and endKey must be
+// called.
+func (s *Spool) beginKey(ctx context.Context, d *draft, m *queue.Message) (first uint64, err error) {
+	key, keyed, err := index.NewKey(m)
+	if err != nil || !keyed {
+		return 0, err
+	}
 	if err := s.log.broken(); err != nil {
 		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	return s.keys.Begin(ctx, &s.mu, k)
+	first, err = s.keys.Begin(ctx, &s.mu, &key)
+	d.key, d.keyed = key, err == nil && first == 0
+	return first, err
 }
 
 // endKey lets others at the key of the draft, unless its message is stored.
 func (s *Spool) endKey(d *draft) {
-	if d.key != nil {
+	if d.keyed {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.keys.Cancel(d.key.Name)
+		s.keys.Cancel(d.key)
 	}
 }
 

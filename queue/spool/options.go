@@ -34,7 +34,7 @@ type Options struct {
 	// KeyTime is how long the Key of a message is remembered: see [queue.Keyer]. If zero, 24 hours.
 	KeyTime time.Duration
 
-	// MaxKeys is the largest number of Keys that are remembered. Each takes about 60 octets of memory, and 68 of the
+	// MaxKeys is the largest number of Keys that are remembered. Each takes about 90 octets of memory, and 68 of the
 	// disk. If there are more when the spool is opened, all are remembered. If zero, 1,000,000.
 	MaxKeys int
 

@@ -117,23 +117,17 @@ func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer]. A Key is in the same record of the log as its message.
 func (s *Spool) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
-	key, keyed, err := index.NewKey(&m)
-	if keyed {
-		var first uint64
-		if first, err = s.beginKey(ctx, &key); first != 0 {
-			return index.FormatID(first), true, nil
-		}
-	}
-	if err != nil {
-		return "", false, s.failed("enqueue", err)
-	}
 	d := s.newDraft(true)
 	d.reserved = true
 	defer d.free()
-	if keyed {
-		d.key = &key
-		defer s.endKey(d) // after a panic of m.Body, too
+	first, err := s.beginKey(ctx, d, &m)
+	switch {
+	case err != nil:
+		return "", false, s.failed("enqueue", err)
+	case first != 0:
+		return index.FormatID(first), true, nil
 	}
+	defer s.endKey(d) // after a panic of m.Body, too
 	if err := s.enqueue(ctx, d, m); err != nil {
 		return "", false, s.failed("enqueue", err)
 	}
@@ -172,10 +166,10 @@ func (s *Spool) takeIn(d *draft) {
 			s.addFile(m.ID, m.Size)
 		}
 	}
-	if d.key != nil {
+	if d.keyed {
 		d.key.Segment = d.record.segment.number
-		s.keys.Done(*d.key)
-		d.key = nil
+		s.keys.Done(d.key)
+		d.keyed = false
 	}
 	s.log.applied(&d.record)
 }

@@ -17,15 +17,14 @@ import (
 // KeyName stands for a Key and the Tenant that it belongs to: the first half of their SHA-256.
 type KeyName [16]byte
 
-func (n KeyName) hash() uint64 { return binary.LittleEndian.Uint64(n[:]) }
-
 // Key is what a store keeps of the Key of a message.
 type Key struct {
 	Name     KeyName
 	Envelope uint64 // stands for the reverse-path and the recipients: the beginning of their SHA-256
-	ID       uint64 // of the message
-	At       int64  // when it was stored, in Unix nanoseconds
+	ID       uint64 // of the message; 0 while that is being stored
+	At       int64  // when it was stored, in Unix nanoseconds; in Keys.known, by the monotonic clock since Keys.base
 	Segment  uint32 // the newest that has it on the disk; 0 in mem
+	link     ref    // of the next in Keys.known; after Begin, of itself
 }
 
 // ErrReportKey is the error of a report with a Key.
@@ -72,28 +71,22 @@ func appendPart(b []byte, s string) []byte {
 // A Key is remembered for Time by the monotonic clock, so that a step of the wall clock forgets none early, nor keeps
 // one. One from before a restart has the age that the wall clock gives it then, at least 0.
 //
-// Between two calls, the following holds. A Key takes 48 octets and a slot in byName.
+// Between two calls, the following holds. A Key takes 48 octets, and about as many in byName.
 //
-//   - Each Key of known is in byName, and once in the list from first to last, the oldest first.
-//   - A Key whose message is being stored is in pending, and isn't known.
-//   - perSeg counts the Keys of known.
+//   - Each Key of known is in byName.
+//   - A Key without an ID is between Begin and Done or Cancel. Every other one is once in the list from first to last,
+//     the oldest first, and perSeg counts it.
 type Keys struct {
 	Time time.Duration // that a Key is remembered
 	Max  int           // Keys; those that are found at a start may be more
 
 	now         func() time.Time
-	base        time.Time // of At in known
-	known       slab[knownKey]
-	byName      idTable[KeyName]
+	base        time.Time
+	known       slab[Key]
+	byName      map[KeyName]ref
 	first, last ref
 	perSeg      map[uint32]int
-	pending     map[KeyName]chan struct{} // closed when that ends; nil: nobody waits for it
-}
-
-// knownKey has the monotonic time since base in At.
-type knownKey struct {
-	Key
-	next ref
+	waiting     map[ref]chan struct{} // for Done or Cancel, which close it
 }
 
 // NewKeys returns Keys that are empty. The times are checked by Check. now is that of New.
@@ -101,13 +94,10 @@ func NewKeys(keep time.Duration, most int, now func() time.Time) *Keys {
 	if now == nil {
 		now = time.Now
 	}
-	k := &Keys{
+	return &Keys{
 		Time: cmp.Or(keep, 24*time.Hour), Max: cmp.Or(most, 1_000_000), now: now, base: now(),
-		perSeg: map[uint32]int{}, pending: map[KeyName]chan struct{}{},
+		byName: map[KeyName]ref{}, perSeg: map[uint32]int{}, waiting: map[ref]chan struct{}{},
 	}
-	k.byName.idOf = func(r ref) KeyName { return k.known.At(r).Name }
-	k.byName.hash = KeyName.hash
-	return k
 }
 
 // Check returns an error if a setting is wrong.
@@ -145,62 +135,74 @@ func (k *Keys) Begin(ctx context.Context, lock sync.Locker, key *Key) (first uin
 // begin is Begin, without waiting for other.
 func (k *Keys) begin(key *Key) (first uint64, other chan struct{}, err error) {
 	k.Forget()
-	if r := k.byName.get(key.Name); r != 0 {
-		found := k.known.At(r)
-		if found.Envelope != key.Envelope {
+	if r := k.byName[key.Name]; r != 0 {
+		switch found := k.known.At(r); {
+		case found.ID == 0:
+			if k.waiting[r] == nil {
+				k.waiting[r] = make(chan struct{})
+			}
+			return 0, k.waiting[r], nil
+		case found.Envelope != key.Envelope:
 			return 0, nil, fmt.Errorf("%w: it is message %s. Give another message another Key",
 				queue.ErrKeyReused, FormatID(found.ID))
+		default:
+			return found.ID, nil, nil
 		}
-		return found.ID, nil, nil
 	}
-	if other, ok := k.pending[key.Name]; ok {
-		if other == nil {
-			other = make(chan struct{})
-			k.pending[key.Name] = other
-		}
-		return 0, other, nil
-	}
-	if n := k.Len(); n+len(k.pending) >= k.Max {
+	if k.Len() >= k.Max {
 		wait := ""
 		if k.first != 0 {
 			wait = fmt.Sprintf(" in %v", (k.Time - k.age(k.known.At(k.first))).Round(time.Second))
 		}
 		return 0, nil, fmt.Errorf("%w: MaxKeys is %d. The oldest is forgotten%s", queue.ErrKeysFull, k.Max, wait)
 	}
-	k.pending[key.Name] = nil
+	key.ID = 0
+	key.link = k.add(*key)
 	return 0, nil, nil
 }
 
 // Done remembers the Key that was begun, whose message is durable now.
 func (k *Keys) Done(key Key) {
-	key.At = k.since()
-	k.Cancel(key.Name)
-	r := k.add(key)
+	r := key.link
+	key.At, key.link = k.since(), 0
+	*k.known.At(r) = key
+	k.count(key.Segment, 1)
 	if k.last != 0 {
-		k.known.At(k.last).next = r
+		k.known.At(k.last).link = r
 	} else {
 		k.first = r
 	}
 	k.last = r
+	k.wake(r)
 }
 
 // Cancel ends what was begun: no message was stored.
-func (k *Keys) Cancel(name KeyName) {
-	if other := k.pending[name]; other != nil {
-		close(other)
+func (k *Keys) Cancel(key Key) {
+	k.drop(key.link)
+	k.wake(key.link)
+}
+
+// wake wakes those who wait for a Key.
+func (k *Keys) wake(r ref) {
+	if c := k.waiting[r]; c != nil {
+		close(c)
+		delete(k.waiting, r)
 	}
-	delete(k.pending, name)
 }
 
 func (k *Keys) since() int64 { return int64(k.now().Sub(k.base)) }
 
-func (k *Keys) age(key *knownKey) time.Duration { return time.Duration(k.since() - key.At) }
+func (k *Keys) age(key *Key) time.Duration { return time.Duration(k.since() - key.At) }
 
 func (k *Keys) add(key Key) ref {
-	r := k.known.add(knownKey{Key: key})
-	k.byName.add(key.Name, r)
-	k.count(key.Segment, 1)
+	r := k.known.add(key)
+	k.byName[key.Name] = r
 	return r
+}
+
+func (k *Keys) drop(r ref) {
+	delete(k.byName, k.known.At(r).Name)
+	k.known.free(r)
 }
 
 // Forget forgets the Keys whose time is over.
@@ -210,10 +212,9 @@ func (k *Keys) Forget() {
 		if k.age(key) < k.Time {
 			return
 		}
-		next := key.next
 		k.count(key.Segment, -1)
-		k.byName.remove(key.Name)
-		k.known.free(k.first)
+		next := key.link
+		k.drop(k.first)
 		if k.first = next; next == 0 {
 			k.last = 0
 		}
@@ -227,8 +228,8 @@ func (k *Keys) count(segment uint32, by int) {
 	}
 }
 
-// Len returns the number of Keys.
-func (k *Keys) Len() int { return k.byName.count }
+// Len returns the number of Keys, those included whose messages are being stored.
+func (k *Keys) Len() int { return len(k.byName) }
 
 // InSegment returns the number of Keys that are in a segment.
 func (k *Keys) InSegment(segment uint32) int { return k.perSeg[segment] }
@@ -236,15 +237,16 @@ func (k *Keys) InSegment(segment uint32) int { return k.perSeg[segment] }
 // Restore remembers a Key of the disk. Of several with a name, the newest message has it. Sort must be called after the
 // last Restore, before any other method.
 func (k *Keys) Restore(key Key) {
-	if r := k.byName.get(key.Name); r != 0 {
+	if r := k.byName[key.Name]; r != 0 {
 		found := k.known.At(r)
 		if key.ID >= found.ID {
 			k.count(found.Segment, -1)
 			k.count(key.Segment, 1)
-			found.Key = key
+			*found = key
 		}
 		return
 	}
+	k.count(key.Segment, 1)
 	k.add(key)
 }
 
@@ -253,7 +255,7 @@ func (k *Keys) Sort() {
 	var refs []ref
 	now, since := k.now(), k.since()
 	for n, more := 0, true; more; n++ {
-		more = k.known.each(n, func(r ref, key *knownKey) {
+		more = k.known.each(n, func(r ref, key *Key) {
 			age := min(max(0, now.Sub(FromNano(key.At))), k.Time)
 			key.At = since - int64(age)
 			refs = append(refs, r)
@@ -265,7 +267,7 @@ func (k *Keys) Sort() {
 	})
 	k.last = 0
 	for _, r := range slices.Backward(refs) {
-		k.known.At(r).next = k.first
+		k.known.At(r).link = k.first
 		if k.first = r; k.last == 0 {
 			k.last = r
 		}
@@ -276,9 +278,9 @@ func (k *Keys) Sort() {
 // EachOf visits the Keys that are in a segment, of the n-th few hundred of all. more reports whether there are others.
 func (k *Keys) EachOf(n int, segment uint32, visit func(Key)) (more bool) {
 	now, since := ToNano(k.now()), k.since()
-	return k.known.each(n, func(_ ref, found *knownKey) {
+	return k.known.each(n, func(_ ref, found *Key) {
 		if found.Segment == segment {
-			key := found.Key
+			key := *found
 			key.At = now - (since - found.At)
 			visit(key)
 		}
@@ -287,7 +289,7 @@ func (k *Keys) EachOf(n int, segment uint32, visit func(Key)) (more bool) {
 
 // Moved says that the Key of a message is in another segment, unless it is forgotten.
 func (k *Keys) Moved(key Key, segment uint32) {
-	if r := k.byName.get(key.Name); r != 0 && k.known.At(r).ID == key.ID {
+	if r := k.byName[key.Name]; r != 0 && k.known.At(r).ID == key.ID {
 		k.count(key.Segment, -1)
 		k.count(segment, 1)
 		k.known.At(r).Segment = segment
