@@ -378,12 +378,10 @@ func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (q
 // Key. A second call for the same message is an error, also after an error of the first. To send it later, call
 // [queue.Message.Postpone] before: NotBefore must be before the Deadline.
 //
-// With a Key, a program that doesn't know whether it has sent a mail prepares it again, and sends it with the same Key.
-// Within 24 hours, Enqueue then stores nothing and returns the ID of the first message: see [queue.Keyer]. The error is
-// queue.ErrKeyReused for another reverse-path or other recipients, which are those after Expand, and queue.ErrKeysFull
-// when there are too many Keys. It contains errors.ErrUnsupported if the Queue is no queue.Keyer. What is refused
-// before the Queue is asked is refused again: a recipient in Suppress is an error, also if the first message was
-// stored.
+// A message whose Key was used in the last 24 hours isn't stored: Enqueue returns the ID of the first one, and Accepted
+// isn't called: see [queue.Keyer]. Errors about a Key are queue.ErrKeyReused, for another reverse-path or other
+// recipients (those after Expand), queue.ErrKeysFull, and errors.ErrUnsupported if the Queue is no queue.Keyer. With
+// Suppress, a message is refused for a recipient that was suppressed since the first one.
 func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	if err := r.init(); err != nil {
 		return "", err

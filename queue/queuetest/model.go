@@ -24,7 +24,6 @@ type model struct {
 	owners map[string]queue.Owner
 	serial int
 	keys   []modelKey
-
 	all   []*env // the Queues on the store
 	looks looks
 }

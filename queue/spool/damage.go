@@ -26,7 +26,8 @@ const maxDamage = 1000
 //
 // If only the body of a message is damaged, the message stays in the queue, and Open returns an error for it; a Runner
 // returns it to its sender at its Deadline. If the settlement of a task is lost, the task is sent again. If a Hold,
-// Release or Remove is lost, the message is as it was before, and a message that was stored as Held isn't held.
+// Release or Remove is lost, the message is as it was before, and a message that was stored as Held isn't held. If a
+// Key is lost, a message with this Key is stored again. A Key may outlast a message that is lost.
 func (s *Spool) Damage() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -72,8 +72,8 @@ func (s *Spool) applyKey(fields []byte, at place) error {
 	return s.refuse(k.ID, err)
 }
 
-// beginKey returns the message that has the key of m, or 0. If there is none, the key is the draft's, and endKey must be
-// called.
+// beginKey returns the message that has the key of m, or 0. If there is none, the key is the draft's, and endKey must
+// be called.
 func (s *Spool) beginKey(ctx context.Context, d *draft, m *queue.Message) (first uint64, err error) {
 	key, keyed, err := index.NewKey(m)
 	if err != nil || !keyed {
