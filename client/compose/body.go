@@ -18,8 +18,8 @@ type text struct {
 	b        []byte
 }
 
-// encodeText encodes text in the form that is the shortest and stays readable. Text that any host on the way would
-// change, such as spaces at the end of a line, is encoded: signatures depend on it.
+// encodeText leaves text as it is, or encodes it in quoted-printable if a host on the way might change it, such as the
+// spaces at the end of a line: signatures depend on it.
 func encodeText(s string) text {
 	plain, lines, eight := true, 0, 0
 	for rest := s; rest != ""; lines++ {
@@ -38,16 +38,12 @@ func encodeText(s string) text {
 		eight += other
 		plain = plain && other == 0 && len(line) <= textLine && !hasFragileEnd(line) && !hasFragileStart(line)
 	}
-	switch room := len(s) + 2*lines; {
-	case plain:
+	room := len(s) + 2*lines
+	if plain {
 		return text{"7bit", appendLines(make([]byte, 0, room), s)}
-	// An octet beyond ASCII has three characters in quoted-printable.
-	case 2*eight > len(s)/3:
-		b := appendLines(make([]byte, 0, room), s)
-		return text{"base64", appendBase64(make([]byte, 0, base64Size(int64(len(b)))), b)}
-	default:
-		return text{"quoted-printable", appendQP(make([]byte, 0, room+2*eight+len(s)/20), s)}
 	}
+	// Base64 would be shorter for many scripts. Filters hold it against a text.
+	return text{"quoted-printable", appendQP(make([]byte, 0, room+2*eight+len(s)/20), s)}
 }
 
 // hasFragileStart reports whether hosts and mailboxes change the start of a line: "From " becomes ">From " (RFC 4155),

@@ -22,8 +22,8 @@
 //
 //   - The mail is ASCII in lines of at most 998 octets, which no host on the way has a reason to change: signatures
 //     last. Only an address that needs SMTPUTF8 is in UTF-8, if it is in the header.
-//   - Text that hosts or mailboxes would change (spaces at the end of a line, "From " at its start) is encoded: in
-//     quoted-printable, or in base64 where that is shorter.
+//   - Text that hosts or mailboxes would change (long lines, spaces at the end of a line, "From " at its start) is
+//     quoted-printable. Files are base64.
 //   - Texts and names beyond ASCII become encoded-words. Each stands alone, and no character is split: some providers
 //     refuse mails with others. Words are encoded only where that is needed, since filters hold it against a mail.
 //   - Names of files have the form of RFC 2231, and beside it that of RFC 2047, which old versions of Outlook read.

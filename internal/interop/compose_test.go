@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	netmail "net/mail"
 	"os"
 	"os/exec"
@@ -150,3 +151,99 @@ func pythonNames(lists ...map[string][][2]string) {
 		}
 	}
 }
+
+const rspamdRulesConf = `
+.include "$CONFDIR/common.conf"
+options {
+  pidfile = "%[1]s/pid";
+  disable_hyperscan = true;
+  tempdir = "%[1]s";
+  dns { nameserver = ["127.0.0.1:1"]; timeout = 0.1; retransmits = 1; }
+}
+logging { type = "file"; filename = "%[1]s/log"; level = "info"; }
+worker "normal" { bind_socket = "127.0.0.1:%[2]s"; count = 1; }
+`
+
+// rspamdRules starts an rspamd with all its rules, without DNS, and returns where it checks mails.
+func rspamdRules(t *testing.T) (url string) {
+	t.Helper()
+	needRoot(t)
+	need(t, "rspamd")
+	uid, gid := account(t, "_rspamd")
+	dir, port := t.TempDir(), freePort(t)
+	mkdirs(t, uid, gid, dir, filepath.Join(dir, "db"))
+	open(t, dir)
+	write(t, filepath.Join(dir, "conf"), fmt.Sprintf(rspamdRulesConf, dir, port))
+	startServer(t, filepath.Join(dir, "log"), "rspamd", "-f", "-u", "_rspamd", "-g", "_rspamd",
+		"-c", filepath.Join(dir, "conf"), "--var", "DBDIR="+filepath.Join(dir, "db"), "--var", "RUNDIR="+dir)
+	waitPort(t, port)
+	return "http://127.0.0.1:" + port + "/checkv2"
+}
+
+// TestComposedScore: no rule of rspamd holds anything against mails of each kind. It does against a mail without a form.
+func TestComposedScore(t *testing.T) {
+	url := rspamdRules(t)
+	const greeting = "Hello Ann,\n\nyour order is on its way. It will arrive on Thursday.\n\nGrüße\n"
+	plain := func() *compose.Message {
+		return &compose.Message{
+			From: netmail.Address{Name: "Müller’s Shop", Address: "shop@example.com"}, To: []netmail.Address{{Name: "Ann Cole", Address: "ann@example.net"}},
+			Subject: "Your order 17 is on its way", Text: greeting,
+		}
+	}
+	html := plain()
+	html.Text, html.HTML = "", `<html><body><p>Hello Ann, your order is on its way. Grüße! <img src="cid:logo.png" alt="The Shop"></p></body></html>`
+	html.Inline = []compose.File{{Name: "logo.png", Reader: strings.NewReader(pixel)}}
+	html.Attachments = []compose.File{{Name: "Prüfung 17.pdf", Reader: strings.NewReader("%PDF-1.4\n")}}
+	news := plain()
+	news.Text, news.HTML = "", `<p>Hello Ann, here is <a href="https://news.example.com/">the news</a>.</p>`
+	news.Subject = "Grüße: die Neuigkeiten aus unserem Laden in der Woche vor Weihnachten"
+	news.ListID, news.FeedbackID = "weekly.example.com", "a:b:c:shop"
+	news.Unsubscribe = &compose.Unsubscribe{URL: "https://news.example.com/leave", Keys: [][]byte{make([]byte, 32)}}
+	meeting := plain()
+	meeting.HTML = "<p>" + greeting + "</p>"
+	meeting.Calendar = &compose.Calendar{Method: "REQUEST", Data: "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//x//x//EN\nMETHOD:REQUEST\nBEGIN:VEVENT\n" +
+		"UID:1@example.com\nDTSTAMP:20261201T080000Z\nDTSTART:20261203T080000Z\nSUMMARY:Tea\nEND:VEVENT\nEND:VCALENDAR\n"}
+	asian := plain()
+	asian.Subject, asian.Text = "ご注文17について", strings.Repeat("ご注文の商品を発送しました。", 20)+"\n"
+	for name, m := range map[string]*compose.Message{"plain": plain(), "html": html, "news": news, "meeting": meeting, "asian": asian} {
+		t.Run(name, func(t *testing.T) {
+			_, content, err := m.Compose()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := heldAgainst(t, url, smtp.NewReader(content)); len(got) > 0 {
+				t.Errorf("got %v, want nothing", got)
+			}
+		})
+	}
+	if got := heldAgainst(t, url, strings.NewReader("Subject: x\r\n\r\nGrüße\r\n")); got["MISSING_FROM"] == 0 || got["MISSING_DATE"] == 0 {
+		t.Errorf("without fields: got %v, want MISSING_FROM and MISSING_DATE", got)
+	}
+}
+
+// heldAgainst returns the rules that add to the score of a mail.
+func heldAgainst(t *testing.T, url string, mail io.Reader) map[string]float64 {
+	t.Helper()
+	resp, err := http.Post(url, "message/rfc822", mail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Symbols map[string]struct{ Score float64 }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || len(answer.Symbols) == 0 {
+		t.Fatalf("got %v, %v", answer, err)
+	}
+	rules := make(map[string]float64)
+	for name, symbol := range answer.Symbols {
+		if symbol.Score > 0 && !strings.HasPrefix(name, "HFILTER_") { // those are about the client's name in the DNS
+			rules[name] = symbol.Score
+		}
+	}
+	return rules
+}
+
+// pixel is a picture.
+const pixel = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89\x00\x00\x00\rIDATx\x9cc\xf8" +
+	"\xcf\xc0\xf0\x1f\x00\x05\x00\x01\xff\x89\x99=\x1d\x00\x00\x00\x00IEND\xaeB`\x82"
