@@ -1,6 +1,6 @@
-// Newsletter is an application that sends an issue to 1,000 subscribers. It drops addresses that are dead, whether
-// their host refuses the mail or returns it later, and those of people who complain. It stops an issue when a tenth of
-// the addresses are dead.
+// Newsletter is an application that sends an issue to 1,000 subscribers, each with a link to unsubscribe by one click.
+// It drops addresses that are dead, whether their host refuses the mail or returns it later, and those of people who
+// complain or unsubscribe. It stops an issue when a tenth of the addresses are dead.
 //
 // With examples/inbox as the host that takes the mail, and knows one of two subscribers:
 //
@@ -8,7 +8,8 @@
 //	printf 'ann@example.net\nnobody@example.net\n' >subscribers
 //	go run ./examples/newsletter -to subscribers -issue 7
 //
-// The second time, nobody@example.net is left out.
+// The second time, nobody@example.net is left out. The page to unsubscribe is at -http: a server with a certificate for
+// news.example passes on to it what comes to https://news.example/unsubscribe.
 package main
 
 import (
@@ -17,7 +18,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"html/template"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -26,6 +29,7 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/bounce/suppress"
+	"github.com/postrider/postrider/client/compose"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/spool"
 )
@@ -42,6 +46,7 @@ func run() error {
 	issue := flag.String("issue", "1", "`name` of the issue")
 	smarthost := flag.String("smarthost", "127.0.0.1:2526", "`host:port` that takes our mail; if empty, the MX do")
 	listen := flag.String("listen", "127.0.0.1:2528", "accept the bounces of other hosts on this `address`")
+	web := flag.String("http", "127.0.0.1:8080", "serve the page to unsubscribe at this `address`")
 	dir := flag.String("dir", "./newsletter", "`directory` for the queue, the key and the suppressed addresses")
 	after := flag.Duration("wait", 10*time.Second, "wait so `long` for bounces")
 	flag.Parse()
@@ -86,20 +91,33 @@ func run() error {
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	go func() { served <- relay.ListenAndServe(serving, *listen) }()
-	err = news.Send(ctx, *issue, strings.Fields(string(subscribers)), func(to string) string {
-		return "From: Editor <" + author + ">\nTo: <" + to + ">\nSubject: Issue " + *issue +
-			"\nDate: " + time.Now().Format(time.RFC1123Z) + "\n\nThe news.\n"
+	mux := http.NewServeMux()
+	mux.Handle("/unsubscribe", news.Unsubscribe)
+	page := &http.Server{Addr: *web, Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	paged := make(chan error, 1)
+	go func() { paged <- page.ListenAndServe() }()
+	err = news.Send(ctx, *issue, strings.Fields(string(subscribers)), compose.Template{
+		Message: compose.Message{Subject: "Issue " + *issue},
+		HTML:    text,
 	})
 	select {
 	case <-time.After(*after):
 	case <-ctx.Done():
 	}
 	end()
+	page.Close()
 	fmt.Printf("%+v\n", news.Stats())
+	if failed := <-paged; !errors.Is(failed, http.ErrServerClosed) {
+		err = errors.Join(err, failed)
+	}
 	return errors.Join(err, <-served)
 }
 
-// readKey returns the key that signs the reverse-paths, and makes it the first time.
+var text = template.Must(template.New("issue").Parse(`<p>Hello {{.To.Address}}, here is the news.</p>
+<p><a href="{{.Unsubscribe}}">Unsubscribe</a></p>
+`))
+
+// readKey returns the key that signs the reverse-paths and the links, and makes it the first time.
 func readKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	if !errors.Is(err, os.ErrNotExist) {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"net/mail"
 	"sync"
+	"time"
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/bounce/suppress"
+	"github.com/postrider/postrider/client/compose"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
@@ -23,10 +25,13 @@ const bounces = "bounces.news.example"
 // author is the address in From, and the one of the envelope in the queue.
 const author = "editor@news.example"
 
-// Newsletter sends issues to a list of subscribers. It leaves out those who are suppressed, and stops an issue that too
-// many hosts refuse.
+// Newsletter sends issues to a list of subscribers. It leaves out those who are suppressed, because their address is
+// dead, they complained or they unsubscribed. It stops an issue that too many hosts refuse.
 type Newsletter struct {
 	Relay *postrider.Relay // from New
+
+	// Unsubscribe is the handler of the links in all issues, from New. It is served at its URL.
+	Unsubscribe *compose.Unsubscribe
 
 	// MaxHard is the share of dead addresses at which an issue is stopped, once Least mails have a result: hosts block
 	// the senders of old or bought lists. If zero, 0.1 and 50.
@@ -52,7 +57,7 @@ type Stats struct {
 	Stopped    bool
 }
 
-// New adds to a relay what a Newsletter needs. The key signs the reverse-paths.
+// New adds to a relay what a Newsletter needs. The key signs the reverse-paths and the links.
 func New(relay *postrider.Relay, list suppress.List, key []byte) *Newsletter {
 	n := &Newsletter{Relay: relay, MaxHard: 0.1, Least: 50, runner: new(delivery.Runner), changed: make(chan struct{})}
 	n.policy = &suppress.Policy{List: list, Added: n.added}
@@ -67,6 +72,18 @@ func New(relay *postrider.Relay, list suppress.List, key []byte) *Newsletter {
 	}
 	relay.Routes[bounces] = mx.Func("bounces", handler.Send)
 	relay.Runner, relay.Suppress, relay.Wrap = n.runner, n.policy, verp.Wrap
+	n.Unsubscribe = &compose.Unsubscribe{
+		URL:  "https://news.example/unsubscribe",
+		Keys: [][]byte{key},
+		Handle: func(ctx context.Context, s compose.Subscription) error {
+			key, err := suppress.KeyOf("", s.Address)
+			if err != nil {
+				return err
+			}
+			return list.Add(ctx, suppress.Entry{Key: key, Time: time.Now(), Text: "unsubscribed"})
+		},
+		Logger: relay.Logger,
+	}
 	settled := func(e delivery.Event) { n.count(e.Task.Ref, func(s *Stats) { s.Settled++ }) }
 	relay.Events = relay.Events.Then(delivery.Events{Delivered: settled, Rejected: settled, Expired: settled})
 	return n
@@ -105,9 +122,11 @@ func (n *Newsletter) Stats() Stats {
 // ErrStopped is the error of Send for an issue that too many hosts refused.
 var ErrStopped = errors.New("too many addresses are dead: clean the list before the next issue")
 
-// Send sends an issue. It returns when the mails have results, or wait for hosts that are down and ctx has ended. Only
-// one Send may run at a time.
-func (n *Newsletter) Send(ctx context.Context, issue string, subscribers []string, text func(to string) string) error {
+// Send sends an issue, a mail for each subscriber. It returns when the mails have results, or wait for hosts that are
+// down and ctx has ended. Only one Send may run at a time.
+func (n *Newsletter) Send(ctx context.Context, issue string, subscribers []string, text compose.Template) error {
+	text.Message.From = mail.Address{Name: "Editor", Address: author}
+	text.Message.ListID, text.Message.Unsubscribe = "news.example", n.Unsubscribe
 	n.mu.Lock()
 	n.ref, n.ids, n.stats = "issue "+issue, make(map[string]bool), Stats{}
 	n.mu.Unlock()
@@ -123,7 +142,11 @@ func (n *Newsletter) Send(ctx context.Context, issue string, subscribers []strin
 			n.count(n.ref, func(s *Stats) { s.Suppressed++ })
 			continue
 		}
-		if err := n.queue(ctx, to, text(to)); err != nil {
+		env, content, err := text.Compose(compose.Recipient{To: mail.Address{Address: to}})
+		if err == nil {
+			err = n.queue(ctx, env, content)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", to, err)
 		}
 	}
@@ -131,10 +154,9 @@ func (n *Newsletter) Send(ctx context.Context, issue string, subscribers []strin
 }
 
 // queue stores one mail.
-func (n *Newsletter) queue(ctx context.Context, to, text string) error {
-	env := smtp.NewEnvelope(author, to)
+func (n *Newsletter) queue(ctx context.Context, env *smtp.Envelope, content smtp.Content) error {
 	env.Recipients[0].Notify = smtp.NotifyNever // the author gets no reports: they are counted
-	m, err := n.Relay.Prepare(ctx, env, strings.NewReader(text))
+	m, err := n.Relay.Prepare(ctx, env, smtp.NewReader(content))
 	if err != nil {
 		return err
 	}

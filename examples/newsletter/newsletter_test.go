@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/mail"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/bounce/suppress"
 	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/client/compose"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
@@ -67,9 +71,7 @@ func newWorld(t *testing.T, every int) *world {
 	return w
 }
 
-func text(to string) string {
-	return "From: " + author + "\nTo: " + to + "\nSubject: news\n\nThe news.\n"
-}
+var issue = compose.Template{Message: compose.Message{Subject: "news"}, HTML: text}
 
 // mails returns what the hosts have taken.
 func (w *world) mails() (all []smtptest.Message) {
@@ -88,7 +90,7 @@ func (w *world) bounce(t *testing.T) {
 			continue
 		}
 		report := bounce.Report{
-			ReportingMTA: "mx.example", Envelope: m.Envelope, Original: smtp.Text(text(to.Address)),
+			ReportingMTA: "mx.example", Envelope: m.Envelope, Original: smtp.Text("From: " + author + "\nTo: " + to.Address + "\nSubject: news\n\nThe news.\n"),
 			Recipients: []bounce.Recipient{{Recipient: to, Action: bounce.Failed, Result: smtp.Result{
 				Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reply: noSuchUser,
 			}}},
@@ -107,7 +109,7 @@ func (w *world) bounce(t *testing.T) {
 func TestDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 20) // 5 %
-		if err := w.news.Send(t.Context(), "1", w.subscribers, text); err != nil {
+		if err := w.news.Send(t.Context(), "1", w.subscribers, issue); err != nil {
 			t.Fatal(err)
 		}
 		w.bounce(t)
@@ -123,7 +125,7 @@ func TestDrops(t *testing.T) {
 			t.Errorf("got suppressed %q, want %q", dropped, w.dead)
 		}
 		before := len(w.mails())
-		if err := w.news.Send(t.Context(), "2", w.subscribers, text); err != nil {
+		if err := w.news.Send(t.Context(), "2", w.subscribers, issue); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := w.news.Stats(), (Stats{Queued: 950, Suppressed: 50, Settled: 950}); got != want {
@@ -139,7 +141,7 @@ func TestDrops(t *testing.T) {
 func TestStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4) // 25 %, one half of them at RCPT
-		err := w.news.Send(t.Context(), "1", w.subscribers, text)
+		err := w.news.Send(t.Context(), "1", w.subscribers, issue)
 		got := w.news.Stats()
 		if !errors.Is(err, ErrStopped) || !got.Stopped || got.Queued > 300 || got.Settled < 50 {
 			t.Errorf("got %+v and %v, want it stopped after 50 to 300 mails", got, err)
@@ -150,6 +152,39 @@ func TestStops(t *testing.T) {
 		}
 		if !strings.HasPrefix(w.list.Entries()[0].Address, "s") {
 			t.Error("nobody is suppressed")
+		}
+	})
+}
+
+// TestUnsubscribes: the second issue doesn't go to whom the link in the first one has unsubscribed.
+func TestUnsubscribes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2000) // nobody is dead but the first
+		if err := w.news.Send(t.Context(), "1", w.subscribers[1:10], issue); err != nil {
+			t.Fatal(err)
+		}
+		first := w.mails()[0]
+		m, err := mail.ReadMessage(strings.NewReader(string(first.Data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := strings.Trim(m.Header.Get("List-Unsubscribe"), "<>")
+		r := httptest.NewRequest(http.MethodPost, link, strings.NewReader(m.Header.Get("List-Unsubscribe-Post")))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer := httptest.NewRecorder()
+		if w.news.Unsubscribe.ServeHTTP(answer, r); answer.Code != http.StatusOK {
+			t.Errorf("%s: got %d, want 200", link, answer.Code)
+		}
+		if err := w.news.Send(t.Context(), "2", w.subscribers[1:10], issue); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.news.Stats(), (Stats{Queued: 8, Suppressed: 1, Settled: 8}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		for _, e := range w.list.Entries() {
+			if e.Address != first.Envelope.Recipients[0].Address {
+				t.Errorf("got %s suppressed, want %s", e.Address, first.Envelope.Recipients[0].Address)
+			}
 		}
 	})
 }

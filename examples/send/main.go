@@ -1,20 +1,26 @@
-// Send submits one message from standard input, and prints the result for each recipient.
+// Send submits one message, and prints the result for each recipient. It composes the message, or takes a finished one
+// from standard input.
 //
 //	send -server smtp.example.com:587 -from a@example.com -to b@example.net -user a -password-file FILE <message
+//	send … -subject "Your order" -html order.html -attach order.pdf
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"net/mail"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 
 	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/client/compose"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -37,6 +43,10 @@ func run() error {
 	user := flag.String("user", "", "`name` for AUTH")
 	passwordFile := flag.String("password-file", "", "`file` with the password")
 	tokenFile := flag.String("token-file", "", "`file` with an access token for OAuth 2")
+	subject := flag.String("subject", "", "compose a message with this `subject`; -from is the author")
+	textFile := flag.String("text", "", "`file` with the text of that message")
+	htmlFile := flag.String("html", "", "`file` with its HTML; without -text, the text is made from it")
+	attach := flag.String("attach", "", "`files` for its recipients, separated by commas")
 	mechanism := flag.String("auth", "", "the only `mechanism` of AUTH to use; if empty, the strongest of the server")
 	flag.Parse()
 	if *server == "" || *to == "" {
@@ -76,22 +86,56 @@ func run() error {
 		}
 		sub.Auth = auth
 	}
-	message, err := io.ReadAll(os.Stdin)
+	rcpts := strings.Split(*to, ",")
+	for i := range rcpts {
+		rcpts[i] = strings.TrimSpace(rcpts[i])
+	}
+	var env *smtp.Envelope
+	var content smtp.Content
+	var err error
+	if *subject+*textFile+*htmlFile+*attach != "" {
+		env, content, err = composed(*from, rcpts, *subject, *textFile, *htmlFile, *attach)
+	} else {
+		var message []byte
+		message, err = io.ReadAll(os.Stdin)
+		env, content = smtp.NewEnvelope(*from, rcpts...), smtp.Text(message)
+	}
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	defer sub.Close()
-	rcpts := strings.Split(*to, ",")
-	for i := range rcpts {
-		rcpts[i] = strings.TrimSpace(rcpts[i])
-	}
-	results, err := sub.Send(ctx, smtp.NewEnvelope(*from, rcpts...), smtp.Text(message))
+	results, err := sub.Send(ctx, env, content)
 	for _, result := range results {
 		fmt.Println(describe(result))
 	}
 	return err
+}
+
+// composed makes a message of the files whose names aren't empty.
+func composed(from string, to []string, subject, textFile, htmlFile, attach string) (*smtp.Envelope, smtp.Content, error) {
+	m := &compose.Message{From: mail.Address{Address: from}, Subject: subject}
+	for _, address := range to {
+		m.To = append(m.To, mail.Address{Address: address})
+	}
+	var err error
+	if textFile != "" {
+		m.Text, err = readFile(textFile)
+	}
+	if htmlFile != "" && err == nil {
+		m.HTML, err = readFile(htmlFile)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for name := range strings.SplitSeq(attach, ",") {
+		if name != "" {
+			dir, file := filepath.Split(name)
+			m.Attachments = append(m.Attachments, compose.File{FS: os.DirFS(cmp.Or(dir, ".")), Path: file})
+		}
+	}
+	return m.Compose()
 }
 
 // credentials reads the files whose names aren't empty.
@@ -112,8 +156,13 @@ func credentials(user, passwordFile, tokenFile string) (*client.Credentials, err
 }
 
 func readLine(name string) (string, error) {
+	text, err := readFile(name)
+	return strings.TrimRight(text, "\r\n"), err
+}
+
+func readFile(name string) (string, error) {
 	data, err := os.ReadFile(name)
-	return strings.TrimRight(string(data), "\r\n"), err
+	return string(data), err
 }
 
 // describe returns a result as one line.
