@@ -52,5 +52,7 @@
 //
 //   - Obsolete forms that a MUST allows readers to meet, such as a Message-ID with blanks (RFC 5322 §4.5.4), are
 //     findings, because receivers refuse them.
+//   - An encoded-word in the name of a file is a warning, because many programs write and read it, and none in
+//     Content-Type if Content-Disposition has the name by RFC 2231. The header of a part isn't looked at.
 //   - Where no DMARC record applies, a domain counts as aligned if it is that of From, above or below it.
 package preflight

@@ -80,7 +80,7 @@ var messageFaults = []fault{
 	{"encoded-word in an address", "", replaced("<ann@", "<=?utf-8?q?ann?=@"), "refusal misplaced-word"},
 	{"encoded-word in a bare address", "", replaced("Ann <ann@example.net>", "=?utf-8?q?ann?=@example.net"), "refusal misplaced-word"},
 	{"encoded-word in a Message-ID", "", replaced("<order.17@", "<=?utf-8?q?=E2=84=96?=@"), "refusal misplaced-word"},
-	{"encoded-word in a parameter", "", replaced("charset=utf-8", `charset=utf-8; name="=?utf-8?q?=E2=84=96?="`), "refusal misplaced-word"},
+	{"encoded-word in a parameter", "", replaced("charset=utf-8", `charset=utf-8; name="=?utf-8?q?=E2=84=96?="`), "warning misplaced-word"},
 	{"encoded-word too long", "", replaced("17?=", strings.Repeat("17", 40)+"?="), "warning bad-word"},
 	{"encoded-word amid text", "", replaced("Subject: =", "Subject: Re:x="), "warning bad-word"},
 	{"encoded-word before text", "", replaced("17?=", "17?=!"), "warning bad-word"},

@@ -13,9 +13,11 @@ const maxWord = 75
 
 // checkEncodedWords looks for encoded-words that readers show as they are.
 func (m *message) checkEncodedWords() {
+	disposition, _ := m.value("content-disposition")
+	named := strings.Contains(disposition, "filename*") // the name in Content-Type is for old programs
 	for _, f := range m.fields {
 		words := encodedWord.FindAllStringIndex(f.value, -1)
-		if words == nil {
+		if words == nil || named && f.key == "content-type" {
 			continue
 		}
 		var forbidden []bool
@@ -35,8 +37,12 @@ func (m *message) checkEncodedWords() {
 		for _, at := range words {
 			word := f.value[at[0]:at[1]]
 			if kind != "text" && (forbidden == nil || forbidden[at[0]] || strings.HasPrefix(f.value[at[1]:], "@")) {
-				m.refuse(MisplacedWord, f.name, clip(word)+" stands in "+kind+", where readers don't decode it",
-					remedyOf(f.key), "RFC 2047 §5")
+				finding := Finding{MisplacedWord, Refusal, f.name, clip(word) + " stands in " + kind +
+					", where readers don't decode it", remedyOf(f.key), "RFC 2047 §5"}
+				if strings.HasPrefix(f.key, "content-") { // many programs write it, and many decode it
+					finding.Severity = Warning
+				}
+				m.add(finding)
 			} else if problem := badWord(f.value, at[0], at[1]); problem != "" {
 				m.warn(BadWord, f.name, clip(word)+" "+problem, "encode it with mime.QEncoding or mime.BEncoding",
 					"RFC 2047 §2, §5")
