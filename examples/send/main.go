@@ -21,6 +21,7 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/client/compose"
+	"github.com/postrider/postrider/client/preflight"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -48,6 +49,7 @@ func run() error {
 	htmlFile := flag.String("html", "", "`file` with its HTML; without -text, the text is made from it")
 	attach := flag.String("attach", "", "`files` for its recipients, separated by commas")
 	mechanism := flag.String("auth", "", "the only `mechanism` of AUTH to use; if empty, the strongest of the server")
+	check := flag.Bool("check", false, "look for what receivers would refuse, and send nothing if there is any")
 	flag.Parse()
 	if *server == "" || *to == "" {
 		return errors.New("-server and -to are needed; -help lists the flags")
@@ -106,6 +108,11 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	defer sub.Close()
+	if *check {
+		if err := preflightCheck(ctx, env, content); err != nil {
+			return err
+		}
+	}
 	results, err := sub.Send(ctx, env, content)
 	for _, result := range results {
 		fmt.Println(describe(result))
@@ -189,4 +196,15 @@ func describe(r smtp.Result) string {
 		s += "; it will send reports"
 	}
 	return s
+}
+
+// preflightCheck prints what is wrong with the message and with the DNS of its sender.
+func preflightCheck(ctx context.Context, env *smtp.Envelope, content smtp.Content) error {
+	checker := new(preflight.Checker)
+	findings := append(checker.Message(env, content), checker.Sender(ctx, env, content)...)
+	fmt.Println(findings)
+	if n := len(findings.Refusals()); n > 0 {
+		return fmt.Errorf("-check found %d refusals: nothing was sent", n)
+	}
+	return nil
 }
