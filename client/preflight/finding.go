@@ -93,17 +93,18 @@ type Finding struct {
 	// Problem says what is wrong, with the value, which is clipped. Remedy says what to do.
 	Problem, Remedy string
 
-	// Reference is the rule: an RFC with its section, or the URL of a receiver's page. If empty, there is none.
+	// Reference has the rules, separated by "; ": RFCs with their sections, and URLs of receivers' pages. If empty, there
+	// is none.
 	Reference string
 }
 
-// String returns the finding on one line:
+// String returns the finding on one line, with the first Reference:
 //
 //	refusal: no-message-id: Message-ID: there is none: add one, unique for each mail (RFC 5322 §3.6.4)
 func (f Finding) String() string {
 	s := fmt.Sprintf("%s: %s: %s: %s: %s", f.Severity, f.Kind, f.Where, f.Problem, f.Remedy)
-	if f.Reference != "" {
-		s += " (" + f.Reference + ")"
+	if first, _, _ := strings.Cut(f.Reference, "; "); first != "" {
+		s += " (" + first + ")"
 	}
 	return s
 }

@@ -108,12 +108,11 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	defer sub.Close()
+	sender := smtp.Sender(sub)
 	if *check {
-		if err := preflightCheck(ctx, env, content); err != nil {
-			return err
-		}
+		sender = checked(sub)
 	}
-	results, err := sub.Send(ctx, env, content)
+	results, err := sender.Send(ctx, env, content)
 	for _, result := range results {
 		fmt.Println(describe(result))
 	}
@@ -198,13 +197,15 @@ func describe(r smtp.Result) string {
 	return s
 }
 
-// preflightCheck prints what is wrong with the message and with the DNS of its sender.
-func preflightCheck(ctx context.Context, env *smtp.Envelope, content smtp.Content) error {
-	checker := new(preflight.Checker)
-	findings := append(checker.Message(env, content), checker.Sender(ctx, env, content)...)
-	fmt.Println(findings)
-	if n := len(findings.Refusals()); n > 0 {
-		return fmt.Errorf("-check found %d refusals: nothing was sent", n)
-	}
-	return nil
+// checked returns a Sender that prints what receivers would refuse, and then sends nothing.
+func checked(next smtp.Sender) smtp.Sender {
+	return smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+		var checker preflight.Checker
+		findings := append(checker.Message(env, c), checker.Sender(ctx, env, c)...)
+		fmt.Println(findings)
+		if n := len(findings.Refusals()); n > 0 {
+			return nil, fmt.Errorf("-check found %d refusals: nothing was sent", n)
+		}
+		return next.Send(ctx, env, c)
+	})
 }
