@@ -30,8 +30,8 @@
 // # What has to be set up
 //
 // Microsoft 365, without a user: the application needs the application permission SMTP.SendAsApp of Office 365 Exchange
-// Online, an administrator's consent to it, a service principal in Exchange (New-ServicePrincipal, with the object ID of
-// the enterprise application), access to the mailbox (Add-MailboxPermission), and SMTP AUTH enabled for the mailbox.
+// Online, an administrator's consent to it, a service principal in Exchange (New-ServicePrincipal, with the object ID
+// of the enterprise application), access to the mailbox (Add-MailboxPermission), and SMTP AUTH enabled for the mailbox.
 // Without the latter three there is a token, and the host answers AUTH with 535. For a user: the delegated permission
 // https://outlook.office.com/SMTP.Send, and offline_access for a refresh token.
 //
@@ -57,8 +57,8 @@
 //
 // # Errors
 //
-// An error of Token is an [Error], whose [Kind] says who has to do something. No error, log line or %v of a Source has a
-// token, a secret or a key.
+// An error of Token is an [Error], whose [Kind] says who has to do something. No error, log line or %v of a Source has
+// a token, a secret or a key.
 //
 // # Files
 //

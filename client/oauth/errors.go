@@ -48,7 +48,7 @@ var kinds = [...]struct{ name, remedy string }{
 	Network:       {"network", "check the network, TokenURL and the proxy"},
 	Unavailable:   {"unavailable", "try again later"},
 	InvalidGrant:  {"invalid grant", "let the user sign in again for a new RefreshToken; check the clock, and Subject"},
-	InvalidClient: {"invalid client", "check ClientID, ClientSecret, which may have expired, and the tenant in TokenURL"},
+	InvalidClient: {"invalid client", "check ClientID, the end of ClientSecret, and the tenant in TokenURL"},
 	NoConsent:     {"no consent", "let the user, or an administrator, consent to the permission or delegate the scope"},
 	InvalidScope:  {"invalid scope", "check Scopes"},
 	Refused:       {"refused", "look at the code and the text"},
@@ -68,8 +68,8 @@ func (k Kind) String() string {
 type Error struct {
 	Kind Kind
 
-	// Code is the error code of the server (RFC 6749 §5.2), and Text the first 200 octets of what it says about that. A
-	// stranger wrote them. If empty, there is none.
+	// Code is the error code of the server (RFC 6749 §5.2), and Text the first 200 octets of what it says about that.
+	// A stranger wrote them. If empty, there is none.
 	Code, Text string
 
 	// Err is the cause, if it isn't an answer of the server. It has no token.
@@ -103,8 +103,8 @@ func (e *Error) Temporary() bool {
 	return e.Kind == Network || e.Kind == Unavailable || e.Kind == NotStored
 }
 
-// newError returns the *Error for an error of package oauth2. That one isn't wrapped if the server answered: its text may
-// have all of the answer.
+// newError returns the *Error for an error of package oauth2. That one isn't wrapped if the server answered: its text
+// may have all of the answer.
 func newError(ctx context.Context, err error, answered bool) *Error {
 	if e, ok := errors.AsType[*Error](err); ok { // of Rotated
 		return e

@@ -23,7 +23,7 @@ type grant func(ctx context.Context) (*oauth2.Token, error)
 // newGrant returns the grant of the fields.
 func (s *Source) newGrant() (grant, error) {
 	if s.Timeout < 0 {
-		return nil, fmt.Errorf("oauth: Timeout is %s: set it to a positive duration, or to 0 for the default", s.Timeout)
+		return nil, fmt.Errorf("oauth: Timeout is %s: set it above 0, or to 0 for the default", s.Timeout)
 	}
 	if len(s.ServiceAccount) > 0 {
 		return s.serviceAccount()
@@ -162,11 +162,14 @@ func (s *Source) fetch(ctx context.Context) (fetched, error) {
 	switch {
 	case err != nil:
 		return fetched{}, newError(ctx, err, answered)
-	case token.AccessToken == "" || strings.ContainsFunc(token.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case token.AccessToken == "" || strings.ContainsFunc(token.AccessToken, isNoGraphic):
 		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has no access token that can be sent")}
 	}
 	return fetched{token.AccessToken, token.Expiry}, nil
 }
+
+// isNoGraphic reports whether r may not be in a token (RFC 6750 §2.1 allows even fewer).
+func isNoGraphic(r rune) bool { return r <= ' ' || r > '~' }
 
 type roundTrip func(*http.Request) (*http.Response, error)
 

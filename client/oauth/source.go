@@ -121,8 +121,9 @@ func checkURL(text string) error {
 	return nil
 }
 
-// Token returns an access token that is valid for a while: the one that it keeps, or a new one. If the one that it keeps
-// expires within 5 minutes, or has less than half of its life left, it is refreshed; if that fails, it is returned.
+// Token returns an access token that is valid for a while: the one that it keeps, or a new one. If the one that it
+// keeps expires within 5 minutes, or has less than half of its life left, it is refreshed; if that fails, it is
+// returned.
 //
 // An error is an *Error, or that of Check.
 func (s *Source) Token(ctx context.Context) (string, error) {
@@ -178,8 +179,8 @@ func (s *Source) renew(ctx context.Context) (string, error) {
 	return "", err
 }
 
-// kept returns the token that is kept, whether it is valid, and whether it needs no refresh; and the last failure, if no
-// fetch may begin yet.
+// kept returns the token that is kept, whether it is valid, and whether it needs no refresh; and the last failure, if
+// no fetch may begin yet.
 func (s *Source) kept(now time.Time) (token string, valid, fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

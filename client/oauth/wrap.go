@@ -8,8 +8,8 @@ import (
 )
 
 // Wrap returns a Sender around one that authenticates by s. If AUTH fails with 535 for all recipients, which is before
-// anything of the message is sent, the token is replaced and the message sent once more: a server may end a token before
-// its time, after a change of the password for example. A token younger than a minute isn't replaced.
+// anything of the message is sent, the token is replaced and the message sent once more: a server may end a token
+// before its time, after a change of the password for example. A token younger than a minute isn't replaced.
 func (s *Source) Wrap(next smtp.Sender) smtp.Sender {
 	return smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		used := s.current()

@@ -24,8 +24,8 @@
 // and back, and the hosts that take answers and reports. Each [Kind] is one such fault. A [Finding] has the value, what
 // to do, and the rule.
 //
-// Look at the message as it goes out: a Sender that looks belongs within the one that adds a Date, and within the one that
-// signs.
+// Look at the message as it goes out: a Sender that looks belongs within the one that adds a Date, and within the one
+// that signs.
 //
 // It asks about no recipient, connects to no mail host, and reads no text of the mail. It doesn't verify signatures: to
 // do so, read the results of server/authres on a host of your own. It knows nothing about reputation and blocklists.
@@ -38,14 +38,14 @@
 //   - Of a message, the header is kept, of 1 MiB at most. The rest is only read.
 //   - There are at most 20 findings of one kind, and a Problem has about 100 octets of a value.
 //   - Sender makes 2 lookups for each domain and key, those of packages spf (for each source and one address more) and
-//     dmarc, and 11 for the names of each source. They end with Checker.Timeout. There are 1,000 sources and 100 keys at
-//     most.
+//     dmarc, and 11 for the names of each source. They end with Checker.Timeout. There are 1,000 sources and 100 keys
+//     at most.
 //
 // # Files
 //
 //   - checker.go: [Checker]. finding.go: [Finding], [Kind], [Test].
-//   - message.go: Message, fields and sizes. identity.go: addresses, Message-ID, Date. words.go: encoded-words. mime.go:
-//     MIME and octets above 127. bulk.go: unsubscription.
+//   - message.go: Message, fields and sizes. identity.go: addresses, Message-ID, Date. words.go: encoded-words.
+//     mime.go: MIME and octets above 127. bulk.go: unsubscription.
 //   - sender.go: Sender, SPF, DMARC, names. keys.go: DKIM.
 //
 // # RFCs

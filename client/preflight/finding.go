@@ -12,8 +12,8 @@ const (
 	// Warning is a fault that costs trust or readability, or one that couldn't be looked for.
 	Warning Severity = iota
 
-	// Refusal is a fault for which a large receiver refuses mail or puts it into the junk folder, or which breaks a MUST
-	// of an RFC.
+	// Refusal is a fault for which a large receiver refuses mail or puts it into the junk folder, or which breaks a
+	// MUST of an RFC.
 	Refusal
 )
 
@@ -54,7 +54,7 @@ const (
 	BadWord          Kind = "bad-word"           // an encoded-word that readers don't decode: RFC 2047 §2
 	EightBitHeader   Kind = "8bit-header"        // not UTF-8, or without SMTPUTF8: RFC 6532 §3.2, RFC 6531 §3.5
 	EightBitBody     Kind = "8bit-body"          // without a Content-Transfer-Encoding that says so: RFC 2045 §6.1
-	BadMIME          Kind = "bad-mime"           // MIME-Version is missing, or a MIME field can't be parsed: RFC 2045 §4, §5.1
+	BadMIME          Kind = "bad-mime"           // no MIME-Version, or a MIME field that can't be parsed: RFC 2045
 	NoUnsubscribe    Kind = "no-unsubscribe"     // bulk mail: Gmail, Yahoo, RFC 8058
 	BadUnsubscribe   Kind = "bad-unsubscribe"    // RFC 2369 §2, RFC 8058 §3.1
 	UnsignedOneClick Kind = "unsigned-one-click" // a signature doesn't cover both fields: RFC 8058 §4
@@ -93,8 +93,8 @@ type Finding struct {
 	// Problem says what is wrong, with the value, which is clipped. Remedy says what to do.
 	Problem, Remedy string
 
-	// Reference has the rules, separated by "; ": RFCs with their sections, and URLs of receivers' pages. If empty, there
-	// is none.
+	// Reference has the rules, separated by "; ": RFCs with their sections, and URLs of receivers' pages. If empty,
+	// there is none.
 	Reference string
 }
 

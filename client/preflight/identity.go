@@ -31,7 +31,8 @@ func (m *message) checkIdentity() {
 			}
 			if _, err := addresses(f.value); err != nil {
 				m.refuse(BadAddress, f.name, fmt.Sprintf("%s: %s", clip(f.value), err),
-					"write addresses as Ann <ann@example.com>, separated by commas, with odd names in quotes", "RFC 5322 §3.4")
+					"write addresses as Ann <ann@example.com>, with commas between, and odd names in quotes",
+					"RFC 5322 §3.4")
 			}
 		}
 	}
@@ -128,7 +129,9 @@ func isMessageID(s string) bool {
 // isDotAtom reports whether s is a dot-atom-text (RFC 5322 §3.2.3), in UTF-8 by RFC 6532 §3.2.
 func isDotAtom(s string) bool {
 	return s != "" && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".") && !strings.Contains(s, "..") &&
-		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) })
+		!strings.ContainsFunc(s, func(r rune) bool {
+			return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r)
+		})
 }
 
 func (m *message) checkDate() {

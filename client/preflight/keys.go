@@ -21,6 +21,8 @@ const (
 	minBits  = 1024 // RFC 8301 §3.2
 	goodBits = 2048
 	maxKey   = 4096 // octets of a record
+
+	shortKeys = "RFC 8301 §3.2; " + gmailPage
 )
 
 // checkKeys looks up the keys of the Checker and of the signatures.
@@ -61,8 +63,8 @@ func (s *sender) checkKey(ctx context.Context, k Key) {
 		s.dkim = append(s.dkim, dmarc.Identifier{Domain: k.Domain, Temporary: true})
 		return
 	case len(texts) == 0:
-		s.refuse(NoKey, name, "there is no key", "add the TXT record with the public key, or sign with another selector",
-			"RFC 6376 §3.6.1")
+		s.refuse(NoKey, name, "there is no key",
+			"add the TXT record with the public key, or sign with another selector", "RFC 6376 §3.6.1")
 		return
 	case len(texts) > 1:
 		s.refuse(BadKey, name, fmt.Sprintf("there are %d TXT records", len(texts)), "keep one", "RFC 6376 §3.6.2.2")
@@ -74,10 +76,10 @@ func (s *sender) checkKey(ctx context.Context, k Key) {
 		s.refuse(BadKey, name, err.Error(), "correct the record", "RFC 6376 §3.6.1")
 		return
 	case bits < minBits:
-		s.refuse(ShortKey, name, fmt.Sprintf("the key has %d bits", bits), "use one of 2048", "RFC 8301 §3.2; "+gmailPage)
+		s.refuse(ShortKey, name, fmt.Sprintf("the key has %d bits", bits), "use one of 2048", shortKeys)
 		return
 	case bits < goodBits:
-		s.warn(ShortKey, name, fmt.Sprintf("the key has %d bits", bits), "use one of 2048", "RFC 8301 §3.2; "+gmailPage)
+		s.warn(ShortKey, name, fmt.Sprintf("the key has %d bits", bits), "use one of 2048", shortKeys)
 	}
 	if testing {
 		s.refuse(TestingKey, name, "t=y says that the domain tests DKIM: receivers may treat the mail as unsigned",
@@ -101,8 +103,9 @@ func parseKey(text string) (bits int, testing bool, err error) {
 	if h, ok := tags["h"]; ok && !slices.Contains(listOf(h), "sha256") {
 		return 0, false, fmt.Errorf("h=%s, and receivers want sha256", clip(h))
 	}
-	if service, ok := tags["s"]; ok && !slices.Contains(listOf(service), "*") && !slices.Contains(listOf(service), "email") {
-		return 0, false, fmt.Errorf("s=%s, want email or *", clip(service))
+	services, ok := tags["s"]
+	if list := listOf(services); ok && !slices.Contains(list, "*") && !slices.Contains(list, "email") {
+		return 0, false, fmt.Errorf("s=%s, want email or *", clip(services))
 	}
 	p, ok := tags["p"]
 	if !ok || p == "" {

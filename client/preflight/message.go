@@ -127,7 +127,8 @@ func (m *message) read(content smtp.Content) bool {
 		if !header.BeginsField(rest) {
 			line, _, _ := bytes.Cut(rest[:min(len(rest), 100)], []byte("\r\n"))
 			m.refuse(BadHeader, "header", clip(string(line))+" is no field: it, and what follows, is shown as the text",
-				"put an empty line before the text, and a blank before the second line of a folded field", "RFC 5322 §2.2")
+				"put an empty line before the text, and a blank before the second line of a folded field",
+				"RFC 5322 §2.2")
 			break
 		}
 		raw := rest[:header.FieldEnd(rest)]
@@ -209,8 +210,8 @@ func atApple(r smtp.Recipient) bool {
 	return false
 }
 
-// once are the fields that a header has once at most: RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §2, RFC 2919 §3, RFC 8058
-// §3.1. From has a Kind of its own.
+// once are the fields that a header has once at most: RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §2, RFC 2919 §3, RFC
+// 8058 §3.1. From has a Kind of its own.
 var once = []string{
 	"date", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "subject",
 	"mime-version", "content-type", "content-transfer-encoding", "content-disposition", "content-id",
@@ -223,8 +224,8 @@ func (m *message) checkFields() {
 	count := make(map[string]int)
 	for _, f := range m.fields {
 		if count[f.key]++; count[f.key] == 2 && slices.Contains(once, f.key) {
-			m.refuse(DuplicateField, f.name, "it appears twice, the second time as "+clip(f.value), "remove one of them",
-				"RFC 5322 §3.6")
+			m.refuse(DuplicateField, f.name, "it appears twice, the second time as "+clip(f.value),
+				"remove one of them", "RFC 5322 §3.6")
 		}
 		if f.key == "bcc" && f.value != "" {
 			m.refuse(VisibleBcc, f.name, clip(f.value)+" is shown to all recipients",

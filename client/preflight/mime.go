@@ -18,7 +18,8 @@ func (m *message) checkMIME(facts smtp.Facts) {
 	version, ok := m.value("mime-version")
 	switch {
 	case !ok && (typed || encoded):
-		m.warn(BadMIME, "MIME-Version", "there is none, beside other MIME fields", "add MIME-Version: 1.0", "RFC 2045 §4")
+		m.warn(BadMIME, "MIME-Version", "there is none, beside other MIME fields", "add MIME-Version: 1.0",
+			"RFC 2045 §4")
 	case ok && !strings.HasPrefix(version, "1.0"):
 		m.warn(BadMIME, "MIME-Version", clip(version)+" isn't 1.0", "set it to 1.0", "RFC 2045 §4")
 	}
@@ -69,7 +70,8 @@ func (m *message) checkEightBit(content smtp.Content) {
 			m.refuse(EightBitHeader, clipName(f.name), clip(f.value)+" has octets above 127 that aren't UTF-8",
 				"encode it with mime.QEncoding", "RFC 6532 §3.2")
 		case !declared && smtp.NeedsUTF8(text):
-			m.refuse(EightBitHeader, clipName(f.name), clip(f.value)+" is in UTF-8, and the message doesn't need SMTPUTF8",
+			m.refuse(EightBitHeader, clipName(f.name),
+				clip(f.value)+" is in UTF-8, and the message doesn't need SMTPUTF8",
 				"encode it with mime.QEncoding, or set Envelope.UTF8", "RFC 6531 §3.5")
 		}
 	}

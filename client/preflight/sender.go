@@ -171,7 +171,8 @@ func (s *sender) checkSPF(ctx context.Context) {
 	switch test.Code {
 	case spf.None:
 		s.spf.Pass = false
-		s.refuse(NoSPF, domain, "it has no SPF record", `add a TXT record such as "v=spf1 ip4:`+s.exampleSource()+` -all"`,
+		s.refuse(NoSPF, domain, "it has no SPF record",
+			`add a TXT record such as "v=spf1 ip4:`+s.exampleSource()+` -all"`,
 			gmailPage+"; "+yahooPage+"; "+microsoftPage+"; "+applePage)
 		return
 	case spf.PermError:
@@ -263,7 +264,8 @@ func (s *sender) unaligned(policy string) {
 	if !s.spf.Pass {
 		spfDomain += " (which SPF doesn't pass)"
 	}
-	s.refuse(Unaligned, "From", fmt.Sprintf("%s is the domain neither of a good signature %q nor of the reverse-path %s%s",
+	s.refuse(Unaligned, "From", fmt.Sprintf(
+		"%s is the domain neither of a good signature %q nor of the reverse-path %s%s",
 		s.from, signed, spfDomain, policy), "sign with a key of that domain, or use a reverse-path there",
 		"RFC 9989 §4.4; "+gmailPage+"; "+microsoftPage)
 }

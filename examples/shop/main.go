@@ -1,13 +1,13 @@
-// Shop is a small web shop that sends one mail for each order, with an invoice in PDF, and has a page on which the people
-// of the shop see why the mail of an order isn't there yet. With examples/inbox as the host that takes its mail:
+// Shop is a small web shop that sends one mail for each order, with an invoice in PDF, and has a page on which the
+// people of the shop see why the mail of an order isn't there yet. With examples/inbox as the host that takes its mail:
 //
 //	go run ./examples/inbox -user ann@example.net
 //	go run ./examples/shop
 //	curl -X PUT -d 'email=ann@example.net&item=Green tea&cents=1750' http://127.0.0.1:8080/orders/17
 //	curl http://127.0.0.1:8080/admin/orders/17
 //
-// Repeat the third command, and no second mail is sent. Stop the inbox, put order 18, and the page of order 18 says what
-// the mail waits for. In a real shop, a login is in front of /admin.
+// Repeat the third command, and no second mail is sent. Stop the inbox, put order 18, and the page of order 18 says
+// what the mail waits for. In a real shop, a login is in front of /admin.
 package main
 
 import (
