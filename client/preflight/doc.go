@@ -24,8 +24,8 @@
 // and back, and the hosts that take answers and reports. Each [Kind] is one such fault. A [Finding] has the value, what
 // to do, and the rule.
 //
-// Look at the message as it goes out: a Sender that looks belongs within the one that adds a Date, and within the one
-// that signs.
+// Look at the message as it goes out, with the fields and the signature that are added to it: by a Sender of
+// client.Submission.Wrap or postrider.Relay.Wrap, within the one that signs.
 //
 // It asks about no recipient, connects to no mail host, and reads no text of the mail. It doesn't verify signatures: to
 // do so, read the results of server/authres on a host of your own. It knows nothing about reputation and blocklists.

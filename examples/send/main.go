@@ -108,11 +108,10 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	defer sub.Close()
-	sender := smtp.Sender(sub)
 	if *check {
-		sender = checked(sub)
+		sub.Wrap = checked
 	}
-	results, err := sender.Send(ctx, env, content)
+	results, err := sub.Send(ctx, env, content)
 	for _, result := range results {
 		fmt.Println(describe(result))
 	}
@@ -203,8 +202,8 @@ func checked(next smtp.Sender) smtp.Sender {
 		var checker preflight.Checker
 		findings := append(checker.Message(env, c), checker.Sender(ctx, env, c)...)
 		fmt.Println(findings)
-		if n := len(findings.Refusals()); n > 0 {
-			return nil, fmt.Errorf("-check found %d refusals: nothing was sent", n)
+		if len(findings.Refusals()) > 0 {
+			return nil, smtp.NewReply(550, "5.6.0", "-check found what receivers would refuse")
 		}
 		return next.Send(ctx, env, c)
 	})
