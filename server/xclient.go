@@ -60,8 +60,8 @@ func (s *session) xclient(ctx context.Context, args string) {
 var unavailable = []string{"[UNAVAILABLE]", "[TEMPUNAVAIL]"}
 
 // as returns the peer that the attributes of XCLIENT describe. What they don't name stays, except that the client must
-// say HELO and authenticate itself if they don't have it: a login of the proxy isn't one of its client. An unknown ADDR is 0.0.0.0: the proxy may have rights that its client hasn't. fault
-// is what is wrong with them.
+// say HELO and authenticate itself if they don't have it: a login of the proxy isn't one of its client. An unknown ADDR
+// is 0.0.0.0: the proxy may have rights that its client hasn't. fault is what is wrong with them.
 func (p *Peer) as(args string) (peer Peer, fault string) {
 	peer = *p
 	peer.Name, peer.Hello, peer.Username, peer.ESMTP = "", "", "", true

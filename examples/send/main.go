@@ -119,7 +119,9 @@ func run() error {
 }
 
 // composed makes a message of the files whose names aren't empty.
-func composed(from string, to []string, subject, textFile, htmlFile, attach string) (*smtp.Envelope, smtp.Content, error) {
+func composed(
+	from string, to []string, subject, textFile, htmlFile, attach string,
+) (*smtp.Envelope, smtp.Content, error) {
 	m := &compose.Message{From: mail.Address{Address: from}, Subject: subject}
 	for _, address := range to {
 		m.To = append(m.To, mail.Address{Address: address})

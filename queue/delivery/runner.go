@@ -150,9 +150,9 @@ type Runner struct {
 	// in a task with the destination queue.ReportDestination. It is reported at once when all others are settled. A
 	// message to one destination is never delayed. If zero, 1 minute; if negative, each task has a report of its own.
 	//
-	// A stranger (see smtp.Origin.IsStranger) may have forged the sender, who gets at most one report an hour about a message:
-	// the delay is at least 1 hour, unless it is negative, and also applies to a message to one destination while some
-	// of its recipients are open.
+	// A stranger (see smtp.Origin.IsStranger) may have forged the sender, who gets at most one report an hour about a
+	// message: the delay is at least 1 hour, unless it is negative, and also applies to a message to one destination
+	// while some of its recipients are open.
 	ReportDelay time.Duration
 
 	// SiteOf returns the site that a destination's mail goes to. Destinations with the same Site.Name share the limits

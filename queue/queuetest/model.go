@@ -24,8 +24,8 @@ type model struct {
 	owners map[string]queue.Owner
 	serial int
 	keys   []modelKey
-	all   []*env // the Queues on the store
-	looks looks
+	all    []*env // the Queues on the store
+	looks  looks
 }
 
 // granted is a lease with the Queue that granted it.

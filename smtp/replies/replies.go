@@ -235,7 +235,10 @@ func isBelow(host, domain string) bool {
 
 // meaning returns what r says of the reply.
 func (in *input) meaning(r *Rule) Meaning {
-	m := Meaning{Reason: r.Reason, Scope: r.Scope, By: r.By, Provider: in.provider, Rule: r.Name, ByCode: len(r.Says) == 0}
+	m := Meaning{
+		Reason: r.Reason, Scope: r.Scope, By: r.By,
+		Provider: in.provider, Rule: r.Name, ByCode: len(r.Says) == 0,
+	}
 	switch {
 	case m.Reason == smtp.RateLimited && m.Scope == Unknown:
 		for i := range in.table.scopes {
