@@ -52,6 +52,7 @@ func TestInbox(t *testing.T) {
 
 				sub := &client.Submission{
 					Addr: "inbox.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext,
+					LeaveIncomplete: true,
 				}
 				defer sub.Close()
 				env := smtp.NewEnvelope("bob@example.com", test.to...)
