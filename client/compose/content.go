@@ -62,8 +62,13 @@ func (c *Content) ReadAt(p []byte, off int64) (n int, err error) {
 			n += copy(p[n:], s.text[within:])
 			continue
 		}
-		k, err := s.encode(p[n:], within)
-		n += k
+		file, done, err := s.file.open()
+		if err == nil {
+			var k int
+			k, err = s.encode(p[n:], file, within)
+			n += k
+			done()
+		}
 		if err != nil {
 			return n, fmt.Errorf("compose: %s: %w", s.file.name, err)
 		}
@@ -74,13 +79,44 @@ func (c *Content) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// encode reads the file into p, as base64 from an offset of it on.
-func (s *segment) encode(p []byte, off int64) (n int, err error) {
+// WriteTo writes the mail to w. It implements [io.WriterTo]. An error of a file is that of ReadAt.
+func (c *Content) WriteTo(w io.Writer) (n int64, err error) {
+	for i := range c.segments {
+		s := &c.segments[i]
+		k, err := s.writeTo(w)
+		if n += k; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *segment) writeTo(w io.Writer) (n int64, err error) {
+	if s.file == nil {
+		k, err := w.Write(s.text)
+		return int64(k), err
+	}
 	file, done, err := s.file.open()
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("compose: %s: %w", s.file.name, err)
 	}
 	defer done()
+	buf := make([]byte, min(s.size, 400*lineLen))
+	for n < s.size {
+		k, err := s.encode(buf, file, n)
+		if err != nil {
+			return n, fmt.Errorf("compose: %s: %w", s.file.name, err)
+		}
+		k, err = w.Write(buf[:k])
+		if n += int64(k); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// encode reads the file into p, as base64 from an offset of it on.
+func (s *segment) encode(p []byte, file io.ReaderAt, off int64) (n int, err error) {
 	p = p[:min(int64(len(p)), s.size-off)]
 	for n < len(p) {
 		line, skip := (off+int64(n))/lineLen, int((off+int64(n))%lineLen)

@@ -3,6 +3,7 @@ package compose
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -63,6 +64,10 @@ func TestReadAt(t *testing.T) {
 		})
 	}
 	group.Wait()
+	var b bytes.Buffer
+	if n, err := c.WriteTo(&b); n != c.Size() || err != nil || !bytes.Equal(b.Bytes(), all) {
+		t.Errorf("WriteTo: got %d octets, %v; want those of ReadAt", n, err)
+	}
 	if n, err := c.ReadAt(make([]byte, 1), -1); n != 0 || err == nil {
 		t.Errorf("offset -1: got %d, %v", n, err)
 	}
@@ -123,7 +128,10 @@ func TestChangedFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.change(files)
-			_, err = io.ReadAll(smtp.NewReader(c))
+			_, err = c.WriteTo(io.Discard)
+			if _, readErr := io.ReadAll(smtp.NewReader(c)); fmt.Sprint(readErr) != fmt.Sprint(err) {
+				t.Errorf("WriteTo: got %v, want that of ReadAt, %v", err, readErr)
+			}
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "a.txt")) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
