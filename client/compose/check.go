@@ -118,9 +118,13 @@ func (m *Message) checkIDs() error {
 		}
 		ids = append(ids, struct{ field, id string }{fmt.Sprintf("References[%d]", i), id})
 	}
-	for _, t := range ids {
+	for i, t := range ids {
 		left, right, ok := strings.Cut(bare(t.id), "@")
-		if t.id != "" && (!ok || !isID(left) || !isID(strings.Trim(right, "[]")) || len(t.id) > maxID) {
+		ok = ok && isID(left) && isID(strings.Trim(right, "[]"))
+		if i > 0 { // those of others break the grammar
+			ok = isToken(bare(t.id)) && !strings.ContainsAny(bare(t.id), "<>")
+		}
+		if t.id != "" && !ok {
 			return fmt.Errorf("%s %.100q: want an ID in ASCII such as 17@example.com (RFC 5322 section 3.6.4)",
 				t.field, t.id)
 		}
@@ -280,6 +284,8 @@ func (m *Message) checkField(f Field) error {
 		return fmt.Errorf("Name %q: Message has a field for it, or it isn't the author's", f.Name)
 	case f.Value == "":
 		return fmt.Errorf("Value is empty (%s): leave the field out", f.Name)
+	case isASCII(f.Value) && hasLongWord(f.Value):
+		return fmt.Errorf("Value (%s) has a word of over %d octets, which can't be folded", f.Name, maxToken)
 	}
 	return checkText("Value ("+f.Name+")", f.Value)
 }

@@ -60,6 +60,8 @@ func TestCheck(t *testing.T) {
 		{"a name with a colon", func(m *Message) { m.Header = []Field{{"A:", "x"}} }, "Header[0].Name"},
 		{"no name", func(m *Message) { m.Header = []Field{{"", "x"}} }, "Header[0].Name"},
 		{"no value", func(m *Message) { m.Header = []Field{{"A", ""}} }, "Header[0].Value is empty"},
+		{"a value with a long word", func(m *Message) { m.Header = []Field{{"A", strings.Repeat("x", 901)}} }, "Header[0].Value (A) has a word of over 900"},
+		{"an odd ID of others", func(m *Message) { m.InReplyTo = `<"a;b"[1]@c@d>` }, ""},
 		{"a value of two lines", func(m *Message) { m.Header = []Field{{"A", "x\r\nB: y"}} }, "Header[0].Value (A)"},
 		{"no file", func(m *Message) { m.Attachments = []File{{Name: "a"}} }, "Attachments[0].FS and Reader are nil"},
 		{"two files", file(File{Name: "a", FS: os.DirFS("."), Reader: strings.NewReader("")}), "Attachments[0].FS and Reader are set"},

@@ -13,10 +13,11 @@ import (
 
 // Compose makes the mail: an envelope and a content for client.Submission.Send, or, by smtp.NewReader, for
 // postrider.Relay.Send. The envelope is the caller's: its From may be changed to where bounces go. The mail is in 7-bit
-// ASCII, unless an address in its header needs SMTPUTF8; then the envelope says so. Random parts are drawn once, here.
+// ASCII, unless an address in its header needs SMTPUTF8; then UTF8 of the envelope is true. Random parts are drawn
+// once, here: the mail is the same each time it is read.
 //
 // An error names the field that is wrong, or the file that can't be opened. Several goroutines may call Compose, unless
-// a File has a Reader.
+// a File has a Reader that isn't a smtp.Content.
 func (m *Message) Compose() (*smtp.Envelope, *Content, error) {
 	env, c, err := m.compose()
 	if err != nil {

@@ -26,8 +26,8 @@ type segment struct {
 // Size returns the octets of the mail.
 func (c *Content) Size() int64 { return c.size }
 
-// Close removes the temporary files of those Readers that Compose has read: see [File]. It closes nothing that the
-// caller opened. Other Contents need no Close. A mail with such a file can't be read after it.
+// Close removes the temporary files that Compose made for Readers: see [File]. A mail with such a file can't be read
+// after Close. Other Contents need no Close. It closes nothing that the caller opened.
 func (c *Content) Close() error {
 	var errs []error
 	for _, s := range c.spools {

@@ -90,9 +90,11 @@ func (h *header) folded(value string) {
 
 // needsWords reports whether text has to be encoded to be read as it is.
 func needsWords(s string) bool {
-	if !isASCII(s) || looksEncoded(s) || strings.TrimSpace(s) != s {
-		return true
-	}
+	return !isASCII(s) || looksEncoded(s) || strings.TrimSpace(s) != s || hasLongWord(s)
+}
+
+// hasLongWord reports whether a word, with the spaces before it, has no room on a line.
+func hasLongWord(s string) bool {
 	run, word := 0, false // of spaces with the word behind them
 	for i := range len(s) {
 		if s[i] == ' ' && word {

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// TextOf returns HTML as plain text, for programs and people that show no HTML. Paragraphs, lists and rows become
-// lines. A link is followed by its address, and a picture is its alternative text. Elements with the attribute hidden,
-// or with the style display:none, are left out. An error is that of elements that are nested over 512 deep.
+// TextOf returns HTML as plain text. Paragraphs, items of lists and rows of tables become lines. A link is followed by
+// its address, and a picture becomes its alternative text. Elements with the attribute hidden, or with the style
+// display:none, are left out. Elements that are nested over 512 deep are an error.
 func TextOf(source string) (string, error) {
 	root, err := html.Parse(strings.NewReader(source))
 	if err != nil {

@@ -16,20 +16,21 @@ type Message struct {
 	// From is the author. The reverse-path of the envelope is the address of Sender or, without one, of From.
 	From mail.Address
 
-	// Sender is the one who sends for From (RFC 5322 §3.6.2). If its Address is empty, the field is left out.
+	// Sender sends on behalf of From (RFC 5322 §3.6.2). If zero, the field is left out.
 	Sender mail.Address
 
-	// To and Cc are the recipients whom everybody sees. Bcc are recipients of the envelope: no field of the header has
-	// them. An address that is listed twice gets one mail. If To and Cc are empty, To is "undisclosed-recipients:;".
+	// To and Cc are the recipients that everybody sees. Bcc are recipients of the envelope only: they aren't in the
+	// header. An address that is listed twice gets one mail. If To and Cc are empty, the header has the To field
+	// "undisclosed-recipients:;".
 	To, Cc, Bcc []mail.Address
 
-	// ReplyTo is where answers go. If empty, to From.
+	// ReplyTo are the addresses for answers. If empty, answers go to From.
 	ReplyTo []mail.Address
 
-	// Subject may have any length. If empty, the field is left out.
+	// Subject is text of at most 16,384 octets. If empty, the field is left out.
 	Subject string
 
-	// Date is when the mail was written. If zero, it is the time of Compose.
+	// Date is the time at which the mail was written. If zero, it is the time of Compose.
 	Date time.Time
 
 	// MessageID is the ID of the mail, with or without angle brackets. If empty, it is a random one at the domain of
@@ -46,7 +47,7 @@ type Message struct {
 	Text string
 
 	// HTML is the mail as HTML. It shows an Inline file by its ContentID or Name: <img src="cid:logo.png">. A "cid:" in
-	// quotes, parentheses or behind "=" that no Inline file has is an error.
+	// quotes, in parentheses or after "=" that doesn't name an Inline file is an error.
 	HTML string
 
 	// Attachments are files for the recipient to keep, and Inline are the pictures that HTML shows.
@@ -78,25 +79,26 @@ type Field struct {
 	// Name is a name in ASCII, without a colon, of at most 70 octets. A field that a Message writes itself is an error.
 	Name string
 
-	// Value is text of at most 16,384 octets. Words beyond ASCII are encoded (RFC 2047), which is right for fields of
-	// free text only. It must not be empty. It is folded at its spaces.
+	// Value is text of at most 16,384 octets. It must not be empty. It is folded at its spaces, so a word of over 900
+	// octets is an error. A value beyond ASCII is encoded (RFC 2047), which is right for fields of free text only.
 	Value string
 }
 
-// File is an attachment or a picture. It is encoded as it is read: Compose holds no file in memory.
+// File is an attachment or a picture. It is read and encoded as the mail is read. It is never in memory as a whole.
 type File struct {
-	// Name is what the recipient sees, of at most 255 octets, without "/" and "\". If empty, the last element of Path.
+	// Name is the name that the recipient sees: at most 255 octets, without "/" and "\". If empty, it is the last
+	// element of Path.
 	Name string
 
-	// FS and Path are the file. Each read of the mail opens it and closes it again. A file whose size or time of change
-	// is another than at Compose makes the read fail. A file that isn't an io.ReaderAt is treated as a Reader.
+	// FS and Path are the file. Each read of the mail opens it and closes it again. The read fails if the size or the
+	// time of change of the file isn't the same as at Compose. A file that isn't an io.ReaderAt is treated as a Reader.
 	FS   fs.FS
 	Path string
 
-	// Reader is the file where FS is nil. A *bytes.Reader, a *strings.Reader, an *io.SectionReader, and any other
-	// Reader that is a smtp.Content, is read where it is, from its start, and must not change. Compose reads any other
-	// Reader to its end: up to 64 KiB are kept in memory, more in a temporary file until Content.Close. Then the
-	// Message can be composed once.
+	// Reader is the file if FS is nil. A Reader that is a smtp.Content, such as a *bytes.Reader, a *strings.Reader or
+	// an *io.SectionReader, is read in place, from its start, and must not change. Compose reads any other Reader to
+	// its end: up to 64 KiB are kept in memory, more in a temporary file until Content.Close. The Message can then be
+	// composed once.
 	Reader io.Reader
 
 	// ContentType is the media type, with parameters. If empty, it is found by the extension of Name, or is
@@ -105,12 +107,13 @@ type File struct {
 	ContentType string
 
 	// ContentID is how HTML refers to an Inline file, in letters, digits and "._+-@". If empty, it is the Name. Without
-	// an "@", one is added with a unique name, here and in HTML: some programs mix up the pictures of two mails whose
-	// IDs are equal. It must be empty for an attachment.
+	// an "@", Compose adds one and a unique name, also in HTML: some programs confuse the pictures of two mails that
+	// have equal IDs. It must be empty for an attachment.
 	ContentID string
 }
 
-// Calendar is a message of a calendar (RFC 5545), which mail programs show with buttons to answer it (RFC 6047).
+// Calendar is a message of a calendar (RFC 5545), which mail programs show with buttons to answer it (RFC 6047). Set
+// Message.HTML, too: some filters hold it against a mail that its alternatives have no HTML.
 type Calendar struct {
 	// Method is REQUEST, REPLY, CANCEL, PUBLISH, ADD, REFRESH, COUNTER or DECLINECOUNTER (RFC 5546 §1.4).
 	Method string

@@ -16,8 +16,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Template is one mail for many recipients, of whom each gets one of their own. The templates are executed with a
-// [View].
+// Template makes a mail for each of many recipients. The templates are executed with a [View]. The fields must not
+// change while a method runs.
 type Template struct {
 	// Message has what is the same for all. Its To, Cc, Bcc, MessageID must be empty. A File with a Reader must be a
 	// smtp.Content. If Date is zero, it is the time at which each mail is composed.
@@ -147,12 +147,12 @@ func (b *bounded) Write(p []byte) (int, error) {
 }
 
 // Send composes a mail for each recipient and sends it by s: a client.Submission, or a smtp.SenderFunc that puts it
-// into a queue. It holds as many mails as Concurrency, and reads recipients as they are needed.
+// into a queue. It holds as many mails at a time as Concurrency, and reads recipients as they are needed.
 //
-// done is called once for each recipient, never twice at a time, in the order in which the sending ends. err is the
-// cause, for logs: if it isn't nil, the mail may not have been composed. That is a Result that is Rejected and Local.
-// When ctx ends, the recipients that are left get a Result that is Deferred. The sequence and done are called in the
-// goroutine of the caller or in one that ends before Send returns. A Sender that panics makes the Result Unknown.
+// done is called once for each recipient, in the order in which the sending ends. err is the cause of a failure, for
+// logs. A mail that can't be composed has a Result that is Rejected and Local; err names the field or the file. When
+// ctx ends, the recipients that are left get a Result that is Deferred. If s panics, the Result is Unknown. The
+// sequence and done are called in the goroutine of the caller. Send returns after all its goroutines.
 //
 // The error is that of Check, and then nothing was sent, or that of ctx.
 func (t *Template) Send(ctx context.Context, s smtp.Sender, recipients iter.Seq[Recipient],
@@ -215,21 +215,21 @@ func (t *Template) send(ctx context.Context, s smtp.Sender, r Recipient) (out se
 		out.result.Outcome, out.result.Reply = smtp.Deferred, smtp.NewReply(451, "4.4.7", "the sending was called off")
 		return out
 	}
+	out.result.Outcome = smtp.Rejected
+	out.result.Reply = smtp.NewReply(554, "5.6.0", "the mail couldn't be composed")
+	defer func() {
+		if v := recover(); v != nil {
+			out.err = fmt.Errorf("compose: Template.Send: a panic: %v", v)
+		}
+	}()
 	env, content, err := t.compose(r)
 	if err != nil {
 		out.err = err
-		out.result.Outcome = smtp.Rejected
-		out.result.Reply = smtp.NewReply(554, "5.6.0", "the mail couldn't be composed")
 		return out
 	}
 	defer content.Close()
-	defer func() {
-		if v := recover(); v != nil {
-			out.err = fmt.Errorf("compose: the Sender panicked: %v", v)
-			out.result.Outcome = smtp.Unknown
-			out.result.Reply = smtp.NewReply(451, "4.3.0", "the sending panicked")
-		}
-	}()
+	out.result.Outcome = smtp.Unknown // if s panics
+	out.result.Reply = smtp.NewReply(451, "4.3.0", "the sending panicked")
 	results, err := s.Send(ctx, env, content)
 	complete, _ := smtp.Complete(env, results, err)
 	out.result, out.err = complete[0], err
