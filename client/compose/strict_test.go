@@ -107,6 +107,11 @@ func (p *strictPart) split(body string) error {
 }
 
 func (p *strictPart) decode(body string) error {
+	for line := range strings.SplitSeq(body, "\r\n") {
+		if strings.HasPrefix(line, "From ") || strings.HasPrefix(line, ".") || strings.TrimRight(line, " \t") != line || len(line) > 78 {
+			return fmt.Errorf("a line that some hosts change: %q", line)
+		}
+	}
 	var b []byte
 	var err error
 	switch encoding := p.get("Content-Transfer-Encoding"); encoding {
@@ -114,7 +119,7 @@ func (p *strictPart) decode(body string) error {
 		b = []byte(body)
 	case "quoted-printable":
 		for line := range strings.SplitSeq(body, "\r\n") {
-			if len(line) > 76 || strings.TrimRight(line, " \t") != line {
+			if len(line) > 76 {
 				return fmt.Errorf("a line of quoted-printable: %q", line)
 			}
 		}

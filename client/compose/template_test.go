@@ -164,6 +164,30 @@ func TestTemplatePanic(t *testing.T) {
 	}
 }
 
+// TestTemplateClose: the temporary file of a mail is gone when its recipient has a Result.
+func TestTemplateClose(t *testing.T) {
+	template := newsletter()
+	template.Message.Attachments = []File{{Path: "b", FS: unseekable{fstest.MapFS{"b": {Data: octetsOf(inMemory + 1)}}}}}
+	var content smtp.Content
+	sender := smtp.SenderFunc(func(_ context.Context, _ *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+		content = c
+		_, err := io.Copy(io.Discard, smtp.NewReader(c))
+		return nil, err
+	})
+	var live, most atomic.Int64
+	err := template.Send(t.Context(), sender, people(1, &live, &most), func(_ Recipient, result smtp.Result, err error) {
+		if result.Outcome != smtp.Delivered || err != nil {
+			t.Errorf("got %s, %v", result.Outcome, err)
+		}
+		if _, err := content.ReadAt(make([]byte, 1), content.Size()/2); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("got %v, want that the file is closed", err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTemplateCheck(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
