@@ -121,7 +121,7 @@ func (m *Message) checkIDs() error {
 	for i, t := range ids {
 		left, right, ok := strings.Cut(bare(t.id), "@")
 		ok = ok && isID(left) && isID(strings.Trim(right, "[]"))
-		if i > 0 { // those of others break the grammar
+		if i > 0 { // IDs of other programs may break the grammar
 			ok = isToken(bare(t.id)) && !strings.ContainsAny(bare(t.id), "<>")
 		}
 		if t.id != "" && !ok {
@@ -140,7 +140,7 @@ func bare(id string) string {
 	return id
 }
 
-// isID reports whether s is a dot-atom (RFC 5322 §3.2.3). More than one dot in a row is found in IDs.
+// isID reports whether s is a dot-atom (RFC 5322 §3.2.3), in which dots and colons may stand anywhere.
 func isID(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !isLetter(c) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.:", c) < 0 {
@@ -228,10 +228,11 @@ func (f *File) check() error {
 		return err
 	}
 	kind, _, err := mime.ParseMediaType(f.ContentType)
+	canonical := f.contentType()
 	switch {
 	case err != nil:
 		return fmt.Errorf("ContentType %.100q: %w", f.ContentType, err)
-	case !strings.Contains(kind, "/"), !isType(f.contentType()):
+	case !strings.Contains(kind, "/"), canonical == "", len(canonical) > maxID, looksEncoded(canonical):
 		return fmt.Errorf("ContentType %.100q: want a type such as image/png", f.ContentType)
 	case isComposite(kind):
 		return fmt.Errorf("ContentType %.100q can't be in base64: send it as application/octet-stream", f.ContentType)
@@ -248,8 +249,6 @@ func (f *File) name() string {
 
 func (f *File) id() string { return cmp.Or(f.ContentID, f.name()) }
 
-func isType(s string) bool { return s != "" && len(s) <= maxID && !looksEncoded(s) }
-
 // isComposite reports whether parts of a type may not be in base64 (RFC 2045 §6.4).
 func isComposite(kind string) bool {
 	return strings.HasPrefix(kind, "multipart/") || strings.HasPrefix(kind, "message/")
@@ -265,7 +264,7 @@ func (f *File) contentType() string {
 	return mime.FormatMediaType(kind, params)
 }
 
-// own are the fields that a Message writes, or that are none of its business.
+// own are the fields that Compose writes, and those of hosts on the way.
 const own = " date from sender reply-to to cc bcc subject message-id in-reply-to references list-id feedback-id " +
 	"mime-version return-path received dkim-signature resent-bcc "
 

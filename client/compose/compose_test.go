@@ -27,6 +27,9 @@ func mustCompose(t testing.TB, m *Message) (*smtp.Envelope, string) {
 	if err := env.Check(); err != nil {
 		t.Fatal(err)
 	}
+	if facts, err := smtp.Scan(c); err != nil || facts != (smtp.Facts{EightBit: env.UTF8, HeaderUTF8: env.UTF8}) {
+		t.Fatalf("got %+v, %v; want 7-bit and no long line", facts, err)
+	}
 	return env, string(b)
 }
 

@@ -95,7 +95,7 @@ func needsWords(s string) bool {
 
 // hasLongWord reports whether a word, with the spaces before it, has no room on a line.
 func hasLongWord(s string) bool {
-	run, word := 0, false // of spaces with the word behind them
+	run, word := 0, false // octets of spaces and the word after them
 	for i := range len(s) {
 		if s[i] == ' ' && word {
 			run, word = 0, false

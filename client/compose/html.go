@@ -25,12 +25,12 @@ func TextOf(source string) (string, error) {
 	return t.b.String(), nil
 }
 
-// plainText is text in the making. Space is written with the word behind it.
+// plainText is text in the making. Line ends and spaces are written together with the next word.
 type plainText struct {
 	b      strings.Builder
-	breaks int  // line ends before the next word
-	space  bool // before the next word
-	pre    int  // elements that keep their spaces
+	breaks int // line ends before the next word
+	spaces int // before the next word
+	pre    int // elements around it that keep their spaces
 }
 
 func (t *plainText) add(n *html.Node) {
@@ -71,13 +71,13 @@ func (t *plainText) element(n *html.Node) {
 	case atom.Li:
 		t.block(1, func() {
 			t.text(bullet(n))
-			t.space = true
+			t.spaces = 1
 			t.children(n)
 		})
 	case atom.Td, atom.Th:
-		t.space = true
+		t.spaces = 1
 		t.children(n)
-		t.space = true
+		t.spaces = 1
 	case atom.P, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Ul, atom.Ol, atom.Dl, atom.Table,
 		atom.Blockquote, atom.Form, atom.Fieldset, atom.Figure:
 		t.block(2, func() { t.children(n) })
@@ -106,7 +106,7 @@ func (t *plainText) link(n *html.Node) {
 			!strings.HasPrefix(href, "mailto:") {
 		return
 	}
-	t.space = label != ""
+	t.spaces = min(len(label), 1)
 	t.text("<" + href + ">")
 }
 
@@ -130,19 +130,21 @@ func (t *plainText) text(s string) {
 		switch {
 		case c == '\n' && t.pre > 0:
 			t.breaks++
-		case c == ' ' && t.pre > 0 && t.breaks == 0:
-			t.b.WriteByte(' ')
-		case c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' || c == '\u00a0':
-			t.space = true
+			t.spaces = 0
+		case strings.ContainsRune(" \t\r\n\f\u00a0", c):
+			if t.pre == 0 {
+				t.spaces = 0
+			}
+			t.spaces++
 		case strings.ContainsRune("\u00ad\u034f\u200b\u200c\u2060\ufeff", c): // invisible
 		default:
 			if t.b.Len() > 0 {
-				t.b.WriteString(strings.Repeat("\n", min(t.breaks, 2)))
-				if t.space && t.breaks == 0 {
-					t.b.WriteByte(' ')
+				t.b.WriteString("\n\n"[:min(t.breaks, 2)])
+				if t.breaks == 0 || t.pre > 0 {
+					t.b.WriteString(strings.Repeat(" ", t.spaces))
 				}
 			}
-			t.breaks, t.space = 0, false
+			t.breaks, t.spaces = 0, 0
 			t.b.WriteRune(c)
 		}
 	}

@@ -21,7 +21,7 @@ func TestTextOf(t *testing.T) {
 		{"lists", "<ul><li>one<li>two <b>bold</b></ul><ol><li>a<li>b</ol>", "- one\n- two bold\n\n1. a\n2. b\n"},
 		{"a table", "<table><tr><th>What<th>Price</tr><tr><td>Tea</td><td>3</td></tr></table>", "What Price\nTea 3\n"},
 		{"entities", "a &lt; b &amp; c&nbsp;d &euro; &#233;", "a < b & c d € é\n"},
-		{"pre", "<pre>a  b\n c</pre>", "a  b\nc\n"},
+		{"pre", "<pre>if a {  \n    b()\n}</pre> <p> c", "if a {\n    b()\n}\n\nc\n"},
 		{"hidden", `<p style="Display: none">x</p><div hidden>y</div><script>z</script>seen`, "seen\n"},
 		{"invisible", "a\u200bb\u00ad&zwnj;c", "abc\n"},
 		{"a rule", "a<hr>b", "a\n\n----\n\nb\n"},

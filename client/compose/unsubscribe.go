@@ -16,18 +16,19 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Unsubscribe ends subscriptions: by a click in a mail program (RFC 8058), which Gmail and Yahoo demand of newsletters,
-// and on a web page. It makes the links, with a signed token, and is the http.Handler behind them.
+// Unsubscribe ends subscriptions: by one click in a mail program (RFC 8058), which Gmail and Yahoo demand of
+// newsletters, or on a web page. It makes links with a signed token, and is the http.Handler that answers them.
 //
-// A token has the address and the list in readable form, and a signature: HMAC-SHA256, truncated to 128 bits. It has no
-// end, since people unsubscribe from old mails. The fields must not change after the first use; all methods may be
-// called concurrently.
+// A token has the address and the list in readable form, and a signature: HMAC-SHA256, truncated to 128 bits. A token
+// doesn't expire, since people unsubscribe from old mails. The fields must not change after the first use. All methods
+// may be called concurrently.
 type Unsubscribe struct {
-	// URL is where the Unsubscribe is served, with "https" (RFC 8058 §3.1). The token is added to its query as "u".
+	// URL is the address at which the Unsubscribe is served, with "https" (RFC 8058 §3.1). The token is added to its
+	// query as "u".
 	URL string
 
-	// Mailto is an address to which programs without one-click send a mail with the subject "unsubscribe TOKEN". The
-	// program that reads that mail calls Read. If empty, there is none.
+	// Mailto is an address for mail programs without one-click: they send a mail with the subject "unsubscribe TOKEN".
+	// The reader of that mail calls Read. If empty, there is no such address.
 	Mailto string
 
 	// Keys are secrets of at least 16 octets. The first one signs, and all of them verify. To replace a key, put the
@@ -35,11 +36,11 @@ type Unsubscribe struct {
 	Keys [][]byte
 
 	// Handle ends a subscription, and returns when that is durable. It may be called more than once for one, and at the
-	// same time. After an error, the answer is 503, and most programs of receivers try again.
+	// same time. After an error, the answer is 503.
 	Handle func(ctx context.Context, s Subscription) error
 
-	// Page is the page that asks a person, and then says that it is done. Its data is a [Page]. If nil, it is one in
-	// English. To ask, it needs a form with method="post" and the field List-Unsubscribe=One-Click.
+	// Page asks a person for confirmation, and then confirms the end of the subscription. Its data is a [Page]. It
+	// needs a form with method="post" and the field List-Unsubscribe=One-Click. If nil, it is a page in English.
 	Page *template.Template
 
 	// Logger gets the errors of Handle and of Page. If nil, they are lost.
@@ -48,8 +49,8 @@ type Unsubscribe struct {
 
 // Subscription is what a token names.
 type Subscription struct {
-	Address string // with its domain as A-labels
-	List    string // Message.ListID
+	Address string // of the subscriber, with its domain as A-labels
+	List    string // the ListID of the Message
 }
 
 // Page is the data of Unsubscribe.Page.
@@ -101,8 +102,8 @@ func (u *Unsubscribe) check() error {
 	return nil
 }
 
-// Token returns the signed token of a subscription.
-func (u *Unsubscribe) Token(s Subscription) (string, error) {
+// token returns the signed token of a subscription.
+func (u *Unsubscribe) token(s Subscription) (string, error) {
 	if err := u.Check(); err != nil {
 		return "", err
 	}
@@ -149,7 +150,7 @@ func (u *Unsubscribe) Read(token string) (Subscription, error) {
 
 // Link returns the link of a subscription, for the text of the mail.
 func (u *Unsubscribe) Link(s Subscription) (string, error) {
-	token, err := u.Token(s)
+	token, err := u.token(s)
 	if err != nil {
 		return "", err
 	}
@@ -188,7 +189,7 @@ func (m *Message) checkUnsubscribe() error {
 
 // unsubscribe writes List-Unsubscribe (RFC 2369 §3.2) and List-Unsubscribe-Post (RFC 8058 §3.1).
 func (m *Message) unsubscribe(h *builder) error {
-	token, err := m.Unsubscribe.Token(Subscription{m.To[0].Address, m.ListID})
+	token, err := m.Unsubscribe.token(Subscription{m.To[0].Address, m.ListID})
 	if err != nil {
 		return err
 	}
@@ -205,8 +206,8 @@ func (m *Message) unsubscribe(h *builder) error {
 	return nil
 }
 
-// ServeHTTP answers a click. A POST with List-Unsubscribe=One-Click, as RFC 8058 §3.2 has it, calls Handle. A GET
-// shows the page that asks: programs that look for viruses follow all links, and must not unsubscribe anybody.
+// ServeHTTP answers a click. A POST with List-Unsubscribe=One-Click (RFC 8058 §3.2) calls Handle. A GET only shows the
+// page: virus scanners follow all links, and must not unsubscribe anybody. The body of a POST has at most 64 KiB.
 func (u *Unsubscribe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")

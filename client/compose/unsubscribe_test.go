@@ -20,7 +20,7 @@ func unsubscriber() *Unsubscribe {
 func TestToken(t *testing.T) {
 	u := unsubscriber()
 	s := Subscription{"ann@bücher.example", "weekly.news.example"}
-	token, err := u.Token(s)
+	token, err := u.token(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestToken(t *testing.T) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 	older := &Unsubscribe{URL: u.URL, Keys: testKeys[1:]}
-	token2, err := older.Token(s)
+	token2, err := older.token(s)
 	if err != nil || token2 == token {
 		t.Errorf("got the same token by another key, or %v", err)
 	}
@@ -49,7 +49,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("octet %d changed: got %v, want ErrToken", i, err)
 		}
 	}
-	if _, err := u.Token(Subscription{"no address", ""}); err == nil {
+	if _, err := u.token(Subscription{"no address", ""}); err == nil {
 		t.Error("got a token for no address")
 	}
 }
@@ -94,7 +94,7 @@ func TestUnsubscribeField(t *testing.T) {
 	}
 	s1 := Subscription{"ann@example.net", m.ListID}
 	link, _ := m.Unsubscribe.Link(s1)
-	token, _ := m.Unsubscribe.Token(s1)
+	token, _ := m.Unsubscribe.token(s1)
 	want := "<" + link + ">, <mailto:leave@news.example?subject=unsubscribe%20" + token + ">"
 	if got := p.get("List-Unsubscribe"); got != want || !strings.HasPrefix(link, "https://news.example/unsubscribe?lang=de&u=") {
 		t.Errorf("got %s, want %s", got, want)
@@ -176,12 +176,12 @@ func TestOneClick(t *testing.T) {
 	}
 }
 
-// FuzzUnsubscribe: only what Token has made calls Handle.
+// FuzzUnsubscribe: only what an Unsubscribe has made calls Handle.
 func FuzzUnsubscribe(f *testing.F) {
 	u := unsubscriber()
 	calls := 0
 	u.Handle = func(context.Context, Subscription) error { calls++; return nil }
-	token, err := u.Token(Subscription{"ann@example.net", "weekly.news.example"})
+	token, err := u.token(Subscription{"ann@example.net", "weekly.news.example"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -110,8 +110,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// fileType appends "; name=…", which old readers use (Outlook, in the form of RFC 2047 though that is no part of a
-// parameter: RFC 2047 §5).
+// fileType appends "; name=…" for old versions of Outlook, which know RFC 2047 only. RFC 2047 §5 forbids
+// encoded-words in parameters.
 func (h *header) fileType(name string) {
 	h.raw(";")
 	if !needsExtended(name) {
