@@ -26,8 +26,7 @@ import (
 // that is null, the name of this machine.
 //
 // These messages stay as they are: those with a DKIM-Signature, those with a header of over 1 MiB or one that can't be
-// read, and those of strangers, which have an smtp.Job with another Origin than smtp.OriginCode, OriginAuthenticated
-// and OriginAllowed.
+// read, and those of strangers (see [smtp.Origin.IsStranger]).
 //
 // The Sender has a method Check, which calls that of next if it has one.
 func AddMissing(next smtp.Sender) smtp.Sender { return &completing{next} }
@@ -55,12 +54,8 @@ func (s *completing) Send(ctx context.Context, env *smtp.Envelope, c smtp.Conten
 
 func withMissing(ctx context.Context, env *smtp.Envelope, c smtp.Content) smtp.Content {
 	job, queued := smtp.JobOf(ctx)
-	switch job.Origin {
-	case smtp.OriginCode, smtp.OriginAuthenticated, smtp.OriginAllowed:
-	default:
-		if queued {
-			return c
-		}
+	if queued && job.Origin.IsStranger() {
+		return c
 	}
 	top, dropped, err := header.Read(smtp.NewReader(c))
 	if err != nil { // next returns it, or sends the message as it is

@@ -78,6 +78,18 @@ func TestAddMissing(t *testing.T) {
 			}
 		})
 	}
+	ids := make(map[string]bool)
+	for _, id := range []string{"1", "2", "1"} {
+		to := new(kept)
+		ctx := smtp.WithJob(t.Context(), smtp.Job{ID: id, Origin: smtp.OriginCode})
+		if _, err := AddMissing(to).Send(ctx, &smtp.Envelope{}, strings.NewReader("Date: x\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		ids[to.content] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("got %v for two messages, want a Message-ID each", ids)
+	}
 	to := new(kept)
 	if _, err := AddMissing(to).Send(t.Context(), &smtp.Envelope{}, strings.NewReader("From x Mon\r\nFrom: a@b.test\r\n\r\n")); err != nil || !strings.HasSuffix(to.content, ">\r\nFrom: a@b.test\r\n\r\n") {
 		t.Errorf("got %q, %v, want it without the line of a file of mail", to.content, err)
@@ -156,4 +168,28 @@ func TestSubmissionWrap(t *testing.T) {
 	if err := AddMissing(around{check: failed}).(*completing).Check(t.Context()); !errors.Is(err, failed) {
 		t.Errorf("got %v, want that of the next Sender", err)
 	}
+}
+
+// FuzzAddMissing completes any message, and then again: nothing is missing any more.
+func FuzzAddMissing(f *testing.F) {
+	for _, seed := range []string{
+		"Subject: x\r\n\r\nx\r\n", "From a Mon\r\nDate : x\r\n\r\n", "\ufeffMessage-ID:\r\n x\r\n\r\n", "Hello.\r\n", "", "\r\n", "Date\r\n : x\r\n\r\n",
+		"Received: x; Mon, 30 Nov 2026 17:00:00 +0100\r\nno field\r\nDate: x\r\n\r\n", "DKIM-Signature: x", "Date: x\n\nx",
+	} {
+		f.Add(seed)
+	}
+	env := smtp.NewEnvelope("ann@a.test", "bob@b.test")
+	f.Fuzz(func(t *testing.T, content string) {
+		ctx := smtp.WithJob(t.Context(), smtp.Job{ID: "1", Origin: smtp.OriginCode})
+		once, twice := new(kept), new(kept)
+		if _, err := AddMissing(once).Send(ctx, env, strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := AddMissing(twice).Send(ctx, env, strings.NewReader(once.content)); err != nil {
+			t.Fatal(err)
+		}
+		if once.content != twice.content {
+			t.Errorf("got %q, and then %q", once.content, twice.content)
+		}
+	})
 }

@@ -186,3 +186,12 @@ func TestDKIM2Fails(t *testing.T) {
 		t.Errorf("got %+v, %v", results, err)
 	}
 }
+
+// TestHeaderHash: the fields are in the order of DKIM2 §6.2, in their canonical form.
+func TestHeaderHash(t *testing.T) {
+	got := headerHash([]string{"To: a\r\n", "SUBJECT :  x\r\n\ty \r\n", "to: b\r\n", "From: c\r\n", "TO: d\r\n"})
+	want := sha256.Sum256([]byte("from:c\r\nsubject:x y\r\nto:d\r\nto:b\r\nto:a\r\n"))
+	if got != encode(want[:]) {
+		t.Errorf("got %s, want %s", got, encode(want[:]))
+	}
+}

@@ -67,8 +67,8 @@ type Resolver interface {
 // Wrap returns a Sender that signs messages and sends them by next. It is a value for postrider.Relay.Wrap and
 // client.Submission.Wrap. What changes messages goes around it.
 //
-// Mail of strangers is sent as it is: messages with an smtp.Job, unless its Origin is smtp.OriginCode,
-// OriginAuthenticated or OriginAllowed. A message without a Job is the program's own, and is signed.
+// Mail of strangers is sent as it is: see [smtp.Origin.IsStranger]. A message without an smtp.Job is the program's own,
+// and is signed.
 //
 // A message that can't be signed isn't sent. It is Rejected by 554 5.6.0 and the Reason Syntax if the message is at
 // fault: it has two From fields, a line in its header that is no field, over 200 fields to sign, or a bare CR, LF or
@@ -111,8 +111,7 @@ func (s *sender) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content) (
 // isOurs reports whether a message isn't a stranger's.
 func isOurs(ctx context.Context) bool {
 	job, queued := smtp.JobOf(ctx)
-	return !queued || job.Origin == smtp.OriginCode || job.Origin == smtp.OriginAuthenticated ||
-		job.Origin == smtp.OriginAllowed
+	return !queued || !job.Origin.IsStranger()
 }
 
 // keyFault is an error of the keys, not of the message.
