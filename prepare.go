@@ -229,6 +229,17 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	return m, nil
 }
 
+func (r *Relay) enqueueFromCode(ctx context.Context, p prepared) (queue.ID, error) {
+	if err := r.checkSuppressed(ctx, &p.Message); err != nil {
+		return "", fmt.Errorf("relay: %w", err)
+	}
+	id, err := r.enqueue(ctx, p, nil)
+	if err != nil {
+		return "", fmt.Errorf("relay: enqueue: %w", err)
+	}
+	return id, nil
+}
+
 // enqueue stores p and reports it. peer is nil for mail from code.
 func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (queue.ID, error) {
 	m := p.Message

@@ -392,14 +392,3 @@ func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 	}
 	return r.enqueueFromCode(ctx, prepared{Message: m})
 }
-
-func (r *Relay) enqueueFromCode(ctx context.Context, p prepared) (queue.ID, error) {
-	if err := r.checkSuppressed(ctx, &p.Message); err != nil {
-		return "", fmt.Errorf("relay: %w", err)
-	}
-	id, err := r.enqueue(ctx, p, nil)
-	if err != nil {
-		return "", fmt.Errorf("relay: enqueue: %w", err)
-	}
-	return id, nil
-}

@@ -10,14 +10,13 @@ import (
 // succeeded, because it crashed or the connection to it broke, repeats it with the same Key.
 //
 // A Key belongs to the Tenant of its message: two Tenants, or a Tenant and messages without one, may use the same. The
-// Queue remembers it from the Enqueue on, for 24 hours unless it states another time, and forgets it when the Queue is
-// asked after that, or later by as much again. Until then, an Enqueue of a message with that Key stores nothing, and
-// returns the ID of the first message. It is so after that message was delivered, returned or removed, and after a
-// restart or a crash.
+// Queue remembers it for at least 24 hours from the Enqueue on, unless it states another time, and for at most twice as
+// long. In this time, an Enqueue of a message with this Key stores nothing, and returns the ID of the first message. So
+// it is after the first message was delivered, returned or removed, and after a restart or a crash.
 //
 // The reverse-path and the addresses of the recipients must be those of the first message, octet by octet and in any
-// order. Otherwise the error is ErrKeyReused. Nothing else is compared: a repeated message has another Date. Its Body
-// may not be read.
+// order. Otherwise the error is ErrKeyReused. Nothing else is compared: a repeated message has another Date. The Queue
+// needn't read its Body.
 //
 // Of several Enqueues of a Key at a time, one stores its message. The others wait until that is durable, or their ctx
 // ends. If it fails, another one stores its message. So no ID is returned whose message isn't durable.

@@ -37,7 +37,7 @@ func appendKey(b []byte, k *index.Key) []byte {
 	return b
 }
 
-// decodeKey reads the fields of a key.
+// decodeKey reads the fields of a key. With an unknownError, it returns the ID too.
 func decodeKey(b []byte) (k index.Key, err error) {
 	f := fields{rest: b}
 	for f.next() {
@@ -64,12 +64,12 @@ func decodeKey(b []byte) (k index.Key, err error) {
 // applyKey takes in a key, which compaction may have moved.
 func (s *Spool) applyKey(fields []byte, at place) error {
 	k, err := decodeKey(fields)
-	if k.ID == 0 {
-		return err
+	if err != nil {
+		return s.refuse(k.ID, err)
 	}
 	k.Segment = at.segment
 	s.keys.Restore(k)
-	return s.refuse(k.ID, err)
+	return nil
 }
 
 // beginKey returns the message that has the key of m, or 0. If there is none, the key is the draft's, and endKey must
