@@ -174,6 +174,8 @@ func (s *Submission) authHint(c *Conn, f *failure, addr string) string {
 		return fmt.Sprintf("TLS %q: a password needs TLS, except to this machine: leave TLS zero", s.TLS)
 	case c != nil && len(c.ext.auth) == 0:
 		return addr + " offers no AUTH: use its submission port, which is 587 or 465 at most servers"
+	case f.reply.Enhanced == smtp.EnhancedCode{5, 7, 30}: // of Microsoft 365, from 2027 on
+		return "Auth has a password, and the server takes tokens only: see package client/oauth"
 	case f.local:
 		return "Auth can't authenticate to this server: check its fields"
 	case code == 535: // RFC 4954 §6: authentication credentials invalid

@@ -135,6 +135,8 @@ func TestSubmissionCheck(t *testing.T) {
 			want: "Auth can't be verified by the server now: try later: "},
 		{name: "account disabled", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 550 5.7.1 no\nC: QUIT\neof", cause: isReply(550),
 			want: "Auth is refused: check the user name, the mechanism, and that the account may send: "},
+		{name: "no passwords", script: subTLS + "C: AUTH PLAIN AGFubgB4\nS: 550 5.7.30 no\nC: QUIT\neof", cause: isReply(550),
+			want: "Auth has a password, and the server takes tokens only: see package client/oauth: "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -37,9 +37,9 @@
 //
 //   - Of a message, the header is kept, of 1 MiB at most. The rest is only read.
 //   - There are at most 20 findings of one kind, and a Problem has about 100 octets of a value.
-//   - Sender makes 2 lookups for each domain and key, those of packages spf (for each source and one address more) and
-//     dmarc, and 11 for the names of each source. They end with Checker.Timeout. There are 1,000 sources and 100 keys
-//     at most.
+//   - Sender makes 3 lookups for each of two domains, one for each key, 11 for the names of each source, and those of
+//     packages spf (for each source and one address more) and dmarc. They end with Checker.Timeout. There are 1,000
+//     sources and 100 keys at most.
 //
 // # Files
 //

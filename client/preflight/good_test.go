@@ -51,6 +51,7 @@ func newZone(t *testing.T) (zone, netip.Addr) {
 	for _, name := range []string{"example.com", "bounces.example.com", "lists.example.com", "mx1.example.com"} {
 		inet.TXT(name, record)
 	}
+	inet.FailDNS("example.net", smtptest.ServFail) // the domain of the recipients: nobody asks about it
 	inet.TXT("s1._domainkey.example.com", "v=DKIM1; k=rsa; p="+rsaKey(2048))
 	inet.TXT("_dmarc.example.com", "v=DMARC1; p=reject; rua=mailto:dmarc@example.com")
 	return zone{inet, map[string][]string{source.String(): {"mx1.example.com."}}}, source
@@ -218,7 +219,7 @@ List-Unsubscribe: <mailto:tea-leave@lists.example.com>
 I prefer black tea.
 `
 
-// TestGoodMail: nothing is found in a good mail of each kind.
+// TestGoodMail: nothing is found in a good mail of each kind, and no host is connected to.
 func TestGoodMail(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
@@ -242,8 +243,8 @@ func TestGoodMail(t *testing.T) {
 			s.zone.TXT("s1._domainkey.example.com", "k=ed25519; p="+base64.StdEncoding.EncodeToString(make([]byte, 32)))
 		}},
 		{"a CNAME for the key", transactional, func(s *sample) {
-			s.zone.CNAME("s1._domainkey.example.com", "key.example.net")
-			s.zone.TXT("key.example.net", "p="+rsaKey(2048)+";")
+			s.zone.CNAME("s1._domainkey.example.com", "key.provider.example")
+			s.zone.TXT("key.provider.example", "p="+rsaKey(2048)+";")
 		}},
 		{"no MX, an address", transactional, func(s *sample) {
 			s.env.From = "bounces@mx1.example.com"
@@ -256,6 +257,9 @@ func TestGoodMail(t *testing.T) {
 			}
 			if got := s.findings(t); len(got) != 0 {
 				t.Errorf("got\n%s\nwant nothing", got)
+			}
+			if n := s.zone.Host("mx1.example.com").Connections(); n > 0 {
+				t.Errorf("got %d connections, want none", n)
 			}
 		})
 	}

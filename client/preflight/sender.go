@@ -78,7 +78,7 @@ func (s *sender) failed(name string, err error) {
 func (s *sender) checkSources(ctx context.Context) {
 	for _, ip := range s.checker.Sources {
 		ip = ip.Unmap()
-		switch name, outcome := iprev.Lookup(ctx, s.resolver, ip); outcome {
+		switch _, outcome := iprev.Lookup(ctx, s.resolver, ip); outcome {
 		case iprev.NoName:
 			s.refuse(NoPTR, ip.String(), "it has no name (PTR) in the DNS",
 				"have the owner of the address set one, Hostname as a rule", gmailPage+"; "+applePage)
@@ -86,7 +86,7 @@ func (s *sender) checkSources(ctx context.Context) {
 			s.refuse(ForgedPTR, ip.String(), "no name of it leads back to it", "give the name this address record",
 				gmailPage)
 		case iprev.Unknown:
-			s.failed(ip.String(), fmt.Errorf("its name, or the address of that name, can't be looked up (%s)", name))
+			s.failed(ip.String(), errors.New("its name, or the address of that name, can't be looked up"))
 		}
 	}
 	if s.checker.Hostname == "" {
