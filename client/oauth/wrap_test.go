@@ -123,6 +123,32 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// TestPlainRefusal: a host that answers 535 without a challenge, as Microsoft's do, is asked once more.
+func TestPlainRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		h := inet.Host("smtp.example")
+		h.Offer("AUTH XOAUTH2")
+		h.Refuse("AUTH XOAUTH2", smtp.NewReply(535, "5.7.3", "Authentication unsuccessful"))
+		a := &answers{answer: tokens}
+		source := newSource(a)
+		sub := &client.Submission{
+			Addr: "smtp.example:25", Resolver: inet, DialContext: inet.DialContext, TLSConfig: &tls.Config{RootCAs: inet.RootCAs()},
+			Auth: &client.Credentials{Username: "ann", Token: source.Token},
+		}
+		defer sub.Close()
+		source.Token(t.Context())
+		time.Sleep(10 * time.Minute)
+		results, err := source.Wrap(sub).Send(t.Context(), smtp.NewEnvelope("a@example.com", "b@example.net"), smtp.Text("A: b\n\n"))
+		if err == nil || results[0].Outcome != smtp.Deferred || results[0].Reply.Code != 535 {
+			t.Errorf("got %v, %v, want Deferred by 535", results, err)
+		}
+		if n, auths := a.count(), strings.Count(h.Transcript(), "535 5.7.3"); n != 2 || auths != 2 {
+			t.Errorf("got %d fetches and %d refusals, want 2 and 2:\n%s", n, auths, h.Transcript())
+		}
+	})
+}
+
 // TestFresh: a token younger than a minute isn't replaced, so that a host that refuses all tokens costs no fetch for
 // each message.
 func TestFresh(t *testing.T) {
