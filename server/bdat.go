@@ -131,7 +131,7 @@ func (s *session) chunks(ctx context.Context, chunk smtp.Chunk) {
 		}
 	}
 	next := func() (smtp.Chunk, error) { return s.nextChunk(ctx) }
-	body := &bodyReader{chunked: true, chunks: *smtp.NewChunkReader(s.in, chunk, next)}
+	body := &bodyReader{chunks: smtp.NewChunkReader(s.in, chunk, next)}
 	body.header = headerGuard{s: s, copies: s.headerCopies()}
 	body.chunks.MaxSize, body.chunks.MaxLine = s.srv.maxSize(), s.srv.MaxLine
 	body.chunks.Binary = s.env.Body == smtp.BodyBinaryMIME

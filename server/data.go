@@ -78,11 +78,11 @@ func (s *session) take(ctx context.Context, verb string, body *bodyReader) {
 		s.note(ctx, slog.LevelInfo, "mail", "tx", s.peer.Transaction(), "from", s.env.From,
 			"recipients", len(s.env.Recipients), "reply", first.Error())
 	}
-	if body.chunked && !s.last {
+	if body.chunked() && !s.last {
 		replies = replies[:1] // RFC 2033 §4.3: only BDAT with LAST has a reply for each recipient
 	}
 	s.finish(ctx, first)
-	if s.failed = body.chunked && !accepted; s.failed && !s.last {
+	if s.failed = body.chunked() && !accepted; s.failed && !s.last {
 		s.owed = len(s.sent)
 	}
 	s.answerAll(ctx, verb, replies)
@@ -115,18 +115,19 @@ func (s *session) receive(ctx context.Context, body io.Reader) (replies []*smtp.
 
 // bodyReader is the body as the Handler reads it.
 type bodyReader struct {
-	data    smtp.DataReader
-	chunks  smtp.ChunkReader // in place of data, if chunked
-	chunked bool
-	header  headerGuard
-	err     error // what the Handler got from Read, except io.EOF
+	data   smtp.DataReader
+	chunks *smtp.ChunkReader // in place of data, or nil
+	header headerGuard
+	err    error // what the Handler got from Read, except io.EOF
 }
+
+func (b *bodyReader) chunked() bool { return b.chunks != nil }
 
 func (b *bodyReader) Read(p []byte) (n int, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	if b.chunked {
+	if b.chunked() {
 		n, err = b.chunks.Read(p)
 	} else {
 		n, err = b.data.Read(p)
@@ -147,7 +148,7 @@ func (b *bodyReader) Read(p []byte) (n int, err error) {
 // present chunk only: the refusal is the reply to that one.
 func (b *bodyReader) drain(max int64, wanted bool) error {
 	switch {
-	case !b.chunked:
+	case !b.chunked():
 		return b.data.Drain(max)
 	case wanted:
 		return b.chunks.Drain(max)

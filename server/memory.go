@@ -98,11 +98,12 @@ type headerGuard struct {
 	s      *session
 	copies int // of the header that are in memory at a time
 
-	begun  bool   // the first line has ended, and is a field
+	// The bools come last: this is a part of each bodyReader, which is made for each message.
 	first  []byte // what has come of the first line, up to maxFirst octets
 	octets int
 	fields int
 	line   int  // octets of the current line
+	begun  bool // the first line has ended, and is a field
 	cr     bool // the line begins with a CR
 	over   bool // the header has ended
 }
