@@ -36,7 +36,7 @@
 // # Bounds
 //
 //   - Of a message, the header is kept, of 1 MiB at most. The rest is only read.
-//   - There are at most 20 findings of one kind, and a Problem has about 100 octets of a value.
+//   - There are at most 20 findings of one kind, and a Problem has at most 500 octets.
 //   - Sender makes 3 lookups for each of two domains, one for each key, 11 for the names of each source, and those of
 //     packages spf (for each source and one address more) and dmarc. They end with Checker.Timeout. There are 1,000
 //     sources and 100 keys at most.

@@ -181,6 +181,7 @@ var senderFaults = []fault{
 	}, "refusal no-dmarc"},
 	{"two DMARC records", "", txt("_dmarc.example.com", "v=DMARC1; p=none", "v=DMARC1; p=none"), "warning no-dmarc"},
 	{"DMARC with a mistake", "", txt("_dmarc.example.com", "v=DMARC1; p=reject; adkim=relaxed"), "warning bad-dmarc"},
+	{"DMARC with many mistakes", "", txt("_dmarc.example.com", "v=DMARC1; p=reject"+strings.Repeat("; aspf=\x01\r\n", 50)+"; adkim=x; fo=x; t=x"), "warning bad-dmarc"},
 	{"DMARC with a bad policy", "", txt("_dmarc.example.com", "v=DMARC1; p=refuse"), "refusal bad-dmarc"},
 	{"DMARC isn't answered", "", func(t *testing.T, s *sample) {
 		s.zone.FailDNS("_dmarc.example.com", smtptest.ServFail)

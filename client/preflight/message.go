@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/smtp"
@@ -15,6 +16,7 @@ import (
 const (
 	mb          = 1_000_000
 	maxEachKind = 20 // findings of one kind: a broken header could have 100,000
+	maxProblem  = 500
 	mostAhead   = 24 * time.Hour
 	mostAge     = 7 * 24 * time.Hour
 	maxLine     = 998 // RFC 5322 §2.1.1
@@ -81,8 +83,24 @@ func (m *message) add(f Finding) {
 		}
 	}
 	if n < maxEachKind {
+		f.Problem = oneLine(f.Problem)
 		m.findings = append(m.findings, f)
 	}
+}
+
+// oneLine returns a text, which may have an error with parts of a stranger's record, in one line of at most maxProblem
+// octets.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ReplaceAll(s, "\n", "; "))
+	if len(s) > maxProblem {
+		s = strings.ToValidUTF8(s[:maxProblem], "") + "…"
+	}
+	return s
 }
 
 func (m *message) refuse(k Kind, where, problem, remedy, reference string) {
