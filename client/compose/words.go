@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxWord = 75 // octets of an encoded-word (RFC 2047 §2)
+	maxWord = 74 // octets of an encoded-word: RFC 2047 §2 allows 75, and fileType needs one for a quote
 	minRoom = 30 // octets: with less room, an encoded-word begins a line of its own
 )
 
@@ -120,7 +120,7 @@ func (h *header) fileType(name string) {
 	}
 	h.fold()
 	h.raw(`name="`)
-	words := header{col: h.col - len(" ")} // the first space falls away
+	words := header{col: h.col} // the first space falls away, and leaves an octet for the last quote
 	words.encoded(name)
 	h.b = append(h.b, strings.TrimPrefix(string(words.b), " ")...)
 	h.col = words.col
