@@ -251,7 +251,7 @@ func readQuoted(s string) (value, after string, ok bool) {
 	return "", "", false
 }
 
-var paramStart = regexp.MustCompile(`^; ([a-zA-Z0-9*-]+)=`)
+var paramStart = regexp.MustCompile("^; ([a-zA-Z0-9!#$%&'*+.^_`{|}~-]+)=")
 
 // readParams reads a value with parameters, those of RFC 2231 included.
 func readParams(s string) (value string, params map[string]string, err error) {
