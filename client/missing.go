@@ -21,9 +21,9 @@ import (
 //
 //	relay.Wrap = func(next smtp.Sender) smtp.Sender { return client.AddMissing(signer.Wrap(next)) }
 //
-// A message from a queue gets the same fields at every attempt and for every destination. Its Date is that of the
-// Received field on top, if there is one. The right side of the Message-ID is the domain of the reverse-path or, if
-// that is null, the name of this machine.
+// A message from a queue gets the same Message-ID at every attempt and for every destination, and the time in the
+// Received field on top, if there is one, as its Date. The right side of the Message-ID is the domain of the
+// reverse-path or, if that is null, the name of this machine.
 //
 // These messages stay as they are: those with a DKIM-Signature, those with a header of over 1 MiB or one that can't be
 // read, and those of strangers (see [smtp.Origin.IsStranger]).

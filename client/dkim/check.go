@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -22,9 +23,9 @@ const (
 	minLifetime  = time.Hour
 )
 
-// Check returns an error for the first field that is wrong, for a key that has expired, and for one whose record in the
-// DNS is missing or isn't that of the key. The error has the record to publish. A lookup that fails is no error: the
-// record may be right.
+// Check returns an error for the first field that is wrong, for a key that has expired or doesn't sign, and for one
+// whose record in the DNS is missing or isn't that of the key. The error has the record to publish. A lookup that fails
+// is no error: the record may be right.
 func (s *Signer) Check(ctx context.Context) error {
 	set, err := s.set()
 	if err != nil {
@@ -105,6 +106,9 @@ func (s *Signer) checkPublished(ctx context.Context, keys []*Key, strict bool) e
 	for _, k := range keys {
 		if err := k.expired(); err != nil {
 			return fmt.Errorf("dkim: %w", err)
+		}
+		if _, err := k.sign([sha256.Size]byte{}); err != nil { // of nothing: does it work?
+			return fmt.Errorf("dkim: the key %s doesn't sign: %w", k.Name(), err)
 		}
 		texts, err := resolver.LookupTXT(ctx, k.Name()+".")
 		if dns, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dns.IsNotFound) {

@@ -172,8 +172,12 @@ func TestCheck(t *testing.T) {
 		{"service", key(dkim.Key{Private: rsaKey}), rsaOf(right + "; s=tlsrpt"), "s= lacks email"},
 
 		{"too short", key(dkim.Key{Private: small}), nil, "dkim: Signer.Keys[0]: s._domainkey.example.com has 1024 bits: use a key of 2048 to 4096 bits"},
-		{"another algorithm", key(dkim.Key{Private: curve}), nil, "is for a *ecdsa.PublicKey"},
+		{"another algorithm", key(dkim.Key{Private: curve}), nil, "*ecdsa.PublicKey: DKIM has RSA and Ed25519 only"},
 		{"nil", key(dkim.Key{}), nil, "Private is nil"},
+		{"a nil RSA key", key(dkim.Key{Private: (*rsa.PrivateKey)(nil)}), nil, "Private has no public key"},
+		{"a zero RSA key", key(dkim.Key{Private: &rsa.PrivateKey{}}), nil, "Private has no public key"},
+		{"a nil Ed25519 key", key(dkim.Key{Private: ed25519.PrivateKey(nil)}), nil, "Private has no public key"},
+		{"half an Ed25519 key", key(dkim.Key{Private: edKey[:40]}), nil, "the key s._domainkey.example.com doesn't sign: ed25519: bad private key length"},
 		{"expired", key(dkim.Key{Private: rsaKey, NotAfter: time.Unix(1, 0)}), nil, "has expired at 1970"},
 		{"Domain", key(dkim.Key{Domain: "a b", Private: rsaKey}), nil, `Domain "a b" is no domain`},
 		{"a literal", key(dkim.Key{Domain: "[192.0.2.1]", Private: rsaKey}), nil, "is no domain"},

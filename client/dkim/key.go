@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -80,15 +81,24 @@ func (k *Key) public() (kind string, data []byte, err error) {
 	if k.Private == nil {
 		return "", nil, errors.New("Private is nil: set it to what ParsePrivate returns")
 	}
-	switch public := k.Private.Public().(type) {
-	case *rsa.PublicKey:
-		data, err = x509.MarshalPKIXPublicKey(public)
-		return "rsa", data, err
-	case ed25519.PublicKey:
-		return "ed25519", public, nil
-	default:
-		return "", nil, fmt.Errorf("Private is for a %T: DKIM has RSA and Ed25519 only", public)
+	p := guard.Call(func() { // a key that is nil or zero has none
+		switch public := k.Private.Public().(type) {
+		case *rsa.PublicKey:
+			kind = "rsa"
+			data, err = x509.MarshalPKIXPublicKey(public)
+		case ed25519.PublicKey:
+			kind, data = "ed25519", public
+		default:
+			err = fmt.Errorf("%T: DKIM has RSA and Ed25519 only", public)
+		}
+	})
+	if p != nil {
+		err = p
 	}
+	if err != nil {
+		err = fmt.Errorf("Private has no public key: set it to what ParsePrivate returns: %w", err)
+	}
+	return kind, data, err
 }
 
 const (
