@@ -47,8 +47,15 @@ func TestKeysCrash(t *testing.T) {
 			s := mustOpen(t, disk, crashConfig)
 			for i := range 40 {
 				key := fmt.Sprint("key", r.IntN(12))
-				switch r.IntN(5) {
-				case 0:
+				switch r.IntN(8) {
+				case 0, 1, 2: // so that segments have nothing but keys, and are compacted
+					for range 3 {
+						id := mustEnqueue(t, s, strings.Repeat("x", 500), "more.example")
+						if err := s.Remove(t.Context(), []queue.ID{id}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				case 3:
 					mu.Lock()
 					id := known[key]
 					gone[key] = true
