@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"server/proxy":     nil,
 	"server/dnsbl":     {"server/internal/recent", "server/internal/words"},
 	"server/early":     nil,
-	"server/greylist":  {"server/internal/recent", "server/internal/words"},
+	"server/greylist":  {"internal/flock", "server/internal/recent", "server/internal/words"},
 	"server/ratelimit": {"server/internal/recent", "server/internal/words"},
 	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/canonical", "internal/guard", "internal/header",
 		"internal/iprev", "server/internal/words"},

@@ -75,7 +75,7 @@ func (o *Options) Open(path string) (*File, error) {
 			path, most)
 	}
 	l := &File{path: path, max: most}
-	lock, err := lockFile(path + ".lock")
+	lock, err := flock.Open(path + ".lock") // a file of its own, as the list itself is replaced
 	if err == nil {
 		l.lock = lock
 		if err = l.open(); err != nil {
@@ -86,22 +86,6 @@ func (o *Options) Open(path string) (*File, error) {
 		return nil, fmt.Errorf("suppress: open %s: %w", path, err)
 	}
 	return l, nil
-}
-
-// lockFile locks a file of its own, as the list itself is replaced.
-func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	locked, err := flock.Try(f)
-	if err == nil && !locked {
-		err = errors.New("it is open already: close the other File first")
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 func (l *File) open() error {

@@ -6,12 +6,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/flock"
 	"github.com/postrider/postrider/server/internal/recent"
 )
 
@@ -34,7 +36,7 @@ type Options struct {
 }
 
 // File is a [Store] in memory that is kept in a file over restarts. The file is written anew as a whole and replaced,
-// so after a crash it is an old one or a new one, and never a part. Only one File may use a path at a time.
+// so after a crash it is an old one or a new one, and never a part. Only one File has a path open at a time.
 //
 // Its methods may be called concurrently.
 type File struct {
@@ -44,6 +46,7 @@ type File struct {
 	maxPending, maxAllowed int
 
 	saving sync.Mutex // held while the file is saved
+	lock   io.Closer  // of the path; nil if there is none, and after Close; under saving
 
 	mu      sync.Mutex
 	pending recent.Map[key, span]
@@ -62,7 +65,9 @@ type span struct{ since, until int64 }
 // Open reads the file at path, with the default [Options]. A file that doesn't exist is created. Its directory must
 // exist. The File must be closed.
 //
-// A file that isn't whole, or from a newer program, is an error, and isn't changed.
+// A file that isn't whole, or from a newer program, is an error, and isn't changed. So is one that is open already, in
+// this process or in another one: the lock is that of a file with ".lock" at the end of its name, and ends with the
+// process. It needs flock: on Windows, Open returns an error that wraps errors.ErrUnsupported.
 func Open(path string) (*File, error) { return new(Options).Open(path) }
 
 // Open opens a file like the function [Open], with these options.
@@ -74,17 +79,21 @@ func (o *Options) Open(path string) (*File, error) {
 		return nil, fmt.Errorf("greylist: Options are %d, %d and %v: none may be negative",
 			o.MaxPending, o.MaxAllowed, o.SaveDelay)
 	}
-	f := newFile(o)
-	f.path = path
-	if err := f.read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	lock, err := flock.Open(path + ".lock") // a file of its own, as that at path is replaced
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("create its directory: %w", err)
+		}
 		return nil, fmt.Errorf("greylist: open %s: %w", path, err)
 	}
-	f.dirty = true
-	// This shows now that the file can't be written, and not at the first mail. Nobody else has f yet.
-	if err := f.save(); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("greylist: open %s: create its directory: %w", path, err)
-	} else if err != nil {
-		return nil, fmt.Errorf("greylist: open %s: %w", path, err)
+	f := newFile(o)
+	f.path, f.lock = path, lock
+	if err = f.read(); err == nil || errors.Is(err, fs.ErrNotExist) {
+		f.dirty = true
+		err = f.save() // shows now that the file can't be written, and not at the first mail; nobody else has f yet
+	}
+	if err != nil {
+		return nil, fmt.Errorf("greylist: open %s: %w", path, errors.Join(err, lock.Close()))
 	}
 	return f, nil
 }
@@ -105,7 +114,12 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 	f.saving.Lock()
 	defer f.saving.Unlock()
-	if err := f.save(); err != nil {
+	err := f.save()
+	if f.lock != nil {
+		err = errors.Join(err, f.lock.Close())
+		f.lock = nil
+	}
+	if err != nil {
 		return fmt.Errorf("greylist: close %s: %w", f.path, err)
 	}
 	return nil

@@ -250,6 +250,25 @@ func TestFileExpired(t *testing.T) {
 	})
 }
 
+// TestOpenTwice opens a file that is open already.
+func TestOpenTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "greylist")
+	for range 2 { // Close ends the lock
+		f, err := greylist.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := greylist.Open(path); err == nil || !strings.Contains(err.Error(), "it is open already") {
+			t.Errorf("got %v, want that it is open already", err)
+		}
+		for range 2 { // a second Close changes nothing
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestOpen: files that can't be used, and are left as they are.
 func TestOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
