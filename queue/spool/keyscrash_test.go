@@ -24,9 +24,9 @@ func TestKeysCrash(t *testing.T) {
 		gone  map[string]bool     // whose messages may have left
 		when  string
 	}
-	seeds := uint64(4)
+	seeds := uint64(2)
 	if testing.Short() {
-		seeds = 2
+		seeds = 1
 	}
 	for seed := range seeds {
 		var all []left

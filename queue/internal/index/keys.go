@@ -152,9 +152,9 @@ func (k *Keys) begin(key *Key) (first uint64, other chan struct{}, err error) {
 	if k.Len() >= k.Max {
 		wait := ""
 		if k.first != 0 {
-			wait = fmt.Sprintf(" in %v", (k.Time - k.age(k.known.At(k.first))).Round(time.Second))
+			wait = fmt.Sprintf(". The oldest is forgotten in %v", (k.Time - k.age(k.known.At(k.first))).Round(time.Second))
 		}
-		return 0, nil, fmt.Errorf("%w: MaxKeys is %d. The oldest is forgotten%s", queue.ErrKeysFull, k.Max, wait)
+		return 0, nil, fmt.Errorf("%w: MaxKeys is %d%s", queue.ErrKeysFull, k.Max, wait)
 	}
 	key.ID = 0
 	key.link = k.add(*key)
