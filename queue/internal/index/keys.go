@@ -152,7 +152,8 @@ func (k *Keys) begin(key *Key) (first uint64, other chan struct{}, err error) {
 	if k.Len() >= k.Max {
 		wait := ""
 		if k.first != 0 {
-			wait = fmt.Sprintf(". The oldest is forgotten in %v", (k.Time - k.age(k.known.At(k.first))).Round(time.Second))
+			left := k.Time - k.age(k.known.At(k.first))
+			wait = fmt.Sprintf(". The oldest is forgotten in %v", left.Round(time.Second))
 		}
 		return 0, nil, fmt.Errorf("%w: MaxKeys is %d%s", queue.ErrKeysFull, k.Max, wait)
 	}
