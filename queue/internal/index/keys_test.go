@@ -94,3 +94,12 @@ func TestKeysSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestNewKeyNoEnvelope has messages that a store refuses for another reason: NewKey doesn't panic.
+func TestNewKeyNoEnvelope(t *testing.T) {
+	for _, m := range []queue.Message{{Key: "k"}, {Key: "k", Envelope: new(smtp.Envelope)}} {
+		if k, ok, err := NewKey(&m); err != nil || !ok || k.Name == (KeyName{}) {
+			t.Errorf("%+v: got %v, %v, %v, want a key", m, k, ok, err)
+		}
+	}
+}
