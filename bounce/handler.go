@@ -29,8 +29,14 @@ import (
 //	}
 //
 // CheckRcpt refuses the addresses of all other domains with 550. If the Relay has more Domains, call it only for
-// recipients in the VERP's domain. Set the Ref and the Tenant of a message between Relay.Prepare and Relay.Enqueue.
-// Event.Sent has them.
+// recipients in the VERP's domain:
+//
+//	if _, domain := smtp.SplitAddress(rcpt.Address); !strings.EqualFold(domain, verp.Domain) {
+//		return directory.Lookup(ctx, peer, rcpt)
+//	}
+//	return handler.CheckRcpt(ctx, rcpt.Address)
+//
+// Set the Ref and the Tenant of a message between Relay.Prepare and Relay.Enqueue. Event.Sent has them.
 //
 // The mail is in the Relay's queue until Handle has returned nil: nothing is lost if the program or its database fails
 // meanwhile. The fields must not change after the first call of a method. All methods may be called concurrently.

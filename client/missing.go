@@ -21,6 +21,8 @@ import (
 //
 //	relay.Wrap = func(next smtp.Sender) smtp.Sender { return client.AddMissing(signer.Wrap(next)) }
 //
+// It goes around a bounce.VERP, too: otherwise the Message-ID has the domain of the signed reverse-paths.
+//
 // A message from a queue gets the same Message-ID at every attempt and for every destination, and the time in the
 // Received field on top, if there is one, as its Date. The right side of the Message-ID is the domain of the
 // reverse-path or, if that is null, the name of this machine.

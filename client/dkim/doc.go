@@ -13,9 +13,9 @@
 //	err = relay.Check(ctx)                          // if the record isn't in the DNS, the error has it
 //
 // [Key.Record] returns the text to publish as a TXT record at [Key.Name], and [Key.ZoneLine] a line of a zone file. A
-// Sender that changes the message or its recipients goes around the Signer:
+// Sender that changes the message or its recipients goes around the Signer. With signed reverse-paths (bounce.VERP):
 //
-//	Wrap: func(next smtp.Sender) smtp.Sender { return verp.Wrap(signer.Wrap(next)) },
+//	Wrap: func(next smtp.Sender) smtp.Sender { return client.AddMissing(verp.Wrap(signer.Wrap(next))) },
 //
 // # What is signed
 //
