@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"mime"
 	"net/mail"
 	"path"
@@ -211,6 +212,8 @@ func (f *File) check() error {
 		return errors.New("FS and Reader are set: set one of them")
 	case f.FS == nil && f.Path != "":
 		return fmt.Errorf("Path is %.100q, and FS is nil: set FS, os.DirFS for example", f.Path)
+	case f.FS != nil && !fs.ValidPath(f.Path):
+		return fmt.Errorf("Path %.100q: want one within FS, without \"/\" at its ends, \".\" and \"..\"", f.Path)
 	case name == "":
 		return errors.New("Name is empty: set it to what the recipient sees")
 	case strings.ContainsAny(name, `/\`) || name == "." || name == "..":

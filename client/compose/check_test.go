@@ -66,6 +66,8 @@ func TestCheck(t *testing.T) {
 		{"no file", func(m *Message) { m.Attachments = []File{{Name: "a"}} }, "Attachments[0].FS and Reader are nil"},
 		{"two files", file(File{Name: "a", FS: os.DirFS("."), Reader: strings.NewReader("")}), "Attachments[0].FS and Reader are set"},
 		{"a path without FS", file(File{Path: "a"}), "Attachments[0].Path"},
+		{"an absolute path", file(File{FS: os.DirFS("/"), Path: "/etc/hosts"}), `Attachments[0].Path "/etc/hosts": want one within FS`},
+		{"a path out of FS", file(File{FS: os.DirFS("."), Path: "../a"}), `Attachments[0].Path "../a": want one within FS`},
 		{"a missing file", file(File{FS: os.DirFS("."), Path: "none"}), "Attachments[0]: open none"},
 		{"a directory", file(File{FS: os.DirFS("."), Path: "testdata"}), "Attachments[0]: testdata isn't a regular file"},
 		{"a file without a name", file(File{}), "Attachments[0].Name is empty"},

@@ -92,6 +92,7 @@ type File struct {
 
 	// FS and Path are the file. Each read of the mail opens it and closes it again. The read fails if the size or the
 	// time of change of the file isn't the same as at Compose. A file that isn't an io.ReaderAt is treated as a Reader.
+	// Path is relative to FS: /srv/bills/17.pdf is FS os.DirFS("/srv/bills") and Path "17.pdf".
 	FS   fs.FS
 	Path string
 
