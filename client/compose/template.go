@@ -16,8 +16,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Template makes a mail for each of many recipients. The templates are executed with a [View]. The fields must not
-// change while a method runs.
+// Template makes a mail for each of many recipients. The templates are executed with a [View]:
+//
+//	issue := &compose.Template{
+//		Message: compose.Message{From: from, Subject: "Issue 7", ListID: "weekly.news.example", Unsubscribe: unsub},
+//		HTML: template.Must(template.New("").Parse(`<p>Hello {{.Data.Name}}! <a href="{{.Unsubscribe}}">Stop</a>`)),
+//	}
+//	err := issue.Send(ctx, submission, subscribers, func(r compose.Recipient, result smtp.Result, err error) { … })
+//
+// The fields must not change while a method runs.
 type Template struct {
 	// Message has what is the same for all. Its To, Cc, Bcc, MessageID must be empty. A File with a Reader must be a
 	// smtp.Content. If Date is zero, it is the time at which each mail is composed.
@@ -102,8 +109,11 @@ func (t *Template) Compose(r Recipient) (*smtp.Envelope, *Content, error) {
 func (t *Template) compose(r Recipient) (*smtp.Envelope, *Content, error) {
 	m := t.Message
 	m.To = []mail.Address{r.To}
+	err := m.checkAddresses() // before Link, whose error would be about a Subscription
+	if err != nil {
+		return nil, nil, fmt.Errorf("compose: Message.%w", err)
+	}
 	view := View{Recipient: r}
-	var err error
 	if m.Unsubscribe != nil {
 		if view.Unsubscribe, err = m.Unsubscribe.Link(Subscription{r.To.Address, m.ListID}); err != nil {
 			return nil, nil, err

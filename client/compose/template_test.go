@@ -127,7 +127,7 @@ func TestTemplateFailures(t *testing.T) {
 	err := template.Send(ctx, sender, slices.Values(list), func(r Recipient, result smtp.Result, err error) {
 		got[r.To.Address] = fmt.Sprintf("%s %t", result.Outcome, err == nil)
 		for address, want := range map[string]string{
-			"injects@example.net": "Subject", "no address": "no address", "panics@example.net": "a panic: x", "long@example.net": "more than 2000 octets",
+			"injects@example.net": "Subject", "no address": "compose: Message.To[0].Address \"no address\"", "panics@example.net": "a panic: x", "long@example.net": "more than 2000 octets",
 		} {
 			if r.To.Address == address && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%s: got %v, want %q", address, err, want)

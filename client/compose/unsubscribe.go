@@ -109,10 +109,10 @@ func (u *Unsubscribe) token(s Subscription) (string, error) {
 	}
 	address, _ := smtp.ASCIIAddress(s.Address)
 	if err := smtp.CheckAddress(address); err != nil {
-		return "", fmt.Errorf("compose: Unsubscribe: %w", err)
+		return "", fmt.Errorf("compose: Subscription.Address: %w", err)
 	}
 	if err := checkText("List", s.List); err != nil {
-		return "", fmt.Errorf("compose: Unsubscribe: %w", err)
+		return "", fmt.Errorf("compose: Subscription.%w", err)
 	}
 	content := address + "\x00" + s.List
 	return base64.RawURLEncoding.EncodeToString(append(sign(u.Keys[0], content), content...)), nil
