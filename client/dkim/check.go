@@ -36,7 +36,8 @@ func (s *Signer) Check(ctx context.Context) error {
 
 // Switch replaces the keys, for messages that are sent from now on. It is the second of the three steps in which a key
 // is replaced: see the package doc. If Check would return an error for the new keys, or if the DNS doesn't answer,
-// Switch returns the error, and the keys stay as they are.
+// Switch returns the error, and the keys stay as they are. No keys at all are an error only if there are Domains:
+// otherwise messages are sent unsigned from then on.
 func (s *Signer) Switch(ctx context.Context, keys []Key) error {
 	if _, err := s.set(); err != nil {
 		return err
@@ -145,7 +146,9 @@ func (k *Key) checkRecord(texts []string) error {
 	switch {
 	case has("v") && tags["v"] != "DKIM1":
 		return fmt.Errorf("the version is %.20q", tags["v"])
-	case has("k") && tags["k"] != kind || !has("k") && kind != "rsa":
+	case !has("k") && kind != "rsa":
+		return fmt.Errorf("k= is missing, which means rsa, and the key is %s", kind)
+	case has("k") && tags["k"] != kind:
 		return fmt.Errorf("k=%.20s is another kind of key", tags["k"])
 	case has("h") && !slices.Contains(tags.List("h"), "sha256"):
 		return errors.New("h= lacks sha256")

@@ -134,7 +134,7 @@ func (k *Key) expired() error {
 	if k.NotAfter.IsZero() || !time.Now().After(k.NotAfter) {
 		return nil
 	}
-	return fmt.Errorf("the key %s has expired at %s: use a new one, or a later NotAfter", k.Name(), k.NotAfter)
+	return fmt.Errorf("the key %s expired at %s: use a new one, or a later NotAfter", k.Name(), k.NotAfter)
 }
 
 // ParsePrivate parses a private key from a PEM file, in PKCS #8 ("PRIVATE KEY") or PKCS #1 ("RSA PRIVATE KEY"), such as
