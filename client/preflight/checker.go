@@ -47,7 +47,7 @@ type Checker struct {
 	// TLS is how strictly the sending demands TLS, as in client.Submission and mx.Route. TLSNone is a Finding.
 	TLS mx.TLSLevel
 
-	// Resolver looks up records. If nil, the zero *[dns.Resolver].
+	// Resolver looks up records. If nil, the zero *[dns.Resolver]. In tests, a *smtptest.Network can be one.
 	Resolver spf.Resolver
 
 	// Timeout is the time for one call of Sender with all its lookups. If zero, it is a minute.

@@ -95,9 +95,9 @@
 //
 // # DNS
 //
-// A [Network] has MX, address, TXT, TLSA and CNAME records, with the lookup methods of *[net.Resolver].
-// [Network.FailDNS] makes lookups fail. [Network.Sign] signs a zone, and [Network.Authentic] and [Network.LookupTLSA]
-// report which answers DNSSEC secures.
+// A [Network] has MX, address, TXT, TLSA and CNAME records, with the lookup methods of *[net.Resolver]. The name of an
+// address is that of its [Host]: see [Network.LookupAddr]. [Network.FailDNS] makes lookups of other records fail.
+// [Network.Sign] signs a zone, and [Network.Authentic] and [Network.LookupTLSA] report which answers DNSSEC secures.
 //
 // # Files
 //

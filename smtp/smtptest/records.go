@@ -2,6 +2,8 @@ package smtptest
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -81,6 +83,33 @@ func (n *Network) LookupTXT(ctx context.Context, name string) ([]string, error) 
 		return nil, notFound(name)
 	}
 	return slices.Clone(n.txt[owner]), nil
+}
+
+// LookupAddr returns the names of an address, as its PTR records have them: those of the hosts that have the address,
+// sorted and with a trailing dot. It fails as [net.Resolver.LookupAddr] does, with a [*net.DNSError]. With it, a
+// Network is a Resolver for packages spf, authres and preflight.
+func (n *Network) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	n.lookedUp()
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return nil, &net.DNSError{Err: "unrecognized address", Name: addr}
+	}
+	if _, _, err := n.follow(ctx, addr); err != nil { // no name: fails outside the bubble and after the end of ctx
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var names []string
+	for name, h := range n.hosts {
+		if slices.Contains(h.addrs, ip.Unmap()) {
+			names = append(names, name+".")
+		}
+	}
+	if len(names) == 0 {
+		return nil, notFound(addr)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // LookupTLSA returns the TLSA records of a name, as passed to [Network.TLSA], and whether DNSSEC secures the answer. An
