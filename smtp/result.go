@@ -46,6 +46,20 @@ type Result struct {
 	DeliverBy bool
 }
 
+// String returns the result on one line, for logs. TLS, Relayed, DSN and DeliverBy aren't in it:
+//
+//	bob@example.net rejected (user-unknown): mx.example.net: rcpt: 550 5.1.1 no such user
+func (r Result) String() string {
+	s := r.Recipient + " " + r.Outcome.String()
+	if r.Reason != NoReason {
+		s += " (" + r.Reason.String() + ")"
+	}
+	if r.Host != "" {
+		s += ": " + r.Host
+	}
+	return s + ": " + r.Stage.String() + ": " + r.Reply.Error()
+}
+
 // Outcome is the end of an attempt for one recipient. The numbers are stored in spools and never change.
 type Outcome uint8
 
