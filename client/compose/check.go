@@ -22,7 +22,8 @@ const (
 	maxName       = 255 // of a file
 	maxID         = 900 // of a Message-ID, a list, a feedback ID, a media type
 	defaultMax    = 100 << 20
-	maxFeedbackID = 4 // parts
+	mostMax       = 1 << 40 // of MaxSize: the sums of sizes can't overflow
+	maxFeedbackID = 4       // parts
 )
 
 // Check returns an error for the first field that is wrong. The error names it. Compose calls Check; it opens no file.

@@ -31,7 +31,8 @@ func (m *Message) compose() (*smtp.Envelope, *Content, error) {
 		return nil, nil, err
 	}
 	env := m.envelope()
-	b := &builder{content: new(Content), random: rand.Text(), max: cmp.Or(m.MaxSize, defaultMax)}
+	b := &builder{content: new(Content), random: rand.Text()}
+	b.max = min(cmp.Or(m.MaxSize, defaultMax), mostMax)
 	_, domain := smtp.SplitAddress(m.From.Address)
 	b.domain, _ = smtp.ASCIIDomain(domain) // was checked
 	root, err := m.root(b)

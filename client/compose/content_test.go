@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -194,3 +195,64 @@ func TestSpool(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// sized is a Content that claims a size.
+type sized struct {
+	io.Reader
+	size int64
+}
+
+func (s sized) Size() int64                           { return s.size }
+func (s sized) ReadAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// claims is a file system whose files claim a size.
+type claims int64
+
+func (c claims) Open(name string) (fs.File, error) {
+	f, err := fstest.MapFS{name: {}}.Open(name)
+	return claimed{f, sized{size: int64(c)}}, err
+}
+
+type claimed struct {
+	fs.File
+	io.ReaderAt
+}
+
+func (c claimed) Stat() (fs.FileInfo, error) {
+	info, err := c.File.Stat()
+	return claimedInfo{info, c.ReaderAt.(sized).size}, err
+}
+
+type claimedInfo struct {
+	fs.FileInfo
+	size int64
+}
+
+func (c claimedInfo) Size() int64 { return c.size }
+
+// TestClaimedSize: a size that can't be right is an error, also where sums of it would overflow.
+func TestClaimedSize(t *testing.T) {
+	for _, size := range []int64{-1, -100, 200 << 20, 1 << 62, 6_800_000_000_000_000_000, math.MaxInt64} {
+		for _, most := range []int64{0, math.MaxInt64} {
+			for _, f := range []File{{Name: "a", Reader: sized{size: size}}, {Path: "a", FS: claims(size)}} {
+				m := simple()
+				m.MaxSize, m.Attachments = most, []File{f, f}
+				_, c, err := m.Compose()
+				if size == 200<<20 && most > 0 {
+					if err != nil || c.Size() < 2*size {
+						t.Errorf("got %v for %d octets and no bound", err, size)
+					}
+				} else if err == nil || !strings.Contains(err.Error(), "MaxSize") {
+					t.Errorf("%d octets, MaxSize %d: got %v, want an error about MaxSize", size, most, err)
+				}
+			}
+		}
+	}
+	m := simple()
+	m.MaxSize, m.Attachments = math.MaxInt64, []File{{Name: "a", Reader: struct{ io.Reader }{bytes.NewReader(octetsOf(300_000))}}}
+	_, c, err := m.Compose()
+	if err != nil || c.Size() < 400_000 {
+		t.Fatalf("got %v, %v, want all of the Reader", c, err)
+	}
+	c.Close()
+}

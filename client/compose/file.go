@@ -46,16 +46,13 @@ func (s *source) open() (file io.ReaderAt, done func(), err error) {
 	return nil, nil, err
 }
 
-// source opens a file for the first time. What has to be spooled may have so many octets.
+// source opens a file for the first time. It may have so many octets.
 func (c *Content) source(name string, f *File, bound int64) (*source, error) {
 	s := &source{name: name}
 	if f.FS == nil {
 		if content, ok := f.Reader.(smtp.Content); ok {
 			s.content, s.size = content, content.Size()
-			if s.size < 0 {
-				return nil, fmt.Errorf("the Size of the Reader is %d", s.size)
-			}
-			return s, nil
+			return s, s.checkSize(bound)
 		}
 		return s, c.spool(s, f.Reader, bound)
 	}
@@ -75,7 +72,15 @@ func (c *Content) source(name string, f *File, bound int64) (*source, error) {
 		return s, c.spool(s, file, bound)
 	}
 	s.fsys, s.path, s.size, s.changed = f.FS, f.Path, info.Size(), info.ModTime()
-	return s, nil
+	return s, s.checkSize(bound)
+}
+
+// checkSize returns an error for a size that no file has, or that the mail can't have.
+func (s *source) checkSize(bound int64) error {
+	if s.size < 0 || s.size > bound {
+		return fmt.Errorf("the file has %d octets, and the mail may have %d: see MaxSize", s.size, bound)
+	}
+	return nil
 }
 
 // inMemory bounds the octets of a Reader that are kept in memory.

@@ -70,7 +70,7 @@ type Message struct {
 	// Header are further fields, in their order.
 	Header []Field
 
-	// MaxSize bounds the mail, in octets. If zero, 100 MiB.
+	// MaxSize bounds the mail, in octets: 1 TiB at most. If zero, 100 MiB.
 	MaxSize int64
 }
 
