@@ -17,7 +17,7 @@ func TextOf(source string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var t plainText
+	t := plainText{items: make(map[*html.Node]int)}
 	t.add(root)
 	if t.b.Len() > 0 {
 		t.b.WriteByte('\n')
@@ -31,6 +31,8 @@ type plainText struct {
 	breaks int // line ends before the next word
 	spaces int // before the next word
 	pre    int // elements around it that keep their spaces
+
+	items map[*html.Node]int // so far, in each ordered list
 }
 
 func (t *plainText) add(n *html.Node) {
@@ -70,7 +72,7 @@ func (t *plainText) element(n *html.Node) {
 		t.pre--
 	case atom.Li:
 		t.block(1, func() {
-			t.text(bullet(n))
+			t.text(t.bullet(n))
 			t.spaces = 1
 			t.children(n)
 		})
@@ -111,17 +113,12 @@ func (t *plainText) link(n *html.Node) {
 }
 
 // bullet returns what stands before an item of a list.
-func bullet(n *html.Node) string {
+func (t *plainText) bullet(n *html.Node) string {
 	if n.Parent == nil || n.Parent.DataAtom != atom.Ol {
 		return "-"
 	}
-	number := 1
-	for c := n.PrevSibling; c != nil; c = c.PrevSibling {
-		if c.DataAtom == atom.Li {
-			number++
-		}
-	}
-	return strconv.Itoa(number) + "."
+	t.items[n.Parent]++
+	return strconv.Itoa(t.items[n.Parent]) + "."
 }
 
 // text adds text. Outside of pre, white space is one space, or none at the start of a line.

@@ -36,6 +36,11 @@ func TestTextOf(t *testing.T) {
 	if _, err := TextOf(strings.Repeat("<div>", 100_000)); err == nil {
 		t.Error("got no error for elements 100,000 deep")
 	}
+	// If each item looked at those before it, this would take an hour.
+	text, err := TextOf("<ol><li>a<ol><li>b</ol><li hidden>" + strings.Repeat("<li>x", 500_000))
+	if err != nil || !strings.HasPrefix(text, "1. a\n\n1. b\n\n2. x\n") || !strings.HasSuffix(text, "\n500001. x\n") {
+		t.Errorf("a long list: got %.40q, %v", text, err)
+	}
 }
 
 func FuzzTextOf(f *testing.F) {
