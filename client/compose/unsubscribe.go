@@ -79,6 +79,8 @@ func (u *Unsubscribe) check() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("URL: %w", err)
+	case parsed.Query().Has("u"):
+		return fmt.Errorf("URL %.100q has a u in its query, which is the name of the token's: take another", u.URL)
 	case parsed.Scheme != "https" || parsed.Host == "" || parsed.Fragment != "" || !isToken(u.URL) ||
 		strings.ContainsAny(u.URL, "<>"):
 		return fmt.Errorf("URL %.100q: want one in ASCII that begins with https:// and has no fragment", u.URL)
@@ -199,7 +201,12 @@ func (m *Message) unsubscribe(h *builder) error {
 	}
 	words := []string{"<" + link + ">"}
 	if m.Unsubscribe.Mailto != "" {
-		words = []string{words[0] + ",", "<mailto:" + m.Unsubscribe.Mailto + "?subject=unsubscribe%20" + token + ">"}
+		mailto := "<mailto:" + m.Unsubscribe.Mailto + "?subject=unsubscribe%20" + token + ">"
+		if len(mailto) > maxToken {
+			return fmt.Errorf("ListID and Unsubscribe.Mailto make a link of %d octets, at most %d: take a shorter ListID",
+				len(mailto), maxToken)
+		}
+		words = []string{words[0] + ",", mailto}
 	}
 	h.field("List-Unsubscribe", words...)
 	h.field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")

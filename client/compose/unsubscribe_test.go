@@ -65,6 +65,7 @@ func TestUnsubscribeCheck(t *testing.T) {
 		{"no host", Unsubscribe{URL: "https:///x", Keys: testKeys}, "URL"},
 		{"a space", Unsubscribe{URL: "https://news.example/a b", Keys: testKeys}, "URL"},
 		{"a bracket", Unsubscribe{URL: "https://news.example/>", Keys: testKeys}, "URL"},
+		{"the name of the token", Unsubscribe{URL: "https://news.example/?l=1&u=2", Keys: testKeys}, "URL"},
 		{"no URL", Unsubscribe{Keys: testKeys}, "URL"},
 		{"no key", Unsubscribe{URL: "https://news.example/"}, "Keys is empty"},
 		{"a short key", Unsubscribe{URL: "https://news.example/", Keys: [][]byte{[]byte("short")}}, "Keys[0] has 5 octets"},
@@ -106,6 +107,11 @@ func TestUnsubscribeField(t *testing.T) {
 	m.ListID = strings.Repeat("a", 300) + ".example"
 	if _, _, err := m.Compose(); err == nil || !strings.Contains(err.Error(), "the link has ") {
 		t.Errorf("got %v, want that the link is too long", err)
+	}
+	m.To[0].Address, m.ListID = "ann@example.net", strings.Repeat("a", 500)+".example"
+	m.Unsubscribe.Mailto = "leave@" + strings.Repeat(strings.Repeat("a", 60)+".", 3) + "example"
+	if _, _, err := m.Compose(); err == nil || !strings.Contains(err.Error(), "make a link of ") {
+		t.Errorf("got %v, want that the link with the address is too long", err)
 	}
 }
 
