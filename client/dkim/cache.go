@@ -19,28 +19,31 @@ type entry struct {
 	once  sync.Once
 	field string // with its line end
 	err   error
-	until time.Time // zero: no end
+	at    int64 // when it was made, in Unix seconds
 }
 
 // cache keeps signatures in two generations. When young has half of the size, it becomes old, and what old had is
 // forgotten, unless it was used in the meantime. Each entry is in one of them.
 type cache struct {
 	half       int
+	life       int64 // seconds for which a signature is used; 0: no end
 	mu         sync.Mutex
 	young, old map[cacheKey]*entry
 }
 
-func newCache(size int) *cache {
-	return &cache{half: (cmp.Or(size, defaultCache) + 1) / 2, young: make(map[cacheKey]*entry)}
+func newCache(size int, life time.Duration) *cache {
+	return &cache{
+		half: (cmp.Or(size, defaultCache) + 1) / 2, life: int64(life / time.Second), young: make(map[cacheKey]*entry),
+	}
 }
 
-// get returns the entry of k, or a new one until a time. If until is now, there is no end.
-func (c *cache) get(k cacheKey, now, until time.Time) *entry {
-	if until.Equal(now) {
-		until = time.Time{}
-	}
+// get returns the entry of k, or a new one. One with a time in the future isn't used, nor one that is older than life,
+// by the wall clock: receivers compare t= and x= with theirs. The monotonic clock doesn't see the steps of the wall
+// clock and, on some systems, not the time in which the machine sleeps.
+func (c *cache) get(k cacheKey, now time.Time) *entry {
+	at := now.Unix()
 	if c.half <= 0 {
-		return new(entry)
+		return &entry{at: at}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,8 +53,9 @@ func (c *cache) get(k cacheKey, now, until time.Time) *entry {
 			delete(c.old, k)
 		}
 	}
-	if !ok || !e.until.IsZero() && now.After(e.until) {
-		e = &entry{until: until}
+	const order = 1 // of two goroutines, the later one may have read the clock first
+	if !ok || at < e.at-order || c.life > 0 && at-e.at > c.life {
+		e = &entry{at: at}
 	}
 	if len(c.young) >= c.half {
 		c.young, c.old = make(map[cacheKey]*entry), c.young

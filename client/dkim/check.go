@@ -64,7 +64,7 @@ func (s *Signer) set() (*keySet, error) {
 		if s.err != nil {
 			s.err = fmt.Errorf("dkim: %w", s.err)
 		}
-		s.cache = newCache(s.CacheSize)
+		s.cache = newCache(s.CacheSize, s.Lifetime/2)
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

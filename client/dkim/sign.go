@@ -162,7 +162,7 @@ func (s *Signer) signBy(keys []*Key, d draft) (smtp.Content, error) {
 	top := ""
 	now := time.Now()
 	for _, k.key = range keys {
-		e := s.cache.get(k, now, now.Add(s.Lifetime/2))
+		e := s.cache.get(k, now)
 		e.once.Do(func() { e.field, e.err = s.field(k, d.fields, names, now) })
 		if e.err != nil {
 			s.cache.drop(k, e)
