@@ -49,7 +49,7 @@
 //
 //   - A token is fetched by one goroutine at a time, whatever the number of sessions. While the old one is valid, the
 //     others use that.
-//   - A fetch takes Source.Timeout at most, and reads 1 MiB.
+//   - A fetch takes Source.Timeout at most, and reads 1 MiB. A token has 8 KiB at most.
 //   - After a failure, no new fetch begins for 10 seconds, or for a minute if a person has to act: the error is
 //     returned again.
 //   - A token that a host refuses is replaced if it is older than a minute. A younger one was refused for another

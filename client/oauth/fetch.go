@@ -162,11 +162,18 @@ func (s *Source) fetch(ctx context.Context) (fetched, error) {
 	switch {
 	case err != nil:
 		return fetched{}, newError(ctx, err, answered)
-	case token.AccessToken == "" || strings.ContainsFunc(token.AccessToken, isNoGraphic):
+	case token.AccessToken == "" || len(token.AccessToken) > maxToken ||
+		strings.ContainsFunc(token.AccessToken, isNoGraphic):
 		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has no access token that can be sent")}
+	case !token.Expiry.IsZero() && !token.Expiry.After(time.Now()):
+		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has a token that has expired already")}
 	}
 	return fetched{token.AccessToken, token.Expiry}, nil
 }
+
+// maxToken bounds a token in octets: in base64, with the name of the user, it must fit into the 12,288 octets of a line
+// of AUTH (RFC 4954 §4).
+const maxToken = 8 << 10
 
 // isNoGraphic reports whether r may not be in a token (RFC 6750 §2.1 allows even fewer).
 func isNoGraphic(r rune) bool { return r <= ' ' || r > '~' }
