@@ -26,12 +26,12 @@ var arrows = map[string][]string{
 	"smtp/replies":  nil,
 	"smtp/spf":      nil,
 	"smtp/dmarc":    nil,
-	"smtp/smtptest": {"mx"},
+	"smtp/smtptest": {"mx", "mx/dns"},
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
 	"mx/mtasts": nil,
-	"mx/dane":   nil,
+	"mx/dane":   {"mx/dns"},
 	"mx/tlsrpt": nil,
 
 	"client":           {"mx", "internal/guard", "internal/header", "internal/scram"},

@@ -35,8 +35,9 @@
 //     [Discard], [Refuse], [ParseRoute]. redirect.go: [Router.Redirect]. site.go: [Router.SiteAddrs].
 //   - loop.go: [ErrLoop] and [Router.ListensAt], the protection against loops. guard.go: addresses that hosts from the
 //     DNS may not have.
-//   - resolver.go: [Resolver], [TTLResolver], [NameServer], [TLSA]. cache.go: the cache of answers. family.go: whether
-//     this machine has IPv6.
+//   - resolver.go: [Resolver], [TTLResolver], [SecureResolver], [NameServer]. cache.go: the cache of answers.
+//     family.go: whether this machine has IPv6.
+//   - policy.go: [Policy] and [Requirement].
 //   - fail.go: how an error gets its reply.
 //
 // # Bounds

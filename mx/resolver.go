@@ -42,12 +42,16 @@ type TTLResolver interface {
 	LookupNetIPTTL(ctx context.Context, network, host string) (addrs []netip.Addr, ttl time.Duration, err error)
 }
 
-// TLSA is a TLSA record (RFC 6698 §2.1). It binds the TLS of a server to a certificate or a key.
-type TLSA struct {
-	Usage        uint8  // 3 is DANE-EE, 2 DANE-TA; mail uses no other (RFC 7672 §3.1)
-	Selector     uint8  // 0 for the certificate, 1 for its public key
-	MatchingType uint8  // 0 for Data as it is, 1 for its SHA-256, 2 for its SHA-512
-	Data         []byte // the association data
+// SecureResolver is an optional ability of a [Resolver]: it returns which answers DNSSEC secures. A Router calls its
+// methods instead of those of Resolver and TTLResolver, by the same rules, and keeps the [dns.Proof] with the answer.
+// With an IsNotFound error, the Proof is about the negative answer. With every other error, it isn't Authentic.
+type SecureResolver interface {
+	LookupMXProof(ctx context.Context, name string) ([]*net.MX, dns.Proof, error)
+	LookupNetIPProof(ctx context.Context, network, host string) ([]netip.Addr, dns.Proof, error)
+	LookupTLSAProof(ctx context.Context, name string) ([]dns.TLSA, dns.Proof, error)
+
+	// LookupCNAMEProof returns the name that the CNAME record of name has. It doesn't follow a further alias.
+	LookupCNAMEProof(ctx context.Context, name string) (target string, proof dns.Proof, err error)
 }
 
 // NameServer returns a Resolver that asks the name server at "host:port" instead of the system's name servers. For

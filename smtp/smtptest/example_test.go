@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider"
-	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
@@ -205,7 +205,7 @@ func ExampleNetwork_LookupTLSA() {
 	inet.MX("example.net", "mx.example.net")
 	inet.Sign("example.net")
 	key := sha256.Sum256(inet.Certificate("mx.example.net").Leaf.RawSubjectPublicKeyInfo)
-	inet.TLSA("_25._tcp.mx.example.net", mx.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: key[:]})
+	inet.TLSA("_25._tcp.mx.example.net", dns.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: key[:]})
 
 	records, authentic, err := inet.LookupTLSA(context.Background(), "_25._tcp.mx.example.net.")
 	if err != nil || !authentic || len(records) != 1 {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -40,7 +40,7 @@ type Network struct {
 	byAddr     map[netip.Addr]*Host // the host that answers there
 	mx         map[string][]*net.MX // by domain
 	txt        map[string][]string  // by name, as are the next four
-	tlsa       map[string][]mx.TLSA
+	tlsa       map[string][]dns.TLSA
 	aliases    map[string]string // CNAME
 	signed     map[string]bool   // zones
 	faults     map[string]DNSFault
@@ -65,7 +65,7 @@ func NewNetwork(t testing.TB) *Network {
 		byAddr:  make(map[netip.Addr]*Host),
 		mx:      make(map[string][]*net.MX),
 		txt:     make(map[string][]string),
-		tlsa:    make(map[string][]mx.TLSA),
+		tlsa:    make(map[string][]dns.TLSA),
 		aliases: make(map[string]string),
 		signed:  make(map[string]bool),
 		faults:  make(map[string]DNSFault),

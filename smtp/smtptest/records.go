@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
 )
 
 // maxAliases is the number of CNAMEs that a lookup follows. RFC 1034 §5.2.2 allows chains and demands that loops are
@@ -25,7 +25,7 @@ func (n *Network) TXT(name string, texts ...string) {
 
 // TLSA replaces the TLSA records of name, which begins with the port and the protocol: "_25._tcp.mx.example.net".
 // [Network.Certificate] returns the certificate that a host presents.
-func (n *Network) TLSA(name string, records ...mx.TLSA) {
+func (n *Network) TLSA(name string, records ...dns.TLSA) {
 	n.t.Helper()
 	key := n.domain(name)
 	n.mu.Lock()
@@ -114,7 +114,7 @@ func (n *Network) LookupAddr(ctx context.Context, addr string) ([]string, error)
 
 // LookupTLSA returns the TLSA records of a name, as passed to [Network.TLSA], and whether DNSSEC secures the answer. An
 // error is a [*net.DNSError]. If its IsNotFound is set, authentic is valid as well.
-func (n *Network) LookupTLSA(ctx context.Context, name string) (records []mx.TLSA, authentic bool, err error) {
+func (n *Network) LookupTLSA(ctx context.Context, name string) (records []dns.TLSA, authentic bool, err error) {
 	n.lookedUp()
 	owner, authentic, err := n.follow(ctx, name)
 	if err != nil {
@@ -152,7 +152,7 @@ func (n *Network) isSigned(name string) bool {
 	return false
 }
 
-func cloneTLSA(records []mx.TLSA) []mx.TLSA {
+func cloneTLSA(records []dns.TLSA) []dns.TLSA {
 	records = slices.Clone(records)
 	for i := range records {
 		records[i].Data = slices.Clone(records[i].Data)

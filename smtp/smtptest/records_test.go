@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
 )
 
 func TestRecords(t *testing.T) {
@@ -87,8 +87,8 @@ func TestRecords(t *testing.T) {
 	checkLookups(t, setup, tests)
 }
 
-func tlsa(usage, selector, matching uint8, data ...byte) mx.TLSA {
-	return mx.TLSA{Usage: usage, Selector: selector, MatchingType: matching, Data: data}
+func tlsa(usage, selector, matching uint8, data ...byte) dns.TLSA {
+	return dns.TLSA{Usage: usage, Selector: selector, MatchingType: matching, Data: data}
 }
 
 func TestAuthentic(t *testing.T) {
@@ -111,7 +111,7 @@ func TestAuthentic(t *testing.T) {
 func TestRecordsAreCopies(t *testing.T) {
 	n := NewNetwork(t)
 	n.TXT("a.example", "text")
-	n.TLSA("a.example", mx.TLSA{Data: []byte{1}})
+	n.TLSA("a.example", dns.TLSA{Data: []byte{1}})
 	for range 2 {
 		texts, err := n.LookupTXT(t.Context(), "a.example")
 		records, _, tlsaErr := n.LookupTLSA(t.Context(), "a.example")

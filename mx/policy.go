@@ -1,0 +1,79 @@
+package mx
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/postrider/postrider/mx/dns"
+)
+
+// Policy returns what the sessions with a host of a domain need beyond opportunistic TLS.
+//
+//   - Require is called for each host of a [Route] from the DNS, before a session with the host is opened or taken from
+//     a pool. It is called for each message, so a Policy caches what it looks up.
+//   - A Policy of the domain, MTA-STS for example, depends on Target.Domain first and on Target.Host second. So two
+//     domains with the same hosts may have different requirements.
+//   - A Policy that demands nothing returns the zero Requirement.
+//   - An error means that the requirement isn't known. The host isn't used, and the next host is tried. The error holds
+//     a transient *smtp.Reply, as that of [Router.Addrs] does.
+//   - Methods are called concurrently, and return soon after ctx has ended.
+type Policy interface {
+	Require(ctx context.Context, to Target) (Requirement, error)
+}
+
+// Target is the host of a domain that a [Policy] is asked about.
+type Target struct {
+	// Domain is the domain of the recipients, as an A-label without a trailing dot.
+	Domain string
+
+	// Host is one of the hosts of the domain. It is the domain itself if the domain has no MX records.
+	Host Host
+
+	// MX is about the answer that has the MX records of Domain, or says that there are none. Addr is about the
+	// addresses of Host: Addr.Authentic is set if the addresses of both families are authentic.
+	MX, Addr dns.Proof
+
+	// Resolver looks up further records, through the cache of the Router. If nil, the Resolver of the Router isn't a
+	// SecureResolver, and no answer is authentic.
+	Resolver SecureResolver
+}
+
+// Requirement is what a [Policy] demands of the sessions with a host. The zero value demands nothing.
+type Requirement struct {
+	// Name identifies the requirement, in the key of a pool and in logs: "dane:" or "sts:" with a digest or an ID. Two
+	// requirements with one Name demand the same. It is empty if nothing is demanded.
+	Name string
+
+	// Level is how much is demanded.
+	Level Demand
+
+	// Testing means that a session that doesn't meet Level, or a host that is Excluded, is reported and used. If false,
+	// it isn't used.
+	Testing bool
+
+	// Excluded is the reason why no session with the host meets the policy, if the policy doesn't list the host for
+	// example. If nil, the host may be used.
+	Excluded error
+
+	// ServerName is the name to send in the TLS handshake (SNI). If empty, the name of the host.
+	ServerName string
+
+	// Verify decides whether a session after the TLS handshake is with the right host. It returns by what it has
+	// verified the certificate, for logs. It takes the place of the checks of crypto/tls, so the handshake is made with
+	// InsecureSkipVerify. It is set if and only if Level is DemandVerified. It may be called concurrently.
+	Verify func(tls.ConnectionState) (by string, err error)
+}
+
+// Demand is how much TLS a [Requirement] demands.
+type Demand uint8
+
+const (
+	DemandNothing   Demand = iota // what the Route demands is enough
+	DemandEncrypted               // TLS with any certificate, and no cleartext
+	DemandVerified                // TLS with a certificate that Requirement.Verify accepts
+)
+
+var demands = [...]string{"nothing", "encrypted", "verified"}
+
+// String returns "nothing", "encrypted" or "verified".
+func (d Demand) String() string { return nameOf(demands[:], uint8(d)) }
