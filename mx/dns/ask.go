@@ -26,7 +26,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, t dnsmessage.Type) (
 	if err != nil {
 		return none, err
 	}
-	ttl, names := maxTTL, []string{owner}
+	ttl, names, authentic := maxTTL, []string{owner}, true
 	for {
 		a, f := r.ask(ctx, &c, names[len(names)-1], t)
 		if ctx.Err() != nil && f != nil {
@@ -41,16 +41,16 @@ func (r *Resolver) lookup(ctx context.Context, name string, t dnsmessage.Type) (
 		if f != nil {
 			return none, f.failed(name)
 		}
-		ttl = min(ttl, a.ttl)
+		a.ttl, a.authentic, a.name = min(ttl, a.ttl), authentic && a.authentic, names[len(names)-1]
 		switch {
 		case a.open:
+			ttl, authentic = a.ttl, a.authentic
 			continue
 		case a.rcode == NXDomain:
-			return answer{ttl: ttl}, notFound(errNoName, name, a.server, NXDomain)
+			return a, notFound(errNoName, name, a.server, NXDomain)
 		case a.empty():
-			return answer{ttl: ttl}, notFound(errNoRecords, name, a.server, nil)
+			return a, notFound(errNoRecords, name, a.server, nil)
 		}
-		a.ttl = ttl
 		return a, nil
 	}
 }
@@ -69,7 +69,7 @@ func (r *Resolver) ask(ctx context.Context, c *config, name string, t dnsmessage
 			}
 			server := c.servers[(first+i)%len(c.servers)]
 			// A server or firewall that drops what it doesn't know gets a plain query in the second round.
-			a, err := r.askServer(ctx, c, server, question{name: name, kind: t, plain: round > 0})
+			a, err := r.askServer(ctx, c, server, question{name, t, round > 0, c.trustAD})
 			if err == nil {
 				a.server = server
 				return a, nil

@@ -19,6 +19,7 @@ type config struct {
 	timeout     time.Duration
 	attempts    int
 	rotate, tcp bool
+	trustAD     bool
 }
 
 // Defaults and bounds of resolv.conf(5).
@@ -57,7 +58,7 @@ func (r *Resolver) config() (config, error) {
 	if r.Attempts > 0 {
 		c.attempts = r.Attempts
 	}
-	c.rotate, c.tcp = c.rotate || r.Rotate, c.tcp || r.TCP
+	c.rotate, c.tcp, c.trustAD = c.rotate || r.Rotate, c.tcp || r.TCP, c.trustAD || r.TrustAD
 	return c, nil
 }
 
@@ -164,6 +165,8 @@ func (c *config) set(option string) {
 		c.rotate = true
 	case name == "use-vc":
 		c.tcp = true
+	case name == "trust-ad":
+		c.trustAD = true
 	case name == "timeout" && err == nil:
 		c.timeout = time.Duration(min(max(n, 1), int(maxTimeout/time.Second))) * time.Second
 	case name == "attempts" && err == nil:

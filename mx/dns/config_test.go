@@ -15,23 +15,23 @@ import (
 
 func TestParseResolvConf(t *testing.T) {
 	tests := []struct{ name, text, want string }{
-		{"plain", "nameserver 192.0.2.1\n", "[192.0.2.1:53] 5s 2 false false"},
-		{"empty", "", "[127.0.0.1:53 [::1]:53] 5s 2 false false"},
+		{"plain", "nameserver 192.0.2.1\n", "[192.0.2.1:53] 5s 2 false false false"},
+		{"empty", "", "[127.0.0.1:53 [::1]:53] 5s 2 false false false"},
 		{"several, a search list and comments", "# x\n; nameserver 192.0.2.8\n#nameserver 192.0.2.9\nsearch a.test b.test\ndomain c.test\nnameserver\t192.0.2.1 # the first\nnameserver 2001:db8::53\n",
-			"[192.0.2.1:53 [2001:db8::53]:53] 5s 2 false false"},
-		{"with a zone", "nameserver fe80::1%eth0", "[[fe80::1%eth0]:53] 5s 2 false false"},
-		{"CRLF", "nameserver 192.0.2.1\r\noptions rotate\r\n", "[192.0.2.1:53] 5s 2 true false"},
-		{"no address", "nameserver dns.example\nnameserver\nnameserver 192.0.2.1:53\nnameserver 192.0.2.1\n", "[192.0.2.1:53] 5s 2 false false"},
-		{"three at most", "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\n", "[192.0.2.1:53 192.0.2.2:53 192.0.2.3:53] 5s 2 false false"},
-		{"options", "nameserver 192.0.2.1\noptions ndots:5 timeout:1 edns0 trust-ad\noptions attempts:3 use-vc rotate\n", "[192.0.2.1:53] 1s 3 true true"},
-		{"options, too low", "nameserver 192.0.2.1\noptions timeout:0 attempts:-1\n", "[192.0.2.1:53] 1s 1 false false"},
-		{"options, too high", "nameserver 192.0.2.1\noptions timeout:99999999999 attempts:100 timeout:31\n", "[192.0.2.1:53] 30s 5 false false"},
-		{"options, no numbers", "nameserver 192.0.2.1\noptions timeout attempts: timeout:x rotation\n", "[192.0.2.1:53] 5s 2 false false"},
+			"[192.0.2.1:53 [2001:db8::53]:53] 5s 2 false false false"},
+		{"with a zone", "nameserver fe80::1%eth0", "[[fe80::1%eth0]:53] 5s 2 false false false"},
+		{"CRLF", "nameserver 192.0.2.1\r\noptions rotate\r\n", "[192.0.2.1:53] 5s 2 true false false"},
+		{"no address", "nameserver dns.example\nnameserver\nnameserver 192.0.2.1:53\nnameserver 192.0.2.1\n", "[192.0.2.1:53] 5s 2 false false false"},
+		{"three at most", "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\nnameserver 192.0.2.4\n", "[192.0.2.1:53 192.0.2.2:53 192.0.2.3:53] 5s 2 false false false"},
+		{"options", "nameserver 192.0.2.1\noptions ndots:5 timeout:1 edns0 trust-ad\noptions attempts:3 use-vc rotate\n", "[192.0.2.1:53] 1s 3 true true true"},
+		{"options, too low", "nameserver 192.0.2.1\noptions timeout:0 attempts:-1\n", "[192.0.2.1:53] 1s 1 false false false"},
+		{"options, too high", "nameserver 192.0.2.1\noptions timeout:99999999999 attempts:100 timeout:31\n", "[192.0.2.1:53] 30s 5 false false false"},
+		{"options, no numbers", "nameserver 192.0.2.1\noptions timeout attempts: timeout:x rotation\n", "[192.0.2.1:53] 5s 2 false false false"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := parseResolvConf(test.text)
-			if got := fmt.Sprint(c.servers, c.timeout, c.attempts, c.rotate, c.tcp); got != test.want {
+			if got := fmt.Sprint(c.servers, c.timeout, c.attempts, c.rotate, c.tcp, c.trustAD); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})

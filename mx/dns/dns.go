@@ -23,8 +23,8 @@ type Resolver struct {
 	Servers []string
 
 	// ResolvConf is the path of the file with the system's name servers, by resolv.conf(5). Of its settings, nameserver
-	// and the options timeout, attempts, rotate and use-vc apply, with their documented defaults and bounds. A file
-	// that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file isn't read.
+	// and the options timeout, attempts, rotate, use-vc and trust-ad apply, with their documented defaults and bounds.
+	// A file that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file isn't read.
 	//
 	// If the file can't be read, as on Windows, each lookup is passed to the resolver of [Resolver.System], to which
 	// the hosts file applies and which knows no TTLs. If ResolvConf is set, [Resolver.Check] returns an error then.
@@ -41,6 +41,12 @@ type Resolver struct {
 
 	// TCP makes all queries go by TCP. If false, ResolvConf may still say so.
 	TCP bool
+
+	// TrustAD means that all servers validate by DNSSEC and that nobody can change their answers on the way: they are on
+	// this machine, or behind a tunnel. Then Proof.Authentic is the AD bit of their answers. If one of the servers
+	// doesn't validate, authentic answers become insecure at random. The server of a container's loopback address often
+	// forwards to a server elsewhere that isn't reached safely. If false, ResolvConf may still say so, by trust-ad.
+	TrustAD bool
 
 	// Dial connects to a name server, on "udp" or "tcp". If nil, a net.Dialer. It returns soon after ctx has ended. As
 	// with net.Resolver.Dial, queries are sent as datagrams if the connection is a net.PacketConn, and as by TCP
@@ -72,13 +78,19 @@ func (r *Resolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 // answer had none. It is 2^31-1 seconds, the longest TTL, if no server is asked: the name isn't valid, or is at or
 // below localhost. It is below zero if it isn't known, as with any other error.
 func (r *Resolver) LookupMXTTL(ctx context.Context, name string) ([]*net.MX, time.Duration, error) {
+	records, proof, err := r.LookupMXProof(ctx, name)
+	return records, proof.TTL, err
+}
+
+// LookupMXProof is LookupMX, and also returns whether the answer is authentic, and for how long it is valid.
+func (r *Resolver) LookupMXProof(ctx context.Context, name string) ([]*net.MX, Proof, error) {
 	a, err := r.lookup(ctx, name, dnsmessage.TypeMX)
 	if err == errStandard {
 		records, err := r.System().LookupMX(ctx, rooted(name))
-		return records, unknownTTL, phrased(err)
+		return records, a.proof(), phrased(err)
 	}
 	slices.SortStableFunc(a.mx, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
-	return a.mx, a.ttl, err
+	return a.mx, a.proof(), err
 }
 
 // LookupTXT returns the TXT records of a name. The strings of one record are joined.
@@ -110,6 +122,13 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 // LookupNetIPTTL is LookupNetIP with a TTL as that of LookupMXTTL. For "ip", it is the lower one of both families. For
 // an IP address, about which no server is asked, it is 2^31-1 seconds.
 func (r *Resolver) LookupNetIPTTL(ctx context.Context, network, host string) ([]netip.Addr, time.Duration, error) {
+	ips, proof, err := r.LookupNetIPProof(ctx, network, host)
+	return ips, proof.TTL, err
+}
+
+// LookupNetIPProof is LookupNetIP, and also returns whether the answer is authentic, and for how long it is valid. For
+// "ip", it is authentic if both answers are. An address that no server is asked about isn't authentic.
+func (r *Resolver) LookupNetIPProof(ctx context.Context, network, host string) ([]netip.Addr, Proof, error) {
 	switch network {
 	case "ip4":
 		return r.lookupIP(ctx, dnsmessage.TypeA, host)
@@ -119,38 +138,39 @@ func (r *Resolver) LookupNetIPTTL(ctx context.Context, network, host string) ([]
 		return r.lookupBoth(ctx, host)
 	}
 	unknown := net.UnknownNetworkError(network)
-	return nil, unknownTTL, &net.DNSError{UnwrapErr: unknown, Err: unknown.Error(), Name: host}
+	return nil, Proof{TTL: unknownTTL}, &net.DNSError{UnwrapErr: unknown, Err: unknown.Error(), Name: host}
 }
 
-func (r *Resolver) lookupBoth(ctx context.Context, host string) ([]netip.Addr, time.Duration, error) {
+func (r *Resolver) lookupBoth(ctx context.Context, host string) ([]netip.Addr, Proof, error) {
 	var (
-		wg           sync.WaitGroup
-		ip4, ip6     []netip.Addr
-		ttl4, ttl6   time.Duration
-		fail4, fail6 error
+		wg             sync.WaitGroup
+		ip4, ip6       []netip.Addr
+		proof4, proof6 Proof
+		fail4, fail6   error
 	)
-	wg.Go(func() { ip4, ttl4, fail4 = r.lookupIP(ctx, dnsmessage.TypeA, host) })
-	ip6, ttl6, fail6 = r.lookupIP(ctx, dnsmessage.TypeAAAA, host)
+	wg.Go(func() { ip4, proof4, fail4 = r.lookupIP(ctx, dnsmessage.TypeA, host) })
+	ip6, proof6, fail6 = r.lookupIP(ctx, dnsmessage.TypeAAAA, host)
 	wg.Wait()
-	ips, ttl, err := append(ip6, ip4...), min(ttl4, ttl6), fail4
+	proof := Proof{proof4.Authentic && proof6.Authentic, cmp.Or(proof4.Name, proof6.Name), min(proof4.TTL, proof6.TTL)}
+	ips, err := append(ip6, ip4...), fail4
 	switch {
 	case len(ips) > 0:
 		err = nil
 	case isNotFound(fail4):
 		err = fail6
 	}
-	return ips, ttl, err
+	return ips, proof, err
 }
 
 // lookupIP returns the addresses of the family of a record type.
-func (r *Resolver) lookupIP(ctx context.Context, t dnsmessage.Type, host string) ([]netip.Addr, time.Duration, error) {
+func (r *Resolver) lookupIP(ctx context.Context, t dnsmessage.Type, host string) ([]netip.Addr, Proof, error) {
 	known, ok := knownAddrs(host)
 	if ok {
 		known = slices.DeleteFunc(known, func(ip netip.Addr) bool { return ip.Is4() != (t == dnsmessage.TypeA) })
 		if len(known) == 0 {
-			return nil, maxTTL, notFound(errNoRecords, host, "", nil)
+			return nil, Proof{TTL: maxTTL}, notFound(errNoRecords, host, "", nil)
 		}
-		return known, maxTTL, nil
+		return known, Proof{TTL: maxTTL}, nil
 	}
 	a, err := r.lookup(ctx, host, t)
 	if err == errStandard {
@@ -159,9 +179,9 @@ func (r *Resolver) lookupIP(ctx context.Context, t dnsmessage.Type, host string)
 		for i := range ips {
 			ips[i] = ips[i].Unmap()
 		}
-		return ips, unknownTTL, phrased(err)
+		return ips, a.proof(), phrased(err)
 	}
-	return a.ip, a.ttl, err
+	return a.ip, a.proof(), err
 }
 
 // knownAddrs returns the addresses of a host about which no server is asked.

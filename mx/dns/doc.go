@@ -1,5 +1,5 @@
-// Package dns is a stub resolver: it asks recursive name servers for MX, address, TXT and PTR records, and returns them
-// with their TTLs.
+// Package dns is a stub resolver: it asks recursive name servers for MX, address, TXT, PTR and TLSA records, and returns
+// them with their TTLs, and with whether DNSSEC secures them.
 //
 // # Getting started
 //
@@ -15,6 +15,16 @@
 //   - Methods with TTL in their name return the time for which the answer is valid, also for a negative answer.
 //   - A name that doesn't exist is told from a name without records of the type: see [NXDomain].
 //   - Host names in answers are in lower case.
+//   - Methods with Proof in their name, [Resolver.LookupTLSA] and [Resolver.LookupAlias] return whether DNSSEC secures
+//     the answer.
+//
+// # DNSSEC
+//
+// A Resolver validates nothing itself. The name servers do, and set the AD bit in answers that DNSSEC secures. The bit
+// counts only if Resolver.TrustAD is set or resolv.conf has the option trust-ad, because anyone on the way to the
+// server can set it. An answer whose signatures are wrong is a SERVFAIL.
+//
+// Queries then have the AD bit (RFC 6840 §5.7) rather than the DO bit: signatures would be of no use here.
 //
 // # How it asks
 //
@@ -50,14 +60,15 @@
 //
 // # Files
 //
-//   - dns.go, ptr.go: [Resolver] and its lookups. system.go: [Resolver.System]. ask.go: servers and rounds.
+//   - dns.go, ptr.go, proof.go: [Resolver] and its lookups. system.go: [Resolver.System]. ask.go: servers and rounds.
 //   - exchange.go: a query and its answer by UDP or TCP. query.go, parse.go: the messages.
 //   - config.go: resolv.conf. errors.go: [RCode] and the phrases.
 //
 // # RFCs
 //
 // RFC 1034 and 1035, RFC 2181 §8 (TTLs), RFC 2308 (negative answers), RFC 4343 (case), RFC 5452 (forged answers),
-// RFC 6604 (the RCODE belongs to the last alias), RFC 6761 §6.3 (localhost), RFC 6891 (EDNS0), RFC 7766 (TCP).
+// RFC 6604 (the RCODE belongs to the last alias), RFC 6698 (TLSA), RFC 6761 §6.3 (localhost), RFC 6840 §5.7 (AD),
+// RFC 6891 (EDNS0), RFC 7766 (TCP).
 //
 // It differs from them as follows:
 //   - Each query by TCP has a connection of its own: a Router asks seldom, and caches.

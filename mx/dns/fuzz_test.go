@@ -11,7 +11,7 @@ import (
 
 // seed returns a query whose ID and case don't change, with the messages that answer it.
 func seed(t testing.TB, kind dnsmessage.Type, plain bool) *query {
-	q, err := newQuery(question{name: "example.net.", kind: kind, plain: plain})
+	q, err := newQuery(question{name: "example.net.", kind: kind, plain: plain, proof: plain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,13 +24,15 @@ func seed(t testing.TB, kind dnsmessage.Type, plain bool) *query {
 
 // FuzzAnswer reads a message from a server. What it finds in it has bounds, and answers the question.
 func FuzzAnswer(f *testing.F) {
-	kinds := []dnsmessage.Type{dnsmessage.TypeMX, dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeTXT, dnsmessage.TypePTR}
+	kinds := []dnsmessage.Type{dnsmessage.TypeMX, dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeTXT, dnsmessage.TypePTR, typeTLSA, dnsmessage.TypeCNAME}
 	for i, records := range [][]string{
 		{"example.net. 300 MX 10 mx.example.net.", "example.net. 300 MX 20 .", "example.net. 60 MX 10 a\x01b."},
 		{"example.net. 60 CNAME a.example.net.", "a.example.net. 300 A 192.0.2.1", "example.net. 300 RAW 1 00"},
 		{"example.net. 60 CNAME a.test.", "a.test. 60 CNAME example.net.", "example.net. 300 AAAA 2001:db8::1", "--", "net. 900 SOA 60"},
 		{"example.net. 2147483648 TXT a b", "--", "net. 300 NS ns.example."},
 		{"example.net. 60 CNAME a.test.", "a.test. 300 PTR b.", "a.test. 300 PTR a\x01b."},
+		{"example.net. 60 CNAME a.test.", "a.test. 300 RAW 52 0301010a0b", "a.test. 300 RAW 52 030101"},
+		{"example.net. 60 CNAME a.test.", "a.test. 60 CNAME b.test."},
 	} {
 		q := seed(f, kinds[i], false)
 		c := &call{Message: dnsmessage.Message{Header: dnsmessage.Header{ID: q.id}, Questions: []dnsmessage.Question{{Name: q.sent, Type: q.kind, Class: dnsmessage.ClassINET}}}}
@@ -38,6 +40,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(uint8(i), true, c.pack(func(m *dnsmessage.Message) {
 			var h dnsmessage.ResourceHeader
 			h.SetEDNS0(512, 16, false)
+			m.AuthenticData = true
 			m.Additionals = []dnsmessage.Resource{{Header: h, Body: &dnsmessage.OPTResource{}}}
 		}, records...))
 	}
@@ -62,6 +65,8 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("got TTL %v and %d aliases, want bounds", a.ttl, len(a.aliases))
 		}
 		if len(a.mx) > 0 && q.kind != dnsmessage.TypeMX || len(a.txt) > 0 && q.kind != dnsmessage.TypeTXT || len(a.ptr) > 0 && q.kind != dnsmessage.TypePTR ||
+			len(a.tlsa) > 0 && q.kind != typeTLSA || a.cname != "" && (q.kind != dnsmessage.TypeCNAME || len(a.aliases) > 0) ||
+			a.authentic != (q.proof && msg[3]&0x20 != 0) ||
 			a.rcode == NXDomain && !a.empty() || a.open && (!a.empty() || len(a.aliases) == 0) {
 			t.Errorf("got %+v for %v", a, q.kind)
 		}
@@ -70,7 +75,15 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("got %v for %v", ip, q.kind)
 			}
 		}
+		for _, r := range a.tlsa {
+			if len(r.Data) == 0 {
+				t.Errorf("got %+v", r)
+			}
+		}
 		names := append(a.aliases, a.ptr...)
+		if a.cname != "" {
+			names = append(names, a.cname)
+		}
 		for _, m := range a.mx {
 			names = append(names, m.Host)
 		}
@@ -79,7 +92,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("got name %q", name)
 			}
 		}
-		if n := len(a.mx) + len(a.ip) + len(a.txt) + len(a.ptr); n > len(msg)/10 {
+		if n := len(a.mx) + len(a.ip) + len(a.txt) + len(a.ptr) + len(a.tlsa); n > len(msg)/10 {
 			t.Errorf("got %d records from %d octets", n, len(msg))
 		}
 	})

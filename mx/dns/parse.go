@@ -26,11 +26,18 @@ type answer struct {
 	ip      []netip.Addr
 	txt     []string
 	ptr     []string
+	tlsa    []TLSA
+	cname   string
 	ttl     time.Duration // the lowest one
 	server  string
+
+	authentic bool
+	name      string // the last one of the aliases; set by lookup
 }
 
-func (a *answer) empty() bool { return len(a.mx)+len(a.ip)+len(a.txt)+len(a.ptr) == 0 }
+func (a *answer) empty() bool {
+	return len(a.mx)+len(a.ip)+len(a.txt)+len(a.ptr)+len(a.tlsa) == 0 && a.cname == ""
+}
 
 // origin is whose answer a message is.
 type origin uint8
@@ -69,12 +76,13 @@ func (q *query) start(p *dnsmessage.Parser, msg []byte) (dnsmessage.Header, orig
 type record struct {
 	owner string
 	ttl   time.Duration
-	data  any // string for a CNAME, *net.MX, netip.Addr, text, pointer; nil if it can't be read or isn't valid
+	data  any // string for a CNAME, *net.MX, netip.Addr, text, pointer, TLSA, target; nil if it can't be read or isn't valid
 }
 
 type (
 	text    string
 	pointer string // the name in a PTR
+	target  string // the name in a CNAME that was asked for
 )
 
 // read reads the sections after the question. The error is an RCode, errLame or errMalformed.
@@ -84,6 +92,7 @@ func (q *query) read(p *dnsmessage.Parser, h dnsmessage.Header) (answer, error) 
 		return answer{}, err
 	}
 	a, owner, unread := q.follow(records)
+	a.authentic = q.proof && h.AuthenticData // RFC 4035 §3.2.3: it is about the answer and the authority section
 	negative, err := soa(p, owner)
 	if err != nil {
 		return answer{}, err
@@ -96,7 +105,7 @@ func (q *query) read(p *dnsmessage.Parser, h dnsmessage.Header) (answer, error) 
 		return answer{}, code
 	case code == NXDomain:
 		// RFC 6604 §2.1: the code is about the last name.
-		a = answer{aliases: a.aliases, ttl: a.ttl, rcode: code}
+		a = answer{aliases: a.aliases, ttl: a.ttl, rcode: code, authentic: a.authentic}
 	case !a.empty():
 		return a, nil
 	case unread:
@@ -125,7 +134,7 @@ func (q *query) answers(p *dnsmessage.Parser) (records []record, err error) {
 			return false
 		}
 		r := record{owner: lower(h.Name), ttl: lifetime(h.TTL)}
-		read = r.read(p, h)
+		read = r.read(p, h, q.kind)
 		records = append(records, r)
 		return read
 	})
@@ -133,12 +142,15 @@ func (q *query) answers(p *dnsmessage.Parser) (records []record, err error) {
 }
 
 // read reads the data of a record. It reports whether the parser is behind the record.
-func (r *record) read(p *dnsmessage.Parser, h dnsmessage.ResourceHeader) bool {
+func (r *record) read(p *dnsmessage.Parser, h dnsmessage.ResourceHeader, asked dnsmessage.Type) bool {
 	switch h.Type {
 	case dnsmessage.TypeCNAME:
 		data, err := p.CNAMEResource()
 		if name := lower(data.CNAME); err == nil && isValid(name) {
 			r.data = name
+			if asked == h.Type {
+				r.data = target(name)
+			}
 		}
 		return err == nil
 	case dnsmessage.TypeMX:
@@ -161,6 +173,12 @@ func (r *record) read(p *dnsmessage.Parser, h dnsmessage.ResourceHeader) bool {
 		return err == nil
 	}
 	data, err := p.UnknownResource()
+	if b := data.Data; h.Type == typeTLSA {
+		if err == nil && len(b) > 3 {
+			r.data = TLSA{Usage: b[0], Selector: b[1], MatchingType: b[2], Data: b[3:]}
+		}
+		return err == nil
+	}
 	if ip, ok := netip.AddrFromSlice(data.Data); err == nil && ok && ip.Is4() == (h.Type == dnsmessage.TypeA) {
 		r.data = ip
 	}
@@ -202,6 +220,10 @@ func (a *answer) add(r record) bool {
 		a.txt = append(a.txt, string(data))
 	case pointer:
 		a.ptr = append(a.ptr, string(data))
+	case TLSA:
+		a.tlsa = append(a.tlsa, data)
+	case target:
+		a.cname = string(data)
 	default:
 		return false
 	}

@@ -62,6 +62,7 @@ type question struct {
 	name  string // canonical
 	kind  dnsmessage.Type
 	plain bool // without EDNS0 and with the name as it is
+	proof bool // whether the answer is authentic
 }
 
 // query is a question as it is sent.
@@ -86,7 +87,11 @@ func newQuery(q question) (*query, error) {
 	}
 	// RFC 5452 §9.2: unpredictable IDs.
 	out := &query{question: q, id: binary.BigEndian.Uint16(random[:]), sent: sent}
-	b := dnsmessage.NewBuilder(make([]byte, 2, 512), dnsmessage.Header{ID: out.id, RecursionDesired: true})
+	// RFC 6840 §5.7: AD in a query asks for AD in the answer. Unlike DO it brings no signatures, which nobody here reads
+	// and which make answers too long for UDP, and it is part of a plain query: no lost datagram and no server without
+	// EDNS makes an authentic answer insecure. Without TrustAD it isn't set, as some old firewalls drop it.
+	h := dnsmessage.Header{ID: out.id, RecursionDesired: true, AuthenticData: q.proof}
+	b := dnsmessage.NewBuilder(make([]byte, 2, 512), h)
 	err = errors.Join(b.StartQuestions(),
 		b.Question(dnsmessage.Question{Name: sent, Type: q.kind, Class: dnsmessage.ClassINET}))
 	if err == nil && !q.plain {

@@ -105,7 +105,7 @@ func (s *servers) count(c *call) {
 	s.mu.Lock()
 	s.ids[c.ID], s.names[q.Name.String()] = true, true
 	s.mu.Unlock()
-	s.log(fmt.Sprintf("%s %s %s %s%s", c.network, c.server, strings.ToLower(q.Name.String()), q.Type.String()[len("Type"):], plain))
+	s.log(fmt.Sprintf("%s %s %s %s%s", c.network, c.server, strings.ToLower(q.Name.String()), strings.TrimPrefix(q.Type.String(), "Type"), plain))
 }
 
 func (s *servers) log(line string) {
@@ -206,7 +206,7 @@ func byName(names map[string]func(*call)) func(*call) {
 // byType is a server that answers by the type in question.
 func byType(types map[string]func(*call)) func(*call) {
 	return func(c *call) {
-		if do := types[c.Questions[0].Type.String()[len("Type"):]]; do != nil {
+		if do := types[strings.TrimPrefix(c.Questions[0].Type.String(), "Type")]; do != nil {
 			do(c)
 		} else {
 			says()(c)
@@ -275,6 +275,18 @@ func result(ctx context.Context, r *Resolver, kind, name string) string {
 			list = append(list, fmt.Sprintf("%q", t))
 		}
 		ttl, err = d, e
+	case "TLSA":
+		records, proof, e := r.LookupTLSA(ctx, name)
+		for _, t := range records {
+			list = append(list, fmt.Sprintf("%d %d %d %x", t.Usage, t.Selector, t.MatchingType, t.Data))
+		}
+		ttl, err = proof.TTL, e
+	case "CNAME":
+		target, proof, e := r.LookupAlias(ctx, name)
+		if target != "" {
+			list = []string{target}
+		}
+		ttl, err = proof.TTL, e
 	case "PTR": // the name is an address
 		list, ttl, err = r.LookupAddrTTL(ctx, name)
 	default:
