@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -24,7 +25,7 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 	if host.Path != "" {
 		return nil, nil
 	}
-	ips, err := r.lookupIP(ctx, route, host.Name)
+	ips, _, err := r.lookupIP(ctx, route, host.Name)
 	if err := r.leadsBack(ctx, route, host, ips); err != nil {
 		return nil, err
 	}
@@ -46,9 +47,9 @@ func (r *Router) Addrs(ctx context.Context, route Route, host Host) ([]netip.Add
 }
 
 // lookupIP returns at least one address or an error, and both if only a part of the addresses could be looked up.
-func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, error) {
+func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]netip.Addr, dns.Proof, error) {
 	if ip, ok := parseIP(host); ok {
-		return []netip.Addr{ip}, nil
+		return []netip.Addr{ip}, dns.Proof{}, nil
 	}
 	name := host + "."
 	if !route.MX && !strings.Contains(host, ".") {
@@ -61,7 +62,7 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		resolver = r.system
 	}
 	a4, a6 := resolver.addresses(ctx, name)
-	ips := distinct(a6.ip, a4.ip)
+	ips, proof := distinct(a6.ip, a4.ip), joined(a4, a6)
 	if r.ip4First() {
 		ips = distinct(a4.ip, a6.ip)
 	}
@@ -71,14 +72,28 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 	}
 	switch {
 	case err != nil && !isNotFound(err):
-		return ips, fail(smtp.NewReply(451, "4.4.3", "cannot look up the address of "+host), err)
+		return ips, proof, fail(smtp.NewReply(451, "4.4.3", "cannot look up the address of "+host), err)
 	case len(ips) > 0:
-		return ips, nil
+		return ips, proof, nil
 	case route.implicit:
 		// Neither MX nor address records: the domain doesn't exist or takes no mail.
-		return nil, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records"), err)
+		return nil, proof, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records"), err)
 	}
-	return nil, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
+	return nil, proof, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
+}
+
+// joined returns the proof of the addresses of both families. An answer without addresses doesn't count.
+func joined(a4, a6 *answer) dns.Proof {
+	switch {
+	case len(a6.ip) == 0:
+		return a4.proof
+	case len(a4.ip) == 0:
+		return a6.proof
+	}
+	proof := a6.proof
+	proof.Authentic = proof.Authentic && a4.proof.Authentic
+	proof.TTL = min(proof.TTL, a4.proof.TTL)
+	return proof
 }
 
 // distinct returns the valid addresses of two lists, each once. A *net.Resolver, or the DNS itself, may have IPv4

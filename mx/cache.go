@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/mx/dns"
 )
 
 // cache keeps the answers of a Resolver for a time. Callers that ask the same question at the same time share one
@@ -52,7 +53,7 @@ const otherFamily = time.Second
 // §7 allows 5 minutes. Without it, each mail to the host would wait for otherFamily.
 const failedFamily = 30 * time.Second
 
-type question struct{ kind, name string } // kind is "mx", "ip4" or "ip6"
+type question struct{ kind, name string } // kind is "mx", "ip4", "ip6", "tlsa" or "alias"
 
 // answer is an answer that is pending or kept.
 type answer struct {
@@ -61,20 +62,43 @@ type answer struct {
 	done    chan struct{}      // closed at the end of the lookup
 	until   time.Time          // when it expires; zero while it is pending
 
-	mx  []*net.MX
-	ip  []netip.Addr
-	ttl time.Duration // below zero: not known
-	err error
+	mx    []*net.MX
+	ip    []netip.Addr
+	tlsa  []dns.TLSA
+	alias string
+	proof dns.Proof // not Authentic, and with a TTL below zero, if nothing is known
+	err   error
 }
 
-// LookupMX is that of the Resolver. The caller owns the records.
-func (c *cache) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	q := question{"mx", name}
+// ask returns the answer to one question. It must not be changed.
+func (c *cache) ask(ctx context.Context, q question) *answer {
 	a, kept := c.join(ctx, q)
 	if !kept {
 		a = c.wait(ctx, q, a)
 	}
-	return slices.Clone(a.mx), a.err
+	return a
+}
+
+// LookupMXProof is that of the Resolver, or its LookupMX with nothing known. The caller owns the records.
+func (c *cache) LookupMXProof(ctx context.Context, name string) ([]*net.MX, dns.Proof, error) {
+	a := c.ask(ctx, question{"mx", name})
+	return slices.Clone(a.mx), a.proof, a.err
+}
+
+// LookupNetIPProof, LookupTLSA and LookupAlias are those of the Resolver, which is a SecureResolver.
+func (c *cache) LookupNetIPProof(ctx context.Context, network, host string) ([]netip.Addr, dns.Proof, error) {
+	a := c.ask(ctx, question{network, host})
+	return slices.Clone(a.ip), a.proof, a.err
+}
+
+func (c *cache) LookupTLSA(ctx context.Context, name string) ([]dns.TLSA, dns.Proof, error) {
+	a := c.ask(ctx, question{"tlsa", name})
+	return slices.Clone(a.tlsa), a.proof, a.err
+}
+
+func (c *cache) LookupAlias(ctx context.Context, name string) (target string, proof dns.Proof, err error) {
+	a := c.ask(ctx, question{"alias", name})
+	return a.alias, a.proof, a.err
 }
 
 // addresses asks for both families of a host at the same time, so that neither hides the other. If one family has
@@ -147,17 +171,27 @@ func (c *cache) wait(ctx context.Context, q question, a *answer) *answer {
 
 // look asks the Resolver.
 func (c *cache) look(ctx context.Context, q question, a *answer) {
+	secure, proves := c.resolver.(SecureResolver)
 	ttls, ok := c.resolver.(TTLResolver)
 	switch {
+	case q.kind == "tlsa":
+		a.tlsa, a.proof, a.err = secure.LookupTLSA(ctx, q.name)
+	case q.kind == "alias":
+		a.alias, a.proof, a.err = secure.LookupAlias(ctx, q.name)
+	case q.kind == "mx" && proves:
+		a.mx, a.proof, a.err = secure.LookupMXProof(ctx, q.name)
 	case q.kind == "mx" && ok:
-		a.mx, a.ttl, a.err = ttls.LookupMXTTL(ctx, q.name)
+		a.mx, a.proof.TTL, a.err = ttls.LookupMXTTL(ctx, q.name)
 	case q.kind == "mx":
 		a.mx, a.err = c.resolver.LookupMX(ctx, q.name)
+	case proves:
+		a.ip, a.proof, a.err = secure.LookupNetIPProof(ctx, q.kind, q.name)
 	case ok:
-		a.ip, a.ttl, a.err = ttls.LookupNetIPTTL(ctx, q.kind, q.name)
+		a.ip, a.proof.TTL, a.err = ttls.LookupNetIPTTL(ctx, q.kind, q.name)
 	default:
 		a.ip, a.err = c.resolver.LookupNetIP(ctx, q.kind, q.name)
 	}
+	a.proof.Authentic = a.proof.Authentic && (a.err == nil || isNotFound(a.err))
 }
 
 // join returns the answer that is kept, or else adds a caller to the pending one. It starts a lookup if none is
@@ -179,7 +213,7 @@ func (c *cache) join(ctx context.Context, q question) (a *answer, kept bool) {
 	}
 	// The first caller may be the first to give up.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
-	a = &answer{waiting: 1, stop: stop, done: make(chan struct{}), ttl: -1}
+	a = &answer{waiting: 1, stop: stop, done: make(chan struct{}), proof: dns.Proof{TTL: -1}}
 	c.answers[q] = a
 	go func() {
 		defer stop()
@@ -227,19 +261,19 @@ func (c *cache) answered(q question, a *answer) {
 
 // lifetime returns for how long an answer is kept.
 func (c *cache) lifetime(a *answer) time.Duration {
-	missing := isNotFound(a.err)
-	records := len(a.mx) + len(a.ip)
+	missing, ttl := isNotFound(a.err), a.proof.TTL
+	some := len(a.mx)+len(a.ip)+len(a.tlsa) > 0 || a.alias != ""
 	switch {
-	case c.ttl < 0 || !missing && (a.err != nil || records == 0):
+	case c.ttl < 0 || !missing && (a.err != nil || !some):
 		return 0
-	case a.ttl < 0 && missing:
+	case ttl < 0 && missing:
 		return min(c.ttl, maxNegativeTTL)
-	case a.ttl < 0:
+	case ttl < 0:
 		return c.ttl
 	case missing:
-		return min(max(a.ttl, minTTL), maxNegativeTTL)
+		return min(max(ttl, minTTL), maxNegativeTTL)
 	}
-	return min(max(a.ttl, minTTL), maxTTL)
+	return min(max(ttl, minTTL), maxTTL)
 }
 
 // shrink drops all expired answers, and then others until at most half of the cache is left. c.mu is held.
@@ -274,5 +308,8 @@ func (a *answer) size(q question) int {
 			n += 48 + len(m.Host)
 		}
 	}
-	return n + 24*len(a.ip)
+	for _, t := range a.tlsa {
+		n += 32 + len(t.Data)
+	}
+	return n + 24*len(a.ip) + len(a.alias) + len(a.proof.Name)
 }

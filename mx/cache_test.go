@@ -40,6 +40,12 @@ func (c *counted) LookupNetIP(ctx context.Context, network, name string) ([]neti
 	return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, c.err
 }
 
+// LookupMX is LookupMXProof, for tests of what is kept.
+func (c *cache) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	records, _, err := c.LookupMXProof(ctx, name)
+	return records, err
+}
+
 func TestCache(t *testing.T) {
 	tests := []struct {
 		name string

@@ -14,7 +14,7 @@ import (
 )
 
 func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
-	records, err := r.resolver.LookupMX(ctx, name+".")
+	records, proof, err := r.resolver.LookupMXProof(ctx, name+".")
 	if len(records) == 0 {
 		if errors.Is(err, dns.NXDomain) {
 			// RFC 5321 §5.1: a domain that doesn't exist is an error. It has no addresses either.
@@ -28,14 +28,16 @@ func (r *Router) lookupMX(ctx context.Context, name string) (Route, error) {
 			return Route{}, loop(name)
 		}
 		route := r.single(name, name)
-		route.implicit = true
+		route.implicit, route.proof = true, proof
 		return route, nil
 	}
 	// RFC 7505 §3: a null MX is the only record. Beside other records it is ignored, since it names no host.
 	if !slices.ContainsFunc(records, func(m *net.MX) bool { return !isNull(m) }) {
 		return Route{}, fail(smtp.NewReply(556, "5.1.10", name+" does not take mail: it has a null MX"), nil)
 	}
-	return r.byRecords(name, records)
+	route, err := r.byRecords(name, records)
+	route.proof = proof
+	return route, err
 }
 
 // single returns the route to a single host: that of a domain without MX records, or of an address literal.

@@ -94,7 +94,7 @@ func (r *Router) peersLeadBack(ctx context.Context, route Route, i int) bool {
 			continue
 		}
 		wg.Go(func() {
-			if ips, _ := r.lookupIP(ctx, route, peer.Name); r.own.have(ips) {
+			if ips, _, _ := r.lookupIP(ctx, route, peer.Name); r.own.have(ips) {
 				found.Store(true)
 				cancel()
 			}

@@ -7,7 +7,8 @@ import (
 	"github.com/postrider/postrider/mx/dns"
 )
 
-// Policy returns what the sessions with a host of a domain need beyond opportunistic TLS.
+// Policy returns what the sessions with a host of a domain need beyond opportunistic TLS. DANE is a Policy (package
+// mx/dane).
 //
 //   - Require is called for each host of a [Route] from the DNS, before a session with the host is opened or taken from
 //     a pool. It is called for each message, so a Policy caches what it looks up.
@@ -21,7 +22,7 @@ type Policy interface {
 	Require(ctx context.Context, to Target) (Requirement, error)
 }
 
-// Target is the host of a domain that a [Policy] is asked about.
+// Target is the host of a domain that a [Policy] is asked about. [Router.Target] returns it.
 type Target struct {
 	// Domain is the domain of the recipients, as an A-label without a trailing dot.
 	Domain string
@@ -30,12 +31,29 @@ type Target struct {
 	Host Host
 
 	// MX is about the answer that has the MX records of Domain, or says that there are none. Addr is about the
-	// addresses of Host: Addr.Authentic is set if the addresses of both families are authentic.
+	// addresses of Host: Addr.Authentic is set if the addresses of each family that has some are authentic.
 	MX, Addr dns.Proof
 
 	// Resolver looks up further records, through the cache of the Router. If nil, the Resolver of the Router isn't a
 	// SecureResolver, and no answer is authentic.
 	Resolver SecureResolver
+}
+
+// Target returns what a [Policy] is asked about a host of a route. Call it after [Router.Addrs] for the host: then it
+// doesn't ask the DNS. No answer is authentic for the hosts of an explicit route and for an IP address. The error is
+// that of Addrs for a host without addresses.
+func (r *Router) Target(ctx context.Context, route Route, host Host) (Target, error) {
+	r.once.Do(r.prepare)
+	to := Target{Domain: route.Name, Host: host}
+	if _, ok := r.resolver.resolver.(SecureResolver); !ok || !route.MX {
+		return to, nil
+	}
+	ips, proof, err := r.lookupIP(ctx, route, host.Name)
+	if len(ips) == 0 {
+		return to, err // and not "insecure", if the answer in the cache has just expired
+	}
+	to.MX, to.Addr, to.Resolver = route.proof, proof, r.resolver
+	return to, nil
 }
 
 // Requirement is what a [Policy] demands of the sessions with a host. The zero value demands nothing.

@@ -32,9 +32,9 @@ type Resolver interface {
 // its methods instead of those of Resolver, by the same rules, and keeps the answer for that time (see
 // Router.CacheTime).
 //
-// A wrapper that embeds a *[dns.Resolver] is a TTLResolver: a LookupMX of its own is never called. It must override
-// LookupMXTTL and LookupNetIPTTL. A wrapper that embeds the interface Resolver isn't a TTLResolver, and overrides
-// LookupMX and LookupNetIP.
+// A wrapper that embeds a *[dns.Resolver] is a TTLResolver and a [SecureResolver]: a LookupMX or LookupMXTTL of its own
+// is never called. It must override LookupMXProof and LookupNetIPProof. A wrapper that embeds the interface Resolver is
+// neither, and overrides LookupMX and LookupNetIP.
 type TTLResolver interface {
 	// LookupMXTTL and LookupNetIPTTL return the lowest TTL among the records and the aliases that led to them. With an
 	// IsNotFound error, it is the negative TTL of RFC 2308 §5. A TTL below zero means that it isn't known.
@@ -45,13 +45,16 @@ type TTLResolver interface {
 // SecureResolver is an optional ability of a [Resolver]: it returns which answers DNSSEC secures. A Router calls its
 // methods instead of those of Resolver and TTLResolver, by the same rules, and keeps the [dns.Proof] with the answer.
 // With an IsNotFound error, the Proof is about the negative answer. With every other error, it isn't Authentic.
+//
+// A *[dns.Resolver] is a SecureResolver, but no answer is authentic unless dns.Resolver.TrustAD is set or resolv.conf
+// has the option trust-ad. A *[net.Resolver] isn't a SecureResolver.
 type SecureResolver interface {
 	LookupMXProof(ctx context.Context, name string) ([]*net.MX, dns.Proof, error)
 	LookupNetIPProof(ctx context.Context, network, host string) ([]netip.Addr, dns.Proof, error)
-	LookupTLSAProof(ctx context.Context, name string) ([]dns.TLSA, dns.Proof, error)
+	LookupTLSA(ctx context.Context, name string) ([]dns.TLSA, dns.Proof, error)
 
-	// LookupCNAMEProof returns the name that the CNAME record of name has. It doesn't follow a further alias.
-	LookupCNAMEProof(ctx context.Context, name string) (target string, proof dns.Proof, err error)
+	// LookupAlias returns the name that the CNAME record of name has. It doesn't follow a further alias.
+	LookupAlias(ctx context.Context, name string) (target string, proof dns.Proof, err error)
 }
 
 // NameServer returns a Resolver that asks the name server at "host:port" instead of the system's name servers. For

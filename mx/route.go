@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -56,6 +57,7 @@ type Route struct {
 	final    bool        // of Func and Discard
 	prefs    []uint16    // the preference of each of Hosts, if MX is set
 	implicit bool        // no MX record: the domain is its own host
+	proof    dns.Proof   // of the MX records, or that there are none
 }
 
 // Final reports whether the delivery is final: by LMTP, Func or Discard. A host that speaks SMTP relays the mail, and

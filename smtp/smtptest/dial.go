@@ -50,7 +50,7 @@ func (n *Network) dial(ctx context.Context, from []netip.Addr, network, address 
 	if err != nil {
 		return failed(err)
 	}
-	addrs, _, err := n.addresses(ctx, family, host)
+	addrs, _, _, err := n.addresses(ctx, family, host)
 	if err != nil {
 		return failed(err)
 	}

@@ -10,10 +10,14 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/smtp"
 )
 
-var _ mx.Resolver = (*Network)(nil)
+var (
+	_ mx.Resolver       = (*Network)(nil)
+	_ mx.SecureResolver = (*Network)(nil)
+)
 
 // DNSFault is a failure of the DNS for a name: see [Network.FailDNS].
 type DNSFault uint8
@@ -65,46 +69,59 @@ func (n *Network) FailDNS(name string, f DNSFault) {
 // [net.Resolver.LookupMX] it fails with a [*net.DNSError], which doesn't distinguish a domain without MX records from
 // one that doesn't exist. The name must be an A-label, with or without a trailing dot.
 func (n *Network) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	records, _, err := n.LookupMXProof(ctx, name)
+	return records, err
+}
+
+// LookupMXProof is LookupMX, and also returns whether DNSSEC secures the answer.
+func (n *Network) LookupMXProof(ctx context.Context, name string) ([]*net.MX, dns.Proof, error) {
 	n.lookedUp()
 	n.meant(name)
-	owner, _, err := n.follow(ctx, name)
+	owner, proof, err := n.follow(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, proof, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	records := n.mx[owner]
 	if len(records) == 0 {
-		return nil, notFound(name)
+		return nil, proof, notFound(name)
 	}
 	answer := make([]*net.MX, len(records))
 	for i, r := range records {
 		answer[i] = &net.MX{Host: r.Host, Pref: r.Pref}
 	}
 	slices.SortStableFunc(answer, func(a, b *net.MX) int { return cmp.Compare(a.Pref, b.Pref) })
-	return answer, nil
+	return answer, proof, nil
 }
 
 // LookupNetIP returns the addresses of a host for the network "ip", "ip4" or "ip6", in the order of [Host.SetAddrs]. It
 // fails as [net.Resolver.LookupNetIP] does, with a [*net.DNSError].
 func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	n.lookedUp()
-	addrs, h, err := n.addresses(ctx, network, host)
-	if h != nil && err == nil {
-		n.givenOut(h)
-	}
+	addrs, _, err := n.LookupNetIPProof(ctx, network, host)
 	return addrs, err
 }
 
-// addresses is LookupNetIP without counting. If host is a name, it also returns the Host.
-func (n *Network) addresses(ctx context.Context, network, host string) (addrs []netip.Addr, h *Host, err error) {
+// LookupNetIPProof is LookupNetIP, and also returns whether DNSSEC secures the answer.
+func (n *Network) LookupNetIPProof(ctx context.Context, network, host string) ([]netip.Addr, dns.Proof, error) {
+	n.lookedUp()
+	addrs, proof, h, err := n.addresses(ctx, network, host)
+	if h != nil && err == nil {
+		n.givenOut(h)
+	}
+	return addrs, proof, err
+}
+
+// addresses is LookupNetIPProof without counting. If host is a name, it also returns the Host.
+func (n *Network) addresses(ctx context.Context, network, host string) (
+	addrs []netip.Addr, proof dns.Proof, h *Host, err error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
 	} else {
 		n.meant(host)
-		owner, _, err := n.follow(ctx, host)
-		if err != nil {
-			return nil, nil, err
+		var owner string
+		if owner, proof, err = n.follow(ctx, host); err != nil {
+			return nil, proof, nil, err
 		}
 		n.mu.Lock()
 		if h = n.hosts[owner]; h != nil {
@@ -119,29 +136,38 @@ func (n *Network) addresses(ctx context.Context, network, host string) (addrs []
 	case "ip6":
 		addrs = slices.DeleteFunc(addrs, netip.Addr.Is4)
 	default:
-		return nil, nil, net.UnknownNetworkError(network)
+		return nil, proof, nil, net.UnknownNetworkError(network)
 	}
 	if len(addrs) == 0 {
-		return nil, nil, notFound(host)
+		return nil, proof, nil, notFound(host)
 	}
-	return addrs, h, nil
+	return addrs, proof, h, nil
 }
 
 // follow follows the CNAMEs of name. It returns the name that has the records, and whether all answers up to there are
 // authentic. If the lookup fails, it returns the error, after the time that the failure takes.
-func (n *Network) follow(ctx context.Context, name string) (owner string, authentic bool, err error) {
-	if err := n.beHere(); err != nil {
-		return "", false, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsTemporary: true}
-	}
-	if ctx.Err() != nil {
-		return "", false, canceled(ctx, name)
-	}
+func (n *Network) follow(ctx context.Context, name string) (owner string, proof dns.Proof, err error) {
 	n.mu.Lock()
 	chain, ends := n.chain(name)
-	authentic = true
+	n.mu.Unlock()
+	return n.along(ctx, name, chain, ends)
+}
+
+// along is follow for a chain of names.
+func (n *Network) along(ctx context.Context, name string, chain []string, ends bool) (
+	owner string, proof dns.Proof, err error) {
+	proof.TTL = -1
+	if err := n.beHere(); err != nil {
+		return "", proof, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsTemporary: true}
+	}
+	if ctx.Err() != nil {
+		return "", proof, canceled(ctx, name)
+	}
+	n.mu.Lock()
+	secure := dns.Proof{Authentic: true, TTL: -1}
 	fault := NoFault
 	for _, link := range chain {
-		authentic = authentic && n.isSigned(link)
+		secure.Authentic, secure.Name = secure.Authentic && n.isSigned(link), link+"."
 		if fault = n.faults[link]; fault != NoFault {
 			break
 		}
@@ -152,20 +178,20 @@ func (n *Network) follow(ctx context.Context, name string) (owner string, authen
 	}
 	switch fault {
 	case NXDomain:
-		return "", authentic, notFound(name)
+		return "", secure, notFound(name)
 	case ServFail:
-		return "", false, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
+		return "", proof, &net.DNSError{Err: "server misbehaving", Name: name, IsTemporary: true}
 	case DNSTimeout:
 		timer := time.NewTimer(dnsPatience)
 		defer timer.Stop()
 		select {
 		case <-ctx.Done():
-			return "", false, canceled(ctx, name)
+			return "", proof, canceled(ctx, name)
 		case <-timer.C:
-			return "", false, &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true, IsTemporary: true}
+			return "", proof, &net.DNSError{Err: "i/o timeout", Name: name, IsTimeout: true, IsTemporary: true}
 		}
 	}
-	return chain[len(chain)-1], authentic, nil
+	return chain[len(chain)-1], secure, nil
 }
 
 // domain returns the A-label of a name from the test.

@@ -152,8 +152,17 @@ func lookup(ctx context.Context, n *Network, what string) (string, error) {
 		}
 		return fmt.Sprintf("%q", texts), nil
 	case "tlsa":
-		records, authentic, err := n.LookupTLSA(ctx, name)
-		return fmt.Sprint(records, authentic), err
+		records, proof, err := n.LookupTLSA(ctx, name)
+		return fmt.Sprint(records, proof.Authentic), err
+	case "mx-proof":
+		_, proof, err := n.LookupMXProof(ctx, name)
+		return fmt.Sprint(proof.Name, " ", proof.Authentic), err
+	case "ip4-proof":
+		_, proof, err := n.LookupNetIPProof(ctx, "ip4", name)
+		return fmt.Sprint(proof.Name, " ", proof.Authentic), err
+	case "alias":
+		target, proof, err := n.LookupAlias(ctx, name)
+		return fmt.Sprint(target, " ", proof.Authentic), err
 	}
 	addrs, err := n.LookupNetIP(ctx, kind, name)
 	if err != nil {

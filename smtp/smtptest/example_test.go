@@ -207,12 +207,12 @@ func ExampleNetwork_LookupTLSA() {
 	key := sha256.Sum256(inet.Certificate("mx.example.net").Leaf.RawSubjectPublicKeyInfo)
 	inet.TLSA("_25._tcp.mx.example.net", dns.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: key[:]})
 
-	records, authentic, err := inet.LookupTLSA(context.Background(), "_25._tcp.mx.example.net.")
-	if err != nil || !authentic || len(records) != 1 {
-		t.Errorf("got %v, authentic %v, and %v", records, authentic, err)
+	records, proof, err := inet.LookupTLSA(context.Background(), "_25._tcp.mx.example.net.")
+	if err != nil || !proof.Authentic || len(records) != 1 {
+		t.Errorf("got %v, %+v, and %v", records, proof, err)
 	}
-	_, authentic, err = inet.LookupTLSA(context.Background(), "_465._tcp.mx.example.net.")
-	if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || !authentic {
-		t.Errorf("got %v, authentic %v, want that there surely is none", err, authentic)
+	_, proof, err = inet.LookupTLSA(context.Background(), "_465._tcp.mx.example.net.")
+	if dns, ok := errors.AsType[*net.DNSError](err); !ok || !dns.IsNotFound || !proof.Authentic {
+		t.Errorf("got %v, %+v, want that there surely is none", err, proof)
 	}
 }

@@ -60,8 +60,7 @@ func (n *Network) Sign(zone string) {
 }
 
 // Authentic reports whether DNSSEC secures the answers about name: name is in a signed zone, and so is every alias that
-// it leads to. The other lookups return no such flag, as in *[net.Resolver]; a Resolver written for the test can call
-// this.
+// it leads to.
 func (n *Network) Authentic(name string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,19 +112,36 @@ func (n *Network) LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 
 // LookupTLSA returns the TLSA records of a name, as passed to [Network.TLSA], and whether DNSSEC secures the answer. An
-// error is a [*net.DNSError]. If its IsNotFound is set, authentic is valid as well.
-func (n *Network) LookupTLSA(ctx context.Context, name string) (records []dns.TLSA, authentic bool, err error) {
+// error is a [*net.DNSError]. If its IsNotFound is set, the Proof is valid as well.
+func (n *Network) LookupTLSA(ctx context.Context, name string) ([]dns.TLSA, dns.Proof, error) {
 	n.lookedUp()
-	owner, authentic, err := n.follow(ctx, name)
+	owner, proof, err := n.follow(ctx, name)
 	if err != nil {
-		return nil, authentic, err
+		return nil, proof, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.tlsa[owner]) == 0 {
-		return nil, authentic, notFound(name)
+		return nil, proof, notFound(name)
 	}
-	return cloneTLSA(n.tlsa[owner]), authentic, nil
+	return cloneTLSA(n.tlsa[owner]), proof, nil
+}
+
+// LookupAlias returns the name that [Network.CNAME] has made name an alias of, and whether DNSSEC secures this alias. A
+// further alias isn't followed. An error is as that of LookupTLSA.
+func (n *Network) LookupAlias(ctx context.Context, name string) (target string, proof dns.Proof, err error) {
+	n.lookedUp()
+	key, proof, err := n.along(ctx, name, []string{dnsName(name)}, true)
+	if err != nil {
+		return "", proof, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	target, ok := n.aliases[key]
+	if !ok {
+		return "", proof, notFound(name)
+	}
+	return target + ".", proof, nil
 }
 
 // chain returns the key of name, followed by the names that its CNAMEs lead to. ends reports that the last name is no
