@@ -77,7 +77,8 @@ func (r *Router) lookupIP(ctx context.Context, route Route, host string) ([]neti
 		return ips, proof, nil
 	case route.implicit:
 		// Neither MX nor address records: the domain doesn't exist or takes no mail.
-		return nil, proof, fail(smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records"), err)
+		none := smtp.NewReply(550, "5.1.2", "the domain "+host+" has neither MX nor address records")
+		return nil, proof, fail(none, err)
 	}
 	return nil, proof, fail(smtp.NewReply(451, "4.4.4", "host "+host+" has no address"), err)
 }

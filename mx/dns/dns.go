@@ -23,8 +23,9 @@ type Resolver struct {
 	Servers []string
 
 	// ResolvConf is the path of the file with the system's name servers, by resolv.conf(5). Of its settings, nameserver
-	// and the options timeout, attempts, rotate, use-vc and trust-ad apply, with their documented defaults and bounds.
-	// A file that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file isn't read.
+	// and the options timeout, attempts, rotate, use-vc and trust-ad apply, with their documented defaults and
+	// bounds. A file that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file isn't
+	// read.
 	//
 	// If the file can't be read, as on Windows, each lookup is passed to the resolver of [Resolver.System], to which
 	// the hosts file applies and which knows no TTLs. If ResolvConf is set, [Resolver.Check] returns an error then.

@@ -1,4 +1,4 @@
-// Package dns is a stub resolver: it asks recursive name servers for MX, address, TXT, PTR and TLSA records, and returns
+// Package dns is a stub resolver: it asks recursive name servers for MX, address, TXT, PTR and TLSA records. It returns
 // them with their TTLs, and with whether DNSSEC secures them.
 //
 // # Getting started

@@ -76,7 +76,7 @@ func (q *query) start(p *dnsmessage.Parser, msg []byte) (dnsmessage.Header, orig
 type record struct {
 	owner string
 	ttl   time.Duration
-	data  any // string for a CNAME, *net.MX, netip.Addr, text, pointer, TLSA, target; nil if it can't be read or isn't valid
+	data  any // string for a CNAME, or what answer.add takes; nil if it can't be read or isn't valid
 }
 
 type (

@@ -87,9 +87,9 @@ func newQuery(q question) (*query, error) {
 	}
 	// RFC 5452 §9.2: unpredictable IDs.
 	out := &query{question: q, id: binary.BigEndian.Uint16(random[:]), sent: sent}
-	// RFC 6840 §5.7: AD in a query asks for AD in the answer. Unlike DO it brings no signatures, which nobody here reads
-	// and which make answers too long for UDP, and it is part of a plain query: no lost datagram and no server without
-	// EDNS makes an authentic answer insecure. Without TrustAD it isn't set, as some old firewalls drop it.
+	// RFC 6840 §5.7: AD in a query asks for AD in the answer. Unlike DO it brings no signatures, which nobody here
+	// reads and which make answers too long for UDP. It is part of a plain query, so neither a lost datagram nor a
+	// server without EDNS makes an authentic answer insecure. Without TrustAD it isn't set: old firewalls may drop it.
 	h := dnsmessage.Header{ID: out.id, RecursionDesired: true, AuthenticData: q.proof}
 	b := dnsmessage.NewBuilder(make([]byte, 2, 512), h)
 	err = errors.Join(b.StartQuestions(),

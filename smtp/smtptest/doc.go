@@ -97,8 +97,8 @@
 //
 // A [Network] has MX, address, TXT, TLSA and CNAME records, with the lookup methods of *[net.Resolver]. The name of an
 // address is that of its [Host]: see [Network.LookupAddr]. [Network.FailDNS] makes lookups of other records fail.
-// [Network.Sign] signs a zone. It is an mx.SecureResolver: [Network.Authentic] and the dns.Proof of a lookup report
-// which answers DNSSEC secures.
+// [Network.Sign] signs a zone. The Network is an mx.SecureResolver: [Network.Authentic] and the dns.Proof of a lookup
+// report which answers DNSSEC secures.
 //
 // # Files
 //
