@@ -24,7 +24,7 @@ type Resolver struct {
 
 	// ResolvConf is the path of the file with the system's name servers, by resolv.conf(5). Of its settings, nameserver
 	// and the options timeout, attempts, rotate, use-vc and trust-ad apply, with their documented defaults and
-	// bounds. A file that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file isn't
+	// bounds. A file that has changed is read again. If empty, "/etc/resolv.conf". If Servers is set, the file is not
 	// read.
 	//
 	// If the file can't be read, as on Windows, each lookup is passed to the resolver of [Resolver.System], to which
@@ -43,10 +43,10 @@ type Resolver struct {
 	// TCP makes all queries go by TCP. If false, ResolvConf may still say so.
 	TCP bool
 
-	// TrustAD means that all servers validate by DNSSEC and that nobody can change their answers on the way: they are on
-	// this machine, or behind a tunnel. Then Proof.Authentic is the AD bit of their answers. If one of the servers
-	// doesn't validate, authentic answers become insecure at random. The server of a container's loopback address often
-	// forwards to a server elsewhere that isn't reached safely. If false, ResolvConf may still say so, by trust-ad.
+	// TrustAD means that all servers validate by DNSSEC, and that nobody can change their answers on the way: they are
+	// on this machine, or behind a tunnel. Then Proof.Authentic is the AD bit of their answers. If one of the servers
+	// doesn't validate, its answers are insecure. The server at a container's loopback address often forwards to a
+	// server elsewhere, over a way that isn't safe. If false, ResolvConf may still say so, by trust-ad.
 	TrustAD bool
 
 	// Dial connects to a name server, on "udp" or "tcp". If nil, a net.Dialer. It returns soon after ctx has ended. As
