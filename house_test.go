@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
-	"mx/mtasts": nil,
+	"mx/mtasts": {"mx/dns", "internal/guard"},
 	"mx/dane":   {"mx/dns"},
 	"mx/tlsrpt": nil,
 

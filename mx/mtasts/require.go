@@ -1,0 +1,55 @@
+package mtasts
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Require returns what the policy of to.Domain demands of sessions with to.Host: TLS, a certificate for the name of the
+// host from a trusted authority, and a pattern of the policy that matches the host (RFC 8461 §4). If the domain has no
+// policy, or its mode is none, nothing is demanded. If the mode is testing, Requirement.Testing is set.
+//
+// The errors of Requirement.Excluded and Verify are of type *[Error]. Require returns an error if it isn't known
+// whether there is a policy, as Lookup does. The error holds a *smtp.Reply, 451 4.7.5.
+func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, error) {
+	policy, name, err := c.lookup(ctx, to.Domain)
+	if _, known := errors.AsType[*Error](err); err != nil && !known {
+		reply := smtp.NewReply(451, "4.7.5", "the MTA-STS policy of "+to.Domain+" could not be looked up")
+		return mx.Requirement{}, fmt.Errorf("%w: %w", reply, err)
+	}
+	if policy == nil || policy.Mode == None {
+		return mx.Requirement{}, nil
+	}
+	r := mx.Requirement{Name: name, Level: mx.DemandVerified, Testing: policy.Mode == Testing}
+	if !policy.Match(to.Host.Name) {
+		r.Excluded = &Error{Domain: to.Domain, Host: to.Host.Name, Result: ValidationFailure,
+			Err: fmt.Errorf("the policy with id %s lists %s", policy.ID, shorten(strings.Join(policy.MX, ", ")))}
+	}
+	r.Verify = func(state tls.ConnectionState) (string, error) {
+		if err := c.verify(to.Host.Name, state.PeerCertificates); err != nil {
+			return "", &Error{Domain: to.Domain, Host: to.Host.Name, Result: certificateResult(err), Err: err}
+		}
+		return "MTA-STS", nil
+	}
+	return r, nil
+}
+
+// verify verifies the certificates of an MX host (RFC 8461 §4.2). A name in the subject (CN) doesn't count.
+func (c *Client) verify(host string, certs []*x509.Certificate) error {
+	if len(certs) == 0 {
+		return errors.New("it has no certificate")
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range certs[1:] {
+		intermediates.AddCert(cert)
+	}
+	_, err := certs[0].Verify(x509.VerifyOptions{DNSName: host, Roots: c.RootCAs, Intermediates: intermediates})
+	return err
+}
