@@ -106,7 +106,7 @@ func (c *Client) join(domain string) (k known, flight chan struct{}, mine bool) 
 	switch {
 	case at == nil:
 		at = new(known)
-		c.domains[domain] = at
+		c.domains[strings.Clone(domain)] = at
 		c.size += at.size(domain)
 	case at.fresh(now), at.flight != nil && at.valid(now) != nil:
 		return *at, nil, false

@@ -94,8 +94,9 @@ func (c *Client) timeout() time.Duration {
 	return c.Timeout
 }
 
-// Check returns an error for the first mistake in the fields, for a program that starts. If RootCAs is nil, it looks
-// for those of the system: without any, no mail could be sent to a domain whose policy is enforced.
+// Check returns an error for the first mistake in the fields, for a program that starts, and calls the Check of the
+// Store if it has one. If RootCAs is nil, Check looks for those of the system: without any, no mail could be sent to a
+// domain whose policy is enforced.
 func (c *Client) Check() error {
 	switch {
 	case c.Timeout < 0:
@@ -103,8 +104,8 @@ func (c *Client) Check() error {
 	case c.MaxFetches < 0:
 		return fmt.Errorf("mtasts: MaxFetches is %d: set it to 0 or more", c.MaxFetches)
 	}
-	if d, ok := c.Store.(*Dir); ok {
-		if err := d.Check(); err != nil {
+	if store, ok := c.Store.(interface{ Check() error }); ok {
+		if err := store.Check(); err != nil {
 			return err
 		}
 	}

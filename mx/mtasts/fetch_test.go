@@ -89,7 +89,7 @@ func TestFetch(t *testing.T) {
 		{"for clients", trusted(&x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), WebPKIInvalid, "incompatible key usage", 0},
 
 		{"redirect", handle(func(rw http.ResponseWriter, r *http.Request) {
-			http.Redirect(rw, r, "https://mta-sts.example.com/other", 301)
+			http.Redirect(rw, r, "https://mta-sts.example.com/other", http.StatusMovedPermanently)
 		}), PolicyFetchError, "HTTP status 301", 0},
 		{"redirect with a policy", answer(302, "text/plain", enforce), PolicyFetchError, "HTTP status 302", 0},
 		{"404", answer(404, "text/plain", enforce), PolicyFetchError, "HTTP status 404", 0},

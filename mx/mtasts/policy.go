@@ -139,7 +139,7 @@ func parsePattern(s string) (string, error) {
 		return "", fmt.Errorf("mx %q: want a host name, or \"*.\" and a domain", shorten(s))
 	}
 	if wildcard {
-		name = "*." + name
+		return "*." + name, nil
 	}
-	return name, nil
+	return strings.Clone(name), nil // a part of the body would keep all of it in memory
 }

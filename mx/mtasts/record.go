@@ -50,7 +50,7 @@ func parseFields(fields string) (id string, err error) {
 			if !isID(value) {
 				return "", fmt.Errorf("id %q: want 1 to 32 letters and digits", shorten(value))
 			}
-			id = value
+			id = strings.Clone(value) // a part of the record would keep all of it in memory
 		}
 	}
 	if id == "" {
