@@ -176,6 +176,8 @@ func (s *Submission) authHint(c *Conn, f *failure, addr string) string {
 		return addr + " offers no AUTH: use its submission port, which is 587 or 465 at most servers"
 	case f.reply.Enhanced == smtp.EnhancedCode{5, 7, 30}: // of Microsoft 365, from 2027 on
 		return "Auth has a password, and the server takes tokens only: see package client/oauth"
+	case f.local && f.reply.Enhanced == smtp.EnhancedCode{4, 4, 2}: // a time-out, or a connection that broke
+		return "Auth broke off: the server or Credentials.Token doesn't answer: try later, or give Check more time"
 	case f.local:
 		return "Auth can't authenticate to this server: check its fields"
 	case code == 535: // RFC 4954 §6: authentication credentials invalid
