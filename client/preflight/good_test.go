@@ -231,6 +231,9 @@ func TestGoodMail(t *testing.T) {
 				"List-Unsubscribe-Post: List-Unsubscribe=One-Click\nMIME-V", 1)
 			s.checker.Bulk = true
 		}},
+		{"an unknown name, as Mailchimp writes it", transactional, func(s *sample) {
+			s.text = strings.Replace(s.text, "\nTo: Ann ", "\nTo: =?utf-8?Q??= ", 1)
+		}},
 		{"through a provider", transactional, func(s *sample) { s.checker.Sources, s.checker.Hostname = nil, "" }},
 		{"newsletter", newsletter, func(s *sample) { s.checker.Bulk, s.checker.Keys = true, nil }},
 		{"report", report, func(s *sample) { s.env.From = "" }},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/mail"
+	"regexp"
 	"strings"
 	"time"
 
@@ -64,9 +65,13 @@ func (m *message) checkFrom() {
 	}
 }
 
+// emptyWord is an encoded-word without text. RFC 2047 §2 has none, but Mailchimp writes them in place of an unknown
+// name, and receivers take them.
+var emptyWord = regexp.MustCompile(`=\?[^?\s]+\?[BbQq]\?\?=`)
+
 // addresses parses a list of addresses. Groups without members are no error.
 func addresses(value string) ([]*mail.Address, error) {
-	list, err := addressParser.ParseList(value)
+	list, err := addressParser.ParseList(emptyWord.ReplaceAllLiteralString(value, `""`))
 	if err != nil {
 		if text, ok := strings.CutSuffix(strings.TrimRight(value, " \t"), ";"); ok {
 			if name, members, ok := strings.Cut(text, ":"); ok && name != "" && strings.TrimSpace(members) == "" {
