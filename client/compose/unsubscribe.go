@@ -203,8 +203,8 @@ func (m *Message) unsubscribe(h *builder) error {
 	if m.Unsubscribe.Mailto != "" {
 		mailto := "<mailto:" + m.Unsubscribe.Mailto + "?subject=unsubscribe%20" + token + ">"
 		if len(mailto) > maxToken {
-			return fmt.Errorf("ListID and Unsubscribe.Mailto make a link of %d octets, at most %d: take a shorter ListID",
-				len(mailto), maxToken)
+			return fmt.Errorf("ListID and Unsubscribe.Mailto make a link of %d octets, at most %d: "+
+				"take a shorter ListID", len(mailto), maxToken)
 		}
 		words = []string{words[0] + ",", mailto}
 	}
