@@ -49,6 +49,7 @@ func TestFailures(t *testing.T) {
 		{"a token with a line end", 200, `{"access_token":"secret-token\n"}`, Malformed, ""},
 		{"a long token", 200, `{"access_token":"` + strings.Repeat("x", maxToken+1) + `"}`, Malformed, ""},
 		{"expired already", 200, `{"access_token":"secret-token","expires_in":-5}`, Malformed, "expired already"},
+		{"another type", 200, `{"access_token":"secret-token","token_type":"DPoP"}`, Malformed, `"DPoP", not Bearer`},
 		{"half a token", 200, `{"access_token":"secret-token`, Malformed, ""},
 		{"hostile text", 400, `{"error":"a\nb","error_description":"` + strings.Repeat("x\\n\u0100", 1000) + `"}`, Refused, "a b: x"},
 	} {
