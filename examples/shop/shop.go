@@ -74,7 +74,7 @@ func (s *Shop) put(w http.ResponseWriter, r *http.Request) {
 	}
 	order := Order{Number: number, Email: r.PostFormValue("email"), Item: r.PostFormValue("item"), Cents: cents}
 	switch err := s.place(r.Context(), order); {
-	case errors.Is(err, queue.ErrKeyReused):
+	case errors.Is(err, queue.ErrKeyReused), errors.Is(err, errOther):
 		http.Error(w, "there is another order with this number", http.StatusConflict)
 	case err != nil:
 		// The address is bad, or the queue failed: nothing was stored, and the customer can try again.
@@ -84,6 +84,9 @@ func (s *Shop) put(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// errOther is the error of an order with the number of another one.
+var errOther = errors.New("there is another order with this number")
+
 // place stores the order and its mail. If it is called again, there is no second mail.
 func (s *Shop) place(ctx context.Context, order Order) error {
 	if err := s.confirm(ctx, order); err != nil {
@@ -91,6 +94,9 @@ func (s *Shop) place(ctx context.Context, order Order) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if first, ok := s.orders[order.Number]; ok && first != order {
+		return errOther // the mail is that of the first one
+	}
 	s.orders[order.Number] = order
 	return nil
 }

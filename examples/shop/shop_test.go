@@ -92,6 +92,9 @@ func TestOrder(t *testing.T) {
 		if w := put(shop, 17, "bob@example.net"); w.Code != 409 {
 			t.Errorf("another customer: got status %d (%s), want 409", w.Code, w.Body)
 		}
+		if err := shop.place(t.Context(), Order{17, "ann@example.net", "Coffee", 900}); err == nil || shop.orders[17].Item != "Green tea (1 kg)" {
+			t.Errorf("another item: got %v and %+v, want an error and the first order", err, shop.orders[17])
+		}
 		if got := page(t, shop, 18, 404); strings.Contains(got, "left") {
 			t.Errorf("got page %s", got)
 		}
