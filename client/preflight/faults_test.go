@@ -55,6 +55,7 @@ var messageFaults = []fault{
 	{"To is empty", "", replaced("Ann <ann@example.net>", ""), "refusal bad-address"},
 	{"Reply-To has a bad domain", "", replaced("To:", "Reply-To: a@b..example\nTo:"), "refusal bad-address"},
 	{"Bcc", "", replaced("To:", "Bcc: carl@example.net\nTo:"), "refusal visible-bcc"},
+	{"Resent-Bcc", "", replaced("To:", "Resent-Bcc: carl@example.net\nTo:"), "refusal visible-bcc"},
 	{"no Message-ID", "", replaced("Message-ID: <order.17@example.com>\n", ""), "refusal no-message-id"},
 	{"Message-ID without brackets", "", replaced("<order.17@example.com>", "order.17@example.com"), "refusal bad-message-id"},
 	{"Message-ID without domain", "", replaced("<order.17@example.com>", "<order.17>"), "refusal bad-message-id"},

@@ -245,9 +245,9 @@ func (m *message) checkFields() {
 			m.refuse(DuplicateField, f.name, "it appears twice, the second time as "+clip(f.value),
 				"remove one of them", "RFC 5322 §3.6")
 		}
-		if f.key == "bcc" && f.value != "" {
+		if (f.key == "bcc" || f.key == "resent-bcc") && f.value != "" {
 			m.refuse(VisibleBcc, f.name, clip(f.value)+" is shown to all recipients",
-				"remove the field: the envelope has the recipients", "RFC 5322 §3.6.3")
+				"remove the field: the envelope has the recipients", "RFC 5322 §3.6.3, §3.6.6")
 		}
 	}
 }
