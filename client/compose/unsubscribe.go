@@ -134,6 +134,9 @@ func (u *Unsubscribe) Read(token string) (Subscription, error) {
 	if err := u.Check(); err != nil {
 		return Subscription{}, err
 	}
+	if len(token) > maxLink { // no link has it, so a stranger has us compute
+		return Subscription{}, ErrToken
+	}
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(b) < macLen {
 		return Subscription{}, ErrToken

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"html/template"
 	"net/http"
@@ -48,6 +49,10 @@ func TestToken(t *testing.T) {
 		if _, err := u.Read(changed); !errors.Is(err, ErrToken) {
 			t.Errorf("octet %d changed: got %v, want ErrToken", i, err)
 		}
+	}
+	long := base64.RawURLEncoding.EncodeToString(append(sign(testKeys[0], strings.Repeat("a", 900)+"\x00"), strings.Repeat("a", 900)+"\x00"...))
+	if _, err := u.Read(long); !errors.Is(err, ErrToken) {
+		t.Errorf("a token that no link has: got %v, want ErrToken", err)
 	}
 	if _, err := u.token(Subscription{"no address", ""}); err == nil {
 		t.Error("got a token for no address")
