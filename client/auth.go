@@ -25,7 +25,7 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 	if c.Auth == nil {
 		return nil
 	}
-	if c.version == "" && !c.loopback() {
+	if c.security.Version == "" && !c.loopback() {
 		r := smtp.NewReply(451, "4.7.11", "no password is sent in cleartext to another machine: set TLS to TLSRequired")
 		return c.local(smtp.StageAuth, nil, r)
 	}

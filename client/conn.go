@@ -75,7 +75,6 @@ type Conn struct {
 	br      *bufio.Reader
 	out     []byte // commands being composed
 	ext     extensions
-	version string          // of TLS; empty in cleartext
 	until   time.Time       // the end of the step under way, in whose waits each has its own time-out; zero: none
 	body    pace            // of the message under way
 	spoiled bool            // the session can't be used further
@@ -109,6 +108,11 @@ type Conn struct {
 	rcpts, accepted []int // buffers for the next transaction
 
 	source netip.Addr // the local address; the zero Addr if the system chose it
+
+	required mx.Requirement // of a policy
+	security Security       // what was reached so far
+	small    bool           // the ClientHello has to fit into one segment
+	again    bool           // a handshake that fails may be repeated with a smaller ClientHello
 }
 
 // Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields demand. It owns
@@ -256,6 +260,10 @@ func (c *Conn) begin(ctx context.Context) *failure {
 		if f := c.startTLS(ctx, name); f != nil {
 			return f
 		}
+	}
+	if !c.required.Testing && c.security.Reached < c.required.Level {
+		r := smtp.NewReply(451, "4.7.10", "TLS is required by the policy "+clip(c.required.Name))
+		return c.local(smtp.StageTLS, nil, r)
 	}
 	c.secret = true
 	f = c.authenticate(ctx)

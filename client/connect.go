@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,22 +21,63 @@ type ends struct {
 	hostname string         // the name of this machine in EHLO; if empty, see Conn.Hostname
 }
 
-// connect opens a session. If opportunistic TLS fails, it opens a second connection without TLS. The Conn is never nil.
+// connect opens a session. If TLS fails, it may open another connection with a smaller ClientHello, and then one
+// without TLS, as decide says. What helped is remembered. The Conn is never nil.
 func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
-	begun := time.Now()
 	c := d.conn(e)
-	f := d.open(ctx, c)
-	if f == nil || !f.clear || c.verifies() || ctx.Err() != nil {
-		return c, f
+	if decide(c.demand(), failsTLS) == inClear && d.t.memory.of(e.host).noTLS {
+		c.inClear(ErrTLSFailedBefore)
 	}
-	// RFC 7435 §3: without a policy that demands TLS, mail in cleartext is better than none.
-	if d.t.Logger != nil {
-		d.t.logger().Info("TLS failed, going on without TLS", "host", c.Host, "addr", c.Addr, "err", f)
+	var learned habits
+	for {
+		begun := time.Now()
+		f := d.open(ctx, c)
+		if f == nil {
+			d.t.remember(e.host, learned)
+			d.tellShort(c)
+			return c, nil
+		}
+		to := nextHost
+		if f.trouble != noTrouble && ctx.Err() == nil {
+			to = decide(c.demand(), f.trouble)
+		}
+		if to != smallerHello && to != inClear {
+			return c, f
+		}
+		d.tried(ctx, Try{Begun: begun, Session: c.session(), Security: c.secure()}, f)
+		c = d.conn(e)
+		if to == smallerHello {
+			learned.smallHello, c.small = true, true
+			d.tell("TLS failed, trying without post-quantum key exchange", c, f)
+			continue
+		}
+		learned = habits{noTLS: true}
+		d.tell("TLS failed, going on without TLS", c, f)
+		c.inClear(f)
 	}
-	d.tried(ctx, begun, c.session(), f)
-	c = d.conn(e)
-	c.TLS, c.TLSStart = mx.TLSNone, mx.TLSByPort
-	return c, d.open(ctx, c)
+}
+
+// tellShort logs that a session falls short of a policy that is in testing.
+func (d *delivery) tellShort(c *Conn) {
+	if c.required.Testing && c.security.Err != nil {
+		d.tell("the session falls short of a policy in testing", c, c.security.Err)
+	}
+}
+
+func (d *delivery) tell(what string, c *Conn, err error) {
+	if d.t.Logger == nil {
+		return
+	}
+	var policy slog.Attr // a zero Attr isn't logged
+	if c.required.Name != "" {
+		policy = slog.String("policy", c.required.Name)
+	}
+	d.t.logger().Info(what, "host", c.Host, "addr", c.Addr, policy, "err", err)
+}
+
+// inClear makes the session one without TLS, because of err. Nothing may be demanded.
+func (c *Conn) inClear(err error) {
+	c.TLS, c.TLSStart, c.security.Err = mx.TLSNone, mx.TLSByPort, err
 }
 
 // conn returns a Conn with all fields set, not open yet.
@@ -59,9 +101,13 @@ func (d *delivery) conn(e ends) *Conn {
 		broken:    known.broken,
 		most:      known.mails,
 		source:    e.source,
+		required:  d.required,
+		again:     true,
+		small:     known.smallHello,
 		id:        t.sessions.Add(1),
 		logger:    t.Logger,
 	}
+	c.security.Err = d.required.Excluded // in testing; otherwise no session is opened
 	if d.bound.said {
 		c.most = d.bound.mails
 	}

@@ -56,7 +56,7 @@ func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
 		return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
 	}
 	f := contentFailure(smtp.StageBody, err)
-	f.host, f.addr, f.tls = c.Host, c.Addr, c.version
+	f.host, f.addr, f.tls, f.policy = c.Host, c.Addr, c.security.Version, c.required.Name
 	return f
 }
 

@@ -20,14 +20,15 @@ type delivery struct {
 	message *message
 	route   mx.Route
 
-	begun   time.Time
-	dialled int          // addresses that were connected to
-	later   []int        // recipients whom the current host deferred, to offer to the next host
-	twice   map[int]bool // recipients for whom one further host was granted: a third one isn't asked
-	last    *failure     // why the hosts so far came to no transaction
-	bound   habits       // the bound on the messages of a session that the current host seems to have
-	ranked  []*Source    // the sources, best first
-	site    string       // the site that blocks are about; set if there are sources
+	begun    time.Time
+	dialled  int            // addresses that were connected to
+	later    []int          // recipients whom the current host deferred, to offer to the next host
+	twice    map[int]bool   // recipients for whom one further host was granted: a third one isn't asked
+	last     *failure       // why the hosts so far came to no transaction
+	required mx.Requirement // of the current host
+	bound    habits         // the bound on the messages of a session that the current host seems to have
+	ranked   []*Source      // the sources, best first
+	site     string         // the site that blocks are about; set if there are sources
 
 	one [1]netip.AddrPort // the addresses of a host that has one
 }
@@ -89,6 +90,12 @@ func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	if err != nil {
 		return d.unreachable(ctx, begun, host, err)
 	}
+	if f := d.require(ctx, host); f != nil {
+		if ctx.Err() == nil { // otherwise the failure says nothing about the host
+			d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name}, Security: securityOf(&d.required)}, f)
+		}
+		return true
+	}
 	key := d.key(host)
 	if d.idle(ctx, key, addrs) {
 		return true
@@ -110,16 +117,16 @@ func (d *delivery) unreachable(ctx context.Context, begun time.Time, host mx.Hos
 	if ctx.Err() != nil {
 		return true // the lookup was cancelled, which says nothing about the host
 	}
-	f, at := routeFailure(host.Name, err), SessionInfo{Host: host.Name}
+	f, at := routeFailure(host.Name, err), Try{Begun: begun, Session: SessionInfo{Host: host.Name}}
 	if !errors.Is(err, mx.ErrLoop) {
-		d.note(ctx, begun, at, f)
+		d.note(ctx, at, f)
 		return true
 	}
 	// RFC 5321 §5.1: this host is us, and the hosts after it are no better. What the better ones said matters more.
 	if d.last == nil {
-		d.note(ctx, begun, at, f)
+		d.note(ctx, at, f)
 	} else {
-		d.tried(ctx, begun, at, f)
+		d.tried(ctx, at, f)
 	}
 	return false
 }
@@ -151,7 +158,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	source, hostname, f := d.source(addr.Addr())
 	if f != nil {
 		f.host, f.addr = host.Name, addr.String()
-		d.note(ctx, begun, SessionInfo{Host: host.Name, Addr: addr.String()}, f)
+		d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name, Addr: addr.String()}}, f)
 		return otherAddress
 	}
 	d.dialled++
@@ -160,7 +167,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 		key.without |= c.broken // it may have been learned after the key was made
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
 	}
-	d.note(ctx, begun, c.session(), f)
+	d.note(ctx, Try{Begun: begun, Session: c.session(), Security: c.secure()}, f)
 	r := f.result(d.t.Replies)
 	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
@@ -186,8 +193,8 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 
 // note keeps f as the result of recipients whom no host answers. A permanent failure gives way to any later one:
 // another host might have taken the message.
-func (d *delivery) note(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
-	d.tried(ctx, begun, s, f)
+func (d *delivery) note(ctx context.Context, t Try, f *failure) {
+	d.tried(ctx, t, f)
 	d.keep(f)
 }
 
@@ -215,6 +222,7 @@ func (d *delivery) key(host mx.Host) key {
 	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
 	k.without, _, _ = parseKeywords(d.route.Without)
 	k.without |= d.t.memory.of(host).broken // so that no session that uses them is taken
+	k.policy, k.demand = d.required.Name, tlsDemand{d.required.Level, d.required.Testing}
 	if d.route.Auth != nil {
 		k.identity = d.route.Name
 	}

@@ -80,7 +80,7 @@ func (c *Conn) sevenBit(m *message) (smtp.Content, *failure) {
 	}
 	if m.sevenBit.err != nil {
 		f := contentFailure(smtp.StageMail, m.sevenBit.err)
-		f.host, f.addr, f.tls = c.Host, c.Addr, c.version
+		f.host, f.addr, f.tls, f.policy = c.Host, c.Addr, c.security.Version, c.required.Name
 		return nil, f
 	}
 	if m.sevenBit.signed && !m.breakSigned {

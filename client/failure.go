@@ -17,6 +17,7 @@ import (
 // failure is the error that ended a session or a transaction.
 type failure struct {
 	host, addr, tls string // as in smtp.Result; empty if no host was asked
+	policy          string // as in smtp.Result
 	rcpt            string // the recipient, if it is about one
 	stage           smtp.Stage
 	reply           *smtp.Reply
@@ -26,7 +27,7 @@ type failure struct {
 
 	outOfStep bool // the host's replies don't match the commands
 
-	clear bool // TLS ended the session: one in cleartext may succeed
+	trouble trouble // with TLS; decide returns what follows
 }
 
 func (f *failure) Error() string {
@@ -65,7 +66,8 @@ func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 
 // result returns the result of a recipient that failed by f, with a Reason by c.
 func (f *failure) result(c *replies.Classifier) smtp.Result {
-	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls}
+	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls,
+		Policy: f.policy}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}
@@ -83,7 +85,8 @@ func (f *failure) asError() error {
 
 // said returns the failure for a reply of the host.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
-	return &failure{host: c.Host, addr: c.Addr, tls: c.version, stage: stage, reply: shorten(r)}
+	return &failure{host: c.Host, addr: c.Addr, tls: c.security.Version, policy: c.required.Name, stage: stage,
+		reply: shorten(r)}
 }
 
 // local returns a failure with r as our own description, since no reply of the host describes it.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -91,6 +92,9 @@ type habits struct {
 	broken keywords // extensions that it offers and fails at
 	mails  int      // the messages after which it refuses further ones in a session; zero if that isn't known
 	said   bool     // it said so; otherwise mails may be a coincidence
+
+	smallHello bool // its TLS fails with a large ClientHello, and not with a small one
+	noTLS      bool // its TLS fails, and its cleartext doesn't
 }
 
 // memory remembers the habits of hosts for a while.
@@ -104,7 +108,17 @@ type remembered struct {
 	times       int       // how often mails was seen in succession
 	until       time.Time // the end of mails
 	brokenUntil time.Time // the end of broken
+	helloUntil  time.Time // the end of smallHello
+	noTLSUntil  time.Time // the end of noTLS
 }
+
+// noTLSTime is how long a host whose TLS fails gets mail in cleartext at once. It is short, because an attacker can
+// make TLS fail.
+const noTLSTime = time.Hour
+
+// ErrTLSFailedBefore is the Err of the Security of a session in cleartext, if TLS failed at the host less than an hour
+// ago.
+var ErrTLSFailedBefore = errors.New("TLS failed at the host before")
 
 // coincidences is how often a host has to refuse a message after the same number of messages until the number counts as
 // its bound, if it doesn't say so. Hosts that refuse at random must not get many short sessions.
@@ -133,6 +147,8 @@ func (r *remembered) expire(now time.Time) {
 	if !now.Before(r.brokenUntil) {
 		r.broken = 0
 	}
+	r.smallHello = r.smallHello && now.Before(r.helloUntil)
+	r.noTLS = r.noTLS && now.Before(r.noTLSUntil)
 }
 
 // add remembers habits of h for d, beside what is remembered of it already. If there are most hosts, a new one
@@ -148,6 +164,12 @@ func (m *memory) add(h mx.Host, n habits, d time.Duration, most int) {
 	r.expire(now)
 	if n.broken != 0 {
 		r.broken, r.brokenUntil = r.broken|n.broken, now.Add(d)
+	}
+	if n.smallHello {
+		r.smallHello, r.helloUntil = true, now.Add(d)
+	}
+	if n.noTLS {
+		r.noTLS, r.noTLSUntil = true, now.Add(min(d, noTLSTime))
 	}
 	if n.mails > 0 {
 		if n.mails != r.mails {

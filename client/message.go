@@ -144,7 +144,7 @@ func (m *message) oneDomain() bool {
 // settle sets the result of recipient i to a reply of the host of c.
 func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res := &m.results[i]
-	res.Host, res.Addr, res.TLS = c.Host, c.Addr, c.version
+	res.Host, res.Addr, res.TLS, res.Policy = c.Host, c.Addr, c.security.Version, c.required.Name
 	res.Stage, res.Reply, res.Local = stage, shorten(r), false
 	res.Relayed, res.DSN, res.DeliverBy = false, false, false
 	switch {

@@ -29,7 +29,7 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 	defer d.t.pool.put(s, d.t.limits())
 
 	if !smtp.Keep(ctx) {
-		d.tried(ctx, begun, s.session(), calledOff(ctx, smtp.StageConnect))
+		d.tried(ctx, Try{Begun: begun, Session: s.session(), Security: s.secure()}, calledOff(ctx, smtp.StageConnect))
 		return otherHost // ctx has ended, so no other host is asked
 	}
 	unoffered := s.transacted(ctx, d.message)
@@ -45,7 +45,7 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		d.keep(s.unfit)
 	}
 	blocked := d.learnFromAll(s)
-	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: reused})
+	d.offered(ctx, Try{Begun: begun, Session: s.session(), Reused: reused, Security: s.secure()})
 
 	// A kept session may have died while it was idle. Before the answer to DATA, the offer counts as not made.
 	stale := reused && s.spoiled && !s.answered && ctx.Err() == nil

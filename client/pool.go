@@ -30,9 +30,11 @@ type key struct {
 	lmtp     bool
 	tls      mx.TLSLevel
 	start    mx.TLSStart
-	mx       bool     // mx guarded the address
-	without  keywords // extensions that aren't used
-	identity string   // the name of the route, if it authenticates
+	mx       bool      // mx guarded the address
+	without  keywords  // extensions that aren't used
+	identity string    // the name of the route, if it authenticates
+	policy   string    // the name of the requirement of a policy
+	demand   tlsDemand // of that requirement
 }
 
 // session is a Conn that may be used again.

@@ -19,41 +19,62 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 		return nil
 	}
 	if !c.ext.startTLS {
-		if c.verifies() {
-			r := smtp.NewReply(451, "4.7.10", "the host doesn't offer STARTTLS, and TLS is required")
-			return c.local(smtp.StageTLS, nil, r)
-		}
-		return nil
+		r := smtp.NewReply(451, "4.7.10", "the host doesn't offer STARTTLS, and TLS is required")
+		return c.short(noSTARTTLS, c.local(smtp.StageTLS, nil, r))
 	}
 	r, f := c.command(ctx, smtp.StageTLS, "STARTTLS")
 	if f != nil {
-		f.clear = f.local
-		return f
+		return f.breaksTLS()
 	}
 	if !positive(r.Code) {
-		if c.verifies() || r.Positive() || c.spoiled {
-			f := c.refused(smtp.StageTLS, r)
-			f.clear = f.local // a 3xx: is more to come? Another session does without STARTTLS
-			return f
+		f := c.refused(smtp.StageTLS, r)
+		if f.local || c.spoiled {
+			return f.breaksTLS() // a 3xx: is more to come? Another session does without STARTTLS
 		}
-		return nil // RFC 3207 §4: TLS is unavailable; an opportunistic session goes on in cleartext
+		return c.short(refusesSTARTTLS, f) // RFC 3207 §4: TLS is unavailable
 	}
 	// Octets after the 2xx arrived in cleartext, perhaps from an attacker, and would be read as if TLS had protected
 	// them. Not even an empty line may be among them.
 	if c.br.Buffered() > 0 {
 		c.spoiled = true
 		r := smtp.NewReply(451, "4.7.0", "the host sent data between STARTTLS and TLS")
-		return c.local(smtp.StageTLS, errPremature, r)
+		return c.short(injects, c.local(smtp.StageTLS, errPremature, r))
 	}
 	if f := c.handshake(ctx); f != nil {
 		return f
 	}
 	// RFC 3207 §4.2: the extensions from before TLS are discarded.
 	if f := c.hello(ctx, name); f != nil {
-		f.clear = f.local // TLS 1.3: only now does a host's alert arrive that refuses the handshake
-		return f
+		return f.breaksTLS() // TLS 1.3: only now does a host's alert arrive that refuses the handshake
 	}
 	return nil
+}
+
+// short notes that a session falls short of its demand because of t. It returns nil if the session goes on, and f else.
+func (c *Conn) short(t trouble, f *failure) *failure {
+	if f.trouble = t; decide(c.demand(), t) != proceed {
+		return f
+	}
+	if c.security.Err == nil && (c.required.Level != mx.DemandNothing || t == refusesSTARTTLS) {
+		c.security.Err = f
+	}
+	return nil
+}
+
+// breaksTLS notes that the session ended because of TLS, unless a reply of the host says why it ended.
+func (f *failure) breaksTLS() *failure {
+	if f.local {
+		f.trouble = failsTLS
+	}
+	return f
+}
+
+// demand returns how much TLS the session demands: the stricter one of the fields and the requirement of a policy.
+func (c *Conn) demand() tlsDemand {
+	if c.verifies() {
+		return tlsDemand{level: mx.DemandVerified}
+	}
+	return tlsDemand{c.required.Level, c.required.Testing}
 }
 
 // checkTLS fails if TLS and TLSStart contradict each other or have no meaning.
@@ -94,7 +115,10 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 	if c.TLSConfig != nil {
 		cfg = c.TLSConfig.Clone()
 	}
-	if cfg.ServerName == "" {
+	switch {
+	case c.required.ServerName != "":
+		cfg.ServerName = c.required.ServerName
+	case cfg.ServerName == "":
 		cfg.ServerName = c.Host
 	}
 	// The name is sent in cleartext. A host that reads the handshake as lines must not find commands in it.
@@ -110,28 +134,56 @@ func (c *Conn) handshake(ctx context.Context) *failure {
 		}
 		cfg.ServerName = name
 	}
-	if !c.verifies() {
-		cfg.InsecureSkipVerify = true
-	}
+	// A policy takes the place of the checks of crypto/tls, unless it is in testing.
+	cfg.InsecureSkipVerify = cfg.InsecureSkipVerify || !c.verifies() || c.required.Verify != nil && !c.required.Testing
 	cfg.DynamicRecordSizingDisabled = true // a message is read whole: one record for each write
-
+	wait, large := c.Timeouts.hello(), shrink(cfg, c.small)
+	if large && c.again {
+		wait = min(wait, firstHello) // a new connection with a smaller ClientHello has the whole time
+	}
 	tc := tls.Client(c.nc, cfg)
-	c.arm(ctx, c.Timeouts.hello())
+	c.arm(ctx, wait)
 	if err := tc.Handshake(); err != nil {
 		c.spoiled = true
 		if ctx.Err() != nil {
 			return c.failed(ctx, smtp.StageTLS, err)
 		}
 		f := c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", "the TLS handshake failed: "+withoutAddrs(err)))
-		f.clear = true
+		f.trouble = failsTLS
+		if large && c.again && mayBeLarge(err) {
+			f.trouble = failsLargeHello
+		}
 		return f
 	}
 	c.conn = tc
 	c.br.Reset(tc)
 	state := tc.ConnectionState()
-	c.version = tls.VersionName(state.Version)
+	c.security.secured(state)
 	if c.Trace != nil && c.Trace.Secured != nil {
 		c.look(func() { c.Trace.Secured(c.session(), state) })
 	}
-	return nil
+	if !cfg.InsecureSkipVerify {
+		c.security.Reached, c.security.VerifiedBy = mx.DemandVerified, "PKIX"
+	}
+	return c.verify(state)
+}
+
+// verify asks the requirement of a policy about the certificate.
+func (c *Conn) verify(state tls.ConnectionState) *failure {
+	if c.required.Verify == nil {
+		return nil
+	}
+	var by string
+	var err error
+	if c.call("Verify of a Requirement", func() { by, err = c.required.Verify(state) }) != nil {
+		err = errPanic
+	}
+	if err == nil {
+		c.security.Reached, c.security.VerifiedBy = mx.DemandVerified, by
+		return nil
+	}
+	text := "the certificate doesn't meet the policy " + clip(c.required.Name)
+	f := c.short(badCertificate, c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", text)))
+	c.spoiled = f != nil
+	return f
 }

@@ -34,9 +34,11 @@ func TestOpportunisticTLS(t *testing.T) {
 	}{
 		{name: "any certificate", scripts: []string{secure}, want: "delivered TLS 1.3"},
 		{name: "garbage", scripts: []string{garbage, clear}, want: "delivered"},
-		{name: "closed at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nclose", clear}, want: "delivered"},
+		{name: "closed at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nclose", offer + "C: STARTTLS\nS: 220 go\nclose", clear}, want: "delivered"},
+		{name: "closed at the large hello", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nclose", secure}, want: "delivered TLS 1.3"},
 		{name: "closed at STARTTLS", scripts: []string{offer + "C: STARTTLS\nclose", clear}, want: "delivered"},
-		{name: "stalled at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nsleep 6m", clear}, want: "delivered"},
+		{name: "stalled at the handshake", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nsleep 2m", offer + "C: STARTTLS\nS: 220 go\nsleep 6m", clear}, want: "delivered"},
+		{name: "required, closed at the handshake", tls: mx.TLSRequired, scripts: []string{offer + "C: STARTTLS\nS: 220 go\nclose", offer + "C: STARTTLS\nS: 220 go\nclose"}, want: "deferred"},
 		{name: "stalled at STARTTLS", scripts: []string{offer + "C: STARTTLS\nsleep 6m", clear}, want: "delivered"},
 		{name: "refused", scripts: []string{offer + "C: STARTTLS\nS: 454 no\n" + toBob + ready + body + taken + quit}, want: "delivered"},
 		{name: "injection", scripts: []string{offer + "C: STARTTLS\nS: 220 go\nS: 250 host\neof"}, want: "deferred"},

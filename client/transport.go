@@ -31,6 +31,14 @@ type Transport struct {
 	// TLSConfig is a template for every session: see Conn.TLSConfig.
 	TLSConfig *tls.Config
 
+	// Policies say what sessions with the hosts of MX records need beyond opportunistic TLS, by DANE and MTA-STS for
+	// example. They are asked in this order about each host, until one demands something that isn't in testing: list
+	// DANE first, so that MTA-STS isn't asked where DANE applies (RFC 8461 §2). If a policy fails, or the host doesn't
+	// meet it, the next host is tried, and after the last one the message is Deferred. A host that falls short of a
+	// policy in testing gets the mail; Try.Security and the Logger have the cause. Explicit routes and address literals
+	// have no policies: their Route.TLS counts alone.
+	Policies []mx.Policy
+
 	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
 	Timeouts Timeouts
 
@@ -58,6 +66,10 @@ type Transport struct {
 	//   - An extension that the host offered and failed at isn't used: a host that failed at BDAT gets messages by
 	//     DATA, for example. This is noticed for CHUNKING, PIPELINING, and the parameters that a message can do
 	//     without: SIZE, those of DSN, and BODY of a 7-bit message. For other failures, set mx.Route.Without.
+	//   - If TLS fails, it is tried once more without post-quantum key exchange: some hosts fail at a ClientHello that
+	//     doesn't fit into one segment of TCP. If that helps, it is remembered.
+	//   - If TLS isn't demanded and fails, and the mail goes in cleartext, the host isn't asked for TLS again, for 1
+	//     hour at most.
 	//   - If the host refused a message in a kept session and took the message in a new one, its sessions end before
 	//     that number of messages.
 	RememberFor time.Duration
@@ -96,8 +108,8 @@ type Transport struct {
 	// nil, steps aren't reported.
 	Tried func(context.Context, Try)
 
-	// Logger logs each host that failed (debug), each session that went on without TLS (info), each source address that
-	// was blocked (warn), and each panic of a func (error). If nil, nothing is logged.
+	// Logger logs each host that failed (debug), each session in which TLS failed or fell short of a policy in testing
+	// (info), each source address that was blocked (warn), and each panic of a func (error). If nil, nothing is logged.
 	Logger *slog.Logger
 
 	pool     pool

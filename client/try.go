@@ -20,6 +20,9 @@ type Try struct {
 	// Route is the name of the route.
 	Route string
 
+	// Security is how the session is secured, and how a policy demanded it.
+	Security Security
+
 	// Begun is when the step began, and Took its length.
 	Begun time.Time
 	Took  time.Duration
@@ -49,12 +52,13 @@ func (d *delivery) offered(ctx context.Context, t Try) {
 }
 
 // tried reports a step without a transaction.
-func (d *delivery) tried(ctx context.Context, begun time.Time, s SessionInfo, f *failure) {
-	if d.t.Logger != nil && !takenBack(ctx) {
+func (d *delivery) tried(ctx context.Context, t Try, f *failure) {
+	if s := t.Session; d.t.Logger != nil && !takenBack(ctx) {
 		d.t.logger().Debug("host failed", "host", s.Host, "addr", s.Addr, "stage", f.stage.String(), "err", f)
 	}
 	if d.t.Tried != nil {
-		d.report(ctx, Try{Session: s, Route: d.route.Name, Begun: begun, Took: time.Since(begun), Err: f})
+		t.Route, t.Took, t.Err = d.route.Name, time.Since(t.Begun), f
+		d.report(ctx, t)
 	}
 }
 

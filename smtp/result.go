@@ -33,6 +33,10 @@ type Result struct {
 	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session had no TLS.
 	TLS string
 
+	// Policy is the name of what demanded more of the session than Route.TLS does: the Name of an mx.Requirement. If
+	// empty, no policy demanded anything.
+	Policy string
+
 	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message
 	// is in the mailbox (LMTP).
 	Relayed bool

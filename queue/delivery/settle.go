@@ -159,14 +159,17 @@ func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, 
 	if !d.logger.Enabled(ctx, level) {
 		return
 	}
-	var reason slog.Attr // a zero Attr isn't logged
+	var reason, policy slog.Attr // a zero Attr isn't logged
 	if res.Outcome != smtp.Delivered {
 		reason = slog.String("reason", res.Reason.String())
+	}
+	if res.Policy != "" {
+		policy = slog.String("policy", res.Policy)
 	}
 	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
 		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason,
 		slog.Bool("local", res.Local), slog.String("host", res.Host), slog.String("addr", res.Addr),
-		slog.String("tls", res.TLS), attr)
+		slog.String("tls", res.TLS), policy, attr)
 }
 
 // pause waits for d, or until ctx ends.

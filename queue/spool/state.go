@@ -51,6 +51,7 @@ const (
 	resultText      = 14 // of the reply
 	resultDelayed   = 15 // a flag, in a part of a report task: the recipient isn't settled
 	resultDeliverBy = 16 // a flag
+	resultPolicy    = 17
 )
 
 // These are the tags of a hold and of a removal.
@@ -115,6 +116,7 @@ func appendResult(b []byte, r *smtp.Result, address string) []byte {
 	b = appendString(b, resultHost, r.Host)
 	b = appendString(b, resultAddr, r.Addr)
 	b = appendString(b, resultTLS, r.TLS)
+	b = appendString(b, resultPolicy, r.Policy)
 	if r.Reply == nil {
 		return b
 	}
@@ -225,6 +227,8 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 			r.Addr = string(f.value)
 		case resultTLS:
 			r.TLS = string(f.value)
+		case resultPolicy:
+			r.Policy = string(f.value)
 		case resultCode:
 			reply.Code, replied = f.int(), true
 		case resultEnhanced:

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,12 +13,13 @@ import (
 type TLSFault uint8
 
 const (
-	NoTLSFault   TLSFault = iota // no fault
-	TLSAlert                     // the handshake ends with an alert
-	TLSStall                     // the handshake stalls until Heal, or until the client closes the connection
-	TLSWrongName                 // the certificate is valid for another name
-	TLSExpired                   // the certificate expired yesterday
-	TLSUntrusted                 // the certificate is signed by an authority that isn't in [Network.RootCAs]
+	NoTLSFault    TLSFault = iota // no fault
+	TLSAlert                      // the handshake ends with an alert
+	TLSStall                      // the handshake stalls until Heal, or until the client closes the connection
+	TLSWrongName                  // the certificate is valid for another name
+	TLSExpired                    // the certificate expired yesterday
+	TLSUntrusted                  // the certificate is signed by an authority that isn't in [Network.RootCAs]
+	TLSLargeHello                 // as TLSAlert, if the client offers X25519MLKEM768, for which one segment is too small
 )
 
 // FailTLS makes TLS fail from the next handshake on: on port 465 at once, on other ports after the 220 to STARTTLS. To
@@ -46,7 +48,10 @@ func (s *session) startTLS() error {
 	tc := tls.Server(s.raw, &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		SessionTicketsDisabled: true,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if fault == TLSLargeHello && slices.Contains(hello.SupportedCurves, tls.X25519MLKEM768) {
+				return nil, errAlert
+			}
 			return s.host.certificate(fault)
 		},
 	})
