@@ -36,6 +36,11 @@
 // Rejected. BY with mode R needs DELIVERBY and enough time, except over LMTP, and HoldUntil needs FUTURERELEASE. BY
 // with mode N, and a priority, go to the hosts that have an extension for them.
 //
+// TLS with hosts from the DNS is opportunistic, unless one of Transport.Policies demands more: by DANE or MTA-STS, for
+// example. A session without that TLS isn't used: the next host is tried, and after the last one the message is
+// Deferred. decide.go has the table of what follows on each trouble with TLS. Without a demand, a host whose TLS fails
+// gets the mail in cleartext, over a new connection. [Try] and its [Security] have what was wanted and reached.
+//
 // [Transport.Tried] reports each host that was tried, and a [Trace] each command and reply.
 //
 // # Bounds
@@ -117,6 +122,8 @@
 //	source.go, sourceblocks.go         Sources: the choice of a source address, and its blocks
 //	worn.go                            refusals that may be about the session
 //	habits.go, breakage.go             what hosts showed; extensions that they offer and fail at
+//	policy.go, decide.go               Policies; what follows on trouble with TLS
+//	security.go                        Security: how a session is secured; the size of a ClientHello
 //	conn.go, hello.go, starttls.go     Conn: a session up to MAIL
 //	hostname.go                        the name in EHLO
 //	auth.go, credentials.go            AUTH, and the choice of a mechanism

@@ -19,7 +19,7 @@ const (
 	TLSWrongName                  // the certificate is valid for another name
 	TLSExpired                    // the certificate expired yesterday
 	TLSUntrusted                  // the certificate is signed by an authority that isn't in [Network.RootCAs]
-	TLSLargeHello                 // as TLSAlert, if the client offers X25519MLKEM768, for which one segment is too small
+	TLSLargeHello                 // as TLSAlert, if the client offers X25519MLKEM768, which one segment has no room for
 )
 
 // FailTLS makes TLS fail from the next handshake on: on port 465 at once, on other ports after the 220 to STARTTLS. To
