@@ -168,7 +168,8 @@ func (s *Source) fetch(ctx context.Context) (fetched, error) {
 	case !token.Expiry.IsZero() && !token.Expiry.After(time.Now()):
 		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has a token that has expired already")}
 	case token.Type() != "Bearer": // RFC 6749 §7.1: it must not be used. If the answer has no type, it is Bearer.
-		return fetched{}, &Error{Kind: Malformed, Err: fmt.Errorf("the token's type is %.50q, not Bearer", token.Type())}
+		err := fmt.Errorf("the token's type is %.50q, not Bearer", token.Type())
+		return fetched{}, &Error{Kind: Malformed, Err: err}
 	}
 	return fetched{token.AccessToken, token.Expiry}, nil
 }
