@@ -52,6 +52,7 @@ type known struct {
 	err    error     // an *Error, if the last attempt failed
 
 	failedID string    // of the last fetch, if it failed
+	failure  error     // the error of that fetch
 	failures int       // in a row, for failedID
 	retry    time.Time // when failedID is to be fetched again
 
@@ -164,8 +165,9 @@ func (c *Client) update(ctx context.Context, domain string, k *known) error {
 		k.check, k.err = now.Add(negative), nil
 	case policy != nil && policy.ID == id && now.Before(k.renew):
 		k.err = nil
-	case id == k.failedID && now.Before(k.retry): // k.err is that of the failure
-		return nil
+	case id == k.failedID && now.Before(k.retry):
+		k.err = k.failure
+		return nil // it was logged
 	default:
 		if err := c.replace(ctx, domain, id, k); err != nil {
 			return err
@@ -210,7 +212,7 @@ func (c *Client) replace(ctx context.Context, domain, id string, k *known) error
 	now := time.Now()
 	k.check = now.Add(recheck)
 	if err != nil {
-		if k.err = err; k.failedID != id {
+		if k.err, k.failure = err, err; k.failedID != id {
 			k.failedID, k.failures = id, 0
 		}
 		k.retry = now.Add(min(minRetry<<k.failures, maxRetry))
@@ -219,7 +221,7 @@ func (c *Client) replace(ctx context.Context, domain, id string, k *known) error
 	}
 	policy.ID = id
 	k.set(policy, start)
-	k.stored, k.err, k.failedID, k.failures = true, nil, "", 0
+	k.stored, k.err, k.failure, k.failedID, k.failures = true, nil, nil, "", 0
 	c.save(ctx, domain, Entry{ID: id, Fetched: start, Expires: k.expires, Body: body})
 	return nil
 }
@@ -240,7 +242,10 @@ func (c *Client) load(ctx context.Context, domain string, k *known) {
 		return
 	}
 	policy, err := parsePolicy(e.Body)
-	if err != nil || len(e.Body) > maxBody || !isID(e.ID) {
+	if err == nil && (len(e.Body) > maxBody || !isID(e.ID)) {
+		err = fmt.Errorf("the body has %d octets", len(e.Body))
+	}
+	if err != nil {
 		c.storeFailed(ctx, domain, fmt.Errorf("the entry with id %q is damaged: %w", shorten(e.ID), err))
 		return
 	}

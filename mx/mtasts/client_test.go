@@ -123,7 +123,11 @@ func TestBackOff(t *testing.T) {
 		w.record("v=STSv1; id=2")
 		time.Sleep(recheck)
 		w.want(t, "HTTP status 500", 1)
-		time.Sleep(4 * time.Minute)
+		w.inet.FailDNS("_mta-sts.example.com", smtptest.ServFail)
+		time.Sleep(time.Minute)
+		w.want(t, "TXT record", 0)
+		w.inet.FailDNS("_mta-sts.example.com", smtptest.NoFault)
+		time.Sleep(3 * time.Minute)
 		w.want(t, "HTTP status 500", 0)
 		w.answer(200, "text/plain", enforce)
 		time.Sleep(time.Minute)
@@ -154,6 +158,31 @@ func TestShortLife(t *testing.T) {
 		w.answer(404, "text/plain", "")
 		time.Sleep(time.Second)
 		w.want(t, "HTTP status 404", 1)
+	})
+	inBubble(t, func(t *testing.T, w *world) {
+		w.handle(func(rw http.ResponseWriter, _ *http.Request) {
+			time.Sleep(10 * time.Second)
+			rw.Header().Set("Content-Type", "text/plain")
+			rw.Write([]byte(strings.Replace(enforce, "604800", "0", 1)))
+		})
+		for range 2 {
+			w.want(t, "enforce id 1", 1)
+			time.Sleep(minLife - 10*time.Second) // it was fetched 10 seconds earlier
+		}
+	})
+}
+
+// TestNoneFails: a policy of mode none that can't be renewed alerts nobody.
+func TestNoneFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.answer(200, "text/plain", "version: STSv1\nmode: none\nmax_age: 604800")
+		w.want(t, "none id 1", 1)
+		w.answer(404, "text/plain", "")
+		time.Sleep(renewal)
+		w.want(t, "none id 1 mtasts: example.com: https", 1)
+		if got := w.logged.take(); got != "" {
+			t.Errorf("got log %s, want none", got)
+		}
 	})
 }
 
@@ -260,6 +289,13 @@ func TestMaxFetches(t *testing.T) {
 func TestMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.want(t, "enforce id 1", 1)
+		var policies []string
+		for i := range 20 { // as if they had policies too
+			k := *w.domains["example.com"]
+			policies = append(policies, fmt.Sprintf("policy%d.example", i))
+			w.domains[policies[i]] = &k
+			w.size += k.size(policies[i])
+		}
 		n := 0
 		for last := 0; w.size > last; n++ {
 			last = w.size
@@ -277,13 +313,21 @@ func TestMemory(t *testing.T) {
 		if w.size < maxMemory/3 || w.size > maxMemory/2 || sum != w.size || len(w.domains) > n*2/3 {
 			t.Errorf("got %d bytes, counted as %d, in %d domains", sum, w.size, len(w.domains))
 		}
-		w.want(t, "enforce id 1", 0)
+		for _, domain := range policies {
+			if w.domains[domain] == nil {
+				t.Errorf("the policy of %s is forgotten before domains without one", domain)
+			}
+		}
 	})
 }
 
 // TestNames: addresses have no policy, and a name that isn't valid is an error.
 func TestNames(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		w.Lookup(t.Context(), "[192.0.2.1]")
+		if n := w.lookups.Load(); n > 0 {
+			t.Errorf("got %d lookups for an address, want none", n)
+		}
 		for domain, want := range map[string]string{"[192.0.2.1]": "", "EXAMPLE.com.": "enforce id 1", "a b": "mtasts: smtp: domain", "": "mtasts: smtp: domain",
 			strings.Repeat("a.", 120) + "example.com": ""} {
 			if got := show(w.Lookup(t.Context(), domain)); got != want && (want == "" || !strings.HasPrefix(got, want)) {

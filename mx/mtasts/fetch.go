@@ -31,9 +31,6 @@ func (c *Client) fetch(ctx context.Context, domain string) (policy *Policy, body
 	defer cancel()
 	body, err = c.get(ctx, "mta-sts."+domain)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
 		return nil, "", &Error{Domain: domain, Result: fetchResult(err), Err: err}
 	}
 	if policy, err = parsePolicy(body); err != nil {

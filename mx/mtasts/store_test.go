@@ -70,8 +70,8 @@ func TestStoreFails(t *testing.T) {
 		{"Load", failing{load: broken}, "broken disk"},
 		{"Save", failing{save: broken}, "broken disk"},
 		{"an invalid policy", failing{entry: Entry{ID: "1", Body: "mode: none", Fetched: time.Now()}}, "damaged: it has no version"},
-		{"an invalid id", failing{entry: Entry{ID: "-", Body: enforce, Fetched: time.Now()}}, "damaged"},
-		{"a large one", failing{entry: Entry{ID: "1", Body: enforce + strings.Repeat("x: y\n", 20_000), Fetched: time.Now()}}, "damaged"},
+		{"an invalid id", failing{entry: Entry{ID: "-", Body: enforce, Fetched: time.Now()}}, "damaged: the body has"},
+		{"a large one", failing{entry: Entry{ID: "1", Body: enforce + strings.Repeat("x: y\n", 20_000), Fetched: time.Now()}}, "damaged: the body has"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
@@ -101,6 +101,15 @@ func TestStoreRecovers(t *testing.T) {
 		w.want(t, "enforce id 5", 0)
 		time.Sleep(time.Second)
 		w.want(t, "", 0)
+	})
+	inBubble(t, func(t *testing.T, w *world) {
+		store := &failing{load: errors.New("broken disk"), save: errors.New("broken disk")}
+		w.Store = store
+		w.want(t, "enforce id 1", 1)
+		store.load = nil
+		store.entry = Entry{ID: "5", Fetched: time.Now(), Body: enforce}
+		time.Sleep(recheck)
+		w.want(t, "enforce id 1", 0)
 	})
 }
 
