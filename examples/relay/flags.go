@@ -31,6 +31,7 @@ type flags struct {
 	list                bool
 	routes              map[string]mx.Route
 	resolver            mx.Resolver
+	dane, mtaSTS        bool
 	port                int
 	allowPrivate        bool
 	sources             []client.Source
@@ -80,6 +81,11 @@ func parseFlags(args []string) (*flags, error) {
 	set.Func("smarthost", "`host:port` for all other mail, or several, tried in order: as -route '*=host:port'",
 		func(s string) error { return f.addRoute("*=" + s) })
 	set.Func("dns", "`host:port` of the name server to ask in place of the system's", f.setResolver)
+	set.BoolVar(&f.dane, "dane", false,
+		"demand the TLS that the DNS says, by DANE; the name servers must validate by\n"+
+			"DNSSEC and be reached safely")
+	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; their policies are kept in the\n"+
+		"directory named as -spool, with .mta-sts")
 	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
 	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
 	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",

@@ -59,6 +59,10 @@ func run(ctx context.Context) error {
 		return printQueue(q)
 	}
 
+	policies, err := f.policies()
+	if err != nil {
+		return err
+	}
 	relay := &postrider.Relay{
 		Hostname:    f.hostname,
 		Queue:       q,
@@ -73,7 +77,7 @@ func run(ctx context.Context) error {
 		Submission:  f.template(), // for users
 		LMTP:        f.template(),
 		Router:      &mx.Router{Port: f.port, AllowPrivate: f.allowPrivate},
-		Transport:   &client.Transport{Sources: f.sources},
+		Transport:   &client.Transport{Sources: f.sources, Policies: policies},
 		Runner:      &delivery.Runner{Retry: f.retry},
 	}
 	var known greylist.Store

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dane"
+	"github.com/postrider/postrider/mx/dns"
+	"github.com/postrider/postrider/mx/mtasts"
+)
+
+// policies returns the policies of -dane and -mta-sts. For -dane, it makes the answers of the resolver trusted.
+func (f *flags) policies() (list []mx.Policy, err error) {
+	stub, _ := f.resolver.(*dns.Resolver)
+	if f.dane { // first: where DANE applies, MTA-STS isn't asked
+		if stub == nil {
+			stub = new(dns.Resolver)
+		}
+		stub.TrustAD = true
+		f.resolver = stub
+		list = append(list, dane.Policy{})
+	}
+	if f.mtaSTS {
+		sts := &mtasts.Client{Store: &mtasts.Dir{Path: f.spool + ".mta-sts"}, AllowPrivate: f.allowPrivate}
+		if stub != nil {
+			sts.Resolver = stub
+		}
+		if err := sts.Check(); err != nil {
+			return nil, fmt.Errorf("-mta-sts: %w", err)
+		}
+		list = append(list, sts)
+	}
+	return list, nil
+}
