@@ -52,8 +52,8 @@ func TestPolicy(t *testing.T) {
 		{name: "a record of another port", set: func(n *smtptest.Network, good, bad dns.TLSA) { n.TLSA("_465._tcp."+own, good) }, want: "nothing"},
 		{name: "all unusable", set: func(n *smtptest.Network, good, bad dns.TLSA) { n.TLSA("_25._tcp."+own, pkix) }, want: "encrypted mx.signed.test"},
 		{name: "one usable, wrong", set: func(n *smtptest.Network, good, bad dns.TLSA) { n.TLSA("_25._tcp."+own, pkix, bad) }, want: "verified mx.signed.test no"},
-		{name: "insecure MX", domain: "plain.test", set: func(n *smtptest.Network, good, bad dns.TLSA) {
-			n.MX("plain.test", own)
+		{name: "insecure MX", domain: "in.plain.test", set: func(n *smtptest.Network, good, bad dns.TLSA) {
+			n.MX("in.plain.test", own)
 			n.TLSA("_25._tcp."+own, good)
 		}, want: "nothing"},
 		{name: "insecure host isn't asked", domain: "away.signed.test", set: func(n *smtptest.Network, good, bad dns.TLSA) {
@@ -96,7 +96,7 @@ func TestPolicy(t *testing.T) {
 		{name: "alias from elsewhere", domain: "from.signed.test", set: func(n *smtptest.Network, good, bad dns.TLSA) {
 			n.MX("from.signed.test", "to-own.plain.test")
 			n.CNAME("to-own.plain.test", own)
-			n.TLSA("_25._tcp.to-own.plain.test", good)
+			n.FailDNS("_25._tcp.to-own.plain.test", smtptest.ServFail) // isn't asked
 			n.TLSA("_25._tcp."+own, good)
 		}, want: "nothing"},
 	}
@@ -220,8 +220,9 @@ func TestNames(t *testing.T) {
 
 // TestZeroTarget: nothing is known, and nothing is asked.
 func TestZeroTarget(t *testing.T) {
-	yes := dns.Proof{Authentic: true, Name: "mx.test."}
-	for _, to := range []mx.Target{{}, {MX: yes, Addr: yes, Host: mx.Host{Name: "mx.test"}}, {Resolver: smtptest.NewNetwork(t)}} {
+	yes, host := dns.Proof{Authentic: true, Name: "mx.test."}, mx.Host{Name: "mx.test"}
+	panics := struct{ mx.SecureResolver }{}
+	for _, to := range []mx.Target{{}, {Resolver: panics}, {MX: yes, Addr: dns.Proof{Name: "mx.test."}, Host: host, Resolver: panics}, {MX: yes, Addr: yes, Host: host}} {
 		if need, err := (Policy{}).Require(t.Context(), to); err != nil || need.Name != "" || need.Level != mx.DemandNothing {
 			t.Errorf("got %+v, %v, want nothing", need, err)
 		}
