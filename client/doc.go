@@ -74,8 +74,8 @@
 //     all.
 //   - One reply for several recipients is never UserUnknown: it doesn't say which address it means.
 //   - A panic of a func of the caller is logged, if there is a Logger. After one of Trace, Tried or the Logger nothing
-//     changes. After one of DialContext, Auth, the Resolver or a func of TLSConfig, recipients are Deferred. After one
-//     of the Sender of a route they are Unknown.
+//     changes. After one of DialContext, Auth, the Resolver, a Policy or a func of TLSConfig, recipients are
+//     Deferred. After one of the Sender of a route they are Unknown.
 //   - A message that can't be read to its end is never committed: the connection is closed without the final dot, the
 //     last chunk or QUIT.
 //   - A password is sent only under TLS with a verified certificate, or to this machine: a Unix socket, a loopback

@@ -174,6 +174,9 @@ func policySend(t *testing.T, inet *smtptest.Network, host *smtptest.Host, polic
 		if r.Outcome != smtp.Deferred || r.Stage != smtp.StageTLS || r.Host == "" {
 			t.Errorf("got %+v, want it deferred because of TLS", r)
 		}
+		if s.Reached == mx.DemandEncrypted && !strings.Contains(r.Reply.Text, "the certificate doesn't meet the policy "+s.Policy) {
+			t.Errorf("got %v after a handshake, want that the certificate is at fault", r.Reply)
+		}
 		if last.Err == nil || len(host.Messages()) > 0 {
 			t.Errorf("got the error %v and %d messages, want an error and none", last.Err, len(host.Messages()))
 		}
