@@ -111,6 +111,7 @@ type Conn struct {
 
 	required mx.Requirement // of a policy
 	security Security       // what was reached so far
+	fellBack bool           // TLS failed in the connection before this one
 	small    bool           // the ClientHello has to fit into one segment
 	again    bool           // a handshake that fails may be repeated with a smaller ClientHello
 }

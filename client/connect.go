@@ -22,18 +22,17 @@ type ends struct {
 }
 
 // connect opens a session. If TLS fails, it may open another connection with a smaller ClientHello, and then one
-// without TLS, as decide says. What helped is remembered. The Conn is never nil.
+// without TLS, as decide says. The Conn is never nil.
 func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	c := d.conn(e)
 	if decide(c.demand(), failsTLS) == inClear && d.t.memory.of(e.host).noTLS {
 		c.inClear(ErrTLSFailedBefore)
 	}
-	var learned habits
 	for {
 		begun := time.Now()
 		f := d.open(ctx, c)
 		if f == nil {
-			d.t.remember(e.host, learned)
+			c.learned.smallHello = c.fellBack && c.small && c.security.Version != ""
 			d.tellShort(c)
 			return c, nil
 		}
@@ -46,12 +45,12 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 		}
 		d.tried(ctx, Try{Begun: begun, Session: c.session(), Security: c.secure()}, f)
 		c = d.conn(e)
+		c.fellBack = true
 		if to == smallerHello {
-			learned.smallHello, c.small = true, true
+			c.small = true
 			d.tell("TLS failed, trying without post-quantum key exchange", c, f)
 			continue
 		}
-		learned = habits{noTLS: true}
 		d.tell("TLS failed, going on without TLS", c, f)
 		c.inClear(f)
 	}

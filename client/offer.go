@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -82,6 +83,8 @@ func (d *delivery) learnHabits(s *session, reused bool) {
 	if !reused && s.taken {
 		s.learned.mails, s.learned.said = d.bound.mails, d.bound.said
 	}
+	// A host that demands TLS also offers a session in cleartext, and refuses MAIL by 530 (RFC 3207 §4).
+	s.learned.noTLS = s.fellBack && s.taken && s.TLS == mx.TLSNone
 	if reused {
 		s.learned.broken &^= kwPipelining // the session may have died while it was idle
 	}

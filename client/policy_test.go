@@ -258,17 +258,18 @@ func TestTLSMemories(t *testing.T) {
 		fault  smtptest.TLSFault
 		policy mx.Requirement
 		after  time.Duration // of the second message
-		wants  [2]string     // what each message got, and its connections
+		wants  []string      // what each message got, and its connections
 		forget bool
 	}{
-		{name: "large hello", fault: smtptest.TLSLargeHello, after: time.Hour, wants: [2]string{"X25519 2", "X25519 1"}},
-		{name: "large hello, a day", fault: smtptest.TLSLargeHello, after: 25 * time.Hour, wants: [2]string{"X25519 2", "X25519 2"}},
-		{name: "large hello, no memory", fault: smtptest.TLSLargeHello, forget: true, wants: [2]string{"X25519 2", "X25519 2"}},
-		{name: "alert", fault: smtptest.TLSAlert, after: 59 * time.Minute, wants: [2]string{" 3", " 1"}},
-		{name: "alert, an hour", fault: smtptest.TLSAlert, after: 61 * time.Minute, wants: [2]string{" 3", " 3"}},
-		{name: "alert, no memory", fault: smtptest.TLSAlert, forget: true, wants: [2]string{" 3", " 3"}},
-		{name: "alert, a policy", fault: smtptest.TLSAlert, policy: mx.Requirement{Name: "x", Level: mx.DemandEncrypted}, wants: [2]string{" 3", "deferred 2"}},
-		{name: "none", wants: [2]string{"X25519MLKEM768 1", "X25519MLKEM768 1"}},
+		{name: "large hello", fault: smtptest.TLSLargeHello, after: time.Hour, wants: []string{"X25519 2", "X25519 1"}},
+		{name: "large hello, a day", fault: smtptest.TLSLargeHello, after: 25 * time.Hour, wants: []string{"X25519 2", "X25519 2"}},
+		{name: "large hello, no memory", fault: smtptest.TLSLargeHello, forget: true, wants: []string{"X25519 2", "X25519 2"}},
+		{name: "large hello, used meanwhile", fault: smtptest.TLSLargeHello, after: 23 * time.Hour, wants: []string{"X25519 2", "X25519 1", "X25519 2"}},
+		{name: "alert", fault: smtptest.TLSAlert, after: 59 * time.Minute, wants: []string{" 3", " 1"}},
+		{name: "alert, an hour", fault: smtptest.TLSAlert, after: 61 * time.Minute, wants: []string{" 3", " 3"}},
+		{name: "alert, no memory", fault: smtptest.TLSAlert, forget: true, wants: []string{" 3", " 3"}},
+		{name: "alert, a policy", fault: smtptest.TLSAlert, policy: mx.Requirement{Name: "x", Level: mx.DemandEncrypted}, wants: []string{" 3", "deferred 2"}},
+		{name: "none", wants: []string{"X25519MLKEM768 1", "X25519MLKEM768 1"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -409,6 +410,56 @@ func walkPolicies(t *testing.T, faults, sends []byte) {
 			case !m.TLS, excludes(i), domain == "verified.test" && faultOf(i) >= wrongCertificate:
 				t.Errorf("%s has a message for %s; fault %s, TLS %t", names[i], domain, hostFaults[faultOf(i)].name, m.TLS)
 			}
+		}
+	}
+}
+
+// TestHostThatDemandsTLS: a host that refuses MAIL in cleartext gets TLS again.
+func TestHostThatDemandsTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		host := inet.MX("example.net", "mx.example.net")
+		host.FailTLS(smtptest.TLSAlert)
+		host.Answer(smtp.StageMail, smtp.NewReply(530, "5.7.0", "Must issue a STARTTLS command first"))
+		tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext, Router: &mx.Router{Resolver: inet}}
+		defer tr.Close()
+		send := func(want string) {
+			t.Helper()
+			results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
+			if got := fmt.Sprint(results[0].Reply.Code, " ", results[0].TLS); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+		send("530 ")
+		host.Heal()
+		host.FailTLS(smtptest.NoTLSFault)
+		tr.CloseIdle()
+		send("250 TLS 1.3")
+	})
+}
+
+// TestShrink: what a caller wants of key exchanges remains so.
+func TestShrink(t *testing.T) {
+	hybrid, small := tls.X25519MLKEM768, tls.X25519
+	tests := []struct {
+		given       []tls.CurveID
+		most        uint16
+		large       bool
+		smallBecome []tls.CurveID
+	}{
+		{nil, 0, true, classical},
+		{[]tls.CurveID{hybrid, small}, 0, true, []tls.CurveID{small}},
+		{[]tls.CurveID{hybrid}, 0, false, []tls.CurveID{hybrid}},
+		{[]tls.CurveID{small}, 0, false, []tls.CurveID{small}},
+		{nil, tls.VersionTLS12, false, nil},
+	}
+	for _, test := range tests {
+		cfg := &tls.Config{CurvePreferences: test.given, MaxVersion: test.most}
+		large := shrink(cfg, false)
+		still := shrink(cfg, true)
+		if large != test.large || still || fmt.Sprint(cfg.CurvePreferences) != fmt.Sprint(test.smallBecome) {
+			t.Errorf("%v: got large %t, then %t with %v; want %t, then false with %v",
+				test.given, large, still, cfg.CurvePreferences, test.large, test.smallBecome)
 		}
 	}
 }

@@ -75,12 +75,17 @@ func shrink(cfg *tls.Config, want bool) (large bool) {
 	if v := cfg.MaxVersion; v != 0 && v < tls.VersionTLS13 {
 		return false
 	}
-	if want && cfg.CurvePreferences == nil {
-		cfg.CurvePreferences = classical
-	} else if want {
-		cfg.CurvePreferences = slices.DeleteFunc(slices.Clone(cfg.CurvePreferences), other)
+	small := classical
+	if len(cfg.CurvePreferences) > 0 {
+		small = slices.DeleteFunc(slices.Clone(cfg.CurvePreferences), other)
+		if len(small) == 0 || len(small) == len(cfg.CurvePreferences) {
+			return false // post-quantum key exchanges alone, or none: the caller wants it so
+		}
 	}
-	return cfg.CurvePreferences == nil || slices.ContainsFunc(cfg.CurvePreferences, other)
+	if want {
+		cfg.CurvePreferences = small
+	}
+	return !want
 }
 
 // mayBeLarge reports whether a handshake may have failed because of a large ClientHello. It hasn't if the host answered
