@@ -36,13 +36,15 @@ func (s *Signer) Check(ctx context.Context) error {
 
 // Switch replaces the keys, for messages that are sent from now on. It is the second of the three steps in which a key
 // is replaced: see the package doc. If Check would return an error for the new keys, or if the DNS doesn't answer,
-// Switch returns the error, and the keys stay as they are. No keys at all are an error only if there are Domains:
-// otherwise messages are sent unsigned from then on.
+// Switch returns the error, and the keys stay as they are.
 func (s *Signer) Switch(ctx context.Context, keys []Key) error {
 	if _, err := s.set(); err != nil {
 		return err
 	}
 	set, err := s.newKeySet(keys)
+	if err == nil && len(keys) == 0 {
+		err = errNoKeys
+	}
 	if err != nil {
 		return fmt.Errorf("dkim: %w", err)
 	}
@@ -86,9 +88,14 @@ func (s *Signer) checkFields() error {
 	case s.MinBits != 0 && (s.MinBits < minBits || s.MinBits > maxBits):
 		return fmt.Errorf("Signer.MinBits is %d: set it to %d to %d, or to 0 for %d",
 			s.MinBits, minBits, maxBits, defaultBits)
+	case len(s.Keys) == 0:
+		return errNoKeys
 	}
 	return nil
 }
+
+// errNoKeys is the error of a program that has found none: its mail isn't sent unsigned for that.
+var errNoKeys = errors.New("there are no Keys: add one, or leave the Signer out")
 
 // notInName: RFC 5322 §3.6.8 for the name of a field, and no ";", which ends h=.
 func notInName(c rune) bool { return c <= ' ' || c > '~' || c == ':' || c == ';' }

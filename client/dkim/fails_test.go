@@ -155,7 +155,7 @@ func TestCheck(t *testing.T) {
 		{"RSAPublicKey", key(dkim.Key{Private: rsaKey}), rsaOf(short), ""},
 		{"white space and more tags", key(dkim.Key{Private: rsaKey}), rsaOf("k=rsa ; h = sha1 : sha256; s=email;t=y; n=x; " + strings.Replace(right[len("v=DKIM1; k=rsa; "):], "A", " A ", 3)), ""},
 		{"no answer", key(dkim.Key{Private: rsaKey}), zone{"s._domainkey.example.com": nil}, ""},
-		{"no keys", &dkim.Signer{}, nil, ""},
+		{"no keys", &dkim.Signer{}, nil, "there are no Keys: add one"},
 		{"1024 bits", &dkim.Signer{Keys: []dkim.Key{{Domain: "example.com", Selector: "s", Private: small}}, MinBits: 1024}, nil, "there is none"},
 
 		{"no record", key(dkim.Key{Private: rsaKey}), nil, "dkim: the record at s._domainkey.example.com: there is none: publish this TXT record: " + right},
@@ -213,8 +213,12 @@ type checked struct{ sink }
 func (*checked) Check(context.Context) error { return errors.New("of the next Sender") }
 
 func TestCheckGoesOn(t *testing.T) {
-	s := (&dkim.Signer{}).Wrap(new(checked))
-	if err := s.(interface{ Check(context.Context) error }).Check(t.Context()); err == nil || err.Error() != "of the next Sender" {
+	s := &dkim.Signer{
+		Keys:     []dkim.Key{{Domain: "example.com", Selector: "s", Private: rsaKey}},
+		Resolver: zone{"s._domainkey.example.com": nil}, // no answer
+	}
+	checking := s.Wrap(new(checked))
+	if err := checking.(interface{ Check(context.Context) error }).Check(t.Context()); err == nil || err.Error() != "of the next Sender" {
 		t.Errorf("got %v, want that of the next Sender", err)
 	}
 }
