@@ -84,8 +84,8 @@ func parseFlags(args []string) (*flags, error) {
 	set.BoolVar(&f.dane, "dane", false,
 		"demand the TLS that the DNS says, by DANE; the name servers must validate by\n"+
 			"DNSSEC and be reached safely")
-	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; their policies are kept in the\n"+
-		"directory named as -spool, with .mta-sts")
+	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; the policies are in\n"+
+		"the directory named as -spool, with .mta-sts")
 	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
 	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
 	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",
