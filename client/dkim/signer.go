@@ -16,8 +16,8 @@ import (
 type Signer struct {
 	// Keys sign the messages with their Domain in the From field. All keys of a domain sign, for example one with RSA
 	// and one with Ed25519. A message with From addresses of several domains is signed by the keys of all of them. A
-	// message of a domain without a key is sent unsigned. If there are no Keys, Check returns an error, and messages are
-	// Deferred.
+	// message of a domain without a key is sent unsigned. If there are no Keys, Check returns an error, and messages
+	// are Deferred.
 	Keys []Key
 
 	// Domains are domains of From that must have a key. Check returns an error for one that has none, and messages from
