@@ -326,7 +326,7 @@ func TestAdversaryPairs(t *testing.T) {
 }
 
 // advHardPairs are pairs of moves that broke the promise.
-var advHardPairs = []string{"scans+dns-hangs", "together-taken+slow-commands", "blocked+greylist"}
+var advHardPairs = []string{"scans+dns-hangs", "together-taken+slow-commands", "blocked+greylist", "stall-from-mail+scans"}
 
 // TestAdversaryOwners has moves by more owners than the promise is about.
 func TestAdversaryOwners(t *testing.T) {

@@ -54,7 +54,8 @@ func (c *commons) end(s *share, now int64) {
 // forget removes s.
 func (c *commons) forget(s *share, now int64) { c.ended.add(-s.ended.at(now), now) }
 
-// room returns how many more slots s may take. size is the number of all slots, free of those that are free.
+// room returns how many more slots s may take. size is the number of all slots, free of those that it may take now: it
+// may be more than are unused.
 func (c *commons) room(s *share, least, size, free int, now int64) int {
 	of := c.part(s, now)
 	if c.used == s.used && of == 1 { // it is alone
@@ -64,7 +65,7 @@ func (c *commons) room(s *share, least, size, free int, now int64) int {
 	if s.used >= max(1, least/2, 2*part) && s.used < least {
 		return min(least-s.used, free-size/16)
 	}
-	return roomOf(s.used, max(least, part), size, free)
+	return roomOf(s.used, max(least, part), size, free, size-c.used)
 }
 
 // part returns the part that s has of all attempts that lately ended so, from 0 to 1.
@@ -77,12 +78,12 @@ func (c *commons) part(s *share, now int64) float64 {
 }
 
 // roomOf returns how many more slots one owner may take that has used slots and may have most, or more while a quarter
-// of all is free.
-func roomOf(used, most, size, free int) int {
+// of all is unused.
+func roomOf(used, most, size, free, unused int) int {
 	if n := most - used; n > 0 {
 		return min(n, free)
 	}
-	return free - size/4
+	return min(free, unused-size/4)
 }
 
 // share returns how many slots all kinds except fast may have: in any case, and now.
@@ -124,7 +125,7 @@ func (m *machine) lentRoom(o *owner, k kind) int {
 	free := m.kindRoom(k, least, size)
 	room := m.lent.room(&o.lent, max(1, size/8), size, free, m.mono)
 	if !m.hasCredit(o, size) {
-		return min(room, max(size/2-m.lent.owed, free-size/4))
+		return min(room, max(size/2-m.lent.owed, size-m.lent.used-size/4))
 	}
 	part := int(float64(size) * m.slots.part(&o.slots, m.mono))
 	return max(room, min(part-o.lent.used, free))
@@ -190,7 +191,7 @@ func (m *machine) hostRoom(h *host, o *owner, quick bool) int {
 }
 
 func (m *machine) placesFor(o *owner, used, size, held int) int {
-	return roomOf(used, m.part(o, size), size, size-held)
+	return roomOf(used, m.part(o, size), size, size-held, size-held)
 }
 
 // part is how many places of size an owner may have in any case.
