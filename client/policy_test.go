@@ -334,7 +334,7 @@ func TestPolicyGate(t *testing.T) {
 	})
 }
 
-// TestHostThatDemandsTLS: a host that refuses MAIL in cleartext gets TLS again.
+// TestHostThatDemandsTLS: a host that refuses MAIL in cleartext gets TLS again. TLS that fails there bounces no mail.
 func TestHostThatDemandsTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
@@ -343,18 +343,25 @@ func TestHostThatDemandsTLS(t *testing.T) {
 		host.Answer(smtp.StageMail, smtp.NewReply(530, "5.7.0", "Must issue a STARTTLS command first"))
 		tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext, Router: &mx.Router{Resolver: inet}}
 		defer tr.Close()
-		send := func(want string) {
+		inet.MX("example.org", "mx.example.net")
+		next := inet.MX("example.org", "mx2.example.net")
+		send := func(to, want string) {
 			t.Helper()
-			results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", "bob@example.net"), smtp.Text("Hello.\n"))
-			if got := fmt.Sprint(results[0].Reply.Code, " ", results[0].TLS); got != want {
+			results, _ := tr.Send(t.Context(), smtp.NewEnvelope("ann@client.test", to), smtp.Text("Hello.\n"))
+			r := results[0]
+			if got := fmt.Sprint(r.Outcome, " ", r.Reply.Code, " ", r.TLS); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		}
-		send("530 ")
+		send("bob@example.net", "deferred 530 ")
+		send("bob@example.org", "delivered 250 TLS 1.3")
+		if n := len(next.Messages()); n != 1 {
+			t.Errorf("got %d messages at the next host, want 1", n)
+		}
 		host.Heal()
 		host.FailTLS(smtptest.NoTLSFault)
 		tr.CloseIdle()
-		send("250 TLS 1.3")
+		send("bob@example.net", "delivered 250 TLS 1.3")
 	})
 }
 

@@ -270,6 +270,11 @@ func (t *transaction) mailReply(r *smtp.Reply) *failure {
 		if t.c.spoiled { // 421
 			return t.c.said(smtp.StageMail, r)
 		}
+		if r.Code == 530 && t.c.security.Err != nil && t.c.security.Version == "" {
+			// RFC 3207 §4: the host demands TLS, which failed. That is about the session, and not about the message.
+			t.c.spoiled = true
+			return t.c.said(smtp.StageMail, r)
+		}
 		t.refused, t.stage = r, smtp.StageMail
 		return nil
 	}
