@@ -147,6 +147,7 @@ func elsewhere(r *smtp.Result) bool {
 	switch {
 	case r.Local:
 		return class != 3 // RFC 3463 §3.4: X.3.x, the mail system, which is this program
+	case r.Reply.Code == 530: // RFC 3207 §4: the host demands TLS, which failed there
 	case class == 2 || class == 7:
 		return false // RFC 3463 §3.3, §3.8: X.2.x, the mailbox; X.7.x, a policy, greylisting included
 	case r.Reason.About() == smtp.AboutMessage, r.Reason == smtp.MailboxFull, r.Reason == smtp.MailboxDisabled,
