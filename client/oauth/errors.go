@@ -64,7 +64,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Error says why there is no token.
+// Error is the reason why there is no token.
 type Error struct {
 	Kind Kind
 

@@ -288,7 +288,7 @@ func (k *Keys) EachOf(n int, segment uint32, visit func(Key)) (more bool) {
 	})
 }
 
-// Moved says that the Key of a message is in another segment, unless it is forgotten.
+// Moved notes that the Key of a message is in another segment, unless it is forgotten.
 func (k *Keys) Moved(key Key, segment uint32) {
 	if r := k.byName[key.Name]; r != 0 && k.known.At(r).ID == key.ID {
 		k.count(key.Segment, -1)
