@@ -165,7 +165,7 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	schedule(&m.Message, now)
 	ours := []byte(r.received(env, p, now).String())
 	if p != nil && p.Username != "" {
-		ours = header.AppendMissing(ours, top, now, rand.Text()+"@"+r.hostname)
+		ours = header.AppendMissing(ours, top, now, func() string { return rand.Text() + "@" + r.hostname })
 	}
 	if !header.Begins(top) {
 		ours = append(ours, "\r\n"...) // else the text would read as part of our field

@@ -63,7 +63,7 @@ func withMissing(ctx context.Context, env *smtp.Envelope, c smtp.Content) smtp.C
 	if err != nil { // next returns it, or sends the message as it is
 		return c
 	}
-	date, id := time.Now(), rand.Text()
+	date := time.Now()
 	fields, _ := header.Fields(top)
 	for i, field := range fields {
 		name, value, _ := strings.Cut(field, ":")
@@ -76,11 +76,14 @@ func withMissing(ctx context.Context, env *smtp.Envelope, c smtp.Content) smtp.C
 			}
 		}
 	}
-	if queued {
-		sum := sha256.Sum256(append([]byte(job.ID+"\n"), top...))
-		id = base32.StdEncoding.EncodeToString(sum[:16])[:26]
-	}
-	add := header.AppendMissing(nil, top, date, id+"@"+messageIDHost(env.From))
+	add := header.AppendMissing(nil, top, date, func() string {
+		id := rand.Text()
+		if queued {
+			sum := sha256.Sum256(append([]byte(job.ID+"\n"), top...))
+			id = base32.StdEncoding.EncodeToString(sum[:16])[:26]
+		}
+		return id + "@" + messageIDHost(env.From)
+	})
 	if len(add) == 0 {
 		return c
 	}
