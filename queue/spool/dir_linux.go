@@ -77,7 +77,7 @@ func control(f *os.File, op string, call func(fd int) error) error {
 	return os.NewSyscallError(op, callErr) // without the name, which may be an earlier one
 }
 
-// freeSpace gives the octets that may still be written where dir is.
+// freeSpace returns the octets that may still be written where dir is.
 func freeSpace(dir *os.File) (octets int64, err error) {
 	err = control(dir, "fstatfs", func(fd int) error {
 		var st syscall.Statfs_t

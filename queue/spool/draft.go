@@ -43,7 +43,7 @@ func (s *Spool) newDraft(durable bool) *draft {
 	return &draft{spool: s, buf: buf, record: appending{record: record, durable: durable, done: make(chan error, 1)}}
 }
 
-// free gives back what the draft took: the buffer and, if the log doesn't have it, the body files.
+// free returns what the draft took: the buffer and, if the log doesn't have it, the body files.
 func (d *draft) free() {
 	if cap(d.record.record) <= maxPooled {
 		*d.buf = d.record.record
@@ -146,8 +146,8 @@ func (d *draft) spill(s *index.Message, beginning []byte, r io.Reader) (name str
 	return temp, syncFile(f)
 }
 
-// commit gives the messages their ids, writes the record and tells what came of it. The index then takes
-// it in, and log.applied is called.
+// commit numbers the messages, writes the record and returns its error. After that, the index takes the record in, and
+// log.applied is called.
 func (d *draft) commit() error {
 	s := d.spool
 	s.arrivals.Lock()
@@ -205,7 +205,7 @@ func (d *draft) hand() error {
 	return nil
 }
 
-// nameFiles gives the body files their names for good.
+// nameFiles renames the body files to their names for good.
 func (d *draft) nameFiles() error {
 	named := false
 	for i := range d.messages {

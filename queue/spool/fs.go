@@ -68,7 +68,7 @@ func syncNames(fs FS) error {
 	return nil
 }
 
-// syncError says that what was written may be lost. It is never tried again and then believed.
+// syncError is the error of a sync: what was written may be lost. It is never tried again and then believed.
 type syncError struct{ err error }
 
 func (e *syncError) Error() string { return e.err.Error() }

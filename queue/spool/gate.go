@@ -60,14 +60,14 @@ func (g *gate) leave() {
 	}
 }
 
-// draft says that a draft makes a file of that name, or gives it the name.
+// draft notes that a draft makes a file of that name, or renames one to it.
 func (g *gate) draft(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.drafts[name] = struct{}{}
 }
 
-// undraft says that the file of that name is no draft's: it has another name, or the log gets its record.
+// undraft notes that the file of that name is no draft's: it has another name, or the log gets its record.
 func (g *gate) undraft(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -165,8 +165,8 @@ func (s *Spool) begin(ctx context.Context, ids []queue.ID) (found []uint64, err 
 	}
 }
 
-// find gives the messages that are there, each once, or what ends when something else that is being done to one of them
-// may have ended. s.mu is held.
+// find returns the messages that are there, each once. If something else is being done to one of them, it returns a
+// channel that is closed when that may have ended. s.mu is held.
 func (s *Spool) find(ids []queue.ID) (found []uint64, other chan struct{}) {
 	seen := make(map[uint64]bool, len(ids))
 	for _, id := range ids {
