@@ -81,25 +81,43 @@ func base64Size(octets int64) int64 {
 	return (octets+2)/3*4 + 2*lines
 }
 
+// literal are the octets that quoted-printable leaves as they are, except for a space or a tab at the end of a line.
+var literal = func() (table [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		table[c] = c != '='
+	}
+	table[' '], table['\t'] = true, true
+	return table
+}()
+
 // appendQP appends s in quoted-printable (RFC 2045 §6.7), with CRLF line ends.
 func appendQP(dst []byte, s string) []byte {
 	const digits = "0123456789ABCDEF"
 	for line := range strings.Lines(s) {
 		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-		col := 0
-		for i := range len(line) {
+		last := len(line)
+		if hasFragileEnd(line) {
+			last--
+		}
+		for i, col := 0, 0; i < len(line); {
 			c := line[i]
-			plain := '!' <= c && c <= '~' && c != '=' || (c == ' ' || c == '\t') && i < len(line)-1
+			plain := literal[c] && i < last
 			if col == qpLine || !plain && col > qpLine-len("=00") {
 				dst, col = append(dst, "=\r\n"...), 0
 			}
-			if plain && (col > 0 || !hasFragileStart(line[i:])) {
-				dst = append(dst, c)
-				col++
-			} else {
+			if !plain || col == 0 && hasFragileStart(line[i:]) {
 				dst = append(dst, '=', digits[c>>4], digits[c&15])
 				col += len("=00")
+				i++
+				continue
 			}
+			end, most := i+1, min(last, i+qpLine-col)
+			for end < most && literal[line[end]] {
+				end++
+			}
+			dst = append(dst, line[i:end]...)
+			col += end - i
+			i = end
 		}
 		dst = append(dst, "\r\n"...)
 	}
