@@ -37,6 +37,13 @@ const maxPooled = 512 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 
+// keepBuffer returns a buffer to the pool, unless it has become large.
+func keepBuffer(buf *[]byte) {
+	if cap(*buf) <= maxPooled {
+		buffers.Put(buf)
+	}
+}
+
 func (s *Spool) newDraft(durable bool) *draft {
 	buf := buffers.Get().(*[]byte)
 	record := append((*buf)[:0], make([]byte, recordHeaderLen)...)
@@ -45,10 +52,8 @@ func (s *Spool) newDraft(durable bool) *draft {
 
 // free returns what the draft took: the buffer and, if the log doesn't have it, the body files.
 func (d *draft) free() {
-	if cap(d.record.record) <= maxPooled {
-		*d.buf = d.record.record
-		buffers.Put(d.buf)
-	}
+	*d.buf = d.record.record
+	keepBuffer(d.buf)
 	for _, m := range d.messages {
 		if m.file != "" && !d.kept {
 			d.spool.fs.discard(m.file)

@@ -1,15 +1,8 @@
 package spool
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
-	"io/fs"
-	"math"
 
-	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
@@ -132,97 +125,4 @@ func (s *Spool) distrust(segment uint32, d Damage) {
 	s.log.damage(segment)
 	s.fs.Remove(hintName(segment))
 	s.report(d)
-}
-
-var errBodyDamaged = errors.New("damaged body")
-
-// openInline makes the Body of a message that has it in the log, and releases seg.
-func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
-	defer seg.release()
-	if body := s.bodyOfKept(p, seg); body != nil {
-		return index.BytesBody{Reader: bytes.NewReader(body)}, nil
-	}
-	h, entry, fields, err := seg.appendEntry(nil, p)
-	if err != nil {
-		return nil, s.unreadable(p, err)
-	}
-	m, err := decodeMessage(h, fields, true)
-	if err != nil {
-		return nil, s.unreadable(p, err)
-	}
-	body := entry[entryHeaderLen+len(fields):]
-	if checksum(body) != m.Sum {
-		return nil, s.unreadable(p, errBodyDamaged)
-	}
-	return index.BytesBody{Reader: bytes.NewReader(body)}, nil
-}
-
-// bodyOfKept reads the body of a message that is kept in memory, without the rest. It returns nil if it can't.
-func (s *Spool) bodyOfKept(p place, seg *segment) []byte {
-	m := s.wide.get(p)
-	if m == nil || seg == nil {
-		return nil
-	}
-	body := make([]byte, m.Size)
-	_, err := seg.file.ReadAt(body, int64(p.off)+int64(p.length)-m.Size)
-	if err != nil || checksum(body) != m.Sum {
-		return nil
-	}
-	return body
-}
-
-// openFile makes the Body of a message that has it in a file, and releases seg.
-func (s *Spool) openFile(id uint64, p place, seg *segment) (queue.Body, error) {
-	defer seg.release()
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	m, err := s.readMessage(seg, p, *buf)
-	if err != nil {
-		return nil, s.unreadable(p, err)
-	}
-	name := bodyName(id)
-	f, err := s.fs.Open(name, false)
-	if err == nil {
-		if err = checkBody(f, m); err == nil {
-			return fileBody{io.NewSectionReader(f, 0, m.Size), f}, nil
-		}
-		f.Close()
-	}
-	s.mu.Lock()
-	gone := s.ix.Data(id) == nil
-	s.mu.Unlock()
-	if errors.Is(err, fs.ErrNotExist) && gone {
-		return nil, queue.ErrNotFound
-	}
-	if !passing(err) {
-		s.report(Damage{File: name, Length: m.Size, Reason: err.Error()})
-	}
-	return nil, fmt.Errorf("%s: %w", name, err)
-}
-
-// checkBody reads a body file to its end: none that is damaged goes out, not even in part.
-func checkBody(f File, m *index.Message) error {
-	h := crc32.New(castagnoli)
-	if n, err := io.Copy(h, io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
-		return err
-	} else if n != m.Size {
-		return fmt.Errorf("it has %d octets, want %d", n, m.Size)
-	}
-	if h.Sum32() != m.Sum {
-		return errBodyDamaged
-	}
-	return nil
-}
-
-// fileBody is a body file. Closing it twice does no harm.
-type fileBody struct {
-	*io.SectionReader
-	file File
-}
-
-func (b fileBody) Close() error {
-	if err := b.file.Close(); !errors.Is(err, fs.ErrClosed) {
-		return err
-	}
-	return nil
 }
