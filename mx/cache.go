@@ -15,9 +15,9 @@ import (
 )
 
 // cache keeps the answers of a Resolver for a time. Callers that ask the same question at the same time share one
-// lookup, which ends early if all of them have given up. A failure is returned to all who wait, and not kept, unless it
-// is that of one family of a host whose other family has addresses. An answer that a name doesn't exist is not a
-// failure.
+// lookup, which ends early if all of them have given up. A failure is returned to all who wait. It isn't kept, except
+// where each mail to a host would wait for it anew: that of one family of a host whose other family has addresses, and
+// that of a lookup for a Policy. An answer that a name doesn't exist is not a failure.
 //
 // Invariants, under mu:
 //   - An answer in answers is either pending, with a zero until, or kept, with its size counted in size.
@@ -49,9 +49,8 @@ const (
 // Delay of RFC 8305 §3, longer here because mail is less urgent than a web page.
 const otherFamily = time.Second
 
-// failedFamily is how long a family isn't asked for again that has failed beside addresses of the other one. RFC 2308
-// §7 allows 5 minutes. Without it, each mail to the host would wait for otherFamily.
-const failedFamily = 30 * time.Second
+// failureTime is how long a failure is kept. RFC 9520 §3.2 demands 1 second and allows 5 minutes.
+const failureTime = 30 * time.Second
 
 type question struct{ kind, name string } // kind is "mx", "ip4", "ip6", "tlsa" or "alias"
 
@@ -138,14 +137,14 @@ func (c *cache) addresses(ctx context.Context, host string) (a4, a6 *answer) {
 	return a4, a6
 }
 
-// keepFailure keeps an answer to q for failedFamily if it is a failure, and if nobody waits for another one.
+// keepFailure keeps an answer to q for failureTime if it is a failure, and if nobody waits for another one.
 func (c *cache) keepFailure(q question, failed *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ttl < 0 || failed.err == nil || len(failed.ip) > 0 || c.answers[q] != nil {
 		return
 	}
-	a := &answer{err: failed.err, done: make(chan struct{}), until: time.Now().Add(failedFamily)}
+	a := &answer{err: failed.err, done: make(chan struct{}), until: time.Now().Add(failureTime)}
 	close(a.done)
 	c.answers[q] = a
 	c.size += a.size(q)
@@ -251,7 +250,7 @@ func (c *cache) answered(q question, a *answer) {
 	if c.answers[q] != a {
 		return
 	}
-	if ttl := c.lifetime(a); ttl > 0 {
+	if ttl := c.lifetime(q, a); ttl > 0 {
 		a.until = time.Now().Add(ttl)
 		c.size += a.size(q)
 	} else {
@@ -259,11 +258,13 @@ func (c *cache) answered(q question, a *answer) {
 	}
 }
 
-// lifetime returns for how long an answer is kept.
-func (c *cache) lifetime(a *answer) time.Duration {
+// lifetime returns for how long an answer to q is kept.
+func (c *cache) lifetime(q question, a *answer) time.Duration {
 	missing, ttl := isNotFound(a.err), a.proof.TTL
 	some := len(a.mx)+len(a.ip)+len(a.tlsa) > 0 || a.alias != ""
 	switch {
+	case c.ttl >= 0 && !missing && a.err != nil && (q.kind == "tlsa" || q.kind == "alias"):
+		return failureTime
 	case c.ttl < 0 || !missing && (a.err != nil || !some):
 		return 0
 	case ttl < 0 && missing:

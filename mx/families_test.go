@@ -118,10 +118,10 @@ func TestFailedFamily(t *testing.T) {
 				if got := resolve(t.Context(), r, "example.net"); got != ip4 || time.Since(begin) != test.took {
 					t.Errorf("again: got %s after %v, want %s after %v", got, time.Since(begin), ip4, test.took)
 				}
-				time.Sleep(failedFamily)
+				time.Sleep(failureTime)
 				answers.after["ip6"], answers.err["ip6"] = 0, nil
 				if got := resolve(t.Context(), r, "example.net"); got != both {
-					t.Errorf("after %v: got %s, want %s", failedFamily, got, both)
+					t.Errorf("after %v: got %s, want %s", failureTime, got, both)
 				}
 			})
 		})

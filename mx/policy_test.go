@@ -2,6 +2,7 @@ package mx_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -185,14 +186,18 @@ func TestTargetCache(t *testing.T) {
 			}
 			time.Sleep(time.Duration(i) * time.Minute)
 		}
+		// Each mail to the host asks for its TLSA records: a failure is kept, for a short time.
 		f.errs = map[string]error{"tlsa": broken}
-		for range 2 {
-			if err := round(); err == nil {
-				t.Error("got no error of LookupTLSA")
+		for i, want := range []int64{15, 15, 16} {
+			if err := round(); !errors.Is(err, broken) || f.asked.Load() != want {
+				t.Errorf("round %d: got %d questions, %v, want %d", i, f.asked.Load(), err, want)
 			}
+			time.Sleep(time.Duration(i) * 30 * time.Second)
 		}
-		if got := f.asked.Load(); got != 16 { // the failure wasn't kept
-			t.Errorf("got %d questions, want 16", got)
+		f.errs = nil
+		time.Sleep(time.Hour)
+		if err := round(); err != nil || f.asked.Load() != 21 {
+			t.Errorf("got %d questions, %v, want 21", f.asked.Load(), err)
 		}
 	})
 }

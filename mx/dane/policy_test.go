@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dns"
@@ -127,6 +128,45 @@ func TestPolicy(t *testing.T) {
 					t.Errorf("got %q, want %q", got, tt.want)
 				}
 			})
+		})
+	}
+}
+
+// TestFailureKept: a name server that doesn't answer for TLSA records holds up one mail, and not each one. It is asked
+// again soon, and no mail goes without DANE meanwhile.
+func TestFailureKept(t *testing.T) {
+	for _, aliased := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := smtptest.NewNetwork(t)
+			n.Sign("signed.test")
+			n.MX("signed.test", "mx.signed.test")
+			slow := "_25._tcp.mx.signed.test"
+			if aliased { // to elsewhere: LookupAlias is asked, too
+				n.CNAME("mx.signed.test", "mx.plain.test")
+				n.Host("mx.plain.test")
+			} else {
+				n.Host("mx.signed.test")
+			}
+			n.FailDNS(slow, smtptest.DNSTimeout)
+			r := &mx.Router{Resolver: n}
+			decided := func(want string, wait time.Duration) {
+				t.Helper()
+				begin := time.Now()
+				need, err := decide(t.Context(), r, "signed.test")
+				if got := shown(need, err, nil); got != want || time.Since(begin) != wait {
+					t.Errorf("got %s after %v, want %s after %v", got, time.Since(begin), want, wait)
+				}
+			}
+			decided("451 4.4.3", 10*time.Second)
+			for range 10 {
+				decided("451 4.4.3", 0)
+			}
+			time.Sleep(30 * time.Second)
+			decided("451 4.4.3", 10*time.Second)
+			n.FailDNS(slow, smtptest.NoFault)
+			decided("451 4.4.3", 0)
+			time.Sleep(30 * time.Second)
+			decided("nothing", 0)
 		})
 	}
 }
