@@ -48,7 +48,7 @@ var otherDigest = strings.Repeat("ffee", 16)
 // datagrams get lost.
 func TestDANE(t *testing.T) {
 	digest := strings.Repeat("0011", 16)
-	addr := startValidator(t, freePort(t), strings.NewReplacer("HASH", digest, "ROOT", digest, "OTHER", otherDigest))
+	addr := startValidator(t, freePort(t), strings.NewReplacer("HASH", digest, "ROOT", digest, "KEY", digest, "OTHER", otherDigest))
 	untrusted := &mx.Router{Resolver: &dns.Resolver{Servers: []string{addr}}}
 	if got := demanded(t.Context(), untrusted, "good.test"); got != "nothing" {
 		t.Errorf("without TrustAD: got %s, want nothing", got)

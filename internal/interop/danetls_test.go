@@ -27,15 +27,15 @@ type daneCert struct {
 	key *ecdsa.PrivateKey
 }
 
-// daneCertificate returns a certificate that parent has signed, or that signs itself. With a host it isn't a CA.
-func daneCertificate(t *testing.T, parent *daneCert, name, host string, until time.Duration) *daneCert {
+// daneCertificate returns a certificate that parent has signed, or that signs itself. With hosts it isn't a CA.
+func daneCertificate(t *testing.T, parent *daneCert, name, hosts string, until time.Duration) *daneCert {
 	t.Helper()
 	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(until), BasicConstraintsValid: true}
-	if host == "" {
+	if hosts == "" {
 		c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign
 	} else {
-		c.DNSNames = []string{host}
+		c.DNSNames = strings.Fields(hosts)
 	}
 	var cert *x509.Certificate
 	var key *ecdsa.PrivateKey
@@ -70,14 +70,19 @@ func daneRecord(fields string, of *daneCert) dns.TLSA {
 	return r
 }
 
-// serveTLS presents a chain to each client.
-func serveTLS(t *testing.T, chain []*daneCert) (addr string) {
-	t.Helper()
+// daneChain returns the certificates of a host for crypto/tls, its own one first.
+func daneChain(chain ...*daneCert) tls.Certificate {
 	cert := tls.Certificate{PrivateKey: chain[0].key}
 	for _, c := range chain {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	return cert
+}
+
+// serveTLS presents a chain to each client.
+func serveTLS(t *testing.T, chain []*daneCert) (addr string) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{daneChain(chain...)}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,8 +63,8 @@ func postfixWith(t *testing.T, lines string) *nextHost {
 	dir := serverDir(t, "postfix")
 	etc, box := filepath.Join(dir, "etc"), filepath.Join(dir, "box")
 	uid, gid := account(t, "postfix")
-	mkdirs(t, 0, 0, etc, filepath.Join(dir, "queue"))
-	mkdirs(t, uid, gid, filepath.Join(dir, "data"), box)
+	mkdirs(t, 0, 0, etc)
+	mkdirs(t, uid, gid, box)
 	cert := newCertificate(t, dir, "postfix.test")
 	h := &nextHost{
 		name:    "postfix",
@@ -75,27 +75,38 @@ func postfixWith(t *testing.T, lines string) *nextHost {
 		mails:   func(t *testing.T) []mail { return maildir(t, filepath.Join(box, "all"), "X-Original-To") },
 	}
 	h.route = "127.0.0.1:" + h.port
+	write(t, filepath.Join(etc, "boxes"), "!/^nobody/ all/\n")
+	write(t, filepath.Join(etc, "senders"), "/^refused/ REJECT 5.7.1 sender refused\n")
+	write(t, filepath.Join(etc, "headers"), "/^X-Refuse:/ REJECT content refused\n")
+	main := configured(postfixMain, "@dir@", dir, "@uid@", fmt.Sprint(uid), "@gid@", fmt.Sprint(gid),
+		"@cert@", cert.cert, "@key@", cert.key, "@auth@", dovecotAuth(t), "@policy@", greylist(t)) + lines
+	startPostfix(t, dir, main, "127.0.0.1:"+h.port+" inet n - n - - smtpd", "127.0.0.1:"+h.tlsPort+" inet n - n - - smtpd -o smtpd_tls_wrappermode=yes")
+	waitPort(t, h.port)
+	return h
+}
+
+// startPostfix starts a Postfix in a directory, with a main.cf, and with lines for its SMTP servers in place of the system's one.
+func startPostfix(t *testing.T, dir, main string, servers ...string) {
+	t.Helper()
+	etc := filepath.Join(dir, "etc")
+	uid, gid := account(t, "postfix")
+	mkdirs(t, 0, 0, etc, filepath.Join(dir, "queue"))
+	mkdirs(t, uid, gid, filepath.Join(dir, "data"))
 	for _, name := range []string{"dynamicmaps.cf", "postfix-files", "postfix-script", "post-install", "makedefs.out"} {
 		if data, err := os.ReadFile("/etc/postfix/" + name); err == nil {
 			write(t, filepath.Join(etc, name), string(data))
 		}
 	}
-	write(t, filepath.Join(etc, "boxes"), "!/^nobody/ all/\n")
-	write(t, filepath.Join(etc, "senders"), "/^refused/ REJECT 5.7.1 sender refused\n")
-	write(t, filepath.Join(etc, "headers"), "/^X-Refuse:/ REJECT content refused\n")
-	write(t, filepath.Join(etc, "main.cf"), configured(postfixMain, "@dir@", dir, "@uid@", fmt.Sprint(uid), "@gid@", fmt.Sprint(gid),
-		"@cert@", cert.cert, "@key@", cert.key, "@auth@", dovecotAuth(t), "@policy@", greylist(t))+lines)
-	write(t, filepath.Join(etc, "master.cf"), postfixMaster(t, h.port, h.tlsPort))
+	write(t, filepath.Join(etc, "main.cf"), main)
+	write(t, filepath.Join(etc, "master.cf"), postfixMaster(t, servers))
 	if out, err := exec.Command("postfix", "-c", etc, "start").CombinedOutput(); err != nil {
 		t.Fatalf("postfix start: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { exec.Command("postfix", "-c", etc, "stop").Run() })
-	waitPort(t, h.port)
-	return h
 }
 
-// postfixMaster is the system's master.cf with other ports, and without the chroots that its start script would have to fill.
-func postfixMaster(t *testing.T, port, tlsPort string) string {
+// postfixMaster is the system's master.cf with other SMTP servers, and without the chroots that its start script would have to fill.
+func postfixMaster(t *testing.T, servers []string) string {
 	t.Helper()
 	master, err := os.ReadFile("/etc/postfix/master.cf")
 	if err != nil {
@@ -104,8 +115,7 @@ func postfixMaster(t *testing.T, port, tlsPort string) string {
 	if err != nil {
 		missing(t, "Postfix has no master.cf")
 	}
-	text := regexp.MustCompile(`(?m)^smtp +inet.*$`).ReplaceAllString(string(master), "127.0.0.1:"+port+" inet n - n - - smtpd\n"+
-		"127.0.0.1:"+tlsPort+" inet n - n - - smtpd -o smtpd_tls_wrappermode=yes")
+	text := regexp.MustCompile(`(?m)^smtp +inet.*$`).ReplaceAllLiteralString(string(master), strings.Join(servers, "\n"))
 	text = regexp.MustCompile(`(?m)^(\S+ +(?:unix|inet|fifo|pass|unix-dgram) +\S+ +\S+ +)y`).ReplaceAllString(text, "${1}n")
 	return text
 }
