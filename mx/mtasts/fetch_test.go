@@ -1,6 +1,7 @@
 package mtasts
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,11 +30,14 @@ func selfSigned(t *testing.T, template *x509.Certificate) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template.SerialNumber, template.NotBefore = big.NewInt(1), time.Now().Add(-time.Hour)
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
+	c := *template
+	if c.SerialNumber = big.NewInt(1); c.NotBefore.IsZero() {
+		c.NotBefore = time.Now().Add(-time.Hour)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(time.Hour)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,9 +48,18 @@ func selfSigned(t *testing.T, template *x509.Certificate) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// TestFetch: what RFC 8461 §3.3 and §3.2 refuse is refused, with the result type of RFC 8460, and without a policy the
-// mail goes on.
-func TestFetch(t *testing.T) {
+// fetchTest is a way in which the policy of example.com can, or can't, be had.
+type fetchTest struct {
+	name   string
+	do     func(*testing.T, *world)
+	result string // empty: no error
+	want   string // a part of the error; without an error the policy, "enforce id 1" if it is empty, or "-" for none
+	takes  time.Duration
+}
+
+const blackHole = "a black hole"
+
+func fetchTests() []fetchTest {
 	const host = "mta-sts.example.com"
 	cert := func(template *x509.Certificate) func(*testing.T, *world) {
 		return func(t *testing.T, w *world) { w.cert.Store(selfSigned(t, template)) }
@@ -64,14 +77,14 @@ func TestFetch(t *testing.T) {
 	handle := func(h http.HandlerFunc) func(*testing.T, *world) {
 		return func(_ *testing.T, w *world) { w.handle(h) }
 	}
+	slow := func(h http.HandlerFunc) func(*testing.T, *world) {
+		return func(_ *testing.T, w *world) { w.handle(h); w.hurry() }
+	}
+	record := func(texts ...string) func(*testing.T, *world) {
+		return func(_ *testing.T, w *world) { w.inet.TXT("_mta-sts.example.com", texts...) }
+	}
 	padded := enforce + strings.Repeat("x: y\n", (64<<10-len(enforce))/5)
-	tests := []struct {
-		name   string
-		do     func(*testing.T, *world)
-		result string // empty: the policy is there
-		want   string // a part of the error
-		takes  time.Duration
-	}{
+	return []fetchTest{
 		{name: "right", do: answer(200, "text/plain", enforce)},
 		{name: "parameters", do: answer(200, "Text/Plain; charset=utf-8", enforce)},
 		{name: "a malformed parameter", do: answer(200, "text/plain; charset", enforce)},
@@ -82,9 +95,30 @@ func TestFetch(t *testing.T) {
 			w.inet.TXT("r.example", "v=STSv1; id=1")
 		}},
 
+		{name: "CRLF", do: answer(200, "text/plain", strings.ReplaceAll(enforce, "\n", "\r\n"))},
+		{name: "no last line end", do: answer(200, "text/plain", strings.TrimSpace(enforce))},
+		{name: "fields twice", do: answer(200, "text/plain", enforce+"mode: none\nmax_age: x\nversion: STSv2\n")},
+		{name: "unknown fields", do: answer(200, "text/plain", "a-b: c\n"+enforce+"Mode: none\n")},
+		{name: "max_age 0", do: answer(200, "text/plain", strings.Replace(enforce, "604800", "0", 1))},
+		{name: "max_age too long", do: answer(200, "text/plain", strings.Replace(enforce, "604800", "31557601", 1))},
+		{name: "mode none", do: answer(200, "text/plain", "version: STSv1\nmode: none\nmax_age: 86400\n"), want: "none id 1"},
+		{name: "another TXT record beside", do: record("v=spf1 -all", "v=STSv1; id=1")},
+
+		{name: "no record", do: record(), want: "-"},
+		{name: "two records", do: record("v=STSv1; id=1", "v=STSv1; id=2"), want: "-"},
+		{name: "no id", do: record("v=STSv1;"), want: "-"},
+		{name: "a malformed id", do: record("v=STSv1; id=2026-12-01;"), want: "-"},
+		{name: "a long id", do: record("v=STSv1; id=" + strings.Repeat("1", 33)), want: "-"},
+		{name: "a malformed record", do: record("v=STSv1 id=1"), want: "-"},
+		{name: "another version of the record", do: record("v=STSv2; id=1"), want: "-"},
+
 		{"another name", trusted(&x509.Certificate{DNSNames: []string{"example.com", "www.mta-sts.example.com"}}), WebPKIInvalid, "not " + host, 0},
 		{"a name in CN alone", trusted(&x509.Certificate{Subject: pkix.Name{CommonName: host}}), WebPKIInvalid, "Common Name", 0},
 		{"expired", trusted(&x509.Certificate{DNSNames: []string{host}, NotAfter: time.Date(1999, 12, 31, 23, 30, 0, 0, time.UTC)}), WebPKIInvalid, "expired", 0},
+		{"not valid yet", func(t *testing.T, w *world) {
+			trusted(&x509.Certificate{DNSNames: []string{host}, NotBefore: time.Now().Add(time.Hour), NotAfter: time.Now().Add(2 * time.Hour)})(t, w)
+		}, WebPKIInvalid, "not yet valid", 0},
+		{"a wildcard for two labels", trusted(&x509.Certificate{DNSNames: []string{"*.com"}}), WebPKIInvalid, "not " + host, 0},
 		{"self-signed", cert(&x509.Certificate{DNSNames: []string{host}}), WebPKIInvalid, "unknown authority", 0},
 		{"for clients", trusted(&x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), WebPKIInvalid, "incompatible key usage", 0},
 
@@ -92,6 +126,9 @@ func TestFetch(t *testing.T) {
 			http.Redirect(rw, r, "https://mta-sts.example.com/other", http.StatusMovedPermanently)
 		}), PolicyFetchError, "HTTP status 301", 0},
 		{"redirect with a policy", answer(302, "text/plain", enforce), PolicyFetchError, "HTTP status 302", 0},
+		{"303", answer(303, "text/plain", enforce), PolicyFetchError, "HTTP status 303", 0},
+		{"307", answer(307, "text/plain", enforce), PolicyFetchError, "HTTP status 307", 0},
+		{"308", answer(308, "text/plain", enforce), PolicyFetchError, "HTTP status 308", 0},
 		{"404", answer(404, "text/plain", enforce), PolicyFetchError, "HTTP status 404", 0},
 		{"500", answer(500, "text/plain", enforce), PolicyFetchError, "HTTP status 500", 0},
 		{"204", answer(204, "text/plain", ""), PolicyFetchError, "HTTP status 204", 0},
@@ -118,22 +155,32 @@ func TestFetch(t *testing.T) {
 			rw.Header().Set("Content-Length", "1000")
 			rw.Write([]byte(enforce))
 		}), PolicyFetchError, "unexpected EOF", 0},
-		{"slow", handle(func(rw http.ResponseWriter, r *http.Request) {
+		{"slow", slow(func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "text/plain")
-			for ctx := r.Context(); ctx.Err() == nil; time.Sleep(time.Second) {
+			for ctx := r.Context(); ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 				rw.Write([]byte("x: y\n"))
 				http.NewResponseController(rw).Flush()
 			}
 		}), PolicyFetchError, "did not answer in time", time.Minute},
-		{"silent", handle(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), PolicyFetchError, "did not answer in time", time.Minute},
-		{"cannot be reached", func(_ *testing.T, w *world) { w.inet.Host(host).Down() }, PolicyFetchError, "refused", 0},
-		{"a black hole", func(_ *testing.T, w *world) { w.inet.Host(host).Hang() }, PolicyFetchError, "deadline exceeded", dialTimeout},
+		{"silent", slow(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }), PolicyFetchError, "did not answer in time", time.Minute},
+		{"cannot be reached", func(_ *testing.T, w *world) {
+			w.inet.Host(host).Down()
+			w.addr = "127.0.0.1:1"
+		}, PolicyFetchError, "refused", 0},
+		{blackHole, func(_ *testing.T, w *world) { w.inet.Host(host).Hang() }, PolicyFetchError, "deadline exceeded", dialTimeout},
 		{"no host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.NXDomain) }, PolicyFetchError, "no address", 0},
 		{"no DNS for the host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.ServFail) }, PolicyFetchError, "cannot look up", 0},
 		{"no DNS for the record", func(_ *testing.T, w *world) { w.inet.FailDNS("_mta-sts.example.com", smtptest.ServFail) }, PolicyFetchError, "TXT record", 0},
 
 		{"garbage", answer(200, "text/plain", "\x00\xff"), PolicyInvalid, "line 1", 0},
 		{"empty", answer(200, "text/plain", ""), PolicyInvalid, "no version", 0},
+		{"no version", answer(200, "text/plain", strings.Replace(enforce, "version: STSv1\n", "", 1)), PolicyInvalid, "no version", 0},
+		{"no mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce\n", "", 1)), PolicyInvalid, "no mode", 0},
+		{"another mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce", "mode: report", 1)), PolicyInvalid, `mode "report"`, 0},
+		{"no mx", answer(200, "text/plain", "version: STSv1\nmode: enforce\nmax_age: 1\n"), PolicyInvalid, "no mx", 0},
+		{"no max_age", answer(200, "text/plain", strings.Replace(enforce, "max_age: 604800\n", "", 1)), PolicyInvalid, "no max_age", 0},
+		{"max_age in words", answer(200, "text/plain", strings.Replace(enforce, "604800", "7d", 1)), PolicyInvalid, `max_age "7d"`, 0},
+		{"a bad pattern", answer(200, "text/plain", strings.Replace(enforce, "*.example.net", "mx.*.example.net", 1)), PolicyInvalid, "mx ", 0},
 		{"wrong version", answer(200, "text/plain", strings.Replace(enforce, "STSv1", "STSv2", 1)), PolicyInvalid, `version "STSv2"`, 0},
 		{"compressed", handle(func(rw http.ResponseWriter, r *http.Request) {
 			if got := r.Header.Get("Accept-Encoding"); got != "" {
@@ -144,7 +191,12 @@ func TestFetch(t *testing.T) {
 			rw.Write([]byte("\x1f\x8b\x08"))
 		}), PolicyInvalid, "line 1", 0},
 	}
-	for _, tt := range tests {
+}
+
+// TestFetch: what RFC 8461 §3.3 and §3.2 refuse is refused, with the result type of RFC 8460, and without a policy the
+// mail goes on.
+func TestFetch(t *testing.T) {
+	for _, tt := range fetchTests() {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				tt.do(t, w)
@@ -153,21 +205,28 @@ func TestFetch(t *testing.T) {
 				if got := time.Since(start); got != tt.takes {
 					t.Errorf("took %v, want %v", got, tt.takes)
 				}
-				if tt.result == "" {
-					if got := show(p, err); got != "enforce id 1" {
-						t.Errorf("got %s, want the policy", got)
-					}
-					return
-				}
-				failed, ok := errors.AsType[*Error](err)
-				if !ok || p != nil || failed.Result != tt.result || failed.Domain != "example.com" || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("got %+v, %+v, want %s with %q", p, err, tt.result, tt.want)
-				}
+				tt.check(t, p, err)
 				if n := w.fetched(); n > 1 {
 					t.Errorf("got %d requests, want one", n)
 				}
 			})
 		})
+	}
+}
+
+// check checks the result of Lookup, without a policy that was there before.
+func (tt *fetchTest) check(t *testing.T, p *Policy, err error) {
+	t.Helper()
+	if tt.result == "" {
+		want := cmp.Or(tt.want, "enforce id 1")
+		if got := strings.Replace(show(p, err), "testing", "enforce", 1); cmp.Or(got, "-") != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		return
+	}
+	failed, ok := errors.AsType[*Error](err)
+	if !ok || p != nil || failed.Result != tt.result || failed.Domain != "example.com" || !strings.Contains(err.Error(), tt.want) {
+		t.Errorf("got %+v, %+v, want %s with %q", p, err, tt.result, tt.want)
 	}
 }
 

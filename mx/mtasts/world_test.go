@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/smtp/smtptest"
 )
@@ -21,6 +22,9 @@ import (
 type world struct {
 	*Client
 	inet     *smtptest.Network
+	sockets  bool                            // the policy host is at a real socket
+	addr     string                          // of the socket
+	testing  bool                            // the policy host says testing in place of enforce
 	cert     atomic.Pointer[tls.Certificate] // of the policy host
 	handler  atomic.Pointer[http.HandlerFunc]
 	requests atomic.Int32
@@ -63,35 +67,50 @@ func (c counting) LookupTXT(ctx context.Context, name string) ([]string, error) 
 const enforce = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmx: *.example.net\nmax_age: 604800\n"
 
 // newWorld returns a world whose domain has the policy enforce, with the id 1. Call it in a bubble.
-func newWorld(t *testing.T) *world {
-	w := &world{inet: smtptest.NewNetwork(t), logged: new(buffer)}
-	w.Client = w.newClient()
+func newWorld(t *testing.T) *world { return startWorld(t, new(world)) }
+
+func startWorld(t *testing.T, w *world) *world {
+	w.inet, w.logged = smtptest.NewNetwork(t), new(buffer)
 	w.inet.TXT("_mta-sts.example.com", "v=STSv1; id=1;")
 	w.serve(t, "example.com")
 	w.answer(200, "text/plain", enforce)
+	w.Client = w.newClient()
 	return w
 }
 
 // newClient returns another Client of the world.
 func (w *world) newClient() *Client {
-	return &Client{Resolver: counting{w.inet, &w.lookups}, RootCAs: w.inet.RootCAs(), DialContext: w.inet.DialContext,
+	c := &Client{Resolver: counting{w.inet, &w.lookups}, RootCAs: w.inet.RootCAs(), DialContext: w.inet.DialContext,
 		Logger: slog.New(slog.NewTextHandler(w.logged, nil))}
+	if w.sockets {
+		c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dialTo(w.addr)(ctx, network, addr)
+		}
+	}
+	return c
 }
 
 // serve starts the policy host of a domain.
 func (w *world) serve(t *testing.T, domain string) {
 	host := "mta-sts." + domain
-	listener, err := w.inet.Listen(host + ":443")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cert := w.inet.Certificate(host)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.requests.Add(1)
+		if w.testing {
+			rw = lenient{rw}
+		}
 		(*w.handler.Load())(rw, r)
 	}))
-	s.Listener.Close()
-	s.Listener = listener
+	if w.sockets {
+		w.inet.Host(host)
+		w.addr = s.Listener.Addr().String()
+	} else {
+		s.Listener.Close()
+		var err error
+		if s.Listener, err = w.inet.Listen(host + ":443"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	s.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if hello.ServerName != host {
@@ -110,6 +129,15 @@ func (w *world) serve(t *testing.T, domain string) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 }
+
+// lenient is a response with testing in place of enforce.
+type lenient struct{ http.ResponseWriter }
+
+func (l lenient) Write(b []byte) (int, error) {
+	return l.ResponseWriter.Write(bytes.ReplaceAll(b, []byte("mode: enforce"), []byte("mode: testing")))
+}
+
+func (l lenient) Unwrap() http.ResponseWriter { return l.ResponseWriter }
 
 // handle sets the handler of all policy hosts.
 func (w *world) handle(h http.HandlerFunc) { w.handler.Store(&h) }
@@ -143,6 +171,13 @@ func show(p *Policy, err error) string {
 		parts = append(parts, err.Error())
 	}
 	return strings.Join(parts, " ")
+}
+
+// hurry has a Client with real sockets wait less: its time isn't that of a bubble.
+func (w *world) hurry() {
+	if w.sockets {
+		w.Timeout = 300 * time.Millisecond
+	}
 }
 
 // dialTo returns a dialer that connects to addr, whatever is asked.
