@@ -221,10 +221,13 @@ func TestResolver(t *testing.T) {
 			standard := &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, addr)
 			}}
+			lossy := []string{newLossy(t, addr), newLossy(t, addr)}
 			ours := map[string]*dns.Resolver{
-				"UDP":   {Servers: []string{addr}},
-				"TCP":   {Servers: []string{addr}, TCP: true},
-				"lossy": {Servers: []string{newLossy(t, addr), newLossy(t, addr)}, Timeout: 500 * time.Millisecond, Attempts: 10, Rotate: true},
+				"UDP":       {Servers: []string{addr}},
+				"UDP, AD":   {Servers: []string{addr}, TrustAD: true},
+				"TCP":       {Servers: []string{addr}, TCP: true},
+				"lossy":     {Servers: lossy, Timeout: 500 * time.Millisecond, Attempts: 10, Rotate: true},
+				"lossy, AD": {Servers: lossy, Timeout: 500 * time.Millisecond, Attempts: 10, Rotate: true, TrustAD: true},
 			}
 			var wg sync.WaitGroup
 			for _, name := range names {

@@ -216,6 +216,15 @@ func TestServers(t *testing.T) {
 		c.send(msg[:len(msg)-3])
 	}
 	closes := func(c *call) {}
+	// megabyte has the server send some octets and then a megabyte, of which the client must not take more than one message.
+	megabyte := func(begin func(*call) []byte) func(*call) {
+		return func(c *call) {
+			c.conn.Write(begin(c))
+			if n, _ := c.conn.Write(make([]byte, 1<<20)); n > 1<<16 {
+				c.fail("%d octets were read", n)
+			}
+		}
+	}
 	lame := changed(func(m *dnsmessage.Message) { m.RecursionAvailable = false }, "--", "net. 300 NS ns.example.")
 	tests := []struct {
 		name     string
@@ -289,6 +298,22 @@ func TestServers(t *testing.T) {
 		{name: "TCP only", first: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain"},
 		{name: "TCP ends in the length", first: func(c *call) { c.conn.Write([]byte{1}) }, second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
 		{name: "TCP ends in the message", first: func(c *call) { c.conn.Write([]byte{1, 0, 7}) }, second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
+		{name: "slow by TCP", first: func(c *call) {
+			msg := c.pack(nil, mx)
+			for _, b := range append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...) {
+				if _, err := c.conn.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}, second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain", took: 5 * time.Second},
+		{name: "a megabyte by TCP", first: megabyte(func(c *call) []byte { return []byte{0xff, 0xff} }), second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
+		{name: "a megabyte after the answer", first: megabyte(func(c *call) []byte {
+			msg := c.pack(nil, mx)
+			return append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
+		}), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain"},
+		{name: "another name by TCP", first: changed(func(m *dnsmessage.Message) { m.Questions[0].Name = dnsmessage.MustNewName("example.org.") }, mx), second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
+		{name: "another type by TCP", first: changed(func(m *dnsmessage.Message) { m.Questions[0].Type = dnsmessage.TypeA }, mx), second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
 		{name: "empty message by TCP", first: func(c *call) { c.conn.Write([]byte{0, 0}) }, second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
 		{name: "another ID by TCP", first: changed(func(m *dnsmessage.Message) { m.ID++ }, mx), second: says(mx), resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain, tcp 2 plain"},
 		{name: "lower case by TCP", first: lowered, resolver: Resolver{TCP: true}, want: good, asked: "tcp 1 plain"},

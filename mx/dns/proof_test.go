@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -85,6 +86,17 @@ func TestProof(t *testing.T) {
 				secure(mx)(c)
 			}
 		}, want: "example.net. true"},
+		{name: "a server that drops EDNS and other case", server: func(c *call) {
+			if lower := strings.ToLower(c.Questions[0].Name.String()); len(c.Additionals) == 0 && c.network == "udp" && c.Questions[0].Name.String() == lower {
+				secure(mx)(c)
+			}
+		}, want: "example.net. true"},
+		{name: "a forged answer before, with AD", server: func(c *call) {
+			c.send(c.pack(func(m *dnsmessage.Message) { m.ID, m.AuthenticData = m.ID+1, true }, "example.net. 300 MX 10 evil."))
+			insecure(mx)(c)
+		}, want: "example.net. false"},
+		{name: "AD in a truncated answer", server: byNetwork(changed(func(m *dnsmessage.Message) { m.Truncated, m.AuthenticData = true, true }, mx), insecure(mx)), want: "example.net. false"},
+		{name: "AD beside SERVFAIL", server: changed(func(m *dnsmessage.Message) { m.RCode, m.AuthenticData = 2, true }, mx), want: " false ! the name server answered SERVFAIL, temporary"},
 		{name: "localhost", kind: "ip4", ask: "localhost", want: " false"},
 		{name: "address of an address", kind: "ip4", ask: "192.0.2.1", want: " false"},
 		{name: "not a name", ask: "a..b", want: " false ! not a valid name, not found"},

@@ -37,6 +37,7 @@ type call struct {
 	network string
 	server  string
 	conn    net.Conn
+	fail    func(format string, args ...any)
 }
 
 func newServers(t *testing.T, does map[string]func(*call)) *servers {
@@ -67,7 +68,7 @@ func (s *servers) Dial(_ context.Context, network, address string) (net.Conn, er
 	ours, theirs := net.Pipe()
 	s.wg.Go(func() {
 		defer theirs.Close()
-		c := &call{network: network, server: server, conn: theirs}
+		c := &call{network: network, server: server, conn: theirs, fail: s.t.Errorf}
 		msg, err := c.receive()
 		if err != nil {
 			return // the client has given up
