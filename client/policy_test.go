@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -278,9 +279,15 @@ func TestTLSMemories(t *testing.T) {
 				host := inet.MX("example.net", "mx.example.net")
 				host.FailTLS(test.fault)
 				var last Try
-				second := false // the policy appears after the first message
+				failed, logged := 0, new(bytes.Buffer) // handshakes
+				second := false                        // the policy appears after the first message
 				tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext, Router: &mx.Router{Resolver: inet},
-					IdleTimeout: -1, Tried: func(_ context.Context, t Try) { last = t },
+					IdleTimeout: -1, Logger: slog.New(slog.NewTextHandler(logged, nil)),
+					Tried: func(_ context.Context, t Try) {
+						if last = t; t.Err != nil {
+							failed++
+						}
+					},
 					Policies: []mx.Policy{policyFunc(func(mx.Target) (mx.Requirement, error) {
 						if second {
 							return test.policy, nil
@@ -306,6 +313,16 @@ func TestTLSMemories(t *testing.T) {
 					if got := fmt.Sprint(what, " ", host.Connections()-before); got != want {
 						t.Errorf("message %d: got %s, want %s", i, got, want)
 					}
+					// Each handshake that failed is told, by Tried and in the log.
+					fails, told := host.Connections()-before-1, strings.Count(logged.String(), "TLS failed, ")
+					if what == "deferred" {
+						failed-- // the last one, after which nothing else is tried
+					}
+					if failed != fails || told != fails {
+						t.Errorf("message %d: got %d by Tried, and told %d times, want %d\n%s", i, failed, told, fails, logged)
+					}
+					failed = 0
+					logged.Reset()
 					if last.Security.PostQuantum() != strings.Contains(want, "MLKEM") {
 						t.Errorf("message %d: got post-quantum %t for %s", i, last.Security.PostQuantum(), want)
 					}

@@ -18,7 +18,8 @@
 //   - If the host has TLSA records, but none that is usable: TLS is demanded, with any certificate.
 //   - If the host has usable TLSA records: TLS is demanded, with a certificate that one of them matches.
 //   - If a lookup fails, because a signature is wrong or a server doesn't answer: Require returns an error. The mail
-//     waits. Nobody can switch DANE off by keeping the answer away.
+//     goes to the next host or waits. Nobody can switch DANE off by keeping the answer away. The Router keeps the
+//     failure for 30 seconds, so that not each mail waits for the server.
 //
 // A record is usable if its usage is DANE-EE(3) or DANE-TA(2), and its selector, its matching type and its data are
 // valid. The PKIX usages 0 and 1 aren't usable (RFC 7672 §3.1.3).
