@@ -65,7 +65,7 @@ func TestDANEDelivery(t *testing.T) {
 	need(t, "unshare", "mount", "ip", "unbound", "ldns-keygen", "ldns-signzone", "postfix")
 	account(t, "postfix")
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "resolv.conf"), "nameserver 127.0.0.1\noptions trust-ad timeout:1 attempts:1\n")
+	write(t, filepath.Join(dir, "resolv.conf"), "nameserver 127.0.0.1\noptions trust-ad timeout:3 attempts:1\n")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -203,14 +203,16 @@ func checkDANE(t *testing.T) {
 	for pass, cert := range []*tls.Certificate{&right, &wrong, nil} {
 		a := &arrivals{by: make(map[string]string)}
 		stop := a.serveHosts(t, cert)
-		for domain, s := range sendAll(t, domains) {
-			ours[domain][pass] = a.of("ours@"+domain, s.outcome)
+		sending := make(chan map[string]sent, 1)
+		go func() { sending <- sendAll(t, domains) }()
+		byPostfix := postfixAll(t, dir, domains)
+		byUs := <-sending
+		for _, domain := range domains {
+			ours[domain][pass] = a.of("ours@"+domain, byUs[domain].outcome)
+			postfixs[domain][pass] = a.of("postfix@"+domain, byPostfix[domain])
 			if pass == 0 {
-				verifiedBy[domain] = s.VerifiedBy
+				verifiedBy[domain] = byUs[domain].VerifiedBy
 			}
-		}
-		for domain, outcome := range postfixAll(t, dir, domains) {
-			postfixs[domain][pass] = a.of("postfix@"+domain, outcome)
 		}
 		stop()
 	}
