@@ -47,9 +47,9 @@
 //   - A question to the DNS takes Router.Timeout at most, and ends with the ctx of the last caller who waits for it. If
 //     the addresses of one family are there, those of the other have 1 more second.
 //   - An answer is kept for its TTL, 1 second to 24 hours, if the Resolver is a [TTLResolver], and for Router.CacheTime
-//     otherwise. A negative answer is kept for 5 minutes at most, and a failure not at all, except two kinds that each
-//     mail to a host would wait for: if one family fails and the other one has addresses, or if a lookup of a [Policy]
-//     fails, the failure is kept for 30 seconds. Callers that ask the same question at the same time share one answer.
+//     otherwise. A negative answer is kept for 5 minutes at most. A failure isn't kept, except for 30 seconds in two
+//     cases, in which each mail to a host would wait for it: one family fails and the other one has addresses, or a
+//     lookup of a [Policy] fails. Callers that ask the same question at the same time share one answer.
 //   - The cache takes 16 MiB at most.
 //
 // # Errors

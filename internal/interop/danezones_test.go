@@ -189,8 +189,8 @@ optout NS ns
 }
 
 // insecureMX is why Postfix demands more. RFC 7672 §2.2.1 leaves it open, and Postfix leaves it to the setting
-// smtp_tls_dane_insecure_mx_policy. It protects nothing: whoever forges the MX record names a host of his own, whose
-// records match.
+// smtp_tls_dane_insecure_mx_policy. It protects nothing: an attacker who forges the MX record names a host of his own,
+// whose records match.
 const insecureMX = "RFC 7672 §2.2.1: the MX record is insecure, so the host may be anybody's"
 
 // daneDomains are the domains of daneZones.

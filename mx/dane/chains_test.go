@@ -47,7 +47,7 @@ func realChain(t *testing.T, host string) (records []dns.TLSA, state tls.Connect
 	return records, state
 }
 
-// TestRealChains: what real mail hosts presented, at the date, matches the records that they published then.
+// TestRealChains: the certificates of real mail hosts match, at their date, the records that the hosts published then.
 func TestRealChains(t *testing.T) {
 	const nl, ietf = "internet.nl", "mail.ietf.org"
 	date := func(year int) time.Time { return time.Date(year, 5, 16, 12, 0, 0, 0, time.UTC) }

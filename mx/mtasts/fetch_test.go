@@ -59,6 +59,7 @@ type fetchTest struct {
 
 const blackHole = "a black hole"
 
+// fetchTests are what RFC 8461 §3.1, §3.2 and §3.3 allow and refuse. Each do changes a world whose policy is right.
 func fetchTests() []fetchTest {
 	const host = "mta-sts.example.com"
 	cert := func(template *x509.Certificate) func(*testing.T, *world) {
@@ -193,8 +194,7 @@ func fetchTests() []fetchTest {
 	}
 }
 
-// TestFetch: what RFC 8461 §3.3 and §3.2 refuse is refused, with the result type of RFC 8460, and without a policy the
-// mail goes on.
+// TestFetch: each failure has the result type of RFC 8460, and takes as long as it may.
 func TestFetch(t *testing.T) {
 	for _, tt := range fetchTests() {
 		t.Run(tt.name, func(t *testing.T) {

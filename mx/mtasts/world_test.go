@@ -69,6 +69,7 @@ const enforce = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmx: *.exampl
 // newWorld returns a world whose domain has the policy enforce, with the id 1. Call it in a bubble.
 func newWorld(t *testing.T) *world { return startWorld(t, new(world)) }
 
+// startWorld is newWorld with fields that are set.
 func startWorld(t *testing.T, w *world) *world {
 	w.inet, w.logged = smtptest.NewNetwork(t), new(buffer)
 	w.inet.TXT("_mta-sts.example.com", "v=STSv1; id=1;")
