@@ -61,7 +61,7 @@ good MX 10 mx.good.test.
 to-good CNAME good.test.
 `},
 	{name: "bogus.test.", changes: []string{"MX\t77 ", "MX\t78 ", "TLSA\t3 1 1 ffee", "TLSA\t3 1 1 0000", "\tmx.plain.test.", "\tmx.good.test.", "A\t192.0.2.31", "A\t192.0.2.1"},
-		removed: `(?m)^_25\._tcp\.stripped.*\tTLSA\t.*\n`, text: `@ MX 77 mx
+		removed: `(?m)^_25\._tcp\.stripped.*\t(RRSIG\t)?TLSA[\t ].*\n`, text: `@ MX 77 mx
 mx A 192.0.2.30
 _25._tcp.mx TLSA 3 1 1 OTHER
 alias CNAME mx.plain.test.
