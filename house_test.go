@@ -30,9 +30,12 @@ var arrows = map[string][]string{
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
-	"mx/mtasts": {"mx/dns", "internal/guard"},
+	"mx/mtasts": {"mx/dns", "mx/internal/files", "mx/internal/webhost", "internal/guard"},
 	"mx/dane":   {"mx/dns"},
-	"mx/tlsrpt": nil,
+	"mx/tlsrpt": {"mx/dns", "mx/internal/files", "mx/internal/webhost", "internal/guard"},
+
+	"mx/internal/files":   nil,
+	"mx/internal/webhost": {"mx", "internal/guard"},
 
 	"client":           {"mx", "internal/guard", "internal/header", "internal/scram"},
 	"client/compose":   nil,

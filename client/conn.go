@@ -114,6 +114,9 @@ type Conn struct {
 	fellBack bool           // TLS failed in the connection before this one
 	small    bool           // the ClientHello has to fit into one segment
 	again    bool           // a handshake that fails may be repeated with a smaller ClientHello
+
+	shortfall *failure // why the session has no TLS or the wrong certificate, although TLS was tried; nil if it isn't so
+	greeting  string   // the host's name in its reply to EHLO
 }
 
 // Open reads the greeting, says EHLO (or HELO, or LHLO), and goes on to STARTTLS and AUTH as the fields demand. It owns

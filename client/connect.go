@@ -31,6 +31,7 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	for {
 		begun := time.Now()
 		f := d.open(ctx, c)
+		d.tellTLS(ctx, c, f, false)
 		if f == nil {
 			c.learned.smallHello = c.fellBack && c.small && c.security.Version != ""
 			d.tellShort(c)

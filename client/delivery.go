@@ -21,14 +21,15 @@ type delivery struct {
 	route   mx.Route
 
 	begun    time.Time
-	dialled  int            // addresses that were connected to
-	later    []int          // recipients whom the current host deferred, to offer to the next host
-	twice    map[int]bool   // recipients for whom one further host was granted: a third one isn't asked
-	last     *failure       // why the hosts so far came to no transaction
-	required mx.Requirement // of the current host
-	bound    habits         // the bound on the messages of a session that the current host seems to have
-	ranked   []*Source      // the sources, best first
-	site     string         // the site that blocks are about; set if there are sources
+	dialled  int             // addresses that were connected to
+	later    []int           // recipients whom the current host deferred, to offer to the next host
+	twice    map[int]bool    // recipients for whom one further host was granted: a third one isn't asked
+	last     *failure        // why the hosts so far came to no transaction
+	required mx.Requirement  // of the current host
+	troubles []mx.TLSFailure // with the policies of the current host
+	bound    habits          // the bound on the messages of a session that the current host seems to have
+	ranked   []*Source       // the sources, best first
+	site     string          // the site that blocks are about; set if there are sources
 
 	one [1]netip.AddrPort // the addresses of a host that has one
 }
@@ -92,6 +93,7 @@ func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	}
 	if f := d.require(ctx, host); f != nil {
 		if ctx.Err() == nil { // otherwise the failure says nothing about the host
+			d.tellExcluded(ctx, host)
 			d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name}, Security: securityOf(&d.required)}, f)
 		}
 		return true

@@ -133,6 +133,6 @@
 //	data.go, bdat.go                   the body by DATA and by BDAT
 //	wire.go, timeouts.go               commands, replies and deadlines
 //	message.go, failure.go             the results of a Send; the error that ended a step
-//	try.go, trace.go                   what a program can watch
+//	try.go, trace.go, tlsresult.go     what a program can watch
 //	panics.go                          funcs of the caller that panic
 package client

@@ -46,6 +46,7 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 		return f
 	}
 	if positive(r.Code) {
+		c.greeting = greetingOf(r.Text)
 		c.ext = parseExtensions(r.Text)
 		c.ext.remove(c.unused | c.broken&^(kwChunking|kw8BitMIME)) // a message may need those two
 		return nil
@@ -62,7 +63,16 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	if !positive(r.Code) {
 		return c.refused(smtp.StageHello, r)
 	}
+	c.greeting = greetingOf(r.Text)
 	return nil
+}
+
+// greetingOf returns the host's name, the first word of its reply to EHLO (RFC 5321 §4.1.1.1).
+func greetingOf(text string) string {
+	if i := strings.IndexAny(text, " \t\n"); i >= 0 {
+		return text[:i]
+	}
+	return text
 }
 
 // parseExtensions reads the lines after the first one, each a keyword with parameters (RFC 5321 §4.1.1.1). If a

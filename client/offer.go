@@ -33,6 +33,9 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		d.tried(ctx, Try{Begun: begun, Session: s.session(), Security: s.secure()}, calledOff(ctx, smtp.StageConnect))
 		return otherHost // ctx has ended, so no other host is asked
 	}
+	if reused {
+		d.tellTLS(ctx, s.Conn, nil, true)
+	}
 	unoffered := s.transacted(ctx, d.message)
 	d.learnHabits(s, reused)
 	if len(unoffered) == len(d.message.rcpts) {

@@ -13,7 +13,7 @@ import (
 // require asks the Policies what sessions with a host need, and sets d.required: see Transport.Policies. It fails if
 // the host can't be used.
 func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
-	d.required = mx.Requirement{}
+	d.required, d.troubles = mx.Requirement{}, nil
 	if _, literal := host.IP(); !d.route.MX || len(d.t.Policies) == 0 || literal {
 		return nil
 	}
@@ -24,8 +24,10 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	for _, policy := range d.t.Policies {
 		r, err := d.ask(ctx, policy, to)
 		if err != nil {
+			d.trouble(err)
 			return unknownPolicy(host, err)
 		}
+		d.trouble(r.Trouble)
 		if r.Level != mx.DemandNothing && (d.required.Level == mx.DemandNothing || !r.Testing) {
 			d.required = r
 		}

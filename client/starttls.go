@@ -52,7 +52,8 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 
 // short notes that a session falls short of its demand because of t. It returns nil if the session goes on, and f else.
 func (c *Conn) short(t trouble, f *failure) *failure {
-	if f.trouble = t; decide(c.demand(), t) != proceed {
+	f.trouble, c.shortfall = t, f
+	if decide(c.demand(), t) != proceed {
 		return f
 	}
 	if c.security.Err == nil && (c.required.Level != mx.DemandNothing || t == refusesSTARTTLS) {

@@ -108,6 +108,14 @@ type Transport struct {
 	// nil, steps aren't reported.
 	Tried func(context.Context, Try)
 
+	// TLSResult is called for each session with a host of MX records in which TLS was tried, for each message in a
+	// session that is used again, and for each host that a policy excludes or that can't be used because the policy
+	// isn't known. It is called by the goroutine of the Send, with its ctx. A session in which TLS fails and the one in
+	// its place count each; but not one in cleartext that takes the place of a failed one. A session that ends before
+	// TLS is tried doesn't count. A panic in TLSResult changes nothing. It is a tlsrpt.Reporter.Record, for example. If
+	// nil, nothing is reported.
+	TLSResult func(context.Context, mx.TLSResult)
+
 	// Logger logs each host that failed (debug), each session in which TLS failed or fell short of a policy in testing
 	// (info), each source address that was blocked (warn), and each panic of a func (error). If nil, nothing is logged.
 	Logger *slog.Logger

@@ -37,7 +37,7 @@
 //     DNS may not have.
 //   - resolver.go: [Resolver], [TTLResolver], [SecureResolver], [NameServer]. cache.go: the cache of answers.
 //     family.go: whether this machine has IPv6.
-//   - policy.go: [Policy] and [Requirement].
+//   - policy.go: [Policy] and [Requirement]. tlsresult.go: [TLSResult], what reports to a domain are made of.
 //   - fail.go: how an error gets its reply.
 //
 // # Bounds

@@ -14,9 +14,10 @@ import (
 //     a pool. It is called for each message, so a Policy caches what it looks up.
 //   - A Policy of the domain, MTA-STS for example, depends on Target.Domain first and on Target.Host second. So two
 //     domains with the same hosts may have different requirements.
-//   - A Policy that demands nothing returns the zero Requirement.
+//   - A Policy that demands nothing returns the zero Requirement, or one with Found or Trouble alone.
 //   - An error means that the requirement isn't known. The host isn't used, and the next host is tried. The error holds
-//     a transient *smtp.Reply, as that of [Router.Addrs] does.
+//     a transient *smtp.Reply, as that of [Router.Addrs] does. If the domain is at fault, the error has the result type
+//     of a report to the domain: see [TLSFailureOf].
 //   - Methods are called concurrently, and return soon after ctx has ended.
 type Policy interface {
 	Require(ctx context.Context, to Target) (Requirement, error)
@@ -72,6 +73,12 @@ type Requirement struct {
 	// Excluded is the reason why no session with the host meets the policy, if the policy doesn't list the host for
 	// example. If nil, the host may be used.
 	Excluded error
+
+	// Found is the policy, for reports to the domain. If nil, no policy was found. Trouble is the reason why the policy
+	// couldn't be found out, renewed or used as it is, or nil. It is reported, and changes nothing about the demands. See
+	// [TLSFailureOf] for its type. Both may be set if nothing is demanded.
+	Found   *FoundPolicy
+	Trouble error
 
 	// ServerName is the name to send in the TLS handshake (SNI). If empty, the name of the host.
 	ServerName string

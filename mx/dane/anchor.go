@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dns"
 )
 
@@ -47,7 +48,8 @@ func verifyAnchor(records []dns.TLSA, names []string, chain []*x509.Certificate)
 	// RFC 7672 §3.2.2, §3.2.3.
 	named := func(name string) bool { return name != "" && chain[0].VerifyHostname(name) == nil }
 	if !slices.ContainsFunc(names, named) {
-		return by, fmt.Errorf("the certificate is for %.5q, want one of %q", chain[0].DNSNames, names)
+		err := fmt.Errorf("the certificate is for %.5q, want one of %q", chain[0].DNSNames, names)
+		return by, &failure{mx.CertificateHostMismatch, err}
 	}
 	return a.record[string(valid[0][len(valid[0])-1].Raw)], nil
 }

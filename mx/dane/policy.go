@@ -74,13 +74,15 @@ func requirement(records []dns.TLSA, base string, to mx.Target) mx.Requirement {
 	list := usable(records)
 	if len(list) == 0 {
 		// RFC 7672 §2.2: TLS without verification.
-		return mx.Requirement{Name: "dane:unusable", Level: mx.DemandEncrypted, ServerName: base}
+		return mx.Requirement{Name: "dane:unusable", Level: mx.DemandEncrypted, ServerName: base,
+			Found: found(records, base), Trouble: &failure{mx.TLSAInvalid, ErrUnusable}}
 	}
 	// RFC 7672 §3.2.2: the base domain, and since the MX records are secure, the domain before and after its aliases.
 	names := []string{base, to.Domain, strings.TrimSuffix(to.MX.Name, ".")}
 	return mx.Requirement{
 		Name:       "dane:" + digest(list, names),
 		Level:      mx.DemandVerified,
+		Found:      found(list, base),
 		ServerName: base, // RFC 7672 §8.1
 		Verify: func(state tls.ConnectionState) (by string, err error) {
 			record, err := Verify(list, names, state)
@@ -90,6 +92,15 @@ func requirement(records []dns.TLSA, base string, to mx.Target) mx.Requirement {
 			return "TLSA " + text(record), nil
 		},
 	}
+}
+
+// found describes records for reports. RFC 8460 §2: the policy domain is the base domain.
+func found(records []dns.TLSA, base string) *mx.FoundPolicy {
+	p := &mx.FoundPolicy{Type: "tlsa", Domain: base}
+	for _, r := range records[:min(len(records), MaxRecords)] {
+		p.Lines = append(p.Lines, text(r))
+	}
+	return p
 }
 
 // digest is the same for the same records in another order. Names are a part of it if one of the records needs them:
@@ -116,8 +127,19 @@ func text(r dns.TLSA) string {
 
 // failed returns an error with a reply that has no text of the Resolver's error, which may name our name servers.
 func failed(what string, cause error) error {
-	return fmt.Errorf("dane: %w: %w", smtp.NewReply(451, "4.4.3", "cannot look up "+what), cause)
+	return fmt.Errorf("dane: %w: %w", smtp.NewReply(451, "4.4.3", "cannot look up "+what),
+		&failure{mx.DNSSECInvalid, cause})
 }
+
+// failure is an error with the result type of a report: see mx.TLSFailureOf.
+type failure struct {
+	result string
+	err    error
+}
+
+func (f *failure) Error() string      { return f.err.Error() }
+func (f *failure) Unwrap() error      { return f.err }
+func (f *failure) ResultType() string { return f.result }
 
 func isNotFound(err error) bool {
 	dns, ok := errors.AsType[*net.DNSError](err)

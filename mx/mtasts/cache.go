@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/mx"
 )
 
 const (
@@ -42,8 +43,9 @@ const (
 // Invariants, under Client.mu: for each domain, one caller at most flies: it looks up and fetches with a copy, and puts
 // the copy back at the end. Until then, flight is set and nobody else changes the entry.
 type known struct {
-	policy  *Policy   // nil if there is none
-	name    string    // of the requirement
+	policy  *Policy // nil if there is none
+	name    string  // of the requirement
+	found   *mx.FoundPolicy
 	expires time.Time // of policy
 	renew   time.Time // when policy is to be fetched again
 
@@ -74,9 +76,19 @@ func (k *known) fresh(now time.Time) bool {
 
 // set replaces the policy.
 func (k *known) set(p *Policy, fetched time.Time) {
-	k.policy, k.name = p, requirementName(p)
+	k.policy, k.name, k.found = p, requirementName(p), found(p)
 	k.expires = fetched.Add(max(p.MaxAge, minLife))
 	k.renew = fetched.Add(min(renewal, max(p.MaxAge, minLife)/2))
+}
+
+// found describes a policy for reports.
+func found(p *Policy) *mx.FoundPolicy {
+	lines := []string{"version: STSv1", "mode: " + p.Mode.String()}
+	for _, pattern := range p.MX {
+		lines = append(lines, "mx: "+pattern)
+	}
+	lines = append(lines, fmt.Sprintf("max_age: %d", p.MaxAge/time.Second))
+	return &mx.FoundPolicy{Type: "sts", Lines: lines, Hosts: p.MX}
 }
 
 // requirementName names the demands of a policy: two policies with the same mode and patterns have one name.
@@ -91,7 +103,7 @@ func (k *known) size(domain string) int {
 	n := 512 + 3*len(domain)
 	if k.policy != nil {
 		for _, pattern := range k.policy.MX {
-			n += 24 + len(pattern)
+			n += 48 + 2*len(pattern) // in found, too
 		}
 	}
 	return n
@@ -159,7 +171,7 @@ func (c *Client) update(ctx context.Context, domain string, k *known) error {
 	policy := k.valid(now)
 	switch {
 	case err != nil:
-		k.err = &Error{Domain: domain, Result: PolicyFetchError, Err: err}
+		k.err = &Error{Domain: domain, Result: mx.STSPolicyFetchError, Err: err}
 	case id == "":
 		// RFC 8461 §3.1: a policy that is kept applies until it expires, even without a record.
 		k.check, k.err = now.Add(negative), nil

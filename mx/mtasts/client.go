@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dns"
+	"github.com/postrider/postrider/mx/internal/webhost"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -54,8 +55,8 @@ type Client struct {
 
 	once     sync.Once
 	resolver Resolver
-	router   *mx.Router    // finds the addresses of policy hosts
-	slots    chan struct{} // one element for each fetch
+	dialer   webhost.Dialer // connects to policy hosts
+	slots    chan struct{}  // one element for each fetch
 
 	mu      sync.Mutex
 	domains map[string]*known
@@ -78,7 +79,8 @@ func (c *Client) prepare() {
 	if c.resolver == nil {
 		c.resolver = new(dns.Resolver)
 	}
-	c.router = &mx.Router{Resolver: c.resolver, AllowPrivate: c.AllowPrivate, Timeout: c.timeout()}
+	router := &mx.Router{Resolver: c.resolver, AllowPrivate: c.AllowPrivate, Timeout: c.timeout()}
+	c.dialer = webhost.Dialer{Router: router, Dial: c.DialContext}
 	n := c.MaxFetches
 	if n <= 0 {
 		n = 100
@@ -131,17 +133,18 @@ func (c *Client) Check() error {
 //   - A nil policy and another error: it isn't known whether there is a policy, because ctx has ended, the domain isn't
 //     valid, or a func of the caller panicked.
 func (c *Client) Lookup(ctx context.Context, domain string) (*Policy, error) {
-	policy, _, err := c.lookup(ctx, domain)
-	return policy, err
+	k, err := c.lookup(ctx, domain)
+	return k.policy, err
 }
 
-func (c *Client) lookup(ctx context.Context, domain string) (policy *Policy, name string, err error) {
+// lookup returns what is known about a domain, without its policy if that has expired, and the error of Lookup.
+func (c *Client) lookup(ctx context.Context, domain string) (k known, err error) {
 	domain, err = smtp.ASCIIDomain(domain)
 	if err != nil {
-		return nil, "", fmt.Errorf("mtasts: %w", err)
+		return known{}, fmt.Errorf("mtasts: %w", err)
 	}
 	if domain[0] == '[' {
-		return nil, "", nil // an address has no policy
+		return known{}, nil // an address has no policy
 	}
 	c.once.Do(c.prepare)
 	for {
@@ -157,9 +160,10 @@ func (c *Client) lookup(ctx context.Context, domain string) (policy *Policy, nam
 			}
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("mtasts: policy of %s: %w", domain, err)
+			return known{}, fmt.Errorf("mtasts: policy of %s: %w", domain, err)
 		}
-		return k.valid(time.Now()), k.name, k.err
+		k.policy = k.valid(time.Now())
+		return k, k.err
 	}
 }
 

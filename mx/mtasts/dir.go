@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/mx/internal/files"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -37,7 +38,6 @@ const purgeInterval = time.Hour
 
 const (
 	fileExt     = ".json"
-	tempExt     = ".tmp"
 	maxFileSize = 8 * maxBody // a body in JSON has up to six octets for one
 )
 
@@ -47,14 +47,7 @@ func (d *Dir) Check() error {
 		return fmt.Errorf("mtasts: the Path of a Dir is %q and MaxFiles is %d: set a path, and MaxFiles to 0 or more",
 			d.Path, d.MaxFiles)
 	}
-	if err := d.make(); err != nil {
-		return fmt.Errorf("mtasts: %w", err)
-	}
-	f, err := os.CreateTemp(d.Path, "*"+tempExt)
-	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(f.Name()))
-	}
-	if err != nil {
+	if err := files.Check(d.Path); err != nil {
 		return fmt.Errorf("mtasts: %w", err)
 	}
 	return nil
@@ -94,21 +87,7 @@ func (d *Dir) Save(_ context.Context, domain string, e Entry) error {
 	if err := d.reserve(filepath.Base(name)); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(d.Path, "*"+tempExt)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync() // before the rename: else the name could lead to an empty file after a crash
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return files.Replace(d.Path, filepath.Base(name), b)
 }
 
 // name returns the path of the file of a domain.
@@ -118,13 +97,6 @@ func (d *Dir) name(domain string) (string, error) {
 		return "", fmt.Errorf("a file for %q in %q: want a domain as A-labels, and a Path", shorten(domain), d.Path)
 	}
 	return filepath.Join(d.Path, domain+fileExt), nil
-}
-
-func (d *Dir) make() error {
-	if err := os.Mkdir(d.Path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
 }
 
 // reserve makes sure that there is room for a file.
@@ -152,7 +124,7 @@ func (d *Dir) reserve(file string) error {
 
 // list finds the files that are there, and deletes what a crash has left. d.mu is held.
 func (d *Dir) list() error {
-	if err := d.make(); err != nil {
+	if err := files.Make(d.Path); err != nil {
 		return err
 	}
 	all, err := os.ReadDir(d.Path)
@@ -161,14 +133,10 @@ func (d *Dir) list() error {
 	}
 	d.files = make(map[string]bool, len(all))
 	for _, entry := range all {
-		switch filepath.Ext(entry.Name()) {
-		case fileExt:
+		if filepath.Ext(entry.Name()) == fileExt {
 			d.files[entry.Name()] = true
-		case tempExt:
-			// Another process may be writing a young one.
-			if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > purgeInterval {
-				os.Remove(filepath.Join(d.Path, entry.Name()))
-			}
+		} else if files.Stale(entry) {
+			os.Remove(filepath.Join(d.Path, entry.Name()))
 		}
 	}
 	return nil

@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
-	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
 )
 
@@ -21,9 +19,6 @@ const (
 	maxBody   = 64 << 10 // RFC 8461 §3.3 suggests this bound
 	maxHeader = 16 << 10
 )
-
-// dialTimeout bounds the connection to one address, so that there is time left for the next one.
-const dialTimeout = 15 * time.Second
 
 // fetch fetches and reads the policy of a domain.
 func (c *Client) fetch(ctx context.Context, domain string) (policy *Policy, body string, err error) {
@@ -34,7 +29,7 @@ func (c *Client) fetch(ctx context.Context, domain string) (policy *Policy, body
 		return nil, "", &Error{Domain: domain, Result: fetchResult(err), Err: err}
 	}
 	if policy, err = parsePolicy(body); err != nil {
-		return nil, "", &Error{Domain: domain, Result: PolicyInvalid, Err: fmt.Errorf("policy: %w", err)}
+		return nil, "", &Error{Domain: domain, Result: mx.STSPolicyInvalid, Err: fmt.Errorf("policy: %w", err)}
 	}
 	return policy, body, nil
 }
@@ -94,50 +89,20 @@ func isPlainText(value string) bool {
 func (c *Client) dialPolicyHost(host string) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if addr != net.JoinHostPort(host, "443") {
-			return c.dial(ctx, network, addr)
+			return c.dialer.DialAddr(ctx, network, addr)
 		}
-		target := mx.Host{Name: host, Port: 443}
-		addrs, err := c.router.Addrs(ctx, mx.Route{Name: host, Hosts: []mx.Host{target}, MX: true}, target)
-		for _, a := range addrs {
-			var conn net.Conn
-			if conn, err = c.dialOne(ctx, network, a.String()); err == nil {
-				return conn, nil
-			}
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		return nil, err
+		return c.dialer.DialHost(ctx, network, host, 443)
 	}
-}
-
-func (c *Client) dialOne(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	return c.dial(ctx, network, addr)
-}
-
-// dial calls DialContext, which may panic: it runs in a goroutine of net/http.
-func (c *Client) dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	if c.DialContext == nil {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}
-	if p := guard.Call(func() { conn, err = c.DialContext(ctx, network, addr) }); p != nil {
-		err = fmt.Errorf("DialContext: %w", p)
-	} else if conn == nil && err == nil {
-		err = errors.New("DialContext returned no connection")
-	}
-	return conn, err
 }
 
 // fetchResult returns the result type of an error of get.
 func fetchResult(err error) string {
 	// A certificate that can't even be parsed is no CertificateVerificationError.
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return WebPKIInvalid
+		return mx.STSWebPKIInvalid
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return WebPKIInvalid
+		return mx.STSWebPKIInvalid
 	}
-	return PolicyFetchError
+	return mx.STSPolicyFetchError
 }

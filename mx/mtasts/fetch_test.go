@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp/smtptest"
 )
 
@@ -113,35 +114,35 @@ func fetchTests() []fetchTest {
 		{name: "a malformed record", do: record("v=STSv1 id=1"), want: "-"},
 		{name: "another version of the record", do: record("v=STSv2; id=1"), want: "-"},
 
-		{"another name", trusted(&x509.Certificate{DNSNames: []string{"example.com", "www.mta-sts.example.com"}}), WebPKIInvalid, "not " + host, 0},
-		{"a name in CN alone", trusted(&x509.Certificate{Subject: pkix.Name{CommonName: host}}), WebPKIInvalid, "Common Name", 0},
-		{"expired", trusted(&x509.Certificate{DNSNames: []string{host}, NotAfter: time.Date(1999, 12, 31, 23, 30, 0, 0, time.UTC)}), WebPKIInvalid, "expired", 0},
+		{"another name", trusted(&x509.Certificate{DNSNames: []string{"example.com", "www.mta-sts.example.com"}}), mx.STSWebPKIInvalid, "not " + host, 0},
+		{"a name in CN alone", trusted(&x509.Certificate{Subject: pkix.Name{CommonName: host}}), mx.STSWebPKIInvalid, "Common Name", 0},
+		{"expired", trusted(&x509.Certificate{DNSNames: []string{host}, NotAfter: time.Date(1999, 12, 31, 23, 30, 0, 0, time.UTC)}), mx.STSWebPKIInvalid, "expired", 0},
 		{"not valid yet", func(t *testing.T, w *world) {
 			trusted(&x509.Certificate{DNSNames: []string{host}, NotBefore: time.Now().Add(time.Hour), NotAfter: time.Now().Add(2 * time.Hour)})(t, w)
-		}, WebPKIInvalid, "not yet valid", 0},
-		{"a wildcard for two labels", trusted(&x509.Certificate{DNSNames: []string{"*.com"}}), WebPKIInvalid, "not " + host, 0},
-		{"self-signed", cert(&x509.Certificate{DNSNames: []string{host}}), WebPKIInvalid, "unknown authority", 0},
-		{"for clients", trusted(&x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), WebPKIInvalid, "incompatible key usage", 0},
+		}, mx.STSWebPKIInvalid, "not yet valid", 0},
+		{"a wildcard for two labels", trusted(&x509.Certificate{DNSNames: []string{"*.com"}}), mx.STSWebPKIInvalid, "not " + host, 0},
+		{"self-signed", cert(&x509.Certificate{DNSNames: []string{host}}), mx.STSWebPKIInvalid, "unknown authority", 0},
+		{"for clients", trusted(&x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), mx.STSWebPKIInvalid, "incompatible key usage", 0},
 
 		{"redirect", handle(func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, "https://mta-sts.example.com/other", http.StatusMovedPermanently)
-		}), PolicyFetchError, "HTTP status 301", 0},
-		{"redirect with a policy", answer(302, "text/plain", enforce), PolicyFetchError, "HTTP status 302", 0},
-		{"303", answer(303, "text/plain", enforce), PolicyFetchError, "HTTP status 303", 0},
-		{"307", answer(307, "text/plain", enforce), PolicyFetchError, "HTTP status 307", 0},
-		{"308", answer(308, "text/plain", enforce), PolicyFetchError, "HTTP status 308", 0},
-		{"404", answer(404, "text/plain", enforce), PolicyFetchError, "HTTP status 404", 0},
-		{"500", answer(500, "text/plain", enforce), PolicyFetchError, "HTTP status 500", 0},
-		{"204", answer(204, "text/plain", ""), PolicyFetchError, "HTTP status 204", 0},
-		{"206", answer(206, "text/plain", enforce), PolicyFetchError, "HTTP status 206", 0},
-		{"a page", answer(200, "text/html", enforce), PolicyFetchError, `Content-Type "text/html", want text/plain`, 0},
-		{"similar type", answer(200, "text/plainer", enforce), PolicyFetchError, `"text/plainer"`, 0},
-		{"type in a parameter", answer(200, "text/html; a=text/plain", enforce), PolicyFetchError, "want text/plain", 0},
+		}), mx.STSPolicyFetchError, "HTTP status 301", 0},
+		{"redirect with a policy", answer(302, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 302", 0},
+		{"303", answer(303, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 303", 0},
+		{"307", answer(307, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 307", 0},
+		{"308", answer(308, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 308", 0},
+		{"404", answer(404, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 404", 0},
+		{"500", answer(500, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 500", 0},
+		{"204", answer(204, "text/plain", ""), mx.STSPolicyFetchError, "HTTP status 204", 0},
+		{"206", answer(206, "text/plain", enforce), mx.STSPolicyFetchError, "HTTP status 206", 0},
+		{"a page", answer(200, "text/html", enforce), mx.STSPolicyFetchError, `Content-Type "text/html", want text/plain`, 0},
+		{"similar type", answer(200, "text/plainer", enforce), mx.STSPolicyFetchError, `"text/plainer"`, 0},
+		{"type in a parameter", answer(200, "text/html; a=text/plain", enforce), mx.STSPolicyFetchError, "want text/plain", 0},
 		{"no type", handle(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header()["Content-Type"] = nil
 			rw.Write([]byte(enforce))
-		}), PolicyFetchError, `Content-Type ""`, 0},
-		{"over 64 KiB", answer(200, "text/plain", padded+"x: y\n"), PolicyFetchError, "over 65536 octets", 0},
+		}), mx.STSPolicyFetchError, `Content-Type ""`, 0},
+		{"over 64 KiB", answer(200, "text/plain", padded+"x: y\n"), mx.STSPolicyFetchError, "over 65536 octets", 0},
 		{"endless", handle(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/plain")
 			for {
@@ -149,40 +150,40 @@ func fetchTests() []fetchTest {
 					return
 				}
 			}
-		}), PolicyFetchError, "over 65536 octets", 0},
-		{"a large header", handle(func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("X", strings.Repeat("x", 20<<10)) }), PolicyFetchError, "header", 0},
+		}), mx.STSPolicyFetchError, "over 65536 octets", 0},
+		{"a large header", handle(func(rw http.ResponseWriter, _ *http.Request) { rw.Header().Set("X", strings.Repeat("x", 20<<10)) }), mx.STSPolicyFetchError, "header", 0},
 		{"cut off", handle(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/plain")
 			rw.Header().Set("Content-Length", "1000")
 			rw.Write([]byte(enforce))
-		}), PolicyFetchError, "unexpected EOF", 0},
+		}), mx.STSPolicyFetchError, "unexpected EOF", 0},
 		{"slow", slow(func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "text/plain")
 			for ctx := r.Context(); ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 				rw.Write([]byte("x: y\n"))
 				http.NewResponseController(rw).Flush()
 			}
-		}), PolicyFetchError, "did not answer in time", time.Minute},
-		{"silent", slow(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }), PolicyFetchError, "did not answer in time", time.Minute},
+		}), mx.STSPolicyFetchError, "did not answer in time", time.Minute},
+		{"silent", slow(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }), mx.STSPolicyFetchError, "did not answer in time", time.Minute},
 		{"cannot be reached", func(_ *testing.T, w *world) {
 			w.inet.Host(host).Down()
 			w.addr = "127.0.0.1:1"
-		}, PolicyFetchError, "refused", 0},
-		{blackHole, func(_ *testing.T, w *world) { w.inet.Host(host).Hang() }, PolicyFetchError, "deadline exceeded", dialTimeout},
-		{"no host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.NXDomain) }, PolicyFetchError, "no address", 0},
-		{"no DNS for the host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.ServFail) }, PolicyFetchError, "cannot look up", 0},
-		{"no DNS for the record", func(_ *testing.T, w *world) { w.inet.FailDNS("_mta-sts.example.com", smtptest.ServFail) }, PolicyFetchError, "TXT record", 0},
+		}, mx.STSPolicyFetchError, "refused", 0},
+		{blackHole, func(_ *testing.T, w *world) { w.inet.Host(host).Hang() }, mx.STSPolicyFetchError, "deadline exceeded", 15 * time.Second},
+		{"no host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.NXDomain) }, mx.STSPolicyFetchError, "no address", 0},
+		{"no DNS for the host", func(_ *testing.T, w *world) { w.inet.FailDNS(host, smtptest.ServFail) }, mx.STSPolicyFetchError, "cannot look up", 0},
+		{"no DNS for the record", func(_ *testing.T, w *world) { w.inet.FailDNS("_mta-sts.example.com", smtptest.ServFail) }, mx.STSPolicyFetchError, "TXT record", 0},
 
-		{"garbage", answer(200, "text/plain", "\x00\xff"), PolicyInvalid, "line 1", 0},
-		{"empty", answer(200, "text/plain", ""), PolicyInvalid, "no version", 0},
-		{"no version", answer(200, "text/plain", strings.Replace(enforce, "version: STSv1\n", "", 1)), PolicyInvalid, "no version", 0},
-		{"no mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce\n", "", 1)), PolicyInvalid, "no mode", 0},
-		{"another mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce", "mode: report", 1)), PolicyInvalid, `mode "report"`, 0},
-		{"no mx", answer(200, "text/plain", "version: STSv1\nmode: enforce\nmax_age: 1\n"), PolicyInvalid, "no mx", 0},
-		{"no max_age", answer(200, "text/plain", strings.Replace(enforce, "max_age: 604800\n", "", 1)), PolicyInvalid, "no max_age", 0},
-		{"max_age in words", answer(200, "text/plain", strings.Replace(enforce, "604800", "7d", 1)), PolicyInvalid, `max_age "7d"`, 0},
-		{"a bad pattern", answer(200, "text/plain", strings.Replace(enforce, "*.example.net", "mx.*.example.net", 1)), PolicyInvalid, "mx ", 0},
-		{"wrong version", answer(200, "text/plain", strings.Replace(enforce, "STSv1", "STSv2", 1)), PolicyInvalid, `version "STSv2"`, 0},
+		{"garbage", answer(200, "text/plain", "\x00\xff"), mx.STSPolicyInvalid, "line 1", 0},
+		{"empty", answer(200, "text/plain", ""), mx.STSPolicyInvalid, "no version", 0},
+		{"no version", answer(200, "text/plain", strings.Replace(enforce, "version: STSv1\n", "", 1)), mx.STSPolicyInvalid, "no version", 0},
+		{"no mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce\n", "", 1)), mx.STSPolicyInvalid, "no mode", 0},
+		{"another mode", answer(200, "text/plain", strings.Replace(enforce, "mode: enforce", "mode: report", 1)), mx.STSPolicyInvalid, `mode "report"`, 0},
+		{"no mx", answer(200, "text/plain", "version: STSv1\nmode: enforce\nmax_age: 1\n"), mx.STSPolicyInvalid, "no mx", 0},
+		{"no max_age", answer(200, "text/plain", strings.Replace(enforce, "max_age: 604800\n", "", 1)), mx.STSPolicyInvalid, "no max_age", 0},
+		{"max_age in words", answer(200, "text/plain", strings.Replace(enforce, "604800", "7d", 1)), mx.STSPolicyInvalid, `max_age "7d"`, 0},
+		{"a bad pattern", answer(200, "text/plain", strings.Replace(enforce, "*.example.net", "mx.*.example.net", 1)), mx.STSPolicyInvalid, "mx ", 0},
+		{"wrong version", answer(200, "text/plain", strings.Replace(enforce, "STSv1", "STSv2", 1)), mx.STSPolicyInvalid, `version "STSv2"`, 0},
 		{"compressed", handle(func(rw http.ResponseWriter, r *http.Request) {
 			if got := r.Header.Get("Accept-Encoding"); got != "" {
 				rw.Header().Set("X-Got", got)
@@ -190,7 +191,7 @@ func fetchTests() []fetchTest {
 			rw.Header().Set("Content-Type", "text/plain")
 			rw.Header().Set("Content-Encoding", "gzip")
 			rw.Write([]byte("\x1f\x8b\x08"))
-		}), PolicyInvalid, "line 1", 0},
+		}), mx.STSPolicyInvalid, "line 1", 0},
 	}
 }
 

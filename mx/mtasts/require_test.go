@@ -126,13 +126,13 @@ func TestVerify(t *testing.T) {
 		}{
 			{"valid", "mx.example.com", valid, "<nil>"},
 			{"a wildcard", "mx.example.com", trusted(&x509.Certificate{DNSNames: []string{"*.example.com"}}), "<nil>"},
-			{"another name", "mx.example.com", other, CertificateHostMismatch},
-			{"another host that the policy lists", "b.example.net", valid, CertificateHostMismatch},
-			{"the pattern as a name", "b.example.net", trusted(&x509.Certificate{DNSNames: []string{"example.net"}}), CertificateHostMismatch},
-			{"CN alone", "mx.example.com", trusted(&x509.Certificate{Subject: pkix.Name{CommonName: "mx.example.com"}}), CertificateHostMismatch},
-			{"expired", "mx.example.com", trusted(&x509.Certificate{DNSNames: []string{"mx.example.com"}, NotAfter: time.Now().Add(-time.Minute)}), CertificateExpired},
-			{"self-signed", "mx.example.com", *selfSigned(t, &x509.Certificate{DNSNames: []string{"mx.example.com"}}), CertificateNotTrusted},
-			{"for clients", "mx.example.com", trusted(&x509.Certificate{DNSNames: []string{"mx.example.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), ValidationFailure},
+			{"another name", "mx.example.com", other, mx.CertificateHostMismatch},
+			{"another host that the policy lists", "b.example.net", valid, mx.CertificateHostMismatch},
+			{"the pattern as a name", "b.example.net", trusted(&x509.Certificate{DNSNames: []string{"example.net"}}), mx.CertificateHostMismatch},
+			{"CN alone", "mx.example.com", trusted(&x509.Certificate{Subject: pkix.Name{CommonName: "mx.example.com"}}), mx.CertificateHostMismatch},
+			{"expired", "mx.example.com", trusted(&x509.Certificate{DNSNames: []string{"mx.example.com"}, NotAfter: time.Now().Add(-time.Minute)}), mx.CertificateExpired},
+			{"self-signed", "mx.example.com", *selfSigned(t, &x509.Certificate{DNSNames: []string{"mx.example.com"}}), mx.CertificateNotTrusted},
+			{"for clients", "mx.example.com", trusted(&x509.Certificate{DNSNames: []string{"mx.example.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}), mx.ValidationFailure},
 		}
 		for _, tt := range tests {
 			r, err := w.Require(t.Context(), target("example.com", tt.host))
@@ -148,7 +148,7 @@ func TestVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.Verify(tls.ConnectionState{}); result(err) != ValidationFailure {
+		if _, err := r.Verify(tls.ConnectionState{}); result(err) != mx.ValidationFailure {
 			t.Errorf("no certificate: got %v", err)
 		}
 	})

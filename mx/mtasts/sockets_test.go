@@ -49,7 +49,7 @@ func TestSockets(t *testing.T) {
 		s := httptest.NewServer(nil)
 		t.Cleanup(s.Close)
 		w.addr = s.Listener.Addr().String()
-	}, PolicyFetchError, "does not look like a TLS handshake", 0}, fetchTest{"no handshake", func(t *testing.T, w *world) {
+	}, mx.STSPolicyFetchError, "does not look like a TLS handshake", 0}, fetchTest{"no handshake", func(t *testing.T, w *world) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestSockets(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		w.addr = l.Addr().String()
 		w.hurry()
-	}, PolicyFetchError, "in time", 0})
+	}, mx.STSPolicyFetchError, "in time", 0})
 	for _, tt := range tests {
 		if tt.name == blackHole {
 			continue // real sockets have none on one machine

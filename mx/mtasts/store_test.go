@@ -182,7 +182,7 @@ func TestDir(t *testing.T) {
 // TestDirDamaged: a file that a program or a disk has damaged is an error, and is replaced.
 func TestDirDamaged(t *testing.T) {
 	d := &Dir{Path: t.TempDir()}
-	old := filepath.Join(d.Path, "1"+tempExt)
+	old := filepath.Join(d.Path, "1"+".tmp")
 	if err := os.WriteFile(old, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
