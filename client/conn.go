@@ -115,7 +115,7 @@ type Conn struct {
 	small    bool           // the ClientHello has to fit into one segment
 	again    bool           // a handshake that fails may be repeated with a smaller ClientHello
 
-	shortfall *failure // why the session has no TLS or the wrong certificate, although TLS was tried; nil if it isn't so
+	shortfall *failure // why the session has no TLS or a wrong certificate; nil if it has TLS, or if TLS wasn't tried
 	greeting  string   // the host's name in its reply to EHLO
 }
 

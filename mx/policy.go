@@ -74,10 +74,11 @@ type Requirement struct {
 	// example. If nil, the host may be used.
 	Excluded error
 
-	// Found is the policy, for reports to the domain. If nil, no policy was found. Trouble is the reason why the policy
-	// couldn't be found out, renewed or used as it is, or nil. It is reported, and changes nothing about the demands. See
-	// [TLSFailureOf] for its type. Both may be set if nothing is demanded.
-	Found   *FoundPolicy
+	// Found is the policy, for reports to the domain. If nil, no policy was found.
+	Found *FoundPolicy
+
+	// Trouble is the reason why the policy couldn't be found out, renewed or used as it is, or nil. It is reported to
+	// the domain, and changes nothing about the demands. [TLSFailureOf] finds its result type.
 	Trouble error
 
 	// ServerName is the name to send in the TLS handshake (SNI). If empty, the name of the host.

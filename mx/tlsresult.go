@@ -17,8 +17,8 @@ type TLSResult struct {
 	// From is the reverse-path of the message.
 	From string
 
-	// Remote is the address of the host, and Local that of this machine. If Remote isn't valid, there was no connection:
-	// a policy excludes the host, or couldn't be looked up.
+	// Remote is the address of the host, and Local that of this machine. If Remote isn't valid, there was no
+	// connection: a policy excludes the host, or couldn't be looked up.
 	Remote, Local netip.Addr
 
 	// Greeting is the name of the host in its reply to EHLO. If empty, it isn't known.
@@ -31,8 +31,8 @@ type TLSResult struct {
 	// Policy is the policy that applied to the host. If nil, no policy was found.
 	Policy *FoundPolicy
 
-	// Failures are the reasons why the session isn't as the policy wants it, or has no TLS, and why a policy couldn't be
-	// found out. If empty, the session has TLS as the policy wants it.
+	// Failures are the reasons why the session isn't as the policy wants it, or has no TLS, and why a policy couldn't
+	// be found out. If empty, the session has TLS as the policy wants it. They must not be changed.
 	Failures []TLSFailure
 }
 
@@ -57,8 +57,8 @@ type TLSFailure struct {
 	// Type is the result type, such as [CertificateExpired].
 	Type string
 
-	// Code is a short text about the cause, for the failure-reason-code. It has no addresses of this machine and its name
-	// servers. The same cause has the same text. If empty, the Type says all.
+	// Code is a short text about the cause, for the failure-reason-code. It has no addresses of this machine and its
+	// name servers. The same cause has the same text. If empty, the Type says all.
 	Code string
 }
 

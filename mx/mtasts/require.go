@@ -16,8 +16,8 @@ import (
 // host from a trusted authority, and a pattern of the policy that matches the host (RFC 8461 §4). If the domain has no
 // policy, or its mode is none, nothing is demanded. If the mode is testing, Requirement.Testing is set.
 //
-// The errors of Requirement.Excluded, Trouble and Verify are of type *[Error]. Require returns an error if it isn't known
-// whether there is a policy, as Lookup does. The error holds a *smtp.Reply, 451 4.7.5.
+// The errors of Requirement.Excluded, Trouble and Verify are of type *[Error]. Require returns an error if it isn't
+// known whether there is a policy, as Lookup does. The error holds a *smtp.Reply, 451 4.7.5.
 func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, error) {
 	k, err := c.lookup(ctx, to.Domain)
 	if _, ofDomain := errors.AsType[*Error](err); err != nil && !ofDomain {
@@ -28,7 +28,8 @@ func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, err
 	if policy == nil || policy.Mode == None {
 		return mx.Requirement{Trouble: err}, nil
 	}
-	r := mx.Requirement{Name: k.name, Level: mx.DemandVerified, Testing: policy.Mode == Testing, Found: k.found, Trouble: err}
+	r := mx.Requirement{Name: k.name, Level: mx.DemandVerified, Testing: policy.Mode == Testing, Found: k.found,
+		Trouble: err}
 	if !policy.Match(to.Host.Name) {
 		r.Excluded = &Error{Domain: to.Domain, Host: to.Host.Name, Result: mx.ValidationFailure,
 			Err: fmt.Errorf("the policy with id %s lists %s", policy.ID, shorten(strings.Join(policy.MX, ", ")))}
