@@ -1,0 +1,394 @@
+package tlsrpt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/smtp"
+)
+
+const (
+	saveInterval  = time.Minute
+	lookupTimeout = time.Minute
+	saveTimeout   = 10 * time.Second // at the end
+
+	// maxSending bounds the reports that are sent at the same time.
+	maxSending = 10
+
+	// RFC 8460 §5.5: redelivery for up to 24 hours, with exponential back-off.
+	retryFor = 24 * time.Hour
+	minRetry = 5 * time.Minute
+	maxRetry = 4 * time.Hour
+
+	// keepDays is how many days a report may be late, if the process didn't run.
+	keepDays = 7
+)
+
+// Run sends reports and keeps the Store up to date until ctx ends. Then it waits for the reports that are being sent,
+// saves, and returns nil. An error is one of Check, or says that another Run is under way. Reports of days on which the
+// process didn't run are sent late, up to 7 days. Run may be called again after it has returned.
+func (r *Reporter) Run(ctx context.Context) error {
+	if err := r.Check(); err != nil {
+		return err
+	}
+	r.once.Do(r.prepare)
+	r.mu.Lock()
+	running := r.running
+	r.running = true
+	r.mu.Unlock()
+	if running {
+		return errors.New("tlsrpt: Run is called twice at the same time")
+	}
+	defer func() {
+		r.mu.Lock()
+		r.running = false
+		r.mu.Unlock()
+	}()
+	var sends sync.WaitGroup
+	for ctx.Err() == nil {
+		next := time.Now().Add(saveInterval)
+		if r.load(ctx) {
+			r.save(ctx, false)
+			next = r.start(ctx, &sends)
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-timer.C:
+		case <-r.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	sends.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	if r.load(ctx) {
+		r.save(ctx, true)
+	}
+	return nil
+}
+
+// load adds what the Store has to what was recorded since the process has started. It returns false if the Store
+// failed: until all of it is loaded, nothing may take its place.
+func (r *Reporter) load(ctx context.Context) bool {
+	if r.Store == nil {
+		return true
+	}
+	if !r.listed {
+		err := r.store(ctx, "", func() (err error) { r.unread, err = r.Store.Days(ctx); return err })
+		if err != nil {
+			return false
+		}
+		r.listed = true
+	}
+	for len(r.unread) > 0 {
+		name := r.unread[0]
+		var b []byte
+		if err := r.store(ctx, name, func() (err error) { b, err = r.Store.Load(ctx, name); return err }); err != nil {
+			return false
+		}
+		r.unread = r.unread[1:]
+		// A day that is damaged is lost, and not tried again.
+		r.store(ctx, name, func() error { return r.add(name, b) })
+	}
+	return true
+}
+
+// add adds what a Store has of a day.
+func (r *Reporter) add(name string, b []byte) error {
+	if !isDay(name) {
+		return notDay(name)
+	}
+	stored, err := unmarshalDay(b)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.days[name] == nil {
+		r.days[name] = newDay()
+	}
+	r.days[name].merge(stored, r.maxDetails())
+	return nil
+}
+
+// store calls the Store, and logs its error.
+func (r *Reporter) store(ctx context.Context, name string, call func() error) (err error) {
+	if p := guard.Call(func() { err = call() }); p != nil {
+		err = p
+	}
+	if err != nil {
+		r.log().LogAttrs(ctx, slog.LevelError, "TLS report Store failed", slog.String("day", name),
+			slog.Any("error", err))
+	}
+	return err
+}
+
+// save writes the days that have changed a while ago, or all that have changed, and deletes those that are over and
+// have no domains left.
+func (r *Reporter) save(ctx context.Context, all bool) {
+	for {
+		name, data, gone := r.toSave(ctx, all)
+		switch {
+		case name == "":
+			return
+		case data == nil && !gone:
+			continue
+		}
+		err := r.store(ctx, name, func() error {
+			if gone {
+				return r.Store.Delete(ctx, name)
+			}
+			return r.Store.Save(ctx, name, data)
+		})
+		if err != nil && !all {
+			r.mu.Lock()
+			r.touch(name)
+			r.mu.Unlock()
+		}
+	}
+}
+
+// toSave takes out a day that is to be saved, or returns "". gone means that nothing is left of it.
+func (r *Reporter) toSave(ctx context.Context, all bool) (name string, data []byte, gone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, when := range r.dirty {
+		if !all && time.Now().Before(when) {
+			continue
+		}
+		delete(r.dirty, name)
+		d := r.days[name]
+		if d == nil {
+			return name, nil, true
+		}
+		data, err := d.marshal()
+		if err != nil {
+			r.log().LogAttrs(ctx, slog.LevelError, "TLS results can't be kept", slog.Any("error", err))
+		}
+		return name, data, false
+	}
+	return "", nil, false
+}
+
+// start begins to send the reports that are due, and returns when Run has something to do next.
+func (r *Reporter) start(ctx context.Context, sends *sync.WaitGroup) (next time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	today := dayName(now)
+	next = dayEnd(today)
+	under := 0
+	for _, d := range r.days {
+		for _, t := range d.domains {
+			if t.sending {
+				under++
+			}
+		}
+	}
+	for name, d := range r.days {
+		if name >= today {
+			continue
+		}
+		if d.beyond > 0 {
+			r.log().LogAttrs(ctx, slog.LevelWarn, "TLS results beyond MaxDomains", slog.String("day", name),
+				slog.Int64("sessions", d.beyond))
+			d.beyond = 0
+			r.touch(name)
+		}
+		if old := dayEnd(name).AddDate(0, 0, keepDays); now.After(old) {
+			r.forgetOld(ctx, name, d)
+		}
+		for domain, t := range d.domains {
+			due := d.due(name, domain, r.spread())
+			switch {
+			case t.sending:
+			case due.After(now):
+				next = earlier(next, due)
+			case under < maxSending: // the end of one of them wakes Run
+				under++
+				t.sending = true
+				m := r.message(name, domain, d, t)
+				sends.Go(func() { r.finish(ctx, name, domain, r.send(ctx, m)) })
+			}
+		}
+		if len(d.domains) == 0 {
+			delete(r.days, name)
+			r.touch(name)
+		}
+	}
+	for _, when := range r.dirty {
+		next = earlier(next, when)
+	}
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// forgetOld drops the reports of a day that is too long ago, except those that are being sent. r.mu is held.
+func (r *Reporter) forgetOld(ctx context.Context, name string, d *day) {
+	dropped := 0
+	for domain, t := range d.domains {
+		if !t.sending {
+			delete(d.domains, domain)
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		r.log().LogAttrs(ctx, slog.LevelWarn, "TLS reports dropped, they are too late", slog.String("day", name),
+			slog.Int("domains", dropped))
+		r.touch(name)
+	}
+}
+
+func (r *Reporter) spread() time.Duration {
+	switch {
+	case r.Spread < 0:
+		return 0
+	case r.Spread == 0:
+		return 4 * time.Hour
+	}
+	return r.Spread
+}
+
+// message returns the report about a domain. r.mu is held.
+func (r *Reporter) message(name, domain string, d *day, t *tally) *Message {
+	end := dayEnd(name)
+	m := &Message{From: r.From, Domain: domain}
+	m.Report = &Report{
+		Organization: orElse(r.Organization, m.submitter()), Contact: orElse(r.Contact, r.From),
+		Begin: end.AddDate(0, 0, -1), End: end.Add(-time.Second),
+		ID:       fmt.Sprintf("%s.%x@%s", name, d.hash(domain), m.submitter()),
+		Policies: slices.Clone(t.policies),
+	}
+	for i := range m.Report.Policies {
+		p := &m.Report.Policies[i]
+		p.Domain = orElse(p.Domain, domain)
+	}
+	return m
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// outcome is what became of a report.
+type outcome uint8
+
+const (
+	done    outcome = iota // sent, or nobody wants it
+	later                  // it is to be tried again
+	stopped                // ctx has ended
+)
+
+// finish notes what became of a report.
+func (r *Reporter) finish(ctx context.Context, name, domain string, became outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.days[name]
+	t := d.domains[domain] // a day with a report that is being sent stays
+	t.sending = false
+	now := time.Now()
+	if t.first.IsZero() && became != stopped {
+		t.first = now
+	}
+	switch {
+	case became == stopped:
+		return
+	case became == later:
+		t.next = now.Add(min(minRetry<<min(t.tries, 10), maxRetry))
+		t.tries++
+		if !t.next.After(t.first.Add(retryFor)) {
+			break
+		}
+		r.log().LogAttrs(ctx, slog.LevelWarn, "TLS report given up", slog.String("domain", domain),
+			slog.String("day", name))
+		fallthrough
+	default:
+		delete(d.domains, domain)
+	}
+	r.touch(name)
+	r.rouse()
+}
+
+// send sends a report to all destinations of its domain. It succeeds if one of them takes it (RFC 8460 §3).
+func (r *Reporter) send(ctx context.Context, m *Message) (became outcome) {
+	log := r.log().With(slog.String("domain", m.Domain), slog.String("id", m.Report.ID))
+	p := guard.Call(func() { became = r.deliver(ctx, log, m) })
+	if p != nil {
+		p.Log(ctx, log, "Sender, Resolver or HTTP")
+		became = later
+	}
+	if became == later && ctx.Err() != nil {
+		became = stopped
+	}
+	return became
+}
+
+func (r *Reporter) deliver(ctx context.Context, log *slog.Logger, m *Message) outcome {
+	to, err := r.lookup(ctx, m.Domain)
+	if errors.Is(err, errNoRecord) {
+		return done
+	}
+	if err != nil {
+		log.LogAttrs(ctx, slog.LevelWarn, "TLS report waits", slog.Any("error", err))
+		return later
+	}
+	var addresses []string
+	sent, again := false, false
+	tell := func(to string, err error, permanent bool) {
+		if err == nil {
+			sent = true
+			log.LogAttrs(ctx, slog.LevelInfo, "TLS report sent", slog.String("to", to))
+			return
+		}
+		again = again || !permanent
+		log.LogAttrs(ctx, slog.LevelWarn, "TLS report not sent", slog.String("to", to), slog.Any("error", err))
+	}
+	for _, d := range to {
+		switch {
+		case d.url != "":
+			tell(d.url, r.post(ctx, d.url, m), false)
+		case r.Sender != nil && !slices.Contains(addresses, d.address):
+			addresses = append(addresses, d.address)
+			permanent, err := r.mail(ctx, m, d.address)
+			tell(d.address, err, permanent)
+		}
+	}
+	if again && !sent {
+		return later
+	}
+	return done
+}
+
+// mail sends a report to an address. permanent means that it is refused for good.
+func (r *Reporter) mail(ctx context.Context, m *Message, to string) (permanent bool, err error) {
+	env, content, err := m.Compose(time.Now(), to)
+	if err != nil {
+		return true, err
+	}
+	results, err := r.Sender.Send(ctx, env, content)
+	complete, _ := smtp.Complete(env, results, err)
+	result := complete[0]
+	if result.Outcome == smtp.Delivered {
+		return false, nil
+	}
+	if err == nil {
+		err = result.Reply
+	}
+	return result.Outcome == smtp.Rejected, err
+}
