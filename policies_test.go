@@ -64,7 +64,7 @@ func TestDANEAndMTASTS(t *testing.T) {
 					inet.FailDNS(record, smtptest.ServFail)
 				}
 				if test.sts != "" {
-					servePolicy(t, inet, test.sts)
+					servePolicy(t, inet, "example.net", test.sts)
 				}
 				got := make(chan string, 1)
 				sts := &mtasts.Client{Resolver: inet, RootCAs: inet.RootCAs(), DialContext: inet.DialContext}
@@ -96,17 +96,21 @@ func TestDANEAndMTASTS(t *testing.T) {
 	}
 }
 
-// servePolicy serves an MTA-STS policy for example.net.
-func servePolicy(t *testing.T, inet *smtptest.Network, policy string) {
+// servePolicy serves an MTA-STS policy for a domain: "enforce mx.example.net". Without one, it serves nothing.
+func servePolicy(t *testing.T, inet *smtptest.Network, domain, policy string) {
 	var mode, host string
 	fmt.Sscan(policy, &mode, &host)
-	inet.TXT("_mta-sts.example.net", "v=STSv1; id=1;")
-	listener, err := inet.Listen("mta-sts.example.net:443")
+	inet.TXT("_mta-sts."+domain, "v=STSv1; id=1;")
+	listener, err := inet.Listen("mta-sts." + domain + ":443")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := inet.Certificate("mta-sts.example.net")
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	cert := inet.Certificate("mta-sts." + domain)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if policy == "" {
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain")
 		io.WriteString(w, "version: STSv1\nmode: "+mode+"\nmx: "+host+"\nmax_age: 86400\n")
 	})}

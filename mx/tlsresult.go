@@ -120,7 +120,9 @@ func reasonCode(err error) string {
 		return ""
 	}
 	text := err.Error()
-	if failed, ok := errors.AsType[*net.DNSError](err); ok {
+	if untrusted, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		text, _, _ = strings.Cut(untrusted.Error(), " (") // which speculates about the reason
+	} else if failed, ok := errors.AsType[*net.DNSError](err); ok {
 		switch {
 		case failed.IsNotFound:
 			text = "no such record in the DNS"

@@ -119,11 +119,14 @@ func (r *Reporter) prepare() {
 func (r *Reporter) Check() error {
 	_, domain := smtp.SplitAddress(r.From)
 	err := smtp.NewEnvelope(r.From, r.From).Check()
+	if err == nil && (domain == "" || domain[0] == '[' || smtp.NeedsUTF8(r.From)) {
+		err = errors.New("want an address in ASCII, at a domain")
+	}
 	switch {
 	case r.From == "":
 		return errors.New("tlsrpt: From is empty: set it to an address for reports, such as tls-reports@example.com")
-	case err != nil || domain == "" || domain[0] == '[' || smtp.NeedsUTF8(r.From):
-		return fmt.Errorf("tlsrpt: From %q: want an address in ASCII with a domain: %w", r.From, err)
+	case err != nil:
+		return fmt.Errorf("tlsrpt: From %q: %w", r.From, err)
 	case r.MaxDomains < 0 || r.MaxDetails < 0:
 		return fmt.Errorf("tlsrpt: MaxDomains is %d and MaxDetails is %d: set them to 0 or more",
 			r.MaxDomains, r.MaxDetails)
