@@ -32,6 +32,7 @@ type flags struct {
 	routes              map[string]mx.Route
 	resolver            mx.Resolver
 	dane, mtaSTS        bool
+	tlsReport           string // an address
 	port                int
 	allowPrivate        bool
 	sources             []client.Source
@@ -86,6 +87,10 @@ func parseFlags(args []string) (*flags, error) {
 			"DNSSEC and be reached safely")
 	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; the policies are in\n"+
 		"the directory named as -spool, with .mta-sts")
+	set.StringVar(&f.tlsReport, "tls-report", "", "report to domains that ask for it how TLS went, in mail from\n"+
+		"this `address`, which nothing else uses; receivers ignore reports that aren't\n"+
+		"signed, as by -dkim-key; what isn't reported yet is in the directory named as\n"+
+		"-spool, with .tls-reports")
 	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
 	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
 	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",

@@ -4,7 +4,8 @@
 //	go run ./examples/relay -help
 //
 // This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, sign.go
-// signs our mail by DKIM, list.go prints the queue, and try.go helps with a first mail.
+// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue, and
+// try.go helps with a first mail.
 package main
 
 import (
@@ -80,6 +81,13 @@ func run(ctx context.Context) error {
 		Transport:   &client.Transport{Sources: f.sources, Policies: policies},
 		Runner:      &delivery.Runner{Retry: f.retry},
 	}
+	reporter, err := f.tlsReporter(relay, log)
+	if err != nil {
+		return err
+	}
+	if reporter != nil {
+		relay.Transport.TLSResult = reporter.Record
+	}
 	var known greylist.Store
 	if f.greylist {
 		store, err := greylist.Open(f.spool + ".greylist")
@@ -117,6 +125,13 @@ func run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	if reporter != nil {
+		wg.Go(func() {
+			if err := reporter.Run(ctx); err != nil {
+				log.Error("-tls-report", "err", err)
+			}
+		})
+	}
 	wg.Go(func() { helpToTry(ctx, relay, listeners[0].Addr()) })
 	return relay.Serve(ctx, listeners...)
 }

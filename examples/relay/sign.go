@@ -3,12 +3,22 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/client/dkim"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/tlsrpt"
 	"github.com/postrider/postrider/smtp"
 )
+
+// signs reports whether mail from an address gets a signature of its domain.
+func (f *flags) signs(address string) bool {
+	_, domain := smtp.SplitAddress(address)
+	domain, err := smtp.ASCIIDomain(domain)
+	ours, ourErr := smtp.ASCIIDomain(f.dkimDomain)
+	return err == nil && ourErr == nil && (domain == ours || strings.HasSuffix(domain, "."+ours))
+}
 
 // signer returns a Wrap that signs by DKIM, or nil without -dkim-key. Without -dns, resolver is nil.
 func (f *flags) signer(resolver mx.Resolver) (func(next smtp.Sender) smtp.Sender, error) {
@@ -24,7 +34,7 @@ func (f *flags) signer(resolver mx.Resolver) (func(next smtp.Sender) smtp.Sender
 		return nil, fmt.Errorf("-dkim-key %s: %w", f.dkimKey, err)
 	}
 	key := dkim.Key{Domain: f.dkimDomain, Selector: f.dkimSelector, Private: private, Subdomains: true}
-	signer := &dkim.Signer{Keys: []dkim.Key{key}}
+	signer := &dkim.Signer{Keys: []dkim.Key{key}, Headers: tlsrpt.SignedHeaders()}
 	if resolver, ok := resolver.(dkim.Resolver); ok {
 		signer.Resolver = resolver
 	}

@@ -268,3 +268,65 @@ func TestZeroTarget(t *testing.T) {
 		}
 	}
 }
+
+// TestReported: what reports say about the records, and about those that can't be used or looked up.
+func TestReported(t *testing.T) {
+	pkix := dns.TLSA{Usage: 1, Selector: 1, MatchingType: 1, Data: make([]byte, 32)}
+	zeros := strings.Repeat("00", 32)
+	n := smtptest.NewNetwork(t)
+	n.Sign("test")
+	good := record(3, n.Certificate("mx.test").Leaf)
+	bad := good
+	bad.Data = make([]byte, 32)
+	ta := bad
+	ta.Usage = 2
+	for _, tt := range []struct {
+		name    string
+		records []dns.TLSA
+		want    string
+	}{
+		{"none", nil, "none"},
+		{"usable", []dns.TLSA{bad, pkix}, `tlsa mx.test ["3 1 1 ` + zeros + `"]; validation-failure`},
+		{"anchor", []dns.TLSA{ta}, `tlsa mx.test ["2 1 1 ` + zeros + `"]; validation-failure`},
+		{"unusable", []dns.TLSA{pkix}, `tlsa mx.test ["1 1 1 ` + zeros + `"] tlsa-invalid`},
+	} {
+		domain := tt.name + ".test"
+		n.MX(domain, "mx.test")
+		n.TLSA("_25._tcp.mx.test", tt.records...)
+		need, err := decide(t.Context(), &mx.Router{Resolver: n}, domain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "none"
+		if need.Found != nil {
+			got = fmt.Sprintf("%s %s %q", need.Found.Type, need.Found.Domain, need.Found.Lines)
+		}
+		if need.Trouble != nil {
+			got += " " + mx.TLSFailureOf(need.Trouble).Type
+		}
+		if need.Verify != nil {
+			_, err := need.Verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{n.Certificate("mx.test").Leaf}})
+			got += "; " + mx.TLSFailureOf(err).Type
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	n.MX("bogus.test", "mx.test")
+	n.FailDNS("_25._tcp.mx.test", smtptest.ServFail)
+	_, err := decide(t.Context(), &mx.Router{Resolver: n}, "bogus.test")
+	if got := mx.TLSFailureOf(err); got.Type != mx.DNSSECInvalid || got.Code != "the DNS failed" {
+		t.Errorf("got %+v for a lookup that fails", got)
+	}
+	// By DANE-TA, the names and the dates count.
+	root := issue(t, nil, ecKey(t), isCA)
+	for want, change := range map[string]func(*x509.Certificate){
+		mx.CertificateHostMismatch: func(c *x509.Certificate) { c.DNSNames = []string{"other.test"} },
+		mx.CertificateExpired:      both(isHost, expired),
+	} {
+		_, err := Verify([]dns.TLSA{tlsa(2, 0, 1, root)}, []string{"mx.example.net"}, session(issue(t, root, ecKey(t), change), root))
+		if got := mx.TLSFailureOf(err).Type; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
