@@ -181,6 +181,27 @@ func TestTLSResultFields(t *testing.T) {
 	})
 }
 
+// TestTLSResultNextHost: the failure of one host isn't told of the next one.
+func TestTLSResultNextHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := smtptest.NewNetwork(t)
+		inet.MX("example.net", "a.example.net")
+		inet.MX("example.net", "b.example.net")
+		first := true
+		policy := policyFunc(func(mx.Target) (r mx.Requirement, err error) {
+			if first {
+				err = &resultError{mx.DNSSECInvalid, errors.New("bogus")}
+			}
+			first = false
+			return r, err
+		})
+		const want = "none, unconnected, dnssec-invalid bogus; none, ok"
+		if got, _, _ := strings.Cut(heard(t, inet, policy, func(*Transport) {}), " | "); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
 type resultError struct {
 	result string
 	error

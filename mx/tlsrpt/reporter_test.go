@@ -472,23 +472,23 @@ func TestDNSFails(t *testing.T) {
 	})
 }
 
-// brokenStore is a Dir that fails while broken is set.
+// brokenStore is a Dir whose methods fail while a field is set.
 type brokenStore struct {
 	Dir
-	broken bool
+	load, save bool
 }
 
 var errBroken = errors.New("broken disk")
 
 func (s *brokenStore) Load(ctx context.Context, day string) ([]byte, error) {
-	if s.broken {
+	if s.load {
 		return nil, errBroken
 	}
 	return s.Dir.Load(ctx, day)
 }
 
 func (s *brokenStore) Save(ctx context.Context, day string, b []byte) error {
-	if s.broken {
+	if s.save {
 		panic(errBroken)
 	}
 	return s.Dir.Save(ctx, day, b)
@@ -501,21 +501,24 @@ func TestStoreFails(t *testing.T) {
 		w.Store = store
 		w.run(t)
 		w.Record(t.Context(), success("example.net"))
-		store.broken = true
+		store.save = true
 		time.Sleep(saveInterval)
 		synctest.Wait()
 		if got := w.logged.take(); !strings.Contains(got, "broken disk") {
 			t.Errorf("got log %s", got)
 		}
-		store.broken = false
+		store.save = false
 		time.Sleep(saveInterval)
 		synctest.Wait()
-		store.broken = true
+		store.load = true
 		w.restart(t)
 		w.Record(t.Context(), success("example.net"))
 		time.Sleep(10 * saveInterval)
+		w.restart(t) // what was recorded meanwhile is lost, and not what the Store has
+		w.Record(t.Context(), success("example.net"))
+		time.Sleep(10 * saveInterval)
 		synctest.Wait()
-		store.broken = false
+		store.load = false
 		time.Sleep(saveInterval)
 		synctest.Wait()
 		if got, want := w.at(today), "no-policy-found example.net +2 -0"; got != want {
@@ -537,6 +540,50 @@ func TestStoreFails(t *testing.T) {
 		synctest.Wait()
 		if got := w.logged.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "unexpected end of JSON") {
 			t.Errorf("got log %s", got)
+		}
+	})
+}
+
+// TestSending: at most ten reports are sent at the same time, and those that the end of Run interrupts aren't lost.
+func TestSending(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Store = &Dir{Path: t.TempDir()}
+		w.Spread = -1
+		send := w.Sender
+		now, most := 0, 0 // under w.mu
+		w.Sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+			w.mu.Lock()
+			now++
+			most = max(most, now)
+			w.mu.Unlock()
+			defer func() {
+				w.mu.Lock()
+				now--
+				w.mu.Unlock()
+			}()
+			select {
+			case <-time.After(time.Minute):
+				return send.Send(ctx, env, c)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		w.run(t)
+		for i := range 25 {
+			domain := fmt.Sprintf("d%d.example", i)
+			w.inet.TXT("_smtp._tls."+domain, "v=TLSRPTv1; rua=mailto:reports@"+domain)
+			w.Record(t.Context(), success(domain))
+		}
+		time.Sleep(24*time.Hour + 90*time.Second)
+		synctest.Wait()
+		if got := w.take(); len(got) != maxSending || most != maxSending {
+			t.Errorf("got %d mails, %d at the same time, want %d", len(got), most, maxSending)
+		}
+		w.restart(t)
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		if got := w.take(); len(got) != 15 {
+			t.Errorf("got %d mails after a restart, want 15", len(got))
 		}
 	})
 }
