@@ -67,12 +67,16 @@ func (c *Conn) hello(ctx context.Context, name string) *failure {
 	return nil
 }
 
-// greetingOf returns the host's name, the first word of its reply to EHLO (RFC 5321 §4.1.1.1).
+// greetingOf returns the host's name, the first word of its reply to EHLO (RFC 5321 §4.1.1.1). It is "" if that is too
+// long for a name.
 func greetingOf(text string) string {
 	if i := strings.IndexAny(text, " \t\n"); i >= 0 {
-		return text[:i]
+		text = text[:i]
 	}
-	return text
+	if len(text) > 255 {
+		return ""
+	}
+	return strings.Clone(text) // a part of the reply would keep all of it in memory
 }
 
 // parseExtensions reads the lines after the first one, each a keyword with parameters (RFC 5321 §4.1.1.1). If a

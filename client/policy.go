@@ -24,10 +24,10 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	for _, policy := range d.t.Policies {
 		r, err := d.ask(ctx, policy, to)
 		if err != nil {
-			d.trouble(err)
+			d.noteTrouble(err)
 			return unknownPolicy(host, err)
 		}
-		d.trouble(r.Trouble)
+		d.noteTrouble(r.Trouble)
 		if r.Level != mx.DemandNothing && (d.required.Level == mx.DemandNothing || !r.Testing) {
 			d.required = r
 		}

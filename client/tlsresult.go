@@ -67,9 +67,9 @@ func (d *delivery) tellResult(ctx context.Context, r mx.TLSResult) {
 	}
 }
 
-// trouble notes why a policy of the current host couldn't be found out, renewed or used. An error without a result type
+// noteTrouble notes why a policy of the current host couldn't be found out, renewed or used. An error without a result type
 // isn't about the domain.
-func (d *delivery) trouble(err error) {
+func (d *delivery) noteTrouble(err error) {
 	var typed interface {
 		error
 		ResultType() string

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,10 +73,16 @@ func (m *Message) unique() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// Compose returns the mail with the report (RFC 8460 §5.3), and its envelope. The Report.ID must be a valid id-right
-// and id-left of a Message-ID, with "@" between them. The mail asks with TLS-Required: No to be delivered whatever TLS
-// the host has (RFC 8460 §5.3, RFC 8689 §5), and no failure of it is to be reported back.
+// notInField reports whether a character can't be in a domain or an ID in the header.
+func notInField(r rune) bool { return isNotVisible(r) || r == '<' || r == '>' || r == '"' }
+
+// Compose returns the mail with the report (RFC 8460 §5.3), and its envelope. Report.ID becomes the Message-ID as well,
+// so it has the form of one: two parts with "@" between them (RFC 5322 §3.6.4). By TLS-Required: No, the mail asks to be
+// delivered whatever TLS the host has (RFC 8689 §5). Nobody is to be told if it can't be delivered.
 func (m *Message) Compose(date time.Time, to ...string) (*smtp.Envelope, smtp.Content, error) {
+	if m.Report == nil || strings.ContainsFunc(m.Domain+m.Report.ID, notInField) || m.Domain == "" {
+		return nil, nil, errors.New("tlsrpt: a Message needs a Report with an ID, and a Domain, in visible ASCII")
+	}
 	attachment, err := m.Gzip()
 	if err != nil {
 		return nil, nil, err

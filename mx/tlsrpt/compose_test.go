@@ -77,9 +77,15 @@ func TestCompose(t *testing.T) {
 	if err != nil || got.Domain != "company-y.example" || got.Submitter != "company-x.example" || !reflect.DeepEqual(got.Report, report) {
 		t.Errorf("got %+v, %v, want %+v", got, err, report)
 	}
-	for _, to := range []string{"", "bob", "a@b\r\nRCPT", "postmaster"} {
-		if _, _, err := m.Compose(time.Now(), to); err == nil && to != "postmaster" {
+	for _, to := range []string{"", "bob", "a@b\r\nRCPT"} {
+		if _, _, err := m.Compose(time.Now(), to); err == nil {
 			t.Errorf("got no error for %q", to)
+		}
+	}
+	for _, m := range []Message{{From: m.From, Domain: m.Domain}, {From: m.From, Report: report}, {Domain: m.Domain, Report: report},
+		{From: m.From, Domain: "a\r\nb", Report: report}, {From: m.From, Domain: m.Domain, Report: &Report{ID: "a\r\n b"}}} {
+		if _, _, err := m.Compose(time.Now(), "a@example.net"); err == nil && m.From != "" {
+			t.Errorf("got no error for %+v", m)
 		}
 	}
 }

@@ -42,7 +42,8 @@ type Reporter struct {
 	// upload takes 1 minute at most.
 	HTTP *http.Client
 
-	// AllowPrivate allows uploads to addresses of this machine and of private and reserved networks, without HTTP.
+	// AllowPrivate allows uploads to addresses of this machine and of private and reserved networks. It has no effect
+	// if HTTP is set.
 	AllowPrivate bool
 
 	// Resolver looks up the TXT records, and the addresses of web servers. If nil, a zero [dns.Resolver], which asks
@@ -191,7 +192,7 @@ func (r *Reporter) count(d *day, t *tally, result *mx.TLSResult) {
 		}
 		detail.Host, detail.ReceivingIP, detail.SendingIP = result.Host, result.Remote, r.sendingIP(result.Local)
 		if _, err := smtp.ASCIIDomain(result.Greeting); err == nil {
-			detail.Greeting = strings.Clone(result.Greeting) // a part of the reply would keep all of it in memory
+			detail.Greeting = result.Greeting
 		}
 		d.fail(t, p, detail, 1, r.maxDetails())
 	}
