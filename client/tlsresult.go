@@ -67,8 +67,8 @@ func (d *delivery) tellResult(ctx context.Context, r mx.TLSResult) {
 	}
 }
 
-// noteTrouble notes why a policy of the current host couldn't be found out, renewed or used. An error without a result type
-// isn't about the domain.
+// noteTrouble notes why a policy of the current host couldn't be found out, renewed or used. An error without a result
+// type isn't about the domain.
 func (d *delivery) noteTrouble(err error) {
 	var typed interface {
 		error

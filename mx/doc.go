@@ -82,8 +82,8 @@
 //
 // # Interfaces to implement
 //
-// A [Policy], for what sessions need: packages mx/dane and mx/mtasts have one each. Package mx/tlsrpt reports to domains
-// how it went.
+// A [Policy], for what sessions need: packages mx/dane and mx/mtasts have one each. Package mx/tlsrpt reports to
+// domains how it went.
 //
 // A [Resolver], for another DNS client, or as a wrapper of a *dns.Resolver that logs or overrides answers. A
 // [TTLResolver], if it knows TTLs. An smtp.Sender, as the Sender of a [Route]. An smtp.Auth, as its Auth.

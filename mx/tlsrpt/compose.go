@@ -77,11 +77,11 @@ func (m *Message) unique() string {
 func notInField(r rune) bool { return isNotVisible(r) || r == '<' || r == '>' || r == '"' }
 
 // Compose returns the mail with the report (RFC 8460 §5.3), and its envelope. Report.ID becomes the Message-ID as well,
-// so it has the form of one: two parts with "@" between them (RFC 5322 §3.6.4). By TLS-Required: No, the mail asks to be
-// delivered whatever TLS the host has (RFC 8689 §5). Nobody is to be told if it can't be delivered.
+// so it has the form of one: two parts with "@" between them (RFC 5322 §3.6.4). By TLS-Required: No, the mail asks to
+// be delivered whatever TLS the host has (RFC 8689 §5). Nobody is to be told if it can't be delivered.
 func (m *Message) Compose(date time.Time, to ...string) (*smtp.Envelope, smtp.Content, error) {
-	if m.Report == nil || strings.ContainsFunc(m.Domain+m.Report.ID, notInField) || m.Domain == "" {
-		return nil, nil, errors.New("tlsrpt: a Message needs a Report with an ID, and a Domain, in visible ASCII")
+	if m.Report == nil || strings.ContainsFunc(m.Domain+m.Report.ID, notInField) || m.Domain == "" || m.From == "" {
+		return nil, nil, errors.New("tlsrpt: a Message needs From, Domain, and a Report with an ID, in visible ASCII")
 	}
 	attachment, err := m.Gzip()
 	if err != nil {
