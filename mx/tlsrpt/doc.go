@@ -69,8 +69,8 @@
 //
 // # Files
 //
-//   - reporter.go: [Reporter], its settings, Record. run.go: Run. tally.go: what is kept of a day.
+//   - reporter.go: [Reporter], its settings, Record. run.go: Run. send.go: how a report is sent.
 //   - report.go: [Report], [Policy], [Detail]. compose.go: [Message], the mail and the file. post.go: the upload.
-//   - record.go: the TXT record. store.go: [Store] and [Dir].
+//   - tally.go: what is kept of a day. record.go: the TXT record. store.go: [Store] and [Dir].
 //   - parse.go: [Parse]. parsemail.go: [ParseMail].
 package tlsrpt
