@@ -1,13 +1,11 @@
 package postrider
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
-	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
@@ -20,7 +18,7 @@ const (
 )
 
 // expand replaces the relay's own postmaster and, by Expand, the aliases among the recipients. env stays as it is, and
-// is returned if nothing changes. expanded are the aliases of several addresses whose sender asked to hear of success.
+// is returned if nothing changes. expanded are the aliases of several addresses whose expansion is reported.
 func (r *Relay) expand(ctx context.Context, env *smtp.Envelope, stranger bool) (
 	_ *smtp.Envelope, expanded []smtp.Recipient, err error,
 ) {
@@ -48,7 +46,19 @@ func (r *Relay) expand(ctx context.Context, env *smtp.Envelope, stranger bool) (
 	}
 	changed := *env
 	changed.Recipients = x.all
+	if stranger || r.NoReports || env.From == "" { // a stranger's reverse-path may be another's; RFC 5321 §4.5.5
+		expanded = nil
+	}
 	return &changed, expanded, nil
+}
+
+// keepExpanded adds aliases as recipients to which nothing is sent. Their task is settled with the report that they
+// were expanded. So the report is owed as soon as the message is stored, in the same commit.
+func keepExpanded(m *queue.Message, expanded []smtp.Recipient) {
+	for _, rcpt := range expanded {
+		m.Envelope.Recipients = append(m.Envelope.Recipients, rcpt)
+		m.Destinations = append(m.Destinations, queue.ExpandedDestination)
+	}
 }
 
 // expansion is the work of expand on one message.
@@ -229,30 +239,4 @@ func addressKey(address string) string {
 		domain = ascii
 	}
 	return local + "@" + domain
-}
-
-// reportExpanded reports to the sender which recipients were expanded (RFC 3461 §5.2.7.3). It comes after the message
-// is durable: a crash in between loses this report, never the message. One commit can't have both. Enqueue stores one
-// message, and Settlement.Owed is about recipients of the Envelope, which an expanded alias isn't any more. Before the
-// message, the report would come twice if the client tries again.
-func (r *Relay) reportExpanded(ctx context.Context, about *queue.Task, p prepared) error {
-	report := bounce.Report{
-		ReportingMTA: r.hostname,
-		Envelope:     p.Envelope,
-		Arrival:      about.Arrival,
-		Original:     bytes.NewReader(p.header),
-		MaxReturn:    -1, // the header is all that we have at hand
-	}
-	for _, rcpt := range p.expanded {
-		report.Recipients = append(report.Recipients, bounce.Recipient{Recipient: rcpt, Action: bounce.Expanded})
-	}
-	m, err := r.reporter.compose(ctx, &report, about)
-	if err != nil || m == nil { // RFC 5321 §4.5.5: a null reverse-path is told nothing
-		return err
-	}
-	if _, err = r.Queue.Enqueue(ctx, *m); err != nil {
-		return err
-	}
-	r.runner.TellReported(ctx, *about, m.Envelope, bounce.Expanded.String())
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/bounce/suppress"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
@@ -261,24 +262,19 @@ func TestExpanded(t *testing.T) {
 		r := newRelay(inet)
 		r.Domains = []string{"here.test"}
 		r.Expand = aliases{"group@here.test": {"ann@far.test", "eve@far.test"}}.expand
-		var log bytes.Buffer // read before Run writes to it
-		r.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		var reported []string
 		r.Events.Reported = func(e delivery.Event) {
-			reported = append(reported, fmt.Sprintf("%s of %s for %s", e.Kind, e.Task.Ref, e.Report.Recipients[0].Address))
+			reported = append(reported, fmt.Sprintf("%s %s of %s for %s", e.Kind, e.Task.Destination, e.Task.Ref, e.Report.Recipients[0].Address))
 		}
 		env := smtp.NewEnvelope("ann@source.test", "group@here.test")
 		env.Recipients[0].Notify = smtp.NotifySuccess | smtp.NotifyFailure
-		id, err := r.Send(t.Context(), env, strings.NewReader(text))
+		m, err := r.Prepare(t.Context(), env, strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := fmt.Sprintf("msg=report to=ann@source.test kind=expanded about=%s\n", id); !strings.Contains(log.String(), want) {
-			t.Errorf("got the log\n%swant %q in it", log.String(), want)
-		}
-		synctest.Wait()
-		if want := []string{"expanded of  for ann@source.test"}; !slices.Equal(reported, want) {
-			t.Errorf("got the events %q, want %q", reported, want)
+		m.Ref = "order 17"
+		if _, err := r.Enqueue(t.Context(), m); err != nil {
+			t.Fatal(err)
 		}
 		inet.Go(r.Run)
 		mail := host.Wait(1)[0]
@@ -305,7 +301,59 @@ func TestExpanded(t *testing.T) {
 		if got := strings.Join(actions, " "); got != "expanded failed" {
 			t.Errorf("got reports %q, want one that it was expanded and one of eve's failure", got)
 		}
+		if want := "expanded (expanded) of order 17 for ann@source.test"; !slices.Contains(reported, want) || len(reported) != 2 {
+			t.Errorf("got the events %q, want two with %q", reported, want)
+		}
 	})
+}
+
+// TestExpandedKept: an alias stays a recipient if its expansion is reported, and not otherwise.
+func TestExpandedKept(t *testing.T) {
+	tests := []struct {
+		name, from string
+		members    []string
+		notify     smtp.Notify
+		noReports  bool
+		want       string // the destinations
+	}{
+		{"success", "ann@source.test", []string{"ann@far.test", "eve@far.test"}, smtp.NotifySuccess, false, "far.test far.test (expanded)"},
+		{"itself a member", "ann@source.test", []string{"group@here.test", "eve@far.test"}, smtp.NotifySuccess, false, "here.test far.test (expanded)"},
+		{"one member", "ann@source.test", []string{"ann@far.test"}, smtp.NotifySuccess, false, "far.test"},
+		{"failure alone", "ann@source.test", []string{"ann@far.test", "eve@far.test"}, smtp.NotifyFailure, false, "far.test far.test"},
+		{"null reverse-path", "", []string{"ann@far.test", "eve@far.test"}, smtp.NotifySuccess, false, "far.test far.test"},
+		{"no reports", "ann@source.test", []string{"ann@far.test", "eve@far.test"}, smtp.NotifySuccess, true, "far.test far.test"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRelay(smtptest.NewNetwork(t))
+			r.Domains, r.NoReports = []string{"here.test"}, tt.noReports
+			r.Expand = aliases{"group@here.test": tt.members}.expand
+			// A list has the alias: nothing is sent to it.
+			r.Suppress = &suppress.Policy{List: new(suppress.Memory)}
+			k, err := suppress.KeyOf("", "group@here.test")
+			if err == nil {
+				err = r.Suppress.List.Add(t.Context(), suppress.Entry{Key: k, Time: time.Now()})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := smtp.NewEnvelope(tt.from, "group@here.test")
+			env.Recipients[0].Notify = tt.notify
+			m, err := r.Prepare(t.Context(), env, strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(m.Destinations, " "); got != tt.want || len(m.Envelope.Recipients) != len(m.Destinations) {
+				t.Errorf("got the destinations %s of %+v, want %s", got, m.Envelope.Recipients, tt.want)
+			}
+			if len(env.Recipients) != 1 {
+				t.Errorf("got %+v, want the envelope as it was", env.Recipients)
+			}
+			if _, err = r.Enqueue(t.Context(), m); (err != nil) != (tt.members[0] == "group@here.test") {
+				t.Errorf("got %v from Enqueue", err)
+			}
+		})
+	}
 }
 
 // TestExpandedNull: nobody is told that the mail of a null reverse-path was expanded, and that is no failure.

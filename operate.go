@@ -73,7 +73,7 @@ type Explanation struct {
 	delivery.Explanation
 
 	// Route is the route of the task's first recipient. If there is none, RouteErr is the cause. Both are zero for a
-	// report task.
+	// task that is only reported: its Destination is queue.ReportDestination or queue.ExpandedDestination.
 	Route    mx.Route
 	RouteErr error
 }
@@ -91,8 +91,9 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 	all := make([]Explanation, len(tasks))
 	for i, t := range tasks {
 		all[i].Explanation = t
-		if t.Task.Destination == queue.ReportDestination {
-			continue // nothing is sent there
+		switch t.Task.Destination {
+		case queue.ReportDestination, queue.ExpandedDestination: // nothing is sent there
+			continue
 		}
 		_, domain := smtp.SplitAddress(t.Task.Envelope.Recipients[0].Address)
 		all[i].Route, all[i].RouteErr = r.router.Route(ctx, domain)

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/server"
@@ -24,8 +23,8 @@ import (
 // Prepare makes a queue.Message of an envelope and a body: it checks the envelope, applies Expand, finds each
 // recipient's destination, puts the Received field on top and refuses a message that goes in circles. The envelope's
 // HoldUntil becomes the NotBefore, its By the Deadline or the NoticeAt, and its Priority the Priority. [Relay.Send] is
-// Prepare and [Relay.Enqueue], except that only Send reports to the sender that a group was expanded. Call Prepare to
-// change the queue.Message, or to enqueue it in a transaction of your own. To send it later, call its Postpone:
+// Prepare and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
+// To send it later, call its Postpone:
 //
 //	m, err := relay.Prepare(ctx, env, body)
 //	…
@@ -40,31 +39,26 @@ import (
 // message can be stored once. Lines may end in "\n" or "\r\n". If env.Body is smtp.BodyBinaryMIME, every octet stays as
 // it is: the lines of the header must end in "\r\n", and a next host without BINARYMIME makes the message fail.
 func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.Message, error) {
-	p, err := r.prepareFromCode(ctx, env, body)
-	return p.Message, err
-}
-
-func (r *Relay) prepareFromCode(ctx context.Context, env *smtp.Envelope, body io.Reader) (prepared, error) {
 	if err := ctx.Err(); err != nil {
-		return prepared{}, err
+		return queue.Message{}, err
 	}
 	if err := r.init(); err != nil {
-		return prepared{}, err
+		return queue.Message{}, err
 	}
 	if env == nil || body == nil {
-		return prepared{}, errors.New("relay: the envelope or the body is nil")
+		return queue.Message{}, errors.New("relay: the envelope or the body is nil")
 	}
 	if err := checkEnvelope(env); err != nil {
-		return prepared{}, fmt.Errorf("relay: %w", err)
+		return queue.Message{}, fmt.Errorf("relay: %w", err)
 	}
 	if env.Body != smtp.BodyBinaryMIME { // its octets are as they are meant to be (RFC 3030 §3)
 		body = smtp.CRLFReader(body)
 	}
-	p, err := r.prepare(ctx, env, body, nil)
+	m, err := r.prepare(ctx, env, body, nil)
 	if err != nil {
-		return prepared{}, fmt.Errorf("relay: %w", err)
+		return queue.Message{}, fmt.Errorf("relay: %w", err)
 	}
-	return p, nil
+	return m, nil
 }
 
 // checkEnvelope returns an error that holds a *smtp.Reply, and names each recipient that isn't valid.
@@ -115,17 +109,10 @@ func (f *faults) err() error {
 	return f.first
 }
 
-// prepared is a message on its way into the queue.
-type prepared struct {
-	queue.Message
-
-	// expanded are the recipients whose sender hears that they were expanded, and header begins the message.
-	expanded []smtp.Recipient
-	header   []byte
-}
-
 // prepare is Prepare for a body with CRLF throughout. p is nil for mail from code.
-func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader, p *server.Peer) (prepared, error) {
+func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader, p *server.Peer) (
+	m queue.Message, err error,
+) {
 	// The body of a session ends by its own time-outs, and the header has the bound of the server.
 	beginning, most := body, math.MaxInt
 	if p == nil {
@@ -133,7 +120,7 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	}
 	top, _, err := header.ReadMost(beginning, most)
 	if err != nil {
-		return prepared{}, err
+		return queue.Message{}, err
 	}
 	var h facts
 	if header.Begins(top) { // else what looks like a field is text
@@ -144,25 +131,24 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 		h = parseHeader(top)
 	}
 	if h.received > maxReceived {
-		return prepared{}, smtp.NewReply(554, "5.4.6", "too many Received fields: the message goes in circles")
+		return queue.Message{}, smtp.NewReply(554, "5.4.6", "too many Received fields: the message goes in circles")
 	}
 	authors, err := r.checkedAuthors(ctx, p, &h)
 	if err != nil {
-		return prepared{}, err
+		return queue.Message{}, err
 	}
-	m := prepared{header: top}
 	to, expanded, err := r.expand(ctx, env, originOf(p).IsStranger())
 	if err != nil {
-		return prepared{}, err
+		return queue.Message{}, err
 	}
-	if m.Message, err = r.message(to); err != nil {
-		return prepared{}, err
+	if m, err = r.message(to); err != nil {
+		return queue.Message{}, err
 	}
-	m.expanded = expanded
+	keepExpanded(&m, expanded)
 	m.Origin = originOf(p)
 	m.FromDomain = h.fromDomain(authors)
 	now := time.Now()
-	schedule(&m.Message, now)
+	schedule(&m, now)
 	ours := []byte(r.received(env, p, now).String())
 	if p != nil && p.Username != "" {
 		ours = header.AppendMissing(ours, top, now, func() string { return rand.Text() + "@" + r.hostname })
@@ -229,20 +215,19 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	return m, nil
 }
 
-func (r *Relay) enqueueFromCode(ctx context.Context, p prepared) (queue.ID, error) {
-	if err := r.checkSuppressed(ctx, &p.Message); err != nil {
+func (r *Relay) enqueueFromCode(ctx context.Context, m queue.Message) (queue.ID, error) {
+	if err := r.checkSuppressed(ctx, &m); err != nil {
 		return "", fmt.Errorf("relay: %w", err)
 	}
-	id, err := r.enqueue(ctx, p, nil)
+	id, err := r.enqueue(ctx, m, nil)
 	if err != nil {
 		return "", fmt.Errorf("relay: enqueue: %w", err)
 	}
 	return id, nil
 }
 
-// enqueue stores p and reports it. peer is nil for mail from code.
-func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (queue.ID, error) {
-	m := p.Message
+// enqueue stores m and reports it. peer is nil for mail from code.
+func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer) (queue.ID, error) {
 	switch b := m.Body.(type) {
 	case nil: // the Queue has an error for it
 	case *onceBody:
@@ -259,7 +244,7 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 	}
 	if repeats {
 		r.logger().LogAttrs(ctx, slog.LevelInfo, "mail is in the queue already, or was",
-			appendOwner(p.Ref, p.Tenant, slog.String("id", string(id)))...)
+			appendOwner(m.Ref, m.Tenant, slog.String("id", string(id)))...)
 		return id, nil
 	}
 	held := ""
@@ -268,20 +253,8 @@ func (r *Relay) enqueue(ctx context.Context, p prepared, peer *server.Peer) (que
 		peer, held = &copied, heldBy(ctx)
 	}
 	r.accepted(ctx, Accepted{
-		ID: id, Envelope: p.Envelope, Peer: peer, Origin: p.Origin, Ref: p.Ref, Tenant: p.Tenant, Held: held,
+		ID: id, Envelope: m.Envelope, Peer: peer, Origin: m.Origin, Ref: m.Ref, Tenant: m.Tenant, Held: held,
 	})
-	if len(p.expanded) > 0 && !p.Origin.IsStranger() && !r.NoReports {
-		// A stranger's reverse-path may be another's.
-		about := &queue.Task{
-			ID: id, Envelope: p.Envelope, Arrival: time.Now(), NotBefore: p.NotBefore, Priority: p.Priority,
-			Ref: p.Ref, Tenant: p.Tenant, Origin: p.Origin, FromDomain: p.FromDomain,
-		}
-		if err := r.call(ctx, "Queue", func() error { return r.reportExpanded(ctx, about, p) }); err != nil {
-			r.logger().LogAttrs(ctx, slog.LevelWarn, "report not sent", appendOwner(p.Ref, p.Tenant,
-				slog.String("to", p.Envelope.From), slog.String("kind", bounce.Expanded.String()),
-				slog.String("about", string(id)), slog.Any("err", err))...)
-		}
-	}
 	return id, nil
 }
 
@@ -302,7 +275,7 @@ func (r *Relay) store(ctx context.Context, m queue.Message) (id queue.ID, repeat
 // Accepted is a message that the relay is responsible for.
 type Accepted struct {
 	ID          queue.ID
-	Envelope    *smtp.Envelope // after Expand; must not be changed, nor kept after the call
+	Envelope    *smtp.Envelope // after Expand, with the aliases that it keeps; not to be changed, nor kept
 	Peer        *server.Peer   // a copy; nil for mail from code
 	Origin      smtp.Origin
 	Ref, Tenant string

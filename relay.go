@@ -59,9 +59,10 @@ type Relay struct {
 	// group, none for an ordinary address. They may be aliases again; an alias among its own addresses keeps a copy
 	// there. An address gets one copy, also if a RCPT names it beside an alias. An address that isn't valid is an
 	// error. The sender's NOTIFY and ORCPT go to each address (RFC 3461 §5.2.7): success is reported once, as
-	// "expanded". That report is stored after the message: a crash between the two loses it. A stranger's ORCPT is
-	// replaced by the alias, and reports to strangers don't name its addresses. Expand is called at RCPT, and for all
-	// mail when it is stored. An error refuses as one of CheckRcpt does. If nil, nothing is expanded.
+	// "expanded". For that, a group whose sender asked for it stays a recipient of the queued message, with the
+	// destination queue.ExpandedDestination. A stranger's ORCPT is replaced by the alias, and reports to strangers
+	// don't name its addresses. Expand is called at RCPT, and for all mail when it is stored. An error refuses as one
+	// of CheckRcpt does. If nil, nothing is expanded.
 	Expand func(ctx context.Context, rcpt smtp.Recipient) ([]string, error)
 
 	// Allow reports whether a client that hasn't authenticated may relay to a recipient: by its address or certificate,
@@ -367,11 +368,11 @@ func (r *Relay) Run(ctx context.Context) error {
 //
 // The body is read until ctx ends. A body that returns neither octets nor an error 100 times in a row is an error.
 func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
-	p, err := r.prepareFromCode(ctx, env, body)
+	m, err := r.Prepare(ctx, env, body)
 	if err != nil {
 		return "", err
 	}
-	return r.enqueueFromCode(ctx, p)
+	return r.enqueueFromCode(ctx, m)
 }
 
 // Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant,
@@ -390,5 +391,5 @@ func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 		return "", fmt.Errorf("relay: enqueue: NotBefore is %v, and the Deadline is %v: "+
 			"call Message.Postpone, which moves the Deadline along, or set a later Deadline", m.NotBefore, m.Deadline)
 	}
-	return r.enqueueFromCode(ctx, prepared{Message: m})
+	return r.enqueueFromCode(ctx, m)
 }

@@ -16,7 +16,10 @@ func (r *Relay) checkSuppressed(ctx context.Context, m *queue.Message) error {
 		return nil
 	}
 	var found faults
-	for _, rcpt := range m.Envelope.Recipients {
+	for i, rcpt := range m.Envelope.Recipients {
+		if i < len(m.Destinations) && m.Destinations[i] == queue.ExpandedDestination {
+			continue // nothing is sent to it
+		}
 		reply, err := r.suppressed(ctx, m.Tenant, rcpt.Address)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@
 // claims a task under a [Lease], sends it, and settles it with a [Settlement]: recipients leave the queue, or the task
 // is due again later. Reports to the sender are new messages, stored in the same commit. Or the commit adds the
 // recipients to the report task of the message, see [ReportDestination], whose Settlement has one report about all.
+// An alias whose expansion is reported is a recipient, too: see [ExpandedDestination].
 //
 // A program that sends mail doesn't use this package: it opens a store, and a delivery.Runner or a postrider.Relay
 // delivers the mail in it.

@@ -19,6 +19,8 @@ import (
 //	DATA
 //	…
 //
+// Aliases at ExpandedDestination are left out: the addresses that they stand for are recipients.
+//
 // The parameters SIZE, BODY, SMTPUTF8 and those of DSN are written as far as the message needs them, so the reader must
 // know these. The times, Priority, Ref, Tenant, Origin and FromDomain are not written. A content that doesn't end in
 // CRLF gets one.
@@ -58,8 +60,8 @@ func remaining(ctx context.Context, l Lister, id ID) (*smtp.Envelope, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Destination == ReportDestination {
-			continue // its recipients are settled, or in another task
+		if t.Destination == ReportDestination || t.Destination == ExpandedDestination {
+			continue // its recipients are settled or in another task; or they are aliases
 		}
 		if env == nil {
 			env = t.Envelope

@@ -127,8 +127,9 @@ type Message struct {
 	// Envelope must have a recipient.
 	Envelope *smtp.Envelope
 
-	// Destinations[i] is the destination of Envelope.Recipients[i]: the name of an explicit route, or a domain as an
-	// A-label. It must not be empty, and not ReportDestination. Recipients with the same destination share a task.
+	// Destinations[i] is the destination of Envelope.Recipients[i]: the name of an explicit route, a domain as an
+	// A-label, or ExpandedDestination. It must not be empty, and not ReportDestination. Recipients with the same
+	// destination share a task.
 	Destinations []string
 
 	// Body is read once, to its end. It is the content as it is sent, with CRLF at the end of each line.
@@ -375,6 +376,12 @@ type Settlement struct {
 //     attempts count from zero. With a Next, all stay, and it is due at Next or at the earliest ReportAt of those that
 //     were added.
 const ReportDestination = "(report)"
+
+// ExpandedDestination is the Destination of recipients that are aliases: the message has the addresses that they stand
+// for as other recipients. No domain and no route has this name. Nothing is sent to an alias. A Runner settles the task
+// with a report to the sender that the aliases were expanded (RFC 3461 §5.2.7.3), so only an alias whose sender wants
+// that report is a recipient. To a Queue, it is a task like any other.
+const ExpandedDestination = "(expanded)"
 
 // Owed is a recipient whose sender is owed a report.
 type Owed struct {

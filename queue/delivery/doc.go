@@ -63,8 +63,8 @@
 // A report has a line "report" when it is stored, with to, kind (see Event.Kind) and about, the ID of the message that
 // it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A report that is
 // rejected or expires itself is a warning, too; if DeadLetter returns an error for it, so is "dead letter fails". A
-// report about several destinations has queue.ReportDestination in their place. Cancel and Purge write "cancelled" or
-// "purged" for each message.
+// report about several destinations has queue.ReportDestination in their place. One about aliases has
+// queue.ExpandedDestination. Cancel and Purge write "cancelled" or "purged" for each message.
 //
 // # Files
 //

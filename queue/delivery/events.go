@@ -45,8 +45,7 @@ type Events struct {
 	Quarantined func(Event)
 
 	// Reported: a report about Task is in the queue. There is no Result. A report about several destinations has a Task
-	// with the Destination queue.ReportDestination and the recipients of all of them. A postrider.Relay reports an
-	// expansion when the message is stored: that Task has no Destination.
+	// with the Destination queue.ReportDestination and the recipients of all of them.
 	Reported func(Event)
 
 	// Buffer is how many events may wait. If zero, 1024.

@@ -120,7 +120,7 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	now := r.time()
 	for i, t := range tasks {
 		all[i].Task = t
-		if t.Destination != queue.ReportDestination {
+		if !onlyReports(t.Destination) {
 			all[i].Source = r.sourceOf(&t)
 		}
 		all[i].Why, all[i].Until = explainTask(&t, now)
@@ -181,14 +181,15 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
 		return fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task. "+
 			"Release it for another attempt, or remove it.", task.Deaths), time.Time{}
-	case task.State == queue.Held && task.Destination == queue.ReportDestination && task.Attempts >= maxReports:
+	case task.State == queue.Held && onlyReports(task.Destination) && task.Attempts >= maxReports:
 		return fmt.Sprintf("It is quarantined: its report couldn't be composed or stored in %d tries. "+
 			"Release it for another try, or purge it.", task.Attempts), time.Time{}
 	case task.State == queue.Held:
 		return "It is held until it is released.", time.Time{}
-	case task.Destination == queue.ReportDestination && task.State == queue.Leased:
+	case onlyReports(task.Destination) && task.State == queue.Leased:
 		return "It is being reported.", time.Time{}
-	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0:
+	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0,
+		task.Destination == queue.ExpandedDestination && task.Due.After(later(task.NotBefore, now)):
 		return "Its report couldn't be composed or stored, and is tried again.", task.Due
 	case task.Destination == queue.ReportDestination && task.Due.After(now):
 		return "Its report waits for the other destinations of the message.", task.Due

@@ -41,6 +41,13 @@ func TestExplainTask(t *testing.T) {
 		{"a report under way", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: now}, "It is being reported.", time.Time{}},
 		{"a report under way, not due", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: soon},
 			"It is being reported.", time.Time{}},
+		{"an alias under way", queue.Task{Destination: queue.ExpandedDestination, State: queue.Leased}, "It is being reported.", time.Time{}},
+		{"an alias whose report failed", queue.Task{Destination: queue.ExpandedDestination, State: queue.Waiting, Due: soon},
+			"Its report couldn't be composed", soon},
+		{"an alias, scheduled", queue.Task{Destination: queue.ExpandedDestination, State: queue.Waiting, Due: soon, NotBefore: soon},
+			"It is scheduled for later.", soon},
+		{"an alias in quarantine", queue.Task{Destination: queue.ExpandedDestination, State: queue.Held, Attempts: maxReports},
+			"It is quarantined: its report", time.Time{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

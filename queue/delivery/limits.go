@@ -41,7 +41,7 @@ const (
 
 // siteLimits has the limits of a site, with defaults filled in.
 func (r *Runner) siteLimits(site string) SiteLimits {
-	if site == queue.ReportDestination { // nothing is sent there
+	if onlyReports(site) {
 		return SiteLimits{Concurrency: defaultSiteConcurrency, Initial: defaultSiteConcurrency}
 	}
 	l := r.Site

@@ -262,7 +262,7 @@ func (m *machine) queue(t *target) {
 		return
 	}
 	if t.party == nil {
-		if m.resolve && t.Destination != "" && t.Destination != queue.ReportDestination {
+		if m.resolve && t.Destination != "" && !onlyReports(t.Destination) {
 			t.queued |= isSought
 			m.lookups.want(t, m.owner(t.Owner))
 			return

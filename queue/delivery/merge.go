@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // The tasks of a message to several destinations collect what they owe the sender in the report task of the message:
@@ -44,7 +45,12 @@ func (o *Occasion) owes() (owed []queue.Owed) {
 	return owed
 }
 
-// reportOwed reports what is collected in a report task.
+// onlyReports reports whether nothing is sent for the tasks of a destination, which are settled with reports.
+func onlyReports(destination string) bool {
+	return destination == queue.ReportDestination || destination == queue.ExpandedDestination
+}
+
+// reportOwed reports what is collected in a report task, or that aliases were expanded.
 func (d *delivery) reportOwed(ctx context.Context) (lapse time.Time) {
 	var body queue.Body
 	if d.r.Report != nil {
@@ -52,7 +58,10 @@ func (d *delivery) reportOwed(ctx context.Context) (lapse time.Time) {
 			defer body.Close()
 		}
 	}
-	occasions := collected(&d.task)
+	occasions := []Occasion{expanded(&d.task)}
+	if d.task.Destination == queue.ReportDestination {
+		occasions = collected(&d.task)
+	}
 	for i := range occasions {
 		if body != nil {
 			occasions[i].Content = body
@@ -93,8 +102,19 @@ func collected(t *queue.Task) (occasions []Occasion) {
 	return occasions
 }
 
-// commitOwed settles a report task once. If the reports can't be composed or, if doubt is true, can't be stored, the
-// task comes up again later.
+// expanded returns the occasion for the report of a task whose recipients are aliases.
+func expanded(t *queue.Task) Occasion {
+	o := Occasion{Task: *t, Untried: true, Results: make([]smtp.Result, len(t.Envelope.Recipients))}
+	for i, rcpt := range t.Envelope.Recipients {
+		// RFC 3463 §3.2: X.1.5, destination address valid.
+		reply := smtp.NewReply(250, "2.1.5", "the address stands for several others")
+		o.Results[i] = smtp.Result{Recipient: rcpt.Address, Outcome: smtp.Delivered, Reply: reply, Local: true}
+	}
+	return o
+}
+
+// commitOwed settles a task of onlyReports once. If the reports can't be composed or, if doubt is true, can't be
+// stored, the task comes up again later.
 func (d *delivery) commitOwed(ctx context.Context, occasions []Occasion, doubt bool) error {
 	var s queue.Settlement
 	reports := make([][]queue.Message, len(occasions))
@@ -130,8 +150,8 @@ const (
 	maxReports    = 30
 )
 
-// postponeReport settles a report task so that it comes up again later. Only tries after the end of all other tasks of
-// the message count: until then the message isn't held, and recipients are added to the task.
+// postponeReport settles a task of onlyReports so that it comes up again later. Only tries after the end of all
+// other tasks of the message count: until then the message isn't held, and recipients are added to a report task.
 func (d *delivery) postponeReport(ctx context.Context, o *Occasion, cause error) error {
 	wait, last := reportPause, false
 	if d.task.Only {
@@ -140,7 +160,8 @@ func (d *delivery) postponeReport(ctx context.Context, o *Occasion, cause error)
 	if last {
 		wait = quarantinePause // if it can't be held, or is released
 	}
-	err := d.store(ctx, queue.Settlement{Uncounted: !d.task.Only, Next: d.r.time().Add(wait)})
+	next := d.r.time().Add(wait)
+	err := d.store(ctx, queue.Settlement{Uncounted: !d.task.Only, Next: next, OverdueFrom: next})
 	if errors.Is(err, queue.ErrSettled) { // a try before it has settled with the reports
 		return err
 	}

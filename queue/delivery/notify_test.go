@@ -73,11 +73,12 @@ type notifyRun struct {
 	begun    time.Time
 	accepted bool
 
-	mu    sync.Mutex
-	ops   int // on the disk, since the message was accepted
-	at    int // the one before which the process ends; 0: none
-	kind  string
-	crash *crashfs.FS[spool.File]
+	mu     sync.Mutex
+	begins bool // the sender has begun
+	ops    int  // on the disk since then
+	at     int  // the one before which the process ends; 0: none
+	kind   string
+	crash  *crashfs.FS[spool.File]
 }
 
 var errDead = errors.New("the process has ended")
@@ -115,7 +116,7 @@ func (w *notifyRun) before(disk *crashfs.FS[spool.File], end func()) func(op str
 		if w.crash != nil {
 			return errDead
 		}
-		if w.accepted {
+		if w.begins {
 			w.ops++
 		}
 		if w.at != 0 && w.ops == w.at {
@@ -155,8 +156,10 @@ func (w *notifyRun) life(disk *crashfs.FS[spool.File]) *crashfs.FS[spool.File] {
 		},
 		Runner: &delivery.Runner{Grace: -1},
 	}
-	if !w.accepted {
-		w.send(relay)
+	if !w.accepted && !w.send(relay) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.crash
 	}
 	ended := make(chan error)
 	go func() { ended <- relay.Run(ctx) }()
@@ -171,7 +174,8 @@ func (w *notifyRun) life(disk *crashfs.FS[spool.File]) *crashfs.FS[spool.File] {
 	return w.crash
 }
 
-func (w *notifyRun) send(relay *postrider.Relay) {
+// send sends the message with a Key. It returns false if the process ends before the relay is responsible for it.
+func (w *notifyRun) send(relay *postrider.Relay) bool {
 	env := &smtp.Envelope{From: w.from, EnvID: "order 17", Ret: smtp.RetHeaders}
 	for _, domain := range w.domains {
 		to := "to@" + domain
@@ -183,12 +187,22 @@ func (w *notifyRun) send(relay *postrider.Relay) {
 		})
 	}
 	body := strings.NewReader("Subject: hi\r\n\r\nBODY\r\n")
-	if _, err := relay.Send(w.t.Context(), env, body); err != nil {
+	m, err := relay.Prepare(w.t.Context(), env, body)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	m.Key = "order 17"
 	w.mu.Lock()
-	w.accepted = true
+	w.begins = true
 	w.mu.Unlock()
+	_, err = relay.Enqueue(w.t.Context(), m)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.crash == nil {
+		w.t.Fatal(err)
+	}
+	w.accepted = err == nil
+	return w.accepted
 }
 
 var (
@@ -291,8 +305,8 @@ func TestNotifyMatrix(t *testing.T) {
 }
 
 // TestNotifyCrash has the process end before each operation on the disk, of a message alone and of one to many: each
-// recipient is reported once. The report of an expansion is left out: it is stored after the message. Of many to try,
-// it tries some; POSTRIDER_NOTIFY=all tries each.
+// recipient is reported once. A sender who doesn't know whether the message was accepted sends it again. Of many to
+// try, it tries some; POSTRIDER_NOTIFY=all tries each.
 func TestNotifyCrash(t *testing.T) {
 	every := 12
 	if os.Getenv("POSTRIDER_NOTIFY") == "all" {
@@ -301,7 +315,8 @@ func TestNotifyCrash(t *testing.T) {
 	tried := 0
 	for i, notify := range notifies {
 		for j, domains := range [][]string{
-			{"no.test"}, {"plain.test"}, {"slow.test"}, {"box.test", "down.test", "dsn.test", "no.test", "plain.test", "slow.test"},
+			{"no.test"}, {"plain.test"}, {"slow.test"}, {"group.test"},
+			{"box.test", "down.test", "dsn.test", "group.test", "no.test", "plain.test", "slow.test"},
 		} {
 			ops := play(t, "ann@source.test", notify, domains, 0, "")
 			if ops == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -66,7 +67,7 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 		return queue.ErrNotFound
 	}
 	o := cancelled(tasks, reply)
-	if len(o.Results) == 0 { // all were settled after they were delayed, without a report
+	if len(o.Results) == 0 { // all were settled after they were delayed, without a report; aliases alone are left
 		return r.purge(ctx, q, message, reply)
 	}
 	var content smtp.Content // none if it can't be read
@@ -94,6 +95,12 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 // cancelled makes the occasion for the report of a Cancel: its reply for all recipients that aren't settled, and what
 // is to be reported about others.
 func cancelled(tasks []queue.Task, reply *smtp.Reply) Occasion {
+	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t queue.Task) bool {
+		return t.Destination == queue.ExpandedDestination // the report is about the addresses that it stands for
+	})
+	if len(tasks) == 0 {
+		return Occasion{}
+	}
 	o := Occasion{Task: tasks[0], Untried: true, Expired: true}
 	if len(tasks) > 1 {
 		o.Task.Destination = queue.ReportDestination
@@ -129,8 +136,8 @@ func (r *Runner) logRemoved(ctx context.Context, message *queue.Task, reply *smt
 
 func (r *Runner) tellCancelled(tasks []queue.Task) {
 	for _, t := range tasks {
-		if t.Destination == queue.ReportDestination {
-			continue // its recipients are settled, or in another task
+		if onlyReports(t.Destination) {
+			continue // its recipients are settled or in another task, or they are aliases
 		}
 		for _, res := range lastResults(&t, &smtp.Result{}) {
 			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})

@@ -15,12 +15,13 @@ const (
 	kindFailed    = "failed"
 	kindDelayed   = "delayed"
 	kindRelayed   = "relayed"
+	kindExpanded  = "expanded"
 	kindDelivered = "delivered"
 )
 
 // Kind returns what the sender of Task is owed a report on about Task.Envelope.Recipients[i]: "failed", "delayed",
-// "relayed" or "delivered". It returns "" if nothing is to be reported: nothing has happened, the next host has taken
-// over to report, NOTIFY doesn't ask for it, or the reverse-path is the null one (RFC 3461 §5.2).
+// "relayed", "expanded" or "delivered". It returns "" if nothing is to be reported: nothing has happened, the next host
+// has taken over to report, NOTIFY doesn't ask for it, or the reverse-path is the null one (RFC 3461 §5.2).
 func (o *Occasion) Kind(i int) string {
 	kind, flag := o.kindOf(i)
 	if o.Task.Envelope.From == "" || !o.Task.Envelope.Recipients[i].Notify.Wants(flag) {
@@ -39,7 +40,7 @@ func (o *Occasion) worst(unwanted bool) string {
 		kind, flag := o.kindOf(i)
 		kinds[kind] = kinds[kind] || unwanted || rcpt.Notify.Wants(flag)
 	}
-	for _, kind := range []string{kindFailed, kindDelayed, kindRelayed, kindDelivered} {
+	for _, kind := range []string{kindFailed, kindDelayed, kindRelayed, kindExpanded, kindDelivered} {
 		if kinds[kind] {
 			return kind
 		}
@@ -53,6 +54,8 @@ func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
 	// RFC 2852 §4.1.4, §4.1.4.2: with T, or if nobody tells the sender any more when the time of mode N is over.
 	byAsks := by.Trace || !by.Time.IsZero() && !by.Return && !res.DeliverBy
 	switch {
+	case o.Task.Destination == queue.ExpandedDestination:
+		return kindExpanded, smtp.NotifySuccess // RFC 3461 §5.2.7.3
 	case res.Outcome == smtp.Delivered && res.DSN && !byAsks:
 		return "", 0 // a host that took the DSN parameters reports from here on (RFC 3461 §5.2.1)
 	case res.Outcome == smtp.Delivered && !res.Relayed:
@@ -69,20 +72,6 @@ func (o *Occasion) kindOf(i int) (kind string, flag smtp.Notify) {
 	return "", 0
 }
 
-// TellReported logs, and tells Events.Reported, that a report about a task is in the queue, of the kind that
-// Event.Kind has. The Runner does so itself for the reports of Report. Call it for a report that was stored in another
-// way.
-func (r *Runner) TellReported(ctx context.Context, t queue.Task, report *smtp.Envelope, kind string) {
-	r.tellReport(ctx, &Occasion{Task: t}, report, kind)
-}
-
-func (r *Runner) tellReport(ctx context.Context, o *Occasion, report *smtp.Envelope, kind string) {
-	r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: report, Kind: kind})
-	for _, rcpt := range report.Recipients {
-		r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
-	}
-}
-
 // tellReports logs the reports about o that are in the Queue, and calls Events.Reported.
 func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.Message) {
 	if len(reports) == 0 {
@@ -90,7 +79,10 @@ func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.M
 	}
 	kind := o.kind()
 	for _, m := range reports {
-		r.tellReport(ctx, o, m.Envelope, kind)
+		r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: kind})
+		for _, rcpt := range m.Envelope.Recipients {
+			r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
+		}
 	}
 }
 

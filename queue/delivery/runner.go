@@ -86,11 +86,11 @@ import (
 // result of an attempt sets the Deaths of a task to 0. Release gives the message another three deaths.
 //
 // If a report fails 30 times, see Runner.Report, its message is quarantined. The recipients of the report are in the
-// report task, and no other task of the message is left. Release gives the report one more try.
+// report task, or are aliases, and no other task of the message is left. Release gives the report one more try.
 //
 // To find quarantined messages later, list the tasks with the State queue.Held. The cause is a task with 3 Deaths or
-// more, or a task with the destination queue.ReportDestination and 30 Attempts or more. Explain returns the cause, too.
-// Stats.Held counts the tasks of these messages among those that an operator holds.
+// more, or a task with the destination queue.ReportDestination or queue.ExpandedDestination and 30 Attempts or more.
+// Explain returns the cause, too. Stats.Held counts the tasks of these messages among those that an operator holds.
 //
 // Cancel returns a quarantined message to its sender. It calls Report, so use Purge if Report may be the cause. The
 // Queue must be a [queue.Holder]. Otherwise the message isn't held: the task comes up again every hour, and only a

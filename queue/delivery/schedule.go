@@ -107,7 +107,7 @@ const (
 	stepExpire                 // its deadline has come
 	stepPostpone               // it is to come back at a time
 	stepQuarantine             // it is to be held, as the process may end each time
-	stepReport                 // it is a report task
+	stepReport                 // it is only reported
 )
 
 // nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is
@@ -121,6 +121,8 @@ func nextStep(t *queue.Task, now time.Time, blocked bool) step {
 		return stepReport
 	case early(t, now):
 		return stepPostpone
+	case t.Destination == queue.ExpandedDestination:
+		return stepReport
 	case passed(t.Deadline, now) &&
 		(attempted(t) || blocked && now.Sub(t.Deadline) < overslept) &&
 		(blocked || now.Sub(t.Due) < overslept):

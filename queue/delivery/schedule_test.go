@@ -120,6 +120,9 @@ func TestNextStep(t *testing.T) {
 		{"two deaths, deadline", queue.Task{Due: recent, Deadline: recent, Last: tried, Attempts: 3, Deaths: 2}, stepExpire, stepExpire},
 		{"three deaths", queue.Task{Due: past, Deadline: past, Last: tried, Attempts: 4, Deaths: 3}, stepQuarantine, stepQuarantine},
 		{"deadline, a try was missed", queue.Task{Due: past, Deadline: past, Last: tried, Attempts: 2}, stepAttempt, stepExpire},
+		{"an alias", queue.Task{Destination: queue.ExpandedDestination, Due: past, NoticeAt: past, Deadline: past}, stepReport, stepReport},
+		{"an alias, before NotBefore", queue.Task{Destination: queue.ExpandedDestination, NotBefore: future}, stepPostpone, stepPostpone},
+		{"an alias, three deaths", queue.Task{Destination: queue.ExpandedDestination, Deaths: 3}, stepQuarantine, stepQuarantine},
 		{"due by the clock of the queue", queue.Task{Due: future, NoticeAt: future, Deadline: future}, stepAttempt, stepPostpone},
 	}
 	for _, tt := range tests {
