@@ -20,7 +20,7 @@ type Route struct {
 	// Name is the name of the destination in a queue: "smarthost:smtp.example.com:587" or "lmtp:/run/lmtp" for an
 	// explicit route, and the domain as an A-label if the hosts are from the DNS. Two routes that differ in any field
 	// must not have the same Name: for two users at one smarthost, set one of your own. Two funcs are the same only if
-	// they are one value.
+	// they are one value. It must not begin with "(": a queue has such names for tasks that aren't sent.
 	Name string
 
 	// Hosts are the hosts to try, in this order.
@@ -92,6 +92,8 @@ func (r *Route) check() error {
 	switch {
 	case r.Name == "":
 		return errors.New("Name is empty: set it, or make the route by Smarthost, LMTP, Func, Discard or Refuse")
+	case strings.HasPrefix(r.Name, "("):
+		return fmt.Errorf("Name is %q: names that begin with a parenthesis are reserved, choose another", r.Name)
 	case r.refusal != nil && (hosts || sender):
 		return fmt.Errorf("route %q refuses all mail, and has Hosts or Sender too: set only one of them", r.Name)
 	case isNil(r.Sender):
