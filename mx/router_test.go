@@ -246,7 +246,7 @@ func TestCheck(t *testing.T) {
 		{"Sender", Route{Name: "x", Sender: sender}, ""},
 		{"refusal", refused, ""},
 		{"no name", Route{Hosts: hosts}, "Name is empty: set it"},
-		{"a name of a queue", Route{Name: "(expanded)", Hosts: hosts}, "are reserved"},
+		{"a name of a queue", Route{Name: "(expanded)", Hosts: hosts}, `Name is "(expanded)": names that begin`},
 		{"nothing", Route{Name: "x"}, `route "x" leads nowhere: set Hosts or Sender`},
 		{"nil func", Func("x", nil), `route "func:x" leads nowhere: set Hosts or Sender`},
 		{"both", Route{Name: "x", Hosts: hosts, Sender: sender}, `route "x" has both Hosts and Sender`},

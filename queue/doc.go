@@ -35,9 +35,12 @@
 //
 //   - A store states its lag, for example 1 second. What a call has changed at one Queue, the others see and announce
 //     within that time. Claims exclude each other at once, and so do Enqueues of one Key.
-//   - Each task that is due can be claimed at one Queue at least. A Queue may have a part of the lanes: its Lanes and
-//     its Claim leave out those of others. When a Queue is opened or closed, or its process ends, the others get its
-//     part within the lag, and announce these lanes or the zero Lane.
+//   - A store either lets all of its Queues claim the tasks of each lane, or gives each Queue a part of the lanes. In
+//     both cases, each task that is due can be claimed at one or more Queues, and has one lease at a time.
+//   - If a Queue has a part of the lanes, its Lanes and its Claim leave out the other lanes. Each lane is in the part of
+//     a Queue. When a Queue is opened or closed, or its process ends, the lanes may get other Queues. That takes no
+//     longer than the lag. Meanwhile a lane may have several Queues or none. A Queue that got lanes announces them, or
+//     the zero Lane.
 //   - A lease is valid at the Queue that granted it. When that Queue is closed or its process ends, its leases may end,
 //     or continue until they expire. A Queue announces the end of all leases, those of others too.
 //

@@ -49,7 +49,7 @@ func either(a, b *env, destination string) (*env, queue.Task) {
 		}
 		a.lag()
 	}
-	a.Fatalf("each due task can be claimed at one of the Queues of a store: none can claim the one of %s, %v later",
+	a.Fatalf("each due task can be claimed at one or more Queues of a store: none can claim the one of %s, %v later",
 		destination, a.delay())
 	return nil, queue.Task{}
 }
@@ -173,7 +173,7 @@ func testHandlesClaims(e *env) {
 		}
 	}
 	if len(claims) != messages {
-		e.Errorf("each due task can be claimed at one of the Queues of a store: got %d of %d", len(claims), messages)
+		e.Errorf("each due task can be claimed at one or more Queues of a store: got %d of %d", len(claims), messages)
 	}
 	a.empty("all tasks are settled")
 	b.empty("all tasks are settled")
