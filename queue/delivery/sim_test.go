@@ -70,20 +70,22 @@ func TestSimulationRepeats(t *testing.T) {
 type simCounts struct {
 	time                                                    atomic.Int64
 	messages, attempts, repeats, reports, crashes, restarts atomic.Int64
+	keyed                                                   atomic.Int64 // messages that repeated a Key
 }
 
 func (c *simCounts) add(more *simCounts) {
 	for _, x := range [...][2]*atomic.Int64{
 		{&c.time, &more.time}, {&c.messages, &more.messages}, {&c.attempts, &more.attempts}, {&c.repeats, &more.repeats},
 		{&c.reports, &more.reports}, {&c.crashes, &more.crashes}, {&c.restarts, &more.restarts},
+		{&c.keyed, &more.keyed},
 	} {
 		x[0].Add(x[1].Load())
 	}
 }
 
 func (c *simCounts) String() string {
-	return fmt.Sprintf("%.0f days with %d messages, %d attempts, %d excused repetitions, %d reports, %d crashes and %d restarts",
-		time.Duration(c.time.Load()).Hours()/24, c.messages.Load(), c.attempts.Load(), c.repeats.Load(), c.reports.Load(), c.crashes.Load(), c.restarts.Load())
+	return fmt.Sprintf("%.0f days with %d messages, %d attempts, %d excused repetitions, %d reports, %d crashes and %d restarts, %d repeated Keys",
+		time.Duration(c.time.Load()).Hours()/24, c.messages.Load(), c.attempts.Load(), c.repeats.Load(), c.reports.Load(), c.crashes.Load(), c.restarts.Load(), c.keyed.Load())
 }
 
 // simLog is what happened in a simulation, and what was wrong with it.
@@ -139,6 +141,7 @@ type simulation struct {
 	disk     *crashfs.FS[spool.File]
 	runner   func() *Runner // makes one as it is configured
 	enqueued int
+	lastStep time.Time // when the clock was last set
 }
 
 // simulate runs a seed.
@@ -209,6 +212,7 @@ func (s *simulation) step() {
 		by = simBetween(s.r, 2*time.Minute, simMostStep).Round(time.Second) * simChance[time.Duration](s.r, 1, -1)
 	}
 	s.clock.Step(by)
+	s.lastStep = time.Now()
 	s.note("clock", "steps", "", by)
 }
 

@@ -37,7 +37,11 @@ type simMessage struct {
 	accepted, held                         must
 	freeSince                              time.Time // when it was last released
 	tasks                                  []*simTask
-	report                                 *simTask        // its report task, whether there is one or not
+	report                                 *simTask // its report task, whether there is one or not
+	key                                    string
+	keyedAt                                time.Time // by the true clock
+	envelope                               *smtp.Envelope
+	destinations                           []string
 	about                                  []*simRecipient // of a report: those that it says will never get the message
 	delayed                                []*simRecipient // those that will get it later
 }
@@ -120,6 +124,7 @@ func newSimLedger(log *simLog) *simLedger {
 func (l *simLedger) add(m *simMessage, msg *queue.Message) {
 	m.arrival, m.notBefore, m.noticeAt, m.deadline = l.clock.Now().Round(0), msg.NotBefore, msg.NoticeAt, msg.Deadline
 	m.ref, m.from, m.tenant, m.held, m.freeSince = msg.Ref, msg.Envelope.From, msg.Tenant, no, time.Now()
+	m.key, m.keyedAt, m.envelope, m.destinations = msg.Key, time.Now(), msg.Envelope, msg.Destinations
 	for i, rcpt := range msg.Envelope.Recipients {
 		at := slices.IndexFunc(m.tasks, func(t *simTask) bool { return t.dest == msg.Destinations[i] })
 		if at < 0 {

@@ -77,8 +77,9 @@ func (q *simQueue) settled() bool {
 func (q *simQueue) Enqueue(ctx context.Context, msg queue.Message) (queue.ID, error) {
 	m := &simMessage{}
 	l := q.life.ledger
+	first := l.first(msg.Key)
 	l.add(m, &msg)
-	id, err := q.Spool.Enqueue(ctx, msg)
+	id, repeats, err := q.Spool.EnqueueOnce(ctx, msg)
 	if !q.settled() {
 		return id, err
 	}
@@ -86,6 +87,11 @@ func (q *simQueue) Enqueue(ctx context.Context, msg queue.Message) (queue.ID, er
 		l.problem("Enqueue: %v", err)
 		m.accepted = no
 		return id, err
+	}
+	q.life.keyed(m, first, id, repeats)
+	if repeats {
+		m.accepted = no
+		return id, nil
 	}
 	if l.byID[id] != nil && !l.byID[id].over() {
 		l.problem("%s has the id of %s", m.ref, l.byID[id].ref)

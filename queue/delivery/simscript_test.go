@@ -78,6 +78,7 @@ func (l *simLife) enqueue() {
 		size = 700 // in a file
 	}
 	msg.Body = strings.NewReader(simBody(msg.Ref, size))
+	l.key(&msg)
 	l.note("arrives", msg.Ref, strings.Join(msg.Destinations, " "), 0)
 	l.queue.Enqueue(context.Background(), msg)
 }
