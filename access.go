@@ -150,7 +150,7 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 		return nil, smtp.NewReply(451, "4.3.0", "it can't be held here, try again later")
 	}
 	m.Held = held != ""
-	id, err := h.relay.enqueue(ctx, m, p)
+	id, _, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		h.relay.logger().ErrorContext(ctx, "mail refused: no disk space", "session", p.ID, "err", err)
 		return nil, smtp.NewReply(452, "4.3.1", "no space to store it, try again later")

@@ -61,6 +61,60 @@ func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader)
 	return m, nil
 }
 
+// Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
+// now or later. For a message with a Key, a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead.
+// Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first
+// field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used
+// again.
+//
+// The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
+// a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
+// them. To send to the others, leave out those for which [smtp.Recipient.Check] returns an error, or for whose domain
+// [Relay.Destination] does. With Suppress, a recipient that is suppressed is such an error, too, a *smtp.Reply with 550
+// 5.7.1: leave out those for which its Find returns an entry.
+//
+// The body is read until ctx ends. A body that returns neither octets nor an error 100 times in a row is an error.
+func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
+	m, err := r.Prepare(ctx, env, body)
+	if err != nil {
+		return "", err
+	}
+	return r.Enqueue(ctx, m)
+}
+
+// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant,
+// Key. A second call for the same message is an error, also after an error of the first. To send it later, call
+// [queue.Message.Postpone] before: NotBefore must be before the Deadline.
+//
+// A message whose Key was used in the last 24 hours isn't stored: Enqueue returns the ID of the first one, and Accepted
+// isn't called: see [queue.Keyer]. Call [Relay.EnqueueOnce] to learn of that. Errors about a Key are
+// queue.ErrKeyReused, for another reverse-path or other recipients (those after Expand), queue.ErrKeysFull, and
+// errors.ErrUnsupported if the Queue is no queue.Keyer. With Suppress, a message is refused for a recipient that was
+// suppressed since the first one.
+func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	id, _, err := r.EnqueueOnce(ctx, m)
+	return id, err
+}
+
+// EnqueueOnce is Enqueue, and reports whether the message repeats an earlier one with the same Key, whose ID it then
+// returns. A message without a Key never repeats one.
+func (r *Relay) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	if err := r.init(); err != nil {
+		return "", false, err
+	}
+	if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) { // a Queue has another advice
+		return "", false, fmt.Errorf("relay: enqueue: NotBefore is %v, and the Deadline is %v: "+
+			"call Message.Postpone, which moves the Deadline along, or set a later Deadline", m.NotBefore, m.Deadline)
+	}
+	if err := r.checkSuppressed(ctx, &m); err != nil {
+		return "", false, fmt.Errorf("relay: %w", err)
+	}
+	if id, repeats, err = r.enqueue(ctx, m, nil); err != nil {
+		return "", false, fmt.Errorf("relay: enqueue: %w", err)
+	}
+	return id, repeats, nil
+}
+
 // checkEnvelope returns an error that holds a *smtp.Reply, and names each recipient that isn't valid.
 func checkEnvelope(env *smtp.Envelope) error {
 	whole := env.Check()
@@ -215,37 +269,27 @@ func (r *Relay) message(env *smtp.Envelope) (queue.Message, error) {
 	return m, nil
 }
 
-func (r *Relay) enqueueFromCode(ctx context.Context, m queue.Message) (queue.ID, error) {
-	if err := r.checkSuppressed(ctx, &m); err != nil {
-		return "", fmt.Errorf("relay: %w", err)
-	}
-	id, err := r.enqueue(ctx, m, nil)
-	if err != nil {
-		return "", fmt.Errorf("relay: enqueue: %w", err)
-	}
-	return id, nil
-}
-
-// enqueue stores m and reports it. peer is nil for mail from code.
-func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer) (queue.ID, error) {
+// enqueue stores m, unless it repeats another message by its Key, and reports it. peer is nil for mail from code.
+func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer) (
+	id queue.ID, repeats bool, err error,
+) {
 	switch b := m.Body.(type) {
 	case nil: // the Queue has an error for it
 	case *onceBody:
 		if b.used.Swap(true) {
-			return "", errUsed
+			return "", false, errUsed
 		}
 		b.ctx = ctx
 	default:
 		m.Body = &bodyReader{ctx: ctx, r: b}
 	}
-	id, repeats, err := r.store(ctx, m)
-	if err != nil {
-		return "", err
+	if id, repeats, err = r.store(ctx, m); err != nil {
+		return "", false, err
 	}
 	if repeats {
 		r.logger().LogAttrs(ctx, slog.LevelInfo, "mail is in the queue already, or was",
 			appendOwner(m.Ref, m.Tenant, slog.String("id", string(id)))...)
-		return id, nil
+		return id, true, nil
 	}
 	held := ""
 	if peer != nil {
@@ -255,7 +299,7 @@ func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer)
 	r.accepted(ctx, Accepted{
 		ID: id, Envelope: m.Envelope, Peer: peer, Origin: m.Origin, Ref: m.Ref, Tenant: m.Tenant, Held: held,
 	})
-	return id, nil
+	return id, false, nil
 }
 
 // store puts the message into the Queue, unless it repeats another by its Key.

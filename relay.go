@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -352,44 +351,4 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.transport.CloseIdle()
 	defer r.limited.stop()
 	return r.runner.Run(ctx)
-}
-
-// Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
-// now or later. For a message with a Key, a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead.
-// Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first
-// field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used
-// again.
-//
-// The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
-// a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
-// them. To send to the others, leave out those for which [smtp.Recipient.Check] returns an error, or for whose domain
-// [Relay.Destination] does. With Suppress, a recipient that is suppressed is such an error, too, a *smtp.Reply with 550
-// 5.7.1: leave out those for which its Find returns an entry.
-//
-// The body is read until ctx ends. A body that returns neither octets nor an error 100 times in a row is an error.
-func (r *Relay) Send(ctx context.Context, env *smtp.Envelope, body io.Reader) (queue.ID, error) {
-	m, err := r.Prepare(ctx, env, body)
-	if err != nil {
-		return "", err
-	}
-	return r.enqueueFromCode(ctx, m)
-}
-
-// Enqueue stores a message that [Relay.Prepare] returned, with any changes made since: Deadline, Priority, Ref, Tenant,
-// Key. A second call for the same message is an error, also after an error of the first. To send it later, call
-// [queue.Message.Postpone] before: NotBefore must be before the Deadline.
-//
-// A message whose Key was used in the last 24 hours isn't stored: Enqueue returns the ID of the first one, and Accepted
-// isn't called: see [queue.Keyer]. Errors about a Key are queue.ErrKeyReused, for another reverse-path or other
-// recipients (those after Expand), queue.ErrKeysFull, and errors.ErrUnsupported if the Queue is no queue.Keyer. With
-// Suppress, a message is refused for a recipient that was suppressed since the first one.
-func (r *Relay) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
-	if err := r.init(); err != nil {
-		return "", err
-	}
-	if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) { // a Queue has another advice
-		return "", fmt.Errorf("relay: enqueue: NotBefore is %v, and the Deadline is %v: "+
-			"call Message.Postpone, which moves the Deadline along, or set a later Deadline", m.NotBefore, m.Deadline)
-	}
-	return r.enqueueFromCode(ctx, m)
 }

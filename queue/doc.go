@@ -37,10 +37,9 @@
 //     within that time. Claims exclude each other at once, and so do Enqueues of one Key.
 //   - A store either lets all of its Queues claim the tasks of each lane, or gives each Queue a part of the lanes. In
 //     both cases, each task that is due can be claimed at one or more Queues, and has one lease at a time.
-//   - If a Queue has a part of the lanes, its Lanes and its Claim leave out the other lanes. Each lane is in the part of
-//     a Queue. When a Queue is opened or closed, or its process ends, the lanes may get other Queues. That takes no
-//     longer than the lag. Meanwhile a lane may have several Queues or none. A Queue that got lanes announces them, or
-//     the zero Lane.
+//   - If a Queue has a part of the lanes, its Lanes and its Claim leave out all other lanes. When a Queue is opened or
+//     closed, or its process ends, the parts may change. Within the lag after that, each lane is in the part of a Queue
+//     again, and a Queue announces the lanes that are new in its part, or the zero Lane.
 //   - A lease is valid at the Queue that granted it. When that Queue is closed or its process ends, its leases may end,
 //     or continue until they expire. A Queue announces the end of all leases, those of others too.
 //

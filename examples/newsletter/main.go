@@ -8,8 +8,9 @@
 //	printf 'ann@example.net\nnobody@example.net\n' >subscribers
 //	go run ./examples/newsletter -to subscribers -issue 7
 //
-// The second time, nobody@example.net is left out. The page to unsubscribe is at -http: a server with a certificate for
-// news.example passes on to it what comes to https://news.example/unsubscribe.
+// The next issue leaves out nobody@example.net. Repeat a run that was cut short with the same -issue: nobody gets it
+// twice. The page to unsubscribe is at -http: a server with a certificate for news.example passes on to it what comes
+// to https://news.example/unsubscribe.
 package main
 
 import (
@@ -66,7 +67,8 @@ func run() error {
 		return err
 	}
 	defer list.Close()
-	q, err := spool.Open(*dir + "/spool")
+	// An issue that is sent again within 7 days goes to nobody twice.
+	q, err := (&spool.Options{KeyTime: 7 * 24 * time.Hour}).Open(*dir + "/spool")
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/mail"
@@ -52,7 +53,8 @@ type Newsletter struct {
 type Stats struct {
 	Queued     int // mails
 	Suppressed int // subscribers who were left out
-	Settled    int // mails that a host has accepted or refused
+	Repeated   int // mails that an earlier run of the issue has queued
+	Settled    int // queued mails that a host has accepted or refused
 	Hard       int // mails to dead addresses: refused by a host, or returned by it later
 	Stopped    bool
 }
@@ -84,7 +86,11 @@ func New(relay *postrider.Relay, list suppress.List, key []byte) *Newsletter {
 		},
 		Logger: relay.Logger,
 	}
-	settled := func(e delivery.Event) { n.count(e.Task.Ref, func(s *Stats) { s.Settled++ }) }
+	settled := func(e delivery.Event) {
+		if n.has(string(e.Task.ID)) { // else it is of an earlier run, or a report
+			n.count(e.Task.Ref, func(s *Stats) { s.Settled++ })
+		}
+	}
 	relay.Events = relay.Events.Then(delivery.Events{Delivered: settled, Rejected: settled, Expired: settled})
 	return n
 }
@@ -92,13 +98,19 @@ func New(relay *postrider.Relay, list suppress.List, key []byte) *Newsletter {
 // added is called for each address that is suppressed: at once when a host refuses it, and later for one that a host
 // returns.
 func (n *Newsletter) added(e suppress.Entry) {
-	n.mu.Lock()
-	of := n.ids[e.ID]
-	ref := n.ref
-	n.mu.Unlock()
-	if of && e.Reason.Hard() {
+	if n.has(e.ID) && e.Reason.Hard() {
+		n.mu.Lock()
+		ref := n.ref
+		n.mu.Unlock()
 		n.count(ref, func(s *Stats) { s.Hard++ })
 	}
+}
+
+// has reports whether a message is one of the issue that is sent now.
+func (n *Newsletter) has(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ids[id]
 }
 
 func (n *Newsletter) count(ref string, change func(*Stats)) {
@@ -123,7 +135,8 @@ func (n *Newsletter) Stats() Stats {
 var ErrStopped = errors.New("too many addresses are dead: clean the list before the next issue")
 
 // Send sends an issue, a mail for each subscriber. It returns when the mails have results, or wait for hosts that are
-// down and ctx has ended. Only one Send may run at a time.
+// down and ctx has ended. Only one Send may run at a time. After a crash, or an error other than ErrStopped, Send the
+// issue again: a subscriber whose mail was queued before gets no second one.
 func (n *Newsletter) Send(ctx context.Context, issue string, subscribers []string, text compose.Template) error {
 	text.Message.From = mail.Address{Name: "Editor", Address: author}
 	text.Message.ListID, text.Message.Unsubscribe = "news.example", n.Unsubscribe
@@ -161,11 +174,17 @@ func (n *Newsletter) queue(ctx context.Context, env *smtp.Envelope, content smtp
 		return err
 	}
 	m.Ref = n.ref
+	// A Key has at most queue.MaxKey octets, and an address may have more.
+	m.Key = fmt.Sprintf("%x", sha256.Sum256([]byte(n.ref+" to "+env.Recipients[0].Address)))
 	n.mu.Lock() // until the ID is known: the mail may be refused before Enqueue returns
 	defer n.mu.Unlock()
-	id, err := n.Relay.Enqueue(ctx, m)
+	id, repeats, err := n.Relay.EnqueueOnce(ctx, m)
 	if err != nil {
 		return err
+	}
+	if repeats {
+		n.stats.Repeated++
+		return nil
 	}
 	n.ids[string(id)] = true
 	n.stats.Queued++

@@ -137,6 +137,31 @@ func TestDrops(t *testing.T) {
 	})
 }
 
+// TestRepeats: an issue that is sent again, after a crash for example, goes to each subscriber once.
+func TestRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2000) // nobody is dead but the first
+		if err := w.news.Send(t.Context(), "1", w.subscribers[1:10], issue); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.news.Send(t.Context(), "1", w.subscribers[1:20], issue); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.news.Stats(), (Stats{Queued: 10, Repeated: 9, Settled: 10}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if n := len(w.mails()); n != 19 {
+			t.Errorf("the hosts took %d mails, want 19", n)
+		}
+		if err := w.news.Send(t.Context(), "2", w.subscribers[1:20], issue); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.mails()); n != 2*19 {
+			t.Errorf("the hosts took %d mails of two issues, want 38", n)
+		}
+	})
+}
+
 // TestStops: an issue to an old list ends soon.
 func TestStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/mail"
 	"strconv"
@@ -76,13 +77,25 @@ func (s *Shop) put(w http.ResponseWriter, r *http.Request) {
 	switch err := s.place(r.Context(), order); {
 	case errors.Is(err, queue.ErrKeyReused), errors.Is(err, errOther):
 		http.Error(w, "there is another order with this number", http.StatusConflict)
-	case err != nil:
-		// The address is bad, or the queue failed: nothing was stored, and the customer can try again.
+	case err != nil && isBad(err): // nothing was stored
 		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil: // the queue failed, and has stored nothing or, by the Key, stores it once
+		slog.ErrorContext(r.Context(), "order not taken", "number", number, "err", err)
+		w.Header().Set("Retry-After", "60")
+		http.Error(w, "we can't take orders now, try again in a minute", http.StatusServiceUnavailable)
 	default:
 		fmt.Fprintf(w, "Thank you! The invoice is on its way to %s.\n", order.Email)
 	}
 }
+
+// isBad reports whether the order is at fault, by its address for example.
+func isBad(err error) bool {
+	reply, ok := errors.AsType[*smtp.Reply](err)
+	return errors.Is(err, errLetter) || ok && !reply.Temporary()
+}
+
+// errLetter is the error of an order of which no mail can be made.
+var errLetter = errors.New("the order isn't valid")
 
 // errOther is the error of an order with the number of another one.
 var errOther = errors.New("there is another order with this number")
@@ -105,7 +118,7 @@ func (s *Shop) place(ctx context.Context, order Order) error {
 func (s *Shop) confirm(ctx context.Context, order Order) error {
 	env, content, err := letter(order)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLetter, err)
 	}
 	defer content.Close()
 	m, err := s.relay.Prepare(ctx, env, smtp.NewReader(content))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -13,12 +14,14 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/client/preflight"
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/smtptest"
@@ -180,6 +183,36 @@ func TestBadOrders(t *testing.T) {
 		}
 		if w := put(shop, 0, "ann@example.net"); w.Code != 400 {
 			t.Errorf("order 0: got status %d, want 400", w.Code)
+		}
+	})
+}
+
+// fullQueue is a queue that has no room while full is true.
+type fullQueue struct {
+	*mem.Queue
+	full bool
+}
+
+func (q *fullQueue) EnqueueOnce(ctx context.Context, m queue.Message) (queue.ID, bool, error) {
+	if q.full {
+		return "", false, fmt.Errorf("/var/spool/shop: %w", syscall.ENOSPC)
+	}
+	return q.Queue.EnqueueOnce(ctx, m)
+}
+
+// TestQueueFails: the order isn't at fault. It is taken once the queue works again.
+func TestQueueFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &fullQueue{Queue: mem.New(), full: true}
+		shop := NewShop(&postrider.Relay{Hostname: "shop.example.com", Queue: q}, q)
+		w := put(shop, 17, "ann@example.net")
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "spool") {
+			t.Errorf("got status %d (%s), want 503 with Retry-After and nothing of the inside", w.Code, w.Body)
+		}
+		page(t, shop, 17, 404)
+		q.full = false
+		if w := put(shop, 17, "ann@example.net"); w.Code != 200 {
+			t.Errorf("got status %d (%s), want 200", w.Code, w.Body)
 		}
 	})
 }
