@@ -23,9 +23,9 @@ const (
 	minLifetime  = time.Hour
 )
 
-// Check returns an error for the first field that is wrong, for a key that has expired or doesn't sign, and for one
-// whose record in the DNS is missing or isn't that of the key. The error has the record to publish. A lookup that fails
-// is no error: the record may be right.
+// Check returns an error for the first field that is wrong, or else one for all keys that have expired, that don't
+// sign, or whose record in the DNS is missing or isn't that of the key. The error has a line for each of them, with the
+// record to publish. A lookup that fails is no error: the record may be right.
 func (s *Signer) Check(ctx context.Context) error {
 	set, err := s.set()
 	if err != nil {
@@ -107,28 +107,40 @@ var changed = []string{
 
 // checkPublished checks the age and the records of keys. If strict, a lookup that fails is an error.
 func (s *Signer) checkPublished(ctx context.Context, keys []*Key, strict bool) error {
+	var wrong []error
+	for _, k := range keys {
+		if err := s.checkKey(ctx, k, strict); err != nil {
+			wrong = append(wrong, fmt.Errorf("dkim: %w", err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// checkKey checks the age and the record of a key.
+func (s *Signer) checkKey(ctx context.Context, k *Key, strict bool) error {
+	if err := k.expired(); err != nil {
+		return err
+	}
+	if _, err := k.sign([sha256.Size]byte{}); err != nil { // of nothing: does it work?
+		return fmt.Errorf("the key %s doesn't sign: %w", k.Name(), err)
+	}
 	var resolver Resolver = net.DefaultResolver
 	if s.Resolver != nil {
 		resolver = s.Resolver
 	}
-	for _, k := range keys {
-		if err := k.expired(); err != nil {
-			return fmt.Errorf("dkim: %w", err)
+	texts, err := resolver.LookupTXT(ctx, k.Name()+".")
+	if dns, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dns.IsNotFound) {
+		if strict || ctx.Err() != nil {
+			return fmt.Errorf("the record at %s isn't known: %w", k.Name(), err)
 		}
-		if _, err := k.sign([sha256.Size]byte{}); err != nil { // of nothing: does it work?
-			return fmt.Errorf("dkim: the key %s doesn't sign: %w", k.Name(), err)
-		}
-		texts, err := resolver.LookupTXT(ctx, k.Name()+".")
-		if dns, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dns.IsNotFound) {
-			if strict || ctx.Err() != nil {
-				return fmt.Errorf("dkim: the record at %s isn't known: %w", k.Name(), err)
-			}
-			continue
-		}
-		if err := k.checkRecord(texts); err != nil {
-			want, _ := k.Record() // check has an error for it
-			return fmt.Errorf("dkim: the record at %s: %w: publish this TXT record: %s", k.Name(), err, want)
-		}
+		return nil
+	}
+	if err := k.checkRecord(texts); err != nil {
+		want, _ := k.Record() // check has an error for it
+		return fmt.Errorf("the record at %s: %w: publish this TXT record: %s", k.Name(), err, want)
 	}
 	return nil
 }

@@ -223,6 +223,44 @@ func TestCheckGoesOn(t *testing.T) {
 	}
 }
 
+// TestCheckAll: the error names each key that is wrong, so that all of them can be mended at once.
+func TestCheckAll(t *testing.T) {
+	keys := []dkim.Key{
+		{Domain: "example.com", Selector: "missing", Private: rsaKey},
+		{Domain: "example.com", Selector: "right", Private: edKey},
+		{Domain: "example.net", Selector: "other", Private: edKey},
+		{Domain: "example.org", Selector: "old", Private: rsaKey, NotAfter: time.Unix(1, 0)},
+		{Domain: "example.org", Selector: "unknown", Private: edKey},
+	}
+	right, _ := keys[1].Record()
+	missing, _ := keys[0].Record()
+	z := zone{
+		"right._domainkey.example.com":   {right},
+		"other._domainkey.example.net":   {missing},
+		"unknown._domainkey.example.org": nil, // no answer
+	}
+	err := (&dkim.Signer{Keys: keys, Resolver: z}).Check(t.Context())
+	want := []string{
+		"dkim: the record at missing._domainkey.example.com: there is none: publish this TXT record: " + missing,
+		"dkim: the record at other._domainkey.example.net: k=rsa is another kind of key: publish this TXT record: " + right,
+		"dkim: the key old._domainkey.example.org expired at ",
+	}
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("got\n%v\nwant %d lines", err, len(want))
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, want[i]) {
+			t.Errorf("got %s, want %s", line, want[i])
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := (&dkim.Signer{Keys: keys[:2], Resolver: z}).Check(ended); strings.Contains(fmt.Sprint(err), "\n") {
+		t.Errorf("got %v after ctx has ended, want one line", err)
+	}
+}
+
 // TestSwitch replaces a key: the new one is published, then it signs, then the old one is removed.
 func TestSwitch(t *testing.T) {
 	_, newKey, _ := ed25519.GenerateKey(rand.Reader)

@@ -159,20 +159,37 @@ func (s *Source) fetch(ctx context.Context) (fetched, error) {
 	})
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	token, err := s.grant(context.WithValue(ctx, oauth2.HTTPClient, &client))
-	switch {
-	case err != nil:
+	if err != nil {
 		return fetched{}, newError(ctx, err, answered)
+	}
+	end := endOf(token, time.Now())
+	switch {
 	case token.AccessToken == "" || len(token.AccessToken) > maxToken ||
 		strings.ContainsFunc(token.AccessToken, isNoGraphic):
 		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has no access token that can be sent")}
-	case !token.Expiry.IsZero() && !token.Expiry.After(time.Now()):
+	case !end.IsZero() && !end.After(time.Now()):
 		return fetched{}, &Error{Kind: Malformed, Err: errors.New("the answer has a token that has expired already")}
 	case token.Type() != "Bearer": // RFC 6749 §7.1: it must not be used. If the answer has no type, it is Bearer.
 		err := fmt.Errorf("the token's type is %.50q, not Bearer", token.Type())
 		return fetched{}, &Error{Kind: Malformed, Err: err}
 	}
-	return fetched{token.AccessToken, token.Expiry}, nil
+	return fetched{token.AccessToken, end}, nil
 }
+
+// endOf returns the end of a token that came now, zero if none is known. It has a monotonic reading: a step of the wall
+// clock neither ends a token nor keeps one. So expires_in counts, and not the time in an ID token beside it.
+func endOf(token *oauth2.Token, now time.Time) time.Time {
+	if seconds, ok := token.Extra("expires_in").(float64); ok && seconds >= 1 {
+		return now.Add(time.Duration(min(seconds, maxLife.Seconds()) * float64(time.Second)))
+	}
+	if token.Expiry.IsZero() {
+		return time.Time{}
+	}
+	return now.Add(min(token.Expiry.Sub(now), maxLife))
+}
+
+// maxLife bounds what is believed of the life of a token.
+const maxLife = 365 * 24 * time.Hour
 
 // maxToken bounds a token in octets: in base64, with the name of the user, it must fit into the 12,288 octets of a line
 // of AUTH (RFC 4954 §4).

@@ -123,7 +123,7 @@ func checkURL(text string) error {
 
 // Token returns an access token that is valid for a while: the one that it keeps, or a new one. If the one that it
 // keeps expires within 5 minutes, or has less than half of its life left, it is refreshed; if that fails, it is
-// returned.
+// returned. Steps of the wall clock don't matter for that.
 //
 // An error is an *Error, or that of Check.
 func (s *Source) Token(ctx context.Context) (string, error) {

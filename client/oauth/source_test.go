@@ -297,3 +297,52 @@ func TestRotated(t *testing.T) {
 		}
 	})
 }
+
+// TestWallClock: the end of a token is a reading of the monotonic clock, whatever the server says of it. Where the
+// server says how long it lives, the wall clock doesn't count: here it is an hour ahead.
+func TestWallClock(t *testing.T) {
+	idToken := func(end time.Time) string {
+		claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, end.Unix()))
+		return "e30." + claims + ".e30"
+	}
+	file := keyFile(t, "https://login.example/token")
+	for _, tt := range []struct {
+		name, answer string
+		account      bool
+		life         time.Duration // 0: an error
+	}{
+		{"expires_in", `"expires_in":3600`, false, time.Hour},
+		{"expires_in as text", `"expires_in":"3600"`, false, time.Hour},
+		{"no end", `"token_type":"Bearer"`, false, noExpiry},
+		{"centuries", `"expires_in":10000000000`, true, maxLife},
+		{"an ID token", `"id_token":"` + idToken(time.Now().Add(time.Hour)) + `"`, true, time.Hour},
+		{"an ID token that has expired", `"id_token":"` + idToken(time.Now().Add(-time.Hour)) + `"`, true, 0},
+		{"expires_in beside an ID token", `"expires_in":3600,"id_token":"` + idToken(time.Now().Add(-time.Hour)) + `"`, true, time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSource(&answers{answer: func(int, *http.Request) (int, string, error) {
+				return 200, `{"access_token":"token-1",` + tt.answer + `}`, nil
+			}})
+			if tt.account {
+				s.ServiceAccount, s.Subject, s.ClientID, s.ClientSecret = file, "ann@example.com", "", ""
+			}
+			before := time.Now()
+			token, err := s.Token(t.Context())
+			if tt.life == 0 {
+				if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Malformed {
+					t.Errorf("got %q and %v, want Malformed", token, err)
+				}
+				return
+			}
+			if err != nil || token != "token-1" {
+				t.Fatalf("got %q and %v", token, err)
+			}
+			if s.end == s.end.Round(0) || s.refresh == s.refresh.Round(0) {
+				t.Error("got an end without a monotonic reading")
+			}
+			if off := s.end.Sub(before) - tt.life; off < -time.Minute || off > time.Minute {
+				t.Errorf("got a life of %v, want %v", s.end.Sub(before), tt.life)
+			}
+		})
+	}
+}

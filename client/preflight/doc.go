@@ -19,7 +19,8 @@
 // # What it looks at
 //
 // [Checker.Message] looks at the envelope, the form and the size of the message, From, the other addresses, Message-ID,
-// Date, duplicate fields, encoded-words, octets above 127, MIME fields, and one-click unsubscription (RFC 8058).
+// Date, duplicate fields, control characters, encoded-words, octets above 127, MIME fields, the boundaries and the
+// encodings of all parts, and one-click unsubscription (RFC 8058). Messages inside the message aren't looked at.
 // [Checker.Sender] looks up SPF for each source, DKIM keys, DMARC with the alignment of From, the names of the sources
 // and back, and the hosts that take answers and reports. Each [Kind] is one such fault. A [Finding] has the value, what
 // to do, and the rule.
@@ -35,7 +36,8 @@
 //
 // # Bounds
 //
-//   - Of a message, the header is kept, of 1 MiB at most. The rest is only read.
+//   - Of a message, the header is kept, of 1 MiB at most. The rest is only read. Multiparts inside each other are
+//     looked at to a depth of 20.
 //   - There are at most 20 findings of one kind, and a Problem has at most 500 octets.
 //   - Sender makes 3 lookups for each of two domains, one for each key, 11 for the names of each source, and those of
 //     packages spf (for each source and one address more) and dmarc. They end with Checker.Timeout. There are 1,000
@@ -45,7 +47,7 @@
 //
 //   - checker.go: [Checker]. finding.go: [Finding], [Kind], [Test].
 //   - message.go: Message, fields and sizes. identity.go: addresses, Message-ID, Date. words.go: encoded-words.
-//     mime.go: MIME and octets above 127. bulk.go: unsubscription.
+//     mime.go: MIME and octets above 127. parts.go: parts and their encodings. bulk.go: unsubscription.
 //   - sender.go: Sender, SPF, DMARC, names. keys.go: DKIM.
 //
 // # RFCs
@@ -56,6 +58,6 @@
 //   - Obsolete forms that a MUST allows readers to meet, such as a Message-ID with blanks (RFC 5322 §4.5.4), are
 //     findings, because receivers refuse them.
 //   - An encoded-word in the name of a file is a warning, because many programs write and read it, and none in
-//     Content-Type if Content-Disposition has the name by RFC 2231. The header of a part isn't looked at.
+//     Content-Type if Content-Disposition has the name by RFC 2231. In the header of a part, none is looked for.
 //   - Where no DMARC record applies, a domain counts as aligned if it is that of From, above or below it.
 package preflight

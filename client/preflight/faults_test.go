@@ -105,6 +105,30 @@ var messageFaults = []fault{
 	{"Content-Type is none", "", replaced("text/plain;", "text/;"), "refusal bad-mime"},
 	{"no boundary", newsletter, replaced(`; boundary="b 1"`, ""), "refusal bad-mime"},
 	{"encoded multipart", newsletter, replaced("MIME-Version", "Content-Transfer-Encoding: base64\nMIME-Version"), "refusal bad-mime"},
+	{"boundary of no line", newsletter, replaced(`boundary="b 1"`, `boundary="b 2"`), "refusal bad-mime"},
+	{"multipart without an end", newsletter, replaced("--b 1--\n", ""), "refusal bad-mime"},
+	{"multipart cut within a part", newsletter, replaced("PC9wPg==\n--b 1--\n", "PC9"), "refusal bad-encoding refusal bad-mime"},
+	{"inner multipart without an end", newsletter, replaced("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüner Tee.\n",
+		"Content-Type: multipart/related; boundary=c\n\n--c\n\nTea.\n"), "refusal bad-mime"},
+	{"part whose type is none", newsletter, replaced("text/html;", "text/;"), "refusal bad-mime"},
+	{"part with an unknown encoding", newsletter, replaced("base64", "base-64"), "refusal bad-mime"},
+	{"part with a broken header", newsletter, replaced("Content-Transfer-Encoding: base64", "Content-Transfer-Encoding"), "refusal bad-mime"},
+	{"multiparts without end", newsletter, nested(30), "warning bad-mime"},
+	{"base64 with another character", newsletter, replaced("PHA+", "PHA-"), "refusal bad-encoding"},
+	{"base64 after padding", newsletter, replaced("PC9wPg==", "PC9wPg==\nPHA+"), "refusal bad-encoding"},
+	{"base64 cut short", newsletter, replaced("PC9wPg==", "PC9wP"), "refusal bad-encoding"},
+	{"base64 with a footer", newsletter, replaced("PC9wPg==", "PC9wPg==\n-- \nTea Club"), "refusal bad-encoding"},
+	{"base64 that is text", "", replaced("quoted-printable", "base64"), "refusal bad-encoding"},
+	{"quoted-printable with a bare =", "", replaced("=E2=84=9617.", "https://example.com/?n=1&v=x"), "refusal bad-encoding"},
+	{"quoted-printable cut short", "", replaced("=E2=84=9617.", "=E2=84=9"), "refusal bad-encoding"},
+	{"UTF-7", "", replaced("charset=utf-8", "charset=UTF-7"), "warning bad-charset"},
+	{"UTF-7 of a part", newsletter, replaced("text/html; charset=utf-8", "text/html; charset=utf-7"), "warning bad-charset"},
+	{"UTF-7 in a Subject", "", replaced("=?utf-8?q?Your_order_=E2=84=9617?=", "=?utf-7?q?Your_order_+IRY-17?="), "warning bad-word"},
+	{"control character in a Subject", "", replaced("Subject: ", "Subject: \x07 "), "refusal control-character"},
+	{"control character in an encoded-word", "", replaced("Your_", "Your=0A"), "refusal control-character"},
+	{"C1 control character in an encoded-word", "", replaced("Your_", "Your=C2=85"), "refusal control-character"},
+	{"escape outside encoded-words", "", replaced("Subject: ", "Subject: \x1b$B$F\x1b(B "), "refusal control-character"},
+	{"escape in a name", "", replaced("To: Ann", "To: =?utf-8?q?Ann=1B?="), "refusal control-character"},
 	{"unknown encoding", "", replaced("quoted-printable", "8-bit"), "refusal bad-mime"},
 	{"bulk without unsubscription", "", bulk("", ""), "refusal no-unsubscribe"},
 	{"bulk without one-click", newsletter, bulk("List-Unsubscribe-Post: List-Unsubscribe=One-Click\n", ""), "refusal no-unsubscribe"},
@@ -115,6 +139,18 @@ var messageFaults = []fault{
 	}, "refusal bad-unsubscribe"},
 	{"one-click misspelt", newsletter, bulk("=One-Click", "=one-click"), "refusal bad-unsubscribe"},
 	{"one-click unsigned", newsletter, bulk(":list-unsubscribe-post;", ";"), "refusal unsigned-one-click"},
+}
+
+// nested puts so many multiparts around the text.
+func nested(n int) func(*testing.T, *sample) {
+	return func(t *testing.T, s *sample) {
+		top, text, _ := strings.Cut(s.text, "Content-Type: multipart")
+		text = "Content-Type: multipart" + text
+		for i := range n {
+			text = fmt.Sprintf("Content-Type: multipart/mixed; boundary=n%d\n\n--n%[1]d\n%s\n--n%[1]d--\n", i, text)
+		}
+		s.text = top + text
+	}
 }
 
 // large appends lines up to a size.

@@ -40,6 +40,7 @@ const (
 	SeveralFrom      Kind = "several-from"       // two fields or two addresses; Gmail refuses both
 	BadFrom          Kind = "bad-from"           // RFC 5322 §3.4
 	BadAddress       Kind = "bad-address"        // in To, Cc, Bcc, Reply-To or Sender: RFC 5322 §3.4
+	ControlCharacter Kind = "control-character"  // in a field, also in an encoded-word: RFC 5322 §2.2
 	VisibleBcc       Kind = "visible-bcc"        // a Bcc field shows its addresses to all recipients: RFC 5322 §3.6.3
 	NoMessageID      Kind = "no-message-id"      // RFC 5322 §3.6.4; Gmail refuses it
 	BadMessageID     Kind = "bad-message-id"     // RFC 5322 §3.6.4; Gmail takes 500 octets
@@ -54,7 +55,9 @@ const (
 	BadWord          Kind = "bad-word"           // an encoded-word that readers don't decode: RFC 2047 §2
 	EightBitHeader   Kind = "8bit-header"        // not UTF-8, or without SMTPUTF8: RFC 6532 §3.2, RFC 6531 §3.5
 	EightBitBody     Kind = "8bit-body"          // without a Content-Transfer-Encoding that says so: RFC 2045 §6.1
-	BadMIME          Kind = "bad-mime"           // no MIME-Version, or a MIME field that can't be parsed: RFC 2045
+	BadMIME          Kind = "bad-mime"           // MIME fields or boundaries that readers don't understand: RFC 2045
+	BadEncoding      Kind = "bad-encoding"       // a body isn't the base64 or quoted-printable that it should be
+	BadCharset       Kind = "bad-charset"        // UTF-7
 	NoUnsubscribe    Kind = "no-unsubscribe"     // bulk mail: Gmail, Yahoo, RFC 8058
 	BadUnsubscribe   Kind = "bad-unsubscribe"    // RFC 2369 §2, RFC 8058 §3.1
 	UnsignedOneClick Kind = "unsigned-one-click" // a signature doesn't cover both fields: RFC 8058 §4

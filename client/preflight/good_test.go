@@ -219,6 +219,62 @@ List-Unsubscribe: <mailto:tea-leave@lists.example.com>
 I prefer black tea.
 `
 
+// mixed has parts of all encodings, a signature, and messages and texts that look like faults where none is.
+const mixed = `From: Shop <shop@example.com>
+To: Ann <ann@example.net>
+Subject: =?ISO-2022-JP?B?GyRCJEYbKEI=?= =?iso-8859-1?q?T=E9?=
+	with a tab	inside
+Date: DATE
+Message-ID: <mixed.1@example.com>
+MIME-Version: 1.0
+Content-Type: multipart/signed; micalg=sha-256; protocol="application/pkcs7-signature"; boundary=x
+
+Old programs show this: --x2 or =zz.
+--x
+Content-Type: multipart/mixed; boundary="b b"
+
+--b b
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+
+Gr=c3=bcn, a long line that ends =
+here, and with blanks = 	
+here. --b b-- isn't the end: 1=3D1.=20
+--b b  
+Content-Type: application/pdf; name="a.pdf"
+Content-Transfer-Encoding: BASE64
+
+JVBERi0xLjQK
+ JVBERi0xLjQ=
+
+--b b
+Content-Type: message/rfc822
+
+From: bob@example.net
+Content-Type: multipart/mixed; boundary=c
+Subject: cut short
+
+--c
+Content-Transfer-Encoding: base64
+
+!
+--b b
+
+No header.
+--b b
+Content-Type: text/plain; charset="utf-8"
+Content-Transfer-Encoding: base64
+
+--b b--
+after the end = !
+--x
+Content-Type: application/pkcs7-signature; name=smime.p7s
+Content-Transfer-Encoding: base64 (a comment)
+
+MIIB
+--x--
+`
+
 // TestGoodMail: nothing is found in a good mail of each kind, and no host is connected to.
 func TestGoodMail(t *testing.T) {
 	for _, tt := range []struct {
@@ -239,6 +295,8 @@ func TestGoodMail(t *testing.T) {
 		{"report", report, func(s *sample) { s.env.From = "" }},
 		{"report, Hostname unknown", report, func(s *sample) { s.env.From, s.checker.Hostname = "", "" }},
 		{"calendar", calendar, nil},
+		{"mixed", mixed, nil},
+		{"without the last line end", strings.TrimSuffix(mixed, "\n"), nil},
 		{"SMTPUTF8", international, func(s *sample) { s.env.Recipients[0].Address = "ånn@example.net" }},
 		{"SMTPUTF8, declared", international, func(s *sample) { s.env.UTF8 = true }},
 		{"list", listed, func(s *sample) { s.env.From = "tea-bounces@lists.example.com" }},

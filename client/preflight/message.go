@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +54,7 @@ func (c *Checker) Message(env *smtp.Envelope, content smtp.Content) Findings {
 	m.checkFields()
 	m.checkIdentity()
 	m.checkEncodedWords()
-	m.checkMIME(facts)
+	m.checkMIME(facts, content)
 	m.checkEightBit(content)
 	m.checkUnsubscribe()
 	return m.findings
@@ -62,7 +64,7 @@ func (c *Checker) Message(env *smtp.Envelope, content smtp.Content) Findings {
 type message struct {
 	checker  *Checker
 	env      *smtp.Envelope
-	header   int // its octets, without the empty line
+	header   int // the octets before the empty line
 	fields   []field
 	findings Findings
 }
@@ -156,7 +158,7 @@ func (m *message) read(content smtp.Content) bool {
 		value = strings.Trim(strings.ReplaceAll(value, "\r\n", ""), " \t")
 		m.fields = append(m.fields, field{name, strings.ToLower(name), value})
 	}
-	m.header = len(b) - len(rest)
+	m.header = dropped + len(b) - len(rest)
 	return true
 }
 
@@ -237,7 +239,7 @@ var once = []string{
 	"list-post", "list-owner", "list-archive",
 }
 
-// checkFields looks for fields that appear twice, and for Bcc.
+// checkFields looks for fields that appear twice, for Bcc and for control characters.
 func (m *message) checkFields() {
 	count := make(map[string]int)
 	for _, f := range m.fields {
@@ -249,8 +251,25 @@ func (m *message) checkFields() {
 			m.refuse(VisibleBcc, f.name, clip(f.value)+" is shown to all recipients",
 				"remove the field: the envelope has the recipients", "RFC 5322 §3.6.3, §3.6.6")
 		}
+		text, err := unicodeWords.DecodeHeader(f.value)
+		if err != nil {
+			text = f.value
+		}
+		if strings.ContainsFunc(text, isControl) {
+			m.refuse(ControlCharacter, clipName(f.name), clip(text)+" has a control character", "remove it",
+				"RFC 5322 §2.2; RFC 2047 §5")
+		}
 	}
 }
+
+// unicodeWords decodes the encoded-words whose charset the mime package knows, and drops all others: in those, a control
+// character may be a part of another one, as in ISO-2022-JP.
+var unicodeWords = mime.WordDecoder{
+	CharsetReader: func(string, io.Reader) (io.Reader, error) { return strings.NewReader(""), nil },
+}
+
+// isControl reports whether r is a control character that no field may have. A tab may fold a field.
+func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' }
 
 // clipName returns the name of a field for a Where.
 func clipName(name string) string { return strings.Trim(clip(name), `"`) }

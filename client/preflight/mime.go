@@ -2,19 +2,17 @@ package preflight
 
 import (
 	"fmt"
-	"mime"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/postrider/postrider/smtp"
 )
 
-// checkMIME looks at the MIME fields of the header, and whether they announce an 8-bit body.
-func (m *message) checkMIME(facts smtp.Facts) {
+// checkMIME looks at the MIME fields of the header, whether they announce an 8-bit body, and whether the body is as
+// they say.
+func (m *message) checkMIME(facts smtp.Facts, content smtp.Content) {
 	contentType, typed := m.value("content-type")
 	encoding, encoded := m.value("content-transfer-encoding")
-	encoding, _, _ = strings.Cut(strings.ToLower(encoding), " ")
 	version, ok := m.value("mime-version")
 	switch {
 	case !ok && (typed || encoded):
@@ -23,36 +21,23 @@ func (m *message) checkMIME(facts smtp.Facts) {
 	case ok && !strings.HasPrefix(version, "1.0"):
 		m.warn(BadMIME, "MIME-Version", clip(version)+" isn't 1.0", "set it to 1.0", "RFC 2045 §4")
 	}
-	kind, params := "text/plain", map[string]string(nil)
-	if typed {
-		var err error
-		if kind, params, err = mime.ParseMediaType(contentType); err != nil {
-			m.refuse(BadMIME, "Content-Type", fmt.Sprintf("%s: %s", clip(contentType), err),
-				"write it as mime.FormatMediaType does", "RFC 2045 §5.1")
-			return
-		}
-	}
-	multipart := strings.HasPrefix(kind, "multipart/")
-	identity := slices.Contains([]string{"", "7bit", "8bit", "binary"}, encoding)
-	switch {
-	case multipart && params["boundary"] == "":
-		m.refuse(BadMIME, "Content-Type", clip(contentType)+" has no boundary", "add the one between the parts",
-			"RFC 2046 §5.1.1")
-	case multipart && !identity:
-		m.refuse(BadMIME, "Content-Transfer-Encoding", clip(encoding)+" encodes a multipart",
-			"encode its parts instead", "RFC 2045 §6.4")
-	case !identity && encoding != "quoted-printable" && encoding != "base64":
-		m.refuse(BadMIME, "Content-Transfer-Encoding", clip(encoding)+" is unknown",
-			"use quoted-printable, base64, 7bit or 8bit", "RFC 2045 §6.1")
-	}
-	if !facts.EightBitBody || multipart || strings.HasPrefix(kind, "message/") {
+	e, ok := m.entity("", contentType, encoding)
+	if !ok {
 		return
 	}
-	if encoding != "8bit" && encoding != "binary" {
-		m.refuse(EightBitBody, "body", fmt.Sprintf("it has octets above 127, and Content-Transfer-Encoding is %s",
-			clip(encoding)), "set Content-Transfer-Encoding to 8bit, or encode the body", "RFC 2045 §6.1")
+	if facts.EightBitBody && !e.multipart() && !strings.HasPrefix(e.kind, "message/") {
+		m.checkEightBitBody(&e, contentType)
 	}
-	if strings.HasPrefix(kind, "text/") && params["charset"] == "" {
+	m.checkBody(&e, m.body(content), 0)
+}
+
+// checkEightBitBody looks at the fields of a message without parts that has octets above 127.
+func (m *message) checkEightBitBody(e *entity, contentType string) {
+	if e.encoding != "8bit" && e.encoding != "binary" {
+		m.refuse(EightBitBody, "body", fmt.Sprintf("it has octets above 127, and Content-Transfer-Encoding is %s",
+			clip(e.encoding)), "set Content-Transfer-Encoding to 8bit, or encode the body", "RFC 2045 §6.1")
+	}
+	if strings.HasPrefix(e.kind, "text/") && e.params["charset"] == "" {
 		m.refuse(EightBitBody, "Content-Type", clip(contentType)+" has no charset, and the body has octets above 127",
 			"add charset=utf-8", "RFC 2046 §4.1.2")
 	}

@@ -107,6 +107,9 @@ func badWord(value string, from, to int) string {
 	if after != "" && !strings.ContainsAny(after[:1], " \t),;<") {
 		return "is followed by other text without a blank"
 	}
+	if charset, _, _ := strings.Cut(word[len("=?"):], "?"); strings.EqualFold(charset, "utf-7") {
+		return "is in a charset that most readers don't decode"
+	}
 	if _, err := anyCharset.Decode(word); err != nil {
 		return "can't be decoded"
 	}
