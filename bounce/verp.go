@@ -49,9 +49,11 @@ type VERP struct {
 	// is for reports to its sender, isn't passed on. If zero, smtp.NotifyFailure.
 	Notify smtp.Notify
 
-	// Applies reports whether a message gets signed reverse-paths. Its sender then gets no bounces of other hosts. If
-	// nil, messages from code do (smtp.OriginCode), and those that are sent without a queue. A message with the null
-	// reverse-path never does.
+	// Applies reports whether a message gets signed reverse-paths. Its sender then gets no bounces of other hosts: they
+	// go to Domain. If nil, messages from code do (smtp.OriginCode), and those that are sent without a queue. Mail that
+	// came in at a port doesn't, also after AUTH: the person who sent it may wait for the bounces. For a program that
+	// submits its mail at port 587, set Applies as in the example. A message with the null reverse-path never has a
+	// signed one.
 	Applies func(ctx context.Context, env *smtp.Envelope) bool
 }
 

@@ -262,8 +262,8 @@ func (m *message) checkFields() {
 	}
 }
 
-// unicodeWords decodes the encoded-words whose charset the mime package knows, and drops all others: in those, a control
-// character may be a part of another one, as in ISO-2022-JP.
+// unicodeWords decodes the encoded-words whose charset the mime package knows, and drops all others: in those, a
+// control character may be a part of another one, as in ISO-2022-JP.
 var unicodeWords = mime.WordDecoder{
 	CharsetReader: func(string, io.Reader) (io.Reader, error) { return strings.NewReader(""), nil },
 }
