@@ -87,6 +87,9 @@ func (r *userRelay) got(t *testing.T, to string, utf8 bool) {
 	}
 }
 
+// javaClasses is the directory for what javac makes, once for all calls. It is set by TestUsers.
+var javaClasses string
+
 // userPrograms log in over TLS, and send userLetter. how is "starttls" or "tls".
 var userPrograms = []struct {
 	name string
@@ -113,6 +116,22 @@ var userPrograms = []struct {
 			missing(t, "PHPMailer isn't installed")
 		}
 		return exec.Command("php", "testdata/submit.php", port, how, password, "ann@source.test", to)
+	}},
+	{"javamail", true, func(t *testing.T, port, how, password, to string) *exec.Cmd {
+		need(t, "java", "javac")
+		const jar = "/usr/share/java/javax.mail.jar"
+		if _, err := os.Stat(jar); err != nil {
+			missing(t, "JavaMail isn't installed")
+		}
+		if _, err := os.Stat(filepath.Join(javaClasses, "Submit.class")); err != nil {
+			if out, err := exec.Command("javac", "-d", javaClasses, "-cp", jar, "testdata/Submit.java").CombinedOutput(); err != nil {
+				t.Fatalf("javac: %v\n%s", err, out)
+			}
+		}
+		cmd := exec.Command("java", "-XX:TieredStopAtLevel=1", "-cp", jar+":"+javaClasses, "Submit", port, how, password,
+			"ann@source.test", to)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+		return cmd
 	}},
 	{"swaks", false, func(t *testing.T, port, how, password, to string) *exec.Cmd {
 		need(t, "swaks")
@@ -151,6 +170,7 @@ var userPrograms = []struct {
 // password sends nothing.
 func TestUsers(t *testing.T) {
 	r := serveUsers(t)
+	javaClasses = t.TempDir()
 	for _, p := range userPrograms {
 		for how, port := range r.ports {
 			t.Run(p.name+"/"+how, func(t *testing.T) {
