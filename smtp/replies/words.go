@@ -173,6 +173,10 @@ func (in *input) run(text string, from, to int) {
 			}
 			pos++
 		}
+		if w.dots > 0 && text[pos-1] == '.' { // what follows the dot is no letter after all
+			w.dots--
+			pos--
+		}
 		if w.n > 0 {
 			in.word(&w, text, start, pos)
 		} else {
