@@ -61,6 +61,21 @@ func keepExpanded(m *queue.Message, expanded []smtp.Recipient) {
 	}
 }
 
+// withoutExpanded returns the envelope of m without the aliases of keepExpanded.
+func withoutExpanded(m *queue.Message) *smtp.Envelope {
+	if !slices.Contains(m.Destinations, queue.ExpandedDestination) {
+		return m.Envelope
+	}
+	env := *m.Envelope
+	env.Recipients = nil
+	for i, rcpt := range m.Envelope.Recipients {
+		if m.Destinations[i] != queue.ExpandedDestination {
+			env.Recipients = append(env.Recipients, rcpt)
+		}
+	}
+	return &env
+}
+
 // expansion is the work of expand on one message.
 type expansion struct {
 	relay    *Relay

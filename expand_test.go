@@ -349,6 +349,15 @@ func TestExpandedKept(t *testing.T) {
 			if len(env.Recipients) != 1 {
 				t.Errorf("got %+v, want the envelope as it was", env.Recipients)
 			}
+			r.Accepted = func(a Accepted) {
+				var got []string
+				for _, rcpt := range a.Envelope.Recipients {
+					got = append(got, rcpt.Address)
+				}
+				if !slices.Equal(got, tt.members) {
+					t.Errorf("got %s accepted, want %s", got, tt.members)
+				}
+			}
 			if _, err = r.Enqueue(t.Context(), m); (err != nil) != (tt.members[0] == "group@here.test") {
 				t.Errorf("got %v from Enqueue", err)
 			}

@@ -297,7 +297,7 @@ func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer)
 		peer, held = &copied, heldBy(ctx)
 	}
 	r.accepted(ctx, Accepted{
-		ID: id, Envelope: m.Envelope, Peer: peer, Origin: m.Origin, Ref: m.Ref, Tenant: m.Tenant, Held: held,
+		ID: id, Envelope: withoutExpanded(&m), Peer: peer, Origin: m.Origin, Ref: m.Ref, Tenant: m.Tenant, Held: held,
 	})
 	return id, false, nil
 }
@@ -319,7 +319,7 @@ func (r *Relay) store(ctx context.Context, m queue.Message) (id queue.ID, repeat
 // Accepted is a message that the relay is responsible for.
 type Accepted struct {
 	ID          queue.ID
-	Envelope    *smtp.Envelope // after Expand, with the aliases that it keeps; not to be changed, nor kept
+	Envelope    *smtp.Envelope // after Expand; must not be changed, nor kept after the call
 	Peer        *server.Peer   // a copy; nil for mail from code
 	Origin      smtp.Origin
 	Ref, Tenant string

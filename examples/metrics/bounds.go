@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/postrider/postrider/smtp"
 )
@@ -28,12 +27,4 @@ func (b *Bounds) tenant(name string) string {
 		return name
 	}
 	return other
-}
-
-// class returns the first two numbers of the enhanced code. A host can send any number, and RFC 3463 §3 has eight.
-func class(r *smtp.Reply) string {
-	if r == nil || r.Enhanced[0] != 5 || r.Enhanced[1] < 0 || r.Enhanced[1] > 7 {
-		return other
-	}
-	return "5." + strconv.Itoa(r.Enhanced[1])
 }

@@ -16,13 +16,13 @@
 //	missed            events that were dropped as Events were too slow: the counters above lack them
 //
 // The event is accepted, attempted, delivered, deferred, unknown, rejected, expired or cancelled. The reason of
-// deferred is an smtp.Reason, and the reason of rejected is the class of the status code ("5.1"). The others have none.
+// deferred, rejected and expired is an smtp.Reason, such as "user-unknown". The others have none.
 // Accepted counts messages that came by SMTP or by Relay.Send. It doesn't count reports to senders, which are delivered
 // like all mail.
 //
 // # Cardinality
 //
 // No text from outside becomes a label. A domain or a tenant is a label if it is in [Bounds]; all others are "other".
-// The reply of a host counts by its class, and there are nine classes. So the recipients have at most 22 series for
-// each domain and tenant, and the delivery time has one histogram.
+// There are 18 reasons. So the recipients have at most 59 series for each domain and tenant, and the delivery time has
+// one histogram.
 package metrics

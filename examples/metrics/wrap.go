@@ -39,8 +39,8 @@ func wrap(relay *postrider.Relay, b Bounds, count func(labels), took func(labels
 		},
 		Deferred:  func(x delivery.Event) { count(of("deferred", x.Result.Reason.String(), x)) },
 		Unknown:   func(x delivery.Event) { count(of("unknown", "", x)) },
-		Rejected:  func(x delivery.Event) { count(of("rejected", class(x.Result.Reply), x)) },
-		Expired:   func(x delivery.Event) { count(of("expired", "", x)) },
+		Rejected:  func(x delivery.Event) { count(of("rejected", x.Result.Reason.String(), x)) },
+		Expired:   func(x delivery.Event) { count(of("expired", x.Result.Reason.String(), x)) },
 		Cancelled: func(x delivery.Event) { count(of("cancelled", "", x)) },
 	}
 	relay.Events = ours.Then(relay.Events)
