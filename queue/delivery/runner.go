@@ -255,7 +255,8 @@ type Runner struct {
 // or the deadline passed. It may be about several tasks of a message: see Runner.ReportDelay.
 type Occasion struct {
 	// Task is the task, or one with the destination queue.ReportDestination that has the recipients of several. The
-	// latter has only recipients whose Notify asks for a report.
+	// latter has only recipients whose Notify asks for a report. If the destination is queue.ExpandedDestination, the
+	// recipients are aliases, and Results has no replies of hosts.
 	Task queue.Task
 
 	// Results has one Result for each recipient of Task.Envelope, in its order: of this attempt, or the last one if
