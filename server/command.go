@@ -15,8 +15,8 @@ const (
 
 	// SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), AUTH (RFC 4954 §3); for RFC 3461
 	// " RET=FULL", and " ENVID=" with 100 octets (§4.4); " BY=-999999999;NT" (RFC 2852 §4); " MT-PRIORITY=-9" (RFC 6710
-	// §3); and " HOLDUNTIL=" with a date-time of 25 octets (RFC 4865 §3).
-	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107 + 17 + 15 + 36
+	// §3); " HOLDUNTIL=" with a date-time of 25 octets (RFC 4865 §3); and " REQUIRETLS" (RFC 8689 §2).
+	mailMax = lineMax + 26 + 17 + 10 + 500 + 9 + 107 + 17 + 15 + 36 + 11
 
 	// RFC 3461: " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets (§4.2).
 	rcptMax = lineMax + 29 + 507

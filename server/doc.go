@@ -107,7 +107,8 @@
 // AUTH (RFC 4954): SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677; RFC 9266), OAUTHBEARER (RFC 7628), XOAUTH2, PLAIN (RFC
 // 4616) and LOGIN. BINARYMIME (RFC 3030), DELIVERBY (RFC 2852), MT-PRIORITY (RFC 6710) and FUTURERELEASE (RFC 4865) are
 // offered if [Server.BinaryMIME], [Server.DeliverBy], [Server.Priorities] and [Server.MaxHold] are set: each is a
-// promise that the Handler has to keep. With [Server.LMTP], the server speaks LMTP (RFC 2033).
+// promise that the Handler has to keep. REQUIRETLS (RFC 8689), a promise about hosts after this one, is offered under
+// TLS unless [Server.NoRequireTLS] is set. With [Server.LMTP], the server speaks LMTP (RFC 2033).
 //
 // Differences from the RFCs:
 //

@@ -11,7 +11,7 @@ import (
 // maxAnnounced is the greatest number that LIMITS can state (RFC 9422 §4.1, §4.2: 6 digits).
 const maxAnnounced = 999_999
 
-// announce says the lines of EHLO for the extensions that fields of Server switch on.
+// announce says the lines of EHLO for the extensions that depend on fields of Server.
 func (s *session) announce() {
 	srv := s.srv
 	if srv.BinaryMIME {
@@ -32,6 +32,9 @@ func (s *session) announce() {
 		until := time.Now().Add(time.Duration(most) * time.Second).UTC()
 		s.say(fmt.Sprintf("250-FUTURERELEASE %d %s", most, until.Format(time.RFC3339))) // RFC 4865 §3
 	}
+	if s.requireTLSOffered() {
+		s.say("250-REQUIRETLS")
+	}
 	// RFC 9422 §4: a limit that can't be stated isn't.
 	limits := ""
 	if n := s.maxRecipients(); n <= maxAnnounced {
@@ -44,6 +47,9 @@ func (s *session) announce() {
 		s.say("250-LIMITS" + limits)
 	}
 }
+
+// requireTLSOffered reports whether REQUIRETLS is offered: only under TLS (RFC 8689 §2).
+func (s *session) requireTLSOffered() bool { return s.peer.TLS != nil && !s.srv.NoRequireTLS }
 
 // seconds returns d in seconds, rounded up, as 9 digits at most.
 func seconds(d time.Duration) int64 {
@@ -67,6 +73,8 @@ func (s *session) unfit(env *smtp.Envelope) string {
 		return "555 5.5.4 BY is less than the " + srv.MinDeliverBy.String() + " of DELIVERBY" // RFC 2852 §3
 	case env.Priority != 0 && !srv.Priorities:
 		return "555 5.5.4 MT-PRIORITY not offered"
+	case env.RequireTLS && !s.requireTLSOffered():
+		return "555 5.5.4 REQUIRETLS not offered"
 	case env.HoldUntil.IsZero():
 		return ""
 	case srv.MaxHold == 0:

@@ -106,6 +106,51 @@ func TestAnnounced(t *testing.T) {
 	}
 }
 
+// TestRequireTLS: REQUIRETLS is offered under TLS alone, over SMTP and LMTP, and sets a field of the Envelope.
+func TestRequireTLS(t *testing.T) {
+	tests := []struct {
+		name      string
+		srv       Server
+		tls, want bool
+	}{
+		{name: "in clear"},
+		{name: "in TLS", tls: true, want: true},
+		{name: "in TLS, LMTP", srv: Server{LMTP: true}, tls: true, want: true},
+		{name: "switched off", srv: Server{NoRequireTLS: true}, tls: true},
+	}
+	for i := range tests {
+		tt := &tests[i]
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &desk{}
+				srv := tt.srv.Clone()
+				srv.Handler, srv.TLSConfig = d, testTLS(t)
+				c, hello := newWorld(t, srv).dial(), ehlo
+				if srv.LMTP {
+					hello = strings.Replace(ehlo, "EHLO", "LHLO", 1)
+				}
+				offer := c.ask(hello)
+				if tt.tls {
+					c.ask(startTLS)
+					c.startTLS()
+					offer = c.ask(hello)
+				}
+				if got := strings.Contains(offer, "-REQUIRETLS\r\n"); got != tt.want {
+					t.Errorf("got %q, offered: want %t", offer, tt.want)
+				}
+				if !tt.want {
+					c.want(requireTLS, "555")
+					return
+				}
+				c.ask(requireTLS + rcpt + bdat("a", " LAST") + mail + rcpt + bdat("a", " LAST"))
+				if got := d.all(); len(got) != 2 || !got[0].env.RequireTLS || got[1].env.RequireTLS {
+					t.Errorf("got %+v, want two messages, the first with RequireTLS", got)
+				}
+			})
+		})
+	}
+}
+
 // TestMaxMails: the message after the last one of a session is answered 421.
 func TestMaxMails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

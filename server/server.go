@@ -109,6 +109,11 @@ type Server struct {
 	// report. A Relay reports only failures and delays to strangers in any case.
 	NoDSN bool
 
+	// NoRequireTLS doesn't offer REQUIRETLS (RFC 8689), and refuses its parameter with 555 5.5.4. If false, a client may
+	// use REQUIRETLS once it has TLS. The Handler must then do as [smtp.Envelope.RequireTLS] says if it passes mail on
+	// to another host. A Relay does.
+	NoRequireTLS bool
+
 	// Names looks up the client's name in the DNS before the greeting, for [Peer.Name], the Received field and the
 	// checks. A client waits for it for at most 5 seconds. If nil, no client has a Name, except by XCLIENT.
 	Names NameResolver
@@ -297,6 +302,7 @@ func (s *Server) Clone() *Server {
 		MaxHold:            s.MaxHold,
 		MaxMails:           s.MaxMails,
 		NoDSN:              s.NoDSN,
+		NoRequireTLS:       s.NoRequireTLS,
 		Names:              s.Names,
 		XClient:            s.XClient,
 		Checks:             s.Checks,

@@ -22,7 +22,10 @@ func withTLSAndAuth(s *Server, d *desk) {
 	s.Authenticate = authenticate
 }
 
-const startTLS = "STARTTLS\r\n"
+const (
+	startTLS   = "STARTTLS\r\n"
+	requireTLS = "MAIL FROM:<ann@example.com> REQUIRETLS\r\n"
+)
 
 // tlsVectors: nothing that came before the handshake counts after it (RFC 3207 §4.2). A vector with late has commands
 // behind STARTTLS. In the same piece, they are seen and refused. In a later one, they are no ClientHello, and the
@@ -56,6 +59,13 @@ var tlsVectors = []vector{
 		set: withTLS},
 	{name: "EHLO after TLS", source: "RFC 3207 §4.2", in: ehlo + startTLS + handshake + talked + data + body,
 		codes: "250 220 250 250 250 354 250", mails: []string{"Subject: x\r\n\r\nhello\r\n"}, set: withTLS},
+	{name: "REQUIRETLS in TLS", source: "RFC 8689 §2", in: ehlo + startTLS + handshake + ehlo + requireTLS + rcpt + data + body,
+		codes: "250 220 250 250 250 354 250", mails: []string{"Subject: x\r\n\r\nhello\r\n"}, set: withTLS},
+	{name: "REQUIRETLS in clear", source: "RFC 8689 §2", in: ehlo + requireTLS + rcpt, codes: "250 555 503", set: withTLS},
+	{name: "REQUIRETLS not offered", source: "RFC 8689 §2", in: ehlo + startTLS + handshake + ehlo + requireTLS + rcpt,
+		codes: "250 220 250 555 503", set: func(s *Server, d *desk) { withTLS(s, d); s.NoRequireTLS = true }},
+	{name: "REQUIRETLS with a value", source: "RFC 8689 §2", in: ehlo + startTLS + handshake + ehlo +
+		"MAIL FROM:<ann@example.com> REQUIRETLS=no\r\n" + rcpt, codes: "250 220 250 501 503", set: withTLS},
 	{name: "STARTTLS in TLS", source: "RFC 3207 §4.2", in: ehlo + startTLS + handshake + ehlo + startTLS,
 		codes: "250 220 250 503", set: withTLS},
 	{name: "AUTH before TLS is forgotten", source: "RFC 3207 §4.2", in: ehlo + "AUTH PLAIN " + b64("\x00ann\x00secret") +

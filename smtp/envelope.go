@@ -50,6 +50,17 @@ type Envelope struct {
 	// it isn't held. postrider.Relay holds it in its queue. A client sends such a message only to a host with
 	// FUTURERELEASE.
 	HoldUntil time.Time
+
+	// RequireTLS is REQUIRETLS (RFC 8689). Each host on the way receives the message over TLS with a verified
+	// certificate, and offers REQUIRETLS, by which it promises the same for the hosts after it. A message that can't go
+	// so is Rejected with 5.7.30 or 5.7.10, and a report on it has no content. Package client has the rules.
+	RequireTLS bool
+
+	// TLSOptional is the header field "TLS-Required: No" of a message (RFC 8689 §3): it goes on even if the host
+	// doesn't have the TLS that DANE or MTA-STS demand for its domain, or no TLS. RequireTLS overrides it. It isn't on
+	// the wire: postrider.Relay reads it from the header, and adds the field for mail from code. A client goes by
+	// TLSOptional alone, and doesn't look into the header.
+	TLSOptional bool
 }
 
 // NewEnvelope returns an envelope with a reverse-path and recipients, all without angle brackets. It checks nothing:

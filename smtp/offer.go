@@ -16,6 +16,8 @@ type Offer struct {
 	By       bool // BY, if By is set, with the time that is left now (RFC 2852)
 	Priority bool // MT-PRIORITY, if it isn't 0 (RFC 6710)
 	Hold     bool // HOLDFOR, if HoldUntil is in the future (RFC 4865)
+
+	RequireTLS bool // REQUIRETLS, if RequireTLS is set (RFC 8689)
 }
 
 // AppendMail appends the command MAIL with its CRLF. The envelope must have passed [Envelope.Check].
@@ -47,6 +49,9 @@ func (e *Envelope) AppendMail(b []byte, o Offer) []byte {
 		if left := math.Ceil(time.Until(e.HoldUntil).Seconds()); left > 0 {
 			b = strconv.AppendInt(append(b, " HOLDFOR="...), int64(min(left, maxHold)), 10)
 		}
+	}
+	if o.RequireTLS && e.RequireTLS {
+		b = append(b, " REQUIRETLS"...)
 	}
 	return append(b, "\r\n"...)
 }

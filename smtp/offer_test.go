@@ -8,7 +8,7 @@ import (
 
 // TestOffer writes MAIL and RCPT, and reads them again.
 func TestOffer(t *testing.T) {
-	env := &Envelope{From: "ann@bücher.example", Ret: RetHeaders, EnvID: "a b+c"}
+	env := &Envelope{From: "ann@bücher.example", Ret: RetHeaders, EnvID: "a b+c", RequireTLS: true, TLSOptional: true}
 	rcpt := &Recipient{Address: "bob@example.net", Notify: NotifySuccess | NotifyDelay, ORCPT: "utf-8;bøb@example.org"}
 	tests := []struct {
 		name  string
@@ -24,9 +24,11 @@ func TestOffer(t *testing.T) {
 		{"DSN", Offer{Size: -1, DSN: true}, "MAIL FROM:<ann@xn--bcher-kva.example> RET=HDRS ENVID=a+20b+2Bc\r\n" +
 			"RCPT TO:<bob@example.net> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;b\\x{F8}b@example.org\r\n",
 			Envelope{From: "ann@xn--bcher-kva.example", Ret: RetHeaders, EnvID: env.EnvID}, *rcpt},
-		{"all", Offer{Size: 12, Body: BodyBinaryMIME, UTF8: true, DSN: true}, "MAIL FROM:<ann@bücher.example> SIZE=12 BODY=BINARYMIME SMTPUTF8 RET=HDRS ENVID=a+20b+2Bc\r\n" +
+		{"REQUIRETLS", Offer{Size: -1, RequireTLS: true}, "MAIL FROM:<ann@xn--bcher-kva.example> REQUIRETLS\r\nRCPT TO:<bob@example.net>\r\n",
+			Envelope{From: "ann@xn--bcher-kva.example", RequireTLS: true}, Recipient{Address: rcpt.Address}},
+		{"all", Offer{Size: 12, Body: BodyBinaryMIME, UTF8: true, DSN: true, RequireTLS: true}, "MAIL FROM:<ann@bücher.example> SIZE=12 BODY=BINARYMIME SMTPUTF8 RET=HDRS ENVID=a+20b+2Bc REQUIRETLS\r\n" +
 			"RCPT TO:<bob@example.net> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;bøb@example.org\r\n",
-			Envelope{From: env.From, Size: 12, Body: BodyBinaryMIME, UTF8: true, Ret: RetHeaders, EnvID: env.EnvID}, *rcpt},
+			Envelope{From: env.From, Size: 12, Body: BodyBinaryMIME, UTF8: true, Ret: RetHeaders, EnvID: env.EnvID, RequireTLS: true}, *rcpt},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,9 +19,9 @@ const (
 )
 
 // ParseMail parses the arguments of MAIL, "FROM:<path> parameters", without CRLF (RFC 5321 §4.1.1.2). The parameters
-// are SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH, BY, MT-PRIORITY, HOLDFOR and HOLDUNTIL. Times count from now. A SIZE over
-// the maximum of int64 becomes that maximum. An AUTH that isn't a mailbox in xtext becomes "<>": nobody knows who it is
-// (RFC 4954 §5).
+// are SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH, BY, MT-PRIORITY, HOLDFOR, HOLDUNTIL and REQUIRETLS. Times count from now.
+// A SIZE over the maximum of int64 becomes that maximum. An AUTH that isn't a mailbox in xtext becomes "<>": nobody
+// knows who it is (RFC 4954 §5).
 //
 // Errors are *Reply: 501 5.1.7 for the address, 553 5.6.7 for octets above 127 without the parameter SMTPUTF8, 555
 // 5.5.4 for a parameter that MAIL doesn't have, 501 5.5.4 for everything else.
@@ -191,6 +191,11 @@ func (e *Envelope) set(keyword, value string) (known bool, err error) {
 			return true, syntax("HOLDFOR beside HOLDUNTIL")
 		}
 		e.HoldUntil, err = parseHold(keyword, value, time.Now())
+	case "REQUIRETLS":
+		e.RequireTLS = true
+		if value != "" { // RFC 8689 §2
+			err = syntax("REQUIRETLS takes no value")
+		}
 	default:
 		return false, nil
 	}

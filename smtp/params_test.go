@@ -54,7 +54,9 @@ func TestParseMail(t *testing.T) {
 		{"AUTH of 501", "FROM:<a@b> AUTH=" + strings.Repeat("x", 501), smtp.Envelope{From: "a@b", Auth: "<>"}},
 		{"AUTH in UTF-8", "FROM:<a@b> AUTH=ü@b SMTPUTF8", smtp.Envelope{From: "a@b", UTF8: true, Auth: "<>"}},
 		{"RFC 6531", "FROM:<dürst@bücher.example> SMTPUTF8", smtp.Envelope{From: "dürst@bücher.example", UTF8: true}},
-		{"all", "FROM:<a@b> SIZE=9 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=e AUTH=c@d", smtp.Envelope{From: "a@b", Size: 9, Body: smtp.Body8BitMIME, UTF8: true, Ret: smtp.RetFull, EnvID: "e", Auth: "c@d"}},
+		{"RFC 8689 A.1", "FROM:<roger@example.org> REQUIRETLS", smtp.Envelope{From: "roger@example.org", RequireTLS: true}},
+		{"REQUIRETLS in lower case, null", "FROM:<> requiretls", smtp.Envelope{RequireTLS: true}},
+		{"all", "FROM:<a@b> SIZE=9 BODY=8BITMIME REQUIRETLS SMTPUTF8 RET=FULL ENVID=e AUTH=c@d", smtp.Envelope{From: "a@b", Size: 9, Body: smtp.Body8BitMIME, UTF8: true, Ret: smtp.RetFull, EnvID: "e", Auth: "c@d", RequireTLS: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -125,6 +127,10 @@ func TestParseMailErrors(t *testing.T) {
 		{"BODY unknown", "FROM:<a@b> BODY=9BIT", syntax},
 		{"BODY without value", "FROM:<a@b> BODY", syntax},
 		{"SMTPUTF8 with value", "FROM:<a@b> SMTPUTF8=1", syntax},
+		{"REQUIRETLS with value", "FROM:<a@b> REQUIRETLS=yes", syntax},
+		{"REQUIRETLS with empty value", "FROM:<a@b> REQUIRETLS=", syntax},
+		{"REQUIRETLS twice", "FROM:<a@b> REQUIRETLS RequireTLS", syntax},
+		{"REQUIRETLS and more", "FROM:<a@b> REQUIRETLSX", unknown},
 		{"RET unknown", "FROM:<a@b> RET=BODY", syntax},
 		{"RET without value", "FROM:<a@b> RET", syntax},
 		{"ENVID without value", "FROM:<a@b> ENVID", syntax},
@@ -286,6 +292,9 @@ func mailArgs(env *smtp.Envelope) string {
 	if env.Auth != "" {
 		args += " AUTH=" + smtp.EncodeXtext(env.Auth)
 	}
+	if env.RequireTLS {
+		args += " REQUIRETLS"
+	}
 	return args
 }
 
@@ -305,6 +314,7 @@ func FuzzParseMail(f *testing.F) {
 	f.Add("FROM:<>")
 	f.Add("FROM:<@one.example:\"a> b\"@c> SIZE=99999999999999999999 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=a+20b AUTH=e+3Dmc2@example.com")
 	f.Add("from: <dürst@bücher.example> smtputf8 AUTH=<> ")
+	f.Add("FROM:<a@b> RequireTLS")
 	f.Fuzz(func(t *testing.T, args string) {
 		env, err := smtp.ParseMail(args)
 		if err != nil {

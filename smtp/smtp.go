@@ -72,8 +72,8 @@
 //
 // The package implements the grammar of RFC 5321, with SIZE (RFC 1870), DELIVERBY (RFC 2852), CHUNKING and BINARYMIME
 // (RFC 3030), DSN (RFC 3461), FUTURERELEASE (RFC 4865), the AUTH parameter (RFC 4954 §5), 8BITMIME (RFC 6152),
-// SMTPUTF8 (RFC 6531, RFC 6533), MT-PRIORITY (RFC 6710), and enhanced codes (RFC 2034, RFC 3463). It reads and encodes
-// the parts of a message by RFC 2045 and RFC 2046.
+// SMTPUTF8 (RFC 6531, RFC 6533), MT-PRIORITY (RFC 6710), REQUIRETLS (RFC 8689), and enhanced codes (RFC 2034, RFC
+// 3463). It reads and encodes the parts of a message by RFC 2045 and RFC 2046.
 //
 // It differs from them as follows:
 //   - Spaces after "FROM:" and "TO:" are accepted, and so are underscores in domains.

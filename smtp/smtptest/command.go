@@ -180,6 +180,7 @@ func (s *session) missing(env *smtp.Envelope) string {
 		{"DELIVERBY", !env.By.Time.IsZero()},
 		{"MT-PRIORITY", env.Priority != 0},
 		{"FUTURERELEASE", !env.HoldUntil.IsZero()},
+		{"REQUIRETLS", env.RequireTLS},
 	} {
 		if e.used && !s.offers[e.keyword] {
 			return e.keyword
@@ -219,6 +220,8 @@ func (h *Host) extensions(tls bool) []string {
 	}
 	if !tls {
 		lines = append(lines, "STARTTLS")
+	} else if h.requireTLS {
+		lines = append(lines, "REQUIRETLS")
 	}
 	if len(h.accounts) > 0 && (tls || h.lacks["STARTTLS"]) {
 		lines = append(lines, "AUTH PLAIN")

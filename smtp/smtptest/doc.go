@@ -71,7 +71,7 @@
 // A [Host] speaks SMTP (RFC 5321) on ports 25 and 587, and with implicit TLS (RFC 8314) on port 465. It offers
 // PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), ENHANCEDSTATUSCODES
 // (RFC 2034) and STARTTLS (RFC 3207). Once it has an account it offers AUTH PLAIN (RFC 4954). CHUNKING and BINARYMIME
-// (RFC 3030), LIMITS (RFC 9422) and LMTP (RFC 2033) are offered on demand.
+// (RFC 3030), LIMITS (RFC 9422), REQUIRETLS (RFC 8689) and LMTP (RFC 2033) are offered on demand.
 //
 // A Host is strict. It refuses a parameter of an extension that it doesn't offer, a command that arrives before a reply
 // without PIPELINING, a body above 127 without 8BITMIME, and a bare CR or LF outside BINARYMIME. It shares no code
@@ -79,7 +79,8 @@
 //
 // These methods set lasting properties:
 //
-//   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.Chunking], [Host.BinaryMIME], [Host.LMTP]: the protocol.
+//   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.RequireTLS], [Host.Chunking], [Host.BinaryMIME], [Host.LMTP]:
+//     the protocol.
 //   - [Host.Auth], [Host.MaxSize], [Host.Limit]: accounts and announced limits.
 //   - [Host.SetAddrs], [Host.IPv6], [Host.Link]: addresses, latency and bandwidth.
 //

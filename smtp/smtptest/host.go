@@ -46,15 +46,17 @@ type Host struct {
 	accounts map[string]string // passwords by user
 	maxSize  int64
 	chunking bool // CHUNKING
-	binary   bool // BINARYMIME
-	limits   Limits
-	script   script
-	messages []Message
-	changed  signal // a change of messages, made, open or most
-	made     int    // connections so far
-	open     int    // sessions
-	most     int    // most sessions at once so far
-	record   transcript
+
+	requireTLS bool // REQUIRETLS, under TLS
+	binary     bool // BINARYMIME
+	limits     Limits
+	script     script
+	messages   []Message
+	changed    signal // a change of messages, made, open or most
+	made       int    // connections so far
+	open       int    // sessions
+	most       int    // most sessions at once so far
+	record     transcript
 }
 
 // Message is a message that a host took.
@@ -155,6 +157,14 @@ func (h *Host) LMTP() {
 
 // NoTLS removes STARTTLS. AUTH is then offered without TLS.
 func (h *Host) NoTLS() { h.Without("STARTTLS") }
+
+// RequireTLS offers REQUIRETLS (RFC 8689) under TLS.
+func (h *Host) RequireTLS() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.requireTLS = true
+	delete(h.lacks, "REQUIRETLS")
+}
 
 // Without removes extensions, by their EHLO keywords. Without("EHLO") leaves a host that knows only HELO.
 func (h *Host) Without(keywords ...string) {
