@@ -1,6 +1,7 @@
 package postrider
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -28,6 +29,7 @@ func TestDANEAndMTASTS(t *testing.T) {
 	tests := []struct {
 		name   string
 		dane   bool   // the domain is signed and has a TLSA record
+		usage  uint8  // of that record; if zero, 3
 		sts    string // the mode and the host of its policy; if empty, it has none
 		fault  func(*smtptest.Host)
 		broken bool // the TLSA records can't be looked up
@@ -44,6 +46,10 @@ func TestDANEAndMTASTS(t *testing.T) {
 		{name: "STS, not listed", sts: "enforce other.example.net", want: "deferred sts:  nothing"},
 		{name: "STS in testing", sts: "testing other.example.net", fault: noTLS, want: "delivered sts:  nothing"},
 		{name: "both", dane: true, sts: "enforce other.example.net", want: "delivered dane TLSA 3  verified"},
+		{name: "DANE unusable", dane: true, usage: 1, fault: untrusted, want: "delivered dane  encrypted"},
+		{name: "DANE unusable, STS", dane: true, usage: 1, sts: "enforce mx.example.net", want: "delivered sts: MTA-STS verified"},
+		{name: "DANE unusable, STS, untrusted", dane: true, usage: 1, sts: "enforce mx.example.net", fault: untrusted,
+			want: "deferred sts:  encrypted"},
 		{name: "both, DANE fails", dane: true, sts: "enforce mx.example.net", broken: true, want: "deferred   nothing"},
 	}
 	for _, test := range tests {
@@ -58,7 +64,7 @@ func TestDANEAndMTASTS(t *testing.T) {
 				if test.dane {
 					inet.Sign("example.net")
 					key := sha256.Sum256(inet.Certificate("mx.example.net").Leaf.RawSubjectPublicKeyInfo)
-					inet.TLSA(record, dns.TLSA{Usage: 3, Selector: 1, MatchingType: 1, Data: key[:]})
+					inet.TLSA(record, dns.TLSA{Usage: cmp.Or(test.usage, 3), Selector: 1, MatchingType: 1, Data: key[:]})
 				}
 				if test.broken {
 					inet.FailDNS(record, smtptest.ServFail)

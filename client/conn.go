@@ -110,6 +110,7 @@ type Conn struct {
 	source netip.Addr // the local address; the zero Addr if the system chose it
 
 	required mx.Requirement // of a policy
+	strict   bool           // the requirement is that of REQUIRETLS
 	security Security       // what was reached so far
 	fellBack bool           // TLS failed in the connection before this one
 	small    bool           // the ClientHello has to fit into one segment
@@ -267,7 +268,7 @@ func (c *Conn) begin(ctx context.Context) *failure {
 	}
 	if !c.required.Testing && c.security.Reached < c.required.Level {
 		r := smtp.NewReply(451, "4.7.10", "TLS is required by the policy "+clip(c.required.Name))
-		return c.local(smtp.StageTLS, nil, r)
+		return c.short(noSTARTTLS, c.local(smtp.StageTLS, nil, r))
 	}
 	c.secret = true
 	f = c.authenticate(ctx)
@@ -285,10 +286,15 @@ func (c *Conn) loopback() bool {
 	if err != nil || !ap.Addr().Unmap().IsLoopback() {
 		return false
 	}
-	if ip, err := netip.ParseAddr(c.Host); err == nil {
+	return isLocal(c.Host)
+}
+
+// isLocal reports whether the name of a host, or its IP address, can be none of another machine.
+func isLocal(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Unmap().IsLoopback()
 	}
-	name, err := smtp.ASCIIDomain(c.Host)
+	name, err := smtp.ASCIIDomain(host)
 	// RFC 6761 §6.3: "localhost" and the names below it are this machine everywhere.
 	return err == nil && (name == "localhost" || strings.HasSuffix(name, ".localhost"))
 }

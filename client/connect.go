@@ -57,10 +57,10 @@ func (d *delivery) connect(ctx context.Context, e ends) (*Conn, *failure) {
 	}
 }
 
-// tellShort logs that a session falls short of a policy that is in testing.
+// tellShort logs that a session falls short of a policy that isn't enforced.
 func (d *delivery) tellShort(c *Conn) {
 	if c.required.Testing && c.security.Err != nil {
-		d.tell("the session falls short of a policy in testing", c, c.security.Err)
+		d.tell("the session falls short of a policy that isn't enforced", c, c.security.Err)
 	}
 }
 
@@ -102,6 +102,7 @@ func (d *delivery) conn(e ends) *Conn {
 		most:      known.mails,
 		source:    e.source,
 		required:  d.required,
+		strict:    d.strict,
 		again:     true,
 		small:     known.smallHello,
 		id:        t.sessions.Add(1),

@@ -26,6 +26,7 @@ type delivery struct {
 	twice    map[int]bool    // recipients for whom one further host was granted: a third one isn't asked
 	last     *failure        // why the hosts so far came to no transaction
 	required mx.Requirement  // of the current host
+	strict   bool            // the requirement is that of REQUIRETLS
 	troubles []mx.TLSFailure // with the policies of the current host
 	bound    habits          // the bound on the messages of a session that the current host seems to have
 	ranked   []*Source       // the sources, best first
@@ -66,6 +67,9 @@ func (d *delivery) run(ctx context.Context) {
 func (d *delivery) hosts(ctx context.Context) {
 	for _, host := range d.route.Hosts {
 		if d.over(ctx) {
+			if d.last != nil && d.last.final() {
+				d.last = nil // a host that wasn't tried may take the message
+			}
 			return
 		}
 		more := d.host(ctx, host)
@@ -224,7 +228,7 @@ func (d *delivery) key(host mx.Host) key {
 	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
 	k.without, _, _ = parseKeywords(d.route.Without)
 	k.without |= d.t.memory.of(host).broken // so that no session that uses them is taken
-	k.policy, k.demand = d.required.Name, tlsDemand{d.required.Level, d.required.Testing}
+	k.policy, k.demand = d.required.Name, d.tlsDemand()
 	if d.route.Auth != nil {
 		k.identity = d.route.Name
 	}

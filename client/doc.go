@@ -43,6 +43,29 @@
 //
 // [Transport.Tried] reports each host that was tried, and a [Trace] each command and reply.
 //
+// # REQUIRETLS
+//
+// A message with Envelope.RequireTLS (RFC 8689) goes to a host only if all of this is so:
+//
+//   - The host is one of the domain's: by DNSSEC, by a policy that demands a verified certificate of the host (MTA-STS
+//     does, in testing, too), or because its name is the domain itself. An explicit route needs no such proof.
+//   - The session has TLS, and the certificate is verified by DANE, by MTA-STS, or by the trusted authorities of
+//     TLSConfig.
+//   - The host offers REQUIRETLS. MAIL has the parameter.
+//
+// Otherwise the next host is tried. If no host can have the message, it is Rejected: with 5.7.30 if the last one
+// doesn't offer REQUIRETLS, and with 5.7.10 if it has no TLS, a certificate that isn't valid, or no proof. If a host
+// was out of reach, its TLS broke, or a policy excludes it or isn't known, the message is Deferred instead.
+//
+// There are three exceptions. Mail by LMTP needs no REQUIRETLS, since the host delivers it. A host on this machine
+// needs no TLS. A message with the null reverse-path, which is a report, goes on as any other message does, and has the
+// parameter where all of the above is so (RFC 8689 §5). [Transport.LaxRequireTLS] is for hosts of today.
+//
+// A message with Envelope.TLSOptional, whose header has "TLS-Required: No", goes on as if the Policies were in testing.
+// A Policy that fails is ignored. Route.TLS counts as always.
+//
+// Result.Policy and Security.Policy begin with "requiretls" or "tls-optional+" where this changes what is demanded.
+//
 // # Bounds
 //
 // Every wait of a session has a time-out in [Timeouts]. Timeouts also bound MAIL and all RCPTs together (Envelope), the
@@ -91,8 +114,8 @@
 //
 // The package implements the client's side of RFC 5321, and of RFC 1870 (SIZE), 2033 (LMTP), 2852 (DELIVERBY), 2920
 // (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN), 4865 (FUTURERELEASE), 4954 (AUTH), 6152
-// (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 8314 (implicit TLS) and 9422 (LIMITS);
-// SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and OAUTHBEARER by RFC 7628.
+// (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 8314 (implicit TLS), 8689 (REQUIRETLS) and 9422
+// (LIMITS); SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and OAUTHBEARER by RFC 7628.
 //
 // It differs from them in these points:
 //
@@ -106,6 +129,7 @@
 //   - Up to 16 lines without a code are skipped before a reply and inside it, except between STARTTLS and TLS. If the
 //     code changes inside a reply, the last one counts: see [smtp.ReadReply]. In either case, a 421 to the final dot
 //     makes the outcome Unknown: it may be about an idle session.
+//   - A session with a host that lacks REQUIRETLS ends after Transport.IdleTimeout, not at once (RFC 8689 §4.2.1).
 //   - Keywords of EHLO are known with further blanks, tabs and text around them. The prompts of AUTH LOGIN may be in
 //     any form.
 //   - Return-Path is added for a route by mx.Func (RFC 5321 §4.4). A server that speaks LMTP adds it itself.
@@ -123,6 +147,7 @@
 //	worn.go                            refusals that may be about the session
 //	habits.go, breakage.go             what hosts showed; extensions that they offer and fail at
 //	policy.go, decide.go               Policies; what follows on trouble with TLS
+//	requiretls.go                      REQUIRETLS and TLS-Required: No
 //	security.go                        Security: how a session is secured; the size of a ClientHello
 //	conn.go, hello.go, starttls.go     Conn: a session up to MAIL
 //	hostname.go                        the name in EHLO

@@ -41,6 +41,9 @@ func (c *Conn) fit(m *message) (how manner, rcpts []int, f *failure) {
 	if r := c.askTimes(m.env, &how.offer); r != nil {
 		return refuse(r)
 	}
+	if how.offer.RequireTLS, r = c.fitTLS(m.wish); r != nil {
+		return refuse(r)
+	}
 	chunk := c.chunkSize()
 	how.chunked = m.facts.Binary || c.ext.chunking && !c.broken.has(kwChunking) && chunk > 0 && size > chunk
 	c.rcpts = append(c.rcpts[:0], m.rcpts...) // a copy: transact shortens it

@@ -18,6 +18,7 @@ type extensions struct {
 	utf8       bool     // RFC 6531
 	dsn        bool     // RFC 3461
 	startTLS   bool     // RFC 3207
+	requireTLS bool     // RFC 8689
 	size       bool     // RFC 1870
 	maxSize    int64    // of SIZE; zero if the host states none
 	deliverBy  bool     // RFC 2852
@@ -101,6 +102,8 @@ func parseExtensions(text string) extensions {
 			e.dsn = true
 		case "STARTTLS":
 			e.startTLS = true
+		case "REQUIRETLS":
+			e.requireTLS = true
 		case "SIZE":
 			e.size = true
 			if n, err := strconv.ParseInt(params, 10, 64); err == nil && n >= 0 {

@@ -17,6 +17,7 @@ type message struct {
 	content smtp.Content
 	facts   smtp.Facts
 	replies *replies.Classifier
+	wish    tlsWish
 
 	rcpts    []int         // the indices of the recipients to offer next
 	results  []smtp.Result // of all recipients; Reply is nil if nothing was decided yet
@@ -58,6 +59,7 @@ func newMessage(env *smtp.Envelope, content smtp.Content) *message {
 	}
 	m := &message{
 		env:     env,
+		wish:    wishOf(env, false),
 		results: make([]smtp.Result, len(env.Recipients)),
 	}
 	if content != nil {

@@ -10,11 +10,18 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// require asks the Policies what sessions with a host need, and sets d.required: see Transport.Policies. It fails if
-// the host can't be used.
+// require finds out what sessions with a host need for the message, and sets d.required and d.strict: see
+// Transport.Policies and tlsWish. It fails if the host can't be used.
 func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
-	d.required, d.troubles = mx.Requirement{}, nil
-	if _, literal := host.IP(); !d.route.MX || len(d.t.Policies) == 0 || literal {
+	wish := d.message.wish
+	d.required, d.strict, d.troubles = mx.Requirement{}, false, nil
+	_, literal := host.IP()
+	switch {
+	case !d.route.MX && (host.Path != "" || isLocal(host.Name)): // see fitTLS
+		return nil
+	case !d.route.MX || literal: // no lookup led to the host, so nothing about that has to be proven
+		return d.wish(host, wish, true)
+	case len(d.t.Policies) == 0 && wish < softTLS:
 		return nil
 	}
 	to, err := d.router.Target(ctx, d.route, host)
@@ -23,19 +30,45 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	}
 	for _, policy := range d.t.Policies {
 		r, err := d.ask(ctx, policy, to)
+		if err != nil && wish == anyTLS {
+			continue // RFC 8689 §8.4: as if there were no such policies
+		}
 		if err != nil {
 			d.noteTrouble(err)
 			return unknownPolicy(host, err)
 		}
 		d.noteTrouble(r.Trouble)
-		if r.Level != mx.DemandNothing && (d.required.Level == mx.DemandNothing || !r.Testing) {
-			d.required = r
-		}
-		if d.required.Level != mx.DemandNothing && !d.required.Testing {
+		d.required = stricter(d.required, r)
+		if d.required.Level == mx.DemandVerified && !d.required.Testing {
 			break
 		}
 	}
-	return exclusion(host, &d.required)
+	return d.wish(host, wish, to.MX.Authentic || host.Name == to.Domain)
+}
+
+// wish adds to d.required what the sender of the message wishes. proven is that of combine.
+func (d *delivery) wish(host mx.Host, wish tlsWish, proven bool) *failure {
+	var pkix verifier
+	if wish >= softTLS {
+		pkix = d.pkix(host)
+	}
+	r, t := wish.combine(d.required, proven, pkix)
+	d.required, d.strict = r, wish == fullTLS
+	if t == noTrouble && r.Excluded != nil {
+		t = excluded
+	}
+	if t == noTrouble || decide(d.tlsDemand(), t) == proceed {
+		return nil
+	}
+	if t == unproven {
+		return unprovenHost(host, &r)
+	}
+	return exclusion(host, &r)
+}
+
+// tlsDemand returns how much TLS the policies, and the sender of the message, demand of the current host.
+func (d *delivery) tlsDemand() tlsDemand {
+	return tlsDemand{d.required.Level, d.required.Testing, d.strict}
 }
 
 // ask returns the requirement of one policy, or an error if the requirement can't be met as it is.
@@ -66,11 +99,8 @@ func unknownPolicy(host mx.Host, err error) *failure {
 	return &failure{host: host.Name, stage: smtp.StageTLS, reply: shorten(r), local: true, cause: err}
 }
 
-// exclusion returns the failure of a host that the requirement excludes, or nil.
+// exclusion returns the failure of a host that the requirement excludes.
 func exclusion(host mx.Host, r *mx.Requirement) *failure {
-	if r.Excluded == nil || decide(tlsDemand{r.Level, r.Testing}, excluded) == proceed {
-		return nil
-	}
 	reply := smtp.NewReply(451, "4.7.5", "the policy "+clip(r.Name)+" excludes the host")
 	return &failure{host: host.Name, policy: r.Name, stage: smtp.StageTLS, reply: reply, local: true,
 		cause: r.Excluded, trouble: excluded}

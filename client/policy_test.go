@@ -75,6 +75,15 @@ func TestPolicies(t *testing.T) {
 		"encrypted": func(*smtptest.Network) []mx.Policy {
 			return []mx.Policy{always(mx.Requirement{Name: "dane:unusable", Level: mx.DemandEncrypted})}
 		},
+		"encrypted, then enforce": func(inet *smtptest.Network) []mx.Policy { // RFC 8461 §2: nothing of DANE has failed
+			return []mx.Policy{always(mx.Requirement{Name: "dane:unusable", Level: mx.DemandEncrypted}),
+				always(verified(inet, "mx.example.net"))}
+		},
+		"encrypted, then testing": func(inet *smtptest.Network) []mx.Policy {
+			r := verified(inet, "mx.example.net")
+			r.Testing = true
+			return []mx.Policy{always(mx.Requirement{Name: "dane:unusable", Level: mx.DemandEncrypted}), always(r)}
+		},
 		"DANE": func(inet *smtptest.Network) []mx.Policy { // a self-signed certificate would do, and STS isn't asked
 			right := inet.Certificate("mx.example.net").Certificate[0]
 			verify := func(state tls.ConnectionState) (string, error) {
@@ -126,21 +135,23 @@ func TestPolicies(t *testing.T) {
 	// For each of hostFaults: (v)erified, (e)ncrypted, cleartext in the same session (c) or in another one (C), or
 	// deferred (-); then the connections of all.
 	tests := map[string]string{
-		"none":                  "e c c C C C C e e e e; 1 1 1 2 2 3 3 2 1 1 1",
-		"zero":                  "e c c C C C C e e e e; 1 1 1 2 2 3 3 2 1 1 1",
-		"testing":               "v c c C C C C v e e e; 1 1 1 2 2 3 3 2 1 1 1",
-		"excluded in testing":   "v c c C C C C v e e e; 1 1 1 2 2 3 3 2 1 1 1",
-		"encrypted":             "e - - - - - - e e e e; 1 1 1 1 1 2 2 2 1 1 1",
-		"enforce":               "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
-		"testing, then enforce": "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
-		"DANE":                  "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
-		"excluded":              "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"unknown":               "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"panic":                 "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"5xx":                   "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"without a name":        "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"without a Verify":      "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
-		"a Verify that panics":  "- - - - - - - - - - -; 1 1 1 1 1 2 2 2 1 1 1",
+		"none":                    "e c c C C C C e e e e; 1 1 1 2 2 3 3 2 1 1 1",
+		"zero":                    "e c c C C C C e e e e; 1 1 1 2 2 3 3 2 1 1 1",
+		"testing":                 "v c c C C C C v e e e; 1 1 1 2 2 3 3 2 1 1 1",
+		"excluded in testing":     "v c c C C C C v e e e; 1 1 1 2 2 3 3 2 1 1 1",
+		"encrypted":               "e - - - - - - e e e e; 1 1 1 1 1 2 2 2 1 1 1",
+		"encrypted, then enforce": "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
+		"encrypted, then testing": "e - - - - - - e e e e; 1 1 1 1 1 2 2 2 1 1 1",
+		"enforce":                 "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
+		"testing, then enforce":   "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
+		"DANE":                    "v - - - - - - v - - -; 1 1 1 1 1 2 2 2 1 1 1",
+		"excluded":                "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"unknown":                 "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"panic":                   "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"5xx":                     "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"without a name":          "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"without a Verify":        "- - - - - - - - - - -; 0 0 0 0 0 0 0 0 0 0 0",
+		"a Verify that panics":    "- - - - - - - - - - -; 1 1 1 1 1 2 2 2 1 1 1",
 	}
 	for name, want := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -53,7 +53,12 @@ func (c *Conn) startTLS(ctx context.Context, name string) *failure {
 // short notes that a session falls short of its demand because of t. It returns nil if the session goes on, and f else.
 func (c *Conn) short(t trouble, f *failure) *failure {
 	f.trouble, c.shortfall = t, f
-	if decide(c.demand(), t) != proceed {
+	switch decide(c.demand(), t) {
+	case reject: // RFC 8689 §4.2.1
+		f.reply = smtp.NewReply(550, "5.7.10", "REQUIRETLS: "+f.reply.Text)
+		return f
+	case proceed:
+	default:
 		return f
 	}
 	if c.security.Err == nil && (c.required.Level != mx.DemandNothing || t == refusesSTARTTLS) {
@@ -73,9 +78,9 @@ func (f *failure) breaksTLS() *failure {
 // demand returns how much TLS the session demands: the stricter one of the fields and the requirement of a policy.
 func (c *Conn) demand() tlsDemand {
 	if c.verifies() {
-		return tlsDemand{level: mx.DemandVerified}
+		return tlsDemand{level: mx.DemandVerified, strict: c.strict}
 	}
-	return tlsDemand{c.required.Level, c.required.Testing}
+	return tlsDemand{c.required.Level, c.required.Testing, c.strict}
 }
 
 // checkTLS fails if TLS and TLSStart contradict each other or have no meaning.

@@ -32,12 +32,20 @@ type Transport struct {
 	TLSConfig *tls.Config
 
 	// Policies say what sessions with the hosts of MX records need beyond opportunistic TLS, by DANE and MTA-STS for
-	// example. They are asked in this order about each host, until one demands something that isn't in testing: list
-	// DANE first, so that MTA-STS isn't asked where DANE applies (RFC 8461 §2). If a policy fails, or the host doesn't
-	// meet it, the next host is tried, and after the last one the message is Deferred. A host that falls short of a
-	// policy in testing gets the mail; Try.Security and the Logger have the cause. Explicit routes and address literals
-	// have no policies: their Route.TLS counts alone.
+	// example. They are asked in this order about each host, until one demands a verified certificate and isn't in
+	// testing; the one that demands the most counts. List DANE first, so that MTA-STS isn't asked where DANE applies
+	// (RFC 8461 §2). It is asked if the host has TLSA records that are all unusable. If a policy fails, or the host
+	// doesn't meet it, the next host is tried, and after the last one the message is Deferred. A host that falls short
+	// of a policy in testing gets the mail; Try.Security and the Logger have the cause. Explicit routes and address
+	// literals have no policies: their Route.TLS counts alone.
 	Policies []mx.Policy
+
+	// LaxRequireTLS relaxes REQUIRETLS (RFC 8689) for as long as few hosts have it. If true, a message with REQUIRETLS
+	// is sent to hosts with TLS and the certificate that the Policies demand, or any. A host that offers REQUIRETLS
+	// gets it, and the others get the message without. If false, only hosts with REQUIRETLS get the message, over TLS
+	// with a verified certificate, and only if DNSSEC or MTA-STS proves that they are the domain's: see "REQUIRETLS" in
+	// the doc of the package.
+	LaxRequireTLS bool
 
 	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
 	Timeouts Timeouts
@@ -161,7 +169,7 @@ var ErrClosed = errors.New("client: closed")
 // messages, and one that was being opened is closed.
 func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.Content) ([]smtp.Result, error) {
 	m := newMessage(env, content)
-	m.replies = t.Replies
+	m.replies, m.wish = t.Replies, wishOf(m.env, t.LaxRequireTLS)
 	f := m.check()
 	if f == nil && len(m.rcpts) == 0 {
 		return m.results, m.err()

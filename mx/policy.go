@@ -63,7 +63,8 @@ type Requirement struct {
 	// requirements with one Name demand the same. It is empty if nothing is demanded.
 	Name string
 
-	// Level is how much is demanded.
+	// Level is how much is demanded. With DemandVerified, and without Excluded, the policy also states that the host is
+	// one of the domain's, by DNSSEC or by a list of the domain: mail with REQUIRETLS relies on that (RFC 8689 §2).
 	Level Demand
 
 	// Testing means that a session that doesn't meet Level, or a host that is Excluded, is reported and used. If false,

@@ -109,9 +109,9 @@ type Server struct {
 	// report. A Relay reports only failures and delays to strangers in any case.
 	NoDSN bool
 
-	// NoRequireTLS doesn't offer REQUIRETLS (RFC 8689), and refuses its parameter with 555 5.5.4. If false, a client may
-	// use REQUIRETLS once it has TLS. The Handler must then do as [smtp.Envelope.RequireTLS] says if it passes mail on
-	// to another host. A Relay does.
+	// NoRequireTLS doesn't offer REQUIRETLS (RFC 8689), and refuses its parameter with 555 5.5.4. If false, a client
+	// may use REQUIRETLS once it has TLS. The Handler must then do as [smtp.Envelope.RequireTLS] says if it passes mail
+	// on to another host. A Relay does.
 	NoRequireTLS bool
 
 	// Names looks up the client's name in the DNS before the greeting, for [Peer.Name], the Received field and the
