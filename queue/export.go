@@ -21,9 +21,9 @@ import (
 //
 // Aliases at ExpandedDestination are left out: the addresses that they stand for are recipients.
 //
-// The parameters SIZE, BODY, SMTPUTF8 and those of DSN are written as far as the message needs them, so the reader must
-// know these. The times, Priority, Ref, Tenant, Origin and FromDomain are not written. A content that doesn't end in
-// CRLF gets one.
+// The parameters SIZE, BODY, SMTPUTF8, REQUIRETLS and those of DSN are written as far as the message needs them, so the
+// reader must know these. The times, Priority, Ref, Tenant, Origin and FromDomain are not written. A content that
+// doesn't end in CRLF gets one.
 //
 // The Queue must be a [Lister]: otherwise the error wraps errors.ErrUnsupported. If there is no message with this ID,
 // or all of its recipients are settled, the error is ErrNotFound. In both cases, and if the message can't be sent over
@@ -87,6 +87,8 @@ func writeBatch(w io.Writer, env *smtp.Envelope, body smtp.Content) error {
 		Size: body.Size(),
 		UTF8: env.UTF8 || needsUTF8(env.From),
 		DSN:  true,
+
+		RequireTLS: true,
 	}
 	if facts.EightBit || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME {
 		o.Body = smtp.Body8BitMIME // RFC 3030 §3: BINARYMIME needs BDAT, which a batch doesn't have

@@ -338,3 +338,14 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 	w.left--
 	return len(p), nil
 }
+
+// TestExportRequireTLS: what a message demands of TLS goes along.
+func TestExportRequireTLS(t *testing.T) {
+	q := mem.New()
+	env := smtp.NewEnvelope("ann@example.com", "bob@example.net")
+	env.RequireTLS = true
+	got := string(export(t, q, mustEnqueue(t, q, env, "Subject: x\r\n\r\n")))
+	if want := "MAIL FROM:<ann@example.com> SIZE=14 REQUIRETLS\r\n"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want it with %q", got, want)
+	}
+}

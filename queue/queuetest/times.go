@@ -118,7 +118,7 @@ func full(now time.Time) queue.Message {
 			},
 			Body: smtp.Body8BitMIME, UTF8: true, Size: 12345, Ret: smtp.RetHeaders, EnvID: "env id+1", Auth: "<>",
 			By:       smtp.DeliverBy{Time: now.Add(2*time.Hour + 456789), Return: true, Trace: true},
-			Priority: -7, HoldUntil: now.Add(time.Hour + 123456),
+			Priority: -7, HoldUntil: now.Add(time.Hour + 123456), RequireTLS: true, TLSOptional: true,
 		},
 		Destinations: []string{"one.example", "smarthost", "one.example"},
 		Body:         newBody([]byte("body\r\n")),

@@ -19,7 +19,7 @@ func fullStored() *index.Message {
 		Envelope: smtp.Envelope{
 			From: "a@example.com", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env", Auth: "<>",
 			By:       smtp.DeliverBy{Time: time.Unix(1, 5).UTC(), Return: true, Trace: true},
-			Priority: -7, HoldUntil: time.Unix(0, 1).UTC(),
+			Priority: -7, HoldUntil: time.Unix(0, 1).UTC(), RequireTLS: true, TLSOptional: true,
 			Recipients: []smtp.Recipient{
 				{Address: "b@one.example", Notify: smtp.NotifyNever, ORCPT: "rfc822;c@example.com"},
 				{Address: "ü@two.example"},
@@ -90,8 +90,8 @@ func TestEntryCut(t *testing.T) {
 		decode func(h entryHeader, b []byte) error
 		need   int // fields without which there is nothing
 	}{
-		{"message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, false); return err }, 15},
-		{"brief message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, true); return err }, 15},
+		{"message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, false); return err }, 17},
+		{"brief message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, true); return err }, 17},
 		{"state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, msg); return err }, 1},
 		{"brief state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, nil); return err }, 1},
 		{"hold", appendHold(nil, 300, true), func(h entryHeader, b []byte) error { _, _, err := decodeMark(h, b); return err }, 1},

@@ -70,6 +70,7 @@ func fillFixture(t testing.TB, q *Spool) {
 		Envelope: &smtp.Envelope{
 			From: "jörg@bücher.example", Body: smtp.BodyBinaryMIME, UTF8: true, Size: 1 << 40, Ret: smtp.RetFull, EnvID: "env id+1", Auth: "<>",
 			By: smtp.DeliverBy{Time: fixtureTime(2), Return: true, Trace: true}, Priority: -7, HoldUntil: fixtureTime(0),
+			RequireTLS: true, TLSOptional: true,
 			Recipients: []smtp.Recipient{
 				{Address: "b@full.example", Notify: smtp.NotifySuccess | smtp.NotifyDelay, ORCPT: "rfc822;first@example.org"},
 				{Address: "ü@other.example", Notify: smtp.NotifyNever},
@@ -208,6 +209,8 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 	field("BY", fmt.Sprint(env.By), !env.By.Time.IsZero())
 	field("MT-PRIORITY", env.Priority, env.Priority != 0)
 	field("HOLD", env.HoldUntil, !env.HoldUntil.IsZero())
+	field("REQUIRETLS", env.RequireTLS, env.RequireTLS)
+	field("TLS optional", env.TLSOptional, env.TLSOptional)
 	for i, r := range env.Recipients {
 		last := &task.Last[i]
 		field("recipient", fmt.Sprintf("%q", r.Address), true)
@@ -228,7 +231,7 @@ func describeTask(b *bytes.Buffer, task *queue.Task) {
 }
 
 // fixtures are the directories of testdata, and what writes them. Format1 was written by a program that is gone, format2
-// before there were claims and report tasks, and format2-claims before there were keys.
+// before there were claims and report tasks, format2-claims before there were keys, and format2-keys before REQUIRETLS.
 var fixtures = []struct {
 	name  string
 	write func(t *testing.T) (disk *crashfs.FS[File], want []byte)
@@ -237,6 +240,7 @@ var fixtures = []struct {
 	{"format2", nil},
 	{"format2-claims", claimsFixture},
 	{"format2-keys", keysFixture},
+	{"format2-tls", keysFixture},
 }
 
 // fixture reads the files of a directory of testdata, and what it holds.

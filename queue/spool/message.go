@@ -26,8 +26,12 @@ const (
 	messageDestination = 13 // a list; a task's number is an index of it
 	messageEnvelope    = 14 // fields
 
-	// These are reserved: 16 for TLS-Required: No, and critical|17 for REQUIRETLS (RFC 8689), which must not be sent in
-	// the clear. 15 has no use: a Key outlives its message, and has an entry of its own.
+	// 15 has no use: a Key outlives its message, and has an entry of its own.
+
+	// These are of the envelope (RFC 8689). A program that skips REQUIRETLS would send the message in cleartext, so the
+	// field is critical, and stands here.
+	messageTLSOptional = 16 // a flag
+	messageRequireTLS  = critical | 17
 
 	messageAbout = 18 // the ID of the message that it reports on
 )
@@ -86,6 +90,8 @@ func appendMessage(b []byte, m *index.Message) []byte {
 	b = appendString(b, messageTenant, m.Tenant)
 	b = appendUint(b, messageOrigin, uint64(m.Origin))
 	b = appendString(b, messageFromDomain, m.FromDomain)
+	b = appendFlag(b, messageTLSOptional, m.Envelope.TLSOptional)
+	b = appendFlag(b, messageRequireTLS, m.Envelope.RequireTLS)
 	b = appendString(b, messageAbout, string(m.About))
 	for _, name := range m.Dests {
 		b = appendField(b, messageDestination, name)
@@ -191,6 +197,10 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 			m.Origin = smtp.Origin(f.uint8())
 		case messageFromDomain:
 			m.FromDomain = f.text(brief)
+		case messageTLSOptional:
+			m.Envelope.TLSOptional = true
+		case messageRequireTLS:
+			m.Envelope.RequireTLS = true
 		case messageAbout:
 			m.About = queue.ID(f.text(brief))
 		case messageDestination:
