@@ -17,6 +17,7 @@ const maxReceived = 100 // Received fields; RFC 5321 §6.3: at least 100
 type facts struct {
 	received int      // how many Received fields
 	from     []string // the values of the From fields
+	tls      []string // the values of the TLS-Required fields
 }
 
 // parseHeader reads the header section that b begins with.
@@ -33,10 +34,16 @@ func parseHeader(b []byte) (h facts) {
 			h.received++
 		case bytes.EqualFold(name, []byte("From")):
 			h.from = append(h.from, strings.ReplaceAll(string(bytes.TrimSpace(value)), "\r\n", ""))
+		case bytes.EqualFold(name, []byte("TLS-Required")):
+			h.tls = append(h.tls, string(bytes.TrimSpace(value)))
 		}
 	}
 	return h
 }
+
+// tlsOptional reports whether the header says "TLS-Required: No" (RFC 8689 §3). Another value has no meaning, and
+// neither has a field that comes twice.
+func (h *facts) tlsOptional() bool { return len(h.tls) == 1 && strings.EqualFold(h.tls[0], "No") }
 
 // authors returns the addresses of the From fields. ok is false if they can't be read.
 func (h *facts) authors() (addresses []string, ok bool) {

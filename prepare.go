@@ -22,7 +22,8 @@ import (
 
 // Prepare makes a queue.Message of an envelope and a body: it checks the envelope, applies Expand, finds each
 // recipient's destination, puts the Received field on top and refuses a message that goes in circles. The envelope's
-// HoldUntil becomes the NotBefore, its By the Deadline or the NoticeAt, and its Priority the Priority. [Relay.Send] is
+// HoldUntil becomes the NotBefore, its By the Deadline or the NoticeAt, and its Priority the Priority. A header field
+// "TLS-Required: No" becomes its TLSOptional, and if TLSOptional is set, the field is added (RFC 8689). [Relay.Send] is
 // Prepare and [Relay.Enqueue]. Call Prepare to change the queue.Message, or to enqueue it in a transaction of your own.
 // To send it later, call its Postpone:
 //
@@ -204,6 +205,14 @@ func (r *Relay) prepare(ctx context.Context, env *smtp.Envelope, body io.Reader,
 	now := time.Now()
 	schedule(&m, now)
 	ours := []byte(r.received(env, p, now).String())
+	if !to.RequireTLS && to.TLSOptional != h.tlsOptional() {
+		if len(h.tls) == 0 {
+			ours = append(ours, "TLS-Required: No\r\n"...) // RFC 8689 §4.3: for the hosts after this one
+		}
+		tagged := *m.Envelope // RFC 8689 §4.1
+		tagged.TLSOptional = true
+		m.Envelope = &tagged
+	}
 	if p != nil && p.Username != "" {
 		ours = header.AppendMissing(ours, top, now, func() string { return rand.Text() + "@" + r.hostname })
 	}

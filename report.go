@@ -11,6 +11,7 @@ import (
 
 	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/internal/header"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
@@ -133,6 +134,7 @@ func actionOf(kind string) bounce.Action {
 func (r *Reporter) compose(ctx context.Context, report *bounce.Report, about *queue.Task) (*queue.Message, error) {
 	log := guard.Logger(r.Logger)
 	report.Texts = r.texts(ctx, about)
+	report.RequireTLS = report.Envelope.RequireTLS
 	env, content, err := report.Compose()
 	if err != nil && !errors.Is(err, bounce.ErrUnwanted) { // the original can't be read: report without it
 		log.LogAttrs(ctx, slog.LevelWarn, "report without the original message",
@@ -145,6 +147,11 @@ func (r *Reporter) compose(ctx context.Context, report *bounce.Report, about *qu
 	}
 	if err != nil {
 		return nil, err
+	}
+	// RFC 8689 §5, §6: a report goes as its message went.
+	optional := report.Envelope.TLSOptional && !report.RequireTLS
+	if env.RequireTLS, env.TLSOptional = report.RequireTLS, optional; optional {
+		content = header.OnTop("TLS-Required: No\r\n", content)
 	}
 	m, err := r.message(env)
 	if err != nil { // there is nobody to report to

@@ -112,6 +112,8 @@ type Conn struct {
 	required mx.Requirement // of a policy
 	strict   bool           // the requirement is that of REQUIRETLS
 	security Security       // what was reached so far
+	opened   bool           // Open has succeeded: security doesn't change any more
+	shared   *smtp.Security // of Results; nil until one needs it
 	fellBack bool           // TLS failed in the connection before this one
 	small    bool           // the ClientHello has to fit into one segment
 	again    bool           // a handshake that fails may be repeated with a smaller ClientHello
@@ -230,6 +232,7 @@ func (c *Conn) start(ctx context.Context, nc net.Conn) *failure {
 		}
 		c.Close()
 	}
+	c.opened = f == nil
 	return f
 }
 

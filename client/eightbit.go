@@ -81,6 +81,7 @@ func (c *Conn) sevenBit(m *message) (smtp.Content, *failure) {
 	if m.sevenBit.err != nil {
 		f := contentFailure(smtp.StageMail, m.sevenBit.err)
 		f.host, f.addr, f.tls, f.policy = c.Host, c.Addr, c.security.Version, c.required.Name
+		f.security = c.summary()
 		return nil, f
 	}
 	if m.sevenBit.signed && !m.breakSigned {

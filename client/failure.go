@@ -17,7 +17,8 @@ import (
 // failure is the error that ended a session or a transaction.
 type failure struct {
 	host, addr, tls string // as in smtp.Result; empty if no host was asked
-	policy          string // as in smtp.Result
+	policy          string // as in smtp.Result, like the next one
+	security        *smtp.Security
 	rcpt            string // the recipient, if it is about one
 	stage           smtp.Stage
 	reply           *smtp.Reply
@@ -67,7 +68,7 @@ func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 // result returns the result of a recipient that failed by f, with a Reason by c.
 func (f *failure) result(c *replies.Classifier) smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls,
-		Policy: f.policy}
+		Policy: f.policy, Security: f.security}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}
@@ -85,8 +86,8 @@ func (f *failure) asError() error {
 
 // said returns the failure for a reply of the host.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
-	return &failure{host: c.Host, addr: c.Addr, tls: c.security.Version, policy: c.required.Name, stage: stage,
-		reply: shorten(r)}
+	return &failure{host: c.Host, addr: c.Addr, tls: c.security.Version, policy: c.required.Name,
+		security: c.summary(), stage: stage, reply: shorten(r)}
 }
 
 // local returns a failure with r as our own description, since no reply of the host describes it.

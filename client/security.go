@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp"
 )
 
 // Security is how a session is secured, and how it was demanded to be.
@@ -41,6 +42,12 @@ type Security struct {
 // PostQuantum reports whether the key exchange withstands quantum computers.
 func (s Security) PostQuantum() bool { return strings.Contains(s.KeyExchange, "MLKEM") }
 
+// summary returns what a Result has of it.
+func (s Security) summary() *smtp.Security {
+	return &smtp.Security{Wanted: s.Wanted.String(), Reached: s.Reached.String(), CipherSuite: s.CipherSuite,
+		KeyExchange: s.KeyExchange, PostQuantum: s.PostQuantum(), VerifiedBy: s.VerifiedBy}
+}
+
 // secured notes the state of TLS.
 func (s *Security) secured(state tls.ConnectionState) {
 	s.Reached = mx.DemandEncrypted
@@ -60,6 +67,17 @@ func (c *Conn) secure() Security {
 	s := c.security
 	s.Policy, s.Wanted, s.Testing = c.required.Name, c.demand().level, c.demand().testing
 	return s
+}
+
+// summary returns what Results have of the Security. After Open it is the same for all messages.
+func (c *Conn) summary() *smtp.Security {
+	if !c.opened {
+		return c.secure().summary()
+	}
+	if c.shared == nil {
+		c.shared = c.secure().summary()
+	}
+	return c.shared
 }
 
 // classical are the key exchanges whose ClientHello fits into one segment of TCP. That of X25519MLKEM768 doesn't, and

@@ -37,6 +37,10 @@ type Result struct {
 	// empty, no policy demanded anything.
 	Policy string
 
+	// Security is how the session was secured. Results share it, so it must not be changed. It is nil if there was no
+	// session, or if the Sender doesn't state it. A Queue need not store it.
+	Security *Security
+
 	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message
 	// is in the mailbox (LMTP).
 	Relayed bool
@@ -50,7 +54,7 @@ type Result struct {
 	DeliverBy bool
 }
 
-// String returns the result on one line, for logs. TLS, Relayed, DSN and DeliverBy aren't in it:
+// String returns the result on one line, for logs. TLS, Policy, Security, Relayed, DSN and DeliverBy aren't in it:
 //
 //	bob@example.net rejected (user-unknown): mx.example.net: rcpt: 550 5.1.1 no such user
 func (r Result) String() string {
@@ -62,6 +66,24 @@ func (r Result) String() string {
 		s += ": " + r.Host
 	}
 	return s + ": " + r.Stage.String() + ": " + r.Reply.Error()
+}
+
+// Security is how the session of a [Result] was secured, for logs and events.
+type Security struct {
+	// Wanted is the level that was demanded, and Reached the level that the session had: "nothing"; "encrypted" by a
+	// certificate that wasn't verified; or "verified".
+	Wanted, Reached string
+
+	// CipherSuite and KeyExchange are those of TLS: "TLS_AES_128_GCM_SHA256", "X25519MLKEM768". If empty, the session
+	// had no TLS.
+	CipherSuite, KeyExchange string
+
+	// PostQuantum reports whether the key exchange withstands quantum computers.
+	PostQuantum bool
+
+	// VerifiedBy is by what the certificate was verified: "PKIX", "MTA-STS", or a TLSA record. If empty, the
+	// certificate wasn't verified.
+	VerifiedBy string
 }
 
 // Outcome is the end of an attempt for one recipient. The numbers are stored in spools and never change.

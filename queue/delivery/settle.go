@@ -159,17 +159,36 @@ func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, 
 	if !d.logger.Enabled(ctx, level) {
 		return
 	}
-	var reason, policy slog.Attr // a zero Attr isn't logged
+	var reason, policy, security slog.Attr // a zero Attr isn't logged
 	if res.Outcome != smtp.Delivered {
 		reason = slog.String("reason", res.Reason.String())
 	}
 	if res.Policy != "" {
 		policy = slog.String("policy", res.Policy)
 	}
+	if res.Security != nil {
+		security = slog.Attr{Value: slog.GroupValue(securityAttrs(res.Security)...)} // without a key, it is no group
+	}
 	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
 		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason,
 		slog.Bool("local", res.Local), slog.String("host", res.Host), slog.String("addr", res.Addr),
-		slog.String("tls", res.TLS), policy, attr)
+		slog.String("tls", res.TLS), policy, security, attr)
+}
+
+// securityAttrs describes how a session was secured. Without TLS, and where nothing was demanded, "tls" says it all.
+func securityAttrs(s *smtp.Security) (attrs []slog.Attr) {
+	if s.Wanted != "nothing" {
+		attrs = append(attrs, slog.String("wanted", s.Wanted))
+	}
+	if s.CipherSuite == "" {
+		return attrs
+	}
+	attrs = append(attrs, slog.String("reached", s.Reached), slog.String("cipher", s.CipherSuite),
+		slog.String("kex", s.KeyExchange), slog.Bool("pq", s.PostQuantum))
+	if s.VerifiedBy != "" {
+		attrs = append(attrs, slog.String("verified-by", s.VerifiedBy))
+	}
+	return attrs
 }
 
 // pause waits for d, or until ctx ends.
