@@ -98,7 +98,9 @@ func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	if f := d.require(ctx, host); f != nil {
 		if ctx.Err() == nil { // otherwise the failure says nothing about the host
 			d.tellExcluded(ctx, host)
-			d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name}, Security: securityOf(&d.required)}, f)
+			security := securityOf(&d.required)
+			f.security = security.summary()
+			d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name}, Security: security}, f)
 		}
 		return true
 	}

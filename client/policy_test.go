@@ -189,12 +189,19 @@ func policySend(t *testing.T, inet *smtptest.Network, host *smtptest.Host, polic
 		if s.Reached == mx.DemandEncrypted && !strings.Contains(r.Reply.Text, "the certificate doesn't meet the policy "+s.Policy) {
 			t.Errorf("got %v after a handshake, want that the certificate is at fault", r.Reply)
 		}
+		if r.Security == nil || (r.Security.Wanted != s.Wanted.String() || r.Security.Reached != s.Reached.String()) {
+			t.Errorf("got %+v in the result, want %+v", r.Security, s)
+		}
 		if last.Err == nil || len(host.Messages()) > 0 {
 			t.Errorf("got the error %v and %d messages, want an error and none", last.Err, len(host.Messages()))
 		}
 		return "-"
 	}
 	secure := s.Reached != mx.DemandNothing
+	if want := (smtp.Security{Wanted: s.Wanted.String(), Reached: s.Reached.String(), CipherSuite: s.CipherSuite,
+		KeyExchange: s.KeyExchange, PostQuantum: s.PostQuantum(), VerifiedBy: s.VerifiedBy}); r.Security == nil || *r.Security != want {
+		t.Errorf("got %+v in the result, want %+v", r.Security, want)
+	}
 	if r.Policy != s.Policy || r.TLS != s.Version || host.Messages()[0].TLS != secure ||
 		(s.Version != "" && s.CipherSuite != "" && s.KeyExchange != "") != secure {
 		t.Errorf("got %+v, and the result %+v: they differ", s, r)

@@ -50,8 +50,8 @@ type Check struct {
 	Rcpt func(ctx context.Context, s *Session, rcpt smtp.Recipient) error
 
 	// Content is called with a complete message, before the Handler gets it. It may change the message, and
-	// the From and the Recipients of the Envelope. A recipient is added by [Session.AddRecipient]. If none is left, the
-	// message is accepted, and no Handler gets it.
+	// the From, the RequireTLS and the Recipients of the Envelope. A recipient is added by [Session.AddRecipient]. If
+	// none is left, the message is accepted, and no Handler gets it.
 	Content func(ctx context.Context, s *Session, m *Message) error
 
 	// Done is called when a transaction ends. reply is the reply to its message, nil if there was none: after RSET, for

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -149,6 +150,23 @@ func TestRequireTLS(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRequireTLSByCheck: a check may ask for REQUIRETLS.
+func TestRequireTLSByCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &desk{}
+		demand := Check{Name: "demand", Content: func(_ context.Context, s *Session, _ *Message) error {
+			s.Envelope.RequireTLS = true
+			return nil
+		}}
+		c := newWorld(t, &Server{Handler: d, Checks: []Check{demand}}).dial()
+		c.ask(ehlo)
+		c.ask(mail + rcpt + bdat("a", " LAST"))
+		if got := d.all(); len(got) != 1 || !got[0].env.RequireTLS {
+			t.Errorf("got %+v, want one message with RequireTLS", got)
+		}
+	})
 }
 
 // TestMaxMails: the message after the last one of a session is answered 421.

@@ -33,6 +33,7 @@ type flags struct {
 	resolver            mx.Resolver
 	dane, mtaSTS        bool
 	tlsReport           string // an address
+	requireTLS          string // empty, strict or lax
 	port                int
 	allowPrivate        bool
 	sources             []client.Source
@@ -87,6 +88,10 @@ func parseFlags(args []string) (*flags, error) {
 			"DNSSEC and be reached safely")
 	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; the policies are in\n"+
 		"the directory named as -spool, with .mta-sts")
+	set.Func("require-tls", "send the mail of -user and -allow with REQUIRETLS, unless its header has\n"+
+		"TLS-Required: No; `how` is strict or lax. strict: only to hosts that have REQUIRETLS, over\n"+
+		"TLS with a verified certificate; other mail is returned; needs -dane or -mta-sts, except\n"+
+		"for -route. lax: to all hosts that have TLS, since few have REQUIRETLS", f.setRequireTLS)
 	set.StringVar(&f.tlsReport, "tls-report", "", "report to domains that ask for it how TLS went, in mail from\n"+
 		"this `address`, which nothing else uses; receivers ignore reports that aren't\n"+
 		"signed, as by -dkim-key; what isn't reported yet is in the directory named as\n"+
@@ -126,6 +131,8 @@ func (f *flags) check() error {
 		return errors.New("-cert and -key need each other: give both or neither")
 	case (f.dkimDomain == "") != (f.dkimKey == "") || (f.dkimDomain == "") != (f.dkimSelector == ""):
 		return errors.New("-dkim-domain, -dkim-selector and -dkim-key need each other: give all or none")
+	case f.requireTLS == "strict" && !f.dane && !f.mtaSTS && len(f.routes) == 0:
+		return errors.New("-require-tls strict needs -dane or -mta-sts, to know which hosts are a domain's")
 	case f.maxConns <= 0 || f.maxRecipients <= 0:
 		return errors.New("-max-connections and -max-recipients must be more than 0")
 	case f.submission+f.submissions+f.user+f.passwordFile == "":
@@ -195,6 +202,14 @@ func (f *flags) addRoute(s string) (err error) {
 func (f *flags) setResolver(s string) (err error) {
 	f.resolver, err = mx.NameServer(s)
 	return err
+}
+
+func (f *flags) setRequireTLS(s string) error {
+	if s != "strict" && s != "lax" {
+		return errors.New("want strict or lax")
+	}
+	f.requireTLS = s
+	return nil
 }
 
 func (f *flags) addSource(s string) error {

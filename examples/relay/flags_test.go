@@ -7,8 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestRetry checks that Runner keeps its schedule unless -retry is given.
@@ -57,5 +61,44 @@ func TestDKIM(t *testing.T) {
 	}
 	if wrap, err := f.signer(nil); wrap == nil || err != nil {
 		t.Errorf("got %v, want a Wrap", err)
+	}
+}
+
+// TestRequireTLS checks that -require-tls comes with what proves the hosts, and whose mail it is about.
+func TestRequireTLS(t *testing.T) {
+	for _, test := range []struct {
+		args string
+		ok   bool
+	}{
+		{"-require-tls lax", true},
+		{"-require-tls strict", false},
+		{"-require-tls strict -dane", true},
+		{"-require-tls strict -mta-sts", true},
+		{"-require-tls strict -smarthost relay.test:587", true},
+		{"-require-tls yes", false},
+	} {
+		_, err := parseFlags(append(strings.Fields(test.args), "-hostname", "relay.test"))
+		if (err == nil) != test.ok {
+			t.Errorf("%s: got %v, valid: want %t", test.args, err, test.ok)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		peer   server.Peer
+		header []server.Field
+		want   bool
+	}{
+		{name: "a user", peer: server.Peer{Username: "ann"}, want: true},
+		{name: "a network", peer: server.Peer{Allowed: true}, want: true},
+		{name: "a stranger"},
+		{name: "TLS-Required: No", peer: server.Peer{Allowed: true}, header: []server.Field{{Name: "tls-required", Value: "No"}}},
+	} {
+		s := &server.Session{Peer: &test.peer, Envelope: smtp.NewEnvelope("ann@relay.test", "bob@next.test")}
+		if err := requireTLS().Content(t.Context(), s, &server.Message{Header: test.header}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Envelope.RequireTLS; got != test.want {
+			t.Errorf("%s: got %t, want %t", test.name, got, test.want)
+		}
 	}
 }

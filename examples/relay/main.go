@@ -78,7 +78,7 @@ func run(ctx context.Context) error {
 		Submission:  f.template(), // for users
 		LMTP:        f.template(),
 		Router:      &mx.Router{Port: f.port, AllowPrivate: f.allowPrivate},
-		Transport:   &client.Transport{Sources: f.sources, Policies: policies},
+		Transport:   &client.Transport{Sources: f.sources, Policies: policies, LaxRequireTLS: f.requireTLS == "lax"},
 		Runner:      &delivery.Runner{Retry: f.retry},
 	}
 	reporter, err := f.tlsReporter(relay, log)
@@ -98,6 +98,11 @@ func run(ctx context.Context) error {
 		known = store
 	}
 	relay.Server.Checks = f.checks(f.resolver, known)
+	if f.requireTLS != "" {
+		for _, s := range []*server.Server{relay.Server, relay.Submission, relay.LMTP} {
+			s.Checks = append(s.Checks, requireTLS())
+		}
+	}
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {

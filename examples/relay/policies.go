@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dane"
 	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/mx/mtasts"
+	"github.com/postrider/postrider/server"
 )
 
 // policies returns the policies of -dane and -mta-sts. For -dane, it makes the answers of the resolver trusted.
@@ -31,4 +34,15 @@ func (f *flags) policies() (list []mx.Policy, err error) {
 		list = append(list, sts)
 	}
 	return list, nil
+}
+
+// requireTLS returns a check that asks for REQUIRETLS on behalf of whoever may relay.
+func requireTLS() server.Check {
+	content := func(_ context.Context, s *server.Session, m *server.Message) error {
+		ours := s.Peer.Username != "" || s.Peer.Allowed
+		optional := slices.ContainsFunc(m.Header, func(f server.Field) bool { return f.Is("TLS-Required") })
+		s.Envelope.RequireTLS = s.Envelope.RequireTLS || ours && !optional
+		return nil
+	}
+	return server.Check{Name: "require-tls", Trusted: true, Content: content}
 }

@@ -89,6 +89,28 @@ func TestLogLines(t *testing.T) {
 				`host="" addr="" tls="" id=B destination=sender.test about=A`,
 		},
 		{
+			name:   "with TLS",
+			change: func(m *queue.Message) { m.Envelope.From = "" },
+			answer: func(env *smtp.Envelope) smtp.Result {
+				return smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "2.0.0", "ok"), TLS: "TLS 1.3",
+					Policy: "requiretls+dane:1", Security: &smtp.Security{Wanted: "verified", Reached: "verified", VerifiedBy: "TLSA 3 1 1 ab",
+						CipherSuite: "TLS_AES_128_GCM_SHA256", KeyExchange: "X25519MLKEM768", PostQuantum: true}}
+			},
+			want: `level=INFO msg=delivered to=to@x.test attempt=1 stage=final reply="250 2.0.0 ok" local=false host="" addr="" ` +
+				`tls="TLS 1.3" policy=requiretls+dane:1 wanted=verified reached=verified cipher=TLS_AES_128_GCM_SHA256 ` +
+				`kex=X25519MLKEM768 pq=true verified-by="TLSA 3 1 1 ab" id=A destination=x.test`,
+		},
+		{
+			name: "without the TLS that is demanded",
+			answer: func(env *smtp.Envelope) smtp.Result {
+				return smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageTLS, Reply: smtp.NewReply(550, "5.7.10", "no"), Reason: smtp.TLS,
+					Local: true, Policy: "requiretls", Security: &smtp.Security{Wanted: "verified", Reached: "nothing"}}
+			},
+			change: func(m *queue.Message) { m.Envelope.From = "" },
+			want: `level=INFO msg=rejected to=to@x.test attempt=1 stage=tls reply="550 5.7.10 no" reason=tls local=true ` +
+				`host="" addr="" tls="" policy=requiretls wanted=verified id=A destination=x.test`,
+		},
+		{
 			name: "a report that is rejected",
 			change: func(m *queue.Message) {
 				m.Envelope.From, m.About = "", "original"
