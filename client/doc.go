@@ -59,7 +59,8 @@
 //
 // There are three exceptions. Mail by LMTP needs no REQUIRETLS, since the host delivers it. A host on this machine
 // needs no TLS. A message with the null reverse-path, which is a report, goes on as any other message does, and has the
-// parameter where all of the above is so (RFC 8689 §5). [Transport.LaxRequireTLS] is for hosts of today.
+// parameter where all of the above is so (RFC 8689 §5). [Transport.LaxRequireTLS] is for hosts of today. The Sender of
+// a route gets the envelope with RequireTLS, and has to see to it itself.
 //
 // A message with Envelope.TLSOptional, whose header has "TLS-Required: No", goes on as if the Policies were in testing.
 // A Policy that fails is ignored. Route.TLS counts as always.

@@ -286,7 +286,7 @@ func parseReply(data []byte) (*smtp.Reply, error) {
 
 // mailParams returns the parameters of MAIL.
 func mailParams(env *smtp.Envelope) []string {
-	o := smtp.Offer{Size: -1, Body: env.Body, UTF8: env.UTF8, DSN: true}
+	o := smtp.Offer{Size: -1, Body: env.Body, UTF8: env.UTF8, DSN: true, RequireTLS: true}
 	if env.Size > 0 {
 		o.Size = env.Size
 	}
