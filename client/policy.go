@@ -17,12 +17,12 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	d.required, d.strict, d.troubles = mx.Requirement{}, false, nil
 	_, literal := host.IP()
 	switch {
+	case wish < softTLS && (!d.route.MX || literal || len(d.t.Policies) == 0):
+		return nil
 	case !d.route.MX && (host.Path != "" || isLocal(host.Name)): // see fitTLS
 		return nil
 	case !d.route.MX || literal: // no lookup led to the host, so nothing about that has to be proven
 		return d.wish(host, wish, true)
-	case len(d.t.Policies) == 0 && wish < softTLS:
-		return nil
 	}
 	to, err := d.router.Target(ctx, d.route, host)
 	if err != nil {

@@ -258,6 +258,36 @@ func TestRequireTLSRoutes(t *testing.T) {
 	}
 }
 
+// TestRequireTLSServerName: the ServerName of a TLSConfig stands for the host of an explicit route, and for no MX host.
+func TestRequireTLSServerName(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		routes map[string]mx.Route
+		want   smtp.Outcome
+	}{
+		{"MX", nil, smtp.Rejected},
+		{"smarthost", map[string]mx.Route{"*": mustRoute(mx.Smarthost("mx.example.net:25"))}, smtp.Delivered},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			inet := smtptest.NewNetwork(t)
+			host := inet.MX("example.net", "mx.example.net")
+			inet.Sign("example.net")
+			host.RequireTLS()
+			host.FailTLS(smtptest.TLSWrongName) // the certificate of other.invalid
+			tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext,
+				TLSConfig: &tls.Config{RootCAs: inet.RootCAs(), ServerName: "other.invalid"},
+				Router:    &mx.Router{Resolver: inet, Routes: test.routes}}
+			defer tr.Close()
+			env := smtp.NewEnvelope("ann@client.test", "bob@example.net")
+			env.RequireTLS = true
+			results, _ := tr.Send(t.Context(), env, smtp.Text("Hello.\n"))
+			if results[0].Outcome != test.want {
+				t.Errorf("%s: got %+v, want it %v", test.name, results[0], test.want)
+			}
+		})
+	}
+}
+
 // TestRequireTLSConn: a session of a caller, without a Transport, is no way out.
 func TestRequireTLSConn(t *testing.T) {
 	tests := []struct {
