@@ -85,6 +85,7 @@ type Conn struct {
 	taken   bool            // the host has taken a message
 	worn    []int           // recipients refused in the last Send because of the session, as it seems
 	most    int             // the most MAIL commands of the session, by what is remembered of the host; zero: no bound
+	allowed int             // likewise, by Transport.MaxMessages
 	broken  keywords        // extensions that the host offers and fails at
 	unused  keywords        // Without
 	learned habits          // what the session has shown
@@ -157,7 +158,12 @@ func (c *Conn) Send(ctx context.Context, env *smtp.Envelope, content smtp.Conten
 func (c *Conn) Ready() bool { return c.quiescent() && !c.spent() }
 
 func (c *Conn) spent() bool {
-	return c.retired || c.ext.maxMails > 0 && c.mails >= c.ext.maxMails || c.most > 0 && c.mails >= c.most
+	for _, most := range [...]int{c.ext.maxMails, c.most, c.allowed} {
+		if most > 0 && c.mails >= most {
+			return true
+		}
+	}
+	return c.retired
 }
 
 // quiescent reports whether every reply was read and the host has sent no other after them.

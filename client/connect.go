@@ -100,6 +100,7 @@ func (d *delivery) conn(e ends) *Conn {
 		renew:     true,
 		broken:    known.broken,
 		most:      known.mails,
+		allowed:   t.maxMessages(e.host),
 		source:    e.source,
 		required:  d.required,
 		strict:    d.strict,

@@ -2,12 +2,15 @@ package client
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -184,4 +187,16 @@ func (m *memory) add(h mx.Host, n habits, d time.Duration, most int) {
 // remember adds habits of a host to the memory.
 func (t *Transport) remember(h mx.Host, n habits) {
 	t.memory.add(h, n, cmp.Or(t.RememberFor, 24*time.Hour), t.maxRemembered())
+}
+
+// maxMessages is MaxMessages. After a panic there is no bound.
+func (t *Transport) maxMessages(h mx.Host) (n int) {
+	if t.MaxMessages == nil {
+		return 0
+	}
+	if p := guard.Call(func() { n = t.MaxMessages(h.Name) }); p != nil {
+		p.Log(context.Background(), t.logger(), "MaxMessages", slog.String("host", h.Name))
+		return 0
+	}
+	return n
 }

@@ -66,6 +66,12 @@ type Transport struct {
 	// MaxAddrs is the most addresses that one Send connects to for one route. If zero, mx.MaxAddrs.
 	MaxAddrs int
 
+	// MaxMessages returns the most messages of one session with a host, by the host's name. Zero or less is no bound: a
+	// session then takes as many as the host's LIMITS allow (RFC 9422 §4.1) and as it took before (see RememberFor). A
+	// Relay sets it from its receivers. It is called once for each new session, concurrently, and must not block. If
+	// nil, there is no bound.
+	MaxMessages func(host string) int
+
 	// ChunkSize is the number of octets in one BDAT: see Conn.ChunkSize.
 	ChunkSize int64
 
