@@ -57,13 +57,14 @@ var arrows = map[string][]string{
 	"bounce":          {"internal/guard"},
 	"bounce/suppress": {"internal/flock", "internal/guard"},
 
-	"queue":           nil,
-	"queue/delivery":  {"internal/heap", "internal/guard"},
-	"queue/spool":     {"internal/flock", "internal/guard", "queue/internal/index"},
-	"queue/mem":       {"queue/internal/index"},
-	"queue/pgqueue":   {"queue/internal/index"},
-	"queue/queuetest": nil,
-	"queue/queueweb":  {"queue/delivery"},
+	"queue":                    nil,
+	"queue/delivery":           {"internal/heap", "internal/guard"},
+	"queue/delivery/receivers": nil,
+	"queue/spool":              {"internal/flock", "internal/guard", "queue/internal/index"},
+	"queue/mem":                {"queue/internal/index"},
+	"queue/pgqueue":            {"queue/internal/index"},
+	"queue/queuetest":          nil,
+	"queue/queueweb":           {"queue/delivery"},
 
 	"server/internal/checktest": {"server", "smtp/smtptest"},
 	"server/internal/recent":    nil,
@@ -81,7 +82,8 @@ var arrows = map[string][]string{
 	"internal/iprev":           nil,
 	"internal/scram":           nil,
 
-	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery", "bounce",
+	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery",
+		"queue/delivery/receivers", "bounce",
 		"bounce/suppress"},
 }
 

@@ -1,6 +1,7 @@
 package postrider
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -9,6 +10,34 @@ import (
 
 	"github.com/postrider/postrider/queue/delivery"
 )
+
+// siteFor returns the limits of a site: a value for delivery.Runner.SiteFor. It doesn't block.
+func (r *Relay) siteFor(site string) delivery.SiteLimits {
+	return byHand(r.limited.of(site), atMost(r.receivers.SiteFor(site), r.runner.Site))
+}
+
+// byHand returns the limits in l and, for fields that are zero, those in other.
+func byHand(l, other delivery.SiteLimits) delivery.SiteLimits {
+	l.Concurrency, l.Initial = cmp.Or(l.Concurrency, other.Concurrency), cmp.Or(l.Initial, other.Initial)
+	l.Rate = cmp.Or(l.Rate, other.Rate)
+	return l
+}
+
+// atMost returns the limits of a receiver, bounded by those that the user has set for all sites.
+func atMost(l, all delivery.SiteLimits) delivery.SiteLimits {
+	least := func(n, most int) int {
+		if n > 0 && most > 0 {
+			return min(n, most)
+		}
+		return n
+	}
+	l.Concurrency, l.Initial = least(l.Concurrency, all.Concurrency), least(l.Initial, all.Initial)
+	if n := l.Rate; all.Rate.Messages > 0 && // the slower one, as messages × time of the other
+		float64(all.Rate.Messages)*float64(n.Per) < float64(n.Messages)*float64(all.Rate.Per) {
+		l.Rate = all.Rate
+	}
+	return l
+}
 
 // limitedSites knows the sites of the domains in Limits. It looks them up in rounds, all domains at the same time, when
 // a site is asked for and the last round is too long ago. The first round is waited for, so that a site has its limits

@@ -14,6 +14,7 @@ import (
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/delivery/receivers"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -134,7 +135,13 @@ func (r *Relay) makeTransport() error {
 		t.DialContext = r.DialContext
 	}
 	t.Logger = cmp.Or(t.Logger, r.Logger)
-	return nil
+	if r.receivers = r.Receivers; r.receivers == nil {
+		r.receivers = receivers.Default()
+	}
+	if t.MaxMessages == nil {
+		t.MaxMessages = r.receivers.MaxMessages
+	}
+	return r.receivers.Check()
 }
 
 func (r *Relay) makeRunner() error {
@@ -196,7 +203,9 @@ func (r *Relay) makeRunner() error {
 	}
 	if len(r.Limits) > 0 {
 		r.limited.limits, r.limited.lookup = r.Limits, r.siteOfDomain
-		run.SiteFor = r.limited.of
+	}
+	if run.SiteFor == nil {
+		run.SiteFor = r.siteFor
 	}
 	if run.SourceOf == nil {
 		run.SourceOf = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }

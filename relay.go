@@ -16,6 +16,7 @@ import (
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/delivery/receivers"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -112,11 +113,16 @@ type Relay struct {
 
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
 	// every other domain that has the same hosts. Fields that are zero are as in Runner.Site. With Limits,
-	// Runner.SiteOf and Runner.SiteFor must be nil.
+	// Runner.SiteOf and Runner.SiteFor must be nil. Receivers applies to the fields that are zero.
 	//
 	// The hosts are looked up before the first attempt, within 10 seconds, and again every 5 minutes. A domain whose
 	// lookup fails keeps the hosts that it had, and is looked up again after 1 minute.
 	Limits map[string]delivery.SiteLimits
+
+	// Receivers has the limits of large receivers, by the names of their hosts: connections at first and at most, and
+	// messages in each. Fields of Runner.Site that are set bound them. Runner.SiteFor and Transport.MaxMessages replace
+	// them. If nil, receivers.Default(). An empty List, receivers.List{}, switches them off.
+	Receivers receivers.List
 
 	// Accepted is called when a message from a client or from code is durable, before the client hears 250. It isn't
 	// called for reports, nor for a message that repeats another by its Key. Several calls may run at a time, and a
@@ -191,6 +197,8 @@ type Relay struct {
 	hostname   string          // Hostname as an A-label
 	ours       map[string]bool // Domains as A-labels
 	postmaster string          // its address; "" if there is none
+
+	receivers receivers.List // Receivers, or the default
 
 	limited limitedSites
 	logins  server.Logins // of all its servers
