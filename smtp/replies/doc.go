@@ -42,7 +42,7 @@
 // # Bounds
 //
 //   - Of a text, 4096 octets and 256 words are read. The work is linear in them.
-//   - Nothing is allocated, except for the rules at their first use.
+//   - Nothing is allocated, except for the rules at their first use, and for the line that Regexps are matched with.
 //   - A Classifier has at most 1024 patterns with 2047 words.
 //
 // # RFCs

@@ -3,6 +3,7 @@ package replies
 import (
 	"fmt"
 	"math/bits"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +102,10 @@ type Rule struct {
 	Hosts     []string // the name of a host, or a domain above it: "outlook.com"
 	Says      []string // patterns: see the package's documentation
 
+	// Regexps are matched with the reply on one line, of which 4096 octets are read: "421 4.7.0 [TS01] Messages …". For
+	// expressions that another program has; Says is shorter, and forgives what hosts change in their texts.
+	Regexps []*regexp.Regexp
+
 	// The Meaning of a reply that meets them. Reason must be set.
 	Reason smtp.Reason
 	Scope  Scope  // if zero, the text decides
@@ -154,6 +159,7 @@ type input struct {
 	host     string
 	provider string
 	enhanced [2]int // subject and detail; zero if there are none
+	line     string // all of it, for Regexps; empty until it is needed
 
 	// The words of the text. Word i has the places 2i and 2i+1, for its number and for that of its kind. first has the
 	// first place of each number, next the place after each; both count from 1.
@@ -223,7 +229,16 @@ func (in *input) meets(r *Rule) bool {
 		(len(r.Stages) == 0 || slices.Contains(r.Stages, in.stage)) &&
 		(len(r.Providers) == 0 || slices.Contains(r.Providers, in.provider)) &&
 		(len(r.Hosts) == 0 ||
-			slices.ContainsFunc(r.Hosts, func(domain string) bool { return isBelow(in.host, domain) }))
+			slices.ContainsFunc(r.Hosts, func(domain string) bool { return isBelow(in.host, domain) })) &&
+		(len(r.Regexps) == 0 || slices.ContainsFunc(r.Regexps, in.matchesRegexp))
+}
+
+func (in *input) matchesRegexp(re *regexp.Regexp) bool {
+	if in.line == "" {
+		in.line = in.reply.Error()
+		in.line = in.line[:min(len(in.line), maxText)]
+	}
+	return re.MatchString(in.line)
 }
 
 // isBelow reports whether host is domain, or in it.
@@ -237,7 +252,7 @@ func isBelow(host, domain string) bool {
 func (in *input) meaning(r *Rule) Meaning {
 	m := Meaning{
 		Reason: r.Reason, Scope: r.Scope, By: r.By,
-		Provider: in.provider, Rule: r.Name, ByCode: len(r.Says) == 0,
+		Provider: in.provider, Rule: r.Name, ByCode: len(r.Says)+len(r.Regexps) == 0,
 	}
 	switch {
 	case m.Reason == smtp.RateLimited && m.Scope == Unknown:

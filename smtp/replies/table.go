@@ -198,6 +198,9 @@ func (t *table) checkRule(r *Rule) error {
 			return fmt.Errorf("Hosts has %.80q: want a host's name or a domain in ASCII, without \"*\"", host)
 		}
 	}
+	if i := slices.Index(r.Regexps, nil); i >= 0 {
+		return fmt.Errorf("Regexps[%d] is nil: set it to what regexp.Compile returns", i)
+	}
 	known := slices.Compact(slices.Sorted(maps.Values(t.providers)))
 	for _, p := range r.Providers {
 		if !slices.Contains(known, p) {
