@@ -10,3 +10,5 @@ require (
 	golang.org/x/oauth2 v0.38.0
 	golang.org/x/text v0.43.0
 )
+
+require github.com/BurntSushi/toml v1.6.0

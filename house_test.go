@@ -60,6 +60,7 @@ var arrows = map[string][]string{
 	"queue":                    nil,
 	"queue/delivery":           {"internal/heap", "internal/guard"},
 	"queue/delivery/receivers": nil,
+	"queue/delivery/kumo":      {"queue/delivery/receivers"},
 	"queue/spool":              {"internal/flock", "internal/guard", "queue/internal/index"},
 	"queue/mem":                {"queue/internal/index"},
 	"queue/pgqueue":            {"queue/internal/index"},
