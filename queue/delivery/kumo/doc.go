@@ -22,7 +22,7 @@
 //	max_message_rate, provider_max_message_rate    Profile.Rate, the slower one
 //	max_deliveries_per_connection                  Profile.Messages
 //
-// [Shaping].Ignored lists the other settings. A Transport has fields of its own for them: Timeouts, and Policies for TLS.
+// [Shaping].Ignored lists the other settings. Some have fields in a Transport: Timeouts, and Policies for TLS.
 //
 // # Automation
 //
