@@ -61,6 +61,7 @@ var arrows = map[string][]string{
 	"queue/delivery":           {"internal/heap", "internal/guard"},
 	"queue/delivery/receivers": nil,
 	"queue/delivery/kumo":      {"queue/delivery/receivers"},
+	"queue/drain":              {"internal/flock"},
 	"queue/spool":              {"internal/flock", "internal/guard", "queue/internal/index"},
 	"queue/mem":                {"queue/internal/index"},
 	"queue/pgqueue":            {"queue/internal/index"},

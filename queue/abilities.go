@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 )
@@ -27,6 +28,28 @@ type Keyer interface {
 	// EnqueueOnce is Enqueue, and reports whether the message repeats an earlier one, whose ID it then returns. Enqueue
 	// does the same for a message with a Key. Without a Key, the message never repeats one.
 	EnqueueOnce(ctx context.Context, m Message) (id ID, repeats bool, err error)
+}
+
+// Importer is a [Queue] that takes over messages of another Queue, with the state that their tasks have there. Package
+// drain moves a whole Queue in this way.
+type Importer interface {
+	// Import stores a message as [Keyer].EnqueueOnce does. It is durable when Import returns. Its tasks have the state
+	// that in.Tasks have, and IDs, Owners and Leases of this Queue.
+	Import(ctx context.Context, in Import) (id ID, repeats bool, err error)
+}
+
+// Import is a message of another Queue.
+type Import struct {
+	// Tasks are all tasks of the message, as [Lister].List returned them, with the same envelope but for the
+	// recipients. A Deaths counts as in Task. A time set by Settlement.OverdueFrom is forgotten: the next Settle may
+	// set it again. Recipients of a report task that aren't in another task are settled.
+	Tasks []Task
+
+	// Body, Key and Held are as in Message. Without a Key, each Import stores a message. If Held is false, the message
+	// isn't held, whatever the State of Tasks.
+	Body io.Reader
+	Key  string
+	Held bool
 }
 
 // Waker is a [Queue] that announces due tasks, so that a Runner needn't ask for them.

@@ -14,14 +14,15 @@
 //	queue/spool     stores mail in a directory: spool.Open
 //	queue/mem       stores mail in memory, for tests: mem.New
 //	queue/delivery  delivers the mail of a Queue: delivery.Runner
+//	queue/drain     moves the mail of a Queue to another one: drain.Drain
 //	queue/queuetest tests any other Queue for the rules of this package: queuetest.Run
 //
 // # How to write a store
 //
 // Implement the six methods of [Queue]. Its doc has the rules, and queuetest.Run tests each of them. Then implement the
 // abilities that the store can offer: [Keyer] stores a message once, however often a program sends it, [Waker] makes
-// delivery start without polling, [Lister], [Holder], [Flusher], [Remover] and [Stater] are for operators. A program
-// finds out by a type assertion. [Export] needs a Lister.
+// delivery start without polling, [Importer] takes over the messages of another store, [Lister], [Holder], [Flusher],
+// [Remover] and [Stater] are for operators. A program finds out by a type assertion. [Export] needs a Lister.
 //
 // The contract sets no limits: messages, recipients and bodies may be as many and as large as the store can hold. A
 // body of 50 MB must not be in memory as a whole. A store that is full returns an error from Enqueue that wraps

@@ -153,11 +153,12 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 var (
-	_ queue.Keyer   = (*Queue)(nil)
-	_ queue.Waker   = (*Queue)(nil)
-	_ queue.Lister  = (*Queue)(nil)
-	_ queue.Holder  = (*Queue)(nil)
-	_ queue.Flusher = (*Queue)(nil)
-	_ queue.Remover = (*Queue)(nil)
-	_ queue.Stater  = (*Queue)(nil)
+	_ queue.Keyer    = (*Queue)(nil)
+	_ queue.Importer = (*Queue)(nil)
+	_ queue.Waker    = (*Queue)(nil)
+	_ queue.Lister   = (*Queue)(nil)
+	_ queue.Holder   = (*Queue)(nil)
+	_ queue.Flusher  = (*Queue)(nil)
+	_ queue.Remover  = (*Queue)(nil)
+	_ queue.Stater   = (*Queue)(nil)
 )

@@ -4,11 +4,12 @@
 //
 // A Queue has no limits except that of Keys. Bodies are in memory as a whole. It has no Close, and none of its methods
 // fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
-// [queue.Keyer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and [queue.Stater].
+// [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and
+// [queue.Stater].
 //
 // # Files
 //
-//	mem.go        Queue and the methods of queue.Queue, queue.Keyer and queue.Waker
+//	mem.go        Queue and the methods of queue.Queue, queue.Keyer, queue.Importer and queue.Waker
 //	abilities.go  the methods of the other abilities
 package mem
 
@@ -78,14 +79,30 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer].
 func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
-	n, repeats, err := q.enqueue(ctx, m)
+	n, repeats, err := q.enqueue(ctx, m, nil)
 	if err != nil {
 		return "", false, fmt.Errorf("mem: enqueue: %w", err)
 	}
 	return index.FormatID(n), repeats, nil
 }
 
-func (q *Queue) enqueue(ctx context.Context, m queue.Message) (id uint64, repeats bool, err error) {
+// Import implements [queue.Importer].
+func (q *Queue) Import(ctx context.Context, in queue.Import) (id queue.ID, repeats bool, err error) {
+	m, err := index.ImportedMessage(&in)
+	var n uint64
+	if err == nil {
+		n, repeats, err = q.enqueue(ctx, m, &in)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("mem: import: %w", err)
+	}
+	return index.FormatID(n), repeats, nil
+}
+
+// enqueue stores a message. in is set if it comes from another Queue.
+func (q *Queue) enqueue(
+	ctx context.Context, m queue.Message, in *queue.Import,
+) (id uint64, repeats bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, false, err
 	}
@@ -108,14 +125,24 @@ func (q *Queue) enqueue(ctx context.Context, m queue.Message) (id uint64, repeat
 	if err != nil {
 		return 0, false, err
 	}
+	var states []index.Imported
+	if in != nil {
+		states = msg.Import(in)
+	}
 	q.lock()
 	q.add(msg)
+	for i := range states {
+		q.ix.Imported(msg.ID, &states[i], states[i].Progress, 0)
+	}
+	due := q.ix.Claimable(msg.ID)
 	if keyed {
 		key.ID = msg.ID
 		q.keys.Done(key)
 	}
 	q.mu.Unlock()
-	q.watch.TellNew(msg.Message)
+	for _, d := range due {
+		q.watch.Tell(d.Due, d.Lane)
+	}
 	return msg.ID, false, nil
 }
 

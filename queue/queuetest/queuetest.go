@@ -11,10 +11,10 @@
 // Each subtest is about one rule and has a Queue of its own. It runs in a synctest bubble, where days pass at once,
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
-// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Waker], [queue.Lister],
-// [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and
-// stores that several Queues share are tested if the Harness has a func for them. A test that needs something else
-// skips and logs what is missing.
+// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Waker],
+// [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the
+// store, and stores that several Queues share are tested if the Harness has a func for them. A test that needs something
+// else skips and logs what is missing.
 //
 // The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
 // Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
@@ -31,7 +31,7 @@
 //	lanes.go, context.go            owners and priorities; calls whose context has ended
 //	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
-//	keys.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
+//	keys.go, imports.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
 //	deaths.go                       attempts that end with the process
@@ -162,6 +162,7 @@ var tests = []struct {
 	{"KeyTogether", testKeyTogether, "of concurrent Enqueues of a Key, one stores its message"},
 	{"KeyKept", testKeyKept, "a Key survives a restart and a crash, with its message or without"},
 	{"KeysFull", testKeysFull, "the number of Keys is bounded, and new ones beyond it are refused"},
+	{"Import", testImport, "Import stores a message of another Queue with the state of its tasks, once"},
 	{"Watch", testWatch, "a Waker announces every time at which a task may be due"},
 	{"List", testList, "List yields every task once, in the order of arrival, with its State"},
 	{"ListFilters", testListFilters, "List yields the tasks that its Filter selects, and no others"},

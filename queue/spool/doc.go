@@ -53,6 +53,7 @@
 //	draft.go, settle.go, keep.go      writing: Enqueue; Settle; Hold, Release, Remove, Flush
 //	claim.go                          writing and reading: attempts that weren't settled
 //	keys.go                           writing, reading and moving: the Keys of messages
+//	imports.go                        writing: messages that come from another Queue
 //	read.go, list.go, usage.go        reading: Claim and Open; List and Stats; which segment holds live data
 //	wide.go                           reading: messages to many destinations, once for all their tasks
 //	log.go, appending.go, spare.go    the log: group commit, the segment that is written to, its reserved space

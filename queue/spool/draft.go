@@ -20,10 +20,11 @@ type draft struct {
 	buf      *[]byte
 	record   appending
 	messages []draftMessage
-	key      index.Key // of the message, until it is stored
-	keyed    bool      // it has one
-	kept     bool      // the log has it, or may have it
-	reserved bool      // it is new mail, for which the last of the disk isn't
+	imported []importedState // of the message, if it comes from another Queue
+	key      index.Key       // of the message, until it is stored
+	keyed    bool            // it has one
+	kept     bool            // the log has it, or may have it
+	reserved bool            // it is new mail, for which the last of the disk isn't
 }
 
 type draftMessage struct {
@@ -170,8 +171,9 @@ func (d *draft) commit() error {
 			d.record.record = appendHold(d.record.record, m.ID, true)
 		}
 	}
+	d.addImported()
 	if d.keyed {
-		d.key.ID, d.key.At = d.messages[0].ID, d.messages[0].Arrival
+		d.key.ID, d.key.At = d.messages[0].ID, index.ToNano(now)
 		d.record.record = appendKey(d.record.record, &d.key)
 	}
 	if len(d.record.record)-recordHeaderLen > maxPayload {

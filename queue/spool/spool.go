@@ -16,9 +16,9 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Keyer], a [queue.Waker], a
-// [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its
-// methods may be called concurrently.
+// Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Keyer], a [queue.Importer], a
+// [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater]. [Open]
+// makes one. Its methods may be called concurrently.
 //
 // The package doc describes what survives a crash, what bounds a Spool, and when it returns [queue.ErrBroken].
 type Spool struct {
@@ -117,42 +117,66 @@ func (s *Spool) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer]. A Key is in the same record of the log as its message.
 func (s *Spool) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	return s.store(ctx, "enqueue", m, nil)
+}
+
+// store stores a message. in is set if it comes from another Queue.
+func (s *Spool) store(
+	ctx context.Context, op string, m queue.Message, in *queue.Import,
+) (id queue.ID, repeats bool, err error) {
 	d := s.newDraft(true)
 	d.reserved = true
 	defer d.free()
 	first, err := s.beginKey(ctx, d, &m)
 	switch {
 	case err != nil:
-		return "", false, s.failed("enqueue", err)
+		return "", false, s.failed(op, err)
 	case first != 0:
 		return index.FormatID(first), true, nil
 	}
 	defer s.endKey(d) // after a panic of m.Body, too
-	if err := s.enqueue(ctx, d, m); err != nil {
-		return "", false, s.failed("enqueue", err)
+	due, err := s.enqueue(ctx, d, m, in)
+	if err != nil {
+		return "", false, s.failed(op, err)
 	}
 	msg := d.messages[0].Message
-	s.watch.TellNew(msg)
+	if in == nil {
+		s.watch.TellNew(msg)
+	}
+	for _, due := range due {
+		s.watch.Tell(due.Due, due.Lane)
+	}
 	return index.FormatID(msg.ID), false, nil
 }
 
-func (s *Spool) enqueue(ctx context.Context, d *draft, m queue.Message) error {
+// enqueue stores the message of a draft. It returns what is due of an imported one.
+func (s *Spool) enqueue(
+	ctx context.Context, d *draft, m queue.Message, in *queue.Import,
+) (due []queue.LaneDue, err error) {
 	if err := s.log.broken(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.checkSpace(s.config.InlineSize); err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.add(ctx, m); err != nil {
-		return err
+		return nil, err
+	}
+	if in != nil {
+		for _, st := range d.messages[0].Import(in) {
+			d.imported = append(d.imported, importedState{Imported: st})
+		}
 	}
 	if err := d.commit(); err != nil {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeIn(d)
-	return nil
+	if in != nil {
+		due = s.ix.Claimable(d.messages[0].ID)
+	}
+	return due, nil
 }
 
 // takeIn makes the draft's messages known. s.mu is held.
@@ -165,6 +189,9 @@ func (s *Spool) takeIn(d *draft) {
 		if m.file != "" {
 			s.addFile(m.ID, m.Size)
 		}
+	}
+	for i := range d.imported {
+		d.imported[i].takeIn(d)
 	}
 	if d.keyed {
 		d.key.Segment = d.record.segment.number

@@ -17,6 +17,7 @@
 //	lane.go, order.go   lanes, owners, and which task comes first
 //	filter.go           queue.Filter
 //	message.go          Message and Progress; IDs and times
+//	imports.go          messages that come from another Queue
 //	keys.go             the Keys of messages
 //	watchers.go         queue.Waker
 //	slab.go, idtable.go memory: many small values; messages by ID

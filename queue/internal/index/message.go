@@ -114,8 +114,12 @@ func NewMessage(m queue.Message) (*Message, error) {
 	return s, nil
 }
 
-// Arrive sets the ID and the arrival.
-func (s *Message) Arrive(id uint64, now time.Time) { s.ID, s.Arrival = id, ToNano(now) }
+// Arrive sets the ID and, unless the message comes from another Queue, the arrival.
+func (s *Message) Arrive(id uint64, now time.Time) {
+	if s.ID = id; s.Arrival == 0 {
+		s.Arrival = ToNano(now)
+	}
+}
 
 // OverdueAfter returns the time of the notice or the deadline after a settlement.
 func (s *Message) OverdueAfter(set queue.Settlement, noticed bool) int64 {

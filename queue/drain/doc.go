@@ -1,0 +1,26 @@
+// Package drain moves the messages of a Queue to another Queue, to take a node out of service or to change the store. A
+// node may go on working meanwhile.
+//
+//	d := &drain.Drain{From: old, To: new, Name: "mx1", Journal: "/var/lib/app/drain"}
+//	if err := d.Run(ctx); err != nil {
+//		return err // Run again goes on
+//	}
+//
+// Each message is held, stored in To, and removed from From. Its attempts, last results, times and owed reports go with
+// it. To delivers it at once, if it is due, while the other messages are still moved.
+//
+// # Nothing twice, nothing lost
+//
+// A message is removed from From when it is durable in To. If the process ends in between, or the connection to To
+// breaks, the message is in both, and held in From. The next Run stores it again with the same Key, which To knows: so
+// To has it once. To must know the Key, so repeat Run within the time that To remembers Keys, 24 hours by default.
+//
+// The Journal has the messages that Run holds. So messages that an operator held are held in To, and others aren't. Don't
+// release messages while they are moved, and don't hold or release them by another program in the moment in which they
+// are.
+//
+// # What changes
+//
+// A message gets another ID: log lines and Received fields have the former one. The Keys that From remembers aren't
+// moved. A message that is being sent is moved when its attempt has ended.
+package drain
