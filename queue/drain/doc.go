@@ -15,9 +15,8 @@
 // breaks, the message is in both, and held in From. The next Run stores it again with the same Key, which To knows: so
 // To has it once. To must know the Key, so repeat Run within the time that To remembers Keys, 24 hours by default.
 //
-// The Journal has the messages that Run holds. So messages that an operator held are held in To, and others aren't. Don't
-// release messages while they are moved, and don't hold or release them by another program in the moment in which they
-// are.
+// The Journal has the messages that Run holds. So messages that an operator held are held in To, and others aren't.
+// While Run runs, don't hold or release messages of From.
 //
 // # What changes
 //

@@ -19,8 +19,8 @@ type Drain struct {
 	// From is the Queue to be emptied. It must be a queue.Lister, a queue.Holder and a queue.Remover.
 	From queue.Queue
 
-	// To gets the messages. It must be a queue.Importer, and must remember as many Keys as there are messages to be moved
-	// in a day: see Options.MaxKeys of a spool. If it has no room for another Key, Run returns queue.ErrKeysFull.
+	// To gets the messages. It must be a queue.Importer, and must remember as many Keys as messages are moved in a day:
+	// see Options.MaxKeys of a spool. If it has no room for another Key, Run returns queue.ErrKeysFull.
 	To queue.Queue
 
 	// Name tells the messages of From from those of other Queues that are moved to To. It must be the same in each Run.
@@ -337,7 +337,8 @@ func (r *run) importOne(m message) error {
 	}
 	defer body.Close()
 	_, repeats, err := r.Import(r.done, queue.Import{
-		Tasks: m, Body: &reader{body: body}, Key: "drain " + r.Name + " " + string(m.id()), Held: !r.journal.has(m.id()),
+		Tasks: m, Body: &reader{body: body}, Key: "drain " + r.Name + " " + string(m.id()),
+		Held: !r.journal.has(m.id()),
 	})
 	if err != nil {
 		return fmt.Errorf("message %s: %w", m.id(), err)

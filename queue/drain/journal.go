@@ -44,7 +44,8 @@ func openJournal(file, name string) (j *journal, err error) {
 	case len(whole) == 0 && bytes.HasPrefix(head, data): // new, or its first line wasn't ended
 		return j, errors.Join(f.Truncate(0), j.append(head), syncDir(file))
 	case !bytes.HasPrefix(whole, head):
-		return nil, fmt.Errorf("it isn't one of Name %q: set Name as in the Run before, or Journal to another file", name)
+		return nil, fmt.Errorf("it isn't one of Name %q: set Name as in the Run before, or Journal to another file",
+			name)
 	}
 	for line := range strings.Lines(string(whole[len(head):])) {
 		j.held[queue.ID(strings.TrimSuffix(line, "\n"))] = true

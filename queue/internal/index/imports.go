@@ -95,8 +95,8 @@ func openRecipients(open []smtp.Recipient, report *queue.Task) []int {
 	return at
 }
 
-// Import returns the states of the tasks of a message that NewMessage has made of ImportedMessage. They are to be stored
-// in this order: the message isn't without a task in between.
+// Import returns the states of the tasks of a message that NewMessage has made of ImportedMessage. They are to be
+// stored in this order: the message isn't without a task in between.
 func (s *Message) Import(in *queue.Import) (states []Imported) {
 	s.Arrival = ToNano(in.Tasks[0].Arrival)
 	opened, settled := 0, true // the recipients that aren't settled come first
