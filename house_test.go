@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"client/compose":   nil,
 	"client/dkim":      {"internal/canonical", "internal/guard", "internal/header"},
 	"client/oauth":     nil,
+	"client/warmup":    {"internal/flock"},
 	"client/preflight": {"smtp/spf", "smtp/dmarc", "mx", "mx/dns", "internal/header", "internal/iprev"},
 
 	"server": {"internal/guard", "internal/header", "internal/scram", "internal/iprev",

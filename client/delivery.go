@@ -10,6 +10,7 @@ import (
 
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // delivery is one message on its way to the recipients of one route. Between any two calls, message.rcpts holds the
@@ -31,6 +32,7 @@ type delivery struct {
 	bound    habits          // the bound on the messages of a session that the current host seems to have
 	ranked   []*Source       // the sources, best first
 	site     string          // the site that blocks are about; set if there are sources
+	provider string          // of the current host, likewise
 
 	one [1]netip.AddrPort // the addresses of a host that has one
 }
@@ -90,7 +92,10 @@ func (d *delivery) over(ctx context.Context) bool {
 // hosts after it may be tried.
 func (d *delivery) host(ctx context.Context, host mx.Host) (more bool) {
 	begun := time.Now()
-	d.bound = habits{}
+	d.bound, d.provider = habits{}, ""
+	if len(d.ranked) > 0 {
+		d.provider = replies.Provider(host.Name)
+	}
 	addrs, err := d.addrs(ctx, host)
 	if err != nil {
 		return d.unreachable(ctx, begun, host, err)

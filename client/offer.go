@@ -33,10 +33,17 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		d.tried(ctx, Try{Begun: begun, Session: s.session(), Security: s.secure()}, calledOff(ctx, smtp.StageConnect))
 		return otherHost // ctx has ended, so no other host is asked
 	}
+	unreserve, ok := d.reserve(s.source)
+	if !ok {
+		return sameAddress // another message was the last one of the day: d.source looks for another source
+	}
 	if reused {
 		d.tellTLS(ctx, s.Conn, nil, true)
 	}
 	unoffered := s.transacted(ctx, d.message)
+	if !d.message.taken() {
+		unreserve()
+	}
 	d.learnHabits(s, reused)
 	if len(unoffered) == len(d.message.rcpts) {
 		return sameAddress // RFC 9422 §4: the session's LIMITS were used up before

@@ -28,6 +28,9 @@ type Source struct {
 
 	// Weight is the share of messages: a source with weight 2 has twice as many as one with weight 1. If zero, 1.
 	Weight int
+
+	// WarmUp bounds the messages of a source that receivers don't know yet. If nil, there is no such bound.
+	WarmUp *WarmUp
 }
 
 // Check returns an error if a field can't be used. A Transport doesn't call it; a Relay does.
@@ -55,7 +58,7 @@ func (s *Source) Check() error {
 				s.Hostname, s.Addrs, err)
 		}
 	}
-	return nil
+	return s.WarmUp.check(s.Addrs)
 }
 
 // rank orders sources for a message: at random by weight, but always the same for the same sender and recipient, in
@@ -117,21 +120,30 @@ func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *f
 		return addr, t.Hostname, nil
 	}
 	var why *Block
+	var full *Source
 	for _, s := range d.ranked {
 		addr := s.addr(to)
 		if !addr.IsValid() {
 			continue
 		}
 		b, blocked := t.sources.blocked(d.site, addr)
-		if !blocked {
+		switch {
+		case blocked:
+			if why == nil {
+				why = &b
+			}
+			continue
+		case d.warm(s):
 			return addr, cmp.Or(s.Hostname, t.Hostname), nil
 		}
-		if why == nil {
-			why = &b
+		if full = cmp.Or(full, s); s.WarmUp.Wait && s == d.ranked[0] {
+			break
 		}
 	}
 	f = &failure{stage: smtp.StageConnect, local: true}
 	switch {
+	case full != nil:
+		f.reason, f.reply = smtp.Other, full.WarmUp.reply(full, d.provider)
 	case why == nil && to.IsLoopback():
 		return netip.Addr{}, t.Hostname, nil // no source is needed on this machine
 	case why == nil:

@@ -100,6 +100,10 @@ type Transport struct {
 	// from loopback addresses only, or from an address that the system chooses. If empty, the system chooses.
 	Sources []Source
 
+	// WarmCounts counts the messages of Sources with a WarmUp. A *warmup.File keeps the counts over a restart. If nil,
+	// they are in memory.
+	WarmCounts WarmCounts
+
 	// BlockTime is how long a source address isn't used for a site after a host there refused it because of a
 	// blocklist. Meanwhile the site's mail comes from the next one of Sources, and is deferred if there is none. If
 	// zero, 1 hour; if negative, such a refusal blocks nothing.
@@ -136,6 +140,7 @@ type Transport struct {
 
 	pool     pool
 	sources  sources
+	counted  memoryCounts // where WarmCounts is nil
 	memory   memory
 	sessions atomic.Uint64
 

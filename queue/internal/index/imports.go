@@ -44,7 +44,8 @@ func ImportedMessage(in *queue.Import) (queue.Message, error) {
 		case t.Envelope == nil || len(t.Envelope.Recipients) == 0:
 			return queue.Message{}, fmt.Errorf("the task for %q has no recipient", t.Destination)
 		case len(t.Last) != len(t.Envelope.Recipients) || isReport && len(t.Delayed) != len(t.Last):
-			return queue.Message{}, fmt.Errorf("the task for %q has not one last result for each recipient", t.Destination)
+			return queue.Message{}, fmt.Errorf("the task for %q has %d last results for %d recipients",
+				t.Destination, len(t.Last), len(t.Envelope.Recipients))
 		case seen[t.Destination]:
 			return queue.Message{}, fmt.Errorf("the message has two tasks for %q", t.Destination)
 		}
