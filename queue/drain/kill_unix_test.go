@@ -76,21 +76,21 @@ func (r *remote) Import(_ context.Context, in queue.Import) (queue.ID, bool, err
 }
 
 // serveImports is the process that gets the messages.
-func serveImports(t *testing.T, dir string) {
+func serveImports(dir string) error {
 	q, err := spool.Open(filepath.Join(dir, "to"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	addr := filepath.Join(dir, "sock")
 	os.Remove(addr) // of a process that was killed
 	l, err := net.Listen("unix", addr)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for {
 		nc, err := l.Accept()
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		go func() {
 			defer nc.Close()
@@ -99,6 +99,7 @@ func serveImports(t *testing.T, dir string) {
 				return
 			}
 			var out response
+			var err error
 			out.ID, out.Repeats, err = q.Import(context.Background(),
 				queue.Import{Tasks: in.Tasks, Body: bytes.NewReader(in.Body), Key: in.Key, Held: in.Held})
 			if err != nil {
@@ -110,30 +111,36 @@ func serveImports(t *testing.T, dir string) {
 }
 
 // drainAll is the process that has the messages.
-func drainAll(t *testing.T, dir string) {
+func drainAll(dir string) error {
 	q, err := spool.Open(filepath.Join(dir, "from"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer q.Close()
 	var last Progress
-	d := &Drain{From: q, To: &remote{addr: filepath.Join(dir, "sock")}, Name: "mx1", Journal: filepath.Join(dir, "journal"),
-		Batch: 200, Progress: func(p Progress) { last = p }}
-	for d.Run(t.Context()) != nil {
+	d := &Drain{From: q, To: &remote{addr: filepath.Join(dir, "sock")}, Name: "mx1",
+		Journal: filepath.Join(dir, "journal"), Batch: 200, Progress: func(p Progress) { last = p }}
+	for d.Run(context.Background()) != nil {
 		time.Sleep(10 * time.Millisecond) // the other process isn't there
 	}
 	fmt.Printf("moved %d, %d of them repeated\n", last.Moved, last.Repeated)
+	return nil
 }
 
-// TestRole isn't a test: it is what the processes of TestKilled do.
-func TestRole(t *testing.T) {
+// TestMain does what the processes of TestKilled do, in these, and otherwise runs the tests.
+func TestMain(m *testing.M) {
+	var err error
 	switch os.Getenv(roleEnv) {
 	case "from":
-		drainAll(t, os.Getenv(dirEnv))
+		err = drainAll(os.Getenv(dirEnv))
 	case "to":
-		serveImports(t, os.Getenv(dirEnv))
+		err = serveImports(os.Getenv(dirEnv))
 	default:
-		t.Skip("it is run by TestKilled")
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 }
 
@@ -148,7 +155,7 @@ type process struct {
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	p.out.Reset()
-	p.cmd = exec.Command(os.Args[0], "-test.run=^TestRole$", "-test.timeout=1h")
+	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), roleEnv+"="+p.role, dirEnv+"="+p.dir)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {

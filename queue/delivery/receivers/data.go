@@ -58,7 +58,7 @@ func parse(data string) (l List, err error) {
 }
 
 // set sets a field by the words behind its key.
-func (p *Profile) set(key string, words []string) error {
+func (p *Profile) set(key string, words []string) (err error) {
 	count := func(to *int) (err error) {
 		*to, err = strconv.Atoi(words[0])
 		return err
@@ -85,13 +85,12 @@ func (p *Profile) set(key string, words []string) error {
 		return period(words[1], &p.Rate.Per)
 	case key == "pause" && n == 1:
 		return period(words[0], &p.Recovery.Pause)
-	case key == "restart" && n == 1:
-		return count(&p.Recovery.Start)
 	case key == "restart" && n == 2:
 		if err := count(&p.Recovery.Start); err != nil {
 			return err
 		}
-		return period(words[1], &p.Recovery.Step)
+		p.Recovery.Step, err = strconv.Atoi(words[1])
+		return err
 	}
 	return fmt.Errorf("%s %s: no such rule", key, strings.Join(words, " "))
 }

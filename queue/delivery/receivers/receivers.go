@@ -46,8 +46,8 @@ type Recovery struct {
 	// Start is how many connections are opened after that.
 	Start int
 
-	// Step is the time after which one more connection is opened, again and again. If zero, that isn't stated.
-	Step time.Duration
+	// Step is how many more are opened at a time, as long as all mail is accepted.
+	Step int
 }
 
 // Rule is where a part of a Profile was learnt.

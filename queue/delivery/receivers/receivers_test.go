@@ -91,7 +91,7 @@ func TestFacts(t *testing.T) {
 		t.Errorf("GMX: got %+v, want %+v", got, want)
 	}
 	google, _ := l.Site("aspmx.l.google.com")
-	if want := (Recovery{Pause: 10 * time.Minute, Start: 1}); google.Recovery != want {
+	if want := (Recovery{Pause: 10 * time.Minute, Start: 1, Step: 1}); google.Recovery != want {
 		t.Errorf("Google: got %+v, want %+v", google.Recovery, want)
 	}
 	if got := l.SiteFor("mx.example.net"); got != (delivery.SiteLimits{}) {
@@ -115,19 +115,19 @@ func TestFacts(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	const head = "source s 2026-01 https://example.net/ A page\nreceiver r\n hosts example.net : s\n"
-	l, err := parse(head + " rate 60 1m : s\n restart 2 30s : s\n")
+	l, err := parse(head + " rate 60 1m : s\n restart 2 3 : s\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := l[0]
-	if p.Rate != (delivery.Rate{Messages: 60, Per: time.Minute}) || p.Recovery != (Recovery{Start: 2, Step: 30 * time.Second}) ||
+	if p.Rate != (delivery.Rate{Messages: 60, Per: time.Minute}) || p.Recovery != (Recovery{Start: 2, Step: 3}) ||
 		p.Rules[1] != (Rule{"rate 60 1m", "A page", "https://example.net/", "2026-01"}) {
 		t.Errorf("got %+v", p)
 	}
 	for _, bad := range []string{
 		"hosts example.net : s", head + "messages 20", head + "messages 20 : t", head + "messages many : s",
 		head + "messages -1 : s", head + "pause soon : s", head + "colour 3 : s", "receiver r", "source s",
-		head + "rate 60 : s", head + "rate many 1m : s", head + "rate 60 0s : s", head + "restart x 1s : s",
+		head + "rate 60 : s", head + "rate many 1m : s", head + "rate 60 0s : s", head + "restart x 1 : s", head + "restart 1 : s",
 		head + "restart 1 x : s", head + "receiver q\nmessages 3 : s", head + "connections 2000000 : s",
 	} {
 		if _, err := parse(bad); err == nil {
