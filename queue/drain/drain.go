@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -117,7 +118,7 @@ func (d *Drain) Run(ctx context.Context) error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	defer j.close()
-	r := &run{Drain: d, journal: j, done: context.WithoutCancel(ctx), doubtful: make(map[queue.ID]bool)}
+	r := &run{Drain: d, journal: j, doubtful: make(map[queue.ID]bool)}
 	r.abilities, _ = parts(d)
 	if err := r.recall(ctx); err != nil {
 		return fmt.Errorf("drain: %w", err)
@@ -126,24 +127,21 @@ func (d *Drain) Run(ctx context.Context) error {
 	case err == nil:
 		err = j.remove()
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		err = cmp.Or(r.release(), err)
+		err = cmp.Or(r.release(ctx), err)
 	}
-	r.tell()
+	r.tell(ctx)
 	if err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
 }
 
-// run is a Run. done is for calls that are to be finished when ctx has ended.
-//
-// Between two batches, journal has the messages in From that this Run or one before it has held. Those of them that may
-// be in To are in doubtful, too: they must not be released.
+// run is a Run. Between two batches, journal has the messages in From that this Run or one before it has held. Those of
+// them that may be in To are in doubtful, too: they must not be released.
 type run struct {
 	*Drain
 	abilities
 	journal *journal
-	done    context.Context
 
 	mu       sync.Mutex
 	progress Progress
@@ -201,7 +199,7 @@ func (r *run) pass(ctx context.Context) (moved, busy int, err error) {
 		n, sent, err := r.batch(ctx, page)
 		moved, busy = moved+n, busy+sent
 		r.progress.Busy = busy
-		r.tell()
+		r.tell(ctx)
 		if err != nil {
 			return moved, busy, err
 		}
@@ -244,7 +242,8 @@ func (r *run) batch(ctx context.Context, page []message) (moved, busy int, err e
 	}
 	gone, err := r.importAll(ctx, page)
 	if len(gone) > 0 {
-		if removeErr := r.Remove(r.done, gone); removeErr != nil && !errors.Is(removeErr, queue.ErrNotFound) {
+		removeErr := r.Remove(context.WithoutCancel(ctx), gone)
+		if removeErr != nil && !errors.Is(removeErr, queue.ErrNotFound) {
 			return 0, busy, removeErr // the next Run looks at them again
 		}
 	}
@@ -303,7 +302,7 @@ func (r *run) importAll(ctx context.Context, page []message) (gone []queue.ID, e
 	for range min(cmp.Or(r.Concurrency, defaultConcurrency), len(page)) {
 		wg.Go(func() {
 			for m := range next {
-				importErr := r.importOne(m)
+				importErr := r.importOne(context.WithoutCancel(ctx), m)
 				r.mu.Lock()
 				if importErr == nil || errors.Is(importErr, queue.ErrNotFound) {
 					gone = append(gone, m.id())
@@ -330,14 +329,14 @@ func (r *run) importAll(ctx context.Context, page []message) (gone []queue.ID, e
 }
 
 // importOne stores a message in To.
-func (r *run) importOne(m message) error {
-	body, err := r.From.Open(r.done, m.id())
+func (r *run) importOne(ctx context.Context, m message) error {
+	body, err := r.From.Open(ctx, m.id())
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	_, repeats, err := r.Import(r.done, queue.Import{
-		Tasks: m, Body: &reader{body: body}, Key: "drain " + r.Name + " " + string(m.id()),
+	_, repeats, err := r.Import(ctx, queue.Import{
+		Tasks: m, Body: io.NewSectionReader(body, 0, body.Size()), Key: "drain " + r.Name + " " + string(m.id()),
 		Held: !r.journal.has(m.id()),
 	})
 	if err != nil {
@@ -353,23 +352,11 @@ func (r *run) importOne(m message) error {
 	return nil
 }
 
-// reader reads a Body once.
-type reader struct {
-	body queue.Body
-	off  int64
-}
-
-func (r *reader) Read(b []byte) (int, error) {
-	n, err := r.body.ReadAt(b, r.off)
-	r.off += int64(n)
-	return n, err
-}
-
 // release ends what the Run holds, except for messages that may be in To. With none of these, the journal is removed.
-func (r *run) release() error {
+func (r *run) release(ctx context.Context) error {
 	ids := slices.DeleteFunc(r.journal.all(), func(id queue.ID) bool { return r.doubtful[id] })
 	if len(ids) > 0 {
-		if err := r.Release(r.done, ids...); err != nil && !errors.Is(err, queue.ErrNotFound) {
+		if err := r.Release(context.WithoutCancel(ctx), ids...); err != nil && !errors.Is(err, queue.ErrNotFound) {
 			return err
 		}
 	}
@@ -380,14 +367,14 @@ func (r *run) release() error {
 }
 
 // tell calls Progress.
-func (r *run) tell() {
+func (r *run) tell(ctx context.Context) {
 	if r.Progress == nil {
 		return
 	}
 	p := r.progress
 	p.Left = -1
 	if s, ok := r.From.(queue.Stater); ok {
-		if stats, err := s.Stats(r.done); err == nil {
+		if stats, err := s.Stats(context.WithoutCancel(ctx)); err == nil {
 			p.Left = stats.Messages
 		}
 	}

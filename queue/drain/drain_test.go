@@ -156,7 +156,7 @@ func TestRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b, err := io.ReadAll(&reader{body: body}); err != nil || string(b) != "body\r\n" {
+			if b, err := io.ReadAll(io.NewSectionReader(body, 0, body.Size())); err != nil || string(b) != "body\r\n" {
 				t.Errorf("%s: got the body %q, %v", task.Ref, b, err)
 			}
 		}
