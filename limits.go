@@ -32,9 +32,10 @@ func atMost(l, all delivery.SiteLimits) delivery.SiteLimits {
 		return n
 	}
 	l.Concurrency, l.Initial = least(l.Concurrency, all.Concurrency), least(l.Initial, all.Initial)
-	if n := l.Rate; all.Rate.Messages > 0 && // the slower one, as messages × time of the other
-		float64(all.Rate.Messages)*float64(n.Per) < float64(n.Messages)*float64(all.Rate.Per) {
-		l.Rate = all.Rate
+	// Rates are compared by the messages of each × the time of the other. A zero one is no limit.
+	own, most := l.Rate, all.Rate
+	if most.Messages > 0 && float64(most.Messages)*float64(own.Per) < float64(own.Messages)*float64(most.Per) {
+		l.Rate = most
 	}
 	return l
 }
