@@ -17,8 +17,8 @@ import (
 // WarmUp is the plan for a new Source: how many messages it sends a day to each provider. Receivers distrust an address
 // that sends much at once, and trust it more each day.
 //
-// A message counts if a host has taken it, or may have taken it. A provider is as in [replies.Provider]. The hosts of no
-// known provider count together.
+// A message counts if a host has taken it, or may have taken it. A provider is as in [replies.Provider]. The hosts of
+// no known provider count together.
 type WarmUp struct {
 	// Start is the beginning of the first day. It must be set. A day has 24 hours. Before it, nothing is sent.
 	Start time.Time
@@ -30,8 +30,8 @@ type WarmUp struct {
 	// Providers replaces Days for some providers, by name: "google". The name "" is for hosts of no known provider.
 	Providers map[string][]int
 
-	// Wait defers messages that prefer this source, see Transport.Source, when those of the day are sent. If false, such
-	// a message goes by the next one of Sources that has room, and is deferred if there is none.
+	// Wait defers messages that prefer this source, see Transport.Source, when those of the day are sent. If false,
+	// such a message goes by the next one of Sources that has room, and is deferred if there is none.
 	Wait bool
 }
 
