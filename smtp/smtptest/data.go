@@ -75,7 +75,11 @@ func (s *session) final(m Message, no *smtp.Reply) error {
 	case amiss && f.kind == answers:
 		replies, amiss = s.each(m.Envelope, f.reply), false
 	default:
-		replies = s.take(m)
+		if over := s.overQuota(m); over != nil {
+			replies = s.each(m.Envelope, over)
+		} else {
+			replies = s.take(m)
+		}
 	}
 	return s.answer(smtp.StageFinal, f, amiss, replies...)
 }

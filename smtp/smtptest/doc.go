@@ -89,7 +89,8 @@
 //   - At a stage, from the greeting to the final dot: [Host.Answer], [Host.AnswerRaw], [Host.AnswerEarly],
 //     [Host.CloseAt], [Host.ResetAt], [Host.StallAt], [Host.BabbleAt], [Host.Slow].
 //   - For recipients: [Host.Reject], [Host.RejectFinal], [Host.Defer], [Host.Greylist].
-//   - Above a number: [Host.MaxSessions], [Host.MaxMessages], [Host.MaxRecipients], [Host.RateLimit].
+//   - Above a number: [Host.MaxSessions], [Host.MaxMessages], [Host.MaxRecipients], [Host.RateLimit],
+//     [Host.Quota].
 //   - Against the protocol: [Host.Refuse], [Host.DropPipelined], [Host.DataAnyway], [Host.FailTLS].
 //   - As a whole: [Host.Down], [Host.Hang].
 //   - After a number of messages: [Host.AfterMessages] calls a func, which sets any of these.

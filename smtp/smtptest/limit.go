@@ -125,12 +125,17 @@ func (h *Host) tooFast(stage smtp.Stage) *smtp.Reply {
 		return nil
 	}
 	now := time.Now()
-	r.past = slices.DeleteFunc(r.past, func(t time.Time) bool { return now.Sub(t) >= r.per })
-	if len(r.past) >= r.n {
+	if r.isFull(now) {
 		return r.reply
 	}
 	r.past = append(r.past, now)
 	return nil
+}
+
+// isFull reports whether r has let n pass within its period.
+func (r *rate) isFull(now time.Time) bool {
+	r.past = slices.DeleteFunc(r.past, func(t time.Time) bool { return now.Sub(t) >= r.per })
+	return len(r.past) >= r.n
 }
 
 // sessionFull returns the reply to MAIL after this number of messages in the session, or nil.

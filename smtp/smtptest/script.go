@@ -14,6 +14,9 @@ type script struct {
 	slow   map[smtp.Stage]time.Duration
 	rates  map[smtp.Stage]*rate
 
+	quotas     [len(quotaReplies)]*rate // by Party; nil: none
+	quotasUsed map[quotaKey]*rate
+
 	maxSessions   *limit // if nil, no limit, as for the next two
 	maxMessages   *limit // per session
 	maxRecipients *limit // per message
