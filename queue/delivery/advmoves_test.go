@@ -101,6 +101,8 @@ var (
 	talkRcpt    = advAlways(advRefusal(smtp.StageRcpt, 451, "4.7.1", "try again later"))
 	talkMail    = advAlways(advRefusal(smtp.StageMail, 450, "4.7.1", "your domain has a bad name"))
 	talk421     = advAlways(advRefusal(smtp.StageMail, 421, "4.7.26", "not authenticated"))
+	talkRate    = advAlways(advRefusal(smtp.StageMail, 450, "4.7.1", "rate limit exceeded"))
+	talkRateIP  = advAlways(advRefusal(smtp.StageFinal, 421, "4.7.28", "too much mail from your IP address, slow down"))
 	talkPanic   = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked} }
 	talkPanic2  = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked2} }
 	talkAside   = advAlways(advDead, advRefusal(smtp.StageRcpt, 450, "4.7.1", "not here"))
@@ -119,6 +121,17 @@ var advMoves = []*advMove{
 	{
 		name: "policy-421", about: "421 4.7.26 at MAIL for senders of bad reputation", rate: 1,
 		act: func(p *advPlay) int { return advBurst(p, p.victimDomain, p.owner(), talk421) },
+	},
+	{
+		name: "rate", about: "a rate limit that names nothing, at MAIL, for four senders in turns at each provider", rate: 1,
+		act: func(p *advPlay) int {
+			owner := advOwners[p.turn/len(advVictims)%len(advOwners)]
+			return advBurst(p, p.victimDomain, owner, talkRate)
+		},
+	},
+	{
+		name: "rate-address", about: "hosts after those of a provider, that complain of our address", rate: 1,
+		act: func(p *advPlay) int { return advBurst(p, p.named, p.owner(), talkRateIP) },
 	},
 	{
 		name: "greylist", about: "a greylister that says 4.7.1", rate: 1,

@@ -14,6 +14,9 @@ import (
 // blocked returns the end of the block that keeps t's mail from being sent, 0 if there is none.
 func (m *machine) blocked(t *target) (end int64) {
 	end = m.blockedParty(t.party)
+	if t.waits {
+		end = max(end, m.mono+1, min(t.gate.at(m.mono), m.mono+int64(lookAgain)))
+	}
 	if left := m.suspendedFor(t.Destination); left > 0 {
 		end = max(end, m.mono+min(left, math.MaxInt64-m.mono))
 	}
@@ -56,6 +59,8 @@ func (m *machine) reason(t *target) *smtp.Result {
 	case p.own != nil && p.own.until > m.mono:
 		result := p.own.result
 		return &result
+	case t.waits && m.suspendedFor(t.Destination) <= 0 && m.suspendedFor(p.site.name) <= 0:
+		return rateResult()
 	}
 	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}
 }

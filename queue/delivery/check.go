@@ -63,6 +63,8 @@ func (l SiteLimits) Check() error {
 		checkConcurrency("Site.Concurrency", l.Concurrency),
 		checkCount("Site.Initial", l.Initial),
 		checkRate("Site.Rate", l.Rate),
+		checkCount("Site.Recovery.Start", l.Recovery.Start),
+		checkCount("Site.Recovery.Step", l.Recovery.Step),
 	)
 }
 

@@ -42,8 +42,12 @@ func (l *runnerLoop) work(ctx context.Context, now time.Time, worker func()) (ag
 			return false, l.failed(ctx, "list", err)
 		}
 	}
+	free := l.halt(ctx, now)
+	if free <= 0 {
+		return false, nil
+	}
 	var wants []queue.Want
-	l.locked(func(m *machine) { wants = m.pick(l.free, now) })
+	l.locked(func(m *machine) { wants = m.pick(free, now) })
 	if len(wants) == 0 {
 		return false, nil
 	}
@@ -91,6 +95,9 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 		seen = &unsure
 	}
 	d.plan = l.machine.claimed(&d.flight, seen, now)
+	if l.halted && d.plan.step == stepAttempt {
+		d.plan = plan{step: stepPostpone}
+	}
 	d.lease.task = &d.task
 	l.jobs <- d
 }

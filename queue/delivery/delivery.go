@@ -99,6 +99,9 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 	var why smtp.Reason
 	if body != nil {
 		v, why = judge(results, took)
+		if why == smtp.RateLimited || v.result.Reason == smtp.RateLimited {
+			v.refusal = d.r.refusalOf(&d.task, results)
+		}
 	}
 	wait := d.r.wait(&d.task, why, now)
 	t := d.task

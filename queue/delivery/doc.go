@@ -16,19 +16,20 @@
 // # Bounds
 //
 //   - attempts at a time: Concurrency for all, [SiteLimits] for each site
-//   - messages in a time: a [Rate] for each site, source and tenant
+//   - messages in a time: a [Rate] for each site, source and tenant, and rates that are learned: see [SiteLimits]
 //   - attempts at one message: Retry, RetryAfter and the message's Deadline
 //   - the time that Run takes to end: Grace and SettleTimeout, if the Sender returns when its ctx ends
 //   - lookups by SiteOf at a time: 1,200; one that takes over a second yields to others
-//   - memory: about 300 octets for each lane with mail, the attempts under way, and Events.Buffer
+//   - memory: about 300 octets for each lane with mail, 100 octets for each learned rate, of which there are 100,000 at
+//     most, the attempts under way, and Events.Buffer
 //
 // # Promises
 //
 // A recipient leaves the queue when a host has accepted or rejected the message, when the Deadline has passed, or by
 // Cancel and Purge. The report that is owed is stored in the same commit, or the recipient moves to the report task of
 // its message, see Runner.ReportDelay. Nothing expires without an attempt, unless its site is down or suspended at that
-// time. Nothing expires within an hour after a step of the wall clock. Nothing is sent, reported as delayed or expired
-// before its NotBefore.
+// time, or a rate has no room for it. Nothing expires within an hour after a step of the wall clock. Nothing is sent,
+// reported as delayed or expired before its NotBefore.
 //
 // A message can arrive twice in three cases: an attempt ended without a reply to the final dot (smtp.Unknown), a crash
 // came before its commit was durable in the Queue, or the Queue failed for as long as a Lease. After a crash, a task
@@ -37,20 +38,22 @@
 // for about 3 days.
 //
 // A fault of the Queue delays mail and loses none. It is logged, and the call is repeated after 1 second, then 2, 4 and
-// so on up to 1 minute. Mail that a Queue fails to announce is found within 5 minutes. Run ends with an error only if
-// the Queue is closed or broken. A panic of a func, a slog.Handler or the Queue is logged: see Runner.
+// so on up to 1 minute. After three failures of Settle in a row nothing is sent until Settle works again, since all
+// that is sent meanwhile might be sent again: see Activity.Halted. Mail that a Queue fails to announce is found within
+// 5 minutes. Run ends with an error only if the Queue is closed or broken. A panic of a func, a slog.Handler or the
+// Queue is logged: see Runner.
 //
 // # Interfaces to implement
 //
 //   - Runner.Sender: a wrapper around another Sender may sign, split, trace or refuse a message
 //   - Runner.Queue: see package queue; queuetest tests it
-//   - Report, DeadLetter, SiteOf, SourceOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
+//   - Report, DeadLetter, SiteOf, SourceOf, SignerOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
 //
 // # Operation
 //
-// Flush, Suspend, Hold, Release, Cancel and Purge change the state of mail and sites; Activity, Explain, Suspended and
-// Missed show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability that an
-// operation needs, the error wraps errors.ErrUnsupported and names the ability.
+// Flush, Suspend, Hold, Release, Cancel and Purge change the state of mail and sites; Activity, Explain, LearnedRates,
+// Suspended and Missed show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability
+// that an operation needs, the error wraps errors.ErrUnsupported and names the ability.
 //
 // # Log lines
 //
@@ -70,6 +73,9 @@
 //
 //	runner.go, check.go        Runner, its fields, their defaults and Check
 //	limits.go, rate.go         limits of sites, sources and tenants
+//	meter.go, learn.go         rates that are learned: how each moves, and at which sites they are
+//	facets.go                  what a site can count of a message
+//	gate.go, learned.go        who waits for such a rate; what is shown and kept of them
 //	schedule.go, reason.go     when a task is tried again, and what its Reason changes
 //	events.go, report.go       events, and the lines of the log
 //	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge
@@ -86,6 +92,7 @@
 //	clock.go                   steps of the wall clock
 //	delivery.go, conclude.go   one task: the attempt, and what follows from its results
 //	settle.go, lease.go        the commit, and the lease until then
+//	watchdog.go                the halt while there is no commit
 //	quarantine.go              a message that ends the process, or whose report fails
 //	merge.go                   one report about several tasks of a message
 package delivery

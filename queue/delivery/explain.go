@@ -17,6 +17,15 @@ type Activity struct {
 	InFlight    int // tasks that are being sent or settled
 	Concurrency int // tasks that may be in flight by now: see Runner.Initial
 
+	// Halted is why nothing is sent: outcomes can't be recorded, and all that is sent might be sent again. It is the
+	// error of the last three calls of Settle in a row. One task a minute is claimed and handed back to find out when
+	// the Queue works again. If nil, mail is sent.
+	Halted error
+
+	// Unrecorded is how many tasks were processed and can't be settled so far. Stuck is how many tasks are in flight
+	// for over an hour. Both are among InFlight.
+	Unrecorded, Stuck int
+
 	// Destinations is how many destinations have mail, as far as the Runner knows.
 	Destinations int
 
@@ -41,6 +50,9 @@ type SiteActivity struct {
 
 	// Result is the last failure of a site that is down.
 	Result smtp.Result
+
+	// Rates are the rates that were learned of the site, sorted by Of, Name and Owner.
+	Rates []LearnedRate
 }
 
 // Activity returns what the Runner does now. It is the zero Activity if Run isn't running. It takes some microseconds
@@ -52,7 +64,8 @@ func (r *Runner) Activity() Activity {
 	defer r.mu.Unlock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
-		a.Running, a.Concurrency = true, r.loop.places
+		a.Running, a.Concurrency, a.Stuck = true, r.loop.places, m.stuck()
+		a.Unrecorded, a.Halted = r.watchdog.state()
 		destinations := make(map[string]bool, len(m.targets))
 		waiting := make(map[*site]int)
 		for l, t := range m.targets {
@@ -79,6 +92,7 @@ func (r *Runner) Activity() Activity {
 func (m *machine) activity(s *site, now time.Time) SiteActivity {
 	st := &s.standing
 	a := SiteActivity{Name: s.name, InFlight: int(s.held), Window: int(st.window)}
+	a.Rates = m.ratesOf(s.name, s.learnt, now)
 	if st.down {
 		a.Window = 1
 		a.Result = st.result
@@ -96,6 +110,10 @@ type Explanation struct {
 
 	// Limits are those of that site.
 	Limits SiteLimits
+
+	// Rates are the learned rates that count the task. The one with the smallest PerHour binds, unless Limits or the
+	// Rates of its source or tenant are smaller.
+	Rates []LearnedRate
 
 	// Source is the name of the source that the task goes out from: see Runner.SourceOf.
 	Source string
@@ -139,8 +157,13 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 			}
 			if e.Why == "" {
 				e.Why, e.Until = m.explain(&e.Task, now)
+			} else if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil && isPutOff(&e.Task, now) {
+				if why, until := m.explainRate(&e.Task, t.party.site, now); why != "" {
+					e.Why, e.Until = why, later(until, e.Task.Due)
+				}
 			}
 			if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil {
+				e.Rates = m.ratesFor(&e.Task, t.party.site, now)
 				e.Site, e.Limits = m.activity(t.party.site, now), t.party.site.limits
 			}
 		}
@@ -173,6 +196,11 @@ func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time)
 		}
 	}
 	return sites
+}
+
+// isPutOff reports whether a task that was never attempted isn't due any more. A rate may be the cause.
+func isPutOff(t *queue.Task, now time.Time) bool {
+	return t.State == queue.Waiting && t.Due.After(now) && !t.NotBefore.After(now) && !attempted(t)
 }
 
 // explainTask returns the reason why a task isn't due, and its end. The reason is "" if the task is due.
@@ -251,6 +279,9 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 		return "It is due.", time.Time{}
 	}
 	p, s := t.party, t.party.site
+	if why, until := m.explainRate(task, s, now); why != "" {
+		return why, until
+	}
 	if at := s.bucket.at(s.limits.Rate); at > m.mono {
 		why := fmt.Sprintf("Its site has reached its rate: %d per %v.", s.limits.Rate.Messages, s.limits.Rate.Per)
 		return why, now.Add(time.Duration(at - m.mono))

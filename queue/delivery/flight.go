@@ -13,7 +13,8 @@ type flight struct {
 	kind       kind
 	began      int64 // on the machine's clock
 	slot       *smtp.Slot
-	askedBack  int64 // when its slot was last asked back
+	meters     []*meter // that count it
+	askedBack  int64    // when its slot was last asked back
 	list       *flights
 	prev, next *flight
 }

@@ -15,14 +15,38 @@ import (
 //
 //	window 5: after 5 successes 6, at the first failure 4, down after about 5 failures in a row
 //
-// A failure is what is about the site: a recipient that is deferred before MAIL with the Reason smtp.Network,
-// smtp.RateLimited or smtp.Blocklisted, or by any 421 whose code isn't about an address, a content or a policy. Any
-// other answer of a host is a success: a rejection and greylisting, too.
+// A failure is what is about the site: a recipient that is deferred before MAIL with the Reason smtp.Network or
+// smtp.Blocklisted, or with smtp.RateLimited for the number of connections, or by any 421 whose code isn't about an
+// address, a content or a policy. Any other answer of a host is a success: a rejection and greylisting, too.
 //
-// A stranger's MX records may name any site. So what a host says from MAIL on, with the Reason smtp.RateLimited or
-// smtp.Blocklisted, counts against the owner of the message at this site: it has a window of its own there, and may be
-// down there alone. What is said of a recipient makes that window smaller, no more. When five owners were refused, and
-// no mail was taken since, it counts against the site. A time-out after MAIL counts like such a refusal.
+// A stranger's MX records may name any site. So what a host says from MAIL on, with the Reason smtp.Blocklisted, counts
+// against the owner of the message at this site: it has a window of its own there, and may be down there alone. What is
+// said of a recipient makes that window smaller, no more. When five owners were refused, and no mail was taken since,
+// it counts against the site. A time-out after MAIL counts like such a refusal.
+//
+// # Learned rates
+//
+// A refusal with the Reason smtp.RateLimited teaches the Runner a rate. The rate is that of the party that the site
+// counts, which is what the reply names (see replies.Scope): our address or its network, the signing domain, the domain
+// of the reverse-path, or the recipient. A reply that names none is about the address and both domains of that message.
+// What is sent from another address, with other domains, isn't slowed.
+//
+//   - Nothing is sent for Recovery.Pause. Then Recovery.Start messages are sent at a time, and Recovery.Step more each
+//     time that these were accepted.
+//   - The rate is set between the rate at the refusal and the rate that the site took from one refusal to the next. It
+//     begins 5 % lower, and grows slowly around that level, then faster. A level that proves right is exceeded less and
+//     less often: every 30 minutes at first, then up to every 8 hours.
+//   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
+//
+// With more mail than the site takes, it refuses less than 1 % after some hours, and more than 90 % of its limit is
+// used. A site that refuses at random gets what it takes between one pause and the next.
+//
+// The rate is one of the owner's mail alone if the reply names nothing, if a stranger sent the message (see
+// smtp.Origin.IsStranger), or if the host isn't one of Site.Addrs. When five owners were refused within ten minutes,
+// all mail has the rate. A message waits without being claimed, as long as the rate allows it nothing; at its Deadline,
+// it fails. Rates that are set by hand hold as well.
+//
+// Activity and Explain return learned rates. LearnedRates and Learned keep them over a restart.
 type SiteLimits struct {
 	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 20.
 	Concurrency int
@@ -32,6 +56,9 @@ type SiteLimits struct {
 
 	// Rate bounds how many tasks are sent in a time. If zero, there is no limit.
 	Rate Rate
+
+	// Recovery is how sending begins again after the site has refused a message for its rate.
+	Recovery Recovery
 }
 
 const (
@@ -51,7 +78,13 @@ func (r *Runner) siteLimits(site string) SiteLimits {
 		l.Concurrency = cmp.Or(min(max(own.Concurrency, 0), maxConcurrency), l.Concurrency)
 		l.Initial = cmp.Or(max(own.Initial, 0), l.Initial)
 		l.Rate = own.Rate.or(l.Rate)
+		l.Recovery.Pause = cmp.Or(own.Recovery.Pause, l.Recovery.Pause)
+		l.Recovery.Start = cmp.Or(max(own.Recovery.Start, 0), l.Recovery.Start)
+		l.Recovery.Step = cmp.Or(max(own.Recovery.Step, 0), l.Recovery.Step)
 	}
+	l.Recovery.Pause = cmp.Or(min(l.Recovery.Pause, ever), defaultPause)
+	l.Recovery.Start = min(cmp.Or(max(l.Recovery.Start, 0), 1), maxRecovery)
+	l.Recovery.Step = min(cmp.Or(max(l.Recovery.Step, 0), 1), maxRecovery)
 	l.Concurrency = cmp.Or(l.Concurrency, defaultSiteConcurrency)
 	l.Initial = min(cmp.Or(l.Initial, defaultSiteInitial), l.Concurrency)
 	return l
@@ -72,6 +105,17 @@ func (r *Runner) ownRate(field string, f func(string) Rate, name string, all Rat
 	}
 	r.callLocked(field, name, func() { own = f(name) })
 	return own.or(all)
+}
+
+// signerOf is SignerOf, or its default. After a panic the task has no signer.
+func (r *Runner) signerOf(t *queue.Task) (domain string) {
+	switch {
+	case r.SignerOf != nil:
+		r.callLocked("SignerOf", string(t.ID), func() { domain = r.SignerOf(t) })
+	case !t.Origin.IsStranger():
+		domain = t.FromDomain
+	}
+	return domain
 }
 
 // sourceOf is SourceOf. After a panic the task has no source.

@@ -12,14 +12,14 @@ func TestSiteLimits(t *testing.T) {
 		name           string
 		all, own, want SiteLimits
 	}{
-		{"defaults", SiteLimits{}, SiteLimits{}, SiteLimits{20, 5, Rate{}}},
-		{"for all", SiteLimits{10, 8, hourly}, SiteLimits{}, SiteLimits{10, 8, hourly}},
-		{"few", SiteLimits{Concurrency: 2}, SiteLimits{}, SiteLimits{2, 2, Rate{}}},
-		{"its own", SiteLimits{10, 8, hourly}, SiteLimits{30, 20, daily}, SiteLimits{30, 20, daily}},
-		{"its own, in part", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: 4}, SiteLimits{4, 4, hourly}},
-		{"its own, half a Rate", SiteLimits{10, 8, hourly}, SiteLimits{Rate: Rate{5, 0}}, SiteLimits{10, 8, hourly}},
-		{"its own, too many", SiteLimits{}, SiteLimits{Concurrency: 1 << 40}, SiteLimits{1_000_000, 5, Rate{}}},
-		{"its own, negative", SiteLimits{10, 8, hourly}, SiteLimits{Concurrency: -1, Initial: -1}, SiteLimits{10, 8, hourly}},
+		{"defaults", SiteLimits{}, SiteLimits{}, SiteLimits{Concurrency: 20, Initial: 5, Rate: Rate{}}},
+		{"for all", SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}, SiteLimits{}, SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}},
+		{"few", SiteLimits{Concurrency: 2}, SiteLimits{}, SiteLimits{Concurrency: 2, Initial: 2, Rate: Rate{}}},
+		{"its own", SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}, SiteLimits{Concurrency: 30, Initial: 20, Rate: daily}, SiteLimits{Concurrency: 30, Initial: 20, Rate: daily}},
+		{"its own, in part", SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}, SiteLimits{Concurrency: 4}, SiteLimits{Concurrency: 4, Initial: 4, Rate: hourly}},
+		{"its own, half a Rate", SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}, SiteLimits{Rate: Rate{5, 0}}, SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}},
+		{"its own, too many", SiteLimits{}, SiteLimits{Concurrency: 1 << 40}, SiteLimits{Concurrency: 1_000_000, Initial: 5, Rate: Rate{}}},
+		{"its own, negative", SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}, SiteLimits{Concurrency: -1, Initial: -1}, SiteLimits{Concurrency: 10, Initial: 8, Rate: hourly}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -29,6 +29,7 @@ func TestSiteLimits(t *testing.T) {
 				}
 				return tt.own
 			}}
+			tt.want.Recovery = Recovery{defaultPause, 1, 1}
 			if got := r.siteLimits("mx.x.test"); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}

@@ -36,6 +36,8 @@ type runnerLoop struct {
 	asked    bool                          // the queue asks for that
 	steps    int                           // of the clock, until retries were last brought forward; -1: they never were
 	failures int                           // of the queue, in a row
+	halted   bool                          // see watchdog
+	haltAt   time.Time                     // when a task is claimed although it is
 	resumeAt time.Time                     // when the queue may be asked again after one
 	news     news                          // what was in the inbox
 	lookups  map[string]context.CancelFunc // calls of SiteOf that are under way
@@ -77,6 +79,7 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 			source:   r.sourceRate,
 			tenant:   r.tenantRate,
 			sourceOf: r.sourceOf,
+			signerOf: r.signerOf,
 		}),
 		inbox:   newInbox(),
 		lease:   lease,
@@ -281,6 +284,8 @@ func (l *runnerLoop) wakeAt() time.Time {
 	case l.free <= 0:
 	case !l.resumeAt.IsZero():
 		return l.resumeAt
+	case l.halted:
+		return earliest(l.haltAt, l.listAt)
 	default:
 		next = earliest(next, l.listAt)
 	}

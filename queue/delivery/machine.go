@@ -83,6 +83,14 @@ type machine struct {
 	resumeAt   int64 // when the first suspension ends
 	rates      map[rateKey]*bucket
 	manyRates  int
+
+	learnt     map[string]*learnt // by site
+	names      names              // in it
+	meters     int                // in it
+	manyMeters int                // so many of them are looked through
+	networks   bool               // some were of a network
+	counting   []*meter
+	gates      map[*meter]*gate
 }
 
 type machineConfig struct {
@@ -94,6 +102,7 @@ type machineConfig struct {
 	source   func(name string) Rate   // nil: none has one
 	tenant   func(name string) Rate   // nil: none has one
 	sourceOf func(*queue.Task) string // may be nil
+	signerOf func(*queue.Task) string // may be nil
 	jitter   func() float64           // from -1 to 1; nil: by chance
 }
 
@@ -116,6 +125,10 @@ type target struct {
 	retries bool          // it may have retried tasks that are due
 	queued  queued
 	aside   bool          // it is suspended
+	waits   bool          // it waits at a gate
+	mixed   bool          // it has tasks that its gate isn't about
+	denied  uint8         // tasks that meters had no room for, since one went that gate isn't about
+	gate    *meter        // the last that had no room for one
 	atDesk  bool          // it stands in desk
 	moved   bool          // its site may be another one by now
 	kinds   [classes]kind // of what is asked for in this turn
@@ -182,6 +195,8 @@ func newMachine(c machineConfig) *machine {
 		owners:        make(map[queue.Owner]*owner),
 		suspended:     make(map[string]time.Time),
 		rates:         make(map[rateKey]*bucket),
+		learnt:        make(map[string]*learnt),
+		gates:         make(map[*meter]*gate),
 		cappedAt:      never,
 		resumeAt:      never,
 	}
@@ -258,7 +273,7 @@ func (m *machine) unready(t *target) {
 // queue puts t on the shelves of its party, or has its site looked up. It is asked for retried tasks if it may have
 // some, and otherwise when it has no fresh ones.
 func (m *machine) queue(t *target) {
-	if !t.ready || t.aside || t.queued&isSought != 0 {
+	if !t.ready || t.aside || t.waits || t.queued&isSought != 0 {
 		return
 	}
 	if t.party == nil {
@@ -333,6 +348,10 @@ func (m *machine) done(f *flight, v verdict, lapse, now time.Time) {
 	t, p := f.t, f.t.party
 	m.end(f, v)
 	m.release(t, f.kind)
+	if v.refusal != nil && m.learn(f, v.refusal) {
+		v.withoutRate(p.site.standing.down)
+	}
+	m.uncount(f, &v)
 	m.feedback(p, v, m.mono-f.began)
 	if !lapse.IsZero() {
 		m.wakeTarget(t, lapse.UnixNano())

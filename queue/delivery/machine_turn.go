@@ -57,6 +57,10 @@ func (m *machine) advance() {
 	for len(m.parked) > 0 && m.parked[0].wake <= m.mono {
 		w := m.parked[0]
 		m.park(w, never)
+		if w.gate != nil {
+			m.openGate(w.gate)
+			continue
+		}
 		s, st := w.site, (*standing)(nil)
 		if p := w.party; p != nil {
 			s, st = p.site, p.own
@@ -261,6 +265,9 @@ func (m *machine) nextTarget(p *party, l level) *target {
 				t.aside = true
 				continue
 			}
+			if t.turns == 0 && !m.pass(t) {
+				continue
+			}
 			t.queued |= queuedFor(l.class())
 			sh.push(t)
 			if t.turns.pass() {
@@ -298,9 +305,7 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	if blocked {
 		p.reason = m.reason(t)
 	} else if p.step == stepAttempt {
-		if at := m.admit(task, now); at > m.mono {
-			p = m.postpone(task, at, now)
-		}
+		p = m.count(f, task, now)
 	}
 	switch {
 	case p.step == stepAttempt:
@@ -338,6 +343,7 @@ func (m *machine) settleTurn(failed bool) {
 			}
 		}
 		t.asked, t.got = [classes]int16{}, [classes]int16{}
+		m.endTurn(t)
 		if t.drained[queue.Fresh] && t.drained[queue.Retried] {
 			m.unready(t)
 		}

@@ -33,10 +33,14 @@ func TestOddValues(t *testing.T) {
 		{"Source", func(r *Runner) { r.Source = Rate{1, longest} }, ""},
 		{"Tenant, half", func(r *Runner) { r.Tenant = Rate{1, 0} }, "Tenant is {Messages: 1, Per: 0s}"},
 		{"SiteFor", func(r *Runner) {
-			r.SiteFor = func(string) SiteLimits { return SiteLimits{most, most, Rate{-1, longest}} }
+			r.SiteFor = func(string) SiteLimits {
+				return SiteLimits{most, most, Rate{-1, longest}, Recovery{longest, most, most}}
+			}
 		}, ""},
 		{"SiteFor, negative", func(r *Runner) {
-			r.SiteFor = func(string) SiteLimits { return SiteLimits{math.MinInt, -1, Rate{math.MinInt, -1}} }
+			r.SiteFor = func(string) SiteLimits {
+				return SiteLimits{math.MinInt, -1, Rate{math.MinInt, -1}, Recovery{math.MinInt64, -1, -1}}
+			}
 		}, ""},
 		{"SiteOf, empty", func(r *Runner) { r.SiteOf = func(context.Context, string) (Site, error) { return Site{}, nil } }, ""},
 		{"Retry", func(r *Runner) { r.Retry = []time.Duration{longest} }, ""},

@@ -28,12 +28,27 @@ func weight(r smtp.Reason) int {
 
 // verdict is what the end of a task shows about its site, and about its owner there.
 type verdict struct {
-	sign    int8        // for the site: 1 for one that does its work, -1 for one that doesn't, 0 for neither
-	policy  policy      // what was said to the owner
-	taken   bool        // a recipient was delivered to
-	final   bool        // a recipient was delivered to or rejected
-	result  smtp.Result // why sign is -1, or what the policy is
-	overdue int64       // when the task's next notice or deadline comes; 0: none, or the task is gone
+	sign    int8         // for the site: 1 for one that does its work, -1 for one that doesn't, 0 for neither
+	policy  policy       // what was said to the owner
+	taken   bool         // a recipient was delivered to
+	final   bool         // a recipient was delivered to or rejected
+	result  smtp.Result  // why sign is -1, or what the policy is
+	refusal *rateRefusal // nil: it wasn't for a rate
+	overdue int64        // when the task's next notice or deadline comes; 0: none, or the task is gone
+}
+
+// withoutRate removes from v what a meter has learned: that isn't about the site, or about the owner there. A site that
+// is down and refuses a message for its rate is back.
+func (v *verdict) withoutRate(down bool) {
+	if v.result.Reason != smtp.RateLimited {
+		return
+	}
+	if v.policy = noPolicy; v.sign < 0 {
+		v.sign = 0
+	}
+	if down && v.result.Stage >= smtp.StageMail {
+		v.sign = 1
+	}
 }
 
 // policy is a refusal for now that is about who sends, or to whom, as far as one of them can tell.

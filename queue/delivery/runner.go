@@ -23,6 +23,7 @@ import (
 //   - Concurrency, SiteLimits and each Rate are limits of one Runner. With N Runners, a site, source or tenant can get
 //     N times as much, so set each limit to an N-th. A limit below N can't be kept, except with a single Runner.
 //   - The shares of owners and of slow sites are those of one Runner, so an owner can have its share at each.
+//   - Learned rates are those of one Runner, which finds its part of what a site takes. Its Learned may be another's.
 //   - A site that is down gets a probe from each Runner, and each needs its own failures to take the site down.
 //   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. So are Events and the log: each result is
 //     reported by the Runner that had the task.
@@ -37,8 +38,8 @@ import (
 //
 // A task is attempted when it is due, and then by the schedules of Retry and RetryAfter. At its Deadline, its open
 // recipients fail. A task that was never attempted is attempted first, however late it is, unless its site is down or
-// suspended at the Deadline. At its NoticeAt, a task that is still deferred is reported as delayed. Nothing of that
-// happens before its NotBefore.
+// suspended at the Deadline, or a rate has no room for it. At its NoticeAt, a task that is still deferred is reported
+// as delayed. Nothing of that happens before its NotBefore.
 //
 // If the wall clock steps by more than a minute against the monotonic clock, nothing expires and nothing is reported as
 // delayed for an hour. Retries that a clock was ahead for are made due again: at the start of Run, and after a step,
@@ -70,9 +71,9 @@ import (
 //     doesn't count, and comes again: see [smtp.Slot].
 //
 // Destinations whose mail goes to the same hosts share a site. The Runner learns how many tasks a site takes at a time:
-// see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry, and at least every
-// MaxProbeWait; owners take turns with that. Its other mail stays due meanwhile, and nothing is written to the queue.
-// What a host says about a sender counts against that owner at that site, in the same way.
+// and which rates it takes: see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry,
+// and at least every MaxProbeWait; owners take turns with that. Its other mail stays due meanwhile, and nothing is
+// written to the queue. What a host says about a sender counts against that owner at that site, in the same way.
 //
 // # Quarantine
 //
@@ -103,7 +104,7 @@ import (
 //   - Events, Logger: nothing else changes.
 //   - Sender: the results are smtp.Unknown, as a host may have accepted the message before.
 //   - Report, DeadLetter, SiteOf, a method of the Queue: as if it had returned an error.
-//   - SourceOf, SiteFor, SourceFor, TenantFor: as if it had returned the zero value.
+//   - SourceOf, SignerOf, SiteFor, SourceFor, TenantFor: as if it had returned the zero value.
 //
 // # Fields
 //
@@ -161,9 +162,16 @@ type Runner struct {
 	// returns no Name, the destination is its own site.
 	SiteOf func(ctx context.Context, destination string) (Site, error)
 
-	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source. A source named ""
-	// has no Rate. SourceOf must not block and must not call the Runner. If nil, there are no sources.
+	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source and
+	// for learned rates. A source named "" has no Rate. It is called concurrently. SourceOf must not block and must not
+	// call the Runner. If nil, there are no sources.
 	SourceOf func(*queue.Task) string
+
+	// SignerOf returns the domain that a task is signed by (DKIM, the d= of the signature), for the rates that sites
+	// keep of it: see SiteLimits. A domain named "" has none. It is called concurrently. SignerOf must not block and
+	// must not call the Runner. If nil, the FromDomain of the task, unless a stranger sent it (see
+	// smtp.Origin.IsStranger).
+	SignerOf func(*queue.Task) string
 
 	// Site bounds what each site gets.
 	Site SiteLimits
@@ -172,6 +180,10 @@ type Runner struct {
 	// for the site comes up after a while without any. It must not block and must not call the Runner. If nil, all
 	// sites have the limits of Site.
 	SiteFor func(site string) SiteLimits
+
+	// Learned are rates that sites take: those that LearnedRates returned before a restart, or another Runner's. Those
+	// that weren't used for a day, or have an Of that isn't known, are ignored. If nil, all is learned anew.
+	Learned []LearnedRate
 
 	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see
 	// queue.Message). A task beyond a Rate is postponed to a time of its own; other tasks go first. If zero, there is
@@ -249,6 +261,8 @@ type Runner struct {
 	flushes   uint64            // how many there were
 	flushed   map[string]uint64 // which of them was the last of each destination
 	teller    teller
+	watchdog  watchdog
+	learned   []LearnedRate // of the last Run; nil: there was none
 }
 
 // Occasion is what happened to a task, so that reports may be owed: recipients were settled, a delay notice fell due,
@@ -304,6 +318,12 @@ func (r *Runner) begin(l *runnerLoop) bool {
 	}
 	r.loop = l
 	now := r.time()
+	learned := r.learned
+	if learned == nil {
+		learned = r.Learned
+	}
+	l.machine.recall(learned, now)
+	r.watchdog.recorded()
 	for name, until := range r.suspended {
 		l.machine.suspend([]string{name}, until, now)
 	}
@@ -313,6 +333,14 @@ func (r *Runner) begin(l *runnerLoop) bool {
 func (r *Runner) end(l *runnerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.time()
+	r.withMachine(func(m *machine) {
+		m.at(now)
+		r.learned = m.learnedRates(now)
+	})
+	if r.learned == nil {
+		r.learned = []LearnedRate{}
+	}
 	r.loop = nil
 }
 

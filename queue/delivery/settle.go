@@ -34,15 +34,23 @@ func (d *delivery) settle(ctx context.Context, s queue.Settlement, o Occasion, b
 
 // repeat calls commit, which settles s, until it succeeds, the lease is lost, or the time for that is over.
 func (d *delivery) repeat(ctx context.Context, s *queue.Settlement, commit func(doubt bool) error) (lapse time.Time) {
-	for failures := 0; ; failures++ {
+	failures := 0
+	defer func() {
+		if failures > 0 {
+			d.r.watchdog.over()
+		}
+	}()
+	for ; ; failures++ {
 		err := commit(failures >= reportTries)
 		switch {
 		case d.settled(err):
+			d.r.watchdog.recorded()
 			return time.Time{}
 		case leaseEnded(err), over(err), ctx.Err() != nil:
 			d.tellLost(ctx, s, err)
 			return d.lease.expires()
 		}
+		d.r.watchdog.failed(err, failures == 0)
 		d.log(ctx, slog.LevelError, "queue fails", slog.String("op", "settle"), slog.Any("err", err))
 		pause(ctx, pauseAfter(failures))
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -46,7 +47,8 @@ func (l *simLife) checkAttempt(send *simSend) {
 		l.problem("%v is tried beside %d others at %s, which takes %d", t, inFlight, site, most)
 	}
 	l.checkRate(t, now)
-	l.checkLate(t, now)
+	l.checkLearned(t, site, now)
+	l.checkLate(t, site, now)
 }
 
 // checkRate sees to it that the mail of a tenant is spread.
@@ -63,13 +65,44 @@ func (l *simLife) overRate(t *simTask, now time.Time) bool {
 	return t.tenant != "" && ok && now.Sub(last) < time.Duration(l.ledger.rate.every()-slack)
 }
 
+// simPair is a sender or tenant at a site.
+type simPair struct{ site, owner string }
+
+func simPairOf(site string, t *simTask) simPair { return simPair{site, cmp.Or(t.tenant, t.from)} }
+
+// checkLearned sees to it that nothing of a sender goes to a site in the pause after a refusal for its rate.
+func (l *simLife) checkLearned(t *simTask, site string, now time.Time) {
+	if last, ok := l.throttled[simPairOf(site, t)]; ok && now.Sub(last) < defaultPause {
+		l.problem("%v is tried %v after %s refused its sender's mail for the rate", t, now.Sub(last), site)
+	}
+}
+
+// isLearned reports whether a rate may keep a task from being tried: the site refused mail of its sender for that, or
+// mail of several others.
+func (l *simLife) isLearned(site string, t *simTask) bool {
+	own, others := simPairOf(site, t), 0
+	for p := range l.throttled {
+		if p == own {
+			return true
+		}
+		if p.site == own.site {
+			others++
+		}
+	}
+	return others >= enoughTold
+}
+
 // checkLate sees to it that nothing waits for longer than it has cause to.
-func (l *simLife) checkLate(t *simTask, now time.Time) {
+func (l *simLife) checkLate(t *simTask, site string, now time.Time) {
+	patience := simPatience
+	if l.isLearned(site, t) { // a pause, and then one message at a time
+		patience += 2 * mostPause
+	}
 	late := l.clock.Now().Round(0).Sub(t.due.Round(0))
 	for _, cause := range []time.Time{l.born, t.freeSince, l.world.of(t.dest).better, l.troubled, l.stepped} {
 		late = min(late, now.Sub(cause))
 	}
-	if t.tenant == "" && !l.world.of(t.dest).better.IsZero() && late > simPatience {
+	if t.tenant == "" && !l.world.of(t.dest).better.IsZero() && late > patience {
 		l.problem("%v is tried %v after its time", t, late)
 	}
 }
@@ -88,7 +121,7 @@ func (l *simLife) checkSettlement(send *simSend, c *simChange, set *queue.Settle
 			l.problem("%v expires %v before its deadline", e.simRecipient, t.deadline.Sub(now))
 		case e.end == simExpired && l.doubts():
 			l.problem("%v expires right after a step of the clock", e.simRecipient)
-		case e.end == simExpired && t.begun == 0 && !send.blocked && !l.overRate(t, send.begun):
+		case e.end == simExpired && t.begun == 0 && !send.blocked && !l.overRate(t, send.begun) && !l.isLearned(send.d.flight.t.party.site.name, t):
 			l.problem("%v expires, and was never tried", e.simRecipient)
 		}
 		reported := slices.ContainsFunc(c.reports, func(m *simMessage) bool { return slices.Contains(m.about, e.simRecipient) }) ||

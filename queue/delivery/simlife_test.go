@@ -34,13 +34,14 @@ type simLife struct {
 	woken  []simWoken // of news
 
 	suspended  map[string]time.Time
-	tenants    map[string]time.Time // when the last task of each was tried
-	failed     map[string]time.Time // when something was last wrong with a site
-	troubled   time.Time            // when something was last suspended
-	stepped    time.Time            // when the clock was last set
-	current    *simSend             // what is being settled
-	unreported bool                 // it couldn't be reported
-	removing   simEnd               // why messages are being removed
+	tenants    map[string]time.Time  // when the last task of each was tried
+	failed     map[string]time.Time  // when something was last wrong with a site
+	throttled  map[simPair]time.Time // when the mail of a sender was last refused for its rate
+	troubled   time.Time             // when something was last suspended
+	stepped    time.Time             // when the clock was last set
+	current    *simSend              // what is being settled
+	unreported bool                  // it couldn't be reported
+	removing   simEnd                // why messages are being removed
 	peaceful   bool
 
 	writing atomic.Int32 // operations on the disk that are under way
@@ -68,6 +69,7 @@ func (s *simulation) begin(life int) *simLife {
 		suspended:  map[string]time.Time{},
 		tenants:    map[string]time.Time{},
 		failed:     map[string]time.Time{},
+		throttled:  map[simPair]time.Time{},
 		kind:       simChance(s.r, append(crashfs.Kinds, "random", "random", "random")...),
 	}
 	if life < 7 && l.born.Before(s.calm) {

@@ -92,6 +92,9 @@ func (l *simLife) answer(send *simSend) {
 			a = send.answers[i]
 		} else if a.why == smtp.Network || a.why == smtp.RateLimited || a.why == smtp.Blocklisted {
 			l.failed[site] = now
+			if a.why == smtp.RateLimited && !send.cutOff {
+				l.throttled[simPairOf(site, send.task)] = now
+			}
 		}
 		l.note("answer", send.task.ref+" "+a.Recipient, a.Outcome.String()+": "+a.Reply.Text, 0)
 		if a.has {

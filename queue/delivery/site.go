@@ -26,6 +26,10 @@ type site struct {
 	proven   bool          // it took mail quickly, within a day
 	answered bool          // a host did its work
 	bucket   bucket
+	sent     fading  // messages that it took
+	overs    int32   // messages that it refused for their rate, of which the last was at overAt
+	overAt   int32   // in seconds on the machine's clock; longPause after it, overs counts from 0
+	learnt   *learnt // nil: nothing
 }
 
 // party is an owner at a site. The site's answers about the owner's mail aren't about other owners.
@@ -162,7 +166,7 @@ func (m *machine) forgetOwners() {
 func (m *machine) join(t *target, of Site) {
 	s := m.sites[of.Name]
 	if s == nil {
-		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name)}
+		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name), learnt: m.learnt[of.Name]}
 		s.standing.window = float64(s.limits.Initial)
 		s.standing.waiter.site = s
 		m.sites[of.Name] = s
@@ -181,6 +185,9 @@ func (m *machine) join(t *target, of Site) {
 		}
 	}
 	t.party, t.moved = p, false
+	if !t.waits {
+		t.gate, t.denied, t.mixed = nil, 0, false
+	}
 	p.refs++
 }
 
@@ -208,7 +215,7 @@ func (m *machine) locate(s *site, of Site) {
 // leave ends join if there is nothing that t needs its party for, and forgets t if there is nothing to know of it.
 func (m *machine) leave(t *target) {
 	p := t.party
-	if p == nil || t.queued != 0 || t.held > 0 || t.ready && (t.aside || !t.moved) {
+	if p == nil || t.queued != 0 || t.held > 0 || t.ready && (t.aside || t.waits || !t.moved) {
 		return
 	}
 	t.party = nil

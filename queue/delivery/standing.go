@@ -98,6 +98,7 @@ func (m *machine) feedback(p *party, v verdict, took int64) {
 		s.standing.well(s.limits, full, m.mono)
 	}
 	if v.taken {
+		s.sent.add(1, m.mono)
 		s.told = 0
 		s.epoch++
 	}
@@ -153,10 +154,11 @@ func (m *machine) notePace(p *party, v verdict, took int64) {
 	}
 }
 
-// waiter is a site or a party that is looked at again at a time.
+// waiter is a site, a party or a gate that is looked at again at a time.
 type waiter struct {
 	site  *site
 	party *party
+	gate  *gate
 	wake  int64 // on the machine's clock
 	pos   int32 // its place among the parked, counted from 1
 }

@@ -196,7 +196,7 @@ func TestRunnerRunErrors(t *testing.T) {
 	t.Run("all set", func(t *testing.T) {
 		r := &Runner{
 			Queue: q, Sender: sender, Grace: -1, Concurrency: 1, Initial: 2, PollInterval: 1, MaxProbeWait: 1, Lease: 1, SettleTimeout: 1,
-			Site: SiteLimits{1, 2, hourly}, Source: hourly, Tenant: hourly, Retry: []time.Duration{1},
+			Site: SiteLimits{Concurrency: 1, Initial: 2, Rate: hourly}, Source: hourly, Tenant: hourly, Retry: []time.Duration{1},
 			RetryAfter: map[smtp.Reason][]time.Duration{smtp.UserUnknown: {1}, smtp.Other: nil}, Events: Events{Buffer: 1},
 		}
 		if err := r.Check(); err != nil {

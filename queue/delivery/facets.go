@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"net/netip"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
+)
+
+// kindsOf has the kinds that each scope of a reply is about. A reply without a scope is about all that the host can
+// count of a sender. A scope that isn't here is about no rate of messages.
+var kindsOf = map[replies.Scope][]meterKind{
+	replies.Unknown:    {bySource, bySigner, bySPF},
+	replies.Address:    {bySource},
+	replies.Network:    {byNetwork},
+	replies.DKIMDomain: {bySigner},
+	replies.SPFDomain:  {bySPF},
+	replies.Recipient:  {byRecipient},
+}
+
+// facets are what a site can count of a message.
+type facets struct {
+	source, signer, spf string
+	owner               uint32 // a hash of the owner's name, which is the same after a restart; never 0
+}
+
+// facetsOf returns the facets of a task. The funcs may be nil.
+func facetsOf(t *queue.Task, sourceOf, signerOf func(*queue.Task) string) (f facets) {
+	if sourceOf != nil {
+		f.source = sourceOf(t)
+	}
+	if signerOf != nil {
+		f.signer = signerOf(t)
+	}
+	owner := t.Tenant
+	if _, f.spf = smtp.SplitAddress(t.Envelope.From); owner == "" {
+		owner = t.Envelope.From
+	}
+	hash := uint32(2166136261) // FNV-1a
+	for i := range len(owner) {
+		hash = (hash ^ uint32(owner[i])) * 16777619
+	}
+	f.owner = max(hash, 1)
+	return f
+}
+
+// network returns the network of a source that is an address: 256 addresses of IPv4, or a /64 of IPv6.
+func (f *facets) network() string {
+	addr, err := netip.ParseAddr(f.source)
+	if err != nil {
+		return f.source
+	}
+	bits := 64
+	if addr.Unmap().Is4() {
+		bits = 24
+	}
+	prefix, err := addr.Unmap().Prefix(bits)
+	if err != nil {
+		return f.source
+	}
+	return prefix.String()
+}
+
+// of returns the name of what a kind counts of the message. All but the source must have one.
+func (f *facets) of(k meterKind) (name string, ok bool) {
+	switch k {
+	case bySource:
+		return f.source, true
+	case byNetwork:
+		return f.network(), true
+	case bySigner:
+		name = f.signer
+	case bySPF:
+		name = f.spf
+	}
+	return name, name != ""
+}
+
+// rateRefusal is what an attempt was refused for its rate.
+type rateRefusal struct {
+	facets
+	kinds      [meterKinds]bool
+	recipients []string // refused for byRecipient
+	exact      bool     // the host has named what it counts, and who sends is no stranger
+	addr       netip.Addr
+}
+
+// refusalOf returns what of a task's results is about its rate; nil: nothing.
+func (r *Runner) refusalOf(t *queue.Task, results []smtp.Result) (refusal *rateRefusal) {
+	for i := range results {
+		res := &results[i]
+		if res.Reason != smtp.RateLimited || !isOpen(*res) || res.Local {
+			continue
+		}
+		scope := r.Replies.Classify(res.Reply, res.Stage, res.Host).Scope
+		kinds := kindsOf[scope]
+		if scope == replies.Unknown && res.Stage < smtp.StageMail { // the host doesn't know more yet
+			kinds = kinds[:1]
+		}
+		if len(kinds) == 0 {
+			continue
+		}
+		if refusal == nil {
+			refusal = &rateRefusal{facets: facetsOf(t, r.sourceOf, r.signerOf), exact: !t.Origin.IsStranger()}
+			if addr, err := netip.ParseAddrPort(res.Addr); err == nil {
+				refusal.addr = addr.Addr().Unmap()
+			}
+		}
+		refusal.exact = refusal.exact && scope != replies.Unknown
+		for _, k := range kinds {
+			refusal.kinds[k] = true
+		}
+		if scope == replies.Recipient {
+			refusal.recipients = append(refusal.recipients, res.Recipient)
+		}
+	}
+	return refusal
+}

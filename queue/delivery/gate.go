@@ -1,0 +1,211 @@
+package delivery
+
+import (
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// A message that a meter doesn't allow now goes back to the queue. The first few of a lane come back at a time of
+// their own: other messages of the lane may go now, from another source for example. If more follow that the meter
+// doesn't allow either, they stay as due as they are, and the lane waits at the gate of the meter. From then on nothing
+// is claimed from it, and nothing written to the queue, but what the meter allows.
+
+// gate is where lanes wait for a meter.
+type gate struct {
+	meter  *meter
+	line   line[*target] // of lanes
+	asked  int           // tasks, in this turn
+	waiter waiter
+}
+
+// looks is how many tasks of a lane are put off before it waits. A lane that has tasks of several sources or signers
+// has more.
+const (
+	looks      = 4
+	mixedLooks = 32
+)
+
+// isGated reports whether t waits at a gate whenever its meter has no room.
+func (t *target) isGated() bool {
+	if t.mixed {
+		return t.denied > mixedLooks
+	}
+	return t.denied > looks
+}
+
+// count counts a task for the meters of its site. If one has no room, it counts nothing, and returns the plan that puts
+// the task off. Otherwise the plan is to send it.
+func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
+	t := f.t
+	meters := m.metersOf(t.party.site, task)
+	var binding *meter
+	at := m.mono
+	for _, o := range meters {
+		if free := o.at(m.mono); free > at {
+			at, binding = free, o
+		}
+	}
+	if binding != nil {
+		return m.deny(t, task, binding, at, now)
+	}
+	if until := m.admit(task, now); until > m.mono {
+		return m.postpone(task, until, now)
+	}
+	if len(meters) > 0 {
+		f.meters = slices.Clone(meters)
+		for _, o := range meters {
+			o.take(m.mono)
+		}
+	}
+	if t.gate != nil && !slices.Contains(meters, t.gate) {
+		t.gate, t.denied, t.mixed = nil, 0, true
+	}
+	return plan{step: stepAttempt}
+}
+
+// deny puts off a task for which a meter has no room until a time, which may be never.
+func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time.Time) plan {
+	if passed(task.Deadline, now) {
+		return plan{step: stepExpire, reason: rateResult()}
+	}
+	every := o.every(m.mono)
+	if at == never {
+		at = m.mono + every
+	}
+	t.gate = o
+	if t.denied < mixedLooks+1 {
+		t.denied++
+	}
+	if t.isGated() {
+		m.waitAt(t)
+		return plan{step: stepPostpone}
+	}
+	// Each comes back at a time of its own, but none later than in an hour: by then the rate may be another.
+	back := min(max(at, int64(o.last)*int64(time.Second))+every, m.mono+int64(maxPromise))
+	o.last = toSeconds(back)
+	return plan{step: stepPostpone, next: now.Add(time.Duration(back - m.mono))}
+}
+
+// rateResult is what keeps a task from being sent that a meter doesn't allow.
+func rateResult() *smtp.Result {
+	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
+	reply := smtp.NewReply(451, "4.3.2", "more messages than the host takes in a time")
+	return &smtp.Result{Reply: reply, Local: true, Reason: smtp.RateLimited}
+}
+
+// uncount undoes count when an attempt ends, and notes what its end teaches.
+func (m *machine) uncount(f *flight, v *verdict) {
+	s := f.t.party.site
+	for _, o := range f.meters {
+		o.held--
+		if v.sign > 0 && v.refusal == nil && o.key.kind != noMeter {
+			o.accept(s.limits.Recovery, s.limits.Concurrency, f.began, m.mono)
+		}
+		if g := m.gates[o]; g != nil {
+			m.openGate(g)
+		}
+	}
+	f.meters = nil
+}
+
+// gateOf returns the gate of a meter.
+func (m *machine) gateOf(o *meter) *gate {
+	g := m.gates[o]
+	if g == nil {
+		g = &gate{meter: o}
+		g.waiter.gate = g
+		m.gates[o] = g
+	}
+	return g
+}
+
+// waitAt has t wait at the gate of its meter.
+func (m *machine) waitAt(t *target) {
+	if t.waits {
+		return
+	}
+	t.waits = true
+	g := m.gateOf(t.gate)
+	g.line.push(t)
+	m.guard(g, 0)
+}
+
+// guard has g opened when its meter has room after n more messages. Messages that fall into a tenth of a second go
+// together.
+func (m *machine) guard(g *gate, n int) {
+	if at := g.meter.at(m.mono); at != never {
+		m.park(&g.waiter, max(at+int64(n)*g.meter.every(m.mono), m.mono+slack))
+	}
+}
+
+// openGate lets as many lanes go on as the meter allows messages.
+func (m *machine) openGate(g *gate) {
+	gone := g.meter.key.kind == noMeter
+	n := 0
+	for room := g.meter.room(m.mono) - g.asked; n < room || gone; n++ {
+		t, ok := g.line.pop()
+		if !ok {
+			break
+		}
+		t.waits = false
+		if m.queue(t); t.party != nil {
+			m.ringAll(t.party)
+			m.lineUp(t.party.site)
+		}
+	}
+	if g.line.len() == 0 {
+		m.park(&g.waiter, never)
+		if g.asked == 0 && m.gates[g.meter] == g {
+			delete(m.gates, g.meter)
+		}
+		return
+	}
+	m.guard(g, n)
+}
+
+// pass reports whether t may be asked for a task, as far as the meter goes that it waited for last. If not, it waits
+// at the gate, or until the end of the turn.
+func (m *machine) pass(t *target) bool {
+	switch {
+	case t.waits:
+		return false
+	case t.gate == nil:
+		return true
+	case t.gate.key.kind == noMeter:
+		t.gate, t.denied = nil, 0
+		return true
+	case !t.isGated():
+		return true
+	}
+	room := t.gate.room(m.mono)
+	if room == 0 {
+		m.waitAt(t)
+		return false
+	}
+	g := m.gateOf(t.gate)
+	if g.asked >= room {
+		if t.asked == [classes]int16{} { // else the end of the turn has it look again
+			m.waitAt(t)
+		}
+		return false
+	}
+	g.asked++
+	return true
+}
+
+// endTurn forgets what was asked for at the gate of t.
+func (m *machine) endTurn(t *target) {
+	if t.gate == nil {
+		return
+	}
+	if g := m.gates[t.gate]; g != nil {
+		g.asked = 0
+		if g.line.len() == 0 {
+			m.park(&g.waiter, never)
+			delete(m.gates, t.gate)
+		}
+	}
+}

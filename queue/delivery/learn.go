@@ -1,0 +1,303 @@
+package delivery
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// meterKind is what a site counts.
+type meterKind uint8
+
+const (
+	noMeter meterKind = iota // the meter is gone
+	bySource
+	byNetwork
+	bySigner
+	bySPF
+	byRecipient
+	meterKinds
+)
+
+var meterKindNames = [meterKinds]string{"", "address", "network", "dkim-domain", "spf-domain", "recipient"}
+
+// meterKey is what a meter of a site counts. With an owner, it counts the mail of that owner alone.
+type meterKey struct {
+	name  uint32 // in machine.names
+	owner uint32 // see facets; 0: all
+	kind  meterKind
+}
+
+// learnt is what was learned of a site's rates. Most sites have one meter.
+type learnt struct {
+	one  meter
+	more map[meterKey]*meter // nil: none
+}
+
+func (l *learnt) find(k meterKey) *meter {
+	if l.one.key == k {
+		return &l.one
+	}
+	return l.more[k]
+}
+
+// all calls f for each meter, in no order.
+func (l *learnt) all(f func(*meter)) {
+	if l.one.key.kind != noMeter {
+		f(&l.one)
+	}
+	for _, m := range l.more {
+		f(m)
+	}
+}
+
+// put adds a meter that isn't there. The first one keeps its place as long as a message in flight refers to it.
+func (l *learnt) put(m meter) *meter {
+	if l.one.key.kind == noMeter && l.one.held == 0 {
+		l.one = m
+		return &l.one
+	}
+	if l.more == nil {
+		l.more = make(map[meterKey]*meter)
+	}
+	l.more[m.key] = &m
+	return &m
+}
+
+// remove forgets a meter. Lanes and flights that refer to it see that it is gone.
+func (l *learnt) remove(m *meter) {
+	delete(l.more, m.key)
+	m.key = meterKey{}
+}
+
+// names are the names in keys of meters.
+type names struct {
+	ids  map[string]uint32
+	list []string
+}
+
+func (n *names) id(name string) uint32 {
+	id, ok := n.ids[name]
+	if !ok {
+		if n.ids == nil {
+			n.ids = make(map[string]uint32)
+		}
+		id = uint32(len(n.list))
+		n.ids[name], n.list = id, append(n.list, name)
+	}
+	return id
+}
+
+// Bounds of what is learned.
+const (
+	maxMeters       = 100_000 // in all
+	maxSiteMeters   = 1000    // of a site
+	maxRecipientsOf = 100     // of a message, that are looked up
+)
+
+// learn notes a refusal of f's task. It returns false if nothing is learned from it.
+func (m *machine) learn(f *flight, refusal *rateRefusal) bool {
+	s := f.t.party.site
+	if s.limits.Recovery.Pause < 0 {
+		return false
+	}
+	now := toSeconds(m.mono)
+	if now-s.overAt > int32(longPause/time.Second) {
+		s.overs = 0
+	}
+	s.overs++
+	s.overAt = now
+	exact := refusal.exact && s.has(refusal.addr)
+	learned := false
+	for k, of := range refusal.kinds {
+		if !of {
+			continue
+		}
+		if meterKind(k) == byRecipient {
+			for _, name := range refusal.recipients {
+				learned = m.learnOf(f, byRecipient, name, refusal.owner, exact) || learned
+			}
+		} else if name, ok := refusal.of(meterKind(k)); ok {
+			learned = m.learnOf(f, meterKind(k), name, refusal.owner, exact) || learned
+		}
+	}
+	return learned
+}
+
+// has reports whether an address is one of s, as far as those are known. A domain may name hosts of its own after those
+// of another site, and what they say isn't about that site.
+func (s *site) has(addr netip.Addr) bool {
+	return len(s.hosts) == 0 ||
+		addr.IsValid() && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.addr == addr.String() })
+}
+
+// learnOf notes a refusal of one kind. What isn't exact is about the owner, until several owners were refused.
+func (m *machine) learnOf(f *flight, kind meterKind, name string, owner uint32, exact bool) bool {
+	s := f.t.party.site
+	k := meterKey{name: m.names.id(name), owner: owner, kind: kind}
+	if exact {
+		k.owner = 0
+		return m.refuse(f, k)
+	}
+	learned := m.refuse(f, k)
+	var told []*meter
+	if s.learnt != nil {
+		if all := s.learnt.find(meterKey{name: k.name, kind: kind}); all != nil && all.closed {
+			m.refuseOne(f, all)
+		}
+		s.learnt.all(func(o *meter) {
+			recent := o.closed || toSeconds(m.mono)-o.since < int32(longPause/time.Second)
+			if o.key.kind == kind && o.key.name == k.name && o.key.owner != 0 && recent {
+				told = append(told, o)
+			}
+		})
+	}
+	if len(told) < enoughTold {
+		return learned
+	}
+	for _, o := range told {
+		m.forget(s.learnt, o)
+	}
+	k.owner = 0
+	return m.refuse(f, k) || learned
+}
+
+// refuseOne notes a refusal of one owner for a meter of all that is closed. The next message is one of another owner,
+// after a part of the pause, so that one owner can't keep the meter closed.
+func (m *machine) refuseOne(f *flight, o *meter) {
+	s := f.t.party.site
+	if o.late(f.began) {
+		o.refuse(s.limits.Recovery, f.began, m.mono)
+	} else {
+		o.tat = max(o.tat, m.mono+int64(o.pause(s.limits.Recovery)/enoughTold))
+	}
+	m.restLong(s, o)
+}
+
+// refuse notes a refusal for a meter, and makes the meter if there is none.
+func (m *machine) refuse(f *flight, k meterKey) bool {
+	s := f.t.party.site
+	if s.learnt != nil {
+		if o := s.learnt.find(k); o != nil {
+			o.refuse(s.limits.Recovery, f.began, m.mono)
+			m.restLong(s, o)
+			return true
+		}
+	}
+	if m.meters >= m.manyMeters {
+		m.forgetMeters()
+	}
+	if m.meters >= maxMeters || s.learnt != nil && len(s.learnt.more) >= maxSiteMeters {
+		return false
+	}
+	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, m.mono))
+	m.restLong(s, o)
+	return true
+}
+
+// restLong has a meter that is closed stay so for longPause if s has refused many messages lately, whoever sent them.
+func (m *machine) restLong(s *site, o *meter) {
+	if s.overs >= manyRefusals && o.closed {
+		o.tat = max(o.tat, m.mono+int64(longPause))
+	}
+}
+
+// putMeter adds a meter of a site.
+func (m *machine) putMeter(name string, o meter) *meter {
+	l := m.learnt[name]
+	if l == nil {
+		l = new(learnt)
+		m.learnt[name] = l
+		if s := m.sites[name]; s != nil {
+			s.learnt = l
+		}
+	}
+	m.meters++
+	m.networks = m.networks || o.key.kind == byNetwork
+	return l.put(o)
+}
+
+// forget removes a meter. Lanes that wait for it go on.
+func (m *machine) forget(l *learnt, o *meter) {
+	l.remove(o)
+	m.meters--
+	if g := m.gates[o]; g != nil {
+		m.openGate(g)
+	}
+}
+
+// forgetMeters drops the meters that weren't used for a day, and then the names that no meter has.
+func (m *machine) forgetMeters() {
+	for name, l := range m.learnt {
+		l.all(func(o *meter) {
+			if o.isOld(m.mono) {
+				m.forget(l, o)
+			}
+		})
+		if l.one.key.kind == noMeter && l.one.held == 0 && len(l.more) == 0 {
+			delete(m.learnt, name)
+			if s := m.sites[name]; s != nil {
+				s.learnt = nil
+			}
+		}
+	}
+	m.manyMeters = 2*m.meters + 100
+	if len(m.names.list) <= m.manyMeters {
+		return
+	}
+	kept := names{}
+	for _, l := range m.learnt {
+		more := l.more
+		l.more = nil
+		if l.one.key.kind != noMeter {
+			l.one.key.name = kept.id(m.names.list[l.one.key.name])
+		}
+		for _, o := range more {
+			o.key.name = kept.id(m.names.list[o.key.name])
+			if l.more == nil {
+				l.more = make(map[meterKey]*meter, len(more))
+			}
+			l.more[o.key] = o
+		}
+	}
+	m.names = kept
+}
+
+func (m *meter) isOld(now int64) bool { return now-m.tat > int64(meterMemory) && m.held == 0 }
+
+// metersOf returns the meters that count a task at s. They are valid until the next call.
+func (m *machine) metersOf(s *site, t *queue.Task) []*meter {
+	l := s.learnt
+	m.counting = m.counting[:0]
+	if l == nil {
+		return nil
+	}
+	f := facetsOf(t, m.sourceOf, m.signerOf)
+	for k := bySource; k < byRecipient; k++ {
+		if k == byNetwork && !m.networks {
+			continue // it takes time to make its name
+		}
+		if name, ok := f.of(k); ok {
+			m.counts(l, k, name, f.owner)
+		}
+	}
+	for i := range min(len(t.Envelope.Recipients), maxRecipientsOf) {
+		m.counts(l, byRecipient, t.Envelope.Recipients[i].Address, f.owner)
+	}
+	return m.counting
+}
+
+// counts adds the meters of a name to m.counting.
+func (m *machine) counts(l *learnt, k meterKind, name string, owner uint32) {
+	id, ok := m.names.ids[name]
+	if !ok {
+		return
+	}
+	for _, key := range [...]meterKey{{id, 0, k}, {id, owner, k}} {
+		if o := l.find(key); o != nil {
+			m.counting = append(m.counting, o)
+		}
+	}
+}

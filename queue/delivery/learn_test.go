@@ -1,0 +1,359 @@
+package delivery
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/smtp"
+)
+
+// refusedBy is an attempt of a task at a site "x.test" that is refused for its rate.
+func refusedBy(m *machine, r *Runner, task *queue.Task, reply *smtp.Reply, addr string) *verdict {
+	res := smtp.Result{Stage: smtp.StageMail, Reply: reply, Reason: smtp.RateLimited, Addr: addr}
+	res.Recipient = task.Envelope.Recipients[0].Address
+	v, _ := judge([]smtp.Result{res}, time.Second)
+	v.refusal = r.refusalOf(task, []smtp.Result{res})
+	m.wake(laneOf(task), m.base.Add(time.Duration(m.mono)), m.base.Add(time.Duration(m.mono)))
+	f, p := claim(m, task, m.base.Add(time.Duration(m.mono)))
+	if p.step != stepAttempt {
+		return nil
+	}
+	m.done(f, v, time.Time{}, m.base.Add(time.Duration(m.mono)))
+	return &v
+}
+
+func rateTask(owner int, origin smtp.Origin) *queue.Task {
+	return &queue.Task{
+		Destination: "x.test", Owner: queue.Owner(owner), Attempts: 1, Arrival: machineNow, Due: machineNow, Ref: "192.0.2.1",
+		Origin: origin, FromDomain: "d.test", Envelope: smtp.NewEnvelope(fmt.Sprintf("o%d@s.test", owner), "to@x.test"),
+	}
+}
+
+func rateMachine() (*machine, *Runner) {
+	r := &Runner{SourceOf: func(t *queue.Task) string { return t.Ref }}
+	m := testMachine(machineConfig{sourceOf: r.sourceOf, signerOf: r.signerOf})
+	m.at(machineNow)
+	return m, r
+}
+
+// TestLearnKeys: what a refusal names has a rate. One that doesn't name it is about its owner, until five were refused.
+func TestLearnKeys(t *testing.T) {
+	own := func(name string) string { return name + " (own)" }
+	unnamed := []string{own("address 192.0.2.1"), own("dkim-domain d.test"), own("spf-domain s.test")}
+	tests := []struct {
+		name   string
+		reply  *smtp.Reply
+		origin smtp.Origin
+		hosts  string // of the site
+		owners int
+		want   []string
+	}{
+		{"address", overAddress, smtp.OriginCode, "", 1, []string{"address 192.0.2.1"}},
+		{"network", smtp.NewReply(421, "4.7.28", "rate limit of your IP netblock exceeded"), smtp.OriginCode, "", 1, []string{"network 192.0.2.0/24"}},
+		{"DKIM domain", overDKIM, smtp.OriginCode, "", 1, []string{"dkim-domain d.test"}},
+		{"SPF domain", overSPF, smtp.OriginCode, "", 1, []string{"spf-domain s.test"}},
+		{"recipient", smtp.NewReply(450, "4.2.1", "the user is receiving mail at a rate that is too high"), smtp.OriginCode, "", 1,
+			[]string{"recipient to@x.test"}},
+		{"connection", smtp.NewReply(421, "4.7.0", "too many connections"), smtp.OriginCode, "", 1, nil},
+		{"nothing", overAny, smtp.OriginCode, "", 1, unnamed},
+		{"nothing, to four owners", overAny, smtp.OriginCode, "", 4, append(append(append(unnamed[:3:3], unnamed...), unnamed...), unnamed...)},
+		{"nothing, to five owners", overAny, smtp.OriginCode, "", 5, []string{"address 192.0.2.1", "dkim-domain d.test", "spf-domain s.test"}},
+		{"a stranger's mail", overDKIM, smtp.OriginStranger, "", 1, nil},
+		{"a stranger's mail, its address", overAddress, smtp.OriginStranger, "", 1, []string{own("address 192.0.2.1")}},
+		{"said by the site", overAddress, smtp.OriginCode, "192.0.2.25", 1, []string{"address 192.0.2.1"}},
+		{"said by another host", overAddress, smtp.OriginCode, "192.0.2.66", 1, []string{own("address 192.0.2.1")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, r := rateMachine()
+			if tt.hosts != "" {
+				m.resolve = true
+				m.sited("x.test", Site{Name: "x.test"}, machineNow)
+				m.join(m.target(toLane("x.test")), Site{Name: "x.test", Addrs: []netip.Addr{netip.MustParseAddr(tt.hosts)}})
+				m.ready(m.target(toLane("x.test")))
+			}
+			for owner := range tt.owners {
+				refusedBy(m, r, rateTask(owner, tt.origin), tt.reply, "192.0.2.25:25")
+			}
+			var got []string
+			for _, rate := range m.learnedRates(machineNow) {
+				name := rate.Of + " " + rate.Name
+				if rate.Owner != 0 {
+					name = own(name)
+				}
+				got = append(got, name)
+			}
+			want := map[string]int{}
+			for _, name := range tt.want {
+				want[name]++
+			}
+			for _, name := range got {
+				want[name]--
+			}
+			for name, n := range want {
+				if n != 0 {
+					t.Errorf("got %q, want %q: %q is there %d times too often", got, tt.want, name, -n)
+				}
+			}
+		})
+	}
+}
+
+// TestLearnOff: with a negative Pause, refusals count as they did without rates.
+func TestLearnOff(t *testing.T) {
+	m, r := rateMachine()
+	m.site = func(string) SiteLimits {
+		return SiteLimits{Concurrency: 5, Initial: 3, Recovery: Recovery{Pause: -1}}
+	}
+	refusedBy(m, r, rateTask(1, smtp.OriginCode), overAddress, "")
+	if m.meters != 0 {
+		t.Errorf("got %d rates learned, want none", m.meters)
+	}
+	for _, p := range m.parties {
+		if p.own == nil || p.own.window != 2 {
+			t.Errorf("got %+v, want a smaller window of the owner", p.own)
+		}
+	}
+}
+
+// TestLearnAtDeadline: a message whose deadline has come while a rate has no room fails, with a reason.
+func TestLearnAtDeadline(t *testing.T) {
+	m, r := rateMachine()
+	refusedBy(m, r, rateTask(1, smtp.OriginCode), overAddress, "")
+	task := rateTask(1, smtp.OriginCode)
+	task.Deadline = machineNow
+	m.wake(laneOf(task), machineNow, machineNow)
+	_, p := claim(m, task, machineNow)
+	if p.step != stepExpire || p.reason == nil || p.reason.Reason != smtp.RateLimited {
+		t.Errorf("got %+v, want it to expire for the rate", p)
+	}
+}
+
+// TestMeterGates: 1,000 lanes of a sender wait for a rate without anything being claimed or written again and again, and
+// then go one by one, in their order.
+func TestMeterGates(t *testing.T) {
+	m, r := rateMachine()
+	refusedBy(m, r, rateTask(1, smtp.OriginCode), overSPF, "")
+	now := machineNow
+	vain, order := 0, []string{}
+	for i := range 1000 {
+		m.wake(queue.Lane{Destination: "x.test", Owner: queue.Owner(i % 50), Priority: int8(i%3 - 1)}, now, now)
+	}
+	for range 24 * 3600 {
+		m.at(now)
+		for _, w := range m.pick(20-m.held, now) {
+			for range w.Max {
+				task := rateTask(int(w.Owner), smtp.OriginCode)
+				task.Priority = w.Priority
+				f, p := claim(m, task, now)
+				if p.step == stepAttempt {
+					order = append(order, fmt.Sprint(w.Owner))
+					m.done(f, verdict{sign: 1, taken: true, final: true}, time.Time{}, now)
+				} else {
+					vain++
+					m.done(f, verdict{}, time.Time{}, now)
+				}
+			}
+		}
+		m.settleTurn(false)
+		next := m.next(true)
+		if next.IsZero() || next.Sub(now) > time.Hour || len(order) > 2000 {
+			break
+		}
+		now = later(now.Add(time.Millisecond), next)
+	}
+	lanes := 150 // 50 owners and three groups of priorities
+	if most := lanes * (looks + 2); vain > most {
+		t.Errorf("got %d claims in vain for %d lanes, want %d at most", vain, lanes, most)
+	}
+	if len(order) < 2000 {
+		t.Errorf("got %d sent, want 2000", len(order))
+	}
+}
+
+// TestLearnedRates: what was learned is the same after it was written as JSON and given to another Runner.
+func TestLearnedRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, q := newDrillHost(3), mem.New()
+		n := 0
+		h.refuse = func(m drillMail, began, now time.Duration) *smtp.Reply {
+			if n++; n%500 == 100 {
+				return overAddress
+			}
+			return nil
+		}
+		putMail(t, q, 2000, drillMail{"ip1", "d.test", "s.test", "shop"})
+		r := h.drill(t, q, SiteLimits{}, time.Hour)
+		rates := r.LearnedRates()
+		if len(rates) != 1 || rates[0].Of != "address" || rates[0].Name != "ip1" || rates[0].Site != "gmail.test" {
+			t.Fatalf("got %+v, want the rate of ip1", rates)
+		}
+		b, err := json.Marshal(rates)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again []LearnedRate
+		if err := json.Unmarshal(b, &again); err != nil {
+			t.Fatal(err)
+		}
+		other := &Runner{Queue: mem.New(), Sender: h, Learned: again}
+		if got := other.LearnedRates(); !reflect.DeepEqual(got, again) {
+			t.Errorf("before Run: got %+v, want %+v", got, again)
+		}
+		stop := start(t, other)
+		sleep(time.Second)
+		got := other.LearnedRates()
+		stop()
+		for i := range got {
+			if got[i].Until.Sub(again[i].Until).Abs() < time.Second {
+				got[i].Until = again[i].Until
+			}
+			got[i].PerHour, got[i].Used = again[i].PerHour, again[i].Used // it grows anew
+			if d := got[i].Level / again[i].Level; d > 0.999 && d < 1.001 {
+				got[i].Level = again[i].Level
+			}
+		}
+		if !reflect.DeepEqual(got, again) {
+			t.Errorf("got %+v, want %+v", got, again)
+		}
+	})
+}
+
+// TestRecallOdd: rates that nobody can have learned are ignored.
+func TestRecallOdd(t *testing.T) {
+	m, _ := rateMachine()
+	m.recall([]LearnedRate{
+		{Site: "x.test", Of: "moon", Level: 1, Used: machineNow},
+		{Site: "x.test", Of: "", Level: 1, Used: machineNow},
+		{Site: "x.test", Of: "address", Level: -1, Used: machineNow},
+		{Site: "x.test", Of: "address", Level: 1e300, Used: machineNow},
+		{Site: "x.test", Of: "address", Level: 1, Used: machineNow.Add(-25 * time.Hour)},
+		{Site: "x.test", Of: "address", Level: 3600, Used: machineNow, Steady: -5, AtOnce: 1 << 40, Until: machineNow.Add(1000 * time.Hour)},
+		{Site: "x.test", Of: "address", Level: 7200, Used: machineNow},
+	}, machineNow)
+	got := m.learnedRates(machineNow)
+	if len(got) != 1 || got[0].Level != 3600 || got[0].AtOnce != maxRecovery || got[0].Until.After(machineNow.Add(mostPause)) {
+		t.Errorf("got %+v, want one rate within bounds", got)
+	}
+}
+
+// TestForgetMeters: rates that weren't used for a day are forgotten, with their names.
+func TestForgetMeters(t *testing.T) {
+	m, _ := rateMachine()
+	for day := range 5 {
+		m.at(machineNow.Add(time.Duration(day) * 25 * time.Hour))
+		for i := range 1000 {
+			if m.meters >= m.manyMeters {
+				m.forgetMeters()
+			}
+			k := meterKey{name: m.names.id(fmt.Sprint(day, " ", i)), kind: bySigner}
+			m.putMeter(fmt.Sprint("site", i/2), newMeter(k, Recovery{}, 1, m.mono))
+		}
+	}
+	m.forgetMeters()
+	if n := len(m.names.list); m.meters > 1100 || n > 4*m.meters || len(m.learnt) > 501 {
+		t.Errorf("got %d meters of %d sites and %d names, want about 1,000", m.meters, len(m.learnt), n)
+	}
+	rates := m.learnedRates(machineNow)
+	if len(rates) != m.meters || !strings.HasPrefix(rates[0].Name, "4 ") {
+		t.Errorf("got %d rates, the first %+v; want those of the last day", len(rates), rates[0])
+	}
+}
+
+// TestLearnedMemory: a rate that was learned of a site takes 100 octets, besides the name of the site.
+func TestLearnedMemory(t *testing.T) {
+	const sites = 10_000
+	m, _ := rateMachine()
+	names := make([]string, sites)
+	for i := range names {
+		names[i] = fmt.Sprintf("mx%d.example", i)
+	}
+	k := meterKey{name: m.names.id("192.0.2.1"), kind: bySource}
+	heap := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap()
+	for _, name := range names {
+		m.putMeter(name, newMeter(k, Recovery{}, 1, m.mono))
+	}
+	each := float64(heap()-before) / sites
+	if t.Logf("%.1f octets a site", each); each > 105 {
+		t.Errorf("got %.1f octets a site, want 100", each)
+	}
+	runtime.KeepAlive(m)
+}
+
+// BenchmarkLearned is what a decision costs at a site of which something was learned.
+func BenchmarkLearned(b *testing.B) {
+	m, r := rateMachine()
+	for i := range 10_000 {
+		k := meterKey{name: m.names.id("192.0.2.1"), kind: bySource}
+		m.putMeter(fmt.Sprintf("mx%d.example", i), newMeter(k, Recovery{}, 1000, m.mono))
+	}
+	refusedBy(m, r, rateTask(1, smtp.OriginCode), overAny, "")
+	s := m.sites["x.test"]
+	s.learnt.all(func(o *meter) { o.open(Recovery{}, m.mono); o.window = 0 })
+	task := rateTask(1, smtp.OriginCode)
+	b.ReportAllocs()
+	for b.Loop() {
+		meters := m.metersOf(s, task)
+		at := int64(0)
+		for _, o := range meters {
+			at = max(at, o.at(m.mono))
+		}
+		if len(meters) != 3 || at == never {
+			b.Fatal(len(meters), at)
+		}
+	}
+}
+
+// TestExplainRate: Explain says which learned rate a message waits for, and until when, whether its lane waits or it was
+// put off.
+func TestExplainRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, q := newDrillHost(4), mem.New()
+		h.refuse = func(m drillMail, began, now time.Duration) *smtp.Reply { return overSPF }
+		r := &Runner{Queue: q, Sender: h, Logger: nil}
+		stop := start(t, r)
+		defer stop()
+		putMail(t, q, 1, drillMail{"ip1", "d.test", "s.test", "shop"})
+		sleep(2 * time.Second)
+		refused := time.Now()
+		putMail(t, q, 2*looks, drillMail{"ip1", "d.test", "s.test", "shop"})
+		sleep(2 * time.Second)
+		waiting := 0
+		for _, task := range held(t, q) {
+			if task.Attempts > 0 && len(task.Last) > 0 && task.Last[0].Reply != nil {
+				continue // the one that was refused
+			}
+			all, err := r.Explain(t.Context(), task.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := all[0]
+			want := "Its site has refused mail of its SPF domain s.test for its rate. Nothing is sent for now."
+			if e.Why != want || e.Until.Sub(refused) < 4*time.Minute || len(e.Rates) != 1 || e.Rates[0].Until.IsZero() {
+				t.Errorf("got %q until %v with rates %+v, want %q", e.Why, e.Until.Sub(refused), e.Rates, want)
+			}
+			waiting++
+		}
+		if waiting != 2*looks {
+			t.Errorf("got %d that wait, want %d", waiting, 2*looks)
+		}
+		if sites := r.Activity().Sites; len(sites) != 1 || len(sites[0].Rates) != 1 || sites[0].Rates[0].Name != "s.test" {
+			t.Errorf("got sites %+v, want one with the rate of s.test", sites)
+		}
+	})
+}

@@ -1,0 +1,223 @@
+package delivery
+
+import (
+	"cmp"
+	"math"
+	"time"
+)
+
+// Recovery is how the messages to a site begin again after the site has refused one for its rate: with nothing, then
+// with few at a time, then with more. [SiteLimits] describes the rates that are learned.
+type Recovery struct {
+	// Pause is the time without messages after a refusal. After ten refusals, it is at least 10 minutes. If the first
+	// message after a pause is refused, the next pause is a quarter longer, up to 1 hour or to Pause if that is more.
+	// If zero, 5 minutes. If negative, no rates are learned: such refusals count as failures of the site or the sender.
+	Pause time.Duration
+
+	// Start is how many messages are sent at a time after Pause, up to 1,000. If zero, 1.
+	Start int
+
+	// Step is how many more are sent at a time, up to 1,000, each time that as many as now were accepted: after 1
+	// message 2 at a time, after 2 further ones 3. If zero, 1. The bound ends when it reaches the site's Concurrency.
+	Step int
+}
+
+func (r *Recovery) pause() time.Duration { return cmp.Or(r.Pause, defaultPause) }
+
+const (
+	defaultPause   = 5 * time.Minute
+	mostPause      = time.Hour
+	manyRefusals   = 10 // of a site, after which nothing is sent for longPause
+	longPause      = 10 * time.Minute
+	maxRecovery    = 1000
+	probeTime      = 30 * time.Minute // from the opening to the level, at first
+	mostSteady     = 4                // so often it doubles
+	meterIdle      = time.Minute      // a longer time without a message doesn't count
+	meterMemory    = 24 * time.Hour
+	growthOfProbes = 1.25
+	firstLevel     = 10   // messages a second, unless a site was sent more
+	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
+	right          = 1.05 // and one beyond which it takes no more than that many times as much is right
+)
+
+// meter is a rate that was learned from what one party of those that a site counts was refused: see meterKey. It is
+// closed from a refusal to the next message that is accepted, and open otherwise.
+//
+//   - While it is closed, nothing may go before tat, and then window messages at a time.
+//   - While it is open, the rate begins at 95 % of level, is level after the probe time and then grows faster and
+//     faster: with the third power of time, as windows do in CUBIC (RFC 9438). The probe time doubles each time that a
+//     refusal comes after it. So a level that is right is seldom exceeded, and one that is too low soon is.
+//   - When it closes, level is the rate at that time: the site takes less. When it opens again, the site is known to
+//     take at least what it took from one opening to the next. The new level is between these two.
+//
+// Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used. It is a plain value of
+// the machine's goroutine, and small: there may be one for each of thousands of sites.
+type meter struct {
+	key    meterKey
+	level  float32 // messages a second
+	n      uint32  // accepted since opened
+	tat    int64   // the theoretical arrival time of the next message, on the machine's clock
+	opened int32   // when it last opened, in seconds on that clock
+	since  int32   // when it last opened or closed
+	last   int32   // the last time that a message was told to come back at
+	held   int32   // messages in flight
+	window uint16  // so many may be; 0: no bound
+	grown  uint16  // accepted since window last grew
+	steady uint8   // how often the probe time has doubled
+	fails  uint8   // pauses after which the first message was refused
+	closed bool
+}
+
+// newMeter returns one that closes now. seen is how many messages a second the site was sent until then.
+func newMeter(k meterKey, r Recovery, seen float64, now int64) meter {
+	m := meter{key: k, level: float32(max(seen, firstLevel)), opened: toSeconds(now), since: toSeconds(now)}
+	m.close(r, now)
+	return m
+}
+
+func toSeconds(ns int64) int32 { return int32(min(ns/int64(time.Second), math.MaxInt32)) }
+
+// rate returns the messages a second that may be sent now.
+func (m *meter) rate(now int64) float64 {
+	level := float64(m.level)
+	if m.closed {
+		return level
+	}
+	probe := m.probe().Seconds()
+	// x is -0.37 at first, of which the third power is -0.05.
+	x := (float64(toSeconds(now)-m.since) - probe) * 0.37 / probe
+	return level * (1 + x*x*x)
+}
+
+// probe is the time from the opening to the level.
+func (m *meter) probe() time.Duration { return probeTime << m.steady }
+
+func (m *meter) every(now int64) int64 {
+	return int64(min(float64(time.Second)/m.rate(now), float64(maxEvery)))
+}
+
+// at returns when the next message may go. It is never if that depends on those in flight.
+func (m *meter) at(now int64) int64 {
+	switch {
+	case m.window > 0 && m.held >= int32(m.window):
+		return never
+	case m.closed:
+		return m.tat
+	}
+	return m.tat - max(slack, m.every(now)) // one more may go with the first
+}
+
+// room returns how many messages may go now.
+func (m *meter) room(now int64) int {
+	if m.at(now) > now {
+		return 0
+	}
+	n := maxRecovery
+	if !m.closed {
+		every := m.every(now)
+		n = int(min(1+(now+max(slack, every)-m.tat)/every, maxRecovery))
+	}
+	if m.window > 0 {
+		n = min(n, int(m.window)-int(m.held))
+	}
+	return n
+}
+
+// take counts a message that goes.
+func (m *meter) take(now int64) {
+	if idle := now - m.tat; idle > int64(meterIdle) && !m.closed {
+		m.opened += toSeconds(idle)
+		m.since += toSeconds(idle)
+	}
+	m.tat = max(m.tat, now) + m.every(now)
+	m.held++
+}
+
+// accept notes that a message was accepted which began at that time. most is the site's Concurrency.
+func (m *meter) accept(r Recovery, most int, began, now int64) {
+	if m.closed && !m.late(began) {
+		m.open(r, now)
+	}
+	if m.n++; m.window == 0 || m.closed {
+		return
+	}
+	if m.grown++; m.grown >= m.window {
+		m.grown = 0
+		if m.window += uint16(max(r.Step, 1)); int(m.window) >= most {
+			m.window = 0
+		}
+	}
+}
+
+// open ends closed.
+func (m *meter) open(r Recovery, now int64) {
+	high := float64(m.level)
+	low := min(m.taken(now), high)
+	switch {
+	case m.n == 0: // it is new
+		m.level /= 2
+	case m.fails > 0: // the site counts for a time that is longer than the pause: that was all of it
+		m.level = float32(low)
+		for period := time.Duration(toSeconds(now)-m.opened) * time.Second; m.steady < mostSteady; m.steady++ {
+			if m.probe() >= period {
+				break
+			}
+		}
+	default: // it takes at least one after each pause
+		m.level = float32(max(math.Sqrt(low*high), 1/r.pause().Seconds()))
+	}
+	m.closed, m.fails, m.n = false, 0, 0
+	m.opened, m.since = toSeconds(now), toSeconds(now)
+	m.tat = now
+}
+
+// taken is how many messages a second were accepted since it last opened.
+func (m *meter) taken(now int64) float64 {
+	return float64(m.n) / float64(max(toSeconds(now)-m.opened, 1))
+}
+
+// refuse notes that a message was refused which began at that time. A message that was on its way when the meter closed
+// says nothing about the rate after that.
+func (m *meter) refuse(r Recovery, began, now int64) {
+	switch {
+	case m.closed && m.late(began):
+		m.tat = max(m.tat, now+int64(m.pause(r)))
+	case m.closed:
+		m.fails = min(m.fails+1, 20)
+		m.close(r, now)
+	default:
+		// With few at a time, the rate isn't used up.
+		rate, level := min(m.rate(now), 2*m.taken(now)), float64(m.level)
+		open := time.Duration(toSeconds(now)-m.since) * time.Second
+		switch probe := m.probe(); {
+		case open < probe/4, rate > level*wrong:
+			m.steady = 0
+		case rate < level*right:
+			m.steady = min(m.steady+2, mostSteady)
+		case open > probe:
+			m.steady = min(m.steady+1, mostSteady)
+		}
+		m.level = float32(rate)
+		m.since = toSeconds(now)
+		m.close(r, now)
+	}
+}
+
+// late reports whether a message that began at that time was on its way when m closed.
+func (m *meter) late(began int64) bool { return toSeconds(began) <= m.since }
+
+// close begins a pause.
+func (m *meter) close(r Recovery, now int64) {
+	m.closed = true
+	m.window, m.grown = uint16(max(r.Start, 1)), 0
+	m.tat = now + int64(m.pause(r))
+}
+
+func (m *meter) pause(r Recovery) time.Duration {
+	pause := r.pause()
+	if m.fails > 0 {
+		longer := float64(pause) * math.Pow(growthOfProbes, float64(m.fails))
+		pause = max(pause, min(time.Duration(longer), mostPause))
+	}
+	return pause
+}

@@ -1,0 +1,216 @@
+package delivery
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// quota is how a host counts: whether it takes a message now.
+type quota interface {
+	takes(now time.Duration) bool
+}
+
+// bucketQuota has a number of tokens, which come back evenly.
+type bucketQuota struct {
+	size, perSecond float64
+	tokens          float64
+	last            time.Duration
+	begun           bool
+}
+
+func (q *bucketQuota) takes(now time.Duration) bool {
+	if !q.begun {
+		q.begun, q.tokens = true, q.size
+	}
+	q.tokens = min(q.size, q.tokens+(now-q.last).Seconds()*q.perSecond)
+	q.last = now
+	if q.tokens < 1 {
+		return false
+	}
+	q.tokens--
+	return true
+}
+
+// fixedQuota takes a number of messages in each period, from one full hour to the next for example.
+type fixedQuota struct {
+	n      func(period int) int
+	period time.Duration
+	at     int
+	used   int
+}
+
+func (q *fixedQuota) takes(now time.Duration) bool {
+	if at := int(now / q.period); at != q.at {
+		q.at, q.used = at, 0
+	}
+	if q.used >= q.n(q.at) {
+		return false
+	}
+	q.used++
+	return true
+}
+
+// slidingQuota takes a number of messages in any period.
+type slidingQuota struct {
+	n      int
+	period time.Duration
+	past   []time.Duration
+}
+
+func (q *slidingQuota) takes(now time.Duration) bool {
+	i := 0
+	for i < len(q.past) && now-q.past[i] >= q.period {
+		i++
+	}
+	q.past = q.past[i:]
+	if len(q.past) >= q.n {
+		return false
+	}
+	q.past = append(q.past, now)
+	return true
+}
+
+// lies refuses some messages at random.
+type lies struct {
+	quota
+	part float64
+	r    *rand.Rand
+}
+
+func (q *lies) takes(now time.Duration) bool {
+	return q.r.Float64() >= q.part && (q.quota == nil || q.quota.takes(now))
+}
+
+type meterRun struct {
+	taken, refused int // after the first hours
+	all            int // refused in all
+	most           int // refusals in ten minutes
+}
+
+// meterSend sends from a backlog without end for so long, 20 at a time without a meter, and each message in half a second.
+func meterSend(q quota, rec Recovery, length, skip time.Duration, r *rand.Rand) (run meterRun) {
+	const concurrency = 20
+	type flying struct {
+		at, began time.Duration
+	}
+	var flights []flying
+	var m *meter
+	var refusals []time.Duration
+	sent := 0
+	seen := func(now time.Duration) float64 { return float64(sent) / max(now.Seconds(), 1) }
+	for now := time.Duration(0); now < length; {
+		next := length
+		if len(flights) < concurrency {
+			at := now
+			if m != nil {
+				at = max(now, time.Duration(min(m.at(int64(now)), int64(length))))
+			}
+			next = at
+		}
+		if len(flights) > 0 && flights[0].at <= next {
+			f := flights[0]
+			flights = flights[1:]
+			now = max(now, f.at)
+			if m != nil {
+				m.held = max(m.held-1, 0)
+			}
+			if q.takes(now) {
+				sent++
+				if now >= skip {
+					run.taken++
+				}
+				if m != nil {
+					m.accept(rec, concurrency, int64(f.began), int64(now))
+				}
+				continue
+			}
+			run.all++
+			refusals = append(refusals, now)
+			for now-refusals[0] > 10*time.Minute {
+				refusals = refusals[1:]
+			}
+			run.most = max(run.most, len(refusals))
+			if now >= skip {
+				run.refused++
+			}
+			if m == nil {
+				fresh := newMeter(meterKey{}, rec, seen(now), int64(now))
+				m = &fresh
+			} else {
+				m.refuse(rec, int64(f.began), int64(now))
+			}
+			continue
+		}
+		if now = next; now >= length {
+			break
+		}
+		if m != nil {
+			m.take(int64(now))
+		}
+		takes := time.Duration((0.3 + 0.4*r.Float64()) * float64(time.Second))
+		flights = append(flights, flying{now + takes, now})
+		slices.SortFunc(flights, func(a, b flying) int { return int(a.at - b.at) })
+	}
+	return run
+}
+
+func steadyQuota(n int) func(int) int { return func(int) int { return n } }
+
+// TestMeterQuotas has more mail than hosts take that count in different ways: at most 1 % of the attempts is refused, and
+// at least 90 % of the limit used, but at hosts that change their limit daily, or lie.
+func TestMeterQuotas(t *testing.T) {
+	google := Recovery{Pause: 10 * time.Minute}
+	other := Recovery{Pause: defaultPause}
+	day := 24 * time.Hour
+	r := rand.New(rand.NewPCG(1, 1))
+	moody := func(n int) func(int) int {
+		r := rand.New(rand.NewPCG(7, 7))
+		var days []int
+		return func(i int) int {
+			for len(days) <= i/24 {
+				days = append(days, n/2+r.IntN(n))
+			}
+			return days[i/24]
+		}
+	}
+	tests := []struct {
+		name          string
+		rec           Recovery
+		q             quota
+		limit         float64 // a second
+		skip, length  time.Duration
+		used, refused float64 // at least, and at most, in percent
+	}{
+		{"bucket of 20 a minute", other, &bucketQuota{size: 20, perSecond: 20.0 / 60}, 20.0 / 60, 6 * time.Hour, 3 * day, 90, 1},
+		{"bucket of 20 a minute, google", google, &bucketQuota{size: 20, perSecond: 20.0 / 60}, 20.0 / 60, 6 * time.Hour, 3 * day, 90, 1},
+		{"bucket of 2 a second", other, &bucketQuota{size: 100, perSecond: 2}, 2, 6 * time.Hour, 3 * day, 90, 1},
+		{"bucket of 10 a second, google", google, &bucketQuota{size: 1000, perSecond: 10}, 10, 6 * time.Hour, 3 * day, 90, 1},
+		{"1000 an hour, fixed", google, &fixedQuota{n: steadyQuota(1000), period: time.Hour}, 1000.0 / 3600, 6 * time.Hour, 3 * day, 90, 1},
+		{"100 an hour, fixed", other, &fixedQuota{n: steadyQuota(100), period: time.Hour}, 100.0 / 3600, 6 * time.Hour, 3 * day, 90, 1},
+		{"1000 an hour, sliding", google, &slidingQuota{n: 1000, period: time.Hour}, 1000.0 / 3600, 6 * time.Hour, 3 * day, 90, 1},
+		{"10000 an hour, sliding", google, &slidingQuota{n: 10000, period: time.Hour}, 10000.0 / 3600, 6 * time.Hour, 3 * day, 90, 1},
+		{"5000 a day, fixed", other, &fixedQuota{n: steadyQuota(5000), period: day}, 5000.0 / 86400, 3 * day, 10 * day, 90, 1},
+		{"5000 a day, sliding", other, &slidingQuota{n: 5000, period: day}, 5000.0 / 86400, 3 * day, 10 * day, 90, 1},
+		{"200 a day, fixed", other, &fixedQuota{n: steadyQuota(200), period: day}, 200.0 / 86400, 3 * day, 10 * day, 90, 5},
+		{"moody: 1000 an hour", google, &fixedQuota{n: moody(1000), period: time.Hour}, 1000.0 / 3600, 6 * time.Hour, 10 * day, 70, 1},
+		{"moody: 100 an hour", other, &fixedQuota{n: moody(100), period: time.Hour}, 100.0 / 3600, 6 * time.Hour, 10 * day, 70, 1},
+		{"lies 1 %", other, &lies{nil, 0.01, r}, 40, 6 * time.Hour, 3 * day, 0, 2},
+		{"lies 5 %", other, &lies{nil, 0.05, r}, 40, 6 * time.Hour, 3 * day, 0, 7},
+		{"lies 50 %", other, &lies{nil, 0.5, r}, 40, 6 * time.Hour, 3 * day, 0, 60},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			run := meterSend(tt.q, tt.rec, tt.length, tt.skip, r)
+			used := 100 * float64(run.taken) / (tt.limit * (tt.length - tt.skip).Seconds())
+			refused := 100 * float64(run.refused) / float64(run.taken+run.refused)
+			t.Logf("%.1f %% used, %.3f %% refused (%d of %d), %d in all, %d within 10 minutes", used, refused, run.refused,
+				run.taken+run.refused, run.all, run.most)
+			if used < tt.used || refused > tt.refused || float64(run.taken) < (tt.length-tt.skip).Hours()*4 {
+				t.Errorf("got %.1f %% used and %.3f %% refused, %d accepted; want %v %% and %v %%", used, refused, run.taken,
+					tt.used, tt.refused)
+			}
+		})
+	}
+}
