@@ -19,7 +19,7 @@ func (r *Relay) siteFor(site string) delivery.SiteLimits {
 // byHand returns the limits in l and, for fields that are zero, those in other.
 func byHand(l, other delivery.SiteLimits) delivery.SiteLimits {
 	l.Concurrency, l.Initial = cmp.Or(l.Concurrency, other.Concurrency), cmp.Or(l.Initial, other.Initial)
-	l.Rate = cmp.Or(l.Rate, other.Rate)
+	l.Rate, l.Recovery = cmp.Or(l.Rate, other.Rate), cmp.Or(l.Recovery, other.Recovery)
 	return l
 }
 

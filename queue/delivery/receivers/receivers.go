@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/postrider/postrider/queue/delivery"
 )
@@ -31,23 +30,11 @@ type Profile struct {
 	// Rate is how many messages it takes in a time.
 	Rate delivery.Rate
 
-	// Recovery is what it wants after it has refused mail because of a rate.
-	Recovery Recovery
+	// Recovery is how it wants senders to come back after it has refused mail because of a rate.
+	Recovery delivery.Recovery
 
 	// Rules are the sources of the other fields. The Profiles of Default have one for each line of receivers.txt.
 	Rules []Rule
-}
-
-// Recovery is how a receiver wants a sender to come back after a refusal for rate.
-type Recovery struct {
-	// Pause is how long nothing is sent.
-	Pause time.Duration
-
-	// Start is how many connections are opened after that.
-	Start int
-
-	// Step is how many more are opened at a time, as long as all mail is accepted.
-	Step int
 }
 
 // Rule is where a part of a Profile was learnt.
@@ -92,7 +79,7 @@ func (p *Profile) Check() error {
 
 // Limits returns the limits of a site of this receiver. A field that isn't known is zero.
 func (p *Profile) Limits() delivery.SiteLimits {
-	return delivery.SiteLimits{Concurrency: p.Connections, Initial: p.Start, Rate: p.Rate}
+	return delivery.SiteLimits{Concurrency: p.Connections, Initial: p.Start, Rate: p.Rate, Recovery: p.Recovery}
 }
 
 // has reports whether a host belongs to the receiver.

@@ -91,7 +91,7 @@ func TestFacts(t *testing.T) {
 		t.Errorf("GMX: got %+v, want %+v", got, want)
 	}
 	google, _ := l.Site("aspmx.l.google.com")
-	if want := (Recovery{Pause: 10 * time.Minute, Start: 1, Step: 1}); google.Recovery != want {
+	if want := (delivery.Recovery{Pause: 10 * time.Minute, Start: 1, Step: 1}); google.Recovery != want {
 		t.Errorf("Google: got %+v, want %+v", google.Recovery, want)
 	}
 	if got := l.SiteFor("mx.example.net"); got != (delivery.SiteLimits{}) {
@@ -120,7 +120,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := l[0]
-	if p.Rate != (delivery.Rate{Messages: 60, Per: time.Minute}) || p.Recovery != (Recovery{Start: 2, Step: 3}) ||
+	if p.Rate != (delivery.Rate{Messages: 60, Per: time.Minute}) || p.Recovery != (delivery.Recovery{Start: 2, Step: 3}) ||
 		p.Rules[1] != (Rule{"rate 60 1m", "A page", "https://example.net/", "2026-01"}) {
 		t.Errorf("got %+v", p)
 	}
@@ -149,9 +149,9 @@ func TestCheck(t *testing.T) {
 		{"connections", Profile{Hosts: host, Connections: -1}, "Connections"},
 		{"start", Profile{Hosts: host, Start: -1}, "Start"},
 		{"messages", Profile{Hosts: host, Messages: -1}, "Messages"},
-		{"pause", Profile{Hosts: host, Recovery: Recovery{Pause: -1}}, "Recovery.Pause"},
-		{"restart", Profile{Hosts: host, Recovery: Recovery{Start: -1}}, "Recovery.Start"},
-		{"step", Profile{Hosts: host, Recovery: Recovery{Step: -1}}, "Recovery.Step"},
+		{"pause", Profile{Hosts: host, Recovery: delivery.Recovery{Pause: -1}}, "Recovery.Pause"},
+		{"restart", Profile{Hosts: host, Recovery: delivery.Recovery{Start: -1}}, "Recovery.Start"},
+		{"step", Profile{Hosts: host, Recovery: delivery.Recovery{Step: -1}}, "Recovery.Step"},
 		{"rate", Profile{Hosts: host, Rate: delivery.Rate{Messages: 1}}, "Rate"},
 	}
 	for _, tt := range tests {
