@@ -129,5 +129,9 @@ func englishReasons() map[smtp.Reason]ReasonTexts {
 			"The recipient's mail system has a problem of its own.",
 			"This may be over by now: you can send the message again.",
 		},
+		smtp.NoSource: {
+			"This mail system could not send to other mail systems for some time.",
+			"This may be over by now: you can send the message again.",
+		},
 	}
 }

@@ -130,5 +130,6 @@ func portugueseReasons() map[smtp.Reason]ReasonTexts {
 		},
 		smtp.Expired:   {"O prazo para a entrega terminou.", "Pode enviar a mensagem outra vez."},
 		smtp.Temporary: {"O sistema de correio do destinatário tem um problema próprio.", again},
+		smtp.NoSource:  {"Este sistema de correio não conseguiu enviar mensagens a outros durante algum tempo.", again},
 	}
 }

@@ -109,6 +109,7 @@ type Conn struct {
 	rcpts, accepted []int // buffers for the next transaction
 
 	source netip.Addr // the local address; the zero Addr if the system chose it
+	via    *Source    // of source; nil if the system chose it
 
 	required mx.Requirement // of a policy
 	strict   bool           // the requirement is that of REQUIRETLS

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/postrider/postrider/mx"
@@ -15,10 +14,9 @@ import (
 
 // ends are the two ends of a connection to be made.
 type ends struct {
-	host     mx.Host
-	addr     netip.AddrPort // of the host; the zero AddrPort for a Unix socket
-	source   netip.Addr     // the local address; the zero Addr if the system chooses it
-	hostname string         // the name of this machine in EHLO; if empty, see Conn.Hostname
+	host mx.Host
+	addr netip.AddrPort // of the host; the zero AddrPort for a Unix socket
+	egress
 }
 
 // connect opens a session. If TLS fails, it may open another connection with a smaller ClientHello, and then one
@@ -102,6 +100,7 @@ func (d *delivery) conn(e ends) *Conn {
 		most:      known.mails,
 		allowed:   t.maxMessages(e.host),
 		source:    e.source,
+		via:       e.via,
 		required:  d.required,
 		strict:    d.strict,
 		again:     true,
@@ -140,25 +139,14 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	if ctx.Err() != nil {
 		return c.calledOff(ctx)
 	}
+	if cause, ok := err.(*sourceError); ok {
+		f := c.local(smtp.StageConnect, cause, smtp.NewReply(451, "4.3.0", cause.text()))
+		f.reason = smtp.NoSource
+		return f
+	}
 	why := "no connection"
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		why = withoutAddrs(err)
 	}
 	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", why))
-}
-
-// dial connects to c.Addr.
-func (t *Transport) dial(ctx context.Context, c *Conn) (net.Conn, error) {
-	network := "tcp"
-	if strings.HasPrefix(c.Addr, "/") {
-		network = "unix"
-	}
-	if t.DialContext != nil {
-		return t.DialContext(context.WithValue(ctx, sourceKey{}, c.source), network, c.Addr)
-	}
-	dialer := new(net.Dialer)
-	if c.source.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
-	}
-	return dialer.DialContext(ctx, network, c.Addr)
 }

@@ -168,14 +168,15 @@ func (d *delivery) idle(ctx context.Context, key key, addrs []netip.AddrPort) (d
 // address offers the message to one address of a host, in a new session.
 func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr netip.AddrPort) next {
 	begun := time.Now()
-	source, hostname, f := d.source(addr.Addr())
+	e, f := d.egress(addr.Addr())
 	if f != nil {
 		f.host, f.addr = host.Name, addr.String()
 		d.note(ctx, Try{Begun: begun, Session: SessionInfo{Host: host.Name, Addr: addr.String()}}, f)
 		return otherAddress
 	}
 	d.dialled++
-	c, f := d.connect(ctx, ends{host, addr, source, hostname})
+	c, f := d.connect(ctx, ends{host, addr, e})
+	left := ctx.Err() == nil && d.connected(e, f)
 	if f == nil {
 		key.without |= c.broken // it may have been learned after the key was made
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
@@ -184,7 +185,10 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	r := f.result(d.t.Replies)
 	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
-	case d.learn(source, &r):
+	case left:
+		d.dialled-- // the host wasn't the cause
+		return sameAddress
+	case d.learn(e.key(), &r):
 		return sameAddress
 	case !f.local:
 		return otherHost // the host has answered; its other addresses would answer the same
@@ -199,8 +203,8 @@ func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
 		if !slices.Contains(addrs, s.remote) || !s.takes(d.message.env.Recipients[d.message.rcpts[0]].Address) {
 			return false
 		}
-		source, _, f := d.source(s.remote.Addr())
-		return f == nil && source == s.source
+		e, f := d.source(s.remote.Addr())
+		return f == nil && e.via == s.via && e.source == s.source
 	})
 }
 

@@ -115,7 +115,7 @@ func (d *delivery) learnHabits(s *session, reused bool) {
 // learnFromAll learns about the source address of s from each result. It reports whether the address is blocked now.
 func (d *delivery) learnFromAll(s *session) (blocked bool) {
 	for _, i := range d.message.rcpts {
-		blocked = d.learn(s.source, &d.message.results[i]) || blocked
+		blocked = d.learn(sourceAddr{s.via, s.source}, &d.message.results[i]) || blocked
 	}
 	return blocked
 }

@@ -81,6 +81,16 @@ func (c *Conn) begun(ctx context.Context) (f *failure) {
 	return c.local(stage, errPanic, smtp.NewReply(451, "4.3.0", "internal error"))
 }
 
+// changed calls SourceHealth.Changed.
+func (t *Transport) changed(s SourceState) {
+	if t.SourceHealth.Changed == nil {
+		return
+	}
+	if p := guard.Call(func() { t.SourceHealth.Changed(s) }); p != nil {
+		p.Log(context.Background(), t.logger(), "SourceHealth.Changed")
+	}
+}
+
 // logPanic logs a panic of the Resolver, which package mx returns as an error.
 func (t *Transport) logPanic(ctx context.Context, err error) {
 	if p, ok := errors.AsType[*guard.Panic](err); ok {

@@ -3,7 +3,9 @@
 package client
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -38,4 +40,11 @@ func (p *probe) peek(fd uintptr) {
 	// Sockets of package net don't block. At the end of the stream, n is 0 and err is nil.
 	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
 	p.nothing = err == syscall.EAGAIN || err == syscall.EINTR
+}
+
+// isMissing reports whether a dial failed since its source address isn't on this machine. A connect fails with the same
+// errno if there is no port left.
+func isMissing(err error) bool {
+	sys, ok := errors.AsType[*os.SyscallError](err)
+	return ok && sys.Syscall == "bind" && errors.Is(sys.Err, syscall.EADDRNOTAVAIL)
 }

@@ -19,8 +19,12 @@ import (
 // Source is a local address, or a pair of them, that sessions come from.
 type Source struct {
 	// Addrs are addresses of this machine: one of IPv4, one of IPv6, or one of each. A host is connected to from the
-	// address of its own family.
+	// address of its own family. With a Proxy, they are the addresses that it connects from, of the proxy's machine.
 	Addrs []netip.Addr
+
+	// Proxy is what the sessions go through. Loopback hosts are reached through a proxy on this machine only, and Unix
+	// sockets through none. If nil, the sessions go out from this machine.
+	Proxy *Proxy
 
 	// Hostname is the name in EHLO. The DNS should have it for Addrs. If empty, Transport.Hostname; if that is empty
 	// too, see Conn.Hostname.
@@ -48,6 +52,11 @@ func (s *Source) Check() error {
 	}
 	if len(s.Addrs) == 0 {
 		return errors.New("client: Source.Addrs is empty: put an address of this machine into it")
+	}
+	if s.Proxy != nil {
+		if err := s.Proxy.Check(); err != nil {
+			return err
+		}
 	}
 	if s.Weight < 0 {
 		return fmt.Errorf("client: Source.Weight %d of %v is negative: leave it zero for 1", s.Weight, s.Addrs)
@@ -87,6 +96,9 @@ func rank(list []Source, p pair) []*Source {
 // addr returns the address to connect to to from: one of its family, and a loopback address if to is one. It returns
 // the zero Addr if there is none.
 func (s *Source) addr(to netip.Addr) netip.Addr {
+	if s.Proxy != nil && to.IsLoopback() && !s.Proxy.Addr.Addr().Unmap().IsLoopback() {
+		return netip.Addr{} // the proxy's own machine isn't this one
+	}
 	for _, addr := range s.Addrs {
 		if addr = addr.Unmap(); addr.Is4() == to.Is4() && addr.IsLoopback() == to.IsLoopback() {
 			return addr
@@ -99,66 +111,98 @@ func (s *Source) has(addr netip.Addr) bool {
 	return slices.ContainsFunc(s.Addrs, func(a netip.Addr) bool { return a.Unmap() == addr })
 }
 
-// Source returns the name of the source that a message prefers: the first of its Addrs, or "" without Sources. Blocks
-// and greylisting may have another one used.
+// Source returns the name of the source that a message prefers: the first of its Addrs, or "" without Sources. Blocks,
+// faults and greylisting may have another one used.
 func (t *Transport) Source(env *smtp.Envelope) string {
 	if len(t.Sources) == 0 || env == nil || len(env.Recipients) == 0 {
 		return ""
 	}
-	s := rank(t.Sources, pair{env.From, env.Recipients[0].Address})[0]
+	return rank(t.Sources, pair{env.From, env.Recipients[0].Address})[0].name()
+}
+
+func (s *Source) name() string {
 	if len(s.Addrs) == 0 {
 		return ""
 	}
 	return s.Addrs[0].Unmap().String()
 }
 
-// source chooses the local address to connect to an address of a host from, and the name in EHLO. With the zero Addr,
-// the system chooses.
-func (d *delivery) source(to netip.Addr) (addr netip.Addr, hostname string, f *failure) {
+// egress is how a session goes out.
+type egress struct {
+	via      *Source    // nil if the system chooses the address
+	source   netip.Addr // of via; the zero Addr if the system chooses it
+	hostname string     // the name of this machine in EHLO; if empty, see Conn.Hostname
+	probe    bool       // the address is out of the pool, and a probe is due
+}
+
+func (e *egress) key() sourceAddr { return sourceAddr{e.via, e.source} }
+
+// source chooses the local address to connect to an address of a host from, and the name in EHLO: those of the first
+// source in the pool that the site doesn't block. Sources with a fault by sites are chosen if no other one is in the
+// pool, whether blocked or not.
+func (d *delivery) source(to netip.Addr) (egress, *failure) {
 	t := d.t
+	anyone := egress{hostname: t.Hostname}
 	if len(t.Sources) == 0 || !to.IsValid() {
-		return addr, t.Hostname, nil
+		return anyone, nil
 	}
 	var why *Block
-	var full *Source
+	var full *Source // the plan of which has no room
+	var out []sourceAddr
+	blocked, spare := 0, egress{}
 	for _, s := range d.ranked {
-		addr := s.addr(to)
-		if !addr.IsValid() {
+		e := egress{via: s, source: s.addr(to), hostname: cmp.Or(s.Hostname, t.Hostname)}
+		if !e.source.IsValid() {
 			continue
 		}
-		b, blocked := t.sources.blocked(d.site, addr)
+		fault, due := t.health.of(e.key())
+		e.probe = due && (fault != AddrMissing || !t.tests(e.key()))
+		b, isBlocked := t.sources.blocked(d.site, e.source)
+		if isBlocked && why == nil {
+			why = &b
+		}
+		inPool := !isBlocked && (fault == SourceFine || e.probe)
 		switch {
-		case blocked:
-			if why == nil {
-				why = &b
+		case inPool && d.warm(s):
+			return e, nil
+		case inPool:
+			full = cmp.Or(full, s)
+		case fault != SourceFine:
+			out = append(out, e.key())
+			if fault.bySites() && !isBlocked && spare.via == nil {
+				spare = e
 			}
-			continue
-		case d.warm(s):
-			return addr, cmp.Or(s.Hostname, t.Hostname), nil
+		default:
+			blocked++
 		}
-		if full = cmp.Or(full, s); s.WarmUp.Wait && s == d.ranked[0] {
+		if full == s && s.WarmUp.Wait && s == d.ranked[0] {
 			break
 		}
 	}
-	f = &failure{stage: smtp.StageConnect, local: true}
+	f := &failure{stage: smtp.StageConnect, local: true}
 	switch {
 	case full != nil:
 		f.reason, f.reply = smtp.Other, full.WarmUp.reply(full, d.provider)
+		return egress{}, f
+	case blocked == 0 && spare.via != nil:
+		return spare, nil
+	case len(out) > 0:
+		return egress{}, t.noSource(out, blocked, d.site)
 	case why == nil && to.IsLoopback():
-		return netip.Addr{}, t.Hostname, nil // no source is needed on this machine
+		return anyone, nil // no source is needed on this machine
 	case why == nil:
 		f.reply = smtp.NewReply(451, "4.4.1", fmt.Sprintf("Sources has no address of the family of %s: add one", to))
-	default:
-		// RFC 3463 §3.8: X.7.1, not authorized by a filter of the host, of which the blocks are the memory. The Reason
-		// is set here, so that nobody has to guess it from the code.
-		f.reason = smtp.Blocklisted
-		text := "all source addresses are blocked for " + clip(d.site)
-		if why.Reply != nil {
-			text += ", which replied " + clip(why.Reply.Error())
-		}
-		f.reply = smtp.NewReply(451, "4.7.1", text)
+		return egress{}, f
 	}
-	return addr, "", f
+	// RFC 3463 §3.8: X.7.1, not authorized by a filter of the host, of which the blocks are the memory. The Reason is
+	// set here, so that nobody has to guess it from the code.
+	f.reason = smtp.Blocklisted
+	text := "all source addresses are blocked for " + clip(d.site)
+	if why.Reply != nil {
+		text += ", which replied " + clip(why.Reply.Error())
+	}
+	f.reply = smtp.NewReply(451, "4.7.1", text)
+	return egress{}, f
 }
 
 // rank orders the sources for the message. The first one is the source from which a greylisting host has seen it, if
@@ -179,10 +223,12 @@ func (d *delivery) rank() {
 
 // learn remembers greylisting and blocklists about the source address of a result. It reports whether the address is
 // blocked now.
-func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
-	t := d.t
+func (d *delivery) learn(k sourceAddr, r *smtp.Result) (blocked bool) {
+	t, source := d.t, k.addr
 	switch {
 	case !source.IsValid() || r.Reply == nil:
+	case r.Outcome == smtp.Delivered:
+		t.worked(k, accepted)
 	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
 		t.sources.seen(pair{d.message.env.From, r.Recipient}, source, t.maxRemembered())
 	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0 && t.isAboutSource(r):
@@ -195,6 +241,7 @@ func (d *delivery) learn(source netip.Addr, r *smtp.Result) (blocked bool) {
 			t.logger().Warn("source address blocked",
 				"site", d.site, "source", source, "until", until, "host", r.Host, "reply", r.Reply.Error())
 		}
+		t.suspicious(k, RefusedBySites, d.site, r.Reply)
 		return true
 	}
 	return false

@@ -40,8 +40,8 @@ func TestMappedGreylist(t *testing.T) {
 	tr.sources.seen(pair{env.From, env.Recipients[0].Address}, second, 10)
 	d := &delivery{t: tr, message: newMessage(env, smtp.Text("x"))}
 	d.rank()
-	if got, _, f := d.source(netip.MustParseAddr("192.0.2.1")); f != nil || got != second {
-		t.Errorf("got %v, %v, want %v", got, f, second)
+	if got, f := d.source(netip.MustParseAddr("192.0.2.1")); f != nil || got.source != second {
+		t.Errorf("got %v, %v, want %v", got.source, f, second)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -90,7 +89,7 @@ func (t *Transport) check(ctx context.Context, s *Submission) (*Conn, *failure) 
 	)
 	for _, addr := range addrs {
 		begun := time.Now()
-		if c, f = d.connect(ctx, ends{host, addr, netip.Addr{}, t.Hostname}); f == nil {
+		if c, f = d.connect(ctx, ends{host, addr, egress{hostname: t.Hostname}}); f == nil {
 			t.pool.put(&session{Conn: c, key: d.key(host), remote: addr, opened: begun}, t.limits())
 			return c, nil
 		}

@@ -109,6 +109,10 @@ type Transport struct {
 	// zero, 1 hour; if negative, such a refusal blocks nothing.
 	BlockTime time.Duration
 
+	// SourceHealth decides when a source address that can't be used leaves the pool, and when it comes back. If zero,
+	// see [SourceHealth].
+	SourceHealth SourceHealth
+
 	// MaxRemembered bounds each of three memories about hosts, in entries: the blocks, the source addresses that
 	// greylisting hosts have seen, and what hosts showed (see RememberFor). A new entry beyond the bound clears the
 	// others of its kind. If zero, 10,000.
@@ -141,6 +145,7 @@ type Transport struct {
 	pool     pool
 	sources  sources
 	counted  memoryCounts // where WarmCounts is nil
+	health   health
 	memory   memory
 	sessions atomic.Uint64
 

@@ -197,6 +197,9 @@ func checkError(t *testing.T, results []smtp.Result, err error) {
 		if r.Local && strings.HasPrefix(r.Reply.Text, "all source addresses are blocked") {
 			want = smtp.Blocklisted
 		}
+		if r.Local && strings.Contains(r.Reply.Text, "source address") && r.Reply.Enhanced[1] == 3 {
+			want = smtp.NoSource
+		}
 		if r.Reason != want {
 			t.Errorf("got reason %v, want %v for %s: %v", r.Reason, want, r.Outcome, r.Reply)
 		}

@@ -94,6 +94,10 @@ const (
 	// Temporary is about the host: it has a fault of its own, such as a full disk or a database that doesn't answer.
 	// Try again later.
 	Temporary Reason = 18
+
+	// NoSource is about the sender: no source address could be used, since it isn't on the machine, or its proxy failed.
+	// No host was asked. Mend the machine or the proxy; the message is tried again.
+	NoSource Reason = 19
 )
 
 var reasonNames = [...]string{
@@ -116,6 +120,7 @@ var reasonNames = [...]string{
 	Syntax:          "syntax",
 	Expired:         "expired",
 	Temporary:       "temporary",
+	NoSource:        "no-source",
 }
 
 // About is the subject of a [Reason]: what has to change before mail gets through.
@@ -133,6 +138,7 @@ const (
 
 var abouts = [...]About{
 	RateLimited: AboutSender, Greylisted: AboutSender, Blocklisted: AboutSender, PolicyAuth: AboutSender,
+	NoSource:    AboutSender,
 	UserUnknown: AboutAddress, MailboxFull: AboutAddress, MailboxDisabled: AboutAddress, HostUnknown: AboutAddress,
 	SpamContent: AboutMessage, TooBig: AboutMessage, Virus: AboutMessage, Syntax: AboutMessage,
 	Network: AboutPath, TLS: AboutPath, RelayDenied: AboutPath, Expired: AboutPath,

@@ -35,6 +35,7 @@ func TestNumbers(t *testing.T) {
 		{smtp.Syntax, int(smtp.Syntax), 16, "syntax"},
 		{smtp.Expired, int(smtp.Expired), 17, "expired"},
 		{smtp.Temporary, int(smtp.Temporary), 18, "temporary"},
+		{smtp.NoSource, int(smtp.NoSource), 19, "no-source"},
 		{smtp.Reason(200), 200, 200, "reason-200"},
 		{smtp.OriginUnknown, int(smtp.OriginUnknown), 0, "unknown"},
 		{smtp.OriginStranger, int(smtp.OriginStranger), 1, "stranger"},
@@ -106,7 +107,7 @@ func TestStoredNumbers(t *testing.T) {
 
 // TestAbout: each Reason except NoReason and Other has a subject, and each subject has a name.
 func TestAbout(t *testing.T) {
-	for r := smtp.Other + 1; r <= smtp.Temporary; r++ {
+	for r := smtp.Other + 1; r <= smtp.NoSource; r++ {
 		if r.About() == smtp.NotKnown {
 			t.Errorf("%v is about nothing", r)
 		}

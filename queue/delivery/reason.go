@@ -16,7 +16,7 @@ var reasons = [...]smtp.Reason{
 	smtp.UserUnknown, smtp.HostUnknown, smtp.MailboxDisabled, smtp.MailboxFull,
 	smtp.TooBig, smtp.Syntax, smtp.Virus, smtp.SpamContent, smtp.Expired,
 	smtp.Other, smtp.Temporary, smtp.RelayDenied, smtp.PolicyAuth, smtp.TLS, smtp.Network,
-	smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
+	smtp.NoSource, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
 }
 
 func weight(r smtp.Reason) int {

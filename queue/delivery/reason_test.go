@@ -117,10 +117,10 @@ func TestWeights(t *testing.T) {
 	order := []smtp.Reason{
 		smtp.UserUnknown, smtp.HostUnknown, smtp.MailboxDisabled, smtp.MailboxFull, smtp.TooBig, smtp.Syntax, smtp.Virus,
 		smtp.SpamContent, smtp.Expired, smtp.Other, smtp.Temporary, smtp.RelayDenied, smtp.PolicyAuth, smtp.TLS,
-		smtp.Network, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
+		smtp.Network, smtp.NoSource, smtp.RateLimited, smtp.Greylisted, smtp.Blocklisted,
 	}
-	if len(order) != int(smtp.Temporary) {
-		t.Errorf("got %d reasons, want all %d", len(order), smtp.Temporary)
+	if len(order) != int(smtp.NoSource) {
+		t.Errorf("got %d reasons, want all %d", len(order), smtp.NoSource)
 	}
 	open := func(r smtp.Reason) smtp.Result {
 		return smtp.Result{Stage: smtp.StageRcpt, Reason: r, Reply: smtp.NewReply(451, "", "")}

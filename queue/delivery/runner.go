@@ -210,12 +210,13 @@ type Runner struct {
 	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour
 	//	smtp.Blocklisted  30, 60 minutes, 2 hours, then 4 hours
 	//	smtp.MailboxFull  1, 2, 4 hours, then 6 hours
+	//	smtp.NoSource     5, 15, then 30 minutes
 	//	all others        Retry
 	//
 	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, HostUnknown,
 	// MailboxDisabled, MailboxFull, TooBig, Syntax, Virus, SpamContent, Expired, Other, Temporary, RelayDenied,
-	// PolicyAuth, TLS, Network, RateLimited, Greylisted, Blocklisted. So a task with a full mailbox and another open
-	// recipient is tried again for the other one. smtp.NoReason counts as Other, and can't be a key.
+	// PolicyAuth, TLS, Network, NoSource, RateLimited, Greylisted, Blocklisted. So a task with a full mailbox and
+	// another open recipient is tried again for the other one. smtp.NoReason counts as Other, and can't be a key.
 	RetryAfter map[smtp.Reason][]time.Duration
 
 	// Replies sets the Reason of a Result that the Sender leaves without one. If nil, by the default rules of package

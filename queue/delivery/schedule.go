@@ -30,6 +30,9 @@ var (
 	// A mailbox isn't emptied within minutes.
 	mailboxFullRetry = []time.Duration{time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour}
 
+	// No host was asked, so none is knocked at too often. A proxy is back within minutes, mostly.
+	noSourceRetry = []time.Duration{5 * time.Minute, 15 * time.Minute, 30 * time.Minute}
+
 	// Who is on a blocklist doesn't get off it by knocking.
 	blocklistedRetry = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour}
 )
@@ -69,6 +72,8 @@ func (r *Runner) schedule(why smtp.Reason) []time.Duration {
 		return blocklistedRetry
 	case smtp.MailboxFull:
 		return mailboxFullRetry
+	case smtp.NoSource:
+		return noSourceRetry
 	}
 	if len(r.Retry) > 0 {
 		return r.Retry
