@@ -31,6 +31,8 @@ type delivery struct {
 	troubles []mx.TLSFailure // with the policies of the current host
 	bound    habits          // the bound on the messages of a session that the current host seems to have
 	ranked   []*Source       // the sources, best first
+	failed   []sourceAddr    // of ranked: the message couldn't go out from them
+	cause    *sourceError    // of the last of failed
 	site     string          // the site that blocks are about; set if there are sources
 	provider string          // of the current host, likewise
 
@@ -186,7 +188,6 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
 	case left:
-		d.dialled-- // the host wasn't the cause
 		return sameAddress
 	case d.learn(e.key(), &r):
 		return sameAddress

@@ -36,6 +36,10 @@
 // Rejected. BY with mode R needs DELIVERBY and enough time, except over LMTP, and HoldUntil needs FUTURERELEASE. BY
 // with mode N, and a priority, go to the hosts that have an extension for them.
 //
+// The sessions of a [Source] come from an address of this machine, or go through a [Proxy]. A source address that can't
+// be used leaves the pool, and comes back by a probe: see [SourceHealth]. [Transport.SourceStates] has the state of
+// each address. The failures of a source or a proxy have the Reason smtp.NoSource, and count against no host.
+//
 // TLS with hosts from the DNS is opportunistic, unless one of Transport.Policies demands more: by DANE or MTA-STS, for
 // example. A session without that TLS isn't used: the next host is tried, and after the last one the message is
 // Deferred. decide.go has the table of what follows on each trouble with TLS. Without a demand, a host whose TLS fails
@@ -116,7 +120,8 @@
 // The package implements the client's side of RFC 5321, and of RFC 1870 (SIZE), 2033 (LMTP), 2852 (DELIVERBY), 2920
 // (PIPELINING), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN), 4865 (FUTURERELEASE), 4954 (AUTH), 6152
 // (8BITMIME), 6409 (submission), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 8314 (implicit TLS), 8689 (REQUIRETLS) and 9422
-// (LIMITS); SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and OAUTHBEARER by RFC 7628.
+// (LIMITS); SCRAM-SHA-256 and -PLUS by RFC 5802, 7677, 9266 and 5929 §3, and OAUTHBEARER by RFC 7628; CONNECT of SOCKS5
+// by RFC 1928 and 1929, and the PROXY header, versions 1 and 2, by HAProxy's specification.
 //
 // It differs from them in these points:
 //
@@ -145,6 +150,8 @@
 //	pool.go, slots.go                  idle sessions; the bound on the sessions of a Submission
 //	probe_*.go                         whether an idle session is alive
 //	source.go, sourceblocks.go         Sources: the choice of a source address, and its blocks
+//	sourcehealth.go, sourcestate.go    source addresses that leave the pool and come back; what is told of them
+//	egress.go, socks.go                the dial from a source address, through a Proxy or not
 //	worn.go                            refusals that may be about the session
 //	habits.go, breakage.go             what hosts showed; extensions that they offer and fail at
 //	policy.go, decide.go               Policies; what follows on trouble with TLS

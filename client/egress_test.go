@@ -215,15 +215,18 @@ func socksProxy(inet *internet, login string, answer byte) func(*pipeConn) {
 		if n, _ := c.Read(b); n != 10 {
 			return
 		}
+		if answer != 0 {
+			c.Write([]byte{5, answer, 0, 1, 0, 0, 0, 0, 0, 0})
+			return
+		}
 		ip, _ := netip.AddrFromSlice(b[4:8])
 		host, err := inet.DialContext(context.Background(), "tcp", netip.AddrPortFrom(ip, uint16(b[8])<<8|uint16(b[9])).String())
-		if err != nil && answer == 0 {
-			answer = 5
+		if err != nil {
+			c.Write([]byte{5, 5, 0, 1, 0, 0, 0, 0, 0, 0})
+			return
 		}
-		c.Write([]byte{5, answer, 0, 1, 0, 0, 0, 0, 0, 0})
-		if answer == 0 {
-			relay(c, host)
-		}
+		c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		relay(c, host)
 	}
 }
 
@@ -276,7 +279,8 @@ func TestEgress(t *testing.T) {
 		{"the proxy is down: the next source", func(s *sourced) {
 			s.Sources[0].Proxy = socks5()
 			s.inet.scripts(a, helloB+got+quit)
-		}, "delivered final 250 taken", []string{"- " + proxyAddr, "B " + a}, "proxy SOCKS5 " + proxyAddr},
+		}, "delivered final 250 taken", []string{"- " + proxyAddr, "B " + a}, "a.test: connect: 451 4.3.0 the proxy of the source address failed: " +
+			"connection refused: proxy SOCKS5 " + proxyAddr},
 		{"the proxy doesn't answer: the next source", func(s *sourced) {
 			s.Sources[0].Proxy = socks5()
 			s.inet.serve(proxyAddr, func(c *pipeConn) { io.Copy(io.Discard, c) })

@@ -158,18 +158,19 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 		fault, due := t.health.of(e.key())
 		e.probe = due && (fault != AddrMissing || !t.tests(e.key()))
 		b, isBlocked := t.sources.blocked(d.site, e.source)
+		tried := slices.Contains(d.failed, e.key())
 		if isBlocked && why == nil {
 			why = &b
 		}
-		inPool := !isBlocked && (fault == SourceFine || e.probe)
+		inPool := !tried && !isBlocked && (fault == SourceFine || e.probe)
 		switch {
 		case inPool && d.warm(s):
 			return e, nil
 		case inPool:
 			full = cmp.Or(full, s)
-		case fault != SourceFine:
+		case tried || fault != SourceFine:
 			out = append(out, e.key())
-			if fault.bySites() && !isBlocked && spare.via == nil {
+			if fault.bySites() && !tried && !isBlocked && spare.via == nil {
 				spare = e
 			}
 		default:
@@ -187,7 +188,7 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 	case blocked == 0 && spare.via != nil:
 		return spare, nil
 	case len(out) > 0:
-		return egress{}, t.noSource(out, blocked, d.site)
+		return egress{}, d.noSource(out, blocked)
 	case why == nil && to.IsLoopback():
 		return anyone, nil // no source is needed on this machine
 	case why == nil:

@@ -15,18 +15,23 @@ import (
 // SourceHealth decides when a source address leaves the pool, and when it comes back. One failure is enough for
 // AddrMissing, ProxyDown and ProxyRefuses.
 //
-// An address comes back by a probe: after ProbeAfter, one message goes out from it. The address is back if its fault is
-// gone: once a connection goes out from it, or, for ProxyFails, once there is a session, or, for RefusedBySites, once a
-// host has taken a message. If the probe fails, the message goes out from the next address at once. A missing address of
-// this machine is tested without a message, by a bind every 10 s at most, unless Transport.DialContext is set.
+// An address comes back by a probe: after ProbeAfter, one message goes out from it. If the probe fails, the message
+// goes out from the next address at once. The fault decides which success brings the address back:
+//
+//	AddrMissing, ProxyDown, ProxyRefuses  a connection
+//	ProxyFails                            a session with a host
+//	RefusedBySites                        a host that takes a message
+//
+// A missing address of this machine is tested without a message, by a bind every 10 s at most, unless
+// Transport.DialContext is set.
 type SourceHealth struct {
 	// ProbeAfter is the time from a failure to the first probe. It doubles with each probe that fails, up to 1 hour. If
 	// zero, 1 minute; if negative, no address ever leaves the pool.
 	ProbeAfter time.Duration
 
 	// Sites is the number of different sites after which an address leaves the pool for RefusedBySites or ProxyFails:
-	// so many in succession within SitesWithin, without a host in between that takes a message. If zero, 10; if
-	// negative, no address leaves the pool for these faults.
+	// so many in succession within SitesWithin, without a host in between that takes a message. A smarthost alone is
+	// one site, and so never enough. If zero, 10; if negative, no address leaves the pool for these faults.
 	Sites int
 
 	// SitesWithin is the time within which these failures count. If zero, 1 hour; a negative one counts none.
@@ -155,35 +160,33 @@ func (t *Transport) change(k sourceAddr, f func(*addrHealth) (changed bool)) (ch
 	return changed
 }
 
-// faulty notes that a source address has a fault. It reports whether nothing goes out from the address now.
-func (t *Transport) faulty(k sourceAddr, fault SourceFault, err error) bool {
+// faulty notes that a source address has a fault.
+func (t *Transport) faulty(k sourceAddr, fault SourceFault, err error) {
 	first := cmp.Or(t.SourceHealth.ProbeAfter, time.Minute)
-	if first < 0 || fault == SourceFine {
-		return false
+	if first < 0 {
+		return
 	}
 	most := max(first, mostProbeWait)
 	if fault == AddrMissing && t.tests(k) {
 		first, most = bindWait, bindWait
 	}
 	t.change(k, func(a *addrHealth) bool { return a.out(time.Now(), fault, err, first, most) })
-	return true
 }
 
-// suspicious notes a failure with one site, which others like it turn into a fault.
-func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err error) (left bool) {
+// suspicious notes a failure with one site, which others like it turn into a fault. It reports whether they have.
+func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err error) (enough bool) {
 	sites, within := cmp.Or(t.SourceHealth.Sites, 10), cmp.Or(t.SourceHealth.SitesWithin, time.Hour)
 	if k.source == nil || sites < 0 || within < 0 || t.SourceHealth.ProbeAfter < 0 {
 		return false
 	}
-	enough := false
 	t.change(k, func(a *addrHealth) bool {
 		enough = a.suspect(siteFailure{site, fault, time.Now()}, sites, within)
 		return false
 	})
 	if enough {
-		err = fmt.Errorf("%d different sites in succession, at last %s: %w", sites, clip(site), err)
+		t.faulty(k, fault, fmt.Errorf("%d different sites in succession, at last %s: %w", sites, clip(site), err))
 	}
-	return enough && t.faulty(k, fault, err)
+	return enough
 }
 
 // worked notes a success of a source address.
@@ -194,9 +197,9 @@ func (t *Transport) worked(k sourceAddr, g good) {
 	t.change(k, func(a *addrHealth) bool { return a.works(g) })
 }
 
-// connected notes what a connection, or the lack of one, shows of its source address. It reports whether the address
-// has left the pool by that.
-func (d *delivery) connected(e egress, f *failure) (left bool) {
+// connected notes what a connection, or the lack of one, shows of its source address. It reports whether the message
+// goes out from another one.
+func (d *delivery) connected(e egress, f *failure) (again bool) {
 	k := e.key()
 	switch {
 	case k.source == nil:
@@ -206,10 +209,16 @@ func (d *delivery) connected(e egress, f *failure) (left bool) {
 		return false
 	}
 	if cause, ok := f.cause.(*sourceError); ok {
-		if cause.single {
-			return d.t.faulty(k, cause.fault, cause)
+		switch {
+		case cause.fault == SourceFine:
+			return false
+		case cause.single:
+			d.t.faulty(k, cause.fault, cause)
+			d.dialled-- // the host wasn't the cause
+		default: // it may have been
+			d.t.suspicious(k, cause.fault, d.site, cause)
 		}
-		return cause.fault != SourceFine && d.t.suspicious(k, cause.fault, d.site, cause)
+		return d.instead(k, cause)
 	}
 	if f.cause == errPanic {
 		return false
@@ -218,9 +227,16 @@ func (d *delivery) connected(e egress, f *failure) (left bool) {
 	// RFC 3463 §3.5: X.4.x, the network.
 	p, lost := k.source.Proxy, f.local && f.stage == smtp.StageGreeting && f.reply.Enhanced[1] == 4
 	if lost && p != nil && p.Protocol != SOCKS5 {
-		return d.t.suspicious(k, ProxyFails, d.site, &sourceError{proxy: p, err: f})
+		cause := &sourceError{proxy: p, err: f}
+		return d.t.suspicious(k, ProxyFails, d.site, cause) && d.instead(k, cause)
 	}
 	return false
+}
+
+// instead has the message go out from another source address.
+func (d *delivery) instead(k sourceAddr, cause *sourceError) bool {
+	d.failed, d.cause = append(d.failed, k), cause
+	return true
 }
 
 func (h *health) knows(k sourceAddr) bool {
@@ -270,7 +286,7 @@ func (d *delivery) testMissing(to netip.Addr) {
 	}
 }
 
-// bindable tests whether an address is on this machine. A socket of UDP is enough for that, and no host can connect to it.
+// bindable tests whether an address is on this machine. A socket of UDP is enough, and no host can connect to it.
 func bindable(addr netip.Addr) error {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 	if err == nil {

@@ -298,12 +298,28 @@ func TestSourceHealth(t *testing.T) {
 		}},
 		{"never", func(t *testing.T, s *sourced, changes *[]string) {
 			s.SourceHealth.ProbeAfter = -1
-			s.inet.mx["example.net."] = s.inet.mx["example.net."][:1]
 			s.Sources[0].Proxy = socks5()
-			for range 2 {
-				send(t, s, "deferred connect 451 4.3.0 the proxy of the source address failed: connection refused")
+			s.inet.scripts(a, helloB+got+quit, helloB+got+quit)
+			send(t, s, delivered)
+			send(t, s, delivered)
+			s.check(t, "- "+proxyAddr, "B "+a, "- "+proxyAddr, "B "+a)
+			s.Sources = s.Sources[:1]
+			send(t, s, "deferred connect 451 4.3.0 no source address can be used: failed just now: connection refused (1)")
+			checkList(t, "changes", changes)
+		}},
+		{"a proxy that fails for a host, which alone shows nothing", func(t *testing.T, s *sourced, changes *[]string) {
+			s.Sources[0].Proxy = socks5()
+			s.inet.serve(proxyAddr, socksProxy(s.inet, "", 1))
+			s.inet.scripts(a, helloB+got+quit, helloB+got+quit)
+			send(t, s, delivered)
+			send(t, s, delivered)
+			s.check(t, "- "+proxyAddr, "B "+a, "- "+proxyAddr, "B "+a)
+			s.Sources = s.Sources[:1]
+			send(t, s, "deferred connect 451 4.3.0 no source address can be used: failed just now: general failure (1)")
+			last := s.tries[len(s.tries)-1]
+			if !strings.Contains(last, "proxy SOCKS5 "+proxyAddr+": general failure") {
+				t.Errorf("got %s, want the proxy in it", last)
 			}
-			s.check(t, "- "+proxyAddr, "- "+proxyAddr)
 			checkList(t, "changes", changes)
 		}},
 		{"a panic in Changed", func(t *testing.T, s *sourced, changes *[]string) {

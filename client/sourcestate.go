@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -113,32 +112,47 @@ func (t *Transport) tellSource(s SourceState) {
 	t.changed(s)
 }
 
-// noSource returns the failure of a message for which no source address is left: each of out has a fault, and the site
-// blocks some others.
-func (t *Transport) noSource(out []sourceAddr, blocked int, site string) *failure {
+// noSource returns the failure of a message for which no source address is left: each of out has a fault, or failed for
+// this message, and the site blocks some others.
+func (d *delivery) noSource(out []sourceAddr, blocked int) *failure {
 	var count [len(sourceFaults)]int
-	var causes []error
-	t.health.mu.Lock()
+	cause, causes := error(nil), 0
+	add := func(err error) {
+		if causes++; cause == nil {
+			cause = err
+		} else if causes <= maxCauses {
+			cause = fmt.Errorf("%w; %w", cause, err)
+		}
+	}
+	h := &d.t.health
+	h.mu.Lock()
 	for _, k := range out {
-		s := k.state(t.health.addrs[k])
+		s := k.state(h.addrs[k])
 		count[s.Fault]++
-		if len(causes) < maxCauses {
-			causes = append(causes, fmt.Errorf("%v: %v: %w", s.SourceAddr, s.Fault, s.Err))
+		if s.Fault != SourceFine {
+			add(fmt.Errorf("%v: %v: %w", s.SourceAddr, s.Fault, s.Err))
 		}
 	}
-	t.health.mu.Unlock()
+	h.mu.Unlock()
 	var why []string // without addresses, since reports to strangers have it
-	for fault, n := range count {
+	tell := func(what string, n int) {
 		if n > 0 {
-			why = append(why, fmt.Sprintf("%v (%d)", SourceFault(fault), n))
+			why = append(why, fmt.Sprintf("%s (%d)", what, n))
 		}
 	}
-	if blocked > 0 {
-		why = append(why, fmt.Sprintf("blocked for %s (%d)", clip(site), blocked))
+	for fault, n := range count[1:] {
+		tell(SourceFault(fault+1).String(), n)
 	}
+	if d.cause != nil {
+		tell("failed just now: "+withoutAddrs(d.cause.err), count[SourceFine])
+		add(d.cause)
+	} else {
+		tell("back in the pool", count[SourceFine]) // since it was looked at
+	}
+	tell("blocked for "+clip(d.site), blocked)
 	// RFC 3463 §3.4: X.3.x, the mail system, which is this program.
 	r := smtp.NewReply(451, "4.3.0", "no source address can be used: "+strings.Join(why, ", "))
-	return &failure{stage: smtp.StageConnect, local: true, reason: smtp.NoSource, reply: r, cause: errors.Join(causes...)}
+	return &failure{stage: smtp.StageConnect, local: true, reason: smtp.NoSource, reply: r, cause: cause}
 }
 
 // maxCauses bounds the errors of sources that one error holds.

@@ -174,7 +174,8 @@ var ErrClosed = errors.New("client: closed")
 //   - A refusal at MAIL, DATA or BDAT, or of all recipients at RCPT, in a session that was used before may be about the
 //     session: some hosts bound its messages in this way. The recipients go to the host once in a new session, whose
 //     replies count. A refusal because of a policy (X.7.x) or a rate, or of an unknown user, counts at once.
-//   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources.
+//   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources. So do all
+//     recipients if nothing can go out from a source address: see SourceHealth.
 //
 // After Timeouts.Attempt or MaxAddrs, no further address is tried. If ctx ends, the I/O in flight is aborted,
 // recipients without an answer are Deferred, and those whose message was sent but not confirmed are Unknown.

@@ -95,8 +95,8 @@ const (
 	// Try again later.
 	Temporary Reason = 18
 
-	// NoSource is about the sender: no source address could be used, since it isn't on the machine, or its proxy failed.
-	// No host was asked. Mend the machine or the proxy; the message is tried again.
+	// NoSource is about the sender: no source address can be used, because it isn't on the machine, or its proxy
+	// failed. No host was asked. Mend the machine or the proxy, and try again.
 	NoSource Reason = 19
 )
 

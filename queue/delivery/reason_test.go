@@ -101,6 +101,10 @@ func TestJudgeOf(t *testing.T) {
 			t.Errorf("a time-out at %v: got %+v, want it to count against the site before MAIL, and then against the sender", stage, v)
 		}
 	}
+	noSource := smtp.Result{Stage: smtp.StageConnect, Local: true, Reason: smtp.NoSource, Reply: smtp.NewReply(451, "4.3.0", "no source")}
+	if v, why := judge([]smtp.Result{noSource}, time.Minute); v.sign != 0 || v.policy != noPolicy || why != smtp.NoSource {
+		t.Errorf("no source address: got %+v, %v, want it to count against nobody", v, why)
+	}
 	for code, want := range map[string]policy{"4.4.1": senderPolicy, "4.4.2": senderPolicy, "4.4.3": noPolicy, "4.3.2": noPolicy, "4.7.1": noPolicy} {
 		for took, want := range map[time.Duration]policy{tooLong: noPolicy, tooLong + 1: want} {
 			res := smtp.Result{Stage: smtp.StageMail, Local: true, Reply: smtp.NewReply(451, code, "no answer")}
