@@ -31,12 +31,13 @@ type delivery struct {
 	troubles []mx.TLSFailure // with the policies of the current host
 	bound    habits          // the bound on the messages of a session that the current host seems to have
 	ranked   []*Source       // the sources, best first
-	failed   []sourceAddr    // of ranked: the message couldn't go out from them
-	cause    *sourceError    // of the last of failed
 	site     string          // the site that blocks are about; set if there are sources
 	provider string          // of the current host, likewise
 
 	one [1]netip.AddrPort // the addresses of a host that has one
+
+	failed []sourceAddr // of ranked: the message couldn't go out from them
+	cause  *sourceError // of the last of failed
 }
 
 // run offers the message to the hosts of the route in order (RFC 5321 §5.1). Recipients whom no host took, and no host
@@ -178,7 +179,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	}
 	d.dialled++
 	c, f := d.connect(ctx, ends{host, addr, e})
-	left := ctx.Err() == nil && d.connected(e, f)
+	again := ctx.Err() == nil && d.connected(e, f)
 	if f == nil {
 		key.without |= c.broken // it may have been learned after the key was made
 		return d.offer(ctx, &session{Conn: c, key: key, remote: addr, opened: begun}, false)
@@ -187,7 +188,7 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 	r := f.result(d.t.Replies)
 	r.Recipient = d.message.env.Recipients[d.message.rcpts[0]].Address
 	switch {
-	case left:
+	case again:
 		return sameAddress
 	case d.learn(e.key(), &r):
 		return sameAddress

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -119,7 +120,7 @@ func (e *sourceError) Unwrap() error { return e.err }
 
 // dial connects to c.Addr, from the source of c.
 func (t *Transport) dial(ctx context.Context, c *Conn) (net.Conn, error) {
-	if c.proxied() {
+	if c.via != nil && c.via.Proxy != nil {
 		return t.dialProxy(ctx, c)
 	}
 	network := "tcp"
@@ -144,9 +145,6 @@ func (t *Transport) dialFrom(ctx context.Context, source netip.Addr, network, ad
 	}
 	return dialer.DialContext(ctx, network, addr)
 }
-
-// proxied reports whether the session goes through a proxy.
-func (c *Conn) proxied() bool { return c.via != nil && c.via.Proxy != nil }
 
 // dialProxy connects to c.Addr through the proxy of the source of c.
 func (t *Transport) dialProxy(ctx context.Context, c *Conn) (net.Conn, error) {
@@ -179,7 +177,26 @@ func (t *Transport) dialProxy(ctx context.Context, c *Conn) (net.Conn, error) {
 		nc.Close()
 		return nil, err
 	}
-	return nc, nil
+	ends := net.TCPAddrFromAddrPort
+	return &proxiedConn{Conn: nc, local: ends(netip.AddrPortFrom(c.source, 0)), remote: ends(to)}, nil
+}
+
+// proxiedConn is a connection through a proxy. Its addresses are those that the host sees: the name in EHLO and reports
+// to strangers must not have the proxy's.
+type proxiedConn struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (c *proxiedConn) LocalAddr() net.Addr  { return c.local }
+func (c *proxiedConn) RemoteAddr() net.Addr { return c.remote }
+
+// SyscallConn is for the probe of an idle session.
+func (c *proxiedConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // header returns the PROXY header for a connection from an address to one of the same family.

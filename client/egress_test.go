@@ -337,16 +337,25 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// TestEgressName: without a Hostname, the name in EHLO is the address that the host sees.
-func TestEgressName(t *testing.T) {
-	client, _ := pipe("192.0.2.1:25")
-	c := &Conn{nc: client, source: srcA, via: &Source{Proxy: socks5()}}
-	if name, f := c.helloName(); f != nil || strings.HasPrefix(name, "[") && name != "[198.51.100.1]" {
-		t.Errorf("got %q, %v", name, f)
-	}
-	if got := ownName("localhost", client.LocalAddr()); got != "localhost" {
-		t.Errorf("the test's connection has a name of its own: %q", got)
-	}
+// TestEgressAddrs: the connection has the addresses that the host sees, and the name in EHLO is made of those.
+func TestEgressAddrs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSourced(t)
+		s.inet.serve(proxyAddr, socksProxy(s.inet, "", 0))
+		s.inet.serve("192.0.2.1:25", func(c *pipeConn) { c.Close() })
+		c := &Conn{Addr: "192.0.2.1:25", source: srcA, via: &Source{Proxy: socks5()}}
+		nc, err := s.dialProxy(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if got := fmt.Sprint(nc.LocalAddr(), " ", nc.RemoteAddr()); got != "198.51.100.1:0 192.0.2.1:25" {
+			t.Errorf("got %s", got)
+		}
+		if got := ownName("localhost", nc.LocalAddr()); got != "[198.51.100.1]" {
+			t.Errorf("got the name %s", got)
+		}
+	})
 }
 
 // TestEgressCancelled: the end of ctx ends the wait for a proxy, and blames nobody.

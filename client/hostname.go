@@ -15,11 +15,7 @@ import (
 func (c *Conn) helloName() (string, *failure) {
 	if c.Hostname == "" {
 		name, _ := os.Hostname()
-		local := c.nc.LocalAddr()
-		if c.proxied() { // the host sees another address
-			local = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.source, 0))
-		}
-		return ownName(name, local), nil
+		return ownName(name, c.nc.LocalAddr()), nil
 	}
 	if name, err := smtp.ASCIIDomain(c.Hostname); err == nil {
 		if strings.HasPrefix(name, "[") {
