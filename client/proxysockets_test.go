@@ -67,10 +67,10 @@ func TestProxySockets(t *testing.T) {
 	}
 	send()
 	send()
+	mu.Lock()
 	if len(open) != 2 {
 		t.Errorf("got %d connections of the proxy for two messages, want 2", len(open))
 	}
-	mu.Lock()
 	open[1].Close() // the session dies while it is idle
 	mu.Unlock()
 	send()

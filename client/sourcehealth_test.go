@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -214,7 +215,11 @@ func TestSourceHealth(t *testing.T) {
 			send(t, s, "deferred connect 451 4.3.0 no source address can be used: proxy-down (1)")
 			s.inet.serve(proxyAddr, func(c *pipeConn) { time.Sleep(20 * time.Second); c.Close() })
 			time.Sleep(time.Minute)
-			s.dials = nil
+			var dials atomic.Int32
+			s.Tried, s.DialContext = nil, func(ctx context.Context, network, addr string) (net.Conn, error) {
+				dials.Add(1)
+				return s.inet.DialContext(ctx, network, addr)
+			}
 			done := make(chan bool)
 			for range 5 {
 				go func() {
@@ -225,7 +230,9 @@ func TestSourceHealth(t *testing.T) {
 			for range 5 {
 				<-done
 			}
-			s.check(t, "- "+proxyAddr)
+			if got := dials.Load(); got != 1 {
+				t.Errorf("got %d dials for 5 messages, want 1", got)
+			}
 		}},
 		{"refused by sites in succession", func(t *testing.T, s *sourced, changes *[]string) {
 			s.SourceHealth.Sites = 3
