@@ -47,13 +47,8 @@ func (ix *Index[M, S]) flush(n int, destination string, after time.Duration, f *
 	limit := ToNano(ix.now().Add(after))
 	seen := map[ref]bool{}
 	return ix.Tasks.each(n, func(_ ref, t *task[S]) {
-		if dest != 0 && ix.lanes.At(t.lane).dest != dest || t.is() != queue.Waiting ||
-			t.attempts == 0 || t.due <= limit {
+		if dest != 0 && ix.lanes.At(t.lane).dest != dest || t.due <= limit || !ix.hasten(t) {
 			return
-		}
-		t.due = AtOnce
-		if t.place >= 0 { // it isn't set aside
-			heap.Fix(byAt[M, S]{ix}, ix.lanes.At(t.lane).retried, int(t.place))
 		}
 		f.Count++
 		if !seen[t.lane] {
@@ -61,4 +56,26 @@ func (ix *Index[M, S]) flush(n int, destination string, after time.Duration, f *
 			f.Lanes = append(f.Lanes, ix.nameOf(t.lane))
 		}
 	})
+}
+
+// hasten makes a task due at once if it waits and has a counted attempt. It reports whether it has.
+func (ix *Index[M, S]) hasten(t *task[S]) bool {
+	if t.is() != queue.Waiting || t.attempts == 0 {
+		return false
+	}
+	t.due = AtOnce
+	if t.place >= 0 { // it isn't set aside
+		heap.Fix(byAt[M, S]{ix}, ix.lanes.At(t.lane).retried, int(t.place))
+	}
+	return true
+}
+
+// Hasten does for one task what Flush does for many. It returns its lane.
+func (ix *Index[M, S]) Hasten(id uint64, num uint32) (lane queue.Lane, ok bool) {
+	ix.expire()
+	r := ix.Task(id, num)
+	if r == 0 || !ix.hasten(ix.Tasks.At(r)) {
+		return queue.Lane{}, false
+	}
+	return ix.nameOf(ix.Tasks.At(r).lane), true
 }

@@ -1,6 +1,11 @@
 package index
 
-import "github.com/postrider/postrider/queue"
+import (
+	"maps"
+	"slices"
+
+	"github.com/postrider/postrider/queue"
+)
 
 // is returns the State of the task.
 func (t *task[S]) is() queue.State {
@@ -87,6 +92,9 @@ func (ix *Index[M, S]) Remove(id uint64) []Task[M, S] {
 	}
 	return tasks
 }
+
+// Destinations returns the names of the destinations that have a task, in any order.
+func (ix *Index[M, S]) Destinations() []string { return slices.Collect(maps.Keys(ix.byName)) }
 
 // Stats returns the counts. It leaves Octets and Oldest to the store.
 func (ix *Index[M, S]) Stats() queue.Stats {

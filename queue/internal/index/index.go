@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 const (
@@ -40,6 +42,14 @@ const manyTasks = 64
 //     report task.
 //   - Each lane has a task, and each destination has a lane.
 type Index[M, S any] struct {
+	// Owner returns the Owner of a message, at least 1 unless it has no Tenant and the null reverse-path. If nil, the
+	// numbers are those of this Index alone. It must be set before the first Add.
+	Owner func(*Message) queue.Owner
+
+	// Elapsed is the monotonic clock by which leases expire. If nil, it is that of now. It must be set before the first
+	// Claim.
+	Elapsed func() time.Duration
+
 	now      func() time.Time // the wall clock, with a monotonic one
 	base     time.Time        // of expires
 	tenants  maphash.Seed     // of their owners
@@ -134,10 +144,18 @@ func New[M, S any](now func() time.Time) *Index[M, S] {
 // Now returns the time by the wall clock.
 func (ix *Index[M, S]) Now() time.Time { return ix.now() }
 
+// elapsed returns the time by the monotonic clock. now is what ix.now has returned.
+func (ix *Index[M, S]) elapsed(now time.Time) time.Duration {
+	if ix.Elapsed != nil {
+		return ix.Elapsed()
+	}
+	return now.Sub(ix.base)
+}
+
 // Add adds a message with one task for each destination, and sets its Owner. It keeps no reference to s. The ID must be
 // new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
-	s.Owner = ix.owner(s)
+	s.Owner = ix.OwnerOf(s)
 	m := ix.messages.add(message[M]{id: s.ID, data: data})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first

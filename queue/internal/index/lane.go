@@ -77,9 +77,11 @@ func (ix *Index[M, S]) leave(r ref) {
 	ix.lanes.free(r)
 }
 
-// owner returns the Owner of a message. It needs no lock.
-func (ix *Index[M, S]) owner(s *Message) queue.Owner {
+// OwnerOf returns the Owner of a message. It needs no lock.
+func (ix *Index[M, S]) OwnerOf(s *Message) queue.Owner {
 	switch {
+	case ix.Owner != nil:
+		return ix.Owner(s)
 	case s.Tenant != "":
 		return max(1, queue.Owner(maphash.String(ix.tenants, s.Tenant)))
 	case s.Envelope.From != "":

@@ -38,7 +38,7 @@ type Task[M, S any] struct {
 
 // expire ends the leases that have expired. Every method that looks at tasks or leases calls it first.
 func (ix *Index[M, S]) expire() {
-	now := ix.now().Sub(ix.base)
+	now := ix.elapsed(ix.now())
 	for len(ix.byExpiry) > 0 && ix.byExpiry[0].expires <= now {
 		l := ix.byExpiry[0]
 		ix.end(l)
@@ -106,7 +106,7 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[
 // grant leases a task that doesn't wait.
 func (ix *Index[M, S]) grant(r ref, now time.Time, d time.Duration) *Lease {
 	ix.token++
-	l := &Lease{token: ix.token, Task: r, expires: now.Sub(ix.base) + d}
+	l := &Lease{token: ix.token, Task: r, expires: ix.elapsed(now) + d}
 	ix.leases[l.token], ix.byTask[r] = l, l
 	ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
 	t := ix.Tasks.At(r)
@@ -172,7 +172,7 @@ func (ix *Index[M, S]) Extend(l queue.Lease, d time.Duration) (lane queue.Lane, 
 		return queue.Lane{}, time.Time{}, err
 	}
 	now := ix.now()
-	got.expires = now.Sub(ix.base) + d
+	got.expires = ix.elapsed(now) + d
 	t := ix.Tasks.At(got.Task)
 	if t.phase == leased { // otherwise Abort puts it back
 		heap.Fix(byExpiry{}, ix.byExpiry, got.place)
@@ -210,7 +210,7 @@ func (ix *Index[M, S]) Abort(l *Lease) time.Time {
 	ix.Tasks.At(l.Task).phase = leased
 	ix.byExpiry = heap.Push(byExpiry{}, ix.byExpiry, l)
 	now := ix.now()
-	return now.Add(l.expires - now.Sub(ix.base))
+	return now.Add(l.expires - ix.elapsed(now))
 }
 
 // Done ends the lease and removes the task. gone reports whether it was the message's last.

@@ -1,0 +1,152 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// Claim implements [queue.Queue]. It grants leases on the messages that this Queue has. It returns when the leases are
+// in the table mark, so that another Queue that takes the messages over knows of the attempts.
+func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
+	q.gate.RLock()
+	q.mu.Lock()
+	if err := q.check(ctx); err != nil {
+		q.mu.Unlock()
+		q.gate.RUnlock()
+		return nil, err
+	}
+	granted, next := q.ix.Claim(wants, lease)
+	recalled := q.ix.Recalled()
+	now := q.clock.time()
+	result := make([]queue.Task, len(granted))
+	j := &job{node: q.node, fence: q.fence, lazy: true}
+	until := index.ToNano(now.Add(lease))
+	for i := range granted {
+		c := &granted[i]
+		result[i] = q.taskOf(c, now)
+		c.Lease.Recipients.Store(int32(len(result[i].Last)))
+		j.marks = append(j.marks, q.markOf(c, until))
+	}
+	q.mu.Unlock()
+	q.watch.TellComing(recalled)
+	index.TellClaimed(&q.watch, granted, now.Add(lease), next)
+	if len(granted) == 0 {
+		q.gate.RUnlock()
+		return nil, nil
+	}
+	j.finish = func(err error) {
+		if err != nil {
+			q.handBack(granted)
+		}
+		q.gate.RUnlock()
+	}
+	q.marks.submit(j)
+	err := q.marks.wait(j)
+	switch {
+	case err == nil:
+		return result, nil
+	case errors.Is(err, errFenced), errors.Is(err, queue.ErrLeaseLost):
+		return nil, nil // handBack has announced the lanes again
+	}
+	return nil, failed("claim", err)
+}
+
+// taskOf returns what a Claim or a List returns of a task. q.mu is held.
+func (q *Queue) taskOf(c *claim, now time.Time) queue.Task {
+	st := progressOf(c)
+	if c.State != nil || c.Parts != nil {
+		st = st.Clone() // ix keeps it
+	}
+	c.Data.Fill(&c.Task, st, now)
+	return c.Task
+}
+
+func progressOf(c *claim) *index.Progress {
+	switch {
+	case c.Num == index.ReportTask:
+		states := make([]*index.Progress, len(c.Parts))
+		for i, p := range c.Parts {
+			states[i] = p.State
+		}
+		return index.Merge(states)
+	case c.State == nil:
+		return c.Data.Initial(c.Num)
+	}
+	return c.State
+}
+
+// markOf returns the row of a lease.
+func (q *Queue) markOf(c *claim, until int64) markRow {
+	return markRow{
+		ID: c.ID, Num: c.Num, Lane: q.laneOf(c.Data), Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: &until,
+	}
+}
+
+// handBack ends leases that couldn't be stored. Their attempts don't count.
+func (q *Queue) handBack(granted []claim) {
+	q.mu.Lock()
+	for i := range granted {
+		c := &granted[i]
+		if l, _, err := q.ix.Find(c.Task.Lease); err == nil {
+			q.ix.SetAttempts(l.Task, c.Task.Attempts-1)
+			q.ix.Extend(c.Task.Lease, 0)
+		}
+	}
+	q.ix.Stats() // ends what has expired
+	recalled := q.ix.Recalled()
+	q.mu.Unlock()
+	q.watch.TellComing(recalled)
+	for i := range granted {
+		q.watch.Tell(time.Time{}, granted[i].Lane)
+	}
+}
+
+// Extend implements [queue.Queue]. Unless a Settle is in progress, it returns when the new end is in the table mark.
+func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) error {
+	q.gate.RLock()
+	q.mu.Lock()
+	err := q.check(ctx)
+	var lane queue.Lane
+	var expires time.Time
+	if err == nil {
+		lane, expires, err = q.ix.Extend(l, d)
+	}
+	if err != nil {
+		q.mu.Unlock()
+		q.gate.RUnlock()
+		return err
+	}
+	_, c, err := q.ix.Find(l)
+	if err != nil || c.Phase == index.Settling { // d may be negative; and a mark must not follow the settlement
+		q.mu.Unlock()
+		q.gate.RUnlock()
+		q.watch.Tell(expires, lane)
+		return nil
+	}
+	q.extending[l]++
+	j := &job{node: q.node, fence: q.fence, lazy: true, marks: []markRow{q.markOf(&c, index.ToNano(expires))}}
+	j.finish = func(error) {
+		q.mu.Lock()
+		if q.extending[l]--; q.extending[l] == 0 {
+			delete(q.extending, l)
+			q.endSettling()
+		}
+		q.mu.Unlock()
+		q.gate.RUnlock()
+	}
+	q.mu.Unlock()
+	q.watch.Tell(expires, lane)
+	q.marks.submit(j)
+	err = q.marks.wait(j)
+	switch {
+	case err == nil, errors.Is(err, errFenced): // ix has the new end, and others only want to know
+		return nil
+	case errors.Is(err, queue.ErrLeaseLost):
+		return queue.ErrLeaseLost
+	}
+	return failed("extend", err)
+}

@@ -1,0 +1,382 @@
+package pgqueue
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// commitSQL stores messages, outcomes and marks, if the node's row is there and its fence is the known one. The lock on
+// the row makes whoever takes the node's lanes, or removes messages of the node, wait for it. It is one statement, so
+// that a commit is one round trip.
+const commitSQL = `WITH n AS MATERIALIZED (
+	SELECT id FROM "postrider".node WHERE id = $1::bigint AND fence = $2::bigint FOR KEY SHARE
+), m AS (
+	INSERT INTO "postrider".msg (id, lane, node, batch, arrival, size, head, body)
+	SELECT coalesce(j.id, nextval('"postrider".msg_id')), j.lane, n.id, $3::bigint, j.arrival, j.size, j.head,
+		CASE WHEN j.off IS NOT NULL THEN substring($5::bytea FROM j.off + 1 FOR j.size::int) END
+	FROM n, json_to_recordset($4::json) AS j(id bigint, lane smallint, arrival bigint, size bigint, off int, head json)
+	RETURNING id
+), o AS (
+	INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
+	SELECT j.id, j.lane, n.id, $3::bigint, j.kind, j.last, j.data
+	FROM n, json_to_recordset($6::json) AS j(id bigint, lane smallint, kind smallint, last boolean, data json)
+), k AS (
+	INSERT INTO "postrider".mark (id, num, lane, attempts, deaths, until)
+	SELECT j.id, j.num, j.lane, j.attempts, j.deaths, j.until
+	FROM n, json_to_recordset($7::json)
+		AS j(id bigint, num bigint, lane smallint, attempts int, deaths int, until bigint)
+)
+SELECT (SELECT count(*) FROM n), coalesce((SELECT string_agg(id::text, ',') FROM m), '')`
+
+// lazySQL is commitSQL for what a crash of the server may undo.
+const lazySQL = commitSQL + `, set_config('synchronous_commit', 'off', true)`
+
+// These are the rows of commitSQL.
+type (
+	msgRow struct {
+		ID      *uint64         `json:"id,omitempty"`
+		Lane    int             `json:"lane"`
+		Arrival int64           `json:"arrival"`
+		Size    int64           `json:"size"`
+		Off     *int            `json:"off,omitempty"` // of the body in the bodies; nil: it is in chunks
+		Head    json.RawMessage `json:"head"`
+	}
+	outcomeRow struct {
+		ID   uint64       `json:"id"`
+		Lane int          `json:"lane"`
+		Kind int          `json:"kind"`
+		Last bool         `json:"last"`
+		Data *eventRecord `json:"data,omitempty"`
+	}
+	markRow struct {
+		ID       uint64 `json:"id"`
+		Num      uint32 `json:"num"`
+		Lane     int    `json:"lane"`
+		Attempts int    `json:"attempts"`
+		Deaths   int    `json:"deaths"`
+		Until    *int64 `json:"until,omitempty"`
+	}
+)
+
+// job is what one call writes.
+type job struct {
+	node     int64    // that the Queue was when the job was prepared
+	fence    int64    // likewise
+	msgs     []*draft // get their IDs
+	outcomes []outcomeRow
+	marks    []markRow
+	lazy     bool
+
+	// finish is called when the result is known, before done is closed: err is nil, or nothing is stored.
+	finish func(err error)
+	done   chan struct{}
+	err    error
+}
+
+var (
+	// errFenced is the result of a job while another node has removed messages of this one.
+	errFenced = errors.New("another Queue has removed messages meanwhile")
+
+	// errUnknown is the error of a call whose result isn't known in time.
+	errUnknown = errors.New("the connection was lost during the commit, and it isn't known whether that succeeded")
+)
+
+// group commits the jobs of concurrent calls together.
+type group struct {
+	q         *Queue
+	parallel  int // statements at a time
+	statement string
+	lazy      string // if all jobs are lazy; "": there are none
+
+	mu      sync.Mutex
+	waiting []*job
+	running int
+}
+
+// These bound what one statement stores.
+const (
+	maxJobs   = 500
+	maxBodies = 4 << 20
+)
+
+// submit hands a job over. The caller waits for its done.
+func (g *group) submit(j *job) {
+	j.done = make(chan struct{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, j)
+	if g.running < g.parallel {
+		g.running++
+		g.q.work.Go(g.run)
+	}
+}
+
+// wait waits for the result of a job. The ctx of the call has no effect: it doesn't stop the commit.
+func (g *group) wait(j *job) error {
+	t := time.NewTimer(2 * g.q.config.Timeout)
+	defer t.Stop()
+	select {
+	case <-j.done:
+		return j.err
+	case <-t.C:
+		return errUnknown
+	}
+}
+
+// run commits jobs until none waits.
+func (g *group) run() {
+	for {
+		g.mu.Lock()
+		n, size := 0, 0
+		for n < len(g.waiting) && n < maxJobs && size < maxBodies {
+			for _, d := range g.waiting[n].msgs {
+				size += len(d.body)
+			}
+			if g.waiting[n].node != g.waiting[0].node || g.waiting[n].fence != g.waiting[0].fence {
+				break
+			}
+			n++
+		}
+		jobs := g.waiting[:n:n]
+		if g.waiting = g.waiting[n:]; n == 0 {
+			g.running--
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		g.commit(jobs)
+	}
+}
+
+// commit commits jobs and finishes them.
+func (g *group) commit(jobs []*job) {
+	err := g.q.write(g, jobs)
+	for _, j := range jobs {
+		j.finish(err)
+		j.err = err
+		close(j.done)
+	}
+}
+
+// write commits jobs. If the connection is lost meanwhile, it returns when the result is known.
+func (q *Queue) write(g *group, jobs []*job) error {
+	b := q.newBatch(jobs)
+	if b.node == 0 {
+		return queue.ErrLeaseLost
+	}
+	args, err := q.args(b)
+	if err != nil {
+		return err
+	}
+	statement := g.statement
+	if b.lazy && g.lazy != "" {
+		statement = g.lazy
+	}
+	ids, err := q.run(statement, b, args)
+	if err != nil && !rejected(err) {
+		q.config.Logger.Warn("pgqueue: the connection was lost during a commit", "error", err)
+		if ids, err = q.resolve(b, err); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if len(ids) != len(b.msgs) {
+		return fmt.Errorf("%d messages got %d IDs", len(b.msgs), len(ids))
+	}
+	for i, d := range b.msgs {
+		d.ID = ids[i]
+	}
+	return nil
+}
+
+// batch is what one commit stores.
+type batch struct {
+	node, fence, number int64
+	after               uint64 // an ID that is lower than those of its messages
+	lazy                bool
+	msgs                []*draft
+	outcomes            []outcomeRow
+	marks               []markRow
+}
+
+func (q *Queue) newBatch(jobs []*job) *batch {
+	q.mu.Lock()
+	q.batch++
+	b := &batch{node: jobs[0].node, fence: jobs[0].fence, number: q.batch, after: q.highest, lazy: true}
+	q.mu.Unlock()
+	for _, j := range jobs {
+		b.msgs, b.outcomes = append(b.msgs, j.msgs...), append(b.outcomes, j.outcomes...)
+		b.marks = append(b.marks, j.marks...)
+		b.lazy = b.lazy && j.lazy
+	}
+	return b
+}
+
+// args returns the arguments of commitSQL.
+func (q *Queue) args(b *batch) ([]any, error) {
+	msgs := make([]msgRow, len(b.msgs))
+	bodies := []byte{}
+	if len(b.msgs) == 1 && b.msgs[0].file == nil {
+		bodies = b.msgs[0].body
+	}
+	for i, d := range b.msgs {
+		msgs[i] = msgRow{Lane: q.laneOf(d.Message), Arrival: d.Arrival, Size: d.Size, Head: d.head}
+		if d.file == nil {
+			off := 0
+			if len(b.msgs) > 1 {
+				off = len(bodies)
+				bodies = append(bodies, d.body...)
+			}
+			msgs[i].Off = &off
+		}
+	}
+	args := []any{b.node, b.fence, b.number, nil, bodies, nil, nil}
+	for i, rows := range map[int]any{3: msgs, 5: orEmpty(b.outcomes), 6: orEmpty(b.marks)} {
+		text, err := json.Marshal(rows)
+		if err != nil {
+			return nil, err
+		}
+		args[i] = string(text)
+	}
+	return args, nil
+}
+
+func orEmpty[T any](rows []T) []T {
+	if rows == nil {
+		return []T{}
+	}
+	return rows
+}
+
+// run executes the statement, in a transaction of its own. It returns the IDs of the messages.
+func (q *Queue) run(statement string, b *batch, args []any) ([]uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
+	defer cancel()
+	conn, err := q.db.Conn(ctx)
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	defer conn.Close()
+	for _, d := range b.msgs {
+		if d.file != nil {
+			return q.runLarge(ctx, conn, statement, b, args)
+		}
+	}
+	return q.execute(ctx, conn, statement, args)
+}
+
+// execute executes commitSQL.
+func (q *Queue) execute(ctx context.Context, db querier, statement string, args []any) ([]uint64, error) {
+	var there int
+	var list string
+	dest := []any{&there, &list}
+	if strings.HasSuffix(statement, "true)") {
+		dest = append(dest, new(string))
+	}
+	if err := db.QueryRowContext(ctx, statement, args...).Scan(dest...); err != nil {
+		return nil, err
+	}
+	if there == 0 {
+		return nil, q.refence(ctx, db, args[0].(int64))
+	}
+	return parseIDs(list)
+}
+
+func parseIDs(list string) (ids []uint64, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	for text := range strings.SplitSeq(list, ",") {
+		id, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// refence finds out why a commit was refused by the fence. It returns errFenced, or ErrLeaseLost if the node is gone.
+// Only a poll learns the new fence, together with what has changed.
+func (q *Queue) refence(ctx context.Context, db querier, node int64) error {
+	var there bool
+	err := db.QueryRowContext(ctx, q.sql(`SELECT EXISTS (SELECT FROM "postrider".node WHERE id = $1)`), node).
+		Scan(&there)
+	switch {
+	case err != nil:
+		return &notSent{err}
+	case there:
+		return errFenced
+	}
+	return queue.ErrLeaseLost
+}
+
+// runLarge executes the statement for messages with chunks.
+func (q *Queue) runLarge(
+	ctx context.Context, conn *sql.Conn, statement string, b *batch, args []any,
+) (ids []uint64, err error) {
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	defer tx.Rollback()
+	var msgs []msgRow
+	if err := json.Unmarshal([]byte(args[3].(string)), &msgs); err != nil {
+		return nil, &notSent{err}
+	}
+	for i, d := range b.msgs { // all, as their order is that of their IDs
+		var id uint64
+		if err := tx.QueryRowContext(ctx, q.sql(`SELECT nextval('"postrider".msg_id')`)).Scan(&id); err != nil {
+			return nil, &notSent{err}
+		}
+		msgs[i].ID = &id
+		if d.file == nil {
+			continue
+		}
+		exec := func(query string, args ...any) error {
+			_, err := tx.ExecContext(ctx, query, args...)
+			return err
+		}
+		if err := d.writeChunks(q.sql(chunkSQL), id, exec); err != nil {
+			return nil, &notSent{err}
+		}
+	}
+	text, err := json.Marshal(msgs)
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	args[3] = string(text)
+	if ids, err = q.execute(ctx, tx, statement, args); err != nil {
+		return nil, &notSent{err}
+	}
+	return ids, tx.Commit()
+}
+
+const chunkSQL = `INSERT INTO "postrider".chunk (id, n, data) VALUES ($1, $2, $3)`
+
+// writeChunks stores the body of a draft in chunks.
+func (d *draft) writeChunks(statement string, id uint64, exec func(query string, args ...any) error) error {
+	chunk := make([]byte, chunkSize)
+	for n := int64(0); n*chunkSize < d.Size; n++ {
+		size := min(chunkSize, d.Size-n*chunkSize)
+		if _, err := d.file.ReadAt(chunk[:size], n*chunkSize); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := exec(statement, int64(id), n, chunk[:size]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

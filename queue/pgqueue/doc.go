@@ -1,0 +1,83 @@
+// Package pgqueue is a [queue.Queue] in a PostgreSQL database, for a program that runs on several machines, or that has
+// such a database already. A message can be stored in the program's own transaction: it is sent if and only if that is
+// committed.
+//
+//	err := pgqueue.Migrate(ctx, db, "postrider") // once, or at each start
+//	q, err := pgqueue.Open(ctx, db)
+//	defer q.Close()
+//	relay := &postrider.Relay{Hostname: "mx1.example.com", Queue: q}
+//
+//	tx, err := db.BeginTx(ctx, nil)
+//	…                                  // the program's own changes: an order, for example
+//	m, err := relay.Prepare(ctx, envelope, mail)
+//	id, err := q.EnqueueTx(ctx, tx, m) // its mail
+//	err = tx.Commit()
+//
+// It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
+// the encoding UTF8. It implements all abilities of package queue.
+//
+// # Several Queues
+//
+// Several Queues may be open on one schema, in any number of processes. Each has a part of the messages, and delivers
+// them. Messages of one Owner, which is their Tenant or, without one, their reverse-path, are at one Queue. So the mail
+// of a single sender is delivered by one process at a time: give messages a Tenant to spread them.
+//
+// When a Queue is opened, the others hand messages over to it: those with a lease at its end, within 10 seconds, or not
+// at all. When a Queue is closed, the others get its messages within the lag. When its process ends, or is cut off from
+// the server, they get them after Options.NodeLease. Its leases on tasks have ended then, and each counts as a death:
+// see [queue.Queue]. Tasks with deaths are claimed apart at each Queue, not among all of them. A Queue that was cut off
+// begins anew; Settle and Extend return ErrLeaseLost for leases from before.
+//
+// The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries.
+//
+// # Times
+//
+// All times are the server's. Clocks of machines that are wrong have no effect. A lease on a task expires by the
+// monotonic clock of its process.
+//
+// # What is durable
+//
+// What Enqueue, EnqueueTx with its commit, Hold, Release, Remove, Flush, and a Settle with Reports or Owed have stored
+// is as durable as the commits of the server. A crash of the server may undo the last 0.6 seconds of other settlements,
+// and forgets attempts and deaths that weren't settled. If synchronous_commit is off, it may undo all of the last 0.6
+// seconds.
+//
+// When a server fails over to a standby that lacks the last commits, these are lost: use synchronous replication.
+//
+// # How it works
+//
+// Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. Each Queue has its messages in
+// memory, about 1 KB each. Claim looks there, and writes one row for each task. A Queue finds what others have
+// committed by the difference of two snapshots of the server. So a transaction that stays open delays no other mail, and no
+// statement waits for a lock of another Queue. Settle is one statement, which stores nothing if others have taken over.
+// No transaction is open while a message is sent, or a Body is read. There is no NOTIFY.
+//
+// A minute later, rows that are obsolete are deleted, from the old end of the tables.
+//
+// A statement for each Poll makes an idle Queue take some CPU of the server: 20 a second by default.
+//
+// # PgBouncer and the like
+//
+// No statement needs the state of a session: a pool in transaction mode can be between. The driver's prepared
+// statements must then be off, unless the pool supports them: with pgx, default_query_exec_mode=exec; with lib/pq,
+// binary_parameters=yes.
+//
+// # The schema
+//
+// [Migrate] makes it. A program with its own tool for migrations runs the statements that [SQL] returns. [Open] returns
+// a *[VersionError] if the schema is older or newer than [Version]. The role of a Queue needs USAGE on the schema and
+// its sequences, EXECUTE on its function, and SELECT, INSERT, UPDATE and DELETE on its tables.
+//
+// # Files
+//
+//	schema.go, schema/1.sql               the tables; Migrate
+//	options.go, queue.go, clock.go        Open, Close, Queue; the server's time
+//	commit.go, resolve.go                 commits of several calls together; the loss of the connection meanwhile
+//	draft.go, enqueue.go, keys.go, tx.go  Enqueue, EnqueueOnce, EnqueueTx
+//	claim.go, settle.go, body.go          Claim, Extend, Settle, Open
+//	poll.go                               what others have committed
+//	node.go, give.go, load.go             which Queue has which messages
+//	record.go, event.go                   the columns in JSON; what has happened to a message, in order
+//	operate.go, list.go, stats.go         the other abilities
+//	clean.go                              what is deleted
+package pgqueue

@@ -1,0 +1,132 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// Enqueue implements [queue.Queue]. Concurrent calls share a commit. After m.Body is read, the end of ctx has no
+// effect.
+//
+// If the connection is lost during the commit, Enqueue returns when it is known whether that succeeded. It waits for
+// twice Options.Timeout at most: after that, it returns an error although the message may have been stored. A program
+// that sends it again with a Key stores it once.
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
+	id, _, err := q.EnqueueOnce(ctx, m)
+	return id, err
+}
+
+// EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own.
+func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	if err := q.begin(ctx); err != nil {
+		return "", false, err
+	}
+	key, keyed, err := index.NewKey(&m)
+	if err != nil {
+		return "", false, failed("enqueue", err)
+	}
+	if keyed {
+		if first, err := q.known(ctx, key); err != nil || first != 0 {
+			return idOrNone(first), err == nil, failedOrNil("enqueue", err)
+		}
+	}
+	d, err := newDraft(ctx, m)
+	if err != nil {
+		return "", false, failed("enqueue", err)
+	}
+	defer d.free()
+	n := uint64(0)
+	if keyed {
+		n, repeats, err = q.enqueueKeyed(ctx, d, key)
+	} else {
+		n, err = q.enqueue(ctx, d)
+	}
+	if err != nil {
+		return "", false, failed("enqueue", err)
+	}
+	return index.FormatID(n), repeats, nil
+}
+
+func failedOrNil(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failed(op, err)
+}
+
+func idOrNone(n uint64) queue.ID {
+	if n == 0 {
+		return ""
+	}
+	return index.FormatID(n)
+}
+
+// enqueue stores a message without a Key.
+func (q *Queue) enqueue(ctx context.Context, d *draft) (uint64, error) {
+	for {
+		id, err := q.store(ctx, d)
+		switch {
+		case errors.Is(err, errFenced), errors.Is(err, queue.ErrLeaseLost): // a poll learns the fence or the node
+			if err := q.next(ctx); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		return id, err
+	}
+}
+
+// store stores a message as the node that the Queue is now.
+func (q *Queue) store(ctx context.Context, d *draft) (uint64, error) {
+	q.gate.RLock()
+	q.mu.Lock()
+	err := q.check(ctx)
+	node, fence := q.node, q.fence
+	q.mu.Unlock()
+	if err != nil {
+		q.gate.RUnlock()
+		return 0, err
+	}
+	d.Arrival = index.ToNano(q.clock.time())
+	j := &job{node: node, fence: fence, msgs: []*draft{d}, finish: func(err error) {
+		if err == nil {
+			q.added(d)
+		}
+		q.gate.RUnlock()
+	}}
+	q.enqueues.submit(j)
+	err = q.enqueues.wait(j)
+	return d.ID, err
+}
+
+// added takes in messages that were stored, and announces them.
+func (q *Queue) added(drafts ...*draft) {
+	var mine []*draft
+	q.mu.Lock()
+	for _, d := range drafts {
+		q.highest = max(q.highest, d.ID)
+		if q.mine(q.laneOf(d.Message)) {
+			q.add(d.Message)
+			mine = append(mine, d)
+		}
+	}
+	q.mu.Unlock()
+	for _, d := range mine {
+		q.watch.TellNew(d.Message)
+	}
+}
+
+// mine reports whether the messages of a lane are in ix. q.mu is held.
+func (q *Queue) mine(lane int) bool {
+	_, given := q.giving[lane]
+	return q.lanes[lane] && !given
+}
+
+// add adds a new message to ix. q.mu is held.
+func (q *Queue) add(m *index.Message) {
+	q.ix.Add(m, m)
+	q.octets += m.Size
+}

@@ -1,0 +1,329 @@
+package pgqueue
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// These are the kinds of outcomes. A number is never used again.
+const (
+	settled  = 1 // a task; a settlement of it, with what it adds to the report task
+	reported = 2 // a report task
+	held     = 3 // a message
+	released = 4 // a message
+	removed  = 5 // a message
+	flushed  = 6 // tasks of a message
+)
+
+// event is a row of outcome or of mark, or of a message that is to be stored.
+type event struct {
+	seq  int64
+	id   uint64
+	lane int
+	kind int // 0: it is a mark
+	last bool
+	data []byte // of an outcome
+
+	num              uint32 // these are of a mark
+	attempts, deaths int
+	until            int64 // 0: the lease has ended
+}
+
+// eventRecord is the column data of outcome.
+type eventRecord struct {
+	At       int64           `json:"at,omitempty"`  // when it happened
+	Num      uint32          `json:"num,omitempty"` // of the task
+	Done     bool            `json:"done,omitempty"`
+	Due      int64           `json:"due,omitempty"` // index.AtOnce if left out
+	Overdue  moment          `json:"overdue,omitzero"`
+	Attempts int             `json:"attempts,omitempty"`
+	Deaths   int             `json:"deaths,omitempty"`
+	State    *progressRecord `json:"state,omitempty"`
+	Part     *partRecord     `json:"part,omitempty"`  // that is added to the report task
+	Parts    []uint32        `json:"parts,omitempty"` // of the report task, that are settled
+	Nums     []uint32        `json:"nums,omitempty"`  // of the tasks that are flushed
+}
+
+// partRecord is a part of a report task.
+type partRecord struct {
+	Num      uint32          `json:"num"`
+	Due      int64           `json:"due,omitempty"`
+	Attempts int             `json:"attempts,omitempty"`
+	Deaths   int             `json:"deaths,omitempty"`
+	State    *progressRecord `json:"state"`
+}
+
+type part = index.Part[*index.Progress]
+
+func recordOfPart(p *part, m *index.Message) *partRecord {
+	return &partRecord{p.Num, p.Due, p.Attempts, p.Deaths, recordOf(p.State, m)}
+}
+
+// stored is a message as the tables have it: its row with its outcomes and marks.
+type stored struct {
+	msg    *index.Message
+	tasks  []*storedTask // by num, nil if it is gone
+	report *storedTask   // nil: there is none
+	parts  []part        // of it, never empty
+	held   bool
+	gone   bool
+}
+
+// storedTask is a task as the tables have it.
+type storedTask struct {
+	num              uint32
+	due, overdue     int64
+	attempts, deaths int
+	until            int64           // of the lease; 0: there is none
+	st               *index.Progress // nil: as the message arrived
+	changed          bool            // it isn't as the message arrived
+}
+
+func newStored(m *index.Message) *stored {
+	s := &stored{msg: m, tasks: make([]*storedTask, len(m.Dests)), held: m.Held}
+	for num := range s.tasks {
+		s.tasks[num] = &storedTask{num: uint32(num), due: m.NotBefore, overdue: m.Overdue(false)}
+	}
+	return s
+}
+
+// apply takes in what happened. The events of a message must come in the order of their seq.
+func (s *stored) apply(e *event) error {
+	if e.kind == 0 {
+		s.mark(e)
+		return nil
+	}
+	r := eventRecord{Overdue: index.Never}
+	if e.data != nil {
+		if err := json.Unmarshal(e.data, &r); err != nil {
+			return fmt.Errorf("outcome %d: %w", e.seq, err)
+		}
+	}
+	var err error
+	switch e.kind {
+	case settled:
+		err = s.settled(&r)
+	case reported:
+		err = s.reported(&r)
+	case held:
+		s.held = true
+	case released:
+		s.release(r.At)
+	case flushed:
+		for _, num := range r.Nums {
+			if t := s.task(num); t != nil {
+				t.due, t.changed = index.AtOnce, true
+			}
+		}
+	}
+	s.gone = s.gone || e.last
+	if err != nil {
+		return fmt.Errorf("outcome %d: %w", e.seq, err)
+	}
+	return nil
+}
+
+// task returns a task that is left, nil if there is none with this num.
+func (s *stored) task(num uint32) *storedTask {
+	switch {
+	case num == index.ReportTask:
+		return s.report
+	case int64(num) < int64(len(s.tasks)):
+		return s.tasks[num]
+	}
+	return nil
+}
+
+func (s *stored) mark(e *event) {
+	if t := s.task(e.num); t != nil {
+		t.attempts, t.deaths, t.until, t.changed = e.attempts, e.deaths, e.until, true
+	}
+}
+
+// release ends a hold. Tasks that are leased then keep their deaths.
+func (s *stored) release(at int64) {
+	if !s.held {
+		return
+	}
+	s.held = false
+	for _, t := range s.left() {
+		if t.until <= at && t.deaths > 0 {
+			t.deaths, t.changed = 0, true
+		}
+	}
+}
+
+func (s *stored) settled(r *eventRecord) error {
+	t := s.task(r.Num)
+	if t == nil || r.Num == index.ReportTask {
+		return fmt.Errorf("task %d isn't there", r.Num)
+	}
+	if r.Part != nil {
+		p, err := r.Part.part(s.msg)
+		if err != nil {
+			return err
+		}
+		s.owe(p)
+	}
+	if r.Done {
+		s.tasks[r.Num] = nil
+		if t := s.report; t != nil && t.until == 0 && len(s.left()) == 1 {
+			t.due = min(t.due, r.At)
+		}
+		return nil
+	}
+	if r.State == nil {
+		return fmt.Errorf("task %d has no state", r.Num)
+	}
+	st, err := r.State.progress(s.msg, false)
+	if err != nil {
+		return err
+	}
+	*t = storedTask{
+		num: r.Num, due: r.Due, overdue: int64(r.Overdue), attempts: r.Attempts, deaths: r.Deaths, st: st,
+		changed: true,
+	}
+	return nil
+}
+
+func (p *partRecord) part(m *index.Message) (part, error) {
+	if p.State == nil {
+		return part{}, fmt.Errorf("part %d has no state", p.Num)
+	}
+	st, err := p.State.progress(m, true)
+	return part{Num: p.Num, Due: p.Due, Attempts: p.Attempts, Deaths: p.Deaths, State: st}, err
+}
+
+// owe adds a part to the report task, as index.Owe does.
+func (s *stored) owe(p part) {
+	s.parts = append(s.parts, p)
+	if s.report == nil {
+		s.report = &storedTask{
+			num: index.ReportTask, due: p.Due, overdue: index.Never, attempts: p.Attempts, deaths: p.Deaths,
+		}
+		return
+	}
+	s.report.due = min(s.report.due, p.Due)
+}
+
+// reported ends a lease on the report task, as index.Reported does.
+func (s *stored) reported(r *eventRecord) error {
+	if s.report == nil {
+		return fmt.Errorf("the report task isn't there")
+	}
+	over := map[uint32]bool{}
+	for _, num := range r.Parts {
+		over[num] = true
+	}
+	var parts []part
+	for _, p := range s.parts {
+		if !over[p.Num] {
+			parts = append(parts, p)
+		}
+	}
+	alone := len(parts) > 0 && len(s.left()) == 1
+	if r.Part != nil {
+		p, err := r.Part.part(s.msg)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, p)
+	}
+	s.parts, s.report = nil, nil
+	if len(parts) == 0 {
+		return nil
+	}
+	t := &storedTask{num: index.ReportTask, due: index.Never, overdue: index.Never}
+	for _, p := range parts {
+		t.due, t.attempts, t.deaths = min(t.due, p.Due), max(t.attempts, p.Attempts), max(t.deaths, p.Deaths)
+	}
+	if alone {
+		t.due = min(t.due, r.At)
+	}
+	s.parts, s.report = parts, t
+	return nil
+}
+
+// left returns the tasks that are left, the report task as the last.
+func (s *stored) left() (tasks []*storedTask) {
+	for _, t := range s.tasks {
+		if t != nil {
+			tasks = append(tasks, t)
+		}
+	}
+	if s.report != nil {
+		tasks = append(tasks, s.report)
+	}
+	return tasks
+}
+
+// state returns the state of a task at a time of the queue.
+func (s *stored) state(t *storedTask, now int64) queue.State {
+	switch {
+	case t.until > now:
+		return queue.Leased
+	case s.held:
+		return queue.Held
+	}
+	return queue.Waiting
+}
+
+// progress returns the Progress of a task.
+func (s *stored) progress(t *storedTask) *index.Progress {
+	switch {
+	case t.num == index.ReportTask:
+		states := make([]*index.Progress, len(s.parts))
+		for i, p := range s.parts {
+			states[i] = p.State
+		}
+		return index.Merge(states)
+	case t.st == nil:
+		return s.msg.Initial(t.num)
+	}
+	return t.st
+}
+
+// destination returns the name of a task's destination.
+func (s *stored) destination(t *storedTask) string {
+	if t.num == index.ReportTask {
+		return queue.ReportDestination
+	}
+	return s.msg.Dests[t.num]
+}
+
+type (
+	tasks = index.Index[*index.Message, *index.Progress]
+	claim = index.Task[*index.Message, *index.Progress]
+)
+
+// load adds the message to an index. No task of it is leased.
+func (s *stored) load(ix *tasks) {
+	s.msg.Held = s.held
+	ix.Add(s.msg, s.msg)
+	for _, p := range s.parts {
+		ix.Owe(s.msg.ID, p)
+	}
+	for num, t := range s.tasks {
+		r := ix.Task(s.msg.ID, uint32(num))
+		switch {
+		case t == nil:
+			ix.Take(r)
+			ix.Drop(r)
+		case t.changed:
+			ix.Take(r)
+			ix.Change(r, t.due, t.overdue, t.attempts, t.st)
+			ix.SetDeaths(r, t.deaths)
+			ix.Put(r)
+		}
+	}
+	if t := s.report; t != nil {
+		r := ix.Task(s.msg.ID, index.ReportTask)
+		ix.Take(r)
+		ix.Change(r, t.due, index.Never, t.attempts, nil)
+		ix.SetDeaths(r, t.deaths)
+		ix.Put(r)
+	}
+}

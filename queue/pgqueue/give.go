@@ -1,0 +1,117 @@
+package pgqueue
+
+import (
+	"context"
+	"database/sql"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// A node that has more lanes than its share gives some up. Of such a lane, only messages that have a lease already can
+// be claimed, and the lane is free when the last lease has ended. So a lane changes hands without a copy of any mail.
+
+// giveTime is how long a lane waits for the end of its leases. After that, the node keeps it for now, so that its mail
+// isn't delayed by one slow delivery.
+const giveTime = 10 * time.Second
+
+// choose begins to give up the lanes beyond our share. q.mu is held.
+func (q *Queue) choose(l *layout) {
+	n := l.surplus(q.node) - len(q.giving)
+	for lane := range q.lanes {
+		if n <= 0 {
+			return
+		}
+		if _, ok := q.giving[lane]; !ok {
+			q.giving[lane] = time.Now()
+			n--
+		}
+	}
+}
+
+// giveAway takes the messages of the lanes that are being given up out of ix, except those with a lease, and frees the
+// lanes that have none left.
+func (q *Queue) giveAway(ctx context.Context) error {
+	q.mu.Lock()
+	giving, ix := maps.Clone(q.giving), q.ix
+	q.mu.Unlock()
+	if len(giving) == 0 {
+		return nil
+	}
+	q.gate.Lock() // no write is in progress: what has a lease now may be written later, and the others are not
+	defer q.gate.Unlock()
+	of := map[int][]uint64{}
+	index.Each(&q.mu, ix, func(id uint64, m **index.Message) {
+		if lane := q.laneOf(*m); !giving[lane].IsZero() {
+			of[lane] = append(of[lane], id)
+		}
+	})
+	var free, keep []int
+	q.mu.Lock()
+	for lane, since := range giving {
+		left := 0
+		for _, id := range of[lane] {
+			if q.leased(id) {
+				left++
+			} else {
+				q.remove(id)
+			}
+		}
+		switch {
+		case left == 0:
+			free = append(free, lane)
+			delete(q.lanes, lane)
+			delete(q.giving, lane)
+		case time.Since(since) > giveTime:
+			keep = append(keep, lane)
+			delete(q.giving, lane)
+		}
+	}
+	node := q.node
+	q.mu.Unlock()
+	if len(keep) > 0 {
+		if err := q.reload(ctx, keep); err != nil {
+			return err
+		}
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	return q.inLock(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, q.sql(`UPDATE "postrider".lane SET node = NULL
+			WHERE node = $1 AND lane = ANY ($2::text::smallint[])`), node, arrayOf(free))
+		if err != nil {
+			return err
+		}
+		return q.newLayout(ctx, tx)
+	})
+}
+
+// leased reports whether a task of a message has a lease. q.mu is held.
+func (q *Queue) leased(id uint64) bool {
+	return slices.ContainsFunc(q.ix.TasksOf(id), func(t claim) bool { return t.Task.State == queue.Leased })
+}
+
+// reload loads the messages of lanes that aren't given up after all. q.gate is held.
+func (q *Queue) reload(ctx context.Context, lanes []int) error {
+	return q.inSnapshot(ctx, func(tx *sql.Tx) error {
+		all, err := q.readStored(ctx, tx, ofLanes, arrayOf(lanes))
+		if err != nil {
+			return err
+		}
+		p, err := q.askNews(ctx, tx)
+		if err != nil {
+			return err
+		}
+		q.takeIn(&p)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for _, s := range all {
+			q.loadOne(s)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,114 @@
+package pgqueue
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// listPage is how many messages List reads at a time.
+const listPage = 200
+
+// List implements [queue.Lister]. It yields the tasks of all Queues on the schema. It reads the messages from the
+// tables, a few hundred at a time, and applies the Filter to them: one that selects little of a long queue takes as
+// long as one that selects all, except for an ID.
+func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
+	return func(yield func(queue.Task, error) bool) {
+		parsed, err := index.NewFilter(f)
+		if err != nil {
+			yield(queue.Task{}, failed("list", err))
+			return
+		}
+		after, _ := index.ParseID(f.After)
+		for {
+			if err := q.begin(ctx); err != nil {
+				yield(queue.Task{}, err)
+				return
+			}
+			page, more, err := q.readPage(ctx, f, after)
+			if err != nil {
+				yield(queue.Task{}, failed("list", err))
+				return
+			}
+			for _, s := range page {
+				after = s.msg.ID
+				if !parsed.MatchesMessage(s.msg) {
+					continue
+				}
+				for _, t := range q.tasksOf(s) {
+					if selects(&f, &t) && parsed.MatchesTask(&t) && !yield(t, nil) {
+						return
+					}
+				}
+				if err := q.begin(ctx); err != nil {
+					yield(queue.Task{}, err)
+					return
+				}
+			}
+			if after = max(after, more); more == 0 {
+				return
+			}
+		}
+	}
+}
+
+// selects compares the fields of f that are about a task itself.
+func selects(f *queue.Filter, t *queue.Task) bool {
+	return (f.Destination == "" || t.Destination == f.Destination) && (f.State == 0 || t.State == f.State)
+}
+
+// readPage reads the next messages after an ID. more is the last ID that was looked at, 0 at the end.
+func (q *Queue) readPage(ctx context.Context, f queue.Filter, after uint64) (page []*stored, more uint64, err error) {
+	const there = ` AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last) ORDER BY id LIMIT `
+	id, known := index.ParseID(f.ID)
+	switch {
+	case f.ID != "" && (!known || id >= 1<<63 || id <= after), after >= 1<<63:
+		return nil, 0, nil
+	}
+	err = q.inSnapshot(ctx, func(tx *sql.Tx) error {
+		ids := []uint64{id}
+		if f.ID == "" {
+			ids, err = q.readIDs(ctx, tx, `SELECT id FROM "postrider".msg m WHERE id > $1`+there+`$2`,
+				int64(after), listPage)
+			if err != nil {
+				return err
+			}
+			if len(ids) == listPage {
+				more = ids[len(ids)-1]
+			}
+		}
+		page, err = q.readStored(ctx, tx, ofIDs, arrayOf(ids))
+		return err
+	})
+	return page, more, err
+}
+
+// tasksOf returns the tasks of a message: as ix has them or, if it is another Queue's, the tables.
+func (q *Queue) tasksOf(s *stored) (tasks []queue.Task) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.clock.time()
+	if q.ix.Data(s.msg.ID) != nil {
+		for _, c := range q.ix.TasksOf(s.msg.ID) {
+			tasks = append(tasks, q.taskOf(&c, now))
+		}
+		return tasks
+	}
+	left := s.left()
+	owner := q.owner(s.msg)
+	for _, t := range left {
+		task := queue.Task{
+			ID: index.FormatID(s.msg.ID), Destination: s.destination(t), Owner: owner,
+			State: s.state(t, now.UnixNano()), Only: len(left) == 1, Attempts: t.attempts, Deaths: t.deaths,
+		}
+		if t.due != index.AtOnce {
+			task.Due = index.FromNano(t.due)
+		}
+		s.msg.Fill(&task, s.progress(t), now)
+		tasks = append(tasks, task)
+	}
+	return tasks
+}

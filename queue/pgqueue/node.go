@@ -1,0 +1,294 @@
+package pgqueue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// register makes the Queue a node, so that it can have lanes.
+func (q *Queue) register(ctx context.Context) error {
+	var id int64
+	err := q.inLock(ctx, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, q.sql(`INSERT INTO "postrider".node (id, until)
+			VALUES (nextval('"postrider".node_id'), statement_timestamp() + make_interval(secs => $1)) RETURNING id`),
+			q.config.NodeLease.Seconds()).Scan(&id)
+		if err != nil {
+			return err
+		}
+		return q.newLayout(ctx, tx)
+	})
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	q.node, q.fence, q.layout = id, 0, 0
+	q.mu.Unlock()
+	return nil
+}
+
+// inLock runs do in a transaction, alone among all Queues of the schema. The lock is taken in a statement before, so
+// that the snapshots of do are newer.
+func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
+	tx, err := q.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, q.sql(lockSQL)); err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// newLayout makes all Queues look at the lanes.
+func (q *Queue) newLayout(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, q.sql(`UPDATE "postrider".version SET layout = layout + 1`))
+	return err
+}
+
+// beater renews the lease of the node, and looks for nodes whose lease is over.
+func (q *Queue) beater(background context.Context) {
+	t := time.NewTicker(q.config.NodeLease / 4)
+	defer t.Stop()
+	for {
+		select {
+		case <-background.Done():
+			return
+		case <-t.C:
+		}
+		if err := q.beat(background); err != nil && background.Err() == nil {
+			q.config.Logger.Warn("pgqueue: the lease can't be renewed", "error", err)
+		}
+	}
+}
+
+// beat renews the lease. It makes the poller look at the lanes if a node is gone or has to go.
+func (q *Queue) beat(background context.Context) error {
+	ctx, cancel := context.WithTimeout(background, q.config.NodeLease/2)
+	defer cancel()
+	q.mu.Lock()
+	node := q.node
+	q.mu.Unlock()
+	if node == 0 {
+		q.wake()
+		return nil
+	}
+	var there, over int
+	err := q.db.QueryRowContext(ctx, q.sql(`WITH n AS (
+			UPDATE "postrider".node SET until = statement_timestamp() + make_interval(secs => $2)
+			WHERE id = $1 RETURNING id
+		)
+		SELECT (SELECT count(*) FROM n),
+			(SELECT count(*) FROM "postrider".node WHERE until < statement_timestamp() AND id <> $1)`),
+		node, q.config.NodeLease.Seconds()).Scan(&there, &over)
+	if err == nil && (there == 0 || over > 0) {
+		q.mu.Lock()
+		q.layout = 0 // whatever it is: look at the lanes
+		q.mu.Unlock()
+		q.wake()
+	}
+	return err
+}
+
+// layout is who has which lanes.
+type layout struct {
+	nodes []int64 // sorted
+	owner [maxLanes]int64
+}
+
+// arrange takes the lanes of nodes whose lease is over, and returns the layout. Lanes that nobody has are taken up to
+// our share. It returns errLost if our own row is gone.
+func (q *Queue) arrange(ctx context.Context, node int64) (l layout, err error) {
+	err = q.inLock(ctx, func(tx *sql.Tx) error {
+		l = layout{}
+		if err := q.takeOver(ctx, tx, node); err != nil {
+			return err
+		}
+		if err := q.readLayout(ctx, tx, &l); err != nil {
+			return err
+		}
+		if !slices.Contains(l.nodes, node) {
+			return errLost
+		}
+		taken := l.take(node)
+		if len(taken) == 0 {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, q.sql(`UPDATE "postrider".lane SET node = $1
+			WHERE lane = ANY ($2::text::smallint[])`), node, arrayOf(taken))
+		if err != nil {
+			return err
+		}
+		return q.newLayout(ctx, tx)
+	})
+	return l, err
+}
+
+// share returns how many lanes a node has if all have as many, within one.
+func (l *layout) share(node int64) int {
+	n := maxLanes / len(l.nodes)
+	if slices.Index(l.nodes, node) < maxLanes%len(l.nodes) {
+		n++
+	}
+	return n
+}
+
+// of returns the lanes of a node.
+func (l *layout) of(node int64) (lanes []int) {
+	for lane, owner := range l.owner {
+		if owner == node {
+			lanes = append(lanes, lane)
+		}
+	}
+	return lanes
+}
+
+// take gives lanes without a node to this one, up to its share, and returns them.
+func (l *layout) take(node int64) (taken []int) {
+	n := l.share(node) - len(l.of(node))
+	for lane, owner := range l.owner {
+		if owner == 0 && len(taken) < n {
+			l.owner[lane] = node
+			taken = append(taken, lane)
+		}
+	}
+	return taken
+}
+
+// surplus returns how many lanes a node has beyond its share.
+func (l *layout) surplus(node int64) int { return max(0, len(l.of(node))-l.share(node)) }
+
+// takeOver removes the nodes whose lease is over. Their lanes have nobody then. A lease that a node had is a death of
+// its task. The DELETE waits for commits of those nodes that are in progress; later ones fail.
+func (q *Queue) takeOver(ctx context.Context, tx *sql.Tx, me int64) error {
+	var over []int64
+	rows, err := tx.QueryContext(ctx, q.sql(`DELETE FROM "postrider".node
+		WHERE until < statement_timestamp() AND id <> $1 RETURNING id`), me)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		over = append(over, id)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, id := range over {
+		q.config.Logger.Warn("pgqueue: the lease of a node is over", "node", id)
+		if err := q.freeLanes(ctx, tx, id, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeLanes ends the leases of a node on tasks, and takes its lanes from it. deaths is 1 if the node died.
+func (q *Queue) freeLanes(ctx context.Context, tx *sql.Tx, node int64, deaths int) error {
+	now := q.clock.time().UnixNano()
+	for _, s := range []struct {
+		statement string
+		args      []any
+	}{
+		// Of the marks and outcomes of a task, the last one counts.
+		{`INSERT INTO "postrider".mark (id, num, lane, attempts, deaths, until)
+			SELECT m.id, m.num, m.lane, m.attempts, m.deaths + CASE WHEN m.until > $2 THEN $3::int ELSE 0 END, NULL
+			FROM (
+				SELECT DISTINCT ON (id, num) * FROM "postrider".mark
+				WHERE lane IN (SELECT lane FROM "postrider".lane WHERE node = $1) ORDER BY id, num, seq DESC
+			) m
+			WHERE m.until IS NOT NULL AND NOT EXISTS (
+				SELECT FROM "postrider".outcome o WHERE o.id = m.id AND (o.last OR o.seq > m.seq AND o.kind IN (1, 2)
+					AND coalesce((o.data ->> 'num')::bigint, 0) = m.num)
+			)`, []any{node, now, deaths}},
+		{`UPDATE "postrider".lane SET node = NULL WHERE node = $1`, []any{node}},
+		{`DELETE FROM "postrider".stat WHERE node = $1`, []any{node}},
+	} {
+		if _, err := tx.ExecContext(ctx, q.sql(s.statement), s.args...); err != nil {
+			return err
+		}
+	}
+	return q.newLayout(ctx, tx)
+}
+
+// readLayout reads who has which lanes.
+func (q *Queue) readLayout(ctx context.Context, db querier, l *layout) error {
+	var nodes, lanes string
+	err := db.QueryRowContext(ctx, q.sql(`SELECT
+		coalesce((SELECT string_agg(id::text, ',' ORDER BY id) FROM "postrider".node), ''),
+		coalesce((SELECT string_agg(lane || ':' || node, ',') FROM "postrider".lane WHERE node IS NOT NULL), '')`)).
+		Scan(&nodes, &lanes)
+	if err != nil {
+		return err
+	}
+	ids, err := parseIDs(nodes)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		l.nodes = append(l.nodes, int64(id))
+	}
+	for pair := range strings.SplitSeq(lanes, ",") {
+		lane, node, ok := strings.Cut(pair, ":")
+		n, err := strconv.Atoi(lane)
+		if !ok || err != nil || n < 0 || n >= maxLanes {
+			continue
+		}
+		if l.owner[n], err = strconv.ParseInt(node, 10, 64); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave ends the node: another one can have its lanes at once.
+func (q *Queue) leave() {
+	q.mu.Lock()
+	node := q.node
+	q.node = 0
+	q.mu.Unlock()
+	if node == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), min(q.config.Timeout, 5*time.Second))
+	defer cancel()
+	err := q.inLock(ctx, func(tx *sql.Tx) error {
+		var id int64
+		err := tx.QueryRowContext(ctx, q.sql(`DELETE FROM "postrider".node WHERE id = $1 RETURNING id`), node).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // another Queue has taken the lanes
+		}
+		if err != nil {
+			return err
+		}
+		return q.freeLanes(ctx, tx, node, 0)
+	})
+	if err != nil {
+		q.config.Logger.Warn("pgqueue: close: the other Queues get the messages only at the end of the lease",
+			"error", err)
+	}
+}
+
+// arrayOf returns numbers as the text of an array. Neither driver must know the type.
+func arrayOf[T int | int64 | uint64](numbers []T) string {
+	b := []byte{'{'}
+	for i, n := range numbers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return string(append(b, '}'))
+}

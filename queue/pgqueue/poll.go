@@ -1,0 +1,292 @@
+package pgqueue
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// snapshot is a snapshot of the server: a transaction is visible in it if its number is below xmax and not in xip.
+type snapshot struct{ xmax, xip string }
+
+// lastSnapshot is newer than all others: nothing is new since then.
+var lastSnapshot = snapshot{"9223372036854775807", "{}"}
+
+// parseSnapshot parses the text of a pg_snapshot: xmin:xmax:xip,xip.
+func parseSnapshot(s string) (snapshot, error) {
+	parts := strings.Split(s, ":")
+	if len(parts) != 3 {
+		return snapshot{}, errors.New("unreadable snapshot: " + s)
+	}
+	return snapshot{parts[1], "{" + parts[2] + "}"}, nil
+}
+
+// poller looks for what others have committed, and for the lanes that this node has.
+func (q *Queue) poller(background context.Context) {
+	t := time.NewTicker(q.config.Poll)
+	defer t.Stop()
+	well := true // so that an outage is logged once
+	for {
+		select {
+		case <-background.Done():
+			return
+		case <-q.kick:
+		case <-t.C:
+		}
+		ctx, cancel := context.WithTimeout(background, 10*q.config.Timeout) // a load takes long
+		err := q.turn(ctx)
+		cancel()
+		if err != nil && background.Err() == nil && well {
+			q.config.Logger.Warn("pgqueue: the database can't be read", "error", err)
+		}
+		if well = err == nil; !well {
+			select {
+			case <-background.Done():
+			case <-time.After(q.config.Poll):
+			}
+		}
+	}
+}
+
+// wake makes the poller look at once.
+func (q *Queue) wake() {
+	select {
+	case q.kick <- struct{}{}:
+	default:
+	}
+}
+
+// next waits until a poll that began after this call has ended, whatever its result.
+func (q *Queue) next(ctx context.Context) error {
+	q.mu.Lock()
+	polled := q.polled
+	q.mu.Unlock()
+	q.wake()
+	select {
+	case <-polled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.quit:
+		return queue.ErrClosed
+	}
+}
+
+// turn is one look at everything.
+func (q *Queue) turn(ctx context.Context) (err error) {
+	q.mu.Lock()
+	polled := q.polled
+	q.polled = make(chan struct{})
+	node := q.node
+	q.mu.Unlock()
+	defer close(polled)
+	if node == 0 {
+		if err := q.register(ctx); err != nil {
+			return err
+		}
+	}
+	changed, err := q.poll(ctx)
+	if err == nil && changed {
+		err = q.lookAtLanes(ctx)
+	}
+	if err == nil {
+		err = q.giveAway(ctx)
+	}
+	if errors.Is(err, errLost) {
+		q.lost()
+		return nil // the next turn begins anew
+	}
+	if err != nil {
+		q.mu.Lock()
+		q.layout = 0 // look at the lanes again
+		q.mu.Unlock()
+		return err
+	}
+	return q.publish(ctx)
+}
+
+// lost begins anew after others have taken the lanes. All leases have ended.
+func (q *Queue) lost() {
+	q.config.Logger.Warn("pgqueue: the lease of this Queue was over: its messages are with other Queues")
+	q.gate.Lock()
+	q.reset()
+	q.gate.Unlock()
+	q.watch.Tell(time.Now(), queue.Lane{})
+	q.wake()
+}
+
+// pollSQL returns the time, the snapshot, and what is new.
+const pollSQL = `SELECT NULL::bigint, NULL::bigint, NULL::smallint, NULL::smallint, NULL::boolean,
+	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, v.layout, NULL::json,
+	pg_current_snapshot()::text, pg_postmaster_start_time()::text,
+	(SELECT fence FROM "postrider".node WHERE id = $3::bigint)
+FROM "postrider".version v
+UNION ALL
+SELECT n.*, NULL, NULL, NULL
+FROM "postrider".news($1::text::xid8, $2::text::xid8[], $3::bigint, $4::text::smallint[]) n`
+
+// reconcile is the time between two comparisons of ix with the tables. They find what a failover has changed unnoticed.
+const reconcile = 5 * time.Minute
+
+// poll takes in what others have committed since the last poll. changed reports whether the layout has.
+func (q *Queue) poll(ctx context.Context) (changed bool, err error) {
+	if q.compared.IsZero() || time.Since(q.compared) > reconcile {
+		if err := q.compare(ctx); err != nil {
+			return false, err
+		}
+		q.compared = time.Now()
+	}
+	p, err := q.askNews(ctx, q.db)
+	if err != nil {
+		return false, err
+	}
+	if q.started != "" && q.started != p.started {
+		// After a failover or a restore, the numbers of transactions may come again: what is new can't be known.
+		q.compared, q.since = time.Time{}, snapshot{}
+		q.config.Logger.Warn("pgqueue: the server was restarted", "at", p.started)
+	} else {
+		q.takeIn(&p)
+	}
+	q.started = p.started
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	changed = q.layout != p.layout
+	q.layout = p.layout
+	return changed, nil
+}
+
+// polled is the result of pollSQL.
+type polled struct {
+	news     []newsRow
+	snapshot snapshot
+	started  string
+	layout   int64
+	fence    int64 // of our node
+}
+
+// newsRow is a message or an outcome that someone else has stored.
+type newsRow struct {
+	event
+	arrival, size int64 // of a message, whose kind is 0
+}
+
+// askNews asks for the news of the lanes that are loaded.
+func (q *Queue) askNews(ctx context.Context, db querier) (p polled, err error) {
+	q.mu.Lock()
+	node, lanes := q.node, slices.Collect(maps.Keys(q.lanes))
+	q.mu.Unlock()
+	before := time.Now()
+	rows, err := db.QueryContext(ctx, q.sql(pollSQL), q.since.xmax, q.since.xip, node, arrayOf(lanes))
+	if err != nil {
+		return p, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq, id, lane, kind sql.NullInt64
+		var last sql.NullBool
+		var n newsRow
+		var snap, started sql.NullString
+		var fence sql.NullInt64
+		if err := rows.Scan(&seq, &id, &lane, &kind, &last, &n.arrival, &n.size, &n.data, &snap, &started,
+			&fence); err != nil {
+			return p, err
+		}
+		if snap.Valid {
+			q.clock.told(time.Unix(0, n.arrival), before, time.Now())
+			if p.snapshot, err = parseSnapshot(snap.String); err != nil {
+				return p, err
+			}
+			if !fence.Valid {
+				return p, errLost
+			}
+			p.layout, p.started, p.fence = n.size, started.String, fence.Int64
+			continue
+		}
+		n.seq, n.id, n.lane, n.kind, n.last = seq.Int64, uint64(id.Int64), int(lane.Int64), int(kind.Int64), last.Bool
+		p.news = append(p.news, n)
+	}
+	if err := rows.Err(); err != nil {
+		return p, err
+	}
+	if p.started == "" {
+		return p, errors.New("the table version is empty")
+	}
+	// Messages first, as the outcomes are about them, in the order of their arrival.
+	slices.SortFunc(p.news, func(a, b newsRow) int {
+		return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.id, b.id))
+	})
+	return p, nil
+}
+
+// takeIn takes in what is new, and announces it.
+func (q *Queue) takeIn(p *polled) {
+	q.since = p.snapshot
+	var tell []func()
+	q.mu.Lock()
+	q.fence = p.fence // with the news: what was prepared without them has the fence before
+	for i := range p.news {
+		n := &p.news[i]
+		if n.kind == 0 {
+			if m := q.found(n); m != nil {
+				tell = append(tell, func() { q.watch.TellNew(m) })
+			}
+		} else if q.ix.Data(n.id) != nil {
+			tell = append(tell, q.happened(&n.event)...)
+		}
+	}
+	recalled := q.ix.Recalled()
+	q.mu.Unlock()
+	q.watch.TellComing(recalled)
+	for _, f := range tell {
+		f()
+	}
+}
+
+// found adds a message that someone else has stored, unless it is known. q.mu is held.
+func (q *Queue) found(n *newsRow) *index.Message {
+	q.highest = max(q.highest, n.id)
+	if !q.mine(n.lane) || q.ix.Data(n.id) != nil {
+		return nil
+	}
+	m, err := decodeMessage(n.data)
+	if err != nil {
+		q.unreadable(n.id, err)
+		return nil
+	}
+	m.ID, m.Arrival, m.Size = n.id, n.arrival, n.size
+	m.Group()
+	q.add(m)
+	return m
+}
+
+// unreadable reports a message that can't be read. It stays in the tables, and isn't sent.
+func (q *Queue) unreadable(id uint64, err error) {
+	q.config.Logger.Error("pgqueue: a message can't be read", "id", index.FormatID(id), "error", err)
+}
+
+// happened takes in what another Queue did to a message of this one. It returns what is to be announced. q.mu is held.
+func (q *Queue) happened(e *event) (tell []func()) {
+	switch e.kind {
+	case held:
+		q.ix.Hold(e.id, true)
+	case released:
+		for _, d := range q.release(e.id) {
+			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })
+		}
+	case removed:
+		q.remove(e.id)
+	case flushed:
+		for _, l := range q.flushTasks(e) {
+			tell = append(tell, func() { q.watch.Tell(time.Time{}, l) })
+		}
+	}
+	return tell
+}

@@ -1,0 +1,246 @@
+package pgqueue
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// Queue is a [queue.Queue] in a PostgreSQL database, which several processes may have open. It is also a [queue.Keyer],
+// a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater].
+// [Open] makes one. Its methods may be called concurrently.
+//
+// # Invariants
+//
+// Between two holds of mu:
+//
+//   - ix has the messages of the lanes that are in lanes, each as the tables have it, except for writes in progress.
+//   - A lane is in lanes only if the table lane names this node, or the node's row is gone.
+//   - A write is in progress from gate.RLock to gate.RUnlock: until its result is known, and ix has it. Whoever reads
+//     whole lanes has gate.Lock, so that no write comes between the snapshot and ix.
+//   - since is the snapshot up to which ix has what others have committed. Only the poller changes it.
+type Queue struct {
+	watch index.Watchers
+
+	db     *sql.DB
+	schema string // quoted
+	config Options
+	seed   []byte
+	clock  clock
+
+	quit    chan struct{}      // closed by Close
+	stop    context.CancelFunc // ends the goroutines
+	work    sync.WaitGroup     // the goroutines
+	closing sync.Once
+	kick    chan struct{} // makes the poller look at once
+
+	// These are the poller's alone.
+	since    snapshot
+	started  string    // when the server was started
+	compared time.Time // when ix was compared with the tables; zero: it must be
+
+	gate     sync.RWMutex
+	enqueues group
+	settles  group
+	marks    group
+
+	mu        sync.Mutex
+	ix        *tasks
+	lanes     map[int]bool        // that are loaded
+	giving    map[int]time.Time   // lanes that are being given up, and since when
+	node      int64               // our row of the table node; 0: there is none
+	fence     int64               // of it
+	layout    int64               // as of the last look at lanes
+	parts     uint32              // the newest part of a report task
+	batch     int64               // the newest batch
+	highest   uint64              // the highest ID that is known
+	octets    int64               // of the bodies of the messages in ix
+	doomed    map[uint64]bool     // messages that were removed while a settlement was in progress
+	extending map[queue.Lease]int // calls of Extend that write
+	polled    chan struct{}       // closed at the end of the next poll that begins from now on
+	settled   chan struct{}       // closed when a settlement ends; nil: nobody waits for one
+	closed    bool
+
+	keys keyCount
+	look published
+}
+
+// maxLanes is the number of lanes in the table lane.
+const maxLanes = 256
+
+// laneOf returns the lane of a message, by its Owner: so a queue.Lane, which has one Owner, has all of its tasks at one
+// Queue, and a message too.
+func (q *Queue) laneOf(m *index.Message) int { return int(q.owner(m)) % maxLanes }
+
+func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
+	config, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	quoted, err := quote(o.Schema)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{
+		db: db, schema: quoted, config: config, kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		lanes: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
+		extending: map[queue.Lease]int{}, polled: make(chan struct{}),
+	}
+	if err := checkServer(ctx, db); err != nil {
+		return nil, err
+	}
+	version, seed, err := readVersion(ctx, db, quoted)
+	switch {
+	case err != nil:
+		return nil, err
+	case version != Version:
+		return nil, &VersionError{version}
+	}
+	q.seed = seed
+	q.enqueues = group{q: q, parallel: 4, statement: q.sql(commitSQL)}
+	q.settles = group{q: q, parallel: 2, statement: q.sql(commitSQL), lazy: q.sql(lazySQL)}
+	q.marks = group{q: q, parallel: 2, statement: q.sql(lazySQL)}
+	q.reset()
+	if err := q.turn(ctx); err != nil {
+		q.leave()
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.Background())
+	q.stop = stop
+	q.work.Go(func() { q.poller(background) })
+	q.work.Go(func() { q.beater(background) })
+	q.work.Go(func() { q.cleaner(background) })
+	return q, nil
+}
+
+// sql puts the name of the schema into a statement.
+func (q *Queue) sql(statement string) string { return named(statement, q.schema) }
+
+// reset makes ix empty, so that all leases end.
+func (q *Queue) reset() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ix = index.New[*index.Message, *index.Progress](q.clock.time)
+	q.ix.Owner, q.ix.Elapsed = q.owner, q.clock.elapsed
+	q.node, q.fence, q.octets = 0, 0, 0
+	clear(q.lanes)
+	clear(q.giving)
+	clear(q.doomed)
+}
+
+// owner returns the Owner of a message, which is the same at all Queues of the schema.
+func (q *Queue) owner(m *index.Message) queue.Owner {
+	kind, name := "tenant", m.Tenant
+	if name == "" {
+		kind, name = "sender", m.Envelope.From
+	}
+	if name == "" {
+		return 0
+	}
+	h := sha256.New()
+	h.Write(q.seed)
+	h.Write([]byte(kind))
+	h.Write([]byte(name))
+	sum := h.Sum(nil)
+	return max(1, queue.Owner(sum[0])<<8|queue.Owner(sum[1]))
+}
+
+// Close ends the leases of the Queue and hands its messages to the other Queues on the schema. It waits for calls in
+// progress. Later calls return [queue.ErrClosed]. The *sql.DB remains open. Close may be called twice.
+func (q *Queue) Close() error {
+	q.closing.Do(q.close)
+	return nil
+}
+
+func (q *Queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.watch.Tell(time.Now(), queue.Lane{}) // so that a Runner asks, and gets the error
+	close(q.quit)
+	q.stop()
+	q.gate.Lock() // calls in progress have ended
+	defer q.gate.Unlock()
+	q.work.Wait()
+	q.leave()
+}
+
+// check returns the error with which a call can't begin. q.mu is held.
+func (q *Queue) check(ctx context.Context) error {
+	if q.closed {
+		return queue.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// begin is check without q.mu.
+func (q *Queue) begin(ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.check(ctx)
+}
+
+// failed adds the operation to an error. Sentinels stay as they are.
+func failed(op string, err error) error {
+	switch {
+	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrSettled, err == queue.ErrNotFound,
+		err == context.Canceled, err == context.DeadlineExceeded:
+		return err
+	}
+	return fmt.Errorf("pgqueue: %s: %w", op, err)
+}
+
+// index returns q.ix.
+func (q *Queue) index() *tasks {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.ix
+}
+
+// Lanes implements [queue.Queue]. It yields the lanes of the messages that this Queue has.
+func (q *Queue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
+	return func(yield func(queue.LaneDue, error) bool) {
+		ix := q.index()
+		index.Lanes(&q.mu, ix, func() error {
+			if q.ix != ix {
+				return errLost
+			}
+			return q.check(ctx)
+		})(yield)
+	}
+}
+
+// errLost is the error of a call during which the Queue has lost its lease.
+var errLost = errors.New("pgqueue: the Queue lost its messages to others, and is opened anew: ask again")
+
+// Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
+// expires.
+func (q *Queue) Watch(f func(l queue.Lane, due time.Time)) (stop func()) { return q.watch.Watch(f) }
+
+// Refresh takes in what other Queues and applications have committed, without waiting for Options.Poll. A program can
+// call it after the commit of a transaction with EnqueueTx, so that the mail is sent at once.
+func (q *Queue) Refresh(ctx context.Context) error {
+	if err := q.begin(ctx); err != nil {
+		return err
+	}
+	return q.next(ctx)
+}
+
+var (
+	_ queue.Queue   = (*Queue)(nil)
+	_ queue.Keyer   = (*Queue)(nil)
+	_ queue.Waker   = (*Queue)(nil)
+	_ queue.Lister  = (*Queue)(nil)
+	_ queue.Holder  = (*Queue)(nil)
+	_ queue.Flusher = (*Queue)(nil)
+	_ queue.Remover = (*Queue)(nil)
+	_ queue.Stater  = (*Queue)(nil)
+)

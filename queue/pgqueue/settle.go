@@ -1,0 +1,287 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
+)
+
+// Settle implements [queue.Queue]. Concurrent calls share a commit. One without Reports and Owed is durable within
+// three times the wal_writer_delay of the server, 0.6 seconds unless that is changed.
+//
+// If the connection is lost during the commit, Settle returns when it is known whether that succeeded. It waits for
+// twice Options.Timeout at most: after that, it returns an error, and another Settle under the lease waits on.
+func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
+	c, err := q.checkSettlement(ctx, l, &s)
+	if err != nil {
+		return err
+	}
+	reports, err := newReports(ctx, s.Reports)
+	if err != nil {
+		return failedSettling(&c, err)
+	}
+	defer freeAll(reports)
+	for {
+		err := q.settle(ctx, l, &s, reports)
+		if !errors.Is(err, errFenced) {
+			return failedSettling(&c, err)
+		}
+		if err := q.next(ctx); err != nil { // which takes in what was removed, and the fence
+			return err
+		}
+	}
+}
+
+func failedSettling(c *claim, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
+}
+
+// checkSettlement says why a settlement can't succeed, before the reports are read.
+func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Settlement) (c claim, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.check(ctx); err != nil {
+		return c, err
+	}
+	found, c, err := q.ix.Find(l)
+	if err != nil {
+		return c, err
+	}
+	if err := index.CheckSettlement(s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
+		return c, failedSettling(&c, err)
+	}
+	return c, nil
+}
+
+// settlement is a settlement in progress.
+type settlement struct {
+	begun    *index.Lease
+	claim    claim
+	set      *queue.Settlement
+	after    *index.Progress // no recipients: the task is done
+	due      int64
+	overdue  int64
+	attempts int
+	deaths   int
+	part     *part // that is added to the report task; of a report task, that stays
+}
+
+// settle stores a settlement.
+func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, reports []*draft) error {
+	q.gate.RLock()
+	st, j, err := q.beginSettling(ctx, l, s)
+	if err != nil {
+		q.gate.RUnlock()
+		return err
+	}
+	j.msgs = reports
+	now := index.ToNano(q.clock.time())
+	for _, d := range reports {
+		d.Arrival = now
+	}
+	j.lazy = len(reports) == 0 && len(s.Owed) == 0 && st.claim.Num != index.ReportTask
+	j.finish = func(err error) {
+		defer q.gate.RUnlock()
+		if err != nil {
+			q.abortSettling(st)
+			return
+		}
+		q.applySettling(st)
+		q.added(reports...)
+	}
+	q.settles.submit(j)
+	return q.settles.wait(j)
+}
+
+// beginSettling begins a settlement. It waits until nothing else is in progress under the lease. If all other tasks of
+// the message are being settled, it waits for the results of these: one of the outcomes must know that it is the last.
+func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settlement) (*settlement, *job, error) {
+	for {
+		q.mu.Lock()
+		err := q.check(ctx)
+		var begun *index.Lease
+		var c claim
+		if err == nil {
+			begun, c, err = q.ix.Find(l)
+		}
+		if err != nil {
+			q.mu.Unlock()
+			return nil, nil, err
+		}
+		if c.Phase != index.Settling && q.extending[l] == 0 {
+			others, settling := q.others(&c)
+			if others == 0 || others > settling {
+				st := q.settlement(begun, c, s)
+				j := &job{node: q.node, fence: q.fence, outcomes: []outcomeRow{q.outcome(st, others == 0)}}
+				q.ix.Begin(begun)
+				q.mu.Unlock()
+				return st, j, nil
+			}
+		}
+		if q.settled == nil {
+			q.settled = make(chan struct{})
+		}
+		settled := q.settled
+		q.mu.Unlock()
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// others returns how many other tasks the message has, and how many of these are being settled. q.mu is held.
+func (q *Queue) others(c *claim) (others, settling int) {
+	if c.Task.Only {
+		return 0, 0
+	}
+	for _, t := range q.ix.TasksOf(c.ID) {
+		if t.Num == c.Num {
+			continue
+		}
+		if others++; t.Phase == index.Settling {
+			settling++
+		}
+	}
+	return others, settling
+}
+
+// settlement computes what a settlement does. q.mu is held.
+func (q *Queue) settlement(begun *index.Lease, c claim, s *queue.Settlement) *settlement {
+	now := q.clock.time()
+	before := progressOf(&c)
+	st := &settlement{
+		begun: begun, claim: c, set: s, after: before.After(*s),
+		attempts: index.AttemptsAfter(s, c.Task.Attempts), deaths: index.DeathsAfter(s, c.Task.Deaths),
+	}
+	switch {
+	case c.Num == index.ReportTask:
+		if len(st.after.Recipients) > 0 {
+			p := part{Due: index.ToNano(s.Next), Attempts: st.attempts, Deaths: st.deaths, State: st.after}
+			st.part = q.newPart(p)
+		}
+	case len(s.Owed) > 0:
+		st.part = q.newPart(part{Due: index.ReportAt(s, now), State: before.Owed(s)})
+	}
+	st.due, st.overdue = index.Next(s.Next, now), c.Data.OverdueAfter(*s, st.after.Noticed)
+	return st
+}
+
+// newPart gives a part its number. q.mu is held.
+func (q *Queue) newPart(p part) *part {
+	q.parts++
+	p.Num = q.parts
+	return &p
+}
+
+// outcome returns the row of a settlement. only reports whether the message has no other task. q.mu is held.
+func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
+	c := &st.claim
+	r := &eventRecord{At: q.clock.time().UnixNano(), Num: c.Num, Overdue: index.Never}
+	row := outcomeRow{ID: c.ID, Lane: q.laneOf(c.Data), Kind: settled, Data: r}
+	done := len(st.after.Recipients) == 0
+	if st.part != nil {
+		r.Part = recordOfPart(st.part, c.Data)
+	}
+	if c.Num == index.ReportTask {
+		row.Kind = reported
+		for _, p := range c.Parts {
+			r.Parts = append(r.Parts, p.Num)
+		}
+		// Only other tasks add parts, and there are none.
+		row.Last = only && done && len(q.ix.TasksOf(c.ID)[0].Parts) == len(c.Parts)
+		return row
+	}
+	if r.Done = done; !done {
+		r.Due, r.Overdue, r.Attempts, r.Deaths = st.due, moment(st.overdue), st.attempts, st.deaths
+		r.State = recordOf(st.after, c.Data)
+	}
+	row.Last = only && done && st.part == nil
+	return row
+}
+
+// abortSettling ends a settlement that isn't stored. The lease continues.
+func (q *Queue) abortSettling(st *settlement) {
+	q.mu.Lock()
+	expires := q.ix.Abort(st.begun)
+	q.afterSettling(st.claim.ID)
+	q.mu.Unlock()
+	q.watch.Tell(expires, st.claim.Lane)
+}
+
+// applySettling takes in a settlement that is stored.
+func (q *Queue) applySettling(st *settlement) {
+	c := &st.claim
+	due, report := int64(index.Never), int64(index.Never)
+	gone := false
+	q.mu.Lock()
+	switch {
+	case c.Num == index.ReportTask:
+		due, gone = q.ix.Reported(st.begun, st.part)
+	default:
+		if st.part != nil {
+			q.ix.Owe(c.ID, *st.part)
+			report = st.part.Due
+		}
+		if len(st.after.Recipients) > 0 {
+			q.ix.SetDeaths(st.begun.Task, st.deaths)
+			q.ix.Retry(st.begun, st.due, st.overdue, st.attempts, st.after)
+			due = min(st.due, st.overdue)
+			break
+		}
+		gone = q.ix.Done(st.begun)
+		if q.ix.Hurry(c.ID) {
+			report = q.clock.time().UnixNano()
+		}
+	}
+	if gone {
+		q.octets -= c.Data.Size
+	}
+	q.afterSettling(c.ID)
+	recalled := q.ix.Recalled()
+	q.mu.Unlock()
+	q.watch.TellComing(recalled)
+	if due != index.Never {
+		q.watch.TellDue(due, c.Lane)
+	}
+	if report != index.Never {
+		q.watch.TellDue(report, index.ReportLane(c.Lane))
+	}
+}
+
+// afterSettling lets others at the message whose settlement has ended. q.mu is held.
+func (q *Queue) afterSettling(id uint64) {
+	if q.doomed[id] && !q.ix.Settling(id) {
+		delete(q.doomed, id)
+		q.remove(id)
+	}
+	q.endSettling()
+}
+
+// endSettling wakes those who wait for the end of a settlement. q.mu is held.
+func (q *Queue) endSettling() {
+	if q.settled != nil {
+		close(q.settled)
+		q.settled = nil
+	}
+}
+
+// remove removes a message from ix, or as soon as no settlement of it is in progress. q.mu is held.
+func (q *Queue) remove(id uint64) {
+	if q.ix.Settling(id) {
+		q.doomed[id] = true
+		return
+	}
+	for i, t := range q.ix.Remove(id) {
+		if i == 0 {
+			q.octets -= t.Data.Size
+		}
+	}
+}
