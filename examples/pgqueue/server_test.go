@@ -40,6 +40,13 @@ func theServer(t testing.TB) *server {
 }
 
 func TestMain(m *testing.M) {
+	if dsn := os.Getenv(inNode); dsn != "" {
+		if err := node(dsn, os.Getenv(inNode+"_SCHEMA")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if shared != nil {
 		shared.remove()

@@ -47,10 +47,10 @@
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. Each Queue has its messages in
-// memory, about 1 KB each. Claim looks there, and writes one row for each task. A Queue finds what others have
-// committed by the difference of two snapshots of the server. So a transaction that stays open delays no other mail, and no
-// statement waits for a lock of another Queue. Settle is one statement, which stores nothing if others have taken over.
-// No transaction is open while a message is sent, or a Body is read. There is no NOTIFY.
+// memory, about 1 KB each. Claim looks there, and writes one row for each task. A Queue finds what others have committed
+// by the difference of two snapshots of the server. So a transaction that stays open delays no other mail. Settle is one
+// statement, which stores nothing if others have taken over. No transaction is open while a message is sent, or a Body is
+// read. There is no NOTIFY.
 //
 // A minute later, rows that are obsolete are deleted, from the old end of the tables.
 //

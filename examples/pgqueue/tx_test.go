@@ -1,0 +1,279 @@
+package pgqueue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/pgqueue"
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestMix does random transactions of an application, each with an order and its mail: a message is there if and only
+// if its order is. Some are committed, some rolled back, and some end by the loss of the connection. POSTRIDER_PG_MIX
+// sets how many.
+func TestMix(t *testing.T) {
+	s := theServer(t)
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) { testMix(t, s, driver) })
+	}
+}
+
+func testMix(t *testing.T, s *server, driver string) {
+	_, schema := newSchema(t, s)
+	db := sql.OpenDB(connector(t, driver, s.dsn()))
+	defer db.Close()
+	ctx := t.Context()
+	orders := named(`"postrider".orders`, schema)
+	if _, err := db.ExecContext(ctx, `CREATE TABLE `+orders+` (id int PRIMARY KEY, mail text NOT NULL)`); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, db, pgqueue.Options{Schema: schema, Poll: 5 * time.Millisecond})
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	large := strings.Repeat("x", 300_000)
+	committed := 0
+	mix := often("POSTRIDER_PG_MIX", 100)
+	for n := range mix {
+		m := mail(n, "x")
+		if random.IntN(10) == 0 {
+			m.Body = strings.NewReader(large)
+		}
+		if random.IntN(3) == 0 {
+			m.Key = fmt.Sprint(n)
+		}
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: []sql.IsolationLevel{
+			sql.LevelDefault, sql.LevelRepeatableRead, sql.LevelSerializable}[random.IntN(3)]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := q.EnqueueTx(ctx, tx, m)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `INSERT INTO `+orders+` VALUES ($1, $2)`, n, string(id))
+		}
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		switch random.IntN(3) {
+		case 0:
+			tx.Rollback()
+		case 1: // the server loses the connection
+			if _, err := tx.ExecContext(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`); err == nil {
+				t.Errorf("the connection isn't lost")
+			}
+			tx.Rollback()
+		default:
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			committed++
+		}
+		conn.Close()
+	}
+	want := map[string]bool{}
+	rows, err := db.QueryContext(ctx, `SELECT mail FROM `+orders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		want[id] = true
+	}
+	if err := q.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	during, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	deliver(during, q, func(t queue.Task) bool {
+		got[string(t.ID)] = true
+		return len(got) < len(want)
+	})
+	if stats, err := q.Stats(ctx); err != nil || stats.Messages != 0 {
+		t.Errorf("got %d messages left and %v, want none", stats.Messages, err)
+	}
+	for id := range want {
+		if !got[id] {
+			t.Errorf("seed %d: message %s is committed and not sent", seed, id)
+		}
+	}
+	for id := range got {
+		if !want[id] {
+			t.Errorf("seed %d: message %s isn't committed and is sent", seed, id)
+		}
+	}
+	t.Logf("%d transactions, %d committed", mix, committed)
+}
+
+// TestPgxTx stores a message in a pgx.Tx.
+func TestPgxTx(t *testing.T) {
+	s := theServer(t)
+	db, schema := newSchema(t, s)
+	q := open(t, db, pgqueue.Options{Schema: schema})
+	ctx := t.Context()
+	conn, err := pgx.Connect(ctx, s.dsn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var ids []queue.ID
+	for _, end := range []func(pgx.Tx) error{
+		func(tx pgx.Tx) error { return tx.Rollback(ctx) },
+		func(tx pgx.Tx) error { return tx.Commit(ctx) },
+		func(tx pgx.Tx) error { return tx.Commit(ctx) }, // the same Key
+	} {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := func(ctx context.Context, query string, args []any, dest ...any) error {
+			return tx.QueryRow(ctx, query, args...).Scan(dest...)
+		}
+		m := mail(0, "x")
+		m.Key = "order 17"
+		id, err := q.EnqueueRow(ctx, row, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(tx); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if ids[0] == ids[1] || ids[1] != ids[2] {
+		t.Errorf("got IDs %v, want that of the second for the third", ids)
+	}
+	if err := q.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if stats, err := q.Stats(ctx); err != nil || stats.Messages != 1 {
+		t.Errorf("got %d messages and %v, want 1", stats.Messages, err)
+	}
+}
+
+// TestOpenTransaction leaves a transaction of an application open: other mail isn't delayed, and its own is found when
+// it is committed.
+func TestOpenTransaction(t *testing.T) {
+	s := theServer(t)
+	db, schema := newSchema(t, s)
+	q := open(t, db, pgqueue.Options{Schema: schema})
+	ctx := t.Context()
+	count := func(want int) {
+		t.Helper()
+		if err := q.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if stats, err := q.Stats(ctx); err != nil || stats.Messages != want {
+			t.Errorf("got %d messages and %v, want %d", stats.Messages, err, want)
+		}
+	}
+	enqueue := func() *sql.Tx {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := q.EnqueueTx(ctx, tx, mail(0, "x")); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	long := enqueue()
+	for n := range 3 {
+		enqueue().Commit()
+		count(n + 1)
+	}
+	long.Commit()
+	count(4)
+	count(4)
+}
+
+// TestVersions opens schemas that are older and newer than the program.
+func TestVersions(t *testing.T) {
+	s := theServer(t)
+	db, schema := newSchema(t, s)
+	o := pgqueue.Options{Schema: "nothing there"}
+	var version *pgqueue.VersionError
+	if _, err := o.Open(t.Context(), db); !errors.As(err, &version) || version.Version != 0 {
+		t.Errorf("without a schema: got %v, want a VersionError for version 0", err)
+	}
+	if _, err := db.Exec(named(`UPDATE "postrider".version SET version = 99`, schema)); err != nil {
+		t.Fatal(err)
+	}
+	o.Schema = schema
+	if _, err := o.Open(t.Context(), db); !errors.As(err, &version) || version.Version != 99 {
+		t.Errorf("of a newer program: got %v, want a VersionError for version 99", err)
+	}
+	if err := pgqueue.Migrate(t.Context(), db, schema); !errors.As(err, &version) {
+		t.Errorf("Migrate of a newer schema: got %v, want a VersionError", err)
+	}
+}
+
+// TestLargeBody stores a body of 50 MB and reads it, and measures the memory that is in use meanwhile.
+func TestLargeBody(t *testing.T) {
+	s := theServer(t)
+	db, schema := newSchema(t, s)
+	q := open(t, db, pgqueue.Options{Schema: schema})
+	const size, limit = 50_000_000, 16 << 20
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := inUse(), uint64(0)
+	n := 0
+	look := func() {
+		if n++; n%200 == 0 {
+			most = max(most, inUse())
+		}
+	}
+	want, got := fnv.New64a(), fnv.New64a()
+	random := rand.NewChaCha8([32]byte{})
+	m := mail(0, "")
+	m.Body = io.TeeReader(io.LimitReader(readerFunc(func(b []byte) (int, error) {
+		look()
+		return random.Read(b)
+	}), size), want)
+	id, err := q.Enqueue(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := q.Open(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	from := smtp.NewReader(b)
+	if _, err := io.Copy(got, readerFunc(func(b []byte) (int, error) {
+		look()
+		return from.Read(b)
+	})); err != nil || got.Sum64() != want.Sum64() {
+		t.Errorf("got %v, or other octets", err)
+	}
+	if most > before+limit {
+		t.Errorf("got %d octets in use, want at most %d", most-before, limit)
+	}
+}
+
+type readerFunc func(b []byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
