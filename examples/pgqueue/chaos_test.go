@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/examples/pgqueue/pgtest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 	"github.com/postrider/postrider/smtp"
@@ -134,10 +135,10 @@ type process struct {
 }
 
 // run starts a process.
-func (l *ledger) run(t *testing.T, s *server, schema string) *process {
+func (l *ledger) run(t *testing.T, s *pgtest.Server, schema string) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), inNode+"="+s.dsn(), inNode+"_SCHEMA="+schema)
+	cmd.Env = append(os.Environ(), inNode+"="+s.DSN(), inNode+"_SCHEMA="+schema)
 	cmd.Stderr = os.Stderr
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
@@ -219,9 +220,9 @@ func (l *ledger) missing() (n int) {
 }
 
 // newSchema makes a schema with the driver pgx.
-func newSchema(t *testing.T, s *server) (db *sql.DB, schema string) {
+func newSchema(t *testing.T, s *pgtest.Server) (db *sql.DB, schema string) {
 	t.Helper()
-	db, err := sql.Open("pgx", s.dsn())
+	db, err := sql.Open("pgx", s.DSN())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,19 +272,19 @@ func TestNodesKilled(t *testing.T) {
 // TestServerKilled kills the server again and again. POSTRIDER_PG_CRASHES sets how often.
 func TestServerKilled(t *testing.T) {
 	theServer(t)
-	s, err := startServer()
+	s, err := pgtest.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.remove)
+	t.Cleanup(s.Remove)
 	db, schema := newSchema(t, s)
 	l := &ledger{stored: map[string]bool{}, sent: map[string]int{}}
 	nodes := []*process{l.run(t, s, schema), l.run(t, s, schema)}
 	crashes := often("POSTRIDER_PG_CRASHES", 1)
 	for range crashes {
 		time.Sleep(1500 * time.Millisecond)
-		s.kill()
-		if err := s.start(); err != nil {
+		s.Kill()
+		if err := s.Restart(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -303,7 +304,7 @@ func TestCutOff(t *testing.T) {
 	s := theServer(t)
 	admin, schema := newSchema(t, s)
 	o := pgqueue.Options{Schema: schema, Poll: 5 * time.Millisecond, NodeLease: 500 * time.Millisecond, Timeout: time.Second}
-	l := &line{Connector: connector(t, "pgx", s.dsn())}
+	l := &line{Connector: connector(t, "pgx", s.DSN())}
 	a := open(t, l.open(t), o)
 	id, err := a.Enqueue(t.Context(), mail(0, "x"))
 	if err != nil {

@@ -1,43 +1,29 @@
 package pgqueue
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
-)
 
-// server is a PostgreSQL server of the tests, which listens on a Unix socket only.
-type server struct {
-	bin, dir string // of its programs, and of its data and its socket
-	cmd      *exec.Cmd
-}
-
-var (
-	once   sync.Once
-	shared *server
-	failed error
+	"github.com/postrider/postrider/examples/pgqueue/pgtest"
 )
 
 // theServer returns the server that the tests share. Without PostgreSQL, the test is skipped.
-func theServer(t testing.TB) *server {
+func theServer(t testing.TB) *pgtest.Server {
 	t.Helper()
-	once.Do(func() { shared, failed = startServer() })
-	if failed != nil {
-		if os.Getenv("POSTRIDER_INTEROP") == "required" {
-			t.Fatal(failed)
-		}
-		t.Skip(failed)
-	}
-	return shared
+	s, err := shared()
+	pgtest.Need(t, err)
+	return s
 }
+
+var (
+	started bool
+	shared  = sync.OnceValues(func() (*pgtest.Server, error) {
+		started = true
+		return pgtest.Start()
+	})
+)
 
 func TestMain(m *testing.M) {
 	if dsn := os.Getenv(inNode); dsn != "" {
@@ -48,106 +34,10 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	if shared != nil {
-		shared.remove()
+	if started {
+		if s, err := shared(); err == nil {
+			s.Remove()
+		}
 	}
 	os.Exit(code)
-}
-
-// startServer makes a cluster and starts it. POSTRIDER_PG_BIN is the directory of the programs; without it, the newest
-// version in Debian's directories is taken.
-func startServer() (*server, error) {
-	bin := os.Getenv("POSTRIDER_PG_BIN")
-	if bin == "" {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-		if len(found) == 0 {
-			return nil, fmt.Errorf("PostgreSQL isn't installed: apt-get install postgresql")
-		}
-		bin = filepath.Dir(found[len(found)-1])
-	}
-	dir, err := os.MkdirTemp("", "pg")
-	if err != nil {
-		return nil, err
-	}
-	s := &server{bin: bin, dir: dir}
-	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
-		uid, gid, err := unprivileged()
-		if err == nil {
-			err = os.Chown(dir, int(uid), int(gid))
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	out, err := s.command("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N").
-		CombinedOutput()
-	if err != nil {
-		s.remove()
-		return nil, fmt.Errorf("initdb: %v: %s", err, out)
-	}
-	return s, s.start()
-}
-
-func unprivileged() (uid, gid uint32, err error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		u, lookup := user.Lookup(name)
-		if err = lookup; err != nil {
-			continue
-		}
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		return uint32(uid), uint32(gid), nil
-	}
-	return 0, 0, err
-}
-
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
-
-// command returns a command that runs a program of PostgreSQL.
-func (s *server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
-	cmd.Dir = s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Getuid() == 0 {
-		if uid, gid, err := unprivileged(); err == nil {
-			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
-		}
-	}
-	return cmd
-}
-
-// start starts the server and waits until it answers.
-func (s *server) start() error {
-	var log bytes.Buffer
-	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=300",
-		"-c", "log_min_messages=fatal", "-c", "shared_buffers=64MB")
-	s.cmd.Stdout, s.cmd.Stderr = &log, &log
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	for range 600 {
-		if s.command("pg_isready", "-q", "-h", s.dir, "-U", "postgres").Run() == nil {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return fmt.Errorf("the server doesn't answer: %s", log.String())
-}
-
-// kill ends the server and all of its processes at once, as a crash of the machine would.
-func (s *server) kill() {
-	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-	s.cmd.Wait()
-}
-
-func (s *server) remove() {
-	if s.cmd != nil {
-		s.kill()
-	}
-	os.RemoveAll(s.dir)
-}
-
-// dsn is understood by both drivers.
-func (s *server) dsn() string {
-	return "host=" + s.dir + " user=postgres dbname=postgres sslmode=disable"
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/examples/pgqueue/pgtest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 	"github.com/postrider/postrider/queue/queuetest"
@@ -27,7 +28,7 @@ var schemas atomic.Int32
 // store is a schema of the server, with the Queues of a test.
 type store struct {
 	driver string
-	server *server
+	server *pgtest.Server
 	ahead  *atomic.Int64
 	schema string
 	admin  *sql.DB
@@ -43,7 +44,7 @@ func newStore(t *testing.T, driver string) *store {
 		driver: driver, server: theServer(t), ahead: new(atomic.Int64),
 		schema: fmt.Sprintf(`Mail "%d"`, schemas.Add(1)),
 	}
-	s.admin = (&line{Connector: connector(t, driver, s.server.dsn())}).open(t)
+	s.admin = (&line{Connector: connector(t, driver, s.server.DSN())}).open(t)
 	if err := pgqueue.Migrate(t.Context(), s.admin, s.schema); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ type handle struct {
 // handle opens a Queue over a line of its own.
 func (s *store) handle(t *testing.T) *handle {
 	t.Helper()
-	l := &line{Connector: connector(t, s.driver, s.server.dsn()), bubble: true, ahead: s.ahead}
+	l := &line{Connector: connector(t, s.driver, s.server.DSN()), bubble: true, ahead: s.ahead}
 	o := &pgqueue.Options{Schema: s.schema, Poll: never, NodeLease: never, Timeout: 5 * time.Second, MaxKeys: maxKeys}
 	q, err := o.Open(t.Context(), l.open(t))
 	if err != nil {

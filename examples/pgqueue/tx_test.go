@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/postrider/postrider/examples/pgqueue/pgtest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 	"github.com/postrider/postrider/smtp"
@@ -30,9 +31,9 @@ func TestMix(t *testing.T) {
 	}
 }
 
-func testMix(t *testing.T, s *server, driver string) {
+func testMix(t *testing.T, s *pgtest.Server, driver string) {
 	_, schema := newSchema(t, s)
-	db := sql.OpenDB(connector(t, driver, s.dsn()))
+	db := sql.OpenDB(connector(t, driver, s.DSN()))
 	defer db.Close()
 	ctx := t.Context()
 	orders := named(`"postrider".orders`, schema)
@@ -130,7 +131,7 @@ func TestPgxTx(t *testing.T) {
 	db, schema := newSchema(t, s)
 	q := open(t, db, pgqueue.Options{Schema: schema})
 	ctx := t.Context()
-	conn, err := pgx.Connect(ctx, s.dsn())
+	conn, err := pgx.Connect(ctx, s.DSN())
 	if err != nil {
 		t.Fatal(err)
 	}

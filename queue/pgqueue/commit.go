@@ -158,9 +158,15 @@ func (g *group) run() {
 	}
 }
 
-// commit commits jobs and finishes them.
+// commit commits jobs and finishes them. If the server refuses them together, each is tried alone: one may be at fault.
 func (g *group) commit(jobs []*job) {
 	err := g.q.write(g, jobs)
+	if _, refused := errors.AsType[stateError](err); refused && rejected(err) && len(jobs) > 1 {
+		for _, j := range jobs {
+			g.commit([]*job{j})
+		}
+		return
+	}
 	for _, j := range jobs {
 		j.finish(err)
 		j.err = err

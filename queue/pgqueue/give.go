@@ -18,6 +18,9 @@ import (
 // isn't delayed by one slow delivery.
 const giveTime = 10 * time.Second
 
+// givePause is the time between two looks at lanes that are being given up. Each look goes through all messages.
+const givePause = 200 * time.Millisecond
+
 // choose begins to give up the lanes beyond our share. q.mu is held.
 func (q *Queue) choose(l *layout) {
 	n := l.surplus(q.node) - len(q.giving)
@@ -38,7 +41,7 @@ func (q *Queue) giveAway(ctx context.Context) error {
 	q.mu.Lock()
 	giving, ix := maps.Clone(q.giving), q.ix
 	q.mu.Unlock()
-	if len(giving) == 0 {
+	if len(giving) == 0 || maps.Equal(giving, q.gave) && time.Since(q.gaveAt) < givePause {
 		return nil
 	}
 	q.gate.Lock() // no write is in progress: what has a lease now may be written later, and the others are not
@@ -71,6 +74,7 @@ func (q *Queue) giveAway(ctx context.Context) error {
 		}
 	}
 	node := q.node
+	q.gave, q.gaveAt = maps.Clone(q.giving), time.Now()
 	q.mu.Unlock()
 	if len(keep) > 0 {
 		if err := q.reload(ctx, keep); err != nil {

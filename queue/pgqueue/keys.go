@@ -69,7 +69,7 @@ RETURNING id`
 // enqueueKeyed stores a message with a Key, in a transaction of its own. The poller finds it, as it finds that of an
 // application.
 func (q *Queue) enqueueKeyed(ctx context.Context, d *draft, key index.Key) (id uint64, repeats bool, err error) {
-	if err := q.roomForKey(ctx); err != nil {
+	if err := q.roomForKey(ctx, rowOf(q.db)); err != nil {
 		return 0, false, err
 	}
 	for {
@@ -155,15 +155,15 @@ func (k *keyCount) add(n int) {
 }
 
 // roomForKey returns ErrKeysFull if there are as many Keys as there may be.
-func (q *Queue) roomForKey(ctx context.Context) error {
+func (q *Queue) roomForKey(ctx context.Context, row Row) error {
 	k := &q.keys
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := q.clock.elapsed()
 	if !k.known || now-k.counted >= time.Minute || k.n >= q.config.MaxKeys && now-k.counted >= time.Second {
 		// Those that are forgotten don't count, though the cleaner may not have deleted them yet.
-		err := q.db.QueryRowContext(ctx, q.sql(`SELECT count(*) FROM (SELECT FROM "postrider".key WHERE stored > $1
-			LIMIT $2) k`), q.keyCutoff(), q.config.MaxKeys).Scan(&k.n)
+		err := row(ctx, q.sql(`SELECT count(*) FROM (SELECT FROM "postrider".key WHERE stored > $1 LIMIT $2) k`),
+			[]any{q.keyCutoff(), q.config.MaxKeys}, &k.n)
 		if err != nil {
 			return err
 		}

@@ -44,8 +44,10 @@ type Queue struct {
 
 	// These are the poller's alone.
 	since    snapshot
-	started  string    // when the server was started
-	compared time.Time // when ix was compared with the tables; zero: it must be
+	started  string            // when the server was started
+	compared time.Time         // when ix was compared with the tables; zero: it must be
+	gave     map[int]time.Time // giving, after the last look at it
+	gaveAt   time.Time
 
 	gate     sync.RWMutex
 	enqueues group

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +17,8 @@ import (
 // schema, and a reader skips those that it doesn't know. A field is left out if it is zero or, for a moment, "never".
 // A name is never used again with another meaning.
 
-// text is a string of any octets. In JSON it is a string or, if it isn't UTF-8, a list of one string in base64.
+// text is a string of any octets. In JSON it is a string or, if PostgreSQL couldn't have it as a text, a list of one
+// string in base64.
 type text string
 
 // IsZero reports whether the text is empty.
@@ -24,7 +26,7 @@ func (t text) IsZero() bool { return t == "" }
 
 // MarshalJSON implements [json.Marshaler].
 func (t text) MarshalJSON() ([]byte, error) {
-	if utf8.ValidString(string(t)) {
+	if utf8.ValidString(string(t)) && !strings.Contains(string(t), "\x00") {
 		return json.Marshal(string(t))
 	}
 	return json.Marshal([][]byte{[]byte(t)})
@@ -62,7 +64,7 @@ type messageRecord struct {
 	Tenant     text          `json:"tenant,omitzero"`
 	Origin     uint8         `json:"origin,omitempty"`
 	FromDomain text          `json:"fromDomain,omitzero"`
-	About      queue.ID      `json:"about,omitempty"`
+	About      text          `json:"about,omitzero"`
 	Held       bool          `json:"held,omitempty"`
 	Dests      []text        `json:"destinations"` // a task's number is an index of it
 	From       text          `json:"from,omitzero"`
@@ -97,7 +99,7 @@ func encodeMessage(m *index.Message) ([]byte, error) {
 	r := messageRecord{
 		NotBefore: m.NotBefore, Notice: moment(m.Notice), Deadline: moment(m.Deadline), Priority: m.Priority,
 		Ref: text(m.Ref), Tenant: text(m.Tenant), Origin: uint8(m.Origin), FromDomain: text(m.FromDomain),
-		About: m.About, Held: m.Held,
+		About: text(m.About), Held: m.Held,
 		From: text(env.From), Body: env.Body, UTF8: env.UTF8, Size: env.Size, Ret: env.Ret,
 		EnvID: text(env.EnvID), Auth: text(env.Auth), MTPriority: env.Priority,
 		Dests: make([]text, len(m.Dests)), Recipients: make([]rcptRecord, len(env.Recipients)),
@@ -126,7 +128,7 @@ func decodeMessage(head []byte) (*index.Message, error) {
 	m := &index.Message{
 		NotBefore: r.NotBefore, Notice: int64(r.Notice), Deadline: int64(r.Deadline), Priority: r.Priority,
 		Ref: string(r.Ref), Tenant: string(r.Tenant), Origin: smtp.Origin(r.Origin), FromDomain: string(r.FromDomain),
-		About: r.About, Held: r.Held,
+		About: queue.ID(r.About), Held: r.Held,
 		Envelope: smtp.Envelope{
 			From: string(r.From), Body: r.Body, UTF8: r.UTF8, Size: r.Size, Ret: r.Ret, EnvID: string(r.EnvID),
 			Auth: string(r.Auth), Priority: r.MTPriority, Recipients: make([]smtp.Recipient, len(r.Recipients)),

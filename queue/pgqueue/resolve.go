@@ -15,16 +15,18 @@ type notSent struct{ err error }
 func (e *notSent) Error() string { return e.err.Error() }
 func (e *notSent) Unwrap() error { return e.err }
 
+// stateError is an error that the server sent, in both drivers.
+type stateError interface {
+	error
+	SQLState() string
+}
+
 // rejected reports whether a commit with this error has certainly stored nothing.
 func rejected(err error) bool {
 	if _, ok := errors.AsType[*notSent](err); ok || errors.Is(err, errFenced) || errors.Is(err, queue.ErrLeaseLost) {
 		return true
 	}
-	// Both drivers have this method on an error that the server sent.
-	state, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err)
+	state, ok := errors.AsType[stateError](err)
 	if !ok {
 		return false
 	}

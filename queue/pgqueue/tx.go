@@ -18,10 +18,10 @@ import (
 //	}
 type Row func(ctx context.Context, query string, args []any, dest ...any) error
 
-// rowOf returns the Row of a transaction.
-func rowOf(tx *sql.Tx) Row {
+// rowOf returns the Row of a transaction, or of a database.
+func rowOf(db querier) Row {
 	return func(ctx context.Context, query string, args []any, dest ...any) error {
-		return tx.QueryRowContext(ctx, query, args...).Scan(dest...)
+		return db.QueryRowContext(ctx, query, args...).Scan(dest...)
 	}
 }
 
@@ -64,7 +64,7 @@ func (q *Queue) enqueueRow(ctx context.Context, row Row, m queue.Message) (id ui
 	if !keyed {
 		return q.insert(ctx, row, d, nil)
 	}
-	if err := q.roomForKey(ctx); err != nil {
+	if err := q.roomForKey(ctx, row); err != nil {
 		return 0, err
 	}
 	for {
