@@ -48,14 +48,8 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bin: bin, dir: dir}
-	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
-		uid, gid, err := unprivileged()
-		if err == nil {
-			err = os.Chown(dir, int(uid), int(gid))
-		}
-		if err != nil {
-			return nil, err
-		}
+	if err := Give(dir); err != nil {
+		return nil, err
 	}
 	out, err := s.command("initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N").
 		CombinedOutput()
@@ -81,9 +75,29 @@ func unprivileged() (uid, gid uint32, err error) {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
+// Dir returns the directory of the socket.
+func (s *Server) Dir() string { return s.dir }
+
+// Give makes a directory the unprivileged user's as whom the server runs: PostgreSQL refuses to run as root.
+func Give(dir string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	uid, gid, err := unprivileged()
+	if err == nil {
+		err = os.Chown(dir, int(uid), int(gid))
+	}
+	return err
+}
+
 // command returns a command that runs a program of PostgreSQL.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	return s.Command(filepath.Join(s.bin, name), args...)
+}
+
+// Command returns a command that runs a program as the user of the server.
+func (s *Server) Command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if os.Getuid() == 0 {
@@ -94,7 +108,7 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Restart starts the server, after Kill, and waits until it answers.
+// Restart starts the server, after Kill, and waits until it is ready.
 func (s *Server) Restart() error {
 	var log bytes.Buffer
 	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=300",
@@ -104,7 +118,8 @@ func (s *Server) Restart() error {
 		return err
 	}
 	for range 600 {
-		if s.command("pg_isready", "-q", "-h", s.dir, "-U", "postgres").Run() == nil {
+		if pid, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid")); err == nil &&
+			bytes.HasPrefix(pid, fmt.Appendln(nil, s.cmd.Process.Pid)) && bytes.Contains(pid, []byte("\nready")) {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
