@@ -355,6 +355,7 @@ func TestHandOver(t *testing.T) {
 	work := func(ctx context.Context, q *pgqueue.Queue, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			deliver(ctx, q, func(t queue.Task) bool {
+				time.Sleep(3 * time.Millisecond) // so that lanes that are given up have leases
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.sent[string(t.ID)]++
