@@ -20,7 +20,8 @@
 //
 // Several Queues may be open on one schema, in any number of processes. Each has a part of the messages, and delivers
 // them. Messages of one Owner, which is their Tenant or, without one, their reverse-path, are at one Queue. So the mail
-// of a single sender is delivered by one process at a time: give messages a Tenant to spread them.
+// of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a site
+// can get N times its delivery.SiteLimits.
 //
 // When a Queue is opened, the others hand messages over to it: those with a lease at its end, within 10 seconds, or not
 // at all. When a Queue is closed, the others get its messages within the lag. When its process ends, or is cut off from
@@ -47,12 +48,13 @@
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. Each Queue has its messages in
-// memory, about 1 KB each. Claim looks there, and writes one row for each task. A Queue finds what others have
+// memory, about 700 octets each. Claim looks there, and writes one row for each task. A Queue finds what others have
 // committed by the difference of two snapshots of the server. So a transaction that stays open delays no other mail.
 // Settle is one statement, which stores nothing if others have taken over. No transaction is open while a message is
 // sent, or a Body is read. There is no NOTIFY.
 //
-// A minute later, rows that are obsolete are deleted, from the old end of the tables.
+// A minute later or more, rows that are obsolete are deleted, from the old end of the tables. While a reader keeps the
+// server from vacuuming, pg_dump for example, they take space and delay nothing.
 //
 // An idle Queue executes a statement for each Poll, 20 a second by default. A Queue that works has up to 9 connections
 // at a time, besides those that read Bodies. The *sql.DB must allow 2 at least.

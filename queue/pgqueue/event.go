@@ -96,6 +96,10 @@ func (s *stored) apply(e *event) error {
 		s.mark(e)
 		return nil
 	}
+	if e.last { // it may have no data
+		s.gone = true
+		return nil
+	}
 	r := eventRecord{Overdue: index.Never}
 	if e.data != nil {
 		if err := json.Unmarshal(e.data, &r); err != nil {
@@ -119,7 +123,6 @@ func (s *stored) apply(e *event) error {
 			}
 		}
 	}
-	s.gone = s.gone || e.last
 	if err != nil {
 		return fmt.Errorf("outcome %d: %w", e.seq, err)
 	}

@@ -77,7 +77,7 @@ func (q *Queue) giveAway(ctx context.Context) error {
 	q.gave, q.gaveAt = maps.Clone(q.giving), time.Now()
 	q.mu.Unlock()
 	if len(keep) > 0 {
-		if err := q.reload(ctx, keep); err != nil {
+		if err := q.read(ctx, keep); err != nil {
 			return err
 		}
 	}
@@ -97,25 +97,4 @@ func (q *Queue) giveAway(ctx context.Context) error {
 // leased reports whether a task of a message has a lease. q.mu is held.
 func (q *Queue) leased(id uint64) bool {
 	return slices.ContainsFunc(q.ix.TasksOf(id), func(t claim) bool { return t.Task.State == queue.Leased })
-}
-
-// reload loads the messages of lanes that aren't given up after all. q.gate is held.
-func (q *Queue) reload(ctx context.Context, lanes []int) error {
-	return q.inSnapshot(ctx, func(tx *sql.Tx) error {
-		all, err := q.readStored(ctx, tx, ofLanes, arrayOf(lanes))
-		if err != nil {
-			return err
-		}
-		p, err := q.askNews(ctx, tx)
-		if err != nil {
-			return err
-		}
-		q.takeIn(&p)
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		for _, s := range all {
-			q.loadOne(s)
-		}
-		return nil
-	})
 }

@@ -114,7 +114,8 @@ func (q *Queue) tryKeyed(
 		return q.tryKeyed(ctx, d, key, id)
 	}
 	q.keys.add(1)
-	return id, false, q.next(whole) // so that it is announced before the call returns
+	q.takeOwn()
+	return id, false, nil
 }
 
 // insert stores a message in a transaction of whoever has row. With a Key that is known, it returns sql.ErrNoRows.

@@ -125,23 +125,28 @@ func (q *Queue) lookAtLanes(ctx context.Context) error {
 	return q.load(ctx, load)
 }
 
-// load loads lanes. What is new in the others is taken in with the same snapshot.
+// load loads lanes that this node has got.
 func (q *Queue) load(ctx context.Context, lanes []int) error {
 	q.gate.Lock()
 	defer q.gate.Unlock()
-	err := q.inSnapshot(ctx, func(tx *sql.Tx) error {
-		p, err := q.askNews(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if p.started != q.started {
-			return errors.New("the server was restarted")
-		}
+	err := q.read(ctx, lanes)
+	if err == nil {
+		q.watch.Tell(time.Now(), queue.Lane{})
+	}
+	return err
+}
+
+// read adds the messages of lanes to ix that it hasn't. What is new in the other lanes is taken in with the same
+// snapshot. q.gate is held.
+func (q *Queue) read(ctx context.Context, lanes []int) error {
+	return q.inSnapshot(ctx, func(tx *sql.Tx) error {
 		all, err := q.readStored(ctx, tx, ofLanes, arrayOf(lanes))
 		if err != nil {
 			return err
 		}
-		q.takeIn(&p)
+		if err := q.catchUp(ctx, tx); err != nil {
+			return err
+		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for _, lane := range lanes {
@@ -152,10 +157,6 @@ func (q *Queue) load(ctx context.Context, lanes []int) error {
 		}
 		return nil
 	})
-	if err == nil {
-		q.watch.Tell(time.Now(), queue.Lane{})
-	}
-	return err
 }
 
 // loadOne adds a message of the tables to ix. q.mu is held.
@@ -172,87 +173,107 @@ func (q *Queue) loadOne(s *stored) {
 }
 
 // compare makes ix agree with the tables, after what is new couldn't be known. The tasks that both have stay as they
-// are, with their leases.
+// are, with their leases. With a million messages it takes seconds. So it first looks for differences while writes are
+// in progress, and then only at these without.
 func (q *Queue) compare(ctx context.Context) error {
-	q.gate.Lock()
-	defer q.gate.Unlock()
 	q.mu.Lock()
 	lanes := slices.Collect(maps.Keys(q.lanes))
 	q.mu.Unlock()
+	if (q.since == snapshot{}) { // before what is compared: what is new since then is taken in later
+		if err := q.inSnapshot(ctx, func(tx *sql.Tx) error { return q.catchUp(ctx, tx) }); err != nil {
+			return err
+		}
+	}
+	var suspects []uint64
+	if len(lanes) > 0 {
+		err := q.inSnapshot(ctx, func(tx *sql.Tx) error {
+			there, err := q.readHeld(ctx, tx, ofLanes, arrayOf(lanes))
+			suspects = q.differences(there)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	q.gate.Lock()
+	defer q.gate.Unlock()
 	return q.inSnapshot(ctx, func(tx *sql.Tx) error {
-		if err := q.catchUp(ctx, tx); err != nil || len(lanes) == 0 {
+		if err := q.catchUp(ctx, tx); err != nil || len(suspects) == 0 {
 			return err
 		}
-		there, err := q.readHeld(ctx, tx, lanes)
+		there, err := q.readHeld(ctx, tx, ofIDs, arrayOf(suspects))
 		if err != nil {
 			return err
 		}
-		missing, gone := q.differences(there)
-		all, err := q.readStored(ctx, tx, ofIDs, arrayOf(missing))
+		all, err := q.readStored(ctx, tx, ofIDs, arrayOf(suspects))
 		if err != nil {
 			return err
 		}
-		q.adjust(there, gone, all)
+		q.adjust(suspects, there, all)
 		return nil
 	})
 }
 
-// catchUp takes in what is new in the snapshot of a transaction. If that can't be known, it takes in nothing.
+// catchUp takes in what is new in the snapshot of a transaction. If it isn't known what is new, it takes in nothing,
+// and the next one what is new since then.
 func (q *Queue) catchUp(ctx context.Context, tx *sql.Tx) error {
 	known := q.since != snapshot{}
 	if !known {
 		q.since = lastSnapshot
 	}
 	p, err := q.askNews(ctx, tx)
+	switch {
+	case err != nil && !known, err == nil && known && p.started != q.started:
+		q.since = snapshot{}
+	}
 	if err != nil {
 		return err
 	}
-	if !known || p.started != q.started {
-		p.news = nil
+	if known && p.started != q.started {
+		return errors.New("the server was restarted")
 	}
 	q.started = p.started
 	q.takeIn(&p)
 	return nil
 }
 
-// differences returns the messages that the tables have and ix has not, and the reverse.
-func (q *Queue) differences(there map[uint64]bool) (missing, gone []uint64) {
+// differences returns the messages that only the tables or only ix have, and those that only one of them holds.
+func (q *Queue) differences(there map[uint64]bool) (ids []uint64) {
 	q.mu.Lock()
-	for id := range there {
-		if q.ix.Data(id) == nil {
-			missing = append(missing, id)
+	for id, held := range there {
+		if q.ix.Data(id) == nil || q.ix.Held(id) != held {
+			ids = append(ids, id)
 		}
 	}
 	ix := q.ix
 	q.mu.Unlock()
 	index.Each(&q.mu, ix, func(id uint64, _ **index.Message) {
 		if _, ok := there[id]; !ok {
-			gone = append(gone, id)
+			ids = append(ids, id)
 		}
 	})
-	return missing, gone
+	return ids
 }
 
-// adjust removes and adds messages, and holds and releases them.
-func (q *Queue) adjust(there map[uint64]bool, gone []uint64, missing []*stored) {
+// adjust makes ix have these messages as the tables have them, and announces what it changes.
+func (q *Queue) adjust(ids []uint64, there map[uint64]bool, all []*stored) {
 	var due []queue.LaneDue
 	q.mu.Lock()
-	for _, id := range gone {
-		q.remove(id)
-	}
-	for _, s := range missing {
-		if q.mine(q.laneOf(s.msg)) {
+	for _, s := range all {
+		if q.ix.Data(s.msg.ID) == nil && q.mine(q.laneOf(s.msg)) {
 			q.loadOne(s)
 			due = append(due, q.ix.Claimable(s.msg.ID)...)
 		}
 	}
-	for id, held := range there {
-		if q.ix.Data(id) == nil || q.ix.Held(id) == held {
-			continue
-		}
-		if held {
+	for _, id := range ids {
+		held, ok := there[id]
+		switch {
+		case q.ix.Data(id) == nil:
+		case !ok:
+			q.remove(id)
+		case held:
 			q.ix.Hold(id, true)
-		} else {
+		default:
 			due = append(due, q.release(id)...)
 		}
 	}
@@ -264,14 +285,14 @@ func (q *Queue) adjust(there map[uint64]bool, gone []uint64, missing []*stored) 
 	}
 }
 
-// readHeld returns the messages of lanes that aren't gone, and whether they are held.
-func (q *Queue) readHeld(ctx context.Context, tx querier, lanes []int) (map[uint64]bool, error) {
+// readHeld returns the messages that aren't gone, and whether they are held.
+func (q *Queue) readHeld(ctx context.Context, tx querier, where string, arg any) (map[uint64]bool, error) {
 	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, coalesce(
 			(SELECT o.kind = 3 FROM "postrider".outcome o WHERE o.id = m.id AND o.kind IN (3, 4)
 				ORDER BY seq DESC LIMIT 1),
 			(m.head ->> 'held')::boolean, false)
-		FROM "postrider".msg m WHERE lane = ANY ($1::text::smallint[])
-		AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`), arrayOf(lanes))
+		FROM "postrider".msg m WHERE `+where+`
+		AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`), arg)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,8 @@ func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
 }
 
 // Remove implements [queue.Remover]. A Settle at another Queue that is in progress has succeeded before, or returns
-// ErrLeaseLost. An Extend there returns ErrLeaseLost within the lag.
+// ErrLeaseLost. An Extend there returns ErrLeaseLost within the lag. If the connection is lost during the commit,
+// Remove returns an error although it may have succeeded.
 func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	if err := q.begin(ctx); err != nil {
 		return err
@@ -68,7 +69,8 @@ func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID
 	if err != nil {
 		return failed(op, err)
 	}
-	return q.next(ctx)
+	q.takeOwn()
+	return nil
 }
 
 // operateSQL stores an operation on those of the messages that are there.
@@ -156,7 +158,8 @@ func (q *Queue) Flush(ctx context.Context, destination string, after time.Durati
 	if err != nil {
 		return 0, failed("flush", err)
 	}
-	return n, q.next(ctx)
+	q.takeOwn()
+	return n, nil
 }
 
 // findFlush finds the tasks that a Flush makes due. Only a settlement makes a task with an attempt due later.

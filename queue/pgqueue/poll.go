@@ -80,6 +80,14 @@ func (q *Queue) next(ctx context.Context) error {
 	}
 }
 
+// takeOwn waits until a poll has found what this Queue has just stored as an application or another Queue would, so
+// that it is announced before the call returns. It is stored even if the wait is in vain.
+func (q *Queue) takeOwn() {
+	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
+	defer cancel()
+	q.next(ctx)
+}
+
 // turn is one look at everything.
 func (q *Queue) turn(ctx context.Context) (err error) {
 	q.mu.Lock()

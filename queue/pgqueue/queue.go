@@ -169,8 +169,9 @@ func (q *Queue) close() {
 	q.watch.Tell(time.Now(), queue.Lane{}) // so that a Runner asks, and gets the error
 	close(q.quit)
 	q.stop()
-	q.gate.Lock() // calls in progress have ended
-	defer q.gate.Unlock()
+	q.gate.Lock()
+	//lint:ignore SA2001 calls in progress have ended, and the poller may need the lock to end
+	q.gate.Unlock()
 	q.work.Wait()
 	q.leave()
 }

@@ -203,7 +203,9 @@ func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
 		r.Due, r.Overdue, r.Attempts, r.Deaths = st.due, moment(st.overdue), st.attempts, st.deaths
 		r.State = recordOf(st.after, c.Data)
 	}
-	row.Last = only && done && st.part == nil
+	if row.Last = only && done && st.part == nil; row.Last {
+		row.Data = nil // nobody reads it
+	}
 	return row
 }
 
