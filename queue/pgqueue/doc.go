@@ -20,8 +20,8 @@
 //
 // Several Queues may be open on one schema, in any number of processes. Each has a part of the messages, and delivers
 // them. Messages of one Owner, which is their Tenant or, without one, their reverse-path, are at one Queue. So the mail
-// of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a site
-// can get N times its delivery.SiteLimits.
+// of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a
+// site can get N times its delivery.SiteLimits.
 //
 // When a Queue is opened, the others hand messages over to it: those with a lease at its end, within 10 seconds, or not
 // at all. When a Queue is closed, the others get its messages within the lag. When its process ends, or is cut off from
