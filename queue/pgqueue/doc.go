@@ -23,18 +23,19 @@
 // of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a
 // site can get N times its delivery.SiteLimits.
 //
-// When a Queue is opened, the others hand messages over to it: those with a lease at its end, within 10 seconds, or not
-// at all. When a Queue is closed, the others get its messages within the lag. When its process ends, or is cut off from
-// the server, they get them after Options.NodeLease. Its leases on tasks have ended then, and each counts as a death:
-// see [queue.Queue]. Tasks with deaths are claimed apart at each Queue, not among all of them. A Queue that was cut off
-// begins anew; Settle and Extend return ErrLeaseLost for leases from before.
+// When a Queue is opened, the others hand messages over to it. Those of some Owners change hands together, when none of
+// them has a lease. If they have leases for 10 seconds, they stay until another Queue is opened or closed. When a Queue
+// is closed, the others get its messages within the lag. When its process ends, or is cut off from the server, they get
+// them after Options.NodeLease. Its leases on tasks have ended then, and each counts as a death: see [queue.Queue].
+// Tasks with deaths are claimed apart at each Queue, not among all of them. A Queue that was cut off begins anew;
+// Settle and Extend return ErrLeaseLost for leases from before.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries.
 //
 // # Times
 //
-// All times are the server's. Clocks of machines that are wrong have no effect. A lease on a task expires by the
-// monotonic clock of its process.
+// A Queue compares times with the server's clock. A NotBefore, a NoticeAt, a Deadline and a Next are the program's:
+// its machine's clock must be right, too. A lease on a task expires by the monotonic clock of its process.
 //
 // # What is durable
 //
