@@ -1,7 +1,11 @@
 package pgqueue
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +108,39 @@ func TestClock(t *testing.T) {
 			t.Errorf("got %v without the steps, want %v", got, want)
 		}
 	})
+}
+
+// sqlError is an error of a server.
+type sqlError string
+
+func (e sqlError) Error() string    { return "the server says " + string(e) }
+func (e sqlError) SQLState() string { return string(e) }
+
+// TestErrors tells errors after which nothing is stored from others, and those of a full disk.
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		err            error
+		rejected, full bool
+	}{
+		{sqlError("23514"), true, false}, // check_violation
+		{sqlError("57014"), true, false}, // query_canceled
+		{sqlError("53100"), true, true},  // disk_full
+		{sqlError("57P01"), false, false},
+		{sqlError("08006"), false, false},
+		{sqlError("40003"), false, false},
+		{io.ErrUnexpectedEOF, false, false},
+		{&notSent{io.ErrUnexpectedEOF}, true, false},
+		{errFenced, true, false},
+		{queue.ErrLeaseLost, true, false},
+	} {
+		err := fmt.Errorf("wrapped: %w", tt.err)
+		if got := rejected(err); got != tt.rejected {
+			t.Errorf("%v: got rejected: %v, want %v", err, got, tt.rejected)
+		}
+		if got := errors.Is(failed("enqueue", err), syscall.ENOSPC); got != tt.full {
+			t.Errorf("%v: got ENOSPC: %v, want %v", err, got, tt.full)
+		}
+	}
 }
 
 // TestSum adds what nodes count.

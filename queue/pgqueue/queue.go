@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -191,12 +192,16 @@ func (q *Queue) begin(ctx context.Context) error {
 	return q.check(ctx)
 }
 
-// failed adds the operation to an error. Sentinels stay as they are.
+// failed adds the operation to an error, and syscall.ENOSPC if the disk of the server is full. Sentinels stay as they
+// are.
 func failed(op string, err error) error {
 	switch {
 	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrSettled, err == queue.ErrNotFound,
 		err == context.Canceled, err == context.DeadlineExceeded:
 		return err
+	}
+	if state, ok := errors.AsType[stateError](err); ok && state.SQLState() == "53100" {
+		return fmt.Errorf("pgqueue: %s: %w: %w", op, syscall.ENOSPC, err)
 	}
 	return fmt.Errorf("pgqueue: %s: %w", op, err)
 }
