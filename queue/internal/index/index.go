@@ -155,7 +155,7 @@ func (ix *Index[M, S]) elapsed(now time.Time) time.Duration {
 // Add adds a message with one task for each destination, and sets its Owner. It keeps no reference to s. The ID must be
 // new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
-	s.Owner = ix.OwnerOf(s)
+	s.Owner = ix.owner(s)
 	m := ix.messages.add(message[M]{id: s.ID, data: data})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first

@@ -77,8 +77,8 @@ func (ix *Index[M, S]) leave(r ref) {
 	ix.lanes.free(r)
 }
 
-// OwnerOf returns the Owner of a message. It needs no lock.
-func (ix *Index[M, S]) OwnerOf(s *Message) queue.Owner {
+// owner returns the Owner of a message. It needs no lock.
+func (ix *Index[M, S]) owner(s *Message) queue.Owner {
 	switch {
 	case ix.Owner != nil:
 		return ix.Owner(s)
