@@ -136,6 +136,9 @@ func (s *site) has(addr netip.Addr) bool {
 // learnOf notes a refusal of one kind. What isn't exact is about the owner, until several owners were refused.
 func (m *machine) learnOf(f *flight, kind meterKind, name string, owner uint32, exact bool) bool {
 	s := f.t.party.site
+	if len(m.names.list) > 4*m.manyMeters+1000 { // there are names that no meter has
+		m.forgetMeters()
+	}
 	k := meterKey{name: m.names.id(name), owner: owner, kind: kind}
 	if exact {
 		k.owner = 0

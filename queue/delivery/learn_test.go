@@ -269,6 +269,21 @@ func TestForgetMeters(t *testing.T) {
 	}
 }
 
+// TestLearnBounds: a host that refuses ever more recipients for their rate has no more than a number of rates, and of
+// names.
+func TestLearnBounds(t *testing.T) {
+	m, r := rateMachine()
+	busy := smtp.NewReply(450, "4.2.1", "the user is receiving mail at a rate that is too high")
+	for i := range 20_000 {
+		task := rateTask(1, smtp.OriginCode)
+		task.Envelope = smtp.NewEnvelope("o@s.test", fmt.Sprintf("r%d@x.test", i))
+		refusedBy(m, r, task, busy, "")
+	}
+	if m.meters > maxSiteMeters+1 || len(m.names.list) > 20_000/2 {
+		t.Errorf("got %d rates and %d names of a site", m.meters, len(m.names.list))
+	}
+}
+
 // TestLearnedMemory: a rate that was learned of a site takes 100 octets, besides the name of the site.
 func TestLearnedMemory(t *testing.T) {
 	const sites = 10_000
