@@ -123,6 +123,13 @@ func (m *machine) learn(f *flight, refusal *rateRefusal) bool {
 			learned = m.learnOf(f, meterKind(k), name, refusal.owner, exact) || learned
 		}
 	}
+	if s.overs >= manyRefusals && s.learnt != nil { // those that closed before there were so many, too
+		s.learnt.all(func(o *meter) {
+			if o.closed {
+				o.tat = max(o.tat, int64(o.since)*int64(time.Second)+int64(longPause+meterIdle))
+			}
+		})
+	}
 	return learned
 }
 
