@@ -96,6 +96,7 @@ var built = []string{
 	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/dkim", "server", "server/authres", "smtp/smtptest", "bounce",
 	"bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/pgqueue", "queue/queuetest", "queue/internal/index",
+	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/queueweb", "queue/internal/index",
 }
 
 func mayImport(dir, to string) bool {

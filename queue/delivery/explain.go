@@ -44,6 +44,9 @@ type SiteActivity struct {
 	Window       int // tasks that may be in flight: see SiteLimits
 	Destinations int // destinations with mail that is due
 
+	// Limits are those that the site has now.
+	Limits SiteLimits
+
 	// DownUntil is when a site that is down is probed next, or now if a probe is due or under way. If zero, the site
 	// isn't down.
 	DownUntil time.Time
@@ -98,6 +101,7 @@ func (m *machine) activity(s *site, now time.Time) SiteActivity {
 		a.Result = st.result
 		a.DownUntil = now.Add(time.Duration(max(st.until-m.mono, 0)))
 	}
+	a.Limits = s.limits
 	return a
 }
 

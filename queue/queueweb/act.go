@@ -1,0 +1,235 @@
+package queueweb
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+)
+
+// action is what a user can do. It has a filter, or the name of a destination or a site.
+type action struct {
+	Name    string
+	Verb    string // of the button
+	Warning string
+
+	messages func(h *Handler, ctx context.Context, f queue.Filter, r *request) (int, error) // nil: it has a name
+	named    func(h *Handler, ctx context.Context, name string, r *request) (effect, error)
+	past     string // "were held"
+}
+
+// effect is what an action has done.
+type effect struct {
+	Messages int  `json:"messages"`
+	Tasks    int  `json:"tasks"`
+	Sites    int  `json:"sites"`
+	Known    bool `json:"known"` // the name has mail
+}
+
+var actions = []*action{
+	{Name: "hold", Verb: "Hold", past: "held",
+		Warning: "Held messages are neither sent nor returned until they are released.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
+			return h.Runner.Hold(ctx, f)
+		}},
+	{Name: "release", Verb: "Release", past: "released",
+		Warning: "Messages that became due meanwhile are sent at once.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
+			f.State = queue.Held // others are neither changed nor counted
+			return h.Runner.Release(ctx, f)
+		}},
+	{Name: "cancel", Verb: "Cancel", past: "cancelled",
+		Warning: "The messages leave the queue, and each is returned to its sender. This can't be undone.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (int, error) {
+			return h.Runner.Cancel(ctx, f, cancelText(r.get("text")))
+		}},
+	{Name: "purge", Verb: "Purge", past: "purged",
+		Warning: "The messages leave the queue, and nobody is told. This can't be undone.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
+			return h.Runner.Purge(ctx, f)
+		}},
+	{Name: "flush", Verb: "Flush", Warning: "Deferred mail is tried now.",
+		named: func(h *Handler, ctx context.Context, name string, _ *request) (e effect, err error) {
+			e.Tasks, e.Sites, err = h.Runner.Flush(ctx, name)
+			return e, err
+		}},
+	{Name: "suspend", Verb: "Suspend", Warning: "Nothing is sent there until that time, or until the process ends.",
+		named: func(h *Handler, _ context.Context, name string, r *request) (e effect, err error) {
+			until, err := r.after("until")
+			if err == nil {
+				e.Known = h.Runner.Suspend(until, name) > 0
+			}
+			return e, err
+		}},
+	{Name: "resume", Verb: "Resume", Warning: "The suspension ends, and mail is sent again.",
+		named: func(h *Handler, _ context.Context, name string, r *request) (effect, error) {
+			return effect{Known: h.Runner.Suspend(time.Time{}, name) > 0}, nil
+		}},
+}
+
+// messageActions are those that have a filter.
+func messageActions() []*action {
+	return slices.DeleteFunc(slices.Clone(actions), func(a *action) bool { return a.messages == nil })
+}
+
+// cancelText bounds the text that a cancelled message is returned with, and makes it one line.
+func cancelText(s string) string {
+	const most = 200
+	if s = visible(strings.Join(strings.Fields(s), " "), most); s == "" {
+		return "cancelled by the postmaster"
+	}
+	return s
+}
+
+// actView is a confirmation page, or what an action has done.
+type actView struct {
+	Action *action    `json:"-"`
+	Do     string     `json:"action"` // its name
+	Filter url.Values `json:"filter,omitempty"`
+	Name   string     `json:"name,omitempty"`
+	All    bool       `json:"all,omitempty"`
+
+	Selected *selected `json:"selected,omitempty"` // for a confirmation
+	Done     *effect   `json:"done,omitempty"`     // after the action
+	Result   string    `json:"result,omitempty"`   // the same in words
+}
+
+// selected are the messages that an action would affect now.
+type selected struct {
+	Messages int         `json:"messages"`
+	More     bool        `json:"more"` // than Messages
+	First    *messageRow `json:"first,omitempty"`
+	Failed   string      `json:"error,omitempty"` // why they aren't counted
+}
+
+func (v *actView) pageTitle() string { return v.Action.Verb }
+
+const maxAffected = 1000 // messages that are counted for a confirmation
+
+func (h *Handler) act(r *request) (any, error) {
+	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.get("do") })
+	if i < 0 {
+		return nil, bad("do=%s: there is no such action.", cut(r.get("do"), maxText))
+	}
+	v := &actView{Action: actions[i], Do: actions[i].Name, All: r.get("all") == "true"}
+	var f queue.Filter
+	if v.Action.messages != nil {
+		var err error
+		if f, v.Filter, err = r.filter(); err != nil {
+			return nil, err
+		}
+	} else {
+		v.Name = r.get("name")
+		v.Filter = url.Values{"destination": {v.Name}}
+		f.Destination = v.Name
+	}
+	switch chosen := (f != queue.Filter{}); {
+	case !chosen && v.Action.named != nil && v.Do != "flush":
+		return nil, bad("The name is empty: give that of a destination or a site.")
+	case chosen == v.All:
+		return nil, bad("Select some messages or give a name, or select all with all=true, and not both.")
+	}
+	if r.Method == http.MethodPost {
+		return v, h.perform(r, v, f)
+	}
+	if v.Do == "release" {
+		f.State = queue.Held
+	}
+	v.Selected = h.foresee(r, f)
+	return v, nil
+}
+
+// foresee counts what an action would affect. An error is shown: the action may still be possible.
+func (h *Handler) foresee(r *request, f queue.Filter) *selected {
+	s := new(selected)
+	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
+	defer cancel()
+	var last queue.ID
+	for t, err := range h.list(ctx, f) {
+		switch {
+		case err != nil:
+			s.Failed = cut(err.Error(), maxLong)
+			return s
+		case t.ID == last:
+			continue
+		case s.Messages == maxAffected:
+			s.More = true
+			return s
+		}
+		if s.Messages++; s.First == nil {
+			s.First = new(newRow(&t))
+		}
+		last = t.ID
+	}
+	return s
+}
+
+// partly is the error of an action that has affected some messages before it failed.
+type partly struct {
+	messages int
+	err      error
+}
+
+func (p *partly) Error() string { return fmt.Sprintf("%v (after %d messages)", p.err, p.messages) }
+func (p *partly) Unwrap() error { return p.err }
+
+// perform acts, and logs who did what.
+func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
+	var e effect
+	if a := v.Action; a.messages != nil {
+		e.Messages, err = a.messages(h, r.Context(), f, r)
+		v.Result = fmt.Sprintf("%s %s.", plural(e.Messages, "message was", "messages were"), a.past)
+		if err != nil {
+			err = &partly{e.Messages, err}
+		}
+	} else {
+		e, err = a.named(h, r.Context(), v.Name, r)
+		v.Result = resultOf(v.Do, visible(v.Name, maxText), &e)
+	}
+	v.Done = &e
+	level := slog.LevelInfo
+	attrs := []slog.Attr{slog.String("user", r.user), slog.String("remote", r.RemoteAddr),
+		slog.String("filter", v.Filter.Encode()), slog.Int("messages", e.Messages), slog.Int("tasks", e.Tasks)}
+	if err != nil {
+		level, attrs = slog.LevelWarn, append(attrs, slog.Any("err", err))
+	}
+	h.logger().LogAttrs(r.Context(), level, "queueweb: "+v.Do, attrs...)
+	return err
+}
+
+func resultOf(name, destination string, e *effect) string {
+	switch {
+	case name == "flush" && e.Tasks+e.Sites == 0:
+		return "No deferred mail waits there, so nothing was changed."
+	case name == "flush":
+		return fmt.Sprintf("%s due now, and %s probed.", plural(e.Tasks, "task is", "tasks are"),
+			plural(e.Sites, "site that was down is", "sites that were down are"))
+	case name == "resume":
+		return "Mail for " + destination + " is sent again."
+	case !e.Known:
+		return destination + " is suspended. It has no mail now: if it should have some, look at the spelling."
+	}
+	return destination + " is suspended."
+}
+
+// after reads a time in the future, or a duration from now.
+func (r *request) after(name string) (time.Time, error) {
+	s := r.get(name)
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		var d time.Duration
+		d, err = time.ParseDuration(s)
+		t = r.now.Add(d)
+	}
+	if err != nil || !t.After(r.now) {
+		return t, bad("%s=%s: want a positive duration such as 4h, or a time in the future such as "+
+			"2026-01-31T12:00:00Z.", name, cut(s, maxText))
+	}
+	return t, nil
+}

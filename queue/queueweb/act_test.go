@@ -1,0 +1,192 @@
+package queueweb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/smtp"
+)
+
+// threeMessages are to example.net twice, one of them deferred, and to example.org.
+func threeMessages(t *testing.T, q queue.Queue) (ids []queue.ID) {
+	ids = append(ids, enqueue(t, q, queue.Message{Envelope: smtp.NewEnvelope("ann@example.com", "bob@example.net"), Ref: "r1"}))
+	settle(t, q, "example.net", smtp.Result{
+		Outcome: smtp.Deferred, Reply: smtp.NewReply(451, "4.7.1", "greylisted"), Reason: smtp.Greylisted, Host: "mx.example.net",
+		TLS: "TLS 1.3", Stage: smtp.StageRcpt,
+	}, time.Now().Add(time.Hour))
+	ids = append(ids, enqueue(t, q, queue.Message{Envelope: smtp.NewEnvelope("", "carol@example.net"), Tenant: "shop"}))
+	return append(ids, enqueue(t, q, queue.Message{
+		Envelope: smtp.NewEnvelope("dan@example.com", "eve@example.org"), Destinations: []string{"example.org"},
+	}))
+}
+
+// TestAct: each action asks first, does what it says to what was selected, counts it, and is logged with the user.
+func TestAct(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		form     url.Values
+		before   func(h *Handler)
+		asks     string // on the confirmation page
+		result   string
+		messages int // in the queue after that
+		held     int
+	}{
+		{"hold one", url.Values{"do": {"hold"}, "ref": {"r1"}}, nil, "Now selected: <strong>1 message<", "1 message was held.", 3, 1},
+		{"hold all", url.Values{"do": {"hold"}, "all": {"true"}}, nil, "<strong>all mail<", "3 messages were held.", 3, 3},
+		{"hold none", url.Values{"do": {"hold"}, "sender": {"nobody@example.com"}}, nil, ">0 messages<", "0 messages were held.", 3, 0},
+		{"release", url.Values{"do": {"release"}, "all": {"true"}}, func(h *Handler) {
+			h.Runner.Hold(t.Context(), queue.Filter{Destination: "example.net"})
+		}, ">2 messages<", "2 messages were released.", 3, 0},
+		{"cancel", url.Values{"do": {"cancel"}, "destination": {"example.net"}, "text": {"enough"}}, nil,
+			">2 messages<", "2 messages were cancelled.", 1, 0},
+		{"purge null sender", url.Values{"do": {"purge"}, "sender": {"<>"}}, nil, ">1 message<", "1 message was purged.", 2, 0},
+		{"flush", url.Values{"do": {"flush"}, "name": {"example.net"}}, nil, "Deferred mail",
+			"1 task is due now, and 0 sites that were down are probed.", 3, 0},
+		{"flush nothing", url.Values{"do": {"flush"}, "name": {"example.org"}}, nil, "Flush", "No deferred mail waits there", 3, 0},
+		{"flush all", url.Values{"do": {"flush"}, "all": {"true"}}, nil, "all mail", "1 task is due now", 3, 0},
+		{"suspend", url.Values{"do": {"suspend"}, "name": {"example.org"}, "until": {"2h"}}, nil, "For how long",
+			"example.org is suspended.", 3, 0},
+		{"resume", url.Values{"do": {"resume"}, "name": {"example.org"}}, func(h *Handler) {
+			h.Runner.Suspend(time.Now().Add(time.Hour), "example.org")
+		}, "Resume", "Mail for example.org is sent again.", 3, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, q := newHandler(t)
+			var log bytes.Buffer
+			h.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			threeMessages(t, q)
+			if tt.before != nil {
+				tt.before(h)
+			}
+			before, _ := q.Stats(t.Context())
+			if w := get(h, "act?"+tt.form.Encode()); w.Code != 200 || !strings.Contains(w.Body.String(), tt.asks) ||
+				!strings.Contains(w.Body.String(), `method="post"`) {
+				t.Errorf("the confirmation: got %d %s, want %q", w.Code, w.Body, tt.asks)
+			}
+			if after, _ := q.Stats(t.Context()); after != before || log.Len() > 0 {
+				t.Errorf("the question has changed something: %+v, %s", after, &log)
+			}
+			w := post(h, "act", tt.form)
+			if w.Code != 200 || !strings.Contains(w.Body.String(), tt.result) {
+				t.Errorf("got %d %s, want %q", w.Code, w.Body, tt.result)
+			}
+			stats, _ := q.Stats(t.Context())
+			if stats.Messages != tt.messages || stats.Held != tt.held {
+				t.Errorf("got %d messages, %d held, want %d, %d", stats.Messages, stats.Held, tt.messages, tt.held)
+			}
+			do := tt.form.Get("do")
+			if !strings.Contains(log.String(), `msg="queueweb: `+do+`" user=ann`) {
+				t.Errorf("got log %q", &log)
+			}
+			if suspended := len(h.Runner.Suspended()); (suspended > 0) != (do == "suspend") {
+				t.Errorf("got %d suspensions after %s", suspended, do)
+			}
+		})
+	}
+}
+
+// TestCancelText: the sender of a cancelled message is told the text, on one line.
+func TestCancelText(t *testing.T) {
+	h, q := newHandler(t)
+	ids := threeMessages(t, q)
+	var got string
+	h.Runner.Report = func(_ context.Context, o delivery.Occasion) ([]queue.Message, error) {
+		got = o.Results[0].Reply.Error()
+		return nil, nil
+	}
+	form := url.Values{"do": {"cancel"}, "id": {string(ids[0])}, "text": {" too\r\n many\u202E "}}
+	if w := post(h, "act?format=json", form); w.Code != 200 || got != "554 5.3.0 too many⟨U+202E⟩" {
+		t.Errorf("got %d, reply %q", w.Code, got)
+	}
+}
+
+// TestActRefused: a request that doesn't say clearly what it is about changes nothing.
+func TestActRefused(t *testing.T) {
+	h, q := newHandler(t)
+	threeMessages(t, q)
+	before, _ := q.Stats(t.Context())
+	for _, form := range []string{
+		"", "do=odd", "do=purge", "do=purge&all=yes", "do=purge&all=true&ref=r1", "do=purge&reff=r1", "do=hold&state=odd",
+		"do=purge&older=x", "do=flush", "do=suspend&all=true", "do=suspend&until=1h", "do=suspend&name=a&until=-1h",
+		"do=suspend&name=a", "do=suspend&name=a&until=2001-01-01T00:00:00Z", "do=resume", "do=purge&ref=r1&ref=r2",
+		"do=purge&id=" + strings.Repeat("x", maxValue+1), "do=purge&ref=" + strings.Repeat("x", maxForm),
+	} {
+		values, _ := url.ParseQuery(form)
+		for _, target := range []string{"act", "act?format=json"} {
+			if w := post(h, target, values); w.Code != 400 {
+				t.Errorf("%.60s: got %d %s, want 400", form, w.Code, w.Body)
+			}
+		}
+	}
+	if w := post(h, "act?do=purge&all=true", nil); w.Code != 400 {
+		t.Errorf("parameters of the URL: got %d, want 400", w.Code)
+	}
+	if after, _ := q.Stats(t.Context()); after != before || len(h.Runner.Suspended()) > 0 {
+		t.Errorf("got %+v, want %+v", after, before)
+	}
+}
+
+// plainQueue has no ability but List.
+type plainQueue struct {
+	queue.Queue
+	queue.Lister
+}
+
+// TestUnable: a page of a queue that can do less says so.
+func TestUnable(t *testing.T) {
+	h, q := newHandler(t)
+	threeMessages(t, q)
+	h.Runner.Queue = plainQueue{q, q}
+	for target, want := range map[string]int{"": 200, "messages": 200, "sites": 200} {
+		if w := get(h, target); w.Code != want {
+			t.Errorf("%q: got %d, want %d", target, w.Code, want)
+		}
+	}
+	var v errorView
+	w := post(h, "act?format=json", url.Values{"do": {"hold"}, "all": {"true"}})
+	if json.Unmarshal(w.Body.Bytes(), &v); w.Code != 501 || !strings.Contains(v.Error, "queue.Holder") {
+		t.Errorf("got %d %+v, want 501 and what is missing", w.Code, v)
+	}
+	h.Queue, h.Runner.Queue = struct{ queue.Queue }{q}, struct{ queue.Queue }{q}
+	if w := get(h, "messages"); w.Code != 501 {
+		t.Errorf("got %d without a Lister, want 501", w.Code)
+	}
+}
+
+// failsLater is a queue whose Hold fails for all but the first messages.
+type failsLater struct {
+	*counting
+	left int
+}
+
+func (q *failsLater) Hold(ctx context.Context, ids ...queue.ID) error {
+	if q.left--; q.left < 0 {
+		return fmt.Errorf("disk: %w", queue.ErrBroken)
+	}
+	return q.Queue.Hold(ctx, ids...)
+}
+
+// TestPartly: an action that fails says how many messages it changed.
+func TestPartly(t *testing.T) {
+	h, q := newHandler(t)
+	threeMessages(t, q)
+	h.Runner.Queue = &failsLater{q, 1}
+	var v errorView
+	w := post(h, "act?format=json", url.Values{"do": {"hold"}, "sender": {"ann@example.com"}})
+	if w.Code != 200 {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	w = post(h, "act?format=json", url.Values{"do": {"hold"}, "sender": {"dan@example.com"}})
+	if json.Unmarshal(w.Body.Bytes(), &v); w.Code != 503 || v.Messages != 0 || !strings.Contains(v.Error, "after 0 messages") {
+		t.Errorf("got %d %+v", w.Code, v)
+	}
+}

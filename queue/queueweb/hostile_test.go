@@ -1,0 +1,189 @@
+package queueweb
+
+import (
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/smtp"
+)
+
+// nasty is a text with a mark, so that it is known where it came from.
+func nasty(mark string) string {
+	return mark + `<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{.}}` +
+		"\u202Eevil\u2066\u200B\u00AD\x00\x1B[31m\x7F\r\nSet-Cookie: a=b\u2028\uFEFF\xFF\xC0a" +
+		strings.Repeat("\u0301", 50) + "\U000E0041\u3164" + strings.Repeat("long", 300)
+}
+
+// checkPage checks that a page has no octet of nasty that does something, and that it isn't huge.
+func checkPage(t *testing.T, name, page string) {
+	t.Helper()
+	// A field of a form and a link have the value as it is, in quotes: it is sent back.
+	page = regexp.MustCompile(`(<input [^>]* value=|href=)"[^"]*"`).ReplaceAllStringFunc(page, func(s string) string {
+		if url, ok := strings.CutPrefix(s, `href="`); ok && !strings.HasPrefix(url, "./") && !strings.HasPrefix(url, "?") &&
+			!strings.HasPrefix(url, "#") {
+			t.Errorf("%s has a link %s", name, s)
+		}
+		if strings.ContainsAny(s[strings.LastIndex(s, `="`)+2:], "<>") {
+			t.Errorf("%s has %s", name, s)
+		}
+		return ""
+	})
+	if !utf8.ValidString(page) {
+		t.Errorf("%s isn't UTF-8", name)
+	}
+	for _, r := range page {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%s has the character %U", name, r)
+			break
+		}
+	}
+	for _, bad := range []string{"<script", "<img", "\u0301\u0301\u0301", strings.Repeat("long", 270)} {
+		if strings.Contains(page, bad) && !(strings.HasPrefix(name, "source?") && strings.HasPrefix(bad, "long")) {
+			t.Errorf("%s has %q", name, bad)
+		}
+	}
+	// An attribute ends only at our own quotes: no tag has an attribute that begins with "on".
+	for rest := page; ; {
+		_, after, ok := strings.Cut(rest, "<")
+		if !ok {
+			break
+		}
+		tag, after, _ := strings.Cut(after, ">")
+		rest = after
+		quoted := false
+		for i, c := range tag {
+			if c == '"' {
+				quoted = !quoted
+			}
+			if !quoted && strings.HasPrefix(tag[i:], " on") {
+				t.Errorf("%s has the tag <%s>", name, tag)
+			}
+		}
+	}
+}
+
+// TestHostile: every field of a mail and of a reply may be anything.
+func TestHostile(t *testing.T) {
+	h, q := newHandler(t)
+	h.ShowSource = true
+	addr := nasty("local") + "@example.net"
+	env := &smtp.Envelope{From: nasty("from") + "@example.com", EnvID: nasty("envid"), Auth: nasty("auth")}
+	for range 3 {
+		env.Recipients = append(env.Recipients, smtp.Recipient{Address: addr, ORCPT: nasty("orcpt")})
+	}
+	destination := nasty("dest")
+	id := enqueue(t, q, queue.Message{
+		Envelope: env, Destinations: []string{destination, destination, destination}, Ref: nasty("ref"), Tenant: nasty("tenant"),
+		FromDomain: nasty("fromdomain"), Body: strings.NewReader(nasty("subject") + "\r\n\r\n" + nasty("body")),
+	})
+	res := smtp.Result{
+		Outcome: smtp.Deferred, Reply: &smtp.Reply{Code: 451, Text: nasty("reply")}, Host: nasty("host"), Addr: nasty("addr"),
+		TLS: nasty("tls"), Policy: nasty("policy"), Reason: smtp.Greylisted, Stage: smtp.StageFinal,
+	}
+	next := time.Now().Add(time.Hour)
+	for _, task := range settle(t, q, destination, res, next) {
+		for _, r := range task.Last {
+			h.Runner.Events.Deferred(delivery.Event{Time: time.Now(), Task: task, Result: r, Next: next})
+		}
+		h.Runner.Events.Reported(delivery.Event{Time: time.Now(), Task: task, Kind: nasty("kind"),
+			Report: smtp.NewEnvelope("", nasty("reported"))})
+	}
+	h.Runner.Suspend(next, destination, nasty("site"))
+	counted(t, h)
+
+	n := url.QueryEscape(nasty("query"))
+	for _, target := range []string{
+		"?a=b", "messages", "messages?sender=" + n, "messages?older=" + n, "messages?state=" + n, "messages?after=" + n,
+		"messages?" + url.Values{"sender": {env.From}}.Encode(), "message?id=" + string(id), "message?id=" + n,
+		"source?id=" + string(id), "source?id=" + n, "sites", "sites?find=" + n, "act?do=" + n, "act?do=hold&id=" + string(id),
+		"act?" + url.Values{"do": {"suspend"}, "name": {destination}}.Encode(), n + "?" + n,
+		"act?" + url.Values{"do": {"cancel"}, "tenant": {nasty("tenant")}}.Encode(), n,
+	} {
+		w := get(h, target)
+		page := w.Body.String()
+		checkPage(t, target[:min(len(target), 40)], page)
+		if w.Code >= 500 {
+			t.Errorf("%.40s: got %d %s", target, w.Code, page)
+		}
+	}
+	for _, do := range []string{"hold", "release", "suspend", "resume", "flush", "cancel"} {
+		form := url.Values{"do": {do}, "text": {nasty("text")}}
+		if do == "suspend" || do == "resume" || do == "flush" {
+			form.Set("name", nasty("name"))
+			form.Set("until", "1h")
+		} else {
+			form.Set("tenant", nasty("tenant"))
+		}
+		w := post(h, "act", form)
+		checkPage(t, do, w.Body.String())
+		if w.Code != 200 {
+			t.Errorf("%s: got %d %s", do, w.Code, w.Body)
+		}
+	}
+	var story messageView
+	read(t, h, "message?format=json&id="+string(id), &story)
+	if len(story.History) < 4 {
+		t.Errorf("got %d events, want the attempts and the report", len(story.History))
+	}
+	var v any
+	if err := json.Unmarshal(get(h, "messages?format=json").Body.Bytes(), &v); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShown: what is hostile isn't only harmless: it can be seen.
+func TestShown(t *testing.T) {
+	for _, tt := range []struct{ name, in, want string }{
+		{"plain", "ann@example.com", "ann@example.com"},
+		{"letters", "jürgen@例え.jp שלום", "jürgen@例え.jp שלום"},
+		{"direction", "a\u202Eb\u2069", "a⟨U+202E⟩b⟨U+2069⟩"},
+		{"invisible", "a\u200Bb\u00ADc\u3164", "a⟨U+200B⟩b⟨U+00AD⟩c⟨U+3164⟩"},
+		{"control", "a\r\n\x00\x1b", "a⟨U+000D⟩⟨U+000A⟩⟨U+0000⟩⟨U+001B⟩"},
+		{"other space", "a\u00A0b\tc", "a⟨U+00A0⟩b⟨U+0009⟩c"},
+		{"octets", "a\xFFb\xE2\x82", "a⟨0xFF⟩b⟨0xE2⟩⟨0x82⟩"},
+		{"tags", "a\U000E0041", "a⟨U+E0041⟩"},
+		{"marks", "e\u0301\u0302\u0303", "e\u0301\u0302⟨U+0303⟩"},
+		{"replacement", "\uFFFD", "\uFFFD"},
+		{"long", strings.Repeat("x", 21), strings.Repeat("x", 20) + "… (21 octets)"},
+		{"not long", strings.Repeat("ü", 20), strings.Repeat("ü", 20)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := visible(tt.in, 20); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzVisible: what is shown is printable, bounded, and shows printable ASCII as it is.
+func FuzzVisible(f *testing.F) {
+	f.Add("plain", 10)
+	f.Add(nasty(""), 100)
+	f.Fuzz(func(t *testing.T, s string, most int) {
+		most = min(max(most, 0), 1000)
+		got := visible(s, most)
+		ascii := true
+		for _, r := range got {
+			if !unicode.IsPrint(r) || isBlank(r) {
+				t.Fatalf("%q has %U", got, r)
+			}
+		}
+		for _, r := range s {
+			ascii = ascii && r >= ' ' && r < 0x7F
+		}
+		if ascii && len(s) <= most && got != s {
+			t.Errorf("got %q, want %q", got, s)
+		}
+		if n := utf8.RuneCountInString(got); n > most*len("⟨U+10FFFF⟩")+40 {
+			t.Errorf("%d runes for %d", n, most)
+		}
+	})
+}

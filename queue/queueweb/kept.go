@@ -1,0 +1,84 @@
+package queueweb
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// kept is a value that is costly to make. It is made in the background, once at a time, and kept for all requests.
+//
+// Between two calls: value is the last one that was made, or the zero T before the first; making isn't nil while
+// another one is made, and is closed after that. mu guards all fields.
+type kept[T any] struct {
+	mu     sync.Mutex
+	value  T
+	err    error
+	begun  time.Time
+	took   time.Duration
+	making chan struct{}
+}
+
+const (
+	patience = 100 * time.Millisecond // how long a request waits for a new value
+	restful  = 20                     // a value is kept for this many times as long as it took to make
+)
+
+// maker makes a value.
+type maker[T any] func(context.Context) (T, error)
+
+// get returns the value. If it is older than least, and than restful times what it took, a new one is begun. get waits
+// for that for patience, and then returns the old one.
+func (k *kept[T]) get(ctx context.Context, b *background, least time.Duration, make maker[T]) (T, error) {
+	k.mu.Lock()
+	making := k.making
+	if making == nil && time.Since(k.begun) > max(least, restful*k.took) {
+		making = k.begin(b, make)
+	}
+	k.mu.Unlock()
+	if making != nil {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		select {
+		case <-making:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.value, k.err
+}
+
+// begin begins to make a value. k.mu is held.
+func (k *kept[T]) begin(b *background, make maker[T]) chan struct{} {
+	begun, done := time.Now(), newDone()
+	ok := b.begin(func(ctx context.Context) {
+		value, err := safely(ctx, make)
+		k.mu.Lock()
+		if err == nil {
+			k.value = value
+		}
+		k.err, k.took, k.making = err, time.Since(begun), nil
+		k.mu.Unlock()
+		close(done)
+	})
+	if !ok {
+		return nil
+	}
+	k.begun, k.making = begun, done
+	return done
+}
+
+func newDone() chan struct{} { return make(chan struct{}) }
+
+// safely makes a panic of the queue an error: in our goroutine it would end the process.
+func safely[T any](ctx context.Context, make maker[T]) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("queueweb: panic: %v", p)
+		}
+	}()
+	return make(ctx)
+}

@@ -1,0 +1,237 @@
+package queueweb
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"errors"
+	"log/slog"
+	"net/http"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+)
+
+// Handler is the page. Its fields must not change after the first request. It answers requests concurrently.
+type Handler struct {
+	// Runner delivers the mail of the queue. A Relay fills in the Runner's fields at its own first call, so call Check
+	// of the Relay before the first request.
+	Runner *delivery.Runner
+
+	// Queue is the Runner's, or one on the same store. If nil, the Queue of Runner. Pages need a [queue.Lister] and a
+	// [queue.Stater]; without them they show less. Actions need what the methods of Runner need.
+	Queue queue.Queue
+
+	// Authorize returns the name of the user who sent a request, for the log and the page. An error refuses the
+	// request. A user who may only look is refused each request whose method is POST. It is called concurrently, once
+	// for each request, and also for the style sheet. If nil, all requests are refused.
+	//
+	// Where other programs or users of the machine can't be trusted, listening on a loopback address is no protection:
+	// they reach it, too. A web site of others reaches it by a name in its own DNS that has the address 127.0.0.1:
+	// compare the Host of the request with the names that the page has.
+	Authorize func(r *http.Request) (user string, err error)
+
+	// Challenge is sent as WWW-Authenticate with a refusal, whose status is then 401: `Basic realm="queue"` makes a
+	// browser ask for a password. If empty, the status is 403.
+	Challenge string
+
+	// ShowSource lets users read the source of messages: the header, and the first 64 KiB of all. If false, nothing of
+	// a message is shown except its envelope.
+	ShowSource bool
+
+	// Count is how many tasks are counted for the tables of destinations and reasons, the oldest first. If zero,
+	// 1,000,000. A count takes some microseconds of one CPU for each task.
+	Count int
+
+	// History is how many events are remembered: see Events. Each takes some hundred octets, and 8 KiB at most. If
+	// zero, 10,000.
+	History int
+
+	// Logger gets a line for each action, with the user, and for each refused request. If nil, nothing is logged.
+	Logger *slog.Logger
+
+	protection http.CrossOriginProtection
+	status     kept[*status]
+	census     kept[*census]
+	record     record
+	background background
+}
+
+// Check returns an error for the first field that is wrong.
+func (h *Handler) Check() error {
+	switch {
+	case h.Runner == nil:
+		return errors.New("queueweb: Runner is nil: set it to the Runner of the Relay")
+	case h.Authorize == nil:
+		return errors.New("queueweb: Authorize is nil, so every request is refused: " +
+			"set it to a func that knows the users")
+	case h.queue() == nil:
+		return errors.New("queueweb: Queue is nil, and so is that of Runner: " +
+			"set one, or call Check of the Relay before")
+	}
+	return nil
+}
+
+// Close ends the count that goes on in the background, and waits for it. Pages are answered without new counts after
+// that.
+func (h *Handler) Close() error {
+	h.background.close()
+	return nil
+}
+
+func (h *Handler) queue() queue.Queue {
+	if h.Queue == nil && h.Runner != nil {
+		return h.Runner.Queue
+	}
+	return h.Queue
+}
+
+func (h *Handler) logger() *slog.Logger {
+	return cmp.Or(h.Logger, slog.New(slog.DiscardHandler))
+}
+
+//go:embed style.css html
+var files embed.FS
+
+// view makes the content of a page.
+type view struct {
+	make   func(h *Handler, r *request) (any, error)
+	page   string // the template
+	title  string
+	method string // beside GET and HEAD
+}
+
+var views = map[string]view{
+	"":         {make: (*Handler).overview, page: "overview", title: "Queue"},
+	"messages": {make: (*Handler).messages, page: "messages", title: "Messages"},
+	"message":  {make: (*Handler).message, page: "message", title: "Message"},
+	"sites":    {make: (*Handler).sites, page: "sites", title: "Sites"},
+	"source":   {make: (*Handler).source, page: "source", title: "Source"},
+	"act":      {make: (*Handler).act, page: "act", title: "Confirm", method: http.MethodPost},
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeader(w.Header())
+	name := lastElement(r.URL.Path)
+	req := &request{Request: r, now: time.Now()}
+	if err := h.admit(req); err != nil {
+		h.logger().LogAttrs(r.Context(), slog.LevelWarn, "queueweb: refused", slog.String("remote", r.RemoteAddr),
+			slog.String("method", r.Method), slog.String("page", name), slog.Any("err", err))
+		h.refuse(w, req, err)
+		return
+	}
+	if name == "style.css" && isRead(r) {
+		http.ServeFileFS(w, r, files, "style.css")
+		return
+	}
+	v, ok := views[name]
+	if !ok {
+		answerError(w, req, &failure{http.StatusNotFound, "There is no such page."})
+		return
+	}
+	if !isRead(r) && (v.method == "" || v.method != r.Method) {
+		w.Header().Set("Allow", cmp.Or(v.method, "GET, HEAD"))
+		answerError(w, req, &failure{http.StatusMethodNotAllowed, "This page can't be changed that way."})
+		return
+	}
+	if err := req.parse(w); err != nil {
+		answerError(w, req, err)
+		return
+	}
+	data, err := v.make(h, req)
+	if err != nil {
+		answerError(w, req, err)
+		return
+	}
+	answer(w, req, http.StatusOK, v.page, v.title, data)
+}
+
+// lastElement returns the part of a path after its last slash.
+func lastElement(p string) string {
+	_, name := path.Split(p)
+	return name
+}
+
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// admit reports who sent a request, or why it is refused.
+func (h *Handler) admit(r *request) error {
+	if h.Runner == nil || h.queue() == nil || h.Authorize == nil {
+		return h.Check()
+	}
+	user, err := h.Authorize(r.Request)
+	if err != nil {
+		return err
+	}
+	r.user = user
+	if err := h.protection.Check(r.Request); err != nil {
+		return &failure{http.StatusForbidden,
+			"This form was sent by another site. Open the page here, and send it again."}
+	}
+	return nil
+}
+
+// refuse says that a request is refused, and nothing of the cause unless it is ours.
+func (h *Handler) refuse(w http.ResponseWriter, r *request, err error) {
+	if forged, ok := errors.AsType[*failure](err); ok {
+		answerError(w, r, forged)
+		return
+	}
+	status := http.StatusForbidden
+	if h.Challenge != "" {
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", h.Challenge)
+	}
+	answerError(w, r, &failure{status, "You may not see this page, or may only look at it."})
+}
+
+// setHeader keeps a page from being framed, cached, or mixed with anything from elsewhere.
+func setHeader(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "+
+		"frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// IDs and addresses are in our URLs. "no-referrer" would make browsers send "Origin: null" with our own forms.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// background are the goroutines that count while no request waits for them. After close, none begins.
+type background struct {
+	mu     sync.Mutex
+	wg     sync.WaitGroup
+	ctx    context.Context // of all of them; nil before the first
+	cancel context.CancelFunc
+	closed bool
+}
+
+// begin runs f unless b is closed.
+func (b *background) begin(f func(ctx context.Context)) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if b.ctx == nil {
+		b.ctx, b.cancel = context.WithCancel(context.Background())
+	}
+	ctx := b.ctx
+	b.wg.Go(func() { f(ctx) })
+	return true
+}
+
+func (b *background) close() {
+	b.mu.Lock()
+	b.closed = true
+	if b.cancel != nil {
+		b.cancel()
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+}
