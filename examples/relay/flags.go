@@ -29,6 +29,7 @@ type flags struct {
 	dkimKey             string
 	spool               string
 	list                bool
+	http                string // empty: no page
 	routes              map[string]mx.Route
 	resolver            mx.Resolver
 	dane, mtaSTS        bool
@@ -77,6 +78,8 @@ func parseFlags(args []string) (*flags, error) {
 		"check SPF, DKIM and DMARC, refuse mail as DMARC policies say, and add Authentication-Results")
 	set.Func("milter", "have the filter at this `address` or Unix socket check mail; repeatable", f.addMilter)
 	set.StringVar(&f.spool, "spool", "./spool", "keep the queue in this `directory`")
+	set.Func("http", "show the queue on a web page at this loopback `address`, such as 127.0.0.1:8025; with -user,\n"+
+		"the page asks for that name and password", func(s string) error { f.http = s; return checkHTTP(s) })
 	set.BoolVar(&f.list, "list", false, "print the queue of a spool that isn't in use, and end")
 	set.Func("route", "`domain=route`; a route is host:port, or several separated by commas, lmtp:host:port,\n"+
 		"lmtp:/socket, discard or 'error:550 5.1.6 moved'; repeatable; * is for all other domains", f.addRoute)

@@ -4,6 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/mem"
+	"github.com/postrider/postrider/queue/queueweb"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/smtp"
 )
@@ -34,6 +40,48 @@ func TestRetry(t *testing.T) {
 				t.Errorf("got %v, want %v", f.retry, test.want)
 			}
 		})
+	}
+}
+
+// TestHTTP checks that the page of the queue can't be opened to others, by an address or by a name in someone's DNS, and
+// that it asks for a password if there is one.
+func TestHTTP(t *testing.T) {
+	for addr, good := range map[string]bool{
+		"127.0.0.1:8025": true, "[::1]:8025": true, "127.0.0.2:0": true, ":8025": false, "0.0.0.0:8025": false,
+		"192.0.2.1:8025": false, "relay.test:8025": false, "127.0.0.1": false, "[::]:8025": false,
+	} {
+		if _, err := parseFlags([]string{"-hostname", "relay.test", "-http", addr}); (err == nil) != good {
+			t.Errorf("%s: got error %v, want good %v", addr, err, good)
+		}
+	}
+	log := slog.New(slog.DiscardHandler)
+	open := page(&delivery.Runner{Queue: mem.New()}, log, nil)
+	defer open.Close()
+	locked := page(&delivery.Runner{Queue: mem.New()}, log, func(user, password string) error {
+		if user != "ann" || password != "secret" {
+			return errors.New("no")
+		}
+		return nil
+	})
+	defer locked.Close()
+	for _, test := range []struct {
+		web            *queueweb.Handler
+		host, password string
+		want           int
+	}{
+		{open, "127.0.0.1:8025", "", 200}, {open, "localhost:8025", "", 200}, {open, "[::1]:8025", "", 200},
+		{open, "evil.test:8025", "", 403}, {open, "localhost.evil.test:8025", "", 403}, {open, "", "", 403},
+		{locked, "127.0.0.1:8025", "", 401}, {locked, "127.0.0.1:8025", "wrong", 401},
+		{locked, "127.0.0.1:8025", "secret", 200}, {locked, "evil.test:8025", "secret", 401},
+	} {
+		r := httptest.NewRequest("GET", "/messages", nil)
+		if r.Host = test.host; test.password != "" {
+			r.SetBasicAuth("ann", test.password)
+		}
+		w := httptest.NewRecorder()
+		if test.web.ServeHTTP(w, r); w.Code != test.want {
+			t.Errorf("host %q, password %q: got %d, want %d", test.host, test.password, w.Code, test.want)
+		}
 	}
 }
 

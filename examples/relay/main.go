@@ -4,8 +4,8 @@
 //	go run ./examples/relay -help
 //
 // This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, sign.go
-// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue, and
-// try.go helps with a first mail.
+// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue, web.go
+// shows it on a page, and try.go helps with a first mail.
 package main
 
 import (
@@ -27,6 +27,7 @@ import (
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/queue/queueweb"
 	"github.com/postrider/postrider/queue/spool"
 	"github.com/postrider/postrider/server"
 	"github.com/postrider/postrider/server/greylist"
@@ -120,6 +121,14 @@ func run(ctx context.Context) error {
 		}
 		relay.Authenticate = oneUser(f.user, bytes.TrimSpace(password))
 	}
+	var web *queueweb.Handler
+	if f.http != "" {
+		var login func(user, password string) error
+		if check := relay.Authenticate; check != nil {
+			login = func(user, password string) error { return check(ctx, nil, user, password) }
+		}
+		web = page(relay.Runner, log, login)
+	}
 	if err := relay.Check(ctx); err != nil {
 		return err
 	}
@@ -127,6 +136,16 @@ func run(ctx context.Context) error {
 	listeners, err := f.open(ctx, relay.TLSConfig)
 	if err != nil {
 		return err
+	}
+	if web != nil {
+		stop, err := servePage(ctx, f.http, web, log)
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return err
+		}
+		defer stop()
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
