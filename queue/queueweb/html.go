@@ -20,6 +20,8 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"rel":     func(t time.Time) string { return relative(t, time.Now()) },
+	"left":    func(t time.Time) string { return span(time.Until(t)) },
+	"isPast":  func(t time.Time) bool { return !t.After(time.Now()) },
 	"link":    link,
 	"linkAll": func(page string, values url.Values, more ...string) string { return linkWith(page, values, more) },
 	"ages":    ageHeads,
@@ -30,7 +32,14 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"messageActions": messageActions,
 }).ParseFS(files, "html/*.html"))
 
-func number(n int) string { return strconv.Itoa(n) }
+// number writes 1234567 as "1,234,567".
+func number(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
 
 // plural returns "1 message was" or "2 messages were".
 func plural(n int, one, many string) string {
@@ -81,10 +90,10 @@ type ageHead struct{ Short, Long string }
 func ageHeads() []ageHead {
 	var heads []ageHead
 	for _, most := range ages {
-		heads = append(heads, ageHead{number(int(most.Minutes())), "under " + span(most)})
+		heads = append(heads, ageHead{strconv.Itoa(int(most.Minutes())), "under " + span(most)})
 	}
 	last := ages[len(ages)-1]
-	return append(heads, ageHead{number(int(last.Minutes())) + "+", span(last) + " and more"})
+	return append(heads, ageHead{strconv.Itoa(int(last.Minutes())) + "+", span(last) + " and more"})
 }
 
 // cellLink returns the search for the messages of a destination in a column.
