@@ -117,23 +117,25 @@ func (h *Handler) act(r *request) (any, error) {
 	if i < 0 {
 		return nil, bad("do=%s: there is no such action.", cut(r.get("do"), maxText))
 	}
-	v := &actView{Action: actions[i], Do: actions[i].Name, All: r.get("all") == "true"}
-	var f queue.Filter
-	if v.Action.messages != nil {
-		var err error
-		if f, v.Filter, err = r.filter(); err != nil {
-			return nil, err
-		}
-	} else {
-		v.Name = r.get("name")
-		v.Filter = url.Values{"destination": {v.Name}}
-		f.Destination = v.Name
+	v := &actView{Action: actions[i], Do: actions[i].Name, Name: r.get("name"), All: r.get("all") == "true"}
+	f, given, err := r.filter()
+	if err != nil {
+		return nil, err
 	}
-	switch chosen := (f != queue.Filter{}); {
-	case !chosen && v.Action.named != nil && v.Do != "flush":
+	v.Filter = given
+	byName := v.Action.named != nil
+	switch {
+	case byName && len(given) > 0:
+		return nil, bad("%s has a name and no filter.", v.Action.Verb)
+	case !byName && v.Name != "":
+		return nil, bad("%s has a filter and no name.", v.Action.Verb)
+	case byName && v.Name == "" && v.Do != "flush":
 		return nil, bad("The name is empty: give that of a destination or a site.")
-	case chosen == v.All:
+	case r.get("all") != "" && !v.All, v.All == (len(given) > 0 || v.Name != ""):
 		return nil, bad("Select some messages or give a name, or select all with all=true, and not both.")
+	case v.Name != "":
+		f.Destination = v.Name
+		v.Filter.Set("destination", v.Name)
 	}
 	if r.Method == http.MethodPost {
 		return v, h.perform(r, v, f)

@@ -117,7 +117,8 @@ func TestActRefused(t *testing.T) {
 	for _, form := range []string{
 		"", "do=odd", "do=purge", "do=purge&all=yes", "do=purge&all=true&ref=r1", "do=purge&reff=r1", "do=hold&state=odd",
 		"do=purge&older=x", "do=flush", "do=suspend&all=true", "do=suspend&until=1h", "do=suspend&name=a&until=-1h",
-		"do=suspend&name=a", "do=suspend&name=a&until=2001-01-01T00:00:00Z", "do=resume", "do=purge&ref=r1&ref=r2",
+		"do=suspend&name=a", "do=purge&ref=r1&tenent=shop", "do=purge&all=true&name=example.net", "do=flush&name=example.net&ref=r1",
+		"do=purge&ref=r1&all=yes", "do=purge&ref=r1&name=a", "do=suspend&name=a&until=2001-01-01T00:00:00Z", "do=resume", "do=purge&ref=r1&ref=r2",
 		"do=purge&id=" + strings.Repeat("x", maxValue+1), "do=purge&ref=" + strings.Repeat("x", maxForm),
 	} {
 		values, _ := url.ParseQuery(form)

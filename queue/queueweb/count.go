@@ -66,7 +66,7 @@ const (
 
 // count walks through the queue, with pauses, so that it takes a part of one CPU.
 func (h *Handler) count(ctx context.Context) (*census, error) {
-	c := new(census)
+	c := &census{Destinations: []destination{}, Reasons: []reason{}}
 	q, ok := h.queue().(queue.Lister)
 	if !ok {
 		return c, nil

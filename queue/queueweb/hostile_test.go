@@ -101,7 +101,7 @@ func TestHostile(t *testing.T) {
 
 	n := url.QueryEscape(nasty("query"))
 	for _, target := range []string{
-		"?a=b", "messages", "messages?sender=" + n, "messages?older=" + n, "messages?state=" + n, "messages?after=" + n,
+		"?refresh=10", "?" + n + "=1", "messages", "messages?sender=" + n, "messages?older=" + n, "messages?state=" + n, "messages?after=" + n,
 		"messages?" + url.Values{"sender": {env.From}}.Encode(), "message?id=" + string(id), "message?id=" + n,
 		"source?id=" + string(id), "source?id=" + n, "sites", "sites?find=" + n, "act?do=" + n, "act?do=hold&id=" + string(id),
 		"act?" + url.Values{"do": {"suspend"}, "name": {destination}}.Encode(), n + "?" + n,

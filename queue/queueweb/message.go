@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -106,7 +107,7 @@ func (h *Handler) message(r *request) (any, error) {
 	case errors.Is(err, queue.ErrNotFound) && len(history) > 0:
 		return v, nil // it has left the queue
 	case errors.Is(err, queue.ErrNotFound):
-		return nil, &failure{404, "This message isn't in the queue, and nothing is remembered of it: " +
+		return nil, &failure{http.StatusNotFound, "This message isn't in the queue, and nothing is remembered of it: " +
 			"it was delivered, returned or removed some time ago, or never was there."}
 	case err != nil:
 		return nil, err
@@ -170,7 +171,7 @@ const maxSource = 64 << 10 // octets
 
 func (h *Handler) source(r *request) (any, error) {
 	if !h.ShowSource {
-		return nil, &failure{404, "This page shows no message's content."}
+		return nil, &failure{http.StatusNotFound, "This page shows no message's content."}
 	}
 	id := queue.ID(r.get("id"))
 	body, err := h.queue().Open(r.Context(), id)

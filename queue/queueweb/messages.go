@@ -3,6 +3,7 @@ package queueweb
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -59,7 +60,7 @@ func (r *request) before(s string) (t time.Time, param string, err error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return t, s, &failure{400, "want a duration such as 36h, or a time such as 2026-01-31T12:00:00Z"}
+		return t, s, errors.New("want a duration such as 36h, or a time such as 2026-01-31T12:00:00Z")
 	}
 	t = r.now.Add(-d)
 	return t, t.UTC().Format(time.RFC3339Nano), nil

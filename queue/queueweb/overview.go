@@ -3,6 +3,7 @@ package queueweb
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (h *Handler) makeStatus(ctx context.Context) (*status, error) {
 func (h *Handler) current(ctx context.Context) (*status, error) {
 	s, err := h.status.get(ctx, &h.background, time.Second, h.makeStatus)
 	if s == nil && err == nil {
-		err = &failure{503, "The numbers are being read. Try again in a moment."}
+		err = &failure{http.StatusServiceUnavailable, "The numbers are being read. Try again in a moment."}
 	}
 	return s, err
 }

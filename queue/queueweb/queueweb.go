@@ -29,9 +29,9 @@ type Handler struct {
 	// request. A user who may only look is refused each request whose method is POST. It is called concurrently, once
 	// for each request, and also for the style sheet. If nil, all requests are refused.
 	//
-	// Where other programs or users of the machine can't be trusted, listening on a loopback address is no protection:
-	// they reach it, too. A web site of others reaches it by a name in its own DNS that has the address 127.0.0.1:
-	// compare the Host of the request with the names that the page has.
+	// A page at a loopback address needs it, too. Other users of the machine reach that address. So does any web site
+	// that gives a name in its own DNS the address 127.0.0.1: compare the Host of the request with the names of the
+	// page.
 	Authorize func(r *http.Request) (user string, err error)
 
 	// Challenge is sent as WWW-Authenticate with a refusal, whose status is then 401: `Basic realm="queue"` makes a
@@ -120,7 +120,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{Request: r, now: time.Now()}
 	if err := h.admit(req); err != nil {
 		h.logger().LogAttrs(r.Context(), slog.LevelWarn, "queueweb: refused", slog.String("remote", r.RemoteAddr),
-			slog.String("method", r.Method), slog.String("page", name), slog.Any("err", err))
+			slog.String("method", r.Method), slog.String("page", cut(name, maxText)), slog.Any("err", err))
 		h.refuse(w, req, err)
 		return
 	}

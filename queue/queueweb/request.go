@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ const (
 	maxValue = 1900     // octets of a parameter
 )
 
+// parameters are those that select no messages.
+var parameters = []string{"after", "all", "do", "find", "format", "name", "refresh", "text", "until"}
+
 // parse reads the parameters. Each is given once at most.
 func (r *request) parse(w http.ResponseWriter) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
@@ -56,6 +60,10 @@ func (r *request) parse(w http.ResponseWriter) error {
 		}
 	}
 	for name, v := range values {
+		if !slices.Contains(parameters, name) && !slices.Contains(filterFields, name) {
+			// A misspelt filter would select more mail than was meant.
+			return bad("%s: there is no such parameter.", cut(name, maxText))
+		}
 		if len(v) > 1 {
 			return bad("%s is given twice.", cut(name, maxText))
 		}

@@ -127,6 +127,16 @@ func TestKept(t *testing.T) {
 			t.Errorf("got %d, %v, want the last value and the error", n, err)
 		}
 		time.Sleep(time.Minute)
+		begun := 0
+		for range 5 { // each is due again long before the first one is made
+			get(func(context.Context) (int, error) { begun++; time.Sleep(5 * time.Minute); return 7, nil })
+			time.Sleep(50 * time.Second)
+		}
+		time.Sleep(time.Minute)
+		if n, err := get(slow); n != 7 || err != nil || begun != 1 {
+			t.Errorf("got %d, %v, and %d were begun, want 7, nil, 1", n, err, begun)
+		}
+		time.Sleep(3 * time.Hour)
 		if _, err := get(func(context.Context) (int, error) { panic("oh") }); err == nil || !strings.Contains(err.Error(), "oh") {
 			t.Errorf("got error %v after a panic", err)
 		}
