@@ -37,10 +37,10 @@
 //
 // # What it costs
 //
-// No page walks the whole queue while a browser waits. The queue is counted in the background after a page was asked
-// for, at most every 30 seconds, with pauses: the count takes about a fifth of one CPU until it has seen Count tasks.
-// Numbers of the Runner are read at most once a second. A search that matches few of very many messages looks at all of
-// them; it ends after 10 seconds.
+// The queue is counted in the background after a page was asked for, at most every 30 seconds, with pauses: the count
+// takes about a fifth of one CPU until it has seen Count tasks. Numbers of the Runner are read at most once a second. A
+// page lists 50 messages. Only a search that matches few of very many messages looks at all of them; it ends after 10
+// seconds.
 //
 // An action on many messages takes as long as the method of the Runner, and ends early if the request ends. The log
 // has how many messages it changed.

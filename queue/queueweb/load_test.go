@@ -34,7 +34,10 @@ func fill(t testing.TB, q queue.Queue, messages int) (last queue.ID) {
 
 // TestManyMessages: with 100,000 messages queued, no page lists more of them than it shows, and the count is right.
 func TestManyMessages(t *testing.T) {
-	const messages = 100_000
+	messages := 100_000
+	if testing.Short() {
+		messages = 10_000
+	}
 	h, q := newHandler(t)
 	last := fill(t, q, messages)
 	for _, tt := range []struct {
@@ -46,7 +49,7 @@ func TestManyMessages(t *testing.T) {
 		{"messages?destination=d7.example", pageMessages + 1},
 		{"messages?sender=sender7@example.com", pageMessages + 1},
 		{"messages?after=" + string(last), 0},
-		{"messages?ref=ref99999", 1},
+		{fmt.Sprintf("messages?ref=ref%d", messages-1), 1},
 		{"message?id=" + string(last), 1},
 		{"sites", 0},
 		{"act?do=hold&tenant=tenant1", maxAffected + 1},
@@ -70,13 +73,13 @@ func TestManyMessages(t *testing.T) {
 	for range 10 {
 		get(h, "")
 	}
-	if n := q.listed.Load(); n != messages {
+	if n := q.listed.Load(); n != int64(messages) {
 		t.Errorf("%d tasks were listed for the count, want %d", n, messages)
 	}
 	if c.Tasks != messages || c.Truncated || c.Total.Tasks != messages || c.Total.Ages[0] != messages {
 		t.Errorf("counted %d, %d in all, %v by age, truncated %v", c.Tasks, c.Total.Tasks, c.Total.Ages, c.Truncated)
 	}
-	if len(c.Destinations) != shownRows || c.Destinations[0].Tasks != 100 || c.Others.Tasks != messages-100*shownRows {
+	if len(c.Destinations) != shownRows || c.Destinations[0].Tasks != messages/1000 || c.Others.Tasks != messages/1000*900 {
 		t.Errorf("got %d destinations, others %+v", len(c.Destinations), c.Others)
 	}
 	if len(c.Reasons) != 1 || c.Reasons[0].Recipients != messages*12/10 || c.Reasons[0].Reason != "not attempted" {
