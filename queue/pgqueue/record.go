@@ -56,28 +56,30 @@ func (m moment) IsZero() bool { return m == index.Never }
 
 // messageRecord is the column head of msg.
 type messageRecord struct {
-	NotBefore  int64         `json:"notBefore,omitempty"`
-	Notice     moment        `json:"notice,omitzero"`
-	Deadline   moment        `json:"deadline,omitzero"`
-	Priority   int8          `json:"priority,omitempty"`
-	Ref        text          `json:"ref,omitzero"`
-	Tenant     text          `json:"tenant,omitzero"`
-	Origin     uint8         `json:"origin,omitempty"`
-	FromDomain text          `json:"fromDomain,omitzero"`
-	About      text          `json:"about,omitzero"`
-	Held       bool          `json:"held,omitempty"`
-	Dests      []text        `json:"destinations"` // a task's number is an index of it
-	From       text          `json:"from,omitzero"`
-	Body       smtp.BodyType `json:"body,omitempty"`
-	UTF8       bool          `json:"utf8,omitempty"`
-	Size       int64         `json:"size,omitempty"` // that the sender declared
-	Ret        smtp.Ret      `json:"ret,omitempty"`
-	EnvID      text          `json:"envid,omitzero"`
-	Auth       text          `json:"auth,omitzero"`
-	By         *byRecord     `json:"by,omitempty"`
-	MTPriority int8          `json:"mtPriority,omitempty"`
-	HoldUntil  int64         `json:"holdUntil,omitempty"`
-	Recipients []rcptRecord  `json:"to"`
+	NotBefore   int64         `json:"notBefore,omitempty"`
+	Notice      moment        `json:"notice,omitzero"`
+	Deadline    moment        `json:"deadline,omitzero"`
+	Priority    int8          `json:"priority,omitempty"`
+	Ref         text          `json:"ref,omitzero"`
+	Tenant      text          `json:"tenant,omitzero"`
+	Origin      uint8         `json:"origin,omitempty"`
+	FromDomain  text          `json:"fromDomain,omitzero"`
+	About       text          `json:"about,omitzero"`
+	Held        bool          `json:"held,omitempty"`
+	Dests       []text        `json:"destinations"` // a task's number is an index of it
+	From        text          `json:"from,omitzero"`
+	Body        smtp.BodyType `json:"body,omitempty"`
+	UTF8        bool          `json:"utf8,omitempty"`
+	Size        int64         `json:"size,omitempty"` // that the sender declared
+	Ret         smtp.Ret      `json:"ret,omitempty"`
+	EnvID       text          `json:"envid,omitzero"`
+	Auth        text          `json:"auth,omitzero"`
+	By          *byRecord     `json:"by,omitempty"`
+	MTPriority  int8          `json:"mtPriority,omitempty"`
+	HoldUntil   int64         `json:"holdUntil,omitempty"`
+	RequireTLS  bool          `json:"requireTLS,omitempty"`
+	TLSOptional bool          `json:"tlsOptional,omitempty"`
+	Recipients  []rcptRecord  `json:"to"`
 }
 
 type byRecord struct {
@@ -101,6 +103,7 @@ func encodeMessage(m *index.Message) ([]byte, error) {
 		Ref: text(m.Ref), Tenant: text(m.Tenant), Origin: uint8(m.Origin), FromDomain: text(m.FromDomain),
 		About: text(m.About), Held: m.Held,
 		From: text(env.From), Body: env.Body, UTF8: env.UTF8, Size: env.Size, Ret: env.Ret,
+		RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
 		EnvID: text(env.EnvID), Auth: text(env.Auth), MTPriority: env.Priority,
 		Dests: make([]text, len(m.Dests)), Recipients: make([]rcptRecord, len(env.Recipients)),
 	}
@@ -131,6 +134,7 @@ func decodeMessage(head []byte) (*index.Message, error) {
 		About: queue.ID(r.About), Held: r.Held,
 		Envelope: smtp.Envelope{
 			From: string(r.From), Body: r.Body, UTF8: r.UTF8, Size: r.Size, Ret: r.Ret, EnvID: string(r.EnvID),
+			RequireTLS: r.RequireTLS, TLSOptional: r.TLSOptional,
 			Auth: string(r.Auth), Priority: r.MTPriority, Recipients: make([]smtp.Recipient, len(r.Recipients)),
 		},
 		Dests: make([]string, len(r.Dests)), Dest: make([]uint32, len(r.Recipients)),

@@ -79,6 +79,9 @@ func TestProgressRecord(t *testing.T) {
 	n := 0
 	fill(reflect.ValueOf(want).Elem(), &n)
 	want.Recipients, want.Last[1].Recipient, want.Last[1].Reply = []int{1, 0}, "a@d", nil
+	for i := range want.Last { // of the attempt alone: no store keeps it
+		want.Last[i].Security = nil
+	}
 	text, err := json.Marshal(recordOf(want, m))
 	if err != nil {
 		t.Fatal(err)
