@@ -4,8 +4,8 @@
 //	go run ./examples/relay -help
 //
 // This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, sign.go
-// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue, web.go
-// shows it on a page, and try.go helps with a first mail.
+// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue,
+// web.go shows it on a page, and try.go helps with a first mail.
 package main
 
 import (
