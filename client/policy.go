@@ -30,11 +30,11 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	}
 	for _, policy := range d.t.Policies {
 		r, err := d.ask(ctx, policy, to)
-		if err != nil && wish == anyTLS {
-			continue // RFC 8689 §8.4: as if there were no such policies
-		}
 		if err != nil {
 			d.noteTrouble(err)
+			if wish == anyTLS {
+				continue // RFC 8689 §8.4: as if there were no such policies
+			}
 			return unknownPolicy(host, err)
 		}
 		d.noteTrouble(r.Trouble)

@@ -140,6 +140,55 @@ func TestTLSResultOfPolicies(t *testing.T) {
 	}
 }
 
+// TestTLSResultWishes: the policy of a domain is told of whatever the sender asks for.
+func TestTLSResultWishes(t *testing.T) {
+	bogus := &resultError{mx.DNSSECInvalid, errors.New("bogus")}
+	tests := []struct {
+		name    string
+		wish    func(*smtp.Envelope)
+		lax     bool
+		testing bool
+		err     error
+		want    string
+	}{
+		{"REQUIRETLS", func(env *smtp.Envelope) { env.RequireTLS = true }, false, false, nil, "sts, ok"},
+		{"REQUIRETLS, testing", func(env *smtp.Envelope) { env.RequireTLS = true }, false, true, nil, "sts, ok"},
+		{"REQUIRETLS, lax, testing", func(env *smtp.Envelope) { env.RequireTLS = true }, true, true, nil, "sts, ok"},
+		{"REQUIRETLS of a report", func(env *smtp.Envelope) { env.RequireTLS, env.From = true, "" }, false, true, nil, "sts, ok"},
+		{"TLS-Required: No", func(env *smtp.Envelope) { env.TLSOptional = true }, false, false, nil, "sts, ok"},
+		{"TLS-Required: No, not known", func(env *smtp.Envelope) { env.TLSOptional = true }, false, false, bogus, "none, dnssec-invalid bogus"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := smtptest.NewNetwork(t)
+				inet.MX("example.net", "mx.example.net").RequireTLS()
+				r := verified(inet, "mx.example.net")
+				r.Testing, r.Found = tt.testing, &mx.FoundPolicy{Type: "sts"}
+				var got []string
+				tr := &Transport{
+					Hostname: "relay.test", Router: &mx.Router{Resolver: inet}, DialContext: inet.DialContext,
+					LaxRequireTLS: tt.lax,
+					Policies: []mx.Policy{policyFunc(func(mx.Target) (mx.Requirement, error) {
+						if tt.err != nil {
+							return mx.Requirement{}, tt.err
+						}
+						return r, nil
+					})},
+					TLSResult: func(_ context.Context, r mx.TLSResult) { got = append(got, showResult(r)) },
+				}
+				defer tr.Close()
+				env := smtp.NewEnvelope("ann@example.com", "bob@example.net")
+				tt.wish(env)
+				tr.Send(t.Context(), env, smtp.Text("Subject: x\n\nx\n"))
+				if got := strings.Join(got, "; "); got != tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // TestTLSResultFields: two domains at one host, and cases in which nothing is told.
 func TestTLSResultFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
