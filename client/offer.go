@@ -33,7 +33,7 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		d.tried(ctx, Try{Begun: begun, Session: s.session(), Security: s.secure()}, calledOff(ctx, smtp.StageConnect))
 		return otherHost // ctx has ended, so no other host is asked
 	}
-	unreserve, ok := d.reserve(s.source)
+	unreserve, ok := d.reserve(s.via)
 	if !ok {
 		return sameAddress // another message was the last one of the day: d.source looks for another source
 	}

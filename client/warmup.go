@@ -130,16 +130,6 @@ func (m *memoryCounts) Add(source, provider string, day, n int) (int, error) {
 	return c.n, nil
 }
 
-// warming returns the Source with this address if it has a WarmUp, and otherwise nil.
-func (t *Transport) warming(addr netip.Addr) *Source {
-	for i := range t.Sources {
-		if s := &t.Sources[i]; s.WarmUp != nil && addr.IsValid() && s.has(addr) {
-			return s
-		}
-	}
-	return nil
-}
-
 // warm reports whether a source has room for a message to the current host.
 func (d *delivery) warm(s *Source) bool {
 	if s.WarmUp == nil {
@@ -149,12 +139,11 @@ func (d *delivery) warm(s *Source) bool {
 	return most == math.MaxInt || d.count(s, day, 0) < most
 }
 
-// reserve counts a message that is about to be sent from an address. undo takes that back. If there is no room for the
-// message, ok is false, and nothing is counted.
-func (d *delivery) reserve(addr netip.Addr) (undo func(), ok bool) {
+// reserve counts a message that is about to be sent from s, which may be nil. undo takes that back. If there is no room
+// for the message, ok is false, and nothing is counted.
+func (d *delivery) reserve(s *Source) (undo func(), ok bool) {
 	nothing := func() {}
-	s := d.t.warming(addr)
-	if s == nil {
+	if s == nil || s.WarmUp == nil {
 		return nothing, true
 	}
 	day, most := s.WarmUp.plan(d.provider, time.Now())
