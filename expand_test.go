@@ -285,6 +285,7 @@ func TestExpanded(t *testing.T) {
 			t.Errorf("got %q, want a Received field for the group", mail.Data)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		var actions []string
 		for _, report := range sender.Messages() {
 			for _, action := range []string{"expanded", "failed", "relayed", "delivered"} {

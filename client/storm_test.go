@@ -272,6 +272,7 @@ func TestStorm(t *testing.T) {
 				s.tr = &Transport{Hostname: "client.test", Router: stormRouter("192.0.2.1:25", "192.0.2.2:25", "192.0.2.3:24"),
 					DialContext: s.dial(inet.DialContext), maxSessions: test.sessions}
 				s.run(t)
+				synctest.Wait() // the hosts, too, have noted what they did
 				s.judge(t)
 			})
 		})
