@@ -126,6 +126,16 @@ func (r *Relay) makeTransport() error {
 	if err := t.Replies.Check(); err != nil {
 		return fmt.Errorf("Transport.Replies: %w", err)
 	}
+	for i, policy := range t.Policies {
+		if policy == nil {
+			return fmt.Errorf("Transport.Policies[%d] is nil", i)
+		}
+		if checks, ok := policy.(interface{ Check() error }); ok {
+			if err := checks.Check(); err != nil {
+				return fmt.Errorf("Transport.Policies[%d]: %w", i, err)
+			}
+		}
+	}
 	t.Router = r.router
 	// RFC 5321 §2.3.5: a single label means nothing to other hosts. Without a Hostname, EHLO is as client.Conn says.
 	if strings.ContainsAny(r.hostname, ".:") {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/dane"
+	"github.com/postrider/postrider/mx/mtasts"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/mem"
@@ -44,6 +46,11 @@ func TestParts(t *testing.T) {
 			"Transport.Timeouts.Envelope is -1s: set it"},
 		{"Transport.Replies", func(r *Relay) { r.Transport = &client.Transport{Replies: noReason} }, "Transport.Replies: replies: rule \"mine\": "},
 		{"delivery: Replies", func(r *Relay) { r.Runner = &delivery.Runner{Replies: noReason} }, "Replies: replies: rule \"mine\": "},
+		{"Transport.Policies[0]", func(r *Relay) { r.Transport = &client.Transport{Policies: make([]mx.Policy, 1)} },
+			"Transport.Policies[0] is nil"},
+		{"Transport.Policies[1]", func(r *Relay) {
+			r.Transport = &client.Transport{Policies: []mx.Policy{dane.Policy{}, &mtasts.Client{Timeout: -1}}}
+		}, "Transport.Policies[1]: mtasts: Timeout is -1ns"},
 		{"Transport.Sources", func(r *Relay) { r.Transport = &client.Transport{Sources: make([]client.Source, 1)} }, "Sources[0]"},
 		{"Transport.Replies", func(r *Relay) { r.Transport = &client.Transport{Replies: wrongRules} }, `"odd"`},
 		{"Runner.Queue", func(r *Relay) { r.Runner = &delivery.Runner{Queue: mem.New()} }, "Relay.Queue"},

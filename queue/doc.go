@@ -13,8 +13,10 @@
 //
 //	queue/spool     stores mail in a directory: spool.Open
 //	queue/mem       stores mail in memory, for tests: mem.New
+//	queue/pgqueue   stores mail in PostgreSQL: pgqueue.Open
 //	queue/delivery  delivers the mail of a Queue: delivery.Runner
 //	queue/drain     moves the mail of a Queue to another one: drain.Drain
+//	queue/queueweb  shows a queue on a web page: queueweb.Handler
 //	queue/queuetest tests any other Queue for the rules of this package: queuetest.Run
 //
 // # How to write a store
