@@ -27,6 +27,7 @@ type delivery struct {
 	twice    map[int]bool    // recipients for whom one further host was granted: a third one isn't asked
 	last     *failure        // why the hosts so far came to no transaction
 	required mx.Requirement  // of the current host
+	policy   mx.Requirement  // likewise, without what the sender of the message wishes
 	strict   bool            // the requirement is that of REQUIRETLS
 	troubles []mx.TLSFailure // with the policies of the current host
 	bound    habits          // the bound on the messages of a session that the current host seems to have
@@ -38,6 +39,7 @@ type delivery struct {
 
 	failed []sourceAddr // of ranked: the message couldn't go out from them
 	cause  *sourceError // of the last of failed
+	spent  []*Source    // the plans of which have no room any more
 }
 
 // run offers the message to the hosts of the route in order (RFC 5321 §5.1). Recipients whom no host took, and no host
@@ -201,12 +203,20 @@ func (d *delivery) address(ctx context.Context, host mx.Host, key key, addr neti
 // pooled takes an idle session from the pool, or returns nil. The session leads to one of addrs, takes the first
 // recipient at least, and has the source address that a new session would have.
 func (d *delivery) pooled(key key, addrs []netip.AddrPort) *session {
-	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
-		if !slices.Contains(addrs, s.remote) || !s.takes(d.message.env.Recipients[d.message.rcpts[0]].Address) {
-			return false
+	var ways []sourceAddr // to addrs; found out before the pool is locked, since WarmCounts may wait
+	if len(d.t.Sources) > 0 {
+		for _, addr := range addrs {
+			e, f := d.source(addr.Addr())
+			if f != nil {
+				e.via = new(Source) // no session has it
+			}
+			ways = append(ways, e.key())
 		}
-		e, f := d.source(s.remote.Addr())
-		return f == nil && e.via == s.via && e.source == s.source
+	}
+	return d.t.pool.take(key, d.t.limits(), func(s *session) bool {
+		i := slices.Index(addrs, s.remote)
+		return i >= 0 && (ways == nil || ways[i] == sourceAddr{s.via, s.source}) &&
+			s.takes(d.message.env.Recipients[d.message.rcpts[0]].Address)
 	})
 }
 

@@ -34,8 +34,9 @@ func (d *delivery) offer(ctx context.Context, s *session, reused bool) next {
 		return otherHost // ctx has ended, so no other host is asked
 	}
 	unreserve, ok := d.reserve(s.via)
-	if !ok {
-		return sameAddress // another message was the last one of the day: d.source looks for another source
+	if !ok { // another message was the last one of the day
+		d.spent = append(d.spent, s.via)
+		return sameAddress
 	}
 	if reused {
 		d.tellTLS(ctx, s.Conn, nil, true)

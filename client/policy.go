@@ -14,7 +14,7 @@ import (
 // Transport.Policies and tlsWish. It fails if the host can't be used.
 func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 	wish := d.message.wish
-	d.required, d.strict, d.troubles = mx.Requirement{}, false, nil
+	d.required, d.policy, d.strict, d.troubles = mx.Requirement{}, mx.Requirement{}, false, nil
 	_, literal := host.IP()
 	switch {
 	case wish < softTLS && (!d.route.MX || literal || len(d.t.Policies) == 0):
@@ -43,6 +43,7 @@ func (d *delivery) require(ctx context.Context, host mx.Host) *failure {
 			break
 		}
 	}
+	d.policy = d.required
 	return d.wish(host, wish, to.MX.Authentic || host.Name == to.Domain)
 }
 

@@ -69,7 +69,7 @@ func (w tlsWish) combine(r mx.Requirement, proven bool, pkix verifier) (mx.Requi
 		r.Name, r.Testing = "tls-optional+"+r.Name, true
 		return r, noTrouble
 	case w == laxTLS && !enforced:
-		return mx.Requirement{Name: "requiretls-lax", Level: mx.DemandEncrypted, Found: r.Found}, noTrouble
+		return mx.Requirement{Name: "requiretls-lax", Level: mx.DemandEncrypted}, noTrouble
 	case w == laxTLS, w == softTLS && enforced:
 		r.Name = "requiretls+" + r.Name
 		return r, noTrouble
@@ -79,11 +79,9 @@ func (w tlsWish) combine(r mx.Requirement, proven bool, pkix verifier) (mx.Requi
 	case !proven && !verifies && w == softTLS:
 		return r, noTrouble
 	case !proven && !verifies:
-		return mx.Requirement{Name: "requiretls", Level: mx.DemandVerified, Found: r.Found}, unproven
+		return mx.Requirement{Name: "requiretls", Level: mx.DemandVerified}, unproven
 	}
-	need := mx.Requirement{
-		Name: "requiretls", Level: mx.DemandVerified, Testing: w == softTLS, Verify: pkix, Found: r.Found,
-	}
+	need := mx.Requirement{Name: "requiretls", Level: mx.DemandVerified, Testing: w == softTLS, Verify: pkix}
 	if verifies {
 		need.Name, need.ServerName, need.Verify = need.Name+"+"+r.Name, r.ServerName, r.Verify
 	}

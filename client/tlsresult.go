@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/mx"
@@ -20,6 +21,8 @@ func (d *delivery) tellTLS(ctx context.Context, c *Conn, f *failure, reused bool
 	}
 	r := mx.TLSResult{Host: c.Host, Greeting: c.greeting, Reused: reused, Failures: slices.Clip(d.troubles)}
 	switch before, _ := errors.AsType[*failure](c.security.Err); {
+	case c.shortfall != nil && c.shortfall.trouble == badCertificate && d.policy.Level < mx.DemandVerified:
+		// The sender of the message demands more than the domain.
 	case f != nil && f.trouble != noTrouble:
 		r.Failures = append(r.Failures, tlsFailure(f))
 	case c.shortfall != nil:
@@ -36,8 +39,8 @@ func (d *delivery) tellTLS(ctx context.Context, c *Conn, f *failure, reused bool
 	default:
 		return
 	}
-	if d.required.Excluded != nil { // in testing
-		r.Failures = append(r.Failures, mx.TLSFailureOf(d.required.Excluded))
+	if d.policy.Excluded != nil { // in testing
+		r.Failures = append(r.Failures, mx.TLSFailureOf(d.policy.Excluded))
 	}
 	r.Remote, r.Local = addrOf(c.nc.RemoteAddr()), addrOf(c.nc.LocalAddr())
 	d.tellResult(ctx, r)
@@ -49,8 +52,8 @@ func (d *delivery) tellExcluded(ctx context.Context, host mx.Host) {
 		return
 	}
 	r := mx.TLSResult{Host: host.Name, Failures: slices.Clip(d.troubles)}
-	if d.required.Excluded != nil {
-		r.Failures = append(r.Failures, mx.TLSFailureOf(d.required.Excluded))
+	if d.policy.Excluded != nil {
+		r.Failures = append(r.Failures, mx.TLSFailureOf(d.policy.Excluded))
 	}
 	if len(r.Failures) > 0 {
 		d.tellResult(ctx, r)
@@ -58,10 +61,10 @@ func (d *delivery) tellExcluded(ctx context.Context, host mx.Host) {
 }
 
 func (d *delivery) tellResult(ctx context.Context, r mx.TLSResult) {
-	if !d.route.MX {
+	if !d.route.MX || strings.HasPrefix(d.route.Name, "[") { // an address literal is no domain
 		return
 	}
-	r.Domain, r.From, r.Policy = d.route.Name, d.message.env.From, d.required.Found
+	r.Domain, r.From, r.Policy = d.route.Name, d.message.env.From, d.policy.Found
 	if p := guard.Call(func() { d.t.TLSResult(ctx, r) }); p != nil {
 		p.Log(ctx, d.t.logger(), "TLSResult", slog.String("route", d.route.Name))
 	}

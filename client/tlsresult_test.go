@@ -143,14 +143,18 @@ func TestTLSResultOfPolicies(t *testing.T) {
 // TestTLSResultWishes: the policy of a domain is told of whatever the sender asks for.
 func TestTLSResultWishes(t *testing.T) {
 	bogus := &resultError{mx.DNSSECInvalid, errors.New("bogus")}
+	unlisted := &resultError{mx.ValidationFailure, errors.New("not listed")}
+	errNone := errors.New("none")
 	tests := []struct {
 		name    string
 		wish    func(*smtp.Envelope)
 		lax     bool
 		testing bool
-		err     error
+		err     error // of the policy; errNone: there is none
 		want    string
 	}{
+		{"REQUIRETLS, not listed, testing", func(env *smtp.Envelope) { env.RequireTLS = true }, false, true, unlisted, "sts, unconnected, validation-failure not listed"},
+		{"REQUIRETLS of a report, no policy", func(env *smtp.Envelope) { env.RequireTLS, env.From = true, "" }, false, false, errNone, "none, ok"},
 		{"REQUIRETLS", func(env *smtp.Envelope) { env.RequireTLS = true }, false, false, nil, "sts, ok"},
 		{"REQUIRETLS, testing", func(env *smtp.Envelope) { env.RequireTLS = true }, false, true, nil, "sts, ok"},
 		{"REQUIRETLS, lax, testing", func(env *smtp.Envelope) { env.RequireTLS = true }, true, true, nil, "sts, ok"},
@@ -162,7 +166,11 @@ func TestTLSResultWishes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inet := smtptest.NewNetwork(t)
-				inet.MX("example.net", "mx.example.net").RequireTLS()
+				host := inet.MX("example.net", "mx.example.net")
+				host.RequireTLS()
+				if tt.err == errNone {
+					host.FailTLS(smtptest.TLSWrongName)
+				}
 				r := verified(inet, "mx.example.net")
 				r.Testing, r.Found = tt.testing, &mx.FoundPolicy{Type: "sts"}
 				var got []string
@@ -170,10 +178,16 @@ func TestTLSResultWishes(t *testing.T) {
 					Hostname: "relay.test", Router: &mx.Router{Resolver: inet}, DialContext: inet.DialContext,
 					LaxRequireTLS: tt.lax,
 					Policies: []mx.Policy{policyFunc(func(mx.Target) (mx.Requirement, error) {
-						if tt.err != nil {
-							return mx.Requirement{}, tt.err
+						switch tt.err {
+						case nil:
+							return r, nil
+						case errNone:
+							return mx.Requirement{}, nil
+						case unlisted:
+							r.Excluded = unlisted
+							return r, nil
 						}
-						return r, nil
+						return mx.Requirement{}, tt.err
 					})},
 					TLSResult: func(_ context.Context, r mx.TLSResult) { got = append(got, showResult(r)) },
 				}

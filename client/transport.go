@@ -44,7 +44,7 @@ type Transport struct {
 	// is sent to hosts with TLS and the certificate that the Policies demand, or any. A host that offers REQUIRETLS
 	// gets it, and the others get the message without. If false, only hosts with REQUIRETLS get the message, over TLS
 	// with a verified certificate, and only if DNSSEC or MTA-STS proves that they are the domain's: see "REQUIRETLS" in
-	// the doc of the package.
+	// the doc of the package. A host that gets the message without may obey a "TLS-Required: No" in its header.
 	LaxRequireTLS bool
 
 	// Timeouts bound each wait of a session and each attempt as a whole. If zero, see [Timeouts].
@@ -68,7 +68,7 @@ type Transport struct {
 
 	// MaxMessages returns the most messages of one session with a host, by the host's name. Zero or less is no bound: a
 	// session then takes as many as the host's LIMITS allow (RFC 9422 §4.1) and as it took before (see RememberFor). A
-	// Relay sets it from its receivers. It is called once for each new session, concurrently, and must not block. If
+	// Relay sets it from its receivers. It is called for each connection, concurrently, and must not block. If
 	// nil, there is no bound.
 	MaxMessages func(host string) int
 

@@ -135,6 +135,9 @@ func (d *delivery) warm(s *Source) bool {
 	if s.WarmUp == nil {
 		return true
 	}
+	if slices.Contains(d.spent, s) {
+		return false
+	}
 	day, most := s.WarmUp.plan(d.provider, time.Now())
 	return most == math.MaxInt || d.count(s, day, 0) < most
 }

@@ -186,7 +186,7 @@ func (w *notifyRun) send(relay *postrider.Relay) bool {
 			Address: to, Notify: w.notify, ORCPT: "rfc822;Orig@" + domain,
 		})
 	}
-	body := strings.NewReader("Subject: hi\r\n\r\nBODY\r\n")
+	body := strings.NewReader("Subject: hi\r\n\r\nthe body\r\n")
 	m, err := relay.Prepare(w.t.Context(), env, body)
 	if err != nil {
 		w.t.Fatal(err)
@@ -228,7 +228,7 @@ func (w *notifyRun) reports() (got map[string]int, n int) {
 			got[one[2]+" "+one[1]]++
 		}
 		if !strings.Contains(string(m.Data), "Original-Envelope-Id: order 17\r\n") ||
-			strings.Contains(string(m.Data), "BODY") || m.Envelope.Recipients[0].Notify != smtp.NotifyNever {
+			strings.Contains(string(m.Data), "the body") || m.Envelope.Recipients[0].Notify != smtp.NotifyNever {
 			w.t.Errorf("got a report without ENVID, with more than RET=HDRS asks for, or not to NOTIFY=NEVER:\n%s", m.Data)
 		}
 	}
