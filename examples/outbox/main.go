@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"flag"
@@ -29,7 +30,8 @@ import (
 // Schema makes the tables of the shop.
 const Schema = `
 CREATE TABLE IF NOT EXISTS stock (item text PRIMARY KEY, pieces int NOT NULL CHECK (pieces >= 0));
-CREATE TABLE IF NOT EXISTS orders (id bigserial PRIMARY KEY, item text NOT NULL, customer text NOT NULL);`
+CREATE TABLE IF NOT EXISTS orders (id bigserial PRIMARY KEY, key text NOT NULL UNIQUE, item text NOT NULL,
+	customer text NOT NULL);`
 
 // Shop takes orders.
 type Shop struct {
@@ -39,20 +41,34 @@ type Shop struct {
 	From  string // author of its mail
 }
 
-// Order stores an order of one piece and the mail that confirms it. After an error, neither is there.
-func (s *Shop) Order(ctx context.Context, item, customer string) (id int64, err error) {
+// Order stores an order of one piece and the mail that confirms it.
+//
+// After an error, either both are stored or neither is: if the connection breaks during the commit, that may have
+// succeeded. So the caller chooses a key for the order, and repeats Order with the same key. An order with a key that
+// is known stores nothing, and Order returns the id of the first one.
+func (s *Shop) Order(ctx context.Context, key, item, customer string) (id int64, err error) {
 	tx, err := s.DB.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `UPDATE stock SET pieces = pieces - 1 WHERE item = $1`, item); err != nil {
-		return 0, fmt.Errorf("%s is sold out: %w", item, err)
+	err = tx.QueryRowContext(ctx, `INSERT INTO orders (key, item, customer) VALUES ($1, $2, $3)
+		ON CONFLICT (key) DO NOTHING RETURNING id`, key, item, customer).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) { // the order is stored already
+		err = tx.QueryRowContext(ctx, `SELECT id FROM orders WHERE key = $1`, key).Scan(&id)
+		return id, err
 	}
-	err = tx.QueryRowContext(ctx, `INSERT INTO orders (item, customer) VALUES ($1, $2) RETURNING id`, item, customer).
-		Scan(&id)
 	if err != nil {
 		return 0, err
+	}
+	result, err := tx.ExecContext(ctx, `UPDATE stock SET pieces = pieces - 1 WHERE item = $1 AND pieces > 0`, item)
+	if err != nil {
+		return 0, err
+	}
+	if n, err := result.RowsAffected(); err != nil {
+		return 0, err
+	} else if n == 0 {
+		return 0, fmt.Errorf("%s is sold out, or isn't an item of the shop", item)
 	}
 	if err := s.confirm(ctx, tx, id, item, customer); err != nil {
 		return 0, err
@@ -60,7 +76,9 @@ func (s *Shop) Order(ctx context.Context, item, customer string) (id int64, err 
 	if err := tx.Commit(); err != nil {
 		return 0, err
 	}
-	return id, s.Queue.Refresh(ctx) // so that the mail is sent at once
+	// Refresh has the mail sent at once. Its error isn't one of the order, which is stored: the mail is sent later.
+	_ = s.Queue.Refresh(ctx)
+	return id, nil
 }
 
 // confirm stores the mail in the transaction.
@@ -112,7 +130,7 @@ func run() error {
 	if _, err := db.ExecContext(ctx, `INSERT INTO stock VALUES ('tea', 10) ON CONFLICT DO NOTHING`); err != nil {
 		return err
 	}
-	id, err := shop.Order(ctx, "tea", *to)
+	id, err := shop.Order(ctx, rand.Text(), "tea", *to) // a web shop has the key in its form
 	if err != nil {
 		return err
 	}

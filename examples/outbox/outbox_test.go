@@ -25,7 +25,8 @@ func (b inbox) Handle(_ context.Context, _ *server.Peer, env *smtp.Envelope, bod
 	return nil, err
 }
 
-// TestOrder places two orders, of which the second is sold out: only the first has a mail.
+// TestOrder places an order twice with one key, one that is sold out, and one of an unknown item: only the first is
+// stored and has a mail.
 func TestOrder(t *testing.T) {
 	s, err := pgtest.Start()
 	pgtest.Need(t, err)
@@ -53,12 +54,19 @@ func TestOrder(t *testing.T) {
 	if _, err := db.Exec(`INSERT INTO stock VALUES ('tea', 1)`); err != nil {
 		t.Fatal(err)
 	}
-	id, err := shop.Order(t.Context(), "tea", "ann@example.net")
-	if err != nil || id != 1 {
-		t.Fatalf("the first order: got %d and %v, want 1", id, err)
+	for range 2 {
+		if id, err := shop.Order(t.Context(), "a", "tea", "ann@example.net"); err != nil || id != 1 {
+			t.Fatalf("the first order: got %d and %v, want 1", id, err)
+		}
 	}
-	if _, err := shop.Order(t.Context(), "tea", "bob@example.net"); err == nil {
-		t.Errorf("the second order: got no error")
+	for _, item := range []string{"tea", "coffee"} {
+		if _, err := shop.Order(t.Context(), "b", item, "bob@example.net"); err == nil {
+			t.Errorf("an order of %s, which isn't there: got no error", item)
+		}
+	}
+	var orders int
+	if err := db.QueryRow(`SELECT count(*) FROM orders`).Scan(&orders); err != nil || orders != 1 {
+		t.Errorf("got %d orders and %v, want 1", orders, err)
 	}
 	if stats, err := shop.Queue.Stats(t.Context()); err != nil || stats.Messages != 1 {
 		t.Errorf("got %d mails in the queue and %v, want 1", stats.Messages, err)
