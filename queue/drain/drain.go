@@ -20,8 +20,9 @@ type Drain struct {
 	// From is the Queue to be emptied. It must be a queue.Lister, a queue.Holder and a queue.Remover.
 	From queue.Queue
 
-	// To gets the messages. It must be a queue.Importer, and must remember as many Keys as messages are moved in a day:
-	// see Options.MaxKeys of a spool. If it has no room for another Key, Run returns queue.ErrKeysFull.
+	// To gets the messages. It must be a queue.Importer, and must remember as many Keys as messages are moved in a
+	// day: see Options.MaxKeys of a spool. If it has no room for another Key, Run returns queue.ErrKeysFull. A
+	// spool.Spool and a mem.Queue are Importers; a pgqueue.Queue isn't one.
 	To queue.Queue
 
 	// Name tells the messages of From from those of other Queues that are moved to To. It must be the same in each Run.

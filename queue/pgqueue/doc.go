@@ -14,7 +14,7 @@
 //	err = tx.Commit()
 //
 // It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
-// the encoding UTF8. It implements all abilities of package queue.
+// the encoding UTF8. It implements all abilities of package queue, except queue.Importer.
 //
 // # Several Queues
 //
@@ -23,11 +23,12 @@
 // of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a
 // site can get N times its delivery.SiteLimits.
 //
-// When a Queue is opened, the others hand messages over to it. Those of some Owners change hands together, when none of
-// them has a lease. If they have leases for 10 seconds, they stay until another Queue is opened or closed. When a Queue
-// is closed, the others get its messages within the lag. When its process ends, or is cut off from the server, they get
-// them after Options.NodeLease. Its leases on tasks have ended then, and each counts as a death: see [queue.Queue].
-// Tasks with deaths are claimed apart at each Queue, not among all of them. A Queue that was cut off begins anew;
+// When a Queue is opened, the others hand messages over to it in groups. A group has all messages of some Owners. It
+// is handed over when the last lease on its tasks has ended. If leases last longer than 10 seconds, the group stays
+// until another Queue is opened or closed. When a Queue is closed, the others get its messages within the lag. When
+// its process ends, or is cut off from the server, they get them after Options.NodeLease. Its leases on tasks have
+// ended then, and each counts as a death: see [queue.Queue]. The bounds on leases of tasks with deaths hold at each
+// Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
 // Settle and Extend return ErrLeaseLost for leases from before.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries.

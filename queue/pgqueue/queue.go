@@ -18,17 +18,16 @@ import (
 // Queue is a [queue.Queue] in a PostgreSQL database, which several processes may have open. It is also a [queue.Keyer],
 // a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a [queue.Stater].
 // [Open] makes one. Its methods may be called concurrently.
-//
-// # Invariants
-//
-// Between two holds of mu:
-//
-//   - ix has the messages of the lanes that are in lanes, each as the tables have it, except for writes in progress.
-//   - A lane is in lanes only if the table lane names this node, or the node's row is gone.
-//   - A write is in progress from gate.RLock to gate.RUnlock: until its result is known, and ix has it. Whoever reads
-//     whole lanes has gate.Lock, so that no write comes between the snapshot and ix.
-//   - since is the snapshot up to which ix has what others have committed. Only the poller changes it.
 type Queue struct {
+	// Invariants, between two holds of mu:
+	//
+	//   - ix has the messages of the lanes that are in lanes, each as the tables have it, except for writes in
+	//     progress.
+	//   - A lane is in lanes only if the table lane names this node, or the node's row is gone.
+	//   - A write is in progress from gate.RLock to gate.RUnlock: until its result is known, and ix has it. Whoever
+	//     reads whole lanes has gate.Lock, so that no write comes between the snapshot and ix.
+	//   - since is the snapshot up to which ix has what others have committed. Only the poller changes it.
+
 	watch index.Watchers
 
 	db     *sql.DB

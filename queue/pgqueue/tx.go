@@ -34,6 +34,8 @@ func rowOf(db querier) Row {
 // for the end of that. In a transaction that is repeatable read or serializable, PostgreSQL may end it with a
 // serialization failure then: repeat the transaction.
 //
+// A Relay doesn't know of the commit: Relay.Accepted isn't called for the message, and the log has no line "mail".
+//
 // After an error, the transaction must be rolled back.
 func (q *Queue) EnqueueTx(ctx context.Context, tx *sql.Tx, m queue.Message) (queue.ID, error) {
 	return q.EnqueueRow(ctx, rowOf(tx), m)
