@@ -70,7 +70,11 @@ func (c *converter) section(ctx context.Context, s *section) {
 // dead reports a section that applies to nothing, and each of its rules.
 func (c *converter) dead(s *section, why string) {
 	if len(s.rules) == 0 {
-		c.problem(s, "match", why, false)
+		what := "match"
+		if s.kind == domain {
+			what = "the section"
+		}
+		c.problem(s, what, why, false)
 	}
 	for i, v := range s.rules {
 		c.problem(s, describe(fmt.Sprintf("rule %d", i+1), v), why, false)
@@ -122,7 +126,7 @@ func (c *converter) lookUp(ctx context.Context, s *section, p *receivers.Profile
 	}
 	list, err := c.resolver.LookupMX(ctx, strings.TrimSuffix(s.name, ".")+".")
 	if err != nil {
-		c.ignore(s, "the section", fmt.Sprintf("its hosts can't be looked up: %v", err))
+		c.dead(s, fmt.Sprintf("the hosts of the domain can't be looked up: %v", err))
 		return false
 	}
 	for _, record := range list {

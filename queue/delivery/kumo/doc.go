@@ -5,7 +5,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	for _, p := range shaping.Problems {
+//	for _, p := range slices.Concat(shaping.Problems, shaping.Ignored) {
 //		log.Print(p)
 //	}
 //	relay.Receivers = append(shaping.Receivers, receivers.Default()...)
@@ -22,7 +22,8 @@
 //	max_message_rate, provider_max_message_rate    Profile.Rate, the slower one
 //	max_deliveries_per_connection                  Profile.Messages
 //
-// [Shaping].Ignored lists the other settings. Some have fields in a Transport: Timeouts, and Policies for TLS.
+// [Shaping].Ignored lists the other settings, misspelt ones too. Some have fields in a Transport: Timeouts, and
+// Policies for TLS.
 //
 // # Automation
 //
@@ -34,6 +35,7 @@
 // # Problems
 //
 // A rule that can't work is in [Shaping].Problems and nowhere else: its expression isn't valid or matches no reply, or
-// its provider has no hosts. KumoMTA's expressions may have lookaround and backreferences, which package regexp doesn't
-// have. A mistake with one possible remedy is corrected: then Problem.Corrected is true.
+// its provider has no hosts. So is a domain whose hosts can't be looked up. KumoMTA's expressions may have lookaround
+// and backreferences, which package regexp doesn't have. A mistake with one possible remedy is corrected: then
+// Problem.Corrected is true.
 package kumo

@@ -25,7 +25,7 @@ type Shaping struct {
 	// Problems are what is wrong in the files.
 	Problems []Problem
 
-	// Ignored are settings without a counterpart.
+	// Ignored are settings without a counterpart, misspelt ones too, and sections of domains if there is no Resolver.
 	Ignored []Problem
 }
 
