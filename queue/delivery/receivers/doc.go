@@ -1,5 +1,5 @@
 // Package receivers knows how much mail large receivers take: Google, Yahoo, Microsoft, Apple, GMX, Orange, Comcast,
-// QQ, NetEase, Mimecast and Barracuda. Some state it on a postmaster's page, others show it in their refusals.
+// QQ, NetEase, Mimecast and Barracuda. Most of it is from KumoMTA's shaping files, the rest from postmasters' pages.
 //
 // A [Profile] has connections at a time, messages in a connection, a rate, and what to do after a refusal for rate. A
 // [List] finds the Profile of a site, a set of MX hosts, by the ends of the hosts' names: a domain's mail may be at any

@@ -58,8 +58,8 @@ func (p *Profile) Check() error {
 		return fmt.Errorf("receivers: Hosts of %q is empty: no site would match", p.Name)
 	}
 	for _, host := range p.Hosts {
-		if strings.Trim(host, ".") == "" || strings.ContainsAny(host, ", \t\r\n") {
-			return fmt.Errorf("receivers: Hosts of %q has %q: use the end of a host's name", p.Name, host)
+		if strings.Trim(host, ".") == "" || strings.ContainsAny(host, "*, \t\r\n") {
+			return fmt.Errorf("receivers: Hosts of %q has %q: use the end of a host's name, without *", p.Name, host)
 		}
 	}
 	limits := p.Limits().Check()

@@ -146,6 +146,7 @@ func TestCheck(t *testing.T) {
 		{"no hosts", Profile{Name: "a"}, "Hosts"},
 		{"dots", Profile{Hosts: []string{"."}}, "Hosts"},
 		{"a site", Profile{Hosts: []string{"a.test,b.test"}}, "Hosts"},
+		{"a wildcard", Profile{Hosts: []string{"*.a.test"}}, "Hosts"},
 		{"connections", Profile{Hosts: host, Connections: -1}, "Connections"},
 		{"start", Profile{Hosts: host, Start: -1}, "Start"},
 		{"messages", Profile{Hosts: host, Messages: -1}, "Messages"},
