@@ -78,6 +78,14 @@ func messageActions() []*action {
 	return slices.DeleteFunc(slices.Clone(actions), func(a *action) bool { return a.messages == nil })
 }
 
+func actionNames() string {
+	var names []string
+	for _, a := range actions {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // cancelText bounds the text that a cancelled message is returned with, and makes it one line.
 func cancelText(s string) string {
 	const most = 200
@@ -115,7 +123,7 @@ const maxAffected = 1000 // messages that are counted for a confirmation
 func (h *Handler) act(r *request) (any, error) {
 	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.get("do") })
 	if i < 0 {
-		return nil, bad("do=%s: there is no such action.", cut(r.get("do"), maxText))
+		return nil, bad("do=%s: there is no such action. The actions are %s.", cut(r.get("do"), maxText), actionNames())
 	}
 	v := &actView{Action: actions[i], Do: actions[i].Name, Name: r.get("name"), All: r.get("all") == "true"}
 	f, given, err := r.filter()

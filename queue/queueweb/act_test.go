@@ -128,6 +128,10 @@ func TestActRefused(t *testing.T) {
 			}
 		}
 	}
+	names := "The actions are hold, release, cancel, purge, flush, suspend, resume."
+	if w := post(h, "act", url.Values{"do": {"odd"}}); !strings.Contains(w.Body.String(), names) {
+		t.Errorf("an unknown action: got %s, want %q in it", w.Body, names)
+	}
 	if w := post(h, "act?do=purge&all=true", nil); w.Code != 400 {
 		t.Errorf("parameters of the URL: got %d, want 400", w.Code)
 	}

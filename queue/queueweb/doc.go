@@ -21,9 +21,39 @@
 //	act       GET asks for a confirmation; POST acts, and answers how much mail was affected
 //	source    the message itself, with id=, if Handler.ShowSource is true
 //
-// Each page has its content as JSON, too, with format=json. In JSON, texts are not escaped except as JSON demands. An
-// answer other than 200 has an "error". A POST has the same fields in its body as the form on the page; actions on
-// messages need a filter or all=true. A program that posts sends Content-Type: application/x-www-form-urlencoded.
+// # Actions
+//
+// A program posts to act, with Content-Type: application/x-www-form-urlencoded. The parameter do is the action:
+//
+//	hold, release, purge  messages that match a filter, or all=true
+//	cancel                the same; text is what their senders are told
+//	flush                 name: a destination or a site; or all=true
+//	suspend               name; until: a time, or a duration from now, as in until=4h
+//	resume                name: its suspension ends
+//
+// The parameters of a filter are sender, recipient, domain, destination, ref, tenant, state, older, newer and id; the
+// page messages has them, too. A message matches if it matches all that are given. States are those of queue.State:
+// "waiting", "leased" and "held". Times are as 2026-01-31T12:00:00Z, or durations; older=36h selects messages that
+// arrived more than 36 hours ago.
+//
+// # JSON
+//
+// With format=json, each page is JSON. Its fields and the parameters keep their names and meanings; new ones may come.
+// Texts in fields, of why, result and error for example, are for people and may change. A field that has no value can
+// be missing. Texts are not escaped except as JSON demands.
+//
+//	(empty)   queue, runner: numbers of the queue.Stats and the delivery.Activity
+//	          count: at, seconds, tasks, truncated, destinations, others, total, reasons; count_error
+//	          last_hour: delivered, deferred, failed; for each of the last 60 minutes
+//	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one
+//	message   its envelope and times; tasks: destination, state, why, until, due, attempts, site, recipients;
+//	          history: time, what, recipient, reply, reason, host, and others
+//	sites     sites: name, state, until, in_flight, window, ceiling, rate, destinations, last; suspended: name, until
+//	act       action, filter, name, all; GET: selected: messages, more; POST: done: messages, tasks, sites, known;
+//	          result: the same in words
+//	source    id, size, source, cut
+//
+// An answer other than 200 has error, status, and messages: how many an action changed before it failed.
 //
 // # Who may see it
 //

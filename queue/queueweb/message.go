@@ -171,7 +171,7 @@ const maxSource = 64 << 10 // octets
 
 func (h *Handler) source(r *request) (any, error) {
 	if !h.ShowSource {
-		return nil, &failure{http.StatusNotFound, "This page shows no message's content."}
+		return nil, &failure{http.StatusNotFound, "The source of messages isn't shown: ShowSource is false."}
 	}
 	id := queue.ID(r.get("id"))
 	body, err := h.queue().Open(r.Context(), id)

@@ -45,8 +45,8 @@ func (h *Handler) current(ctx context.Context) (*status, error) {
 type overviewView struct {
 	Queue  *statsView `json:"queue,omitempty"`
 	Runner runnerView `json:"runner"`
-	Census *census    `json:"census,omitempty"` // nil: the first count isn't complete yet
-	Failed string     `json:"census_error,omitempty"`
+	Census *census    `json:"count,omitempty"` // nil: the first count isn't complete yet
+	Failed string     `json:"count_error,omitempty"`
 	Hour   *hourView  `json:"last_hour,omitempty"` // nil: the events aren't wired
 }
 
