@@ -4,12 +4,14 @@
 //
 // # Getting started
 //
-// A [Reporter] records the results of a client.Transport, and sends reports by any smtp.Sender:
+// A [Reporter] records the results of a client.Transport, and sends reports by any smtp.Sender. The example of Reporter
+// has all of it with a Relay, where reports are queued like other mail:
 //
 //	reporter := &tlsrpt.Reporter{
-//		From:   "tls-reports@example.com", // for reports alone; signed by DKIM
-//		Sender: sender,                    // a func that calls Relay.Send, for example
-//		Store:  &tlsrpt.Dir{Path: "/var/lib/app/tls-reports"},
+//		From:     "tls-reports@example.com", // for reports alone; signed by DKIM
+//		Sender:   sender,                    // a func that queues by a Relay, for example
+//		Store:    &tlsrpt.Dir{Path: "/var/lib/app/tls-reports"},
+//		Resolver: resolver,                  // that of the Relay; a Reporter doesn't take it from there
 //	}
 //	if err := reporter.Check(); err != nil { … }
 //	transport.TLSResult = reporter.Record

@@ -13,6 +13,7 @@ import (
 	"github.com/postrider/postrider/client/dkim"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dane"
+	"github.com/postrider/postrider/mx/dns"
 	"github.com/postrider/postrider/mx/mtasts"
 	"github.com/postrider/postrider/mx/tlsrpt"
 	"github.com/postrider/postrider/queue/mem"
@@ -22,15 +23,18 @@ import (
 // A Relay whose TLS is reported. The reports are queued and signed like its other mail.
 func ExampleReporter() {
 	ctx := context.Background()
-	var signer *dkim.Signer // with the key of example.com, and tlsrpt.SignedHeaders() as its Headers
+	var signer *dkim.Signer       // with the key of example.com, and tlsrpt.SignedHeaders() as its Headers
+	resolver := new(dns.Resolver) // a Reporter has its own: give it the Relay's
 
 	reporter := &tlsrpt.Reporter{
-		From:  "tls-reports@example.com",
-		Store: &tlsrpt.Dir{Path: "/var/lib/app/tls-reports"},
+		From:     "tls-reports@example.com",
+		Store:    &tlsrpt.Dir{Path: "/var/lib/app/tls-reports"},
+		Resolver: resolver,
 	}
 	relay := &postrider.Relay{
 		Hostname: "mx1.example.com",
 		Queue:    mem.New(),
+		Resolver: resolver,
 		Wrap:     signer.Wrap,
 		Transport: &client.Transport{
 			Policies:  []mx.Policy{dane.Policy{}, &mtasts.Client{}},

@@ -74,8 +74,9 @@ type Reporter struct {
 	// (RFC 8460 §4.1), if negative, at once.
 	Spread time.Duration
 
-	// Logger logs reports that were sent (info), reports that couldn't be sent and sessions beyond MaxDomains (warn),
-	// and failures of the Store (error). If nil, nothing is logged.
+	// Logger logs reports that the Sender or a web server took (info), reports that couldn't be sent and sessions
+	// beyond MaxDomains (warn), and failures of the Store (error). The key "report" has a report's ID. A Sender that
+	// calls a Relay takes a report when it is queued: the Relay logs its delivery. If nil, nothing is logged.
 	Logger *slog.Logger
 
 	once     sync.Once

@@ -353,7 +353,8 @@ func TestDaily(t *testing.T) {
 		if got := w.take(); len(got) > 0 {
 			t.Errorf("got %d mails for days without sessions", len(got))
 		}
-		if got := w.logged.take(); strings.Count(got, "TLS report sent") != 51 || strings.Contains(got, "WARN") || strings.Contains(got, "ERROR") {
+		got := w.logged.take()
+		if strings.Count(got, "TLS report handed over") != 51 || strings.Contains(got, "WARN") || strings.Contains(got, "ERROR") {
 			t.Errorf("got log %s", got)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 
 // send sends a report to all destinations of its domain. It succeeds if one of them takes it (RFC 8460 §3).
 func (r *Reporter) send(ctx context.Context, m *Message) (became outcome) {
-	log := r.log().With(slog.String("domain", m.Domain), slog.String("id", m.Report.ID))
+	log := r.log().With(slog.String("domain", m.Domain), slog.String("report", m.Report.ID))
 	p := guard.Call(func() { became = r.deliver(ctx, log, m) })
 	if p != nil {
 		p.Log(ctx, log, "Sender, Resolver or HTTP")
@@ -39,7 +39,7 @@ func (r *Reporter) deliver(ctx context.Context, log *slog.Logger, m *Message) ou
 	tell := func(to string, err error, permanent bool) {
 		if err == nil {
 			sent = true
-			log.LogAttrs(ctx, slog.LevelInfo, "TLS report sent", slog.String("to", to))
+			log.LogAttrs(ctx, slog.LevelInfo, "TLS report handed over", slog.String("to", to))
 			return
 		}
 		again = again || !permanent
