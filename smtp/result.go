@@ -1,5 +1,7 @@
 package smtp
 
+import "strings"
+
 // Result is the result of one attempt for one recipient.
 //
 //	switch {
@@ -57,7 +59,12 @@ type Result struct {
 // String returns the result on one line, for logs. TLS, Policy, Security, Relayed, DSN and DeliverBy aren't in it:
 //
 //	bob@example.net rejected (user-unknown): mx.example.net: rcpt: 550 5.1.1 no such user
+//
+// A Result without an attempt, all of whose fields but Recipient are zero, is "bob@example.net not tried".
 func (r Result) String() string {
+	if r == (Result{Recipient: r.Recipient}) {
+		return strings.TrimSpace(r.Recipient + " not tried")
+	}
 	s := r.Recipient + " " + r.Outcome.String()
 	if r.Reason != NoReason {
 		s += " (" + r.Reason.String() + ")"

@@ -25,7 +25,9 @@ func TestResultString(t *testing.T) {
 			Recipient: "ann@example.net", Stage: smtp.StageRoute, Reply: smtp.NewReply(451, "4.4.3", "no answer"),
 			Reason: smtp.Network, Local: true,
 		}, "ann@example.net deferred (network): route: 451 4.4.3 no answer"},
-		{smtp.Result{}, " deferred: route: no reply"},
+		{smtp.Result{}, "not tried"},
+		{smtp.Result{Recipient: "ann@example.net"}, "ann@example.net not tried"},
+		{smtp.Result{Recipient: "ann@example.net", Stage: smtp.StageRcpt}, "ann@example.net deferred: rcpt: no reply"},
 	} {
 		if got := fmt.Sprint(tt.result); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)

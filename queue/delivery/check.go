@@ -54,6 +54,7 @@ func (r *Runner) Check() error {
 		checkWaits("Retry", r.Retry),
 		r.checkRetryAfter(),
 		r.checkReplies(),
+		r.checkLearned(),
 	)
 }
 
@@ -63,17 +64,19 @@ func (l SiteLimits) Check() error {
 		checkConcurrency("Site.Concurrency", l.Concurrency),
 		checkCount("Site.Initial", l.Initial),
 		checkRate("Site.Rate", l.Rate),
-		checkCount("Site.Recovery.Start", l.Recovery.Start),
-		checkCount("Site.Recovery.Step", l.Recovery.Step),
+		checkBound("Site.Recovery.Start", l.Recovery.Start, maxRecovery),
+		checkBound("Site.Recovery.Step", l.Recovery.Step, maxRecovery),
 	)
 }
 
 // maxConcurrency bounds Concurrency: each task takes memory, a goroutine and a connection.
 const maxConcurrency = 1_000_000
 
-func checkConcurrency(field string, n int) error {
-	if n > maxConcurrency {
-		return fmt.Errorf("delivery: %s is %d: it must be at most %d", field, n, maxConcurrency)
+func checkConcurrency(field string, n int) error { return checkBound(field, n, maxConcurrency) }
+
+func checkBound(field string, n, most int) error {
+	if n > most {
+		return fmt.Errorf("delivery: %s is %d: it must be at most %d", field, n, most)
 	}
 	return checkCount(field, n)
 }
@@ -112,6 +115,21 @@ func checkWaits(field string, waits []time.Duration) error {
 func (r *Runner) checkReplies() error {
 	if err := r.Replies.Check(); err != nil {
 		return fmt.Errorf("delivery: Replies: %w", err)
+	}
+	return nil
+}
+
+// checkLearned finds rates that no Runner returns. Those that are too old, or of a kind that isn't known, pass.
+func (r *Runner) checkLearned() error {
+	for i, l := range r.Learned {
+		switch {
+		case l.Site == "":
+			return fmt.Errorf("delivery: Learned[%d].Site is empty: give what LearnedRates has returned", i)
+		case !(l.PerHour >= 0): // NaN, too
+			return fmt.Errorf("delivery: Learned[%d].PerHour is %v: it must not be negative", i, l.PerHour)
+		case !(l.Level >= 0):
+			return fmt.Errorf("delivery: Learned[%d].Level is %v: it must not be negative", i, l.Level)
+		}
 	}
 	return nil
 }

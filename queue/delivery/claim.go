@@ -96,7 +96,7 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 	}
 	d.plan = l.machine.claimed(&d.flight, seen, now)
 	if l.halted && d.plan.step == stepAttempt {
-		d.plan = plan{step: stepPostpone}
+		d.plan = plan{step: stepPostpone, why: "halted"}
 	}
 	d.lease.task = &d.task
 	l.jobs <- d

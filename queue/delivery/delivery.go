@@ -40,7 +40,7 @@ func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Ti
 func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 	step := d.plan.step
 	if (step == stepNotice || step == stepExpire) && !d.r.doubt(d.r.time()).IsZero() {
-		step = stepPostpone // the clock was set since the claim
+		step, d.plan.why = stepPostpone, "clock" // it was set since the claim
 	}
 	switch step {
 	case stepNotice:
@@ -93,6 +93,9 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 ) {
 	now := d.r.time()
 	if cutOff && anyCutOff(results) {
+		if d.plan.why = "stop"; d.slot.TakenBack() {
+			d.plan.why = "slot"
+		}
 		s, o = handBack(d.task, results, now)
 		return verdict{}, s, o
 	}

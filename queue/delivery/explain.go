@@ -122,8 +122,8 @@ type Explanation struct {
 	// Source is the name of the source that the task goes out from: see Runner.SourceOf.
 	Source string
 
-	// Why is a sentence. Until is when the cause ends. If zero, that isn't known. A suspension, or a site that is down,
-	// is the cause if it ends after the time of the next attempt.
+	// Why is a sentence. Until is when the cause ends. If zero, that isn't known. A suspension, a site that is down,
+	// or a learned rate is the cause if it ends after the time of the next attempt.
 	Why   string
 	Until time.Time
 }
@@ -156,14 +156,20 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 			e := &all[i]
 			// The next try doesn't come before the end of a block.
 			why, until := m.explainBlock(&e.Task, sites[e.Task.Destination], now)
-			if e.Task.State == queue.Waiting && until.After(e.Until) {
+			blocked := e.Task.State == queue.Waiting && until.After(e.Until)
+			if blocked {
 				e.Why, e.Until = why, until
 			}
 			if e.Why == "" {
 				e.Why, e.Until = m.explain(&e.Task, now)
-			} else if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil && isPutOff(&e.Task, now) {
-				if why, until := m.explainRate(&e.Task, t.party.site, now); why != "" {
-					e.Why, e.Until = why, later(until, e.Task.Due)
+			} else if s := m.siteNamed(sites[e.Task.Destination]); e.Task.State == queue.Waiting {
+				e.Rates = m.ratesFor(&e.Task, s, now)
+				why, until := m.explainRate(&e.Task, s, now)
+				switch {
+				case until.After(e.Until):
+					e.Why, e.Until = why, until
+				case why != "" && !blocked && isPutOff(&e.Task, now):
+					e.Why = why
 				}
 			}
 			if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil {
@@ -178,15 +184,23 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	return all, nil
 }
 
-// sitesOf returns the sites of the tasks' destinations, if any site may be blocked. It asks SiteOf about a destination
-// that has no site now.
+// siteNamed returns the site of that name. If it isn't known now, it is one that has only its learned rates.
+func (m *machine) siteNamed(name string) *site {
+	if s := m.sites[name]; s != nil {
+		return s
+	}
+	return &site{name: name, learnt: m.learnt[name]}
+}
+
+// sitesOf returns the sites of the tasks' destinations, if any site may be blocked or has a learned rate. It asks SiteOf
+// about a destination that has no site now.
 func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time) map[string]string {
 	sites := make(map[string]string)
 	blocked := false
 	r.mu.Lock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
-		blocked = len(m.suspended) > 0 || m.anyDown()
+		blocked = len(m.suspended) > 0 || m.anyDown() || m.meters > 0
 		for _, task := range tasks {
 			if t := m.targets[laneOf(&task)]; t != nil && t.party != nil {
 				sites[t.Destination] = t.party.site.name

@@ -81,12 +81,12 @@ func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time
 	}
 	if t.isGated() {
 		m.waitAt(t)
-		return plan{step: stepPostpone}
+		return plan{step: stepPostpone, why: "rate"}
 	}
 	// Each comes back at a time of its own, but none later than in an hour: by then the rate may be another.
 	back := min(max(at, int64(o.last)*int64(time.Second))+every, m.mono+int64(maxPromise))
 	o.last = toSeconds(back)
-	return plan{step: stepPostpone, next: now.Add(time.Duration(back - m.mono))}
+	return plan{step: stepPostpone, next: now.Add(time.Duration(back - m.mono)), why: "rate"}
 }
 
 // rateResult is what keeps a task from being sent that a meter doesn't allow.

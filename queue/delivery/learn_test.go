@@ -246,6 +246,46 @@ func TestRecallOdd(t *testing.T) {
 	}
 }
 
+// TestRecallRefused: a rate from before a restart, of which the first message is refused, stays a rate.
+func TestRecallRefused(t *testing.T) {
+	m, r := rateMachine()
+	m.recall([]LearnedRate{{Site: "x.test", Of: "address", Name: "192.0.2.1", Level: 3600, Used: machineNow}}, machineNow)
+	m.at(machineNow.Add(time.Minute))
+	if refusedBy(m, r, rateTask(1, smtp.OriginCode), overAddress, "") == nil {
+		t.Fatal("got no attempt")
+	}
+	if got := m.learnedRates(machineNow); len(got) != 1 || got[0].Until.IsZero() || got[0].Level < 1800 {
+		t.Errorf("got %+v, want a rate that is closed and about as large", got)
+	}
+}
+
+// TestRateWhy has the sentences about a learned rate.
+func TestRateWhy(t *testing.T) {
+	until := time.Date(2030, 1, 2, 0, 5, 0, 0, time.UTC)
+	tests := []struct {
+		rate LearnedRate
+		full bool
+		want string
+	}{
+		{LearnedRate{Of: "address", Name: "out1", Until: until}, false,
+			"mx.test has refused mail from our address out1 because of the rate. Nothing is sent until 00:05:00 UTC."},
+		{LearnedRate{Of: "address", PerHour: 8.621}, false, "mx.test takes about 8.6 messages an hour from our address."},
+		{LearnedRate{Of: "network", Name: "192.0.2.0/24", PerHour: 1234.5}, false,
+			"mx.test takes about 1234 messages an hour from our network 192.0.2.0/24."},
+		{LearnedRate{Of: "dkim-domain", Name: "d.test", PerHour: 0.25, Owner: 1}, false,
+			"mx.test takes about 0.25 messages an hour with the DKIM domain d.test. " +
+				"This counts for the mail of this sender or tenant only."},
+		{LearnedRate{Of: "recipient", Name: "a@x.test", PerHour: 7, AtOnce: 2}, true,
+			"mx.test has refused mail to the recipient a@x.test because of the rate. It now gets no more at a time than 2."},
+	}
+	for _, tt := range tests {
+		tt.rate.Site = "mx.test"
+		if got := tt.rate.why(tt.full); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 // TestForgetMeters: rates that weren't used for a day are forgotten, with their names.
 func TestForgetMeters(t *testing.T) {
 	m, _ := rateMachine()
@@ -334,15 +374,15 @@ func BenchmarkLearned(b *testing.B) {
 	}
 }
 
-// TestExplainRate: Explain says which learned rate a message waits for, and until when, whether its lane waits or it was
-// put off.
+// TestExplainRate: Explain says which learned rate a message waits for, and until when, whether its lane waits, it was
+// put off, or it was refused and its next attempt would come before the end of the pause.
 func TestExplainRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, q := newDrillHost(4), mem.New()
 		h.refuse = func(m drillMail, began, now time.Duration) *smtp.Reply { return overSPF }
-		r := &Runner{Queue: q, Sender: h, Logger: nil}
+		var logged strings.Builder
+		r := &Runner{Queue: q, Sender: h, Logger: textLogger(&logged), Retry: []time.Duration{time.Minute}}
 		stop := start(t, r)
-		defer stop()
 		putMail(t, q, 1, drillMail{"ip1", "d.test", "s.test", "shop"})
 		sleep(2 * time.Second)
 		refused := time.Now()
@@ -350,25 +390,32 @@ func TestExplainRate(t *testing.T) {
 		sleep(2 * time.Second)
 		waiting := 0
 		for _, task := range held(t, q) {
-			if task.Attempts > 0 && len(task.Last) > 0 && task.Last[0].Reply != nil {
-				continue // the one that was refused
-			}
 			all, err := r.Explain(t.Context(), task.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
 			e := all[0]
-			want := "Its site has refused mail of its SPF domain s.test for its rate. Nothing is sent for now."
+			want := "gmail.test has refused mail with the SPF domain s.test because of the rate. Nothing is sent until " +
+				e.Rates[0].Until.Format("15:04:05 MST") + "."
 			if e.Why != want || e.Until.Sub(refused) < 4*time.Minute || len(e.Rates) != 1 || e.Rates[0].Until.IsZero() {
 				t.Errorf("got %q until %v with rates %+v, want %q", e.Why, e.Until.Sub(refused), e.Rates, want)
 			}
 			waiting++
 		}
-		if waiting != 2*looks {
-			t.Errorf("got %d that wait, want %d", waiting, 2*looks)
+		if waiting != 2*looks+1 {
+			t.Errorf("got %d that wait, want %d", waiting, 2*looks+1)
 		}
 		if sites := r.Activity().Sites; len(sites) != 1 || len(sites[0].Rates) != 1 || sites[0].Rates[0].Name != "s.test" {
 			t.Errorf("got sites %+v, want one with the rate of s.test", sites)
+		}
+		stop()
+		for line := range strings.Lines(logged.String()) {
+			if strings.Contains(line, "handed back") && !strings.Contains(line, " why=rate ") {
+				t.Errorf("got %q, want why=rate", line)
+			}
+		}
+		if !strings.Contains(logged.String(), "handed back") {
+			t.Error("got no line about what was put off")
 		}
 	})
 }

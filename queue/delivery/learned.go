@@ -44,7 +44,7 @@ type LearnedRate struct {
 
 // LearnedRates returns the rates that were learned and are remembered, sorted by Site, Of, Name and Owner. It returns
 // those of the last Run if Run isn't running, and Learned before the first one. Give them to the Learned of a Runner,
-// at the next start for example.
+// at the next start for example. Save them when Run has returned and, in case of a crash, every few minutes.
 func (r *Runner) LearnedRates() []LearnedRate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,13 +144,9 @@ func (m *machine) explainRate(task *queue.Task, s *site, now time.Time) (why str
 		return "", time.Time{}
 	}
 	r := m.rateOf(s.name, binding, now)
-	why = fmt.Sprintf("Its site limits the rate of %s: %.4g messages an hour are sent now.", r.subject(), r.PerHour)
-	if binding.closed {
-		why = fmt.Sprintf("Its site has refused mail of %s for its rate. Nothing is sent for now.", r.subject())
-	}
+	why = r.why(at == never)
 	if at == never {
-		why = fmt.Sprintf("Its site limits the rate of %s: %d messages are sent at a time.", r.subject(), r.AtOnce)
-		return why, until
+		return why, time.Time{}
 	}
 	// Lanes take turns.
 	if t := m.targets[laneOf(task)]; t != nil && t.waits && t.gate == binding {
@@ -159,17 +155,33 @@ func (m *machine) explainRate(task *queue.Task, s *site, now time.Time) (why str
 	return why, now.Add(time.Duration(max(at-m.mono, 0)))
 }
 
-// subject describes what the rate is of.
+// why describes the rate as the cause of a wait. full is true if as many messages as AtOnce are being sent.
+func (r *LearnedRate) why(full bool) (why string) {
+	refused := r.Site + " has refused mail " + r.subject() + " because of the rate."
+	switch {
+	case full:
+		why = fmt.Sprintf("%s It now gets no more at a time than %d.", refused, r.AtOnce)
+	case !r.Until.IsZero():
+		why = refused + " Nothing is sent until " + r.Until.Format("15:04:05 MST") + "."
+	case r.PerHour < 100:
+		why = fmt.Sprintf("%s takes about %.2g messages an hour %s.", r.Site, r.PerHour, r.subject())
+	default:
+		why = fmt.Sprintf("%s takes about %.0f messages an hour %s.", r.Site, r.PerHour, r.subject())
+	}
+	if r.Owner != 0 {
+		why += " This counts for the mail of this sender or tenant only."
+	}
+	return why
+}
+
+// subject describes the mail that has the rate.
 func (r *LearnedRate) subject() string {
-	subject := "its " + map[string]string{
-		"address": "address", "network": "network", "dkim-domain": "DKIM domain", "spf-domain": "SPF domain",
-		"recipient": "recipient",
+	subject := map[string]string{
+		"address": "from our address", "network": "from our network", "dkim-domain": "with the DKIM domain",
+		"spf-domain": "with the SPF domain", "recipient": "to the recipient",
 	}[r.Of]
 	if r.Name != "" {
 		subject += " " + r.Name
-	}
-	if r.Owner != 0 {
-		subject += ", for its sender or tenant"
 	}
 	return subject
 }

@@ -33,10 +33,16 @@ import (
 //
 //   - Nothing is sent for Recovery.Pause. Then Recovery.Start messages are sent at a time, and Recovery.Step more each
 //     time that these were accepted.
-//   - The rate is set between the rate at the refusal and the rate that the site took from one refusal to the next. It
-//     begins 5 % lower, and grows slowly around that level, then faster. A level that proves right is exceeded less and
-//     less often: every 30 minutes at first, then up to every 8 hours.
+//   - After the pause a level is set. It is between two rates: the rate at the refusal, which was too high, and the rate
+//     that the site accepted on average since the pause before, which is low enough. Sending begins 5 % below the level,
+//     is at the level after 30 minutes, and grows faster and faster after that.
+//   - Each time that a level proves right, the 30 minutes double, up to 8 hours. So the site refuses less often.
 //   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
+//
+// For example, a site refuses at 1,000 messages an hour, and has accepted 810 an hour on average. The level is 900, the
+// root of their product:
+//
+//	855 an hour at first, 900 after 30 minutes, 945 after an hour, 1,265 after 90 minutes
 //
 // With more mail than the site takes, it refuses less than 1 % after some hours, and more than 90 % of its limit is
 // used. A site that refuses at random gets what it takes between one pause and the next.

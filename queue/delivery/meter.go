@@ -186,8 +186,10 @@ func (m *meter) refuse(r Recovery, began, now int64) {
 		m.fails = min(m.fails+1, 20)
 		m.close(r, now)
 	default:
-		// With few at a time, the rate isn't used up.
-		rate, level := min(m.rate(now), 2*m.taken(now)), float64(m.level)
+		rate, level := m.rate(now), float64(m.level)
+		if m.n > 0 { // else it was learned before a restart. With few at a time, the rate isn't used up.
+			rate = min(rate, 2*m.taken(now))
+		}
 		open := time.Duration(toSeconds(now)-m.since) * time.Second
 		switch probe := m.probe(); {
 		case open < probe/4, rate > level*wrong:

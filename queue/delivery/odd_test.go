@@ -30,6 +30,13 @@ func TestOddValues(t *testing.T) {
 		{"Site.Initial", func(r *Runner) { r.Site.Initial = most }, ""},
 		{"Site.Rate, slow", func(r *Runner) { r.Site.Rate = Rate{1, longest} }, ""},
 		{"Site.Rate, fast", func(r *Runner) { r.Site.Rate = Rate{most, 1} }, ""},
+		{"Recovery.Start", func(r *Runner) { r.Site.Recovery.Start = 1000 }, ""},
+		{"Recovery.Start, large", func(r *Runner) { r.Site.Recovery.Start = 1001 }, "Site.Recovery.Start is 1001: it must be at most 1000"},
+		{"Recovery.Step, large", func(r *Runner) { r.Site.Recovery.Step = most }, "Site.Recovery.Step is 9223372036854775807"},
+		{"Learned", func(r *Runner) { r.Learned = []LearnedRate{{Site: "x", Of: "moon"}} }, ""},
+		{"Learned, no site", func(r *Runner) { r.Learned = []LearnedRate{{Of: "address", Level: 1}} }, "Learned[0].Site is empty"},
+		{"Learned, PerHour", func(r *Runner) { r.Learned = []LearnedRate{{Site: "x", PerHour: -4}} }, "Learned[0].PerHour is -4"},
+		{"Learned, Level", func(r *Runner) { r.Learned = []LearnedRate{{Site: "x", Level: math.NaN()}} }, "Learned[0].Level is NaN"},
 		{"Source", func(r *Runner) { r.Source = Rate{1, longest} }, ""},
 		{"Tenant, half", func(r *Runner) { r.Tenant = Rate{1, 0} }, "Tenant is {Messages: 1, Per: 0s}"},
 		{"SiteFor", func(r *Runner) {

@@ -120,7 +120,7 @@ func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
 		reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
 		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}
 	}
-	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono))}
+	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono)), why: "rate"}
 }
 
 func (m *machine) sourceName(t *queue.Task) string {

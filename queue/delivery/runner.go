@@ -70,8 +70,8 @@ import (
 //   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
 //     doesn't count, and comes again: see [smtp.Slot].
 //
-// Destinations whose mail goes to the same hosts share a site. The Runner learns how many tasks a site takes at a time:
-// and which rates it takes: see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry,
+// Destinations whose mail goes to the same hosts share a site. The Runner learns how many tasks a site takes at a time,
+// and at which rate: see [SiteLimits]. A site that is down is probed with one message, after the waits of Retry,
 // and at least every MaxProbeWait; owners take turns with that. Its other mail stays due meanwhile, and nothing is
 // written to the queue. What a host says about a sender counts against that owner at that site, in the same way.
 //
@@ -182,7 +182,7 @@ type Runner struct {
 	SiteFor func(site string) SiteLimits
 
 	// Learned are rates that sites take: those that LearnedRates returned before a restart, or another Runner's. Those
-	// that weren't used for a day, or have an Of that isn't known, are ignored. If nil, all is learned anew.
+	// that weren't used for a day, or have an Of that isn't known, are ignored. Check refuses one without a Site. If nil, all is learned anew.
 	Learned []LearnedRate
 
 	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see

@@ -101,6 +101,7 @@ func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.T
 type plan struct {
 	step   step
 	next   time.Time    // of stepPostpone
+	why    string       // of stepPostpone; "": its site is blocked, or it came too early
 	reason *smtp.Result // why its site is blocked; nil: it isn't
 }
 

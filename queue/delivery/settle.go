@@ -122,11 +122,11 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 		results = o.Results
 	}
 	if len(results) == 0 {
-		msg := "handed back"
+		msg, why := "handed back", slog.String("why", d.whyBack())
 		if o.Delayed {
-			msg = "delayed"
+			msg, why = "delayed", slog.Attr{} // a zero Attr isn't logged
 		}
-		d.log(ctx, slog.LevelInfo, msg, slog.Time("next", s.Next))
+		d.log(ctx, slog.LevelInfo, msg, slog.Time("next", later(s.Next, d.r.time())), why)
 	}
 	for i := range results {
 		res := &results[i]
@@ -136,6 +136,19 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 		d.logOutcome(ctx, res, s.Next)
 	}
 	d.r.tellReports(ctx, o, s.Reports)
+}
+
+// whyBack returns why the task was handed back.
+func (d *delivery) whyBack() string {
+	switch {
+	case d.plan.why != "":
+		return d.plan.why
+	case d.plan.step == stepQuarantine:
+		return "quarantine"
+	case d.plan.reason != nil:
+		return "site"
+	}
+	return "early"
 }
 
 // logOutcome logs the result that was settled for a recipient. If next is zero, the task is done.
