@@ -59,10 +59,12 @@
 //
 // There is a line for each recipient and attempt: "delivered", "deferred", "unknown", "rejected" or "expired". It has
 // the keys to, attempt, stage, reply, reason, local, host, addr, tls and next. A task that wasn't attempted has a line
-// "delayed" or "handed back", with next. The latter has why, too: "rate", "site" (it is down, suspended or takes no more), "stop" (of
-// Run), "slot" (fast mail needs it), "halted" (the Queue fails), "quarantine", "clock" or "early". A message that is quarantined has a line "quarantined" at level Error, with deaths, or
-// with reports: how often its report has failed. Each line about a task ends with id, destination, ref and tenant; the
-// last two are left out if they are empty.
+// "delayed" or "handed back", with next. The latter has why, too: "rate", "site" (it is down, suspended or takes no
+// more), "stop" (of Run), "slot" (fast mail needs it), "halted" (the Queue fails), "quarantine", "clock" or "early".
+//
+// A message that is quarantined has a line "quarantined" at level Error, with deaths, or with reports: how often its
+// report has failed. Each line about a task ends with id, destination, ref and tenant; the last two are left out if
+// they are empty.
 //
 // A report has a line "report" when it is stored, with to, kind (see Event.Kind) and about, the ID of the message that
 // it is about. If it can't be composed or stored, "report fails" is a warning with the same keys. A report that is

@@ -192,8 +192,8 @@ func (m *machine) siteNamed(name string) *site {
 	return &site{name: name, learnt: m.learnt[name]}
 }
 
-// sitesOf returns the sites of the tasks' destinations, if any site may be blocked or has a learned rate. It asks SiteOf
-// about a destination that has no site now.
+// sitesOf returns the sites of the tasks' destinations, if any site may be blocked or has a learned rate. It asks
+// SiteOf about a destination that has no site now.
 func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time) map[string]string {
 	sites := make(map[string]string)
 	blocked := false

@@ -33,9 +33,9 @@ import (
 //
 //   - Nothing is sent for Recovery.Pause. Then Recovery.Start messages are sent at a time, and Recovery.Step more each
 //     time that these were accepted.
-//   - After the pause a level is set. It is between two rates: the rate at the refusal, which was too high, and the rate
-//     that the site accepted on average since the pause before, which is low enough. Sending begins 5 % below the level,
-//     is at the level after 30 minutes, and grows faster and faster after that.
+//   - After the pause a level is set. It is between two rates: the rate at the refusal, which was too high, and the
+//     rate that the site accepted on average since the pause before, which is low enough. Sending begins 5 % below the
+//     level, is at the level after 30 minutes, and grows faster and faster after that.
 //   - Each time that a level proves right, the 30 minutes double, up to 8 hours. So the site refuses less often.
 //   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
 //

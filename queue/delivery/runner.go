@@ -182,7 +182,8 @@ type Runner struct {
 	SiteFor func(site string) SiteLimits
 
 	// Learned are rates that sites take: those that LearnedRates returned before a restart, or another Runner's. Those
-	// that weren't used for a day, or have an Of that isn't known, are ignored. Check refuses one without a Site. If nil, all is learned anew.
+	// that weren't used for a day, or have an Of that isn't known, are ignored. Check refuses those without a Site or
+	// with a negative rate. If nil, all is learned anew.
 	Learned []LearnedRate
 
 	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see
