@@ -151,7 +151,7 @@ func (l *layout) of(node int64) (lanes []int) {
 	return lanes
 }
 
-// take gives lanes without a node to this one, up to its share, and returns them.
+// take assigns lanes without a node to this one, up to its share, and returns them.
 func (l *layout) take(node int64) (taken []int) {
 	n := l.share(node) - len(l.of(node))
 	for lane, owner := range l.owner {

@@ -42,7 +42,7 @@ func failedSettling(c *claim, err error) error {
 	return failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
 }
 
-// checkSettlement says why a settlement can't succeed, before the reports are read.
+// checkSettlement returns the reason why a settlement can't succeed, before the reports are read.
 func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Settlement) (c claim, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -174,7 +174,7 @@ func (q *Queue) settlement(begun *index.Lease, c claim, s *queue.Settlement) *se
 	return st
 }
 
-// newPart gives a part its number. q.mu is held.
+// newPart numbers a part. q.mu is held.
 func (q *Queue) newPart(p part) *part {
 	q.parts++
 	p.Num = q.parts

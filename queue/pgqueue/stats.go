@@ -128,7 +128,7 @@ func sum(all []counts) (s queue.Stats) {
 	return s
 }
 
-// publish tells the other nodes what this one counts, if it has changed.
+// publish sends the other nodes what this one counts, if it has changed.
 func (q *Queue) publish(ctx context.Context) error {
 	p := &q.look
 	p.mu.Lock()

@@ -175,7 +175,7 @@ func (h *Handler) admit(r *request) error {
 	return nil
 }
 
-// refuse says that a request is refused, and nothing of the cause unless it is ours.
+// refuse answers that a request is refused, and nothing of the cause unless it is ours.
 func (h *Handler) refuse(w http.ResponseWriter, r *request, err error) {
 	if forged, ok := errors.AsType[*failure](err); ok {
 		answerError(w, r, forged)

@@ -97,7 +97,7 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d d %d h", int(d.Hours())/24, int(d.Hours())%24)
 }
 
-// relative says when a time is, seen from now.
+// relative returns when a time is, seen from now.
 func relative(t, now time.Time) string {
 	switch d := t.Sub(now); {
 	case d > 0:
