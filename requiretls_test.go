@@ -20,7 +20,7 @@ import (
 // TestRequireTLS: a message with REQUIRETLS comes over SMTP or from code, and goes on with it; or its sender gets a
 // report, with REQUIRETLS if it can be had (RFC 8689 §5).
 func TestRequireTLS(t *testing.T) {
-	has, lacks := (*smtptest.Host).RequireTLS, func(*smtptest.Host) {}
+	has, lacks := (*smtptest.Host).OfferRequireTLS, func(*smtptest.Host) {}
 	noTLS := (*smtptest.Host).NoTLS
 	tests := []struct {
 		name         string

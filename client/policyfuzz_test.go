@@ -81,7 +81,7 @@ func walkPolicies(t *testing.T, faults, sends []byte) {
 		h := &fuzzHost{inet.Host(name), n % len(hostFaults), n/len(hostFaults)%4 == 3, n/len(hostFaults)/4%2 == 1}
 		hostFaults[h.fault].set(h.Host)
 		if h.offers {
-			h.RequireTLS()
+			h.OfferRequireTLS()
 		}
 		hosts[name] = h
 	}

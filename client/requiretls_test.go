@@ -69,7 +69,7 @@ func TestRequireTLS(t *testing.T) {
 						inet.Sign("example.net")
 					}
 					if test.offers {
-						host.RequireTLS()
+						host.OfferRequireTLS()
 					}
 					fault.set(host)
 					got = append(got, requireSend(t, inet, host, &Transport{Policies: namedPolicies(inet, test.policy),
@@ -151,7 +151,7 @@ func requireSend(t *testing.T, inet *smtptest.Network, host *smtptest.Host, tr *
 // no session of another message carries it.
 func TestRequireTLSHosts(t *testing.T) {
 	lacks := func(*smtptest.Host) {}
-	has := (*smtptest.Host).RequireTLS
+	has := (*smtptest.Host).OfferRequireTLS
 	down := func(h *smtptest.Host) { h.Down() }
 	stripped := (*smtptest.Host).NoTLS
 	tests := []struct {
@@ -205,9 +205,9 @@ func TestRequireTLSRoutes(t *testing.T) {
 	smarthost := func(addr string) mx.Route { return mustRoute(mx.Smarthost(addr)) }
 	required := func(addr string) mx.Route { r := smarthost(addr); r.TLS = mx.TLSRequired; return r }
 	never := func(addr string) mx.Route { r := smarthost(addr); r.TLS = mx.TLSNone; return r }
-	has := (*smtptest.Host).RequireTLS
+	has := (*smtptest.Host).OfferRequireTLS
 	lmtp := (*smtptest.Host).LMTP
-	wrong := func(h *smtptest.Host) { h.RequireTLS(); h.FailTLS(smtptest.TLSWrongName) }
+	wrong := func(h *smtptest.Host) { h.OfferRequireTLS(); h.FailTLS(smtptest.TLSWrongName) }
 	tests := []struct {
 		name  string
 		host  string // if empty, relay.test
@@ -225,7 +225,7 @@ func TestRequireTLSRoutes(t *testing.T) {
 		{"smarthost on this machine, TLS forbidden", "localhost", never("localhost:25"), has, "550 5.7.30"},
 		{"smarthost on this machine", "localhost", smarthost("localhost:25"), wrong, "delivered true true"},
 		{"LMTP", "", mustRoute(mx.LMTP("relay.test:24")), lmtp, "delivered false true"},
-		{"LMTP, offered", "", mustRoute(mx.LMTP("relay.test:24")), func(h *smtptest.Host) { h.LMTP(); h.RequireTLS() }, "delivered true true"},
+		{"LMTP, offered", "", mustRoute(mx.LMTP("relay.test:24")), func(h *smtptest.Host) { h.LMTP(); h.OfferRequireTLS() }, "delivered true true"},
 		{"LMTP without TLS", "", mustRoute(mx.LMTP("relay.test:24")), func(h *smtptest.Host) { h.LMTP(); h.NoTLS() }, "550 5.7.10"},
 		{"LMTP on a socket", "/lmtp", mustRoute(mx.LMTP("/lmtp")), func(h *smtptest.Host) { h.LMTP(); h.NoTLS() }, "delivered false false"},
 	}
@@ -272,7 +272,7 @@ func TestRequireTLSServerName(t *testing.T) {
 			inet := smtptest.NewNetwork(t)
 			host := inet.MX("example.net", "mx.example.net")
 			inet.Sign("example.net")
-			host.RequireTLS()
+			host.OfferRequireTLS()
 			host.FailTLS(smtptest.TLSWrongName) // the certificate of other.invalid
 			tr := &Transport{Hostname: "client.test", DialContext: inet.DialContext,
 				TLSConfig: &tls.Config{RootCAs: inet.RootCAs(), ServerName: "other.invalid"},
@@ -296,9 +296,9 @@ func TestRequireTLSConn(t *testing.T) {
 		set  func(*smtptest.Host)
 		want string
 	}{
-		{"verified", mx.TLSRequired, (*smtptest.Host).RequireTLS, "delivered 250 2.0.0"},
+		{"verified", mx.TLSRequired, (*smtptest.Host).OfferRequireTLS, "delivered 250 2.0.0"},
 		{"not offered", mx.TLSRequired, func(*smtptest.Host) {}, "rejected 550 5.7.30"},
-		{"not verified", mx.TLSOpportunistic, (*smtptest.Host).RequireTLS, "rejected 550 5.7.10"},
+		{"not verified", mx.TLSOpportunistic, (*smtptest.Host).OfferRequireTLS, "rejected 550 5.7.10"},
 		{"in clear", mx.TLSNone, func(h *smtptest.Host) { h.NoTLS(); h.Offer("REQUIRETLS") }, "rejected 550 5.7.10"},
 	}
 	for _, test := range tests {

@@ -167,7 +167,7 @@ func TestTLSResultWishes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inet := smtptest.NewNetwork(t)
 				host := inet.MX("example.net", "mx.example.net")
-				host.RequireTLS()
+				host.OfferRequireTLS()
 				if tt.err == errNone {
 					host.FailTLS(smtptest.TLSWrongName)
 				}

@@ -79,8 +79,8 @@
 //
 // These methods set lasting properties:
 //
-//   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.RequireTLS], [Host.Chunking], [Host.BinaryMIME], [Host.LMTP]:
-//     the protocol.
+//   - [Host.Offer], [Host.Without], [Host.NoTLS], [Host.OfferRequireTLS], [Host.Chunking], [Host.BinaryMIME],
+//     [Host.LMTP]: the protocol.
 //   - [Host.Auth], [Host.MaxSize], [Host.Limit]: accounts and announced limits.
 //   - [Host.SetAddrs], [Host.IPv6], [Host.Link]: addresses, latency and bandwidth.
 //

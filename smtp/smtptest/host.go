@@ -158,8 +158,8 @@ func (h *Host) LMTP() {
 // NoTLS removes STARTTLS. AUTH is then offered without TLS.
 func (h *Host) NoTLS() { h.Without("STARTTLS") }
 
-// RequireTLS offers REQUIRETLS (RFC 8689) under TLS.
-func (h *Host) RequireTLS() {
+// OfferRequireTLS offers REQUIRETLS (RFC 8689) under TLS.
+func (h *Host) OfferRequireTLS() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.requireTLS = true

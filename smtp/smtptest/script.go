@@ -86,8 +86,8 @@ func (h *Host) Greylist(d time.Duration) {
 }
 
 // Heal ends all faults of the host, including [Host.Down] and [Host.Hang], and its limits of [Host.MaxSessions],
-// [Host.MaxMessages], [Host.MaxRecipients] and [Host.RateLimit]. Stalled sessions continue. The host keeps its
-// addresses, accounts and extensions, [Host.MaxSize], [Host.Limit] and [Host.Link].
+// [Host.MaxMessages], [Host.MaxRecipients], [Host.RateLimit] and [Host.Quota]. Stalled sessions continue. The host
+// keeps its addresses, accounts and extensions, [Host.MaxSize], [Host.Limit] and [Host.Link].
 func (h *Host) Heal() {
 	if h.net.beHere() != nil {
 		return
