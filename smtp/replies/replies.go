@@ -24,8 +24,8 @@ type Meaning struct {
 	// Reason smtp.Blocklisted, SPFDomain means that the blocklist has senders' domains. It is Unknown otherwise.
 	Scope Scope
 
-	// Provider is the company that runs the host, by the host's name: "google", "microsoft", "yahoo", "apple" and those
-	// of names.txt. If empty, it isn't known.
+	// Provider is the company that runs the host, by the host's name: one of [Providers], such as "google". If empty,
+	// it isn't known.
 	Provider string
 
 	// Rule is the name of the rule that decided.

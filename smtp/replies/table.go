@@ -201,13 +201,17 @@ func (t *table) checkRule(r *Rule) error {
 	if i := slices.Index(r.Regexps, nil); i >= 0 {
 		return fmt.Errorf("Regexps[%d] is nil: set it to what regexp.Compile returns", i)
 	}
-	known := slices.Compact(slices.Sorted(maps.Values(t.providers)))
+	known := t.providerNames()
 	for _, p := range r.Providers {
 		if !slices.Contains(known, p) {
 			return fmt.Errorf("Providers has %.80q: there are %s; for others, set Hosts", p, strings.Join(known, ", "))
 		}
 	}
 	return nil
+}
+
+func (t *table) providerNames() []string {
+	return slices.Compact(slices.Sorted(maps.Values(t.providers)))
 }
 
 // parseRules reads the format of rules.txt, which its head describes.
