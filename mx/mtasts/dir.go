@@ -43,9 +43,11 @@ const (
 
 // Check returns an error if a file can't be written in the directory.
 func (d *Dir) Check() error {
-	if d.Path == "" || d.MaxFiles < 0 {
-		return fmt.Errorf("mtasts: the Path of a Dir is %q and MaxFiles is %d: set a path, and MaxFiles to 0 or more",
-			d.Path, d.MaxFiles)
+	switch {
+	case d.Path == "":
+		return errors.New("mtasts: Dir.Path is empty: set it to a directory for policies")
+	case d.MaxFiles < 0:
+		return fmt.Errorf("mtasts: Dir.MaxFiles is %d: set it to 0 or more", d.MaxFiles)
 	}
 	if err := files.Check(d.Path); err != nil {
 		return fmt.Errorf("mtasts: %w", err)

@@ -222,8 +222,8 @@ func TestCheck(t *testing.T) {
 		{&Client{RootCAs: roots, Store: &Dir{Path: t.TempDir()}}, "<nil>"},
 		{&Client{RootCAs: roots, Timeout: -1}, "mtasts: Timeout is -1ns: set it to 0 or more"},
 		{&Client{RootCAs: roots, MaxFetches: -1}, "mtasts: MaxFetches is -1: set it to 0 or more"},
-		{&Client{RootCAs: roots, Store: &Dir{}}, `mtasts: the Path of a Dir is "" and MaxFiles is 0`},
-		{&Client{RootCAs: roots, Store: &Dir{Path: file, MaxFiles: -1}}, "MaxFiles is -1"},
+		{&Client{RootCAs: roots, Store: &Dir{}}, "mtasts: Dir.Path is empty: set"},
+		{&Client{RootCAs: roots, Store: &Dir{Path: file, MaxFiles: -1}}, "mtasts: Dir.MaxFiles is -1: set"},
 		{&Client{RootCAs: roots, Store: &Dir{Path: file}}, "not a directory"},
 		{&Client{RootCAs: roots, Store: &Dir{Path: filepath.Join(file, "a", "b")}}, "not a directory"},
 	} {

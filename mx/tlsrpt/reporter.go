@@ -129,9 +129,10 @@ func (r *Reporter) Check() error {
 		return errors.New("tlsrpt: From is empty: set it to an address for reports, such as tls-reports@example.com")
 	case err != nil:
 		return fmt.Errorf("tlsrpt: From %q: %w", r.From, err)
-	case r.MaxDomains < 0 || r.MaxDetails < 0:
-		return fmt.Errorf("tlsrpt: MaxDomains is %d and MaxDetails is %d: set them to 0 or more",
-			r.MaxDomains, r.MaxDetails)
+	case r.MaxDomains < 0:
+		return fmt.Errorf("tlsrpt: MaxDomains is %d: set it to 0 or more", r.MaxDomains)
+	case r.MaxDetails < 0:
+		return fmt.Errorf("tlsrpt: MaxDetails is %d: set it to 0 or more", r.MaxDetails)
 	}
 	if store, ok := r.Store.(interface{ Check() error }); ok {
 		return store.Check()

@@ -611,7 +611,8 @@ func TestCheck(t *testing.T) {
 		{Reporter{From: "a@[192.0.2.1]"}, "From"},
 		{Reporter{From: "a@bücher.example"}, "ASCII"},
 		{Reporter{From: "a\r\n@example.com"}, "From"},
-		{Reporter{From: "a@example.com", MaxDomains: -1}, "MaxDomains is -1"},
+		{Reporter{From: "a@example.com", MaxDomains: -1}, "MaxDomains is -1: set it"},
+		{Reporter{From: "a@example.com", MaxDetails: -1}, "MaxDetails is -1: set it"},
 		{Reporter{From: "a@example.com", Store: &Dir{}}, "Path"},
 		{Reporter{From: "a@example.com", Store: &Dir{Path: "/dev/null/x"}}, "not a directory"},
 	}
