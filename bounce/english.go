@@ -27,8 +27,13 @@ func English() *Texts {
 			Expanded:  "The message arrived, and is being sent on to all members of:",
 			Delivered: "The message was delivered to:",
 		},
-		SentTo:     "(you sent it to {address})",
-		Reasons:    englishReasons(),
+		SentTo:  "(you sent it to {address})",
+		Reasons: englishReasons(),
+		RequireTLS: ReasonTexts{
+			"The message demands verified TLS at each host on its way (REQUIRETLS). " +
+				"The recipient's mail system does not offer that.",
+			"Send the message without this demand, or reach the recipient in another way.",
+		},
 		Tried:      "All attempts to deliver it failed. There will be no more attempts.",
 		TriedUntil: "All attempts to deliver it failed, the last one on {date}. There will be no more attempts.",
 		Untried:    "It could not be sent in time. There will be no more attempts.",

@@ -67,6 +67,17 @@ var goldens = map[string]func(*Report, *Recipient){
 		ann.Result.Reason = smtp.MailboxFull
 		r.Recipients = append(r.Recipients, ann)
 	},
+	"requiretls": func(r *Report, to *Recipient) {
+		r.RequireTLS = true
+		to.Result = local(rejected(550, smtp.EnhancedCode{5, 7, 30}, "the host doesn't offer REQUIRETLS"))
+		to.Result.Stage = smtp.StageTLS
+	},
+	"requiretls-portuguese": func(r *Report, to *Recipient) {
+		r.RequireTLS, r.Texts = true, Portuguese()
+		to.Result = local(rejected(550, smtp.EnhancedCode{5, 7, 10},
+			"REQUIRETLS: neither DNSSEC nor MTA-STS shows that the host is one of the domain's"))
+		to.Result.Stage, to.Result.Addr = smtp.StageTLS, ""
+	},
 	"stranger": func(r *Report, _ *Recipient) { r.Stranger, r.Envelope.Ret = true, smtp.RetFull },
 
 	"ret-full":    func(r *Report, _ *Recipient) { r.Envelope.Ret = smtp.RetFull },

@@ -27,8 +27,13 @@ func Portuguese() *Texts {
 			Expanded:  "A mensagem chegou e segue agora para todos os membros de:",
 			Delivered: "A mensagem foi entregue a:",
 		},
-		SentTo:     "(enviada para {address})",
-		Reasons:    portugueseReasons(),
+		SentTo:  "(enviada para {address})",
+		Reasons: portugueseReasons(),
+		RequireTLS: ReasonTexts{
+			"A mensagem exige TLS verificado em cada servidor no seu caminho (REQUIRETLS). " +
+				"O sistema de correio do destinatário não o oferece.",
+			"Envie a mensagem sem essa exigência, ou contacte o destinatário de outra forma.",
+		},
 		Tried:      "Todas as tentativas de entrega falharam. Não haverá mais tentativas.",
 		TriedUntil: "Todas as tentativas de entrega falharam, a última em {date}. Não haverá mais tentativas.",
 		Untried:    "A mensagem não pôde ser enviada a tempo. Não haverá mais tentativas.",

@@ -171,7 +171,7 @@ func (c *composition) explain(rcpt *Recipient) string {
 // failure writes the cause of a failure, advice, and what was said.
 func (c *composition) failure(p *prose, rcpt *Recipient) {
 	t, res := c.texts, rcpt.Result
-	why := t.why(rcpt.reason())
+	why := t.whyOf(rcpt, c.RequireTLS)
 	switch {
 	case res.Outcome == smtp.Rejected:
 	case res.Reply == nil:
@@ -231,10 +231,13 @@ func (c *composition) said(p *prose, res smtp.Result) {
 	switch {
 	case !res.Local && host != "":
 		introduction = t.Answered
-	case res.Local && host != "":
+	case res.Local && host != "" && res.Addr != "":
 		lines, introduction = textLines(res.Reply, true), t.FailedAt
 	case res.Local:
 		lines, introduction = textLines(res.Reply, true), t.Details
+		if host != "" && lines[0] != "" {
+			lines[0] = host + ": " + lines[0] // it was never connected to
+		}
 	}
 	if lines[0] == "" {
 		return

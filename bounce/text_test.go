@@ -304,6 +304,43 @@ func TestAbout(t *testing.T) {
 	}
 }
 
+// TestRequireTLSTexts: only a message with REQUIRETLS, and only 5.7.10 and 5.7.30, have those texts. A host that was
+// never connected to isn't where an attempt failed.
+func TestRequireTLSTexts(t *testing.T) {
+	const own, other = "(REQUIRETLS)", "There was no secure connection"
+	tests := []struct {
+		name       string
+		requireTLS bool
+		code       int // of 5.7.X
+		zero       bool
+		addr, want string
+		failedAt   string
+	}{
+		{"not offered", true, 30, false, "192.0.2.25:25", own, "failed at mx.example.net (192.0.2.25): no"},
+		{"no verified TLS", true, 10, false, "192.0.2.25:25", own, "failed at mx.example.net (192.0.2.25): no"},
+		{"never connected to", true, 10, false, "", own, "Details: mx.example.net: no"},
+		{"another code", true, 5, false, "192.0.2.25:25", other, "failed at"},
+		{"without REQUIRETLS", false, 10, false, "192.0.2.25:25", other, "failed at"},
+		{"no texts of one's own", true, 10, true, "192.0.2.25:25", other, "failed at"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rcpt := unknownUser("bob@example.net")
+			rcpt.Result = local(rejected(550, smtp.EnhancedCode{5, 7, tt.code}, "no"))
+			rcpt.Result.Addr, rcpt.Result.Reason = tt.addr, smtp.TLS
+			r := report(rcpt)
+			r.RequireTLS, r.Texts = tt.requireTLS, English()
+			if tt.zero {
+				r.Texts.RequireTLS = ReasonTexts{}
+			}
+			got := flat(compose(t, r).text)
+			if !strings.Contains(got, tt.want) || !strings.Contains(got, tt.failedAt) {
+				t.Errorf("got\n%s\nwant %q and %q in it", got, tt.want, tt.failedAt)
+			}
+		})
+	}
+}
+
 // TestRequireTLS: RFC 8689 §5: of such a message, no body comes back.
 func TestRequireTLS(t *testing.T) {
 	r := report(unknownUser("bob@example.net"))

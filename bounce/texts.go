@@ -63,6 +63,10 @@ type Texts struct {
 	// smtp.Other.
 	Reasons map[smtp.Reason]ReasonTexts
 
+	// RequireTLS has the texts about a host that can't have a message with REQUIRETLS (RFC 8689): one with 5.7.10 or
+	// 5.7.30. If it is zero, the texts are those of Reasons.
+	RequireTLS ReasonTexts
+
 	// Tried is about a recipient that failed because the time for attempts ended, TriedUntil one whose last attempt was
 	// at {date}, and Untried one without any attempt.
 	Tried, TriedUntil, Untried string
@@ -130,6 +134,15 @@ func (t *Texts) why(reason smtp.Reason) ReasonTexts {
 		return texts
 	}
 	return t.Reasons[smtp.Other]
+}
+
+// whyOf returns the texts about a recipient of a message, which may have REQUIRETLS.
+func (t *Texts) whyOf(rcpt *Recipient, requireTLS bool) ReasonTexts {
+	if r := rcpt.Result.Reply; requireTLS && r != nil && t.RequireTLS != (ReasonTexts{}) &&
+		(r.Enhanced == smtp.EnhancedCode{5, 7, 10} || r.Enhanced == smtp.EnhancedCode{5, 7, 30}) {
+		return t.RequireTLS // RFC 8689 §4.2.1
+	}
+	return t.why(rcpt.reason())
 }
 
 // date returns a time in the layout of the language.
