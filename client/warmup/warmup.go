@@ -9,8 +9,8 @@
 //	transport := &client.Transport{
 //		WarmCounts: counts,
 //		Sources: []client.Source{
-//			{Addrs: old, Weight: 9},
-//			{Addrs: new, WarmUp: &client.WarmUp{Start: monday, Days: client.Grow(50, 1.3, 20_000)}},
+//			{Addrs: knownAddrs, Weight: 9},
+//			{Addrs: newAddrs, WarmUp: &client.WarmUp{Start: monday, Days: client.Grow(50, 1.3, 20_000)}},
 //		},
 //	}
 package warmup
