@@ -81,8 +81,10 @@ func (p *Proxy) Check() error {
 	switch {
 	case int(p.Protocol) >= len(protocolNames):
 		return fmt.Errorf("client: Proxy.Protocol is %d: use SOCKS5, PROXYv1 or PROXYv2", p.Protocol)
+	case p.Addr == netip.AddrPort{}:
+		return errors.New("client: Proxy.Addr is empty: set it to the address and the port of the proxy")
 	case !p.Addr.IsValid() || p.Addr.Addr().IsUnspecified() || p.Addr.Port() == 0:
-		return fmt.Errorf("client: Proxy.Addr %v is not the address and the port of a proxy", p.Addr)
+		return fmt.Errorf("client: Proxy.Addr %v is not the address and the port of a proxy: set both", p.Addr)
 	case p.Protocol != SOCKS5 && p.Username+p.Password != "":
 		return fmt.Errorf("client: Proxy %v has a Username or a Password: only SOCKS5 can use them", p)
 	case (p.Username == "") != (p.Password == ""):

@@ -186,7 +186,7 @@ func policySend(t *testing.T, inet *smtptest.Network, host *smtptest.Host, polic
 		if r.Outcome != smtp.Deferred || r.Stage != smtp.StageTLS || r.Host == "" {
 			t.Errorf("got %+v, want it deferred because of TLS", r)
 		}
-		if s.Reached == mx.DemandEncrypted && !strings.Contains(r.Reply.Text, "the certificate doesn't meet the policy "+s.Policy) {
+		if s.Reached == mx.DemandEncrypted && !strings.Contains(r.Reply.Text, "the certificate ") {
 			t.Errorf("got %v after a handshake, want that the certificate is at fault", r.Reply)
 		}
 		if r.Security == nil || (r.Security.Wanted != s.Wanted.String() || r.Security.Reached != s.Reached.String()) {
@@ -422,6 +422,31 @@ func TestShrink(t *testing.T) {
 		if large != test.large || still || fmt.Sprint(cfg.CurvePreferences) != fmt.Sprint(test.smallBecome) {
 			t.Errorf("%v: got large %t, then %t with %v; want %t, then false with %v",
 				test.given, large, still, cfg.CurvePreferences, test.large, test.smallBecome)
+		}
+	}
+}
+
+// TestWhyRefused: what is said of a certificate that a policy refuses, in a report to the sender, for example.
+func TestWhyRefused(t *testing.T) {
+	sts, tlsa := mx.Requirement{Found: &mx.FoundPolicy{Type: "sts"}}, mx.Requirement{Found: &mx.FoundPolicy{Type: "tlsa"}}
+	none := errors.New("dane: none of the 1 usable TLSA records matches")
+	tests := []struct {
+		name string
+		r    mx.Requirement
+		err  error
+		want string
+	}{
+		{"expired", sts, x509.CertificateInvalidError{Reason: x509.Expired}, "the certificate has expired, or isn't valid yet"},
+		{"another name", sts, fmt.Errorf("x: %w", x509.HostnameError{Certificate: new(x509.Certificate)}), "the certificate is for another host"},
+		{"self-signed", mx.Requirement{}, x509.UnknownAuthorityError{}, "the certificate isn't from a trusted authority"},
+		{"no record", tlsa, none, "the certificate matches none of the host's TLSA records"},
+		{"below a record", tlsa, x509.CertificateInvalidError{Reason: x509.TooManyIntermediates}, "the certificate can't be verified"},
+		{"a panic", tlsa, errPanic, "the certificate can't be verified"},
+		{"another policy", mx.Requirement{}, none, "the certificate can't be verified"},
+	}
+	for _, tt := range tests {
+		if got := whyRefused(&tt.r, tt.err); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

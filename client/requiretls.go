@@ -149,5 +149,5 @@ func (c *Conn) fitTLS(w tlsWish) (param bool, no *smtp.Reply) {
 	case c.LMTP, decide(demand, noREQUIRETLS) == proceed:
 		return false, nil
 	}
-	return false, smtp.NewReply(550, "5.7.30", "REQUIRETLS support required") // RFC 8689 §4.2.1
+	return false, smtp.NewReply(550, "5.7.30", "the host doesn't offer REQUIRETLS") // RFC 8689 §4.2.1
 }

@@ -51,7 +51,10 @@ func (s *Source) Check() error {
 		}
 		seen[addr.Is4()] = true
 	}
-	if len(s.Addrs) == 0 {
+	switch {
+	case len(s.Addrs) == 0 && s.Proxy != nil:
+		return errors.New("client: Source.Addrs is empty: put the address into it that the proxy connects from")
+	case len(s.Addrs) == 0:
 		return errors.New("client: Source.Addrs is empty: put an address of this machine into it")
 	}
 	if s.Proxy != nil {
@@ -188,7 +191,7 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 	f := &failure{stage: smtp.StageConnect, local: true}
 	switch {
 	case full != nil:
-		f.reason, f.reply = smtp.Other, full.WarmUp.reply(full, d.provider)
+		f.reason, f.reply = smtp.NoSource, full.WarmUp.reply(full, d.provider)
 		return egress{}, f
 	case blocked == 0 && spare.via != nil:
 		return spare, nil

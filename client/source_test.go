@@ -74,6 +74,26 @@ func TestSourceCheck(t *testing.T) {
 	}
 }
 
+// TestSourceCheckTexts: an error names the field that is wrong.
+func TestSourceCheckTexts(t *testing.T) {
+	addrs := []netip.Addr{srcA}
+	tests := []struct {
+		s    Source
+		want string
+	}{
+		{Source{}, "Source.Addrs is empty: put an address of this machine into it"},
+		{Source{Proxy: socks5()}, "Source.Addrs is empty: put the address into it that the proxy connects from"},
+		{Source{Addrs: addrs, Proxy: new(Proxy)}, "Proxy.Addr is empty: set it"},
+		{Source{Addrs: addrs, WarmUp: &WarmUp{Start: time.Now(), Providers: map[string][]int{"gogle": {1}}}},
+			`has "gogle": there are amazon, apple, `},
+	}
+	for _, tt := range tests {
+		if err := tt.s.Check(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want an error with %s", err, tt.want)
+		}
+	}
+}
+
 // sourced is a Transport with the sources A and B, in which bob's mail prefers A, and eve's B.
 type sourced struct {
 	*Transport

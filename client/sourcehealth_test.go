@@ -209,6 +209,14 @@ func TestSourceHealth(t *testing.T) {
 			send(t, s, "deferred connect 451 4.4.1 connect: cannot assign requested address")
 			checkList(t, "changes", changes)
 		}},
+		{"the error has the proxy's failure once", func(t *testing.T, s *sourced, _ *[]string) {
+			s.Sources = s.Sources[:1]
+			s.Sources[0].Proxy = socks5()
+			_, err := s.Send(t.Context(), smtp.NewEnvelope("ann@client.test", bobOfA), smtp.Text("Hello.\n"))
+			if err == nil || strings.Count(err.Error(), "proxy SOCKS5") != 1 {
+				t.Errorf("got %v", err)
+			}
+		}},
 		{"one probe at a time", func(t *testing.T, s *sourced, changes *[]string) {
 			s.Sources = s.Sources[:1]
 			s.Sources[0].Proxy = socks5()

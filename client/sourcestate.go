@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -145,7 +146,9 @@ func (d *delivery) noSource(out []sourceAddr, blocked int) *failure {
 	}
 	if d.cause != nil {
 		tell("failed just now: "+withoutAddrs(d.cause.err), count[SourceFine])
-		add(d.cause)
+		if !errors.Is(cause, d.cause) { // with the fault that it showed
+			add(d.cause)
+		}
 	} else {
 		tell("back in the pool", count[SourceFine]) // since it was looked at
 	}

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -188,8 +190,25 @@ func (c *Conn) verify(state tls.ConnectionState) *failure {
 		c.security.Reached, c.security.VerifiedBy = mx.DemandVerified, by
 		return nil
 	}
-	text := "the certificate doesn't meet the policy " + clip(c.required.Name)
-	f := c.short(badCertificate, c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", text)))
+	f := c.short(badCertificate, c.local(smtp.StageTLS, err, smtp.NewReply(451, "4.7.5", whyRefused(&c.required, err))))
 	c.spoiled = f != nil
 	return f
+}
+
+// whyRefused describes an error of Requirement.Verify in words for anybody. The name of the requirement, which may be a
+// digest, is in the Result.
+func whyRefused(r *mx.Requirement, err error) string {
+	switch mx.TLSFailureOf(err).Type {
+	case mx.CertificateExpired:
+		return "the certificate has expired, or isn't valid yet"
+	case mx.CertificateHostMismatch:
+		return "the certificate is for another host"
+	case mx.CertificateNotTrusted:
+		return "the certificate isn't from a trusted authority"
+	}
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err) // which is about a certificate that a record matches
+	if r.Found != nil && r.Found.Type == "tlsa" && !invalid && err != errPanic {
+		return "the certificate matches none of the host's TLSA records"
+	}
+	return "the certificate can't be verified"
 }

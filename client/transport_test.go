@@ -197,7 +197,9 @@ func checkError(t *testing.T, results []smtp.Result, err error) {
 		if r.Local && strings.HasPrefix(r.Reply.Text, "all source addresses are blocked") {
 			want = smtp.Blocklisted
 		}
-		if r.Local && strings.Contains(r.Reply.Text, "source address") && r.Reply.Enhanced[1] == 3 {
+		text := r.Reply.Text
+		if r.Local && r.Reply.Enhanced[1] == 3 &&
+			(strings.Contains(text, "source address") || strings.HasPrefix(text, "the warm-up of source")) {
 			want = smtp.NoSource
 		}
 		if r.Reason != want {

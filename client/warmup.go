@@ -7,11 +7,13 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
+	"github.com/postrider/postrider/smtp/replies"
 )
 
 // WarmUp is the plan for a new Source: how many messages it sends a day to each provider. Receivers distrust an address
@@ -19,6 +21,15 @@ import (
 //
 // A message counts if a host has taken it, or may have taken it. A provider is as in [replies.Provider]. The hosts of
 // no known provider count together.
+//
+// A message for which no source has room is Deferred, with the Reason smtp.NoSource. In a Relay it waits as any other
+// deferred message:
+//
+//   - It is tried again after 5, 15, then 30 minutes, not first on the next day: see delivery.Runner.RetryAfter.
+//   - Its wait counts for Relay.DelayNotice, 4 hours if zero: then its sender is told.
+//   - Its wait counts for Relay.MaxAge, 5 days if zero: then it is returned.
+//
+// So send no more mail on a day than its plan has, or let other Sources take the rest.
 type WarmUp struct {
 	// Start is the beginning of the first day. It must be set. A day has 24 hours. Before it, nothing is sent.
 	Start time.Time
@@ -27,7 +38,8 @@ type WarmUp struct {
 	// makes such a list.
 	Days []int
 
-	// Providers replaces Days for some providers, by name: "google". The name "" is for hosts of no known provider.
+	// Providers replaces Days for some providers, by name: "google". [replies.Providers] lists the names. The name
+	// "" is for hosts of no known provider.
 	Providers map[string][]int
 
 	// Wait defers messages that prefer this source, see Transport.Source, when those of the day are sent. If false,
@@ -61,7 +73,11 @@ func (w *WarmUp) check(addrs []netip.Addr) error {
 	}
 	negative := func(n int) bool { return n < 0 }
 	bad := slices.ContainsFunc(w.Days, negative) || len(w.Days) > maxDays
-	for _, days := range w.Providers {
+	for name, days := range w.Providers {
+		if known := replies.Providers(); name != "" && !slices.Contains(known, name) {
+			return fmt.Errorf("client: Source.WarmUp.Providers of %v has %.80q: there are %s", addrs, name,
+				strings.Join(known, ", "))
+		}
 		bad = bad || slices.ContainsFunc(days, negative) || len(days) > maxDays
 	}
 	if bad {
@@ -91,8 +107,8 @@ func (w *WarmUp) plan(provider string, now time.Time) (day, most int) {
 func (w *WarmUp) reply(s *Source, provider string) *smtp.Reply {
 	day, most := w.plan(provider, time.Now())
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	return smtp.NewReply(451, "4.3.2", fmt.Sprintf("the warm-up of source %v has sent its %d messages of day %d to %s",
-		s.Addrs, most, day+1, cmp.Or(provider, "other hosts")))
+	return smtp.NewReply(451, "4.3.2", fmt.Sprintf("the warm-up of source %s has sent its %d messages of day %d to %s",
+		s.name(), most, day+1, cmp.Or(provider, "hosts of no known provider")))
 }
 
 // WarmCounts counts the messages of sources. It is called concurrently, for each message.

@@ -25,7 +25,7 @@ func (b brokenCounts) Add(string, string, int, int) (int, error) {
 
 // TestWarmUp: where the messages of a source in warm-up go, of whose two a day one was sent.
 func TestWarmUp(t *testing.T) {
-	const full = "the warm-up of source [198.51.100.1] has sent its 2 messages of day 1 to other hosts"
+	const full = "the warm-up of source 198.51.100.1 has sent its 2 messages of day 1 to hosts of no known provider"
 	tests := []struct {
 		name   string
 		set    func(tr *Transport, w *WarmUp)
@@ -90,7 +90,7 @@ func TestWarmUp(t *testing.T) {
 							from = names[slices.MaxFunc(list, func(a, b *session) int { return a.idleSince.Compare(b.idleSince) }).source]
 						}
 						tr.pool.mu.Unlock()
-					} else if !r.Local || r.Outcome != smtp.Deferred || r.Reason != smtp.Other || r.Reply.Text != tt.reply {
+					} else if !r.Local || r.Outcome != smtp.Deferred || r.Reason != smtp.NoSource || r.Reply.Text != tt.reply {
 						t.Errorf("message %d: got %+v, %v; want it to wait with %q", i, r, r.Reply, tt.reply)
 					}
 					got = append(got, from)
@@ -139,6 +139,8 @@ func TestWarmUpCheck(t *testing.T) {
 		{"no Start", WarmUp{Days: []int{5}}, false},
 		{"negative", WarmUp{Start: start, Days: []int{5, -1}}, false},
 		{"negative at a provider", WarmUp{Start: start, Providers: map[string][]int{"google": {-1}}}, false},
+		{"no such provider", WarmUp{Start: start, Providers: map[string][]int{"gogle": {1}}}, false},
+		{"no known provider", WarmUp{Start: start, Providers: map[string][]int{"": {1}}}, true},
 		{"too long", WarmUp{Start: start, Days: make([]int, maxDays+1)}, false},
 	}
 	for _, tt := range tests {

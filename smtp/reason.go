@@ -95,8 +95,9 @@ const (
 	// Try again later.
 	Temporary Reason = 18
 
-	// NoSource is about the sender: no source address can be used, because it isn't on the machine, or its proxy
-	// failed. No host was asked. Mend the machine or the proxy, and try again.
+	// NoSource is about the sender: no source address can be used, because it isn't on the machine, its proxy failed,
+	// or its warm-up has sent the messages of the day. No host was asked. Mend the machine or the proxy, or wait for
+	// the next day, and try again.
 	NoSource Reason = 19
 )
 
