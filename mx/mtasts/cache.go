@@ -52,6 +52,7 @@ type known struct {
 	stored bool      // the Store was asked
 	check  time.Time // when the TXT record is to be looked up again
 	err    error     // an *Error, if the last attempt failed
+	noDNS  bool      // the last attempt couldn't look up the TXT record
 
 	failedID string    // of the last fetch, if it failed
 	failure  error     // the error of that fetch
@@ -167,7 +168,7 @@ func (c *Client) update(ctx context.Context, domain string, k *known) error {
 		return ctx.Err()
 	}
 	now := time.Now()
-	k.check = now.Add(recheck)
+	k.check, k.noDNS = now.Add(recheck), err != nil
 	policy := k.valid(now)
 	switch {
 	case err != nil:

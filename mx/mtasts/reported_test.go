@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/smtp/smtptest"
 )
 
 // TestReported: what reports say about a policy, and about one that can't be had.
@@ -47,6 +48,29 @@ func TestReported(t *testing.T) {
 			w.answer(200, "text/plain", body)
 			if got := require(t, w); got != want {
 				t.Errorf("%s: got %s, want %s", body, got, want)
+			}
+		})
+	}
+	// The DNS fails: that is told about a domain with a policy alone.
+	for _, kept := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, w *world) {
+			want := "none"
+			if kept {
+				require(t, w)
+				time.Sleep(time.Hour)
+				want = found + " sts-policy-fetch-error"
+			}
+			w.inet.FailDNS("_mta-sts.example.com", smtptest.ServFail)
+			if got := require(t, w); got != want {
+				t.Errorf("without DNS: got %s, want %s", got, want)
+			}
+			w.inet.FailDNS("_mta-sts.example.com", smtptest.NoFault)
+			w.inet.TXT("_mta-sts.example.com", "v=STSv1; id=2")
+			w.answer(404, "text/plain", "")
+			time.Sleep(time.Hour)
+			want = strings.TrimSuffix(want, " sts-policy-fetch-error") + " sts-policy-fetch-error"
+			if got := require(t, w); got != want {
+				t.Errorf("with DNS again, and no policy: got %s, want %s", got, want)
 			}
 		})
 	}

@@ -16,6 +16,9 @@ import (
 // host from a trusted authority, and a pattern of the policy that matches the host (RFC 8461 §4). If the domain has no
 // policy, or its mode is none, nothing is demanded. If the mode is testing, Requirement.Testing is set.
 //
+// Requirement.Trouble is the *Error of Lookup, except if the TXT record couldn't be looked up and no policy is kept:
+// most domains have no policy, and the fault may be that of the Resolver.
+//
 // The errors of Requirement.Excluded, Trouble and Verify are of type *[Error]. Require returns an error if it isn't
 // known whether there is a policy, as Lookup does. The error holds a *smtp.Reply, 451 4.7.5.
 func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, error) {
@@ -25,6 +28,9 @@ func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, err
 		return mx.Requirement{}, fmt.Errorf("%w: %w", reply, err)
 	}
 	policy := k.policy
+	if policy == nil && k.noDNS {
+		err = nil
+	}
 	if policy == nil || policy.Mode == None {
 		return mx.Requirement{Trouble: err}, nil
 	}

@@ -88,6 +88,7 @@ func (m *Message) Compose(date time.Time, to ...string) (*smtp.Envelope, smtp.Co
 		return nil, nil, err
 	}
 	env := smtp.NewEnvelope(m.From, to...)
+	env.TLSOptional = true // a client doesn't read the header
 	for i := range env.Recipients {
 		env.Recipients[i].Notify = smtp.NotifyNever
 	}

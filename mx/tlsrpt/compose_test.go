@@ -48,6 +48,9 @@ func TestCompose(t *testing.T) {
 	if got := fmt.Sprintf("%+v", *env); !strings.Contains(got, "From:tls-reports@Company-X.example") || env.Recipients[1].Notify != smtp.NotifyNever {
 		t.Errorf("got envelope %s", got)
 	}
+	if !env.TLSOptional {
+		t.Error("got an envelope that a policy holds up, want TLSOptional as in the header")
+	}
 	if _, err := smtp.Scan(content); err != nil {
 		t.Error(err)
 	}

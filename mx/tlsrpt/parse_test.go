@@ -129,6 +129,15 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// manyFields returns different fields that have so many octets together.
+func manyFields(octets int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < octets; i++ {
+		fmt.Fprintf(&b, "x%x:\n", i)
+	}
+	return b.String()
+}
+
 func TestParseMail(t *testing.T) {
 	text := exampleText(t)
 	encoded := base64.StdEncoding.EncodeToString([]byte(gzipped(t, text)))
@@ -157,6 +166,10 @@ func TestParseMail(t *testing.T) {
 		{"no report in its parts", top + multi(words, words), "it has no report"},
 		{"too deep", top + deep, "too many parts"},
 		{"too many parts", top + multi(append(slices.Repeat([]string{words}, maxParts), gz)...), "too many parts"},
+		{"a long header", manyFields(maxMailHeader-10_000) + top + gz, ""},
+		{"too long a header", manyFields(maxMailHeader) + top + gz, "its header has over 1048576 octets"},
+		{"a header without an end", manyFields(maxMail), "its header has over 1048576 octets"},
+		{"a long mail", top + multi(words+strings.Repeat("x", 2*maxMailHeader)+"\r\n", gz), ""},
 		{"no boundary", top + "Content-Type: multipart/report\r\n\r\nx", "boundary is empty"},
 		{"not base64", top + strings.Replace(gz, encoded[:4], "!!!!", 1), "illegal base64"},
 		{"not a report", top + "Content-Type: application/tlsrpt+json\r\n\r\n{}", "start-datetime"},

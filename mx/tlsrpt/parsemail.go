@@ -16,9 +16,10 @@ import (
 
 // Bounds on a mail that is read.
 const (
-	maxMail  = 16 << 20 // octets
-	maxParts = 20
-	maxDepth = 3 // of parts within parts
+	maxMail       = 16 << 20 // octets
+	maxMailHeader = 1 << 20  // octets of it: each field takes much more memory
+	maxParts      = 20
+	maxDepth      = 3 // of parts within parts
 )
 
 // Mail is a mail with a report (RFC 8460 §5.3).
@@ -35,12 +36,17 @@ var errNoReport = errors.New("it has no report")
 
 // ParseMail reads a mail with a report: the first part that has the type of a report, or a file name that ends in .json
 // or .json.gz. It may be the mail itself, and it may lie within other parts. At most 16 MiB of the mail, 20 parts and 3
-// levels of parts are read, and the bounds of [Parse] apply.
+// levels of parts are read, and the bounds of [Parse] apply. A header of about 1 MiB or more is an error.
 func ParseMail(r io.Reader) (*Mail, error) {
-	m, err := mail.ReadMessage(io.LimitReader(r, maxMail))
+	limited := &io.LimitedReader{R: r, N: maxMailHeader}
+	m, err := mail.ReadMessage(limited)
+	if limited.N == 0 {
+		err = fmt.Errorf("its header has over %d octets", maxMailHeader)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tlsrpt: mail: %w", err)
 	}
+	limited.N += maxMail - maxMailHeader
 	left := maxParts
 	b, err := findReport(textproto.MIMEHeader(m.Header), m.Body, maxDepth, &left)
 	if err != nil {
