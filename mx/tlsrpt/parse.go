@@ -77,13 +77,12 @@ func parseJSON(b []byte) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policies: %w", err)
 	}
-	report.Policies, err = policiesOf(policies)
+	report.Policies, err = policiesOf(policies, MaxDetails)
 	return report, err
 }
 
-// policiesOf returns policies that were read from JSON.
-func policiesOf(list []wirePolicy) ([]Policy, error) {
-	left := MaxDetails
+// policiesOf returns policies that were read from JSON, and have at most so many details together.
+func policiesOf(list []wirePolicy, left int) ([]Policy, error) {
 	policies := make([]Policy, len(list))
 	for i, w := range list {
 		details, err := decodeList[wireDetail](w.Details, left)

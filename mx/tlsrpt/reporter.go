@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -67,7 +66,7 @@ type Reporter struct {
 	MaxDomains int
 
 	// MaxDetails bounds the kinds of failures of a domain on a day, each with its hosts, addresses and codes. Further
-	// failures are counted by their type alone. If zero, 100.
+	// failures are counted by their type alone. If zero, 100. The maximum is that of [MaxDetails].
 	MaxDetails int
 
 	// Spread is the time after midnight in UTC in which reports are sent, each at a random moment. If zero, 4 hours
@@ -88,6 +87,7 @@ type Reporter struct {
 	days    map[string]*day
 	dirty   map[string]time.Time // days to be saved, and when
 	running bool
+	sending int // reports that are being sent
 
 	// These belong to Run.
 	listed bool     // unread was read from the Store
@@ -133,6 +133,8 @@ func (r *Reporter) Check() error {
 		return fmt.Errorf("tlsrpt: MaxDomains is %d: set it to 0 or more", r.MaxDomains)
 	case r.MaxDetails < 0:
 		return fmt.Errorf("tlsrpt: MaxDetails is %d: set it to 0 or more", r.MaxDetails)
+	case r.MaxDetails > MaxDetails:
+		return fmt.Errorf("tlsrpt: MaxDetails is %d: set it to %d at most", r.MaxDetails, MaxDetails)
 	}
 	if store, ok := r.Store.(interface{ Check() error }); ok {
 		return store.Check()
@@ -141,7 +143,7 @@ func (r *Reporter) Check() error {
 }
 
 // Record collects the result of a session. It is a value for client.Transport.TLSResult. It does no I/O.
-func (r *Reporter) Record(_ context.Context, result mx.TLSResult) {
+func (r *Reporter) Record(ctx context.Context, result mx.TLSResult) {
 	if result.Reused && !r.CountReused || result.Domain == "" || sameAddress(result.From, r.From) {
 		return
 	}
@@ -153,10 +155,7 @@ func (r *Reporter) Record(_ context.Context, result mx.TLSResult) {
 	if d == nil {
 		d = newDay()
 		r.days[name] = d
-		if !r.running { // nobody else forgets what is too old
-			oldest := dayName(time.Now().AddDate(0, 0, -keepDays-1))
-			maps.DeleteFunc(r.days, func(name string, _ *day) bool { return name < oldest })
-		}
+		r.purge(ctx, time.Now()) // Run may not run, or wait for the Store
 	}
 	if t := d.of(result.Domain, cmp.Or(r.MaxDomains, 10_000)); t != nil {
 		r.count(d, t, &result)

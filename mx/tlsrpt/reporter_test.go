@@ -488,10 +488,17 @@ func TestDNSFails(t *testing.T) {
 // brokenStore is a Dir whose methods fail while a field is set.
 type brokenStore struct {
 	Dir
-	load, save atomic.Bool
+	days, load, save atomic.Bool
 }
 
 var errBroken = errors.New("broken disk")
+
+func (s *brokenStore) Days(ctx context.Context) ([]string, error) {
+	if s.days.Load() {
+		return nil, errBroken
+	}
+	return s.Dir.Days(ctx)
+}
 
 func (s *brokenStore) Load(ctx context.Context, day string) ([]byte, error) {
 	if s.load.Load() {
@@ -613,6 +620,8 @@ func TestCheck(t *testing.T) {
 		{Reporter{From: "a\r\n@example.com"}, "From"},
 		{Reporter{From: "a@example.com", MaxDomains: -1}, "MaxDomains is -1: set it"},
 		{Reporter{From: "a@example.com", MaxDetails: -1}, "MaxDetails is -1: set it"},
+		{Reporter{From: "a@example.com", MaxDetails: MaxDetails + 1}, "MaxDetails is 10001"},
+		{Reporter{From: "a@example.com", MaxDetails: MaxDetails}, ""},
 		{Reporter{From: "a@example.com", Store: &Dir{}}, "Path"},
 		{Reporter{From: "a@example.com", Store: &Dir{Path: "/dev/null/x"}}, "not a directory"},
 	}

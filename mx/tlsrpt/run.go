@@ -133,15 +133,20 @@ func (r *Reporter) store(ctx context.Context, name string, call func() error) (e
 // have no domains left.
 func (r *Reporter) save(ctx context.Context, all bool) {
 	for {
-		name, data, gone := r.toSave(ctx, all)
-		switch {
-		case name == "":
+		name, d := r.toSave(all)
+		if name == "" {
 			return
-		case data == nil && !gone:
-			continue
+		}
+		var data []byte
+		if d != nil {
+			var err error
+			if data, err = d.marshal(); err != nil {
+				r.log().LogAttrs(ctx, slog.LevelError, "TLS results can't be kept", slog.Any("error", err))
+				continue
+			}
 		}
 		err := r.store(ctx, name, func() error {
-			if gone {
+			if d == nil {
 				return r.Store.Delete(ctx, name)
 			}
 			return r.Store.Save(ctx, name, data)
@@ -154,8 +159,9 @@ func (r *Reporter) save(ctx context.Context, all bool) {
 	}
 }
 
-// toSave takes out a day that is to be saved, or returns "". gone means that nothing is left of it.
-func (r *Reporter) toSave(ctx context.Context, all bool) (name string, data []byte, gone bool) {
+// toSave takes out a day that is to be saved, or returns "". It returns a snapshot of the day, or nil if nothing is
+// left of it: Record, and so each session, waits for r.mu.
+func (r *Reporter) toSave(all bool) (name string, d *day) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, when := range r.dirty {
@@ -163,17 +169,12 @@ func (r *Reporter) toSave(ctx context.Context, all bool) (name string, data []by
 			continue
 		}
 		delete(r.dirty, name)
-		d := r.days[name]
-		if d == nil {
-			return name, nil, true
+		if d = r.days[name]; d != nil {
+			d = d.snapshot()
 		}
-		data, err := d.marshal()
-		if err != nil {
-			r.log().LogAttrs(ctx, slog.LevelError, "TLS results can't be kept", slog.Any("error", err))
-		}
-		return name, data, false
+		return name, d
 	}
-	return "", nil, false
+	return "", nil
 }
 
 // start begins to send the reports that are due, and returns when Run has something to do next.
@@ -183,35 +184,20 @@ func (r *Reporter) start(ctx context.Context, sends *sync.WaitGroup) (next time.
 	now := time.Now()
 	today := dayName(now)
 	next = dayEnd(today)
-	under := 0
-	for _, d := range r.days {
-		for _, t := range d.domains {
-			if t.sending {
-				under++
-			}
-		}
-	}
+	r.purge(ctx, now)
 	for name, d := range r.days {
 		if name >= today {
 			continue
 		}
-		if d.beyond > 0 {
-			r.log().LogAttrs(ctx, slog.LevelWarn, "TLS results beyond MaxDomains", slog.String("day", name),
-				slog.Int64("sessions", d.beyond))
-			d.beyond = 0
-			r.touch(name)
-		}
-		if old := dayEnd(name).AddDate(0, 0, keepDays); now.After(old) {
-			r.forgetOld(ctx, name, d)
-		}
+		r.tellBeyond(ctx, name, d)
 		for domain, t := range d.domains {
 			due := d.due(name, domain, r.spread())
 			switch {
 			case t.sending:
 			case due.After(now):
 				next = earlier(next, due)
-			case under < maxSending: // the end of one of them wakes Run
-				under++
+			case r.sending < maxSending: // the end of one of them wakes Run
+				r.sending++
 				t.sending = true
 				m := r.message(name, domain, d, t)
 				sends.Go(func() { r.finish(ctx, name, domain, r.send(ctx, m)) })
@@ -233,6 +219,32 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// purge drops what is too old. r.mu is held.
+func (r *Reporter) purge(ctx context.Context, now time.Time) {
+	for name, d := range r.days {
+		if now.Before(dayEnd(name).AddDate(0, 0, keepDays)) {
+			continue
+		}
+		r.tellBeyond(ctx, name, d)
+		r.forgetOld(ctx, name, d)
+		if len(d.domains) == 0 {
+			delete(r.days, name)
+			r.touch(name)
+		}
+	}
+}
+
+// tellBeyond logs how many sessions of a day that is over were beyond MaxDomains, once. r.mu is held.
+func (r *Reporter) tellBeyond(ctx context.Context, name string, d *day) {
+	if d.beyond == 0 {
+		return
+	}
+	r.log().LogAttrs(ctx, slog.LevelWarn, "TLS results beyond MaxDomains", slog.String("day", name),
+		slog.Int64("sessions", d.beyond))
+	d.beyond = 0
+	r.touch(name)
 }
 
 // forgetOld drops the reports of a day that is too long ago, except those that are being sent. r.mu is held.
@@ -301,6 +313,7 @@ func (r *Reporter) finish(ctx context.Context, name, domain string, became outco
 	d := r.days[name]
 	t := d.domains[domain] // a day with a report that is being sent stays
 	t.sending = false
+	r.sending--
 	now := time.Now()
 	if t.first.IsZero() && became != stopped {
 		t.first = now

@@ -38,6 +38,7 @@ type tally struct {
 	tries   int
 	next    time.Time // when it is tried again
 	sending bool
+	at      time.Time // when its report is due for the first time, once that was worked out
 }
 
 func newDay() *day { return &day{seed: rand.Text(), domains: make(map[string]*tally)} }
@@ -144,14 +145,20 @@ func (d *day) due(name, domain string, spread time.Duration) time.Time {
 	if !t.next.IsZero() {
 		return t.next
 	}
-	h := d.hash(domain)
-	part := float64(binary.BigEndian.Uint32(h[:])) / (1 << 32)
-	return dayEnd(name).Add(time.Duration(part * float64(spread)))
+	if t.at.IsZero() {
+		h := d.hash(domain)
+		part := float64(binary.BigEndian.Uint32(h[:])) / (1 << 32)
+		t.at = dayEnd(name).Add(time.Duration(part * float64(spread)))
+	}
+	return t.at
 }
 
 // merge adds what is in a Store, from before a restart, to what was recorded since.
 func (d *day) merge(stored *day, maxDetails int) {
 	d.seed = stored.seed
+	for _, t := range d.domains {
+		t.at = time.Time{} // it follows from the seed
+	}
 	d.beyond += stored.beyond
 	for domain, t := range stored.domains {
 		mine := d.domains[domain]
@@ -200,6 +207,23 @@ type storedTally struct {
 	Next     time.Time    `json:"next,omitzero"`
 }
 
+// snapshot returns a copy that doesn't change. It takes much less time than marshal.
+func (d *day) snapshot() *day {
+	c := &day{seed: d.seed, beyond: d.beyond, size: d.size, domains: make(map[string]*tally, len(d.domains))}
+	tallies := make([]tally, 0, len(d.domains))
+	for domain, t := range d.domains {
+		tallies = append(tallies, *t)
+		copied := &tallies[len(tallies)-1]
+		copied.policies = slices.Clone(t.policies)
+		for i := range copied.policies {
+			p := &copied.policies[i]
+			p.Details = slices.Clone(p.Details) // Lines and Hosts don't change
+		}
+		c.domains[domain] = copied
+	}
+	return c
+}
+
 func (d *day) marshal() ([]byte, error) {
 	s := storedDay{Seed: d.seed, Beyond: d.beyond, Domains: make(map[string]storedTally, len(d.domains))}
 	for domain, t := range d.domains {
@@ -226,7 +250,7 @@ func unmarshalDay(b []byte) (*day, error) {
 	}
 	d := &day{seed: s.Seed, beyond: s.Beyond, domains: make(map[string]*tally, len(s.Domains))}
 	for domain, stored := range s.Domains {
-		policies, err := policiesOf(stored.Policies)
+		policies, err := policiesOf(stored.Policies, 2*MaxDetails) // some by their type alone beyond MaxDetails
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", domain, err)
 		}
