@@ -170,8 +170,8 @@ func (r *Reporter) texts(ctx context.Context, about *queue.Task) (texts *bounce.
 		return nil
 	}
 	ctx = smtp.WithJob(ctx, smtp.Job{
-		ID: string(about.ID), Ref: about.Ref, Tenant: about.Tenant, Origin: about.Origin, FromDomain: about.FromDomain,
-		Attempt: about.Attempts,
+		ID: string(about.ID), Ref: about.Ref, Tenant: about.Tenant, Origin: about.Origin, From: about.Envelope.From,
+		FromDomain: about.FromDomain, Attempt: about.Attempts,
 	})
 	if p := guard.Call(func() { texts = r.Texts(ctx, about.Envelope.From) }); p != nil {
 		p.Log(ctx, guard.Logger(r.Logger), "Texts", slog.String("about", string(about.ID)))

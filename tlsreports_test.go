@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postrider/postrider/bounce"
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/client/dkim"
 	"github.com/postrider/postrider/mx"
@@ -147,7 +148,10 @@ func TestTLSReports(t *testing.T) {
 		signer := &dkim.Signer{Keys: []dkim.Key{key}, Headers: tlsrpt.SignedHeaders(), Resolver: inet}
 		sts := &mtasts.Client{Resolver: inet, RootCAs: inet.RootCAs(), DialContext: inet.DialContext}
 		reporter := &tlsrpt.Reporter{From: "tls-reports@relay.test", Resolver: inet, Store: &tlsrpt.Dir{Path: filepath.Join(t.TempDir(), "tls")}}
-		relay := &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext, Wrap: signer.Wrap,
+		verp := &bounce.VERP{Domain: "bounces.relay.test", Keys: [][]byte{make([]byte, 32)}}
+		relay := &Relay{Hostname: "relay.test", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+			// The reports have another reverse-path on their way, and don't count all the same.
+			Wrap:   func(next smtp.Sender) smtp.Sender { return verp.Wrap(signer.Wrap(next)) },
 			Runner: &delivery.Runner{Retry: []time.Duration{90 * time.Minute}},
 			Transport: &client.Transport{
 				Policies:  []mx.Policy{dane.Policy{}, sts},

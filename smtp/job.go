@@ -64,6 +64,10 @@ type Job struct {
 
 	Origin Origin
 
+	// From is the reverse-path of the message in the queue. A Sender around another one may have put another in its
+	// place, such as that of bounce.VERP.
+	From string
+
 	// FromDomain is the domain of the From header field as an A-label. If empty, there is no From, there are several,
 	// or its addresses have several domains.
 	FromDomain string

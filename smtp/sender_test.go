@@ -169,7 +169,7 @@ func TestJob(t *testing.T) {
 		t.Errorf("got %+v and %v, want none", j, ok)
 	}
 	want := smtp.Job{
-		ID: "1", Ref: "order 7", Tenant: "ann", Origin: smtp.OriginCode, FromDomain: "example.com", Attempt: 2,
+		ID: "1", Ref: "order 7", Tenant: "ann", Origin: smtp.OriginCode, From: "ann@example.com", FromDomain: "example.com", Attempt: 2,
 	}
 	ctx := smtp.WithJob(smtp.WithJob(t.Context(), smtp.Job{ID: "0"}), want)
 	var sender smtp.Sender = smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {

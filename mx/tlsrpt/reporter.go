@@ -23,8 +23,8 @@ import (
 // of a method. All methods may be called concurrently.
 type Reporter struct {
 	// From is the address in the From field and the reverse-path of the mails, for reports alone: the sessions for mail
-	// from this address are in no report (RFC 8460 §3). Its domain is the submitter of the reports. It must sign its
-	// mail by DKIM: receivers ignore other reports.
+	// from this address are in no report (RFC 8460 §3), also if Relay.Wrap changes the reverse-path. Its domain is the
+	// submitter of the reports. It must sign its mail by DKIM: receivers ignore other reports.
 	From string
 
 	// Organization is the name of the organization that reports. If empty, the domain of From.
@@ -144,7 +144,9 @@ func (r *Reporter) Check() error {
 
 // Record collects the result of a session. It is a value for client.Transport.TLSResult. It does no I/O.
 func (r *Reporter) Record(ctx context.Context, result mx.TLSResult) {
-	if result.Reused && !r.CountReused || result.Domain == "" || sameAddress(result.From, r.From) {
+	job, _ := smtp.JobOf(ctx) // a Sender such as that of bounce.VERP may have changed the reverse-path
+	if result.Reused && !r.CountReused || result.Domain == "" ||
+		sameAddress(result.From, r.From) || sameAddress(job.From, r.From) {
 		return
 	}
 	r.once.Do(r.prepare)

@@ -80,11 +80,11 @@ func manyDetails(t *testing.T, domains, details int) *Reporter {
 
 // TestDayAtBound: a domain with all details that Check allows, and some of other types, is read back.
 func TestDayAtBound(t *testing.T) {
-	r := manyDetails(t, 1, MaxDetails+1)
-	for i := range 10 {
-		r.Record(t.Context(), failed("d0.example", fmt.Sprintf("y%d", i)))
-	}
+	const details = MaxDetails + 11
+	r := manyDetails(t, 1, 1)
 	d := r.days[dayName(time.Now())]
+	p := &d.domains["d0.example"].policies[0]
+	p.Details = slices.Repeat(p.Details, details) // Record would take seconds
 	b, err := d.marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +93,8 @@ func TestDayAtBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(got.domains["d0.example"].policies[0].Details); n != MaxDetails+11 {
-		t.Errorf("got %d details, want %d", n, MaxDetails+11)
+	if n := len(got.domains["d0.example"].policies[0].Details); n != details {
+		t.Errorf("got %d details, want %d", n, details)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestRunnerJob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := smtp.Job{ID: string(id), Ref: "order-17", Tenant: "shop", Origin: smtp.OriginAuthenticated, FromDomain: "sender.test"}
+		want := smtp.Job{ID: string(id), Ref: "order-17", Tenant: "shop", Origin: smtp.OriginAuthenticated, From: m.Envelope.From, FromDomain: "sender.test"}
 		start(t, &Runner{Queue: q, Sender: senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 			want.Attempt++
 			if got, ok := smtp.JobOf(ctx); !ok || got != want {
