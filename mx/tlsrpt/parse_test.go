@@ -168,7 +168,7 @@ func TestParseMail(t *testing.T) {
 		{"too many parts", top + multi(append(slices.Repeat([]string{words}, maxParts), gz)...), "too many parts"},
 		{"a long header", manyFields(maxMailHeader-10_000) + top + gz, ""},
 		{"too long a header", manyFields(maxMailHeader) + top + gz, "its header has over 1048576 octets"},
-		{"a header without an end", manyFields(2*maxMailHeader), "its header has over 1048576 octets"},
+		{"a header without an end", manyFields(2 * maxMailHeader), "its header has over 1048576 octets"},
 		{"a long mail", top + multi(words+strings.Repeat("x", 2*maxMailHeader)+"\r\n", gz), ""},
 		{"no boundary", top + "Content-Type: multipart/report\r\n\r\nx", "boundary is empty"},
 		{"not base64", top + strings.Replace(gz, encoded[:4], "!!!!", 1), "illegal base64"},

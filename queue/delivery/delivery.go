@@ -196,8 +196,8 @@ func (d *delivery) send(ctx context.Context, body queue.Body) (results []smtp.Re
 func (d *delivery) job() smtp.Job {
 	t := &d.task
 	return smtp.Job{
-		ID: string(t.ID), Ref: t.Ref, Tenant: t.Tenant, Origin: t.Origin, From: t.Envelope.From, FromDomain: t.FromDomain,
-		Attempt: t.Attempts,
+		ID: string(t.ID), Ref: t.Ref, Tenant: t.Tenant, Origin: t.Origin, From: t.Envelope.From,
+		FromDomain: t.FromDomain, Attempt: t.Attempts,
 	}
 }
 
