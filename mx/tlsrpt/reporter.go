@@ -142,7 +142,8 @@ func (r *Reporter) Check() error {
 	return nil
 }
 
-// Record collects the result of a session. It is a value for client.Transport.TLSResult. It does no I/O.
+// Record collects the result of a session. It is a value for client.Transport.TLSResult. It does no I/O, except for the
+// log once a day, if reports are dropped because they are too late.
 func (r *Reporter) Record(ctx context.Context, result mx.TLSResult) {
 	job, _ := smtp.JobOf(ctx) // a Sender such as that of bounce.VERP may have changed the reverse-path
 	if result.Reused && !r.CountReused || result.Domain == "" ||
