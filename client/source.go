@@ -23,8 +23,8 @@ type Source struct {
 	Addrs []netip.Addr
 
 	// Proxy is what the sessions go through. Loopback hosts are reached through a proxy on this machine only, and Unix
-	// sockets through none. Such a host counts as one of this machine, so a proxy that leads to another machine (ssh -D)
-	// must not be used for it. If nil, the sessions go out from this machine.
+	// sockets through none. A loopback host counts as one of this machine: a proxy that leads to another machine
+	// (ssh -D) must not be used for it. If nil, the sessions go out from this machine.
 	Proxy *Proxy
 
 	// Hostname is the name in EHLO. The DNS should have it for Addrs. If empty, Transport.Hostname; if that is empty
