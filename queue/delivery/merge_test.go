@@ -429,7 +429,10 @@ func TestMergeLimits(t *testing.T) {
 func TestMergeUnreported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tale, failures, opened := &tellTale{begun: time.Now()}, 0, 0
+		var mu sync.Mutex // of failures and opened
 		q := &faultyQueue{Queue: mem.New(), fail: func(op string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if op == "open" {
 				opened++
 			}
