@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/files"
 	"github.com/postrider/postrider/internal/flock"
 )
 
@@ -184,13 +185,7 @@ func (s *state) write(w io.Writer) (size int64, lines int, err error) {
 }
 
 // syncDir is a variable for tests.
-var syncDir = func(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+var syncDir = files.SyncDir
 
 var errClosed = errors.New("the file is closed")
 

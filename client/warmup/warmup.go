@@ -28,6 +28,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/postrider/postrider/internal/files"
 	"github.com/postrider/postrider/internal/flock"
 )
 
@@ -141,11 +142,7 @@ func (f *File) rewrite() (err error) {
 	if err := os.Rename(temp, f.path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(f.path))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+	if err := files.SyncDir(filepath.Dir(f.path)); err != nil {
 		return err
 	}
 	if f.file != nil {

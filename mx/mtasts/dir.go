@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postrider/postrider/mx/internal/files"
+	"github.com/postrider/postrider/internal/files"
 	"github.com/postrider/postrider/smtp"
 )
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postrider/postrider/mx/internal/files"
+	"github.com/postrider/postrider/internal/files"
 )
 
 // Store keeps over restarts what was recorded and not reported yet. A [Dir] is a Store.

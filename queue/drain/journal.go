@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/postrider/postrider/internal/files"
 	"github.com/postrider/postrider/internal/flock"
 	"github.com/postrider/postrider/queue"
 )
@@ -42,7 +43,7 @@ func openJournal(file, name string) (j *journal, err error) {
 	j = &journal{file: f, held: make(map[queue.ID]bool)}
 	switch {
 	case len(whole) == 0 && bytes.HasPrefix(head, data): // new, or its first line wasn't ended
-		return j, errors.Join(f.Truncate(0), j.append(head), syncDir(file))
+		return j, errors.Join(f.Truncate(0), j.append(head), files.SyncDir(filepath.Dir(file)))
 	case !bytes.HasPrefix(whole, head):
 		return nil, fmt.Errorf("it isn't one of Name %q: set Name as in the Run before, or Journal to another file",
 			name)
@@ -103,17 +104,7 @@ func (j *journal) remove() error {
 	if err := os.Remove(j.file.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return syncDir(j.file.Name())
+	return files.SyncDir(filepath.Dir(j.file.Name()))
 }
 
 func (j *journal) close() { j.file.Close() }
-
-// syncDir makes the name of a file durable.
-func syncDir(file string) error {
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}

@@ -1,4 +1,4 @@
-// Package files keeps small files in a directory, for stores that must survive a crash.
+// Package files writes small files so that they survive a crash, for stores that have some.
 package files
 
 import (
@@ -49,16 +49,17 @@ func Replace(dir, name string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	syncDir(dir)
+	_ = SyncDir(dir) // not on every system
 	return nil
 }
 
-// syncDir makes the names in a directory durable, where the system can.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync() // not on every system
-		_ = d.Close()
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
 	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Stale reports whether a file ends in TempExt and is older than an hour: another process may be writing a young one.
