@@ -30,11 +30,12 @@ var arrows = map[string][]string{
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
-	"mx/mtasts": {"mx/dns", "internal/files", "mx/internal/webhost", "internal/guard"},
+	"mx/mtasts": {"mx/dns", "internal/files", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
 	"mx/dane":   {"mx/dns"},
-	"mx/tlsrpt": {"mx/dns", "internal/files", "mx/internal/webhost", "internal/guard"},
+	"mx/tlsrpt": {"mx/dns", "internal/files", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
 
-	"mx/internal/webhost": {"mx", "internal/guard"},
+	"mx/internal/txtrecord": nil,
+	"mx/internal/webhost":   {"mx", "internal/guard"},
 
 	"client":           {"mx", "internal/guard", "internal/header", "internal/scram"},
 	"client/compose":   nil,

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/mx/internal/txtrecord"
 )
 
 const (
@@ -81,7 +82,7 @@ func isPlainText(value string) bool {
 	if err != nil {
 		kind, _, _ = strings.Cut(value, ";")
 	}
-	return strings.EqualFold(trimSpace(kind), "text/plain")
+	return strings.EqualFold(txtrecord.TrimSpace(kind), "text/plain")
 }
 
 // dialPolicyHost returns a func that connects to the policy host, by the rules for addresses that anyone may have

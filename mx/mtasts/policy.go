@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/mx/internal/txtrecord"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -77,13 +78,13 @@ func parsePolicy(body string) (*Policy, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(line, ":")
-		if !ok || !isName(key) {
+		if !ok || !txtrecord.IsName(key) {
 			return nil, fmt.Errorf("line %d: %q: want a key, \":\" and a value", number, shorten(line))
 		}
 		if seen[key] {
 			continue
 		}
-		if err := p.set(key, trimSpace(value), seen); err != nil {
+		if err := p.set(key, txtrecord.TrimSpace(value), seen); err != nil {
 			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
 	}

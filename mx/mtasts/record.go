@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/postrider/postrider/mx/internal/txtrecord"
 )
 
 // recordVersion begins a record of MTA-STS (RFC 8461 §3.1).
@@ -16,41 +18,30 @@ var errNoRecord = errors.New("no TXT record begins with " + recordVersion + ";")
 // MTA-STS.
 func parseRecord(texts []string) (id string, err error) {
 	// RFC 8461 §3.1: others are discarded, and if more or less than one remains, the domain has no policy.
-	err = errNoRecord
-	found := 0
-	for _, text := range texts {
-		rest, ok := strings.CutPrefix(text, recordVersion)
-		if rest = trimSpace(rest); !ok || !strings.HasPrefix(rest, ";") {
-			continue
-		}
-		if found++; found > 1 {
-			return "", errors.New("several TXT records begin with " + recordVersion)
-		}
-		if id, err = parseFields(rest[1:]); err != nil {
-			err = fmt.Errorf("TXT record %q: %w", shorten(text), err)
-		}
+	text, fields, n := txtrecord.Find(texts, recordVersion)
+	switch {
+	case n == 0:
+		return "", errNoRecord
+	case n > 1:
+		return "", errors.New("several TXT records begin with " + recordVersion)
+	}
+	if id, err = parseFields(fields); err != nil {
+		err = fmt.Errorf("TXT record %q: %w", shorten(text), err)
 	}
 	return id, err
 }
 
 // parseFields returns the id in the fields that follow the version.
 func parseFields(fields string) (id string, err error) {
-	for more := true; more; {
-		var field string
-		field, fields, more = strings.Cut(fields, ";")
-		field = trimSpace(field)
-		if field == "" && !more {
-			break // the last semicolon is optional
-		}
-		name, value, ok := strings.Cut(field, "=")
+	for f := range txtrecord.Fields(fields) {
 		switch {
-		case !ok || !isName(name) || !isValue(value):
-			return "", fmt.Errorf("field %q: want a name, \"=\" and a value", shorten(field))
-		case name == "id" && id == "": // RFC 8461 §3.2: of a duplicate, the first one counts
-			if !isID(value) {
-				return "", fmt.Errorf("id %q: want 1 to 32 letters and digits", shorten(value))
+		case !f.Valid || !isValue(f.Value):
+			return "", fmt.Errorf("field %q: want a name, \"=\" and a value", shorten(f.Text))
+		case f.Name == "id" && id == "": // RFC 8461 §3.2: of a duplicate, the first one counts
+			if !isID(f.Value) {
+				return "", fmt.Errorf("id %q: want 1 to 32 letters and digits", shorten(f.Value))
 			}
-			id = strings.Clone(value) // a part of the record would keep all of it in memory
+			id = strings.Clone(f.Value) // a part of the record would keep all of it in memory
 		}
 	}
 	if id == "" {
@@ -60,25 +51,14 @@ func parseFields(fields string) (id string, err error) {
 }
 
 // isID reports whether s is 1*32(ALPHA / DIGIT).
-func isID(s string) bool { return s != "" && len(s) <= 32 && strings.IndexFunc(s, isNotAlnum) < 0 }
-
-// isName reports whether s is the name of a field, known or not, in a record or a policy.
-func isName(s string) bool {
-	return s != "" && len(s) <= 32 && !isNotAlnum(rune(s[0])) &&
-		strings.IndexFunc(s, func(r rune) bool { return isNotAlnum(r) && r != '_' && r != '-' && r != '.' }) < 0
+func isID(s string) bool {
+	return s != "" && len(s) <= 32 && strings.IndexFunc(s, txtrecord.IsNotAlnum) < 0
 }
 
-// isValue reports whether s is a value in a record: printable ASCII without space, "=" and ";".
+// isValue reports whether s can be a value in a record.
 func isValue(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '=' || r == ';' }) < 0
+	return strings.IndexFunc(s, txtrecord.IsNotVisible) < 0 && !strings.Contains(s, "=")
 }
-
-func isNotAlnum(r rune) bool {
-	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-}
-
-// trimSpace removes the WSP of RFC 5234.
-func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
 // shorten bounds a value from outside for an error.
 func shorten(s string) string {

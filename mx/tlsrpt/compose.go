@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/mx/internal/txtrecord"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -74,7 +75,7 @@ func (m *Message) unique() string {
 }
 
 // notInField reports whether a character can't be in a domain or an ID in the header.
-func notInField(r rune) bool { return isNotVisible(r) || r == '<' || r == '>' || r == '"' }
+func notInField(r rune) bool { return txtrecord.IsNotVisible(r) || r == '<' || r == '>' || r == '"' }
 
 // Compose returns the mail with the report (RFC 8460 §5.3), and its envelope. Report.ID becomes the Message-ID as well,
 // so it has the form of one: two parts with "@" between them (RFC 5322 §3.6.4). By TLS-Required: No, the mail asks to

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/postrider/postrider/mx/internal/txtrecord"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -47,19 +48,15 @@ func (r *Reporter) lookup(ctx context.Context, domain string) ([]destination, er
 // record of TLS reporting. Every error holds errNoRecord: a domain whose record isn't valid wants no reports.
 func parseRecord(texts []string) (list []destination, err error) {
 	// RFC 8460 §3: others are discarded, and if more or less than one remains, the domain has none.
-	err = errNoRecord
-	found := 0
-	for _, text := range texts {
-		rest, ok := strings.CutPrefix(text, recordVersion)
-		if rest = trimSpace(rest); !ok || !strings.HasPrefix(rest, ";") {
-			continue
-		}
-		if found++; found > 1 {
-			return nil, fmt.Errorf("several of them: %w", errNoRecord)
-		}
-		if list, err = parseFields(rest[1:]); err != nil {
-			err = fmt.Errorf("%w that is valid: %w", errNoRecord, err)
-		}
+	_, fields, n := txtrecord.Find(texts, recordVersion)
+	switch {
+	case n == 0:
+		return nil, errNoRecord
+	case n > 1:
+		return nil, fmt.Errorf("several of them: %w", errNoRecord)
+	}
+	if list, err = parseFields(fields); err != nil {
+		err = fmt.Errorf("%w that is valid: %w", errNoRecord, err)
 	}
 	return list, err
 }
@@ -67,23 +64,16 @@ func parseRecord(texts []string) (list []destination, err error) {
 // parseFields returns the destinations in the fields that follow the version. Unknown fields are ignored.
 func parseFields(fields string) (list []destination, err error) {
 	seen := false
-	for more := true; more; {
-		var field string
-		field, fields, more = strings.Cut(fields, ";")
-		field = trimSpace(field)
-		if field == "" && !more {
-			break // the last semicolon is optional
-		}
-		name, value, ok := strings.Cut(field, "=")
+	for f := range txtrecord.Fields(fields) {
 		switch {
-		case !ok || !isName(name) || value == "" || strings.IndexFunc(value, isNotVisible) >= 0 && name != "rua":
-			return nil, fmt.Errorf("field %.100q: want a name, \"=\" and a value", field)
-		case name != "rua" || seen:
+		case !f.Valid || strings.IndexFunc(f.Value, txtrecord.IsNotVisible) >= 0 && f.Name != "rua":
+			return nil, fmt.Errorf("field %.100q: want a name, \"=\" and a value", f.Text)
+		case f.Name != "rua" || seen:
 			continue
 		}
 		seen = true
-		for uri := range strings.SplitSeq(value, ",") {
-			d, ok, err := parseDestination(trimSpace(uri))
+		for uri := range strings.SplitSeq(f.Value, ",") {
+			d, ok, err := parseDestination(txtrecord.TrimSpace(uri))
 			if err != nil {
 				return nil, err
 			}
@@ -104,7 +94,7 @@ func parseFields(fields string) (list []destination, err error) {
 // parseDestination reads a URI of rua. ok is false for a scheme that isn't known, which another specification may add.
 func parseDestination(s string) (d destination, ok bool, err error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" || strings.IndexFunc(s, isNotVisible) >= 0 || strings.Contains(s, "!") {
+	if err != nil || u.Scheme == "" || strings.IndexFunc(s, txtrecord.IsNotVisible) >= 0 || strings.Contains(s, "!") {
 		return d, false, fmt.Errorf("rua %.100q: want URIs, separated by commas", s)
 	}
 	switch u.Scheme {
@@ -129,19 +119,3 @@ func parseDestination(s string) (d destination, ok bool, err error) {
 	}
 	return d, false, nil
 }
-
-// isName reports whether s is the name of a field, known or not.
-func isName(s string) bool {
-	return s != "" && len(s) <= 32 && !isNotAlnum(rune(s[0])) &&
-		strings.IndexFunc(s, func(r rune) bool { return isNotAlnum(r) && r != '_' && r != '-' && r != '.' }) < 0
-}
-
-func isNotAlnum(r rune) bool {
-	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-}
-
-// isNotVisible reports whether a character can't be in a value: printable ASCII without space and ";".
-func isNotVisible(r rune) bool { return r <= ' ' || r > '~' || r == ';' }
-
-// trimSpace removes the WSP of RFC 5234.
-func trimSpace(s string) string { return strings.Trim(s, " \t") }

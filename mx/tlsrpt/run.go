@@ -1,6 +1,7 @@
 package tlsrpt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -263,38 +264,24 @@ func (r *Reporter) forgetOld(ctx context.Context, name string, d *day) {
 	}
 }
 
-func (r *Reporter) spread() time.Duration {
-	switch {
-	case r.Spread < 0:
-		return 0
-	case r.Spread == 0:
-		return 4 * time.Hour
-	}
-	return r.Spread
-}
+// spread is Spread, or its default.
+func (r *Reporter) spread() time.Duration { return max(cmp.Or(r.Spread, 4*time.Hour), 0) }
 
 // message returns the report about a domain. r.mu is held.
 func (r *Reporter) message(name, domain string, d *day, t *tally) *Message {
 	end := dayEnd(name)
 	m := &Message{From: r.From, Domain: domain}
 	m.Report = &Report{
-		Organization: orElse(r.Organization, m.submitter()), Contact: orElse(r.Contact, r.From),
+		Organization: cmp.Or(r.Organization, m.submitter()), Contact: cmp.Or(r.Contact, r.From),
 		Begin: end.AddDate(0, 0, -1), End: end.Add(-time.Second),
 		ID:       fmt.Sprintf("%s.%x@%s", name, d.hash(domain), m.submitter()),
 		Policies: slices.Clone(t.policies),
 	}
 	for i := range m.Report.Policies {
 		p := &m.Report.Policies[i]
-		p.Domain = orElse(p.Domain, domain)
+		p.Domain = cmp.Or(p.Domain, domain)
 	}
 	return m
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // outcome is what became of a report.
