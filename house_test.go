@@ -30,14 +30,14 @@ var arrows = map[string][]string{
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
-	"mx/mtasts": {"mx/dns", "internal/files", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
-	"mx/dane":   {"mx/dns"},
+	"mx/mtasts": {"mx/dns", "internal/files", "internal/pkix", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
+	"mx/dane":   {"mx/dns", "internal/pkix"},
 	"mx/tlsrpt": {"mx/dns", "internal/files", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
 
 	"mx/internal/txtrecord": nil,
 	"mx/internal/webhost":   {"mx", "internal/guard"},
 
-	"client":           {"mx", "internal/guard", "internal/header", "internal/scram"},
+	"client":           {"mx", "internal/guard", "internal/header", "internal/pkix", "internal/scram"},
 	"client/compose":   nil,
 	"client/dkim":      {"internal/canonical", "internal/guard", "internal/header"},
 	"client/oauth":     nil,
@@ -84,6 +84,7 @@ var arrows = map[string][]string{
 	"internal/guard":           nil,
 	"internal/header":          nil,
 	"internal/iprev":           nil,
+	"internal/pkix":            nil,
 	"internal/scram":           nil,
 
 	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery",

@@ -3,8 +3,8 @@ package client
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 
+	"github.com/postrider/postrider/internal/pkix"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -102,18 +102,11 @@ func (d *delivery) pkix(host mx.Host) verifier {
 		}
 	}
 	return func(state tls.ConnectionState) (string, error) {
-		if len(state.PeerCertificates) == 0 {
-			return "", errors.New("the host has sent no certificate")
-		}
 		opts := opts // Verify is called concurrently
 		if cfg := d.t.TLSConfig; cfg != nil && cfg.Time != nil {
 			opts.CurrentTime = cfg.Time()
 		}
-		opts.Intermediates = x509.NewCertPool()
-		for _, cert := range state.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(cert)
-		}
-		_, err := state.PeerCertificates[0].Verify(opts)
+		_, err := pkix.Verify(state.PeerCertificates, opts)
 		return "PKIX", err
 	}
 }

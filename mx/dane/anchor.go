@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postrider/postrider/internal/pkix"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dns"
 )
@@ -37,11 +38,7 @@ func verifyAnchor(records []dns.TLSA, names []string, chain []*x509.Certificate)
 	if len(a.record) == 0 {
 		return by, errNoAnchor
 	}
-	above := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		above.AddCert(cert)
-	}
-	valid, err := chain[0].Verify(x509.VerifyOptions{Roots: a.pool, Intermediates: above})
+	valid, err := pkix.Verify(chain, x509.VerifyOptions{Roots: a.pool})
 	if err != nil {
 		return by, err
 	}

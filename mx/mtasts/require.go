@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/postrider/postrider/internal/pkix"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/smtp"
 )
@@ -51,13 +52,6 @@ func (c *Client) Require(ctx context.Context, to mx.Target) (mx.Requirement, err
 
 // verify verifies the certificates of an MX host (RFC 8461 §4.2). A name in the subject (CN) doesn't count.
 func (c *Client) verify(host string, certs []*x509.Certificate) error {
-	if len(certs) == 0 {
-		return errors.New("it has no certificate")
-	}
-	intermediates := x509.NewCertPool()
-	for _, cert := range certs[1:] {
-		intermediates.AddCert(cert)
-	}
-	_, err := certs[0].Verify(x509.VerifyOptions{DNSName: host, Roots: c.RootCAs, Intermediates: intermediates})
+	_, err := pkix.Verify(certs, x509.VerifyOptions{DNSName: host, Roots: c.RootCAs})
 	return err
 }
