@@ -55,18 +55,20 @@ func (c *Conn) bodyFailed(ctx context.Context, err error) *failure {
 	if _, own := errors.AsType[*smtp.ContentError](err); !own {
 		return c.failed(ctx, smtp.StageBody, c.lastWords(ctx, err))
 	}
-	f := contentFailure(smtp.StageBody, err)
-	f.host, f.addr, f.tls, f.policy = c.Host, c.Addr, c.security.Version, c.required.Name
-	return f
+	return c.local(smtp.StageBody, err, contentReply(err))
 }
 
-// contentFailure returns the failure of a message that can't be read, or can't be sent by DATA.
-func contentFailure(stage smtp.Stage, err error) *failure {
-	r, ok := errors.AsType[*smtp.Reply](err)
-	if !ok {
-		r = smtp.NewReply(451, "4.3.0", "the message could not be read")
+// contentFailure returns the failure of a message that can't be read, or can't be sent by DATA, whatever the host.
+func contentFailure(err error) *failure {
+	return &failure{stage: smtp.StageRoute, reply: contentReply(err), local: true, cause: err}
+}
+
+// contentReply returns the reply for an error of a content.
+func contentReply(err error) *smtp.Reply {
+	if r, ok := errors.AsType[*smtp.Reply](err); ok {
+		return r
 	}
-	return &failure{stage: stage, reply: r, local: true, cause: err}
+	return smtp.NewReply(451, "4.3.0", "the message could not be read")
 }
 
 // bodyWriter sets a new deadline for each block of a message.

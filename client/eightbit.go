@@ -79,10 +79,7 @@ func (c *Conn) sevenBit(m *message) (smtp.Content, *failure) {
 		m.sevenBit.content, m.sevenBit.signed, m.sevenBit.err = smtp.SevenBit(m.content)
 	}
 	if m.sevenBit.err != nil {
-		f := contentFailure(smtp.StageMail, m.sevenBit.err)
-		f.host, f.addr, f.tls, f.policy = c.Host, c.Addr, c.security.Version, c.required.Name
-		f.security = c.summary()
-		return nil, f
+		return nil, c.local(smtp.StageMail, m.sevenBit.err, contentReply(m.sevenBit.err))
 	}
 	if m.sevenBit.signed && !m.breakSigned {
 		m.kept = true

@@ -327,7 +327,7 @@ func checkHalf(t *testing.T, results []smtp.Result, err error) {
 		if unfit {
 			want = smtp.Rejected
 		}
-		if r.Outcome != want || r.Stage != smtp.StageBody || !r.Local || r.Host == "" {
+		if r.Outcome != want || r.Stage != smtp.StageBody || !r.Local || r.Host == "" || r.Security == nil {
 			t.Errorf("got %s, want %s at %s", show(results), want, smtp.StageBody)
 		}
 	}

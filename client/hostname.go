@@ -33,12 +33,23 @@ func ownName(system string, local net.Addr) string {
 	if name, err := smtp.ASCIIDomain(system); err == nil && isFull(name) {
 		return name
 	}
-	if local != nil {
-		if ap, err := netip.ParseAddrPort(local.String()); err == nil && !ap.Addr().Unmap().IsUnspecified() {
-			return literal(ap.Addr())
-		}
+	if ip := addrOf(local); ip.IsValid() && !ip.IsUnspecified() {
+		return literal(ip)
 	}
 	return "localhost" // the host is on this machine, or it is reached in a way that shows no address
+}
+
+// addrOf returns the IP address of one end of a connection, or the zero Addr.
+func addrOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	if a != nil {
+		if at, err := netip.ParseAddrPort(a.String()); err == nil {
+			return at.Addr().Unmap()
+		}
+	}
+	return netip.Addr{}
 }
 
 // literal returns the address literal of an address (RFC 5321 §4.1.3). It has no zone, which means nothing elsewhere.

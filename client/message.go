@@ -85,10 +85,10 @@ func (m *message) check() *failure {
 		}
 	}
 	if m.sized.r == nil {
-		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: errors.New("it is nil")})
+		return contentFailure(&smtp.ContentError{Err: errors.New("it is nil")})
 	}
 	if size := m.content.Size(); size < 0 {
-		return contentFailure(smtp.StageRoute, &smtp.ContentError{Err: fmt.Errorf("its size is %d", size)})
+		return contentFailure(&smtp.ContentError{Err: fmt.Errorf("its size is %d", size)})
 	}
 	scan := smtp.Scan
 	if m.env.Body == smtp.BodyBinaryMIME {
@@ -96,7 +96,7 @@ func (m *message) check() *failure {
 	}
 	facts, err := scan(m.content)
 	if err != nil {
-		return contentFailure(smtp.StageRoute, err)
+		return contentFailure(err)
 	}
 	m.facts = facts
 	if m.env.UTF8 && facts.EightBitBody && !facts.HeaderUTF8 {

@@ -167,20 +167,17 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 			why = &b
 		}
 		inPool := !tried && !isBlocked && (fault == SourceFine || e.probe)
+		canSpare := !tried && !isBlocked && fault.bySites() && spare.via == nil
 		switch {
-		case inPool && d.warm(s):
-			return e, nil
-		case inPool:
+		case (inPool || canSpare) && !d.warm(s):
 			full = cmp.Or(full, s)
+		case inPool:
+			return e, nil
+		case canSpare:
+			spare = e
+			fallthrough
 		case tried || fault != SourceFine:
 			out = append(out, e.key())
-			switch {
-			case !fault.bySites() || tried || isBlocked || spare.via != nil:
-			case d.warm(s):
-				spare = e
-			default:
-				full = cmp.Or(full, s)
-			}
 		default:
 			blocked++
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -95,17 +93,4 @@ func tlsFailure(f *failure) mx.TLSFailure {
 		return mx.TLSFailure{Type: mx.ValidationFailure, Code: f.reply.Text}
 	}
 	return mx.TLSFailureOf(f.cause)
-}
-
-// addrOf returns the IP address of one end of a connection, or the zero Addr.
-func addrOf(a net.Addr) netip.Addr {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	if a != nil {
-		if at, err := netip.ParseAddrPort(a.String()); err == nil {
-			return at.Addr().Unmap()
-		}
-	}
-	return netip.Addr{}
 }
