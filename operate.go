@@ -91,8 +91,7 @@ func (r *Relay) Explain(ctx context.Context, id queue.ID) ([]Explanation, error)
 	all := make([]Explanation, len(tasks))
 	for i, t := range tasks {
 		all[i].Explanation = t
-		switch t.Task.Destination {
-		case queue.ReportDestination, queue.ExpandedDestination: // nothing is sent there
+		if queue.OnlyReports(t.Task.Destination) {
 			continue
 		}
 		_, domain := smtp.SplitAddress(t.Task.Envelope.Recipients[0].Address)

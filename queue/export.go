@@ -60,7 +60,7 @@ func remaining(ctx context.Context, l Lister, id ID) (*smtp.Envelope, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Destination == ReportDestination || t.Destination == ExpandedDestination {
+		if OnlyReports(t.Destination) {
 			continue // its recipients are settled or in another task; or they are aliases
 		}
 		if env == nil {

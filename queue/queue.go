@@ -383,6 +383,12 @@ const ReportDestination = "(report)"
 // that report is a recipient. To a Queue, it is a task like any other.
 const ExpandedDestination = "(expanded)"
 
+// OnlyReports reports whether nothing is sent to a destination, because its tasks are settled with reports: it is
+// ReportDestination or ExpandedDestination.
+func OnlyReports(destination string) bool {
+	return destination == ReportDestination || destination == ExpandedDestination
+}
+
 // Owed is a recipient whose sender is owed a report.
 type Owed struct {
 	Recipient int         // the index of it in Envelope.Recipients of the Task that is settled

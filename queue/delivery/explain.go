@@ -142,7 +142,7 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	now := r.time()
 	for i, t := range tasks {
 		all[i].Task = t
-		if !onlyReports(t.Destination) {
+		if !queue.OnlyReports(t.Destination) {
 			all[i].Source = r.sourceOf(&t)
 		}
 		all[i].Why, all[i].Until = explainTask(&t, now)
@@ -227,12 +227,12 @@ func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) 
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
 		return fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task. "+
 			"Release it for another attempt, or remove it.", task.Deaths), time.Time{}
-	case task.State == queue.Held && onlyReports(task.Destination) && task.Attempts >= maxReports:
+	case task.State == queue.Held && queue.OnlyReports(task.Destination) && task.Attempts >= maxReports:
 		return fmt.Sprintf("It is quarantined: its report couldn't be composed or stored in %d tries. "+
 			"Release it for another try, or purge it.", task.Attempts), time.Time{}
 	case task.State == queue.Held:
 		return "It is held until it is released.", time.Time{}
-	case onlyReports(task.Destination) && task.State == queue.Leased:
+	case queue.OnlyReports(task.Destination) && task.State == queue.Leased:
 		return "It is being reported.", time.Time{}
 	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0,
 		task.Destination == queue.ExpandedDestination && task.Due.After(later(task.NotBefore, now)):

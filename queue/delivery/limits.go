@@ -74,7 +74,7 @@ const (
 
 // siteLimits has the limits of a site, with defaults filled in.
 func (r *Runner) siteLimits(site string) SiteLimits {
-	if onlyReports(site) {
+	if queue.OnlyReports(site) {
 		return SiteLimits{Concurrency: defaultSiteConcurrency, Initial: defaultSiteConcurrency}
 	}
 	l := r.Site

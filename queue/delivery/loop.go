@@ -253,7 +253,7 @@ func (l *runnerLoop) askSites(ctx context.Context) {
 // siteOf returns the site of a destination, which is its own if the user's func has no name for it: the attempt will
 // tell what is wrong. Tasks that are only reported have one of their own.
 func (r *Runner) siteOf(ctx context.Context, destination string) (site Site) {
-	if r.SiteOf == nil || onlyReports(destination) {
+	if r.SiteOf == nil || queue.OnlyReports(destination) {
 		return Site{Name: destination}
 	}
 	about := queue.Task{Destination: destination}

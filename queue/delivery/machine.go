@@ -277,7 +277,7 @@ func (m *machine) queue(t *target) {
 		return
 	}
 	if t.party == nil {
-		if m.resolve && t.Destination != "" && !onlyReports(t.Destination) {
+		if m.resolve && t.Destination != "" && !queue.OnlyReports(t.Destination) {
 			t.queued |= isSought
 			m.lookups.want(t, m.owner(t.Owner))
 			return

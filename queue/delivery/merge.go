@@ -45,11 +45,6 @@ func (o *Occasion) owes() (owed []queue.Owed) {
 	return owed
 }
 
-// onlyReports reports whether nothing is sent for the tasks of a destination, which are settled with reports.
-func onlyReports(destination string) bool {
-	return destination == queue.ReportDestination || destination == queue.ExpandedDestination
-}
-
 // reportOwed reports what is collected in a report task, or that aliases were expanded.
 func (d *delivery) reportOwed(ctx context.Context) (lapse time.Time) {
 	var body queue.Body
@@ -113,7 +108,7 @@ func expanded(t *queue.Task) Occasion {
 	return o
 }
 
-// commitOwed settles a task of onlyReports once. If the reports can't be composed or, if doubt is true, can't be
+// commitOwed settles a task of queue.OnlyReports once. If the reports can't be composed or, if doubt is true, can't be
 // stored, the task comes up again later.
 func (d *delivery) commitOwed(ctx context.Context, occasions []Occasion, doubt bool) error {
 	var s queue.Settlement
@@ -150,7 +145,7 @@ const (
 	maxReports    = 30
 )
 
-// postponeReport settles a task of onlyReports so that it comes up again later. Only tries after the end of all
+// postponeReport settles a task of queue.OnlyReports so that it comes up again later. Only tries after the end of all
 // other tasks of the message count: until then the message isn't held, and recipients are added to a report task.
 func (d *delivery) postponeReport(ctx context.Context, o *Occasion, cause error) error {
 	wait, last := reportPause, false

@@ -136,7 +136,7 @@ func (r *Runner) logRemoved(ctx context.Context, message *queue.Task, reply *smt
 
 func (r *Runner) tellCancelled(tasks []queue.Task) {
 	for _, t := range tasks {
-		if onlyReports(t.Destination) {
+		if queue.OnlyReports(t.Destination) {
 			continue // its recipients are settled or in another task, or they are aliases
 		}
 		for _, res := range lastResults(&t, &smtp.Result{}) {

@@ -328,7 +328,7 @@ func (s *site) slowed(o *owner) {
 // kind returns the kind of slot that p's next attempt on a level takes.
 func (p *party) kind(l level) kind {
 	switch s := p.site; {
-	case onlyReports(s.name): // it waits for no host, and not behind one
+	case queue.OnlyReports(s.name): // it waits for no host, and not behind one
 		return fast
 	case s.standing.down, p.own != nil && p.own.down:
 		return probe

@@ -132,7 +132,7 @@ func (v *messageView) fill(t *queue.Task) {
 func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	t := &e.Task
 	v := taskView{
-		Destination: cut(t.Destination, maxKept), Report: t.Destination == queue.ReportDestination,
+		Destination: cut(t.Destination, maxKept), Report: queue.OnlyReports(t.Destination),
 		State: t.State.String(), Why: cut(e.Why, maxKept), Until: e.Until, Due: t.Due,
 		Attempts: t.Attempts, Deaths: t.Deaths, Source: cut(e.Source, maxKept), Recipients: []recipientView{},
 	}

@@ -142,3 +142,15 @@ func TestKept(t *testing.T) {
 		}
 	})
 }
+
+// TestTaskReport: a task that is only reported is shown as one.
+func TestTaskReport(t *testing.T) {
+	for destination, want := range map[string]bool{
+		"example.net": false, queue.ReportDestination: true, queue.ExpandedDestination: true,
+	} {
+		task := queue.Task{Destination: destination, Envelope: smtp.NewEnvelope("a@example.org", "b@example.net")}
+		if got := newTask(&delivery.Explanation{Task: task}, nil).Report; got != want {
+			t.Errorf("%s: got Report %t, want %t", destination, got, want)
+		}
+	}
+}
