@@ -48,16 +48,21 @@ type LearnedRate struct {
 func (r *Runner) LearnedRates() []LearnedRate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rates := r.learned
-	if rates == nil {
-		rates = r.Learned
-	}
+	rates := r.remembered()
 	now := r.time()
 	r.withMachine(func(m *machine) {
 		m.at(now)
 		rates = m.learnedRates(now)
 	})
 	return slices.Clone(rates)
+}
+
+// remembered returns the rates of the last Run, or Learned before the first one. mu is held.
+func (r *Runner) remembered() []LearnedRate {
+	if r.learned == nil {
+		return r.Learned
+	}
+	return r.learned
 }
 
 // learnedRates returns all of them.

@@ -320,11 +320,7 @@ func (r *Runner) begin(l *runnerLoop) bool {
 	}
 	r.loop = l
 	now := r.time()
-	learned := r.learned
-	if learned == nil {
-		learned = r.Learned
-	}
-	l.machine.recall(learned, now)
+	l.machine.recall(r.remembered(), now)
 	r.watchdog.recorded()
 	for name, until := range r.suspended {
 		l.machine.suspend([]string{name}, until, now)
