@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -20,14 +19,14 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	if err := q.begin(ctx); err != nil {
 		return nil, err
 	}
-	n, ok := index.ParseID(id)
-	if !ok || n >= 1<<63 {
+	n, ok := parseID(id)
+	if !ok {
 		return nil, queue.ErrNotFound
 	}
 	var size int64
 	var data []byte
 	err := q.db.QueryRowContext(ctx, q.sql(`SELECT size, body FROM "postrider".msg m WHERE id = $1
-		AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`), int64(n)).Scan(&size, &data)
+		AND `+isThere), int64(n)).Scan(&size, &data)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, queue.ErrNotFound
@@ -102,6 +101,3 @@ func (c *chunks) read(n int64) error {
 	c.have, c.data = n, data
 	return nil
 }
-
-// graceTime is how long the rows of a message that is gone stay, so that every Queue has seen that it is.
-func (q *Queue) graceTime() time.Duration { return max(time.Minute, 4*q.config.NodeLease) }

@@ -68,11 +68,7 @@ func (q *Queue) taskOf(c *claim, now time.Time) queue.Task {
 func progressOf(c *claim) *index.Progress {
 	switch {
 	case c.Num == index.ReportTask:
-		states := make([]*index.Progress, len(c.Parts))
-		for i, p := range c.Parts {
-			states[i] = p.State
-		}
-		return index.Merge(states)
+		return mergeParts(c.Parts)
 	case c.State == nil:
 		return c.Data.Initial(c.Num)
 	}

@@ -30,6 +30,9 @@ func (q *Queue) cleaner(background context.Context) {
 	}
 }
 
+// graceTime is how long the rows of a message that is gone stay, so that every Queue has seen that it is.
+func (q *Queue) graceTime() time.Duration { return max(time.Minute, 4*q.config.NodeLease) }
+
 // cleaning is how far the cleaner is.
 type cleaning struct {
 	from int64     // outcomes up to this seq have been looked at

@@ -2,22 +2,23 @@ package pgqueue
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// commitSQL stores messages, outcomes and marks, if the node's row is there and its fence is the known one. The lock on
-// the row makes whoever takes the node's lanes, or removes messages of the node, wait for it. It is one statement, so
-// that a commit is one round trip.
+// commitSQL, with a last column, stores messages, outcomes and marks, if the node's row is there and its fence is the
+// known one. The lock on the row makes whoever takes the node's lanes, or removes messages of the node, wait for it. It
+// is one statement, so that a commit is one round trip.
 const commitSQL = `WITH n AS MATERIALIZED (
 	SELECT id FROM "postrider".node WHERE id = $1::bigint AND fence = $2::bigint FOR KEY SHARE
 ), m AS (
@@ -36,10 +37,15 @@ const commitSQL = `WITH n AS MATERIALIZED (
 	FROM n, json_to_recordset($7::json)
 		AS j(id bigint, num bigint, lane smallint, attempts int, deaths int, until bigint)
 )
-SELECT (SELECT count(*) FROM n), coalesce((SELECT string_agg(id::text, ',') FROM m), '')`
+SELECT (SELECT count(*) FROM n), coalesce((SELECT string_agg(id::text, ',') FROM m), ''), `
 
-// lazySQL is commitSQL for what a crash of the server may undo.
-const lazySQL = commitSQL + `, set_config('synchronous_commit', 'off', true)`
+const (
+	// durableSQL is commitSQL for what must be durable.
+	durableSQL = commitSQL + `''`
+
+	// lazySQL is commitSQL for what a crash of the server may undo.
+	lazySQL = commitSQL + `set_config('synchronous_commit', 'off', true)`
+)
 
 // These are the rows of commitSQL.
 type (
@@ -180,15 +186,11 @@ func (q *Queue) write(g *group, jobs []*job) error {
 	if b.node == 0 {
 		return queue.ErrLeaseLost
 	}
-	args, err := q.args(b)
-	if err != nil {
-		return err
-	}
 	statement := g.statement
 	if b.lazy && g.lazy != "" {
 		statement = g.lazy
 	}
-	ids, err := q.run(statement, b, args)
+	ids, err := q.run(statement, b)
 	if err != nil && !rejected(err) {
 		q.config.Logger.Warn("pgqueue: the connection was lost during a commit", "error", err)
 		if ids, err = q.resolve(b, err); err != nil {
@@ -230,8 +232,8 @@ func (q *Queue) newBatch(jobs []*job) *batch {
 	return b
 }
 
-// args returns the arguments of commitSQL.
-func (q *Queue) args(b *batch) ([]any, error) {
+// args returns the arguments of commitSQL. ids are those that the messages get; if nil, the server chooses them.
+func (q *Queue) args(b *batch, ids []uint64) ([]any, error) {
 	msgs := make([]msgRow, len(b.msgs))
 	bodies := []byte{}
 	if len(b.msgs) == 1 && b.msgs[0].file == nil {
@@ -239,6 +241,9 @@ func (q *Queue) args(b *batch) ([]any, error) {
 	}
 	for i, d := range b.msgs {
 		msgs[i] = msgRow{Lane: q.laneOf(d.Message), Arrival: d.Arrival, Size: d.Size, Head: d.head}
+		if ids != nil {
+			msgs[i].ID = &ids[i]
+		}
 		if d.file == nil {
 			off := 0
 			if len(b.msgs) > 1 {
@@ -267,37 +272,44 @@ func orEmpty[T any](rows []T) []T {
 }
 
 // run executes the statement, in a transaction of its own. It returns the IDs of the messages.
-func (q *Queue) run(statement string, b *batch, args []any) ([]uint64, error) {
+func (q *Queue) run(statement string, b *batch) ([]uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
+	if slices.ContainsFunc(b.msgs, func(d *draft) bool { return d.file != nil }) {
+		return q.runLarge(ctx, statement, b)
+	}
+	args, err := q.args(b, nil) // before the connection is taken
+	if err != nil {
+		return nil, &notSent{err}
+	}
 	conn, err := q.db.Conn(ctx)
 	if err != nil {
 		return nil, &notSent{err}
 	}
 	defer conn.Close()
-	for _, d := range b.msgs {
-		if d.file != nil {
-			return q.runLarge(ctx, conn, statement, b, args)
-		}
-	}
 	return q.execute(ctx, conn, statement, args)
 }
 
 // execute executes commitSQL.
 func (q *Queue) execute(ctx context.Context, db querier, statement string, args []any) ([]uint64, error) {
 	var there int
-	var list string
-	dest := []any{&there, &list}
-	if strings.HasSuffix(statement, "true)") {
-		dest = append(dest, new(string))
-	}
-	if err := db.QueryRowContext(ctx, statement, args...).Scan(dest...); err != nil {
+	var list, last string
+	if err := db.QueryRowContext(ctx, statement, args...).Scan(&there, &list, &last); err != nil {
 		return nil, err
 	}
 	if there == 0 {
 		return nil, q.refence(ctx, db, args[0].(int64))
 	}
 	return parseIDs(list)
+}
+
+// maxID is the largest ID that a row can have.
+const maxID = 1<<63 - 1
+
+// parseID reads an ID. It returns false for one that no message has.
+func parseID(id queue.ID) (n uint64, ok bool) {
+	n, ok = index.ParseID(id)
+	return n, ok && n <= maxID
 }
 
 func parseIDs(list string) (ids []uint64, err error) {
@@ -330,24 +342,18 @@ func (q *Queue) refence(ctx context.Context, db querier, node int64) error {
 }
 
 // runLarge executes the statement for messages with chunks.
-func (q *Queue) runLarge(
-	ctx context.Context, conn *sql.Conn, statement string, b *batch, args []any,
-) (ids []uint64, err error) {
-	tx, err := conn.BeginTx(ctx, nil)
+func (q *Queue) runLarge(ctx context.Context, statement string, b *batch) (ids []uint64, err error) {
+	tx, err := q.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, &notSent{err}
 	}
 	defer tx.Rollback()
-	var msgs []msgRow
-	if err := json.Unmarshal([]byte(args[3].(string)), &msgs); err != nil {
-		return nil, &notSent{err}
-	}
+	given := make([]uint64, len(b.msgs))
 	for i, d := range b.msgs { // all, as their order is that of their IDs
-		var id uint64
-		if err := tx.QueryRowContext(ctx, q.sql(`SELECT nextval('"postrider".msg_id')`)).Scan(&id); err != nil {
+		id := &given[i]
+		if err := tx.QueryRowContext(ctx, q.sql(`SELECT nextval('"postrider".msg_id')`)).Scan(id); err != nil {
 			return nil, &notSent{err}
 		}
-		msgs[i].ID = &id
 		if d.file == nil {
 			continue
 		}
@@ -355,15 +361,14 @@ func (q *Queue) runLarge(
 			_, err := tx.ExecContext(ctx, query, args...)
 			return err
 		}
-		if err := d.writeChunks(q.sql(chunkSQL), id, exec); err != nil {
+		if err := d.writeChunks(q.sql(chunkSQL), *id, exec); err != nil {
 			return nil, &notSent{err}
 		}
 	}
-	text, err := json.Marshal(msgs)
+	args, err := q.args(b, given)
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	args[3] = string(text)
 	if ids, err = q.execute(ctx, tx, statement, args); err != nil {
 		return nil, &notSent{err}
 	}

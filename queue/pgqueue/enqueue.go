@@ -29,8 +29,8 @@ func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, 
 		return "", false, failed("enqueue", err)
 	}
 	if keyed {
-		if first, err := q.known(ctx, key); err != nil || first != 0 {
-			return idOrNone(first), err == nil, failedOrNil("enqueue", err)
+		if first, err := q.known(ctx, rowOf(q.db), key); err != nil || first != 0 {
+			return idOrNone(first), err == nil, failed("enqueue", err)
 		}
 	}
 	d, err := newDraft(ctx, m)
@@ -48,13 +48,6 @@ func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, 
 		return "", false, failed("enqueue", err)
 	}
 	return index.FormatID(n), repeats, nil
-}
-
-func failedOrNil(op string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return failed(op, err)
 }
 
 func idOrNone(n uint64) queue.ID {

@@ -62,6 +62,15 @@ func recordOfPart(p *part, m *index.Message) *partRecord {
 	return &partRecord{p.Num, p.Due, p.Attempts, p.Deaths, recordOf(p.State, m)}
 }
 
+// mergeParts returns the Progress of a report task.
+func mergeParts(parts []part) *index.Progress {
+	states := make([]*index.Progress, len(parts))
+	for i, p := range parts {
+		states[i] = p.State
+	}
+	return index.Merge(states)
+}
+
 // stored is a message as the tables have it: its row with its outcomes and marks.
 type stored struct {
 	msg    *index.Message
@@ -278,11 +287,7 @@ func (s *stored) state(t *storedTask, now int64) queue.State {
 func (s *stored) progress(t *storedTask) *index.Progress {
 	switch {
 	case t.num == index.ReportTask:
-		states := make([]*index.Progress, len(s.parts))
-		for i, p := range s.parts {
-			states[i] = p.State
-		}
-		return index.Merge(states)
+		return mergeParts(s.parts)
 	case t.st == nil:
 		return s.msg.Initial(t.num)
 	}

@@ -26,15 +26,10 @@ func (q *Queue) keyCutoff() int64 { return index.ToNano(q.clock.unstepped().Add(
 
 const knownSQL = `SELECT id, envelope FROM "postrider".key WHERE name = $1 AND stored > $2`
 
-// known returns the message that has a Key, 0 if there is none.
-func (q *Queue) known(ctx context.Context, key index.Key) (uint64, error) {
+// known returns the message that has a Key, 0 if there is none, as whoever has row sees it.
+func (q *Queue) known(ctx context.Context, row Row, key index.Key) (uint64, error) {
 	var id, envelope int64
-	err := q.db.QueryRowContext(ctx, q.sql(knownSQL), key.Name[:], q.keyCutoff()).Scan(&id, &envelope)
-	return sameKey(key, id, envelope, err)
-}
-
-// sameKey returns the message of a row of knownSQL, 0 if there was none.
-func sameKey(key index.Key, id, envelope int64, err error) (uint64, error) {
+	err := row(ctx, q.sql(knownSQL), []any{key.Name[:], q.keyCutoff()}, &id, &envelope)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, nil
@@ -101,7 +96,7 @@ func (q *Queue) tryKeyed(
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		tx.Rollback()
-		first, err := q.known(ctx, key) // 0 if it was forgotten since
+		first, err := q.known(ctx, rowOf(q.db), key) // 0 if it was forgotten since
 		return first, first != mayBe, err
 	case err != nil:
 		return 0, false, err

@@ -62,17 +62,16 @@ func selects(f *queue.Filter, t *queue.Task) bool {
 
 // readPage reads the next messages after an ID. more is the last ID that was looked at, 0 at the end.
 func (q *Queue) readPage(ctx context.Context, f queue.Filter, after uint64) (page []*stored, more uint64, err error) {
-	const there = ` AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last) ORDER BY id LIMIT `
-	id, known := index.ParseID(f.ID)
+	id, known := parseID(f.ID)
 	switch {
-	case f.ID != "" && (!known || id >= 1<<63 || id <= after), after >= 1<<63:
+	case f.ID != "" && (!known || id <= after), after > maxID:
 		return nil, 0, nil
 	}
 	err = q.inSnapshot(ctx, func(tx *sql.Tx) error {
 		ids := []uint64{id}
 		if f.ID == "" {
-			ids, err = q.readIDs(ctx, tx, `SELECT id FROM "postrider".msg m WHERE id > $1`+there+`$2`,
-				int64(after), listPage)
+			ids, err = q.readIDs(ctx, tx, `SELECT id FROM "postrider".msg m WHERE id > $1
+				AND `+isThere+` ORDER BY id LIMIT $2`, int64(after), listPage)
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,9 @@ import (
 const (
 	ofLanes = `lane = ANY ($1::text::smallint[])`
 	ofIDs   = `id = ANY ($1::text::bigint[])`
+
+	// isThere is true for a message m that isn't gone.
+	isThere = `NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`
 )
 
 // readStored reads the messages that aren't gone, with all that has happened to them. The transaction must be
@@ -24,7 +27,7 @@ func (q *Queue) readStored(ctx context.Context, tx querier, where string, arg an
 	var all []*stored
 	byID := map[uint64]*stored{}
 	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where+`
-		AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last) ORDER BY id`), arg)
+		AND `+isThere+` ORDER BY id`), arg)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +295,7 @@ func (q *Queue) readHeld(ctx context.Context, tx querier, where string, arg any)
 				ORDER BY seq DESC LIMIT 1),
 			(m.head ->> 'held')::boolean, false)
 		FROM "postrider".msg m WHERE `+where+`
-		AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`), arg)
+		AND `+isThere), arg)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID
 	}
 	var numbers []uint64
 	for _, id := range ids {
-		if n, ok := index.ParseID(id); ok && n < 1<<63 {
+		if n, ok := parseID(id); ok {
 			numbers = append(numbers, n)
 		}
 	}
@@ -77,7 +77,7 @@ func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID
 const operateSQL = `INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
 SELECT id, lane, 0, 0, $2::smallint, $2::smallint = 5, json_build_object('at', $3::bigint)
 FROM "postrider".msg m WHERE id = ANY ($1::text::bigint[])
-AND NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`
+AND ` + isThere
 
 func orNotFound(err error) error {
 	if err == nil {

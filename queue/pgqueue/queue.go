@@ -107,8 +107,8 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	q.enqueues = group{q: q, parallel: 4, statement: q.sql(commitSQL)}
-	q.settles = group{q: q, parallel: 2, statement: q.sql(commitSQL), lazy: q.sql(lazySQL)}
+	q.enqueues = group{q: q, parallel: 4, statement: q.sql(durableSQL)}
+	q.settles = group{q: q, parallel: 2, statement: q.sql(durableSQL), lazy: q.sql(lazySQL)}
 	q.marks = group{q: q, parallel: 2, statement: q.sql(lazySQL)}
 	q.reset()
 	if err := q.turn(ctx); err != nil {
@@ -191,12 +191,12 @@ func (q *Queue) begin(ctx context.Context) error {
 	return q.check(ctx)
 }
 
-// failed adds the operation to an error, and syscall.ENOSPC if the disk of the server is full. Sentinels stay as they
-// are.
+// failed adds the operation to an error, and syscall.ENOSPC if the disk of the server is full. Sentinels and nil stay
+// as they are.
 func failed(op string, err error) error {
 	switch {
-	case err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrSettled, err == queue.ErrNotFound,
-		err == context.Canceled, err == context.DeadlineExceeded:
+	case err == nil, err == queue.ErrClosed, err == queue.ErrLeaseLost, err == queue.ErrSettled,
+		err == queue.ErrNotFound, err == context.Canceled, err == context.DeadlineExceeded:
 		return err
 	}
 	if state, ok := errors.AsType[stateError](err); ok && state.SQLState() == "53100" {

@@ -36,9 +36,6 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 }
 
 func failedSettling(c *claim, err error) error {
-	if err == nil {
-		return nil
-	}
 	return failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
 }
 

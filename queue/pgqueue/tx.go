@@ -77,15 +77,8 @@ func (q *Queue) enqueueRow(ctx context.Context, row Row, m queue.Message) (id ui
 			}
 			return id, err
 		}
-		if id, err = q.knownRow(ctx, row, key); err != nil || id != 0 {
+		if id, err = q.known(ctx, row, key); err != nil || id != 0 {
 			return id, err
 		}
 	}
-}
-
-// knownRow is known in a transaction of the application.
-func (q *Queue) knownRow(ctx context.Context, row Row, key index.Key) (uint64, error) {
-	var id, envelope int64
-	err := row(ctx, q.sql(knownSQL), []any{key.Name[:], q.keyCutoff()}, &id, &envelope)
-	return sameKey(key, id, envelope, err)
 }
