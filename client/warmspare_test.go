@@ -15,10 +15,9 @@ import (
 
 // lockedCounts fails the test if Add is called while the pool is locked.
 type lockedCounts struct {
-	t    *testing.T
-	tr   *Transport
-	most int
-	sum  int
+	t   *testing.T
+	tr  *Transport
+	sum int
 }
 
 func (c *lockedCounts) Add(_, _ string, _ int, n int) (int, error) {
