@@ -406,11 +406,16 @@ func (l *simLedger) compare(t *simTask, found *queue.Task) {
 	if c := l.change; c != nil && c.task == t {
 		stored = append(stored, c.stored)
 	}
-	now := l.clock.Now()
 	i := slices.IndexFunc(stored, func(s simStored) bool {
-		due := s.due.Equal(found.Due) && !s.once || s.once && (found.Due.Equal(found.Arrival) || found.Arrival.After(now))
-		return due && l.counted(s, found.Attempts)
+		due := s.due
+		if s.once {
+			due = found.Arrival
+		}
+		return due.Equal(found.Due) && l.counted(s, found.Attempts)
 	})
+	if i < 0 && found.Arrival.After(l.clock.Now()) { // what is due at once is due at any time then
+		i = slices.IndexFunc(stored, func(s simStored) bool { return s.once && l.counted(s, found.Attempts) })
+	}
 	if i < 0 {
 		l.problem("%v is due at %v after %d attempts, want one of %v", t, found.Due, found.Attempts, stored)
 		return
