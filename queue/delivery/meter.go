@@ -50,7 +50,8 @@ const (
 //   - When it closes, level is the rate at that time: the site takes less. When it opens again, the site is known to
 //     take at least what it took from one opening to the next. The new level is between these two.
 //
-// Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used. It is a plain value of
+// Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used: a message that is
+// refused several times, hours apart, with no other between, doesn't say that the site takes one in hours. It is a plain value of
 // the machine's goroutine, and small: there may be one for each of thousands of sites.
 type meter struct {
 	key    meterKey
@@ -125,9 +126,14 @@ func (m *meter) room(now int64) int {
 
 // take counts a message that goes.
 func (m *meter) take(now int64) {
-	if idle := now - m.tat; idle > int64(meterIdle) && !m.closed {
-		m.opened += toSeconds(idle)
-		m.since += toSeconds(idle)
+	if idle := now - m.tat; idle > int64(meterIdle) {
+		switch {
+		case !m.closed:
+			m.opened += toSeconds(idle)
+			m.since += toSeconds(idle)
+		case m.held == 0: // since still says which messages are late
+			m.opened += toSeconds(idle)
+		}
 	}
 	m.tat = max(m.tat, now) + m.every(now)
 	m.held++

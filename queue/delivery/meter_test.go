@@ -214,3 +214,34 @@ func TestMeterQuotas(t *testing.T) {
 		})
 	}
 }
+
+// TestMeterSeldom has one message refused several times, hours apart as its schedule has it, and nothing else sent. The
+// site may take far more, so it is soon sent more than one message in hours.
+func TestMeterSeldom(t *testing.T) {
+	rec := Recovery{Pause: defaultPause}
+	now := int64(0)
+	m := newMeter(meterKey{}, rec, 0, now)
+	send := func(at int64, accepted bool) {
+		now = at
+		m.take(now)
+		if accepted {
+			m.accept(rec, 5, now, now)
+		} else {
+			m.refuse(rec, now, now)
+		}
+		m.held--
+	}
+	seldom := int64(2 * time.Hour)
+	send(now+seldom, true)
+	for range 6 {
+		send(now+seldom, false)
+	}
+	send(now+seldom, true)
+	begin := now
+	for range 5 {
+		send(max(now+1, m.at(now)), true)
+	}
+	if took := time.Duration(now - begin); took > 4*time.Hour {
+		t.Errorf("got %v for five messages, want 4 hours at most", took)
+	}
+}
