@@ -59,7 +59,7 @@ type meter struct {
 	n      uint32  // accepted since opened
 	tat    int64   // the theoretical arrival time of the next message, on the machine's clock
 	opened int32   // when it last opened, in seconds on that clock
-	since  int32   // when it last opened or closed
+	since  int32   // when it last opened, or a pause began
 	last   int32   // the last time that a message was told to come back at
 	held   int32   // messages in flight
 	window uint16  // so many may be; 0: no bound
@@ -183,10 +183,11 @@ func (m *meter) taken(now int64) float64 {
 }
 
 // refuse notes that a message was refused which began at that time. A message that was on its way when the meter closed
-// says nothing about the rate after that.
+// says nothing about the rate after that, but the pause begins again.
 func (m *meter) refuse(r Recovery, began, now int64) {
 	switch {
 	case m.closed && m.late(began):
+		m.since = toSeconds(now)
 		m.tat = max(m.tat, now+int64(m.pause(r)))
 	case m.closed:
 		m.fails = min(m.fails+1, 20)

@@ -245,3 +245,16 @@ func TestMeterSeldom(t *testing.T) {
 		t.Errorf("got %v for five messages, want 4 hours at most", took)
 	}
 }
+
+// TestMeterLate: a refusal of a message that was on its way when the meter closed begins the pause again, and what is
+// accepted of the messages that had begun before it doesn't end that pause.
+func TestMeterLate(t *testing.T) {
+	rec := Recovery{Pause: defaultPause}
+	second := int64(time.Second)
+	m := newMeter(meterKey{}, rec, 0, 0)
+	m.refuse(rec, -second, 310*second)
+	m.accept(rec, 5, 305*second, 315*second)
+	if at, want := m.at(315*second), (310+300)*second; at != want {
+		t.Errorf("got the next message after %v, want %v", time.Duration(at), time.Duration(want))
+	}
+}
