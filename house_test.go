@@ -160,7 +160,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestColumns: lines of code and comment end at 120 columns, a tab being four. Tests may have longer rows of a table.
+// TestColumns: lines of code and comment end at 120 columns, a tab being four. Tests may have longer rows of a table, and
+// a link in a doc can't be broken.
 func TestColumns(t *testing.T) {
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
@@ -168,7 +169,7 @@ func TestColumns(t *testing.T) {
 		}
 		b, err := os.ReadFile(name)
 		for i, line := range strings.Split(string(b), "\n") {
-			if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > 120 {
+			if n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")); n > 120 && !strings.Contains(line, "]: https://") {
 				t.Errorf("%s:%d has %d columns", name, i+1, n)
 			}
 		}
