@@ -29,7 +29,9 @@ func ExampleRelay_Explain() {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
 		host.Defer(24*time.Hour, smtp.NewReply(452, "4.2.2", "the mailbox is full"))
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		inet.Go(relay.Run)
 
 		ctx, env := context.Background(), smtp.NewEnvelope("shop@example.com", "ann@example.net")
@@ -57,9 +59,12 @@ func ExampleRelay_Explain() {
 func ExampleRelay_Redirect() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
-		inet.MX("example.net", "mx.example.net").Answer(smtp.StageGreeting, smtp.NewReply(554, "5.7.1", "192.0.2.1 is blocked"))
+		host := inet.MX("example.net", "mx.example.net")
+		host.Answer(smtp.StageGreeting, smtp.NewReply(554, "5.7.1", "192.0.2.1 is blocked"))
 		other := inet.Host("relay.example.com")
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		inet.Go(relay.Run)
 
 		ctx, env := context.Background(), smtp.NewEnvelope("shop@example.com", "ann@example.net")
@@ -85,7 +90,9 @@ func ExampleRelay_Suspend() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		inet.Go(relay.Run)
 
 		ctx, begin := context.Background(), time.Now()
@@ -149,8 +156,8 @@ func Example_dane() {
 				&mtasts.Client{Resolver: inet},
 			}},
 			Events: delivery.Events{
-				Deferred:  func(e delivery.Event) { events <- fmt.Sprint(e.Result.Outcome, ": ", e.Result.Reason) },
-				Delivered: func(e delivery.Event) { events <- fmt.Sprint(e.Result.Outcome, ": ", e.Result.Security.Reached) },
+				Deferred:  func(e delivery.Event) { events <- fmt.Sprint("deferred: ", e.Result.Reason) },
+				Delivered: func(e delivery.Event) { events <- fmt.Sprint("delivered: ", e.Result.Security.Reached) },
 			},
 		}
 		inet.Go(relay.Run)

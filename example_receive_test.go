@@ -57,7 +57,8 @@ func Example_relay() {
 		stranger := &client.Transport{Router: &mx.Router{Resolver: inet}, DialContext: inet.DialContext}
 		defer stranger.Close()
 		for _, to := range []string{"ann@example.com", "bob@example.com"} {
-			results, _ := stranger.Send(context.Background(), smtp.NewEnvelope("eve@example.org", to), smtp.Text("Subject: Hi\n\nHi!\n"))
+			env := smtp.NewEnvelope("eve@example.org", to)
+			results, _ := stranger.Send(context.Background(), env, smtp.Text("Subject: Hi\n\nHi!\n"))
 			fmt.Println(to, results[0].Outcome, results[0].Reason)
 		}
 		fmt.Println("in the mailbox of", dovecot.Wait(1)[0].Envelope.Recipients[0].Address)
@@ -115,17 +116,16 @@ func Example_func() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		tickets := make(chan string)
+		take := func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+			mail, err := io.ReadAll(smtp.NewReader(c))
+			_, text, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
+			tickets <- env.From + ": " + strings.TrimSpace(string(text))
+			return nil, err // nil: delivered; a *smtp.Reply of 5xx: rejected; any other error: tried again
+		}
 		relay := &postrider.Relay{
 			Hostname: "mx1.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
 			Domains: []string{"help.example.com"},
-			Routes: map[string]mx.Route{
-				"help.example.com": mx.Func("tickets", func(_ context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
-					mail, err := io.ReadAll(smtp.NewReader(c))
-					_, text, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
-					tickets <- env.From + ": " + strings.TrimSpace(string(text))
-					return nil, err // nil: delivered; a *smtp.Reply of 5xx: rejected; any other error: tried again
-				}),
-			},
+			Routes:  map[string]mx.Route{"help.example.com": mx.Func("tickets", take)},
 		}
 		inet.Go(relay.Run)
 		env := smtp.NewEnvelope("ann@example.net", "7@help.example.com") // the same for mail at port 25
@@ -152,7 +152,8 @@ func Example_aliases() {
 			return aliases[strings.ToLower(rcpt.Address)], nil // none for an ordinary address
 		},
 	}
-	m, err := relay.Prepare(ctx, smtp.NewEnvelope("eve@example.org", "sales@example.com"), strings.NewReader("Subject: Hi\n\nHi!\n"))
+	env := smtp.NewEnvelope("eve@example.org", "sales@example.com")
+	m, err := relay.Prepare(ctx, env, strings.NewReader("Subject: Hi\n\nHi!\n")) // so does mail at port 25
 	if err != nil {
 		log.Fatal(err)
 	}

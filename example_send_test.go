@@ -76,7 +76,9 @@ func Example_retries() {
 		inet := smtptest.NewNetwork(t)
 		host, ours := inet.MX("example.net", "mx.example.net"), inet.MX("example.com", "mx.example.com")
 		host.Down()
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		relay.Runner = &delivery.Runner{Retry: []time.Duration{10 * time.Minute, time.Hour}} // the last wait repeats
 		inet.Go(relay.Run)
 
@@ -86,7 +88,8 @@ func Example_retries() {
 			log.Fatal(err)
 		}
 		notice := ours.Wait(1)[0]
-		fmt.Println("after", time.Since(begin).Round(time.Hour), "a notice:", bytes.Contains(notice.Data, []byte("Action: delayed")))
+		delayed := bytes.Contains(notice.Data, []byte("Action: delayed"))
+		fmt.Println("after", time.Since(begin).Round(time.Hour), "a notice:", delayed)
 		time.Sleep(20 * time.Hour)
 		host.Up()
 		host.Wait(1)
@@ -102,7 +105,9 @@ func ExampleRelay_Enqueue() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		host := inet.MX("example.net", "mx.example.net")
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		inet.Go(relay.Run)
 
 		ctx, begin := context.Background(), time.Now()
@@ -125,7 +130,9 @@ func Example_deadline() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
 		inet.MX("example.net", "mx.example.net").Down()
-		relay := &postrider.Relay{Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext}
+		relay := &postrider.Relay{
+			Hostname: "app.example.com", Queue: mem.New(), Resolver: inet, DialContext: inet.DialContext,
+		}
 		begin, done := time.Now(), make(chan bool)
 		relay.NoReports = true // Expired is all that we want
 		relay.Events.Expired = func(e delivery.Event) {
@@ -167,13 +174,15 @@ func Example_events() {
 		}
 		inet.Go(relay.Run)
 
+		ctx := context.Background()
 		for _, to := range []string{"ann@example.net", "bob@example.net"} {
-			m, err := relay.Prepare(context.Background(), smtp.NewEnvelope("shop@example.com", to), strings.NewReader("Subject: Order\n\nHi!\n"))
+			env := smtp.NewEnvelope("shop@example.com", to)
+			m, err := relay.Prepare(ctx, env, strings.NewReader("Subject: Order\n\nHi!\n"))
 			if err != nil {
 				log.Fatal(err)
 			}
 			m.Ref = "order of " + to
-			if _, err := relay.Enqueue(context.Background(), m); err != nil {
+			if _, err := relay.Enqueue(ctx, m); err != nil {
 				log.Fatal(err)
 			}
 			fmt.Println(<-events)

@@ -23,8 +23,8 @@ import (
 	"github.com/postrider/postrider/smtp/spf"
 )
 
-// The mail about an order is stored once, however often the program sends it: it may have crashed, or lost its database,
-// before it could note that it had.
+// How do I send a mail once, whatever crashes? With a Key, it is stored once, however often the program sends it: it may
+// have crashed before it could note that it had.
 func ExampleRelay_Enqueue_once() {
 	relay := &postrider.Relay{Hostname: "shop.example.com", Queue: mem.New()} // or spool.Open
 	confirm := func(ctx context.Context, order int, to string) (queue.ID, error) {

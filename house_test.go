@@ -232,7 +232,7 @@ func compile(t *testing.T, name, code string) {
 	t.Helper()
 	var imports strings.Builder
 	for pkg, path := range map[string]string{
-		"context": "context", "io": "io", "net": "net", "netip": "net/netip", "slog": "log/slog", "testing": "testing",
+		"context": "context", "io": "io", "net": "net", "netip": "net/netip", "slog": "log/slog", "strings": "strings", "testing": "testing",
 		"synctest": "testing/synctest", "time": "time", "tls": "crypto/tls",
 		"fs": "io/fs", "mail": "net/mail", "compose": module + "/client/compose",
 		"postrider": module, "client": module + "/client", "dkim": module + "/client/dkim", "dns": module + "/mx/dns",

@@ -54,6 +54,7 @@ func Example() {
 	// Auto-Submitted: auto-replied
 }
 
+// What does a bounce say? Most mail systems have a form of their own; this is that of qmail.
 func ExampleParse() {
 	const mail = `Return-Path: <>
 From: MAILER-DAEMON@example.net

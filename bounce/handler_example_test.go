@@ -42,7 +42,8 @@ func ExampleHandler() {
 		inet.Go(relay.Run)
 
 		ctx := context.Background()
-		m, err := relay.Prepare(ctx, smtp.NewEnvelope("shop@example.com", "ann@example.net"), strings.NewReader("Subject: Hi\n\nHi!\n"))
+		order := smtp.NewEnvelope("shop@example.com", "ann@example.net")
+		m, err := relay.Prepare(ctx, order, strings.NewReader("Subject: Hi\n\nHi!\n"))
 		if err != nil {
 			log.Fatal(err)
 		}

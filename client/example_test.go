@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,11 +104,12 @@ func ExampleTrace() {
 		host.Auth("shop", "secret")
 
 		sub := &client.Submission{
-			Addr: "smtp.example.com:465", Hostname: "app.example.com", Auth: &client.Credentials{Username: "shop", Password: "secret"},
+			Addr: "smtp.example.com:465", Hostname: "app.example.com",
+			Auth:     &client.Credentials{Username: "shop", Password: "secret"},
 			Resolver: inet, DialContext: inet.DialContext, TLSConfig: &tls.Config{RootCAs: inet.RootCAs()},
 			Trace: &client.Trace{
 				Sent:     func(_ client.SessionInfo, line string) { fmt.Println("C:", line) },
-				Received: func(_ client.SessionInfo, r *smtp.Reply) { fmt.Println("S:", strings.ReplaceAll(r.Error(), "\n", " ")) },
+				Received: func(_ client.SessionInfo, r *smtp.Reply) { fmt.Println("S:", r) },
 			},
 		}
 		env := smtp.NewEnvelope("shop@example.com", "ann@example.net")
@@ -146,7 +146,8 @@ func ExampleTransport_unicode() {
 		}
 		defer transport.Close()
 		for _, to := range []string{"ann@bücher.example", "jürgen@bücher.example", "jürgen@old.example"} {
-			results, _ := transport.Send(context.Background(), smtp.NewEnvelope("shop@example.com", to), smtp.Text("Subject: Hi\n\nGrüße!\n"))
+			env := smtp.NewEnvelope("shop@example.com", to)
+			results, _ := transport.Send(context.Background(), env, smtp.Text("Subject: Hi\n\nGrüße!\n"))
 			fmt.Println(to, results[0].Outcome, results[0].Reply)
 		}
 	})

@@ -24,7 +24,7 @@ func enqueue(q queue.Queue, from, to string) queue.ID {
 	return id
 }
 
-// A sender who turned out to be none of ours: what waits is held, looked at, and removed.
+// How do I stop the mail of an account that was broken into? What waits is held, looked at, and removed.
 func ExampleHolder() {
 	ctx := context.Background()
 	q := mem.New() // or a *spool.Spool

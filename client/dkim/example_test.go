@@ -11,7 +11,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// A signer around a Sender. The Sender here prints the message.
+// How do I sign my mail? A Signer goes around a Sender: by Wrap of a Relay or of a Submission. The Sender here prints how
+// the message begins.
 func Example() {
 	private := ed25519.NewKeyFromSeed([]byte("an example: 32 octets of a seed."))
 	key := dkim.Key{Domain: "example.com", Selector: "2026a", Private: private}

@@ -10,7 +10,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// A program without a user sends through Microsoft 365.
+// How do I send through Microsoft 365 without a password? With a token of the program itself.
 func Example() {
 	source := &oauth.Source{
 		TokenURL:     oauth.MicrosoftURL("contoso.onmicrosoft.com"),

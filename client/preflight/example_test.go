@@ -9,6 +9,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
+// What would Gmail and others refuse? Each Finding has the place and the remedy.
 func ExampleChecker_Message() {
 	checker := &preflight.Checker{Bulk: true}
 	env := smtp.NewEnvelope("news@example.com", "ann@example.net")

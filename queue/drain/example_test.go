@@ -14,7 +14,7 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// The mail of one Queue moves to another one. Both may be in use meanwhile.
+// How do I move all mail to another machine or store? Both Queues may be in use meanwhile.
 func Example() {
 	ctx := context.Background()
 	from, to := mem.New(), mem.New() // spool.Open returns Queues that last

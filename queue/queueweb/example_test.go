@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/queue/queueweb"
 )
 
-// A page for those who know a password.
+// How do I see the queue? On a web page, here for those who know a password.
 func ExampleHandler() {
 	web := &queueweb.Handler{
 		Runner: &delivery.Runner{Queue: mem.New()}, // that of a Relay, for example

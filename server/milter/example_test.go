@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/server/milter"
 )
 
-// A server whose mail is looked at by rspamd, and then verified by OpenDKIM. Without rspamd, mail is deferred; without
+// How do I filter mail by rspamd or ClamAV? By the milter protocol. Here, OpenDKIM comes after rspamd. Without rspamd, mail is deferred; without
 // OpenDKIM, it is accepted.
 func ExampleFilter_Check() {
 	srv := &server.Server{

@@ -48,8 +48,9 @@ func signup(relay *postrider.Relay, address string) error {
 	return err
 }
 
-// A signup sends one message, to the new customer. The relay logs to the test's output, which go test prints only if
-// the test fails: a forgotten DialContext or a misspelled domain then explains itself.
+// How do I test that my program sends a mail? This signup sends one message, to the new customer. The relay logs to the
+// test's output, which go test prints only if the test fails: a forgotten DialContext or a misspelled domain then explains
+// itself.
 func Example_signup() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
@@ -142,7 +143,7 @@ func ExampleHost_Greylist() {
 	})
 }
 
-// A host is down for two days and gets its message soon after it is up again.
+// How do I test what happens in an outage? A host is down for two days and gets its message soon after it is up again.
 func ExampleHost_Down() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)
