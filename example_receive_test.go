@@ -165,8 +165,8 @@ func Example_aliases() {
 	// bob@example.net
 }
 
-// How do I hold suspicious mail until a person has looked at it? A check holds it, and the operator releases it or removes
-// it: here by code, on a page with package queueweb.
+// How do I hold suspicious mail until a person has looked at it? A check holds it, and the operator releases it or
+// removes it: here by code, on a page with package queueweb.
 func Example_held() {
 	synctest.Test(t, func(t *testing.T) {
 		inet := smtptest.NewNetwork(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,12 +88,21 @@ func ExampleSubmission_Check() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		err := sub.Check(ctx)
-		fmt.Println(err)
+		fmt.Println(strings.ReplaceAll(err.Error(), ": ", ":\n  "))
 		_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
 		fmt.Println("the certificate is at fault:", certificate)
 	})
 	// Output:
-	// client: Submission.Addr "smtp.example.com:587" has a certificate for another name: use a name in the certificate, or set TLSConfig.ServerName: smtp.example.com: tls: 451 4.7.5 the TLS handshake failed: tls: failed to verify certificate: x509: certificate is valid for other.invalid, not smtp.example.com
+	// client:
+	//   Submission.Addr "smtp.example.com:587" has a certificate for another name:
+	//   use a name in the certificate, or set TLSConfig.ServerName:
+	//   smtp.example.com:
+	//   tls:
+	//   451 4.7.5 the TLS handshake failed:
+	//   tls:
+	//   failed to verify certificate:
+	//   x509:
+	//   certificate is valid for other.invalid, not smtp.example.com
 	// the certificate is at fault: true
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/postrider/postrider/server/milter"
 )
 
-// How do I filter mail by rspamd or ClamAV? By the milter protocol. Here, OpenDKIM comes after rspamd. Without rspamd, mail is deferred; without
-// OpenDKIM, it is accepted.
+// How do I filter mail by rspamd or ClamAV? By the milter protocol. Here, OpenDKIM comes after rspamd. Without rspamd,
+// mail is deferred; without OpenDKIM, it is accepted.
 func ExampleFilter_Check() {
 	srv := &server.Server{
 		Hostname: "mx1.example.com",
