@@ -51,8 +51,8 @@ const (
 //     take at least what it took from one opening to the next. The new level is between these two.
 //
 // Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used: a message that is
-// refused several times, hours apart, with no other between, doesn't say that the site takes one in hours. It is a plain value of
-// the machine's goroutine, and small: there may be one for each of thousands of sites.
+// refused several times, hours apart, with no other between, doesn't say that the site takes one in hours. It is a
+// plain value of the machine's goroutine, and small: there may be one for each of thousands of sites.
 type meter struct {
 	key    meterKey
 	level  float32 // messages a second

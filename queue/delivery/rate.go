@@ -96,7 +96,7 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 		}
 		buckets[i] = b
 		if free := b.at(limits[i]); free > m.mono || first && b.last > m.mono {
-			if b.last = max(free, b.last) + every; b.last > m.mono+int64(maxPromise) {
+			if b.last = max(free, b.last+every); b.last > m.mono+int64(maxPromise) {
 				b.last = m.mono + int64(maxPromise) // and all further ones come back then
 			}
 			at = max(at, b.last)

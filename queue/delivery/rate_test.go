@@ -84,3 +84,20 @@ func TestLastChance(t *testing.T) {
 		})
 	}
 }
+
+// TestAdmitTurns has more mail than the rate of its tenant allows: each message is told its own turn, one after the other
+// with none left out.
+func TestAdmitTurns(t *testing.T) {
+	m := testMachine(machineConfig{tenant: func(string) Rate { return Rate{6, time.Hour} }})
+	task := &queue.Task{Tenant: "shop", Arrival: machineNow, Due: machineNow}
+	m.at(machineNow)
+	if at := m.admit(task, machineNow); at > m.mono {
+		t.Fatal("the first message waits")
+	}
+	for i := range int64(6) { // until what is promised at most
+		got, want := m.admit(task, machineNow)-m.mono, (i+1)*int64(10*time.Minute)
+		if got < want-slack || got > want {
+			t.Errorf("message %d: got a wait of %v, want %v", i+1, time.Duration(got), time.Duration(want))
+		}
+	}
+}
