@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if direction := os.Getenv(inDrain); direction != "" {
+		if err := drainAll(direction); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if started {
 		if s, err := shared(); err == nil {

@@ -124,6 +124,11 @@ func (h *handle) EnqueueOnce(ctx context.Context, m queue.Message) (queue.ID, bo
 	return h.Queue.EnqueueOnce(ctx, m)
 }
 
+func (h *handle) Import(ctx context.Context, in queue.Import) (queue.ID, bool, error) {
+	defer h.soon()
+	return h.Queue.Import(ctx, in)
+}
+
 func (h *handle) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
 	defer h.soon()
 	return h.Queue.Settle(ctx, l, s)

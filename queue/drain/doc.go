@@ -7,8 +7,8 @@
 //	}
 //
 // Each message is held, stored in To, and removed from From. Its attempts, last results, times and owed reports go
-// with it. To delivers it at once, if it is due, while the other messages are still moved. From can be a Queue of each
-// package here, To a spool or a mem.Queue: mail can't be moved into a pgqueue.
+// with it. To delivers it at once, if it is due, while the other messages are still moved. Each of the two can be a
+// Queue of any package here.
 //
 // # Nothing twice, nothing lost
 //

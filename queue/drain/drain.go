@@ -21,8 +21,8 @@ type Drain struct {
 	From queue.Queue
 
 	// To gets the messages. It must be a queue.Importer, and must remember as many Keys as messages are moved in a
-	// day: see Options.MaxKeys of a spool. If it has no room for another Key, Run returns queue.ErrKeysFull. A
-	// spool.Spool and a mem.Queue are Importers; a pgqueue.Queue isn't one.
+	// day: see Options.MaxKeys of a spool or a pgqueue. If it has no room for another Key, Run returns
+	// queue.ErrKeysFull.
 	To queue.Queue
 
 	// Name tells the messages of From from those of other Queues that are moved to To. It must be the same in each Run.

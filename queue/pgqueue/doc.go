@@ -14,7 +14,7 @@
 //	err = tx.Commit()
 //
 // It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
-// the encoding UTF8. It implements all abilities of package queue, except queue.Importer.
+// the encoding UTF8. It implements all abilities of package queue.
 //
 // # Several Queues
 //
@@ -79,6 +79,7 @@
 //	options.go, queue.go, clock.go        Open, Close, Queue; the server's time
 //	commit.go, resolve.go                 commits of several calls together; the loss of the connection meanwhile
 //	draft.go, enqueue.go, keys.go, tx.go  Enqueue, EnqueueOnce, EnqueueTx
+//	import.go                             Import
 //	claim.go, settle.go, body.go          Claim, Extend, Settle, Open
 //	poll.go                               what others have committed
 //	node.go, give.go, load.go             which Queue has which messages

@@ -20,6 +20,10 @@ type draft struct {
 	head []byte
 	body []byte
 	file *os.File // nil: the body is in body
+
+	// These are of a message that comes from another Queue. outcomes have no ID.
+	moved    bool // its Arrival is known
+	outcomes []outcomeRow
 }
 
 // newDraft reads a message. The caller calls free.

@@ -21,31 +21,44 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own.
 func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
+	return q.enqueueOnce(ctx, "enqueue", m, nil)
+}
+
+// enqueueOnce stores a message. in is set if it comes from another Queue.
+func (q *Queue) enqueueOnce(
+	ctx context.Context, op string, m queue.Message, in *queue.Import,
+) (id queue.ID, repeats bool, err error) {
 	if err := q.begin(ctx); err != nil {
 		return "", false, err
 	}
 	key, keyed, err := index.NewKey(&m)
 	if err != nil {
-		return "", false, failed("enqueue", err)
+		return "", false, failed(op, err)
 	}
 	if keyed {
 		if first, err := q.known(ctx, rowOf(q.db), key); err != nil || first != 0 {
-			return idOrNone(first), err == nil, failed("enqueue", err)
+			return idOrNone(first), err == nil, failed(op, err)
 		}
 	}
 	d, err := newDraft(ctx, m)
 	if err != nil {
-		return "", false, failed("enqueue", err)
+		return "", false, failed(op, err)
 	}
 	defer d.free()
+	if in != nil {
+		d.moved, d.outcomes = true, importedOutcomes(d.Message, in)
+	}
 	n := uint64(0)
-	if keyed {
-		n, repeats, err = q.enqueueKeyed(ctx, d, key)
-	} else {
+	switch {
+	case keyed:
+		n, repeats, err = q.enqueueKeyed(ctx, d, &key)
+	case in != nil:
+		n, _, err = q.enqueueAlone(ctx, d, nil, 0)
+	default:
 		n, err = q.enqueue(ctx, d)
 	}
 	if err != nil {
-		return "", false, failed("enqueue", err)
+		return "", false, failed(op, err)
 	}
 	return index.FormatID(n), repeats, nil
 }

@@ -37,7 +37,8 @@ type eventRecord struct {
 	At       int64           `json:"at,omitempty"`  // when it happened
 	Num      uint32          `json:"num,omitempty"` // of the task
 	Done     bool            `json:"done,omitempty"`
-	Due      int64           `json:"due,omitempty"` // index.AtOnce if left out
+	Imported bool            `json:"imported,omitempty"` // as it was in another Queue
+	Due      int64           `json:"due,omitempty"`      // index.AtOnce if left out
 	Overdue  moment          `json:"overdue,omitzero"`
 	Attempts int             `json:"attempts,omitempty"`
 	Deaths   int             `json:"deaths,omitempty"`
@@ -182,7 +183,7 @@ func (s *stored) settled(r *eventRecord) error {
 	}
 	if r.Done {
 		s.tasks[r.Num] = nil
-		if t := s.report; t != nil && t.until == 0 && len(s.left()) == 1 {
+		if t := s.report; t != nil && t.until == 0 && len(s.left()) == 1 && !r.Imported {
 			t.due = min(t.due, r.At)
 		}
 		return nil

@@ -63,22 +63,22 @@ RETURNING id`
 
 // enqueueKeyed stores a message with a Key, in a transaction of its own. The poller finds it, as it finds that of an
 // application.
-func (q *Queue) enqueueKeyed(ctx context.Context, d *draft, key index.Key) (id uint64, repeats bool, err error) {
+func (q *Queue) enqueueKeyed(ctx context.Context, d *draft, key *index.Key) (id uint64, repeats bool, err error) {
 	if err := q.roomForKey(ctx, rowOf(q.db)); err != nil {
 		return 0, false, err
 	}
 	for {
-		id, repeats, err := q.tryKeyed(ctx, d, key, 0)
+		id, repeats, err := q.enqueueAlone(ctx, d, key, 0)
 		if err != nil || id != 0 {
 			return id, repeats, err
 		}
 	}
 }
 
-// tryKeyed stores a message with a Key. It returns 0 if it must be tried again. mayBe is the ID under which it may be
-// stored already.
-func (q *Queue) tryKeyed(
-	ctx context.Context, d *draft, key index.Key, mayBe uint64,
+// enqueueAlone stores a message in a transaction of its own. With a Key, it returns 0 if it must be tried again. mayBe
+// is the ID under which the message may be stored already.
+func (q *Queue) enqueueAlone(
+	ctx context.Context, d *draft, key *index.Key, mayBe uint64,
 ) (id uint64, repeats bool, err error) {
 	if err := q.begin(ctx); err != nil {
 		return 0, false, err
@@ -92,30 +92,37 @@ func (q *Queue) tryKeyed(
 		return 0, false, err
 	}
 	defer tx.Rollback()
-	id, err = q.insert(limited, rowOf(tx), d, &key)
+	id, err = q.insert(limited, rowOf(tx), d, key)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		tx.Rollback()
-		first, err := q.known(ctx, rowOf(q.db), key) // 0 if it was forgotten since
+		first, err := q.known(ctx, rowOf(q.db), *key) // 0 if it was forgotten since
 		return first, first != mayBe, err
 	case err != nil:
 		return 0, false, err
 	}
 	if err := tx.Commit(); err != nil {
-		if rejected(err) {
+		switch {
+		case rejected(err):
 			return 0, false, err
+		case key == nil:
+			return 0, false, fmt.Errorf("%w: %w", errUnknown, err)
 		}
 		// The next statement for this Key waits for the end of this transaction, and so finds what became of it.
-		return q.tryKeyed(ctx, d, key, id)
+		return q.enqueueAlone(ctx, d, key, id)
 	}
-	q.keys.add(1)
+	if key != nil {
+		q.keys.add(1)
+	}
 	q.takeOwn()
 	return id, false, nil
 }
 
 // insert stores a message in a transaction of whoever has row. With a Key that is known, it returns sql.ErrNoRows.
 func (q *Queue) insert(ctx context.Context, row Row, d *draft, key *index.Key) (id uint64, err error) {
-	d.Arrival = index.ToNano(q.clock.time())
+	if !d.moved {
+		d.Arrival = index.ToNano(q.clock.time())
+	}
 	var given any
 	if d.file != nil {
 		if err := row(ctx, q.sql(`SELECT nextval('"postrider".msg_id')`), nil, &id); err != nil {
@@ -134,6 +141,9 @@ func (q *Queue) insert(ctx context.Context, row Row, d *draft, key *index.Key) (
 		stored := index.ToNano(q.clock.unstepped())
 		args := append([]any{key.Name[:], int64(key.Envelope), stored, q.keyCutoff()}, msg...)
 		err = row(ctx, q.sql(keyedSQL), args, &id)
+	}
+	if err == nil && len(d.outcomes) > 0 {
+		err = q.insertOutcomes(ctx, row, id, d)
 	}
 	if err != nil || d.file == nil {
 		return id, err

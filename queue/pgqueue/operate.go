@@ -150,10 +150,7 @@ func (q *Queue) Flush(ctx context.Context, destination string, after time.Durati
 	}
 	text, err := json.Marshal(rows)
 	if err == nil {
-		_, err = q.db.ExecContext(ctx, q.sql(`INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
-			SELECT j.id, j.lane, 0, 0, j.kind, j.last, j.data
-			FROM json_to_recordset($1::json) AS j(id bigint, lane smallint, kind smallint, last boolean, data json)`),
-			string(text))
+		_, err = q.db.ExecContext(ctx, q.sql(outcomesSQL), string(text))
 	}
 	if err != nil {
 		return 0, failed("flush", err)
@@ -161,6 +158,11 @@ func (q *Queue) Flush(ctx context.Context, destination string, after time.Durati
 	q.takeOwn()
 	return n, nil
 }
+
+// outcomesSQL stores outcomes for the Queues that have the messages.
+const outcomesSQL = `INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
+SELECT j.id, j.lane, 0, 0, j.kind, j.last, j.data
+FROM json_to_recordset($1::json) AS j(id bigint, lane smallint, kind smallint, last boolean, data json)`
 
 // findFlush finds the tasks that a Flush makes due. Only a settlement makes a task with an attempt due later.
 func (q *Queue) findFlush(

@@ -240,14 +240,27 @@ func (q *Queue) takeIn(p *polled) {
 	var tell []func()
 	q.mu.Lock()
 	q.fence = p.fence // with the news: what was prepared without them has the fence before
+	var found []*stored
+	byID := map[uint64]*stored{}
 	for i := range p.news {
 		n := &p.news[i]
-		if n.kind == 0 {
-			if m := q.found(n); m != nil {
-				tell = append(tell, func() { q.watch.TellNew(m) })
+		switch s := byID[n.id]; {
+		case n.kind == 0:
+			if s := q.found(n); s != nil {
+				found, byID[n.id] = append(found, s), s
 			}
-		} else if q.ix.Data(n.id) != nil {
+		case s != nil:
+			if err := s.apply(&n.event); err != nil {
+				q.unreadable(n.id, err)
+			}
+		case q.ix.Data(n.id) != nil:
 			tell = append(tell, q.happened(&n.event)...)
+		}
+	}
+	for _, s := range found {
+		q.loadOne(s)
+		for _, d := range q.ix.Claimable(s.msg.ID) {
+			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })
 		}
 	}
 	recalled := q.ix.Recalled()
@@ -258,8 +271,9 @@ func (q *Queue) takeIn(p *polled) {
 	}
 }
 
-// found adds a message that someone else has stored, unless it is known. q.mu is held.
-func (q *Queue) found(n *newsRow) *index.Message {
+// found reads a message that someone else has stored, unless it is known. What has happened to it is news, too: with
+// Import, it is from the same transaction. q.mu is held.
+func (q *Queue) found(n *newsRow) *stored {
 	q.highest = max(q.highest, n.id)
 	if !q.mine(n.lane) || q.ix.Data(n.id) != nil {
 		return nil
@@ -271,8 +285,7 @@ func (q *Queue) found(n *newsRow) *index.Message {
 	}
 	m.ID, m.Arrival, m.Size = n.id, n.arrival, n.size
 	m.Group()
-	q.add(m)
-	return m
+	return newStored(m)
 }
 
 // unreadable reports a message that can't be read. It stays in the tables, and isn't sent.
