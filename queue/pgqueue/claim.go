@@ -22,21 +22,27 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	granted, next := q.ix.Claim(wants, lease)
 	recalled := q.ix.Recalled()
 	now := q.clock.time()
-	result := make([]queue.Task, len(granted))
 	j := &job{node: q.node, fence: q.fence, lazy: true}
-	until := index.ToNano(now.Add(lease))
-	for i := range granted {
-		c := &granted[i]
-		result[i] = q.taskOf(c, now)
-		c.Lease.Recipients.Store(int32(len(result[i].Last)))
-		j.marks = append(j.marks, q.markOf(c, until))
-	}
 	q.mu.Unlock()
 	q.watch.TellComing(recalled)
 	index.TellClaimed(&q.watch, granted, now.Add(lease), next)
-	if len(granted) == 0 {
+	taken, err := q.take(ctx, granted)
+	if err != nil {
+		q.handBack(granted)
+	}
+	if len(taken) == 0 {
 		q.gate.RUnlock()
-		return nil, nil
+		return nil, failed("claim", err)
+	}
+	granted = taken
+	until := index.ToNano(now.Add(lease))
+	result := make([]queue.Task, len(granted))
+	for i := range granted {
+		c := &granted[i]
+		hand := c.Lease.Data.(*inHand)
+		result[i] = taskOf(c, hand.msg, hand.before.Clone(), now)
+		c.Lease.Recipients.Store(int32(len(result[i].Last)))
+		j.marks = append(j.marks, q.markOf(c, until))
 	}
 	j.finish = func(err error) {
 		if err != nil {
@@ -45,7 +51,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		q.gate.RUnlock()
 	}
 	q.marks.submit(j)
-	err := q.marks.wait(j)
+	err = q.marks.wait(j)
 	switch {
 	case err == nil:
 		return result, nil
@@ -55,30 +61,17 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	return nil, failed("claim", err)
 }
 
-// taskOf returns what a Claim or a List returns of a task. q.mu is held.
-func (q *Queue) taskOf(c *claim, now time.Time) queue.Task {
-	st := progressOf(c)
-	if c.State != nil || c.Parts != nil {
-		st = st.Clone() // ix keeps it
-	}
-	c.Data.Fill(&c.Task, st, now)
+// taskOf returns what a Claim or a List returns of a task that ix describes. The task takes over what st has.
+func taskOf(c *claim, m *index.Message, st *index.Progress, now time.Time) queue.Task {
+	m.Fill(&c.Task, st, now)
 	return c.Task
-}
-
-func progressOf(c *claim) *index.Progress {
-	switch {
-	case c.Num == index.ReportTask:
-		return mergeParts(c.Parts)
-	case c.State == nil:
-		return c.Data.Initial(c.Num)
-	}
-	return c.State
 }
 
 // markOf returns the row of a lease.
 func (q *Queue) markOf(c *claim, until int64) markRow {
 	return markRow{
-		ID: c.ID, Num: c.Num, Lane: q.laneOf(c.Data), Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: &until,
+		ID: c.ID, Num: c.Num, Lane: laneOf(c.Lane.Owner),
+		Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: &until,
 	}
 }
 

@@ -133,6 +133,7 @@ func (q *Queue) mine(lane int) bool {
 
 // add adds a new message to ix. q.mu is held.
 func (q *Queue) add(m *index.Message) {
-	q.ix.Add(m, m)
+	q.ix.Add(m, entryOf(m))
 	q.octets += m.Size
+	q.heads.keep(m)
 }

@@ -2,6 +2,7 @@ package pgqueue
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/postrider/postrider/queue"
@@ -43,9 +44,10 @@ type eventRecord struct {
 	Attempts int             `json:"attempts,omitempty"`
 	Deaths   int             `json:"deaths,omitempty"`
 	State    *progressRecord `json:"state,omitempty"`
-	Part     *partRecord     `json:"part,omitempty"`  // that is added to the report task
-	Parts    []uint32        `json:"parts,omitempty"` // of the report task, that are settled
-	Nums     []uint32        `json:"nums,omitempty"`  // of the tasks that are flushed
+	Version  version         `json:"version,omitempty"` // of State
+	Part     *partRecord     `json:"part,omitempty"`    // that is added to the report task
+	Parts    []uint32        `json:"parts,omitempty"`   // of the report task, that are settled
+	Nums     []uint32        `json:"nums,omitempty"`    // of the tasks that are flushed
 }
 
 // partRecord is a part of a report task.
@@ -80,6 +82,7 @@ type stored struct {
 	parts  []part        // of it, never empty
 	held   bool
 	gone   bool
+	entry  bool // only what ix needs is read: msg has no recipients, and no task or part its st
 }
 
 // storedTask is a task as the tables have it.
@@ -89,6 +92,7 @@ type storedTask struct {
 	attempts, deaths int
 	until            int64           // of the lease; 0: there is none
 	st               *index.Progress // nil: as the message arrived
+	version          version         // of st
 	changed          bool            // it isn't as the message arrived
 }
 
@@ -110,18 +114,15 @@ func (s *stored) apply(e *event) error {
 		s.gone = true
 		return nil
 	}
-	r := eventRecord{Overdue: index.Never}
-	if e.data != nil {
-		if err := json.Unmarshal(e.data, &r); err != nil {
-			return fmt.Errorf("outcome %d: %w", e.seq, err)
-		}
+	r, err := s.decode(e.data)
+	if err != nil {
+		return fmt.Errorf("outcome %d: %w", e.seq, err)
 	}
-	var err error
 	switch e.kind {
 	case settled:
-		err = s.settled(&r)
+		err = s.settled(r)
 	case reported:
-		err = s.reported(&r)
+		err = s.reported(r)
 	case held:
 		s.held = true
 	case released:
@@ -137,6 +138,23 @@ func (s *stored) apply(e *event) error {
 		return fmt.Errorf("outcome %d: %w", e.seq, err)
 	}
 	return nil
+}
+
+// decode reads the data of an outcome.
+func (s *stored) decode(data []byte) (r *eventRecord, err error) {
+	light := struct {
+		eventRecord
+		State skipped `json:"state"`
+	}{eventRecord: eventRecord{Overdue: index.Never}}
+	r = &light.eventRecord
+	switch {
+	case data == nil:
+	case s.entry:
+		err = json.Unmarshal(data, &light)
+	default:
+		err = json.Unmarshal(data, r)
+	}
+	return r, err
 }
 
 // task returns a task that is left, nil if there is none with this num.
@@ -175,7 +193,7 @@ func (s *stored) settled(r *eventRecord) error {
 		return fmt.Errorf("task %d isn't there", r.Num)
 	}
 	if r.Part != nil {
-		p, err := r.Part.part(s.msg)
+		p, err := s.part(r.Part)
 		if err != nil {
 			return err
 		}
@@ -188,26 +206,32 @@ func (s *stored) settled(r *eventRecord) error {
 		}
 		return nil
 	}
-	if r.State == nil {
-		return fmt.Errorf("task %d has no state", r.Num)
-	}
-	st, err := r.State.progress(s.msg, false)
+	st, err := s.state(r.State, false)
 	if err != nil {
-		return err
+		return fmt.Errorf("task %d: %w", r.Num, err)
 	}
 	*t = storedTask{
 		num: r.Num, due: r.Due, overdue: int64(r.Overdue), attempts: r.Attempts, deaths: r.Deaths, st: st,
-		changed: true,
+		version: max(1, r.Version), changed: true,
 	}
 	return nil
 }
 
-func (p *partRecord) part(m *index.Message) (part, error) {
-	if p.State == nil {
-		return part{}, fmt.Errorf("part %d has no state", p.Num)
-	}
-	st, err := p.State.progress(m, true)
+// part reads a part of the report task.
+func (s *stored) part(p *partRecord) (part, error) {
+	st, err := s.state(p.State, true)
 	return part{Num: p.Num, Due: p.Due, Attempts: p.Attempts, Deaths: p.Deaths, State: st}, err
+}
+
+// state reads the state of a task, or of a part.
+func (s *stored) state(r *progressRecord, part bool) (*index.Progress, error) {
+	switch {
+	case s.entry:
+		return nil, nil
+	case r == nil:
+		return nil, errors.New("there is no state")
+	}
+	return r.progress(s.msg, part)
 }
 
 // owe adds a part to the report task, as index.Owe does.
@@ -239,7 +263,7 @@ func (s *stored) reported(r *eventRecord) error {
 	}
 	alone := len(parts) > 0 && len(s.left()) == 1
 	if r.Part != nil {
-		p, err := r.Part.part(s.msg)
+		p, err := s.part(r.Part)
 		if err != nil {
 			return err
 		}
@@ -273,8 +297,8 @@ func (s *stored) left() (tasks []*storedTask) {
 	return tasks
 }
 
-// state returns the state of a task at a time of the queue.
-func (s *stored) state(t *storedTask, now int64) queue.State {
+// stateOf returns the State of a task at a time of the queue.
+func (s *stored) stateOf(t *storedTask, now int64) queue.State {
 	switch {
 	case t.until > now:
 		return queue.Leased
@@ -304,16 +328,16 @@ func (s *stored) destination(t *storedTask) string {
 }
 
 type (
-	tasks = index.Index[*index.Message, *index.Progress]
-	claim = index.Task[*index.Message, *index.Progress]
+	tasks = index.Index[entry, version]
+	claim = index.Task[entry, version]
 )
 
 // load adds the message to an index. No task of it is leased.
 func (s *stored) load(ix *tasks) {
 	s.msg.Held = s.held
-	ix.Add(s.msg, s.msg)
-	for _, p := range s.parts {
-		ix.Owe(s.msg.ID, p)
+	ix.Add(s.msg, entryOf(s.msg))
+	for i := range s.parts {
+		ix.Owe(s.msg.ID, *light(&s.parts[i]))
 	}
 	for num, t := range s.tasks {
 		r := ix.Task(s.msg.ID, uint32(num))
@@ -323,7 +347,7 @@ func (s *stored) load(ix *tasks) {
 			ix.Drop(r)
 		case t.changed:
 			ix.Take(r)
-			ix.Change(r, t.due, t.overdue, t.attempts, t.st)
+			ix.Change(r, t.due, t.overdue, t.attempts, t.version)
 			ix.SetDeaths(r, t.deaths)
 			ix.Put(r)
 		}
@@ -331,7 +355,7 @@ func (s *stored) load(ix *tasks) {
 	if t := s.report; t != nil {
 		r := ix.Task(s.msg.ID, index.ReportTask)
 		ix.Take(r)
-		ix.Change(r, t.due, index.Never, t.attempts, nil)
+		ix.Change(r, t.due, index.Never, t.attempts, 0)
 		ix.SetDeaths(r, t.deaths)
 		ix.Put(r)
 	}

@@ -47,8 +47,8 @@ func (q *Queue) giveAway(ctx context.Context) error {
 	q.gate.Lock() // no write is in progress: what has a lease now may be written later, and the others are not
 	defer q.gate.Unlock()
 	of := map[int][]uint64{}
-	index.Each(&q.mu, ix, func(id uint64, m **index.Message) {
-		if lane := q.laneOf(*m); !giving[lane].IsZero() {
+	index.Each(&q.mu, ix, func(id uint64, _ *entry) {
+		if lane := laneOf(ix.OwnerOf(id)); !giving[lane].IsZero() {
 			of[lane] = append(of[lane], id)
 		}
 	})

@@ -41,7 +41,7 @@ func importedOutcomes(m *index.Message, in *queue.Import) (outcomes []outcomeRow
 		owed = nil
 		if r.Done = len(st.Progress.Recipients) == 0; !r.Done {
 			r.Due, r.Overdue, r.Attempts, r.Deaths = st.Due, moment(st.Overdue), st.Attempts, st.Deaths
-			r.State = recordOf(st.Progress, m)
+			r.State, r.Version = recordOf(st.Progress, m), 1
 		}
 		outcomes = append(outcomes, outcomeRow{Kind: settled, Data: r})
 	}

@@ -38,7 +38,12 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				if !parsed.MatchesMessage(s.msg) {
 					continue
 				}
-				for _, t := range q.tasksOf(s) {
+				tasks, err := q.tasksOf(ctx, s)
+				if err != nil {
+					yield(queue.Task{}, failed("list", err))
+					return
+				}
+				for _, t := range tasks {
 					if selects(&f, &t) && parsed.MatchesTask(&t) && !yield(t, nil) {
 						return
 					}
@@ -85,23 +90,56 @@ func (q *Queue) readPage(ctx context.Context, f queue.Filter, after uint64) (pag
 	return page, more, err
 }
 
-// tasksOf returns the tasks of a message: as ix has them or, if it is another Queue's, the tables.
-func (q *Queue) tasksOf(s *stored) (tasks []queue.Task) {
+// tasksOf returns the tasks of a message: as ix has them with what the tables have or, if it is another Queue's, as the
+// tables have them.
+func (q *Queue) tasksOf(ctx context.Context, s *stored) ([]queue.Task, error) {
+	for range 3 {
+		tasks, ok := q.described(s, false)
+		if ok {
+			return tasks, nil
+		}
+		// A settlement came between the reading and ix, or is about to come.
+		var err error
+		if s, err = q.readOne(ctx, s.msg.ID); s == nil {
+			return nil, err
+		}
+	}
+	tasks, _ := q.described(s, true) // with what could be read
+	return tasks, nil
+}
+
+// readOne reads a message, nil if it is gone.
+func (q *Queue) readOne(ctx context.Context, id uint64) (s *stored, err error) {
+	err = q.inSnapshot(ctx, func(tx *sql.Tx) error {
+		all, err := q.readStored(ctx, tx, ofIDs, arrayOf([]uint64{id}))
+		if len(all) > 0 {
+			s = all[0]
+		}
+		return err
+	})
+	return s, err
+}
+
+// described returns the tasks of a message that was read. If ix is of another time, it returns false, unless it must.
+func (q *Queue) described(s *stored, must bool) (tasks []queue.Task, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.clock.time()
 	if q.ix.Data(s.msg.ID) != nil {
 		for _, c := range q.ix.TasksOf(s.msg.ID) {
-			tasks = append(tasks, q.taskOf(&c, now))
+			if !must && !s.agrees(&c) {
+				return nil, false
+			}
+			tasks = append(tasks, taskOf(&c, s.msg, s.before(&c), now))
 		}
-		return tasks
+		return tasks, true
 	}
 	left := s.left()
 	owner := q.owner(s.msg)
 	for _, t := range left {
 		task := queue.Task{
 			ID: index.FormatID(s.msg.ID), Destination: s.destination(t), Owner: owner,
-			State: s.state(t, now.UnixNano()), Only: len(left) == 1, Attempts: t.attempts, Deaths: t.deaths,
+			State: s.stateOf(t, now.UnixNano()), Only: len(left) == 1, Attempts: t.attempts, Deaths: t.deaths,
 		}
 		if t.due != index.AtOnce {
 			task.Due = index.FromNano(t.due)
@@ -109,5 +147,5 @@ func (q *Queue) tasksOf(s *stored) (tasks []queue.Task) {
 		s.msg.Fill(&task, s.progress(t), now)
 		tasks = append(tasks, task)
 	}
-	return tasks
+	return tasks, true
 }

@@ -14,20 +14,44 @@ import (
 
 // These conditions select messages, outcomes and marks.
 const (
-	ofLanes = `lane = ANY ($1::text::smallint[])`
+	// The cast from text would be executed for each row, if it weren't a query of its own.
+	ofLanes = `lane = ANY ((SELECT $1::text::smallint[])::smallint[])`
 	ofIDs   = `id = ANY ($1::text::bigint[])`
+	ofPage  = ofLanes + ` AND id > $2 AND id <= $3`
 
 	// isThere is true for a message m that isn't gone.
 	isThere = `NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`
+
+	// isThereInPage is isThere for those of ofPage. Without the range, the whole table would be read for each page.
+	isThereInPage = `NOT EXISTS
+		(SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last AND o.id > $2 AND o.id <= $3)`
 )
 
-// readStored reads the messages that aren't gone, with all that has happened to them. The transaction must be
-// repeatable read. They are in the order of their IDs.
-func (q *Queue) readStored(ctx context.Context, tx querier, where string, arg any) ([]*stored, error) {
-	var all []*stored
-	byID := map[uint64]*stored{}
+// loadPage is how many messages are read at a time when lanes are loaded.
+const loadPage = 5000
+
+// readStored reads the messages that aren't gone, with all that has happened to them, in the order of their IDs. Those
+// of ofPage are read as ix needs them. The transaction must be repeatable read.
+func (q *Queue) readStored(ctx context.Context, tx querier, where string, args ...any) ([]*stored, error) {
+	all, err := q.readHeads(ctx, tx, where, args...)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	byID := make(map[uint64]*stored, len(all))
+	for _, s := range all {
+		byID[s.msg.ID] = s
+	}
+	return all, q.readEvents(ctx, tx, where, byID, args...)
+}
+
+// readHeads reads the messages that aren't gone as they arrived, in the order of their IDs.
+func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ...any) (all []*stored, err error) {
+	there, decode := isThere, decodeMessage
+	if where == ofPage {
+		there, decode = isThereInPage, decodeEntry
+	}
 	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where+`
-		AND `+isThere+` ORDER BY id`), arg)
+		AND `+there+` ORDER BY id`), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -39,33 +63,31 @@ func (q *Queue) readStored(ctx context.Context, tx querier, where string, arg an
 		if err := rows.Scan(&id, &arrival, &size, &head); err != nil {
 			return nil, err
 		}
-		m, err := decodeMessage(head)
+		m, err := decode(head)
 		if err != nil {
 			q.unreadable(id, err)
 			continue
 		}
 		m.ID, m.Arrival, m.Size = id, arrival, size
-		m.Group()
 		s := newStored(m)
-		all, byID[id] = append(all, s), s
+		if s.entry = where == ofPage; !s.entry {
+			m.Group()
+		}
+		all = append(all, s)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, nil
-	}
-	return all, q.readEvents(ctx, tx, where, arg, byID)
+	return all, rows.Err()
 }
 
 // readEvents reads what has happened to messages. One whose events can't be read is reported, and taken as it is
 // without them.
-func (q *Queue) readEvents(ctx context.Context, tx querier, where string, arg any, byID map[uint64]*stored) error {
+func (q *Queue) readEvents(
+	ctx context.Context, tx querier, where string, byID map[uint64]*stored, args ...any,
+) error {
 	rows, err := tx.QueryContext(ctx, q.sql(`
 		SELECT seq, id, kind, last, data, 0::bigint, 0, 0, NULL::bigint FROM "postrider".outcome WHERE `+where+`
 		UNION ALL
 		SELECT seq, id, 0, false, NULL, num, attempts, deaths, until FROM "postrider".mark WHERE `+where+`
-		ORDER BY 1`), arg)
+		ORDER BY 1`), args...)
 	if err != nil {
 		return err
 	}
@@ -140,12 +162,29 @@ func (q *Queue) load(ctx context.Context, lanes []int) error {
 }
 
 // read adds the messages of lanes to ix that it hasn't. What is new in the other lanes is taken in with the same
-// snapshot. q.gate is held.
+// snapshot. q.gate is held, so that nothing that is added can be claimed before.
 func (q *Queue) read(ctx context.Context, lanes []int) error {
-	return q.inSnapshot(ctx, func(tx *sql.Tx) error {
-		all, err := q.readStored(ctx, tx, ofLanes, arrayOf(lanes))
-		if err != nil {
-			return err
+	err := q.inSnapshot(ctx, func(tx *sql.Tx) error {
+		var after, last int64
+		for {
+			err := tx.QueryRowContext(ctx, q.sql(`SELECT coalesce(max(id), 0) FROM (
+				SELECT id FROM "postrider".msg WHERE id > $1 ORDER BY id LIMIT $2) m`), after, loadPage).Scan(&last)
+			if err != nil {
+				return err
+			}
+			if last == 0 {
+				break
+			}
+			page, err := q.readStored(ctx, tx, ofPage, arrayOf(lanes), after, last)
+			if err != nil {
+				return err
+			}
+			q.mu.Lock()
+			for _, s := range page {
+				q.loadOne(s)
+			}
+			q.mu.Unlock()
+			after = last
 		}
 		if err := q.catchUp(ctx, tx); err != nil {
 			return err
@@ -155,11 +194,28 @@ func (q *Queue) read(ctx context.Context, lanes []int) error {
 		for _, lane := range lanes {
 			q.lanes[lane] = true
 		}
-		for _, s := range all {
-			q.loadOne(s)
-		}
 		return nil
 	})
+	if err != nil {
+		q.unload()
+	}
+	return err
+}
+
+// unload removes what ix has of lanes that aren't loaded.
+func (q *Queue) unload() {
+	ix := q.index()
+	var ids []uint64
+	index.Each(&q.mu, ix, func(id uint64, _ *entry) {
+		if !q.lanes[laneOf(ix.OwnerOf(id))] {
+			ids = append(ids, id)
+		}
+	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, id := range ids {
+		q.remove(id)
+	}
 }
 
 // loadOne adds a message of the tables to ix. q.mu is held.
@@ -250,7 +306,7 @@ func (q *Queue) differences(there map[uint64]bool) (ids []uint64) {
 	}
 	ix := q.ix
 	q.mu.Unlock()
-	index.Each(&q.mu, ix, func(id uint64, _ **index.Message) {
+	index.Each(&q.mu, ix, func(id uint64, _ *entry) {
 		if _, ok := there[id]; !ok {
 			ids = append(ids, id)
 		}

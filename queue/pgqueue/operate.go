@@ -182,7 +182,7 @@ func (q *Queue) findFlush(
 				row := outcomeRow{ID: s.msg.ID, Lane: q.laneOf(s.msg), Kind: flushed}
 				row.Data = &eventRecord{Overdue: index.Never}
 				for _, t := range s.left() {
-					if t.attempts > 0 && t.due > limit && s.state(t, now) == queue.Waiting &&
+					if t.attempts > 0 && t.due > limit && s.stateOf(t, now) == queue.Waiting &&
 						(destination == "" || s.destination(t) == destination) {
 						row.Data.Nums = append(row.Data.Nums, t.num)
 					}

@@ -259,6 +259,7 @@ func (q *Queue) takeIn(p *polled) {
 	}
 	for _, s := range found {
 		q.loadOne(s)
+		q.heads.keep(s.msg)
 		for _, d := range q.ix.Claimable(s.msg.ID) {
 			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })
 		}

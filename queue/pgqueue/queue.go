@@ -56,15 +56,16 @@ type Queue struct {
 
 	mu        sync.Mutex
 	ix        *tasks
-	lanes     map[int]bool        // that are loaded
-	giving    map[int]time.Time   // lanes that are being given up, and since when
-	node      int64               // our row of the table node; 0: there is none
-	fence     int64               // of it
-	layout    int64               // as of the last look at lanes
-	parts     uint32              // the newest part of a report task
-	batch     int64               // the newest batch
-	highest   uint64              // the highest ID that is known
-	octets    int64               // of the bodies of the messages in ix
+	lanes     map[int]bool      // that are loaded
+	giving    map[int]time.Time // lanes that are being given up, and since when
+	node      int64             // our row of the table node; 0: there is none
+	fence     int64             // of it
+	layout    int64             // as of the last look at lanes
+	parts     uint32            // the newest part of a report task
+	batch     int64             // the newest batch
+	highest   uint64            // the highest ID that is known
+	octets    int64             // of the bodies of the messages in ix
+	heads     heads
 	doomed    map[uint64]bool     // messages that were removed while a settlement was in progress
 	extending map[queue.Lease]int // calls of Extend that write
 	polled    chan struct{}       // closed at the end of the next poll that begins from now on
@@ -80,7 +81,9 @@ const maxLanes = 256
 
 // laneOf returns the lane of a message, by its Owner: so a queue.Lane, which has one Owner, has all of its tasks at one
 // Queue, and a message too.
-func (q *Queue) laneOf(m *index.Message) int { return int(q.owner(m)) % maxLanes }
+func (q *Queue) laneOf(m *index.Message) int { return laneOf(q.owner(m)) }
+
+func laneOf(o queue.Owner) int { return int(o) % maxLanes }
 
 func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	config, err := o.withDefaults()
@@ -130,9 +133,9 @@ func (q *Queue) sql(statement string) string { return named(statement, q.schema)
 func (q *Queue) reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ix = index.New[*index.Message, *index.Progress](q.clock.time)
+	q.ix = index.New[entry, version](q.clock.time)
 	q.ix.Owner, q.ix.Elapsed = q.owner, q.clock.elapsed
-	q.node, q.fence, q.octets = 0, 0, 0
+	q.node, q.fence, q.octets, q.heads = 0, 0, 0, heads{}
 	clear(q.lanes)
 	clear(q.giving)
 	clear(q.doomed)

@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,11 @@ func (t text) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (t *text) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
+	switch {
+	case len(b) > 1 && b[0] == '"' && !bytes.Contains(b, []byte{'\\'}):
+		*t = text(b[1 : len(b)-1]) // b is valid, and the server has valid UTF-8 only
+		return nil
+	case len(b) > 0 && b[0] == '"':
 		return json.Unmarshal(b, (*string)(t))
 	}
 	var octets [][]byte
@@ -95,6 +100,12 @@ type rcptRecord struct {
 	ORCPT   text        `json:"orcpt,omitzero"`
 }
 
+// skipped is a value that isn't read.
+type skipped struct{}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (*skipped) UnmarshalJSON([]byte) error { return nil }
+
 // encodeMessage returns the head of a message: its fields without ID, Arrival and Size.
 func encodeMessage(m *index.Message) ([]byte, error) {
 	env := &m.Envelope
@@ -128,6 +139,39 @@ func decodeMessage(head []byte) (*index.Message, error) {
 	if err := json.Unmarshal(head, &r); err != nil {
 		return nil, err
 	}
+	m := r.message()
+	for i, to := range r.Recipients {
+		if int64(to.Dest) >= int64(len(m.Dests)) {
+			return nil, fmt.Errorf("recipient %d has destination %d of %d", i, to.Dest, len(m.Dests))
+		}
+		m.Dest[i] = to.Dest
+		m.Envelope.Recipients[i] = smtp.Recipient{
+			Address: string(to.Address), Notify: to.Notify, ORCPT: string(to.ORCPT),
+		}
+	}
+	if len(m.Dests) == 0 || len(m.Dest) == 0 {
+		return nil, errors.New("the message has no recipient")
+	}
+	return m, nil
+}
+
+// decodeEntry is decodeMessage for what ix needs: without the recipients.
+func decodeEntry(head []byte) (*index.Message, error) {
+	r := struct {
+		messageRecord
+		Recipients skipped `json:"to"`
+	}{messageRecord: messageRecord{Notice: index.Never, Deadline: index.Never}}
+	if err := json.Unmarshal(head, &r); err != nil {
+		return nil, err
+	}
+	if len(r.Dests) == 0 {
+		return nil, errors.New("the message has no recipient")
+	}
+	return r.message(), nil
+}
+
+// message returns the message, with zeros for the recipients.
+func (r *messageRecord) message() *index.Message {
 	m := &index.Message{
 		NotBefore: r.NotBefore, Notice: int64(r.Notice), Deadline: int64(r.Deadline), Priority: r.Priority,
 		Ref: string(r.Ref), Tenant: string(r.Tenant), Origin: smtp.Origin(r.Origin), FromDomain: string(r.FromDomain),
@@ -148,19 +192,7 @@ func decodeMessage(head []byte) (*index.Message, error) {
 	for i, name := range r.Dests {
 		m.Dests[i] = string(name)
 	}
-	for i, to := range r.Recipients {
-		if int64(to.Dest) >= int64(len(m.Dests)) {
-			return nil, fmt.Errorf("recipient %d has destination %d of %d", i, to.Dest, len(m.Dests))
-		}
-		m.Dest[i] = to.Dest
-		m.Envelope.Recipients[i] = smtp.Recipient{
-			Address: string(to.Address), Notify: to.Notify, ORCPT: string(to.ORCPT),
-		}
-	}
-	if len(m.Dests) == 0 || len(m.Dest) == 0 {
-		return nil, errors.New("the message has no recipient")
-	}
-	return m, nil
+	return m
 }
 
 // progressRecord is an index.Progress.

@@ -153,7 +153,8 @@ func (q *Queue) others(c *claim) (others, settling int) {
 // settlement computes what a settlement does. q.mu is held.
 func (q *Queue) settlement(begun *index.Lease, c claim, s *queue.Settlement) *settlement {
 	now := q.clock.time()
-	before := progressOf(&c)
+	hand := begun.Data.(*inHand)
+	before := hand.before
 	st := &settlement{
 		begun: begun, claim: c, set: s, after: before.After(*s),
 		attempts: index.AttemptsAfter(s, c.Task.Attempts), deaths: index.DeathsAfter(s, c.Task.Deaths),
@@ -167,7 +168,7 @@ func (q *Queue) settlement(begun *index.Lease, c claim, s *queue.Settlement) *se
 	case len(s.Owed) > 0:
 		st.part = q.newPart(part{Due: index.ReportAt(s, now), State: before.Owed(s)})
 	}
-	st.due, st.overdue = index.Next(s.Next, now), c.Data.OverdueAfter(*s, st.after.Noticed)
+	st.due, st.overdue = index.Next(s.Next, now), hand.msg.OverdueAfter(*s, st.after.Noticed)
 	return st
 }
 
@@ -180,12 +181,12 @@ func (q *Queue) newPart(p part) *part {
 
 // outcome returns the row of a settlement. only reports whether the message has no other task. q.mu is held.
 func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
-	c := &st.claim
+	c, m := &st.claim, st.begun.Data.(*inHand).msg
 	r := &eventRecord{At: q.clock.time().UnixNano(), Num: c.Num, Overdue: index.Never}
-	row := outcomeRow{ID: c.ID, Lane: q.laneOf(c.Data), Kind: settled, Data: r}
+	row := outcomeRow{ID: c.ID, Lane: laneOf(c.Lane.Owner), Kind: settled, Data: r}
 	done := len(st.after.Recipients) == 0
 	if st.part != nil {
-		r.Part = recordOfPart(st.part, c.Data)
+		r.Part = recordOfPart(st.part, m)
 	}
 	if c.Num == index.ReportTask {
 		row.Kind = reported
@@ -198,7 +199,7 @@ func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
 	}
 	if r.Done = done; !done {
 		r.Due, r.Overdue, r.Attempts, r.Deaths = st.due, moment(st.overdue), st.attempts, st.deaths
-		r.State = recordOf(st.after, c.Data)
+		r.State, r.Version = recordOf(st.after, m), c.State+1
 	}
 	if row.Last = only && done && st.part == nil; row.Last {
 		row.Data = nil // nobody reads it
@@ -223,15 +224,15 @@ func (q *Queue) applySettling(st *settlement) {
 	q.mu.Lock()
 	switch {
 	case c.Num == index.ReportTask:
-		due, gone = q.ix.Reported(st.begun, st.part)
+		due, gone = q.ix.Reported(st.begun, light(st.part))
 	default:
 		if st.part != nil {
-			q.ix.Owe(c.ID, *st.part)
+			q.ix.Owe(c.ID, *light(st.part))
 			report = st.part.Due
 		}
 		if len(st.after.Recipients) > 0 {
 			q.ix.SetDeaths(st.begun.Task, st.deaths)
-			q.ix.Retry(st.begun, st.due, st.overdue, st.attempts, st.after)
+			q.ix.Retry(st.begun, st.due, st.overdue, st.attempts, c.State+1)
 			due = min(st.due, st.overdue)
 			break
 		}
@@ -241,7 +242,8 @@ func (q *Queue) applySettling(st *settlement) {
 		}
 	}
 	if gone {
-		q.octets -= c.Data.Size
+		q.octets -= c.Data.octets
+		q.heads.drop(c.ID)
 	}
 	q.afterSettling(c.ID)
 	recalled := q.ix.Recalled()
@@ -280,7 +282,8 @@ func (q *Queue) remove(id uint64) {
 	}
 	for i, t := range q.ix.Remove(id) {
 		if i == 0 {
-			q.octets -= t.Data.Size
+			q.octets -= t.Data.octets
+			q.heads.drop(id)
 		}
 	}
 }

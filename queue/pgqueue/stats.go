@@ -59,7 +59,7 @@ func (q *Queue) count() counts {
 		q.mu.Lock()
 		m := ix.Data(id)
 		if m != nil { // otherwise it has just left
-			c.Oldest = (*m).Arrival
+			c.Oldest = m.arrival
 		}
 		q.mu.Unlock()
 		known = !ok || m != nil

@@ -257,6 +257,15 @@ func (ix *Index[M, S]) Data(id uint64) *M {
 	return &ix.messages.At(m).data
 }
 
+// OwnerOf returns the Owner of a message, 0 if there is no such message.
+func (ix *Index[M, S]) OwnerOf(id uint64) queue.Owner {
+	m := ix.byID.get(id)
+	if m == 0 {
+		return 0
+	}
+	return ix.lanes.At(ix.Tasks.At(ix.messages.At(m).first).lane).owner
+}
+
 // Task returns a task of a message, 0 if there is none with this num.
 func (ix *Index[M, S]) Task(id uint64, num uint32) ref {
 	m := ix.byID.get(id)

@@ -18,6 +18,7 @@ type Lease struct {
 	token      uint64
 	Task       ref
 	Recipients atomic.Int32 // of the queue.Task
+	Data       any          // what the store keeps while the lease lasts
 	parts      int          // of a report task, that the lease is for
 	place      int          // in byExpiry; -1: it isn't there
 	expires    time.Duration
