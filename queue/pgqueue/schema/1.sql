@@ -64,7 +64,8 @@ CREATE TABLE "postrider".outcome (
 	data  json
 );
 CREATE INDEX outcome_id ON "postrider".outcome (id);
-CREATE INDEX outcome_xid ON "postrider".outcome (xid);
+-- What the node of a message does to it is no news to any other node.
+CREATE INDEX outcome_xid ON "postrider".outcome (xid) WHERE node = 0;
 
 -- mark has the leases, in the same order: attempts that may not have an outcome yet. A crash of the server empties it.
 -- until is NULL if the lease has ended.
@@ -102,8 +103,8 @@ ALTER TABLE "postrider".mark    SET (autovacuum_vacuum_scale_factor = 0.05, auto
 ALTER TABLE "postrider".node    SET (fillfactor = 10);
 ALTER TABLE "postrider".stat    SET (fillfactor = 10);
 
--- news returns the messages and outcomes of some lanes that another node or an application has committed since a
--- snapshot. Without the setting, a table that wasn't analyzed yet would be read as a whole.
+-- news returns the messages of some lanes that another node or an application has committed since a snapshot, and the
+-- operations on messages. Without the setting, a table that wasn't analyzed yet would be read as a whole.
 CREATE FUNCTION "postrider".news(since xid8, among xid8[], me bigint, lanes smallint[])
 RETURNS TABLE (seq bigint, id bigint, lane smallint, kind smallint, last boolean, arrival bigint, size bigint, data json)
 LANGUAGE sql STABLE SET enable_seqscan = off AS $$
@@ -111,5 +112,5 @@ LANGUAGE sql STABLE SET enable_seqscan = off AS $$
 	WHERE (m.xid >= since OR m.xid = ANY (among)) AND m.node <> me AND m.lane = ANY (lanes)
 	UNION ALL
 	SELECT o.seq, o.id, o.lane, o.kind, o.last, 0, 0, o.data FROM "postrider".outcome o
-	WHERE (o.xid >= since OR o.xid = ANY (among)) AND o.node <> me AND o.lane = ANY (lanes)
+	WHERE (o.xid >= since OR o.xid = ANY (among)) AND o.node = 0 AND o.lane = ANY (lanes)
 $$;
