@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -283,10 +284,7 @@ func TestServerKilled(t *testing.T) {
 	crashes := often("POSTRIDER_PG_CRASHES", 1)
 	for range crashes {
 		time.Sleep(1500 * time.Millisecond)
-		s.Kill()
-		if err := s.Restart(); err != nil {
-			t.Fatal(err)
-		}
+		restart(t, s)
 	}
 	time.Sleep(time.Second)
 	for _, p := range nodes {
@@ -341,6 +339,58 @@ func TestCutOff(t *testing.T) {
 	}
 	if _, err := a.Enqueue(t.Context(), mail(1, "x")); err != nil {
 		t.Errorf("Enqueue at the Queue that was cut off: %v", err)
+	}
+}
+
+// TestClockJumps has the clock of the server jump by an hour, ahead and back, while two Queues deliver. A jump ahead
+// ends the leases of Queues, so that messages which are being sent then may be sent twice. None is lost or delayed.
+func TestClockJumps(t *testing.T) {
+	s := theServer(t)
+	admin, schema := newSchema(t, s)
+	o := pgqueue.Options{Schema: schema, Poll: 5 * time.Millisecond, NodeLease: 400 * time.Millisecond}
+	ahead := new(atomic.Int64)
+	ctx, stop := context.WithCancel(t.Context())
+	l := &ledger{stored: map[string]bool{}, sent: map[string]int{}}
+	var wg sync.WaitGroup
+	var queues []*pgqueue.Queue
+	for range 2 {
+		way := &line{Connector: connector(t, "pgx", s.DSN()), bubble: true, jumps: true, ahead: ahead}
+		q := open(t, way.open(t), o)
+		queues = append(queues, q)
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if id, err := q.Enqueue(ctx, mail(n, "x")); err == nil {
+					l.mu.Lock()
+					l.stored[string(id)] = true
+					l.mu.Unlock()
+				}
+			}
+		})
+		wg.Go(func() {
+			deliver(ctx, q, func(t queue.Task) bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.sent[string(t.ID)]++
+				return true
+			})
+		})
+	}
+	jumps := []time.Duration{time.Hour, -time.Hour, -time.Hour, 2 * time.Hour, -time.Hour}
+	for _, jump := range jumps {
+		time.Sleep(300 * time.Millisecond)
+		ahead.Add(int64(jump))
+	}
+	time.Sleep(300 * time.Millisecond)
+	stop()
+	wg.Wait()
+	for _, q := range queues {
+		q.Close()
+	}
+	q := open(t, admin, o)
+	copies := l.check(t, q)
+	t.Logf("%d jumps, %d messages, %d copies", len(jumps), len(l.stored), copies)
+	if most := len(jumps) * 100; copies > most || len(l.stored) < 100 {
+		t.Errorf("got %d messages and %d copies, want at least 100 and at most %d", len(l.stored), copies, most)
 	}
 }
 

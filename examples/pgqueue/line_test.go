@@ -39,6 +39,7 @@ func connector(t testing.TB, name, dsn string) driver.Connector {
 type line struct {
 	driver.Connector
 	bubble bool          // the server has the clock of this process
+	jumps  bool          // it has that for the leases of Queues, too
 	ahead  *atomic.Int64 // what it is ahead of that, in nanoseconds
 	cut    atomic.Bool
 }
@@ -76,6 +77,9 @@ func (c *lineConn) statement(query string) (string, error) {
 	if c.l.bubble {
 		now := time.Now().Add(time.Duration(c.l.ahead.Load())).UTC().Format("2006-01-02 15:04:05.000000")
 		query = strings.ReplaceAll(query, "clock_timestamp()", "'"+now+"+00'::timestamptz")
+		if c.l.jumps {
+			query = strings.ReplaceAll(query, "statement_timestamp()", "'"+now+"+00'::timestamptz")
+		}
 	}
 	return query, nil
 }

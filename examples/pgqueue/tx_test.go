@@ -27,11 +27,38 @@ import (
 func TestMix(t *testing.T) {
 	s := theServer(t)
 	for _, driver := range drivers {
-		t.Run(driver, func(t *testing.T) { testMix(t, s, driver) })
+		t.Run(driver, func(t *testing.T) { testMix(t, s, driver, 0) })
 	}
+	t.Run("crashes", func(t *testing.T) {
+		s, err := pgtest.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Remove)
+		testMix(t, s, drivers[0], often("POSTRIDER_PG_CRASHES", 2))
+	})
 }
 
-func testMix(t *testing.T, s *pgtest.Server, driver string) {
+// begin begins a transaction, also if the server has been killed since the last one.
+func begin(ctx context.Context, t *testing.T, db *sql.DB, o *sql.TxOptions) (conn *sql.Conn, tx *sql.Tx) {
+	t.Helper()
+	var err error
+	for range 1000 {
+		if conn, err = db.Conn(ctx); err == nil {
+			if tx, err = conn.BeginTx(ctx, o); err == nil {
+				return conn, tx
+			}
+			conn.Close()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal(err)
+	return nil, nil
+}
+
+// testMix does the transactions. crashes is how often the server is killed, in about half of the cases while a
+// transaction is open.
+func testMix(t *testing.T, s *pgtest.Server, driver string, crashes int) {
 	_, schema := newSchema(t, s)
 	db := sql.OpenDB(connector(t, driver, s.DSN()))
 	defer db.Close()
@@ -44,7 +71,7 @@ func testMix(t *testing.T, s *pgtest.Server, driver string) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	large := strings.Repeat("x", 300_000)
-	committed := 0
+	committed, killed := 0, 0
 	mix := often("POSTRIDER_PG_MIX", 100)
 	for n := range mix {
 		m := mail(n, "x")
@@ -54,21 +81,19 @@ func testMix(t *testing.T, s *pgtest.Server, driver string) {
 		if random.IntN(3) == 0 {
 			m.Key = fmt.Sprint(n)
 		}
-		conn, err := db.Conn(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: []sql.IsolationLevel{
-			sql.LevelDefault, sql.LevelRepeatableRead, sql.LevelSerializable}[random.IntN(3)]})
-		if err != nil {
-			t.Fatal(err)
-		}
+		isolation := []sql.IsolationLevel{sql.LevelDefault, sql.LevelRepeatableRead, sql.LevelSerializable}[random.IntN(3)]
+		conn, tx := begin(ctx, t, db, &sql.TxOptions{Isolation: isolation})
 		id, err := q.EnqueueTx(ctx, tx, m)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO `+orders+` VALUES ($1, $2)`, n, string(id))
 		}
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
+		}
+		crash := crashes > 0 && n%(1+mix/crashes) == mix/crashes/2
+		if crash && random.IntN(2) == 0 {
+			restart(t, s)
+			killed, crash = killed+1, false
 		}
 		switch random.IntN(3) {
 		case 0:
@@ -79,13 +104,21 @@ func testMix(t *testing.T, s *pgtest.Server, driver string) {
 			}
 			tx.Rollback()
 		default:
-			if err := tx.Commit(); err != nil {
+			if err := tx.Commit(); err == nil {
+				committed++
+			} else if killed == 0 {
 				t.Fatal(err)
 			}
-			committed++
 		}
 		conn.Close()
+		if crash {
+			restart(t, s)
+			killed++
+		}
 	}
+	conn, tx := begin(ctx, t, db, nil) // the server is up
+	tx.Rollback()
+	conn.Close()
 	want := map[string]bool{}
 	rows, err := db.QueryContext(ctx, `SELECT mail FROM `+orders)
 	if err != nil {
@@ -122,7 +155,19 @@ func testMix(t *testing.T, s *pgtest.Server, driver string) {
 			t.Errorf("seed %d: message %s isn't committed and is sent", seed, id)
 		}
 	}
-	t.Logf("%d transactions, %d committed", mix, committed)
+	if len(want) != committed {
+		t.Errorf("seed %d: got %d orders, want the %d that were committed", seed, len(want), committed)
+	}
+	t.Logf("%d transactions, %d committed, %d crashes of the server", mix, committed, killed)
+}
+
+// restart kills the server and starts it again.
+func restart(t *testing.T, s *pgtest.Server) {
+	t.Helper()
+	s.Kill()
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestPgxTx stores a message in a pgx.Tx.
