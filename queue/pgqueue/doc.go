@@ -50,11 +50,11 @@
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. A Queue has the IDs and times
-// of its messages in memory, about 110 octets for each, and the envelopes of those that arrived last. Claim looks
-// there, reads what it lacks, and writes one row for each task. A Queue finds what others have committed by the
-// difference of two snapshots of the server. So a transaction that stays open delays no other mail. Settle is one
-// statement, which stores nothing if others have taken over. No transaction is open while a message is sent, or a Body
-// is read. There is no NOTIFY.
+// of its messages in memory, about 110 octets for each, and the envelopes of the last 30,000. Claim looks there, reads
+// what it lacks, and writes one row for each task. A Queue finds what others have committed by the difference of two
+// snapshots of the server. So a transaction that stays open delays no other mail. Settle is one statement, which stores
+// nothing if others have taken over. No transaction is open while a message is sent, or a Body is read. There is no
+// NOTIFY.
 //
 // A minute later or more, rows that are obsolete are deleted, from the old end of the tables. While a reader keeps the
 // server from vacuuming, pg_dump for example, they take space and delay nothing.

@@ -29,8 +29,9 @@ type inHand struct {
 	before *index.Progress // of the task, when it was leased
 }
 
-// maxHeads bounds the weight of heads.
-const maxHeads = 40_000
+// maxHeads bounds the weight of heads, so that they take some 20 MB. A message to 100,000 recipients must fit beside
+// others: each of its tasks needs it.
+const maxHeads = 120_000
 
 // heads are messages that are in memory. A head never changes, so it can be kept as long as there is room. Those that
 // were added first are dropped first. q.mu is held for all calls.
@@ -72,6 +73,8 @@ func (h *heads) drop(id uint64) {
 // take reads what the tables have of leased tasks, and gives it to the leases. It returns the tasks that can be sent.
 // The other ones are of messages that have just been removed, or that can't be read: they leave ix.
 func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
+	defer cancel()
 	byID := map[uint64]*stored{}
 	var unread, changed []uint64
 	q.mu.Lock()

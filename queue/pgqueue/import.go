@@ -9,9 +9,8 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Import implements [queue.Importer]. The message and the states of its tasks are one commit. If the connection
-// is lost during the commit of a message without a Key, Import returns an error although the message may have been
-// stored.
+// Import implements [queue.Importer]. The message and the states of its tasks are one commit. If the connection is
+// lost during the commit of a message without a Key, Import returns an error although the message may have been stored.
 func (q *Queue) Import(ctx context.Context, in queue.Import) (id queue.ID, repeats bool, err error) {
 	m, err := index.ImportedMessage(&in)
 	if err != nil {
