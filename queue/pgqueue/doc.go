@@ -15,6 +15,7 @@
 //
 // It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
 // the encoding UTF8. The tests run with 13, 15 and 18. It implements all abilities of package queue.
+// Package queue/drain moves the mail of a spool into it, or back.
 //
 // # Several Queues
 //
