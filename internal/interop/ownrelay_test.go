@@ -163,6 +163,14 @@ func messageTo(h *smtptest.Host, recipient string) *smtptest.Message {
 // bridge makes a host in memory reachable for other processes. It returns the port at 127.0.0.1.
 func bridge(t *testing.T, inet *smtptest.Network, host *smtptest.Host) (port string) {
 	t.Helper()
+	return bridgeBy(t, func(ctx context.Context) (net.Conn, error) {
+		return inet.DialContext(ctx, "tcp", host.Name()+":25")
+	})
+}
+
+// bridgeBy makes a port at 127.0.0.1 the connections to which are passed on to those of dial.
+func bridgeBy(t *testing.T, dial func(context.Context) (net.Conn, error)) (port string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +188,7 @@ func bridge(t *testing.T, inet *smtptest.Network, host *smtptest.Host) (port str
 			if err != nil {
 				return
 			}
-			inner, err := inet.DialContext(ctx, "tcp", host.Name()+":25")
+			inner, err := dial(ctx)
 			if err != nil {
 				outer.Close()
 				continue
