@@ -29,7 +29,7 @@ type LearnedRate struct {
 	PerHour float64 `json:"perHour"`
 	Level   float64 `json:"level"`
 
-	// Steady is how often in a row Level was right, 4 at most. Each time doubles the time until PerHour exceeds it.
+	// Steady is how often in a row Level was right, 7 at most. Each time doubles the time until PerHour exceeds it.
 	Steady int `json:"steady,omitempty"`
 
 	// AtOnce is how many messages may be sent at a time. If zero, there is no bound.

@@ -36,7 +36,9 @@ import (
 //   - After the pause a level is set. It is between two rates: the rate at the refusal, which was too high, and the
 //     rate that the site accepted on average since the pause before, which is low enough. Sending begins 5 % below the
 //     level, is at the level after 30 minutes, and grows faster and faster after that.
-//   - Each time that a level proves right, the 30 minutes double, up to 8 hours. So the site refuses less often.
+//   - Each time that a level proves right, the 30 minutes double, up to 4 hours, or up to the time of 250 messages if
+//     that is longer. So the site refuses less often. If the site refuses everything for a longer time, to the end of
+//     its day for example, they double up to that time.
 //   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
 //
 // For example, a site refuses at 1,000 messages an hour, and has accepted 810 an hour on average. The level is 900, the
@@ -45,7 +47,9 @@ import (
 //	855 an hour at first, 900 after 30 minutes, 945 after an hour, 1,265 after 90 minutes
 //
 // With more mail than the site takes, it refuses less than 1 % after some hours, and more than 90 % of its limit is
-// used. A site that refuses at random gets what it takes between one pause and the next.
+// used. This holds for limits of at least 100 messages a day, after three days, and if the limit stays. Of a limit of
+// 100 messages an hour or more that is another one each day, by half up or down, more than 85 % is used. A site that
+// refuses at random gets what it takes between one pause and the next.
 //
 // The rate is one of the owner's mail alone if the reply names nothing, if a stranger sent the message (see
 // smtp.Origin.IsStranger), or if the host isn't one of Site.Addrs. When five owners were refused within ten minutes,

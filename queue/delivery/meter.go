@@ -9,9 +9,10 @@ import (
 // Recovery is how the messages to a site begin again after the site has refused one for its rate: with nothing, then
 // with few at a time, then with more. [SiteLimits] describes the rates that are learned.
 type Recovery struct {
-	// Pause is the time without messages after a refusal. After ten refusals, it is at least 10 minutes. If the first
-	// message after a pause is refused, the next pause is a quarter longer, up to 1 hour or to Pause if that is more.
-	// If zero, 5 minutes. If negative, no rates are learned: such refusals count as failures of the site or the sender.
+	// Pause is the time without messages after a refusal. After ten refusals, it is at least 10 minutes. At a low rate,
+	// it is the time of two messages, up to three times Pause: at 10 messages an hour, 12 minutes. If the first message
+	// after a pause is refused, the next pause is a quarter longer, up to 1 hour or to Pause if that is more. If zero,
+	// 5 minutes. If negative, no rates are learned: such refusals count as failures of the site or the sender.
 	Pause time.Duration
 
 	// Start is how many messages are sent at a time after Pause, up to 1,000. If zero, 1.
@@ -31,11 +32,16 @@ const (
 	longPause      = 10 * time.Minute
 	maxRecovery    = 1000
 	probeTime      = 30 * time.Minute // from the opening to the level, at first
-	mostSteady     = 4                // so often it doubles
+	mostSteady     = 7                // so often it doubles at most: 64 hours
+	longProbe      = 4 * time.Hour    // so long it gets by levels that are right,
+	longProbes     = 250              // or as long as so many messages take
 	meterIdle      = time.Minute      // a longer time without a message doesn't count
 	meterMemory    = 24 * time.Hour
-	growthOfProbes = 1.25
+	growthOfPauses = 1.25
+	firstPauses    = 3    // so long a pause is at first, at a low rate: times Recovery.Pause
 	firstLevel     = 10   // messages a second, unless a site was sent more
+	few            = 10   // messages: their average rate shows nothing
+	lower          = 0.8  // times the level is the next one, after so few
 	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
 	right          = 1.05 // and one beyond which it takes no more than that many times as much is right
 )
@@ -46,9 +52,13 @@ const (
 //   - While it is closed, nothing may go before tat, and then window messages at a time.
 //   - While it is open, the rate begins at 95 % of level, is level after the probe time and then grows faster and
 //     faster: with the third power of time, as windows do in CUBIC (RFC 9438). The probe time doubles each time that a
-//     refusal comes after it. So a level that is right is seldom exceeded, and one that is too low soon is.
+//     refusal comes after it, up to longProbe, so that a level that is right is seldom exceeded. A site that changes
+//     its limit daily is still followed: the rate has doubled after four probe times. Where longProbes messages take
+//     longer than that, the probe time doubles until they don't, so that less than 1 % are refused by probes. And it
+//     doubles until it is as long as the site was seen to refuse all, as at the end of its hour, or its day.
 //   - When it closes, level is the rate at that time: the site takes less. When it opens again, the site is known to
-//     take at least what it took from one opening to the next. The new level is between these two.
+//     take at least what it took from one opening to the next. The new level is between these two. What a few messages
+//     took is chance: then the level is only lowered.
 //
 // Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used: a message that is
 // refused several times, hours apart, with no other between, doesn't say that the site takes one in hours. It is a
@@ -159,22 +169,40 @@ func (m *meter) accept(r Recovery, most int, began, now int64) {
 func (m *meter) open(r Recovery, now int64) {
 	high := float64(m.level)
 	low := min(m.taken(now), high)
+	out := max(toSeconds(now)-m.since, 1)
+	least := 1 / float64(out) // it has taken one after that time
 	switch {
 	case m.n == 0: // it is new
 		m.level /= 2
+	case m.n < few: // the average of so few says nothing
+		m.level = float32(max(lower*high, least))
 	case m.fails > 0: // the site counts for a time that is longer than the pause: that was all of it
 		m.level = float32(low)
-		for period := time.Duration(toSeconds(now)-m.opened) * time.Second; m.steady < mostSteady; m.steady++ {
-			if m.probe() >= period {
-				break
-			}
-		}
-	default: // it takes at least one after each pause
-		m.level = float32(max(math.Sqrt(low*high), 1/r.pause().Seconds()))
+		m.steadier(mostSteady, time.Duration(out)*time.Second)
+	default:
+		m.level = float32(max(math.Sqrt(low*high), least))
 	}
 	m.closed, m.fails, m.n = false, 0, 0
 	m.opened, m.since = toSeconds(now), toSeconds(now)
-	m.tat = now
+	m.tat = now + m.every(now)
+}
+
+// steadier doubles the probe time up to so many times, until it is as long as enough.
+func (m *meter) steadier(times uint8, enough time.Duration) {
+	for ; times > 0 && m.steady < mostSteady && m.probe() < enough; times-- {
+		m.steady++
+	}
+}
+
+// longProbe is how long the probe time gets by levels that are right.
+func (m *meter) longProbe() time.Duration {
+	return max(longProbe, m.in(longProbes))
+}
+
+// in returns how long n messages take at the level, a month at most.
+func (m *meter) in(n float64) time.Duration {
+	const month = 30 * 24 * 3600
+	return time.Duration(min(n/float64(m.level), month) * float64(time.Second))
 }
 
 // taken is how many messages a second were accepted since it last opened.
@@ -202,9 +230,9 @@ func (m *meter) refuse(r Recovery, began, now int64) {
 		case open < probe/4, rate > level*wrong:
 			m.steady = 0
 		case rate < level*right:
-			m.steady = min(m.steady+2, mostSteady)
+			m.steadier(2, m.longProbe())
 		case open > probe:
-			m.steady = min(m.steady+1, mostSteady)
+			m.steadier(1, m.longProbe())
 		}
 		m.level = float32(rate)
 		m.since = toSeconds(now)
@@ -223,9 +251,10 @@ func (m *meter) close(r Recovery, now int64) {
 }
 
 func (m *meter) pause(r Recovery) time.Duration {
-	pause := r.pause()
+	// A site that takes one message in seven minutes would refuse the next one after five.
+	pause := max(r.pause(), min(m.in(2), firstPauses*r.pause(), mostPause))
 	if m.fails > 0 {
-		longer := float64(pause) * math.Pow(growthOfProbes, float64(m.fails))
+		longer := float64(pause) * math.Pow(growthOfPauses, float64(m.fails))
 		pause = max(pause, min(time.Duration(longer), mostPause))
 	}
 	return pause

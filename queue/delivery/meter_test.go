@@ -159,21 +159,26 @@ func meterSend(q quota, rec Recovery, length, skip time.Duration, r *rand.Rand) 
 func steadyQuota(n int) func(int) int { return func(int) int { return n } }
 
 // TestMeterQuotas has more mail than hosts take that count in different ways: at most 1 % of the attempts is refused, and
-// at least 90 % of the limit used, but at hosts that change their limit daily, or lie.
+// at least 90 % of the limit used, unless the host changes its limit daily, or lies.
+//
+// The limit of a moody host is between half and three halves of its average, another one each day. A rise shows only by
+// sending more than the host took before, so every look for one costs refusals where there was none, and the time until
+// the next look is lost where there was one. The rises of a day are a sixth of the limit on average. A look every 4 hours
+// that has 4 messages refused is 1 % of 100 an hour. Such a policy finds a rise after 2 hours on average, and needs some
+// 3 hours to climb to it, by a quarter an hour, since an hourly quota answers after up to an hour. It loses 5 of 24
+// hours of a sixth: 3.5 %. And 10 minutes of pause at each of 6 looks are up to 4 %. So 92 to 96 % are within reach of
+// a policy that knows how often limits change, and that they do. This one doesn't: it uses 88 to 91 %, and as much of a
+// limit that stays as the other cases have. Below 100 an hour, 1 % is too few refusals to follow daily changes: of 50 an
+// hour, it is one each 2 hours.
 func TestMeterQuotas(t *testing.T) {
 	google := Recovery{Pause: 10 * time.Minute}
 	other := Recovery{Pause: defaultPause}
 	day := 24 * time.Hour
 	r := rand.New(rand.NewPCG(1, 1))
-	moody := func(n int) func(int) int {
-		r := rand.New(rand.NewPCG(7, 7))
-		var days []int
-		return func(i int) int {
-			for len(days) <= i/24 {
-				days = append(days, n/2+r.IntN(n))
-			}
-			return days[i/24]
-		}
+	// moody has half to three halves of n, another number each day. The days before the end have n on average.
+	moody := func(n, end int) func(int) int {
+		days := rand.New(rand.NewPCG(7, 7)).Perm(end)
+		return func(hour int) int { return n/2 + n*days[min(hour/24, end-1)]/(end-1) }
 	}
 	tests := []struct {
 		name          string
@@ -193,9 +198,12 @@ func TestMeterQuotas(t *testing.T) {
 		{"10000 an hour, sliding", google, &slidingQuota{n: 10000, period: time.Hour}, 10000.0 / 3600, 6 * time.Hour, 3 * day, 90, 1},
 		{"5000 a day, fixed", other, &fixedQuota{n: steadyQuota(5000), period: day}, 5000.0 / 86400, 3 * day, 10 * day, 90, 1},
 		{"5000 a day, sliding", other, &slidingQuota{n: 5000, period: day}, 5000.0 / 86400, 3 * day, 10 * day, 90, 1},
-		{"200 a day, fixed", other, &fixedQuota{n: steadyQuota(200), period: day}, 200.0 / 86400, 3 * day, 10 * day, 90, 5},
-		{"moody: 1000 an hour", google, &fixedQuota{n: moody(1000), period: time.Hour}, 1000.0 / 3600, 6 * time.Hour, 10 * day, 70, 1},
-		{"moody: 100 an hour", other, &fixedQuota{n: moody(100), period: time.Hour}, 100.0 / 3600, 6 * time.Hour, 10 * day, 70, 1},
+		{"200 a day, fixed", other, &fixedQuota{n: steadyQuota(200), period: day}, 200.0 / 86400, 3 * day, 10 * day, 90, 1},
+		{"200 a day, sliding", other, &slidingQuota{n: 200, period: day}, 200.0 / 86400, 3 * day, 10 * day, 90, 1},
+		{"100 a day, fixed", other, &fixedQuota{n: steadyQuota(100), period: day}, 100.0 / 86400, 3 * day, 15 * day, 90, 1},
+		{"100 a day, sliding", other, &slidingQuota{n: 100, period: day}, 100.0 / 86400, 3 * day, 15 * day, 90, 1},
+		{"moody: 1000 an hour", google, &fixedQuota{n: moody(1000, 20), period: time.Hour}, 1000.0 / 3600, 0, 20 * day, 85, 1},
+		{"moody: 100 an hour", other, &fixedQuota{n: moody(100, 20), period: time.Hour}, 100.0 / 3600, 0, 20 * day, 85, 1},
 		{"lies 1 %", other, &lies{nil, 0.01, r}, 40, 6 * time.Hour, 3 * day, 0, 2},
 		{"lies 5 %", other, &lies{nil, 0.05, r}, 40, 6 * time.Hour, 3 * day, 0, 7},
 		{"lies 50 %", other, &lies{nil, 0.5, r}, 40, 6 * time.Hour, 3 * day, 0, 60},
@@ -207,7 +215,7 @@ func TestMeterQuotas(t *testing.T) {
 			refused := 100 * float64(run.refused) / float64(run.taken+run.refused)
 			t.Logf("%.1f %% used, %.3f %% refused (%d of %d), %d in all, %d within 10 minutes", used, refused, run.refused,
 				run.taken+run.refused, run.all, run.most)
-			if used < tt.used || refused > tt.refused || float64(run.taken) < (tt.length-tt.skip).Hours()*4 {
+			if used < tt.used || refused > tt.refused || float64(run.taken) < (tt.length-tt.skip).Hours()*2 {
 				t.Errorf("got %.1f %% used and %.3f %% refused, %d accepted; want %v %% and %v %%", used, refused, run.taken,
 					tt.used, tt.refused)
 			}
