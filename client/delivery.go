@@ -40,6 +40,8 @@ type delivery struct {
 	failed []sourceAddr // of ranked: the message couldn't go out from them
 	cause  *sourceError // of the last of failed
 	spent  []*Source    // the plans of which have no room any more
+
+	uncounted bool // WarmCounts had an error, so that nobody knows which plans have room
 }
 
 // run offers the message to the hosts of the route in order (RFC 5321 §5.1). Recipients whom no host took, and no host

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/replies"
@@ -25,6 +26,7 @@ type failure struct {
 	local           bool        // the reply is our own description
 	reason          smtp.Reason // if zero, by the Classifier
 	cause           error       // may be nil
+	notBefore       time.Time   // as in smtp.Result
 
 	outOfStep bool // the host's replies don't match the commands
 
@@ -68,7 +70,8 @@ func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 // result returns the result of a recipient that failed by f, with a Reason by c.
 func (f *failure) result(c *replies.Classifier) smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls,
-		Policy: f.policy, Security: f.security}
+		Policy: f.policy, Security: f.security,
+		NotBefore: f.notBefore}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}

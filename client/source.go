@@ -151,7 +151,8 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 		return anyone, nil
 	}
 	var why *Block
-	var full *Source // the plan of which has no room
+	var full *Source   // the plan of which has no room
+	var room time.Time // when a plan has room again, or a block ends
 	var out []sourceAddr
 	blocked, spare := 0, egress{}
 	for _, s := range d.ranked {
@@ -171,6 +172,7 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 		switch {
 		case (inPool || canSpare) && !d.warm(s):
 			full = cmp.Or(full, s)
+			room = earliest(room, s.WarmUp.next(d.provider, time.Now()))
 		case inPool:
 			return e, nil
 		case canSpare:
@@ -180,6 +182,7 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 			out = append(out, e.key())
 		default:
 			blocked++
+			room = earliest(room, b.Until)
 		}
 		if full == s && s.WarmUp.Wait && s == d.ranked[0] {
 			break
@@ -189,6 +192,9 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 	switch {
 	case full != nil:
 		f.reason, f.reply = smtp.NoSource, full.WarmUp.reply(full, d.provider)
+		if len(out) == 0 && !d.uncounted {
+			f.notBefore = room
+		}
 		return egress{}, f
 	case blocked == 0 && spare.via != nil:
 		return spare, nil
@@ -209,6 +215,14 @@ func (d *delivery) source(to netip.Addr) (egress, *failure) {
 	}
 	f.reply = smtp.NewReply(451, "4.7.1", text)
 	return egress{}, f
+}
+
+// earliest returns the earlier of two times. A zero a doesn't count.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // rank orders the sources for the message. The first one is the source from which a greylisting host has seen it, if

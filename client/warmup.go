@@ -22,10 +22,12 @@ import (
 // A message counts if a host has taken it, or may have taken it. A provider is as in [replies.Provider]. The hosts of
 // no known provider count together.
 //
-// A message for which no source has room is Deferred, with the Reason smtp.NoSource. In a Relay it waits as any other
-// deferred message:
+// A message for which no source has room is Deferred, with the Reason smtp.NoSource. Its Result.NotBefore is the
+// beginning of the next day for which a plan has messages, or the end of a block of another source if that is earlier.
+// While another source has a fault, or WarmCounts has an error, NotBefore is zero. In a Relay, the message waits:
 //
-//   - It is tried again after 5, 15, then 30 minutes, not first on the next day: see delivery.Runner.RetryAfter.
+//   - It is tried again at NotBefore, and its attempt isn't counted. If NotBefore is zero, it is tried again after 5,
+//     15, then 30 minutes: see delivery.Runner.RetryAfter. It may be tried once more after a restart.
 //   - Its wait counts for Relay.DelayNotice, 4 hours if zero: then its sender is told.
 //   - Its wait counts for Relay.MaxAge, 5 days if zero: then it is returned.
 //
@@ -101,6 +103,24 @@ func (w *WarmUp) plan(provider string, now time.Time) (day, most int) {
 		return day, math.MaxInt
 	}
 	return day, days[day]
+}
+
+// next returns the beginning of the first day after now that has messages to a provider.
+func (w *WarmUp) next(provider string, now time.Time) time.Time {
+	if now.Before(w.Start) {
+		now = w.Start.Add(-24 * time.Hour)
+	}
+	for range maxDays {
+		day, _ := w.plan(provider, now)
+		if now.Before(w.Start) {
+			day = -1
+		}
+		now = w.Start.Add(time.Duration(day+1) * 24 * time.Hour)
+		if _, most := w.plan(provider, now); most > 0 {
+			break
+		}
+	}
+	return now
 }
 
 // reply is for a message that has to wait.
@@ -194,9 +214,11 @@ func (d *delivery) count(s *Source, day, n int) (sum int) {
 	p := guard.Call(func() { sum, err = counts.Add(s.Addrs[0].Unmap().String(), d.provider, day, n) })
 	switch {
 	case p != nil:
+		d.uncounted = true
 		p.Log(context.Background(), d.t.logger(), "WarmCounts")
 		return math.MaxInt
 	case err != nil:
+		d.uncounted = true
 		d.t.logger().Error("the messages of a warm-up can't be counted", "source", s.Addrs[0], "err", err)
 		return math.MaxInt
 	}

@@ -27,16 +27,19 @@ func (b brokenCounts) Add(string, string, int, int) (int, error) {
 func TestWarmUp(t *testing.T) {
 	const full = "the warm-up of source 198.51.100.1 has sent its 2 messages of day 1 to hosts of no known provider"
 	tests := []struct {
-		name   string
-		set    func(tr *Transport, w *WarmUp)
-		after  time.Duration // before the last message
-		want   string        // the sources of four messages, a day's first two being the plan
-		reply  string        // to those without a source
-		reason smtp.Reason
+		name  string
+		set   func(tr *Transport, w *WarmUp)
+		after time.Duration // before the last message
+		want  string        // the sources of four messages, a day's first two being the plan
+		reply string        // to those without a source
+		room  time.Duration // until one of those has one
 	}{
 		{name: "by another source", want: "A A B B"},
-		{name: "waits", set: func(_ *Transport, w *WarmUp) { w.Wait = true }, want: "A A - -", reply: full},
-		{name: "there is no other source", set: func(tr *Transport, _ *WarmUp) { tr.Sources = tr.Sources[:1] }, want: "A A - -", reply: full},
+		{name: "waits", set: func(_ *Transport, w *WarmUp) { w.Wait = true }, want: "A A - -", reply: full, room: 24 * time.Hour},
+		{name: "waits for days", set: func(_ *Transport, w *WarmUp) {
+			w.Wait, w.Days = true, []int{2, 0, 0}
+		}, want: "A A - -", reply: full, room: 72 * time.Hour},
+		{name: "there is no other source", set: func(tr *Transport, _ *WarmUp) { tr.Sources = tr.Sources[:1] }, want: "A A - -", reply: full, room: 24 * time.Hour},
 		{name: "the next day", after: 24 * time.Hour, want: "A A B A"},
 		{name: "after the plan", after: 72 * time.Hour, want: "A A B A"},
 		{name: "before the plan", set: func(_ *Transport, w *WarmUp) { w.Start = w.Start.Add(time.Hour) }, want: "B B B B"},
@@ -52,7 +55,7 @@ func TestWarmUp(t *testing.T) {
 		{name: "the other one is blocked", set: func(tr *Transport, _ *WarmUp) {
 			route := mustRoute(mx.Smarthost("192.0.2.1:25"))
 			tr.Block(Block{Site: route.Site(), SourceAddr: srcB, Until: time.Now().Add(time.Hour)})
-		}, want: "A A - -", reply: full},
+		}, want: "A A - -", reply: full, room: time.Hour},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,6 +95,8 @@ func TestWarmUp(t *testing.T) {
 						tr.pool.mu.Unlock()
 					} else if !r.Local || r.Outcome != smtp.Deferred || r.Reason != smtp.NoSource || r.Reply.Text != tt.reply {
 						t.Errorf("message %d: got %+v, %v; want it to wait with %q", i, r, r.Reply, tt.reply)
+					} else if got := r.NotBefore.Sub(w.Start); got != tt.room {
+						t.Errorf("message %d: got room after %v, want %v", i, got, tt.room)
 					}
 					got = append(got, from)
 					time.Sleep(time.Second)

@@ -1,6 +1,9 @@
 package smtp
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Result is the result of one attempt for one recipient.
 //
@@ -43,6 +46,11 @@ type Result struct {
 	// session, or if the Sender doesn't state it. A Queue need not store it.
 	Security *Security
 
+	// NotBefore is set on a Deferred result whose message was held back by the Sender: it is the earliest time at which
+	// the Sender may send it. No host was asked, so a Runner of package queue/delivery waits until then and doesn't
+	// count the attempt. If zero, the next attempt follows the schedule. A Queue need not store it.
+	NotBefore time.Time
+
 	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message
 	// is in the mailbox (LMTP).
 	Relayed bool
@@ -56,7 +64,8 @@ type Result struct {
 	DeliverBy bool
 }
 
-// String returns the result on one line, for logs. TLS, Policy, Security, Relayed, DSN and DeliverBy aren't in it:
+// String returns the result on one line, for logs. TLS, Policy, Security, NotBefore, Relayed, DSN and DeliverBy aren't
+// in it:
 //
 //	bob@example.net rejected (user-unknown): mx.example.net: rcpt: 550 5.1.1 no such user
 //

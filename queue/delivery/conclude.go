@@ -52,6 +52,23 @@ func isCutOff(res smtp.Result) bool { return res.Outcome == smtp.Deferred && res
 
 func anyCutOff(results []smtp.Result) bool { return slices.ContainsFunc(results, isCutOff) }
 
+// heldBack returns the earliest time at which the Sender may send to the open recipients, if it has held back all of
+// them, else the zero Time. all is true if there are no other recipients: nothing was attempted.
+func heldBack(results []smtp.Result) (until time.Time, all bool) {
+	all = len(results) > 0
+	for _, res := range results {
+		switch {
+		case !isOpen(res):
+			all = false
+		case !isCutOff(res) || res.NotBefore.IsZero():
+			return time.Time{}, false
+		default:
+			until = earliest(until, res.NotBefore)
+		}
+	}
+	return until, all
+}
+
 // lastResults returns the last Result of each recipient. A recipient without one has the block of its site as its
 // Result or, without a block, one of ours.
 func lastResults(t *queue.Task, blocked *smtp.Result) []smtp.Result {

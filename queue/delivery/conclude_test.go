@@ -1,9 +1,14 @@
 package delivery
 
 import (
+	"context"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -38,5 +43,54 @@ func TestLastResults(t *testing.T) {
 	}
 	if blocked.Outcome != smtp.Rejected || len(last.Recipient) == 0 {
 		t.Error("what it was given has changed")
+	}
+}
+
+// TestHeldBack: a message that the Sender holds back comes back when the Sender has said, as if it hadn't been tried.
+func TestHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		begun := time.Now()
+		var tries []time.Duration
+		var attempts int
+		r := &Runner{Queue: q, Sender: smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, _ smtp.Content) ([]smtp.Result, error) {
+			tries = append(tries, time.Since(begun))
+			res := smtp.Result{Recipient: env.Recipients[0].Address, Outcome: smtp.Delivered, Reply: smtp.NewReply(250, "2.0.0", "ok")}
+			if len(tries) < 3 {
+				res = smtp.Result{Recipient: env.Recipients[0].Address, Local: true, Reason: smtp.NoSource,
+					Reply: smtp.NewReply(451, "4.3.2", "full"), NotBefore: begun.Add(time.Duration(len(tries)) * 24 * time.Hour)}
+			}
+			return []smtp.Result{res}, nil
+		}), Events: Events{Delivered: func(e Event) { attempts = e.Task.Attempts }}}
+		enqueue(t, q, mail("bob@x.test"))
+		stop := start(t, r)
+		time.Sleep(80 * time.Hour)
+		stop()
+		if want := []time.Duration{0, 24 * time.Hour, 48 * time.Hour}; !slices.Equal(tries, want) || attempts != 1 {
+			t.Errorf("got tries at %v, and %d attempts; want %v, and 1", tries, attempts, want)
+		}
+	})
+}
+
+func TestHeldBackOf(t *testing.T) {
+	early, late := time.Unix(100, 0), time.Unix(200, 0)
+	held := func(at time.Time) smtp.Result { return smtp.Result{Local: true, NotBefore: at} }
+	for _, tt := range []struct {
+		name    string
+		results []smtp.Result
+		until   time.Time
+		all     bool
+	}{
+		{name: "nobody"},
+		{"both", []smtp.Result{held(late), held(early)}, early, true},
+		{"one was delivered to", []smtp.Result{held(late), {Outcome: smtp.Delivered}}, late, false},
+		{"one was deferred", []smtp.Result{held(late), {}}, time.Time{}, false},
+		{"a host's reply", []smtp.Result{{NotBefore: late}}, time.Time{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if until, all := heldBack(tt.results); !until.Equal(tt.until) || all != tt.all {
+				t.Errorf("got %v and %v, want %v and %v", until, all, tt.until, tt.all)
+			}
+		})
 	}
 }

@@ -112,7 +112,12 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 		t = doubted(t)
 	}
 	next := later(nextTry(wait, now, t.Deadline, jitter), d.task.NotBefore) // the clock may have been set back
+	held, all := heldBack(results)
+	if !held.IsZero() {
+		next = later(nextTry(min(max(held.Sub(now), 0), ever), now, t.Deadline, 0), d.task.NotBefore)
+	}
 	s, o = conclude(t, results, now, next)
+	s.Uncounted = all && !s.Next.IsZero()
 	o.Task = d.task
 	if !s.Next.IsZero() {
 		v.overdue = overdueOf(&d.task, s.Noticed)

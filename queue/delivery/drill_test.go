@@ -373,3 +373,48 @@ func TestMicrosoftDrill(t *testing.T) {
 	}
 	t.Logf("%d seeds, %d attempts, %d refused, in %v", seeds, attempts, refused, time.Since(begun).Round(time.Millisecond))
 }
+
+// TestTenantDrill: a campaign that a site throttles doesn't slow another tenant, as far as the site tells them apart: by
+// the signing domain, or by the address. If the reply names neither, it is the tenant's that was refused.
+func TestTenantDrill(t *testing.T) {
+	campaign := drillMail{"ip1", "d1.test", "s1.test", "shop"}
+	for _, tt := range []struct {
+		name  string
+		reply *smtp.Reply
+		other drillMail
+	}{
+		{"another signer", overDKIM, drillMail{"ip1", "d2.test", "s2.test", "bank"}},
+		{"another address", overAddress, drillMail{"ip2", "d1.test", "s1.test", "bank"}},
+		{"the same, and nothing is named", overAny, drillMail{"ip1", "d1.test", "s1.test", "bank"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, q := newDrillHost(4), mem.New()
+				quota := &slidingQuota{n: 50, period: time.Hour}
+				h.refuse = func(m drillMail, began, now time.Duration) *smtp.Reply {
+					if m == campaign && !quota.takes(now) {
+						return tt.reply
+					}
+					return nil
+				}
+				putMail(t, q, 500, campaign)
+				go func() {
+					time.Sleep(90 * time.Minute)
+					putMail(t, q, 50, tt.other)
+				}()
+				h.drill(t, q, SiteLimits{}, 3*time.Hour)
+				n, last := 0, time.Duration(0)
+				for _, try := range h.tries {
+					if try.drillMail == tt.other {
+						n, last = n+1, max(last, try.at)
+					}
+				}
+				_, refused := h.used(func(m drillMail) bool { return m == campaign }, 0)
+				if n != 50 || last > 92*time.Minute || refused == 0 {
+					t.Errorf("got %d attempts of the other tenant, the last after %v, and %.1f %% of the campaign refused; want 50 by 92m",
+						n, last, 100*refused)
+				}
+			})
+		})
+	}
+}

@@ -30,6 +30,8 @@ import (
 // counts, which is what the reply names (see replies.Scope): our address or its network, the signing domain, the domain
 // of the reverse-path, or the recipient. A reply that names none is about the address and both domains of that message.
 // What is sent from another address, with other domains, isn't slowed.
+// So one tenant's campaign that a site throttles doesn't slow another tenant whose mail has another signing domain or
+// goes out from another address, as far as the reply names that. A reply that names nothing slows that tenant alone.
 //
 //   - Nothing is sent for Recovery.Pause. Then Recovery.Start messages are sent at a time, and Recovery.Step more each
 //     time that these were accepted.

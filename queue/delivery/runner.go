@@ -211,7 +211,7 @@ type Runner struct {
 	//	smtp.Greylisted   3, 4, 5, 8, 15, 30 minutes, then 1 hour
 	//	smtp.Blocklisted  30, 60 minutes, 2 hours, then 4 hours
 	//	smtp.MailboxFull  1, 2, 4 hours, then 6 hours
-	//	smtp.NoSource     5, 15, then 30 minutes
+	//	smtp.NoSource     5, 15, then 30 minutes, or until Result.NotBefore
 	//	all others        Retry
 	//
 	// If the recipients of a task have several reasons, the last of these counts: UserUnknown, HostUnknown,
