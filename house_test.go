@@ -30,12 +30,12 @@ var arrows = map[string][]string{
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
-	"mx/mtasts": {"mx/dns", "internal/files", "internal/pkix", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
+	"mx/mtasts": {"mx/dns", "internal/files", "internal/pkix", "mx/internal/txtrecord", "internal/webhost", "internal/guard"},
 	"mx/dane":   {"mx/dns", "internal/pkix"},
-	"mx/tlsrpt": {"mx/dns", "internal/files", "mx/internal/txtrecord", "mx/internal/webhost", "internal/guard"},
+	"mx/tlsrpt": {"mx/dns", "internal/files", "mx/internal/txtrecord", "internal/webhost", "internal/guard"},
 
 	"mx/internal/txtrecord": nil,
-	"mx/internal/webhost":   {"mx", "internal/guard"},
+	"internal/webhost":      {"mx", "internal/guard"},
 
 	"client":           {"mx", "internal/guard", "internal/header", "internal/pkix", "internal/scram"},
 	"client/compose":   nil,
@@ -68,6 +68,7 @@ var arrows = map[string][]string{
 	"queue/pgqueue":            {"queue/internal/index"},
 	"queue/queuetest":          nil,
 	"queue/queueweb":           {"queue/delivery"},
+	"queue/webhook":            {"queue/delivery", "mx", "internal/guard", "internal/header", "internal/webhost"},
 
 	"server/internal/checktest": {"server", "smtp/smtptest"},
 	"server/internal/recent":    nil,

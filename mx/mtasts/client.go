@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/internal/webhost"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dns"
-	"github.com/postrider/postrider/mx/internal/webhost"
 	"github.com/postrider/postrider/smtp"
 )
 

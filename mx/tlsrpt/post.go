@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/postrider/postrider/internal/webhost"
 	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/mx/internal/webhost"
 )
 
 // Bounds on the upload of a report.
