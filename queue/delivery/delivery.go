@@ -21,6 +21,7 @@ type delivery struct {
 	lease  leaseKeeper
 	logger *slog.Logger
 	unsure bool // a Settle returned an error, and may have succeeded
+	held   bool // the message was quarantined
 }
 
 // deliver processes the task, and returns its verdict on the site. If the task couldn't be settled, lapse is the end of
@@ -62,7 +63,7 @@ func (d *delivery) untried(ctx context.Context) (lapse time.Time) {
 
 // attempt sends the task and settles it.
 func (d *delivery) attempt(ctx, sends context.Context) (v verdict, lapse time.Time) {
-	d.r.tell(d.r.Events.Attempted, Event{Task: d.task})
+	d.r.tellEvent(Event{Type: EventAttempted, Task: d.task})
 	before, begun := d.r.flushNumber(), time.Now()
 	var results []smtp.Result
 	body := d.open(sends)

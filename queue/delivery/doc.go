@@ -47,7 +47,7 @@
 //
 //   - Runner.Sender: a wrapper around another Sender may sign, split, trace or refuse a message
 //   - Runner.Queue: see package queue; queuetest tests it
-//   - Report, DeadLetter, SiteOf, SourceOf, SignerOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
+//   - Report, Outbox, DeadLetter, SiteOf, SourceOf, SignerOf, SiteFor, SourceFor, TenantFor, and the funcs of Events
 //
 // # Operation
 //
@@ -98,4 +98,5 @@
 //	watchdog.go                the halt while there is no commit
 //	quarantine.go              a message that ends the process, or whose report fails
 //	merge.go                   one report about several tasks of a message
+//	outbox.go                  messages that are stored with an outcome
 package delivery

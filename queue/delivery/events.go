@@ -82,8 +82,29 @@ func (e Events) Then(next Events) Events {
 
 const defaultBuffer = 1024
 
+// EventType is what an [Event] is about.
+type EventType string
+
+// The types of events. Each but EventDelayed is that of the func of [Events] with its name.
+const (
+	EventAttempted   EventType = "attempted"
+	EventDelivered   EventType = "delivered"
+	EventDeferred    EventType = "deferred"
+	EventUnknown     EventType = "unknown"
+	EventRejected    EventType = "rejected"
+	EventExpired     EventType = "expired"
+	EventCancelled   EventType = "cancelled"
+	EventQuarantined EventType = "quarantined"
+	EventReported    EventType = "reported"
+
+	// EventDelayed: the delay notice fell due for the recipient, which is open. Runner.Outbox alone has such events.
+	EventDelayed EventType = "delayed"
+)
+
 // Event is what happened to one recipient of a task, or to the task for Attempted, Quarantined and Reported.
 type Event struct {
+	Type EventType
+
 	// Time is when it happened.
 	Time time.Time
 
@@ -102,19 +123,44 @@ type Event struct {
 	Kind   string
 }
 
-// of returns the func for a result, nil if there is none. done is true if the task isn't tried again.
-func (e *Events) of(outcome smtp.Outcome, done bool) func(Event) {
+// typeOf returns the type of the event for a result. done is true if the task isn't tried again.
+func typeOf(outcome smtp.Outcome, done bool) EventType {
 	switch {
 	case outcome == smtp.Delivered:
-		return e.Delivered
+		return EventDelivered
 	case outcome == smtp.Rejected:
-		return e.Rejected
+		return EventRejected
 	case done:
-		return e.Expired
+		return EventExpired
 	case outcome == smtp.Unknown:
-		return e.Unknown
+		return EventUnknown
 	}
-	return e.Deferred
+	return EventDeferred
+}
+
+// of returns the func for a type, nil if there is none.
+func (e *Events) of(t EventType) func(Event) {
+	switch t {
+	case EventAttempted:
+		return e.Attempted
+	case EventDelivered:
+		return e.Delivered
+	case EventDeferred:
+		return e.Deferred
+	case EventUnknown:
+		return e.Unknown
+	case EventRejected:
+		return e.Rejected
+	case EventExpired:
+		return e.Expired
+	case EventCancelled:
+		return e.Cancelled
+	case EventQuarantined:
+		return e.Quarantined
+	case EventReported:
+		return e.Reported
+	}
+	return nil
 }
 
 // Missed returns how many events were dropped, because the funcs of Events took too long.
@@ -136,6 +182,9 @@ type telling struct {
 	tell func(Event)
 	e    Event
 }
+
+// tellEvent queues a call of the func of Events for e, if there is one.
+func (r *Runner) tellEvent(e Event) { r.tell(r.Events.of(e.Type), e) }
 
 // tell queues a call of f with e, unless f is nil or too many events wait.
 func (r *Runner) tell(f func(Event), e Event) {

@@ -123,7 +123,16 @@ func (d *delivery) commitOwed(ctx context.Context, occasions []Occasion, doubt b
 		}
 		s.Reports = append(s.Reports, reports[i]...)
 	}
-	err := d.store(ctx, s)
+	outbox, err := d.outbox(ctx, doubt, func() (events []Event) {
+		for i := range occasions {
+			events = append(events, occasions[i].reported(reports[i])...)
+		}
+		return events
+	})
+	if err != nil {
+		return err
+	}
+	err = d.store(ctx, s, outbox)
 	if err != nil && len(s.Reports) > 0 && doubt && !leaseEnded(err) {
 		if err = d.postponeReport(ctx, &occasions[0], err); !errors.Is(err, queue.ErrSettled) {
 			return err
@@ -156,7 +165,7 @@ func (d *delivery) postponeReport(ctx context.Context, o *Occasion, cause error)
 		wait = quarantinePause // if it can't be held, or is released
 	}
 	next := d.r.time().Add(wait)
-	err := d.store(ctx, queue.Settlement{Uncounted: !d.task.Only, Next: next, OverdueFrom: next})
+	err := d.store(ctx, queue.Settlement{Uncounted: !d.task.Only, Next: next, OverdueFrom: next}, nil)
 	if errors.Is(err, queue.ErrSettled) { // a try before it has settled with the reports
 		return err
 	}

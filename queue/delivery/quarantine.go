@@ -33,7 +33,8 @@ func (d *delivery) hold(ctx context.Context, why slog.Attr) bool {
 	switch {
 	case err == nil:
 		d.log(ctx, slog.LevelError, "quarantined", why)
-		d.r.tell(d.r.Events.Quarantined, Event{Task: d.task})
+		d.held = true
+		d.r.tellEvent(Event{Type: EventQuarantined, Task: d.task})
 	case !errors.Is(err, queue.ErrNotFound): // else it was removed meanwhile
 		d.log(ctx, slog.LevelError, "message can't be quarantined", why, slog.Any("err", err))
 		return false

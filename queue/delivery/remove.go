@@ -43,17 +43,24 @@ func (r *Runner) remove(ctx context.Context, op string, f queue.Filter, reply *s
 // purge takes out a message, which one of its tasks names. A reply is that of a Cancel without a report.
 func (r *Runner) purge(ctx context.Context, q queue.Remover, message *queue.Task, reply *smtp.Reply) error {
 	var tasks []queue.Task
-	if r.Events.Cancelled != nil {
+	if r.Events.Cancelled != nil || r.Outbox != nil {
 		var err error
 		if tasks, err = r.tasks(ctx, "purge", message.ID); err != nil {
 			return err
 		}
 	}
-	if err := q.Remove(ctx, []queue.ID{message.ID}); err != nil {
+	events := cancelledEvents(tasks)
+	outbox, err := r.outbox(ctx, message, events)
+	if err != nil {
+		return err
+	}
+	if err := q.Remove(ctx, []queue.ID{message.ID}, outbox...); err != nil {
 		return err
 	}
 	r.logRemoved(ctx, message, reply)
-	r.tellCancelled(tasks)
+	for _, e := range events {
+		r.tellEvent(e)
+	}
 	return nil
 }
 
@@ -83,11 +90,18 @@ func (r *Runner) cancel(ctx context.Context, q queue.Remover, message *queue.Tas
 		r.tellUnreported(ctx, &o, err)
 		return err
 	}
-	if err := q.Remove(ctx, []queue.ID{message.ID}, reports...); err != nil {
+	events := cancelledEvents(tasks)
+	outbox, err := r.outbox(ctx, message, append(events, o.reported(reports)...))
+	if err != nil {
+		return err
+	}
+	if err := q.Remove(ctx, []queue.ID{message.ID}, slices.Concat(reports, outbox)...); err != nil {
 		return err
 	}
 	r.logRemoved(ctx, message, reply)
-	r.tellCancelled(tasks)
+	for _, e := range events {
+		r.tellEvent(e)
+	}
 	r.tellReports(ctx, &o, reports)
 	return nil
 }
@@ -134,13 +148,15 @@ func (r *Runner) logRemoved(ctx context.Context, message *queue.Task, reply *smt
 	r.logger().LogAttrs(ctx, slog.LevelInfo, msg, messageAttrs(message, attr)...)
 }
 
-func (r *Runner) tellCancelled(tasks []queue.Task) {
+// cancelledEvents returns an event for each recipient of a message that is removed.
+func cancelledEvents(tasks []queue.Task) (events []Event) {
 	for _, t := range tasks {
 		if queue.OnlyReports(t.Destination) {
 			continue // its recipients are settled or in another task, or they are aliases
 		}
 		for _, res := range lastResults(&t, &smtp.Result{}) {
-			r.tell(r.Events.Cancelled, Event{Task: t, Result: res})
+			events = append(events, Event{Type: EventCancelled, Task: t, Result: res})
 		}
 	}
+	return events
 }

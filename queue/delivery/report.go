@@ -78,12 +78,23 @@ func (r *Runner) tellReports(ctx context.Context, o *Occasion, reports []queue.M
 		return
 	}
 	kind := o.kind()
+	for _, e := range o.reported(reports) {
+		r.tellEvent(e)
+	}
 	for _, m := range reports {
-		r.tell(r.Events.Reported, Event{Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: kind})
 		for _, rcpt := range m.Envelope.Recipients {
 			r.logger().LogAttrs(ctx, slog.LevelInfo, "report", o.attrs(rcpt.Address, kind)...)
 		}
 	}
+}
+
+// reported returns the events of reports about o.
+func (o *Occasion) reported(reports []queue.Message) (events []Event) {
+	for _, m := range reports {
+		e := Event{Type: EventReported, Task: o.Task, Next: o.Next, Report: m.Envelope, Kind: o.kind()}
+		events = append(events, e)
+	}
+	return events
 }
 
 // tellUnreported logs that a report about o couldn't be composed or stored.

@@ -103,7 +103,7 @@ import (
 //
 //   - Events, Logger: nothing else changes.
 //   - Sender: the results are smtp.Unknown, as a host may have accepted the message before.
-//   - Report, DeadLetter, SiteOf, a method of the Queue: as if it had returned an error.
+//   - Report, Outbox, DeadLetter, SiteOf, a method of the Queue: as if it had returned an error.
 //   - SourceOf, SignerOf, SiteFor, SourceFor, TenantFor: as if it had returned the zero value.
 //
 // # Fields
@@ -139,12 +139,31 @@ type Runner struct {
 	// expires itself is logged as a warning, and passed to DeadLetter. postrider.Reporter has a func for this field.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
-	// DeadLetter is called for a report, a message with an About, that has failed for good, before it leaves the queue:
-	// nothing is sent about a report. o.Content is the report, and o.Results has the cause. It is called once, unless
+	// DeadLetter is called for a report or a message of Outbox, which are those with an About, that has failed for good,
+	// before it leaves the queue: nothing is sent about it. o.Content is the report, and o.Results has the cause. It is called once, unless
 	// the commit fails, or the process ends before that is durable. After an error, the report stays in the queue and
 	// comes up again after 1 hour, until 3 days after its Deadline. A report that Cancel or Purge removes isn't passed
 	// on. If DeadLetter is nil, only the log has the failure.
 	DeadLetter func(ctx context.Context, o Occasion) error
+
+	// Outbox returns messages that are stored in the commit that records events, for example webhooks: package
+	// queue/webhook has a func for this field. So each of these messages exists if, and only if, the outcome is
+	// recorded, also after a crash. All events are about one message: usually about one task of it, after Cancel and
+	// Purge about all of its tasks. There are none of the type EventAttempted.
+	//
+	// Outbox isn't called for events about reports, nor about messages that Outbox returned: the Runner sets About of
+	// each of these to the ID of the message that the events are about. So nothing loops. A message of Outbox that
+	// fails for good is passed to DeadLetter.
+	//
+	// Outbox is called again if the commit is repeated, and then for the same events. The Bodies of its messages are
+	// read in the commit. The messages must have no Key. If Outbox returns an error or a message that no Queue would
+	// store, the commit is repeated; after five failures, the task is settled without messages, since the mail would
+	// be sent again otherwise. The log has that as "outbox fails" at level Error. Cancel and Purge return the error.
+	//
+	// With messages, each commit is durable when it ends, which takes a sync of the disk that several commits share.
+	// Without Outbox, most commits needn't be. Outbox is called concurrently, and must not block. If nil, there are no
+	// such messages.
+	Outbox func(ctx context.Context, events []Event) ([]queue.Message, error)
 
 	// ReportDelay is how long a report about a message to several destinations waits for the outcomes at the others, so
 	// that one report has them. Those that come later have another report. Until then, the recipients are in the queue,

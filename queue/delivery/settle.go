@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -65,24 +66,31 @@ func (d *delivery) settled(err error) bool {
 // commit settles once, with the reports that are owed. If they can't be composed or, if doubt is true, can't be stored,
 // what is owed moves to the report task. It does so at once if the message has other tasks. It returns what it settled.
 func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, doubt bool) (queue.Settlement, error) {
+	store := func(s queue.Settlement) error {
+		outbox, err := d.outbox(ctx, doubt, func() []Event { return d.events(&s, o) })
+		if err != nil {
+			return err
+		}
+		return d.store(ctx, s, outbox)
+	}
 	if d.r.Report == nil || !owed(o) {
-		return s, d.store(ctx, s)
+		return s, store(s)
 	}
 	if d.merges(!s.Next.IsZero()) {
 		s.Owed, s.ReportAt = o.owes(), d.reportAt()
-		return s, d.store(ctx, s)
+		return s, store(s)
 	}
 	reports, err := d.r.report(ctx, *o)
 	if err == nil {
 		s.Reports = reports
-		err = d.store(ctx, s)
+		err = store(s)
 		if err == nil || len(reports) == 0 || !doubt || leaseEnded(err) {
 			return s, err
 		}
 	}
 	less := s
 	less.Reports, less.Owed, less.ReportAt = nil, o.owes(), d.r.time().Add(reportPause)
-	stored := d.store(ctx, less)
+	stored := store(less)
 	if errors.Is(stored, queue.ErrSettled) { // a try before it has settled with the reports
 		return s, stored
 	}
@@ -90,8 +98,11 @@ func (d *delivery) commit(ctx context.Context, s queue.Settlement, o *Occasion, 
 	return less, stored
 }
 
-// store settles once.
-func (d *delivery) store(ctx context.Context, s queue.Settlement) error {
+// store settles once, with the messages of Outbox in the same commit.
+func (d *delivery) store(ctx context.Context, s queue.Settlement, outbox []queue.Message) error {
+	if len(outbox) > 0 {
+		s.Reports = slices.Concat(s.Reports, outbox)
+	}
 	err := d.r.callQueue(ctx, "Queue.Settle", &d.task, func() error { return d.r.Queue.Settle(ctx, d.task.Lease, s) })
 	d.unsure = d.unsure || err != nil && !leaseEnded(err)
 	return err
@@ -115,12 +126,17 @@ func owed(o *Occasion) bool {
 	return false
 }
 
+// settledResults returns the results of a settlement, or the last ones if the recipients expired without an attempt.
+func settledResults(s *queue.Settlement, o *Occasion) []smtp.Result {
+	if o.Expired && len(s.Results) == 0 {
+		return o.Results
+	}
+	return s.Results
+}
+
 // tell logs what was settled, and calls Events for it.
 func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
-	results := s.Results
-	if o.Expired && len(results) == 0 {
-		results = o.Results
-	}
+	results := settledResults(s, o)
 	if len(results) == 0 {
 		msg, why := "handed back", slog.String("why", d.whyBack())
 		if o.Delayed {
@@ -130,9 +146,7 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 	}
 	for i := range results {
 		res := &results[i]
-		if f := d.r.Events.of(res.Outcome, s.Next.IsZero()); f != nil {
-			d.r.tell(f, Event{Task: d.task, Result: *res, Next: s.Next})
-		}
+		d.r.tellEvent(d.eventOf(res, s.Next))
 		d.logOutcome(ctx, res, s.Next)
 	}
 	d.r.tellReports(ctx, o, s.Reports)
