@@ -1,0 +1,67 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/postrider/postrider/internal/guard"
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/smtp"
+)
+
+// DeadLetter returns a value for Relay.DeadLetter, or for Runner.DeadLetter without a Relay. It stores an event that no
+// receiver took in q again, held, and logs "webhook kept". After Runner.Release, it is posted for another MaxAge, and
+// once at least. What isn't an event is passed to next, which may be nil.
+//
+// The webhook-id stays the same. If q is no queue.Holder, the event stays in the queue for 3 days after its Deadline,
+// is logged again every hour, and then dropped. If q is a queue.Keyer, an event is stored once, even if the process
+// ends meanwhile.
+func (h *Hooks) DeadLetter(
+	q queue.Queue, next func(context.Context, delivery.Occasion) error,
+) func(context.Context, delivery.Occasion) error {
+	return func(ctx context.Context, o delivery.Occasion) error {
+		if len(o.Task.Envelope.Recipients) != 1 || !isAddress(o.Task.Envelope.Recipients[0].Address) {
+			if next == nil {
+				return nil
+			}
+			return next(ctx, o)
+		}
+		if q == nil {
+			return errors.New("webhook: DeadLetter has no Queue")
+		}
+		return h.keep(ctx, q, &o)
+	}
+}
+
+// keep stores an event again, held.
+func (h *Hooks) keep(ctx context.Context, q queue.Queue, o *delivery.Occasion) error {
+	if o.Content == nil || o.Content.Size() > maxEvent {
+		return errors.New("webhook: the event can't be read")
+	}
+	all, err := io.ReadAll(smtp.NewReader(o.Content))
+	if err != nil {
+		return fmt.Errorf("webhook: the event can't be read: %w", err)
+	}
+	m := h.queued(o.Task.Envelope.Recipients[0].Address, o.Task.Destination, bytes.NewReader(all))
+	m.Held, m.About = true, o.Task.About
+	if _, ok := q.(queue.Keyer); ok && o.Task.ID != "" {
+		m.Key = "webhook-kept-" + string(o.Task.ID)
+	}
+	id, err := q.Enqueue(ctx, m)
+	if err != nil {
+		return fmt.Errorf("webhook: the event can't be kept: %w", err)
+	}
+	reply := ""
+	if len(o.Results) > 0 {
+		reply = o.Results[0].Reply.Error()
+	}
+	guard.Logger(h.Logger).LogAttrs(ctx, slog.LevelError, "webhook kept", slog.String("kept", string(id)),
+		slog.String("reply", reply), slog.String("id", string(o.Task.ID)),
+		slog.String("destination", o.Task.Destination), slog.String("about", string(o.Task.About)))
+	return nil
+}

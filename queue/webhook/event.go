@@ -1,0 +1,206 @@
+package webhook
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/smtp"
+)
+
+// Event is the body of a request. Later versions may add fields and types.
+type Event struct {
+	// Type is "message." and a delivery.EventType: message.delivered, message.deferred, message.unknown,
+	// message.rejected, message.expired, message.delayed, message.cancelled, message.quarantined or message.reported.
+	Type string `json:"type"`
+
+	// Timestamp is when it happened, in UTC.
+	Timestamp time.Time `json:"timestamp"`
+
+	Data Data `json:"data"`
+}
+
+// Data is what happened to recipients of a message at one destination.
+type Data struct {
+	// Source is that of Hooks.
+	Source string `json:"source,omitempty"`
+
+	// ID is the message's ID in the queue. Ref and Tenant are the application's.
+	ID     queue.ID `json:"id"`
+	Ref    string   `json:"ref,omitempty"`
+	Tenant string   `json:"tenant,omitempty"`
+
+	// From is the reverse-path, empty for the null one. Destination is the name of the route, or the domain.
+	From        string `json:"from"`
+	Destination string `json:"destination"`
+
+	// Attempt is the number of attempts at this destination, the present one included.
+	Attempt int `json:"attempt"`
+
+	// Number grows with each event of the message at this destination. There are gaps. Events of one attempt about
+	// more than 100 recipients of the same Type have the same Number and different recipients.
+	Number int `json:"number"`
+
+	// Next is when the recipients are tried again. If zero, they aren't.
+	Next time.Time `json:"next,omitzero"`
+
+	// Recipients are 1 to 100 recipients that it happened to. Quarantined and reported messages have none.
+	Recipients []Recipient `json:"recipients,omitempty"`
+
+	// Report is about message.reported.
+	Report *Report `json:"report,omitempty"`
+}
+
+// Recipient is a recipient with its last result. All but Address is empty without an attempt. See smtp.Result.
+type Recipient struct {
+	Address  string `json:"address"`
+	Code     int    `json:"code,omitempty"`     // of the reply, 550 for example
+	Enhanced string `json:"enhanced,omitempty"` // its enhanced code, "5.1.1" for example
+	Text     string `json:"text,omitempty"`     // its text, at most 512 octets
+	Reason   string `json:"reason,omitempty"`   // smtp.Reason, "user-unknown" for example; empty if delivered
+	Stage    string `json:"stage,omitempty"`    // smtp.Stage, "rcpt" for example
+	Local    bool   `json:"local,omitempty"`    // no host has sent the reply
+	Host     string `json:"host,omitempty"`     // that sent it
+	Addr     string `json:"addr,omitempty"`     // its address and port
+	TLS      string `json:"tls,omitempty"`      // "TLS 1.3" for example
+}
+
+// Report is a report to the sender that is in the queue.
+type Report struct {
+	Kind string   `json:"kind"` // "failed", "delayed", "relayed", "expanded" or "delivered"
+	To   []string `json:"to"`
+}
+
+const (
+	prefix        = "message."
+	maxRecipients = 100 // in an event
+	maxText       = 512
+	maxEvent      = 1 << 20 // octets of a message with an event
+
+	defaultMaxAge = 5 * 24 * time.Hour
+)
+
+// ranks order the events of one attempt: what is known without it comes first.
+var ranks = map[delivery.EventType]int{
+	delivery.EventDelayed: 0, delivery.EventQuarantined: 1, delivery.EventDeferred: 2, delivery.EventUnknown: 3,
+	delivery.EventDelivered: 4, delivery.EventRejected: 5, delivery.EventExpired: 6, delivery.EventReported: 7,
+	delivery.EventCancelled: 8,
+}
+
+// Outbox makes the messages with the events, one for each endpoint that wants an event and isn't disabled. It is a
+// value for delivery.Runner.Outbox.
+func (h *Hooks) Outbox(_ context.Context, events []delivery.Event) (messages []queue.Message, err error) {
+	for _, event := range h.events(events) {
+		body, err := json.Marshal(event)
+		if err != nil {
+			return nil, fmt.Errorf("webhook: %w", err)
+		}
+		for _, e := range h.Endpoints {
+			if h.stateOf(e).gone || e.Wants != nil && !e.Wants(event) {
+				continue
+			}
+			messages = append(messages, h.message(e, event, body))
+		}
+	}
+	return messages, nil
+}
+
+// events groups what happened by type and destination, since one attempt may be about many recipients.
+func (h *Hooks) events(all []delivery.Event) (grouped []*Event) {
+	type group struct {
+		kind        delivery.EventType
+		destination string
+	}
+	last := make(map[group]*Event)
+	for i := range all {
+		e := &all[i]
+		key := group{e.Type, e.Task.Destination}
+		event := last[key]
+		if event == nil || e.Report != nil || len(event.Data.Recipients) == maxRecipients {
+			event = h.event(e)
+			grouped, last[key] = append(grouped, event), event
+		}
+		if e.Report == nil && e.Type != delivery.EventQuarantined {
+			event.Data.Recipients = append(event.Data.Recipients, recipientOf(&e.Result))
+		}
+	}
+	return grouped
+}
+
+// event returns the event without recipients.
+func (h *Hooks) event(e *delivery.Event) *Event {
+	t := &e.Task
+	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
+		Source: h.Source, ID: t.ID, Ref: t.Ref, Tenant: t.Tenant, From: t.Envelope.From, Destination: t.Destination,
+		Attempt: t.Attempts, Number: 10*t.Attempts + ranks[e.Type],
+	}}
+	if !e.Next.IsZero() {
+		event.Data.Next = e.Next.UTC()
+	}
+	if e.Report != nil {
+		event.Data.Report = &Report{Kind: e.Kind}
+		for _, rcpt := range e.Report.Recipients {
+			event.Data.Report.To = append(event.Data.Report.To, rcpt.Address)
+		}
+	}
+	return event
+}
+
+func recipientOf(res *smtp.Result) Recipient {
+	r := Recipient{Address: res.Recipient, Host: res.Host, Addr: res.Addr, TLS: res.TLS}
+	if res.Reply == nil {
+		return r
+	}
+	r.Code, r.Local, r.Stage = res.Reply.Code, res.Local, res.Stage.String()
+	r.Text = strings.ToValidUTF8(res.Reply.Text[:min(len(res.Reply.Text), maxText)], "")
+	if res.Reply.Enhanced != (smtp.EnhancedCode{}) {
+		r.Enhanced = res.Reply.Enhanced.String()
+	}
+	if res.Outcome != smtp.Delivered {
+		r.Reason = res.Reason.String()
+	}
+	return r
+}
+
+// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome.
+func idOf(event *Event) string {
+	d := &event.Data
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q %q %q %d", event.Type, d.Source, d.Destination, d.Attempt)
+	for _, rcpt := range d.Recipients {
+		fmt.Fprintf(sum, " %q", rcpt.Address)
+	}
+	if d.Report != nil {
+		fmt.Fprintf(sum, " %q %q %d", d.Report.Kind, d.Report.To, d.Number)
+	}
+	return string(d.ID) + "_" + hex.EncodeToString(sum.Sum(nil)[:10]) // without a full stop, which separates signed parts
+}
+
+// idField is the field of a message with an event that has its webhook-id. Reports, and mail of clients, can't pass for
+// an event: see eventIn.
+const idField = "Webhook-Id"
+
+// message returns an event as a message for the queue. Its sender is the null one: nothing is reported about it. It has
+// no Tenant and no Ref, as it is no mail of the application, and doesn't count for the rate of the tenant.
+func (h *Hooks) message(e *Endpoint, event *Event, body []byte) queue.Message {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s: %s\r\nSubject: %s\r\nContent-Type: application/json\r\n\r\n%s\r\n",
+		idField, idOf(event), event.Type, body)
+	return h.queued(e.address(), e.destination(), bytes.NewReader(b.Bytes()))
+}
+
+// queued returns a message of events with the times of a new one.
+func (h *Hooks) queued(address, destination string, body *bytes.Reader) queue.Message {
+	return queue.Message{
+		Envelope: smtp.NewEnvelope("", address), Destinations: []string{destination}, Body: body,
+		Deadline: time.Now().Add(cmp.Or(h.MaxAge, defaultMaxAge)), Origin: smtp.OriginCode,
+	}
+}
