@@ -106,9 +106,9 @@ type Relay struct {
 	// result is nil, the sentences are in English. The example of [Reporter] chooses by the sender's domain.
 	ReportTexts func(ctx context.Context, to string) *bounce.Texts
 
-	// DeadLetter is called for a report of this relay that can't be delivered: nothing is sent about a report.
-	// o.Content is the report, o.Task.About the ID of the message that it is about, and o.Results has the cause. After
-	// an error, it is called again: see delivery.Runner. If nil, only the log has it.
+	// DeadLetter is called for a report of this relay, or a message of Runner.Outbox, that can't be delivered: nothing
+	// is sent about it. o.Content is the report, o.Task.About the ID of the message that it is about, and o.Results has
+	// the cause. After an error, it is called again: see delivery.Runner. If nil, only the log has it.
 	DeadLetter func(ctx context.Context, o delivery.Occasion) error
 
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with

@@ -17,6 +17,7 @@
 //	queue/delivery  delivers the mail of a Queue: delivery.Runner
 //	queue/drain     moves the mail of a Queue to another one: drain.Drain
 //	queue/queueweb  shows a queue on a web page: queueweb.Handler
+//	queue/webhook   posts what happens to mail: webhook.Hooks
 //	queue/queuetest tests any other Queue for the rules of this package: queuetest.Run
 //
 // # How to write a store

@@ -181,7 +181,8 @@ func idOf(event *Event) string {
 	if d.Report != nil {
 		fmt.Fprintf(sum, " %q %q %d", d.Report.Kind, d.Report.To, d.Number)
 	}
-	return string(d.ID) + "_" + hex.EncodeToString(sum.Sum(nil)[:10]) // without a full stop, which separates signed parts
+	// Without a full stop, which separates the parts that are signed.
+	return string(d.ID) + "_" + hex.EncodeToString(sum.Sum(nil)[:10])
 }
 
 // idField is the field of a message with an event that has its webhook-id. Reports, and mail of clients, can't pass for

@@ -97,7 +97,7 @@ func (h *Hooks) Check() error {
 			return fmt.Errorf("webhook: Endpoints[%d]: %w", i, err)
 		}
 		if seen[e.Name] {
-			return fmt.Errorf("webhook: Endpoints[%d]: Name %q is that of another one: choose a name for each", i, e.Name)
+			return fmt.Errorf("webhook: Endpoints[%d]: Name %q is that of another one: choose another", i, e.Name)
 		}
 		seen[e.Name] = true
 	}

@@ -166,7 +166,8 @@ func (h *Hooks) resultOf(e *Endpoint, resp *http.Response, now time.Time) smtp.R
 		return busy(reason, text)
 	default:
 		if code >= 200 && code <= 299 {
-			return smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "2.0.0", text)}
+			reply := smtp.NewReply(250, "2.0.0", text)
+			return smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: reply}
 		}
 		return smtp.Result{Outcome: smtp.Deferred, Stage: smtp.StageFinal, Reason: smtp.Temporary,
 			Reply: smtp.NewReply(451, "4.3.0", text)}

@@ -136,7 +136,8 @@ func Verify(h http.Header, body []byte, keys ...string) error {
 		return fmt.Errorf("webhook: webhook-timestamp is %.40q: it must be seconds since 1970", at)
 	}
 	if off := time.Since(time.Unix(seconds, 0)); off > tolerance || off < -tolerance {
-		return fmt.Errorf("webhook: webhook-timestamp is %v from now: only %v are allowed", off.Round(time.Second), tolerance)
+		off = off.Round(time.Second)
+		return fmt.Errorf("webhook: webhook-timestamp is %v from now: only %v are allowed", off, tolerance)
 	}
 	content := signed(id, at, body)
 	for i, text := range keys {
