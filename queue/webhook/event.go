@@ -38,6 +38,9 @@ type Data struct {
 	Ref    string   `json:"ref,omitempty"`
 	Tenant string   `json:"tenant,omitempty"`
 
+	// Arrival is when the queue stored the message, in UTC.
+	Arrival time.Time `json:"arrival"`
+
 	// From is the reverse-path, empty for the null one. Destination is the name of the route, or the domain.
 	From        string `json:"from"`
 	Destination string `json:"destination"`
@@ -104,7 +107,7 @@ func (h *Hooks) Outbox(_ context.Context, events []delivery.Event) (messages []q
 			return nil, fmt.Errorf("webhook: %w", err)
 		}
 		for _, e := range h.Endpoints {
-			if h.stateOf(e).gone || e.Wants != nil && !e.Wants(event) {
+			if h.stateOf(e.Name).gone || e.Wants != nil && !e.Wants(event) {
 				continue
 			}
 			messages = append(messages, h.message(e, event, body))
@@ -139,8 +142,8 @@ func (h *Hooks) events(all []delivery.Event) (grouped []*Event) {
 func (h *Hooks) event(e *delivery.Event) *Event {
 	t := &e.Task
 	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
-		Source: h.Source, ID: t.ID, Ref: t.Ref, Tenant: t.Tenant, From: t.Envelope.From, Destination: t.Destination,
-		Attempt: t.Attempts, Number: 10*t.Attempts + ranks[e.Type],
+		Source: h.Source, ID: t.ID, Ref: t.Ref, Tenant: t.Tenant, Arrival: t.Arrival.UTC(), From: t.Envelope.From,
+		Destination: t.Destination, Attempt: t.Attempts, Number: 10*t.Attempts + ranks[e.Type],
 	}}
 	if !e.Next.IsZero() {
 		event.Data.Next = e.Next.UTC()
@@ -170,11 +173,12 @@ func recipientOf(res *smtp.Result) Recipient {
 	return r
 }
 
-// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome.
+// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome. The Arrival tells
+// messages of two queues apart, which may have the same ID.
 func idOf(event *Event) string {
 	d := &event.Data
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %q %d", event.Type, d.Source, d.Destination, d.Attempt)
+	fmt.Fprintf(sum, "%q %q %d %q %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination, d.Attempt)
 	for _, rcpt := range d.Recipients {
 		fmt.Fprintf(sum, " %q", rcpt.Address)
 	}

@@ -187,27 +187,32 @@ type state struct {
 	until time.Time // it gets nothing before
 }
 
-func (h *Hooks) stateOf(e *Endpoint) state {
+func (h *Hooks) stateOf(name string) state {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.state[e.Name]
+	return h.state[name]
 }
 
-func (h *Hooks) setState(name string, s state) {
+// change changes what is remembered of an endpoint, and returns what that was.
+func (h *Hooks) change(name string, f func(*state)) (before state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.state == nil {
 		h.state = make(map[string]state)
 	}
-	h.state[name] = s
+	before = h.state[name]
+	after := before
+	f(&after)
+	h.state[name] = after
+	return before
 }
 
 // Disabled reports whether the endpoint with this Name has answered 410.
-func (h *Hooks) Disabled(endpoint string) bool { return h.stateOf(&Endpoint{Name: endpoint}).gone }
+func (h *Hooks) Disabled(endpoint string) bool { return h.stateOf(endpoint).gone }
 
 // Enable undoes the disabling of an endpoint, and ends the wait of a Retry-After. Events that were kept meanwhile are
 // posted when they are released: see Runner.Release. What happened meanwhile has no event.
-func (h *Hooks) Enable(endpoint string) { h.setState(endpoint, state{}) }
+func (h *Hooks) Enable(endpoint string) { h.change(endpoint, func(s *state) { *s = state{} }) }
 
 // CloseIdle closes the connections that wait for the next event. Call it after the end of Run.
 func (h *Hooks) CloseIdle() { h.httpClient().CloseIdleConnections() }

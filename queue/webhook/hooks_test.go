@@ -351,6 +351,42 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
+// TestIDs: one outcome has one webhook-id however often Outbox is called, and no two have the same.
+func TestIDs(t *testing.T) {
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	event := delivery.Event{Type: delivery.EventDeferred, Time: at, Task: queue.Task{
+		ID: "1", Destination: "there.test", Arrival: at, Attempts: 1, Envelope: smtp.NewEnvelope("a@here.test", "b@there.test"),
+	}, Result: smtp.Result{Recipient: "b@there.test"}}
+	id := func(change func(h *Hooks, e *delivery.Event)) string {
+		h, e := new(Hooks), event
+		change(h, &e)
+		return idOf(h.events([]delivery.Event{e})[0])
+	}
+	first := id(func(*Hooks, *delivery.Event) {})
+	if again := id(func(_ *Hooks, e *delivery.Event) { e.Time = at.Add(time.Hour) }); again != first {
+		t.Errorf("made again: got %s, want %s", again, first)
+	}
+	seen := map[string]string{first: "the first"}
+	for name, change := range map[string]func(h *Hooks, e *delivery.Event){
+		"type":        func(_ *Hooks, e *delivery.Event) { e.Type = delivery.EventDelivered },
+		"attempt":     func(_ *Hooks, e *delivery.Event) { e.Task.Attempts = 2 },
+		"destination": func(_ *Hooks, e *delivery.Event) { e.Task.Destination = "x.test" },
+		"recipient":   func(_ *Hooks, e *delivery.Event) { e.Result.Recipient = "c@there.test" },
+		"message":     func(_ *Hooks, e *delivery.Event) { e.Task.ID = "2" },
+		"queue":       func(_ *Hooks, e *delivery.Event) { e.Task.Arrival = at.Add(time.Microsecond) },
+		"source":      func(h *Hooks, _ *delivery.Event) { h.Source = "mx2" },
+		"report": func(_ *Hooks, e *delivery.Event) {
+			e.Type, e.Kind, e.Report = delivery.EventReported, "failed", smtp.NewEnvelope("", "a@here.test")
+		},
+	} {
+		got := id(change)
+		if other := seen[got]; other != "" {
+			t.Errorf("another %s: got the id of %s", name, other)
+		}
+		seen[got] = "another " + name
+	}
+}
+
 // TestMany: an attempt at 250 recipients has three events.
 func TestMany(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
@@ -424,7 +460,7 @@ func TestPayload(t *testing.T) {
 		}
 		got, _ := json.Marshal(posts[0].event)
 		want := fmt.Sprintf(`{"type":"message.rejected","timestamp":"2000-01-01T00:00:00Z","data":{"source":"mx1","id":%q,`+
-			`"ref":"order 7","tenant":"acme","from":"ann@here.test","destination":"there.test","attempt":1,"number":15,`+
+			`"ref":"order 7","tenant":"acme","arrival":"2000-01-01T00:00:00Z","from":"ann@here.test","destination":"there.test","attempt":1,"number":15,`+
 			`"recipients":[{"address":"bob@there.test","code":550,"enhanced":"5.1.1","text":"no such user",`+
 			`"reason":"user-unknown","stage":"rcpt","host":"mx.there.test","tls":"TLS 1.3"}]}}`, id)
 		if string(got) != want {

@@ -51,7 +51,7 @@ func (h *Hooks) httpClient() *http.Client {
 				},
 				TLSClientConfig:        &tls.Config{RootCAs: h.RootCAs, MinVersion: tls.VersionTLS12},
 				IdleConnTimeout:        time.Minute,
-				MaxIdleConnsPerHost:    16,
+				MaxIdleConnsPerHost:    100,
 				DisableCompression:     true,
 				MaxResponseHeaderBytes: maxHeader,
 			},
@@ -81,7 +81,7 @@ func (h *Hooks) postTo(ctx context.Context, address string, env *smtp.Envelope, 
 	if err != nil {
 		return rejected("5.7.1", err.Error(), smtp.Other)
 	}
-	s := h.stateOf(e)
+	s := h.stateOf(e.Name)
 	if s.gone {
 		return goneResult(true)
 	}
@@ -155,7 +155,7 @@ func (h *Hooks) resultOf(e *Endpoint, resp *http.Response, now time.Time) smtp.R
 		return goneResult(false)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if until := retryAfter(resp.Header.Get("Retry-After"), now); !until.IsZero() {
-			h.setState(e.Name, state{until: until})
+			h.change(e.Name, func(s *state) { s.until = until })
 		}
 		fallthrough
 	case http.StatusBadGateway, http.StatusGatewayTimeout: // no event would be taken
@@ -193,10 +193,9 @@ func retryAfter(field string, now time.Time) time.Time {
 
 // disable notes that an endpoint is gone, and tells that once.
 func (h *Hooks) disable(e *Endpoint) {
-	if h.stateOf(e).gone {
+	if h.change(e.Name, func(s *state) { s.gone = true }).gone {
 		return
 	}
-	h.setState(e.Name, state{gone: true})
 	log := guard.Logger(h.Logger)
 	log.LogAttrs(context.Background(), slog.LevelError, "webhook disabled", slog.String("endpoint", e.Name))
 	if h.Gone == nil {
