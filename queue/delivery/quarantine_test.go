@@ -38,11 +38,18 @@ func TestQuarantine(t *testing.T) {
 		var attempts []string
 		var logged bytes.Buffer
 		var quarantined []queue.Task
+		told := 0 // Outbox, about the quarantine
 		for life := range 4 {
 			var killed bool
 			ctx, kill := context.WithCancel(t.Context())
 			r = &Runner{Queue: q, Logger: textLogger(&logged)}
 			r.Events.Quarantined = func(e Event) { quarantined = append(quarantined, e.Task) }
+			r.Outbox = func(_ context.Context, events []Event) ([]queue.Message, error) {
+				if events[0].Type == EventQuarantined && events[0].Task.Destination == "killer.test" && len(events) == 1 {
+					told++
+				}
+				return nil, nil
+			}
 			r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 				mu.Lock()
 				defer mu.Unlock()
@@ -76,6 +83,9 @@ func TestQuarantine(t *testing.T) {
 		}
 		if len(quarantined) != 1 || quarantined[0].Destination != "killer.test" || quarantined[0].Deaths != 3 || quarantined[0].Attempts != 4 {
 			t.Errorf("got %+v quarantined, want the killer alone, with 3 deaths", quarantined)
+		}
+		if told != 1 {
+			t.Errorf("got %d calls of Outbox about the quarantine, want 1", told)
 		}
 		if got := logged.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "msg=quarantined deaths=3") {
 			t.Errorf("got the log\n%s\nwant one error, that it is quarantined", got)

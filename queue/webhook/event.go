@@ -8,9 +8,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -100,20 +102,31 @@ var ranks = map[delivery.EventType]int{
 
 // Outbox makes the messages with the events, one for each endpoint that wants an event and isn't disabled. It is a
 // value for delivery.Runner.Outbox.
-func (h *Hooks) Outbox(_ context.Context, events []delivery.Event) (messages []queue.Message, err error) {
+func (h *Hooks) Outbox(ctx context.Context, events []delivery.Event) (messages []queue.Message, err error) {
 	for _, event := range h.events(events) {
 		body, err := json.Marshal(event)
 		if err != nil {
 			return nil, fmt.Errorf("webhook: %w", err)
 		}
-		for _, e := range h.Endpoints {
-			if h.stateOf(e.Name).gone || e.Wants != nil && !e.Wants(event) {
-				continue
+		for _, e := range h.endpoints() {
+			if !h.stateOf(e.Name).gone && h.wants(ctx, e, event) {
+				messages = append(messages, h.message(e, event, body))
 			}
-			messages = append(messages, h.message(e, event, body))
 		}
 	}
 	return messages, nil
+}
+
+// wants calls Wants. An event too many does less harm than one that is lost.
+func (h *Hooks) wants(ctx context.Context, e *Endpoint, event *Event) (wanted bool) {
+	if e.Wants == nil {
+		return true
+	}
+	if p := guard.Call(func() { wanted = e.Wants(event) }); p != nil {
+		p.Log(ctx, guard.Logger(h.Logger), "Wants", slog.String("endpoint", e.Name))
+		return true
+	}
+	return wanted
 }
 
 // events groups what happened by type and destination, since one attempt may be about many recipients.

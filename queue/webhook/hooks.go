@@ -76,7 +76,7 @@ type Endpoint struct {
 	Secrets []string
 
 	// Wants reports whether the endpoint gets an event: of this Type, or of a Tenant, for example. It must not block. A
-	// panic is an error of Outbox. If nil, it gets all.
+	// panic is logged, and counts as true. If nil, it gets all.
 	Wants func(*Event) bool
 }
 
@@ -146,7 +146,7 @@ func (h *Hooks) check(e *Endpoint) error {
 // them into a Relay.Routes that has others.
 func (h *Hooks) Routes() map[string]mx.Route {
 	routes := make(map[string]mx.Route, len(h.Endpoints))
-	for _, e := range h.Endpoints {
+	for _, e := range h.endpoints() {
 		route := mx.Func(e.Name, h.post)
 		route.Name = e.destination()
 		routes[e.Name+domain] = route
@@ -161,6 +161,9 @@ func (h *Hooks) Wrap(next smtp.Sender) smtp.Sender {
 		if env != nil && slices.ContainsFunc(env.Recipients, ours) {
 			return h.post(ctx, env, c)
 		}
+		if next == nil {
+			return nil, errors.New("webhook: Wrap got a nil Sender: pass the one that sends the mail")
+		}
 		return next.Send(ctx, env, c)
 	})
 }
@@ -171,9 +174,17 @@ func isAddress(address string) bool {
 	return strings.HasSuffix(strings.ToLower(name), domain)
 }
 
+// endpoints returns those that aren't nil, which Check refuses.
+func (h *Hooks) endpoints() []*Endpoint {
+	if !slices.Contains(h.Endpoints, nil) {
+		return h.Endpoints
+	}
+	return slices.DeleteFunc(slices.Clone(h.Endpoints), func(e *Endpoint) bool { return e == nil })
+}
+
 // endpoint returns the endpoint that has the address, nil if none has.
 func (h *Hooks) endpoint(address string) *Endpoint {
-	for _, e := range h.Endpoints {
+	for _, e := range h.endpoints() {
 		if strings.EqualFold(e.address(), address) {
 			return e
 		}

@@ -407,6 +407,29 @@ func TestMany(t *testing.T) {
 	})
 }
 
+// TestOdd: values that Check refuses, and funcs that panic, lose no event and don't end the process.
+func TestOdd(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hooks.Endpoints[0].Wants = func(*Event) bool { panic("no") }
+		w.hooks.Endpoints = append(w.hooks.Endpoints, nil)
+		w.run()
+		w.mail("bob@there.test")
+		sleep(time.Second)
+		if len(w.taken()) != 1 || len(w.hooks.Routes()) != 1 {
+			t.Errorf("got %d posts and %d routes, want 1", len(w.taken()), len(w.hooks.Routes()))
+		}
+		if _, err := w.hooks.Wrap(nil).Send(t.Context(), smtp.NewEnvelope("", "x@there.test"), nil); err == nil {
+			t.Error("Wrap of no Sender: got no error")
+		}
+		if err := new(Hooks).Check(); err != nil {
+			t.Errorf("no endpoints: got %v, want nil", err)
+		}
+		if err := new(Hooks).DeadLetter(nil, nil)(t.Context(), delivery.Occasion{}); err != nil {
+			t.Errorf("DeadLetter of nothing: got %v, want nil", err)
+		}
+	})
+}
+
 func TestCheck(t *testing.T) {
 	tests := []struct {
 		name   string
