@@ -139,11 +139,11 @@ type Runner struct {
 	// expires itself is logged as a warning, and passed to DeadLetter. postrider.Reporter has a func for this field.
 	Report func(ctx context.Context, o Occasion) ([]queue.Message, error)
 
-	// DeadLetter is called for a report or a message of Outbox, which are those with an About, that has failed for good,
-	// before it leaves the queue: nothing is sent about it. o.Content is the message, and o.Results has the cause. It is
-	// called once, unless the commit fails, or the process ends before that is durable. After an error, the message
-	// stays in the queue and comes up again after 1 hour, until 3 days after its Deadline. A message that Cancel or
-	// Purge removes isn't passed on. If DeadLetter is nil, only the log has the failure.
+	// DeadLetter is called for a report or a message of Outbox, which are those with an About, that has failed for
+	// good, before it leaves the queue: nothing is sent about it. o.Content is the message, and o.Results has the
+	// cause. It is called once, unless the commit fails, or the process ends before that is durable. After an error,
+	// the message stays in the queue and comes up again after 1 hour, until 3 days after its Deadline. A message that
+	// Cancel or Purge removes isn't passed on. If DeadLetter is nil, only the log has the failure.
 	DeadLetter func(ctx context.Context, o Occasion) error
 
 	// Outbox returns messages that are stored in the commit that records events, for example webhooks: package

@@ -25,7 +25,8 @@ func (h *Hooks) DeadLetter(
 	q queue.Queue, next func(context.Context, delivery.Occasion) error,
 ) func(context.Context, delivery.Occasion) error {
 	return func(ctx context.Context, o delivery.Occasion) error {
-		if o.Task.Envelope == nil || len(o.Task.Envelope.Recipients) != 1 || !isAddress(o.Task.Envelope.Recipients[0].Address) {
+		env := o.Task.Envelope
+		if env == nil || len(env.Recipients) != 1 || !isAddress(env.Recipients[0].Address) {
 			if next == nil {
 				return nil
 			}

@@ -37,9 +37,8 @@ type world struct {
 	serve  http.HandlerFunc // what the receiver answers to an event that it has taken; nil: 204
 	result func(env *smtp.Envelope) smtp.Result
 
-	mu       sync.Mutex
-	posts    []post
-	stopping []func()
+	mu    sync.Mutex
+	posts []post
 }
 
 // post is a request that arrived.
