@@ -69,6 +69,7 @@ var arrows = map[string][]string{
 	"queue/queuetest":          nil,
 	"queue/queueweb":           {"queue/delivery"},
 	"queue/webhook":            {"queue/delivery", "mx", "internal/guard", "internal/header", "internal/webhost"},
+	"queue/queueweb":           {"queue/delivery", "internal/web"},
 
 	"server/internal/checktest": {"server", "smtp/smtptest"},
 	"server/internal/recent":    nil,
@@ -87,6 +88,7 @@ var arrows = map[string][]string{
 	"internal/iprev":           nil,
 	"internal/pkix":            nil,
 	"internal/scram":           nil,
+	"internal/web":             nil,
 
 	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery",
 		"queue/delivery/receivers", "bounce",

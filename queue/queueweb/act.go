@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -89,7 +90,7 @@ func actionNames() string {
 // cancelText bounds the text that a cancelled message is returned with, and makes it one line.
 func cancelText(s string) string {
 	const most = 200
-	if s = visible(strings.Join(strings.Fields(s), " "), most); s == "" {
+	if s = web.Visible(strings.Join(strings.Fields(s), " "), most); s == "" {
 		return "cancelled by the postmaster"
 	}
 	return s
@@ -123,7 +124,8 @@ const maxAffected = 1000 // messages that are counted for a confirmation
 func (h *Handler) act(r *request) (any, error) {
 	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.get("do") })
 	if i < 0 {
-		return nil, bad("do=%s: there is no such action. The actions are %s.", cut(r.get("do"), maxText), actionNames())
+		return nil, web.Bad("do=%s: there is no such action. The actions are %s.",
+			web.Cut(r.get("do"), web.MaxText), actionNames())
 	}
 	v := &actView{Action: actions[i], Do: actions[i].Name, Name: r.get("name"), All: r.get("all") == "true"}
 	f, given, err := r.filter()
@@ -134,13 +136,13 @@ func (h *Handler) act(r *request) (any, error) {
 	byName := v.Action.named != nil
 	switch {
 	case byName && len(given) > 0:
-		return nil, bad("%s has a name and no filter.", v.Action.Verb)
+		return nil, web.Bad("%s has a name and no filter.", v.Action.Verb)
 	case !byName && v.Name != "":
-		return nil, bad("%s has a filter and no name.", v.Action.Verb)
+		return nil, web.Bad("%s has a filter and no name.", v.Action.Verb)
 	case byName && v.Name == "" && v.Do != "flush":
-		return nil, bad("The name is empty: give that of a destination or a site.")
+		return nil, web.Bad("The name is empty: give that of a destination or a site.")
 	case r.get("all") != "" && !v.All, v.All == (len(given) > 0 || v.Name != ""):
-		return nil, bad("Select some messages or give a name, or select all with all=true, and not both.")
+		return nil, web.Bad("Select some messages or give a name, or select all with all=true, and not both.")
 	case v.Name != "":
 		f.Destination = v.Name
 		v.Filter.Set("destination", v.Name)
@@ -164,7 +166,7 @@ func (h *Handler) foresee(r *request, f queue.Filter) *selected {
 	for t, err := range h.list(ctx, f) {
 		switch {
 		case err != nil:
-			s.Failed = cut(err.Error(), maxLong)
+			s.Failed = web.Cut(err.Error(), web.MaxLong)
 			return s
 		case t.ID == last:
 			continue
@@ -194,13 +196,13 @@ func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	var e effect
 	if a := v.Action; a.messages != nil {
 		e.Messages, err = a.messages(h, r.Context(), f, r)
-		v.Result = fmt.Sprintf("%s %s.", plural(e.Messages, "message was", "messages were"), a.past)
+		v.Result = fmt.Sprintf("%s %s.", web.Plural(e.Messages, "message was", "messages were"), a.past)
 		if err != nil {
 			err = &partly{e.Messages, err}
 		}
 	} else {
 		e, err = a.named(h, r.Context(), v.Name, r)
-		v.Result = resultOf(v.Do, visible(v.Name, maxText), &e)
+		v.Result = resultOf(v.Do, web.Visible(v.Name, web.MaxText), &e)
 	}
 	v.Done = &e
 	level := slog.LevelInfo
@@ -218,8 +220,8 @@ func resultOf(name, destination string, e *effect) string {
 	case name == "flush" && e.Tasks+e.Sites == 0:
 		return "No deferred mail waits there, so nothing was changed."
 	case name == "flush":
-		return fmt.Sprintf("%s due now, and %s probed.", plural(e.Tasks, "task is", "tasks are"),
-			plural(e.Sites, "site that was down is", "sites that were down are"))
+		return fmt.Sprintf("%s due now, and %s probed.", web.Plural(e.Tasks, "task is", "tasks are"),
+			web.Plural(e.Sites, "site that was down is", "sites that were down are"))
 	case name == "resume":
 		return "Mail for " + destination + " is sent again."
 	case !e.Known:
@@ -238,8 +240,8 @@ func (r *request) after(name string) (time.Time, error) {
 		t = r.now.Add(d)
 	}
 	if err != nil || !t.After(r.now) {
-		return t, bad("%s=%s: want a positive duration such as 4h, or a time in the future such as "+
-			"2026-01-31T12:00:00Z.", name, cut(s, maxText))
+		return t, web.Bad("%s=%s: want a positive duration such as 4h, or a time in the future such as "+
+			"2026-01-31T12:00:00Z.", name, web.Cut(s, web.MaxText))
 	}
 	return t, nil
 }

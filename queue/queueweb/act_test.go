@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -119,7 +120,7 @@ func TestActRefused(t *testing.T) {
 		"do=purge&older=x", "do=flush", "do=suspend&all=true", "do=suspend&until=1h", "do=suspend&name=a&until=-1h",
 		"do=suspend&name=a", "do=purge&ref=r1&tenent=shop", "do=purge&all=true&name=example.net", "do=flush&name=example.net&ref=r1",
 		"do=purge&ref=r1&all=yes", "do=purge&ref=r1&name=a", "do=suspend&name=a&until=2001-01-01T00:00:00Z", "do=resume", "do=purge&ref=r1&ref=r2",
-		"do=purge&id=" + strings.Repeat("x", maxValue+1), "do=purge&ref=" + strings.Repeat("x", maxForm),
+		"do=purge&id=" + strings.Repeat("x", web.MaxValue+1), "do=purge&ref=" + strings.Repeat("x", web.MaxForm),
 	} {
 		values, _ := url.ParseQuery(form)
 		for _, target := range []string{"act", "act?format=json"} {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -147,7 +148,7 @@ func countReasons(reasons map[string]*reason, t *queue.Task) {
 		}
 		r := reasons[name]
 		if r == nil {
-			r = &reason{Reason: name, Example: t.ID, Reply: cut(reply, maxKept)}
+			r = &reason{Reason: name, Example: t.ID, Reply: web.Cut(reply, web.MaxKept)}
 			reasons[name] = r
 		}
 		r.Recipients++

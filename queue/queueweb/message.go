@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -51,7 +52,7 @@ type messageView struct {
 	Source    bool   `json:"-"` // there is a page of the source
 }
 
-func (v *messageView) pageTitle() string { return "Message " + visible(string(v.ID), maxText) }
+func (v *messageView) pageTitle() string { return "Message " + web.Visible(string(v.ID), web.MaxText) }
 
 // taskView is what a message's mail to one destination waits for.
 type taskView struct {
@@ -92,7 +93,7 @@ const (
 func (h *Handler) message(r *request) (any, error) {
 	id := queue.ID(r.get("id"))
 	if id == "" {
-		return nil, bad("The id is empty: find the message by a search.")
+		return nil, web.Bad("The id is empty: find the message by a search.")
 	}
 	v := &messageView{ID: id, Source: h.ShowSource, Remembers: h.record.wired(), Tasks: []taskView{}, History: []past{}}
 	history, sender := h.record.of(id)
@@ -107,8 +108,8 @@ func (h *Handler) message(r *request) (any, error) {
 	case errors.Is(err, queue.ErrNotFound) && len(history) > 0:
 		return v, nil // it has left the queue
 	case errors.Is(err, queue.ErrNotFound):
-		return nil, &failure{http.StatusNotFound, "This message isn't in the queue, and nothing is remembered of it: " +
-			"it was delivered, returned or removed some time ago, or never was there."}
+		return nil, web.Fail(http.StatusNotFound, "This message isn't in the queue, and nothing is remembered of it: "+
+			"it was delivered, returned or removed some time ago, or never was there.")
 	case err != nil:
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (h *Handler) message(r *request) (any, error) {
 // fill sets what all tasks of the message have in common.
 func (v *messageView) fill(t *queue.Task) {
 	v.InQueue, v.Sender, v.Origin = true, sender(t), t.Origin.String()
-	v.Ref, v.Tenant, v.About = cut(t.Ref, maxKept), cut(t.Tenant, maxKept), t.About
+	v.Ref, v.Tenant, v.About = web.Cut(t.Ref, web.MaxKept), web.Cut(t.Tenant, web.MaxKept), t.About
 	v.Priority, v.Size, v.Arrival = t.Priority, t.Size, t.Arrival
 	v.NotBefore, v.NoticeAt, v.Deadline = t.NotBefore, t.NoticeAt, t.Deadline
 }
@@ -132,15 +133,15 @@ func (v *messageView) fill(t *queue.Task) {
 func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	t := &e.Task
 	v := taskView{
-		Destination: cut(t.Destination, maxKept), Report: queue.OnlyReports(t.Destination),
-		State: t.State.String(), Why: cut(e.Why, maxKept), Until: e.Until, Due: t.Due,
-		Attempts: t.Attempts, Deaths: t.Deaths, Source: cut(e.Source, maxKept), Recipients: []recipientView{},
+		Destination: web.Cut(t.Destination, web.MaxKept), Report: queue.OnlyReports(t.Destination),
+		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Until: e.Until, Due: t.Due,
+		Attempts: t.Attempts, Deaths: t.Deaths, Source: web.Cut(e.Source, web.MaxKept), Recipients: []recipientView{},
 	}
 	if e.Site.Name != "" {
 		v.Site = new(newSite(&e.Site, suspended))
 	}
 	for i, rcpt := range t.Envelope.Recipients[:min(len(t.Envelope.Recipients), shownRecipients)] {
-		rv := recipientView{Address: cut(rcpt.Address, maxKept)}
+		rv := recipientView{Address: web.Cut(rcpt.Address, web.MaxKept)}
 		if i < len(t.Last) {
 			rv.last(&t.Last[i])
 		}
@@ -155,8 +156,9 @@ func (v *recipientView) last(res *smtp.Result) {
 		return
 	}
 	v.Outcome, v.Stage, v.Reason, v.Local = res.Outcome.String(), res.Stage.String(), res.Reason.String(), res.Local
-	v.Reply, v.Host, v.Addr = cut(res.Reply.Error(), maxKept), cut(res.Host, maxKept), cut(res.Addr, maxKept)
-	v.TLS, v.Policy = cut(res.TLS, maxKept), cut(res.Policy, maxKept)
+	v.Reply, v.Host, v.Addr = web.Cut(res.Reply.Error(), web.MaxKept), web.Cut(res.Host, web.MaxKept),
+		web.Cut(res.Addr, web.MaxKept)
+	v.TLS, v.Policy = web.Cut(res.TLS, web.MaxKept), web.Cut(res.Policy, web.MaxKept)
 }
 
 // sourceView is the beginning of a message.
@@ -171,7 +173,7 @@ const maxSource = 64 << 10 // octets
 
 func (h *Handler) source(r *request) (any, error) {
 	if !h.ShowSource {
-		return nil, &failure{http.StatusNotFound, "The source of messages isn't shown: ShowSource is false."}
+		return nil, web.Fail(http.StatusNotFound, "The source of messages isn't shown: ShowSource is false.")
 	}
 	id := queue.ID(r.get("id"))
 	body, err := h.queue().Open(r.Context(), id)

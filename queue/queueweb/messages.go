@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -46,7 +47,7 @@ func (r *request) filter() (f queue.Filter, given url.Values, err error) {
 			f.ArrivedAfter, s, err = r.before(s)
 		}
 		if err != nil {
-			return f, nil, bad("%s=%s: %v", name, cut(s, maxText), err)
+			return f, nil, web.Bad("%s=%s: %v", name, web.Cut(s, web.MaxText), err)
 		}
 		given.Set(name, s)
 	}
@@ -138,21 +139,22 @@ func (h *Handler) messages(r *request) (any, error) {
 		return nil, failed
 	}
 	if failed != nil {
-		v.Failed = cut(failed.Error(), maxLong)
+		v.Failed = web.Cut(failed.Error(), web.MaxLong)
 	}
 	return v, nil
 }
 
 func newRow(t *queue.Task) messageRow {
 	row := messageRow{
-		ID: t.ID, Sender: sender(t), Destination: cut(t.Destination, maxKept), State: t.State.String(),
-		Arrival: t.Arrival, Due: t.Due, Size: t.Size, Ref: cut(t.Ref, maxKept), Tenant: cut(t.Tenant, maxKept),
+		ID: t.ID, Sender: sender(t), Destination: web.Cut(t.Destination, web.MaxKept), State: t.State.String(),
+		Arrival: t.Arrival, Due: t.Due, Size: t.Size,
+		Ref: web.Cut(t.Ref, web.MaxKept), Tenant: web.Cut(t.Tenant, web.MaxKept),
 	}
 	if len(t.Envelope.Recipients) > 0 {
-		row.Recipient = cut(t.Envelope.Recipients[0].Address, maxKept)
+		row.Recipient = web.Cut(t.Envelope.Recipients[0].Address, web.MaxKept)
 	}
 	if len(t.Last) > 0 && t.Last[0].Reply != nil {
-		row.Reason, row.Reply = t.Last[0].Reason.String(), cut(t.Last[0].Reply.Error(), maxKept)
+		row.Reason, row.Reply = t.Last[0].Reason.String(), web.Cut(t.Last[0].Reply.Error(), web.MaxKept)
 	}
 	row.add(t)
 	return row
@@ -173,5 +175,5 @@ func sender(t *queue.Task) string {
 	if t.Envelope.From == "" {
 		return "<>"
 	}
-	return cut(t.Envelope.From, maxKept)
+	return web.Cut(t.Envelope.From, web.MaxKept)
 }

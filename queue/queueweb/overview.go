@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 )
@@ -36,7 +37,7 @@ func (h *Handler) makeStatus(ctx context.Context) (*status, error) {
 func (h *Handler) current(ctx context.Context) (*status, error) {
 	s, err := h.status.get(ctx, &h.background, time.Second, h.makeStatus)
 	if s == nil && err == nil {
-		err = &failure{http.StatusServiceUnavailable, "The numbers are being read. Try again in a moment."}
+		err = web.Fail(http.StatusServiceUnavailable, "The numbers are being read. Try again in a moment.")
 	}
 	return s, err
 }
@@ -86,7 +87,7 @@ func (h *Handler) overview(r *request) (any, error) {
 	}
 	v.Census, err = h.census.get(r.Context(), &h.background, countAgain, h.count)
 	if err != nil {
-		v.Failed = cut(err.Error(), maxLong)
+		v.Failed = web.Cut(err.Error(), web.MaxLong)
 	}
 	v.Hour = h.record.lastHour(r.now)
 	return v, nil
@@ -108,7 +109,7 @@ type siteView struct {
 // newSite is the one place that knows what is shown of a site.
 func newSite(s *delivery.SiteActivity, suspended map[string]time.Time) siteView {
 	v := siteView{
-		Name: cut(s.Name, maxKept), State: "idle", InFlight: s.InFlight, Window: s.Window,
+		Name: web.Cut(s.Name, web.MaxKept), State: "idle", InFlight: s.InFlight, Window: s.Window,
 		Ceiling: s.Limits.Concurrency, Destinations: s.Destinations,
 	}
 	if rate := s.Limits.Rate; rate.Messages > 0 && rate.Per > 0 {
@@ -121,7 +122,7 @@ func newSite(s *delivery.SiteActivity, suspended map[string]time.Time) siteView 
 	case !s.DownUntil.IsZero():
 		v.State, v.Until = "down", s.DownUntil
 		if s.Result.Reply != nil {
-			v.Last = cut(s.Result.Reply.Error(), maxKept)
+			v.Last = web.Cut(s.Result.Reply.Error(), web.MaxKept)
 		}
 	case s.InFlight >= s.Window && s.InFlight > 0:
 		v.State = "full"
@@ -136,7 +137,7 @@ func rateText(r delivery.Rate) string {
 	units := map[time.Duration]string{
 		time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day",
 	}
-	return number(r.Messages) + " per " + cmp.Or(units[r.Per], span(r.Per))
+	return web.Number(r.Messages) + " per " + cmp.Or(units[r.Per], web.Span(r.Per))
 }
 
 // sitesView is the page of sites.

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"path"
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 )
@@ -93,7 +93,7 @@ func (h *Handler) logger() *slog.Logger {
 	return cmp.Or(h.Logger, slog.New(slog.DiscardHandler))
 }
 
-//go:embed style.css html
+//go:embed html
 var files embed.FS
 
 // view makes the content of a page.
@@ -115,27 +115,27 @@ var views = map[string]view{
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeader(w.Header())
-	name := lastElement(r.URL.Path)
+	web.SetHeader(w.Header(), "")
+	name := web.Page(r)
 	req := &request{Request: r, now: time.Now()}
 	if err := h.admit(req); err != nil {
 		h.logger().LogAttrs(r.Context(), slog.LevelWarn, "queueweb: refused", slog.String("remote", r.RemoteAddr),
-			slog.String("method", r.Method), slog.String("page", cut(name, maxText)), slog.Any("err", err))
-		h.refuse(w, req, err)
+			slog.String("method", r.Method), slog.String("page", web.Cut(name, web.MaxText)), slog.Any("err", err))
+		answerError(w, req, web.Refusal(w, h.Challenge, err))
 		return
 	}
-	if name == "style.css" && isRead(r) {
-		http.ServeFileFS(w, r, files, "style.css")
+	if name == "style.css" && web.IsRead(r) {
+		web.ServeStyle(w, r)
 		return
 	}
 	v, ok := views[name]
 	if !ok {
-		answerError(w, req, &failure{http.StatusNotFound, "There is no such page."})
+		answerError(w, req, web.Fail(http.StatusNotFound, "There is no such page."))
 		return
 	}
-	if !isRead(r) && (v.method == "" || v.method != r.Method) {
+	if !web.IsRead(r) && (v.method == "" || v.method != r.Method) {
 		w.Header().Set("Allow", cmp.Or(v.method, "GET, HEAD"))
-		answerError(w, req, &failure{http.StatusMethodNotAllowed, "This page can't be changed that way."})
+		answerError(w, req, web.Fail(http.StatusMethodNotAllowed, "This page can't be changed that way."))
 		return
 	}
 	if err := req.parse(w); err != nil {
@@ -150,56 +150,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, req, http.StatusOK, v.page, v.title, data)
 }
 
-// lastElement returns the part of a path after its last slash.
-func lastElement(p string) string {
-	_, name := path.Split(p)
-	return name
-}
-
-func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
 // admit reports who sent a request, or why it is refused.
 func (h *Handler) admit(r *request) error {
 	if h.Runner == nil || h.queue() == nil || h.Authorize == nil {
 		return h.Check()
 	}
-	user, err := h.Authorize(r.Request)
-	if err != nil {
-		return err
-	}
+	user, err := web.Admit(r.Request, h.Authorize, &h.protection)
 	r.user = user
-	if err := h.protection.Check(r.Request); err != nil {
-		return &failure{http.StatusForbidden,
-			"This form was sent by another site. Open the page here, and send it again."}
-	}
-	return nil
-}
-
-// refuse answers that a request is refused, and nothing of the cause unless it is ours.
-func (h *Handler) refuse(w http.ResponseWriter, r *request, err error) {
-	if forged, ok := errors.AsType[*failure](err); ok {
-		answerError(w, r, forged)
-		return
-	}
-	status := http.StatusForbidden
-	if h.Challenge != "" {
-		status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", h.Challenge)
-	}
-	answerError(w, r, &failure{status, "You may not see this page, or may only look at it."})
-}
-
-// setHeader keeps a page from being framed, cached, or mixed with anything from elsewhere.
-func setHeader(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "+
-		"frame-ancestors 'none'")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("X-Content-Type-Options", "nosniff")
-	// IDs and addresses are in our URLs. "no-referrer" would make browsers send "Origin: null" with our own forms.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
+	return err
 }
 
 // background are the goroutines that count while no request waits for them. After close, none begins.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 )
@@ -95,15 +96,16 @@ func (r *record) wired() bool {
 
 func (r *record) add(what string, kind figure, e *delivery.Event) {
 	p := past{
-		Time: e.Time, What: what, Destination: cut(e.Task.Destination, maxAddress), Next: e.Next, Kind: e.Kind,
+		Time: e.Time, What: what, Destination: web.Cut(e.Task.Destination, maxAddress), Next: e.Next, Kind: e.Kind,
 		Attempt: e.Task.Attempts, id: e.Task.ID,
 	}
 	if e.Task.Envelope != nil {
 		p.sender = sender(&e.Task)
 	}
 	if res := &e.Result; res.Reply != nil {
-		p.Recipient, p.Reply, p.Local = cut(res.Recipient, maxAddress), cut(res.Reply.Error(), maxKept), res.Local
-		p.Host, p.Addr, p.TLS, p.Policy = cut(res.Host, maxAddress), res.Addr, res.TLS, cut(res.Policy, maxAddress)
+		p.Recipient, p.Reply = web.Cut(res.Recipient, maxAddress), web.Cut(res.Reply.Error(), web.MaxKept)
+		p.Local, p.Addr, p.TLS = res.Local, res.Addr, res.TLS
+		p.Host, p.Policy = web.Cut(res.Host, maxAddress), web.Cut(res.Policy, maxAddress)
 		if kind != delivered {
 			p.Stage, p.Reason = res.Stage.String(), res.Reason.String()
 		}

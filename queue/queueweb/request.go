@@ -1,17 +1,15 @@
 package queueweb
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -23,65 +21,17 @@ type request struct {
 	values url.Values // of the query, or of the body of a POST
 }
 
-// failure is an error that the user is told.
-type failure struct {
-	status int
-	text   string
-}
-
-func (f *failure) Error() string { return f.text }
-
-func bad(format string, args ...any) error {
-	return &failure{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
-const (
-	maxForm  = 64 << 10 // octets of a body
-	maxValue = 1900     // octets of a parameter
-)
-
 // parameters are those that select no messages.
 var parameters = []string{"after", "all", "do", "find", "format", "name", "refresh", "text", "until"}
 
 // parse reads the parameters. Each is given once at most.
-func (r *request) parse(w http.ResponseWriter) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return bad("The query can't be read: %v", err)
-	}
-	if !isRead(r.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
-			return bad("The form can't be read: %v", err)
-		}
-		values = r.PostForm
-		if format := r.URL.Query().Get("format"); format != "" {
-			values.Set("format", format)
-		}
-	}
-	for name, v := range values {
-		if !slices.Contains(parameters, name) && !slices.Contains(filterFields, name) {
-			// A misspelt filter would select more mail than was meant.
-			return bad("%s: there is no such parameter.", cut(name, maxText))
-		}
-		if len(v) > 1 {
-			return bad("%s is given twice.", cut(name, maxText))
-		}
-		if len(v[0]) > maxValue {
-			return bad("%s is longer than %d octets.", cut(name, maxText), maxValue)
-		}
-	}
-	r.values = values
-	return nil
+func (r *request) parse(w http.ResponseWriter) (err error) {
+	r.values, err = web.Values(w, r.Request, slices.Concat(parameters, filterFields), web.MaxValue)
+	return err
 }
 
 // get returns a parameter without white space around it, as people paste it.
 func (r *request) get(name string) string { return strings.TrimSpace(r.values.Get(name)) }
-
-// wantsJSON is true before parse, too: errors of it are JSON as well.
-func (r *request) wantsJSON() bool {
-	return r.URL.Query().Get("format") == "json" || r.values.Get("format") == "json"
-}
 
 // page is what each template gets.
 type page struct {
@@ -94,33 +44,20 @@ type page struct {
 
 // answer writes a page, or its data as JSON.
 func answer(w http.ResponseWriter, r *request, status int, name, title string, data any) {
-	var b bytes.Buffer
-	if r.wantsJSON() {
-		e := json.NewEncoder(&b)
-		e.SetIndent("", "  ")
-		if err := e.Encode(data); err != nil {
-			http.Error(w, "The answer can't be made.", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-	} else {
-		p := page{Title: title, User: r.user, Name: name, Data: data}
-		if name == "overview" || name == "sites" {
-			if p.Refresh = r.get("refresh"); p.Refresh != "10" && p.Refresh != "60" {
-				p.Refresh = ""
-			}
-		}
-		if t, ok := data.(interface{ pageTitle() string }); ok {
-			p.Title = t.pageTitle()
-		}
-		if err := templates.ExecuteTemplate(&b, name, p); err != nil {
-			http.Error(w, "The page can't be made.", http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if web.WantsJSON(r.Request) || r.values.Get("format") == "json" {
+		web.AnswerJSON(w, status, data)
+		return
 	}
-	w.WriteHeader(status)
-	w.Write(b.Bytes()) // after an error of the connection there is nobody to tell
+	p := page{Title: title, User: r.user, Name: name, Data: data}
+	if name == "overview" || name == "sites" {
+		if p.Refresh = r.get("refresh"); p.Refresh != "10" && p.Refresh != "60" {
+			p.Refresh = ""
+		}
+	}
+	if t, ok := data.(interface{ pageTitle() string }); ok {
+		p.Title = t.pageTitle()
+	}
+	web.AnswerHTML(w, status, templates, name, p)
 }
 
 // errorView is the answer to a request that failed.
@@ -131,14 +68,14 @@ type errorView struct {
 }
 
 func answerError(w http.ResponseWriter, r *request, err error) {
-	v := errorView{Error: cut(err.Error(), maxLong), Status: http.StatusInternalServerError}
+	v := errorView{Error: web.Cut(err.Error(), web.MaxLong), Status: http.StatusInternalServerError}
 	if p, ok := errors.AsType[*partly](err); ok {
 		v.Messages = p.messages
 	}
-	f, ok := errors.AsType[*failure](err)
+	f, ok := errors.AsType[*web.Failure](err)
 	switch {
 	case ok:
-		v.Status = f.status
+		v.Status = f.Status
 	case errors.Is(err, queue.ErrNotFound):
 		v.Status = http.StatusNotFound
 	case errors.Is(err, errors.ErrUnsupported):
