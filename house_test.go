@@ -55,7 +55,7 @@ var arrows = map[string][]string{
 	"server/authres": {"smtp/spf", "smtp/dmarc", "internal/canonical", "internal/guard", "internal/header",
 		"internal/iprev", "server/internal/words"},
 	"server/milter":   {"internal/guard", "server/internal/words"},
-	"bounce":          {"internal/guard"},
+	"bounce":          {"internal/guard", "internal/mimetext"},
 	"bounce/suppress": {"internal/files", "internal/flock", "internal/guard"},
 
 	"queue":                    nil,
@@ -86,6 +86,7 @@ var arrows = map[string][]string{
 	"internal/guard":           nil,
 	"internal/header":          nil,
 	"internal/iprev":           nil,
+	"internal/mimetext":        nil,
 	"internal/pkix":            nil,
 	"internal/scram":           nil,
 	"internal/web":             nil,

@@ -119,7 +119,6 @@
 //	parse.go        Parse, Notification, RecipientStatus: what a mail says about a message
 //	lines.go        lines of a mail with any line end
 //	document.go     the walk over the parts of a mail, and what is held of them
-//	fields.go       header fields, Content-Type, charsets
 //	markup.go       the text of HTML
 //	readkind.go     the choice of the kind of a mail, and bounces in prose
 //	readstatus.go   delivery-status parts, replies and codes

@@ -2,9 +2,10 @@ package bounce
 
 import (
 	"bytes"
-	"encoding/base64"
 	"io"
 	"strings"
+
+	"github.com/postrider/postrider/internal/mimetext"
 )
 
 // Bounds of what is held of a mail.
@@ -19,24 +20,16 @@ const (
 
 // document is what [Parse] holds of a mail.
 type document struct {
-	header   fields   // the header of the mail
-	typ      mimeType // its Content-Type
-	text     []byte   // the decoded text/plain parts, in UTF-8, with LF line ends
-	html     []byte   // the same of text/html, without the markup
-	status   []byte   // the decoded delivery-status parts, with LF line ends
-	feedback []byte   // the decoded feedback-report part
-	receipt  []byte   // the decoded disposition-notification part (RFC 8098)
-	original []byte   // the header of the first message that is a part, with LF line ends; nil if there is none
-	parts    int      // body parts that aren't multiparts
-	work     int      // for tests: octets and lines that were looked at, each as often as that was done
-}
-
-// mimeType is a Content-Type, in lower case except for the boundary.
-type mimeType struct {
-	name     string // "text/plain"
-	charset  string
-	boundary string
-	report   string // the report-type
+	header   mimetext.Fields // the header of the mail
+	typ      mimetext.Type   // its Content-Type
+	text     []byte          // the decoded text/plain parts, in UTF-8, with LF line ends
+	html     []byte          // the same of text/html, without the markup
+	status   []byte          // the decoded delivery-status parts, with LF line ends
+	feedback []byte          // the decoded feedback-report part
+	receipt  []byte          // the decoded disposition-notification part (RFC 8098)
+	original []byte          // the header of the first message that is a part, with LF line ends; nil if there is none
+	parts    int             // body parts that aren't multiparts
+	work     int             // for tests: octets and lines that were looked at, each as often as that was done
 }
 
 // walker reads a mail line by line into a document.
@@ -96,7 +89,7 @@ func (w *walker) line(line []byte) {
 		w.endHeader()
 	case w.top && len(w.header) == 0 && bytes.HasPrefix(bytes.TrimPrefix(line, []byte(">")), []byte("From ")):
 		// The line that separates mails in a file.
-	case line[0] != ' ' && line[0] != '\t' && !isField(line):
+	case line[0] != ' ' && line[0] != '\t' && !mimetext.IsField(line):
 		// A header without an empty line at its end.
 		w.endHeader()
 		w.line(line)
@@ -134,13 +127,13 @@ func (w *walker) delimiter(line []byte) bool {
 // endHeader looks at the header of a part, and chooses what happens to its body.
 func (w *walker) endHeader() {
 	w.inHeader = false
-	header := parseFields(w.header)
-	typ := parseType(header.get("Content-Type"))
+	header := mimetext.ReadFields(w.header)
+	typ := mimetext.ReadType(header.Get("Content-Type"))
 	if w.top {
-		w.d.header, w.d.typ = parseFields(bytes.Clone(w.header)), typ
+		w.d.header, w.d.typ = mimetext.ReadFields(bytes.Clone(w.header)), typ
 	}
-	if strings.HasPrefix(typ.name, "multipart/") && typ.boundary != "" && len(w.boundaries) < maxDepth {
-		w.boundaries = append(w.boundaries, typ.boundary)
+	if strings.HasPrefix(typ.Name, "multipart/") && typ.Boundary != "" && len(w.boundaries) < maxDepth {
+		w.boundaries = append(w.boundaries, typ.Boundary)
 		w.sink = nil
 		if w.top { // some hosts write the boundary differently in the body: the preamble is then all there is
 			w.sink = &sink{into: &w.d.text, max: maxText, preamble: true}
@@ -163,9 +156,9 @@ func (w *walker) endPart() {
 }
 
 // sinkFor returns the sink for the body of a part, or nil if it isn't looked at.
-func (d *document) sinkFor(typ mimeType, header fields) *sink {
-	s := &sink{charset: typ.charset, max: maxText, encoding: strings.ToLower(header.get("Content-Transfer-Encoding"))}
-	switch typ.name {
+func (d *document) sinkFor(typ mimetext.Type, header mimetext.Fields) *sink {
+	s := &sink{charset: typ.Charset, max: maxText, encoding: strings.ToLower(header.Get("Content-Transfer-Encoding"))}
+	switch typ.Name {
 	case "message/delivery-status", "message/global-delivery-status":
 		s.into, s.max = &d.status, maxStatus
 	case "message/feedback-report":
@@ -183,7 +176,7 @@ func (d *document) sinkFor(typ mimeType, header fields) *sink {
 	case "text/plain", "text", "":
 		s.into = &d.text
 	default:
-		if !strings.HasPrefix(typ.name, "text/") && !strings.HasPrefix(typ.name, "multipart/") {
+		if !strings.HasPrefix(typ.Name, "text/") && !strings.HasPrefix(typ.Name, "multipart/") {
 			return nil
 		}
 		s.into = &d.text
@@ -217,13 +210,13 @@ func (s *sink) line(line []byte) {
 	}
 	switch s.encoding {
 	case "base64":
-		s.pending = appendBase64(s.pending, line)
+		s.pending = mimetext.AppendBase64(s.pending, line)
 		n := len(s.pending) / 4 * 4
-		s.body = base64Decode(s.body, s.pending[:n])
+		s.body = mimetext.DecodeBase64(s.body, s.pending[:n])
 		s.pending = append(s.pending[:0], s.pending[n:]...)
 	case "quoted-printable":
 		var soft bool
-		if s.body, soft = appendQuotedPrintable(s.body, line); !soft {
+		if s.body, soft = mimetext.AppendQuotedPrintable(s.body, line); !soft {
 			s.body = append(s.body, '\n')
 		}
 	default:
@@ -239,7 +232,7 @@ func (s *sink) end() {
 	if s.preamble {
 		return
 	}
-	s.body = base64Decode(s.body, s.pending)
+	s.body = mimetext.DecodeBase64(s.body, s.pending)
 	body := normalizeLines(s.body)
 	if s.headerOnly {
 		body = bytes.TrimLeft(body, "\n")
@@ -251,7 +244,7 @@ func (s *sink) end() {
 		}
 		return
 	}
-	body = toUTF8(body, s.charset)
+	body = mimetext.ToUTF8(body, s.charset)
 	if s.html {
 		body = stripMarkup(body)
 	}
@@ -287,57 +280,4 @@ func normalizeLines(b []byte) []byte {
 		}
 	}
 	return out
-}
-
-// appendBase64 appends the characters of base64 in line, without padding and others.
-func appendBase64(b, line []byte) []byte {
-	for _, c := range line {
-		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
-			b = append(b, c)
-		}
-	}
-	return b
-}
-
-// base64Decode appends the decoded form of characters as appendBase64 returns them.
-func base64Decode(b, chars []byte) []byte {
-	if len(chars)%4 == 1 {
-		chars = chars[:len(chars)-1] // six bits make no octet
-	}
-	b, _ = base64.RawStdEncoding.AppendDecode(b, chars)
-	return b
-}
-
-// appendQuotedPrintable appends a decoded line (RFC 2045 §6.7). soft is set if the line goes on. What isn't valid
-// stays as it is.
-func appendQuotedPrintable(b, line []byte) (out []byte, soft bool) {
-	line = bytes.TrimRight(line, " \t")
-	for i := 0; i < len(line); i++ {
-		if line[i] != '=' {
-			b = append(b, line[i])
-			continue
-		}
-		if i+1 == len(line) {
-			return b, true
-		}
-		if i+2 < len(line) && isHex(line[i+1]) && isHex(line[i+2]) {
-			b = append(b, unhex(line[i+1])<<4|unhex(line[i+2]))
-			i += 2
-			continue
-		}
-		b = append(b, '=')
-	}
-	return b, false
-}
-
-func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' || c >= 'a' && c <= 'f' }
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
 }

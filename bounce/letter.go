@@ -3,6 +3,8 @@ package bounce
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postrider/postrider/internal/mimetext"
 )
 
 const (
@@ -74,7 +76,7 @@ func startsHeader(text string) bool {
 		return false
 	}
 	next, _, _ := strings.Cut(after, "\n")
-	return next == "" || next[0] == ' ' || next[0] == '\t' || isField([]byte(clip(next, maxLetterLine)))
+	return next == "" || next[0] == ' ' || next[0] == '\t' || mimetext.IsField([]byte(clip(next, maxLetterLine)))
 }
 
 // headerIn returns the header that text begins with, after empty lines and lines of dashes. It returns "" if there is
@@ -92,7 +94,7 @@ func headerIn(text string) string {
 	fieldLines := 0
 	for end < len(text) && end < maxOriginal {
 		line, _, _ := strings.Cut(text[end:], "\n")
-		if line == "" || line[0] != ' ' && line[0] != '\t' && !isField([]byte(clip(line, maxLetterLine))) {
+		if line == "" || line[0] != ' ' && line[0] != '\t' && !mimetext.IsField([]byte(clip(line, maxLetterLine))) {
 			break
 		}
 		fieldLines++
@@ -108,7 +110,7 @@ func headerIn(text string) string {
 func (d *document) ownAddresses() []string {
 	var own []string
 	for _, name := range []string{"From", "To", "Reply-To", "Delivered-To", "Return-Path", "Sender", "Cc"} {
-		eachAddress(clip(d.header.get(name), maxLetterLine), func(_, _ int, address string) bool {
+		eachAddress(clip(d.header.Get(name), maxLetterLine), func(_, _ int, address string) bool {
 			own = append(own, strings.ToLower(address))
 			return len(own) < 50
 		})

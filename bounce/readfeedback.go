@@ -1,22 +1,26 @@
 package bounce
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/postrider/postrider/internal/mimetext"
+)
 
 // readFeedback reads a feedback report (RFC 5965 §3).
 func (d *document) readFeedback() *Notification {
-	f := parseFields(d.feedback)
-	original := parseFields(d.original)
+	f := mimetext.ReadFields(d.feedback)
+	original := mimetext.ReadFields(d.original)
 	fb := &Feedback{
-		Type:           strings.ToLower(f.get("Feedback-Type")),
-		UserAgent:      f.get("User-Agent"),
-		SourceIP:       strings.Trim(f.get("Source-IP"), "[] "),
-		ReportedDomain: f.get("Reported-Domain"),
-		MailFrom:       cleanAddress(f.get("Original-Mail-From")),
-		EnvelopeID:     f.get("Original-Envelope-Id"),
-		Arrival:        parseDate(f.get("Arrival-Date")),
+		Type:           strings.ToLower(f.Get("Feedback-Type")),
+		UserAgent:      f.Get("User-Agent"),
+		SourceIP:       strings.Trim(f.Get("Source-IP"), "[] "),
+		ReportedDomain: f.Get("Reported-Domain"),
+		MailFrom:       cleanAddress(f.Get("Original-Mail-From")),
+		EnvelopeID:     f.Get("Original-Envelope-Id"),
+		Arrival:        mimetext.ReadDate(f.Get("Arrival-Date")),
 	}
 	if fb.Arrival.IsZero() {
-		fb.Arrival = parseDate(f.get("Received-Date"))
+		fb.Arrival = mimetext.ReadDate(f.Get("Received-Date"))
 	}
 	if fb.Type == "" {
 		fb.Type = "abuse"
@@ -25,7 +29,7 @@ func (d *document) readFeedback() *Notification {
 		Kind: Complaint, Format: "rfc5965", Feedback: fb, EnvelopeID: fb.EnvelopeID, Arrival: fb.Arrival,
 		OriginalHeader: nil,
 	}
-	_, n.ReportingMTA = typed(f.get("Reporting-MTA"))
+	_, n.ReportingMTA = typed(f.Get("Reporting-MTA"))
 	seen := make(map[string]bool)
 	add := func(address string) {
 		if name := strings.ToLower(address); !seen[name] {
@@ -34,15 +38,15 @@ func (d *document) readFeedback() *Notification {
 		}
 	}
 	for _, field := range f {
-		if field.name != "original-rcpt-to" && field.name != "removal-recipient" {
+		if field.Name != "original-rcpt-to" && field.Name != "removal-recipient" {
 			continue
 		}
-		add(readAddress(unfold(field.value)))
+		add(readAddress(mimetext.Unfold(field.Value)))
 	}
 	if len(n.Recipients) == 0 {
 		// RFC 5965 §3.2: Original-Rcpt-To is optional, and many providers leave it out or hide it.
 		for _, name := range []string{"X-Original-To", "Delivered-To", "To"} {
-			eachAddress(clip(original.get(name), maxLetterLine), func(_, _ int, address string) bool {
+			eachAddress(clip(original.Get(name), maxLetterLine), func(_, _ int, address string) bool {
 				add(address)
 				return len(n.Recipients) < maxRecipients
 			})

@@ -2,6 +2,8 @@ package bounce
 
 import (
 	"strings"
+
+	"github.com/postrider/postrider/internal/mimetext"
 )
 
 // decide chooses the kind of the mail, and reads it by the format of that kind.
@@ -34,7 +36,7 @@ func (d *document) mayReport() bool {
 	if o.report || o.mailer && !o.person {
 		return true
 	}
-	return !o.answer && !o.list && (o.null || o.robot || !d.header.has("Return-Path"))
+	return !o.answer && !o.list && (o.null || o.robot || !d.header.Has("Return-Path"))
 }
 
 // prose returns the text for a person: the plain text, or that of the HTML if there is none.
@@ -64,19 +66,20 @@ type origin struct {
 }
 
 func (d *document) origin() origin {
-	o := origin{subject: strings.ToLower(unfold(decodeWords(clip(d.header.get("Subject"), maxLetterLine))))}
-	from := strings.ToLower(decodeWords(clip(d.header.get("From"), maxLetterLine)))
+	subject := mimetext.DecodeWords(clip(d.header.Get("Subject"), maxLetterLine))
+	o := origin{subject: strings.ToLower(mimetext.Unfold(subject))}
+	from := strings.ToLower(mimetext.DecodeWords(clip(d.header.Get("From"), maxLetterLine)))
 	o.mailer = d.fromAny(from, mailerNames)
 	o.robot = containsAny(from, robotNames)
-	if d.header.has("Return-Path") {
-		path := strings.ToLower(strings.Trim(d.header.get("Return-Path"), "<> "))
+	if d.header.Has("Return-Path") {
+		path := strings.ToLower(strings.Trim(d.header.Get("Return-Path"), "<> "))
 		o.null = path == "" || path == "mailer-daemon" || strings.HasPrefix(path, "mailer-daemon@")
 	}
-	o.person = o.mailer && !o.null && d.header.has("Return-Path") && !d.fromAny(from, daemonNames)
-	o.report = d.typ.name == "multipart/report" && (d.typ.report == "" || d.typ.report == "delivery-status")
+	o.person = o.mailer && !o.null && d.header.Has("Return-Path") && !d.fromAny(from, daemonNames)
+	o.report = d.typ.Name == "multipart/report" && (d.typ.Report == "" || d.typ.Report == "delivery-status")
 	o.answer = hasAnyPrefix(o.subject, answerPrefixes)
-	o.list = d.header.has("List-Id") || d.header.has("List-Post") || d.header.has("List-Unsubscribe") ||
-		strings.EqualFold(d.header.get("Precedence"), "list")
+	o.list = d.header.Has("List-Id") || d.header.Has("List-Post") || d.header.Has("List-Unsubscribe") ||
+		strings.EqualFold(d.header.Get("Precedence"), "list")
 	return o
 }
 
@@ -126,7 +129,7 @@ func (d *document) readLetterBounce() *Notification {
 			n.OriginalHeader = crlf(header)
 		}
 	}
-	f := parseFields(header)
+	f := mimetext.ReadFields(header)
 	if len(n.Recipients) == 0 {
 		if to := onlyRecipient(f); to != "" {
 			n.Recipients = []RecipientStatus{{Address: to, Local: true}}
@@ -176,8 +179,8 @@ func (l *letter) format(subject string) string {
 func (d *document) failedRecipients() []string {
 	var failed []string
 	for _, f := range d.header {
-		if f.name == "x-failed-recipients" {
-			eachAddress(f.value, func(_, _ int, address string) bool {
+		if f.Name == "x-failed-recipients" {
+			eachAddress(f.Value, func(_, _ int, address string) bool {
 				failed = append(failed, address)
 				return len(failed) < maxRecipients
 			})
@@ -187,10 +190,10 @@ func (d *document) failedRecipients() []string {
 }
 
 // onlyRecipient returns the address in To, if there is only one and no Cc, or the one that the trace fields name.
-func onlyRecipient(f fields) string {
+func onlyRecipient(f mimetext.Fields) string {
 	var all []string
 	for _, name := range []string{"X-Original-To", "To", "Cc"} {
-		eachAddress(clip(f.get(name), maxLetterLine), func(_, _ int, address string) bool {
+		eachAddress(clip(f.Get(name), maxLetterLine), func(_, _ int, address string) bool {
 			all = append(all, address)
 			return len(all) < 3
 		})
@@ -206,12 +209,12 @@ func onlyRecipient(f fields) string {
 
 // tracedRecipient returns the address in the clause "for" of the oldest Received field that has one (RFC 5321 §4.4): a
 // host writes it if the message had one recipient.
-func tracedRecipient(f fields) (traced string) {
+func tracedRecipient(f mimetext.Fields) (traced string) {
 	for _, field := range f {
-		if field.name != "received" {
+		if field.Name != "received" {
 			continue
 		}
-		value := unfold(clip(field.value, maxLetterLine))
+		value := mimetext.Unfold(clip(field.Value, maxLetterLine))
 		if _, after, ok := strings.Cut(lowerASCII(value), " for "); ok {
 			after = value[len(value)-len(after):]
 			if n := addressLen(strings.TrimLeft(after, "<")); n > 0 {
@@ -227,7 +230,7 @@ func tracedRecipient(f fields) (traced string) {
 func (d *document) explain(n *Notification) {
 	l := d.readLetter(d.prose())
 	if len(d.original) == 0 && l.original != "" {
-		n.OriginalHeader, n.OriginalID = crlf([]byte(l.original)), readID(parseFields([]byte(l.original)))
+		n.OriginalHeader, n.OriginalID = crlf([]byte(l.original)), readID(mimetext.ReadFields([]byte(l.original)))
 	}
 	for i := range n.Recipients {
 		r := &n.Recipients[i]

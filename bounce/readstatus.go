@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/postrider/postrider/internal/mimetext"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -24,9 +25,9 @@ func (d *document) notification() *Notification {
 		n.OriginalHeader = crlf(d.original)
 	}
 	if n.OriginalID == "" {
-		n.OriginalID = readID(parseFields(d.original))
+		n.OriginalID = readID(mimetext.ReadFields(d.original))
 	}
-	date := parseDate(d.header.get("Date"))
+	date := mimetext.ReadDate(d.header.Get("Date"))
 	for i := range n.Recipients {
 		if r := &n.Recipients[i]; r.Time.IsZero() {
 			r.Time = date
@@ -44,11 +45,11 @@ func (d *document) readStatus() *Notification {
 	}
 	for group := range groups(text) {
 		d.work += len(group)
-		f := parseFields([]byte(group))
-		if f.has("Reporting-MTA") || f.has("Original-Envelope-Id") || f.has("Arrival-Date") {
-			n.EnvelopeID = f.get("Original-Envelope-Id")
-			_, n.ReportingMTA = typed(f.get("Reporting-MTA"))
-			n.Arrival = parseDate(f.get("Arrival-Date"))
+		f := mimetext.ReadFields([]byte(group))
+		if f.Has("Reporting-MTA") || f.Has("Original-Envelope-Id") || f.Has("Arrival-Date") {
+			n.EnvelopeID = f.Get("Original-Envelope-Id")
+			_, n.ReportingMTA = typed(f.Get("Reporting-MTA"))
+			n.Arrival = mimetext.ReadDate(f.Get("Arrival-Date"))
 		}
 		if r, ok := readGroup(f); ok {
 			n.add(r)
@@ -98,25 +99,25 @@ func groups(text string) iter.Seq[string] {
 }
 
 // readGroup reads the fields of one recipient (RFC 3464 §2.3). ok is false if it names none.
-func readGroup(f fields) (r RecipientStatus, ok bool) {
-	r.Address = readAddress(f.get("Final-Recipient"))
-	r.OriginalAddress = readAddress(f.get("Original-Recipient"))
+func readGroup(f mimetext.Fields) (r RecipientStatus, ok bool) {
+	r.Address = readAddress(f.Get("Final-Recipient"))
+	r.OriginalAddress = readAddress(f.Get("Original-Recipient"))
 	if r.Address == "" {
 		r.Address = r.OriginalAddress
 	}
 	if r.Address == "" {
 		return r, false
 	}
-	r.Action = readAction(f.get("Action"))
-	r.Status = readCode(f.get("Status"))
-	_, r.RemoteMTA = typed(f.get("Remote-MTA"))
-	r.Time = parseDate(f.get("Last-Attempt-Date"))
-	r.WillRetryUntil = parseDate(f.get("Will-Retry-Until"))
-	kind, words := typed(f.lines("Diagnostic-Code"))
+	r.Action = readAction(f.Get("Action"))
+	r.Status = readCode(f.Get("Status"))
+	_, r.RemoteMTA = typed(f.Get("Remote-MTA"))
+	r.Time = mimetext.ReadDate(f.Get("Last-Attempt-Date"))
+	r.WillRetryUntil = mimetext.ReadDate(f.Get("Will-Retry-Until"))
+	kind, words := typed(f.Lines("Diagnostic-Code"))
 	r.Local = !strings.EqualFold(kind, "smtp") && words != ""
 	if words == "" {
 		// Some hosts state the cause in a comment: "Status: 4.0.0 (host name lookup failure)".
-		if _, comment, ok := strings.Cut(f.get("Status"), "("); ok {
+		if _, comment, ok := strings.Cut(f.Get("Status"), "("); ok {
 			words = strings.TrimSuffix(comment, ")")
 		}
 	}
@@ -281,8 +282,8 @@ func crlf(b []byte) []byte {
 }
 
 // readID returns the Message-ID of a header, or "".
-func readID(f fields) string {
-	id := f.get("Message-ID")
+func readID(f mimetext.Fields) string {
+	id := f.Get("Message-ID")
 	i := strings.IndexByte(id, '<')
 	j := strings.LastIndexByte(id, '>')
 	if i < 0 || j < i || j-i > 998 {
