@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"smtp/replies":  nil,
 	"smtp/spf":      nil,
 	"smtp/dmarc":    nil,
-	"smtp/smtptest": {"mx", "mx/dns"},
+	"smtp/smtptest": {"mx", "mx/dns", "internal/quota"},
 
 	"mx":        {"mx/dns", "internal/guard"},
 	"mx/dns":    nil,
@@ -88,6 +88,7 @@ var arrows = map[string][]string{
 	"internal/iprev":           nil,
 	"internal/mimetext":        nil,
 	"internal/pkix":            nil,
+	"internal/quota":           nil,
 	"internal/scram":           nil,
 	"internal/web":             nil,
 

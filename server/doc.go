@@ -57,7 +57,7 @@
 //
 //   - [Handler]: required.
 //   - [ConnectChecker], [MailChecker], [RcptChecker]: refuse before the body is sent. [Allower]: decides who may relay
-//     without AUTH. All four are optional methods of the Handler.
+//     without AUTH. [SevenBitter]: takes 7-bit mail only. All five are optional methods of the Handler.
 //   - [LMTPHandler]: a Handler with a reply for each recipient, over LMTP.
 //   - [Check]: funcs that look at a client and its mail beside the Handler, and refuse, tag, change or hold it. See
 //     below for those of the library.

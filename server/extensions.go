@@ -14,7 +14,7 @@ const maxAnnounced = 999_999
 // announce says the lines of EHLO for the extensions that depend on fields of Server.
 func (s *session) announce() {
 	srv := s.srv
-	if srv.BinaryMIME {
+	if srv.BinaryMIME && !s.sevenBit {
 		s.say("250-BINARYMIME") // RFC 3030 §3: only with CHUNKING
 	}
 	if srv.DeliverBy {
@@ -65,6 +65,8 @@ func seconds(d time.Duration) int64 {
 func (s *session) unfit(env *smtp.Envelope) string {
 	srv, now := s.srv, time.Now()
 	switch {
+	case s.sevenBit && (env.UTF8 || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME):
+		return "555 5.5.4 8BITMIME not offered"
 	case env.Body == smtp.BodyBinaryMIME && !srv.BinaryMIME:
 		return "555 5.5.4 BINARYMIME not offered" // RFC 3030 §3
 	case !env.By.Time.IsZero() && !srv.DeliverBy:

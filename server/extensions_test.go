@@ -180,3 +180,40 @@ func TestMaxMails(t *testing.T) {
 		}
 	})
 }
+
+// sevenBitDesk takes 8-bit mail from one client alone.
+type sevenBitDesk struct{ desk }
+
+func (d *sevenBitDesk) SevenBit(_ context.Context, p *Peer) bool { return p.Hello != "eight.test" }
+
+// TestSevenBitter: a client that the Handler takes 7-bit mail from isn't offered more, whatever the Server has.
+func TestSevenBitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &Server{Handler: new(sevenBitDesk), BinaryMIME: true})
+		c := w.dial()
+		c.take()
+		for _, hello := range []string{"seven.test", "eight.test", "seven.test"} {
+			offer := c.ask("EHLO " + hello + "\r\n")
+			eight := hello == "eight.test"
+			for _, keyword := range []string{"8BITMIME", "SMTPUTF8", "BINARYMIME"} {
+				if got := strings.Contains(offer, keyword); got != eight {
+					t.Errorf("%s: %s is offered: %t, want %t", hello, keyword, got, eight)
+				}
+			}
+			if !strings.Contains(offer, "ENHANCEDSTATUSCODES") {
+				t.Errorf("%s: the offer is %q", hello, offer)
+			}
+			for _, param := range []string{"BODY=8BITMIME", "SMTPUTF8", "BODY=BINARYMIME", "BODY=7BIT"} {
+				got := c.ask("MAIL FROM:<a@example.com> " + param + "\r\n")
+				want := "555 5.5.4"
+				if eight || param == "BODY=7BIT" {
+					want = "250 2.1.0"
+				}
+				if !strings.HasPrefix(got, want) {
+					t.Errorf("%s: MAIL with %s: got %q, want %s", hello, param, got, want)
+				}
+				c.ask("RSET\r\n")
+			}
+		}
+	})
+}

@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Handler receives mail. A Handler that also has a method of [ConnectChecker], [MailChecker], [Allower] or
-// [RcptChecker] is called earlier, too.
+// Handler receives mail. A Handler that also has a method of [ConnectChecker], [SevenBitter], [MailChecker],
+// [Allower] or [RcptChecker] is called earlier, too.
 //
 // In each method, an error refuses. If it has a *smtp.Reply (found by [errors.As]) of 4xx or 5xx, the server sends that
 // reply, and a missing enhanced code is derived from the code. Codes 421 and 521 also close the connection. Any other
@@ -61,6 +61,14 @@ type Allower interface {
 // RcptChecker is implemented by a Handler that checks RCPT. env has the recipients accepted so far, without rcpt.
 type RcptChecker interface {
 	CheckRcpt(ctx context.Context, p *Peer, env *smtp.Envelope, rcpt smtp.Recipient) error
+}
+
+// SevenBitter is implemented by a Handler that doesn't take 8-bit mail from some clients. The server calls SevenBit at
+// each EHLO and LHLO. If it returns true, 8BITMIME isn't offered, nor are SMTPUTF8 and BINARYMIME, which need it (RFC
+// 6531 §3.1, RFC 3030 §3). MAIL with one of their parameters is refused with 555 5.5.4. Handle then has to refuse a
+// message with octets above 127, with 554 5.6.1 for example: clients send some in any case.
+type SevenBitter interface {
+	SevenBit(ctx context.Context, p *Peer) bool
 }
 
 // ErrAuthFailed is the error of [Server.Authenticate] for a wrong username or password. The server sends 535 5.7.8.

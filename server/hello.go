@@ -23,6 +23,8 @@ func (s *session) hello(ctx context.Context, verb, arg string) {
 		s.reject(ctx, verb, err)
 		return
 	}
+	b, ok := s.srv.Handler.(SevenBitter)
+	s.sevenBit = ok && s.peer.ESMTP && b.SevenBit(ctx, &s.peer)
 	if !s.peer.ESMTP {
 		s.say("250 " + s.srv.hostname())
 		return
@@ -32,13 +34,17 @@ func (s *session) hello(ctx context.Context, verb, arg string) {
 	s.say("250-PIPELINING")
 	s.out = strconv.AppendInt(append(s.out, "250-SIZE "...), s.srv.maxSize(), 10)
 	s.say("")
-	s.say("250-8BITMIME")
+	if !s.sevenBit {
+		s.say("250-8BITMIME")
+	}
 	s.say("250-CHUNKING")
 	s.announce()
 	if !s.srv.NoDSN {
 		s.say("250-DSN")
 	}
-	s.say("250-ENHANCEDSTATUSCODES")
+	if !s.sevenBit {
+		s.say("250-ENHANCEDSTATUSCODES")
+	}
 	if s.xclientOffered() {
 		s.say("250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT")
 	}
@@ -47,6 +53,10 @@ func (s *session) hello(ctx context.Context, verb, arg string) {
 	}
 	if list := s.mechanisms(); list != nil && s.peer.Username == "" {
 		s.say("250-AUTH " + strings.Join(list, " "))
+	}
+	if s.sevenBit {
+		s.say("250 ENHANCEDSTATUSCODES")
+		return
 	}
 	s.say("250 SMTPUTF8")
 }

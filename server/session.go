@@ -51,6 +51,8 @@ type session struct {
 
 	errors, commands int // since the session began, or its last message was accepted
 
+	sevenBit bool // EHLO didn't offer 8BITMIME
+
 	secured bool             // it has TLS
 	cert    *tls.Certificate // that the client got, if known
 	refused bool             // CheckConnect refused the client: only QUIT is allowed

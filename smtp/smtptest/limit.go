@@ -2,10 +2,10 @@ package smtptest
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/quota"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -19,7 +19,7 @@ type limit struct {
 type rate struct {
 	limit
 	per  time.Duration
-	past []time.Time // the last times that it let pass, n at most
+	past quota.Window
 }
 
 // MaxSessions bounds the sessions that are open at once. While n are open, a further client is greeted with r and the
@@ -125,17 +125,11 @@ func (h *Host) tooFast(stage smtp.Stage) *smtp.Reply {
 		return nil
 	}
 	now := time.Now()
-	if r.isFull(now) {
+	if r.past.Full(quota.Limit{N: r.n, Per: r.per}, now) {
 		return r.reply
 	}
-	r.past = append(r.past, now)
+	r.past.Add(now)
 	return nil
-}
-
-// isFull reports whether r has let n pass within its period.
-func (r *rate) isFull(now time.Time) bool {
-	r.past = slices.DeleteFunc(r.past, func(t time.Time) bool { return now.Sub(t) >= r.per })
-	return len(r.past) >= r.n
 }
 
 // sessionFull returns the reply to MAIL after this number of messages in the session, or nil.

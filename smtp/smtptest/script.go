@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/postrider/postrider/internal/quota"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -14,8 +15,8 @@ type script struct {
 	slow   map[smtp.Stage]time.Duration
 	rates  map[smtp.Stage]*rate
 
-	quotas     [len(quotaReplies)]*rate // by Party; nil: none
-	quotasUsed map[quotaKey]*rate
+	quotas       quota.Counter
+	quotaReplies [quota.Parties]*smtp.Reply
 
 	maxSessions   *limit // if nil, no limit, as for the next two
 	maxMessages   *limit // per session
