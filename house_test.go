@@ -46,7 +46,8 @@ var arrows = map[string][]string{
 
 	"server": {"internal/guard", "internal/header", "internal/scram", "internal/iprev",
 		"server/internal/spill", "server/internal/words"},
-	"server/inbox":     nil,
+	"server/inbox": {"internal/guard", "internal/mimetext", "internal/quota", "internal/web",
+		"server/internal/recent"},
 	"server/proxy":     nil,
 	"server/dnsbl":     {"server/internal/recent", "server/internal/words"},
 	"server/early":     nil,
@@ -104,6 +105,7 @@ var built = []string{
 	"bounce/suppress",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/pgqueue", "queue/queuetest", "queue/internal/index",
 	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/queueweb", "queue/internal/index",
+	"server/inbox",
 }
 
 func mayImport(dir, to string) bool {
