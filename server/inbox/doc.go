@@ -1,6 +1,6 @@
-// Package inbox keeps mail that a program sends in development and in its tests, and shows it on a web page: text, HTML,
-// source, attachments and findings. Its switches let a receiver refuse, greylist, count quotas, stall, and take 7-bit
-// mail only, so that a program can be seen to cope with that. Nothing is random.
+// Package inbox keeps mail that a program sends in development and in its tests, and shows it on a web page: text,
+// HTML, source, attachments and findings. Its switches let a receiver refuse, greylist, count quotas, stall, and take
+// 7-bit mail only, so that a program can be seen to cope with that. Nothing is random.
 //
 // # Getting started
 //
@@ -56,8 +56,8 @@
 //	GET  switches?format=json
 //	     refuse, quotas, stalls: lists of rules in their text form; greylist; seven_bit
 //	POST act?format=json
-//	     do=delete and id=; do=clear; or do=switches with refuse, quotas, stalls (rules in lines), greylist (as 5m) and
-//	     seven_bit=true: what isn't given is switched off
+//	     do=delete and id=; do=clear; or do=switches with refuse, quotas, stalls (rules in lines), greylist (as 5m)
+//	     and seven_bit=true: what isn't given is switched off
 //
 // A form is posted as application/x-www-form-urlencoded. An answer other than 200 has error and status.
 //

@@ -24,7 +24,7 @@ type frame struct {
 
 const (
 	maxLinks   = 100
-	maxAttrs   = 100 // of an element
+	maxAttrs   = 100      // of an element
 	maxInlined = 16 << 20 // octets of the images in a document
 )
 
@@ -193,7 +193,7 @@ func (f *frame) image(src string) string {
 func (f *frame) link(href string) {
 	href = strings.TrimSpace(href)
 	u, err := url.Parse(href)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "mailto" || slices.Contains(f.Links, href) {
+	if err != nil || !slices.Contains([]string{"http", "https", "mailto"}, u.Scheme) || slices.Contains(f.Links, href) {
 		return
 	}
 	if len(f.Links) == maxLinks {

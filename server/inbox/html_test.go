@@ -94,14 +94,15 @@ func TestLinks(t *testing.T) {
 
 // TestFrameBounds: HTML that is made to take long doesn't.
 func TestFrameBounds(t *testing.T) {
+	const size = maxHTML / 4
 	image := Part{ContentID: "x", encoding: "base64", raw: []byte(strings.Repeat("QUFB", 1<<20))}
 	for name, source := range map[string]string{
-		"nested":     strings.Repeat("<div>", maxHTML/5),
-		"attributes": "<p " + strings.Repeat("a ", maxHTML/2),
-		"images":     strings.Repeat("<img src=cid:x>", maxHTML/15),
-		"links":      strings.Repeat("<a href=http://a.test>", maxHTML/22),
-		"open":       strings.Repeat("<", maxHTML),
-		"foreign":    strings.Repeat("<svg>", maxHTML/5),
+		"nested":     strings.Repeat("<div>", size/5),
+		"attributes": "<p " + strings.Repeat("a ", size/2),
+		"images":     strings.Repeat("<img src=cid:x>", size/15),
+		"links":      strings.Repeat("<a href=http://a.test>", size/22),
+		"open":       strings.Repeat("<", size),
+		"foreign":    strings.Repeat("<svg>", size/5),
 	} {
 		begin := time.Now()
 		_, document := newFrame(&Mail{HTML: source, Parts: []Part{image}})

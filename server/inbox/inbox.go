@@ -109,7 +109,8 @@ func (in *Inbox) Handle(
 		return nil, err
 	}
 	m := &Message{
-		Time: time.Now(), Envelope: env, Data: bytes.Clone(data), Hello: p.Hello, TLS: p.TLS != nil, Username: p.Username,
+		Time: time.Now(), Envelope: env, Data: bytes.Clone(data), Hello: p.Hello, TLS: p.TLS != nil,
+		Username: p.Username,
 	}
 	if p.RemoteAddr != nil {
 		m.Client = p.RemoteAddr.String()

@@ -177,7 +177,7 @@ func (q *Quota) UnmarshalText(b []byte) error {
 }
 
 // Stall lets a client wait at a moment, before anything else is decided there. New Switches end the wait, and so does
-// the end of the server. Its text form is "30s at data".
+// the end of the server, after its Grace. Its text form is "30s at data".
 type Stall struct {
 	At  Moment
 	For time.Duration // more than 0; at most 1 hour
@@ -228,7 +228,8 @@ func (s *Switches) Check() error {
 		return fmt.Errorf("inbox: Greylist is %v: set it to 0, or to a time of up to 168h", s.Greylist)
 	}
 	if len(s.Refuse) > maxRules || len(s.Stalls) > maxRules {
-		return fmt.Errorf("inbox: there are %d refusals and %d stalls: use at most %d", len(s.Refuse), len(s.Stalls), maxRules)
+		return fmt.Errorf("inbox: there are %d refusals and %d stalls: use at most %d",
+			len(s.Refuse), len(s.Stalls), maxRules)
 	}
 	for i := range s.Refuse {
 		if err := s.Refuse[i].check(); err != nil {

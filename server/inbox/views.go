@@ -50,7 +50,8 @@ type messageRow struct {
 func newRow(m *Message) messageRow {
 	row := messageRow{
 		ID: m.ID, Time: m.Time, From: m.sender(), To: []string{}, Recipients: len(m.Envelope.Recipients),
-		Subject: m.summary.subject, HeaderFrom: m.summary.from, Size: int64(len(m.Data)), Attachments: m.summary.attachments,
+		Subject: m.summary.subject, HeaderFrom: m.summary.from, Size: int64(len(m.Data)),
+		Attachments: m.summary.attachments,
 	}
 	for i := range m.Envelope.Recipients[:min(len(m.Envelope.Recipients), maxShown)] {
 		row.To = append(row.To, web.Cut(m.Envelope.Recipients[i].Address, web.MaxKept))
@@ -88,8 +89,8 @@ func (in *Inbox) list(r *request) (any, error) {
 	all := in.Messages(f)
 	slices.Reverse(all)
 	v := &listView{
-		Filter: make(url.Values), Messages: []messageRow{}, After: r.get("after"), Found: len(all), Refused: in.Refusals(),
-		Switched: switchedOn(in.Switches()),
+		Filter: make(url.Values), Messages: []messageRow{}, After: r.get("after"), Found: len(all),
+		Refused: append([]Refused{}, in.Refusals()...), Switched: switchedOn(in.Switches()),
 	}
 	for _, name := range filterFields {
 		if s := r.get(name); s != "" {
@@ -171,13 +172,15 @@ func (in *Inbox) message(r *request) (any, error) {
 	v := &messageView{
 		messageRow: newRow(m), Client: m.Client, Hello: m.Hello, TLS: m.TLS, Username: m.Username,
 		Params: string(params(m.Envelope)), Header: mail.Header, Text: mail.Text, HTML: mail.HTML, Parts: []partView{},
-		Links: []string{}, Problems: append([]string{}, mail.Problems...), Findings: in.findings(r.Context(), m), View: r.get("view"),
-		Checked: in.Preflight != nil,
+		Links: []string{}, Problems: append([]string{}, mail.Problems...), Findings: in.findings(r.Context(), m),
+		View: r.get("view"), Checked: in.Preflight != nil,
 	}
 	for i := range mail.Parts {
 		p := &mail.Parts[i]
 		v.Parts = append(v.Parts, partView{
-			p.Path, p.Type, p.Charset, p.Name, p.ContentID, !p.shown, int64(len(p.raw)), web.Cut(p.encoding, web.MaxText)})
+			p.Path, p.Type, p.Charset, p.Name, p.ContentID, !p.shown, int64(len(p.raw)),
+			web.Cut(p.encoding, web.MaxText),
+		})
 	}
 	if mail.HTML != "" {
 		f, _ := newFrame(mail)
