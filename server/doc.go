@@ -50,8 +50,10 @@
 // A check decides by itself, or has [Tell] as its [Action]: then a check of your own adds up the results. See the
 // example of [Check].
 //
-// Mail that a check holds is accepted. The Handler keeps it until an operator releases it: see [Session.Hold]. Package
-// proxy isn't a check, but a listener for a server behind a proxy.
+// Mail that a check holds is accepted. The Handler keeps it until an operator releases it: see [Session.Hold].
+//
+// Package proxy isn't a check, but a listener for a server behind a proxy. Package inbox is a Handler for development
+// and tests: it keeps the mail, and shows it on a page.
 //
 // # Interfaces to implement
 //

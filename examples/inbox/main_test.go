@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/postrider/postrider/client"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/server"
+	"github.com/postrider/postrider/server/inbox"
 	"github.com/postrider/postrider/smtp"
 	"github.com/postrider/postrider/smtp/smtptest"
 )
@@ -74,5 +76,36 @@ func TestInbox(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestBox: with a page, a message is printed and kept, and its switches refuse.
+func TestBox(t *testing.T) {
+	var out bytes.Buffer
+	in := &Inbox{Out: &out, Box: new(inbox.Inbox)}
+	p, env := new(server.Peer), smtp.NewEnvelope("bob@example.com", "ann@example.net")
+	if _, err := in.Handle(t.Context(), p, env, strings.NewReader("Subject: hello\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if kept := in.Box.Messages(inbox.Filter{Subject: "hello"}); len(kept) != 1 || !strings.Contains(out.String(), "Subject: hello") {
+		t.Errorf("got %d messages and %q", len(kept), out.String())
+	}
+	refuse := func(at inbox.Moment) inbox.Refusal {
+		return inbox.Refusal{At: at, Reply: smtp.NewReply(450, "", "later")}
+	}
+	err := in.Box.SetSwitches(inbox.Switches{SevenBit: true, Refuse: []inbox.Refusal{
+		refuse(inbox.AtConnect), refuse(inbox.AtMail), refuse(inbox.AtRcpt), refuse(inbox.AtData)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, data := in.Handle(t.Context(), p, env, strings.NewReader("\r\n"))
+	for i, err := range []error{in.CheckConnect(t.Context(), p), in.CheckMail(t.Context(), p, env),
+		in.CheckRcpt(t.Context(), p, env, env.Recipients[0]), data} {
+		if err == nil {
+			t.Errorf("moment %d isn't refused", i)
+		}
+	}
+	if !in.SevenBit(t.Context(), p) || len(in.Box.Messages(inbox.Filter{})) != 1 {
+		t.Error("got 8BITMIME, or a message")
 	}
 }

@@ -39,7 +39,7 @@ func newSwitchesView(s Switches) switchesView {
 	return v
 }
 
-// switchedOn says in words what the receiver does.
+// switchedOn has a line for each switch that is on.
 func switchedOn(s Switches) []string {
 	v := newSwitchesView(s)
 	var on []string
@@ -48,14 +48,14 @@ func switchedOn(s Switches) []string {
 			on = append(on, what+" "+line)
 		}
 	}
-	add("refuses:", v.Refuse)
+	add("refuse", v.Refuse)
 	if v.Greylist != "" {
-		on = append(on, "greylists for "+v.Greylist)
+		on = append(on, "greylist for "+v.Greylist)
 	}
-	add("quota:", v.Quotas)
-	add("stalls:", v.Stalls)
+	add("quota", v.Quotas)
+	add("stall", v.Stalls)
 	if v.SevenBit {
-		on = append(on, "takes 7-bit mail only")
+		on = append(on, "7-bit mail only")
 	}
 	return on
 }
@@ -148,7 +148,7 @@ func (in *Inbox) act(r *request) (any, error) {
 			err = in.SetSwitches(s)
 		}
 		if v.Result = "The switches are set: all mail is accepted."; len(switchedOn(s)) > 0 {
-			v.Result = "The switches are set. The receiver " + strings.Join(switchedOn(s), "; ") + "."
+			v.Result = "The switches are set: " + strings.Join(switchedOn(s), "; ") + "."
 		}
 	default:
 		err = web.Bad("do=%s: there is no such action. The actions are delete, clear and switches.",
