@@ -72,7 +72,7 @@
 // "⟨U+202E⟩". The HTML of a mail is in a sandboxed frame without scripts, forms, links and network, also if a browser
 // ignores one of the three means: elements and attributes that run or load something are left out, the
 // Content-Security-Policy forbids them, and the frame has no origin. Images in the mail itself are shown. Links are
-// listed below the frame. Files are only downloaded, never shown, and their type isn't told to the browser.
+// listed below the frame. Files are only downloaded, never shown, and the type of a part isn't told to the browser.
 //
 // # Bounds
 //

@@ -112,7 +112,7 @@ func TestReadBounds(t *testing.T) {
 			if len(m.Text) > maxText+2*maxParts || len(m.HTML) > maxHTML {
 				t.Errorf("got %d octets of text and %d of HTML", len(m.Text), len(m.HTML))
 			}
-			if d := time.Since(begin); d > 10*time.Second {
+			if d := time.Since(begin); d > time.Minute {
 				t.Errorf("it took %v", d)
 			}
 		})
