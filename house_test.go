@@ -60,9 +60,10 @@ var arrows = map[string][]string{
 	"bounce/suppress": {"internal/files", "internal/flock", "internal/guard"},
 
 	"queue":                    nil,
-	"queue/delivery":           {"internal/heap", "internal/guard"},
+	"queue/delivery":           {"internal/heap", "internal/guard", "queue/internal/permits"},
 	"queue/delivery/receivers": nil,
 	"queue/delivery/kumo":      {"queue/delivery/receivers"},
+	"queue/internal/permits":   nil,
 	"queue/drain":              {"internal/files", "internal/flock"},
 	"queue/spool":              {"internal/flock", "internal/guard", "queue/internal/index"},
 	"queue/mem":                {"queue/internal/index"},

@@ -16,8 +16,8 @@ import (
 // Queue stores mail until each recipient is settled. The unit of work is a [Task]: one message × one destination.
 //
 // A Queue decides nothing: it returns the tasks that are due. A delivery.Runner decides which of them it claims, and
-// when a task is due again. A Queue that can do more implements [Keyer], [Importer], [Waker], [Lister], [Holder],
-// [Flusher], [Remover] or [Stater].
+// when a task is due again. A Queue that can do more implements [Keyer], [Importer], [Sharer], [Waker], [Lister],
+// [Holder], [Flusher], [Remover] or [Stater].
 //
 // # Rules for all methods
 //

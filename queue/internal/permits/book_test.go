@@ -1,0 +1,236 @@
+package permits
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func always(uint64) bool { return true }
+
+// TestPermit has member 1 ask when others have their seats.
+func TestPermit(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		seats  map[uint64]Seat
+		ask    Ask
+		want   Grant
+		placed bool
+	}{
+		{"alone", nil, Ask{Limit: 20, Most: 1, Lacking: true}, Grant{Permits: 10, Booked: 10}, false},
+		{"alone with one", nil, Ask{Limit: 1, Most: 5, Lacking: true}, Grant{Permits: 1, Booked: 1, Waits: true}, false},
+		{"a rest is left", map[uint64]Seat{2: {Have: 17}}, Ask{Limit: 20, Most: 2, Lacking: true},
+			Grant{Permits: 2, Booked: 2, Others: 17}, false},
+		{"nothing is left", map[uint64]Seat{2: {Have: 20}}, Ask{Limit: 20, Most: 2, Lacking: true},
+			Grant{Others: 20, Waits: true}, true},
+		{"others lack a part", map[uint64]Seat{1: {Have: 20}, 2: {Want: 20, Place: 1}},
+			Ask{Limit: 20, Used: 15, Most: 20, Lacking: true},
+			Grant{Permits: 10, Booked: 15, Contested: true, Waits: true}, false},
+		{"others lack little", map[uint64]Seat{1: {Have: 20}, 2: {Want: 3, Place: 1}},
+			Ask{Limit: 20, Used: 20, Most: 20, Lacking: true},
+			Grant{Permits: 17, Booked: 20, Contested: true, Waits: true}, false},
+		{"others lack, and it doesn't", map[uint64]Seat{1: {Have: 20}, 2: {Want: 20, Place: 1}},
+			Ask{Limit: 20, Used: 2, Most: 20}, Grant{Permits: 2, Booked: 2, Contested: true}, false},
+		{"idle", map[uint64]Seat{1: {Have: 1}, 2: {Want: 1, Place: 1}}, Ask{Limit: 1, Most: 1},
+			Grant{Contested: true}, false},
+		{"its turn goes on", map[uint64]Seat{1: {Have: 1}, 2: {Want: 1, Place: 1}},
+			Ask{Limit: 1, Used: 1, Most: 1, Lacking: true}, Grant{Permits: 1, Booked: 1, Contested: true}, false},
+		{"its turn is over", map[uint64]Seat{1: {Have: 1}, 2: {Want: 1, Place: 1}},
+			Ask{Limit: 1, Used: 1, Most: 1, Lacking: true, Over: true},
+			Grant{Booked: 1, Contested: true, Waits: true}, true},
+		{"its turn comes", map[uint64]Seat{1: {Want: 1, Place: 1}, 2: {Want: 1, Place: 2}},
+			Ask{Limit: 1, Most: 1, Lacking: true}, Grant{Permits: 1, Booked: 1, Contested: true}, false},
+		{"another's turn comes", map[uint64]Seat{1: {Want: 1, Place: 2}, 2: {Want: 1, Place: 1}},
+			Ask{Limit: 1, Most: 1, Lacking: true}, Grant{Contested: true, Waits: true}, true},
+		{"others have too much", map[uint64]Seat{2: {Have: 3}}, Ask{Limit: 2, Used: 1, Most: 1},
+			Grant{Booked: 1, Others: 3}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &Book{Seats: tt.seats, Last: 5}
+			if b.Seats == nil {
+				b.Seats = map[uint64]Seat{}
+			}
+			got := b.Permit(1, tt.ask, always)
+			if got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			if s := b.Seats[1]; s.Have != got.Booked || (s.Place > 0) != tt.placed {
+				t.Errorf("got the seat %+v, want %d permits, and that it has a place is %v", s, got.Booked, tt.placed)
+			}
+		})
+	}
+}
+
+// TestPermitsInvariant has members with random needs: the limit holds, nothing that is wanted is left over for long,
+// and each member gets its turn.
+func TestPermitsInvariant(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		limit, members := 1+r.IntN(8), 1+r.IntN(6)
+		type member struct {
+			used, permits, most int
+			served, turn        int
+			had                 bool
+		}
+		all := make([]member, members)
+		book, _ := Read(nil)
+		for step := range 5000 {
+			i := r.IntN(members)
+			m := &all[i]
+			if r.IntN(4) > 0 { // work
+				switch {
+				case m.used > 0 && r.IntN(2) == 0:
+					m.used--
+					m.served++
+				case m.used < m.permits && m.used < m.most:
+					m.used++
+				}
+				continue
+			}
+			if step < 2500 {
+				m.most = r.IntN(6)
+			} else { // all want all
+				m.most = 6
+			}
+			a := Ask{
+				Limit: limit, Used: m.used, Most: max(m.most, m.used), Lacking: m.most > m.used,
+				Over: step-m.turn > 50*members,
+			}
+			g := book.Permit(uint64(i+1), a, always)
+			if m.permits = g.Permits; !m.had && g.Permits > 0 {
+				m.turn = step
+			}
+			m.had = g.Permits > 0
+			have, used := 0, 0
+			for j := range all {
+				have += book.Seats[uint64(j+1)].Have
+				used += all[j].used
+				if all[j].used > book.Seats[uint64(j+1)].Have {
+					t.Fatalf("seed %d: a member uses %d permits and has %d", seed, all[j].used, book.Seats[uint64(j+1)].Have)
+				}
+			}
+			if have > limit || used > limit {
+				t.Fatalf("seed %d: %d permits are given and %d used, of %d", seed, have, used, limit)
+			}
+			if step == 2500 {
+				for j := range all {
+					all[j].served = 0
+				}
+			}
+		}
+		for i := range all {
+			if all[i].served == 0 {
+				t.Errorf("seed %d: member %d of %d gets none of %d permits", seed, i, members, limit)
+			}
+		}
+	}
+}
+
+// TestSlots has members ask for slots of a rate.
+func TestSlots(t *testing.T) {
+	const every = int64(time.Second)
+	now := time.Unix(1000, 0)
+	at := func(seconds int64) int64 { return now.UnixNano() + seconds*every }
+	for _, tt := range []struct {
+		name  string
+		book  Book
+		n     int
+		first int64
+		got   int
+	}{
+		{"the first", Book{}, 9, at(0), 3},
+		{"few wanted", Book{}, 1, at(0), 1},
+		{"none wanted", Book{}, 0, 0, 0},
+		{"some are out", Book{Next: at(1)}, 9, at(1), 2},
+		{"all are out", Book{Next: at(3)}, 9, 0, 0},
+		{"three members", Book{Seats: map[uint64]Seat{2: {Slots: true}, 3: {Slots: true}}}, 9, at(0), 1},
+		{"one for two, and it had the older", Book{Next: at(2), Seats: map[uint64]Seat{1: {Slot: 1}, 2: {Slots: true, Slot: 2}}},
+			9, at(2), 1},
+		{"one for two, and it had the newer", Book{Next: at(2), Seats: map[uint64]Seat{1: {Slot: 2}, 2: {Slots: true, Slot: 1}}},
+			9, 0, 0},
+		{"the clock was set back", Book{Next: at(10000), Every: every}, 9, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := tt.book
+			if b.Seats == nil {
+				b.Seats = map[uint64]Seat{}
+			}
+			first, got := b.Slots(1, tt.n, every, now, always)
+			if first != tt.first || got != tt.got {
+				t.Errorf("got %d from %v, want %d from %v", got, time.Unix(0, first), tt.got, time.Unix(0, tt.first))
+			}
+			if b.Next > at(3) {
+				t.Errorf("the next slot is %v away, want a few seconds at most", time.Duration(b.Next-at(0)))
+			}
+		})
+	}
+	b := Book{Seats: map[uint64]Seat{}}
+	first, n := b.Slots(1, 3, every, now, always)
+	b.Return(first+every, first+int64(n)*every)
+	if again, _ := b.Slots(2, 1, every, now, always); again != first+every {
+		t.Errorf("a slot that was returned is given out again: got %v, want %v", again-first, every)
+	}
+	b.Return(first+2*every-1, first+2*every+1)
+	if b.Next != first+2*every {
+		t.Errorf("a slot is taken back only if none was given out since")
+	}
+}
+
+// TestMembers has member 1 watch the others.
+func TestMembers(t *testing.T) {
+	m, _ := ReadMembers(nil)
+	w := Watch{}
+	at := func(d time.Duration) int64 { return int64(d) }
+	m.Beat(1, nil)
+	m.Beat(2, []string{"b", "a"})
+	m.Beat(3, []string{"a"})
+	w.Note(m, 0)
+	if got := fmt.Sprint(w.Called(m, 1, 0)); got != "[a b]" {
+		t.Errorf("got calls for %s, want [a b]", got)
+	}
+	m.Beat(3, nil)
+	w.Note(m, at(Eager))
+	if w.IsEager(m, 2, at(Eager)) || !w.IsEager(m, 3, at(Eager)) || !w.IsEager(m, 4, at(Eager)) {
+		t.Errorf("what a member wants that hasn't written for %v doesn't count, and what a new one wants does", Eager)
+	}
+	w.Bury(m, 1, at(Dead)-1)
+	if !m.Has(2) {
+		t.Errorf("a member is removed before %v", Dead)
+	}
+	w.Bury(m, 1, at(Dead))
+	if m.Has(2) || !m.Has(3) || !m.Has(1) {
+		t.Errorf("got members %v, want 1 and 3", m.Members)
+	}
+	w.Note(m, at(Dead))
+	if _, ok := w[2]; ok {
+		t.Errorf("a member that is gone is still watched")
+	}
+	again, err := ReadMembers(m.Write())
+	if err != nil || again.Members[3].Beat != 2 || !again.Has(1) {
+		t.Errorf("got %+v and %v after a write and a read", again, err)
+	}
+}
+
+// FuzzRead reads records that another program may have written.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"seats":{"1":{"have":3,"want":9,"place":2}},"next":5,"every":1}`))
+	f.Add([]byte(`{"members":{"7":{"beat":3,"calls":["x"]}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		now := time.Unix(1000, 0)
+		if b, err := Read(data); err == nil {
+			if g := b.Permit(1, Ask{Limit: 3, Used: 1, Most: 5, Lacking: true}, always); g.Permits > 3 || g.Permits < 0 {
+				t.Errorf("got %+v of 3 permits", g)
+			}
+			if _, n := b.Slots(1, 4, int64(time.Second), now, always); n < 0 || n > 4 {
+				t.Errorf("got %d slots of 4", n)
+			}
+			b.Clean(func(id uint64) bool { return id == 1 })
+			b.Write(now)
+		}
+		if m, err := ReadMembers(data); err == nil {
+			m.Beat(1, nil)
+			m.Write()
+		}
+	})
+}
