@@ -59,16 +59,16 @@ type Sharer interface {
 	// Share calls f with the records that have these names, and with the time of the store, which is the same at all of
 	// its Queues. f changes the map: it puts, replaces or deletes records that have one of these names. Then Share
 	// stores the records that have changed. f must not keep or change octets that it gets, must not block, and must not
-	// call the Queue.
+	// call the Queue. A record without octets is none.
 	//
 	// All calls at all Queues on the store have their effects one after another, as if none were concurrent, and at
 	// once. So Share may call f several times, each time with the present records; the last call counts. The records
 	// are durable when Share returns. They are kept when a Queue is closed, and when no Queue is open.
 	//
-	// After an error, nothing is stored; if the connection to the store was lost, it may be. If f puts a record under
-	// another name, or a panic ends it, nothing is stored. A name has up to 255 octets of UTF-8 without NUL, a record up
-	// to 1 MB, and a call up to 1,000 names.
-	Share(ctx context.Context, names []string, f func(now time.Time, records map[string][]byte)) error
+	// If f returns an error, Share stores nothing and returns that error; so it does if f puts a record under another
+	// name. After another error, it may not be known whether the records are stored. A name has up to 255 octets of
+	// UTF-8 without NUL, a record up to 1 MB, and a call has up to 1,000 names.
+	Share(ctx context.Context, names []string, f func(now time.Time, records map[string][]byte) error) error
 }
 
 // Waker is a [Queue] that announces due tasks, so that a Runner needn't ask for them.

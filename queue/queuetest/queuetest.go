@@ -11,8 +11,8 @@
 // Each subtest is about one rule and has a Queue of its own. It runs in a synctest bubble, where days pass at once,
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
-// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Waker],
-// [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the
+// The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Sharer],
+// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the
 // store, and stores that several Queues share are tested if the Harness has a func for them. A test that needs
 // something else skips and logs what is missing.
 //
@@ -31,7 +31,7 @@
 //	lanes.go, context.go            owners and priorities; calls whose context has ended
 //	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
-//	keys.go, imports.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
+//	keys.go, imports.go, share.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
 //	deaths.go                       attempts that end with the process
@@ -163,6 +163,10 @@ var tests = []struct {
 	{"KeyKept", testKeyKept, "a Key survives a restart and a crash, with its message or without"},
 	{"KeysFull", testKeysFull, "the number of Keys is bounded, and new ones beyond it are refused"},
 	{"Import", testImport, "Import stores a message of another Queue with the state of its tasks, once"},
+	{"Share", testShare, "Share reads and stores records, all that one call changes or nothing"},
+	{"ShareTime", testShareTime, "Share passes the time of the store"},
+	{"ShareKept", testShareKept, "the records of Share survive a restart and a crash"},
+	{"ShareFails", testShareFails, "a Share that fails stores nothing"},
 	{"Watch", testWatch, "a Waker announces every time at which a task may be due"},
 	{"List", testList, "List yields every task once, in the order of arrival, with its State"},
 	{"ListFilters", testListFilters, "List yields the tasks that its Filter selects, and no others"},
@@ -196,6 +200,7 @@ var tests = []struct {
 	{"HandlesOperate", testHandlesOperate, "Hold, Release, Flush and Remove change the tasks of all Queues of a store"},
 	{"HandlesClose", testHandlesClose, "after a Close of one Queue, another one can claim all tasks of the store"},
 	{"HandlesKeys", testHandlesKeys, "a Key is known at all Queues of a store"},
+	{"HandlesShare", testHandlesShare, "calls of Share at all Queues of a store come one after another"},
 	{"Random", testRandom, "the Queue behaves like a model of it"},
 	{"HandlesRandom", testHandlesRandom, "two Queues on one store behave like one"},
 }

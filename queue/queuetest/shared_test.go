@@ -36,6 +36,7 @@ type base struct {
 	lease   queue.Lease // the newest
 	settled map[queue.Lease]bool
 	keys    map[sharedKey]*sharedFirst
+	records map[string][]byte // of Share
 	claims  int
 	open    []*shared
 	stats   queue.Stats // as of counted
@@ -91,6 +92,7 @@ func newBase(fault string) *base {
 		fault: fault, lag: 300 * time.Millisecond,
 		letters: map[int]*letter{}, jobs: map[jobName]*job{},
 		leases: map[queue.Lease]*job{}, settled: map[queue.Lease]bool{}, keys: map[sharedKey]*sharedFirst{},
+		records: map[string][]byte{},
 	}
 }
 
@@ -133,6 +135,9 @@ func (b *base) restart() *shared {
 	}
 	if b.has("a restart forgets Keys") {
 		clear(b.keys)
+	}
+	if b.has("a restart forgets records") {
+		clear(b.records)
 	}
 	if b.has("a restart reuses IDs") {
 		b.serial = 0
