@@ -41,6 +41,7 @@ type Queue struct {
 	work    sync.WaitGroup     // the goroutines
 	closing sync.Once
 	kick    chan struct{} // makes the poller look at once
+	sharing chan struct{} // has an element while Share is called
 
 	// These are the poller's alone.
 	since    snapshot
@@ -97,7 +98,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	q := &Queue{
 		db: db, schema: quoted, config: config, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		lanes: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
-		extending: map[queue.Lease]int{}, polled: make(chan struct{}),
+		extending: map[queue.Lease]int{}, polled: make(chan struct{}), sharing: make(chan struct{}, 1),
 	}
 	if err := checkServer(ctx, db); err != nil {
 		return nil, err

@@ -10,13 +10,17 @@ import (
 )
 
 // Version is the version of the schema that this package needs.
-const Version = 1
+const Version = 2
 
-//go:embed schema/1.sql
-var schema1 string
+var (
+	//go:embed schema/1.sql
+	schema1 string
+	//go:embed schema/2.sql
+	schema2 string
+)
 
 // versions are the statements that make each version of the one before it.
-var versions = []string{schema1}
+var versions = []string{schema1, schema2}
 
 // DefaultSchema is the name of the schema if none is given.
 const DefaultSchema = "postrider"
