@@ -88,7 +88,7 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 		lease:  leaseKeeper{r: l.r, term: l.lease, until: until},
 		logger: l.logger,
 	}
-	d.flight.slot = &d.slot
+	d.flight.slot, d.flight.cutter = &d.slot, &d.cutter
 	now, seen := l.r.time(), &d.task
 	if !l.r.doubt(now).IsZero() {
 		unsure := doubted(d.task)

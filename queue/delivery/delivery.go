@@ -16,6 +16,7 @@ type delivery struct {
 	r      *Runner
 	flight flight // for the loop alone
 	slot   smtp.Slot
+	cutter cutter
 	task   queue.Task
 	plan   plan
 	lease  leaseKeeper
@@ -29,6 +30,7 @@ type delivery struct {
 func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	sends, cancel := context.WithCancelCause(sends)
 	defer cancel(nil)
+	d.cutter.arm(cancel)
 	d.lease.keep(ctx, cancel)
 	defer d.lease.stop()
 	if d.plan.step == stepAttempt {
@@ -94,7 +96,10 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 ) {
 	now := d.r.time()
 	if cutOff && anyCutOff(results) {
-		if d.plan.why = "stop"; d.slot.TakenBack() {
+		switch d.plan.why = "stop"; {
+		case d.cutter.isCut():
+			d.plan.why = "permit"
+		case d.slot.TakenBack():
 			d.plan.why = "slot"
 		}
 		s, o = handBack(d.task, results, now)

@@ -32,6 +32,11 @@ type Activity struct {
 	// Down is how many of Sites are down.
 	Down int
 
+	// NotShared is why the limits of sites, tenants and sources can't be shared with other Runners now: the error of
+	// the queue.Sharer. After 20 seconds of it nothing is sent to sites. If nil, they are shared, or the Queue is no
+	// queue.Sharer.
+	NotShared error
+
 	// Sites are the sites with mail that is due or being sent, and those of which the Runner remembers something. They
 	// are sorted by name.
 	Sites []SiteActivity
@@ -43,6 +48,10 @@ type SiteActivity struct {
 	InFlight     int // tasks that are being sent or settled
 	Window       int // tasks that may be in flight: see SiteLimits
 	Destinations int // destinations with mail that is due
+
+	// If the Runners on the Queue share limits, Permits is how many tasks this Runner may have in flight, and Elsewhere
+	// how many all others may. Both are of the last look at the Queue, some seconds ago. Otherwise both are 0.
+	Permits, Elsewhere int
 
 	// Limits are those that the site has now.
 	Limits SiteLimits
@@ -78,6 +87,9 @@ func (r *Runner) Activity() Activity {
 			}
 		}
 		a.Destinations = len(destinations)
+		if m.shared != nil {
+			a.NotShared = m.shared.failed
+		}
 		for _, s := range m.sites {
 			a.InFlight += int(s.held)
 			if s.standing.down {
@@ -100,6 +112,9 @@ func (m *machine) activity(s *site, now time.Time) SiteActivity {
 		a.Window = 1
 		a.Result = st.result
 		a.DownUntil = now.Add(time.Duration(max(st.until-m.mono, 0)))
+	}
+	if s.lot != nil {
+		a.Permits, a.Elsewhere = m.permitted(s), s.lot.others
 	}
 	a.Limits = s.limits
 	return a
@@ -300,8 +315,11 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 	if why, until := m.explainRate(task, s, now); why != "" {
 		return why, until
 	}
-	if at := s.bucket.at(s.limits.Rate); at > m.mono {
+	if at := m.siteRateAt(s); at > m.mono && int(s.held) < m.permitted(s) {
 		why := fmt.Sprintf("Its site has reached its rate: %d per %v.", s.limits.Rate.Messages, s.limits.Rate.Per)
+		if at == never {
+			return why + " Other Runners share it.", time.Time{}
+		}
 		return why, now.Add(time.Duration(at - m.mono))
 	}
 	class := queue.Fresh
@@ -310,6 +328,9 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 	}
 	l := t.level(class)
 	k := p.kind(l)
+	if why := m.explainPermit(s); why != "" {
+		return why, time.Time{}
+	}
 	switch room, _ := m.room(s, k); {
 	case room <= 0:
 		return fmt.Sprintf("Its site has reached its limit of tasks in flight: %d.", s.held), time.Time{}
@@ -323,6 +344,21 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 		return "It waits for its turn, apart from other tasks that the process has ended with.", time.Time{}
 	}
 	return "It waits for its turn.", time.Time{}
+}
+
+// explainPermit returns why nothing more is sent to s, as far as that is shared with other Runners; "" if it isn't that.
+func (m *machine) explainPermit(s *site) string {
+	if s.lot == nil || int(s.held) < m.permitted(s) || int(s.held) >= int(s.standing.window) {
+		return ""
+	}
+	if m.shared.failed != nil {
+		return "Its site has limits that Runners share, and the queue can't be asked: " + m.shared.failed.Error()
+	}
+	if s.lot.others == 0 {
+		return "It waits for the queue: Runners share the limit of tasks in flight at its site."
+	}
+	const why = "Other Runners have %d of the %d tasks that may be in flight at its site. This one has %d."
+	return fmt.Sprintf(why, s.lot.others, s.limits.Concurrency, min(s.lot.permits, int(s.held)))
 }
 
 // lastResult describes the first result that left a recipient open.

@@ -13,6 +13,7 @@ type flight struct {
 	kind       kind
 	began      int64 // on the machine's clock
 	slot       *smtp.Slot
+	cutter     *cutter
 	meters     []*meter // that count it
 	askedBack  int64    // when its slot was last asked back
 	list       *flights
@@ -58,11 +59,14 @@ func (m *machine) ask(t *target, class queue.Class, k kind) {
 	p.held++
 	p.site.held++
 	m.held++
+	if q := p.site.lot; q != nil {
+		q.peak = max(q.peak, int(p.site.held))
+	}
 	m.kinds[k]++
 	if k == atDesk {
 		return
 	}
-	p.site.bucket.take(p.site.limits.Rate, m.mono)
+	m.takeRate(p.site)
 	for _, h := range p.site.hosts {
 		h.held++
 		h.byOwner[p.owner]++
@@ -81,6 +85,9 @@ func (m *machine) release(t *target, k kind) {
 	p.held--
 	p.site.held--
 	m.held--
+	if q := p.site.lot; q != nil && q.contested && q.booked > max(q.permits, int(p.site.held)) {
+		m.shared.urgent = true // others wait for it
+	}
 	m.kinds[k]--
 	if k == atDesk {
 		return

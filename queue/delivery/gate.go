@@ -102,7 +102,10 @@ func (m *machine) uncount(f *flight, v *verdict) {
 	for _, o := range f.meters {
 		o.held--
 		if v.sign > 0 && v.refusal == nil && o.key.kind != noMeter {
-			o.accept(s.limits.Recovery, s.limits.Concurrency, f.began, m.mono)
+			closed := o.closed
+			if o.accept(s.limits.Recovery, s.limits.Concurrency, f.began, m.mono); closed && !o.closed {
+				m.tellMeter(s.name, o)
+			}
 		}
 		if g := m.gates[o]; g != nil {
 			m.openGate(g)

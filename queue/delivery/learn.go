@@ -184,6 +184,7 @@ func (m *machine) refuseOne(f *flight, o *meter) {
 		o.tat = max(o.tat, m.mono+int64(o.pause(s.limits.Recovery)/enoughTold))
 	}
 	m.restLong(s, o)
+	m.tellMeter(s.name, o)
 }
 
 // refuse notes a refusal for a meter, and makes the meter if there is none.
@@ -193,6 +194,7 @@ func (m *machine) refuse(f *flight, k meterKey) bool {
 		if o := s.learnt.find(k); o != nil {
 			o.refuse(s.limits.Recovery, f.began, m.mono)
 			m.restLong(s, o)
+			m.tellMeter(s.name, o)
 			return true
 		}
 	}
@@ -204,6 +206,7 @@ func (m *machine) refuse(f *flight, k meterKey) bool {
 	}
 	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, m.mono))
 	m.restLong(s, o)
+	m.tellMeter(s.name, o)
 	return true
 }
 

@@ -115,25 +115,29 @@ func (m *machine) ratesFor(task *queue.Task, s *site, now time.Time) (rates []Le
 func (m *machine) recall(rates []LearnedRate, now time.Time) {
 	m.at(now)
 	for _, r := range rates {
-		kind := slices.Index(meterKindNames[:], r.Of)
-		level := r.Level / 3600
-		if kind <= 0 || m.meters >= maxMeters || !(level > 0 && level <= math.MaxFloat32) ||
-			now.Sub(r.Used) > meterMemory {
-			continue
-		}
-		k := meterKey{name: m.names.id(r.Name), owner: r.Owner, kind: meterKind(kind)}
-		if l := m.learnt[r.Site]; l != nil && (l.find(k) != nil || len(l.more) >= maxSiteMeters) {
-			continue
-		}
-		o := meter{
-			key: k, level: float32(level), tat: m.mono, opened: toSeconds(m.mono), since: toSeconds(m.mono),
-			window: uint16(min(max(r.AtOnce, 0), maxRecovery)), steady: uint8(min(max(r.Steady, 0), mostSteady)),
-		}
-		if left := min(r.Until.Sub(now), mostPause); left > 0 {
-			o.closed, o.tat, o.window = true, m.mono+int64(left), max(o.window, 1)
-		}
-		m.putMeter(r.Site, o)
+		m.recallOne(r, now)
 	}
+}
+
+// recallOne takes in one rate, whose times are those of the clock that now is of.
+func (m *machine) recallOne(r LearnedRate, now time.Time) {
+	kind := slices.Index(meterKindNames[:], r.Of)
+	level := r.Level / 3600
+	if kind <= 0 || m.meters >= maxMeters || !(level > 0 && level <= math.MaxFloat32) || now.Sub(r.Used) > meterMemory {
+		return
+	}
+	k := meterKey{name: m.names.id(r.Name), owner: r.Owner, kind: meterKind(kind)}
+	if l := m.learnt[r.Site]; l != nil && (l.find(k) != nil || len(l.more) >= maxSiteMeters) {
+		return
+	}
+	o := meter{
+		key: k, level: float32(level), tat: m.mono, opened: toSeconds(m.mono), since: toSeconds(m.mono),
+		window: uint16(min(max(r.AtOnce, 0), maxRecovery)), steady: uint8(min(max(r.Steady, 0), mostSteady)),
+	}
+	if left := min(r.Until.Sub(now), mostPause); left > 0 {
+		o.closed, o.tat, o.window = true, m.mono+int64(left), max(o.window, 1)
+	}
+	m.putMeter(r.Site, o)
 }
 
 // explainRate returns what a task waits for at a meter of its site, and until when. It returns "" if there is nothing.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type runnerLoop struct {
 	resumeAt time.Time                     // when the queue may be asked again after one
 	news     news                          // what was in the inbox
 	lookups  map[string]context.CancelFunc // calls of SiteOf that are under way
+	sharer   *sharer                       // nil: the queue isn't a Sharer
 
 	// What the machine is told and asked is a matter of microseconds. Others look into it, and suspend.
 	mu      sync.Mutex
@@ -66,6 +68,10 @@ const (
 )
 
 func newRunnerLoop(r *Runner) *runnerLoop {
+	var numbers func() uint64
+	if _, ok := r.Queue.(queue.Sharer); ok {
+		numbers = rand.Uint64
+	}
 	most, lease := cmp.Or(r.Concurrency, defaultConcurrency), min(cmp.Or(r.Lease, defaultLease), ever)
 	first := min(most, cmp.Or(r.Initial, defaultInitial))
 	l := &runnerLoop{
@@ -80,6 +86,7 @@ func newRunnerLoop(r *Runner) *runnerLoop {
 			tenant:   r.tenantRate,
 			sourceOf: r.sourceOf,
 			signerOf: r.signerOf,
+			shares:   numbers,
 		}),
 		inbox:   newInbox(),
 		lease:   lease,
@@ -108,9 +115,13 @@ func (l *runnerLoop) run(ctx context.Context) error {
 	} else {
 		l.polled = true
 	}
+	l.startSharing(context.WithoutCancel(ctx))
 	defer func() { // also if the Queue or a slog.Handler ends the goroutine
 		close(l.jobs)
 		l.stop(endSends, endStore)
+		if l.sharer != nil {
+			l.sharer.stop(ctx)
+		}
 		l.r.teller.wait()
 	}()
 	return l.serve(ctx, func() {
@@ -277,7 +288,12 @@ func (l *runnerLoop) takeBack(now time.Time) {
 // wakeAt returns the time at which there is something to do without further news, zero if there is none.
 func (l *runnerLoop) wakeAt() time.Time {
 	var next time.Time
-	l.locked(func(m *machine) { next = m.next(l.free > 0) })
+	l.locked(func(m *machine) {
+		next = m.next(l.free > 0)
+		if m.shared != nil && m.shared.urgent {
+			l.sharer.wake()
+		}
+	})
 	switch {
 	case l.free <= 0 && l.places < l.most:
 		next = earliest(next, l.grown.Add(growTime))

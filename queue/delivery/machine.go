@@ -91,6 +91,9 @@ type machine struct {
 	networks   bool               // some were of a network
 	counting   []*meter
 	gates      map[*meter]*gate
+
+	shared  *sharing // nil: nothing is shared
+	unasked bool     // the last admit said no, as nobody was asked so far
 }
 
 type machineConfig struct {
@@ -104,6 +107,7 @@ type machineConfig struct {
 	sourceOf func(*queue.Task) string // may be nil
 	signerOf func(*queue.Task) string // may be nil
 	jitter   func() float64           // from -1 to 1; nil: by chance
+	shares   func() uint64            // makes the number of a member of those that share limits; nil: there are none
 }
 
 // target is one lane.
@@ -201,6 +205,9 @@ func newMachine(c machineConfig) *machine {
 		resumeAt:      never,
 	}
 	m.lookups.asking = make(map[string]*lookup)
+	if c.shares != nil {
+		m.shared = newSharing(c.shares)
+	}
 	return m
 }
 

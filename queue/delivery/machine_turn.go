@@ -189,6 +189,7 @@ func (m *machine) grant(s *site, st stand) bool {
 		}
 		room, wake := m.room(s, st.kind())
 		if room <= 0 {
+			m.lack(s, st.kind())
 			if wake != never {
 				m.park(&s.standing.waiter, wake)
 			}
@@ -297,7 +298,7 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	if t.got[class]++; t.got[class] > t.asked[class] {
 		m.ask(t, class, t.party.kind(t.level(class))) // more than was asked for
 	}
-	*f = flight{t: t, kind: t.kinds[class], began: m.mono, slot: f.slot}
+	*f = flight{t: t, kind: t.kinds[class], began: m.mono, slot: f.slot, cutter: f.cutter}
 	m.begin(f)
 	t.turns.spend(task.Size)
 	blocked := m.blocked(t) > 0
@@ -305,12 +306,16 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	if blocked {
 		p.reason = m.reason(t)
 	} else if p.step == stepAttempt {
-		p = m.count(f, task, now)
+		if int(t.party.site.held) > m.permitted(t.party.site) {
+			p = plan{step: stepPostpone, why: "site"} // the permit has ended since it was asked for
+		} else {
+			p = m.count(f, task, now)
+		}
 	}
 	switch {
 	case p.step == stepAttempt:
 	case class != queue.Overdue:
-		t.party.site.bucket.giveBack(t.party.site.limits.Rate, 1)
+		m.giveRate(t.party.site, 1)
 	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
 		m.setOverdue(t, m.wall+int64(recheck))
 	}
@@ -336,7 +341,7 @@ func (m *machine) settleTurn(failed bool) {
 			if queue.Class(class) == queue.Overdue {
 				continue
 			}
-			t.party.site.bucket.giveBack(t.party.site.limits.Rate, int(missing))
+			m.giveRate(t.party.site, int(missing))
 			if !failed {
 				t.drained[class] = true
 				t.retries = t.retries && queue.Class(class) != queue.Retried

@@ -67,6 +67,13 @@ type rateKey struct {
 	name     string
 }
 
+func (k rateKey) kind() string {
+	if k.isSource {
+		return "source"
+	}
+	return "tenant"
+}
+
 // maxPromise bounds the time that admit returns: a time that was promised to mail that has left is soon forgotten.
 const maxPromise = time.Hour
 
@@ -75,7 +82,9 @@ const maxPromise = time.Hour
 // after all of them, unless its deadline has come.
 func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var buckets [2]*bucket
+	var lots [2]*lot
 	var limits [2]Rate
+	m.unasked = false
 	first := !t.Due.After(t.Arrival) && !passed(t.Deadline, now)
 	if len(m.rates) > m.manyRates { // before buckets are looked up, as those of this task may be as new
 		m.forgetRates()
@@ -95,16 +104,22 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 			m.rates[key] = b
 		}
 		buckets[i] = b
-		if free := b.at(limits[i]); free > m.mono || first && b.last > m.mono {
-			if b.last = max(free, b.last+every); b.last > m.mono+int64(maxPromise) {
-				b.last = m.mono + int64(maxPromise) // and all further ones come back then
-			}
+		free := b.at(limits[i])
+		if lots[i] = m.lotOf(key.kind(), key.name); lots[i] != nil {
+			free = m.slotOr(lots[i], limits[i])
+		}
+		if free > m.mono || first && b.last > m.mono {
+			b.last = min(max(free, b.last+every), m.mono+int64(maxPromise)) // beyond that, all come back then
 			at = max(at, b.last)
 		}
 	}
 	if at <= m.mono {
 		for i, b := range buckets {
-			if b != nil {
+			switch {
+			case b == nil:
+			case lots[i] != nil:
+				lots[i].slots.take(m.mono)
+			default:
 				b.take(limits[i], m.mono)
 			}
 		}
@@ -115,7 +130,7 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 // postpone puts off a task for which a rate has no room until a time. A task without time left for that is given up: a
 // rate holds at deadlines, too.
 func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
-	if passed(t.Deadline, now) {
+	if passed(t.Deadline, now) && !m.unasked {
 		// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
 		reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
 		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}

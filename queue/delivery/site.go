@@ -30,6 +30,7 @@ type site struct {
 	overs    int32   // messages that it refused for their rate, of which the last was at overAt
 	overAt   int32   // in seconds on the machine's clock; longPause after it, overs counts from 0
 	learnt   *learnt // nil: nothing
+	lot      *lot    // what it shares with other Runners; nil: nothing
 }
 
 // party is an owner at a site. The site's answers about the owner's mail aren't about other owners.
@@ -170,6 +171,9 @@ func (m *machine) join(t *target, of Site) {
 		s.standing.window = float64(s.limits.Initial)
 		s.standing.waiter.site = s
 		m.sites[of.Name] = s
+		if !queue.OnlyReports(of.Name) {
+			m.bindLot(s)
+		}
 	}
 	m.locate(s, of)
 	key := partyKey{s, t.Owner}
@@ -261,6 +265,7 @@ func (m *machine) idleSite(s *site) {
 	}
 	m.park(&s.standing.waiter, never)
 	m.vacate(s)
+	m.unbindLot(s)
 	delete(m.sites, s.name)
 }
 
@@ -349,8 +354,11 @@ func (m *machine) room(s *site, k kind) (n int, wake int64) {
 	if k == probe {
 		n = 1
 	}
-	n -= int(s.held)
-	if at := s.bucket.at(s.limits.Rate); n > 0 && at > m.mono {
+	n = min(n, m.permitted(s)) - int(s.held)
+	if n <= 0 {
+		return n, never
+	}
+	if at := m.siteRateAt(s); at > m.mono {
 		return 0, at
 	}
 	return n, never
