@@ -50,24 +50,24 @@
 //
 // # Limits that Runners share
 //
-// If such a store is a [Sharer], the Runners on it keep the limits of sites, tenants and sources together. Otherwise each
-// Runner counts for itself: with N Runners, a site can get N times its delivery.SiteLimits.
+// If such a store is a [Sharer], the Runners on it keep the limits of sites, tenants and sources together. Otherwise
+// each Runner counts for itself: with N Runners, a site can get N times its delivery.SiteLimits.
 //
 // The store keeps records, which one transaction reads and writes, and knows nothing of limits. A Runner takes permits
 // from them in blocks: tasks that may be in flight at a site, and slots of a rate, which are moments at which one
-// message may go. So nothing is asked for each message. Two other ways were not taken. If a site belonged to one Runner,
-// it couldn't get the mail in the lanes of another one. If each Runner had its N-th of a limit, three couldn't share a
-// single connection.
+// message may go. So nothing is asked for each message. Two other ways were not taken. If a site belonged to one
+// Runner, it couldn't get the mail in the lanes of another one. If each Runner had its N-th of a limit, three couldn't
+// share a single connection.
 //
 // A Runner that fails keeps others from sending, rather than a limit from being kept:
 //
-//   - If a Runner can't reach the store, it sends on for 20 seconds with what it has. Then it sends nothing to sites, and
-//     cuts off what it is sending.
-//   - If a Runner dies, its permits are free 30 seconds after another one has seen its last sign of life. So a site with
-//     a Concurrency of 1 may get nothing for some 30 seconds.
+//   - If a Runner can't reach the store, it sends on for 20 seconds with what it has. Then it sends nothing to sites,
+//     and cuts off what it is sending.
+//   - If a Runner dies, its permits are free 30 seconds after another one has seen its last sign of life. So a site
+//     with a Concurrency of 1 may get nothing for some 30 seconds.
 //   - A Runner that comes or goes takes or returns permits within 2 seconds, and at the end of the tasks that use them.
-//   - If the process of a Runner is stopped for longer than 30 seconds and goes on, a limit may be exceeded until it has
-//     cut off what it was sending. Each Runner measures these times by its own monotonic clock.
+//   - If the process of a Runner is stopped for longer than 30 seconds and goes on, a limit may be exceeded until it
+//     has cut off what it was sending. Each Runner measures these times by its own monotonic clock.
 //
 // # Later versions
 //

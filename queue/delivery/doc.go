@@ -60,7 +60,8 @@
 // There is a line for each recipient and attempt: "delivered", "deferred", "unknown", "rejected" or "expired". It has
 // the keys to, attempt, stage, reply, reason, local, host, addr, tls and next. A task that wasn't attempted has a line
 // "delayed" or "handed back", with next. The latter has why, too: "rate", "site" (it is down, suspended or takes no
-// more), "stop" (of Run), "slot" (fast mail needs it), "halted" (the Queue fails), "quarantine", "clock" or "early".
+// more), "stop" (of Run), "slot" (fast mail needs it), "halted" (the Queue fails), "permit" (the Queue can't be asked
+// for one, see "Several Runners" at Runner), "quarantine", "clock" or "early".
 //
 // A message that is quarantined has a line "quarantined" at level Error, with deaths, or with reports: how often its
 // report has failed. Each line about a task ends with id, destination, ref and tenant; the last two are left out if
@@ -79,6 +80,8 @@
 //	meter.go, learn.go         rates that are learned: how each moves, and at which sites they are
 //	facets.go                  what a site can count of a message
 //	gate.go, learned.go        who waits for such a rate; what is shown and kept of them
+//	lot.go, shareturn.go       limits that Runners share: what this one has, and how it gets that
+//	sharer.go, told.go         the transactions with the Queue; what one Runner has learned of a rate
 //	schedule.go, reason.go     when a task is tried again, and what its Reason changes
 //	events.go, report.go       events, and the lines of the log
 //	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge

@@ -346,7 +346,8 @@ func (m *machine) explain(task *queue.Task, now time.Time) (why string, until ti
 	return "It waits for its turn.", time.Time{}
 }
 
-// explainPermit returns why nothing more is sent to s, as far as that is shared with other Runners; "" if it isn't that.
+// explainPermit returns why nothing more is sent to s, as far as that is shared with other Runners; "" if it isn't
+// that.
 func (m *machine) explainPermit(s *site) string {
 	if s.lot == nil || int(s.held) < m.permitted(s) || int(s.held) >= int(s.standing.window) {
 		return ""

@@ -18,12 +18,31 @@ import (
 // # Several Runners
 //
 // Several Runners may share a Queue, or Queues on the same store, on several machines if all of them reach it. A task
-// is sent by one of them at a time. But each Runner counts for itself, and learns for itself how much a site takes:
+// is sent by one of them at a time.
 //
-//   - Concurrency, SiteLimits and each Rate are limits of one Runner. With N Runners, a site, source or tenant can get
-//     N times as much, so set each limit to an N-th. A limit below N can't be kept, except with a single Runner.
+// If the Queue is a [queue.Sharer], as a pgqueue.Queue is, they share the limits of each site, tenant and source: its
+// Concurrency is how many tasks all of them send at a time, and each Rate counts the messages of all. Give all Runners
+// the same limits. A Runner takes permits in blocks, so that it seldom waits for the Queue. If there are fewer permits
+// than Runners that want one, these take turns of 10 seconds. Package queue says what happens if a Runner fails: the
+// limits hold, and mail waits. Besides:
+//
+//   - If the Queue can't be asked for 20 seconds, attempts are cut off, and their tasks are due again: see
+//     Activity.NotShared. A Sender must return soon after its ctx has ended, within 10 seconds.
+//   - A connection that a Sender keeps without a task counts at the host, and not here. If that matters, set
+//     IdleTimeout of a client.Transport to a negative time, so that none is kept.
+//   - Mail of a tenant, or from a source, that several Runners send at a time may use only a third of their Rate.
+//   - A learned rate is that of one Runner, which finds its part. Within 3 seconds after a refusal, the other Runners
+//     pause, too. The Queue keeps 1,000 rates: a Runner that starts has those that others have learned.
+//   - Places at the addresses of hosts that several sites have aren't shared.
+//
+// With any other Queue, Concurrency, SiteLimits and each Rate are limits of one Runner. With N Runners, a site, source
+// or tenant can get N times as much, so set each limit to an N-th. A limit below N can't be kept, except with a single
+// Runner. Learned rates are those of one Runner; its Learned may be another's.
+//
+// In any case, each Runner counts and learns for itself in these ways:
+//
+//   - Runner.Concurrency, and the window of a site below its limit, are those of one Runner.
 //   - The shares of owners and of slow sites are those of one Runner, so an owner can have its share at each.
-//   - Learned rates are those of one Runner, which finds its part of what a site takes. Its Learned may be another's.
 //   - A site that is down gets a probe from each Runner, and each needs its own failures to take the site down.
 //   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. So are Events and the log: each result is
 //     reported by the Runner that had the task.

@@ -338,7 +338,9 @@ func TestSharedRate(t *testing.T) {
 func TestSharedUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, oneAtATime)
-		f.work = func(ctx context.Context, env *smtp.Envelope) []smtp.Result { return take(10*time.Minute)(ctx, env, nil) }
+		f.work = func(ctx context.Context, env *smtp.Envelope) []smtp.Result {
+			return take(10*time.Minute)(ctx, env, nil)
+		}
 		f.fill(2, "x.test")
 		first := f.start()
 		sleep(time.Second)

@@ -125,7 +125,8 @@ func (s *sharer) stop(ctx context.Context) {
 	if sh.me == 0 {
 		return
 	}
-	err := s.share(context.WithoutCancel(ctx), []string{membersRecord}, func(_ time.Time, records map[string][]byte) error {
+	ctx = context.WithoutCancel(ctx)
+	err := s.share(ctx, []string{membersRecord}, func(_ time.Time, records map[string][]byte) error {
 		return sh.leave(records)
 	})
 	if err != nil && !over(err) {

@@ -21,8 +21,8 @@
 //
 // Several Queues may be open on one schema, in any number of processes. Each has a part of the messages, and delivers
 // them. Messages of one Owner, which is their Tenant or, without one, their reverse-path, are at one Queue. So the mail
-// of a single sender is delivered by one process at a time: give messages a Tenant to spread them. With N Queues, a
-// site can get N times its delivery.SiteLimits.
+// of a single sender is delivered by one process at a time: give messages a Tenant to spread them. A Queue is a
+// [queue.Sharer]: the Runners on all Queues keep the limits of a site together.
 //
 // When a Queue is opened, the others hand messages over to it in groups. A group has all messages of some Owners. It
 // is handed over when the last lease on its tasks has ended. If leases last longer than 10 seconds, the group stays
@@ -73,11 +73,11 @@
 //
 // [Migrate] makes it. A program with its own tool for migrations runs the statements that [SQL] returns. [Open] returns
 // a *[VersionError] if the schema is older or newer than [Version]. The role of a Queue needs USAGE on the schema and
-// its sequences, EXECUTE on its function, and SELECT, INSERT, UPDATE and DELETE on its tables.
+// its sequences, EXECUTE on its functions, and SELECT, INSERT, UPDATE and DELETE on its tables.
 //
 // # Files
 //
-//	schema.go, schema/1.sql               the tables; Migrate
+//	schema.go, schema/*.sql               the tables; Migrate
 //	options.go, queue.go, clock.go        Open, Close, Queue; the server's time
 //	commit.go, resolve.go                 commits of several calls together; the loss of the connection meanwhile
 //	draft.go, enqueue.go, keys.go, tx.go  Enqueue, EnqueueOnce, EnqueueTx
@@ -87,6 +87,7 @@
 //	node.go, give.go, load.go             which Queue has which messages
 //	heads.go                              what is in memory, and what is read for a lease
 //	record.go, event.go                   the columns in JSON; what has happened to a message, in order
+//	share.go                              records for limits that Runners share
 //	operate.go, list.go, stats.go         the other abilities
 //	clean.go                              what is deleted
 package pgqueue

@@ -16,8 +16,8 @@ import (
 )
 
 // Queue is a [queue.Queue] in a PostgreSQL database, which several processes may have open. It is also a [queue.Keyer],
-// a [queue.Importer], a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Remover] and a
-// [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
+// a [queue.Importer], a [queue.Sharer], a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a
+// [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
 type Queue struct {
 	// Invariants, between two holds of mu:
 	//

@@ -26,7 +26,9 @@ const (
 // Share implements [queue.Sharer]. It reads the records, and stores them with one statement if nobody has changed them
 // meanwhile; otherwise it begins again. So no transaction is open while f runs, and a process that is cut off from the
 // server blocks nobody. The time is the server's.
-func (q *Queue) Share(ctx context.Context, names []string, f func(now time.Time, records map[string][]byte) error) error {
+func (q *Queue) Share(
+	ctx context.Context, names []string, f func(now time.Time, records map[string][]byte) error,
+) error {
 	if err := q.begin(ctx); err != nil {
 		return err
 	}
@@ -77,7 +79,8 @@ func checkShareNames(names []string) error {
 	}
 	for _, name := range names {
 		if name == "" || len(name) > maxShareName || strings.ContainsRune(name, 0) || !utf8.ValidString(name) {
-			return fmt.Errorf("the name %q isn't valid: it must have 1 to %d octets of UTF-8, without NUL", name, maxShareName)
+			const must = "the name %q isn't valid: it must have 1 to %d octets of UTF-8, without NUL"
+			return fmt.Errorf(must, name, maxShareName)
 		}
 	}
 	return nil

@@ -12,9 +12,9 @@
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
 // The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Sharer],
-// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the
-// store, and stores that several Queues share are tested if the Harness has a func for them. A test that needs
-// something else skips and logs what is missing.
+// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes,
+// failures of the store, and stores that several Queues share are tested if the Harness has a func for them. A test
+// that needs something else skips and logs what is missing.
 //
 // The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
 // Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
