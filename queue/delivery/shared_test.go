@@ -438,3 +438,42 @@ func TestSharedLearned(t *testing.T) {
 		}
 	})
 }
+
+// TestSharedSlowStore has transactions that take longer than attempts.
+func TestSharedSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, func() *Runner { return &Runner{Site: SiteLimits{Concurrency: 4, Initial: 4}} })
+		f.work = func(ctx context.Context, env *smtp.Envelope) []smtp.Result {
+			return take(130*time.Millisecond)(ctx, env, nil)
+		}
+		f.fill(8000, "x.test")
+		for range 5 {
+			f.start().queue.lag = 700 * time.Millisecond
+			sleep(7 * time.Second)
+		}
+		sleep(2 * time.Minute)
+		f.wantMost("x.test", 4)
+	})
+}
+
+// TestSharedFreeze begins a transaction while permits are unused: until its end, no more are used than then, as the
+// record may have no more.
+func TestSharedFreeze(t *testing.T) {
+	m := newMachine(machineConfig{
+		site:   func(string) SiteLimits { return SiteLimits{Concurrency: 4, Initial: 4} },
+		shares: func() uint64 { return 1 },
+	})
+	s := &site{name: "x", limits: m.site("x"), held: 1}
+	m.bindLot(s)
+	s.lot.permits, s.lot.booked, s.lot.contested = 4, 4, true
+	m.shared.urgent, m.shared.renewed = true, 0
+	now := m.base.Add(time.Second)
+	turn := m.beginShare(now)
+	if turn == nil || m.permitted(s) != 1 {
+		t.Fatalf("%d tasks may be in flight during a transaction, want 1", m.permitted(s))
+	}
+	m.endShare(turn, errCut, now)
+	if m.permitted(s) != 1 {
+		t.Errorf("%d tasks may be in flight after a transaction of which nobody knows the end, want 1", m.permitted(s))
+	}
+}
