@@ -146,15 +146,21 @@ func (c *conn) receive(p []byte, lean bool) (int, error) {
 	if c.busy {
 		state = transferring
 	}
-	c.activity.set(state)
-	defer c.activity.set(working)
-	for {
+	start := time.Now()
+	c.activity.set(state, start)
+	defer c.activity.set(working, time.Time{})
+	for ; ; start = time.Now() {
 		c.shorten()
-		start := time.Now()
 		deadline := start.Add(c.budget)
 		c.raw.SetDeadline(deadline)
-		if deadline.After(c.end) {
+		last := deadline.After(c.end)
+		if last {
 			deadline = c.end // may have passed; the write deadline above lets pending replies out all the same
+		}
+		quiet := c.quick && c.budget > keepBuffers
+		if soon := start.Add(keepBuffers); quiet && soon.Before(deadline) {
+			c.raw.SetReadDeadline(soon)
+		} else if last {
 			c.raw.SetReadDeadline(deadline)
 		}
 		// These checks come after the deadline is set: either they see what happened, or wake comes later than our
@@ -169,13 +175,6 @@ func (c *conn) receive(p []byte, lean bool) (int, error) {
 		}
 		if err := c.flush(); err != nil {
 			return 0, err
-		}
-		quiet := c.quick && c.budget > keepBuffers
-		if quiet {
-			c.raw.SetReadDeadline(start.Add(keepBuffers))
-			if c.mustEnd() || !c.busy && c.srv.draining.Load() {
-				continue
-			}
 		}
 		if lean && c.buffers != none {
 			c.giveBuffers()

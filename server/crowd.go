@@ -27,7 +27,7 @@ const (
 type activity struct {
 	mu      sync.Mutex
 	state   activityState
-	since   time.Time
+	since   time.Time // of the wait
 	trusted bool      // the client has authenticated
 	mailed  time.Time // when it last sent a message; zero: never
 	evicted bool      // the session must end at its next wait, or before its next command outside of a transaction
@@ -42,10 +42,10 @@ const (
 	shaking                           // it is in a TLS handshake
 )
 
-func (a *activity) set(state activityState) {
+func (a *activity) set(state activityState, since time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.state, a.since = state, time.Now()
+	a.state, a.since = state, since
 }
 
 func (a *activity) trust() {

@@ -49,9 +49,10 @@ func (s *session) startTLS(ctx context.Context) {
 // handshake reports whether it succeeded. After a failure the connection can't be used.
 func (s *session) handshake(ctx context.Context, t *tls.Conn) bool {
 	s.expectCommand()
-	s.activity.set(shaking)
-	defer s.activity.set(working)
-	s.raw.SetDeadline(time.Now().Add(s.budget))
+	begun := time.Now()
+	s.activity.set(shaking, begun)
+	defer s.activity.set(working, time.Time{})
+	s.raw.SetDeadline(begun.Add(s.budget))
 	if s.mustEnd() || s.srv.draining.Load() { // see conn.Read
 		return false
 	}
