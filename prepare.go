@@ -231,7 +231,11 @@ func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) serv
 		hidden.RemoteAddr = nil
 		p = &hidden
 	}
-	return server.ReceivedField(r.hostname, p, env, "local-"+rand.Text(), now)
+	id := ""
+	if p == nil {
+		id = "local-" + rand.Text()
+	}
+	return server.ReceivedField(r.hostname, p, env, id, now)
 }
 
 // onceBody is the Body of a prepared message. A second Enqueue would store the rest of it, or nothing.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -25,28 +24,27 @@ func ReceivedField(by string, p *Peer, env *smtp.Envelope, id string, at time.Ti
 	}
 	b := make([]byte, 0, 320)
 	if p != nil && p.RemoteAddr != nil {
-		b = fmt.Appendf(b, " from %s (", helloName(p.Hello))
+		b = appendAll(b, " from ", helloName(p.Hello), " (")
 		if p.Name != "" {
-			b = append(append(b, p.Name...), ' ')
+			b = appendAll(b, p.Name, " ")
 		}
-		b = fmt.Appendf(b, "%s)\r\n\t", addressLiteral(p.RemoteAddr))
+		b = appendAll(b, addressLiteral(p.RemoteAddr), ")\r\n\t")
 	} else {
 		b = append(b, ' ')
 	}
-	b = fmt.Appendf(b, "by %s with %s", by, protocol(env, p))
+	b = appendAll(b, "by ", by, " with ", protocol(env, p))
 	if p != nil && p.TLS != nil {
-		b = fmt.Appendf(b, " (%s)", tlsNames(p.TLS))
+		b = appendAll(b, " (", tls.VersionName(p.TLS.Version), " ", suiteName(p.TLS.CipherSuite), ")")
 	}
 	if p != nil {
 		id = p.Transaction()
 	}
-	b = append(b, " id "...)
-	b = append(b, id...)
+	b = appendAll(b, " id ", id)
 	// RFC 5321 §7.2: with several recipients, "for" would show each of them to the others.
 	if len(env.Recipients) == 1 {
 		// UTF-8 would make a header need SMTPUTF8 that didn't before. The members of an alias may not have it.
 		if address, ok := smtp.ASCIIAddress(env.Recipients[0].Address); ok && len(address) < 200 {
-			b = fmt.Appendf(b, "\r\n\tfor <%s>", address)
+			b = appendAll(b, "\r\n\tfor <", address, ">")
 		}
 	}
 	if env.Priority != 0 { // RFC 6710 §4.1, §7: a registered clause, and these come last
@@ -55,6 +53,13 @@ func ReceivedField(by string, p *Peer, env *smtp.Envelope, id string, at time.Ti
 	}
 	b = append(b, ";\r\n\t"...)
 	return Field{"Received", string(at.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700"))}
+}
+
+func appendAll(b []byte, parts ...string) []byte {
+	for _, part := range parts {
+		b = append(b, part...)
+	}
+	return b
 }
 
 // protocol is the "with" of a Received field (RFC 3848; with UTF-8, RFC 6531 §4.3).
@@ -96,8 +101,20 @@ func addressLiteral(addr net.Addr) string {
 	return "[" + ip.String() + "]"
 }
 
-func tlsNames(state *tls.ConnectionState) string {
-	return tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+// suiteNames are names of tls.CipherSuiteName, which makes a list of all suites at each call.
+var suiteNames = func() map[uint16]string {
+	names := make(map[uint16]string)
+	for _, suite := range tls.CipherSuites() {
+		names[suite.ID] = suite.Name
+	}
+	return names
+}()
+
+func suiteName(id uint16) string {
+	if name, ok := suiteNames[id]; ok {
+		return name
+	}
+	return tls.CipherSuiteName(id)
 }
 
 // helloName is the name in EHLO as a Received field has it (RFC 5321 §4.4): a domain or an address literal, in which
