@@ -2,8 +2,6 @@ package postrider
 
 import (
 	"bytes"
-	"io"
-	"mime"
 	"net/mail"
 	"strings"
 
@@ -47,11 +45,8 @@ func (h *facts) tlsOptional() bool { return len(h.tls) == 1 && strings.EqualFold
 
 // authors returns the addresses of the From fields. ok is false if they can't be read.
 func (h *facts) authors() (addresses []string, ok bool) {
-	// The names in the field don't matter here. So any charset will do.
-	anyCharset := func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{CharsetReader: anyCharset}}
 	for _, value := range h.from {
-		list, err := parser.ParseList(value)
+		list, err := header.ParseAddresses(value)
 		if err != nil {
 			return nil, false
 		}
