@@ -39,12 +39,12 @@ func readInline(p place, seg *segment, buf *[]byte) ([]byte, error) {
 		return nil, err
 	}
 	*buf = entry
-	m, err := decodeMessage(h, fields, true)
+	sum, err := sumOf(h, fields)
 	if err != nil {
 		return nil, err
 	}
 	body := entry[entryHeaderLen+len(fields):]
-	if checksum(body) != m.Sum {
+	if checksum(body) != sum {
 		return nil, errBodyDamaged
 	}
 	return body, nil

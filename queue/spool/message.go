@@ -222,6 +222,25 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 	return decoded(m, f.err())
 }
 
+// sumOf returns the checksum of the body of a message.
+func sumOf(h entryHeader, b []byte) (uint32, error) {
+	switch h.kind {
+	case entryMessage1:
+		m, err := decodeMessage1(b, true)
+		if err != nil {
+			return 0, err
+		}
+		return m.Sum, nil
+	case entryMessage:
+		for f := (fields{rest: b}); f.next(); {
+			if f.tag == messageSum {
+				return f.uint32(), f.err()
+			}
+		}
+	}
+	return 0, errEntry
+}
+
 // destination returns the name of a destination as it is read. Before there were report tasks, a route could have their
 // name. A message for it is for an ordinary destination, of a name that nothing else has (RFC 6761 §6.4).
 func destination(name string) string {
