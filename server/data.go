@@ -74,9 +74,10 @@ func (s *session) take(ctx context.Context, verb string, body *bodyReader) {
 		s.hasMailed()
 	}
 	first := replies[max(0, slices.IndexFunc(replies, (*smtp.Reply).Positive))]
-	if s.log != nil { // reply.Error allocates
-		s.note(ctx, slog.LevelInfo, "mail", "tx", s.peer.Transaction(), "from", s.env.From,
-			"recipients", len(s.env.Recipients), "reply", first.Error())
+	if s.log != nil && s.log.Enabled(ctx, slog.LevelInfo) { // the values, and note, allocate
+		s.log.LogAttrs(ctx, slog.LevelInfo, "mail", slog.String("tx", s.peer.Transaction()),
+			slog.String("from", s.env.From), slog.Int("recipients", len(s.env.Recipients)),
+			slog.String("reply", first.Error()))
 	}
 	if body.chunked() && !s.last {
 		replies = replies[:1] // RFC 2033 §4.3: only BDAT with LAST has a reply for each recipient
