@@ -145,7 +145,9 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 		return f
 	}
 	why := "no connection"
-	if _, ok := errors.AsType[*net.OpError](err); ok {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		why = "the host did not answer in time"
+	} else if _, ok := errors.AsType[*net.OpError](err); ok {
 		why = withoutAddrs(err)
 	}
 	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", why))

@@ -127,8 +127,8 @@ func (w *WarmUp) next(provider string, now time.Time) time.Time {
 func (w *WarmUp) reply(s *Source, provider string) *smtp.Reply {
 	day, most := w.plan(provider, time.Now())
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	return smtp.NewReply(451, "4.3.2", fmt.Sprintf("the warm-up of source %s has sent its %d messages of day %d to %s",
-		s.name(), most, day+1, cmp.Or(provider, "hosts of no known provider")))
+	return smtp.NewReply(451, "4.3.2", fmt.Sprintf("the warm-up of source %s has sent the messages of day %d, at most %d, to %s",
+		s.name(), day+1, most, cmp.Or(provider, "hosts of no known provider")))
 }
 
 // WarmCounts counts the messages of sources. It is called concurrently, for each message.

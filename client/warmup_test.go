@@ -25,7 +25,7 @@ func (b brokenCounts) Add(string, string, int, int) (int, error) {
 
 // TestWarmUp: where the messages of a source in warm-up go, of whose two a day one was sent.
 func TestWarmUp(t *testing.T) {
-	const full = "the warm-up of source 198.51.100.1 has sent its 2 messages of day 1 to hosts of no known provider"
+	const full = "the warm-up of source 198.51.100.1 has sent the messages of day 1, at most 2, to hosts of no known provider"
 	tests := []struct {
 		name  string
 		set   func(tr *Transport, w *WarmUp)

@@ -85,7 +85,8 @@
 //	schedule.go, reason.go     when a task is tried again, and what its Reason changes
 //	events.go, report.go       events, and the lines of the log
 //	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge
-//	explain.go                 Activity and Explain
+//	explain.go, cause.go       Activity and Explain; why a task waits
+//	advice.go                  what can be done about a recipient that has no mail
 //	machine.go                 the state machine: which lane is claimed next, and the rules of that
 //	machine_turn.go, lines.go  one turn of it, and who stands in line for what
 //	site.go, standing.go       sites, owners at sites, and what is learned of both

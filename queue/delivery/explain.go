@@ -137,10 +137,18 @@ type Explanation struct {
 	// Source is the name of the source that the task goes out from: see Runner.SourceOf.
 	Source string
 
-	// Why is a sentence. Until is when the cause ends. If zero, that isn't known. A suspension, a site that is down,
-	// or a learned rate is the cause if it ends after the time of the next attempt.
-	Why   string
-	Until time.Time
+	// Why is a sentence about the cause. Advice has sentences about what a person can do. If empty, there is nothing to
+	// do except wait. Both are in English, may have names and replies of hosts, and may change.
+	//
+	// Since is when the cause began, and Until is when it ends. If zero, that isn't known. A suspension, a site that is
+	// down, or a learned rate is the cause if it ends after the time of the next attempt.
+	Why, Advice  string
+	Since, Until time.Time
+}
+
+// because sets the cause.
+func (e *Explanation) because(c cause) {
+	e.Why, e.Advice, e.Since, e.Until = c.why, c.advice, c.since, c.until
 }
 
 // Explain returns why each task of a message waits. It may ask SiteOf. If there is no such message, the error wraps
@@ -160,43 +168,72 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 		if !queue.OnlyReports(t.Destination) {
 			all[i].Source = r.sourceOf(&t)
 		}
-		all[i].Why, all[i].Until = explainTask(&t, now)
+		all[i].because(explainTask(&t, now))
 	}
 	sites := r.sitesOf(ctx, tasks, now)
+	_, halted := r.watchdog.state()
+	running := false
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.withMachine(func(m *machine) {
 		m.at(now)
+		running = true
 		for i := range all {
-			e := &all[i]
-			// The next try doesn't come before the end of a block.
-			why, until := m.explainBlock(&e.Task, sites[e.Task.Destination], now)
-			blocked := e.Task.State == queue.Waiting && until.After(e.Until)
-			if blocked {
-				e.Why, e.Until = why, until
-			}
-			if e.Why == "" {
-				e.Why, e.Until = m.explain(&e.Task, now)
-			} else if s := m.siteNamed(sites[e.Task.Destination]); e.Task.State == queue.Waiting {
-				e.Rates = m.ratesFor(&e.Task, s, now)
-				why, until := m.explainRate(&e.Task, s, now)
-				switch {
-				case until.After(e.Until):
-					e.Why, e.Until = why, until
-				case why != "" && !blocked && isPutOff(&e.Task, now):
-					e.Why = why
-				}
-			}
-			if t := m.targets[laneOf(&e.Task)]; t != nil && t.party != nil {
-				e.Rates = m.ratesFor(&e.Task, t.party.site, now)
-				e.Site, e.Limits = m.activity(t.party.site, now), t.party.site.limits
-			}
+			m.explainFurther(&all[i], sites[all[i].Task.Destination], halted, now)
 		}
 	})
 	for i := range all {
-		all[i].Why = cmp.Or(all[i].Why, "No Runner is running.")
+		if !running && all[i].Why == "" {
+			all[i].because(cause{why: "No Runner is running, so nothing is sent.", advice: "Start the program that sends the mail."})
+		}
 	}
 	return all, nil
+}
+
+// explainFurther replaces the cause that the task shows by one that only the machine knows, if there is one.
+func (m *machine) explainFurther(e *Explanation, site string, halted error, now time.Time) {
+	task := &e.Task
+	s := m.siteNamed(site)
+	if t := m.targets[laneOf(task)]; t != nil && t.party != nil {
+		s = t.party.site
+		e.Site, e.Limits = m.activity(s, now), s.limits
+	}
+	if e.Site.Name != "" || task.State == queue.Waiting {
+		e.Rates = m.ratesFor(task, s, now)
+	}
+	switch {
+	case task.State == queue.Held:
+		return
+	case halted != nil && (task.State == queue.Leased || e.Why == ""):
+		e.because(haltedCause(halted))
+		return
+	case task.State == queue.Leased:
+		return
+	}
+	// The next try doesn't come before the end of a block.
+	c := m.explainBlock(task, site, now)
+	blocked := c.until.After(e.Until)
+	if blocked {
+		e.because(c)
+	}
+	if e.Why == "" {
+		e.because(m.explain(task, now))
+		return
+	}
+	rate := m.rateCause(task, s, now)
+	switch {
+	case rate.until.After(e.Until):
+		e.because(rate)
+	case blocked || !isPutOff(task, now):
+	case rate.why != "":
+		rate.until = e.Until
+		e.because(rate)
+	default:
+		if rate = m.ownRateCause(task); rate.why != "" {
+			rate.until = e.Until
+			e.because(rate)
+		}
+	}
 }
 
 // siteNamed returns the site of that name. If it isn't known now, it is one that has only its learned rates.
@@ -229,149 +266,4 @@ func (r *Runner) sitesOf(ctx context.Context, tasks []queue.Task, now time.Time)
 		}
 	}
 	return sites
-}
-
-// isPutOff reports whether a task that was never attempted isn't due any more. A rate may be the cause.
-func isPutOff(t *queue.Task, now time.Time) bool {
-	return t.State == queue.Waiting && t.Due.After(now) && !t.NotBefore.After(now) && !attempted(t)
-}
-
-// explainTask returns the reason why a task isn't due, and its end. The reason is "" if the task is due.
-func explainTask(task *queue.Task, now time.Time) (why string, until time.Time) {
-	switch {
-	case task.State == queue.Held && task.Deaths >= maxDeaths:
-		return fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task. "+
-			"Release it for another attempt, or remove it.", task.Deaths), time.Time{}
-	case task.State == queue.Held && queue.OnlyReports(task.Destination) && task.Attempts >= maxReports:
-		return fmt.Sprintf("It is quarantined: its report couldn't be composed or stored in %d tries. "+
-			"Release it for another try, or purge it.", task.Attempts), time.Time{}
-	case task.State == queue.Held:
-		return "It is held until it is released.", time.Time{}
-	case queue.OnlyReports(task.Destination) && task.State == queue.Leased:
-		return "It is being reported.", time.Time{}
-	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0,
-		task.Destination == queue.ExpandedDestination && task.Due.After(later(task.NotBefore, now)):
-		return "Its report couldn't be composed or stored, and is tried again.", task.Due
-	case task.Destination == queue.ReportDestination && task.Due.After(now):
-		return "Its report waits for the other destinations of the message.", task.Due
-	case task.State == queue.Leased:
-		return "It is being sent.", time.Time{}
-	case task.Due.After(now) && !attempted(task):
-		return "It is scheduled for later.", task.Due
-	case task.Due.After(now):
-		return lastResult(task), task.Due
-	}
-	return "", time.Time{}
-}
-
-// explainBlock returns the block of a task's destination, its site, or its owner there, and its end. Of several blocks,
-// it returns the one that ends last. It returns "" if there is none.
-func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (why string, until time.Time) {
-	var end int64
-	if s := m.sites[site]; s != nil {
-		if st := &s.standing; st.until > m.mono {
-			why, end = "Its site is down: "+st.result.Reply.Error(), st.until-m.mono
-		}
-		if p := m.parties[partyKey{s, task.Owner}]; p != nil && p.own != nil && p.own.until > m.mono+end {
-			why, end = "Its site refuses mail of this sender for now: "+p.own.result.Reply.Error(), p.own.until-m.mono
-		}
-	}
-	for _, name := range []string{site, task.Destination} {
-		if left := m.suspendedFor(name); left > 0 && left >= end {
-			why, end = "Delivery to "+name+" is suspended.", left
-		}
-	}
-	if end == 0 {
-		return "", time.Time{}
-	}
-	return why, now.Add(time.Duration(end))
-}
-
-// anyDown reports whether a site is down, or refuses an owner for now.
-func (m *machine) anyDown() bool {
-	for _, s := range m.sites {
-		if s.standing.until > m.mono {
-			return true
-		}
-	}
-	for _, p := range m.parties {
-		if p.own != nil && p.own.until > m.mono {
-			return true
-		}
-	}
-	return false
-}
-
-// explain returns the reason why a task waits that is due and isn't blocked, and its end.
-func (m *machine) explain(task *queue.Task, now time.Time) (why string, until time.Time) {
-	t := m.targets[laneOf(task)]
-	switch {
-	case t != nil && t.queued&isSought != 0:
-		return "Its site is being looked up.", time.Time{}
-	case t == nil || t.party == nil:
-		return "It is due.", time.Time{}
-	}
-	p, s := t.party, t.party.site
-	if why, until := m.explainRate(task, s, now); why != "" {
-		return why, until
-	}
-	if at := m.siteRateAt(s); at > m.mono && int(s.held) < m.permitted(s) {
-		why := fmt.Sprintf("Its site has reached its rate: %d per %v.", s.limits.Rate.Messages, s.limits.Rate.Per)
-		if at == never {
-			return why + " Other Runners share it.", time.Time{}
-		}
-		return why, now.Add(time.Duration(at - m.mono))
-	}
-	class := queue.Fresh
-	if attempted(task) {
-		class = queue.Retried
-	}
-	l := t.level(class)
-	k := p.kind(l)
-	if why := m.explainPermit(s); why != "" {
-		return why, time.Time{}
-	}
-	switch room, _ := m.room(s, k); {
-	case room <= 0:
-		return fmt.Sprintf("Its site has reached its limit of tasks in flight: %d.", s.held), time.Time{}
-	case p.waits&(1<<l) != 0 && m.ownerRoom(p.owner, k) <= 0:
-		why := "Its tenant or sender has its share of the tasks in flight: %d."
-		return fmt.Sprintf(why, p.owner.slots.used), time.Time{}
-	case p.aside:
-		return "The address of its host has reached its limit of tasks in flight.", time.Time{}
-	}
-	if task.Deaths > 0 {
-		return "It waits for its turn, apart from other tasks that the process has ended with.", time.Time{}
-	}
-	return "It waits for its turn.", time.Time{}
-}
-
-// explainPermit returns why nothing more is sent to s, as far as that is shared with other Runners; "" if it isn't
-// that.
-func (m *machine) explainPermit(s *site) string {
-	if s.lot == nil || int(s.held) < m.permitted(s) || int(s.held) >= int(s.standing.window) {
-		return ""
-	}
-	if m.shared.failed != nil {
-		return "Its site has limits that Runners share, and the queue can't be asked: " + m.shared.failed.Error()
-	}
-	if s.lot.others == 0 {
-		return "It waits for the queue: Runners share the limit of tasks in flight at its site."
-	}
-	const why = "Other Runners have %d of the %d tasks that may be in flight at its site. This one has %d."
-	return fmt.Sprintf(why, s.lot.others, s.limits.Concurrency, min(s.lot.permits, int(s.held)))
-}
-
-// lastResult describes the first result that left a recipient open.
-func lastResult(t *queue.Task) string {
-	for _, res := range t.Last {
-		switch {
-		case res.Reply == nil || !isOpen(res):
-		case res.Outcome == smtp.Unknown:
-			return "It may have been delivered: " + res.Reply.Error()
-		default:
-			return "It was deferred: " + res.Reply.Error()
-		}
-	}
-	return "It was deferred: no reply is known."
 }

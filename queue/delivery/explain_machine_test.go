@@ -51,9 +51,9 @@ func TestExplainTask(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, until := explainTask(&tt.task, now)
-			if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" || !until.Equal(tt.until) {
-				t.Errorf("got %q until %v, want %q until %v", got, until, tt.want, tt.until)
+			got := explainTask(&tt.task, now)
+			if !strings.HasPrefix(got.why, tt.want) || tt.want == "" && got.why != "" || !got.until.Equal(tt.until) {
+				t.Errorf("got %q until %v, want %q until %v", got.why, got.until, tt.want, tt.until)
 			}
 		})
 	}
@@ -97,12 +97,12 @@ func TestMachineExplain(t *testing.T) {
 			l := mailOf(m, 0, "a", Site{Name: "a"}).Lane
 			fill(m, 9)
 			return l
-		}, queue.Task{}, "Its site has reached its limit of tasks in flight: 3."},
+		}, queue.Task{}, "Its site a gets no more messages at a time than 3 now."},
 		{"tried before, at a site that is probed", func(m *machine) queue.Lane {
 			l := mailOf(m, 0, "new", Site{Name: "new"}).Lane
 			fill(m, 1)
 			return l
-		}, queue.Task{Last: deferred}, "Its site has reached its limit of tasks in flight: 1."},
+		}, queue.Task{Last: deferred}, "Its site new gets no more messages at a time than 1 now."},
 		{"fresh, at a site that is probed", func(m *machine) queue.Lane {
 			l := mailOf(m, 0, "new", Site{Name: "new"}).Lane
 			fill(m, 1)
@@ -118,7 +118,7 @@ func TestMachineExplain(t *testing.T) {
 			}
 			fill(m, 28)
 			return queue.Lane{Destination: "site21", Owner: 1}
-		}, queue.Task{}, "Its tenant or sender has its share of the tasks in flight: 21."},
+		}, queue.Task{}, "As many messages of its tenant or sender are being sent as its share is: 21."},
 		{"a full host", func(m *machine) queue.Lane {
 			addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 			mailOf(m, 0, "a", Site{Name: "a", Addrs: addrs})
@@ -126,15 +126,15 @@ func TestMachineExplain(t *testing.T) {
 			l := mailOf(m, 0, "b", Site{Name: "b", Addrs: addrs}).Lane
 			fill(m, 3) // one place is left
 			return l
-		}, queue.Task{}, "The address of its host has reached its limit of tasks in flight."},
+		}, queue.Task{}, "The address of its host gets as many messages at a time as it may, for other sites too."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := testMachine(machineConfig{})
 			l := tt.setup(m)
 			tt.task.Destination, tt.task.Owner = l.Destination, l.Owner
-			if got, until := m.explain(&tt.task, now); got != tt.want || !until.IsZero() {
-				t.Errorf("got %q until %v, want %q", got, until, tt.want)
+			if got := m.explain(&tt.task, now); got.why != tt.want || !got.until.IsZero() {
+				t.Errorf("got %q until %v, want %q", got.why, got.until, tt.want)
 			}
 		})
 	}
@@ -143,7 +143,7 @@ func TestMachineExplain(t *testing.T) {
 // TestMachineExplainBlock says what blocks a task: the site, what its owner was told there, or a suspension. What ends
 // last is the cause. Only what isn't over counts.
 func TestMachineExplainBlock(t *testing.T) {
-	const site, own, suspended = "Its site is down: 451 no answer", "Its site refuses mail of this sender for now: 450 4.7.1 not you",
+	const site, own, suspended = "Its site a is down: 451 no answer", "Its site a refuses mail of this sender for now: 450 4.7.1 not you",
 		"Delivery to a is suspended."
 	const hour = time.Hour
 	tests := []struct {
@@ -172,14 +172,14 @@ func TestMachineExplainBlock(t *testing.T) {
 			if tt.suspended > 0 {
 				m.suspend([]string{"a"}, machineNow.Add(tt.suspended), machineNow)
 			}
-			got, until := m.explainBlock(taskOf(toLane("a"), 1), "a", machineNow)
-			if wantUntil := machineNow.Add(tt.until); got != tt.want || tt.want != "" && !until.Equal(wantUntil) {
-				t.Errorf("got %q until %v, want %q until %v", got, until, tt.want, wantUntil)
+			got := m.explainBlock(taskOf(toLane("a"), 1), "a", machineNow)
+			if wantUntil := machineNow.Add(tt.until); got.why != tt.want || tt.want != "" && !got.until.Equal(wantUntil) {
+				t.Errorf("got %q until %v, want %q until %v", got.why, got.until, tt.want, wantUntil)
 			}
 			if got, want := m.anyDown(), tt.site > 0 || tt.own > 0; got != want {
 				t.Errorf("got a site that is down: %v, want %v", got, want)
 			}
-			if got, _ := m.explainBlock(&queue.Task{Destination: "a", Owner: 9}, "a", machineNow); tt.own > max(tt.site, tt.suspended) && got == own {
+			if got := m.explainBlock(&queue.Task{Destination: "a", Owner: 9}, "a", machineNow); tt.own > max(tt.site, tt.suspended) && got.why == own {
 				t.Error("what one owner was told blocks another")
 			}
 		})

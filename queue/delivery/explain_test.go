@@ -54,7 +54,7 @@ func TestExplain(t *testing.T) {
 			return id
 		}
 		before := send("to@x.test")
-		if got, err := r.Explain(t.Context(), before); err != nil || got[0].Why != "No Runner is running." || r.Activity().Running {
+		if got, err := r.Explain(t.Context(), before); err != nil || got[0].Why != "No Runner is running, so nothing is sent." || r.Activity().Running {
 			t.Errorf("without Run: got %+v, %v", got, err)
 		}
 		begun := time.Now()
@@ -71,12 +71,12 @@ func TestExplain(t *testing.T) {
 			until    time.Duration // from begun; zero: not known
 			change   func(*queue.Message)
 		}{
-			{"to@dead.test", "Its site is down: 451 deferred", 20 * time.Minute, nil},
+			{"to@dead.test", "Its site dead.test is down: 451 deferred", 20 * time.Minute, nil},
 			{"to@grey.test", "It was deferred: 450 deferred", time.Hour, nil},
 			{"to@lost.test", "It may have been delivered: 451 unknown", time.Hour, nil},
 			{"to@suspended.test", "Delivery to suspended.test is suspended.", 3 * time.Hour, nil},
-			{"to@paced.test", "Its site has reached its rate: 1 per 1h0m0s.", time.Hour, nil},
-			{"to@narrow.test", "Its site has reached its limit of tasks in flight: 1.", 0, nil},
+			{"to@paced.test", "Its site paced.test has reached its rate: 1 per hour.", time.Hour, nil},
+			{"to@narrow.test", "Its site narrow.test gets no more messages at a time than 1 now.", 0, nil},
 			{"to@later.test", "It is scheduled for later.", 5 * time.Hour, func(m *queue.Message) { m.NotBefore = begun.Add(5 * time.Hour) }},
 		}
 		for _, tt := range tests {

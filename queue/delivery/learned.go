@@ -183,6 +183,9 @@ func (r *LearnedRate) why(full bool) (why string) {
 	return why
 }
 
+// String returns a sentence about the rate, as Explanation.Why has it.
+func (r LearnedRate) String() string { return r.why(false) }
+
 // subject describes the mail that has the rate.
 func (r *LearnedRate) subject() string {
 	subject := map[string]string{

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -13,6 +14,25 @@ import (
 type Rate struct {
 	Messages int
 	Per      time.Duration
+}
+
+// String returns "60 per minute" for example, or "no limit".
+func (r Rate) String() string {
+	if r.every() == 0 {
+		return "no limit"
+	}
+	per := r.Per.String()
+	switch r.Per {
+	case time.Second:
+		per = "second"
+	case time.Minute:
+		per = "minute"
+	case time.Hour:
+		per = "hour"
+	case 24 * time.Hour:
+		per = "day"
+	}
+	return fmt.Sprintf("%d per %s", r.Messages, per)
 }
 
 // every is the time that a message takes up; 0: none.
@@ -89,7 +109,7 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	if len(m.rates) > m.manyRates { // before buckets are looked up, as those of this task may be as new
 		m.forgetRates()
 	}
-	for i, key := range [...]rateKey{{false, t.Tenant}, {true, m.sourceName(t)}} {
+	for i, key := range m.rateKeys(t) {
 		if key.name == "" {
 			continue
 		}
@@ -136,6 +156,11 @@ func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
 		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}
 	}
 	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono)), why: "rate"}
+}
+
+// rateKeys returns the keys of the tenant and of the source of a task.
+func (m *machine) rateKeys(t *queue.Task) [2]rateKey {
+	return [2]rateKey{{false, t.Tenant}, {true, m.sourceName(t)}}
 }
 
 func (m *machine) sourceName(t *queue.Task) string {

@@ -20,6 +20,7 @@ type standing struct {
 	failing float64 // failures in a row, in windows
 	down    bool    // until is when to probe it, or one probe is under way
 	until   int64
+	since   int64       // when it went down
 	downs   int         // times in a row that it went down or a probe failed
 	last    int64       // when feedback was last had
 	result  smtp.Result // the last failure
@@ -73,7 +74,9 @@ func failureOf(res smtp.Result) smtp.Result {
 // takeDown leaves it alone for a while: for the waits of the schedule, but no longer than maxProbe, by chance up to a
 // tenth sooner or later. Nothing is written for the mail that waits meanwhile.
 func (m *machine) takeDown(st *standing) {
-	st.downs++
+	if st.downs++; !st.down {
+		st.since = m.mono
+	}
 	wait := min(nth(m.retry, st.downs), m.maxProbe)
 	wait += time.Duration(m.jitter() * float64(wait) / 10)
 	st.down, st.until = true, m.mono+int64(wait)

@@ -1,0 +1,84 @@
+package delivery
+
+import (
+	"strings"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// Advice returns what the people who run the relay can do about a recipient that wasn't delivered, in a few sentences
+// of English: by the Reason of its result and, if that isn't enough, by the Stage. If empty, there is nothing to add to
+// the Reply. The text may change.
+func Advice(res *smtp.Result) string {
+	switch res.Reason {
+	case smtp.Network:
+		return networkAdvice(res)
+	case smtp.TLS:
+		return tlsAdvice(res)
+	case smtp.UserUnknown:
+		if res.Local && res.Stage == smtp.StageRoute && res.Reply != nil && res.Reply.Enhanced[1] == 7 {
+			return "Our own rules refuse this address, such as the list of suppressed addresses. If that is wrong, " +
+				"remove it there."
+		}
+	case smtp.NoSource:
+		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +
+			"Transport: its warm-up plan is used up for the day, its proxy can't be reached, or it is blocked there."
+	case smtp.RelayDenied:
+		return "The host takes no mail for this address from us. Check the route, the MX records of the domain, or the " +
+			"name and the password for the host."
+	}
+	if int(res.Reason) < len(advices) {
+		return advices[res.Reason]
+	}
+	return ""
+}
+
+var advices = [...]string{
+	smtp.Other: "The host gives no other cause than its reply.",
+	smtp.RateLimited: "The host wants less mail at a time. It is sent more slowly, and nothing has to be done. " +
+		"If that lasts, send less, or from more addresses.",
+	smtp.Greylisted: "The host doesn't know this sender yet, and takes the message at a later try. Nothing has to be done.",
+	smtp.Blocklisted: "The host refuses our address or domain. Look it up in the list that the reply names, end the " +
+		"cause, and ask to be removed; or send from another address.",
+	smtp.UserUnknown: "There is no such mailbox, or it takes no mail from outside. Check the spelling of the address, " +
+		"and don't write to it again.",
+	smtp.MailboxFull:     "Only the recipient can make room. The message is tried again until its time is over.",
+	smtp.MailboxDisabled: "The mailbox takes no mail now. Ask the recipient by another way.",
+	smtp.HostUnknown: "No host takes mail for this domain. Check the spelling of the address. If the domain is " +
+		"right, its owner has to set its DNS.",
+	smtp.SpamContent: "The host takes the message for spam. Change its content before it is sent again.",
+	smtp.PolicyAuth: "SPF, DKIM, DMARC or the reverse DNS failed. Check the DNS of the sender's domain and of our " +
+		"address, and the signature.",
+	smtp.TooBig:  "The message is too large for the host or the mailbox. Send a smaller one.",
+	smtp.Virus:   "The host takes no such attachment, or has found malware in it. Don't send it again.",
+	smtp.Syntax:  "The host can't take an address or the header in this form. Change what made the message.",
+	smtp.Expired: "The time for attempts is over. Look for the cause in the earlier attempts.",
+	smtp.Temporary: "The host has trouble of its own, and only those who run it can end that. The message is tried " +
+		"again until its time is over.",
+}
+
+func networkAdvice(res *smtp.Result) string {
+	switch {
+	case res.Stage == smtp.StageRoute:
+		return "The DNS gave no answer. Check the name servers of this machine. If other domains work, the domain's own " +
+			"name servers are at fault."
+	case res.Stage == smtp.StageAuth:
+		return "The login at the host failed. Check the name and the password, or the token, of the route to it."
+	case res.Local && res.Stage <= smtp.StageConnect:
+		return "The host can't be reached. Check the network of this machine, and whether its provider lets it " +
+			"connect to port 25. If other hosts can be reached, only those who run the host can end that."
+	}
+	return "The session with the host has failed. If other hosts work, only those who run the host can end that."
+}
+
+func tlsAdvice(res *smtp.Result) string {
+	switch kind, _, _ := strings.Cut(res.Policy, ":"); kind {
+	case "requiretls":
+		return "The sender demands REQUIRETLS, and the hosts of the domain can't keep it. Send the message without it, " +
+			"if it may be read on the way."
+	case "":
+		return "TLS with the host failed, and is needed. Check the TLS settings of this relay and of the host."
+	}
+	return "It is sent only with the TLS that is demanded, so that nobody can read it on the way. " +
+		"Those who run the recipient's domain have to correct its host, or what its DNS demands."
+}

@@ -1,0 +1,53 @@
+package delivery
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/smtp"
+)
+
+// TestAdvice: each Reason has an advice, and those that have several causes one for each.
+func TestAdvice(t *testing.T) {
+	suppressed := smtp.NewReply(550, "5.7.1", "suppressed")
+	tests := []struct {
+		name string
+		res  smtp.Result
+		want string // a part of it
+	}{
+		{"the DNS", smtp.Result{Reason: smtp.Network, Stage: smtp.StageRoute, Local: true}, "name servers"},
+		{"no connection", smtp.Result{Reason: smtp.Network, Stage: smtp.StageConnect, Local: true}, "port 25"},
+		{"a login", smtp.Result{Reason: smtp.Network, Stage: smtp.StageAuth}, "the password"},
+		{"a session", smtp.Result{Reason: smtp.Network, Stage: smtp.StageMail, Local: true}, "The session"},
+		{"our own TLS", smtp.Result{Reason: smtp.TLS}, "TLS settings"},
+		{"a policy", smtp.Result{Reason: smtp.TLS, Policy: "sts:1"}, "the recipient's domain"},
+		{"REQUIRETLS", smtp.Result{Reason: smtp.TLS, Policy: "requiretls"}, "without it"},
+		{"a user", smtp.Result{Reason: smtp.UserUnknown, Stage: smtp.StageRcpt}, "spelling"},
+		{"a user of ours", smtp.Result{Reason: smtp.UserUnknown, Local: true, Reply: suppressed}, "suppressed addresses"},
+		{"a Reason that isn't known", smtp.Result{Reason: 250}, ""},
+		{"none", smtp.Result{}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Advice(&tt.res); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+				t.Errorf("got %q, want %q in it", got, tt.want)
+			}
+		})
+	}
+	for r := smtp.Other; r <= smtp.NoSource; r++ {
+		if got := Advice(&smtp.Result{Reason: r}); !strings.HasSuffix(got, ".") {
+			t.Errorf("%v: got %q", r, got)
+		}
+	}
+}
+
+// TestRateString writes rates.
+func TestRateString(t *testing.T) {
+	for rate, want := range map[Rate]string{
+		{}: "no limit", {60, 60e9}: "60 per minute", {1, 3600e9}: "1 per hour", {5, 90e9}: "5 per 1m30s", {2, 86400e9}: "2 per day",
+	} {
+		if got := rate.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
