@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -18,13 +19,8 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			yield(queue.Task{}, fmt.Errorf("mem: list: %w", err))
 			return
 		}
-		ids, err := index.Search(&q.mu, q.made(), parsed, ctx.Err)
-		if err != nil {
-			yield(queue.Task{}, err)
-			return
-		}
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
+		for id, err := range index.Search(&q.mu, q.made(), parsed, ctx.Err) {
+			if err = cmp.Or(err, ctx.Err()); err != nil {
 				yield(queue.Task{}, err)
 				return
 			}

@@ -12,7 +12,7 @@
 //
 // # Bounds
 //
-// A message takes about 120 octets of memory, whatever its size: bodies and envelopes stay on the disk. A body of up to
+// A message takes about 130 octets of memory, whatever its size: bodies and envelopes stay on the disk. A body of up to
 // Options.InlineSize is in memory while it is stored or open; a larger one never is as a whole. The directory takes
 // less than twice the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free,
 // new mail is refused with syscall.ENOSPC, until there is room again.

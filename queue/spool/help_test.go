@@ -183,6 +183,9 @@ func indexed(ix *index.Index[place, place]) []uint64 {
 	if err != nil {
 		panic(err)
 	}
-	ids, _ := index.Search(new(sync.Mutex), ix, f, func() error { return nil })
+	var ids []uint64
+	for id := range index.Search(new(sync.Mutex), ix, f, func() error { return nil }) {
+		ids = append(ids, id)
+	}
 	return ids
 }

@@ -17,12 +17,11 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			return
 		}
 		check := func() error { return s.check(ctx) }
-		ids, err := index.Search(&s.mu, s.ix, parsed, check)
-		if err != nil {
-			yield(queue.Task{}, err)
-			return
-		}
-		for _, id := range ids {
+		for id, err := range index.Search(&s.mu, s.ix, parsed, check) {
+			if err != nil {
+				yield(queue.Task{}, err)
+				return
+			}
 			s.mu.Lock()
 			if err := check(); err != nil {
 				s.mu.Unlock()

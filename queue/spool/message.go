@@ -159,7 +159,7 @@ func bodyInFile(h entryHeader, m *index.Message) bool {
 }
 
 // decodeMessage reads the fields of a message. If brief is set, it leaves out the strings and the envelope, except for
-// Dests, Tenant and the reverse-path. With an unknownError, it returns the message too.
+// Dests, Ref, Tenant and the reverse-path. With an unknownError, it returns the message too.
 func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) {
 	switch h.kind {
 	case entryMessage1:
@@ -190,7 +190,7 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 		case messagePriority:
 			m.Priority = int8(f.uint8())
 		case messageRef:
-			m.Ref = f.text(brief)
+			m.Ref = string(f.value)
 		case messageTenant:
 			m.Tenant = string(f.value)
 		case messageOrigin:

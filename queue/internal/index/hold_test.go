@@ -357,7 +357,10 @@ func BenchmarkIndexWalk(b *testing.B) {
 			return n
 		})
 		walk("search", func(mu sync.Locker) int {
-			ids, _ := Search(mu, ix, &Filter{}, goOn)
+			var ids []uint64
+			for id := range Search(mu, ix, &Filter{}, goOn) {
+				ids = append(ids, id)
+			}
 			if len(ids) != messages {
 				b.Fatalf("got %d messages, want all", len(ids))
 			}

@@ -25,7 +25,7 @@ const manyTasks = 64
 // Index is the state machine of a queue: its tasks, the times at which they are due, and their leases. It does no I/O
 // and has no lock. M is what the store keeps of a message, and S of a task: values in mem, places in the log in spool.
 //
-// It is built for millions of messages. A message of one task takes 24+56 octets, and slots in two heaps and in a table
+// It is built for millions of messages. A message of one task takes 32+56 octets, and slots in two heaps and in a table
 // of IDs. A lane takes 88 octets and a slot in a table, and a destination 24 octets and an entry of a map.
 //
 // Times are Unix nanoseconds by the wall clock. Leases expire by the monotonic clock, counted from base, so that a step
@@ -83,6 +83,7 @@ type message[M any] struct {
 	id    uint64
 	data  M
 	first ref // of its tasks
+	marks marks
 }
 
 type task[S any] struct {
@@ -156,7 +157,7 @@ func (ix *Index[M, S]) elapsed(now time.Time) time.Duration {
 // new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
 	s.Owner = ix.owner(s)
-	m := ix.messages.add(message[M]{id: s.ID, data: data})
+	m := ix.messages.add(message[M]{id: s.ID, data: data, marks: ix.marksOf(s)})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
 	var many []ref

@@ -12,51 +12,93 @@ import (
 // A walk through all tasks is done in steps, and the lock of the store is released between two steps: with a million
 // messages, a walk takes a tenth of a second.
 
-// Search returns the IDs of the messages of which f may select a task, in the order of arrival. At each step, with mu
+// firstIDs is how many messages Search finds in its first walk.
+const firstIDs = 1000
+
+// Search yields the IDs of the messages of which f may select a task, in the order of arrival. At each step, with mu
 // held, an error of check ends it.
-func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() error) (ids []uint64, err error) {
-	if f.ID != "" {
-		mu.Lock()
-		defer mu.Unlock()
-		if err := check(); err != nil || len(ix.Matching(f.id, f)) == 0 {
-			return nil, err
+//
+// It walks twice at most: for the first messages, which fill a page, and for all others.
+func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() error) iter.Seq2[uint64, error] {
+	return func(yield func(uint64, error) bool) {
+		if f.ID != "" {
+			mu.Lock()
+			err := check()
+			found := err == nil && len(ix.Matching(f.id, f)) > 0
+			mu.Unlock()
+			if err != nil || found {
+				yield(f.id, err)
+			}
+			return
 		}
-		return []uint64{f.id}, nil
+		rest := *f
+		for most := firstIDs; ; most = math.MaxInt / 2 {
+			ids, more, err := walk(mu, ix, &rest, most, check)
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			for _, id := range ids {
+				if !yield(id, nil) {
+					return
+				}
+			}
+			if !more {
+				return
+			}
+			rest.after = ids[len(ids)-1]
+		}
 	}
-	var found []uint64
-	for n, more := 0, true; more; n++ {
+}
+
+// walk returns the first IDs for Search, most of them at most. more reports whether there are others.
+func walk[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, most int, check func() error) (
+	ids []uint64, more bool, err error,
+) {
+	last := uint64(math.MaxUint64) // later ones aren't needed
+	keep := func() {
+		slices.Sort(ids)
+		if ids = slices.Compact(ids); len(ids) > most {
+			ids, more = ids[:most], true
+			last = ids[most-1]
+		}
+	}
+	marks := ix.marksIn(f)
+	for n, further := 0, true; further; n++ {
 		mu.Lock()
 		if err = check(); err == nil {
-			found, more = ix.search(n, f, found[:0])
+			ids, further = ix.search(n, f, &marks, last, ids)
 		}
 		mu.Unlock()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		ids = append(ids, found...)
+		if len(ids) >= 2*most {
+			keep()
+		}
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	keep()
+	return ids, more, nil
 }
 
-// search appends the IDs of the messages that have a task in chunk n that f may select. more reports whether there are
-// further chunks.
-func (ix *Index[M, S]) search(n int, f *Filter, ids []uint64) (_ []uint64, more bool) {
+// search appends the IDs up to last of the messages that have a task in chunk n that f may select. further reports
+// whether there are further chunks.
+func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids []uint64) (_ []uint64, further bool) {
 	ix.expire()
 	dest := ix.byName[f.Destination]
 	if f.Destination != "" && dest == 0 {
 		return ids, false
 	}
-	more = ix.Tasks.each(n, func(_ ref, t *task[S]) {
+	further = ix.Tasks.each(n, func(_ ref, t *task[S]) {
 		if dest != 0 && ix.lanes.At(t.lane).dest != dest || !f.state(t.is()) {
 			return
 		}
-		id := ix.messages.At(t.message).id
-		if f.message(id) && (len(ids) == 0 || ids[len(ids)-1] != id) {
-			ids = append(ids, id)
+		m := ix.messages.At(t.message)
+		if m.id <= last && f.message(m.id) && m.marks.match(marks) && (len(ids) == 0 || ids[len(ids)-1] != m.id) {
+			ids = append(ids, m.id)
 		}
 	})
-	return ids, more
+	return ids, further
 }
 
 // lets reports whether f may select t, if f may select its message.
