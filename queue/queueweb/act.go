@@ -119,7 +119,11 @@ type selected struct {
 
 func (v *actView) pageTitle() string { return v.Action.Verb }
 
-const maxAffected = 1000 // messages that are counted for a confirmation
+// maxAffected is how many messages are counted for a confirmation, and countTime how long.
+const (
+	maxAffected = 1000
+	countTime   = 50 * time.Millisecond
+)
 
 func (h *Handler) act(r *request) (any, error) {
 	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.get("do") })
@@ -163,6 +167,7 @@ func (h *Handler) foresee(r *request, f queue.Filter) *selected {
 	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
 	defer cancel()
 	var last queue.ID
+	begun := time.Now()
 	for t, err := range h.list(ctx, f) {
 		switch {
 		case err != nil:
@@ -170,7 +175,7 @@ func (h *Handler) foresee(r *request, f queue.Filter) *selected {
 			return s
 		case t.ID == last:
 			continue
-		case s.Messages == maxAffected:
+		case s.Messages == maxAffected, s.Messages > 0 && time.Since(begun) > countTime:
 			s.More = true
 			return s
 		}

@@ -17,7 +17,7 @@
 //	(empty)   the queue's numbers; destinations by age, as Postfix's qshape prints them; reasons; the last hour
 //	messages  messages by sender, recipient, domain, destination, Ref, Tenant, state and age, 50 on a page
 //	message   one message, with id=: what each of its tasks waits for, and each attempt that is remembered
-//	sites     sites with their window, ceiling, rate and state; suspensions
+//	sites     sites with their window, ceiling, rates and state, and what binds; suspensions; learned rates
 //	act       GET asks for a confirmation; POST acts, and answers how much mail was affected
 //	source    the message itself, with id=, if Handler.ShowSource is true
 //
@@ -46,9 +46,11 @@
 //	          count: at, seconds, tasks, truncated, destinations, others, total, reasons; count_error
 //	          last_hour: delivered, deferred, failed; for each of the last 60 minutes
 //	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one
-//	message   its envelope and times; tasks: destination, state, why, until, due, attempts, site, recipients;
-//	          history: time, what, recipient, reply, reason, host, and others
-//	sites     sites: name, state, until, in_flight, window, ceiling, rate, destinations, last; suspended: name, until
+//	message   its envelope and times, in_queue, running; tasks: destination, state, why, advice, since, until, tried,
+//	          due, attempts, site, rates, recipients; history: time, what, recipient, reply, reason, host, and others;
+//	          ends, if it has left the queue: recipient, what, reply, host, advice; told: kinds of reports
+//	sites     sites: name, state, until, in_flight, window, ceiling, messages_per_connection, rate, rates, binds,
+//	          destinations, last; suspended: name, until; rates: site, of, name, per_hour, at_once, until, text
 //	act       action, filter, name, all; GET: selected: messages, more; POST: done: messages, tasks, sites, known;
 //	          result: the same in words
 //	source    id, size, source, cut
@@ -69,8 +71,8 @@
 //
 // The queue is counted in the background after a page was asked for, at most every 30 seconds, with pauses: the count
 // takes about a fifth of one CPU until it has seen Count tasks. Numbers of the Runner are read at most once a second. A
-// page lists 50 messages. Only a search that matches few of very many messages looks at all of them; it ends after 10
-// seconds.
+// page lists 50 messages. A search for a recipient, a tenant or a time that matches few of very many messages looks at
+// all of them; it ends after 10 seconds.
 //
 // An action on many messages takes as long as the method of the Runner, and ends early if the request ends. The log
 // has how many messages it changed.

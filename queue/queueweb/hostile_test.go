@@ -98,6 +98,7 @@ func TestHostile(t *testing.T) {
 	}
 	h.Runner.Suspend(next, destination, nasty("site"))
 	counted(t, h)
+	checkNasty(t)
 
 	n := url.QueryEscape(nasty("query"))
 	for _, target := range []string{
@@ -136,5 +137,37 @@ func TestHostile(t *testing.T) {
 	var v any
 	if err := json.Unmarshal(get(h, "messages?format=json").Body.Bytes(), &v); err != nil {
 		t.Error(err)
+	}
+}
+
+// checkNasty checks fields that can't come by way of the queue of the test.
+func checkNasty(t *testing.T) {
+	t.Helper()
+	learned := delivery.LearnedRate{Site: nasty("site"), Of: "spf-domain", Name: nasty("of"), PerHour: 9, Used: time.Now()}
+	site := delivery.SiteActivity{
+		Name: nasty("site"), Rates: []delivery.LearnedRate{learned}, DownUntil: time.Now().Add(time.Hour),
+		Result: smtp.Result{Reply: &smtp.Reply{Code: 421, Text: nasty("reply")}},
+	}
+	e := delivery.Explanation{
+		Why: nasty("why"), Advice: nasty("advice"), Since: time.Now(), Rates: site.Rates, Site: site, Source: nasty("source"),
+		Task: queue.Task{Destination: nasty("dest"), Envelope: smtp.NewEnvelope(nasty("from"), nasty("to"))},
+	}
+	suspended := map[string]time.Time{nasty("site"): time.Now().Add(time.Hour)}
+	failure := past{What: "rejected", Recipient: nasty("to"), Reply: nasty("reply"), Host: nasty("host"), Advice: nasty("advice"),
+		Policy: "dane:" + nasty("policy"), Kind: nasty("kind"), Time: time.Now()}
+	for name, data := range map[string]any{
+		"message":  &messageView{InQueue: true, Running: true, Tasks: []taskView{newTask(&e, suspended)}, History: []past{failure}},
+		"message ": &messageView{Ends: ends([]past{failure}), Told: []string{nasty("kind")}, History: []past{failure}},
+		"sites":    &sitesView{Sites: []siteView{newSite(&site, nil), newSite(&site, suspended)}},
+		"overview": &overviewView{Runner: runnerView{Halted: nasty("halted"), Unrecorded: 1, Stuck: 1}},
+	} {
+		var b strings.Builder
+		if err := templates.ExecuteTemplate(&b, strings.TrimSpace(name), page{Data: data}); err != nil {
+			t.Error(err)
+		}
+		checkPage(t, name, b.String())
+		if !strings.Contains(b.String(), "⟨U&#43;202E⟩") {
+			t.Errorf("%s doesn't show what is hostile", name)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package queueweb
 import (
 	"html/template"
 	"strconv"
+	"strings"
 
 	"github.com/postrider/postrider/internal/web"
 )
@@ -14,6 +15,7 @@ var templates = template.Must(template.New("").Funcs(web.Funcs()).Funcs(template
 	"cell":   cellLink,
 	"bars":   newBars,
 	"states": func() []string { return []string{"waiting", "leased", "held"} },
+	"policy": policyText,
 
 	"messageActions": messageActions,
 }).ParseFS(files, "html/*.html"))
@@ -40,6 +42,20 @@ func cellLink(destination string, column int) string {
 		older = ages[column-1].String()
 	}
 	return web.Link("messages", "destination", destination, "newer", newer, "older", older)
+}
+
+// policyText returns what the Name of an mx.Requirement means: "DANE" for "dane:" with a digest.
+func policyText(name string) string {
+	kind, _, _ := strings.Cut(name, ":")
+	switch kind {
+	case "dane":
+		return "DANE, in the domain's DNS"
+	case "sts":
+		return "MTA-STS, by the domain"
+	case "requiretls":
+		return "REQUIRETLS, by the sender"
+	}
+	return name
 }
 
 // bars are the rectangles of a chart of 60 minutes, in a box of 240 by 48.

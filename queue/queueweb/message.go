@@ -30,6 +30,7 @@ type messageView struct {
 	ID      queue.ID `json:"id"`
 	Sender  string   `json:"sender"`
 	InQueue bool     `json:"in_queue"`
+	Running bool     `json:"running"` // a Runner is: otherwise nothing is sent
 	Origin  string   `json:"origin,omitempty"`
 	Ref     string   `json:"ref,omitempty"`
 	Tenant  string   `json:"tenant,omitempty"`
@@ -44,6 +45,11 @@ type messageView struct {
 
 	Tasks   []taskView `json:"tasks"`
 	LeftOut int        `json:"tasks_left_out"`
+
+	// Ends are what has become of the recipients of a message that has left the queue, as far as it is remembered.
+	// Told are the kinds of the reports that its sender got.
+	Ends []end    `json:"ends,omitempty"`
+	Told []string `json:"told,omitempty"`
 
 	// History are the events that are remembered, if Remembers is true.
 	History   []past `json:"history"`
@@ -60,12 +66,17 @@ type taskView struct {
 	Report      bool            `json:"report"` // nothing is sent: a report is made
 	State       string          `json:"state"`
 	Why         string          `json:"why"`
+	Advice      string          `json:"advice,omitempty"` // what can be done
+	Since       time.Time       `json:"since,omitzero"`
 	Until       time.Time       `json:"until,omitzero"`
+	Tried       time.Time       `json:"tried,omitzero"` // the last attempt that is remembered
 	Due         time.Time       `json:"due"`
 	Attempts    int             `json:"attempts"`
 	Deaths      int             `json:"deaths,omitempty"`
 	Source      string          `json:"source,omitempty"`
+	Suspended   string          `json:"suspended,omitempty"` // the name that is: the destination or its site
 	Site        *siteView       `json:"site,omitempty"`
+	Rates       []rateView      `json:"rates,omitempty"` // that were learned, and count the task
 	Recipients  []recipientView `json:"recipients"`
 	LeftOut     int             `json:"recipients_left_out"`
 }
@@ -106,7 +117,8 @@ func (h *Handler) message(r *request) (any, error) {
 	all, err := h.Runner.Explain(ctx, id)
 	switch {
 	case errors.Is(err, queue.ErrNotFound) && len(history) > 0:
-		return v, nil // it has left the queue
+		v.Ends, v.Told = ends(history), told(history)
+		return v, nil
 	case errors.Is(err, queue.ErrNotFound):
 		return nil, web.Fail(http.StatusNotFound, "This message isn't in the queue, and nothing is remembered of it: "+
 			"it was delivered, returned or removed some time ago, or never was there.")
@@ -114,9 +126,12 @@ func (h *Handler) message(r *request) (any, error) {
 		return nil, err
 	}
 	v.fill(&all[0].Task)
+	v.Running = h.Runner.Activity().Running
 	suspended := h.Runner.Suspended()
 	for i := range all[:min(len(all), shownTasks)] {
-		v.Tasks = append(v.Tasks, newTask(&all[i], suspended))
+		task := newTask(&all[i], suspended)
+		task.Tried = lastTried(history, all[i].Task.Destination)
+		v.Tasks = append(v.Tasks, task)
 	}
 	v.LeftOut = len(all) - len(v.Tasks)
 	return v, nil
@@ -134,8 +149,14 @@ func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	t := &e.Task
 	v := taskView{
 		Destination: web.Cut(t.Destination, web.MaxKept), Report: queue.OnlyReports(t.Destination),
-		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Until: e.Until, Due: t.Due,
+		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Advice: web.Cut(e.Advice, web.MaxKept), Since: e.Since, Until: e.Until,
+		Due: t.Due, Rates: newRates(e.Rates),
 		Attempts: t.Attempts, Deaths: t.Deaths, Source: web.Cut(e.Source, web.MaxKept), Recipients: []recipientView{},
+	}
+	for _, name := range []string{t.Destination, e.Site.Name} {
+		if !suspended[name].IsZero() && len(name) <= web.MaxValue {
+			v.Suspended = name
+		}
 	}
 	if e.Site.Name != "" {
 		v.Site = new(newSite(&e.Site, suspended))
@@ -149,6 +170,16 @@ func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	}
 	v.LeftOut = len(t.Envelope.Recipients) - len(v.Recipients)
 	return v
+}
+
+// lastTried returns the time of the last attempt at a destination.
+func lastTried(history []past, destination string) (tried time.Time) {
+	for i := range history {
+		if p := &history[i]; p.Attempt > 0 && p.Stage != "" && p.Destination == web.Cut(destination, maxAddress) {
+			tried = p.Time
+		}
+	}
+	return tried
 }
 
 func (v *recipientView) last(res *smtp.Result) {

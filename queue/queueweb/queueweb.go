@@ -42,6 +42,10 @@ type Handler struct {
 	// a message is shown except its envelope.
 	ShowSource bool
 
+	// MaxMessages returns how many messages a connection to the hosts of a site carries at most, for the page of sites:
+	// the MaxMessages of the client.Transport, for a Relay. It is called concurrently. If nil, that isn't shown.
+	MaxMessages func(site string) int
+
 	// Count is how many tasks are counted for the tables of destinations and reasons, the oldest first. If zero,
 	// 1,000,000. A count takes some microseconds of one CPU for each task.
 	Count int

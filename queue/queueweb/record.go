@@ -64,6 +64,7 @@ type past struct {
 	Policy      string    `json:"policy,omitempty"`
 	Next        time.Time `json:"next,omitzero"`
 	Kind        string    `json:"kind,omitempty"` // of a report
+	Advice      string    `json:"advice,omitempty"`
 
 	id     queue.ID
 	sender string
@@ -108,6 +109,9 @@ func (r *record) add(what string, kind figure, e *delivery.Event) {
 		p.Host, p.Policy = web.Cut(res.Host, maxAddress), web.Cut(res.Policy, maxAddress)
 		if kind != delivered {
 			p.Stage, p.Reason = res.Stage.String(), res.Reason.String()
+		}
+		if kind == failed {
+			p.Advice = delivery.Advice(res)
 		}
 	}
 	r.mu.Lock()
