@@ -16,8 +16,8 @@ import (
 
 // cache keeps the answers of a Resolver for a time. Callers that ask the same question at the same time share one
 // lookup, which ends early if all of them have given up. A failure is returned to all who wait. It isn't kept, except
-// where each mail to a host would wait for it anew: that of one family of a host whose other family has addresses, and
-// that of a lookup for a Policy. An answer that a name doesn't exist is not a failure.
+// where each mail to a host would wait for it anew: that of the addresses of a host, and that of a lookup for a
+// Policy. An answer that a name doesn't exist is not a failure.
 //
 // Invariants, under mu:
 //   - An answer in answers is either pending, with a zero until, or kept, with its size counted in size.
@@ -128,10 +128,8 @@ func (c *cache) addresses(ctx context.Context, host string) (a4, a6 *answer) {
 	if !kept6 {
 		a6 = c.wait(ctx, q6, a6)
 	}
-	if whole.Err() == nil && len(a6.ip) > 0 {
+	if whole.Err() == nil {
 		c.keepFailure(q4, a4)
-	}
-	if whole.Err() == nil && len(a4.ip) > 0 {
 		c.keepFailure(q6, a6)
 	}
 	return a4, a6
@@ -141,7 +139,7 @@ func (c *cache) addresses(ctx context.Context, host string) (a4, a6 *answer) {
 func (c *cache) keepFailure(q question, failed *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ttl < 0 || failed.err == nil || len(failed.ip) > 0 || c.answers[q] != nil {
+	if c.ttl < 0 || failed.err == nil || isNotFound(failed.err) || len(failed.ip) > 0 || c.answers[q] != nil {
 		return
 	}
 	a := &answer{err: failed.err, done: make(chan struct{}), until: time.Now().Add(failureTime)}

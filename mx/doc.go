@@ -48,8 +48,8 @@
 //     the addresses of one family are there, those of the other have 1 more second.
 //   - An answer is kept for its TTL, 1 second to 24 hours, if the Resolver is a [TTLResolver], and for Router.CacheTime
 //     otherwise. A negative answer is kept for 5 minutes at most. A failure isn't kept, except for 30 seconds in two
-//     cases, in which each mail to a host would wait for it: one family fails and the other one has addresses, or a
-//     lookup of a [Policy] fails. Callers that ask the same question at the same time share one answer.
+//     cases, in which each mail to a host would wait for it: a lookup of the addresses of a host fails, or one of a
+//     [Policy]. Callers that ask the same question at the same time share one answer.
 //   - The cache takes 16 MiB at most.
 //
 // # Errors

@@ -138,6 +138,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if web != nil {
+		web.MaxMessages = relay.Transport.MaxMessages // Check has set it
 		stop, err := servePage(ctx, f.http, web, log)
 		if err != nil {
 			for _, l := range listeners {

@@ -83,3 +83,31 @@ func TestSearchFails(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSearch finds a page of messages among a million.
+func BenchmarkSearch(b *testing.B) {
+	ix := New[testPlace, testPlace](nil)
+	now := time.Now().UnixNano()
+	for i := range 1_000_000 {
+		s := waitingFor(uint64(i+1), now, fmt.Sprintf("d%d.example", i%1000))
+		s.Ref = fmt.Sprintf("ref%d", i)
+		ix.Add(s, testPlace{})
+	}
+	for _, tt := range []struct {
+		name string
+		f    queue.Filter
+	}{{"all", queue.Filter{}}, {"ref", queue.Filter{Ref: "ref999999"}}, {"destination", queue.Filter{Destination: "d7.example"}}} {
+		f, err := NewFilter(tt.f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(tt.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				for range Search(new(sync.Mutex), ix, f, func() error { return nil }) {
+					break
+				}
+			}
+		})
+	}
+}
