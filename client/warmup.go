@@ -127,7 +127,8 @@ func (w *WarmUp) next(provider string, now time.Time) time.Time {
 func (w *WarmUp) reply(s *Source, provider string) *smtp.Reply {
 	day, most := w.plan(provider, time.Now())
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	return smtp.NewReply(451, "4.3.2", fmt.Sprintf("the warm-up of source %s has sent the messages of day %d, at most %d, to %s",
+	return smtp.NewReply(451, "4.3.2", fmt.Sprintf(
+		"the warm-up of source %s has sent the messages of day %d, at most %d, to %s",
 		s.name(), day+1, most, cmp.Or(provider, "hosts of no known provider")))
 }
 

@@ -24,8 +24,8 @@ func Advice(res *smtp.Result) string {
 		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +
 			"Transport: its warm-up plan is used up for the day, its proxy can't be reached, or it is blocked there."
 	case smtp.RelayDenied:
-		return "The host takes no mail for this address from us. Check the route, the MX records of the domain, or the " +
-			"name and the password for the host."
+		return "The host takes no mail for this address from us. Check the route, the MX records of the domain, or " +
+			"the name and the password for the host."
 	}
 	if int(res.Reason) < len(advices) {
 		return advices[res.Reason]
@@ -37,11 +37,12 @@ var advices = [...]string{
 	smtp.Other: "The host gives no other cause than its reply.",
 	smtp.RateLimited: "The host wants less mail at a time. It is sent more slowly, and nothing has to be done. " +
 		"If that lasts, send less, or from more addresses.",
-	smtp.Greylisted: "The host doesn't know this sender yet, and takes the message at a later try. Nothing has to be done.",
+	smtp.Greylisted: "The host doesn't know this sender yet, and takes the message at a later try. " +
+		"Nothing has to be done.",
 	smtp.Blocklisted: "The host refuses our address or domain. Look it up in the list that the reply names, end the " +
 		"cause, and ask to be removed; or send from another address.",
-	smtp.UserUnknown: "There is no such mailbox, or it takes no mail from outside. Check the spelling of the address, " +
-		"and don't write to it again.",
+	smtp.UserUnknown: "There is no such mailbox, or it takes no mail from outside. Check the spelling of the " +
+		"address, and don't write to it again.",
 	smtp.MailboxFull:     "Only the recipient can make room. The message is tried again until its time is over.",
 	smtp.MailboxDisabled: "The mailbox takes no mail now. Ask the recipient by another way.",
 	smtp.HostUnknown: "No host takes mail for this domain. Check the spelling of the address. If the domain is " +
@@ -60,8 +61,8 @@ var advices = [...]string{
 func networkAdvice(res *smtp.Result) string {
 	switch {
 	case res.Stage == smtp.StageRoute:
-		return "The DNS gave no answer. Check the name servers of this machine. If other domains work, the domain's own " +
-			"name servers are at fault."
+		return "The DNS gave no answer. Check the name servers of this machine. If other domains work, the " +
+			"domain's own name servers are at fault."
 	case res.Stage == smtp.StageAuth:
 		return "The login at the host failed. Check the name and the password, or the token, of the route to it."
 	case res.Local && res.Stage <= smtp.StageConnect:
@@ -74,8 +75,8 @@ func networkAdvice(res *smtp.Result) string {
 func tlsAdvice(res *smtp.Result) string {
 	switch kind, _, _ := strings.Cut(res.Policy, ":"); kind {
 	case "requiretls":
-		return "The sender demands REQUIRETLS, and the hosts of the domain can't keep it. Send the message without it, " +
-			"if it may be read on the way."
+		return "The sender demands REQUIRETLS, and the hosts of the domain can't keep it. Send the message without " +
+			"it, if it may be read on the way."
 	case "":
 		return "TLS with the host failed, and is needed. Check the TLS settings of this relay and of the host."
 	}

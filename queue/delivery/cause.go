@@ -25,7 +25,8 @@ func explainTask(task *queue.Task, now time.Time) cause {
 	switch {
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
 		return cause{
-			why:    fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task.", task.Deaths),
+			why: fmt.Sprintf("It is quarantined: the process has ended %d times while it had the task.",
+				task.Deaths),
 			advice: "Look in the log for what ended the process. Release it for another attempt, or remove it.",
 		}
 	case task.State == queue.Held && reports && task.Attempts >= maxReports:
@@ -162,8 +163,9 @@ func (m *machine) ownRateCause(task *queue.Task) cause {
 		}
 		what := [...]string{"tenant", "source"}[i]
 		return cause{
-			why:    fmt.Sprintf("The %s %s has reached its rate: %v.", what, key.name, limit),
-			advice: "The program sets this rate. With a higher one, or less mail of the " + what + ", it is sent sooner.",
+			why: fmt.Sprintf("The %s %s has reached its rate: %v.", what, key.name, limit),
+			advice: "The program sets this rate. With a higher one, or less mail of the " + what +
+				", it is sent sooner.",
 		}
 	}
 	return cause{}

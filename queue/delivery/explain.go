@@ -184,7 +184,9 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	})
 	for i := range all {
 		if !running && all[i].Why == "" {
-			all[i].because(cause{why: "No Runner is running, so nothing is sent.", advice: "Start the program that sends the mail."})
+			all[i].because(cause{
+				why: "No Runner is running, so nothing is sent.", advice: "Start the program that sends the mail.",
+			})
 		}
 	}
 	return all, nil

@@ -47,8 +47,7 @@ func newRates(learned []delivery.LearnedRate) (rates []rateView) {
 	for _, r := range learned {
 		rates = append(rates, rateView{
 			Site: web.Cut(r.Site, web.MaxKept), Of: r.Of, Name: web.Cut(r.Name, web.MaxKept), PerHour: r.PerHour,
-			AtOnce: r.AtOnce, OfOwner: r.Owner != 0,
-			Until: r.Until, Text: web.Cut(r.String(), web.MaxKept),
+			AtOnce: r.AtOnce, OfOwner: r.Owner != 0, Until: r.Until, Text: web.Cut(r.String(), web.MaxKept),
 		})
 	}
 	return rates
