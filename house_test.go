@@ -69,7 +69,6 @@ var arrows = map[string][]string{
 	"queue/mem":                {"queue/internal/index"},
 	"queue/pgqueue":            {"queue/internal/index"},
 	"queue/queuetest":          nil,
-	"queue/queueweb":           {"queue/delivery"},
 	"queue/webhook":            {"queue/delivery", "mx", "internal/guard", "internal/header", "internal/webhost"},
 	"queue/queueweb":           {"queue/delivery", "internal/web"},
 
@@ -101,12 +100,10 @@ var arrows = map[string][]string{
 
 // built are the packages that must be there.
 var built = []string{
-	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/compose", "server", "server/authres", "smtp/smtptest", "bounce",
-	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "mx", "mx/dns", "client", "client/dkim", "server", "server/authres", "smtp/smtptest", "bounce",
-	"bounce/suppress",
-	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/pgqueue", "queue/queuetest", "queue/internal/index",
-	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/queuetest", "queue/queueweb", "queue/internal/index",
-	"server/inbox",
+	".", "smtp", "smtp/replies", "smtp/spf", "smtp/dmarc", "smtp/smtptest", "mx", "mx/dns", "client", "client/compose",
+	"client/dkim", "server", "server/authres", "server/inbox", "bounce", "bounce/suppress",
+	"queue", "queue/delivery", "queue/spool", "queue/mem", "queue/pgqueue", "queue/queuetest", "queue/queueweb",
+	"queue/webhook", "queue/internal/index",
 }
 
 func mayImport(dir, to string) bool {

@@ -149,8 +149,8 @@ func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	t := &e.Task
 	v := taskView{
 		Destination: web.Cut(t.Destination, web.MaxKept), Report: queue.OnlyReports(t.Destination),
-		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Advice: web.Cut(e.Advice, web.MaxKept), Since: e.Since,
-		Until: e.Until, Due: t.Due, Rates: newRates(e.Rates),
+		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Advice: web.Cut(e.Advice, web.MaxKept),
+		Since: e.Since, Until: e.Until, Due: t.Due, Rates: newRates(e.Rates),
 		Attempts: t.Attempts, Deaths: t.Deaths, Source: web.Cut(e.Source, web.MaxKept), Recipients: []recipientView{},
 	}
 	for _, name := range []string{t.Destination, e.Site.Name} {

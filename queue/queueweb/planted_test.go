@@ -271,7 +271,7 @@ func TestPlanted(t *testing.T) {
 		{name: "warm-up", want: []string{
 			`the warm-up of source 198.51.100.1 has sent the messages of day 1, at most 1,`,
 			`its warm-up plan is used up for the day`,
-			`Tried again 2000`,
+			`Until 2000-01-02 00:00:00`,
 		}, relay: func(p *planted) {
 			p.relay.Transport.Sources = []client.Source{{Addrs: []netip.Addr{ip("198.51.100.1")},
 				WarmUp: &client.WarmUp{Start: time.Now(), Days: []int{1, 2, 3}}}}
