@@ -246,7 +246,7 @@ func TestCancelDial(t *testing.T) {
 		// Without an end of ctx, each host has 30 s.
 		start = time.Now()
 		results, _ = tr.Send(t.Context(), env, smtp.Text("Hello.\n"))
-		if want := "bob@example.net deferred connect: 451 4.4.1 no connection; c.test 192.0.2.3:25 local\n"; show(results) != want || time.Since(start) != 90*time.Second {
+		if want := "bob@example.net deferred connect: 451 4.4.1 the host did not answer in time; c.test 192.0.2.3:25 local\n"; show(results) != want || time.Since(start) != 90*time.Second {
 			t.Errorf("got %s after %v, want %s", show(results), time.Since(start), want)
 		}
 		tr.Close()
