@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,14 +26,23 @@ func TestRelay(t *testing.T) {
 		home := inet.MX("here.test", "mx.here.test")
 		secret := webhook.NewSecret()
 
+		var mu sync.Mutex // for got and posts
 		var got []string
-		r := &receiver{keys: []string{secret}, print: func(e *webhook.Event) { got = append(got, describe(e)) }}
+		r := &receiver{keys: []string{secret}, print: func(e *webhook.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, describe(e))
+		}}
 		posts := 0
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			switch posts++; {
-			case posts <= 2:
+			mu.Lock()
+			posts++
+			n := posts
+			mu.Unlock()
+			switch {
+			case n <= 2:
 				w.WriteHeader(http.StatusInternalServerError)
-			case posts == 3:
+			case n == 3:
 				r.ServeHTTP(httptest.NewRecorder(), req)
 				panic(http.ErrAbortHandler)
 			default:
@@ -67,6 +77,7 @@ func TestRelay(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 
+		mu.Lock()
 		slices.Sort(got)
 		want := []string{
 			`message.delivered of ` + string(id) + `: "bob@there.test" (250 `,
@@ -76,6 +87,8 @@ func TestRelay(t *testing.T) {
 		if !slices.EqualFunc(got, want, strings.HasPrefix) {
 			t.Errorf("got %q, want %q", got, want)
 		}
+		before := posts
+		mu.Unlock()
 		if len(home.Messages()) != 1 {
 			t.Errorf("got %d reports to the sender, want 1", len(home.Messages()))
 		}
@@ -84,13 +97,14 @@ func TestRelay(t *testing.T) {
 		}
 
 		// A client of the relay can't post an event: there is one route, and it takes no mail.
-		before := posts
 		forged := smtp.NewEnvelope("app@here.test", "events@app.webhook.invalid")
 		if _, err := relay.Send(t.Context(), forged, strings.NewReader("Webhook-Id: x\n\n{}\n")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if posts != before+2 { // that it was rejected, and reported
 			t.Errorf("got %d posts, want 2 about mail that was rejected", posts-before)
 		}

@@ -38,16 +38,23 @@ type sharedQueue struct {
 
 var errCut = errors.New("the store can't be reached")
 
-func (q *sharedQueue) Share(ctx context.Context, names []string, f func(time.Time, map[string][]byte) error) error {
-	time.Sleep(q.lag)
+// slow has each call take so long, and its answer too.
+func (q *sharedQueue) slow(lag time.Duration) {
 	q.mu.Lock()
-	cut, lost := q.cut, q.lost
+	defer q.mu.Unlock()
+	q.lag = lag
+}
+
+func (q *sharedQueue) Share(ctx context.Context, names []string, f func(time.Time, map[string][]byte) error) error {
+	q.mu.Lock()
+	lag, cut, lost := q.lag, q.cut, q.lost
 	q.mu.Unlock()
+	time.Sleep(lag)
 	if cut {
 		return errCut
 	}
 	err := q.sharedRecords.share(names, f)
-	time.Sleep(q.lag)
+	time.Sleep(lag)
 	if lost {
 		return errCut
 	}
@@ -448,7 +455,7 @@ func TestSharedSlowStore(t *testing.T) {
 		}
 		f.fill(8000, "x.test")
 		for range 5 {
-			f.start().queue.lag = 700 * time.Millisecond
+			f.start().queue.slow(700 * time.Millisecond)
 			sleep(7 * time.Second)
 		}
 		sleep(2 * time.Minute)

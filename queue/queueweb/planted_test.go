@@ -240,7 +240,7 @@ func TestPlanted(t *testing.T) {
 		{name: "rate of the tenant", want: []string{
 			`The tenant shop has reached its rate: 1 per hour.`,
 			`less mail of the tenant`,
-			`Until 2000-01-01 01:00:01`,
+			`Until 2000-01-01 01:00:00`,
 		}, relay: func(p *planted) {
 			p.relay.Runner.TenantFor = func(string) delivery.Rate { return delivery.Rate{Messages: 1, Per: time.Hour} }
 		}, plant: func(p *planted) queue.ID {
