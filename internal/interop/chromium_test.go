@@ -37,10 +37,19 @@ type devtools struct {
 	Error     *struct{ Message string } `json:"error,omitempty"`
 }
 
+// needChromium skips the test where there is no browser, and in short ones: what a page looks like takes minutes there.
+func needChromium(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes long")
+	}
+	need(t, "chromium")
+}
+
 // startChromium starts the browser until the test ends.
 func startChromium(t *testing.T) *chromium {
 	t.Helper()
-	need(t, "chromium")
+	needChromium(t)
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

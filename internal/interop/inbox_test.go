@@ -140,7 +140,7 @@ func signIn(b *chromium, base string) {
 // TestInbox has a browser look at each page of an Inbox as TestPage does. A malicious mail reaches neither the page, nor
 // the network, nor the cookie, in its frame or opened by itself.
 func TestInbox(t *testing.T) {
-	need(t, "chromium")
+	needChromium(t)
 	checker := axe(t)
 	e := startEvil(t)
 	in, base := inboxOf(t, e)
@@ -199,7 +199,7 @@ func TestInbox(t *testing.T) {
 // TestInboxFrame: the sandbox and the policy hold by themselves. The malicious mail is in the frame as it came, and the
 // headers are those of an Inbox.
 func TestInboxFrame(t *testing.T) {
-	need(t, "chromium")
+	needChromium(t)
 	e := startEvil(t)
 	in, _ := inboxOf(t, e)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -240,7 +240,7 @@ func TestInboxFrame(t *testing.T) {
 
 // TestInboxActions has a browser search, set switches, look at a mail, and delete it.
 func TestInboxActions(t *testing.T) {
-	need(t, "chromium")
+	needChromium(t)
 	in, base := inboxOf(t, startEvil(t))
 	b := startChromium(t)
 	signIn(b, base)

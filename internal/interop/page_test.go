@@ -105,7 +105,7 @@ func axe(t *testing.T) string {
 // a phone, light and dark: nothing of a mail or a reply does anything, nothing is loaded from elsewhere, nothing is wider
 // than the window, and axe finds nothing serious.
 func TestPage(t *testing.T) {
-	need(t, "chromium")
+	needChromium(t)
 	checker := axe(t)
 	_, _, base, hostile := pagesOf(t)
 	b := startChromium(t)
@@ -160,7 +160,7 @@ func TestPage(t *testing.T) {
 
 // TestPageActions has a browser do each action on a relay with 100,000 queued messages, from a page to its effect.
 func TestPageActions(t *testing.T) {
-	need(t, "chromium")
+	needChromium(t)
 	q, runner, base, _ := pagesOf(t)
 	b := startChromium(t)
 	held := func() int { stats, _ := q.Stats(t.Context()); return stats.Held }

@@ -324,6 +324,9 @@ func TestMicrosoftDrill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if testing.Short() {
+		seeds = min(seeds, 4)
+	}
 	begun, attempts, refused, accepted := time.Now(), 0, 0, 0
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
