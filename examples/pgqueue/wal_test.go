@@ -10,9 +10,9 @@ import (
 	"github.com/postrider/postrider/queue/pgqueue"
 )
 
-// TestWAL measures the WAL that messages take after they were stored: until they are settled, and until their rows are
-// deleted. Pages that are written as a whole after a checkpoint aren't counted: their number depends on the time
-// between two checkpoints. POSTRIDER_PG_WAL sets how many messages there are.
+// TestWAL measures the WAL that messages take until they are stored, and from there until they are settled. Their rows
+// are deleted and vacuumed later, which isn't measured. Pages that are written as a whole after a checkpoint aren't
+// counted: their number depends on the time between two checkpoints. POSTRIDER_PG_WAL sets how many messages there are.
 func TestWAL(t *testing.T) {
 	const most = 300
 	s := theServer(t)
