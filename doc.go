@@ -29,77 +29,90 @@
 //
 // # A tour
 //
-// Each line is a question of users, and the example that answers it. Most examples run against an internet in memory,
-// package smtptest, in the virtual time of testing/synctest. The t in them stands for that of a test.
+// Each line is a question of users, and the example that answers it. An example of another package has the directory of
+// that package before its name. The page of a package on pkg.go.dev shows its examples; go doc doesn't. In a clone of
+// the repository, one command finds client/compose.ExampleFile, and another one runs it:
+//
+//	grep -n -A 60 "^func ExampleFile(" client/compose/*_test.go
+//	go test -v -run "^ExampleFile$" ./client/compose
+//
+// Most examples run against an internet in memory, package smtptest, in the virtual time of testing/synctest. The t in
+// them stands for that of a test.
 //
 // Send a mail, and test that:
 //
-//   - one mail through a provider, with a password: [Example_submission]
-//   - with HTML, pictures and attachments: [compose.Example]
-//   - with a file that doesn't fit into memory: [compose.ExampleFile]
-//   - many mails over one connection: [client.ExampleSubmission]
-//   - which recipients were refused, and whether the address is dead: [client.ExampleSubmission_Send]
-//   - why TLS or the login fails: [client.ExampleSubmission_Check]
-//   - the dialogue with the server: [client.ExampleTrace]
-//   - addresses beyond ASCII: [client.ExampleTransport_unicode]
-//   - tokens of Microsoft 365 and Google in place of a password: [oauth.Example]
-//   - a newsletter with one-click unsubscribe: [compose.ExampleTemplate_Send]
-//   - a test of code that sends mail: [smtptest.Example_signup]
-//   - two days of outage, in a test of milliseconds: [smtptest.ExampleHost_Down]
-//   - what Gmail and others would refuse, before it is sent: [preflight.ExampleChecker_Message]
+//   - one mail through a provider, with a password: Example_submission
+//   - with HTML, pictures and attachments: client/compose.Example
+//   - with a file that doesn't fit into memory: client/compose.ExampleFile
+//   - many mails over one connection: client.ExampleSubmission
+//   - which recipients were refused, and whether the address is dead: client.ExampleSubmission_Send
+//   - why TLS or the login fails: client.ExampleSubmission_Check
+//   - the dialogue with the server: client.ExampleTrace
+//   - addresses beyond ASCII: client.ExampleTransport_unicode
+//   - tokens of Microsoft 365 and Google in place of a password: client/oauth.Example
+//   - a newsletter with one-click unsubscribe: client/compose.ExampleTemplate_Send
+//   - a test of code that sends mail: smtp/smtptest.Example_signup
+//   - two days of outage, in a test of milliseconds: smtp/smtptest.ExampleHost_Down
+//   - an inbox that a test reads, and a person on a web page: server/inbox.Example
+//   - a server with a full mailbox and a quota: server/inbox.ExampleInbox_SetSwitches
+//   - what Gmail and others would refuse, before it is sent: client/preflight.ExampleChecker_Message
 //
 // Send by a queue:
 //
-//   - a mail that is tried again until it is delivered: [ExampleRelay_Send]
-//   - what happens while the other host is down: [Example_retries]
-//   - a mail that goes out tomorrow: [ExampleRelay_Enqueue]
-//   - a login code that is useless after ten minutes: [Example_deadline]
-//   - once, whatever crashes: [ExampleRelay_Enqueue_once]
-//   - in one transaction with an order, in PostgreSQL: [pgqueue.ExampleQueue_EnqueueTx]
-//   - a body that doesn't fit into memory: [Example_large]
+//   - a mail that is tried again until it is delivered: ExampleRelay_Send
+//   - what happens while the other host is down: Example_retries
+//   - a mail that goes out tomorrow: ExampleRelay_Enqueue
+//   - a login code that is useless after ten minutes: Example_deadline
+//   - once, whatever crashes: ExampleRelay_Enqueue_once
+//   - in one transaction with an order, in PostgreSQL: queue/pgqueue.ExampleQueue_EnqueueTx
+//   - a body that doesn't fit into memory: Example_large
 //
 // Know what became of it:
 //
-//   - what happened to the mail about order 17: [Example_events]
-//   - why a mail isn't delivered: [ExampleRelay_Explain]
-//   - what a bounce says: [bounce.ExampleParse]
-//   - which mail a bounce belongs to (VERP): [bounce.ExampleHandler]
-//   - no more mail to dead addresses: [suppress.ExamplePolicy]
-//   - reports to senders in other words: [ExampleReporter]
+//   - what happened to the mail about order 17: Example_events
+//   - why a mail isn't delivered: ExampleRelay_Explain
+//   - an HTTP request for each mail that failed: queue/webhook.ExampleHooks
+//   - the receiver of these requests: queue/webhook.ExampleVerify
+//   - what a bounce says: bounce.ExampleParse
+//   - which mail a bounce belongs to (VERP): bounce.ExampleHandler
+//   - no more mail to dead addresses: bounce/suppress.ExamplePolicy
+//   - reports to senders in other words: ExampleReporter
 //
 // Be welcome at receivers:
 //
-//   - signatures by DKIM: [dkim.Example]
-//   - TLS where DANE or MTA-STS demands it: [Example_dane]
-//   - several source addresses: [client.ExampleTransport_sources]
-//   - a new address that sends more each day: [client.ExampleWarmUp]
-//   - limits for one receiver: [ExampleRelay_limits]
-//   - a rate for each customer: [delivery.ExampleRunner_tenants]
+//   - signatures by DKIM: client/dkim.Example
+//   - TLS where DANE or MTA-STS demands it: Example_dane
+//   - several source addresses: client.ExampleTransport_sources
+//   - a new address that sends more each day: client.ExampleWarmUp
+//   - limits for one receiver: ExampleRelay_limits
+//   - a rate for each customer: queue/delivery.ExampleRunner_tenants
 //
 // Receive mail:
 //
-//   - the mail of a domain, for a mailbox server over LMTP: [Example_relay]
-//   - mail for a Go func: [Example_func]
-//   - mail from users at port 587, with a password: [Example_users]
-//   - aliases and groups: [Example_aliases]
-//   - SPF, DKIM and DMARC of incoming mail: [authres.ExampleEnforce]
-//   - greylisting: [greylist.ExamplePolicy]
-//   - blocklists: [dnsbl.ExampleList]
-//   - filters such as rspamd: [milter.ExampleFilter_Check]
-//   - mail that waits for a person to release it: [Example_held]
-//   - all of it in one relay: [Example_roles]
+//   - the mail of a domain, for a mailbox server over LMTP: Example_relay
+//   - mail for a Go func: Example_func
+//   - mail from users at port 587, with a password: Example_users
+//   - aliases and groups: Example_aliases
+//   - SPF, DKIM and DMARC of incoming mail: server/authres.ExampleEnforce
+//   - greylisting: server/greylist.ExamplePolicy
+//   - blocklists: server/dnsbl.ExampleList
+//   - filters such as rspamd: server/milter.ExampleFilter_Check
+//   - mail that waits for a person to release it: Example_held
+//   - all of it in one relay: Example_roles
 //
 // Operate:
 //
-//   - the queue on a web page: [queueweb.ExampleHandler]
-//   - what is in the log: [Example_logs]
-//   - metrics: [delivery.ExampleEvents]
-//   - a stop without losing mail: [Example_shutdown]
-//   - one domain stopped for a while: [ExampleRelay_Suspend]
-//   - another way for one domain, for now: [ExampleRelay_Redirect]
-//   - the mail of a sender who turned out to be an intruder: [queue.ExampleHolder]
-//   - all mail to another machine: [drain.Example]
-//   - answers of the DNS of one's own: [mx.ExampleResolver]
+//   - the queue on a web page: queue/queueweb.ExampleHandler
+//   - mail from code that waits for approval on that page: queue/queueweb.ExampleHandler_approval
+//   - what is in the log: Example_logs
+//   - metrics: queue/delivery.ExampleEvents
+//   - a stop without losing mail: Example_shutdown
+//   - several machines with one queue in PostgreSQL: examples/cluster, a program
+//   - one domain stopped for a while: ExampleRelay_Suspend
+//   - another way for one domain, for now: ExampleRelay_Redirect
+//   - the mail of a sender who turned out to be an intruder: queue.ExampleHolder
+//   - all mail to another store, or off this machine: queue/drain.Example
+//   - answers of the DNS of one's own: mx.ExampleResolver
 //
 // # One message's way
 //
@@ -169,56 +182,4 @@
 //	operate.go  Flush, Suspend, Redirect, Explain
 //	suppress.go refusals of suppressed recipients
 //	call.go     calls of funcs that may panic, and bodies from code
-//
-// [Example_submission]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Submission
-// [compose.Example]: https://pkg.go.dev/github.com/postrider/postrider/client/compose#example-package
-// [compose.ExampleFile]: https://pkg.go.dev/github.com/postrider/postrider/client/compose#example-File
-// [client.ExampleSubmission]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Submission
-// [client.ExampleSubmission_Send]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Submission.Send
-// [client.ExampleSubmission_Check]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Submission.Check
-// [client.ExampleTrace]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Trace
-// [client.ExampleTransport_unicode]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Transport-Unicode
-// [oauth.Example]: https://pkg.go.dev/github.com/postrider/postrider/client/oauth#example-package
-// [compose.ExampleTemplate_Send]: https://pkg.go.dev/github.com/postrider/postrider/client/compose#example-Template.Send
-// [smtptest.Example_signup]: https://pkg.go.dev/github.com/postrider/postrider/smtp/smtptest#example-package-Signup
-// [smtptest.ExampleHost_Down]: https://pkg.go.dev/github.com/postrider/postrider/smtp/smtptest#example-Host.Down
-// [preflight.ExampleChecker_Message]: https://pkg.go.dev/github.com/postrider/postrider/client/preflight#example-Checker.Message
-// [ExampleRelay_Send]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Send
-// [Example_retries]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Retries
-// [ExampleRelay_Enqueue]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Enqueue
-// [Example_deadline]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Deadline
-// [ExampleRelay_Enqueue_once]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Enqueue-Once
-// [pgqueue.ExampleQueue_EnqueueTx]: https://pkg.go.dev/github.com/postrider/postrider/queue/pgqueue#example-Queue.EnqueueTx
-// [Example_large]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Large
-// [Example_events]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Events
-// [ExampleRelay_Explain]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Explain
-// [bounce.ExampleParse]: https://pkg.go.dev/github.com/postrider/postrider/bounce#example-Parse
-// [bounce.ExampleHandler]: https://pkg.go.dev/github.com/postrider/postrider/bounce#example-Handler
-// [suppress.ExamplePolicy]: https://pkg.go.dev/github.com/postrider/postrider/bounce/suppress#example-Policy
-// [ExampleReporter]: https://pkg.go.dev/github.com/postrider/postrider#example-Reporter
-// [dkim.Example]: https://pkg.go.dev/github.com/postrider/postrider/client/dkim#example-package
-// [Example_dane]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Dane
-// [client.ExampleTransport_sources]: https://pkg.go.dev/github.com/postrider/postrider/client#example-Transport-Sources
-// [client.ExampleWarmUp]: https://pkg.go.dev/github.com/postrider/postrider/client#example-WarmUp
-// [ExampleRelay_limits]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay-Limits
-// [delivery.ExampleRunner_tenants]: https://pkg.go.dev/github.com/postrider/postrider/queue/delivery#example-Runner-Tenants
-// [Example_relay]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Relay
-// [Example_func]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Func
-// [Example_users]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Users
-// [Example_aliases]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Aliases
-// [authres.ExampleEnforce]: https://pkg.go.dev/github.com/postrider/postrider/server/authres#example-Enforce
-// [greylist.ExamplePolicy]: https://pkg.go.dev/github.com/postrider/postrider/server/greylist#example-Policy
-// [dnsbl.ExampleList]: https://pkg.go.dev/github.com/postrider/postrider/server/dnsbl#example-List
-// [milter.ExampleFilter_Check]: https://pkg.go.dev/github.com/postrider/postrider/server/milter#example-Filter.Check
-// [Example_held]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Held
-// [Example_roles]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Roles
-// [queueweb.ExampleHandler]: https://pkg.go.dev/github.com/postrider/postrider/queue/queueweb#example-Handler
-// [Example_logs]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Logs
-// [delivery.ExampleEvents]: https://pkg.go.dev/github.com/postrider/postrider/queue/delivery#example-Events
-// [Example_shutdown]: https://pkg.go.dev/github.com/postrider/postrider#example-package-Shutdown
-// [ExampleRelay_Suspend]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Suspend
-// [ExampleRelay_Redirect]: https://pkg.go.dev/github.com/postrider/postrider#example-Relay.Redirect
-// [queue.ExampleHolder]: https://pkg.go.dev/github.com/postrider/postrider/queue#example-Holder
-// [drain.Example]: https://pkg.go.dev/github.com/postrider/postrider/queue/drain#example-package
-// [mx.ExampleResolver]: https://pkg.go.dev/github.com/postrider/postrider/mx#example-Resolver
 package postrider
