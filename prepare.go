@@ -64,9 +64,9 @@ func (r *Relay) Prepare(ctx context.Context, env *smtp.Envelope, body io.Reader)
 
 // Send puts a message into the queue, and returns when it is durable there. It is delivered while Run or Serve runs,
 // now or later. For a message with a Key, a Ref, a Tenant or a time, call [Relay.Prepare] and [Relay.Enqueue] instead.
-// Lines may end in "\n" or "\r\n". A Received field is added, and no other. Lines of an mbox file before the first
-// field are dropped, and binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used
-// again.
+// Lines may end in "\n" or "\r\n". A Received field is added, and no other: with [client.AddMissing] in Wrap, a message
+// without a Date or a Message-ID goes out with them. Lines of an mbox file before the first field are dropped, and
+// binary content stays as it is: see [Relay.Prepare]. The size has no bound. env may be used again.
 //
 // The message is stored for all recipients or, after an error, for none. If the message is at fault, the error contains
 // a *smtp.Reply. The error names each recipient that isn't valid, or else each one whose route refuses it, up to 10 of
@@ -336,7 +336,10 @@ type Accepted struct {
 	Peer        *server.Peer   // a copy; nil for mail from code
 	Origin      smtp.Origin
 	Ref, Tenant string
-	Held        string // the reason for which a check holds it; "": it isn't held by one
+
+	// Held is the reason for which a check holds the message. If empty, no check holds it; code may, by the Held of
+	// the queue.Message, for which there is no reason.
+	Held string
 }
 
 // accepted reports a message that is durable now. The server logs those that came through it.
