@@ -151,7 +151,8 @@ type Message struct {
 	Priority int8
 
 	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The
-	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner.
+	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner. Mail that a Relay gets by SMTP has
+	// neither: its Owner is that of its reverse-path.
 	Ref, Tenant string
 
 	// Key is the application's name for the message, by which it is stored once, however often it is sent: see [Keyer].
