@@ -10,6 +10,17 @@
 // with it. To delivers it at once, if it is due, while the other messages are still moved. Each of the two can be a
 // Queue of any package here.
 //
+// # The steps
+//
+// A spool is open in one process only, so the program that uses a spool drains it. A new version of the program does
+// these steps in this order, while its old Relay runs without listeners:
+//
+//  1. It opens the new store, beside the old one.
+//  2. It gives the new store to another Relay, which serves the listeners and gets the mail from code. Without a new
+//     Relay, it stops the listeners. Run doesn't return while new mail comes to From.
+//  3. It calls Run. Attempts of the old Runner that are under way end, and their reports are moved, too.
+//  4. It ends the old Relay, whose Runner has nothing to do any more, and closes the old store.
+//
 // # Nothing twice, nothing lost
 //
 // A message is removed from From when it is durable in To. If the process ends in between, or the connection to To
