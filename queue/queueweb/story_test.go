@@ -3,6 +3,7 @@ package queueweb
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,13 @@ func TestStory(t *testing.T) {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}
+		}
+
+		get(h, "") // has the queue counted
+		time.Sleep(time.Second)
+		words := regexp.MustCompile("<[^>]*>").ReplaceAllString(get(h, "").Body.String(), "")
+		if want := "1 recipient, for example in message " + string(id); !strings.Contains(words, want) {
+			t.Errorf("the first page lacks %q: got %s", want, words)
 		}
 
 		time.Sleep(24 * time.Hour)
