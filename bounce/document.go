@@ -100,13 +100,9 @@ func (w *walker) line(line []byte) {
 
 // delimiter reports whether line is a boundary of an open multipart, and begins or ends a part if so.
 func (w *walker) delimiter(line []byte) bool {
-	if len(w.boundaries) == 0 || !bytes.HasPrefix(line, []byte("--")) {
-		return false
-	}
-	rest := string(bytes.TrimRight(line[2:], " \t"))
 	for i := len(w.boundaries) - 1; i >= 0; i-- {
-		last := rest == w.boundaries[i]+"--"
-		if !last && rest != w.boundaries[i] {
+		ok, last := mimetext.IsDelimiter(line, w.boundaries[i])
+		if !ok {
 			continue
 		}
 		if w.inHeader {

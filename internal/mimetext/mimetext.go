@@ -19,7 +19,7 @@ import (
 type Type struct {
 	Name     string // "text/plain"
 	Charset  string
-	Boundary string
+	Boundary string // at most 70 octets (RFC 2046 §5.1.1); a longer one is none
 	Report   string // the report-type
 }
 
@@ -101,6 +101,24 @@ func IsField(line []byte) bool {
 	return true
 }
 
+// maxBoundary bounds a boundary in octets. Each line of a mail is compared with each boundary.
+const maxBoundary = 70 // RFC 2046 §5.1.1
+
+// IsDelimiter reports whether a line without its line end is a delimiter of the multipart with this boundary, and
+// whether it is the last one (RFC 2046 §5.1.1).
+func IsDelimiter(line []byte, boundary string) (ok, last bool) {
+	if len(line) < len("--")+len(boundary) || string(line[:2]) != "--" || string(line[2:2+len(boundary)]) != boundary {
+		return false, false
+	}
+	switch string(bytes.TrimRight(line[2+len(boundary):], " \t")) {
+	case "":
+		return true, false
+	case "--":
+		return true, true
+	}
+	return false, false
+}
+
 // ReadType reads a Content-Type. Unlike mime.ParseMediaType, it takes what is malformed: a parameter that isn't
 // quoted, a quote that doesn't end, a type without a subtype.
 func ReadType(value string) Type {
@@ -110,7 +128,9 @@ func ReadType(value string) Type {
 		case "charset":
 			t.Charset = strings.ToLower(v)
 		case "boundary":
-			t.Boundary = strings.TrimRight(v, " \t")
+			if t.Boundary = strings.TrimRight(v, " \t"); len(t.Boundary) > maxBoundary {
+				t.Boundary = ""
+			}
 		case "report-type":
 			t.Report = strings.ToLower(v)
 		}

@@ -227,13 +227,9 @@ func (w *walker) path() string {
 
 // delimiter reports whether a line is a boundary of an open multipart, and begins or ends a part if so.
 func (w *walker) delimiter(line []byte, pos, next int) bool {
-	if len(w.open) == 0 || !bytes.HasPrefix(line, []byte("--")) {
-		return false
-	}
-	rest := string(bytes.TrimRight(line[2:], " \t"))
 	for i := len(w.open) - 1; i >= 0; i-- {
-		last := rest == w.open[i].boundary+"--"
-		if !last && rest != w.open[i].boundary {
+		ok, last := mimetext.IsDelimiter(line, w.open[i].boundary)
+		if !ok {
 			continue
 		}
 		if w.inHeader {
@@ -282,7 +278,7 @@ func (w *walker) header(header []byte, body int) {
 	if strings.HasPrefix(typ.Name, "multipart/") {
 		switch {
 		case typ.Boundary == "":
-			w.problem("%s is a multipart without a boundary.", w.place())
+			w.problem("%s is a multipart without a boundary of 1 to 70 octets.", w.place())
 			typ.Name = "text/plain"
 		case len(w.open) == maxDepth:
 			w.problem("%s is the %dth multipart within others: it isn't taken apart.", w.place(), maxDepth+1)

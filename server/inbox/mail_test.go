@@ -119,6 +119,36 @@ func TestReadBounds(t *testing.T) {
 	}
 }
 
+// TestReadDelimiters: lines that look like delimiters take nothing, however many multiparts are open, and a boundary
+// that is too long is none.
+func TestReadDelimiters(t *testing.T) {
+	nested := func(boundary, lines int) []byte {
+		var b strings.Builder
+		name := strings.Repeat("x", boundary-2)
+		for i := range maxDepth {
+			if i > 0 {
+				fmt.Fprintf(&b, "--%s%02d\r\n", name, i-1)
+			}
+			fmt.Fprintf(&b, "Content-Type: multipart/mixed; boundary=%s%02d\r\n\r\n", name, i)
+		}
+		return []byte(b.String() + strings.Repeat("--\n--"+name+"\n", lines))
+	}
+	allocs := func(lines int) float64 {
+		m := &Message{Data: nested(70, lines)}
+		return testing.AllocsPerRun(3, func() { summarize(m) })
+	}
+	if few, many := allocs(10), allocs(5000); many > few {
+		t.Errorf("got %v allocations with 10,000 lines, want %v as with 20", many, few)
+	}
+	for _, boundary := range []int{70, 71} {
+		m := read(string(nested(boundary, 1)))
+		tooLong := strings.Contains(strings.Join(m.Problems, "\n"), "without a boundary of 1 to 70 octets")
+		if tooLong != (boundary > 70) {
+			t.Errorf("boundaries of %d octets: got the problems %q", boundary, m.Problems)
+		}
+	}
+}
+
 // FuzzRead: whatever comes is read without a panic, each octet of a part is of the message, and the text is UTF-8.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(crlf("Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: text/html; charset=x\n\n<p>\n--a--\n")))
