@@ -42,14 +42,18 @@
 // # JSON
 //
 // With format=json, each page is JSON, for tests in any language. Its fields and the parameters keep their names and
-// meanings; new ones may come. Parameters of the list are find, from, to, subject: as Text, From, To and Subject of
-// [Filter]; since: the ID of a message, whose successors are listed; after: the ID of the last message of the page
-// before; wait: a duration of up to 1m, for which the answer waits for a message that matches, and is 404 if none
-// comes.
+// meanings; new ones may come. Parameters of the list are:
+//
+//	find, from, to, subject   as Text, From, To and Subject of Filter
+//	since                     an ID, as After of Filter: since=7 selects newer messages, 8 and up
+//	after                     an ID, for the next page: after=7 goes on with older messages, 6 and down
+//	wait                      a duration of up to 1m: the answer waits so long for a message that matches, on any
+//	                          page, and is 404 if none comes
 //
 //	GET  ?format=json&to=ann@example.net&wait=10s
 //	     messages: id, time, from, to, recipients, subject, header_from, size, attachments; after, if there are more;
-//	     found, kept, dropped; refused: time, at, client, from, to, reply
+//	     found, kept, dropped; refused: time, at, client, from, to, reply; filter: find, from, to, subject, since
+//	     as they were given, each a list of one text
 //	GET  message?format=json&id=1
 //	     the same of one message, and client, hello, tls, username, parameters; header: name, value; text, html;
 //	     parts: part, type, charset, name, content_id, attachment, size, encoding; links; problems; findings

@@ -15,7 +15,7 @@ type Filter struct {
 	To      string // one of the recipients, or its domain
 	Subject string // is in the Subject, decoded
 	Text    string // is in the Subject, an address, or the first 256 KiB of the text or the HTML
-	After   string // the ID of a message that came before
+	After   string // the ID of a message that came before; in a request it is since, not after
 }
 
 // matcher returns a func that reports whether a message matches.

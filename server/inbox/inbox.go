@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -99,10 +100,14 @@ func (m *Message) octets() int64 {
 func (in *Inbox) maxMessages() int { return cmp.Or(max(in.MaxMessages, 0), 1000) }
 func (in *Inbox) maxOctets() int64 { return cmp.Or(max(in.MaxOctets, 0), 256<<20) }
 
-// Handle implements [server.Handler].
+// Handle implements [server.Handler]. A nil Peer is a client of which nothing is known. A nil env or body is an error.
 func (in *Inbox) Handle(
 	ctx context.Context, p *server.Peer, env *smtp.Envelope, body io.Reader,
 ) (*smtp.Reply, error) {
+	if env == nil || body == nil {
+		return nil, errNil
+	}
+	p = known(p)
 	data, err := in.read(body)
 	defer in.release(cap(data))
 	if err != nil {
@@ -123,6 +128,7 @@ func (in *Inbox) Handle(
 }
 
 var (
+	errNil    = errors.New("inbox: the envelope or the body is nil")
 	errTooBig = smtp.NewReply(552, "5.3.4", "the message is larger than the inbox")
 	errBusy   = smtp.NewReply(452, "4.3.1", "too much mail is being received at the same time")
 )
@@ -138,7 +144,7 @@ func (in *Inbox) read(body io.Reader) ([]byte, error) {
 				return data, errTooBig
 			}
 			in.mu.Lock()
-			full := in.receiving+int64(n) > max(2*in.maxOctets(), 128<<10)
+			full := in.receiving+int64(n) > max(2*min(in.maxOctets(), math.MaxInt64/2), 128<<10)
 			if !full {
 				in.receiving += int64(n)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,46 @@ func ids(messages []*Message) string {
 	return strings.TrimSpace(b.String())
 }
 
+// TestNil: a nil Peer is one of which nothing is known, and a nil envelope or body is an error.
+func TestNil(t *testing.T) {
+	env, body := smtp.NewEnvelope("a@example.com", "b@example.net"), strings.NewReader("\r\nx\r\n")
+	in := new(Inbox)
+	check := func(name string, ok bool, call func() error) {
+		if err := call(); (err == nil) != ok {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	all := func(of string, p *server.Peer, env *smtp.Envelope, ok bool) {
+		check(of+": CheckConnect", true, func() error { return in.CheckConnect(t.Context(), p) })
+		check(of+": CheckMail", ok, func() error { return in.CheckMail(t.Context(), p, env) })
+		check(of+": CheckRcpt", ok, func() error {
+			return in.CheckRcpt(t.Context(), p, env, smtp.Recipient{Address: "b@example.net"})
+		})
+		check(of+": Handle", ok, func() error { _, err := in.Handle(t.Context(), p, env, body); return err })
+	}
+	all("Peer", nil, env, true)
+	all("envelope", new(server.Peer), nil, false)
+	check("body", false, func() error { _, err := in.Handle(t.Context(), new(server.Peer), env, nil); return err })
+	if got := ids(in.Messages(Filter{})); got != "1" {
+		t.Errorf("got the messages %s, want 1", got)
+	}
+	reply := smtp.NewReply(450, "4.2.1", "no")
+	rules := Switches{Greylist: time.Hour}
+	for _, at := range []Moment{AtConnect, AtMail, AtData} {
+		rules.Refuse = append(rules.Refuse, Refusal{At: at, Reply: reply})
+	}
+	if err := in.SetSwitches(rules); err != nil {
+		t.Fatal(err)
+	}
+	in.CheckConnect(t.Context(), nil)
+	in.CheckMail(t.Context(), nil, env)
+	in.CheckRcpt(t.Context(), nil, env, env.Recipients[0])
+	in.Handle(t.Context(), nil, env, strings.NewReader("\r\n"))
+	if n := len(in.Refusals()); n != 4 {
+		t.Errorf("got %d refusals of a nil Peer, want 4", n)
+	}
+}
+
 // TestKeep: the oldest messages make room for new ones, by number and by octets, and IDs aren't used again.
 func TestKeep(t *testing.T) {
 	env := smtp.NewEnvelope("a@example.com", "b@example.net")
@@ -83,6 +124,8 @@ func TestKeep(t *testing.T) {
 		{"messages", &Inbox{MaxMessages: 3}, "3 4 5"},
 		{"octets", &Inbox{MaxOctets: 3 * (overhead + 2000)}, "4 5"},
 		{"one", &Inbox{MaxMessages: 1}, "5"},
+		{"as many as there can be", &Inbox{MaxMessages: math.MaxInt, MaxOctets: math.MaxInt64}, "1 2 3 4 5"},
+		{"more octets than twice can be", &Inbox{MaxOctets: 1 << 62}, "1 2 3 4 5"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 5 {

@@ -54,6 +54,20 @@ func header(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
+// TestReloadLinks: a page that is loaded again shows the same search and page as before.
+func TestReloadLinks(t *testing.T) {
+	for _, tt := range []struct{ target, want string }{
+		{"", `href="./?refresh=5"`},
+		{"?refresh=5", `href="./?"`},
+		{"?find=a&to=b&subject=c&since=1&after=9", `href="./?after=9&amp;find=a&amp;refresh=60&amp;since=1&amp;subject=c&amp;to=b"`},
+		{"?find=a%26b&refresh=60", `href="./?find=a%26b">Stop`},
+	} {
+		if got := ask(new(Inbox), tt.target, nil).Body.String(); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %s, want %s", tt.target, got[max(0, strings.LastIndex(got, `class="refresh"`)):], tt.want)
+		}
+	}
+}
+
 // TestWho: without Authorize, only a user of this machine is answered; with it, whom it admits. A form of another site
 // does nothing.
 func TestWho(t *testing.T) {

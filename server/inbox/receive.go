@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -147,13 +148,19 @@ func (in *Inbox) stall(ctx context.Context, at Moment) error {
 	return nil
 }
 
-// CheckConnect implements [server.ConnectChecker].
+// known returns p, or a Peer without an address and a name if p is nil.
+func known(p *server.Peer) *server.Peer { return cmp.Or(p, new(server.Peer)) }
+
+// CheckConnect implements [server.ConnectChecker]. A nil Peer is a client of which nothing is known.
 func (in *Inbox) CheckConnect(ctx context.Context, p *server.Peer) error {
 	return in.checkRule(ctx, AtConnect, p, "", "", "")
 }
 
-// CheckMail implements [server.MailChecker].
+// CheckMail implements [server.MailChecker]. For a nil Peer and a nil env see [Inbox.Handle].
 func (in *Inbox) CheckMail(ctx context.Context, p *server.Peer, env *smtp.Envelope) error {
+	if env == nil {
+		return errNil
+	}
 	return in.checkRule(ctx, AtMail, p, env.From, "", env.From)
 }
 
@@ -165,13 +172,17 @@ func (in *Inbox) checkRule(ctx context.Context, at Moment, p *server.Peer, from,
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if reply := in.receiver.rule(at, address); reply != nil {
-		return in.receiver.refuse(at, p, from, to, reply)
+		return in.receiver.refuse(at, known(p), from, to, reply)
 	}
 	return nil
 }
 
-// CheckRcpt implements [server.RcptChecker].
+// CheckRcpt implements [server.RcptChecker]. For a nil Peer and a nil env see [Inbox.Handle].
 func (in *Inbox) CheckRcpt(ctx context.Context, p *server.Peer, env *smtp.Envelope, rcpt smtp.Recipient) error {
+	if env == nil {
+		return errNil
+	}
+	p = known(p)
 	if err := in.checkRule(ctx, AtRcpt, p, env.From, rcpt.Address, rcpt.Address); err != nil {
 		return err
 	}
