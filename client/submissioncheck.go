@@ -122,7 +122,7 @@ func (s *Submission) hint(c *Conn, f *failure) string {
 			return fmt.Sprintf("Hostname %q is refused: set it to a name of this machine in the DNS", s.Hostname)
 		}
 	case smtp.StageTLS:
-		return s.tlsHint(f, addr)
+		return s.tlsHint(c, f, addr)
 	case smtp.StageAuth:
 		return s.authHint(c, f, addr)
 	}
@@ -140,13 +140,17 @@ func (s *Submission) greetingHint(c *Conn, f *failure, addr string) string {
 	return addr + " sends no SMTP greeting: check the port (587 or 465 at most servers)"
 }
 
-func (s *Submission) tlsHint(f *failure, addr string) string {
+func (s *Submission) tlsHint(c *Conn, f *failure, addr string) string {
 	if !f.local {
 		return addr + " refuses TLS now: try later, or use its port for implicit TLS, which is 465 at most servers"
 	}
 	switch {
 	case f.reply.Enhanced == smtp.EnhancedCode{4, 7, 10}:
-		return addr + " offers no STARTTLS: use its submission port, which is 587 or 465 at most servers"
+		hint := addr + " offers no STARTTLS: use its submission port, which is 587 or 465 at most servers"
+		if c != nil && c.loopback() {
+			hint += ", or, for a server without TLS on this machine, set TLS to mx.TLSNone"
+		}
+		return hint
 	case isA[x509.HostnameError](f):
 		return addr + " has a certificate for another name: use a name in the certificate, or set TLSConfig.ServerName"
 	case isA[x509.UnknownAuthorityError](f):

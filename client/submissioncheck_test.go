@@ -96,11 +96,14 @@ func TestSubmissionCheck(t *testing.T) {
 
 		{name: "no STARTTLS", addr: "smtp.test:25", script: subOffer + "C: QUIT\neof",
 			want: `Addr "smtp.test:25" offers no STARTTLS: use its submission port, which is 587 or 465 at most servers: `},
+		{name: "no STARTTLS on this machine", addr: "127.0.0.1:2525", script: subOffer + "C: QUIT\neof",
+			want: `Addr "127.0.0.1:2525" offers no STARTTLS: use its submission port, which is 587 or 465 at most servers, ` +
+				`or, for a server without TLS on this machine, set TLS to mx.TLSNone: `},
 		{name: "STARTTLS refused", script: subClear + "S: 454 4.7.0 no\nC: QUIT\neof", cause: isReply(454),
 			want: `Addr "smtp.test:587" refuses TLS now: try later, or use its port for implicit TLS, which is 465 at most servers: `},
 		{name: "STARTTLS at a port for implicit TLS", addr: "smtp.test:465", script: "S: 220 hi\nsleep 1s\nclose", cause: isA[tls.RecordHeaderError],
 			want: `Addr "smtp.test:465" doesn't begin with TLS: use port 587, or set TLSStart to mx.TLSStartTLS: `},
-		{name: "silence in the handshake", addr: "smtp.test:465", script: "sleep 30s\nclose",
+		{name: "silence in the handshake", addr: "smtp.test:465", script: "sleep 31s\nclose", // not at the end of ctx
 			want: `Addr "smtp.test:465" doesn't answer the TLS handshake: check the port (587 or 465 at most servers) and TLSStart: `},
 		{name: "closed in the handshake", addr: "smtp.test:465", script: "close",
 			want: `Addr "smtp.test:465" doesn't answer the TLS handshake: check the port (587 or 465 at most servers) and TLSStart: `},
@@ -160,8 +163,8 @@ func TestSubmissionCheck(t *testing.T) {
 					cert.MinVersion = tls.VersionTLS13
 				}
 				if test.script != "" {
-					_, port, _ := strings.Cut(addr, ":")
-					inet.serve("192.0.2.1:"+port, func(c *pipeConn) {
+					ip, port, _ := strings.Cut(strings.Replace(addr, "smtp.test", "192.0.2.1", 1), ":")
+					inet.serve(ip+":"+port, func(c *pipeConn) {
 						script := steps(test.script)
 						if g, w := strings.Join(play(c, script, cert, nil), "\n"), strings.Join(script, "\n"); g != w {
 							t.Errorf("got\n%s\nwant\n%s", g, w)
