@@ -96,8 +96,6 @@ func ExampleSubmission_Check() {
 	// client:
 	//   Submission.Addr "smtp.example.com:587" has a certificate for another name:
 	//   use a name in the certificate, or set TLSConfig.ServerName:
-	//   smtp.example.com:
-	//   tls:
 	//   451 4.7.5 the TLS handshake failed:
 	//   tls:
 	//   failed to verify certificate:

@@ -58,7 +58,14 @@ type checkFault struct {
 }
 
 func (e *checkFault) Error() string {
-	return "client: Submission." + e.hint + ": " + strings.TrimPrefix(e.failure.Error(), "client: ")
+	text := strings.TrimPrefix(e.failure.Error(), "client: ")
+	if strings.HasPrefix(e.hint, "Addr ") { // the host
+		text = strings.TrimPrefix(text, e.failure.host+": ")
+	}
+	if e.failure.stage == smtp.StageTLS { // the reply and its cause name TLS
+		text = strings.Replace(text, smtp.StageTLS.String()+": ", "", 1)
+	}
+	return "client: Submission." + e.hint + ": " + text
 }
 
 func (e *checkFault) Unwrap() error { return e.failure }

@@ -77,7 +77,7 @@ func TestSubmissionCheck(t *testing.T) {
 		{name: "no DNS", set: func(s *Submission) { s.Resolver = silent{} }, cause: isCause(context.DeadlineExceeded),
 			want: `Addr "smtp.test:587": the DNS lookup failed: check the network and Resolver: `},
 		{name: "nothing listens", addr: "smtp.test:578",
-			want: `Addr "smtp.test:578" can't be connected to: check name, port (587 or 465 at most servers) and firewall: `},
+			want: `Addr "smtp.test:578" can't be connected to: check name, port (587 or 465 at most servers) and firewall: connect: 451 4.4.1 `},
 
 		{name: "silence, as at a port with implicit TLS", addr: "smtp.test:2465", script: "sleep 30s\neof", cause: isCause(context.DeadlineExceeded),
 			want: `Addr "smtp.test:2465" sends no SMTP greeting: if its port has implicit TLS, set TLSStart to mx.TLSImplicit: `},
@@ -102,7 +102,8 @@ func TestSubmissionCheck(t *testing.T) {
 		{name: "STARTTLS refused", script: subClear + "S: 454 4.7.0 no\nC: QUIT\neof", cause: isReply(454),
 			want: `Addr "smtp.test:587" refuses TLS now: try later, or use its port for implicit TLS, which is 465 at most servers: `},
 		{name: "STARTTLS at a port for implicit TLS", addr: "smtp.test:465", script: "S: 220 hi\nsleep 1s\nclose", cause: isA[tls.RecordHeaderError],
-			want: `Addr "smtp.test:465" doesn't begin with TLS: use port 587, or set TLSStart to mx.TLSStartTLS: `},
+			want: `Addr "smtp.test:465" doesn't begin with TLS: use port 587, or set TLSStart to mx.TLSStartTLS: ` +
+				`451 4.7.5 the TLS handshake failed: tls: first record`},
 		{name: "silence in the handshake", addr: "smtp.test:465", script: "sleep 31s\nclose", // not at the end of ctx
 			want: `Addr "smtp.test:465" doesn't answer the TLS handshake: check the port (587 or 465 at most servers) and TLSStart: `},
 		{name: "closed in the handshake", addr: "smtp.test:465", script: "close",
@@ -118,7 +119,8 @@ func TestSubmissionCheck(t *testing.T) {
 		{name: "versions", set: func(s *Submission) {
 			s.TLSConfig.MinVersion, s.TLSConfig.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 		},
-			script: subClear + "S: 220 go\ntls refused", want: "TLSConfig doesn't agree with the server: check its versions, ServerName and Certificates: "},
+			script: subClear + "S: 220 go\ntls refused", want: "TLSConfig doesn't agree with the server: check its versions, ServerName and Certificates: " +
+				"smtp.test: 451 4.7.5 the TLS handshake failed: remote error: tls: "},
 
 		{name: "password in cleartext", set: func(s *Submission) { s.TLS = mx.TLSNone }, script: subOffer + "C: QUIT\neof",
 			want: `TLS "none": a password needs TLS, except to this machine: leave TLS zero: `},

@@ -82,6 +82,7 @@
 //
 // See [Inbox.MaxMessages] and [Inbox.MaxOctets]. Of a message, 1000 parts are read, 20 multiparts within each other,
 // 128 KiB of each header, 1 MiB of text and 4 MiB of HTML; [Mail.Problems] says what isn't shown. A boundary of more
-// than 70 octets (RFC 2046 §5.1.1) counts as none. Malformed MIME is read as far as possible. The last 100 refusals are remembered, 10,000 attempts for greylisting, and 10,000 parties
-// for the quotas. Nothing is kept when the process ends.
+// than 70 octets (RFC 2046 §5.1.1) counts as none. Malformed MIME is read as far as possible. The last 100 refusals are
+// remembered, 10,000 attempts for greylisting, and 10,000 parties for the quotas. Nothing is kept when the process
+// ends.
 package inbox
