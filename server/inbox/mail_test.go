@@ -137,8 +137,8 @@ func TestReadDelimiters(t *testing.T) {
 		m := &Message{Data: nested(70, lines)}
 		return testing.AllocsPerRun(3, func() { summarize(m) })
 	}
-	if few, many := allocs(10), allocs(5000); many > few {
-		t.Errorf("got %v allocations with 10,000 lines, want %v as with 20", many, few)
+	if few, many := allocs(10), allocs(5000); many > 2*few { // -race empties pools at random
+		t.Errorf("got %v allocations with 10,000 lines, want about %v as with 20", many, few)
 	}
 	for _, boundary := range []int{70, 71} {
 		m := read(string(nested(boundary, 1)))
