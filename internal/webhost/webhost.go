@@ -26,6 +26,9 @@ type Dialer struct {
 
 // DialHost connects to a host, at the first address that answers.
 func (d *Dialer) DialHost(ctx context.Context, network, host string, port int) (net.Conn, error) {
+	if port < 1 || port > 65535 {
+		return nil, fmt.Errorf("port %d: want 1 to 65535", port)
+	}
 	target := mx.Host{Name: host, Port: port}
 	addrs, err := d.Router.Addrs(ctx, mx.Route{Name: host, Hosts: []mx.Host{target}, MX: true}, target)
 	for _, a := range addrs {

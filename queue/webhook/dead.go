@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue"
@@ -25,8 +26,7 @@ func (h *Hooks) DeadLetter(
 	q queue.Queue, next func(context.Context, delivery.Occasion) error,
 ) func(context.Context, delivery.Occasion) error {
 	return func(ctx context.Context, o delivery.Occasion) error {
-		env := o.Task.Envelope
-		if env == nil || len(env.Recipients) != 1 || !isAddress(env.Recipients[0].Address) {
+		if !isEvent(&o) {
 			if next == nil {
 				return nil
 			}
@@ -37,6 +37,20 @@ func (h *Hooks) DeadLetter(
 		}
 		return h.keep(ctx, q, &o)
 	}
+}
+
+// isEvent reports whether o is about an event as message makes it. A report to a forged sender has no webhook-id.
+func isEvent(o *delivery.Occasion) bool {
+	env := o.Task.Envelope
+	if env == nil || len(env.Recipients) != 1 || env.From != "" || o.Task.Origin != smtp.OriginCode ||
+		!isAddress(env.Recipients[0].Address) || !strings.HasPrefix(o.Task.Destination, "webhook:") {
+		return false
+	}
+	if o.Content == nil {
+		return true // keep fails, and the event comes up again
+	}
+	_, _, err := readEvent(o.Content)
+	return !errors.Is(err, errNotEvent)
 }
 
 // keep stores an event again, held.

@@ -35,7 +35,7 @@ type Data struct {
 	// Source is that of Hooks.
 	Source string `json:"source,omitempty"`
 
-	// ID is the message's ID in the queue. Ref and Tenant are the application's.
+	// ID is the message's ID in the queue. Ref and Tenant are the application's: the first 8 KiB of each.
 	ID     queue.ID `json:"id"`
 	Ref    string   `json:"ref,omitempty"`
 	Tenant string   `json:"tenant,omitempty"`
@@ -50,9 +50,9 @@ type Data struct {
 	// Attempt is the number of attempts at this destination, the present one included.
 	Attempt int `json:"attempt"`
 
-	// Number grows with each event of the message at this destination. There are gaps. Events of one attempt about
-	// more than 100 recipients of the same Type have the same Number and different recipients.
-	Number int `json:"number"`
+	// Number grows with each event of the message at this destination, as the clock does. There are gaps. Events of
+	// one Type that happened at one time, as those about more than 100 recipients, have the same Number.
+	Number int64 `json:"number"`
 
 	// Next is when the recipients are tried again. If zero, they aren't.
 	Next time.Time `json:"next,omitzero"`
@@ -88,13 +88,14 @@ const (
 	prefix        = "message."
 	maxRecipients = 100 // in an event
 	maxText       = 512
+	maxRef        = 8 << 10 // octets of a Ref and of a Tenant, each at most 6 in JSON
 	maxEvent      = 1 << 20 // octets of a message with an event
 
 	defaultMaxAge = 5 * 24 * time.Hour
 )
 
 // ranks order the events of one attempt: what is known without it comes first.
-var ranks = map[delivery.EventType]int{
+var ranks = map[delivery.EventType]int64{
 	delivery.EventDelayed: 0, delivery.EventQuarantined: 1, delivery.EventDeferred: 2, delivery.EventUnknown: 3,
 	delivery.EventDelivered: 4, delivery.EventRejected: 5, delivery.EventExpired: 6, delivery.EventReported: 7,
 	delivery.EventCancelled: 8,
@@ -154,9 +155,13 @@ func (h *Hooks) events(all []delivery.Event) (grouped []*Event) {
 // event returns the event without recipients.
 func (h *Hooks) event(e *delivery.Event) *Event {
 	t := &e.Task
+	from := ""
+	if t.Envelope != nil {
+		from = t.Envelope.From
+	}
 	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
-		Source: h.Source, ID: t.ID, Ref: t.Ref, Tenant: t.Tenant, Arrival: t.Arrival.UTC(), From: t.Envelope.From,
-		Destination: t.Destination, Attempt: t.Attempts, Number: 10*t.Attempts + ranks[e.Type],
+		Source: h.Source, ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef), Arrival: t.Arrival.UTC(), From: from,
+		Destination: t.Destination, Attempt: t.Attempts, Number: 10*e.Time.Sub(t.Arrival).Microseconds() + ranks[e.Type],
 	}}
 	if !e.Next.IsZero() {
 		event.Data.Next = e.Next.UTC()
@@ -176,7 +181,7 @@ func recipientOf(res *smtp.Result) Recipient {
 		return r
 	}
 	r.Code, r.Local, r.Stage = res.Reply.Code, res.Local, res.Stage.String()
-	r.Text = strings.ToValidUTF8(res.Reply.Text[:min(len(res.Reply.Text), maxText)], "")
+	r.Text = cut(res.Reply.Text, maxText)
 	if res.Reply.Enhanced != (smtp.EnhancedCode{}) {
 		r.Enhanced = res.Reply.Enhanced.String()
 	}
@@ -186,17 +191,22 @@ func recipientOf(res *smtp.Result) Recipient {
 	return r
 }
 
-// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome. The Arrival tells
+// cut returns the first octets of a text, as JSON can have it.
+func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
+
+// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome.
+// The time of the outcome tells attempts apart that aren't counted, and reports that have the same Attempt. It is stored
+// with the event, and so is the same in each post. The Arrival tells
 // messages of two queues apart, which may have the same ID.
 func idOf(event *Event) string {
 	d := &event.Data
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %d %q %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination, d.Attempt)
+	fmt.Fprintf(sum, "%q %q %d %q %d %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination, d.Attempt, d.Number)
 	for _, rcpt := range d.Recipients {
 		fmt.Fprintf(sum, " %q", rcpt.Address)
 	}
 	if d.Report != nil {
-		fmt.Fprintf(sum, " %q %q %d", d.Report.Kind, d.Report.To, d.Number)
+		fmt.Fprintf(sum, " %q %q", d.Report.Kind, d.Report.To)
 	}
 	// Without a full stop, which separates the parts that are signed.
 	return string(d.ID) + "_" + hex.EncodeToString(sum.Sum(nil)[:10])

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,8 @@ func (h *Hooks) check(e *Endpoint) error {
 		return errors.New("URL has no host: set it to one like https://example.com/events")
 	case u.Scheme != "https" && !(u.Scheme == "http" && h.AllowPrivate):
 		return fmt.Errorf("URL has the scheme %q: use https", u.Scheme)
+	case !portOK(u.Port()):
+		return fmt.Errorf("URL has the port %s: use 1 to 65535", u.Port())
 	case len(e.Secrets) == 0:
 		return errors.New("Secrets is empty: set one, which NewSecret returns")
 	}
@@ -142,6 +145,12 @@ func (h *Hooks) check(e *Endpoint) error {
 	return nil
 }
 
+// portOK reports whether a port of a URL can be connected to. If empty, it is that of the scheme.
+func portOK(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && port > 0
+}
+
 // Routes returns the routes of a Relay to the endpoints, by domain: each endpoint has one below "webhook.invalid". Copy
 // them into a Relay.Routes that has others.
 func (h *Hooks) Routes() map[string]mx.Route {
@@ -158,14 +167,49 @@ func (h *Hooks) Routes() map[string]mx.Route {
 func (h *Hooks) Wrap(next smtp.Sender) smtp.Sender {
 	return smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
 		ours := func(rcpt smtp.Recipient) bool { return isAddress(rcpt.Address) }
+		others := func(rcpt smtp.Recipient) bool { return !ours(rcpt) }
 		if env != nil && slices.ContainsFunc(env.Recipients, ours) {
+			if slices.ContainsFunc(env.Recipients, others) {
+				return h.sendBoth(ctx, next, env, c), nil
+			}
 			return h.post(ctx, env, c)
 		}
 		if next == nil {
-			return nil, errors.New("webhook: Wrap got a nil Sender: pass the one that sends the mail")
+			return nil, errNoNext
 		}
 		return next.Send(ctx, env, c)
 	})
+}
+
+var errNoNext = errors.New("webhook: Wrap got a nil Sender: pass the one that sends the mail")
+
+// sendBoth passes the recipients that aren't endpoints to next, and merges the results in the order of env.
+func (h *Hooks) sendBoth(ctx context.Context, next smtp.Sender, env *smtp.Envelope, c smtp.Content) []smtp.Result {
+	mine, rest := *env, *env
+	mine.Recipients, rest.Recipients = nil, nil
+	for _, rcpt := range env.Recipients {
+		if isAddress(rcpt.Address) {
+			mine.Recipients = append(mine.Recipients, rcpt)
+		} else {
+			rest.Recipients = append(rest.Recipients, rcpt)
+		}
+	}
+	posted, _ := h.post(ctx, &mine, c)
+	var sent []smtp.Result
+	err := errNoNext
+	if next != nil {
+		sent, err = next.Send(ctx, &rest, c)
+	}
+	sent, _ = smtp.Complete(&rest, sent, err)
+	results := make([]smtp.Result, 0, len(env.Recipients))
+	for _, rcpt := range env.Recipients {
+		from := &sent
+		if isAddress(rcpt.Address) {
+			from = &posted
+		}
+		results, *from = append(results, (*from)[0]), (*from)[1:]
+	}
+	return results
 }
 
 // isAddress reports whether an address may be that of an endpoint, perhaps of one that is no more.

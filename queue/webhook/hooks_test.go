@@ -181,7 +181,7 @@ func TestEvents(t *testing.T) {
 		if !maps.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		last := 0
+		last := int64(0)
 		for _, p := range posts {
 			d := p.event.Data
 			if d.ID != id {
@@ -363,12 +363,13 @@ func TestIDs(t *testing.T) {
 		return idOf(h.events([]delivery.Event{e})[0])
 	}
 	first := id(func(*Hooks, *delivery.Event) {})
-	if again := id(func(_ *Hooks, e *delivery.Event) { e.Time = at.Add(time.Hour) }); again != first {
+	if again := id(func(*Hooks, *delivery.Event) {}); again != first {
 		t.Errorf("made again: got %s, want %s", again, first)
 	}
 	seen := map[string]string{first: "the first"}
 	for name, change := range map[string]func(h *Hooks, e *delivery.Event){
 		"type":        func(_ *Hooks, e *delivery.Event) { e.Type = delivery.EventDelivered },
+		"time":        func(_ *Hooks, e *delivery.Event) { e.Time = at.Add(time.Hour) },
 		"attempt":     func(_ *Hooks, e *delivery.Event) { e.Task.Attempts = 2 },
 		"destination": func(_ *Hooks, e *delivery.Event) { e.Task.Destination = "x.test" },
 		"recipient":   func(_ *Hooks, e *delivery.Event) { e.Result.Recipient = "c@there.test" },
@@ -445,6 +446,8 @@ func TestCheck(t *testing.T) {
 		{"http", func(_ *Hooks, e *Endpoint) { e.URL = "http://shop.test" }, "use https"},
 		{"http on a private network", func(h *Hooks, e *Endpoint) { e.URL, h.AllowPrivate = "http://shop.test", true }, ""},
 		{"a name that isn't an A-label", func(_ *Hooks, e *Endpoint) { e.URL = "https://bücher.test" }, "A-label"},
+		{"port 0", func(_ *Hooks, e *Endpoint) { e.URL = "https://shop.test:0/" }, "port"},
+		{"port 65561", func(_ *Hooks, e *Endpoint) { e.URL = "https://shop.test:65561/" }, "port"},
 		{"no secret", func(_ *Hooks, e *Endpoint) { e.Secrets = nil }, "Secrets is empty"},
 		{"a short secret", func(_ *Hooks, e *Endpoint) { e.Secrets = []string{"whsec_QUJD"} }, "Secrets[0]"},
 		{"no prefix", func(_ *Hooks, e *Endpoint) { e.Secrets[0] = strings.TrimPrefix(secret, secretPrefix) }, "whsec_"},
@@ -483,7 +486,7 @@ func TestPayload(t *testing.T) {
 		}
 		got, _ := json.Marshal(posts[0].event)
 		want := fmt.Sprintf(`{"type":"message.rejected","timestamp":"2000-01-01T00:00:00Z","data":{"source":"mx1","id":%q,`+
-			`"ref":"order 7","tenant":"acme","arrival":"2000-01-01T00:00:00Z","from":"ann@here.test","destination":"there.test","attempt":1,"number":15,`+
+			`"ref":"order 7","tenant":"acme","arrival":"2000-01-01T00:00:00Z","from":"ann@here.test","destination":"there.test","attempt":1,"number":5,`+
 			`"recipients":[{"address":"bob@there.test","code":550,"enhanced":"5.1.1","text":"no such user",`+
 			`"reason":"user-unknown","stage":"rcpt","host":"mx.there.test","tls":"TLS 1.3"}]}}`, id)
 		if string(got) != want {

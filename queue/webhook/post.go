@@ -155,7 +155,7 @@ func (h *Hooks) resultOf(e *Endpoint, resp *http.Response, now time.Time) smtp.R
 		return goneResult(false)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if until := retryAfter(resp.Header.Get("Retry-After"), now); !until.IsZero() {
-			h.change(e.Name, func(s *state) { s.until = until })
+			h.change(e.Name, func(s *state) { s.until = latest(s.until, until) })
 		}
 		fallthrough
 	case http.StatusBadGateway, http.StatusGatewayTimeout: // no event would be taken
@@ -179,16 +179,23 @@ func (h *Hooks) resultOf(e *Endpoint, resp *http.Response, now time.Time) smtp.R
 func retryAfter(field string, now time.Time) time.Time {
 	at, err := http.ParseTime(field)
 	if err != nil {
-		seconds, err := strconv.ParseUint(field, 10, 31)
-		if err != nil {
+		seconds, err := strconv.ParseUint(field, 10, 64)
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			return time.Time{}
 		}
-		at = now.Add(time.Duration(seconds) * time.Second)
+		at = now.Add(time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second)
 	}
 	if most := now.Add(maxRetryAfter); at.After(most) {
 		return most
 	}
 	return at
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // disable notes that an endpoint is gone, and tells that once.
@@ -234,6 +241,11 @@ func eventIn(ctx context.Context, env *smtp.Envelope, c smtp.Content) (id string
 	if job, ok := smtp.JobOf(ctx); !ok || job.Origin != smtp.OriginCode || job.From != "" || env.From != "" {
 		return "", nil, errNotEvent
 	}
+	return readEvent(c)
+}
+
+// readEvent returns the webhook-id and the body of a message that has the form of an event.
+func readEvent(c smtp.Content) (id string, body []byte, err error) {
 	if c == nil || c.Size() > maxEvent {
 		return "", nil, errNotEvent
 	}

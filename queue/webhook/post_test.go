@@ -9,7 +9,7 @@ import (
 func FuzzRetryAfter(f *testing.F) {
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	for field, want := range map[string]time.Time{
-		"": {}, "x": {}, "-1": {}, "1.5": {}, "99999999999999999999": {},
+		"": {}, "x": {}, "-1": {}, "1.5": {}, "99999999999999999999": now.Add(24 * time.Hour), "2147483648": now.Add(24 * time.Hour),
 		"0": now, "120": now.Add(2 * time.Minute), "2147483647": now.Add(24 * time.Hour),
 		"Sat, 01 Jan 2000 01:00:00 GMT": now.Add(time.Hour), "Sun, 01 Jan 2040 00:00:00 GMT": now.Add(24 * time.Hour),
 	} {
