@@ -6,7 +6,8 @@
 //	go run ./examples/webhook -hostname mx1.example.com -url http://127.0.0.1:8080/ -private -route '*=127.0.0.1:2526'
 //
 // The first one that runs is a receiver that prints the events (receive.go). The second one is the relay. While the
-// receiver is down, events wait in the spool. An event that nobody takes in 5 days is held: the log has it.
+// receiver is down, events wait in the spool. A post that failed is tried again after 5 minutes, and a program that
+// calls Runner.Flush(ctx, "webhook:app") tries now. An event that nobody takes in 5 days is held: the log has it.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -69,6 +71,7 @@ func run() (err error) {
 		fmt.Println(webhook.NewSecret())
 		return nil
 	case *receive != "":
+		fmt.Printf("listening on %s for events: run the relay with -url http://%[1]s/ -private\n", *receive)
 		r := &receiver{keys: endpoint.Secrets, print: func(e *webhook.Event) { fmt.Println(describe(e)) }}
 		return http.ListenAndServe(*receive, r)
 	}
@@ -82,7 +85,18 @@ func run() (err error) {
 		return err
 	}
 	defer hooks.CloseIdle()
+	fmt.Printf("listening on %s: send a message to it by SMTP, and its events are posted to %s\n", *listen,
+		shown(endpoint.URL))
 	return relay.ListenAndServe(ctx, *listen)
+}
+
+// shown returns a URL without its password.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
 }
 
 // connect has a relay post its events.

@@ -37,7 +37,8 @@
 //
 // Events are retried by Runner.Retry: after 5, 15, 30, 60 minutes, and then every 2 hours. An endpoint that can't be
 // reached, or answers 502, 503 or 504, is a site that is down: one event at a time is tried, and the others are posted
-// as soon as one has arrived. So after an outage, the first event may arrive 2 hours late.
+// as soon as one has arrived. So after an outage, the first event may arrive 2 hours late. Runner.Flush(ctx,
+// "webhook:NAME") tries now.
 //
 // # What a receiver has to do
 //

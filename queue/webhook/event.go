@@ -160,8 +160,10 @@ func (h *Hooks) event(e *delivery.Event) *Event {
 		from = t.Envelope.From
 	}
 	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
-		Source: h.Source, ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef), Arrival: t.Arrival.UTC(), From: from,
-		Destination: t.Destination, Attempt: t.Attempts, Number: 10*e.Time.Sub(t.Arrival).Microseconds() + ranks[e.Type],
+		Source: h.Source, ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef),
+		Arrival: t.Arrival.UTC(), From: from,
+		Destination: t.Destination, Attempt: t.Attempts,
+		Number: 10*e.Time.Sub(t.Arrival).Microseconds() + ranks[e.Type],
 	}}
 	if !e.Next.IsZero() {
 		event.Data.Next = e.Next.UTC()
@@ -195,13 +197,14 @@ func recipientOf(res *smtp.Result) Recipient {
 func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
 // idOf returns the webhook-id of an event: the same one however often it is made of the same outcome.
-// The time of the outcome tells attempts apart that aren't counted, and reports that have the same Attempt. It is stored
-// with the event, and so is the same in each post. The Arrival tells
+// The time of the outcome tells attempts apart that aren't counted, and reports of one Attempt.
+// It is stored with the event, and so is the same in each post. The Arrival tells
 // messages of two queues apart, which may have the same ID.
 func idOf(event *Event) string {
 	d := &event.Data
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %d %q %d %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination, d.Attempt, d.Number)
+	fmt.Fprintf(sum, "%q %q %d %q %d %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination,
+		d.Attempt, d.Number)
 	for _, rcpt := range d.Recipients {
 		fmt.Fprintf(sum, " %q", rcpt.Address)
 	}
