@@ -119,17 +119,21 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 	}
 	next := later(nextTry(wait, now, t.Deadline, jitter), d.task.NotBefore) // the clock may have been set back
 	held, all := heldBack(results)
-	if !held.IsZero() {
-		next = later(nextTry(min(max(held.Sub(now), 0), ever), now, t.Deadline, 0), d.task.NotBefore)
+	isHeld := held.After(now) // a time that has come would be tried again at once, without end
+	if isHeld {
+		next = later(nextTry(min(max(held.Sub(now), leastHeld), ever), now, t.Deadline, 0), d.task.NotBefore)
 	}
 	s, o = conclude(t, results, now, next)
-	s.Uncounted = all && !s.Next.IsZero()
+	s.Uncounted = isHeld && all && !s.Next.IsZero()
 	o.Task = d.task
 	if !s.Next.IsZero() {
 		v.overdue = overdueOf(&d.task, s.Noticed)
 	}
 	return v, s, o
 }
+
+// leastHeld is how long a message waits at least that the Sender held back.
+const leastHeld = time.Second
 
 // notice reports a task as delayed that isn't tried now.
 func (d *delivery) notice(ctx context.Context) (lapse time.Time) {

@@ -134,6 +134,7 @@ type sharing struct {
 	learned uint64          // the version of the learned rates that is known
 	unread  bool            // there is a newer one
 	tell    map[toldKey]bool
+	mute    int64 // no learned rates are told or read before: a turn with them has failed
 }
 
 func newSharing(numbers func() uint64) *sharing {

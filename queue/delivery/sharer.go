@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -101,7 +103,14 @@ func (s *sharer) mono() int64 { return int64(s.l.r.time().Sub(s.l.machine.base))
 func (s *sharer) share(ctx context.Context, names []string, f func(time.Time, map[string][]byte) error) error {
 	ctx, cancel := context.WithTimeout(ctx, shareTimeout)
 	defer cancel()
-	return s.l.r.call(ctx, "Queue.Share", nil, func() error { return s.q.Share(ctx, names, f) })
+	last := errors.New("Queue.Share has returned nil, and hasn't called its func")
+	err := s.l.r.call(ctx, "Queue.Share", nil, func() error {
+		return s.q.Share(ctx, names, func(now time.Time, records map[string][]byte) error {
+			last = f(now, records)
+			return last
+		})
+	})
+	return cmp.Or(err, last)
 }
 
 // expire cuts off what isn't covered any more.

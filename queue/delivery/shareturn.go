@@ -59,8 +59,9 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 		return nil
 	}
 	t := &shareTurn{me: sh.me, number: sh.numbers(), watch: sh.watch, begun: m.mono, known: sh.learned}
-	t.reads = sh.unread || sh.me == 0
-	sh.urgent, sh.unread, sh.busy = false, false, true
+	tells := sh.mute <= m.mono
+	t.reads = tells && (sh.unread || sh.me == 0)
+	sh.urgent, sh.unread, sh.busy = false, sh.unread && !tells, true
 	var due []*lot
 	for name, q := range sh.lots {
 		if !q.isUsed() {
@@ -78,7 +79,9 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 	for _, q := range due {
 		t.asks = append(t.asks, m.askFor(q))
 	}
-	t.tell = m.toTell()
+	if tells {
+		t.tell = m.toTell()
+	}
 	return t
 }
 
@@ -199,6 +202,9 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 	if err != nil {
 		// It may have been stored, so permits stay as low as they are, and slots that were returned are lost.
 		m.untell(t.tell)
+		if len(t.tell) > 0 || t.reads { // that may be the cause, and mustn't stop the permits
+			sh.mute = m.mono + int64(time.Minute)
+		}
 		sh.unread = sh.unread || t.reads
 		for i := range t.asks { // ask again
 			a := &t.asks[i]
@@ -263,6 +269,9 @@ func (m *machine) granted(t *shareTurn, a *shareAsk) {
 // nextShare returns when the next turn is due, unless something new comes up.
 func (m *machine) nextShare() int64 {
 	next := int64(never)
+	if len(m.shared.tell) > 0 || m.shared.unread {
+		next = max(m.shared.mute, m.mono+int64(waitTurn))
+	}
 	for _, q := range m.shared.lots {
 		if q.booked > 0 {
 			next = min(next, m.mono+int64(restTurn))

@@ -30,6 +30,7 @@ type toldKey struct {
 // Bounds of the record of learned rates, and of what is told in a turn.
 const (
 	maxTold     = 1000
+	maxToldSize = 256 << 10 // octets of the record: a Sharer takes 1 MB
 	maxTellTurn = 100
 	maxTellName = 300 // octets of a rate's names
 )
@@ -71,12 +72,31 @@ func (t *shareTurn) learn(now time.Time, me uint64, records map[string][]byte) e
 	all = slices.SortedFunc(maps.Values(byKey), func(a, b toldRate) int {
 		return cmp.Or(b.Used.Compare(a.Used), compareLearned(a.LearnedRate, b.LearnedRate))
 	})
-	data, err := json.Marshal(all[:min(len(all), maxTold)])
+	data, err := writeTold(all)
 	if err != nil {
 		return err
 	}
 	records[learnedRecord] = data
 	return nil
+}
+
+// writeTold returns the record of the first of all, as many as it may have.
+func writeTold(all []toldRate) ([]byte, error) {
+	data := []byte{'['}
+	for i, r := range all[:min(len(all), maxTold)] {
+		next, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		if len(data)+len(next)+2 > maxToldSize {
+			break
+		}
+		if i > 0 {
+			data = append(data, ',')
+		}
+		data = append(data, next...)
+	}
+	return append(data, ']'), nil
 }
 
 // tellMeter notes that others should know of a meter of a site: it has closed or opened.
@@ -126,7 +146,7 @@ func (m *machine) hear(t *shareTurn) {
 	sh := m.shared
 	if !t.reads && len(t.tell) == 0 {
 		if t.version > sh.learned { // read it next
-			sh.unread, sh.urgent = true, true
+			sh.unread, sh.urgent = true, sh.urgent || sh.mute <= m.mono
 		}
 		return
 	}
