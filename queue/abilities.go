@@ -65,7 +65,9 @@ type Sharer interface {
 	// once. So Share may call f several times, each time with the present records; the last call counts. The records
 	// are durable when Share returns. They are kept when a Queue is closed, and when no Queue is open.
 	//
-	// If Share returns nil, it has called f. If f returns an error, Share stores nothing and returns that error; so it does if f puts a record under another
+	// If Share returns nil, it has called f.
+	//
+	// If f returns an error, Share stores nothing and returns that error; so it does if f puts a record under another
 	// name. After another error, it may not be known whether the records are stored. A name has up to 255 octets of
 	// UTF-8 without NUL, a record up to 1 MB, and a call has up to 1,000 names.
 	Share(ctx context.Context, names []string, f func(now time.Time, records map[string][]byte) error) error

@@ -48,8 +48,8 @@ type Result struct {
 
 	// NotBefore is set on a Deferred result whose message was held back by the Sender: it is the earliest time at which
 	// the Sender may send it. No host was asked, so a Runner of package queue/delivery waits until then and doesn't
-	// count the attempt; it waits a second at least, and no longer than until the message's Deadline. If zero, or if the
-	// time has come when Send returns, the next attempt follows the schedule. A Queue need not store it.
+	// count the attempt; it waits a second at least, and until the message's Deadline at most. If zero, or if
+	// the time has come when Send returns, the next attempt follows the schedule. A Queue need not store it.
 	NotBefore time.Time
 
 	// Relayed reports whether the host accepted the message to pass it on. If false on a Delivered result, the message
