@@ -135,8 +135,9 @@
 //
 // Server.Checks look at strangers and their mail: DNS blocklists, greylisting, SPF, DKIM, DMARC, filters, and checks of
 // your own. Package server lists those of the library. Submission.Checks are for users: limits by account, for example.
-// Set Trusted in each: without it, no func is called from MAIL on for a client that has authenticated. Their funcs are
-// called after the Relay has accepted a client, a recipient or a sender.
+// Set Trusted in each of those: without it, no func is called from MAIL on for a client that has authenticated, and
+// [Relay.Check] returns an error. The funcs of a check are called after the Relay has accepted a client, a recipient or
+// a sender.
 //
 // A check can hold mail: it is accepted, and stays in the Queue until an operator calls its Release or Remove. The
 // Queue must be a [queue.Holder], as those of spool and mem are. Code holds a message by Held of the [queue.Message]

@@ -61,6 +61,17 @@ func TestAct(t *testing.T) {
 
 // TestFault: a server with a check that is set up badly doesn't start.
 func TestFault(t *testing.T) {
+	users := &Server{Handler: &desk{}, RequireAuth: true, Authenticate: func(context.Context, *Peer, string, string) error { return nil }}
+	for _, c := range []Check{
+		{Name: "never", Mail: func(context.Context, *Session) error { return nil }},
+		{Name: "always", Trusted: true, Mail: func(context.Context, *Session) error { return nil }},
+		{Name: "before", Connect: func(context.Context, *Session) error { return nil }},
+	} {
+		users.Checks = []Check{c}
+		if err := users.Check(); (err != nil) != (c.Name == "never") {
+			t.Errorf("%s: got %v of a server for users", c.Name, err)
+		}
+	}
 	err := (&Server{Handler: &desk{}, Checks: []Check{{Name: "bl", Fault: errors.New("Zones is empty")}}}).Check()
 	if err == nil || !strings.Contains(err.Error(), "Checks[0], bl: Zones is empty") {
 		t.Errorf("got %v, want the Fault", err)

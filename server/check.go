@@ -31,6 +31,10 @@ func (s *Server) Check() error {
 		if c.Fault != nil {
 			return fmt.Errorf("server: Checks[%d], %s: %w", i, c.Name, c.Fault)
 		}
+		if s.RequireAuth && !c.Trusted && (c.Mail != nil || c.Rcpt != nil || c.Content != nil) {
+			return fmt.Errorf("server: Checks[%d], %s: RequireAuth is true, so its Mail, Rcpt and Content are never"+
+				" called: set its Trusted", i, c.Name)
+		}
 	}
 	for _, f := range []struct {
 		name  string
