@@ -7,7 +7,7 @@ import (
 
 // withCheck has a Check look at each message, so that its header is split into fields.
 func withCheck(s *Server, _ *desk) {
-	s.Checks = []Check{{Name: "looks", Content: func(context.Context, *Session, *Message) error { return nil }}}
+	s.Checks = []Check{{Name: "looks", Trusted: true, Content: func(context.Context, *Session, *Message) error { return nil }}}
 }
 
 // contentVectors: the header and the body are passed on unchanged, however odd they are. None of them costs more than
