@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -101,7 +102,7 @@ func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (c 
 		"A flush tries one now."
 	var end int64
 	standing := func(why string, st *standing) {
-		c = cause{why: why + st.result.Reply.Error(), advice: join(Advice(&st.result), probed)}
+		c = cause{why: why + st.result.Reply.Error(), advice: strings.TrimSpace(Advice(&st.result) + " " + probed)}
 		if end = st.until - m.mono; st.down {
 			c.since = now.Add(time.Duration(st.since - m.mono))
 		}
@@ -247,12 +248,4 @@ func (m *machine) permitCause(s *site) cause {
 	}
 	const why = "Other Runners have %d of the %d tasks that may be in flight at its site. This one has %d."
 	return cause{why: fmt.Sprintf(why, s.lot.others, s.limits.Concurrency, min(s.lot.permits, int(s.held)))}
-}
-
-// join puts a space between two texts.
-func join(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + " " + b
 }

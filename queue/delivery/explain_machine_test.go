@@ -176,6 +176,10 @@ func TestMachineExplainBlock(t *testing.T) {
 			if wantUntil := machineNow.Add(tt.until); got.why != tt.want || tt.want != "" && !got.until.Equal(wantUntil) {
 				t.Errorf("got %q until %v, want %q until %v", got.why, got.until, tt.want, wantUntil)
 			}
+			if about := Advice(&failed.result); tt.want == site && (!strings.HasPrefix(got.advice, about) ||
+				!strings.HasSuffix(got.advice, "A flush tries one now.")) {
+				t.Errorf("got the advice %q, want that about the reply, %q, and about the probe", got.advice, about)
+			}
 			if got, want := m.anyDown(), tt.site > 0 || tt.own > 0; got != want {
 				t.Errorf("got a site that is down: %v, want %v", got, want)
 			}
