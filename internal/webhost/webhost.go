@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/postrider/postrider/internal/guard"
@@ -22,6 +23,19 @@ type Dialer struct {
 
 	// Dial connects to "ip:port". If nil, a net.Dialer. A panic is an error.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// DialContext connects to "host:port", for an http.Transport.
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, err
+	}
+	return d.DialHost(ctx, network, host, port)
 }
 
 // DialHost connects to a host, at the first address that answers.

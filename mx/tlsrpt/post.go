@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/postrider/postrider/internal/webhost"
@@ -27,17 +25,7 @@ func (r *Reporter) client() *http.Client {
 	dialer := &webhost.Dialer{Router: &mx.Router{Resolver: r.resolver, AllowPrivate: r.AllowPrivate}}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				host, text, err := net.SplitHostPort(addr)
-				if err != nil {
-					return nil, err
-				}
-				port, err := strconv.Atoi(text)
-				if err != nil {
-					return nil, err
-				}
-				return dialer.DialHost(ctx, network, host, port)
-			},
+			DialContext:            dialer.DialContext,
 			DisableKeepAlives:      true, // one report a day goes to a host
 			MaxResponseHeaderBytes: maxHeader,
 		},

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -38,17 +37,7 @@ func (h *Hooks) httpClient() *http.Client {
 		dialer := &webhost.Dialer{Router: router, Dial: h.DialContext}
 		h.client = &http.Client{
 			Transport: &http.Transport{
-				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-					host, text, err := net.SplitHostPort(addr)
-					if err != nil {
-						return nil, err
-					}
-					port, err := strconv.Atoi(text)
-					if err != nil {
-						return nil, err
-					}
-					return dialer.DialHost(ctx, network, host, port)
-				},
+				DialContext:            dialer.DialContext,
 				TLSClientConfig:        &tls.Config{RootCAs: h.RootCAs, MinVersion: tls.VersionTLS12},
 				IdleConnTimeout:        time.Minute,
 				MaxIdleConnsPerHost:    100,
@@ -155,7 +144,11 @@ func (h *Hooks) resultOf(e *Endpoint, resp *http.Response, now time.Time) smtp.R
 		return goneResult(false)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if until := retryAfter(resp.Header.Get("Retry-After"), now); !until.IsZero() {
-			h.change(e.Name, func(s *state) { s.until = latest(s.until, until) })
+			h.change(e.Name, func(s *state) {
+				if until.After(s.until) {
+					s.until = until
+				}
+			})
 		}
 		fallthrough
 	case http.StatusBadGateway, http.StatusGatewayTimeout: // no event would be taken
@@ -189,13 +182,6 @@ func retryAfter(field string, now time.Time) time.Time {
 		return most
 	}
 	return at
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // disable notes that an endpoint is gone, and tells that once.
