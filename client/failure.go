@@ -70,8 +70,7 @@ func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 // result returns the result of a recipient that failed by f, with a Reason by c.
 func (f *failure) result(c *replies.Classifier) smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls,
-		Policy: f.policy, Security: f.security,
-		NotBefore: f.notBefore}
+		Policy: f.policy, Security: f.security, NotBefore: f.notBefore}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}

@@ -157,12 +157,12 @@ func (m *machine) rateCause(task *queue.Task, s *site, now time.Time) (c cause) 
 
 // ownRateCause returns the Rate of a task's tenant or source that has put it off, or the zero cause.
 func (m *machine) ownRateCause(task *queue.Task) cause {
-	for i, key := range m.rateKeys(task) {
+	for _, key := range m.rateKeys(task) {
 		b, limit := m.rates[key], m.rate(key)
 		if key.name == "" || b == nil || limit.every() == 0 || max(b.tat, b.last) <= m.mono {
 			continue
 		}
-		what := [...]string{"tenant", "source"}[i]
+		what := key.kind()
 		return cause{
 			why: fmt.Sprintf("The %s %s has reached its rate: %v.", what, key.name, limit),
 			advice: "The program sets this rate. With a higher one, or less mail of the " + what +

@@ -112,17 +112,17 @@ func (d *delivery) ended(results []smtp.Result, body queue.Body, took time.Durat
 			v.refusal = d.r.refusalOf(&d.task, results)
 		}
 	}
-	wait := d.r.wait(&d.task, why, now)
 	t := d.task
 	if !d.r.doubt(now).IsZero() {
 		t = doubted(t)
 	}
-	next := later(nextTry(wait, now, t.Deadline, jitter), d.task.NotBefore) // the clock may have been set back
+	wait := d.r.wait(&d.task, why, now)
 	held, all := heldBack(results)
 	isHeld := held.After(now) // a time that has come would be tried again at once, without end
 	if isHeld {
-		next = later(nextTry(min(max(held.Sub(now), leastHeld), ever), now, t.Deadline, 0), d.task.NotBefore)
+		wait, jitter = min(max(held.Sub(now), leastHeld), ever), 0
 	}
+	next := later(nextTry(wait, now, t.Deadline, jitter), d.task.NotBefore) // the clock may have been set back
 	s, o = conclude(t, results, now, next)
 	s.Uncounted = isHeld && all && !s.Next.IsZero()
 	o.Task = d.task

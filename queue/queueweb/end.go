@@ -54,7 +54,7 @@ func told(history []past) (kinds []string) {
 	return kinds
 }
 
-// Sentence says it in words.
+// Sentence returns a sentence about it.
 func (e *end) Sentence() string {
 	switch e.What {
 	case "delivered":

@@ -196,10 +196,9 @@ func recipientOf(res *smtp.Result) Recipient {
 // cut returns the first octets of a text, as JSON can have it.
 func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
-// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome.
-// The time of the outcome tells attempts apart that aren't counted, and reports of one Attempt.
-// It is stored with the event, and so is the same in each post. The Arrival tells
-// messages of two queues apart, which may have the same ID.
+// idOf returns the webhook-id of an event: the same one however often it is made of the same outcome. The time of the
+// outcome tells attempts apart that aren't counted, and reports of one Attempt. It is stored with the event, and so is
+// the same in each post. The Arrival tells messages of two queues apart, which may have the same ID.
 func idOf(event *Event) string {
 	d := &event.Data
 	sum := sha256.New()

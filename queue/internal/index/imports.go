@@ -146,7 +146,7 @@ func (s *Message) Import(in *queue.Import) (states []Imported) {
 	return states
 }
 
-// Imported gives a task of a message, which was just added, the state that it has in the other Queue. part is for the
+// Imported sets a task of a message, which was just added, to the state that it has in the other Queue. part is for the
 // report task.
 func (ix *Index[M, S]) Imported(id uint64, st *Imported, state S, part uint32) {
 	if st.Num == ReportTask {

@@ -158,7 +158,7 @@ func (b *Book) place() uint64 {
 	return b.Last
 }
 
-// Slots gives member me up to n of the slots of a rate that has one each every nanoseconds: those from first on. If n
+// Slots hands member me up to n of the slots of a rate that has one each every nanoseconds: those from first on. If n
 // is 0, it wants none. Slots are given out for the time until Ahead from now. Of several members that want slots, each
 // gets a part of those that are there or, if there are fewer than members, the one whose last slot is the oldest.
 func (b *Book) Slots(me uint64, n int, every int64, now time.Time, eager func(uint64) bool) (first int64, got int) {
