@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,20 +52,45 @@ func Page(r *http.Request) string {
 // IsRead reports whether a request changes nothing.
 func IsRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// WantsJSON reports whether the answer is JSON, that to a request with errors, too.
-func WantsJSON(r *http.Request) bool { return r.URL.Query().Get("format") == "json" }
+// wantsJSON reports whether the answer is JSON, that to a request with errors, too.
+func wantsJSON(r *http.Request) bool { return r.URL.Query().Get("format") == "json" }
 
-// Values returns the parameters of a request: those of the query, or of a form those of the body, with format from the
+// Request is a request that was admitted, and its parameters.
+type Request struct {
+	*http.Request
+	User   string
+	Values url.Values // of the query, or of the body of a POST
+}
+
+// Get returns a parameter without white space around it, as people paste it.
+func (r *Request) Get(name string) string { return strings.TrimSpace(r.Values.Get(name)) }
+
+// Admit finds out the user who sent a request, by authorize, or returns why it is refused. A form of another site is a
+// Failure.
+func (r *Request) Admit(authorize func(*http.Request) (string, error), p *http.CrossOriginProtection) error {
+	user, err := authorize(r.Request)
+	if err != nil {
+		return err
+	}
+	if err := p.Check(r.Request); err != nil {
+		return &Failure{http.StatusForbidden,
+			"This form was sent by another site. Open the page here, and send it again."}
+	}
+	r.User = user
+	return nil
+}
+
+// Parse reads the parameters of a request: those of the query, or of a form those of the body, with format from the
 // query. A name that isn't in names is an error, and so is one that is given twice, or has more than most octets.
-func Values(w http.ResponseWriter, r *http.Request, names []string, most int) (url.Values, error) {
+func (r *Request) Parse(w http.ResponseWriter, names []string, most int) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, Bad("The query can't be read: %v", err)
+		return Bad("The query can't be read: %v", err)
 	}
-	if !IsRead(r) {
+	if !IsRead(r.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
 		if err := r.ParseForm(); err != nil {
-			return nil, Bad("The form can't be read: %v", err)
+			return Bad("The form can't be read: %v", err)
 		}
 		values = r.PostForm
 		if format := r.URL.Query().Get("format"); format != "" {
@@ -74,20 +100,47 @@ func Values(w http.ResponseWriter, r *http.Request, names []string, most int) (u
 	for name, v := range values {
 		if !slices.Contains(names, name) {
 			// A misspelt filter would select more than was meant.
-			return nil, Bad("%s: there is no such parameter.", Cut(name, MaxText))
+			return Bad("%s: there is no such parameter.", Cut(name, MaxText))
 		}
 		if len(v) > 1 {
-			return nil, Bad("%s is given twice.", Cut(name, MaxText))
+			return Bad("%s is given twice.", Cut(name, MaxText))
 		}
 		if len(v[0]) > most {
-			return nil, Bad("%s is longer than %d octets.", Cut(name, MaxText), most)
+			return Bad("%s is longer than %d octets.", Cut(name, MaxText), most)
 		}
 	}
-	return values, nil
+	r.Values = values
+	return nil
 }
 
-// AnswerJSON writes data as JSON.
-func AnswerJSON(w http.ResponseWriter, status int, data any) {
+// View is what each template gets.
+type View struct {
+	Title   string
+	User    string
+	Name    string // of the page, for the menu
+	Refresh string // seconds; empty: it isn't loaded again
+	Data    any
+}
+
+// Answer writes a page, or its data as JSON. Data may have its own title. refresh are the seconds after which the page
+// can be loaded again.
+func Answer(w http.ResponseWriter, r *Request, status int, t *template.Template, v View, refresh ...string) {
+	if wantsJSON(r.Request) || r.Values.Get("format") == "json" {
+		answerJSON(w, status, v.Data)
+		return
+	}
+	v.User = r.User
+	if seconds := r.Get("refresh"); slices.Contains(refresh, seconds) {
+		v.Refresh = seconds
+	}
+	if t, ok := v.Data.(interface{ PageTitle() string }); ok {
+		v.Title = t.PageTitle()
+	}
+	answerHTML(w, status, t, v.Name, v)
+}
+
+// answerJSON writes data as JSON.
+func answerJSON(w http.ResponseWriter, status int, data any) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
@@ -98,8 +151,8 @@ func AnswerJSON(w http.ResponseWriter, status int, data any) {
 	write(w, status, "application/json", b.Bytes())
 }
 
-// AnswerHTML writes a page.
-func AnswerHTML(w http.ResponseWriter, status int, t *template.Template, name string, data any) {
+// answerHTML writes a page.
+func answerHTML(w http.ResponseWriter, status int, t *template.Template, name string, data any) {
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, name, data); err != nil {
 		http.Error(w, "The page can't be made.", http.StatusInternalServerError)
@@ -112,21 +165,6 @@ func write(w http.ResponseWriter, status int, contentType string, b []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(b) // after an error of the connection there is nobody to tell
-}
-
-// Admit returns the user who sent a request, by authorize, or why it is refused. A form of another site is a Failure.
-func Admit(
-	r *http.Request, authorize func(*http.Request) (string, error), p *http.CrossOriginProtection,
-) (user string, err error) {
-	user, err = authorize(r)
-	if err != nil {
-		return "", err
-	}
-	if err := p.Check(r); err != nil {
-		return "", &Failure{http.StatusForbidden,
-			"This form was sent by another site. Open the page here, and send it again."}
-	}
-	return user, nil
 }
 
 // Refusal returns what the user is told of a request that Admit refused: nothing of the cause unless it is ours. With a
@@ -157,16 +195,17 @@ func SetHeader(h http.Header, more string) {
 	h.Set("Cache-Control", "no-store")
 }
 
-//go:embed style.css
-var style embed.FS
+//go:embed style.css layout.html
+var files embed.FS
 
 // ServeStyle serves the style sheet of all pages.
-func ServeStyle(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, style, "style.css") }
+func ServeStyle(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "style.css") }
 
-// Funcs are the funcs of all templates. What comes from a mail or a host goes through "text" or "long" before it is in
-// a page.
-func Funcs() template.FuncMap {
-	return template.FuncMap{
+// NewTemplates returns what all pages share: "head", "foot" and "time", and the funcs of all templates. What comes from
+// a mail or a host goes through "text" or "long" before it is in a page. "head" has the templates "site", a name, and
+// "menu" of whose pages they are.
+func NewTemplates() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
 		"text":    func(s any) string { return Visible(fmt.Sprint(s), MaxText) },
 		"long":    func(s string) string { return Visible(s, MaxLong) },
 		"n":       Number,
@@ -179,5 +218,5 @@ func Funcs() template.FuncMap {
 		"isPast":  func(t time.Time) bool { return !t.After(time.Now()) },
 		"link":    Link,
 		"linkAll": func(page string, values url.Values, more ...string) string { return LinkWith(page, values, more) },
-	}
+	}).ParseFS(files, "layout.html"))
 }

@@ -48,7 +48,7 @@ var actions = []*action{
 	{Name: "cancel", Verb: "Cancel", past: "cancelled",
 		Warning: "The messages leave the queue, and each is returned to its sender. This can't be undone.",
 		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (int, error) {
-			return h.Runner.Cancel(ctx, f, cancelText(r.get("text")))
+			return h.Runner.Cancel(ctx, f, cancelText(r.Get("text")))
 		}},
 	{Name: "purge", Verb: "Purge", past: "purged",
 		Warning: "The messages leave the queue, and nobody is told. This can't be undone.",
@@ -117,7 +117,7 @@ type selected struct {
 	Failed   string      `json:"error,omitempty"` // why they aren't counted
 }
 
-func (v *actView) pageTitle() string { return v.Action.Verb }
+func (v *actView) PageTitle() string { return v.Action.Verb }
 
 // maxAffected is how many messages are counted for a confirmation, and countTime how long.
 const (
@@ -126,12 +126,12 @@ const (
 )
 
 func (h *Handler) act(r *request) (any, error) {
-	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.get("do") })
+	i := slices.IndexFunc(actions, func(a *action) bool { return a.Name == r.Get("do") })
 	if i < 0 {
 		return nil, web.Bad("do=%s: there is no such action. The actions are %s.",
-			web.Cut(r.get("do"), web.MaxText), actionNames())
+			web.Cut(r.Get("do"), web.MaxText), actionNames())
 	}
-	v := &actView{Action: actions[i], Do: actions[i].Name, Name: r.get("name"), All: r.get("all") == "true"}
+	v := &actView{Action: actions[i], Do: actions[i].Name, Name: r.Get("name"), All: r.Get("all") == "true"}
 	f, given, err := r.filter()
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (h *Handler) act(r *request) (any, error) {
 		return nil, web.Bad("%s has a filter and no name.", v.Action.Verb)
 	case byName && v.Name == "" && v.Do != "flush":
 		return nil, web.Bad("The name is empty: give that of a destination or a site.")
-	case r.get("all") != "" && !v.All, v.All == (len(given) > 0 || v.Name != ""):
+	case r.Get("all") != "" && !v.All, v.All == (len(given) > 0 || v.Name != ""):
 		return nil, web.Bad("Select some messages or give a name, or select all with all=true, and not both.")
 	case v.Name != "":
 		f.Destination = v.Name
@@ -211,7 +211,7 @@ func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	}
 	v.Done = &e
 	level := slog.LevelInfo
-	attrs := []slog.Attr{slog.String("user", r.user), slog.String("remote", r.RemoteAddr),
+	attrs := []slog.Attr{slog.String("user", r.User), slog.String("remote", r.RemoteAddr),
 		slog.String("filter", v.Filter.Encode()), slog.Int("messages", e.Messages), slog.Int("tasks", e.Tasks)}
 	if err != nil {
 		level, attrs = slog.LevelWarn, append(attrs, slog.Any("err", err))
@@ -237,7 +237,7 @@ func resultOf(name, destination string, e *effect) string {
 
 // after reads a time in the future, or a duration from now.
 func (r *request) after(name string) (time.Time, error) {
-	s := r.get(name)
+	s := r.Get(name)
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		var d time.Duration

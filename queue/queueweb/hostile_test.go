@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/smtp"
@@ -162,7 +163,7 @@ func checkNasty(t *testing.T) {
 		"overview": &overviewView{Runner: runnerView{Halted: nasty("halted"), Unrecorded: 1, Stuck: 1}},
 	} {
 		var b strings.Builder
-		if err := templates.ExecuteTemplate(&b, strings.TrimSpace(name), page{Data: data}); err != nil {
+		if err := templates.ExecuteTemplate(&b, strings.TrimSpace(name), web.View{Data: data}); err != nil {
 			t.Error(err)
 		}
 		checkPage(t, name, b.String())

@@ -9,7 +9,7 @@ import (
 )
 
 // templates escape everything for HTML. What comes from a mail or a host goes through "text" or "long" before.
-var templates = template.Must(template.New("").Funcs(web.Funcs()).Funcs(template.FuncMap{
+var templates = template.Must(web.NewTemplates().Funcs(template.FuncMap{
 	"source": func(s string) string { return web.Source(s, maxSource) },
 	"ages":   ageHeads,
 	"cell":   cellLink,

@@ -58,7 +58,7 @@ type messageView struct {
 	Source    bool   `json:"-"` // there is a page of the source
 }
 
-func (v *messageView) pageTitle() string { return "Message " + web.Visible(string(v.ID), web.MaxText) }
+func (v *messageView) PageTitle() string { return "Message " + web.Visible(string(v.ID), web.MaxText) }
 
 // taskView is what a message's mail to one destination waits for.
 type taskView struct {
@@ -102,7 +102,7 @@ const (
 )
 
 func (h *Handler) message(r *request) (any, error) {
-	id := queue.ID(r.get("id"))
+	id := queue.ID(r.Get("id"))
 	if id == "" {
 		return nil, web.Bad("The id is empty: find the message by a search.")
 	}
@@ -206,7 +206,7 @@ func (h *Handler) source(r *request) (any, error) {
 	if !h.ShowSource {
 		return nil, web.Fail(http.StatusNotFound, "The source of messages isn't shown: ShowSource is false.")
 	}
-	id := queue.ID(r.get("id"))
+	id := queue.ID(r.Get("id"))
 	body, err := h.queue().Open(r.Context(), id)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ var filterFields = []string{
 func (r *request) filter() (f queue.Filter, given url.Values, err error) {
 	given = make(url.Values)
 	for _, name := range filterFields {
-		s := r.get(name)
+		s := r.Get(name)
 		if s == "" {
 			continue
 		}
@@ -106,7 +106,7 @@ func (h *Handler) messages(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &messagesView{Filter: given, Messages: []messageRow{}, After: queue.ID(r.get("after"))}
+	v := &messagesView{Filter: given, Messages: []messageRow{}, After: queue.ID(r.Get("after"))}
 	f.After = v.After
 	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
 	defer cancel()

@@ -121,7 +121,7 @@ var views = map[string]view{
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	web.SetHeader(w.Header(), "")
 	name := web.Page(r)
-	req := &request{Request: r, now: time.Now()}
+	req := &request{web.Request{Request: r}, time.Now()}
 	if err := h.admit(req); err != nil {
 		h.logger().LogAttrs(r.Context(), slog.LevelWarn, "queueweb: refused", slog.String("remote", r.RemoteAddr),
 			slog.String("method", r.Method), slog.String("page", web.Cut(name, web.MaxText)), slog.Any("err", err))
@@ -159,9 +159,7 @@ func (h *Handler) admit(r *request) error {
 	if h.Runner == nil || h.queue() == nil || h.Authorize == nil {
 		return h.Check()
 	}
-	user, err := web.Admit(r.Request, h.Authorize, &h.protection)
-	r.user = user
-	return err
+	return r.Admit(h.Authorize, &h.protection)
 }
 
 // background are the goroutines that count while no request waits for them. After close, none begins.

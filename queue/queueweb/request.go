@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postrider/postrider/internal/web"
@@ -15,49 +13,25 @@ import (
 
 // request is a request that was admitted, and its parameters.
 type request struct {
-	*http.Request
-	user   string
-	now    time.Time
-	values url.Values // of the query, or of the body of a POST
+	web.Request
+	now time.Time
 }
 
 // parameters are those that select no messages.
 var parameters = []string{"after", "all", "do", "find", "format", "name", "refresh", "text", "until"}
 
 // parse reads the parameters. Each is given once at most.
-func (r *request) parse(w http.ResponseWriter) (err error) {
-	r.values, err = web.Values(w, r.Request, slices.Concat(parameters, filterFields), web.MaxValue)
-	return err
-}
-
-// get returns a parameter without white space around it, as people paste it.
-func (r *request) get(name string) string { return strings.TrimSpace(r.values.Get(name)) }
-
-// page is what each template gets.
-type page struct {
-	Title   string
-	User    string
-	Name    string // of the page, for the menu
-	Refresh string // seconds; empty: it isn't loaded again
-	Data    any
+func (r *request) parse(w http.ResponseWriter) error {
+	return r.Parse(w, slices.Concat(parameters, filterFields), web.MaxValue)
 }
 
 // answer writes a page, or its data as JSON.
 func answer(w http.ResponseWriter, r *request, status int, name, title string, data any) {
-	if web.WantsJSON(r.Request) || r.values.Get("format") == "json" {
-		web.AnswerJSON(w, status, data)
-		return
-	}
-	p := page{Title: title, User: r.user, Name: name, Data: data}
+	var refresh []string
 	if name == "overview" || name == "sites" {
-		if p.Refresh = r.get("refresh"); p.Refresh != "10" && p.Refresh != "60" {
-			p.Refresh = ""
-		}
+		refresh = []string{"10", "60"}
 	}
-	if t, ok := data.(interface{ pageTitle() string }); ok {
-		p.Title = t.pageTitle()
-	}
-	web.AnswerHTML(w, status, templates, name, p)
+	web.Answer(w, &r.Request, status, templates, web.View{Title: title, Name: name, Data: data}, refresh...)
 }
 
 // errorView is the answer to a request that failed.

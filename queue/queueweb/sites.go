@@ -138,7 +138,7 @@ func (h *Handler) sites(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &sitesView{Find: r.get("find"), Sites: []siteView{}, Suspended: []suspension{}, Rates: []rateView{}}
+	v := &sitesView{Find: r.Get("find"), Sites: []siteView{}, Suspended: []suspension{}, Rates: []rateView{}}
 	suspended := h.Runner.Suspended() // as it is now: a suspension that was just made is there
 	var found []*delivery.SiteActivity
 	for i := range s.activity.Sites {

@@ -84,21 +84,21 @@ func readRules[T any, P interface {
 
 // switches reads the form. A field that isn't given switches off.
 func (r *request) switches() (s Switches, err error) {
-	if s.Refuse, err = readRules[Refusal](r.get("refuse")); err != nil {
+	if s.Refuse, err = readRules[Refusal](r.Get("refuse")); err != nil {
 		return s, err
 	}
-	if s.Quotas, err = readRules[Quota](r.get("quotas")); err != nil {
+	if s.Quotas, err = readRules[Quota](r.Get("quotas")); err != nil {
 		return s, err
 	}
-	if s.Stalls, err = readRules[Stall](r.get("stalls")); err != nil {
+	if s.Stalls, err = readRules[Stall](r.Get("stalls")); err != nil {
 		return s, err
 	}
-	if text := r.get("greylist"); text != "" {
+	if text := r.Get("greylist"); text != "" {
 		if s.Greylist, err = time.ParseDuration(text); err != nil {
 			return s, web.Bad("greylist=%s: want a duration such as 5m.", web.Cut(text, web.MaxText))
 		}
 	}
-	s.SevenBit = r.get("seven_bit") == "true"
+	s.SevenBit = r.Get("seven_bit") == "true"
 	if err := s.Check(); err != nil {
 		return s, web.Bad("%s.", strings.TrimPrefix(err.Error(), "inbox: "))
 	}
@@ -114,7 +114,7 @@ type actView struct {
 	Result   string `json:"result,omitempty"`
 }
 
-func (v *actView) pageTitle() string {
+func (v *actView) PageTitle() string {
 	if v.Done {
 		return "Done"
 	}
@@ -122,15 +122,15 @@ func (v *actView) pageTitle() string {
 }
 
 func (in *Inbox) act(r *request) (any, error) {
-	v := &actView{Do: r.get("do"), ID: web.Cut(r.get("id"), web.MaxText), Done: r.Method == http.MethodPost}
+	v := &actView{Do: r.Get("do"), ID: web.Cut(r.Get("id"), web.MaxText), Done: r.Method == http.MethodPost}
 	var err error
 	switch v.Do {
 	case "delete":
 		if v.Messages = 1; !v.Done {
-			_, err = in.Message(r.get("id"))
+			_, err = in.Message(r.Get("id"))
 			break
 		}
-		err = in.Delete(r.get("id"))
+		err = in.Delete(r.Get("id"))
 		v.Result = "The message was deleted."
 	case "clear":
 		if !v.Done {
@@ -158,7 +158,7 @@ func (in *Inbox) act(r *request) (any, error) {
 		return nil, err
 	}
 	if v.Done {
-		in.logger().LogAttrs(r.Context(), slog.LevelInfo, "inbox: "+v.Do, slog.String("user", r.user),
+		in.logger().LogAttrs(r.Context(), slog.LevelInfo, "inbox: "+v.Do, slog.String("user", r.User),
 			slog.String("remote", r.RemoteAddr), slog.String("result", v.Result))
 	}
 	return v, nil

@@ -44,7 +44,7 @@ func fileName(name string) string {
 
 // raw is the message as it came.
 func (in *Inbox) raw(w http.ResponseWriter, r *request) error {
-	m, err := in.Message(r.get("id"))
+	m, err := in.Message(r.Get("id"))
 	if err != nil {
 		return err
 	}
@@ -53,13 +53,13 @@ func (in *Inbox) raw(w http.ResponseWriter, r *request) error {
 
 // part is the decoded content of a part. Its type isn't told: a browser might show it.
 func (in *Inbox) part(w http.ResponseWriter, r *request) error {
-	m, err := in.Message(r.get("id"))
+	m, err := in.Message(r.Get("id"))
 	if err != nil {
 		return err
 	}
 	mail := m.Read()
 	for i := range mail.Parts {
-		if p := &mail.Parts[i]; p.Path == r.get("part") {
+		if p := &mail.Parts[i]; p.Path == r.Get("part") {
 			name := p.Name
 			if name == "" {
 				name = "part-" + p.Path + extension(p.Type)
@@ -90,13 +90,13 @@ func extension(contentType string) string {
 
 // document is the HTML of a message for the frame in its page. Opened by itself, it leads to that page.
 func (in *Inbox) document(w http.ResponseWriter, r *request) error {
-	m, err := in.Message(r.get("id"))
+	m, err := in.Message(r.Get("id"))
 	if err != nil {
 		return err
 	}
 	h := w.Header()
 	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "iframe" {
-		http.Redirect(w, r.Request, web.Link("message", "id", m.ID), http.StatusSeeOther)
+		http.Redirect(w, r.Request.Request, web.Link("message", "id", m.ID), http.StatusSeeOther)
 		return nil
 	}
 	// The sandbox gives the document no origin, so that 'self' is nothing: all that it shows is in itself.

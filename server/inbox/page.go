@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 
 	"github.com/postrider/postrider/internal/web"
@@ -20,21 +19,14 @@ import (
 var files embed.FS
 
 // templates escape everything for HTML. What comes from a mail goes through "text", "long" or "source" before.
-var templates = template.Must(template.New("").Funcs(web.Funcs()).Funcs(template.FuncMap{
+var templates = template.Must(web.NewTemplates().Funcs(template.FuncMap{
 	"source": func(s string) string { return web.Source(s, maxLine) },
 }).ParseFS(files, "html/*.html"))
 
 const maxLine = 10_000 // runes of a line of text and source
 
 // request is a request that was admitted, and its parameters.
-type request struct {
-	*http.Request
-	user   string
-	values url.Values
-}
-
-// get returns a parameter without white space around it.
-func (r *request) get(name string) string { return strings.TrimSpace(r.values.Get(name)) }
+type request struct{ web.Request }
 
 // view makes the content of a page.
 type view struct {
@@ -70,15 +62,13 @@ const maxValue = 32 << 10
 func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	web.SetHeader(w.Header(), "; frame-src 'self'")
 	name := web.Page(r)
-	req := &request{Request: r}
-	user, err := web.Admit(r, in.authorize, &in.protection)
-	if err != nil {
+	req := &request{web.Request{Request: r}}
+	if err := req.Admit(in.authorize, &in.protection); err != nil {
 		in.logger().LogAttrs(r.Context(), slog.LevelWarn, "inbox: refused", slog.String("remote", r.RemoteAddr),
 			slog.String("method", r.Method), slog.String("page", web.Cut(name, web.MaxText)), slog.Any("err", err))
 		answerError(w, req, web.Refusal(w, in.Challenge, err))
 		return
 	}
-	req.user = user
 	if name == "style.css" && web.IsRead(r) {
 		web.ServeStyle(w, r)
 		return
@@ -94,7 +84,7 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerError(w, req, web.Fail(http.StatusMethodNotAllowed, "This page can't be changed that way."))
 		return
 	}
-	if req.values, err = web.Values(w, r, parameters, maxValue); err != nil {
+	if err := req.Parse(w, parameters, maxValue); err != nil {
 		answerError(w, req, err)
 		return
 	}
@@ -146,31 +136,13 @@ func checkLoopback(r *http.Request) error {
 
 func isLoopback(ip netip.Addr) bool { return ip.Unmap().IsLoopback() }
 
-// page is what each template gets.
-type page struct {
-	Title   string
-	User    string
-	Name    string // of the page, for the menu
-	Refresh string // seconds; empty: it isn't loaded again
-	Data    any
-}
-
 // answer writes a page, or its data as JSON.
 func answer(w http.ResponseWriter, r *request, status int, name, title string, data any) {
-	if web.WantsJSON(r.Request) || r.values.Get("format") == "json" {
-		web.AnswerJSON(w, status, data)
-		return
-	}
-	p := page{Title: title, User: r.user, Name: name, Data: data}
+	var refresh []string
 	if name == "list" {
-		if p.Refresh = r.get("refresh"); p.Refresh != "5" && p.Refresh != "60" {
-			p.Refresh = ""
-		}
+		refresh = []string{"5", "60"}
 	}
-	if t, ok := data.(interface{ pageTitle() string }); ok {
-		p.Title = t.pageTitle()
-	}
-	web.AnswerHTML(w, status, templates, name, p)
+	web.Answer(w, &r.Request, status, templates, web.View{Title: title, Name: name, Data: data}, refresh...)
 }
 
 // errorView is the answer to a request that failed.

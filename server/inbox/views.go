@@ -73,9 +73,9 @@ var filterFields = []string{"find", "from", "to", "subject", "since"}
 // list shows messages, the newest first. With wait, it waits for one.
 func (in *Inbox) list(r *request) (any, error) {
 	f := Filter{
-		Text: r.get("find"), From: r.get("from"), To: r.get("to"), Subject: r.get("subject"), After: r.get("since"),
+		Text: r.Get("find"), From: r.Get("from"), To: r.Get("to"), Subject: r.Get("subject"), After: r.Get("since"),
 	}
-	if s := r.get("wait"); s != "" {
+	if s := r.Get("wait"); s != "" {
 		wait, err := time.ParseDuration(s)
 		if err != nil || wait <= 0 || wait > maxWait {
 			return nil, web.Bad("wait=%s: want a duration of up to %s, such as 10s.", web.Cut(s, web.MaxText), maxWait)
@@ -89,11 +89,11 @@ func (in *Inbox) list(r *request) (any, error) {
 	all := in.Messages(f)
 	slices.Reverse(all)
 	v := &listView{
-		Filter: make(url.Values), Messages: []messageRow{}, After: r.get("after"), Found: len(all),
+		Filter: make(url.Values), Messages: []messageRow{}, After: r.Get("after"), Found: len(all),
 		Refused: append([]Refused{}, in.Refusals()...), Switched: switchedOn(in.Switches()),
 	}
 	for _, name := range filterFields {
-		if s := r.get(name); s != "" {
+		if s := r.Get(name); s != "" {
 			v.Filter.Set(name, s)
 		}
 	}
@@ -156,7 +156,7 @@ type partView struct {
 	Encoding   string `json:"encoding,omitempty"`
 }
 
-func (v *messageView) pageTitle() string {
+func (v *messageView) PageTitle() string {
 	if subject := web.Visible(v.Subject, web.MaxText); strings.TrimSpace(subject) != "" {
 		return subject
 	}
@@ -164,7 +164,7 @@ func (v *messageView) pageTitle() string {
 }
 
 func (in *Inbox) message(r *request) (any, error) {
-	m, err := in.Message(r.get("id"))
+	m, err := in.Message(r.Get("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (in *Inbox) message(r *request) (any, error) {
 		messageRow: newRow(m), Client: m.Client, Hello: m.Hello, TLS: m.TLS, Username: m.Username,
 		Params: string(params(m.Envelope)), Header: mail.Header, Text: mail.Text, HTML: mail.HTML, Parts: []partView{},
 		Links: []string{}, Problems: append([]string{}, mail.Problems...), Findings: in.findings(r.Context(), m),
-		View: r.get("view"), Checked: in.Preflight != nil,
+		View: r.Get("view"), Checked: in.Preflight != nil,
 	}
 	for i := range mail.Parts {
 		p := &mail.Parts[i]
