@@ -92,6 +92,7 @@ var arrows = map[string][]string{
 	"internal/quota":           nil,
 	"internal/scram":           nil,
 	"internal/web":             nil,
+	"internal/web/webtest":     nil,
 
 	".": {"internal/guard", "internal/header", "mx", "client", "server", "queue", "queue/delivery",
 		"queue/delivery/receivers", "bounce",

@@ -33,17 +33,7 @@ const inDANE = "POSTRIDER_INTEROP_DANE" // set in a process with a network and a
 
 // danePostfix is a Postfix that delivers by DANE. A failure at a destination doesn't hold up the next mail to it. Its
 // ClientHello fits into one segment, with later versions of OpenSSL as well.
-const danePostfix = `compatibility_level = 3.6
-queue_directory = @dir@/queue
-data_directory = @dir@/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = client.test
-mydestination =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+const danePostfix = postfixBase + `myhostname = client.test
 mynetworks = 0.0.0.0/0
 alias_maps =
 alias_database =

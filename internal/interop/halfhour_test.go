@@ -27,17 +27,7 @@ const (
 )
 
 // quotaMain is a Postfix that sends everything to one host.
-const quotaMain = `compatibility_level = 3.6
-queue_directory = @dir@/queue
-data_directory = @dir@/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-myhostname = postfix.test
-mydestination =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+const quotaMain = postfixBase + `myhostname = postfix.test
 mynetworks = 127.0.0.0/8
 relayhost = [127.0.0.1]:@port@
 alias_maps =

@@ -13,19 +13,22 @@ import (
 	"testing"
 )
 
-// There is no maillog_file: Postfix logs to that by a socket which holds ten datagrams (net.unix.max_dgram_qlen) until master
-// has started postlogd, and master, which also logs to it, was seen to wait for itself.
-const postfixMain = `compatibility_level = 3.6
+// postfixBase is what the main.cf of each Postfix begins with.
+const postfixBase = `compatibility_level = 3.6
 queue_directory = @dir@/queue
 data_directory = @dir@/data
 command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = postfix.test
 mydestination =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
+`
+
+// There is no maillog_file: Postfix logs to that by a socket which holds ten datagrams (net.unix.max_dgram_qlen) until master
+// has started postlogd, and master, which also logs to it, was seen to wait for itself.
+const postfixMain = postfixBase + `myhostname = postfix.test
 mynetworks = 127.0.0.0/8
 local_header_rewrite_clients =
 virtual_mailbox_domains = postfix.test

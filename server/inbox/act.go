@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/internal/web"
 )
 
@@ -158,7 +159,7 @@ func (in *Inbox) act(r *request) (any, error) {
 		return nil, err
 	}
 	if v.Done {
-		in.logger().LogAttrs(r.Context(), slog.LevelInfo, "inbox: "+v.Do, slog.String("user", r.User),
+		guard.Logger(in.Logger).LogAttrs(r.Context(), slog.LevelInfo, "inbox: "+v.Do, slog.String("user", r.User),
 			slog.String("remote", r.RemoteAddr), slog.String("result", v.Result))
 	}
 	return v, nil

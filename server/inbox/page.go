@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/internal/web"
 )
 
@@ -64,8 +65,9 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := web.Page(r)
 	req := &request{web.Request{Request: r}}
 	if err := req.Admit(in.authorize, &in.protection); err != nil {
-		in.logger().LogAttrs(r.Context(), slog.LevelWarn, "inbox: refused", slog.String("remote", r.RemoteAddr),
-			slog.String("method", r.Method), slog.String("page", web.Cut(name, web.MaxText)), slog.Any("err", err))
+		guard.Logger(in.Logger).LogAttrs(r.Context(), slog.LevelWarn, "inbox: refused",
+			slog.String("remote", r.RemoteAddr), slog.String("method", r.Method),
+			slog.String("page", web.Cut(name, web.MaxText)), slog.Any("err", err))
 		answerError(w, req, web.Refusal(w, in.Challenge, err))
 		return
 	}
@@ -101,8 +103,6 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer(w, req, http.StatusOK, v.page, v.title, data)
 }
-
-func (in *Inbox) logger() *slog.Logger { return cmp.Or(in.Logger, slog.New(slog.DiscardHandler)) }
 
 func (in *Inbox) authorize(r *http.Request) (user string, err error) {
 	if in.Authorize != nil {
