@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +20,14 @@ import (
 // others store.
 type settling struct {
 	*mem.Queue
+	mu            sync.Mutex // a message and its event may settle at a time
 	before, after int
 	stored        []queue.Settlement
 }
 
 func (q *settling) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.before--; q.before >= 0 {
 		return errFault
 	}
@@ -75,12 +80,13 @@ func TestOutbox(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := &settling{Queue: mem.New(), before: tt.before, after: tt.after}
 				var log lockedText
-				calls, posted := 0, 0
+				calls := 0 // by the attempt of the one message
+				var posted atomic.Int64
 				start(t, &Runner{
 					Queue: q, Logger: textLogger(&log),
 					Sender: senderFunc(func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
 						if env.Recipients[0].Address == "events@hook.test" {
-							posted++
+							posted.Add(1)
 						}
 						return answer(env, smtp.Delivered, 250)
 					}),
@@ -132,8 +138,8 @@ func TestOutbox(t *testing.T) {
 				if strings.Join(got, "\n") != tt.want {
 					t.Errorf("got %q, want %q", got, tt.want)
 				}
-				if want := strings.Count(tt.want, " "); posted != want || events != want {
-					t.Errorf("got %d events sent, %d of them settled, want %d", posted, events, want)
+				if want := strings.Count(tt.want, " "); posted.Load() != int64(want) || events != want {
+					t.Errorf("got %d events sent, %d of them settled, want %d", posted.Load(), events, want)
 				}
 				if text := log.take(); !strings.Contains(text, tt.logged) {
 					t.Errorf("got the log %s, want %q in it", text, tt.logged)
