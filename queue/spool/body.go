@@ -20,6 +20,9 @@ var errBodyDamaged = errors.New("damaged body")
 // openInline makes the Body of a message that has it in the log, and releases seg.
 func (s *Spool) openInline(p place, seg *segment) (queue.Body, error) {
 	defer seg.release()
+	if buf, body := s.fresh.take(p); buf != nil {
+		return newInlineBody(buf, body), nil
+	}
 	buf := buffers.Get().(*[]byte)
 	if body := s.bodyOfKept(p, seg, buf); body != nil {
 		return newInlineBody(buf, body), nil

@@ -13,9 +13,10 @@
 // # Bounds
 //
 // A message takes about 130 octets of memory, whatever its size: bodies and envelopes stay on the disk. A body of up to
-// Options.InlineSize is in memory while it is stored or open; a larger one never is as a whole. The directory takes
-// less than twice the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free,
-// new mail is refused with syscall.ENOSPC, until there is room again.
+// Options.InlineSize is in memory while it is stored or open; a larger one never is as a whole. A small new message
+// stays in memory until its first Open; all of them together take at most 4 MiB. The directory takes less than twice
+// the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free, new mail is
+// refused with syscall.ENOSPC, until there is room again.
 //
 // A Key takes about 90 octets of memory, and 68 of the directory, for Options.KeyTime after its Enqueue.
 // Options.MaxKeys bounds their number. Neither a Key nor its length is on the disk, but a part of its SHA-256.
@@ -56,6 +57,7 @@
 //	imports.go                        writing: messages that come from another Queue
 //	read.go, list.go, usage.go        reading: Claim and Open; List and Stats; which segment holds live data
 //	wide.go                           reading: messages to many destinations, once for all their tasks
+//	fresh.go                          reading: new messages, which are still in memory
 //	log.go, appending.go, spare.go    the log: group commit, the segment that is written to, its reserved space
 //	roster.go                         which segments there should be
 //	segment.go, record.go, entry.go   the octets of a segment, a record, an entry

@@ -51,10 +51,12 @@ func (s *Spool) newDraft(durable bool) *draft {
 	return &draft{spool: s, buf: buf, record: appending{record: record, durable: durable, done: make(chan error, 1)}}
 }
 
-// free returns what the draft took: the buffer and, if the log doesn't have it, the body files.
+// free returns what the draft took: the buffer, unless fresh has it, and the body files, if the log doesn't have them.
 func (d *draft) free() {
-	*d.buf = d.record.record
-	keepBuffer(d.buf)
+	if d.buf != nil {
+		*d.buf = d.record.record
+		keepBuffer(d.buf)
+	}
 	for _, m := range d.messages {
 		if m.file != "" && !d.kept {
 			d.spool.fs.discard(m.file)

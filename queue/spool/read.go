@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/postrider/postrider/queue/internal/index"
@@ -90,7 +91,7 @@ func (s *Spool) loadState(seg *segment, p place, num uint32, msg *index.Message,
 
 // readMessage reads a message but its body. It must not be changed.
 func (s *Spool) readMessage(seg *segment, p place, buf []byte) (*index.Message, error) {
-	if m := s.wide.get(p); m != nil {
+	if m := cmp.Or(s.wide.get(p), s.fresh.message(p)); m != nil {
 		return m, nil
 	}
 	h, fields, err := seg.entry(p, buf)

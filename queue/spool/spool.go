@@ -37,6 +37,7 @@ type Spool struct {
 	waiting  atomic.Int64 // how many are in removed
 	space    space
 	wide     wide
+	fresh    fresh
 
 	roster     roster // as it was written last; the janitor's, like the file
 	rosterFile File   // nil: there is no roster
@@ -175,8 +176,24 @@ func (s *Spool) enqueue(
 	s.takeIn(d)
 	if in != nil {
 		due = s.ix.Claimable(d.messages[0].ID)
+	} else {
+		s.keepFresh(d)
 	}
 	return due, nil
+}
+
+// keepFresh keeps the message of a draft that is in the index. s.mu is held.
+func (s *Spool) keepFresh(d *draft) {
+	m := d.messages[0]
+	if m.file != "" || m.Held || m.NotBefore != index.AtOnce || len(m.Dests) >= wideDests {
+		return
+	}
+	end := m.off + m.length
+	*d.buf = d.record.record
+	kept := freshMessage{m.Message, d.buf, d.record.record[end-int(m.Size) : end]}
+	if s.fresh.keep(d.record.place(m.off, m.length), kept) {
+		d.buf = nil
+	}
 }
 
 // takeIn makes the draft's messages known. s.mu is held.

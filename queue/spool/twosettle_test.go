@@ -72,6 +72,7 @@ func TestSettlePanics(t *testing.T) {
 		s := mustOpen(t, disk, testConfig)
 		id := mustEnqueue(t, s, "body", "a.example")
 		task := mustClaim(t, s, "a.example")[0]
+		readBody(s, id) // so that the settlement reads the log
 		disk.Reading = func(string, int64, int) error { panic("boom") }
 		again := queue.Settlement{Next: time.Now().Add(time.Minute)}
 		func() {

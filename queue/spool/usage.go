@@ -15,6 +15,7 @@ func (s *Spool) joined(p place) {
 // left says that a message isn't in the segment any more. s.mu is held.
 func (s *Spool) left(p place) {
 	s.wide.forget(p)
+	s.fresh.forget(p)
 	u := s.perSeg[p.segment]
 	if u.messages == 1 {
 		delete(s.perSeg, p.segment)
