@@ -46,12 +46,17 @@ func keepBuffer(buf *[]byte) {
 }
 
 func (s *Spool) newDraft(durable bool) *draft {
-	buf := buffers.Get().(*[]byte)
-	record := append((*buf)[:0], make([]byte, recordHeaderLen)...)
-	return &draft{spool: s, buf: buf, record: appending{record: record, durable: durable, done: make(chan error, 1)}}
+	d, ok := s.drafts.Get().(*draft)
+	if !ok {
+		d = &draft{spool: s, record: appending{done: make(chan error, 1)}}
+	}
+	d.buf = buffers.Get().(*[]byte)
+	d.record.record, d.record.durable = append((*d.buf)[:0], make([]byte, recordHeaderLen)...), durable
+	return d
 }
 
-// free returns what the draft took: the buffer, unless fresh has it, and the body files, if the log doesn't have them.
+// free returns what the draft took: the buffer, unless fresh has it, and the body files, if the log doesn't have them. A
+// record that was handed to the log has been waited for. The draft may be used for another record from then on.
 func (d *draft) free() {
 	if d.buf != nil {
 		*d.buf = d.record.record
@@ -62,6 +67,9 @@ func (d *draft) free() {
 			d.spool.fs.discard(m.file)
 		}
 	}
+	clear(d.messages)
+	*d = draft{spool: d.spool, messages: d.messages[:0], record: appending{done: d.record.done}}
+	d.spool.drafts.Put(d)
 }
 
 // add reads a message.

@@ -38,6 +38,7 @@ type Spool struct {
 	space    space
 	wide     wide
 	fresh    fresh
+	drafts   sync.Pool // those that were freed: nothing is on its way to done of their record
 
 	roster     roster // as it was written last; the janitor's, like the file
 	rosterFile File   // nil: there is no roster
