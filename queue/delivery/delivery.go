@@ -219,6 +219,7 @@ func (d *delivery) job() smtp.Job {
 // log writes a line about the task.
 func (d *delivery) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
 	if d.logger.Enabled(ctx, level) {
-		d.logger.LogAttrs(ctx, level, msg, taskAttrs(&d.task, attrs...)...)
+		var room [24]slog.Attr // on the stack: there is such a line for each recipient
+		d.logger.LogAttrs(ctx, level, msg, taskAttrs(&d.task, append(room[:0], attrs...)...)...)
 	}
 }

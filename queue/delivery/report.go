@@ -167,7 +167,6 @@ func isDead(o *Occasion) bool {
 
 // taskAttrs appends to attrs those that name a task.
 func taskAttrs(t *queue.Task, attrs ...slog.Attr) []slog.Attr {
-	attrs = append(make([]slog.Attr, 0, len(attrs)+5), attrs...)
 	return appendOwner(append(attrs, slog.String("id", string(t.ID)), slog.String("destination", t.Destination)), t)
 }
 
