@@ -112,10 +112,19 @@ func cutVerb(line []byte) (verb, args string) {
 	} {
 		if equalASCII(word, v) {
 			// RFC 5321 §4.1.1: white space before CRLF is allowed.
-			return v, string(bytes.TrimRight(rest, " \t"))
+			return v, string(rest[:textEnd(rest)])
 		}
 	}
 	return "", ""
+}
+
+// textEnd returns the length of line without the white space at its end.
+func textEnd(line []byte) int {
+	n := len(line)
+	for n > 0 && (line[n-1] == ' ' || line[n-1] == '\t') {
+		n--
+	}
+	return n
 }
 
 // equalASCII compares word with upper, which is in upper case. RFC 5321 §2.4: keywords are ASCII, and case is ignored.
@@ -157,7 +166,7 @@ func lineFault(verb string, line []byte) string {
 		return "500 5.5.2 line too long"
 	}
 	ascii := true
-	for _, c := range bytes.TrimRight(line, " \t") {
+	for _, c := range line[:textEnd(line)] {
 		if c < ' ' || c == 0x7f {
 			return "500 5.5.2 control character in command"
 		}

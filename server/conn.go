@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -62,13 +63,14 @@ type conn struct {
 	rate          int
 
 	begun time.Time
-	end   time.Time // of the session
-	busy  bool      // in a transaction, which a shutdown doesn't interrupt
-	brisk bool      // limit is shorter than usual, because the server is crowded
-	early [1]byte   // the octet that await has read
-	held  bool      // early is to be returned by the next Read
-	quick bool      // the next Read waits for keepBuffers only
-	mute  bool      // a reply was not written completely: no other reply may follow
+	end   time.Time                       // of the session
+	armed struct{ read, write time.Time } // the deadlines of raw as receive has set them; zero: others may be set
+	busy  bool                            // in a transaction, which a shutdown doesn't interrupt
+	brisk bool                            // limit is shorter than usual, because the server is crowded
+	early [1]byte                         // the octet that await has read
+	held  bool                            // early is to be returned by the next Read
+	quick bool                            // the next Read waits for keepBuffers only
+	mute  bool                            // a reply was not written completely: no other reply may follow
 }
 
 // buffers is the memory of a session. It is reused by other sessions while the session waits for a command.
@@ -152,17 +154,16 @@ func (c *conn) receive(p []byte, lean bool) (int, error) {
 	for ; ; start = time.Now() {
 		c.shorten()
 		deadline := start.Add(c.budget)
-		c.raw.SetDeadline(deadline)
-		last := deadline.After(c.end)
-		if last {
-			deadline = c.end // may have passed; the write deadline above lets pending replies out all the same
+		writes := deadline
+		if deadline.After(c.end) {
+			deadline = c.end // may have passed; the write deadline lets pending replies out all the same
 		}
 		quiet := c.quick && c.budget > keepBuffers
+		reads := deadline
 		if soon := start.Add(keepBuffers); quiet && soon.Before(deadline) {
-			c.raw.SetReadDeadline(soon)
-		} else if last {
-			c.raw.SetReadDeadline(deadline)
+			reads = soon
 		}
+		c.arm(start, reads, writes)
 		// These checks come after the deadline is set: either they see what happened, or wake comes later than our
 		// deadline and interrupts the Read.
 		switch {
@@ -186,13 +187,50 @@ func (c *conn) receive(p []byte, lean bool) (int, error) {
 			spent := c.limit - c.budget - time.Duration(n)*time.Second/time.Duration(c.rate)
 			c.budget = c.limit - max(spent, 0) // a sum may overflow, as limit may be the greatest Duration
 		}
-		if n == 0 && timedOut(err) && quiet && now.Sub(start) >= keepBuffers {
+		if n > 0 || !timedOut(err) {
+			return n, err
+		}
+		c.armed.read = time.Time{} // it has passed, or wake has set another one
+		switch {
+		case quiet && now.Sub(start) >= keepBuffers-keepBuffers/slack:
 			return 0, errQuiet
+		case now.Before(deadline):
+			// The deadline was early, or the session was woken: by a shutdown, which an open transaction survives, or
+			// because the server is crowded.
+			continue
 		}
-		if n == 0 && timedOut(err) && now.Before(deadline) {
-			continue // woken: by a shutdown, which an open transaction survives, or because the server is crowded
-		}
-		return n, err
+		return 0, err
+	}
+}
+
+// A write may end 1/slack of its wait too soon.
+const slack = 8
+
+// arm sets the deadlines of a wait that begins now, unless those that are set will do: a busy session would set new ones
+// thousands of times a second. A read that ends too soon is tried again, so the deadline of one is left if it isn't
+// later, and if the next keepBuffers pass without such a second try.
+func (c *conn) arm(now, read, write time.Time) {
+	keeps := func(armed, want time.Time, most time.Duration) bool {
+		wait := min(want.Sub(now), most)
+		return !armed.After(want) && armed.Sub(now) >= wait-wait/slack
+	}
+	reads, writes := !keeps(c.armed.read, read, keepBuffers), !keeps(c.armed.write, write, math.MaxInt64)
+	switch {
+	case reads && writes && read.Equal(write):
+		c.raw.SetDeadline(read)
+	case writes && reads:
+		c.raw.SetDeadline(write)
+		c.raw.SetReadDeadline(read)
+	case reads:
+		c.raw.SetReadDeadline(read)
+	case writes:
+		c.raw.SetWriteDeadline(write)
+	}
+	if reads {
+		c.armed.read = read
+	}
+	if writes {
+		c.armed.write = write
 	}
 }
 
@@ -371,6 +409,7 @@ func (c *conn) flushWithin(d time.Duration) error {
 		return nil
 	}
 	c.raw.SetWriteDeadline(time.Now().Add(d))
+	c.armed.write = time.Time{}
 	return c.flush()
 }
 

@@ -63,7 +63,7 @@ func seconds(d time.Duration) int64 {
 // unfit returns the refusal of a MAIL whose parameters aren't offered, or ask for more than that. It returns "" for one
 // that can be accepted.
 func (s *session) unfit(env *smtp.Envelope) string {
-	srv, now := s.srv, time.Now()
+	srv := s.srv
 	switch {
 	case s.sevenBit && (env.UTF8 || env.Body == smtp.Body8BitMIME || env.Body == smtp.BodyBinaryMIME):
 		return "555 5.5.4 8BITMIME not offered"
@@ -71,7 +71,7 @@ func (s *session) unfit(env *smtp.Envelope) string {
 		return "555 5.5.4 BINARYMIME not offered" // RFC 3030 §3
 	case !env.By.Time.IsZero() && !srv.DeliverBy:
 		return "555 5.5.4 DELIVERBY not offered"
-	case env.By.Return && env.By.Seconds(now) < seconds(srv.MinDeliverBy):
+	case env.By.Return && env.By.Seconds(time.Now()) < seconds(srv.MinDeliverBy):
 		return "555 5.5.4 BY is less than the " + srv.MinDeliverBy.String() + " of DELIVERBY" // RFC 2852 §3
 	case env.Priority != 0 && !srv.Priorities:
 		return "555 5.5.4 MT-PRIORITY not offered"
@@ -81,9 +81,11 @@ func (s *session) unfit(env *smtp.Envelope) string {
 		return ""
 	case srv.MaxHold == 0:
 		return "555 5.5.4 FUTURERELEASE not offered"
-	case !env.HoldUntil.After(now):
+	}
+	switch wait := time.Until(env.HoldUntil); {
+	case wait <= 0:
 		return "501 5.5.4 HOLDUNTIL is in the past" // RFC 4865 §4.2
-	case env.HoldUntil.Sub(now) > time.Duration(seconds(srv.MaxHold))*time.Second:
+	case wait > time.Duration(seconds(srv.MaxHold))*time.Second:
 		return "501 5.5.4 the message can't be held that long" // RFC 4865 §4.2
 	}
 	return ""

@@ -52,6 +52,7 @@ func (s *session) handshake(ctx context.Context, t *tls.Conn) bool {
 	begun := time.Now()
 	s.activity.set(shaking, begun)
 	defer s.activity.set(working, time.Time{})
+	s.armed.read, s.armed.write = time.Time{}, time.Time{}
 	s.raw.SetDeadline(begun.Add(s.budget))
 	if s.mustEnd() || s.srv.draining.Load() { // see conn.Read
 		return false

@@ -80,8 +80,15 @@ func Begins(b []byte) bool {
 // BeginsField reports whether b begins with a field's name and a colon (RFC 5322 §2.2; §4.5 allows white space
 // between them).
 func BeginsField(b []byte) bool {
-	name := bytes.IndexFunc(b, func(c rune) bool { return c <= ' ' || c == ':' || c >= 0x7f })
-	return name > 0 && bytes.HasPrefix(bytes.TrimLeft(b[name:], " \t"), []byte(":"))
+	name := 0
+	for name < len(b) && ' ' < b[name] && b[name] < 0x7f && b[name] != ':' {
+		name++
+	}
+	colon := name
+	for colon < len(b) && (b[colon] == ' ' || b[colon] == '\t') {
+		colon++
+	}
+	return name > 0 && colon < len(b) && b[colon] == ':'
 }
 
 // FieldEnd returns the end of the field that b begins with, its folded lines included (RFC 5322 §2.2.3).
