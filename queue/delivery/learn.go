@@ -204,7 +204,7 @@ func (m *machine) refuse(f *flight, k meterKey) bool {
 	if m.meters >= maxMeters || s.learnt != nil && len(s.learnt.more) >= maxSiteMeters {
 		return false
 	}
-	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, m.mono))
+	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, s.lately, m.mono))
 	m.restLong(s, o)
 	m.tellMeter(s.name, o)
 	return true

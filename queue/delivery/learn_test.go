@@ -296,7 +296,7 @@ func TestForgetMeters(t *testing.T) {
 				m.forgetMeters()
 			}
 			k := meterKey{name: m.names.id(fmt.Sprint(day, " ", i)), kind: bySigner}
-			m.putMeter(fmt.Sprint("site", i/2), newMeter(k, Recovery{}, 1, m.mono))
+			m.putMeter(fmt.Sprint("site", i/2), newMeter(k, Recovery{}, 1, tally{}, m.mono))
 		}
 	}
 	m.forgetMeters()
@@ -341,7 +341,7 @@ func TestLearnedMemory(t *testing.T) {
 	}
 	before := heap()
 	for _, name := range names {
-		m.putMeter(name, newMeter(k, Recovery{}, 1, m.mono))
+		m.putMeter(name, newMeter(k, Recovery{}, 1, tally{}, m.mono))
 	}
 	each := float64(heap()-before) / sites
 	if t.Logf("%.1f octets a site", each); each > 105 {
@@ -355,7 +355,7 @@ func BenchmarkLearned(b *testing.B) {
 	m, r := rateMachine()
 	for i := range 10_000 {
 		k := meterKey{name: m.names.id("192.0.2.1"), kind: bySource}
-		m.putMeter(fmt.Sprintf("mx%d.example", i), newMeter(k, Recovery{}, 1000, m.mono))
+		m.putMeter(fmt.Sprintf("mx%d.example", i), newMeter(k, Recovery{}, 1000, tally{}, m.mono))
 	}
 	refusedBy(m, r, rateTask(1, smtp.OriginCode), overAny, "")
 	s := m.sites["x.test"]

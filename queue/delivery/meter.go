@@ -39,7 +39,7 @@ const (
 	meterMemory    = 24 * time.Hour
 	growthOfPauses = 1.25
 	firstPauses    = 3    // so long a pause is at first, at a low rate: times Recovery.Pause
-	firstLevel     = 10   // messages a second, unless a site was sent more
+	firstLevel     = 10   // messages a second are the first rate that was too high, unless a site was sent more
 	few            = 10   // messages: their average rate shows nothing
 	lower          = 0.8  // times the level is the next one, after so few
 	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
@@ -77,13 +77,40 @@ type meter struct {
 	steady uint8   // how often the probe time has doubled
 	fails  uint8   // pauses after which the first message was refused
 	closed bool
+	fresh  bool // it has never been open: n and opened are those of the site, before the first refusal
 }
 
-// newMeter returns one that closes now. seen is how many messages a second the site was sent until then.
-func newMeter(k meterKey, r Recovery, seen float64, now int64) meter {
-	m := meter{key: k, level: float32(max(seen, firstLevel)), opened: toSeconds(now), since: toSeconds(now)}
+// newMeter returns one that closes now. The site has taken what lately says, and last took seen messages a second.
+func newMeter(k meterKey, r Recovery, seen float64, lately tally, now int64) meter {
+	m := meter{key: k, level: float32(max(seen, firstLevel)), n: lately.n, since: toSeconds(now), fresh: true}
+	m.opened = m.since - lately.until(m.since)
 	m.close(r, now)
 	return m
+}
+
+// tally counts the messages that a site takes. As in a meter, times without messages don't count. Of more than an hour,
+// half is forgotten, so that it is about the last hour.
+type tally struct {
+	n       uint32
+	seconds int32 // in which it took them
+	last    int32 // when it took the last one, in seconds on the machine's clock
+}
+
+const tallyTime = int32(time.Hour / time.Second)
+
+// until returns in how many seconds the site took n, up to now.
+func (t *tally) until(now int32) int32 {
+	if t.n == 0 {
+		return 0
+	}
+	return t.seconds + min(now-t.last, int32(meterIdle/time.Second))
+}
+
+func (t *tally) add(now int32) {
+	if t.seconds = t.until(now); t.seconds > tallyTime {
+		t.n, t.seconds = t.n/2, t.seconds/2
+	}
+	t.n, t.last = t.n+1, now
 }
 
 func toSeconds(ns int64) int32 { return int32(min(ns/int64(time.Second), math.MaxInt32)) }
@@ -172,17 +199,18 @@ func (m *meter) open(r Recovery, now int64) {
 	out := max(toSeconds(now)-m.since, 1)
 	least := 1 / float64(out) // it has taken one after that time
 	switch {
-	case m.n == 0: // it is new
+	case m.n < few && m.fresh: // the level is a guess
 		m.level /= 2
 	case m.n < few: // the average of so few says nothing
 		m.level = float32(max(lower*high, least))
 	case m.fails > 0: // the site counts for a time that is longer than the pause: that was all of it
 		m.level = float32(low)
 		m.steadier(mostSteady, time.Duration(out)*time.Second)
+		m.steadier(1, m.longProbe()) // its time has begun before out
 	default:
 		m.level = float32(max(math.Sqrt(low*high), least))
 	}
-	m.closed, m.fails, m.n = false, 0, 0
+	m.closed, m.fresh, m.fails, m.n = false, false, 0, 0
 	m.opened, m.since = toSeconds(now), toSeconds(now)
 	m.tat = now + m.every(now)
 }

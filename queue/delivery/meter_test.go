@@ -98,6 +98,7 @@ func meterSend(q quota, rec Recovery, length, skip time.Duration, r *rand.Rand) 
 	var flights []flying
 	var m *meter
 	var refusals []time.Duration
+	var lately tally
 	sent := 0
 	seen := func(now time.Duration) float64 { return float64(sent) / max(now.Seconds(), 1) }
 	for now := time.Duration(0); now < length; {
@@ -118,6 +119,7 @@ func meterSend(q quota, rec Recovery, length, skip time.Duration, r *rand.Rand) 
 			}
 			if q.takes(now) {
 				sent++
+				lately.add(toSeconds(int64(now)))
 				if now >= skip {
 					run.taken++
 				}
@@ -136,7 +138,7 @@ func meterSend(q quota, rec Recovery, length, skip time.Duration, r *rand.Rand) 
 				run.refused++
 			}
 			if m == nil {
-				fresh := newMeter(meterKey{}, rec, seen(now), int64(now))
+				fresh := newMeter(meterKey{}, rec, seen(now), lately, int64(now))
 				m = &fresh
 			} else {
 				m.refuse(rec, int64(f.began), int64(now))
@@ -204,9 +206,9 @@ func TestMeterQuotas(t *testing.T) {
 		{"100 a day, sliding", other, &slidingQuota{n: 100, period: day}, 100.0 / 86400, 3 * day, 15 * day, 90, 1},
 		{"moody: 1000 an hour", google, &fixedQuota{n: moody(1000, 20), period: time.Hour}, 1000.0 / 3600, 0, 20 * day, 85, 1},
 		{"moody: 100 an hour", other, &fixedQuota{n: moody(100, 20), period: time.Hour}, 100.0 / 3600, 0, 20 * day, 85, 1},
-		{"lies 1 %", other, &lies{nil, 0.01, r}, 40, 6 * time.Hour, 3 * day, 0, 2},
-		{"lies 5 %", other, &lies{nil, 0.05, r}, 40, 6 * time.Hour, 3 * day, 0, 7},
-		{"lies 50 %", other, &lies{nil, 0.5, r}, 40, 6 * time.Hour, 3 * day, 0, 60},
+		{"lies 1 %", other, &lies{nil, 0.01, rand.New(rand.NewPCG(2, 2))}, 40, 6 * time.Hour, 3 * day, 0, 2},
+		{"lies 5 %", other, &lies{nil, 0.05, rand.New(rand.NewPCG(2, 2))}, 40, 6 * time.Hour, 3 * day, 0, 7},
+		{"lies 50 %", other, &lies{nil, 0.5, rand.New(rand.NewPCG(2, 2))}, 40, 6 * time.Hour, 3 * day, 0, 60},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -228,7 +230,7 @@ func TestMeterQuotas(t *testing.T) {
 func TestMeterSeldom(t *testing.T) {
 	rec := Recovery{Pause: defaultPause}
 	now := int64(0)
-	m := newMeter(meterKey{}, rec, 0, now)
+	m := newMeter(meterKey{}, rec, 0, tally{}, now)
 	send := func(at int64, accepted bool) {
 		now = at
 		m.take(now)
@@ -259,10 +261,62 @@ func TestMeterSeldom(t *testing.T) {
 func TestMeterLate(t *testing.T) {
 	rec := Recovery{Pause: defaultPause}
 	second := int64(time.Second)
-	m := newMeter(meterKey{}, rec, 0, 0)
+	m := newMeter(meterKey{}, rec, 0, tally{}, 0)
 	m.refuse(rec, -second, 310*second)
 	m.accept(rec, 5, 305*second, 315*second)
 	if at, want := m.at(315*second), (310+300)*second; at != want {
 		t.Errorf("got the next message after %v, want %v", time.Duration(at), time.Duration(want))
 	}
+}
+
+// TestMeterFirst: the first level is what the site took until then and the pauses after that, if it counts for longer
+// than a pause. Otherwise it is between that and a rate that is too high. Times without messages don't count.
+func TestMeterFirst(t *testing.T) {
+	rec := Recovery{Pause: defaultPause}
+	tests := []struct {
+		name    string
+		sent    []time.Duration // since the first message
+		refuses time.Duration   // so long, since the last of these
+		want    float64         // messages an hour, ±10 %
+	}{
+		{"nothing", nil, time.Minute, firstLevel * 3600 / 2},
+		{"a burst, for longer than a pause", everySecond(0, 60), 11 * time.Minute, 60 / (12.25 / 60)},
+		{"a burst, for less", everySecond(0, 60), time.Minute, 5000},
+		{"a burst after an hour without", everySecond(time.Hour, 60), 11 * time.Minute, 60 / (13.25 / 60)},
+		{"for three hours", everySecond(0, 10_800), 11 * time.Minute, 2900},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var lately tally
+			now := int64(0)
+			for _, at := range tt.sent {
+				now = int64(at)
+				lately.add(toSeconds(now))
+			}
+			until := now + int64(tt.refuses)
+			m := newMeter(meterKey{}, rec, 0, lately, now)
+			for m.closed {
+				now = m.at(now)
+				m.take(now)
+				if now < until {
+					m.refuse(rec, now, now)
+				} else {
+					m.accept(rec, 5, now, now)
+				}
+				m.held--
+			}
+			if got := float64(m.level) * 3600; got < tt.want*0.9 || got > tt.want*1.1 {
+				t.Errorf("got a level of %.0f messages an hour after %v, want %.0f", got, time.Duration(now), tt.want)
+			}
+		})
+	}
+}
+
+// everySecond has n times, of which the first is 0, and the others begin after so long.
+func everySecond(after time.Duration, n int) (times []time.Duration) {
+	times = append(times, 0)
+	for i := range n - 1 {
+		times = append(times, after+time.Duration(i)*time.Second)
+	}
+	return times
 }

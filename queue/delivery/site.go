@@ -27,6 +27,7 @@ type site struct {
 	answered bool          // a host did its work
 	bucket   bucket
 	sent     fading  // messages that it took
+	lately   tally   // likewise
 	overs    int32   // messages that it refused for their rate, of which the last was at overAt
 	overAt   int32   // in seconds on the machine's clock; longPause after it, overs counts from 0
 	learnt   *learnt // nil: nothing

@@ -102,6 +102,7 @@ func (m *machine) feedback(p *party, v verdict, took int64) {
 	}
 	if v.taken {
 		s.sent.add(1, m.mono)
+		s.lately.add(toSeconds(m.mono))
 		s.told = 0
 		s.epoch++
 	}
