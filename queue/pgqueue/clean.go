@@ -12,8 +12,9 @@ const cleanBatch = 5000
 // that are forgotten.
 //
 // What is deleted is always among the oldest rows of the tables, which no query of the hot path reads: claims read
-// memory, and polls read the newest rows by their transaction. So dead rows delay nothing while a reader keeps them
-// from being vacuumed.
+// memory, and polls read the newest rows by their transaction. So these rows delay nothing, and it does no harm to keep
+// them. While a transaction is open that keeps the server from vacuuming, nothing is deleted: the rows would only become
+// dead ones, which take as much space, and which each autovacuum would read in vain.
 func (q *Queue) cleaner(background context.Context) {
 	t := time.NewTicker(q.config.NodeLease)
 	defer t.Stop()
@@ -38,10 +39,17 @@ type cleaning struct {
 	from int64     // outcomes up to this seq have been looked at
 	upto int64     // those up to this one can be next
 	at   time.Time // when upto was the newest
+
+	// waiting is the number of a transaction. While one that was open before it is still open, nothing is deleted. If
+	// empty, the cleaner doesn't wait.
+	waiting string
 }
 
 // clean deletes what is older than the grace time.
 func (c *cleaning) clean(ctx context.Context, q *Queue) error {
+	if open, err := c.vacuumIsKept(ctx, q); open || err != nil {
+		return err
+	}
 	for time.Since(c.at) >= q.graceTime() {
 		if c.from >= c.upto {
 			err := q.db.QueryRowContext(ctx, q.sql(`SELECT last_value FROM "postrider".seq`)).Scan(&c.upto)
@@ -52,7 +60,7 @@ func (c *cleaning) clean(ctx context.Context, q *Queue) error {
 			break
 		}
 		to := min(c.upto, c.from+cleanBatch)
-		if err := q.delete(ctx, c.from, to); err != nil {
+		if done, err := q.delete(ctx, c.from, to); !done || err != nil {
 			return err
 		}
 		c.from = to
@@ -62,15 +70,56 @@ func (c *cleaning) clean(ctx context.Context, q *Queue) error {
 	return err
 }
 
-// delete deletes what the outcomes with a seq from after from to to have made obsolete.
-func (q *Queue) delete(ctx context.Context, from, to int64) error {
+// openSQL reports whether a transaction is open that began before transaction $1, in any process that a vacuum of this
+// database respects. All roles can read these columns.
+const openSQL = `SELECT EXISTS (
+	SELECT FROM pg_stat_activity WHERE (datname = current_database() OR backend_type = 'walsender')
+		AND backend_type <> 'autovacuum worker' AND pid <> pg_backend_pid()
+		AND greatest(age(backend_xid), age(backend_xmin)) > age($1::text::xid)
+	UNION ALL
+	SELECT FROM pg_replication_slots WHERE age(xmin) > age($1::text::xid)
+	UNION ALL
+	SELECT FROM pg_prepared_xacts WHERE database = current_database() AND age(transaction) > age($1::text::xid)
+)`
+
+// vacuumIsKept reports whether a transaction keeps the server from vacuuming what is deleted now: one that has been open
+// for a second. If others are always open, it reports false each time that all those have ended which were open when it
+// last did.
+func (c *cleaning) vacuumIsKept(ctx context.Context, q *Queue) (open bool, err error) {
+	if c.waiting == "" {
+		err := q.db.QueryRowContext(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::xid::text`).Scan(&c.waiting)
+		if err != nil {
+			return false, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	err = q.db.QueryRowContext(ctx, openSQL, c.waiting).Scan(&open)
+	if !open {
+		c.waiting = ""
+	}
+	return open, err
+}
+
+// delete deletes what the outcomes with a seq from after from to to have made obsolete. It returns false if another
+// Queue is deleting.
+func (q *Queue) delete(ctx context.Context, from, to int64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
 	tx, err := q.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer tx.Rollback()
+	var alone bool
+	err = tx.QueryRowContext(ctx, q.sql(`SELECT
+		pg_try_advisory_xact_lock(hashtextextended('pgqueue clean "postrider"', 0))`)).Scan(&alone)
+	if err != nil || !alone {
+		return false, err
+	}
 	// Of the outcomes of a task that stays, the last one says all, except for the part of the report task.
 	const newer = `SELECT id, coalesce((data ->> 'num')::bigint, 0) AS num, max(seq) AS seq FROM "postrider".outcome
 		WHERE seq > $1 AND seq <= $2 AND kind IN (1, 2) GROUP BY 1, 2`
@@ -85,8 +134,8 @@ func (q *Queue) delete(ctx context.Context, from, to int64) error {
 		`DELETE FROM "postrider".outcome WHERE id IN (` + gone + `)`,
 	} {
 		if _, err := tx.ExecContext(ctx, q.sql(s), from, to); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return tx.Commit()
+	return true, tx.Commit()
 }

@@ -18,8 +18,8 @@ type Options struct {
 	// Warn. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// Poll is the time between two looks for what others have committed: applications, and the other Queues. It is at
-	// least 1 ms. If zero, 50 ms.
+	// Poll is the time between two looks for what others have committed: applications, and the other Queues. After 100
+	// looks that found nothing, it is three times that, until one finds something. It is at least 1 ms. If zero, 50 ms.
 	Poll time.Duration
 
 	// NodeLease is how long the Queue keeps its messages without a word to the server. After that, the other Queues

@@ -31,7 +31,8 @@ func parseSnapshot(s string) (snapshot, error) {
 
 // poller looks for what others have committed, and for the lanes that this node has.
 func (q *Queue) poller(background context.Context) {
-	t := time.NewTicker(q.config.Poll)
+	pause := q.config.Poll
+	t := time.NewTicker(pause)
 	defer t.Stop()
 	well := true // so that an outage is logged once
 	for {
@@ -53,7 +54,22 @@ func (q *Queue) poller(background context.Context) {
 			case <-time.After(q.config.Poll):
 			}
 		}
+		if p := q.pollPause(); p != pause {
+			pause = p
+			t.Reset(pause)
+		}
 	}
+}
+
+// idlePolls is the number of polls in a row without news after which a Queue is idle, and polls seldomer.
+const idlePolls = 100
+
+// pollPause returns the time between two polls.
+func (q *Queue) pollPause() time.Duration {
+	if q.without < idlePolls {
+		return q.config.Poll
+	}
+	return 3 * q.config.Poll
 }
 
 // wake makes the poller look at once.
@@ -168,6 +184,9 @@ func (q *Queue) poll(ctx context.Context) (changed bool, err error) {
 	defer q.mu.Unlock()
 	changed = q.layout != p.layout
 	q.layout = p.layout
+	if q.without++; changed || len(p.news) > 0 {
+		q.without = 0
+	}
 	return changed, nil
 }
 

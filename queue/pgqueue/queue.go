@@ -46,6 +46,7 @@ type Queue struct {
 	// These are the poller's alone.
 	since    snapshot
 	started  string            // when the server was started
+	without  int               // polls in a row without news
 	compared time.Time         // when ix was compared with the tables; zero: it must be
 	gave     map[int]time.Time // giving, after the last look at it
 	gaveAt   time.Time

@@ -10,17 +10,19 @@ import (
 )
 
 // Version is the version of the schema that this package needs.
-const Version = 2
+const Version = 3
 
 var (
 	//go:embed schema/1.sql
 	schema1 string
 	//go:embed schema/2.sql
 	schema2 string
+	//go:embed schema/3.sql
+	schema3 string
 )
 
 // versions are the statements that make each version of the one before it.
-var versions = []string{schema1, schema2}
+var versions = []string{schema1, schema2, schema3}
 
 // DefaultSchema is the name of the schema if none is given.
 const DefaultSchema = "postrider"

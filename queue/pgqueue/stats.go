@@ -27,14 +27,19 @@ type counts struct {
 // maxNames is the largest number of destinations that a node names to the others.
 const maxNames = 2000
 
-// publishPause is the least time between two counts for the others.
-const publishPause = 500 * time.Millisecond
+// These are the times between two counts for the others. While the counts change all the time, the pause doubles up to
+// the longest: each one leaves a dead row, which stays as long as a reader keeps the server from vacuuming.
+const (
+	publishPause    = 500 * time.Millisecond
+	maxPublishPause = 5 * time.Second
+)
 
 // published is what a Queue has told the others last.
 type published struct {
 	mu    sync.Mutex
 	stats queue.Stats
 	at    time.Time
+	pause time.Duration // until the next count
 	node  int64
 }
 
@@ -67,8 +72,8 @@ func (q *Queue) count() counts {
 	return c
 }
 
-// Stats implements [queue.Stater]. It counts this Queue's messages now, and those of the others as of a second ago. A
-// destination of several Queues counts once, unless one of them has more than 2,000.
+// Stats implements [queue.Stater]. It counts this Queue's messages now, and those of the others as of up to 6 seconds
+// ago. A destination of several Queues counts once, unless one of them has more than 2,000.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := q.begin(ctx); err != nil {
 		return queue.Stats{}, err
@@ -133,7 +138,7 @@ func (q *Queue) publish(ctx context.Context) error {
 	p := &q.look
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.at) < publishPause {
+	if time.Since(p.at) < p.pause {
 		return nil
 	}
 	p.at = time.Now()
@@ -141,6 +146,7 @@ func (q *Queue) publish(ctx context.Context) error {
 	stats, node := q.ix.Stats(), q.node
 	q.mu.Unlock()
 	if stats == p.stats && node == p.node {
+		p.pause = publishPause
 		return nil
 	}
 	data, err := json.Marshal(q.count())
@@ -151,6 +157,7 @@ func (q *Queue) publish(ctx context.Context) error {
 		ON CONFLICT (node) DO UPDATE SET data = excluded.data`), node, string(data))
 	if err == nil {
 		p.stats, p.node = stats, node
+		p.pause = min(max(2*p.pause, publishPause), maxPublishPause)
 	}
 	return err
 }
