@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -106,6 +107,35 @@ func (s *Server) Command(name string, args ...string) *exec.Cmd {
 		}
 	}
 	return cmd
+}
+
+// Program returns a command that runs another program of PostgreSQL as the user of the server.
+func (s *Server) Program(name string, args ...string) *exec.Cmd { return s.command(name, args...) }
+
+// Processor returns the time of the processor that the server and its processes have taken, also those that have ended.
+func (s *Server) Processor() (total time.Duration) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		_, rest, ok := strings.Cut(string(stat), ") ") // after the name
+		fields := strings.Fields(rest)
+		if err != nil || !ok || len(fields) < 15 {
+			continue // it has just ended
+		}
+		postmaster := strconv.Itoa(s.cmd.Process.Pid)
+		times := fields[11:13] // user and system; see proc(5)
+		switch {
+		case name == "/proc/"+postmaster+"/stat":
+			times = fields[11:15] // and those of processes that have ended
+		case fields[1] != postmaster:
+			continue
+		}
+		for _, ticks := range times {
+			n, _ := strconv.Atoi(ticks)
+			total += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return total
 }
 
 // Restart starts the server, after Kill, and waits until it is ready.
