@@ -35,6 +35,8 @@ import (
 //	POSTRIDER_ADVERSARY=200         so many seeds, pairs of moves, and combinations by chance; 100,000 destinations at
 //	                                a site that is down instead of 5,000
 //	POSTRIDER_ADVERSARY_HOURS=2     two hours are measured: 2.3 million messages a run
+//	POSTRIDER_ADVERSARY_FULL=1000000    so many honest messages a run, for 100,000 domains at the healthy sites, each of
+//	                                which also has mail for later; that costs 200 octets of the machine at most
 //	POSTRIDER_ADVERSARY_MOVES=a+b   these moves alone, with a trace if that is one run; a,b+c are two cases
 //	POSTRIDER_ADVERSARY_OWNERS=50   so many honest owners; otherwise 1, 50 and 200
 //	POSTRIDER_ADVERSARY_SEED=7      the first seed
@@ -114,6 +116,7 @@ func (s *advMeasures) add(o *advMeasures) {
 	s.vain += o.vain
 	s.lookups += o.lookups
 	s.length += o.length
+	s.octets = max(s.octets, o.octets)
 }
 
 // advBench runs cases, each with its base, on all processors.
@@ -203,6 +206,9 @@ func (b *advBench) row(c advCase) (row string, broke bool) {
 	if poor := advPoor(&base); poor != "" {
 		broken = append(broken, "the base is "+poor)
 	}
+	if with.octets > 200 {
+		broken = append(broken, "memory")
+	}
 	var s strings.Builder
 	for i, m := range []*advMeasures{&base, &with} {
 		if i == 0 {
@@ -221,6 +227,9 @@ func (b *advBench) row(c advCase) (row string, broke bool) {
 		fmt.Fprintf(&s, " %4d %4.0f %8.1f %4d %4d %5.1f  %s\n", m.mostHeld, m.heldFor/float64(len(c.seeds)),
 			float64(m.wakes)/time.Duration(m.length).Seconds(), m.taken, m.vain,
 			float64(took.Microseconds())/float64(m.honestly+m.accepted), strings.Join(broken, ", "))
+		if with.octets > 0 {
+			fmt.Fprintf(&s, "%44s %.0f octets a domain with mail for later\n", "", with.octets)
+		}
 	}
 	return s.String(), len(broken) > 0
 }
@@ -255,6 +264,10 @@ func newAdvBench(t *testing.T) *advBench {
 	}
 	if minutes := advNumber(t, "POSTRIDER_ADVERSARY_WARM", 0); minutes > 0 {
 		b.config.warm, b.config.measured = time.Duration(minutes)*time.Minute, 5000
+	}
+	if messages := advNumber(t, "POSTRIDER_ADVERSARY_FULL", 0); messages > 0 {
+		b.config.measured = max(messages-int(advTraffic()*b.config.warm.Seconds()), 20000)
+		b.config.domains, b.config.waiting, b.config.blocked = 100_000/advSites, true, 100_000
 	}
 	if hours := advNumber(t, "POSTRIDER_ADVERSARY_HOURS", 0); hours > 0 {
 		b.config.measured = int(advTraffic() * 3600 * float64(hours))
@@ -401,7 +414,7 @@ func TestAdversaryRepeats(t *testing.T) {
 		if got, want := fmt.Sprintf("%+v", *second), fmt.Sprintf("%+v", *first); got != want {
 			t.Errorf("seed %d: got %s, want %s", seed, got, want)
 		}
-		one, other := newHonest(seed, 50), newHonest(seed, 50)
+		one, other := newHonest(seed, 50, advDomains), newHonest(seed, 50, advDomains)
 		for range 1000 {
 			one.draw(0)
 			other.draw(0)

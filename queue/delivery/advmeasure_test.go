@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postrider/postrider/queue"
 )
 
 // The groups in which waits are counted: from max(arrival, NotBefore) to the first attempt.
@@ -44,6 +46,7 @@ type advMeasures struct {
 	lines    []string
 	slowest  []*advMail
 	length   int64
+	octets   float64 // of memory that mail for later costs, for each domain
 }
 
 // holds counts the adversary's slots.
@@ -74,6 +77,19 @@ func (s *advSim) count(m *advMail, began int64) {
 		s.slowest = append(s.slowest, m)
 		m.service = wait
 	}
+}
+
+// later has mail at each domain of the healthy sites that comes due after the run, of its owners in turns.
+func (s *advSim) later() {
+	before, n := heapOctets(), 0
+	for _, dests := range s.honest.dests {
+		for _, d := range dests {
+			l := queue.Lane{Destination: d.name, Owner: queue.Owner(1 + n%s.owners)}
+			s.adm.list(queue.LaneDue{Lane: l, Due: s.at(int64(24 * time.Hour))}, s.wall)
+			n++
+		}
+	}
+	s.octets = (heapOctets() - before) / float64(n)
 }
 
 // end counts what is waiting yet.

@@ -110,7 +110,8 @@ func (p *advPlay) victim(i int) int { return advVictims[i%len(advVictims)] }
 
 // victimDomain is a domain of such a site: a provider's own.
 func (p *advPlay) victimDomain(i int) *advDest {
-	return p.a.s.honest.dests[p.victim(i)][p.rnd.IntN(advDomains)]
+	dests := p.a.s.honest.dests[p.victim(i)]
+	return dests[p.rnd.IntN(len(dests))]
 }
 
 func (p *advPlay) owner() queue.Owner { return advOwners[p.rnd.IntN(len(advOwners))] }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -17,6 +18,8 @@ type advConfig struct {
 	warm     time.Duration // what arrives before isn't in the measured part
 	measured int           // honest messages
 	blocked  int           // destinations at a site that is down, at the start
+	domains  int           // of each healthy site; 0: advDomains
+	waiting  bool          // each of those has mail for later
 	patience time.Duration // how long after its arrival the run goes on for the last of them
 	trace    bool
 
@@ -80,7 +83,7 @@ var advEpoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newAdvSim(c advConfig) *advSim {
 	s := &advSim{
-		advConfig: c, honest: newHonest(c.seed, c.owners),
+		advConfig: c, honest: newHonest(c.seed, c.owners, cmp.Or(c.domains, advDomains)),
 		store: make(map[string]*advDest), timer: never, until: never, wall: advEpoch,
 	}
 	if c.admission != nil {
@@ -99,6 +102,9 @@ func newAdvSim(c advConfig) *advSim {
 
 // run lives through it all.
 func (s *advSim) run() *advMeasures {
+	if s.waiting {
+		s.later()
+	}
 	s.adv.begin()
 	s.honest.draw(0)
 	s.work()

@@ -14,7 +14,7 @@ import (
 // The honest world: 200 sites that are healthy, with a few domains each, and new domains all the time.
 const (
 	advSites   = 200
-	advDomains = 3    // of each site
+	advDomains = 3    // of each site, unless a run has more
 	advLoad    = 0.8  // of the slots
 	advNew     = 0.05 // of the honest mail, to destinations never seen before
 
@@ -50,7 +50,7 @@ type advHonest struct {
 	mean   float64 // between two mails, in ns
 	owners int
 	sites  []int32 // by share, to draw from
-	dests  [advSites][advDomains]*advDest
+	dests  [advSites][]*advDest
 	aimed  [advSites]bool
 	fresh  int
 	next   *advMail
@@ -62,7 +62,7 @@ func advTraffic() float64 {
 	return defaultConcurrency * advLoad / (advMedian * math.Exp(advSigma*advSigma/2))
 }
 
-func newHonest(seed uint64, owners int) *advHonest {
+func newHonest(seed uint64, owners, domains int) *advHonest {
 	h := &advHonest{
 		rnd: rand.New(rand.NewPCG(seed, 1)), mean: float64(time.Second) / advTraffic(), owners: owners,
 	}
@@ -81,8 +81,9 @@ func newHonest(seed uint64, owners int) *advHonest {
 	}
 	for i := range h.dests {
 		site := advHealthySite(i)
-		for j := range h.dests[i] {
-			h.dests[i][j] = &advDest{name: fmt.Sprintf("d%d.%s", j, site.name), site: site, known: true, ttl: advDNSTTL}
+		for j := range domains {
+			name := fmt.Sprintf("d%d.%s", j, site.name)
+			h.dests[i] = append(h.dests[i], &advDest{name: name, site: site, known: true, ttl: advDNSTTL})
 		}
 	}
 	for _, i := range advVictims {
@@ -124,7 +125,7 @@ func (h *advHonest) draw(now int64) {
 	}
 	m.due = m.arrival
 	site := h.sites[h.rnd.IntN(len(h.sites))]
-	domain := h.rnd.IntN(advDomains)
+	domain := h.rnd.IntN(len(h.dests[site]))
 	dns := logNormal(h.rnd, advDNSMedian)
 	kind := h.rnd.Float64()
 	if h.rnd.Float64() < 0.1 {
