@@ -203,3 +203,29 @@ func FuzzClassify(f *testing.F) {
 		}
 	})
 }
+
+// TestQuoted: words in a quoted local part are the sender's, not the host's. Quotes around other words aren't an address.
+func TestQuoted(t *testing.T) {
+	tests := []struct {
+		text   string
+		reason smtp.Reason
+		scope  Scope
+	}{
+		{`too much mail from your IP address, slow down`, smtp.RateLimited, Address},
+		{`"too much mail from your IP address, slow down"`, smtp.RateLimited, Address},
+		{`<"too much mail from your IP address, slow down"@p.test>: rejected`, smtp.Temporary, Unknown},
+		{`<"too much mail from your IP address, slow down"@[192.0.2.1]>: rejected`, smtp.Temporary, Unknown},
+		{`"a \" too much mail from your IP address, slow down"@p.test is unknown for now`, smtp.Temporary, Unknown},
+		{`user "x"@p.test sends too much mail from your IP address, slow down`, smtp.RateLimited, Address},
+		{`"too much mail from your IP address, slow down`, smtp.RateLimited, Address},
+		{`too much mail from your IP address, slow down "`, smtp.RateLimited, Address},
+		{`too much mail from your IP address, slow down "\`, smtp.RateLimited, Address},
+	}
+	for _, tt := range tests {
+		var c Classifier
+		m := c.Classify(smtp.NewReply(450, "4.0.0", tt.text), smtp.StageRcpt, "mx.p.test")
+		if m.Reason != tt.reason || m.Scope != tt.scope {
+			t.Errorf("%s: got %v about %v, want %v about %v", tt.text, m.Reason, m.Scope, tt.reason, tt.scope)
+		}
+	}
+}

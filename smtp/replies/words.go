@@ -11,6 +11,9 @@ const (
 	maxText  = 4 << 10 // octets
 	maxWords = 256
 	maxWord  = 32 // octets of a word; longer ones are in no rule
+
+	// maxQuoted is how many octets a quoted local part has. RFC 5321 §4.5.3.1.3: a path has 256.
+	maxQuoted = 256
 )
 
 // kind is what a word is.
@@ -35,6 +38,11 @@ var marks = [kinds]string{isAddress: "@address", isHost: "@host", isIP: "@ip", i
 func (in *input) scan(text string) {
 	text = text[:min(len(text), maxText)]
 	for pos := 0; pos < len(text) && in.n < maxWords; {
+		if n := quoted(text[pos:]); n > 0 {
+			in.add(0, isAddress, pos, pos+n)
+			pos += n
+			continue
+		}
 		if isEnd(text[pos]) {
 			pos++
 			continue
@@ -46,6 +54,32 @@ func (in *input) scan(text string) {
 		in.chunk(text, from, pos)
 	}
 	in.steps += len(text)
+}
+
+// quoted returns the length of the address at the start of text if its local part is quoted (RFC 5321 §4.1.2), else 0.
+// Its words are those of a sender, who may choose them to have the host's reply misread.
+func quoted(text string) int {
+	if text[0] != '"' {
+		return 0
+	}
+	end := 1
+	for end < len(text) && end < maxQuoted && text[end] != '"' {
+		if text[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end+1 >= len(text) || text[end] != '"' || text[end+1] != '@' {
+		return 0
+	}
+	end += 2
+	if lit := text[end:min(len(text), end+maxQuoted)]; strings.HasPrefix(lit, "[") { // an address literal
+		return end + strings.IndexByte(lit, ']') + 1
+	}
+	for end < len(text) && !isEnd(text[end]) {
+		end++
+	}
+	return end
 }
 
 // isEnd reports whether c separates chunks, in which addresses and URLs are recognised.
