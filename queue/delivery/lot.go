@@ -32,6 +32,7 @@ type lot struct {
 	peak      int    // the most tasks in flight since checked
 	checked   int64
 	turned    int64 // when it was last in a turn
+	made      int64
 	slots     slots
 }
 
@@ -161,7 +162,7 @@ func (m *machine) lotOf(kind, name string) *lot {
 	name = recordName(kind, name)
 	q := m.shared.lots[name]
 	if q == nil {
-		q = &lot{name: name, checked: m.mono}
+		q = &lot{name: name, checked: m.mono, made: m.mono}
 		m.shared.lots[name] = q
 	}
 	return q

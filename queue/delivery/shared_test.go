@@ -484,3 +484,30 @@ func TestSharedFreeze(t *testing.T) {
 		t.Errorf("%d tasks may be in flight after a transaction of which nobody knows the end, want 1", m.permitted(s))
 	}
 }
+
+// TestSharedTurns: with thousands of new sites that want permits, a site that lately took mail quickly gets its permits
+// in the first turn, and so does a tenant its slots.
+func TestSharedTurns(t *testing.T) {
+	var due []*lot
+	for i := range 5000 {
+		due = append(due, &lot{name: fmt.Sprintf("site a%d", i), site: new(site), made: int64(i)})
+	}
+	known := []*lot{
+		{name: "site z", site: &site{proven: true}, turned: 6000},
+		{name: "tenant z", made: 7000},
+	}
+	first := firstLots(append(due, known...))
+	if len(first) != maxTurn || !slices.Contains(first, known[0]) || !slices.Contains(first, known[1]) {
+		t.Errorf("got a turn of %d without the known ones, want one of %d with them", len(first), maxTurn)
+	}
+	if !slices.Contains(first, due[0]) && !slices.Contains(first, due[maxTurn-3]) {
+		t.Error("got none of the new sites in the turn")
+	}
+	for i := range 5000 {
+		due[i] = &lot{name: fmt.Sprintf("site a%d", i), site: &site{proven: true}, made: int64(i)}
+	}
+	rare := &lot{name: "site new", site: new(site), made: 9000}
+	if first := firstLots(append(due, rare)); len(first) != maxTurn || !slices.Contains(first, rare) {
+		t.Error("got no new site in a turn beside thousands of known ones")
+	}
+}

@@ -70,19 +70,38 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 			due = append(due, q)
 		}
 	}
-	slices.SortFunc(due, func(a, b *lot) int {
-		return cmp.Or(cmp.Compare(a.turned, b.turned), cmp.Compare(a.name, b.name))
-	})
 	if len(due) > maxTurn {
-		due, sh.urgent = due[:maxTurn], true
+		sh.urgent = true
 	}
-	for _, q := range due {
+	for _, q := range firstLots(due) {
 		t.asks = append(t.asks, m.askFor(q))
 	}
 	if tells {
 		t.tell = m.toTell()
 	}
 	return t
+}
+
+// firstLots returns those of due that have this turn, maxTurn at most. Three quarters are for tenants, sources and sites
+// that lately took mail quickly, so that thousands of new sites don't keep those waiting. Of each, those come first
+// whose last turn, or whose first use, was first.
+func firstLots(due []*lot) []*lot {
+	slices.SortFunc(due, func(a, b *lot) int {
+		return cmp.Or(cmp.Compare(max(a.turned, a.made), max(b.turned, b.made)), cmp.Compare(a.name, b.name))
+	})
+	if len(due) <= maxTurn {
+		return due
+	}
+	var first, rest []*lot
+	for _, q := range due {
+		if q.site == nil || q.site.proven {
+			first = append(first, q)
+		} else {
+			rest = append(rest, q)
+		}
+	}
+	n := min(len(first), max(maxTurn*3/4, maxTurn-len(rest)))
+	return append(first[:n], rest[:maxTurn-n]...)
 }
 
 // decay has permits given back that weren't used for idleTime.
