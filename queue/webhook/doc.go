@@ -51,8 +51,11 @@
 // # Promises
 //
 // Each outcome that the queue has recorded has its event, and no other outcome has one. After a crash that undoes an
-// outcome, the mail is sent again, and the second outcome has an event. Two exceptions: no event says that a message
-// was accepted (the caller of Send, or the client, has been told), and there are none about reports and events.
+// outcome, the mail is sent again, and the second outcome has an event. An outcome of very many recipients has several
+// events, and very long texts are shortened: see [Event]. There are no events about reports and events.
+//
+// No event says that a message was accepted: a [queue.Queue] stores one message in a commit, so that event could be
+// lost in a crash, or be about mail that was never stored. The caller of Send, or the client, has been told.
 //
 // An event that isn't taken within MaxAge, or whose endpoint is disabled, is a dead letter. [Hooks.DeadLetter] keeps it
 // in the queue, held: the log has it, Runner.Release posts it again, and Runner.Purge drops it.

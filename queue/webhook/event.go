@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// Event is the body of a request. Later versions may add fields and types.
+// Event is the body of a request. Later versions may add fields and types. A text that is longer than its bound is
+// shortened, and then ends in "…": 8 KiB for a Source, a Ref and a Tenant, 512 octets for Recipient.Text, and 1 KiB for
+// addresses and all other texts.
 type Event struct {
 	// Type is "message." and a delivery.EventType: message.delivered, message.deferred, message.unknown,
 	// message.rejected, message.expired, message.delayed, message.cancelled, message.quarantined or message.reported.
@@ -35,7 +38,7 @@ type Data struct {
 	// Source is that of Hooks.
 	Source string `json:"source,omitempty"`
 
-	// ID is the message's ID in the queue. Ref and Tenant are the application's: the first 8 KiB of each.
+	// ID is the message's ID in the queue. Ref and Tenant are the application's, at most 8 KiB of each.
 	ID     queue.ID `json:"id"`
 	Ref    string   `json:"ref,omitempty"`
 	Tenant string   `json:"tenant,omitempty"`
@@ -57,7 +60,8 @@ type Data struct {
 	// Next is when the recipients are tried again. If zero, they aren't.
 	Next time.Time `json:"next,omitzero"`
 
-	// Recipients are 1 to 100 recipients that it happened to. Quarantined and reported messages have none.
+	// Recipients are 1 to 100 recipients that it happened to. More of them, or very long ones, have several events.
+	// Quarantined and reported messages have none.
 	Recipients []Recipient `json:"recipients,omitempty"`
 
 	// Report is about message.reported.
@@ -69,7 +73,7 @@ type Recipient struct {
 	Address  string `json:"address"`
 	Code     int    `json:"code,omitempty"`     // of the reply, 550 for example
 	Enhanced string `json:"enhanced,omitempty"` // its enhanced code, "5.1.1" for example
-	Text     string `json:"text,omitempty"`     // its text, at most 512 octets
+	Text     string `json:"text,omitempty"`     // its text
 	Reason   string `json:"reason,omitempty"`   // smtp.Reason, "user-unknown" for example; empty if delivered
 	Stage    string `json:"stage,omitempty"`    // smtp.Stage, "rcpt" for example
 	Local    bool   `json:"local,omitempty"`    // no host has sent the reply
@@ -82,14 +86,19 @@ type Recipient struct {
 type Report struct {
 	Kind string   `json:"kind"` // "failed", "delayed", "relayed", "expanded" or "delivered"
 	To   []string `json:"to"`
+
+	// LeftOut is how many recipients of the report aren't in To, which has 100 at most.
+	LeftOut int `json:"left_out,omitempty"`
 }
 
 const (
 	prefix        = "message."
-	maxRecipients = 100 // in an event
-	maxText       = 512
-	maxRef        = 8 << 10 // octets of a Ref and of a Tenant, each at most 6 in JSON
-	maxEvent      = 1 << 20 // octets of a message with an event
+	maxRecipients = 100      // in an event
+	maxListed     = 80 << 10 // octets of the recipients in an event, and those of one more
+	maxText       = 512      // octets of the text of a reply
+	maxName       = 1 << 10  // octets of an address, a name of a host or a destination
+	maxRef        = 8 << 10  // octets of a Source, a Ref and a Tenant
+	maxEvent      = 1 << 20  // octets of a message with an event; an octet of a text can have 6 in JSON
 
 	defaultMaxAge = 5 * 24 * time.Hour
 )
@@ -104,14 +113,19 @@ var ranks = map[delivery.EventType]int64{
 // Outbox makes the messages with the events, one for each endpoint that wants an event and isn't disabled. It is a
 // value for delivery.Runner.Outbox.
 func (h *Hooks) Outbox(ctx context.Context, events []delivery.Event) (messages []queue.Message, err error) {
+	seen := make(map[string]int)
 	for _, event := range h.events(events) {
+		id := idOf(event)
+		if seen[id]++; seen[id] > 1 { // two reports to the same recipients
+			id += "_" + strconv.Itoa(seen[id])
+		}
 		body, err := json.Marshal(event)
 		if err != nil {
 			return nil, fmt.Errorf("webhook: %w", err)
 		}
 		for _, e := range h.endpoints() {
 			if !h.stateOf(e.Name).gone && h.wants(ctx, e, event) {
-				messages = append(messages, h.message(e, event, body))
+				messages = append(messages, h.message(e, id, event.Type, body))
 			}
 		}
 	}
@@ -137,16 +151,19 @@ func (h *Hooks) events(all []delivery.Event) (grouped []*Event) {
 		destination string
 	}
 	last := make(map[group]*Event)
+	size := make(map[*Event]int) // of its recipients
 	for i := range all {
 		e := &all[i]
 		key := group{e.Type, e.Task.Destination}
 		event := last[key]
-		if event == nil || e.Report != nil || len(event.Data.Recipients) == maxRecipients {
+		if event == nil || e.Report != nil || len(event.Data.Recipients) == maxRecipients || size[event] > maxListed {
 			event = h.event(e)
 			grouped, last[key] = append(grouped, event), event
 		}
 		if e.Report == nil && e.Type != delivery.EventQuarantined {
-			event.Data.Recipients = append(event.Data.Recipients, recipientOf(&e.Result))
+			rcpt := recipientOf(&e.Result)
+			event.Data.Recipients = append(event.Data.Recipients, rcpt)
+			size[event] += rcpt.size()
 		}
 	}
 	return grouped
@@ -157,28 +174,30 @@ func (h *Hooks) event(e *delivery.Event) *Event {
 	t := &e.Task
 	from := ""
 	if t.Envelope != nil {
-		from = t.Envelope.From
+		from = cut(t.Envelope.From, maxName)
 	}
 	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
-		Source: h.Source, ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef),
+		Source: cut(h.Source, maxRef), ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef),
 		Arrival: t.Arrival.UTC(), From: from,
-		Destination: t.Destination, Attempt: t.Attempts,
+		Destination: cut(t.Destination, maxName), Attempt: t.Attempts,
 		Number: 10*e.Time.Sub(t.Arrival).Microseconds() + ranks[e.Type],
 	}}
 	if !e.Next.IsZero() {
 		event.Data.Next = e.Next.UTC()
 	}
 	if e.Report != nil {
-		event.Data.Report = &Report{Kind: e.Kind}
-		for _, rcpt := range e.Report.Recipients {
-			event.Data.Report.To = append(event.Data.Report.To, rcpt.Address)
+		to := e.Report.Recipients
+		event.Data.Report = &Report{Kind: e.Kind, LeftOut: max(len(to)-maxRecipients, 0)}
+		for _, rcpt := range to[:min(len(to), maxRecipients)] {
+			event.Data.Report.To = append(event.Data.Report.To, cut(rcpt.Address, maxName))
 		}
 	}
 	return event
 }
 
 func recipientOf(res *smtp.Result) Recipient {
-	r := Recipient{Address: res.Recipient, Host: res.Host, Addr: res.Addr, TLS: res.TLS}
+	r := Recipient{Address: cut(res.Recipient, maxName), Host: cut(res.Host, maxName), Addr: cut(res.Addr, maxName),
+		TLS: cut(res.TLS, maxName)}
 	if res.Reply == nil {
 		return r
 	}
@@ -193,8 +212,19 @@ func recipientOf(res *smtp.Result) Recipient {
 	return r
 }
 
-// cut returns the first octets of a text, as JSON can have it.
-func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
+// size is how many octets the texts of a recipient that come from elsewhere have.
+func (r *Recipient) size() int {
+	return len(r.Address) + len(r.Text) + len(r.Host) + len(r.Addr) + len(r.TLS)
+}
+
+// cut returns a text as JSON can have it. One that is longer than most octets is shortened, and ends in "…".
+func cut(text string, most int) string {
+	const mark = "…"
+	if len(text) <= most {
+		return strings.ToValidUTF8(text, "")
+	}
+	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
+}
 
 // idOf returns the webhook-id of an event: the same one however often it is made of the same outcome. The time of the
 // outcome tells attempts apart that aren't counted, and reports of one Attempt. It is stored with the event, and so is
@@ -202,7 +232,7 @@ func cut(text string, most int) string { return strings.ToValidUTF8(text[:min(le
 func idOf(event *Event) string {
 	d := &event.Data
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %q %d %q %d %d", event.Type, d.Source, d.Arrival.UnixMicro(), d.Destination,
+	fmt.Fprintf(sum, "%q %q %q %d %q %d %d", event.Type, d.Source, d.ID, d.Arrival.UnixMicro(), d.Destination,
 		d.Attempt, d.Number)
 	for _, rcpt := range d.Recipients {
 		fmt.Fprintf(sum, " %q", rcpt.Address)
@@ -211,7 +241,7 @@ func idOf(event *Event) string {
 		fmt.Fprintf(sum, " %q %q", d.Report.Kind, d.Report.To)
 	}
 	// Without a full stop, which separates the parts that are signed.
-	return string(d.ID) + "_" + hex.EncodeToString(sum.Sum(nil)[:10])
+	return string(d.ID[:min(len(d.ID), maxID/2)]) + "_" + hex.EncodeToString(sum.Sum(nil)[:10])
 }
 
 // idField is the field of a message with an event that has its webhook-id. Reports, and mail of clients, can't pass for
@@ -220,10 +250,10 @@ const idField = "Webhook-Id"
 
 // message returns an event as a message for the queue. Its sender is the null one: nothing is reported about it. It has
 // no Tenant and no Ref, as it is no mail of the application, and doesn't count for the rate of the tenant.
-func (h *Hooks) message(e *Endpoint, event *Event, body []byte) queue.Message {
+func (h *Hooks) message(e *Endpoint, id, eventType string, body []byte) queue.Message {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s: %s\r\nSubject: %s\r\nContent-Type: application/json\r\n\r\n%s\r\n",
-		idField, idOf(event), event.Type, body)
+		idField, id, eventType, body)
 	return h.queued(e.address(), e.destination(), bytes.NewReader(b.Bytes()))
 }
 

@@ -1,6 +1,9 @@
 package webhook
 
 import (
+	"encoding/json"
+	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,5 +72,72 @@ func TestReportIsNoEvent(t *testing.T) {
 		if got := isEvent(&delivery.Occasion{Task: task, Content: smtp.Text(text)}); got != want {
 			t.Errorf("%q: got %v, want %v", text, got, want)
 		}
+	}
+}
+
+// TestLongEvents: whatever is long or many, each event is within the bound, can be posted, and has a webhook-id of its own.
+func TestLongEvents(t *testing.T) {
+	long := strings.Repeat("<", 2<<20)
+	failed := func(address string) delivery.Event {
+		return delivery.Event{Type: delivery.EventRejected, Result: smtp.Result{Recipient: address, Host: long, Addr: long, TLS: long,
+			Outcome: smtp.Rejected, Reply: smtp.NewReply(550, "5.1.1", strings.Repeat("<", 900))}}
+	}
+	reported := func(to ...string) delivery.Event {
+		return delivery.Event{Type: delivery.EventReported, Kind: "failed", Report: smtp.NewEnvelope("", to...)}
+	}
+	many := make([]string, 10_000)
+	for i := range many {
+		many[i] = strings.Repeat("<", 1500) + strconv.Itoa(i)
+	}
+	tests := []struct {
+		name       string
+		task       queue.Task
+		events     []delivery.Event
+		recipients int
+		leftOut    int
+	}{
+		{name: "long names", task: queue.Task{ID: queue.ID(strings.Repeat("a", 1000)), Destination: long, Ref: long, Tenant: long,
+			Envelope: smtp.NewEnvelope(long, "b@there.test")}, events: []delivery.Event{failed(long)}, recipients: 1},
+		{name: "long addresses", recipients: 250},
+		{name: "a report to many", events: []delivery.Event{reported(many...)}, leftOut: 9900},
+		{name: "two reports to one address", events: []delivery.Event{reported("a@here.test"), reported("a@here.test")}},
+	}
+	for i := range tests[1].recipients {
+		tests[1].events = append(tests[1].events, failed(many[i]))
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for i := range tt.events {
+				tt.events[i].Task = tt.task
+			}
+			h := &Hooks{Source: long, Endpoints: []*Endpoint{{Name: "shop"}}}
+			messages, err := h.Outbox(t.Context(), tt.events)
+			if err != nil || len(messages) == 0 {
+				t.Fatalf("got %d messages, %v", len(messages), err)
+			}
+			seen, recipients, leftOut := make(map[string]bool), 0, 0
+			for _, m := range messages {
+				text, err := io.ReadAll(m.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, body, err := readEvent(smtp.Text(text))
+				var e Event
+				if err == nil {
+					err = json.Unmarshal(body, &e)
+				}
+				if err != nil || seen[id] {
+					t.Errorf("an event of %d octets, id %s: got %v, want one that can be posted, with an id of its own", len(text), id, err)
+				}
+				seen[id] = true
+				recipients += len(e.Data.Recipients)
+				if e.Data.Report != nil {
+					leftOut += e.Data.Report.LeftOut
+				}
+			}
+			if recipients != tt.recipients || leftOut != tt.leftOut {
+				t.Errorf("got %d recipients and %d left out, want %d and %d", recipients, leftOut, tt.recipients, tt.leftOut)
+			}
+		})
 	}
 }
