@@ -29,6 +29,9 @@ func (c *Conn) authenticate(ctx context.Context) *failure {
 		r := smtp.NewReply(451, "4.7.11", "no password is sent in cleartext to another machine: set TLS to TLSRequired")
 		return c.local(smtp.StageAuth, nil, r)
 	}
+	if len(c.ext.auth) == 0 {
+		return c.noLogin("the host offers no AUTH")
+	}
 	offered := slices.Clone(c.ext.auth)
 	var unknown *failure // the last 504
 	for {
@@ -56,6 +59,13 @@ type exchange struct {
 	initial   []byte // the initial response
 }
 
+// noLogin returns the failure of a host whose AUTH can't be used with what Auth has. Only the route can change that.
+func (c *Conn) noLogin(text string) *failure {
+	f := c.local(smtp.StageAuth, nil, smtp.NewReply(451, "4.7.0", text))
+	f.reason = smtp.RelayDenied
+	return f
+}
+
 // beginAuth starts an exchange by one of the mechanisms offered. It sends nothing.
 func (c *Conn) beginAuth(ctx context.Context, offered []string) (*exchange, *failure) {
 	next, err := c.newExchange(ctx, offered)
@@ -67,12 +77,14 @@ func (c *Conn) beginAuth(ctx context.Context, offered []string) (*exchange, *fai
 	if err == nil {
 		mechanism, x.initial, err = next.Start()
 	}
+	if none, ok := errors.AsType[*noMechanism](err); ok {
+		return nil, c.noLogin(none.Error())
+	}
 	if err != nil {
 		return nil, c.local(smtp.StageAuth, err, smtp.NewReply(451, "4.7.0", "AUTH could not begin"))
 	}
 	if x.mechanism = upper(mechanism); !slices.Contains(offered, x.mechanism) {
-		r := smtp.NewReply(451, "4.7.0", "the host offers no AUTH "+clip(mechanism))
-		return nil, c.local(smtp.StageAuth, nil, r)
+		return nil, c.noLogin("the host offers no AUTH " + clip(mechanism))
 	}
 	if x.mechanism == sasl.Plain && x.initial != nil && bytes.Count(x.initial, []byte{0}) != 2 {
 		// RFC 4616 §2: NUL separates the three parts. With a NUL in one of them, the host would read other parts.

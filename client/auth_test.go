@@ -147,7 +147,7 @@ func TestSCRAMPlus(t *testing.T) {
 		{name: "someone between", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host answers invalid-proof"},
 		{name: "someone between, TLS 1.2", version: tls.VersionTLS12, host: scramHost{offers: "SCRAM-SHA-256-PLUS", proof: true}, between: "relay", want: "535 5.7.8 no: SCRAM: the host answers invalid-proof"},
 		{name: "someone strips the offer", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS", proof: true}, between: "strip", want: "535 5.7.8 downgraded: SCRAM: the host answers server-does-support-channel-binding"},
-		{name: "someone strips the offer, -PLUS insisted on", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS"}, plus: true, between: "strip", want: `we have SCRAM-SHA-256-PLUS, the host "SCRAM-SHA-256"`},
+		{name: "someone strips the offer, -PLUS insisted on", host: scramHost{offers: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS"}, plus: true, between: "strip", want: `we have SCRAM-SHA-256-PLUS, the host SCRAM-SHA-256`},
 		{name: "no proof of the host", host: scramHost{offers: "SCRAM-SHA-256-PLUS"}, want: "didn't prove that it knows the password", host235: true},
 		{name: "a host that doesn't know the password", host: scramHost{offers: "SCRAM-SHA-256-PLUS", password: "other", proof: true, lie: true}, want: "it doesn't know the password", host235: true},
 		{name: "nor says so", host: scramHost{offers: "SCRAM-SHA-256-PLUS", password: "other", lie: true}, want: "didn't prove that it knows the password", host235: true},

@@ -79,8 +79,7 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 	}
 	i := slices.IndexFunc(usable, func(mech string) bool { return slices.Contains(offered, mech) })
 	if i < 0 {
-		return nil, fmt.Errorf("no mechanism in common: we have %s, the host %q",
-			strings.Join(usable, " "), clip(strings.Join(offered, " ")))
+		return nil, &noMechanism{usable, slices.Clone(offered)}
 	}
 	mech := usable[i]
 	if c.Username == "" && mech != sasl.OAuthBearer {
@@ -105,6 +104,17 @@ func (c *Credentials) Begin(ctx context.Context, host smtp.AuthHost) (smtp.AuthE
 		return sasl.NewPlainClient(c.AuthorizationID, c.Username, c.Password), nil
 	}
 	return &loginClient{answers: []string{c.Username, c.Password}}, nil
+}
+
+// noMechanism is the error of Begin for a host that offers none of the mechanisms that can be used.
+type noMechanism struct{ usable, offered []string }
+
+func (e *noMechanism) Error() string {
+	offered := "none"
+	if len(e.offered) > 0 {
+		offered = clip(strings.Join(e.offered, " "))
+	}
+	return "no mechanism of AUTH in common: we have " + strings.Join(e.usable, " ") + ", the host " + offered
 }
 
 // usable returns the mechanisms for which c has the fields, strongest first.

@@ -79,8 +79,8 @@ const (
 	// it again.
 	Virus Reason = 14
 
-	// RelayDenied is about the path: the host doesn't take mail for this domain from us, or not without a login. Look
-	// at the route, the MX records or the login.
+	// RelayDenied is about the path: the host doesn't take mail for this domain from us, or not without a login, or it
+	// offers no AUTH that we can use. Look at the route, the MX records or the login.
 	RelayDenied Reason = 15
 
 	// Syntax is about the message: a command, an address of the sender, or the header isn't in the form that the host

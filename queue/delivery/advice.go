@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"net"
 	"strings"
 
 	"github.com/postrider/postrider/smtp"
@@ -24,6 +25,10 @@ func Advice(res *smtp.Result) string {
 		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +
 			"Transport: its warm-up plan is used up for the day, its proxy can't be reached, or it is blocked there."
 	case smtp.RelayDenied:
+		if res.Local && res.Stage == smtp.StageAuth {
+			return "The route to the host has a login, and the host doesn't offer it. Check the host and the port of " +
+				"the route, as many hosts offer AUTH at the ports 587 and 465 only, and the mechanisms of its login."
+		}
 		return "The host takes no mail for this address from us. Check the route, the MX records of the domain, or " +
 			"the name and the password for the host."
 	}
@@ -66,8 +71,17 @@ func networkAdvice(res *smtp.Result) string {
 	case res.Stage == smtp.StageAuth:
 		return "The login at the host failed. Check the name and the password, or the token, of the route to it."
 	case res.Local && res.Stage <= smtp.StageConnect:
+		const others = " If other hosts can be reached, only those who run the host can end that."
+		switch _, port, err := net.SplitHostPort(res.Addr); {
+		case strings.HasPrefix(res.Addr, "/"):
+			return "The socket " + res.Addr + " can't be connected to. Check the path in the route, and whether the " +
+				"server behind it runs and lets this program connect."
+		case err == nil && port != "25":
+			return "The host can't be reached at port " + port + ". Check the host and the port of the route to it, " +
+				"the network of this machine, and its firewalls." + others
+		}
 		return "The host can't be reached. Check the network of this machine, and whether its provider lets it " +
-			"connect to port 25. If other hosts can be reached, only those who run the host can end that."
+			"connect to port 25." + others
 	}
 	return "The session with the host has failed. If other hosts work, only those who run the host can end that."
 }

@@ -17,6 +17,10 @@ func TestAdvice(t *testing.T) {
 	}{
 		{"the DNS", smtp.Result{Reason: smtp.Network, Stage: smtp.StageRoute, Local: true}, "name servers"},
 		{"no connection", smtp.Result{Reason: smtp.Network, Stage: smtp.StageConnect, Local: true}, "port 25"},
+		{"no connection to an MX", smtp.Result{Reason: smtp.Network, Stage: smtp.StageConnect, Local: true, Addr: "192.0.2.1:25"}, "port 25"},
+		{"no connection to a smarthost", smtp.Result{Reason: smtp.Network, Stage: smtp.StageConnect, Local: true, Addr: "[2001:db8::1]:587"}, "at port 587. Check the host and the port of the route"},
+		{"no connection to a socket", smtp.Result{Reason: smtp.Network, Stage: smtp.StageConnect, Local: true, Addr: "/run/lmtp"}, "The socket /run/lmtp"},
+		{"no AUTH", smtp.Result{Reason: smtp.RelayDenied, Stage: smtp.StageAuth, Local: true}, "The route to the host has a login"},
 		{"a login", smtp.Result{Reason: smtp.Network, Stage: smtp.StageAuth}, "the password"},
 		{"a session", smtp.Result{Reason: smtp.Network, Stage: smtp.StageMail, Local: true}, "The session"},
 		{"our own TLS", smtp.Result{Reason: smtp.TLS}, "TLS settings"},

@@ -111,7 +111,7 @@ func isAboutSite(res *smtp.Result) bool {
 		return false
 	case res.Stage < smtp.StageMail:
 		switch res.Reason {
-		case smtp.Network, smtp.TLS, smtp.RateLimited, smtp.Blocklisted:
+		case smtp.Network, smtp.TLS, smtp.RateLimited, smtp.Blocklisted, smtp.RelayDenied:
 			return true
 		}
 		return !res.Local

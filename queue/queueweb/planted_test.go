@@ -56,6 +56,17 @@ func (p *planted) send(from, to string, change ...func(*queue.Message)) queue.ID
 	return id
 }
 
+// smarthost sends all mail by a route that has a login.
+func (p *planted) smarthost(addr string, auth *client.Credentials) {
+	route, err := mx.Smarthost(addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	route.Auth, route.TLS = auth, mx.TLSRequired
+	p.relay.Transport.TLSConfig = &tls.Config{RootCAs: p.inet.RootCAs()}
+	p.relay.Routes = map[string]mx.Route{"*": route}
+}
+
 func (p *planted) runner() *delivery.Runner { return p.relay.Runner }
 
 // mail stores a message from Ann to Bob, and lets a minute pass.
@@ -285,16 +296,29 @@ func TestPlanted(t *testing.T) {
 			`Check the name and the password`,
 			`Tried again 2000`,
 		}, relay: func(p *planted) {
-			route, err := mx.Smarthost("mx.next.test:587")
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			route.Auth = &client.Credentials{Username: "ann", Password: "wrong"}
-			route.TLS = mx.TLSRequired
-			p.relay.Transport.TLSConfig = &tls.Config{RootCAs: p.inet.RootCAs()}
-			p.relay.Routes = map[string]mx.Route{"*": route}
+			p.smarthost("mx.next.test:587", &client.Credentials{Username: "ann", Password: "wrong"})
 		}, plant: func(p *planted) queue.ID {
 			p.host.Auth("ann", "right")
+			return p.mail()
+		}},
+		{name: "smarthost, no AUTH", want: []string{
+			`It was deferred: 451 4.7.0 the host offers no AUTH`,
+			`many hosts offer AUTH at the ports 587 and 465 only`,
+			`mx.next.test`,
+			`Tried again 2000`,
+		}, relay: func(p *planted) {
+			p.smarthost("mx.next.test:25", &client.Credentials{Username: "ann", Password: "right"})
+		}, plant: func(p *planted) queue.ID {
+			return p.mail()
+		}},
+		{name: "smarthost, wrong port", want: []string{
+			`451 4.4.1 connect: connection refused`,
+			`can't be reached at port 2587. Check the host and the port of the route to it`,
+			`mx.next.test`,
+			`Tried again 2000`,
+		}, relay: func(p *planted) {
+			p.smarthost("mx.next.test:2587", &client.Credentials{Username: "ann", Password: "right"})
+		}, plant: func(p *planted) queue.ID {
 			return p.mail()
 		}},
 		{name: "too big", want: []string{
