@@ -122,7 +122,7 @@ func (v *actView) PageTitle() string { return v.Action.Verb }
 // maxAffected is how many messages are counted for a confirmation, and countTime how long.
 const (
 	maxAffected = 1000
-	countTime   = 50 * time.Millisecond
+	countTime   = 20 * time.Millisecond
 )
 
 func (h *Handler) act(r *request) (any, error) {

@@ -71,8 +71,9 @@
 //
 // The queue is counted in the background after a page was asked for, at most every 30 seconds, with pauses: the count
 // takes about a fifth of one CPU until it has seen Count tasks. Numbers of the Runner are read at most once a second. A
-// page lists 50 messages. A search for a recipient, a tenant or a time that matches few of very many messages looks at
-// all of them; it ends after 10 seconds.
+// page lists 50 messages. A search for a domain or a time that matches few of very many messages reads all of them; it
+// ends after 10 seconds. With package spool, a search for a recipient reads those that arrived before the spool was
+// opened.
 //
 // An action on many messages takes as long as the method of the Runner, and ends early if the request ends. The log
 // has how many messages it changed.

@@ -9,11 +9,12 @@ import (
 
 // kept is a value that is costly to make. It is made in the background, once at a time, and kept for all requests.
 //
-// Between two calls: value is the last one that was made, or the zero T before the first; making isn't nil while
-// another one is made, and is closed after that. mu guards all fields.
+// Between two calls: value is the last one that was made if there is true, else the zero T; making isn't
+// nil while another one is made, and is closed after that. mu guards all fields.
 type kept[T any] struct {
 	mu     sync.Mutex
 	value  T
+	there  bool // there is a value
 	err    error
 	begun  time.Time
 	took   time.Duration
@@ -21,7 +22,8 @@ type kept[T any] struct {
 }
 
 const (
-	patience = 100 * time.Millisecond // how long a request waits for a new value
+	patience = 100 * time.Millisecond // how long a request waits for the first value
+	brief    = 20 * time.Millisecond  // how long it waits for a newer one
 	restful  = 20                     // a value is kept for this many times as long as it took to make
 )
 
@@ -29,16 +31,19 @@ const (
 type maker[T any] func(context.Context) (T, error)
 
 // get returns the value. If it is older than least, and than restful times what it took, a new one is begun. get waits
-// for that for patience, and then returns the old one.
+// for that for patience or briefly, if there is an older one to return, or the new one takes longer than patience.
 func (k *kept[T]) get(ctx context.Context, b *background, least time.Duration, make maker[T]) (T, error) {
 	k.mu.Lock()
-	making := k.making
+	making, wait := k.making, patience
+	if k.there || making != nil && time.Since(k.begun) > patience {
+		wait = brief
+	}
 	if making == nil && time.Since(k.begun) > max(least, restful*k.took) {
 		making = k.begin(b, make)
 	}
 	k.mu.Unlock()
 	if making != nil {
-		t := time.NewTimer(patience)
+		t := time.NewTimer(wait)
 		defer t.Stop()
 		select {
 		case <-making:
@@ -58,7 +63,7 @@ func (k *kept[T]) begin(b *background, make maker[T]) chan struct{} {
 		value, err := safely(ctx, make)
 		k.mu.Lock()
 		if err == nil {
-			k.value = value
+			k.value, k.there = value, true
 		}
 		k.err, k.took, k.making = err, time.Since(begun), nil
 		k.mu.Unlock()

@@ -91,7 +91,7 @@ func TestMillion(t *testing.T) {
 		return float64(sent.Load()-from) / time.Since(at).Seconds()
 	}
 	pages := []string{
-		"", "messages", "messages?tenant=tenant1", "messages?destination=d7.example", "messages?sender=sender7@example.com",
+		"", "messages", "messages?tenant=tenant1", fmt.Sprintf("messages?recipient=user%d@d%d.example", tasks-1, (tasks-1)%1000), "messages?destination=d7.example", "messages?sender=sender7@example.com",
 		fmt.Sprintf("messages?ref=ref%d", tasks-1), "messages?state=held", "message?id=" + last.Load().(string), "sites", "act?do=hold&tenant=tenant1",
 	}
 	took := make(map[string][]time.Duration)

@@ -36,8 +36,9 @@ func (h *Handler) makeStatus(ctx context.Context) (*status, error) {
 func (h *Handler) current(ctx context.Context) (*status, error) {
 	var s *status
 	var err error
-	for range 10 { // the first one may take longer than a request waits at a time
-		if s, err = h.status.get(ctx, &h.background, time.Second, h.makeStatus); s != nil || err != nil {
+	for begun := time.Now(); time.Since(begun) < time.Second; { // the first one may take longer than patience
+		s, err = h.status.get(ctx, &h.background, time.Second, h.makeStatus)
+		if s != nil || err != nil || ctx.Err() != nil {
 			break
 		}
 	}

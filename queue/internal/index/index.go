@@ -158,6 +158,7 @@ func (ix *Index[M, S]) elapsed(now time.Time) time.Duration {
 func (ix *Index[M, S]) Add(s *Message, data M) {
 	s.Owner = ix.owner(s)
 	m := ix.messages.add(message[M]{id: s.ID, data: data, marks: ix.marksOf(s)})
+	ix.messages.belongs(m, s.ID)
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
 	var many []ref

@@ -83,11 +83,15 @@ func (ix *Index[M, S]) owner(s *Message) queue.Owner {
 	case ix.Owner != nil:
 		return ix.Owner(s)
 	case s.Tenant != "":
-		return max(1, queue.Owner(maphash.String(ix.tenants, s.Tenant)))
+		return ix.tenant(s.Tenant)
 	case s.Envelope.From != "":
 		return max(1, queue.Owner(maphash.String(ix.senders, s.Envelope.From)))
 	}
 	return 0
+}
+
+func (ix *Index[M, S]) tenant(name string) queue.Owner {
+	return max(1, queue.Owner(maphash.String(ix.tenants, name)))
 }
 
 // class returns the heap of a waiting task.

@@ -17,6 +17,7 @@ type slab[T any] struct {
 type chunk[T any] struct {
 	used  [chunkSize / 64]uint64
 	count int
+	least uint64        // no entry is of a message with a lower ID: see slab.belongs
 	items *[chunkSize]T // a separate allocation, so that its size is rounded up little
 }
 
@@ -51,6 +52,30 @@ func (s *slab[T]) add(v T) ref {
 		s.room = s.room[:len(s.room)-1]
 	}
 	return ref(n*chunkSize+uint32(i)) + 1
+}
+
+// belongs notes the ID of the message that a new entry is of.
+func (s *slab[T]) belongs(r ref, id uint64) {
+	if c := s.chunks[uint32(r-1)/chunkSize]; c.count == 1 {
+		c.least = id
+	} else {
+		c.least = min(c.least, id)
+	}
+}
+
+// upTo calls visit for chunks from n on that may have an entry of a message with an ID up to last(), until some have
+// been visited or many skipped. visit returns the lowest ID in the chunk. next is the chunk to go on with, and more
+// reports whether there is one.
+func (s *slab[T]) upTo(n int, last func() uint64, visit func(n int) (least uint64)) (next int, more bool) {
+	const most, skipped = 2048 / chunkSize, 1024
+	visited := 0
+	for end := n + skipped; n < len(s.chunks) && n < end && visited < most; n++ {
+		if c := s.chunks[n]; c != nil && c.least <= last() {
+			c.least = visit(n)
+			visited++
+		}
+	}
+	return n, n < len(s.chunks)
 }
 
 // each visits the entries of chunk n. more reports whether there are further chunks. Entries don't move, so a walk

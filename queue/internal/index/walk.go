@@ -12,13 +12,17 @@ import (
 // A walk through all tasks is done in steps, and the lock of the store is released between two steps: with a million
 // messages, a walk takes a tenth of a second.
 
-// firstIDs is how many messages Search finds in its first walk.
-const firstIDs = 1000
+// firstIDs is how many messages Search finds in its first walk. Each further walk finds moreIDs times as many.
+const (
+	firstIDs = 100
+	moreIDs  = 20
+)
 
 // Search yields the IDs of the messages of which f may select a task, in the order of arrival. At each step, with mu
 // held, an error of check ends it.
 //
-// It walks twice at most: for the first messages, which fill a page, and for all others.
+// Each walk skips the messages that are known to be later than those it looks for. So the first one, which fills a
+// page, is short, unless few of the messages match.
 func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() error) iter.Seq2[uint64, error] {
 	return func(yield func(uint64, error) bool) {
 		if f.ID != "" {
@@ -32,7 +36,7 @@ func Search[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, check func() e
 			return
 		}
 		rest := *f
-		for most := firstIDs; ; most = math.MaxInt / 2 {
+		for most := firstIDs; ; most *= moreIDs {
 			ids, more, err := walk(mu, ix, &rest, most, check)
 			if err != nil {
 				yield(0, err)
@@ -58,16 +62,16 @@ func walk[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, most int, check 
 	last := uint64(math.MaxUint64) // later ones aren't needed
 	keep := func() {
 		slices.Sort(ids)
-		if ids = slices.Compact(ids); len(ids) > most {
+		if len(ids) > most {
 			ids, more = ids[:most], true
 			last = ids[most-1]
 		}
 	}
 	marks := ix.marksIn(f)
-	for n, further := 0, true; further; n++ {
+	for n, further := 0, true; further; {
 		mu.Lock()
 		if err = check(); err == nil {
-			ids, further = ix.search(n, f, &marks, last, ids)
+			n, further = ix.search(n, f, &marks, last, &ids)
 		}
 		mu.Unlock()
 		if err != nil {
@@ -81,24 +85,54 @@ func walk[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, most int, check 
 	return ids, more, nil
 }
 
-// search appends the IDs up to last of the messages that have a task in chunk n that f may select. further reports
-// whether there are further chunks.
-func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids []uint64) (_ []uint64, further bool) {
+// search appends the IDs up to last of the messages that have a task that f may select, for some chunks of messages
+// from n on. next is the chunk to go on with, and further reports whether there is one.
+func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids *[]uint64) (next int, further bool) {
 	ix.expire()
-	dest := ix.byName[f.Destination]
-	if f.Destination != "" && dest == 0 {
-		return ids, false
+	w := wanted{dest: ix.byName[f.Destination], state: f.State, anyOwner: f.Tenant == "" || ix.Owner != nil}
+	if f.Destination != "" && w.dest == 0 || f.State == queue.Held && ix.kept == 0 {
+		return n, false
 	}
-	further = ix.Tasks.each(n, func(_ ref, t *task[S]) {
-		if dest != 0 && ix.lanes.At(t.lane).dest != dest || !f.state(t.is()) {
-			return
-		}
-		m := ix.messages.At(t.message)
-		if m.id <= last && f.message(m.id) && m.marks.match(marks) && (len(ids) == 0 || ids[len(ids)-1] != m.id) {
-			ids = append(ids, m.id)
-		}
+	if !w.anyOwner {
+		w.owner = ix.tenant(f.Tenant)
+	}
+	return ix.messages.upTo(n, func() uint64 { return last }, func(n int) uint64 {
+		least := uint64(math.MaxUint64)
+		ix.messages.each(n, func(_ ref, m *message[M]) {
+			least = min(least, m.id)
+			if m.id <= last && f.message(m.id) && m.marks.match(marks) && ix.has(m, &w) {
+				*ids = append(*ids, m.id)
+			}
+		})
+		return least
 	})
-	return ids, further
+}
+
+// wanted is what a Filter wants of a task: all that isn't zero, and the owner unless anyOwner is true.
+type wanted struct {
+	dest     ref
+	state    queue.State
+	owner    queue.Owner
+	anyOwner bool
+}
+
+// has reports whether the message has such a task.
+func (ix *Index[M, S]) has(m *message[M], w *wanted) bool {
+	if w.dest == 0 && w.state == 0 && w.anyOwner {
+		return true
+	}
+	for r := m.first; r != 0; {
+		t := ix.Tasks.At(r)
+		l := ix.lanes.At(t.lane)
+		if !w.anyOwner && l.owner != w.owner {
+			return false // all tasks of a message have one owner
+		}
+		if (w.dest == 0 || l.dest == w.dest) && (w.state == 0 || t.is() == w.state) {
+			return true
+		}
+		r = t.next
+	}
+	return false
 }
 
 // lets reports whether f may select t, if f may select its message.
@@ -109,7 +143,16 @@ func (ix *Index[M, S]) lets(f *Filter, t *task[S]) bool {
 // Oldest returns the ID of the message that arrived first.
 func Oldest[M, S any](mu sync.Locker, ix *Index[M, S]) (id uint64, ok bool) {
 	id = math.MaxUint64
-	Each(mu, ix, func(n uint64, _ *M) { id, ok = min(id, n), true })
+	for n, more := 0, true; more; {
+		mu.Lock()
+		n, more = ix.messages.upTo(n, func() uint64 { return id }, func(n int) uint64 {
+			least := uint64(math.MaxUint64)
+			ix.messages.each(n, func(_ ref, m *message[M]) { least = min(least, m.id) })
+			id, ok = min(id, least), true
+			return least
+		})
+		mu.Unlock()
+	}
 	return id, ok
 }
 
