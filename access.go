@@ -150,6 +150,12 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 		return nil, smtp.NewReply(451, "4.3.0", "it can't be held here, try again later")
 	}
 	m.Held = held != ""
+	if of := h.relay.TenantOf; of != nil {
+		err := h.relay.call(ctx, "TenantOf", func() error { m.Tenant, m.Ref = of(ctx, p, env); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
 	id, _, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		h.relay.logger().ErrorContext(ctx, "mail refused: no disk space", "session", p.ID, "err", err)

@@ -107,8 +107,12 @@ func TestSubmissionPanics(t *testing.T) {
 		r.Submission = &server.Server{MaxConns: 1}
 		r.Authenticate = func(context.Context, *server.Peer, string, string) error { in("Authenticate"); return nil }
 		r.SendAs = func(_ context.Context, _ *server.Peer, address string) (bool, error) { in("SendAs"); return true, nil }
+		r.TenantOf = func(_ context.Context, p *server.Peer, _ *smtp.Envelope) (string, string) {
+			in("TenantOf")
+			return p.Username, ""
+		}
 		serve(t, inet, r)
-		for _, panics = range []string{"Authenticate", "SendAs", ""} {
+		for _, panics = range []string{"Authenticate", "SendAs", "TenantOf", ""} {
 			sub := submission(inet)
 			sub.Addr, sub.Auth, sub.IdleTimeout = "relay.test:587", &client.Credentials{Username: "ann", Password: "secret"}, -1
 			results, _ := sub.Send(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), smtp.Text("From: <ann@source.test>\n\nHi.\n"))

@@ -173,6 +173,12 @@ func TestJob(t *testing.T) {
 		}
 		r.Domains = []string{"next.test"}
 		r.Authenticate = func(context.Context, *server.Peer, string, string) error { return nil }
+		r.TenantOf = func(_ context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string) {
+			if p.Username == "" {
+				return "", ""
+			}
+			return p.Username, "to " + env.Recipients[0].Address + " "
+		}
 		var jobs []string
 		r.Wrap = func(next smtp.Sender) smtp.Sender {
 			return smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
@@ -212,7 +218,7 @@ func TestJob(t *testing.T) {
 		host.Wait(4)
 		got := strings.Join(jobs, "\n")
 		want := "true true stranger source.test  1\ntrue true stranger source.test  2\ntrue true allowed source.test  1\n" +
-			"true true authenticated source.test  1\ntrue true code source.test order 17shop 1"
+			"true true authenticated source.test to bob@next.test ann 1\ntrue true code source.test order 17shop 1"
 		if got != want {
 			t.Errorf("got jobs\n%s\nwant\n%s", got, want)
 		}
@@ -292,6 +298,16 @@ func TestSubmissionNeedsTLS(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "TLSConfig is nil") {
 			t.Errorf("port %s: got %v, want an error about TLSConfig", port, err)
 		}
+	}
+}
+
+// TestUsersNeedPort: users at a port that ListenAndServe takes for other hosts could not log in, without a word.
+func TestUsersNeedPort(t *testing.T) {
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(),
+		Authenticate: func(context.Context, *server.Peer, string, string) error { return nil }}
+	err := r.ListenAndServe(t.Context(), "127.0.0.1:0")
+	if err == nil || !strings.Contains(err.Error(), "SubmissionListener") {
+		t.Errorf("got %v, want an error that names SubmissionListener", err)
 	}
 }
 

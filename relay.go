@@ -81,6 +81,13 @@ type Relay struct {
 	// valid From is refused with 554 5.6.0. If nil, it may use any.
 	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
+	// TenantOf returns the Tenant and the Ref of a message from a client: Peer.Username as the Tenant, for example, so
+	// that each user has a rate and a share of the Runner. Mail without a Tenant has the share of its reverse-path. A
+	// stranger can choose the reverse-path and the name in EHLO, so make no Tenant of these. TenantOf is called for
+	// each message before it is stored. env is as the client has sent it, and must not be changed. After a panic, the
+	// client is refused for now. If nil, both are empty. Mail from code has those of its queue.Message.
+	TenantOf func(ctx context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string)
+
 	// HideUsers leaves the client's name and address out of the Received field of mail from authenticated clients, so
 	// that its readers don't learn where the user is. RFC 5321 §4.4 wants them there: the log has them in any case.
 	HideUsers bool
@@ -213,13 +220,15 @@ const (
 )
 
 // ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and
-// 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts. Without
-// addresses it only delivers.
+// 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts. For
+// users at another port, pass a [SubmissionListener] to Serve. Authenticate or Submission without a submission listener
+// is an error. Without addresses it only delivers.
 func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 	if err := r.init(); err != nil {
 		return err
 	}
 	var listeners []net.Listener
+	users := false
 	for _, addr := range addrs {
 		l, err := r.listen(ctx, addr)
 		if err != nil {
@@ -227,6 +236,13 @@ func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 			return fmt.Errorf("relay: %w", err)
 		}
 		listeners = append(listeners, l)
+		_, role := roleOf(l)
+		users = users || role == forUsers
+	}
+	if len(addrs) > 0 && !users && (r.Authenticate != nil || r.Submission != nil) {
+		closeAll(listeners)
+		return fmt.Errorf("relay: Authenticate or Submission is set, and no user can log in at %q: add the port 587 "+
+			"or 465, or pass a SubmissionListener to Serve for another port", addrs)
 	}
 	return r.Serve(ctx, listeners...)
 }

@@ -152,7 +152,7 @@ type Message struct {
 
 	// Ref is the application's own reference, and Tenant the name of the customer that the message belongs to. The
 	// Queue stores both. It uses them in a Filter, and the Tenant for the Owner. Mail that a Relay gets by SMTP has
-	// neither: its Owner is that of its reverse-path.
+	// those that its TenantOf returns. Without a Tenant, the Owner is that of the reverse-path.
 	Ref, Tenant string
 
 	// Key is the application's name for the message, by which it is stored once, however often it is sent: see [Keyer].

@@ -29,13 +29,14 @@ import (
 
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/mx"
+	"github.com/postrider/postrider/queue/delivery"
 	"github.com/postrider/postrider/queue/pgqueue"
 )
 
 // flags are the settings of this program.
 type flags struct {
 	hostname, listen, dsn, schema, smarthost string
-	relays, conns                            int
+	relays, conns, siteLimit                 int
 }
 
 func parseFlags(args []string) (*flags, error) {
@@ -50,12 +51,16 @@ func parseFlags(args []string) (*flags, error) {
 	set.StringVar(&f.smarthost, "smarthost", "", "`host:port` for all mail; if empty, mail goes by the DNS")
 	set.IntVar(&f.relays, "relays", 3, "`number` of relays")
 	set.IntVar(&f.conns, "connections", 10, "largest `number` of connections of each relay to the database")
+	set.IntVar(&f.siteLimit, "site-limit", 0, "largest `number` of messages at a time to the hosts of one site, "+
+		"by all relays in sum; if 0, the default of the library")
 	if err := set.Parse(args); err != nil {
 		return nil, err
 	}
 	switch {
 	case f.dsn == "":
 		return nil, errors.New("-dsn is missing: give the address of the database")
+	case f.siteLimit < 0:
+		return nil, errors.New("-site-limit must be at least 1, or 0 for the default")
 	case f.relays < 1 || f.conns < 2:
 		return nil, errors.New("-relays must be at least 1, and -connections at least 2")
 	}
@@ -102,6 +107,7 @@ func run(ctx context.Context, args []string) error {
 		Queue:    q,
 		Allow:    postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")),
 		Logger:   log,
+		Runner:   &delivery.Runner{Site: delivery.SiteLimits{Concurrency: f.siteLimit}},
 	}
 	if f.smarthost != "" {
 		route, err := mx.ParseRoute(f.smarthost)
@@ -136,6 +142,7 @@ func (f *flags) spawn(ctx context.Context) error {
 	for i := range f.relays {
 		cmd := exec.CommandContext(ctx, program, "-relays", "1", "-dsn", f.dsn, "-schema", f.schema,
 			"-smarthost", f.smarthost, "-hostname", f.hostname, "-connections", strconv.Itoa(f.conns),
+			"-site-limit", strconv.Itoa(f.siteLimit),
 			"-listen", net.JoinHostPort(host, strconv.Itoa(first+i)))
 		cmd.Env = append(os.Environ(), inRelay+"=1")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
