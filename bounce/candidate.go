@@ -1,13 +1,16 @@
 package bounce
 
 import (
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // The ways in which a line names a recipient, the surest last.
 const (
-	inTranscript = iota + 1 // RCPT TO:<address>, or a reply that names it
+	inList       = iota + 1 // behind a name, below "the following recipients …:", or behind "To:"
+	inTranscript            // RCPT TO:<address>, or a reply that names it
 	inSentence              // "could not be delivered to: address"
 	atStart                 // the line begins with the address
 )
@@ -51,6 +54,39 @@ func (l *letter) candidates() []candidate {
 			return true
 		})
 	}
+	if !slices.ContainsFunc(all, func(c candidate) bool { return !l.isOwn(c.address) }) {
+		all = append(all, l.listed()...)
+	}
+	return all
+}
+
+// maxListed is how many lines below an introduction are looked at.
+const maxListed = 6
+
+// listed returns the addresses that stand anywhere in the lines below an introduction, or behind "To:". They are
+// looked for in letters that name no recipient in a surer way.
+func (l *letter) listed() []candidate {
+	var all []candidate
+	below := 0
+	for i, line := range l.lines {
+		if len(all) >= maxRecipients {
+			break
+		}
+		*l.counter += len(line)
+		lower := strings.TrimSpace(l.lower[i])
+		below--
+		if strings.HasSuffix(lower, ":") && containsAny(lower, listWords) {
+			below = maxListed
+			continue
+		}
+		if below < 0 && !hasAnyPrefix(lower, toLabels) || containsAny(lower, helpWords) {
+			continue
+		}
+		eachAddress(line, func(_, to int, address string) bool {
+			all = append(all, candidate{address, inList, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
+			return false
+		})
+	}
 	return all
 }
 
@@ -74,6 +110,9 @@ func leading(line string) (address, rest string, ok bool) {
 	s := strings.TrimLeft(line, " \t\u00a0*-•>")
 	if len(s) < len(line) && strings.HasPrefix(strings.TrimLeft(line, " \t"), "<<<") {
 		return "", "", false
+	}
+	if hasPrefixFold(s, "rfc822;") {
+		s = strings.TrimLeft(s[len("rfc822;"):], " \t")
 	}
 	quote := byte(0)
 	if s != "" && (s[0] == '<' || s[0] == '"' || s[0] == '\'') {
@@ -101,7 +140,11 @@ func eachAddress(s string, f func(from, to int, address string) bool) {
 		at += done
 		from := at
 		for from > done && isLocalByte(s[from-1]) {
-			from--
+			r, size := utf8.DecodeLastRuneInString(s[done:from])
+			if isWidePunct(r) || isIdeograph(r) && s[from] < utf8.RuneSelf && from < at {
+				break
+			}
+			from -= size
 		}
 		n := addressLen(s[from:])
 		if n == 0 {
@@ -119,8 +162,14 @@ func eachAddress(s string, f func(from, to int, address string) bool) {
 // practice, "@", and a domain of two labels or a literal. It returns 0 if there is none.
 func addressLen(s string) int {
 	i := 0
+	wide := false // the rune before i is an ideograph
 	for i < len(s) && i < maxToken && isLocalByte(s[i]) {
-		i++
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if isWidePunct(r) || wide && s[i] < utf8.RuneSelf {
+			return 0
+		}
+		wide = isIdeograph(r)
+		i += size
 	}
 	if i == 0 || i == len(s) || s[i] != '@' {
 		return 0
@@ -128,7 +177,11 @@ func addressLen(s string) int {
 	start := i + 1
 	i = start
 	for i < len(s) && i-start < 255 && (isWordByte(s[i]) || s[i] == '-' || s[i] == '.' || s[i] >= utf8.RuneSelf) {
-		i++
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if isWidePunct(r) || isIdeograph(r) && isWordByte(s[i-1]) {
+			break
+		}
+		i += size
 	}
 	domain := strings.TrimRight(s[start:i], ".-")
 	if !strings.Contains(domain, ".") || domain[0] == '.' {
@@ -140,4 +193,16 @@ func addressLen(s string) int {
 // isLocalByte reports whether c may be in a local part that isn't quoted. "=" is: VERP has it.
 func isLocalByte(c byte) bool {
 	return isWordByte(c) || c >= utf8.RuneSelf || strings.IndexByte(".!#$%&'*+-/=?^`{|}~", c) >= 0
+}
+
+// isIdeograph reports whether r is of a script that is written without spaces. A text in it may touch an address in
+// ASCII on both sides; an address may be in it, too (RFC 6531), but doesn't change to ASCII within its local part.
+func isIdeograph(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul)
+}
+
+// isWidePunct reports whether r is a bracket, a comma or the like of such a text.
+func isWidePunct(r rune) bool {
+	return r >= 0x2000 && r <= 0x206f || r >= 0x3000 && r <= 0x3004 || r >= 0x3008 && r <= 0x3020 ||
+		r >= 0xff00 && r <= 0xff20 || r >= 0xff3b && r <= 0xff40 || r >= 0xff5b && r <= 0xff65
 }

@@ -50,6 +50,7 @@ var formats = []format{
 		"the attached message had permanent fatal delivery errors", "failed addresses follow"}},
 	{"imail", "IMail's short letters", []string{
 		"user mailbox exceeds allowed size", "invalid final delivery userid", "delivery failed 20 attempts"}},
+	{"zmailer", "ZMailer's reports", []string{"collection of reports about email delivery"}},
 	{"other", "letters of small hosts and gateways, of one sentence", []string{
 		"unable to deliver message to", "unable to deliver mail", "could not be delivered to",
 		"cannot be delivered to", "was not delivered to", "could not be delivered because",
@@ -66,13 +67,15 @@ var formats = []format{
 		"this report relates to a message you sent"}},
 	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, " +
 		"Japan, China, Korea", []string{
-		"nicht zugestellt werden", "konnte nicht zugestellt", "unzustellbar", "nicht ausgeliefert",
+		"nicht zugestellt", "unzustellbar", "nicht ausgeliefert", "zustellfehler", "zustellung fehlgeschlagen",
+		"fehler bei der nachrichtenzustellung",
 		"n'a pas pu être", "n'a pu être", "non distribu", "échec de la remise", "echec de la remise", "non remis",
 		"non è stato possibile", "impossibile recapitare", "mancato recapito", "non recapita", "no se pudo entregar",
 		"no se ha podido entregar", "no ha podido ser entregado", "no entregado", "não pôde ser entregue",
 		"não foi possível entregar", "não foi entregue", "não entregue", "kan niet worden afgeleverd",
 		"kon niet worden bezorgd", "onbestelbaar", "nie może zostać dostarczon", "niedostarczon",
-		"не может быть доставлено", "не доставлено",
+		"не может быть доставлено", "не доставлено", "не может быть отправлено", "недоставленное",
+		"не удалось доставить", "невозможно доставить", "не была доставлена",
 		"送信できませんでした", "配信できませんでした", "配信に失敗", "送信に失敗",
 		"配送できません", "エラーのため", "届けることができません",
 		"宛先不明", "无法投递", "退信", "投递失败", "無法傳遞", "배달되지"}},
@@ -98,6 +101,11 @@ var delayWords = []string{
 	"message delayed", "verzögert", "retardé", "retrasado", "atrasad", "遅延", "warning--",
 }
 
+// permanentWords are in the text of a mail about a message that failed, whatever its Subject warns of, in lower case.
+var permanentWords = []string{
+	"permanent fatal", "permanent error", "failed permanently", "permanently failed", "permanent failure",
+}
+
 // introducingEnds are the ends of a text that an address of a recipient follows, in lower case.
 var introducingEnds = []string{
 	"delivered to", "deliver to", "message to", "mail to", "email to", "e-mail to", "sent to", "send to",
@@ -114,6 +122,16 @@ var introducingLabels = map[string]bool{
 	"user": true, "mailbox": true, "account": true, "rcpt": true, "email": true,
 	"destinataire": true, "destinatario": true, "empfänger": true, "宛先": true, "受信者": true,
 }
+
+// listWords are in a line that ends in ":" and has a list of recipients below it, in lower case. toLabels begin a line
+// that describes the message.
+var (
+	listWords = []string{
+		"recipient", "following address", "could not be reached", "could not be delivered", "was not delivered",
+		"empfänger", "destinataire", "destinatari", "destinatári", "ontvanger", "收件人", "宛先",
+	}
+	toLabels = []string{"to:", "an:", "à :", "a:", "para:", "aan:", "do:", "кому:", "收件人", "宛先"}
+)
 
 // senderWords are in a text before an address that is no recipient, in lower case.
 var senderWords = []string{

@@ -140,7 +140,9 @@ func (d *document) readLetterBounce() *Notification {
 	}
 	n.OriginalID = readID(f)
 	whole := strings.TrimSpace(strings.Join(l.lines, "\n"))
-	delayed := containsAny(o.subject, delayWords) || containsAny(strings.ToLower(whole), delayWords)
+	lower := strings.ToLower(whole)
+	delayed := containsAny(lower, delayWords) ||
+		containsAny(o.subject, delayWords) && !containsAny(lower, permanentWords)
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
 		if r.Text == "" {

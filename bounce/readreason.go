@@ -59,15 +59,22 @@ func (r *RecipientStatus) isDoubtful(stage smtp.Stage) bool {
 	return stage >= smtp.StageData && strings.Count(plainWords(r.Text), " ") < 4
 }
 
+// maxRemark bounds the octets of a remark in prose that is read as a reply is.
+const maxRemark = 240
+
 // reason returns the cause by Status, Reply and Text. byCode is true if no words say it.
 func (r *RecipientStatus) reason(stage smtp.Stage) (cause smtp.Reason, byCode bool) {
+	reply := &smtp.Reply{Code: 550, Enhanced: r.Status}
 	if r.Reply == nil {
-		// Prose has words of courtesy that are no part of a reply.
+		// Prose has words of courtesy that are no part of a reply. Its own words are looked for first, and a letter as
+		// a whole isn't read as a reply.
 		if reason := byWords(r.Text); reason != smtp.Other {
 			return reason, false
 		}
+		if len(r.Text) <= maxRemark {
+			reply.Text = r.Text
+		}
 	}
-	reply := &smtp.Reply{Code: 550, Enhanced: r.Status}
 	if r.Status[0] == 4 || r.Action == Delayed {
 		reply.Code = 450
 	}

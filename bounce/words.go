@@ -13,7 +13,7 @@ var mailerWords = []struct {
 		"temporary lookup failure", "dns lookup failure", "temporary dns",
 	}},
 	{smtp.SpamContent, []string{
-		"spam classification", "classified as spam", "considered spam", "looks like spam", "message is spam",
+		"spam firewall", "bulk email filter", "spam classification", "classified as spam", "considered spam", "looks like spam", "message is spam",
 		"identified as spam", "spam detected", "spam message",
 	}},
 	{smtp.MailboxFull, []string{
@@ -23,7 +23,8 @@ var mailerWords = []struct {
 		"exceeded the local limit", "storage quota", "inbox is full", "disk quota", "quota has been exceeded",
 		"insufficient disk space", "mailbox has exceeded", "out of storage", "mailbox size limit",
 		"exceeded storage allocation", "exceed quota", "too much mail data", "boîte pleine", "postfach ist voll",
-		"メールボックスの容量", "容量を超え", "buzón lleno", "caixa cheia", "casella piena",
+		"メールボックスの容量", "容量を超え", "buzón lleno", "caixa cheia", "casella piena", "邮箱已满", "郵箱已滿",
+		"信箱已滿", "容量已满", "空间不足", "空間不足", "ящик переполнен", "превышена квота", "용량 초과",
 	}},
 	{smtp.MailboxDisabled, []string{
 		"account is disabled", "is disabled", "is frozen", "account disabled", "account is locked",
@@ -33,7 +34,7 @@ var mailerWords = []struct {
 		"not accepting messages", "user is inactive", "account not active", "deactivated", "recipient suspend",
 		"temporarily disabled", "user disabled", "account closed", "has been locked", "account not available",
 		"not accepting mail", "user account is expired", "discontinued", "user is not active", "inactive user",
-		"account is not active",
+		"account is not active", "帐号被禁用", "账号被禁用", "邮箱已停用", "ящик заблокирован", "заблокирован",
 	}},
 	{smtp.Virus, []string{
 		"virus", "malware", "infected", "trojan", "banned file", "executable attachment", "file extension",
@@ -74,7 +75,8 @@ var mailerWords = []struct {
 		"is not a known user", "user not known", "has no mailbox", "no mailbox by that name", "unknown mailbox",
 		"メールアドレスが見つか", "宛先不明", "ディレクトリのリストに",
 		"存在しません", "unbekannter empfänger", "empfänger unbekannt", "utilisateur inconnu",
-		"usuario desconocido", "utente sconosciuto", "неизвестный пользователь",
+		"usuario desconocido", "utente sconosciuto", "неизвестный пользователь", "не существует", "не найден",
+		"нет такого пользователя", "nie ma takiego", "nicht im domino-verzeichnis", "nicht gefunden", "不存在", "无此用户", "查无此人", "사용자가 없", "존재하지 않",
 		"no account by that name", "not our user", "user has moved", "invalid mailbox", "mailbox name not allowed",
 		"has moved to", "mailbox unavailable",
 	}},
