@@ -66,7 +66,9 @@ var formats = []format{
 		"delivery status notification", "mail system error", "did not receive this message", "were undeliverable",
 		"this report relates to a message you sent"}},
 	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, " +
-		"Japan, China, Korea", []string{
+		"Japan, China, Korea, Turkey, Sweden, Denmark, Norway, Finland, Czechia, Hungary, Greece", []string{
+		"teslim edilemedi", "kunde inte levereras", "kunne ikke leveres", "ei voitu toimittaa", "nelze doručit",
+		"nebylo možné doručit", "nem kézbesíthető", "nem sikerült kézbesíteni", "δεν ήταν δυνατή η παράδοση",
 		"nicht zugestellt", "unzustellbar", "nicht ausgeliefert", "zustellfehler", "zustellung fehlgeschlagen",
 		"fehler bei der nachrichtenzustellung",
 		"n'a pas pu être", "n'a pu être", "non distribu", "échec de la remise", "echec de la remise", "non remis",

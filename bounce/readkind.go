@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/postrider/postrider/internal/mimetext"
+	"github.com/postrider/postrider/smtp"
 )
 
 // decide chooses the kind of the mail, and reads it by the format of that kind.
@@ -118,6 +119,9 @@ func (d *document) readLetterBounce() *Notification {
 			return nil
 		}
 	}
+	if format == "" && o.mailer && !o.person && l.hasReply() {
+		format = "reply"
+	}
 	if format == "" && len(failed) == 0 {
 		return nil
 	}
@@ -175,6 +179,24 @@ func (l *letter) format(subject string) string {
 		}
 	}
 	return ""
+}
+
+// hasReply reports whether a recipient that the letter names has the reply of a host or a status code beside it: the
+// letter of a mail system in a language that formats doesn't have.
+func (l *letter) hasReply() bool {
+	for i, c := range l.all {
+		if i >= maxExplained {
+			break
+		}
+		if c.way != atStart || l.isOwn(c.address) {
+			continue
+		}
+		words := strings.Join(l.words(i), "\n")
+		if findReply(words) >= 0 || findCode(words) != (smtp.EnhancedCode{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // failedRecipients returns the addresses of X-Failed-Recipients, which Exim and Gmail write.

@@ -170,5 +170,7 @@ var challengeWords = []string{
 	"challenge/response", "your message is being held until", "awaiting your confirmation", "requires confirmation",
 	"approve your message", "spam arrest", "boxbe", "tmda", "to have your message delivered",
 	"click the link below to deliver", "whitelist request", "added to my list of approved senders",
-	"not on my list of approved senders", "complete this verification", "verification required for",
+	"bestätigen sie, dass sie ein mensch", "bestätigen sie ihre nachricht", "merci de vous authentifier",
+	"dans ma liste d'expéditeurs", "confirmez que vous êtes", "confirme que es una persona",
+	"confirme que você é", "conferma di essere una persona", "not on my list of approved senders", "complete this verification", "verification required for",
 }
