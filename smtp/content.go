@@ -18,13 +18,13 @@ type Content interface {
 }
 
 // NewReader returns a reader of c from start to end. It checks no octet. If c is nil or its Size is below zero, each
-// Read is a *ContentError.
+// Read is a *ContentError. A ReadAt that returns less than was asked for is an error, so that nobody reads without end.
 func NewReader(c Content) *io.SectionReader {
 	size, err := sizeOf(c)
 	if err != nil {
 		return io.NewSectionReader(unreadable{err}, 0, 1)
 	}
-	return io.NewSectionReader(c, 0, size)
+	return io.NewSectionReader(fullReaderAt{c}, 0, size)
 }
 
 // sizeOf returns the Size of a content, or a *ContentError if it can't be one.
@@ -86,7 +86,12 @@ type ContentError struct {
 }
 
 // Error returns "smtp: content: " and the text of Err.
-func (e *ContentError) Error() string { return "smtp: content: " + e.Err.Error() }
+func (e *ContentError) Error() string {
+	if e.Err == nil {
+		return "smtp: content: it can't be read"
+	}
+	return "smtp: content: " + e.Err.Error()
+}
 
 // Unwrap returns Err.
 func (e *ContentError) Unwrap() error { return e.Err }

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -12,6 +13,9 @@ import (
 // final dot wasn't written, and the octets before it may have been: the caller must close the connection, so that half
 // a message is never committed. Call [Scan] first to find these octets in time. Any other error is that of w.
 func WriteData(w io.Writer, c Content) error {
+	if w == nil {
+		return errors.New("smtp: WriteData: the writer is nil: set it to one of the connection")
+	}
 	d := dataWriter{w: w, lineStart: true}
 	defer d.release()
 	if err := eachChunk(c, nil, d.write); err != nil {

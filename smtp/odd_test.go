@@ -56,6 +56,12 @@ func TestOddValues(t *testing.T) {
 			_, err := smtp.NewReader(oddContent{math.MaxInt64, 0, odd}).Read(make([]byte, 9))
 			return err
 		}, "odd"},
+		{"NewReader, no progress", func() error { _, err := io.ReadAll(smtp.NewReader(oddContent{size: 10})); return err }, "unexpected EOF"},
+		{"NewReader, more than asked for", func() error { _, err := io.ReadAll(smtp.NewReader(oddContent{size: 10, n: 1 << 20})); return err },
+			"1048576 octets"},
+		{"WriteData, a nil writer", func() error { return smtp.WriteData(nil, smtp.Text("Hello.\n")) }, "writer is nil"},
+		{"a zero ContentError", func() error { return new(smtp.ContentError) }, "smtp: content: it can't be read"},
+		{"ReadReply, a zero bufio.Reader", func() error { _, err := smtp.ReadReply(new(bufio.Reader)); return err }, "buffer full"},
 		{"CheckedReader, nil", func() error { _, err := io.ReadAll(smtp.CheckedReader(nil)); return err }, "content is nil"},
 		{"CRLFReader, nil", func() error { _, err := io.ReadAll(smtp.CRLFReader(nil)); return err }, "reader is nil"},
 		{"CRLFReader, no progress", func() error { _, err := io.ReadAll(smtp.CRLFReader(oddReader{})); return err }, io.ErrNoProgress.Error()},

@@ -147,7 +147,7 @@ func readLine(r *bufio.Reader, buf *[]byte) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
 		*buf = (*buf)[:0]
-		for err == bufio.ErrBufferFull && len(*buf) <= maxReplyLine {
+		for err == bufio.ErrBufferFull && len(*buf) <= maxReplyLine && len(line) > 0 {
 			*buf = append(*buf, line...)
 			line, err = r.ReadSlice('\n')
 		}

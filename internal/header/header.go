@@ -15,6 +15,9 @@ import (
 // header: too much for a server with many clients that send large headers.
 const maxStep = 16 << 10
 
+// maxEmpty bounds the reads in a row that return neither octets nor an error.
+const maxEmpty = 100
+
 // Max bounds the octets of a header that Read reads.
 const Max = 1 << 20
 
@@ -28,8 +31,14 @@ func ReadMost(body io.Reader, most int) (b []byte, dropped int, err error) {
 	buf := make([]byte, 0, 2048)
 	start := 0     // of the first line after a preamble
 	whole := false // that line has been read to its end
+	empty := 0     // reads in a row that returned nothing
 	for searched := 0; ; {
 		n, err := body.Read(buf[len(buf):cap(buf)])
+		if empty++; n > 0 {
+			empty = 0
+		} else if err == nil && empty > maxEmpty {
+			return nil, 0, io.ErrNoProgress
+		}
 		buf = buf[:len(buf)+n]
 		if !whole && bytes.IndexByte(buf[len(buf)-n:], '\n') >= 0 {
 			start += Preamble(buf[start:])

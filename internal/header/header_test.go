@@ -2,6 +2,7 @@ package header
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -21,11 +22,18 @@ func TestRead(t *testing.T) {
 	if got, _, err := Read(headerless); err != nil || string(got) != "Hello.\r\n" {
 		t.Errorf("text in small pieces: got %.20q, %v, want its first line", got, err)
 	}
+	if _, _, err := Read(io.MultiReader(strings.NewReader("A: b\r\n"), idle{})); err != io.ErrNoProgress {
+		t.Errorf("a reader that returns nothing: got %v, want %v", err, io.ErrNoProgress)
+	}
 	_, _, err := Read(strings.NewReader(strings.Repeat("A: b\r\n", Max/6+1)))
 	if reply, ok := errors.AsType[*smtp.Reply](err); !ok || reply.Code != 552 {
 		t.Errorf("a header over the bound: got %v, want 552", err)
 	}
 }
+
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
 
 type oneByOne struct{ s string }
 
