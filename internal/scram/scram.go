@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"hash"
 	"strings"
 )
@@ -93,8 +94,19 @@ func Bindings(state *tls.ConnectionState) []Binding {
 		return nil
 	}
 	// RFC 9266 §2: the label, an empty context (in TLS 1.2, not the same as none) and 32 octets.
-	exported, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
+	exported, err := export(state, "EXPORTER-Channel-Binding", []byte{}, 32)
 	return bindings(state.Version, exported, err, state.TLSUnique)
+}
+
+// export is state.ExportKeyingMaterial, with an error for a state that a program made, and no connection has: that one
+// panics.
+func export(state *tls.ConnectionState, label string, context []byte, n int) (b []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the TLS state is of no connection")
+		}
+	}()
+	return state.ExportKeyingMaterial(label, context, n)
 }
 
 // EndPoint returns the channel binding tls-server-end-point of a server with this certificate (RFC 5929 §4.1): its hash

@@ -86,6 +86,15 @@ func TestBindings(t *testing.T) {
 	}
 }
 
+// TestBindingsOfNoConnection: a state that a program made has no bindings, and doesn't panic.
+func TestBindingsOfNoConnection(t *testing.T) {
+	for _, version := range []uint16{0, tls.VersionTLS12, tls.VersionTLS13, 0xffff} {
+		if got := Bindings(&tls.ConnectionState{HandshakeComplete: true, Version: version}); got != nil {
+			t.Errorf("version %#x: got %v, want none", version, got)
+		}
+	}
+}
+
 func TestPrepare(t *testing.T) {
 	tests := []struct {
 		name, in, want string // an empty want is an error
