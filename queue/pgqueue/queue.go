@@ -88,6 +88,9 @@ func (q *Queue) laneOf(m *index.Message) int { return laneOf(q.owner(m)) }
 func laneOf(o queue.Owner) int { return int(o) % maxLanes }
 
 func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
+	if db == nil {
+		return nil, errNoDB
+	}
 	config, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -168,6 +171,9 @@ func (q *Queue) Close() error {
 }
 
 func (q *Queue) close() {
+	if q.db == nil {
+		return // it isn't open
+	}
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
@@ -181,8 +187,16 @@ func (q *Queue) close() {
 	q.leave()
 }
 
+var (
+	errNotOpen = errors.New("pgqueue: the Queue isn't open: make it by Open")
+	errNoDB    = errors.New("the *sql.DB is nil: make it by sql.Open")
+)
+
 // check returns the error with which a call can't begin. q.mu is held.
 func (q *Queue) check(ctx context.Context) error {
+	if q.db == nil {
+		return errNotOpen
+	}
 	if q.closed {
 		return queue.ErrClosed
 	}

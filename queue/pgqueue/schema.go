@@ -57,6 +57,9 @@ func Migrate(ctx context.Context, db *sql.DB, schema string) error {
 }
 
 func migrate(ctx context.Context, db *sql.DB, quoted string) error {
+	if db == nil {
+		return errNoDB
+	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err

@@ -21,8 +21,13 @@ func (l *spoolLog) stop() {
 	l.stopped.Store(&err)
 }
 
-// broken returns an error if nothing can be written any more.
+var errNotOpen = errors.New("spool: the Spool isn't open: make it by Open")
+
+// broken returns an error if nothing can be written any more, or if there is no log.
 func (l *spoolLog) broken() error {
+	if l == nil {
+		return errNotOpen
+	}
 	if err := l.stopped.Load(); err != nil {
 		return *err
 	}

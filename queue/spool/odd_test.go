@@ -101,3 +101,47 @@ func TestBodyPanics(t *testing.T) {
 		t.Fatal("Close waits for ever")
 	}
 }
+
+// TestNotOpen: a Spool that Open hasn't made returns errors.
+func TestNotOpen(t *testing.T) {
+	ctx := t.Context()
+	calls := map[string]func(*Spool) error{
+		"Enqueue": func(s *Spool) error { _, err := s.Enqueue(ctx, oddMessage()); return err },
+		"EnqueueOnce": func(s *Spool) error {
+			m := oddMessage()
+			m.Key = "x"
+			_, _, err := s.EnqueueOnce(ctx, m)
+			return err
+		},
+		"Lanes": func(s *Spool) error {
+			for _, err := range s.Lanes(ctx) {
+				return err
+			}
+			return nil
+		},
+		"List": func(s *Spool) error {
+			for _, err := range s.List(ctx, queue.Filter{}) {
+				return err
+			}
+			return nil
+		},
+		"Claim":   func(s *Spool) error { _, err := s.Claim(ctx, nil, time.Second); return err },
+		"Extend":  func(s *Spool) error { return s.Extend(ctx, 1, time.Second) },
+		"Settle":  func(s *Spool) error { return s.Settle(ctx, 1, queue.Settlement{}) },
+		"Open":    func(s *Spool) error { _, err := s.Open(ctx, "x"); return err },
+		"Hold":    func(s *Spool) error { return s.Hold(ctx, "x") },
+		"Release": func(s *Spool) error { return s.Release(ctx, "x") },
+		"Remove":  func(s *Spool) error { return s.Remove(ctx, []queue.ID{"x"}) },
+		"Flush":   func(s *Spool) error { _, err := s.Flush(ctx, "", 0); return err },
+		"Stats":   func(s *Spool) error { _, err := s.Stats(ctx); return err },
+		"Close":   func(s *Spool) error { return s.Close() },
+	}
+	for name, call := range calls {
+		s := new(Spool)
+		for range 2 { // no lock is held after the first
+			if err := call(s); err == nil || !strings.Contains(err.Error(), "isn't open") {
+				t.Errorf("%s: got %v, want an error that says so", name, err)
+			}
+		}
+	}
+}

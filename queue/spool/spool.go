@@ -92,6 +92,9 @@ func (s *Spool) Close() error {
 }
 
 func (s *Spool) close() error {
+	if s.log == nil {
+		return errNotOpen
+	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -231,6 +234,9 @@ func (s *Spool) failed(op string, err error) error {
 
 // check says why an operation can't be begun. s.mu is held.
 func (s *Spool) check(ctx context.Context) error {
+	if s.log == nil {
+		return errNotOpen
+	}
 	if s.closed {
 		return queue.ErrClosed
 	}
