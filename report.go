@@ -75,6 +75,9 @@ func (r *Reporter) Check() error {
 // Report composes the report that the sender is owed after an attempt: at most one, about all recipients of the task
 // that something happened to. It is a value for delivery.Runner.Report.
 func (r *Reporter) Report(ctx context.Context, o delivery.Occasion) ([]queue.Message, error) {
+	if o.Task.Envelope == nil {
+		return nil, errors.New("relay: Reporter.Report: the task of the Occasion has no Envelope")
+	}
 	now := time.Now()
 	stranger := o.Task.Origin.IsStranger()
 	report := bounce.Report{

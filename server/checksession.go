@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -138,9 +139,14 @@ func (s *Session) Discard(reason string) {
 	}
 }
 
+var errNoSession = errors.New("server: the Session is of no server: use the one that a check gets")
+
 // AddRecipient adds a recipient to the Envelope if the Handler accepts it, as at RCPT. Otherwise it returns the error
 // of the Handler. Only a Content func may call it.
 func (s *Session) AddRecipient(ctx context.Context, rcpt smtp.Recipient) error {
+	if s == nil || s.s == nil {
+		return errNoSession
+	}
 	if err := rcpt.Check(); err != nil {
 		return err
 	}
@@ -159,6 +165,9 @@ func (s *Session) AddRecipient(ctx context.Context, rcpt smtp.Recipient) error {
 // or Write return an error with the reply 452 4.3.1, which a check may return. Only a Content func may call it, and the
 // body is valid until the Handler has returned.
 func (s *Session) NewBody() (*Body, error) {
+	if s == nil || s.s == nil {
+		return nil, errNoSession
+	}
 	if !s.s.hold(spill.MaxInMemory) {
 		return nil, errMemory
 	}

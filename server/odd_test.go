@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestHuge: the greatest value of each field that is a number or a time means that there is no bound: a client that
@@ -109,6 +111,12 @@ func TestOdd(t *testing.T) {
 	zero.Found(t.Context(), "x")
 	if got, want := zero.Hostname(), new(Server).hostname(); got != want || !zero.Silent(t.Context(), 1) {
 		t.Errorf("got Hostname %q of a zero Session, want %q", got, want)
+	}
+	if _, err := zero.NewBody(); err == nil {
+		t.Error("got no error of NewBody of a zero Session")
+	}
+	if err := zero.AddRecipient(t.Context(), smtp.Recipient{Address: "bob@next.test"}); err == nil {
+		t.Error("got no error of AddRecipient of a zero Session")
 	}
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	const received = "Received: by mx.test with local id x;\r\n\tSun, 22 Nov 2026 10:00:00 +0000\r\n"

@@ -62,8 +62,11 @@ func (m *Message) Gzip() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// Filename returns the name of the compressed file (RFC 8460 §5.1).
+// Filename returns the name of the compressed file (RFC 8460 §5.1), "" without a Report.
 func (m *Message) Filename() string {
+	if m.Report == nil {
+		return ""
+	}
 	return fmt.Sprintf("%s!%s!%d!%d!%s.json.gz", m.submitter(), m.Domain, m.Report.Begin.Unix(), m.Report.End.Unix(),
 		m.unique())
 }

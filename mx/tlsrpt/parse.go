@@ -34,7 +34,12 @@ func Parse(r io.Reader) (*Report, error) {
 	return report, nil
 }
 
+var errNoReader = errors.New("the reader is nil: set it to one of the report")
+
 func parse(r io.Reader) (*Report, error) {
+	if r == nil {
+		return nil, errNoReader
+	}
 	br := bufio.NewReader(r)
 	var text io.Reader = br
 	if magic, _ := br.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {

@@ -138,6 +138,18 @@ func manyFields(octets int) string {
 	return b.String()
 }
 
+func TestParseNothing(t *testing.T) {
+	if _, err := Parse(nil); err == nil || !strings.Contains(err.Error(), "the reader is nil") {
+		t.Errorf("Parse: got %v", err)
+	}
+	if _, err := ParseMail(nil); err == nil || !strings.Contains(err.Error(), "the reader is nil") {
+		t.Errorf("ParseMail: got %v", err)
+	}
+	if got := new(Message).Filename(); got != "" {
+		t.Errorf("Filename without a Report: got %q", got)
+	}
+}
+
 func TestParseMail(t *testing.T) {
 	text := exampleText(t)
 	encoded := base64.StdEncoding.EncodeToString([]byte(gzipped(t, text)))

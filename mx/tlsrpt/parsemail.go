@@ -38,6 +38,9 @@ var errNoReport = errors.New("it has no report")
 // or .json.gz. It may be the mail itself, and it may lie within other parts. At most 16 MiB of the mail, 20 parts and 3
 // levels of parts are read, and the bounds of [Parse] apply. A header of about 1 MiB or more is an error.
 func ParseMail(r io.Reader) (*Mail, error) {
+	if r == nil {
+		return nil, fmt.Errorf("tlsrpt: mail: %w", errNoReader)
+	}
 	limited := &io.LimitedReader{R: r, N: maxMailHeader}
 	m, err := mail.ReadMessage(limited)
 	if limited.N == 0 {

@@ -9,8 +9,11 @@ import (
 
 // Advice returns what the people who run the relay can do about a recipient that wasn't delivered, in a few sentences
 // of English: by the Reason of its result and, if that isn't enough, by the Stage. If empty, there is nothing to add to
-// the Reply. The text may change.
+// the Reply, or res is nil. The text may change.
 func Advice(res *smtp.Result) string {
+	if res == nil {
+		return ""
+	}
 	switch res.Reason {
 	case smtp.Network:
 		return networkAdvice(res)

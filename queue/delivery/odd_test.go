@@ -137,3 +137,18 @@ func TestOddTimes(t *testing.T) {
 		}
 	})
 }
+
+// TestOddOccasions: what isn't there is no recipient to report on, and no result to advise about.
+func TestOddOccasions(t *testing.T) {
+	task := queue.Task{Envelope: smtp.NewEnvelope("ann@source.test", "bob@next.test")}
+	for _, o := range []*Occasion{{}, {Task: task}, {Results: make([]smtp.Result, 1)}, {Task: task, Results: make([]smtp.Result, 1)}} {
+		for _, i := range []int{math.MinInt, -1, 0, 1, math.MaxInt} {
+			if got := o.Kind(i); got != "" {
+				t.Errorf("got %q of recipient %d, want none", got, i)
+			}
+		}
+	}
+	if got := Advice(nil); got != "" {
+		t.Errorf("got the advice %q about no result, want none", got)
+	}
+}

@@ -21,8 +21,12 @@ const (
 
 // Kind returns what the sender of Task is owed a report on about Task.Envelope.Recipients[i]: "failed", "delayed",
 // "relayed", "expanded" or "delivered". It returns "" if nothing is to be reported: nothing has happened, the next host
-// has taken over to report, NOTIFY doesn't ask for it, or the reverse-path is the null one (RFC 3461 §5.2).
+// has taken over to report, NOTIFY doesn't ask for it, or the reverse-path is the null one (RFC 3461 §5.2). It returns
+// "" also if there is no recipient i, or no result of it.
 func (o *Occasion) Kind(i int) string {
+	if o.Task.Envelope == nil || i < 0 || i >= min(len(o.Task.Envelope.Recipients), len(o.Results)) {
+		return ""
+	}
 	kind, flag := o.kindOf(i)
 	if o.Task.Envelope.From == "" || !o.Task.Envelope.Recipients[i].Notify.Wants(flag) {
 		return ""
