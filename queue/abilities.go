@@ -83,7 +83,8 @@ type Waker interface {
 	// f is called concurrently, and before the call that is the cause returns. If that was a call at another Queue on
 	// the same store, f is called within the lag that the store states. It may be called more often than necessary. f
 	// must not block, and must not call the Queue. The zero Lane means that a Runner must ask for the Lanes: the Queue
-	// was closed or is broken, and Lanes returns the error, or announcements may be missing. stop unregisters f.
+	// was closed or is broken, and Lanes returns the error, or announcements may be missing. stop unregisters f. If f
+	// panics, the Queue recovers from it. If f is nil, nothing is registered.
 	//
 	// Announcements are hints: a Runner that misses one finds the task when it next calls Lanes.
 	Watch(f func(l Lane, due time.Time)) (stop func())

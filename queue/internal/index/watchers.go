@@ -22,6 +22,9 @@ type watcher struct {
 // Watch implements [queue.Waker]. It also announces a lease when it is granted or extended, with the time at which it
 // expires, because the task can be claimed again then.
 func (w *Watchers) Watch(f func(l queue.Lane, due time.Time)) (stop func()) {
+	if f == nil {
+		return func() {}
+	}
 	added := &watcher{f}
 	w.change(func(list []*watcher) []*watcher { return append(list, added) })
 	return func() {
@@ -50,9 +53,15 @@ func (w *Watchers) change(do func([]*watcher) []*watcher) {
 func (w *Watchers) Tell(due time.Time, lanes ...queue.Lane) {
 	for _, to := range w.all() {
 		for _, l := range lanes {
-			to.f(l, due)
+			to.tell(l, due)
 		}
 	}
+}
+
+// tell calls f, which only looks on: its panic can't make an Enqueue fail whose message is stored already.
+func (w *watcher) tell(l queue.Lane, due time.Time) {
+	defer func() { recover() }() // an announcement is a hint, which a Runner may miss
+	w.f(l, due)
 }
 
 // TellNew announces a message that was added, unless it is held.
