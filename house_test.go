@@ -64,7 +64,7 @@ var arrows = map[string][]string{
 	"queue/delivery/receivers": nil,
 	"queue/delivery/kumo":      {"queue/delivery/receivers"},
 	"queue/internal/permits":   nil,
-	"queue/drain":              {"internal/files", "internal/flock"},
+	"queue/drain":              {"internal/files", "internal/flock", "internal/guard"},
 	"queue/spool":              {"internal/flock", "internal/guard", "queue/internal/index"},
 	"queue/mem":                {"queue/internal/index"},
 	"queue/pgqueue":            {"queue/internal/index"},

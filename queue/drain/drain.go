@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue"
 )
 
@@ -39,7 +40,8 @@ type Drain struct {
 	// Concurrency is how many messages are stored in To at a time. If zero, 16.
 	Concurrency int
 
-	// Progress is called after each batch, and at the end, by the goroutine of Run. If nil, it isn't called.
+	// Progress is called after each batch, and at the end, by the goroutine of Run. If nil, it isn't called. If it
+	// panics, Run recovers from that.
 	Progress func(Progress)
 }
 
@@ -379,5 +381,5 @@ func (r *run) tell(ctx context.Context) {
 			p.Left = stats.Messages
 		}
 	}
-	r.Progress(p)
+	guard.Call(func() { r.Progress(p) })
 }

@@ -367,3 +367,20 @@ func TestJournal(t *testing.T) {
 		t.Error("another file was changed")
 	}
 }
+
+// TestProgressPanics: Progress only looks on. All messages move, whatever it does.
+func TestProgressPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from, to := mem.New(), mem.New()
+		enqueue(t, from, 0, 5, false)
+		want := tasks(t, from)
+		d := newDrain(t, from, to)
+		d.Batch, d.Progress = 2, func(Progress) { panic("boom") }
+		if err := d.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := tasks(t, to); !slices.Equal(got, want) || len(tasks(t, from)) > 0 {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
