@@ -2,6 +2,7 @@ package pgqueue
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"testing"
@@ -92,6 +93,53 @@ func TestClean(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestCleanWaits has a transaction that keeps the server from vacuuming: nothing is deleted until it ends.
+func TestCleanWaits(t *testing.T) {
+	theServer(t)
+	for _, c := range []struct {
+		name      string
+		isolation sql.IsolationLevel
+		statement string
+	}{
+		{"a snapshot", sql.LevelRepeatableRead, `SELECT count(*) FROM "postrider".msg`},
+		{"a transaction's number", sql.LevelReadCommitted, `SELECT pg_current_xact_id()`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t, "pgx")
+				q := s.openClean(t)
+				tx, err := s.admin.BeginTx(t.Context(), &sql.TxOptions{Isolation: c.isolation})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tx.Rollback()
+				if _, err := tx.Exec(named(c.statement, s.schema)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := q.Enqueue(t.Context(), mail(0, "x")); err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range claimAll(t, q, 1) {
+					if err := q.Settle(t.Context(), c.Lease, queue.Settlement{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(30 * time.Hour)
+				const query = `SELECT (SELECT count(*) FROM "postrider".msg) + (SELECT count(*) FROM "postrider".outcome)
+					+ (SELECT count(*) FROM "postrider".mark)`
+				if got := s.number(t, query); got != 3 {
+					t.Errorf("got %d rows while a transaction is open, want 3", got)
+				}
+				tx.Rollback()
+				time.Sleep(3 * time.Hour)
+				if got := s.number(t, query); got != 0 {
+					t.Errorf("got %d rows after the end of the transaction, want none", got)
+				}
+			})
+		})
+	}
 }
 
 // TestOctets stores strings that PostgreSQL can't have as a text, among others.

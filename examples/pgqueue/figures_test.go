@@ -15,6 +15,18 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
+// spread returns mail to 5,000 domains, half of it to one, from 1,000 senders.
+func spread(i int, body string) queue.Message {
+	to := "large.example"
+	if i%2 == 0 {
+		to = fmt.Sprintf("d%d.example", i/2%5000)
+	}
+	return queue.Message{
+		Envelope:     smtp.NewEnvelope(fmt.Sprintf("sender%d@example.com", i*7%1000), "to@"+to),
+		Destinations: []string{to}, Body: strings.NewReader(body),
+	}
+}
+
 // TestFigures measures, with as many messages as POSTRIDER_PG_FIGURES says: of 1 KiB to 5,000 domains, half of them to
 // one, from 1,000 senders.
 func TestFigures(t *testing.T) {
@@ -43,16 +55,6 @@ func TestFigures(t *testing.T) {
 	o := pgqueue.Options{Schema: schema}
 	q := open(t, db, o)
 	body := strings.Repeat("x", 1024)
-	message := func(i int) queue.Message {
-		to := "large.example"
-		if i%2 == 0 {
-			to = fmt.Sprintf("d%d.example", i/2%5000)
-		}
-		return queue.Message{
-			Envelope:     smtp.NewEnvelope(fmt.Sprintf("sender%d@example.com", i*7%1000), "to@"+to),
-			Destinations: []string{to}, Body: strings.NewReader(body),
-		}
-	}
 	for _, producers := range []int{1, 10, 100} {
 		n := min(n, n*producers/100+100)
 		measure(fmt.Sprintf("enqueued by %d", producers), n, func() {
@@ -61,7 +63,7 @@ func TestFigures(t *testing.T) {
 			for range producers {
 				wg.Go(func() {
 					for i := next.Add(1); i <= int64(n); i = next.Add(1) {
-						if _, err := q.Enqueue(t.Context(), message(int(i))); err != nil {
+						if _, err := q.Enqueue(t.Context(), spread(int(i), body)); err != nil {
 							t.Error(err)
 							return
 						}

@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -13,8 +14,8 @@ const cleanBatch = 5000
 //
 // What is deleted is always among the oldest rows of the tables, which no query of the hot path reads: claims read
 // memory, and polls read the newest rows by their transaction. So these rows delay nothing, and it does no harm to keep
-// them. While a transaction is open that keeps the server from vacuuming, nothing is deleted: the rows would only become
-// dead ones, which take as much space, and which each autovacuum would read in vain.
+// them. While a transaction is open that keeps the server from vacuuming, nothing is deleted: the rows would only
+// become dead ones, which take as much space, and which each autovacuum would read in vain.
 func (q *Queue) cleaner(background context.Context) {
 	t := time.NewTicker(q.config.NodeLease)
 	defer t.Stop()
@@ -40,16 +41,13 @@ type cleaning struct {
 	upto int64     // those up to this one can be next
 	at   time.Time // when upto was the newest
 
-	// waiting is the number of a transaction. While one that was open before it is still open, nothing is deleted. If
-	// empty, the cleaner doesn't wait.
-	waiting string
+	// since is a number between those of older and of younger transactions: while an older one is open, nothing is
+	// deleted. If empty, it is taken at the next look.
+	since string
 }
 
 // clean deletes what is older than the grace time.
 func (c *cleaning) clean(ctx context.Context, q *Queue) error {
-	if open, err := c.vacuumIsKept(ctx, q); open || err != nil {
-		return err
-	}
 	for time.Since(c.at) >= q.graceTime() {
 		if c.from >= c.upto {
 			err := q.db.QueryRowContext(ctx, q.sql(`SELECT last_value FROM "postrider".seq`)).Scan(&c.upto)
@@ -59,19 +57,26 @@ func (c *cleaning) clean(ctx context.Context, q *Queue) error {
 			}
 			break
 		}
+		if may, err := c.mayDelete(ctx, q); !may || err != nil {
+			return err
+		}
 		to := min(c.upto, c.from+cleanBatch)
 		if done, err := q.delete(ctx, c.from, to); !done || err != nil {
 			return err
 		}
 		c.from = to
 	}
+	if may, err := c.mayDelete(ctx, q); !may || err != nil {
+		return err
+	}
+	c.since = ""
 	_, err := q.db.ExecContext(ctx, q.sql(`DELETE FROM "postrider".key WHERE name IN
 		(SELECT name FROM "postrider".key WHERE stored <= $1 LIMIT 10000)`), q.keyCutoff())
 	return err
 }
 
 // openSQL reports whether a transaction is open that began before transaction $1, in any process that a vacuum of this
-// database respects. All roles can read these columns.
+// database respects, and returns the number for the next look. All roles can read these columns.
 const openSQL = `SELECT EXISTS (
 	SELECT FROM pg_stat_activity WHERE (datname = current_database() OR backend_type = 'walsender')
 		AND backend_type <> 'autovacuum worker' AND pid <> pg_backend_pid()
@@ -80,28 +85,34 @@ const openSQL = `SELECT EXISTS (
 	SELECT FROM pg_replication_slots WHERE age(xmin) > age($1::text::xid)
 	UNION ALL
 	SELECT FROM pg_prepared_xacts WHERE database = current_database() AND age(transaction) > age($1::text::xid)
-)`
+), pg_snapshot_xmax(pg_current_snapshot())::xid::text`
 
-// vacuumIsKept reports whether a transaction keeps the server from vacuuming what is deleted now: one that has been open
-// for a second. If others are always open, it reports false each time that all those have ended which were open when it
-// last did.
-func (c *cleaning) vacuumIsKept(ctx context.Context, q *Queue) (open bool, err error) {
-	if c.waiting == "" {
-		err := q.db.QueryRowContext(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::xid::text`).Scan(&c.waiting)
-		if err != nil {
+// mayDelete reports whether no transaction keeps the server from vacuuming what is deleted now. It looks for those that
+// have been open since the last look, which was a batch or 250 ms ago, and waits 2.5 seconds for their end. If it
+// reports false, it looks for the same ones at the next call: so it reports true from time to time, even if others are
+// always open.
+func (c *cleaning) mayDelete(ctx context.Context, q *Queue) (bool, error) {
+	const looks, pause = 10, 250 * time.Millisecond
+	for range looks {
+		fresh := c.since == ""
+		var open bool
+		var now string
+		if err := q.db.QueryRowContext(ctx, openSQL, cmp.Or(c.since, "3")).Scan(&open, &now); err != nil {
 			return false, err
+		}
+		if fresh || !open {
+			c.since = now
+		}
+		if !fresh && !open {
+			return true, nil
 		}
 		select {
 		case <-ctx.Done():
 			return false, ctx.Err()
-		case <-time.After(time.Second):
+		case <-time.After(pause):
 		}
 	}
-	err = q.db.QueryRowContext(ctx, openSQL, c.waiting).Scan(&open)
-	if !open {
-		c.waiting = ""
-	}
-	return open, err
+	return false, nil
 }
 
 // delete deletes what the outcomes with a seq from after from to to have made obsolete. It returns false if another

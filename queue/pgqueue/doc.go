@@ -32,7 +32,8 @@
 // Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
 // Settle and Extend return ErrLeaseLost for leases from before.
 //
-// The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries.
+// The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries; of an idle
+// Queue, three times Options.Poll.
 //
 // # Times
 //
@@ -57,11 +58,12 @@
 // nothing if others have taken over. No transaction is open while a message is sent, or a Body is read. There is no
 // NOTIFY.
 //
-// A minute later or more, rows that are obsolete are deleted, from the old end of the tables. While a reader keeps the
-// server from vacuuming, pg_dump for example, they take space and delay nothing.
+// A minute later or more, rows that are obsolete are deleted, from the old end of the tables. While a transaction is
+// open that keeps the server from vacuuming them, of pg_dump or of a replication slot for example, they stay: they take
+// space and delay nothing. A transaction that has been prepared and forgotten keeps all of them.
 //
-// An idle Queue executes a statement for each Poll, 20 a second by default. A Queue that works has up to 9 connections
-// at a time, besides those that read Bodies. The *sql.DB must allow 2 at least.
+// An idle Queue executes 7 statements a second by default, and one that gets news 20 more. A Queue that works has up to
+// 9 connections at a time, besides those that read Bodies. The *sql.DB must allow 2 at least.
 //
 // # PgBouncer and the like
 //

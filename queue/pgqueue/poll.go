@@ -66,7 +66,7 @@ const idlePolls = 100
 
 // pollPause returns the time between two polls.
 func (q *Queue) pollPause() time.Duration {
-	if q.without < idlePolls {
+	if q.without < idlePolls || q.config.Poll > time.Hour { // without an overflow
 		return q.config.Poll
 	}
 	return 3 * q.config.Poll

@@ -37,10 +37,18 @@ const (
 // published is what a Queue has told the others last.
 type published struct {
 	mu    sync.Mutex
-	stats queue.Stats
+	seen  seen
 	at    time.Time
 	pause time.Duration // until the next count
-	node  int64
+}
+
+// seen is what ix had. As long as it is the same, ix has the same messages: a new one would have a higher ID, and
+// others come only with a new layout.
+type seen struct {
+	stats   queue.Stats
+	highest uint64
+	node    int64
+	layout  int64
 }
 
 // count counts what ix has.
@@ -143,9 +151,9 @@ func (q *Queue) publish(ctx context.Context) error {
 	}
 	p.at = time.Now()
 	q.mu.Lock()
-	stats, node := q.ix.Stats(), q.node
+	now := seen{q.ix.Stats(), q.highest, q.node, q.layout}
 	q.mu.Unlock()
-	if stats == p.stats && node == p.node {
+	if now == p.seen {
 		p.pause = publishPause
 		return nil
 	}
@@ -154,9 +162,9 @@ func (q *Queue) publish(ctx context.Context) error {
 		return err
 	}
 	_, err = q.db.ExecContext(ctx, q.sql(`INSERT INTO "postrider".stat (node, data) VALUES ($1, $2)
-		ON CONFLICT (node) DO UPDATE SET data = excluded.data`), node, string(data))
+		ON CONFLICT (node) DO UPDATE SET data = excluded.data`), now.node, string(data))
 	if err == nil {
-		p.stats, p.node = stats, node
+		p.seen = now
 		p.pause = min(max(2*p.pause, publishPause), maxPublishPause)
 	}
 	return err
