@@ -14,7 +14,7 @@
 //
 // A message takes about 130 octets of memory, whatever its size: bodies and envelopes stay on the disk. A body of up to
 // Options.InlineSize is in memory while it is stored or open; a larger one never is as a whole. A small new message
-// stays in memory until its first Open; all of them together take at most 4 MiB. The directory takes less than twice
+// stays in memory until its first Open; their bodies together take at most 4 MiB. The directory takes less than twice
 // the size of the mail in it, plus two segments. When less than Options.Reserve of the disk is free, new mail is
 // refused with syscall.ENOSPC, until there is room again.
 //

@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,8 @@ func TestFreshSkips(t *testing.T) {
 		{name: "small", size: 10, dests: 1, want: 1},
 		{name: "held", size: 10, dests: 1, edit: func(m *queue.Message) { m.Held = true }},
 		{name: "later", size: 10, dests: 1, edit: func(m *queue.Message) { m.NotBefore = time.Now().Add(time.Hour) }},
+		{name: "BY", size: 10, dests: 1, edit: func(m *queue.Message) { m.Envelope.By.Time = time.Now() }},
+		{name: "hold", size: 10, dests: 1, edit: func(m *queue.Message) { m.Envelope.HoldUntil = time.Now() }},
 		{name: "wide", size: 10, dests: wideDests},
 		{name: "large", size: maxPooled, dests: 1},
 		{name: "in a file", size: maxFresh, dests: 1},
@@ -77,6 +80,36 @@ func TestFreshSkips(t *testing.T) {
 				t.Errorf("got %d messages kept, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// TestFreshSame: what is kept of a message is what the log has of it.
+func TestFreshSame(t *testing.T) {
+	s := mustOpen(t, crashfs.New[File](nil), testConfig)
+	full := fullStored()
+	full.Envelope.By, full.Envelope.HoldUntil = smtp.DeliverBy{}, time.Time{}
+	id, err := s.Enqueue(t.Context(), queue.Message{
+		Envelope: &full.Envelope, Destinations: []string{"one.example", "two.example", "one.example"},
+		Priority: full.Priority, Ref: full.Ref, Tenant: full.Tenant, Origin: full.Origin, FromDomain: full.FromDomain,
+		About: full.About, Deadline: time.Now().Add(time.Hour), NoticeAt: time.Now().Add(time.Minute),
+		Body: strings.NewReader("body"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := *s.ix.Data(mustParseID(id))
+	kept := s.fresh.message(at)
+	if kept == nil {
+		t.Fatal("it isn't kept")
+	}
+	s.fresh.forget(at)
+	read, err := s.readMessage(s.log.last(), at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Owner = kept.Owner // which only the index sets
+	if !reflect.DeepEqual(kept, read) {
+		t.Errorf("kept %+v\nread %+v", kept, read)
 	}
 }
 

@@ -186,10 +186,12 @@ func (s *Spool) enqueue(
 	return due, nil
 }
 
-// keepFresh keeps the message of a draft that is in the index. s.mu is held.
+// keepFresh keeps the message of a draft that is in the index, unless what is read from the log differs: there, a time
+// has no zone. s.mu is held.
 func (s *Spool) keepFresh(d *draft) {
 	m := d.messages[0]
-	if m.file != "" || m.Held || m.NotBefore != index.AtOnce || len(m.Dests) >= wideDests {
+	if m.file != "" || m.Held || m.NotBefore != index.AtOnce || len(m.Dests) >= wideDests ||
+		!m.Envelope.By.Time.IsZero() || !m.Envelope.HoldUntil.IsZero() {
 		return
 	}
 	end := m.off + m.length
