@@ -203,6 +203,8 @@ func (m *meter) open(r Recovery, now int64) {
 		m.level /= 2
 	case m.n < few: // the average of so few says nothing
 		m.level = float32(max(lower*high, least))
+	case m.fresh && m.fails == 0: // the rate was too high, by far perhaps
+		m.level = float32(low)
 	case m.fails > 0: // the site counts for a time that is longer than the pause: that was all of it
 		m.level = float32(low)
 		m.steadier(mostSteady, time.Duration(out)*time.Second)

@@ -269,8 +269,8 @@ func TestMeterLate(t *testing.T) {
 	}
 }
 
-// TestMeterFirst: the first level is what the site took until then and the pauses after that, if it counts for longer
-// than a pause. Otherwise it is between that and a rate that is too high. Times without messages don't count.
+// TestMeterFirst: the first level is what the site took on average until the end of the pauses. Times without messages
+// don't count.
 func TestMeterFirst(t *testing.T) {
 	rec := Recovery{Pause: defaultPause}
 	tests := []struct {
@@ -281,7 +281,7 @@ func TestMeterFirst(t *testing.T) {
 	}{
 		{"nothing", nil, time.Minute, firstLevel * 3600 / 2},
 		{"a burst, for longer than a pause", everySecond(0, 60), 11 * time.Minute, 60 / (12.25 / 60)},
-		{"a burst, for less", everySecond(0, 60), time.Minute, 5000},
+		{"a burst, for less", everySecond(0, 60), time.Minute, 60 / (6.0 / 60)},
 		{"a burst after an hour without", everySecond(time.Hour, 60), 11 * time.Minute, 60 / (13.25 / 60)},
 		{"for three hours", everySecond(0, 10_800), 11 * time.Minute, 2900},
 	}
