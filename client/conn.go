@@ -110,6 +110,7 @@ type Conn struct {
 
 	source netip.Addr // the local address; the zero Addr if the system chose it
 	via    *Source    // of source; nil if the system chose it
+	from   string     // the name of via
 
 	required mx.Requirement // of a policy
 	strict   bool           // the requirement is that of REQUIRETLS

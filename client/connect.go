@@ -101,6 +101,7 @@ func (d *delivery) conn(e ends) *Conn {
 		allowed:   t.maxMessages(e.host),
 		source:    e.source,
 		via:       e.via,
+		from:      e.via.name(),
 		required:  d.required,
 		strict:    d.strict,
 		again:     true,

@@ -18,6 +18,7 @@ import (
 // failure is the error that ended a session or a transaction.
 type failure struct {
 	host, addr, tls string // as in smtp.Result; empty if no host was asked
+	source          string // likewise
 	policy          string // as in smtp.Result, like the next one
 	security        *smtp.Security
 	rcpt            string // the recipient, if it is about one
@@ -70,7 +71,7 @@ func (f *failure) final() bool { return f.local && f.reply.Permanent() }
 // result returns the result of a recipient that failed by f, with a Reason by c.
 func (f *failure) result(c *replies.Classifier) smtp.Result {
 	r := smtp.Result{Stage: f.stage, Reply: f.reply, Local: f.local, Host: f.host, Addr: f.addr, TLS: f.tls,
-		Policy: f.policy, Security: f.security, NotBefore: f.notBefore}
+		Source: f.source, Policy: f.policy, Security: f.security, NotBefore: f.notBefore}
 	if f.final() {
 		r.Outcome = smtp.Rejected
 	}
@@ -88,7 +89,7 @@ func (f *failure) asError() error {
 
 // said returns the failure for a reply of the host.
 func (c *Conn) said(stage smtp.Stage, r *smtp.Reply) *failure {
-	return &failure{host: c.Host, addr: c.Addr, tls: c.security.Version, policy: c.required.Name,
+	return &failure{host: c.Host, addr: c.Addr, source: c.from, tls: c.security.Version, policy: c.required.Name,
 		security: c.summary(), stage: stage, reply: shorten(r)}
 }
 
@@ -144,7 +145,7 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 // calledOff returns the failure of a session that the end of ctx kept from opening.
 func (c *Conn) calledOff(ctx context.Context) *failure {
 	f := calledOff(ctx, smtp.StageConnect)
-	f.host, f.addr = c.Host, c.Addr
+	f.host, f.addr, f.source = c.Host, c.Addr, c.from
 	return f
 }
 

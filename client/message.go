@@ -147,7 +147,7 @@ func (m *message) oneDomain() bool {
 func (m *message) settle(c *Conn, i int, stage smtp.Stage, r *smtp.Reply) {
 	res := &m.results[i]
 	res.Host, res.Addr, res.TLS, res.Policy = c.Host, c.Addr, c.security.Version, c.required.Name
-	res.Security = c.summary()
+	res.Source, res.Security = c.from, c.summary()
 	res.Stage, res.Reply, res.Local = stage, shorten(r), false
 	res.Relayed, res.DSN, res.DeliverBy = false, false, false
 	switch {

@@ -124,8 +124,9 @@ func (t *Transport) Source(env *smtp.Envelope) string {
 	return rank(t.Sources, pair{env.From, env.Recipients[0].Address})[0].name()
 }
 
+// name returns the name of s, which may be nil.
 func (s *Source) name() string {
-	if len(s.Addrs) == 0 {
+	if s == nil || len(s.Addrs) == 0 {
 		return ""
 	}
 	return s.Addrs[0].Unmap().String()

@@ -151,6 +151,49 @@ func (s *sourced) check(t *testing.T, dials ...string) {
 	s.dials = nil
 }
 
+// TestResultSource: a Result names the source of the session, whoever answered, and none where no host was asked.
+func TestResultSource(t *testing.T) {
+	accepts := toBob + ready + body + taken + quit
+	for _, tt := range []struct {
+		name    string
+		scripts []string
+		sources bool
+		want    []netip.Addr // of each of a row of mails
+	}{
+		{"delivered", []string{helloA + accepts}, true, []netip.Addr{srcA}},
+		{"refused", []string{helloA + "C: MAIL FROM:<ann@client.test>\nC: RCPT TO:<bob@example.net>\nC: DATA\nS: 250 ok\nS: 550 no\nS: 554 nobody\n" + quit},
+			true, []netip.Addr{srcA}},
+		{"by the next one", []string{listed + "C: QUIT\neof", helloB + accepts, helloB + accepts}, true, []netip.Addr{srcB, srcB}},
+		{"all are blocked", []string{listed + "C: QUIT\neof", strings.Replace(listed, "100.1", "100.2", 1) + "C: QUIT\neof"}, true,
+			[]netip.Addr{{}}},
+		{"the system chooses", []string{strings.ReplaceAll(helloA, "a.client", "client") + accepts}, false, []netip.Addr{{}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSourced(t)
+				if !tt.sources {
+					s.Sources = nil
+				}
+				s.inet.scripts("192.0.2.1:25", tt.scripts...)
+				for i, want := range tt.want {
+					if i > 0 {
+						time.Sleep(time.Minute)
+					}
+					results, _ := s.Send(t.Context(), smtp.NewEnvelope("ann@client.test", bobOfA), smtp.Text("Hello.\n"))
+					name := ""
+					if want.IsValid() {
+						name = want.String()
+					}
+					if len(results) != 1 || results[0].Source != name {
+						t.Errorf("mail %d: got %+v, want the source %q", i, results, name)
+					}
+				}
+				s.Close()
+			})
+		})
+	}
+}
+
 // TestSources: what a host's answers do to the addresses that the next session goes out from.
 func TestSources(t *testing.T) {
 	const a, b, c = "192.0.2.1:25", "192.0.2.2:25", "192.0.2.3:25"

@@ -35,6 +35,10 @@ type Result struct {
 	// Host is the name of the last host that was asked, and Addr its address with port. If empty, no host was asked.
 	Host, Addr string
 
+	// Source is the name of the address of ours that the host was asked from, where the Sender has several: the first
+	// of the Addrs of a client.Source. If empty, the system chose the address, or no host was asked.
+	Source string
+
 	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session had no TLS.
 	TLS string
 
@@ -65,8 +69,8 @@ type Result struct {
 	DeliverBy bool
 }
 
-// String returns the result on one line, for logs. TLS, Policy, Security, NotBefore, Relayed, DSN and DeliverBy aren't
-// in it:
+// String returns the result on one line, for logs. Source, TLS, Policy, Security, NotBefore, Relayed, DSN and DeliverBy
+// aren't in it:
 //
 //	bob@example.net rejected (user-unknown): mx.example.net: rcpt: 550 5.1.1 no such user
 //

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
@@ -81,9 +82,29 @@ func (f *facets) of(k meterKind) (name string, ok bool) {
 type rateRefusal struct {
 	facets
 	kinds      [meterKinds]bool
+	used       string   // the source that the host was asked from; "" if it isn't known, or tasks have no sources
 	recipients []string // refused for byRecipient
 	exact      bool     // the host has named what it counts, and who sends is no stranger
 	addr       netip.Addr
+}
+
+// names returns the names of what a kind counts that was refused. A message may go out from another source than the one
+// that it prefers, which is blocked for example. Then both are slowed: the other mail that prefers either goes the same
+// way.
+func (r *rateRefusal) names(k meterKind) (names []string) {
+	if k == byRecipient {
+		return r.recipients
+	}
+	if name, ok := r.of(k); ok {
+		names = append(names, name)
+	}
+	if (k == bySource || k == byNetwork) && r.used != "" {
+		used := facets{source: r.used}
+		if name, _ := used.of(k); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // refusalOf returns what of a task's results is about its rate; nil: nothing.
@@ -103,6 +124,9 @@ func (r *Runner) refusalOf(t *queue.Task, results []smtp.Result) (refusal *rateR
 		}
 		if refusal == nil {
 			refusal = &rateRefusal{facets: facetsOf(t, r.sourceOf, r.signerOf), exact: !t.Origin.IsStranger()}
+			if refusal.source != "" {
+				refusal.used = res.Source
+			}
 			if addr, err := netip.ParseAddrPort(res.Addr); err == nil {
 				refusal.addr = addr.Addr().Unmap()
 			}

@@ -115,11 +115,7 @@ func (m *machine) learn(f *flight, refusal *rateRefusal) bool {
 		if !of {
 			continue
 		}
-		if meterKind(k) == byRecipient {
-			for _, name := range refusal.recipients {
-				learned = m.learnOf(f, byRecipient, name, refusal.owner, exact) || learned
-			}
-		} else if name, ok := refusal.of(meterKind(k)); ok {
+		for _, name := range refusal.names(meterKind(k)) {
 			learned = m.learnOf(f, meterKind(k), name, refusal.owner, exact) || learned
 		}
 	}

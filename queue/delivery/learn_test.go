@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,7 +19,11 @@ import (
 
 // refusedBy is an attempt of a task at a site "x.test" that is refused for its rate.
 func refusedBy(m *machine, r *Runner, task *queue.Task, reply *smtp.Reply, addr string) *verdict {
-	res := smtp.Result{Stage: smtp.StageMail, Reply: reply, Reason: smtp.RateLimited, Addr: addr}
+	return refusedFrom(m, r, task, reply, addr, "")
+}
+
+func refusedFrom(m *machine, r *Runner, task *queue.Task, reply *smtp.Reply, addr, source string) *verdict {
+	res := smtp.Result{Stage: smtp.StageMail, Reply: reply, Reason: smtp.RateLimited, Addr: addr, Source: source}
 	res.Recipient = task.Envelope.Recipients[0].Address
 	v, _ := judge([]smtp.Result{res}, time.Second)
 	v.refusal = r.refusalOf(task, []smtp.Result{res})
@@ -103,6 +108,41 @@ func TestLearnKeys(t *testing.T) {
 				if n != 0 {
 					t.Errorf("got %q, want %q: %q is there %d times too often", got, tt.want, name, -n)
 				}
+			}
+		})
+	}
+}
+
+// TestLearnSource: a refusal of a message that went out from another source than the one that it prefers is about both.
+func TestLearnSource(t *testing.T) {
+	network := smtp.NewReply(421, "4.7.28", "rate limit of your IP netblock exceeded")
+	for _, tt := range []struct {
+		name    string
+		sources bool
+		used    string
+		reply   *smtp.Reply
+		want    []string
+	}{
+		{"the one that it prefers", true, "192.0.2.1", overAddress, []string{"address 192.0.2.1"}},
+		{"another one", true, "198.51.100.2", overAddress, []string{"address 192.0.2.1", "address 198.51.100.2"}},
+		{"one of the same network", true, "192.0.2.2", network, []string{"network 192.0.2.0/24"}},
+		{"one of another network", true, "198.51.100.2", network, []string{"network 192.0.2.0/24", "network 198.51.100.0/24"}},
+		{"not known", true, "", overAddress, []string{"address 192.0.2.1"}},
+		{"without SourceOf", false, "198.51.100.2", overAddress, []string{"address "}},
+		{"of a signer", true, "198.51.100.2", overDKIM, []string{"dkim-domain d.test"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, r := rateMachine()
+			if !tt.sources {
+				r.SourceOf = nil
+			}
+			refusedFrom(m, r, rateTask(1, smtp.OriginCode), tt.reply, "", tt.used)
+			var got []string
+			for _, rate := range m.learnedRates(machineNow) {
+				got = append(got, rate.Of+" "+rate.Name)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}

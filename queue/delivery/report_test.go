@@ -93,11 +93,11 @@ func TestLogLines(t *testing.T) {
 			change: func(m *queue.Message) { m.Envelope.From = "" },
 			answer: func(env *smtp.Envelope) smtp.Result {
 				return smtp.Result{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "2.0.0", "ok"), TLS: "TLS 1.3",
-					Policy: "requiretls+dane:1", Security: &smtp.Security{Wanted: "verified", Reached: "verified", VerifiedBy: "TLSA 3 1 1 ab",
+					Source: "192.0.2.9", Policy: "requiretls+dane:1", Security: &smtp.Security{Wanted: "verified", Reached: "verified", VerifiedBy: "TLSA 3 1 1 ab",
 						CipherSuite: "TLS_AES_128_GCM_SHA256", KeyExchange: "X25519MLKEM768", PostQuantum: true}}
 			},
 			want: `level=INFO msg=delivered to=to@x.test attempt=1 stage=final reply="250 2.0.0 ok" local=false host="" addr="" ` +
-				`tls="TLS 1.3" policy=requiretls+dane:1 wanted=verified reached=verified cipher=TLS_AES_128_GCM_SHA256 ` +
+				`source=192.0.2.9 tls="TLS 1.3" policy=requiretls+dane:1 wanted=verified reached=verified cipher=TLS_AES_128_GCM_SHA256 ` +
 				`kex=X25519MLKEM768 pq=true verified-by="TLSA 3 1 1 ab" id=A destination=x.test`,
 		},
 		{

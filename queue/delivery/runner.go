@@ -200,9 +200,10 @@ type Runner struct {
 	// returns no Name, the destination is its own site.
 	SiteOf func(ctx context.Context, destination string) (Site, error)
 
-	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source and
-	// for learned rates. A source named "" has no Rate. It is called concurrently. SourceOf must not block and must not
-	// call the Runner. If nil, there are no sources.
+	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source and for learned
+	// rates. A source named "" has no Rate. The names should be those of smtp.Result.Source: a refusal for rate is also
+	// about that one. SourceOf is called concurrently. It must not block and must not call the Runner. If nil, there
+	// are no sources.
 	SourceOf func(*queue.Task) string
 
 	// SignerOf returns the domain that a task is signed by (DKIM, the d= of the signature), for the rates that sites

@@ -194,9 +194,12 @@ func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, 
 	if !d.logger.Enabled(ctx, level) {
 		return
 	}
-	var reason, policy, security slog.Attr // a zero Attr isn't logged
+	var reason, source, policy, security slog.Attr // a zero Attr isn't logged
 	if res.Outcome != smtp.Delivered {
 		reason = slog.String("reason", res.Reason.String())
+	}
+	if res.Source != "" {
+		source = slog.String("source", res.Source)
 	}
 	if res.Policy != "" {
 		policy = slog.String("policy", res.Policy)
@@ -207,7 +210,7 @@ func (d *delivery) logResult(ctx context.Context, level slog.Level, msg string, 
 	d.log(ctx, level, msg, slog.String("to", res.Recipient), slog.Int("attempt", d.task.Attempts),
 		slog.String("stage", res.Stage.String()), slog.String("reply", res.Reply.Error()), reason,
 		slog.Bool("local", res.Local), slog.String("host", res.Host), slog.String("addr", res.Addr),
-		slog.String("tls", res.TLS), policy, security, attr)
+		source, slog.String("tls", res.TLS), policy, security, attr)
 }
 
 // securityAttrs describes how a session was secured. Without TLS, and where nothing was demanded, "tls" says it all.

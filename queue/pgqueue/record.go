@@ -217,6 +217,7 @@ type resultRecord struct {
 	Addr      text              `json:"addr,omitzero"`
 	TLS       text              `json:"tls,omitzero"`
 	Policy    text              `json:"policy,omitzero"`
+	Source    text              `json:"source,omitzero"`
 	Code      *int              `json:"code,omitempty"` // of the reply; if left out, there is none
 	Enhanced  smtp.EnhancedCode `json:"enhanced,omitzero"`
 	Text      text              `json:"text,omitzero"`
@@ -232,6 +233,7 @@ func recordOf(st *index.Progress, m *index.Message) *progressRecord {
 			Stage: uint8(last.Stage), Reason: uint8(last.Reason), Local: last.Local, Relayed: last.Relayed,
 			DSN: last.DSN, DeliverBy: last.DeliverBy,
 			Host: text(last.Host), Addr: text(last.Addr), TLS: text(last.TLS), Policy: text(last.Policy),
+			Source: text(last.Source),
 		}
 		if last.Recipient != m.Envelope.Recipients[of].Address {
 			r.Recipient = (*text)(&last.Recipient)
@@ -256,6 +258,7 @@ func (p *progressRecord) progress(m *index.Message, part bool) (*index.Progress,
 			Stage: smtp.Stage(r.Stage), Reason: smtp.Reason(r.Reason),
 			Local: r.Local, Relayed: r.Relayed, DSN: r.DSN, DeliverBy: r.DeliverBy, Host: string(r.Host),
 			Addr: string(r.Addr), TLS: string(r.TLS), Policy: string(r.Policy),
+			Source: string(r.Source),
 		}
 		if r.Recipient != nil {
 			last.Recipient = string(*r.Recipient)

@@ -87,7 +87,7 @@ func results(t queue.Task, outcomes ...smtp.Outcome) []smtp.Result {
 		rs[i] = smtp.Result{
 			Recipient: address, Outcome: o, Stage: smtp.StageRcpt, Reason: smtp.Other + smtp.Reason(i%6),
 			Reply: smtp.NewReply(450, "4.2.1", "try "+address+" later\nor never"),
-			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Policy: "sts:1",
+			Host:  "mx.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Policy: "sts:1", Source: "192.0.2.9",
 			Relayed: i%2 == 0, DSN: i%2 == 1, DeliverBy: i%2 == 1, Local: i%3 == 0,
 		}
 	}

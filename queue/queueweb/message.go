@@ -91,6 +91,7 @@ type recipientView struct {
 	Local   bool   `json:"local,omitempty"` // the Reply is ours: no host answered
 	Host    string `json:"host,omitempty"`
 	Addr    string `json:"addr,omitempty"`
+	Source  string `json:"source,omitempty"` // our address that the host was asked from, of several
 	TLS     string `json:"tls,omitempty"`
 	Policy  string `json:"policy,omitempty"`
 }
@@ -189,6 +190,7 @@ func (v *recipientView) last(res *smtp.Result) {
 	v.Outcome, v.Stage, v.Reason, v.Local = res.Outcome.String(), res.Stage.String(), res.Reason.String(), res.Local
 	v.Reply, v.Host, v.Addr = web.Cut(res.Reply.Error(), web.MaxKept), web.Cut(res.Host, web.MaxKept),
 		web.Cut(res.Addr, web.MaxKept)
+	v.Source = web.Cut(res.Source, web.MaxKept)
 	v.TLS, v.Policy = web.Cut(res.TLS, web.MaxKept), web.Cut(res.Policy, web.MaxKept)
 }
 

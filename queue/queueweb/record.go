@@ -60,6 +60,7 @@ type past struct {
 	Reason      string    `json:"reason,omitempty"`
 	Host        string    `json:"host,omitempty"`
 	Addr        string    `json:"addr,omitempty"`
+	Source      string    `json:"source,omitempty"`
 	TLS         string    `json:"tls,omitempty"`
 	Policy      string    `json:"policy,omitempty"`
 	Next        time.Time `json:"next,omitzero"`
@@ -106,6 +107,7 @@ func (r *record) add(what string, kind figure, e *delivery.Event) {
 	if res := &e.Result; res.Reply != nil {
 		p.Recipient, p.Reply = web.Cut(res.Recipient, maxAddress), web.Cut(res.Reply.Error(), web.MaxKept)
 		p.Local, p.Addr, p.TLS = res.Local, res.Addr, res.TLS
+		p.Source = web.Cut(res.Source, maxAddress)
 		p.Host, p.Policy = web.Cut(res.Host, maxAddress), web.Cut(res.Policy, maxAddress)
 		if kind != delivered {
 			p.Stage, p.Reason = res.Stage.String(), res.Reason.String()

@@ -20,7 +20,8 @@ func TestStory(t *testing.T) {
 		h, q := newHandler(t)
 		attempts := 0
 		h.Runner.Sender = smtp.SenderFunc(func(context.Context, *smtp.Envelope, smtp.Content) ([]smtp.Result, error) {
-			res := smtp.Result{Host: "mx1.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Stage: smtp.StageRcpt}
+			res := smtp.Result{Host: "mx1.example.net", Addr: "192.0.2.1:25", TLS: "TLS 1.3", Stage: smtp.StageRcpt,
+				Source: "198.51.100.9"}
 			switch attempts++; attempts {
 			case 1:
 				res.Outcome, res.Reply, res.Reason = smtp.Deferred, smtp.NewReply(451, "4.7.1", "greylisted"), smtp.Greylisted
@@ -45,14 +46,14 @@ func TestStory(t *testing.T) {
 		task := v.Tasks[0]
 		rcpt := task.Recipients[0]
 		if task.Why != "It was deferred: 451 4.7.1 greylisted" || task.Until.IsZero() || !task.Until.Equal(task.Due) || task.Attempts != 1 ||
-			rcpt.Reason != "greylisted" || rcpt.Host != "mx1.example.net" || rcpt.TLS != "TLS 1.3" || rcpt.Stage != "rcpt" {
+			rcpt.Reason != "greylisted" || rcpt.Host != "mx1.example.net" || rcpt.TLS != "TLS 1.3" || rcpt.Source != "198.51.100.9" || rcpt.Stage != "rcpt" {
 			t.Errorf("got task %+v", task)
 		}
 		if next := v.History[0].Next; !next.Equal(task.Due) {
 			t.Errorf("next try %v, due %v", next, task.Due)
 		}
 		page := get(h, "message?id="+string(id)).Body.String()
-		for _, want := range []string{"451 4.7.1 greylisted", "mx1.example.net", "192.0.2.1:25", "TLS 1.3", "Tried again", "next try", "order-17"} {
+		for _, want := range []string{"451 4.7.1 greylisted", "mx1.example.net", "192.0.2.1:25", "from our address 198.51.100.9", "TLS 1.3", "Tried again", "next try", "order-17"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}

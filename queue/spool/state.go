@@ -52,6 +52,7 @@ const (
 	resultDelayed   = 15 // a flag, in a part of a report task: the recipient isn't settled
 	resultDeliverBy = 16 // a flag
 	resultPolicy    = 17
+	resultSource    = 18
 )
 
 // These are the tags of a hold and of a removal.
@@ -117,6 +118,7 @@ func appendResult(b []byte, r *smtp.Result, address string) []byte {
 	b = appendString(b, resultAddr, r.Addr)
 	b = appendString(b, resultTLS, r.TLS)
 	b = appendString(b, resultPolicy, r.Policy)
+	b = appendString(b, resultSource, r.Source)
 	if r.Reply == nil {
 		return b
 	}
@@ -229,6 +231,8 @@ func decodeResult(f fields, t *taskState, m *index.Message) bool {
 			r.TLS = string(f.value)
 		case resultPolicy:
 			r.Policy = string(f.value)
+		case resultSource:
+			r.Source = string(f.value)
 		case resultCode:
 			reply.Code, replied = f.int(), true
 		case resultEnhanced:

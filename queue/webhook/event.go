@@ -79,6 +79,7 @@ type Recipient struct {
 	Local    bool   `json:"local,omitempty"`    // no host has sent the reply
 	Host     string `json:"host,omitempty"`     // that sent it
 	Addr     string `json:"addr,omitempty"`     // its address and port
+	Source   string `json:"source,omitempty"`   // our address that it was asked from, of several
 	TLS      string `json:"tls,omitempty"`      // "TLS 1.3" for example
 }
 
@@ -197,7 +198,7 @@ func (h *Hooks) event(e *delivery.Event) *Event {
 
 func recipientOf(res *smtp.Result) Recipient {
 	r := Recipient{Address: cut(res.Recipient, maxName), Host: cut(res.Host, maxName), Addr: cut(res.Addr, maxName),
-		TLS: cut(res.TLS, maxName)}
+		Source: cut(res.Source, maxName), TLS: cut(res.TLS, maxName)}
 	if res.Reply == nil {
 		return r
 	}

@@ -474,7 +474,7 @@ func TestPayload(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.hooks.Source = "mx1"
 		w.result = func(*smtp.Envelope) smtp.Result {
-			return smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reason: smtp.UserUnknown, TLS: "TLS 1.3",
+			return smtp.Result{Outcome: smtp.Rejected, Stage: smtp.StageRcpt, Reason: smtp.UserUnknown, TLS: "TLS 1.3", Source: "192.0.2.9",
 				Reply: smtp.NewReply(550, "5.1.1", "no such user")}
 		}
 		w.run()
@@ -488,7 +488,7 @@ func TestPayload(t *testing.T) {
 		want := fmt.Sprintf(`{"type":"message.rejected","timestamp":"2000-01-01T00:00:00Z","data":{"source":"mx1","id":%q,`+
 			`"ref":"order 7","tenant":"acme","arrival":"2000-01-01T00:00:00Z","from":"ann@here.test","destination":"there.test","attempt":1,"number":5,`+
 			`"recipients":[{"address":"bob@there.test","code":550,"enhanced":"5.1.1","text":"no such user",`+
-			`"reason":"user-unknown","stage":"rcpt","host":"mx.there.test","tls":"TLS 1.3"}]}}`, id)
+			`"reason":"user-unknown","stage":"rcpt","host":"mx.there.test","source":"192.0.2.9","tls":"TLS 1.3"}]}}`, id)
 		if string(got) != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
