@@ -130,7 +130,8 @@ func (l *runnerLoop) list(ctx context.Context, now time.Time) error {
 }
 
 // bringForward makes retries due that no schedule can have put off for so long: the clock was ahead when they were, and
-// isn't now. It does so once, and again after each step of the clock.
+// isn't now. It does so once, and again after each step of the clock. The first time, the cause may also be a Sender
+// that held them back (see smtp.Result.NotBefore), or a schedule that was longer before a restart.
 func (l *runnerLoop) bringForward(ctx context.Context, steps int) error {
 	q, ok := l.r.Queue.(queue.Flusher)
 	if steps == l.steps || !ok {
@@ -146,10 +147,12 @@ func (l *runnerLoop) bringForward(ctx context.Context, steps int) error {
 	if err != nil {
 		return err
 	}
-	l.steps = steps
-	if n > 0 {
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "retries were put off by a clock that was ahead", slog.Int("tasks", n),
-			slog.Duration("longest", longest))
+	level, msg := slog.LevelWarn, "retries were put off by a clock that was ahead"
+	if l.steps < 0 {
+		level, msg = slog.LevelInfo, "retries were put off for longer than any schedule does, and are due now"
+	}
+	if l.steps = steps; n > 0 {
+		l.logger.LogAttrs(ctx, level, msg, slog.Int("tasks", n), slog.Duration("longest", longest))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -432,6 +433,55 @@ func (q *endlessQueue) Claim(ctx context.Context, wants []queue.Want, lease time
 		return nil, queue.ErrClosed
 	}
 	return q.Queue.Claim(ctx, wants, lease)
+}
+
+// TestBroughtForward: a clock is blamed for long waits only if it was seen to step back. After a restart, a Sender may
+// have held the message back, or a schedule been longer.
+func TestBroughtForward(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		restart bool
+		want    string
+	}{
+		{"after a restart", true, "level=INFO msg=\"retries were put off for longer than any schedule does, and are due now\""},
+		{"after a step", false, "level=WARN msg=\"retries were put off by a clock that was ahead\""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var clock clocktest.Clock
+				var log strings.Builder
+				var well atomic.Bool
+				q := mem.New()
+				sender := senderFunc(func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
+					if well.Load() {
+						return answer(env, smtp.Delivered, 250)
+					}
+					return answer(env, smtp.Deferred, 451)
+				})
+				enqueue(t, q, mail("to@x.test"))
+				if tt.restart {
+					task := claimOne(t, q)
+					s := queue.Settlement{Results: answer(task.Envelope, smtp.Deferred, 451), Next: time.Now().Add(20 * time.Hour)}
+					if err := q.Settle(t.Context(), task.Lease, s); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					clock.Step(6 * day)
+				}
+				stop := start(t, &Runner{Queue: q, now: clock.Now, Sender: sender, Logger: textLogger(&log)})
+				sleep(time.Minute)
+				if well.Store(true); !tt.restart {
+					clock.Step(-6 * day)
+				}
+				sleep(day)
+				wantEmpty(t, q)
+				stop()
+				if got := log.String(); !strings.Contains(got, tt.want) || tt.restart && strings.Contains(got, "clock") {
+					t.Errorf("got %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
 }
 
 // TestRunnerQueueAhead has a Queue whose clock is ahead of the Runner's: what it returns too early is handed back at a
