@@ -101,15 +101,23 @@ func (noBody) Close() error { return nil }
 // and as much mail again for one domain whose host answers nobody. That one changes nothing for the others, and costs nothing.
 // POSTRIDER_MILLION=1000000 says how much mail there is.
 func TestDeadDomain(t *testing.T) {
-	total := 60_000
+	besideDead(t, 60_000, false)
+}
+
+// TestDeadDomainLearned is TestDeadDomain where each living host has a learned rate, which binds at times.
+func TestDeadDomainLearned(t *testing.T) {
+	besideDead(t, 20_000, true)
+}
+
+func besideDead(t *testing.T, total int, learned bool) {
 	if s := os.Getenv("POSTRIDER_MILLION"); s != "" {
 		var err error
 		if total, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	alone := deadDomain(t, total, false)
-	beside := deadDomain(t, total, true)
+	alone := deadDomain(t, total, false, learned)
+	beside := deadDomain(t, total, true, learned)
 	t.Logf("99 %% of the others waited at most %v alone, %v beside the dead domain", alone, beside)
 	if beside > alone*11/10 {
 		t.Errorf("got %v, want at most a tenth more than %v", beside, alone)
@@ -117,7 +125,7 @@ func TestDeadDomain(t *testing.T) {
 }
 
 // deadDomain gives the time that 99 % of the living domains' mail waited at most.
-func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
+func deadDomain(t *testing.T, total int, dead, learned bool) (p99 time.Duration) {
 	const hosts, places, service, dies = 200, 250, time.Second, 30 * time.Second
 	domains := total / 10
 	synctest.Test(t, func(t *testing.T) {
@@ -179,6 +187,11 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 			time.Sleep(service)
 			return []smtp.Result{{Outcome: smtp.Delivered, Stage: smtp.StageFinal, Reply: smtp.NewReply(250, "", "")}}
 		})
+		if learned {
+			for i := range hosts {
+				r.Learned = append(r.Learned, LearnedRate{Site: fmt.Sprintf("host%d", i), Of: "address", Level: 3600, Used: begun})
+			}
+		}
 		stop := start(t, r)
 		sleep(time.Second)
 		size := int64(heapOctets() - before)
@@ -194,7 +207,7 @@ func deadDomain(t *testing.T, total int, dead bool) (p99 time.Duration) {
 		if size/int64(domains) > 300 {
 			t.Errorf("got %d octets a domain, want 300 at most", size/int64(domains))
 		}
-		if n := q.writes.Load() - int64(len(waits)); n > tried.Load() {
+		if n := q.writes.Load() - int64(len(waits)); n > tried.Load() && !learned { // a rate puts mail off
 			t.Errorf("got %d writes for the dead domain, want one for each of %d attempts", n, tried.Load())
 		}
 		if probes := int64(span/(18*time.Minute)) + 20; tried.Load() > probes {
