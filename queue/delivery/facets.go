@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -23,7 +25,7 @@ var kindsOf = map[replies.Scope][]meterKind{
 // facets are what a site can count of a message.
 type facets struct {
 	source, signer, spf string
-	owner               uint32 // a hash of the owner's name, which is the same after a restart; never 0
+	owner               uint64 // a hash of the owner's name, which is the same after a restart; never 0
 }
 
 // facetsOf returns the facets of a task. The funcs may be nil.
@@ -38,11 +40,9 @@ func facetsOf(t *queue.Task, sourceOf, signerOf func(*queue.Task) string) (f fac
 	if _, f.spf = smtp.SplitAddress(t.Envelope.From); owner == "" {
 		owner = t.Envelope.From
 	}
-	hash := uint32(2166136261) // FNV-1a
-	for i := range len(owner) {
-		hash = (hash ^ uint32(owner[i])) * 16777619
-	}
-	f.owner = max(hash, 1)
+	// Nobody can choose a name with the hash of another owner, to have that one's mail wait for what is said of his.
+	hash := sha256.Sum256([]byte(owner))
+	f.owner = max(binary.BigEndian.Uint64(hash[:]), 1)
 	return f
 }
 

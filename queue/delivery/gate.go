@@ -11,14 +11,64 @@ import (
 // A message that a meter doesn't allow now goes back to the queue. The first few of a lane come back at a time of
 // their own: other messages of the lane may go now, from another source for example. If more follow that the meter
 // doesn't allow either, they stay as due as they are, and the lane waits at the gate of the meter. From then on nothing
-// is claimed from it, and nothing written to the queue, but what the meter allows.
+// is claimed from it, and nothing written to the queue, but what the meter allows. While lanes wait at the gate, others
+// don't go before them: they wait there, too.
 
-// gate is where lanes wait for a meter.
+// gate is where lanes wait for a meter. Owners take turns, and so do the lanes of each: many lanes don't help an owner.
 type gate struct {
 	meter  *meter
-	line   line[*target] // of lanes
-	asked  int           // tasks, in this turn
+	order  line[queue.Owner] // of those whose lanes wait
+	lanes  map[queue.Owner]*line[*target]
+	asked  int // tasks, in this turn
 	waiter waiter
+}
+
+// push has t wait.
+func (g *gate) push(t *target) {
+	l := g.lanes[t.Owner]
+	if l == nil {
+		l = new(line[*target])
+		g.lanes[t.Owner] = l
+		g.order.push(t.Owner)
+	}
+	l.push(t)
+}
+
+// pop returns the lane whose turn it is. ok is false if none waits.
+func (g *gate) pop() (t *target, ok bool) {
+	o, ok := g.order.pop()
+	if !ok {
+		return nil, false
+	}
+	l := g.lanes[o]
+	t, _ = l.pop()
+	if l.len() > 0 {
+		g.order.push(o)
+	} else {
+		delete(g.lanes, o)
+	}
+	return t, true
+}
+
+// isEmpty reports whether no lane waits.
+func (g *gate) isEmpty() bool { return g.order.len() == 0 }
+
+// before returns how many lanes have their turn before t.
+func (g *gate) before(t *target) (n int) {
+	own := g.lanes[t.Owner]
+	if own == nil {
+		return 0
+	}
+	n = max(slices.Index(own.all[own.out:], t), 0)
+	turns := n + 1 // those that each owner has before t
+	for _, o := range g.order.all[g.order.out:] {
+		if o == t.Owner {
+			turns--
+		} else {
+			n += min(g.lanes[o].len(), turns)
+		}
+	}
+	return n
 }
 
 // looks is how many tasks of a lane are put off before it waits. A lane that has tasks of several sources or signers
@@ -44,7 +94,11 @@ func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
 	var binding *meter
 	at := m.mono
 	for _, o := range meters {
-		if free := o.at(m.mono); free > at {
+		free := o.at(m.mono)
+		if m.isAhead(t, o) {
+			free = max(free, m.mono+1)
+		}
+		if free > at {
 			at, binding = free, o
 		}
 	}
@@ -75,6 +129,9 @@ func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time
 	if at == never {
 		at = m.mono + every
 	}
+	if m.isAhead(t, o) && !t.mixed {
+		t.denied = max(t.denied, looks)
+	}
 	t.gate = o
 	if t.denied < mixedLooks+1 {
 		t.denied++
@@ -83,10 +140,21 @@ func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time
 		m.waitAt(t)
 		return plan{step: stepPostpone, why: "rate"}
 	}
-	// Each comes back at a time of its own, but none later than in an hour: by then the rate may be another.
-	back := min(max(at, int64(o.last)*int64(time.Second))+every, m.mono+int64(maxPromise))
-	o.last = toSeconds(back)
+	// Each of an owner comes back at a time of its own, and none later than in an hour: by then the rate may be
+	// another.
+	p := t.party
+	if p.promisedBy != o {
+		p.promised, p.promisedBy = 0, o
+	}
+	back := min(max(at, p.promised)+every, m.mono+int64(maxPromise))
+	p.promised = back
 	return plan{step: stepPostpone, next: now.Add(time.Duration(back - m.mono)), why: "rate"}
+}
+
+// isAhead reports whether t would go before lanes that wait at the gate of o.
+func (m *machine) isAhead(t *target, o *meter) bool {
+	g := m.gates[o]
+	return g != nil && !g.isEmpty() && (t.gate != o || !t.isGated())
 }
 
 // rateResult is what keeps a task from being sent that a meter doesn't allow.
@@ -118,7 +186,7 @@ func (m *machine) uncount(f *flight, v *verdict) {
 func (m *machine) gateOf(o *meter) *gate {
 	g := m.gates[o]
 	if g == nil {
-		g = &gate{meter: o}
+		g = &gate{meter: o, lanes: make(map[queue.Owner]*line[*target])}
 		g.waiter.gate = g
 		m.gates[o] = g
 	}
@@ -132,7 +200,7 @@ func (m *machine) waitAt(t *target) {
 	}
 	t.waits = true
 	g := m.gateOf(t.gate)
-	g.line.push(t)
+	g.push(t)
 	m.guard(g, 0)
 }
 
@@ -149,7 +217,7 @@ func (m *machine) openGate(g *gate) {
 	gone := g.meter.key.kind == noMeter
 	n := 0
 	for room := g.meter.room(m.mono) - g.asked; n < room || gone; n++ {
-		t, ok := g.line.pop()
+		t, ok := g.pop()
 		if !ok {
 			break
 		}
@@ -159,7 +227,7 @@ func (m *machine) openGate(g *gate) {
 			m.lineUp(t.party.site)
 		}
 	}
-	if g.line.len() == 0 {
+	if g.isEmpty() {
 		m.park(&g.waiter, never)
 		if g.asked == 0 && m.gates[g.meter] == g {
 			delete(m.gates, g.meter)
@@ -206,7 +274,7 @@ func (m *machine) endTurn(t *target) {
 	}
 	if g := m.gates[t.gate]; g != nil {
 		g.asked = 0
-		if g.line.len() == 0 {
+		if g.isEmpty() {
 			m.park(&g.waiter, never)
 			delete(m.gates, t.gate)
 		}

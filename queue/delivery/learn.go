@@ -25,8 +25,8 @@ var meterKindNames = [meterKinds]string{"", "address", "network", "dkim-domain",
 
 // meterKey is what a meter of a site counts. With an owner, it counts the mail of that owner alone.
 type meterKey struct {
+	owner uint64 // see facets; 0: all
 	name  uint32 // in machine.names
-	owner uint32 // see facets; 0: all
 	kind  meterKind
 }
 
@@ -107,16 +107,17 @@ func (m *machine) learn(f *flight, refusal *rateRefusal) bool {
 	if now-s.overAt > int32(longPause/time.Second) {
 		s.overs = 0
 	}
-	s.overs++
-	s.overAt = now
-	exact := refusal.exact && s.has(refusal.addr)
+	if s.has(refusal.addr) {
+		s.overs++
+		s.overAt = now
+	}
 	learned := false
 	for k, of := range refusal.kinds {
 		if !of {
 			continue
 		}
 		for _, name := range refusal.names(meterKind(k)) {
-			learned = m.learnOf(f, meterKind(k), name, refusal.owner, exact) || learned
+			learned = m.learnOf(f, meterKind(k), name, refusal) || learned
 		}
 	}
 	if s.overs >= manyRefusals && s.learnt != nil { // those that closed before there were so many, too
@@ -136,26 +137,31 @@ func (s *site) has(addr netip.Addr) bool {
 		addr.IsValid() && slices.ContainsFunc(s.hosts, func(h *host) bool { return h.addr == addr.String() })
 }
 
-// learnOf notes a refusal of one kind. What isn't exact is about the owner, until several owners were refused.
-func (m *machine) learnOf(f *flight, kind meterKind, name string, owner uint32, exact bool) bool {
+// learnOf notes a refusal of one kind. What isn't exact is about the owner, until several owners were refused. What a
+// host says that isn't one of the site's stays about the owner: five senders are soon forged.
+func (m *machine) learnOf(f *flight, kind meterKind, name string, refusal *rateRefusal) bool {
 	s := f.t.party.site
 	if len(m.names.list) > 4*m.manyMeters+1000 { // there are names that no meter has
 		m.forgetMeters()
 	}
-	k := meterKey{name: m.names.id(name), owner: owner, kind: kind}
-	if exact {
+	k := meterKey{name: m.names.id(name), owner: refusal.owner, kind: kind}
+	known := s.has(refusal.addr)
+	if refusal.exact && known {
 		k.owner = 0
 		return m.refuse(f, k)
 	}
 	learned := m.refuse(f, k)
 	var told []*meter
-	if s.learnt != nil {
+	if s.learnt != nil && known {
+		if o := s.learnt.find(k); o != nil {
+			o.known = true
+		}
 		if all := s.learnt.find(meterKey{name: k.name, kind: kind}); all != nil && all.closed {
 			m.refuseOne(f, all)
 		}
 		s.learnt.all(func(o *meter) {
 			recent := o.closed || toSeconds(m.mono)-o.since < int32(longPause/time.Second)
-			if o.key.kind == kind && o.key.name == k.name && o.key.owner != 0 && recent {
+			if o.key.kind == kind && o.key.name == k.name && o.key.owner != 0 && o.known && recent {
 				told = append(told, o)
 			}
 		})
@@ -197,8 +203,10 @@ func (m *machine) refuse(f *flight, k meterKey) bool {
 	if m.meters >= m.manyMeters {
 		m.forgetMeters()
 	}
-	if m.meters >= maxMeters || s.learnt != nil && len(s.learnt.more) >= maxSiteMeters {
-		return false
+	if m.isFull(s.learnt) {
+		if m.thin(s.learnt); m.isFull(s.learnt) {
+			return false
+		}
 	}
 	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, s.lately, m.mono))
 	m.restLong(s, o)
@@ -237,14 +245,47 @@ func (m *machine) forget(l *learnt, o *meter) {
 	}
 }
 
+// isFull reports whether there is no room for another meter of a site, of which l was learned.
+func (m *machine) isFull(l *learnt) bool {
+	return m.meters >= maxMeters || l != nil && len(l.more) >= maxSiteMeters
+}
+
+// thin makes room for another meter: it forgets those that were used least recently, of all or of l, until a quarter
+// of the room is free. It leaves what was used within a minute, and does nothing a second time within a second. So an
+// owner whose own hosts refuse its mail, each message with names of its own, doesn't keep others from learning.
+func (m *machine) thin(l *learnt) {
+	if m.thinAt > m.mono {
+		return
+	}
+	m.thinAt = m.mono + int64(time.Second)
+	all := m.meters >= maxMeters
+	for age := meterMemory; age >= meterIdle; age /= 2 {
+		switch {
+		case all && m.meters > maxMeters*3/4:
+			m.forgetUnused(age)
+		case !all && len(l.more) > maxSiteMeters*3/4:
+			m.forgetOf(l, age)
+		default:
+			return
+		}
+	}
+}
+
+// forgetOf drops the meters of l that weren't used for a time.
+func (m *machine) forgetOf(l *learnt, age time.Duration) {
+	l.all(func(o *meter) {
+		if m.mono-o.tat > int64(age) && o.held == 0 {
+			m.forget(l, o)
+		}
+	})
+}
+
 // forgetMeters drops the meters that weren't used for a day, and then the names that no meter has.
-func (m *machine) forgetMeters() {
+func (m *machine) forgetMeters() { m.forgetUnused(meterMemory) }
+
+func (m *machine) forgetUnused(age time.Duration) {
 	for name, l := range m.learnt {
-		l.all(func(o *meter) {
-			if o.isOld(m.mono) {
-				m.forget(l, o)
-			}
-		})
+		m.forgetOf(l, age)
 		if l.one.key.kind == noMeter && l.one.held == 0 && len(l.more) == 0 {
 			delete(m.learnt, name)
 			if s := m.sites[name]; s != nil {
@@ -274,8 +315,6 @@ func (m *machine) forgetMeters() {
 	m.names = kept
 }
 
-func (m *meter) isOld(now int64) bool { return now-m.tat > int64(meterMemory) && m.held == 0 }
-
 // metersOf returns the meters that count a task at s. They are valid until the next call.
 func (m *machine) metersOf(s *site, t *queue.Task) []*meter {
 	l := s.learnt
@@ -299,12 +338,12 @@ func (m *machine) metersOf(s *site, t *queue.Task) []*meter {
 }
 
 // counts adds the meters of a name to m.counting.
-func (m *machine) counts(l *learnt, k meterKind, name string, owner uint32) {
+func (m *machine) counts(l *learnt, k meterKind, name string, owner uint64) {
 	id, ok := m.names.ids[name]
 	if !ok {
 		return
 	}
-	for _, key := range [...]meterKey{{id, 0, k}, {id, owner, k}} {
+	for _, key := range [...]meterKey{{0, id, k}, {owner, id, k}} {
 		if o := l.find(key); o != nil {
 			m.counting = append(m.counting, o)
 		}

@@ -76,6 +76,10 @@ func TestLearnKeys(t *testing.T) {
 		{"a stranger's mail, its address", overAddress, smtp.OriginStranger, "", 1, []string{own("address 192.0.2.1")}},
 		{"said by the site", overAddress, smtp.OriginCode, "192.0.2.25", 1, []string{"address 192.0.2.1"}},
 		{"said by another host", overAddress, smtp.OriginCode, "192.0.2.66", 1, []string{own("address 192.0.2.1")}},
+		{"said by another host, to five owners", overSPF, smtp.OriginCode, "192.0.2.66", 5, []string{
+			own("spf-domain s.test"), own("spf-domain s.test"), own("spf-domain s.test"), own("spf-domain s.test"),
+			own("spf-domain s.test"),
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -346,6 +350,57 @@ func TestForgetMeters(t *testing.T) {
 	rates := m.learnedRates(machineNow)
 	if len(rates) != m.meters || !strings.HasPrefix(rates[0].Name, "4 ") {
 		t.Errorf("got %d rates, the first %+v; want those of the last day", len(rates), rates[0])
+	}
+}
+
+// TestLearnFull: where there is no room for another rate, in all or of a site, those that were used least recently are
+// forgotten. So nobody can keep others from learning by refusals of his own hosts.
+func TestLearnFull(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		site  func(i int) string
+		rates int
+	}{
+		{"of a site", func(int) string { return "x.test" }, maxSiteMeters + 1},
+		{"in all", func(i int) string { return fmt.Sprint("site", i) }, maxMeters},
+	} {
+		m, r := rateMachine()
+		for i := range tt.rates {
+			k := meterKey{name: m.names.id(fmt.Sprint("d", i, ".test")), owner: 1, kind: bySPF}
+			o := newMeter(k, Recovery{}, 1, tally{}, m.mono)
+			if i >= tt.rates/2 { // they were used since
+				o.tat += int64(time.Hour)
+			}
+			m.putMeter(tt.site(i), o)
+		}
+		m.manyMeters = 2*m.meters + 100
+		for i := range 3 {
+			m.at(machineNow.Add(time.Hour + time.Duration(i)*time.Millisecond))
+			task := rateTask(2, smtp.OriginCode)
+			task.FromDomain = fmt.Sprint("other", i, ".test")
+			refusedBy(m, r, task, overDKIM, "")
+		}
+		found := 0
+		m.learnt["x.test"].all(func(o *meter) {
+			if strings.HasPrefix(m.names.list[o.key.name], "other") {
+				found++
+			}
+		})
+		if found != 3 || m.meters < tt.rates/2 || m.meters > tt.rates*3/4+3 {
+			t.Errorf("%s: got %d rates learned and %d in all, want 3, and the half of %d that was used", tt.name, found,
+				m.meters, tt.rates)
+		}
+	}
+}
+
+// TestOwnerHash: names of owners with the same 32-bit FNV-1a hash aren't taken for one owner.
+func TestOwnerHash(t *testing.T) {
+	owner := func(tenant string) uint64 {
+		f := facetsOf(&queue.Task{Tenant: tenant, Envelope: smtp.NewEnvelope("", "to@x.test")}, nil, nil)
+		return f.owner
+	}
+	if owner("costarring") == owner("liquid") || owner("declinate") == owner("macallums") || owner("") == 0 {
+		t.Error("got the same owner for two names, or none")
 	}
 }
 

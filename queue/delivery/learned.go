@@ -22,7 +22,7 @@ type LearnedRate struct {
 
 	// Owner is a hash of the name of the tenant, or of the sender of mail without a tenant, whose mail has the rate. If
 	// zero, all mail has.
-	Owner uint32 `json:"owner,omitempty"`
+	Owner uint64 `json:"owner,omitempty"`
 
 	// PerHour is how many messages an hour may be sent now. Level is the same as of the last refusal: PerHour begins a
 	// little below and grows.
@@ -145,7 +145,7 @@ func (m *machine) explainRate(task *queue.Task, s *site, now time.Time) (why str
 	var binding *meter
 	at := m.mono
 	for _, o := range m.metersOf(s, task) {
-		if free := o.at(m.mono); free > at || m.gates[o] != nil && m.gates[o].line.len() > 0 && binding == nil {
+		if free := o.at(m.mono); free > at || m.gates[o] != nil && !m.gates[o].isEmpty() && binding == nil {
 			at, binding = free, o
 		}
 	}
@@ -157,7 +157,7 @@ func (m *machine) explainRate(task *queue.Task, s *site, now time.Time) (why str
 	if at == never {
 		return why, time.Time{}
 	}
-	// Lanes take turns.
+	// Owners take turns, and so do lanes.
 	if t := m.targets[laneOf(task)]; t != nil && t.waits && t.gate == binding {
 		at = max(at, m.mono) + int64(m.gates[binding].before(t))*binding.every(m.mono)
 	}
@@ -197,6 +197,3 @@ func (r *LearnedRate) subject() string {
 	}
 	return subject
 }
-
-// before returns how many lanes wait before t.
-func (g *gate) before(t *target) int { return max(slices.Index(g.line.all[g.line.out:], t), 0) }

@@ -56,9 +56,9 @@ import (
 // refuses at random gets what it takes between one pause and the next.
 //
 // The rate is one of the owner's mail alone if the reply names nothing, if a stranger sent the message (see
-// smtp.Origin.IsStranger), or if the host isn't one of Site.Addrs. When five owners were refused within ten minutes,
-// all mail has the rate. A message waits without being claimed, as long as the rate allows it nothing; at its Deadline,
-// it fails. Rates that are set by hand hold as well.
+// smtp.Origin.IsStranger), or if the host isn't one of Site.Addrs. When hosts of Site.Addrs have refused five owners
+// within ten minutes, all mail has the rate. A message waits without being claimed, as long as the rate allows it
+// nothing; at its Deadline, it fails. Rates that are set by hand hold as well.
 //
 // Activity and Explain return learned rates. LearnedRates and Learned keep them over a restart.
 type SiteLimits struct {

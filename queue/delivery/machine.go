@@ -32,9 +32,10 @@ import (
 //  3. A site is judged by what is about the site: see judge. What an owner is told, or that its mail takes long, is
 //     about the owner at that site, until several others have the same. A probe is the mail of one that wasn't told
 //     so, if there is any.
-//  4. Owners take turns at a site, at an address and in the line for the DNS, and have parts of the places there. Many
-//     destinations don't help an owner. At a site, owners with less than their part come first in three turns of four.
-//     Mail that isn't known to be quick leaves places there for others, though none of theirs waits: see partyRoom.
+//  4. Owners take turns at a site, at an address, at the gate of a learned rate and in the line for the DNS, and have
+//     parts of the places there. Many destinations don't help an owner. At a site, owners with less than their part
+//     come first in three turns of four. Mail that isn't known to be quick leaves places there for others, though none
+//     of theirs waits: see partyRoom.
 //  5. Higher priorities come before lower ones, and fresh mail before retried, at all destinations. One turn in eight
 //     is the other way round, so that nothing waits for ever.
 //  6. What may have no slot now keeps none from what may: who waits until an owner may have more slots does so apart
@@ -88,6 +89,7 @@ type machine struct {
 	names      names              // in it
 	meters     int                // in it
 	manyMeters int                // so many of them are looked through
+	thinAt     int64              // before it, thin does nothing
 	networks   bool               // some were of a network
 	counting   []*meter
 	gates      map[*meter]*gate

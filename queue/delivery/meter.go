@@ -70,12 +70,12 @@ type meter struct {
 	tat    int64   // the theoretical arrival time of the next message, on the machine's clock
 	opened int32   // when it last opened, in seconds on that clock
 	since  int32   // when it last opened, or a pause began
-	last   int32   // the last time that a message was told to come back at
 	held   int32   // messages in flight
 	window uint16  // so many may be; 0: no bound
 	grown  uint16  // accepted since window last grew
 	steady uint8   // how often the probe time has doubled
 	fails  uint8   // pauses after which the first message was refused
+	known  bool    // a host of the site has refused; see machine.learnOf
 	closed bool
 	fresh  bool // it has never been open: n and opened are those of the site, before the first refusal
 }

@@ -49,6 +49,9 @@ type party struct {
 	told    uint32 // likewise, when it was refused for a policy
 	aside   bool   // it waits for a place at a host
 	sated   bool   // it has its part of the places at its site
+
+	promised   int64  // the last time that a message was told to come back at
+	promisedBy *meter // that hadn't room for it
 }
 
 type partyKey struct {

@@ -24,7 +24,7 @@ func (r *LearnedRate) key() toldKey { return toldKey{r.Site, r.Of, r.Name, r.Own
 
 type toldKey struct {
 	site, of, name string
-	owner          uint32
+	owner          uint64
 }
 
 // Bounds of the record of learned rates, and of what is told in a turn.
