@@ -3,6 +3,7 @@ package delivery
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -38,9 +39,18 @@ type admission interface {
 // machineFlight is what a machine calls an attempt.
 type machineFlight = flight
 
-// advJudge says what results teach, and why they are open.
-func advJudge(results []smtp.Result, took time.Duration) (verdict, smtp.Reason) {
-	return judge(results, took)
+// advJudge says what the results of a task teach, and why they are open. host is the one of its site that said them, if
+// it was one.
+func advJudge(t *queue.Task, results []smtp.Result, took time.Duration, host netip.Addr) (verdict, smtp.Reason) {
+	v, why := judge(results, took)
+	if why == smtp.RateLimited || v.result.Reason == smtp.RateLimited {
+		if host.IsValid() {
+			results = slices.Clone(results)
+			results[0].Addr = netip.AddrPortFrom(host, 25).String()
+		}
+		v.refusal = advRunner.refusalOf(t, results)
+	}
+	return v, why
 }
 
 // machineAdmission is a machine as a runnerLoop drives it.
@@ -58,10 +68,11 @@ func newAdmission(seed uint64, begin time.Time) admission {
 	rnd := rand.New(rand.NewPCG(seed, 3))
 	r := new(Runner)
 	m := newMachine(machineConfig{
-		lease:   defaultLease,
-		resolve: true,
-		site:    r.siteLimits,
-		jitter:  func() float64 { return 2*rnd.Float64() - 1 },
+		lease:    defaultLease,
+		resolve:  true,
+		site:     r.siteLimits,
+		signerOf: r.signerOf,
+		jitter:   func() float64 { return 2*rnd.Float64() - 1 },
 	})
 	m.base = begin.Add(-time.Hour)
 	return &machineAdmission{

@@ -103,9 +103,11 @@ var (
 	talk421     = advAlways(advRefusal(smtp.StageMail, 421, "4.7.26", "not authenticated"))
 	talkRate    = advAlways(advRefusal(smtp.StageMail, 450, "4.7.1", "rate limit exceeded"))
 	talkRateIP  = advAlways(advRefusal(smtp.StageFinal, 421, "4.7.28", "too much mail from your IP address, slow down"))
-	talkPanic   = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked} }
-	talkPanic2  = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked2} }
-	talkAside   = advAlways(advDead, advRefusal(smtp.StageRcpt, 450, "4.7.1", "not here"))
+	talkEcho    = advAlways(advRefusal(smtp.StageRcpt, 450, "4.1.1",
+		`<"too much mail from your IP address, slow down"@p.test>: Recipient address rejected: unverified`))
+	talkPanic  = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked} }
+	talkPanic2 = func(int64, int) advTalk { return advTalk{takes: 10 * time.Millisecond, results: advPanicked2} }
+	talkAside  = advAlways(advDead, advRefusal(smtp.StageRcpt, 450, "4.7.1", "not here"))
 )
 
 // advMoves are all moves. The first ones are the rows of the table that the admission was made for.
@@ -132,6 +134,20 @@ var advMoves = []*advMove{
 	{
 		name: "rate-address", about: "hosts after those of a provider, that complain of our address", rate: 1,
 		act: func(p *advPlay) int { return advBurst(p, p.named, p.owner(), talkRateIP) },
+	},
+	{
+		name: "echo", about: "recipients at providers whose names, in the provider's reply, complain of our address", rate: 1,
+		act: func(p *advPlay) int { return advBurst(p, p.victimDomain, p.owner(), talkEcho) },
+	},
+	{
+		name: "rate-names", about: "hosts after those of a provider, that refuse each message of another domain", rate: 1,
+		act: func(p *advPlay) int {
+			p.turn++
+			m := p.mail(p.named(p.turn), p.owner(), talkRate)
+			m.envelope = smtp.NewEnvelope(fmt.Sprintf("from@d%d.test", p.turn), "to@recipient.test")
+			p.send(m)
+			return 1
+		},
 	},
 	{
 		name: "greylist", about: "a greylister that says 4.7.1", rate: 1,

@@ -2,7 +2,9 @@ package delivery
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -29,24 +31,25 @@ type advConfig struct {
 // advSim is one run: the store, the clock, the DNS, the hosts, and the loop that drives the machine.
 type advSim struct {
 	advConfig
-	adm     admission
-	honest  *advHonest
-	adv     *adversary
-	store   map[string]*advDest
-	events  advHeap[advEvent]
-	now     int64 // since the start
-	wall    time.Time
-	timer   int64
-	seq     uint64
-	asked   int // lookups so far
-	task    queue.Task
-	soon    []advNews
-	tracked []*advMail     // whose wait isn't known
-	landed  []*advFlight   // to be used again
-	until   int64          // measured arrivals end
-	slots   map[string]int // of a trace: who holds how many
-	lineAt  int64          // when its next line is
-	behind  int            // honest mails that were never attempted
+	adm       admission
+	honest    *advHonest
+	adv       *adversary
+	store     map[string]*advDest
+	events    advHeap[advEvent]
+	now       int64 // since the start
+	wall      time.Time
+	timer     int64
+	seq       uint64
+	asked     int // lookups so far
+	task      queue.Task
+	envelopes map[queue.Owner]*smtp.Envelope
+	soon      []advNews
+	tracked   []*advMail     // whose wait isn't known
+	landed    []*advFlight   // to be used again
+	until     int64          // measured arrivals end
+	slots     map[string]int // of a trace: who holds how many
+	lineAt    int64          // when its next line is
+	behind    int            // honest mails that were never attempted
 
 	advMeasures
 }
@@ -84,7 +87,7 @@ var advEpoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 func newAdvSim(c advConfig) *advSim {
 	s := &advSim{
 		advConfig: c, honest: newHonest(c.seed, c.owners, cmp.Or(c.domains, advDomains)),
-		store: make(map[string]*advDest), timer: never, until: never, wall: advEpoch,
+		store: make(map[string]*advDest), envelopes: make(map[queue.Owner]*smtp.Envelope), timer: never, until: never, wall: advEpoch,
 	}
 	if c.admission != nil {
 		s.adm = c.admission()
@@ -297,13 +300,33 @@ func (s *advSim) claim(wants []queue.Want) {
 	}
 }
 
+// setTask has m as a task.
+func (s *advSim) setTask(m *advMail) {
+	s.task = queue.Task{
+		Destination: m.dest.name, State: queue.Leased, Envelope: m.envelope, Arrival: s.at(m.arrival),
+		Due: s.at(m.due), Attempts: m.attempts, Size: m.size, Priority: m.prio, Owner: m.owner,
+	}
+	if s.task.Envelope == nil {
+		s.task.Envelope = s.envelopes[m.owner]
+	}
+	if s.task.Envelope == nil {
+		from := ""
+		if m.owner != 0 {
+			from = fmt.Sprintf("from@owner%d.test", m.owner)
+		}
+		s.task.Envelope = smtp.NewEnvelope(from, "to@recipient.test")
+		s.envelopes[m.owner] = s.task.Envelope
+	}
+	if m.owner != 0 {
+		s.task.Origin = smtp.OriginCode
+	}
+	_, s.task.FromDomain = smtp.SplitAddress(s.task.Envelope.From)
+}
+
 // fly begins with a task what the machine says.
 func (s *advSim) fly(m *advMail) {
 	m.attempts++
-	s.task = queue.Task{
-		Destination: m.dest.name, State: queue.Leased, Envelope: advEnvelope, Arrival: s.at(m.arrival),
-		Due: s.at(m.due), Attempts: m.attempts, Size: m.size, Priority: m.prio, Owner: m.owner,
-	}
+	s.setTask(m)
 	var f *advFlight
 	if last := len(s.landed) - 1; last >= 0 {
 		f, s.landed = s.landed[last], s.landed[:last]
@@ -351,13 +374,17 @@ func (s *advSim) land(f *advFlight) {
 	} else {
 		s.count(m, f.started)
 		var why smtp.Reason
-		v, why = advJudge(f.talk.results, f.talk.takes)
+		s.setTask(m)
+		var host netip.Addr
+		if m.dest.known {
+			host = m.dest.site.addrs[0]
+		}
+		v, why = advJudge(&s.task, f.talk.results, f.talk.takes, host)
 		if isOpen(f.talk.results[0]) {
 			jitter := m.jitter
 			if m.talk != nil {
 				jitter = 2*s.adv.rnd.Float64() - 1
 			}
-			s.task = queue.Task{Attempts: m.attempts, Arrival: s.at(m.arrival)}
 			next := nextTry(advRunner.wait(&s.task, why, s.wall), s.wall, time.Time{}, jitter)
 			again = int64(next.Sub(advEpoch))
 		}

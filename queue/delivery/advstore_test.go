@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/smtp"
 )
 
 // advMail is a task in the simulated store. A honest one has all that is by chance in it from the start, so that the
@@ -24,7 +25,8 @@ type advMail struct {
 	jitter   float64                              // of its retries
 	talk     func(now int64, attempt int) advTalk // of the adversary's
 	move     *advMove
-	started  int64 // the last attempt; negative: none
+	envelope *smtp.Envelope // of the adversary's; nil: as all mail of the owner
+	started  int64          // the last attempt; negative: none
 }
 
 func (m *advMail) lane() queue.Lane {
