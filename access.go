@@ -149,7 +149,7 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 			"session", p.ID, "reason", held)
 		return nil, smtp.NewReply(451, "4.3.0", "it can't be held here, try again later")
 	}
-	m.Held = held != ""
+	m.Held, m.HeldFor = held != "", held
 	if of := h.relay.TenantOf; of != nil {
 		err := h.relay.call(ctx, "TenantOf", func() error { m.Tenant, m.Ref = of(ctx, p, env); return nil })
 		if err != nil {

@@ -142,8 +142,8 @@
 // A check can hold mail: it is accepted, and stays in the Queue until an operator calls its Release or Remove. The
 // Queue must be a [queue.Holder], as those of spool and mem are. Code holds a message by Held of the [queue.Message]
 // that [Relay.Prepare] returns. Held mail is listed by a [queue.Filter] with the State queue.Held. The reason of a
-// check is in the log line "mail held", and isn't stored. The time for which mail is held counts for MaxAge: after it,
-// released mail is tried once, and returned if that fails.
+// check is in the log line "mail held", and is the HeldFor of its tasks, which the page of package queueweb shows. The
+// time for which mail is held counts for MaxAge: after it, released mail is tried once, and returned if that fails.
 //
 // # Bounds
 //

@@ -338,7 +338,7 @@ type Accepted struct {
 	Ref, Tenant string
 
 	// Held is the reason for which a check holds the message. If empty, no check holds it; code may, by the Held of
-	// the queue.Message, for which there is no reason.
+	// the queue.Message.
 	Held string
 }
 

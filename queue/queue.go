@@ -169,12 +169,17 @@ type Message struct {
 	About ID
 
 	// Held stores the message held, as by [Holder].Hold: no task of it is claimed before a Release. A Queue that is no
-	// Holder returns an error.
-	Held bool
+	// Holder returns an error. HeldFor is the reason, for people. The Queue stores the first MaxHeldFor octets of it.
+	// It says nothing about a later Hold, and stays after a Release.
+	Held    bool
+	HeldFor string
 }
 
 // MaxKey is the largest length of the Key of a Message, in octets.
 const MaxKey = 255
+
+// MaxHeldFor is how many octets of the HeldFor of a Message are stored.
+const MaxHeldFor = 500
 
 // Postpone sets NotBefore to t, and moves NoticeAt and Deadline along, so that they keep their distance: a message with
 // a Deadline in 5 days that is postponed by 30 days may be retried until day 35. The distance is measured from the old
@@ -291,6 +296,7 @@ type Task struct {
 	Origin      smtp.Origin
 	FromDomain  string
 	About       ID
+	HeldFor     string
 }
 
 // Lane returns the lane of the task.

@@ -36,10 +36,18 @@ func explainTask(task *queue.Task, now time.Time) cause {
 				task.Attempts),
 			advice: "Look in the log for the errors of these tries. Release it for another try, or purge it.",
 		}
+	case task.State == queue.Held && task.HeldFor != "":
+		return cause{
+			why: "It is held until it is released. It was stored held: " + task.HeldFor,
+			advice: "Release it to have it sent, or remove it. If it was released before, a person or the program " +
+				"has held it again.",
+			since: task.Arrival,
+		}
 	case task.State == queue.Held:
 		return cause{
-			why:    "It is held until it is released.",
-			advice: "A person or the program holds it. Release it to have it sent, or remove it.",
+			why: "It is held until it is released.",
+			advice: "A person or the program holds it; a hold on this page is in the log, with the user. Release " +
+				"it to have it sent, or remove it.",
 		}
 	case reports && task.State == queue.Leased:
 		return cause{why: "It is being reported."}

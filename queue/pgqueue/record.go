@@ -71,6 +71,7 @@ type messageRecord struct {
 	FromDomain  text          `json:"fromDomain,omitzero"`
 	About       text          `json:"about,omitzero"`
 	Held        bool          `json:"held,omitempty"`
+	HeldFor     text          `json:"heldFor,omitzero"`
 	Dests       []text        `json:"destinations"` // a task's number is an index of it
 	From        text          `json:"from,omitzero"`
 	Body        smtp.BodyType `json:"body,omitempty"`
@@ -112,7 +113,7 @@ func encodeMessage(m *index.Message) ([]byte, error) {
 	r := messageRecord{
 		NotBefore: m.NotBefore, Notice: moment(m.Notice), Deadline: moment(m.Deadline), Priority: m.Priority,
 		Ref: text(m.Ref), Tenant: text(m.Tenant), Origin: uint8(m.Origin), FromDomain: text(m.FromDomain),
-		About: text(m.About), Held: m.Held,
+		About: text(m.About), Held: m.Held, HeldFor: text(m.HeldFor),
 		From: text(env.From), Body: env.Body, UTF8: env.UTF8, Size: env.Size, Ret: env.Ret,
 		RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
 		EnvID: text(env.EnvID), Auth: text(env.Auth), MTPriority: env.Priority,
@@ -175,7 +176,7 @@ func (r *messageRecord) message() *index.Message {
 	m := &index.Message{
 		NotBefore: r.NotBefore, Notice: int64(r.Notice), Deadline: int64(r.Deadline), Priority: r.Priority,
 		Ref: string(r.Ref), Tenant: string(r.Tenant), Origin: smtp.Origin(r.Origin), FromDomain: string(r.FromDomain),
-		About: queue.ID(r.About), Held: r.Held,
+		About: queue.ID(r.About), Held: r.Held, HeldFor: string(r.HeldFor),
 		Envelope: smtp.Envelope{
 			From: string(r.From), Body: r.Body, UTF8: r.UTF8, Size: r.Size, Ret: r.Ret, EnvID: string(r.EnvID),
 			RequireTLS: r.RequireTLS, TLSOptional: r.TLSOptional,

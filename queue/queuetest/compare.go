@@ -75,7 +75,7 @@ func task(id queue.ID, m queue.Message, destination string, size int, arrival ti
 		Last:     make([]smtp.Result, len(env.Recipients)),
 		Arrival:  arrival, NotBefore: m.NotBefore, Due: due, NoticeAt: m.NoticeAt, Deadline: m.Deadline,
 		Attempts: 1, Size: int64(size), Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant,
-		Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
+		Origin: m.Origin, FromDomain: m.FromDomain, About: m.About, HeldFor: m.HeldFor,
 	}
 }
 

@@ -38,7 +38,9 @@ func ExampleHandler_approval() {
 			return err
 		}
 		m.Ref = ref
-		m.Held = len(to) > 1 // the policy
+		if len(to) > 1 { // the policy
+			m.Held, m.HeldFor = true, "mail to several recipients is approved"
+		}
 		_, err = relay.Enqueue(ctx, m)
 		return err
 	}

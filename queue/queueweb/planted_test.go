@@ -279,6 +279,16 @@ func TestPlanted(t *testing.T) {
 			time.Sleep(time.Minute)
 			return id
 		}},
+		{name: "held with a reason", want: []string{
+			`It is held until it is released. It was stored held: a first mail of a new customer`,
+			`Release it to have it sent, or remove it.`,
+		}, plant: func(p *planted) queue.ID {
+			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) {
+				m.Held, m.HeldFor = true, "a first mail of a new customer"
+			})
+			time.Sleep(time.Minute)
+			return id
+		}},
 		{name: "warm-up", want: []string{
 			`the warm-up of source 198.51.100.1 has sent the messages of day 1, at most 1,`,
 			`its warm-up plan is used up for the day`,

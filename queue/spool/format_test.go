@@ -80,7 +80,7 @@ func fillFixture(t testing.TB, q *Spool) {
 		},
 		Destinations: []string{"full.example", "smarthost", "full.example", "third.example"},
 		NotBefore:    fixtureTime(0), NoticeAt: fixtureTime(4), Deadline: fixtureTime(120),
-		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example", About: "5z",
+		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example", About: "5z", HeldFor: "a check",
 	}
 	enqueue(full, 100)
 	enqueue(queue.Message{Envelope: smtp.NewEnvelope("", "a@null.example"), Destinations: []string{"null.example"}, Priority: 9}, 0)

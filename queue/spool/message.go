@@ -33,7 +33,8 @@ const (
 	messageTLSOptional = 16 // a flag
 	messageRequireTLS  = critical | 17
 
-	messageAbout = 18 // the ID of the message that it reports on
+	messageAbout   = 18 // the ID of the message that it reports on
+	messageHeldFor = 19 // why it was stored held
 )
 
 // These are the tags of an envelope.
@@ -93,6 +94,7 @@ func appendMessage(b []byte, m *index.Message) []byte {
 	b = appendFlag(b, messageTLSOptional, m.Envelope.TLSOptional)
 	b = appendFlag(b, messageRequireTLS, m.Envelope.RequireTLS)
 	b = appendString(b, messageAbout, string(m.About))
+	b = appendString(b, messageHeldFor, m.HeldFor)
 	for _, name := range m.Dests {
 		b = appendField(b, messageDestination, name)
 	}
@@ -203,6 +205,8 @@ func decodeMessage(h entryHeader, b []byte, brief bool) (*index.Message, error) 
 			m.Envelope.RequireTLS = true
 		case messageAbout:
 			m.About = queue.ID(f.text(brief))
+		case messageHeldFor:
+			m.HeldFor = f.text(brief)
 		case messageDestination:
 			m.Dests = append(m.Dests, destination(string(f.value)))
 		case messageEnvelope:

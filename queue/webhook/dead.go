@@ -63,7 +63,7 @@ func (h *Hooks) keep(ctx context.Context, q queue.Queue, o *delivery.Occasion) e
 		return fmt.Errorf("webhook: the event can't be read: %w", err)
 	}
 	m := h.queued(o.Task.Envelope.Recipients[0].Address, o.Task.Destination, bytes.NewReader(all))
-	m.Held, m.About = true, o.Task.About
+	m.Held, m.HeldFor, m.About = true, "no endpoint has taken this event", o.Task.About
 	if _, ok := q.(queue.Keyer); ok && o.Task.ID != "" {
 		m.Key = "webhook-kept-" + string(o.Task.ID)
 	}

@@ -33,6 +33,7 @@ func ImportedMessage(in *queue.Import) (queue.Message, error) {
 		Body: in.Body, Key: in.Key, Held: in.Held,
 		NotBefore: first.NotBefore, Deadline: first.Deadline, Priority: first.Priority,
 		Ref: first.Ref, Tenant: first.Tenant, Origin: first.Origin, FromDomain: first.FromDomain, About: first.About,
+		HeldFor: first.HeldFor,
 	}
 	seen := make(map[string]bool)
 	env := new(smtp.Envelope)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -31,6 +32,7 @@ type Message struct {
 	FromDomain string
 	About      queue.ID
 	Held       bool // from the start; after Add, the Index knows
+	HeldFor    string
 	Envelope   smtp.Envelope
 	Dests      []string // in the order of their first recipients; a task's num is an index of it
 	Dest       []uint32 // Dest[i] is the index in Dests of Envelope.Recipients[i]
@@ -87,7 +89,7 @@ func NewMessage(m queue.Message) (*Message, error) {
 	s := &Message{
 		Notice: Never, Deadline: Never,
 		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
-		Held:     m.Held,
+		Held: m.Held, HeldFor: strings.ToValidUTF8(m.HeldFor[:min(len(m.HeldFor), queue.MaxHeldFor)], ""),
 		Envelope: *m.Envelope,
 		Dest:     make([]uint32, len(m.Destinations)),
 	}
@@ -248,6 +250,7 @@ func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	t.Deadline = FromNano(s.Deadline)
 	t.Size, t.Priority, t.Ref, t.Tenant = s.Size, s.Priority, s.Ref, s.Tenant
 	t.Origin, t.FromDomain, t.About = s.Origin, s.FromDomain, s.About
+	t.HeldFor = s.HeldFor
 }
 
 // CheckSettlement returns an error if s is invalid for a task of that destination with this number of recipients.
