@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"io"
-	"math"
 	"net"
 	"os"
 	"time"
@@ -62,15 +61,17 @@ type conn struct {
 	budget, limit time.Duration
 	rate          int
 
+	// armed are the deadlines of raw that arm has set. If zero, others may be set.
+	armed struct{ read, write time.Time }
+
 	begun time.Time
-	end   time.Time                       // of the session
-	armed struct{ read, write time.Time } // the deadlines of raw as receive has set them; zero: others may be set
-	busy  bool                            // in a transaction, which a shutdown doesn't interrupt
-	brisk bool                            // limit is shorter than usual, because the server is crowded
-	early [1]byte                         // the octet that await has read
-	held  bool                            // early is to be returned by the next Read
-	quick bool                            // the next Read waits for keepBuffers only
-	mute  bool                            // a reply was not written completely: no other reply may follow
+	end   time.Time // of the session
+	busy  bool      // in a transaction, which a shutdown doesn't interrupt
+	brisk bool      // limit is shorter than usual, because the server is crowded
+	early [1]byte   // the octet that await has read
+	held  bool      // early is to be returned by the next Read
+	quick bool      // the next Read waits for keepBuffers only
+	mute  bool      // a reply was not written completely: no other reply may follow
 }
 
 // buffers is the memory of a session. It is reused by other sessions while the session waits for a command.
@@ -201,65 +202,6 @@ func (c *conn) receive(p []byte, lean bool) (int, error) {
 		}
 		return 0, err
 	}
-}
-
-// A write may end 1/slack of its wait too soon.
-const slack = 8
-
-// arm sets the deadlines of a wait that begins now, unless those that are set will do: a busy session would set new ones
-// thousands of times a second. A read that ends too soon is tried again, so the deadline of one is left if it isn't
-// later, and if the next keepBuffers pass without such a second try.
-func (c *conn) arm(now, read, write time.Time) {
-	keeps := func(armed, want time.Time, most time.Duration) bool {
-		wait := min(want.Sub(now), most)
-		return !armed.After(want) && armed.Sub(now) >= wait-wait/slack
-	}
-	reads, writes := !keeps(c.armed.read, read, keepBuffers), !keeps(c.armed.write, write, math.MaxInt64)
-	switch {
-	case reads && writes && read.Equal(write):
-		c.raw.SetDeadline(read)
-	case writes && reads:
-		c.raw.SetDeadline(write)
-		c.raw.SetReadDeadline(read)
-	case reads:
-		c.raw.SetReadDeadline(read)
-	case writes:
-		c.raw.SetWriteDeadline(write)
-	}
-	if reads {
-		c.armed.read = read
-	}
-	if writes {
-		c.armed.write = write
-	}
-}
-
-// shorten shortens a wait for a command that began before the server became crowded.
-func (c *conn) shorten() {
-	if c.rate > 0 || c.brisk || !c.srv.crowded.Load() {
-		return
-	}
-	c.brisk = true
-	c.budget -= c.limit - c.limit/hurry
-	c.limit /= hurry
-}
-
-// expectCommand sets the budget for the wait for one line.
-func (c *conn) expectCommand() { c.expect(cmp.Or(c.srv.CommandTimeout, defaultCommandTimeout), 0) }
-
-// expectDrain sets the budget for the wait for the rest of a refused message.
-func (c *conn) expectDrain() { c.expect(cmp.Or(c.srv.DrainTimeout, defaultDrainTimeout), 0) }
-
-// expectData sets the budget for the wait for a message.
-func (c *conn) expectData() {
-	c.expect(cmp.Or(c.srv.DataTimeout, defaultDataTimeout), cmp.Or(c.srv.MinDataRate, defaultMinDataRate))
-}
-
-func (c *conn) expect(limit time.Duration, rate int) {
-	if c.brisk = c.srv.crowded.Load(); c.brisk {
-		limit /= hurry
-	}
-	c.limit, c.budget, c.rate = limit, limit, rate
 }
 
 // silent waits for d, less in a crowd, and reports whether no input came. Input stays in the buffer.

@@ -223,7 +223,8 @@ type Server struct {
 	MaxConnsPerNetwork int
 
 	// CommandTimeout bounds the wait for a command, from the reply before it to its CRLF. It also bounds the wait for a
-	// TLS handshake, and the wait for a client to receive its replies. If zero, 5 minutes (RFC 5321 §4.5.3.2.7).
+	// TLS handshake, and the wait for a client to receive its replies, which may end an eighth sooner. If zero, 5
+	// minutes (RFC 5321 §4.5.3.2.7).
 	CommandTimeout time.Duration
 
 	// DataTimeout bounds how far a client may fall behind MinDataRate while it sends a message. With the defaults, a
