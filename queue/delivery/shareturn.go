@@ -82,9 +82,9 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 	return t
 }
 
-// firstLots returns those of due that have this turn, maxTurn at most. Three quarters are for tenants, sources and sites
-// that lately took mail quickly, so that thousands of new sites don't keep those waiting. Of each, those come first
-// whose last turn, or whose first use, was first.
+// firstLots returns those of due that have this turn, maxTurn at most. Three quarters are for tenants, sources, and
+// sites that lately took mail quickly, so that thousands of new sites don't keep those waiting. Of each, those come
+// first whose last turn, or whose first use, was first.
 func firstLots(due []*lot) []*lot {
 	slices.SortFunc(due, func(a, b *lot) int {
 		return cmp.Or(cmp.Compare(max(a.turned, a.made), max(b.turned, b.made)), cmp.Compare(a.name, b.name))

@@ -55,8 +55,8 @@ func (s *Spool) newDraft(durable bool) *draft {
 	return d
 }
 
-// free returns what the draft took: the buffer, unless fresh has it, and the body files, if the log doesn't have them. A
-// record that was handed to the log has been waited for. The draft may be used for another record from then on.
+// free returns what the draft took: the buffer, unless fresh has it, and the body files, if the log doesn't have them.
+// A record that was handed to the log has been waited for. The draft may be used for another record from then on.
 func (d *draft) free() {
 	if d.buf != nil {
 		*d.buf = d.record.record
