@@ -117,6 +117,7 @@ func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
 	if t.gate != nil && !slices.Contains(meters, t.gate) {
 		t.gate, t.denied, t.mixed = nil, 0, true
 	}
+	t.passed = 0
 	return plan{step: stepAttempt}
 }
 
@@ -151,10 +152,20 @@ func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time
 	return plan{step: stepPostpone, next: now.Add(time.Duration(back - m.mono)), why: "rate"}
 }
 
-// isAhead reports whether t would go before lanes that wait at the gate of o.
+// isAhead reports whether t would go before lanes that wait at the gate of o. It doesn't if it has waited there, and at
+// the gates of other meters since then: nobody could pass two gates otherwise.
 func (m *machine) isAhead(t *target, o *meter) bool {
 	g := m.gates[o]
-	return g != nil && !g.isEmpty() && (t.gate != o || !t.isGated())
+	return g != nil && !g.isEmpty() && (t.gate != o || !t.isGated()) && t.passed&o.bit() == 0
+}
+
+// bit is that of a meter in target.passed. Meters of one kind share it.
+func (m *meter) bit() uint16 {
+	n := m.key.kind
+	if m.key.owner != 0 {
+		n += meterKinds
+	}
+	return 1 << n
 }
 
 // rateResult is what keeps a task from being sent that a meter doesn't allow.
@@ -222,6 +233,7 @@ func (m *machine) openGate(g *gate) {
 			break
 		}
 		t.waits = false
+		t.passed |= g.meter.bit()
 		if m.queue(t); t.party != nil {
 			m.ringAll(t.party)
 			m.lineUp(t.party.site)
@@ -263,20 +275,22 @@ func (m *machine) pass(t *target) bool {
 		}
 		return false
 	}
-	g.asked++
+	if g.asked++; g.asked == 1 {
+		m.asking = append(m.asking, g)
+	}
 	return true
 }
 
-// endTurn forgets what was asked for at the gate of t.
-func (m *machine) endTurn(t *target) {
-	if t.gate == nil {
-		return
-	}
-	if g := m.gates[t.gate]; g != nil {
-		g.asked = 0
-		if g.isEmpty() {
+// endAsking forgets what was asked for at the gates in this turn.
+func (m *machine) endAsking() {
+	for _, g := range m.asking {
+		if g.asked = 0; g.isEmpty() {
 			m.park(&g.waiter, never)
-			delete(m.gates, t.gate)
+			if m.gates[g.meter] == g {
+				delete(m.gates, g.meter)
+			}
 		}
 	}
+	clear(m.asking)
+	m.asking = m.asking[:0]
 }

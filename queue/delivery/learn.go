@@ -141,9 +141,7 @@ func (s *site) has(addr netip.Addr) bool {
 // host says that isn't one of the site's stays about the owner: five senders are soon forged.
 func (m *machine) learnOf(f *flight, kind meterKind, name string, refusal *rateRefusal) bool {
 	s := f.t.party.site
-	if len(m.names.list) > 4*m.manyMeters+1000 { // there are names that no meter has
-		m.forgetMeters()
-	}
+	m.makeRoom(s)
 	k := meterKey{name: m.names.id(name), owner: refusal.owner, kind: kind}
 	known := s.has(refusal.addr)
 	if refusal.exact && known {
@@ -200,13 +198,8 @@ func (m *machine) refuse(f *flight, k meterKey) bool {
 			return true
 		}
 	}
-	if m.meters >= m.manyMeters {
-		m.forgetMeters()
-	}
 	if m.isFull(s.learnt) {
-		if m.thin(s.learnt); m.isFull(s.learnt) {
-			return false
-		}
+		return false
 	}
 	o := m.putMeter(s.name, newMeter(k, s.limits.Recovery, s.sent.at(m.mono)/fadingTime, s.lately, m.mono))
 	m.restLong(s, o)
@@ -242,6 +235,17 @@ func (m *machine) forget(l *learnt, o *meter) {
 	m.meters--
 	if g := m.gates[o]; g != nil {
 		m.openGate(g)
+	}
+}
+
+// makeRoom forgets what isn't used, if there is much of it or no room for another meter of s. It is called before the id
+// of a name is taken, since it may give the names other ids.
+func (m *machine) makeRoom(s *site) {
+	if m.meters >= m.manyMeters || len(m.names.list) > 4*m.manyMeters+1000 { // or there are names that no meter has
+		m.forgetMeters()
+	}
+	if m.isFull(s.learnt) {
+		m.thin(s.learnt)
 	}
 }
 

@@ -50,6 +50,28 @@ func rateMachine() (*machine, *Runner) {
 	return m, r
 }
 
+// TestLearnNames: names are forgotten with the rates that have them, and each rate keeps its own name.
+func TestLearnNames(t *testing.T) {
+	for _, every := range []time.Duration{5 * time.Minute, time.Hour, 25 * time.Hour} {
+		m, r := rateMachine()
+		now := machineNow
+		for i := range 1000 {
+			m.at(now)
+			task := rateTask(i, smtp.OriginCode)
+			name := fmt.Sprintf("s%d.test", i)
+			task.Envelope.From, task.Arrival, task.Due = "a@"+name, now, now
+			refusedBy(m, r, task, overSPF, "")
+			if !slices.ContainsFunc(m.learnedRates(now), func(r LearnedRate) bool { return r.Name == name }) {
+				t.Fatalf("one each %v: got no rate for %s", every, name)
+			}
+			now = now.Add(every)
+		}
+		if len(m.names.list) > 1000 {
+			t.Errorf("one each %v: got %d names", every, len(m.names.list))
+		}
+	}
+}
+
 // TestLearnKeys: what a refusal names has a rate. One that doesn't name it is about its owner, until five were refused.
 func TestLearnKeys(t *testing.T) {
 	own := func(name string) string { return name + " (own)" }

@@ -93,6 +93,7 @@ type machine struct {
 	networks   bool               // some were of a network
 	counting   []*meter
 	gates      map[*meter]*gate
+	asking     []*gate // those at which lanes passed in this turn
 
 	shared  *sharing // nil: nothing is shared
 	unasked bool     // the last admit said no, as nobody was asked so far
@@ -133,6 +134,7 @@ type target struct {
 	aside   bool          // it is suspended
 	waits   bool          // it waits at a gate
 	mixed   bool          // it has tasks that its gate isn't about
+	passed  uint16        // the gates that it has left since its last task went: see meter.bit
 	denied  uint8         // tasks that meters had no room for, since one went that gate isn't about
 	gate    *meter        // the last that had no room for one
 	atDesk  bool          // it stands in desk

@@ -329,6 +329,7 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 // settleTurn ends a turn. If a lane got fewer tasks than it asked for, the Queue announces when it has more. After a
 // claim that failed, all lanes have what they had before.
 func (m *machine) settleTurn(failed bool) {
+	m.endAsking()
 	for _, t := range m.turn {
 		for class := range t.asked {
 			missing := t.asked[class] - t.got[class]
@@ -348,7 +349,6 @@ func (m *machine) settleTurn(failed bool) {
 			}
 		}
 		t.asked, t.got = [classes]int16{}, [classes]int16{}
-		m.endTurn(t)
 		if t.drained[queue.Fresh] && t.drained[queue.Retried] {
 			m.unready(t)
 		}

@@ -194,7 +194,7 @@ func (m *machine) join(t *target, of Site) {
 	}
 	t.party, t.moved = p, false
 	if !t.waits {
-		t.gate, t.denied, t.mixed = nil, 0, false
+		t.gate, t.passed, t.denied, t.mixed = nil, 0, 0, false
 	}
 	p.refs++
 }
