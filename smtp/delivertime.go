@@ -109,9 +109,20 @@ func parseHold(keyword, value string, now time.Time) (time.Time, error) {
 		}
 		return now.Add(time.Duration(n) * time.Second).Round(0).UTC(), nil
 	}
-	t, err := time.Parse(time.RFC3339, strings.ToUpper(value)) // RFC 3339 §5.6: "t" and "z", too
-	if err != nil || t.IsZero() {
+	value = strings.ToUpper(value) // RFC 3339 §5.6: "t" and "z", too
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil || t.IsZero() || !isStrict(value) {
 		return time.Time{}, syntax("HOLDUNTIL %.64q: not a date-time of RFC 3339", value)
 	}
 	return t.UTC(), nil
+}
+
+// isStrict reports whether a date-time that time.Parse takes is one of RFC 3339 §5.6. time.Parse also takes an hour of
+// one digit, a comma before the fraction, and an offset of 24 hours or with 60 minutes.
+func isStrict(value string) bool {
+	if value[len("2006-01-02T15")] != ':' || strings.Contains(value, ",") {
+		return false
+	}
+	offset := value[len(value)-len("07:00"):]
+	return strings.HasSuffix(value, "Z") || offset[:2] <= "23" && offset[3:] <= "59"
 }
