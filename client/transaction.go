@@ -318,57 +318,6 @@ func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 	}
 }
 
-// final reads the replies to the final dot or the last chunk.
-func (t *transaction) final(ctx context.Context) {
-	c := t.c
-	c.irregular, c.until = false, time.Time{}
-	if !c.LMTP {
-		r, err := c.read(ctx, c.Timeouts.final())
-		t.settleFinal(ctx, t.accepted, r, err)
-		return
-	}
-	sure := 0                   // the replies before the first line that was skipped: it may have stood for a reply
-	for n := range t.accepted { // RFC 2033 §4.2: in the order of their RCPT
-		if !c.irregular {
-			sure = n
-		}
-		r, err := c.read(ctx, c.Timeouts.final())
-		if err != nil || t.unmatched(r) {
-			t.settleFinal(ctx, t.accepted[sure:], r, err)
-			return
-		}
-		t.settleFinal(ctx, t.accepted[n:n+1], r, nil)
-	}
-}
-
-// unmatched reports whether a reply after the message may not be the one to the message. A line that was skipped may
-// have stood for that one. A 421 is no answer then: a host says it to a session that is idle, too (RFC 5321 §3.8).
-func (t *transaction) unmatched(r *smtp.Reply) bool {
-	return goAhead(r.Code) || r.Code == 421 && t.c.irregular
-}
-
-// settleFinal settles recipients by the reply to the final dot. Without a valid reply they are Unknown: the host may
-// have the message.
-func (t *transaction) settleFinal(ctx context.Context, rcpts []int, r *smtp.Reply, err error) {
-	var f *failure
-	switch {
-	case err != nil:
-		f = t.c.failed(ctx, smtp.StageFinal, err)
-	case t.unmatched(r):
-		f = t.c.unexpected(smtp.StageFinal, r)
-	case r.Temporary() && !t.c.LMTP:
-		t.refuse(smtp.StageFinal, r)
-		return
-	default:
-		t.settleAll(rcpts, smtp.StageFinal, r)
-		return
-	}
-	t.m.fail(rcpts, f)
-	for _, i := range rcpts {
-		t.m.results[i].Outcome = smtp.Unknown
-	}
-}
-
 // fail sets the results of all recipients without one to f. If the replies didn't match the commands before the body,
 // the refused recipients get f too: with PIPELINING, their refusals may have been meant for others.
 func (t *transaction) fail(f *failure) {
