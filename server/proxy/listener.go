@@ -236,31 +236,62 @@ func (l *Listener) read(conn net.Conn) (net.Conn, error) {
 	r := bufio.NewReaderSize(conn, bufferSize)
 	c := &proxied{Conn: conn, remote: conn.RemoteAddr(), local: conn.LocalAddr(), begun: r}
 	unknown := &net.TCPAddr{IP: net.IPv4zero}
-	if skipUnspecified(r) {
-		c.remote = unknown
+	if err := awaitLine(r); err != nil {
+		return nil, explain(err, timeout)
+	}
+	if command, ok := skipAddressless(r); ok {
+		if command == commandProxy {
+			c.remote = unknown
+		}
 	} else if h, err := proxyproto.Read(r); err != nil {
 		return nil, explain(err, timeout)
-	} else if from, to, ok := h.TCPAddrs(); ok && h.Command.IsProxy() {
+	} else if from, to, ok := h.TCPAddrs(); ok {
 		c.remote, c.local = from, to
-	} else if h.Version == 1 || h.Command.IsProxy() { // version 1 has no command LOCAL
-		c.remote = unknown
+	} else {
+		c.remote = unknown // in version 1, or of a socket that isn't TCP
 	}
 	conn.SetReadDeadline(time.Time{})
 	return c, nil
 }
 
-// skipUnspecified skips a header of version 2 with the command PROXY and the family AF_UNSPEC, which proxyproto
-// refuses. If it returns false, r is as before.
-func skipUnspecified(r *bufio.Reader) bool {
+// awaitLine waits until a header of version 1 is in the buffer, for proxyproto refuses one that comes in several
+// segments. Of what is no such header, it waits for no more than it takes to see that. An error is that of a time-out.
+func awaitLine(r *bufio.Reader) error {
+	const begin = "PROXY "
+	for n := 1; n <= maxLine; n++ {
+		b, err := r.Peek(n)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if err != nil || b[n-1] == '\n' || n <= len(begin) && b[n-1] != begin[n-1] {
+			break // proxyproto finds what is wrong
+		}
+	}
+	return nil
+}
+
+// Octets of a header of version 2: the version with the command.
+const (
+	commandLocal = 0x20
+	commandProxy = 0x21
+)
+
+// skipAddressless skips a header of version 2 that has no address for us, and returns its command. That is one with the
+// command LOCAL, whose family is to be ignored, or with PROXY and the family AF_UNSPEC. proxyproto refuses some of them.
+// If ok is false, r is as before.
+func skipAddressless(r *bufio.Reader) (command byte, ok bool) {
 	if first, err := r.Peek(1); err != nil || first[0] != proxyproto.SIGV2[0] {
-		return false // a header of version 1 may be shorter than 16 octets
+		return 0, false // a header of version 1 may be shorter than 16 octets
 	}
 	head, err := r.Peek(16)
-	if err != nil || string(head[:12]) != string(proxyproto.SIGV2) || head[12] != 0x21 || head[13] != 0 {
-		return false
+	if err != nil || string(head[:12]) != string(proxyproto.SIGV2) {
+		return 0, false
+	}
+	if command = head[12]; command != commandLocal && (command != commandProxy || head[13] != 0) {
+		return 0, false
 	}
 	_, err = r.Discard(16 + int(binary.BigEndian.Uint16(head[14:])))
-	return err == nil
+	return command, err == nil
 }
 
 // Unwrap returns the Listener's Listener.
@@ -287,8 +318,10 @@ func (l *Listener) refuse(conn net.Conn, err error) {
 	}
 }
 
-// bufferSize is enough for a header of version 1, which has 107 octets at most.
-const bufferSize = 256
+const (
+	maxLine    = 107 // octets of a header of version 1
+	bufferSize = 256 // enough for it
+)
 
 // proxied is a connection of a client behind a proxy.
 type proxied struct {

@@ -71,6 +71,9 @@ func TestHeaders(t *testing.T) {
 		}), "0.0.0.0:0", ""},
 		{"version 2", v2(t, func(*proxyproto.Header) {}), "192.0.2.1:1000", "198.51.100.1:25"},
 		{"version 2, local", v2(t, func(h *proxyproto.Header) { h.Command = proxyproto.LOCAL }), "", ""},
+		{"version 2, local, with a family that isn't known", "\r\n\r\n\x00\r\nQUIT\n\x20\x99\x00\x03abc", "", ""},
+		{"version 2, unspecified, with data", "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x03abc", "0.0.0.0:0", ""},
+		{"version 1, the longest", "PROXY UNKNOWN " + strings.Repeat("x", 91) + "\r\n", "0.0.0.0:0", ""},
 		{"version 2, with many fields", v2(t, func(h *proxyproto.Header) {
 			h.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_NOOP, Value: make([]byte, 4000)}})
 		}), "192.0.2.1:1000", "198.51.100.1:25"},
@@ -139,6 +142,31 @@ func TestBadHeaders(t *testing.T) {
 				t.Errorf("got log %q, want %q as the reason", log.String(), tt.log)
 			}
 		})
+	}
+}
+
+// TestSplitHeaders: a header may come in several segments.
+func TestSplitHeaders(t *testing.T) {
+	for _, header := range []string{
+		"PROXY TCP4 192.0.2.1 198.51.100.1 1000 25\r\n", v2(t, func(*proxyproto.Header) {}),
+	} {
+		for at := range len(header) {
+			inner, outer := net.Pipe() // a Read returns what one Write has written
+			go func() {
+				io.WriteString(outer, header[:at])
+				io.WriteString(outer, header[at:])
+				io.WriteString(outer, "EHLO x\r\n")
+				outer.Close()
+			}()
+			conn, err := new(Listener).read(inner)
+			if err != nil {
+				t.Errorf("%q cut at %d: got %v", header, at, err)
+				continue
+			}
+			if b, err := io.ReadAll(conn); string(b) != "EHLO x\r\n" || err != nil || conn.RemoteAddr().String() != "192.0.2.1:1000" {
+				t.Errorf("%q cut at %d: got %q from %v, %v", header, at, b, conn.RemoteAddr(), err)
+			}
+		}
 	}
 }
 
