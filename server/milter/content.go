@@ -162,6 +162,9 @@ func (l *link) hearEnd(s *server.Session) (changes []change, err error) {
 // takeEnd is take for the answer at the end, which ends the transaction for the filter.
 func (l *link) takeEnd(s *server.Session, ans byte, data []byte) error {
 	err := l.take(s, cmdEnd, ans, data)
+	if err == nil {
+		err = l.w.unasked()
+	}
 	if !isFailure(err) {
 		l.open = false
 	}

@@ -151,10 +151,22 @@ func (w *wire) flush() error {
 	if len(w.out) == 0 {
 		return nil
 	}
+	if err := w.unasked(); err != nil {
+		return err
+	}
 	w.limit()
 	_, err := w.nc.Write(w.out)
 	w.out = w.out[:0]
 	return err
+}
+
+// unasked returns an error if the filter has sent more answers than it was asked for. The next one would be taken for
+// that to the next command: mail that the filter refuses a moment later would be accepted.
+func (w *wire) unasked() error {
+	if w.in.Buffered() > 0 {
+		return errUnasked
+	}
+	return nil
 }
 
 // limit sets the deadline for one answer, or for one write.
@@ -169,6 +181,8 @@ func (w *wire) limit() {
 var (
 	errEmpty = errors.New("a packet without a command")
 	errFlood = errors.New("more octets than MaxOctets allows")
+
+	errUnasked = errors.New("more answers than commands")
 )
 
 // next reads the head of the next packet that isn't progress: its command and the length of its data.
