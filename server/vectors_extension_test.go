@@ -56,6 +56,10 @@ func withXCLIENT(s *Server, _ *desk) {
 var xclientVectors = []vector{
 	{name: "line ends in a name", source: "CWE-93", in: ehlo + "XCLIENT NAME=a+0D+0Ab ADDR=192.0.2.9\r\n" + mail, codes: "250 501 250",
 		set: withXCLIENT},
+	{name: "line ends in a login", source: "CWE-93", in: ehlo + "XCLIENT LOGIN=ann+0D+0A\r\n" + mail, codes: "250 501 250", set: withXCLIENT},
+	{name: "a login that isn't UTF-8", source: "CWE-176", in: ehlo + "XCLIENT LOGIN=ann+FF\r\n" + mail, codes: "250 501 250", set: withXCLIENT},
+	{name: "a login in UTF-8", source: "CWE-176", in: ehlo + "XCLIENT LOGIN=b+C3+BCcher PROTO=ESMTP HELO=x\r\n" + mail, codes: "250 220 250",
+		set: withXCLIENT},
 	{name: "nothing", source: "CWE-20", in: ehlo + "XCLIENT\r\n" + mail, codes: "250 501 250", set: withXCLIENT},
 	{name: "an attribute that isn't known", source: "CWE-20", in: ehlo + "XCLIENT FOO=bar\r\n" + mail, codes: "250 501 250", set: withXCLIENT},
 	{name: "in a transaction", source: "CWE-362", in: talked + "XCLIENT ADDR=192.0.2.9\r\n" + rset, codes: "250 250 250 503 250",

@@ -102,8 +102,8 @@ func (p *Peer) as(args string) (peer Peer, fault string) {
 				peer.Hello = printable(value)
 			}
 		case "LOGIN":
-			if known {
-				peer.Username = printable(value)
+			if ok = !known || value == printable(value); known { // cleaned, it could be another user's
+				peer.Username = value
 			}
 		default:
 			return peer, "no such attribute of XCLIENT: " + printable(name)
