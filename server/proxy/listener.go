@@ -277,8 +277,8 @@ const (
 )
 
 // skipAddressless skips a header of version 2 that has no address for us, and returns its command. That is one with the
-// command LOCAL, whose family is to be ignored, or with PROXY and the family AF_UNSPEC. proxyproto refuses some of them.
-// If ok is false, r is as before.
+// command LOCAL, whose family is to be ignored, or with PROXY and the family AF_UNSPEC. proxyproto refuses some of
+// these. If ok is false, r is as before.
 func skipAddressless(r *bufio.Reader) (command byte, ok bool) {
 	if first, err := r.Peek(1); err != nil || first[0] != proxyproto.SIGV2[0] {
 		return 0, false // a header of version 1 may be shorter than 16 octets
