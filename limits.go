@@ -16,6 +16,10 @@ func (r *Relay) siteFor(site string) delivery.SiteLimits {
 	return byHand(r.limited.of(site), atMost(r.receivers.SiteFor(site), r.runner.Site))
 }
 
+// maxSessions returns how many sessions may be open at a site: a value for client.Transport.MaxSessions. It is as many
+// as there are tasks at a time, where that is known of the site. It doesn't block.
+func (r *Relay) maxSessions(site string) int { return r.siteFor(site).Concurrency }
+
 // byHand returns the limits in l and, for fields that are zero, those in other.
 func byHand(l, other delivery.SiteLimits) delivery.SiteLimits {
 	l.Concurrency, l.Initial = cmp.Or(l.Concurrency, other.Concurrency), cmp.Or(l.Initial, other.Initial)

@@ -216,6 +216,9 @@ func (r *Relay) makeRunner() error {
 	}
 	if run.SiteFor == nil {
 		run.SiteFor = r.siteFor
+		if r.transport.MaxSessions == nil {
+			r.transport.MaxSessions = r.maxSessions
+		}
 	}
 	if run.SourceOf == nil {
 		run.SourceOf = func(t *queue.Task) string { return r.transport.Source(t.Envelope) }

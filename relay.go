@@ -120,15 +120,17 @@ type Relay struct {
 
 	// Limits are limits for the sites of some domains: "gmail.com" stands for the hosts that its mail goes to, with
 	// every other domain that has the same hosts. Fields that are zero are as in Runner.Site. With Limits,
-	// Runner.SiteOf and Runner.SiteFor must be nil. Receivers applies to the fields that are zero.
+	// Runner.SiteOf and Runner.SiteFor must be nil. Receivers applies to the fields that are zero. A Concurrency in
+	// Limits or Receivers also bounds the open connections: see client.Transport.MaxSessions.
 	//
 	// The hosts are looked up before the first attempt, within 10 seconds, and again every 5 minutes. A domain whose
 	// lookup fails keeps the hosts that it had, and is looked up again after 1 minute.
 	Limits map[string]delivery.SiteLimits
 
 	// Receivers has the limits of large receivers, by the names of their hosts: connections at first and at most, and
-	// messages in each. Fields of Runner.Site that are set bound them. Runner.SiteFor and Transport.MaxMessages replace
-	// them. If nil, receivers.Default(). An empty List, receivers.List{}, switches them off.
+	// messages in each. Fields of Runner.Site that are set bound them. Runner.SiteFor, Transport.MaxSessions and
+	// Transport.MaxMessages replace them. If nil, receivers.Default(). An empty List, receivers.List{}, switches them
+	// off.
 	Receivers receivers.List
 
 	// Accepted is called when a message from a client or from code is durable, before the client hears 250. It isn't

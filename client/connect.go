@@ -122,11 +122,10 @@ func (d *delivery) conn(e ends) *Conn {
 // open dials and opens the session. After a failure nothing is open.
 func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 	t := d.t
-	if t.maxSessions > 0 {
-		if err := t.pool.reserve(ctx, t.maxSessions); err != nil {
-			return c.calledOff(ctx)
+	if d.most > 0 {
+		if f := d.enter(ctx, c); f != nil {
+			return f
 		}
-		c.onClose = t.pool.release
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, t.Timeouts.connect())
 	nc, err := t.dialled(dialCtx, c)
@@ -152,4 +151,34 @@ func (d *delivery) open(ctx context.Context, c *Conn) *failure {
 		why = withoutAddrs(err)
 	}
 	return c.local(smtp.StageConnect, err, smtp.NewReply(451, "4.4.1", why))
+}
+
+// errFull is the cause where no session ended in time. It says nothing about the host, nor the source address.
+var errFull = errors.New("no session ended in time: see Transport.MaxSessions")
+
+// enter waits until a connection for c may be open: see Transport.MaxSessions.
+func (d *delivery) enter(ctx context.Context, c *Conn) *failure {
+	f := d.waits(ctx, d.t.pool.reserve)
+	if f != nil {
+		f.host, f.addr, f.source = c.Host, c.Addr, c.from
+		return f
+	}
+	site, p := d.counted, &d.t.pool
+	c.onClose = func() { p.release(site) }
+	return nil
+}
+
+// waits calls wait with the bound on the sessions of the route. It ends the wait after Timeouts.Attempt.
+func (d *delivery) waits(ctx context.Context, wait func(_ context.Context, site string, most int) error) *failure {
+	waitCtx, cancel := context.WithTimeout(ctx, d.t.Timeouts.attempt()-time.Since(d.begun))
+	defer cancel()
+	if wait(waitCtx, d.counted, d.most) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return calledOff(ctx, smtp.StageConnect)
+	}
+	// RFC 3463 §3.4: X.3.x, the mail system, which is this program. The Reason must not blame a host.
+	return &failure{stage: smtp.StageConnect, reply: smtp.NewReply(451, "4.3.2", "the host has enough sessions"),
+		local: true, reason: smtp.Other, cause: errFull}
 }

@@ -34,6 +34,8 @@ type delivery struct {
 	ranked   []*Source       // the sources, best first
 	site     string          // the site that blocks are about; set if there are sources
 	provider string          // of the current host, likewise
+	counted  string          // the site the sessions of which are bounded; empty: all are bounded together, or none is
+	most     int             // so many; zero: no bound
 
 	one [1]netip.AddrPort // the addresses of a host that has one
 
@@ -49,6 +51,13 @@ type delivery struct {
 func (d *delivery) run(ctx context.Context) {
 	rcpts := d.message.rcpts
 	d.rank()
+	if d.counted, d.most = d.t.bound(&d.route); d.counted != "" { // the turn of a Submission is taken before
+		if f := d.waits(ctx, d.t.pool.takeTurn); f != nil {
+			d.message.fail(rcpts, f)
+			return
+		}
+		defer d.t.pool.giveTurn(d.counted, d.most)
+	}
 	// A message whose signature a conversion breaks is converted if there is no host that takes it as it is.
 	mayBreak := d.t.ConvertSigned || d.message.env.From == "" // nobody would hear of a message that isn't sent
 	d.message.breakSigned, d.message.kept = mayBreak && len(d.route.Hosts) == 1, false
@@ -250,7 +259,7 @@ func (d *delivery) addrs(ctx context.Context, host mx.Host) ([]netip.AddrPort, e
 
 // key returns the key of the sessions with host that can replace each other.
 func (d *delivery) key(host mx.Host) key {
-	k := key{host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
+	k := key{site: d.counted, host: host, lmtp: d.route.LMTP, tls: d.route.TLS, start: d.route.TLSStart, mx: d.route.MX}
 	k.without, _, _ = parseKeywords(d.route.Without)
 	k.without |= d.t.memory.of(host).broken // so that no session that uses them is taken
 	k.policy, k.demand = d.required.Name, d.tlsDemand()

@@ -189,6 +189,26 @@ func (t *Transport) remember(h mx.Host, n habits) {
 	t.memory.add(h, n, cmp.Or(t.RememberFor, 24*time.Hour), t.maxRemembered())
 }
 
+// bound returns how many sessions of a route may be open, and the site whose sessions count. If the most is zero, there
+// is no bound. After a panic of MaxSessions there is none.
+func (t *Transport) bound(route *mx.Route) (site string, most int) {
+	switch {
+	case t.maxSessions > 0:
+		return "", t.maxSessions
+	case t.MaxSessions == nil:
+		return "", 0
+	}
+	site = route.Site()
+	if p := guard.Call(func() { most = t.MaxSessions(site) }); p != nil {
+		p.Log(context.Background(), t.logger(), "MaxSessions", slog.String("site", clip(site)))
+		most = 0
+	}
+	if most <= 0 {
+		return "", 0
+	}
+	return site, most
+}
+
 // maxMessages is MaxMessages. After a panic there is no bound.
 func (t *Transport) maxMessages(h mx.Host) (n int) {
 	if t.MaxMessages == nil {

@@ -26,6 +26,7 @@ type pool struct {
 
 // key is what sessions that can replace each other have in common, apart from the addresses at both ends.
 type key struct {
+	site     string // the sessions of which are bounded together, see Transport.MaxSessions; empty if they aren't
 	host     mx.Host
 	lmtp     bool
 	tls      mx.TLSLevel
@@ -109,14 +110,14 @@ func (p *pool) keep(s *session, l limits) (out *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.closed && len(p.waiting) == 0: // Sends that wait while the pool closes still share sessions
+	case p.closed && !p.awaited(s.key.site): // Sends that wait while the pool closes still share sessions
 		return s
 	case l.total < 1 || l.perHost < 1 || s.idleSince.Sub(s.opened) >= l.age || !s.Ready():
 		return s
 	case len(p.idle[s.key]) >= l.perHost:
 		out = p.remove(s.key, 0)
 	case p.n >= l.total:
-		out = p.oldest()
+		out = p.oldest(func(key) bool { return true })
 	}
 	if p.idle == nil {
 		p.idle = make(map[key][]*session)
@@ -137,13 +138,16 @@ func (p *pool) remove(k key, i int) *session {
 	return s
 }
 
-// oldest takes out the session that has been idle longest. There must be one.
-func (p *pool) oldest() *session {
+// oldest takes out the session that has been idle longest, of those whose key fits. It returns nil if there is none.
+func (p *pool) oldest(fits func(key) bool) *session {
 	var old *session
-	for _, list := range p.idle {
-		if len(list) > 0 && (old == nil || list[0].idleSince.Before(old.idleSince)) {
+	for k, list := range p.idle {
+		if len(list) > 0 && fits(k) && (old == nil || list[0].idleSince.Before(old.idleSince)) {
 			old = list[0]
 		}
+	}
+	if old == nil {
+		return nil
 	}
 	return p.remove(old.key, 0)
 }

@@ -292,21 +292,21 @@ func TestTurnAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pool
 		for i := range 100 {
-			p.takeTurn(t.Context(), 1)
+			p.takeTurn(t.Context(), "", 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error)
-			go func() { done <- p.takeTurn(ctx, 1) }()
+			go func() { done <- p.takeTurn(ctx, "", 1) }()
 			synctest.Wait()
 			if i%2 == 0 {
 				cancel()
 			}
-			p.giveTurn(1)
+			p.giveTurn("", 1)
 			cancel()
 			if <-done == nil {
-				p.giveTurn(1)
+				p.giveTurn("", 1)
 			}
-			if p.turns != 0 || len(p.waiting) != 0 {
-				t.Fatalf("got %d turns and %d that wait, want none", p.turns, len(p.waiting))
+			if len(p.rooms) != 0 {
+				t.Fatalf("got turns, or Sends that wait: %+v, want none", p.rooms[""])
 			}
 		}
 	})

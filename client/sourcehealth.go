@@ -220,7 +220,7 @@ func (d *delivery) connected(e egress, f *failure) (again bool) {
 		}
 		return d.instead(k, cause)
 	}
-	if f.cause == errPanic {
+	if f.cause == errPanic || f.cause == errFull {
 		return false
 	}
 	d.t.worked(k, connected)

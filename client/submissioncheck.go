@@ -79,9 +79,9 @@ func (t *Transport) check(ctx context.Context, s *Submission) (*Conn, *failure) 
 	if f := t.takeTurn(ctx); f != nil {
 		return nil, f
 	}
-	defer t.pool.giveTurn(t.maxSessions)
+	defer t.pool.giveTurn("", t.maxSessions)
 
-	d := delivery{t: t, router: t.Router, route: s.route, begun: time.Now(), message: new(message)}
+	d := delivery{t: t, router: t.Router, route: s.route, begun: time.Now(), message: new(message), most: t.maxSessions}
 	host := s.route.Hosts[0]
 	addrs, err := d.addrs(ctx, host)
 	if ctx.Err() != nil {

@@ -72,6 +72,15 @@ type Transport struct {
 	// nil, there is no bound.
 	MaxMessages func(host string) int
 
+	// MaxSessions returns the most sessions that are open at a time with the hosts of a site, by its name: see
+	// mx.Route.Site. Idle sessions count, and so do those that end, until their connection is closed. Zero or less is
+	// no bound. A Send beyond it waits for its turn, in order of arrival, until Timeouts.Attempt: then its recipients
+	// are Deferred. A new session closes an idle one at the site, of another source address for example, or waits for
+	// one that ends. That takes a few times Timeouts.Quit at most. A session that is opened for one site isn't used for
+	// another one that shares the host. A Relay sets it from its Limits and receivers. It is called for each message,
+	// concurrently, and must not block. If nil, there is no bound.
+	MaxSessions func(site string) int
+
 	// ChunkSize is the number of octets in one BDAT: see Conn.ChunkSize.
 	ChunkSize int64
 
@@ -207,7 +216,7 @@ func (t *Transport) Send(ctx context.Context, env *smtp.Envelope, content smtp.C
 		m.fail(m.rcpts, f)
 		return m.results, f
 	}
-	defer t.pool.giveTurn(t.maxSessions)
+	defer t.pool.giveTurn("", t.maxSessions)
 	t.eachRoute(ctx, m)
 	return m.results, m.err()
 }
@@ -218,7 +227,7 @@ func closed() *failure {
 
 // takeTurn waits until the Send may use a session: see Submission.MaxSessions.
 func (t *Transport) takeTurn(ctx context.Context) *failure {
-	if err := t.pool.takeTurn(ctx, t.maxSessions); err != nil {
+	if err := t.pool.takeTurn(ctx, "", t.maxSessions); err != nil {
 		return calledOff(ctx, smtp.StageConnect)
 	}
 	return nil

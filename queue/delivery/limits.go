@@ -63,7 +63,8 @@ import (
 // Activity and Explain return learned rates. LearnedRates and Learned keep them over a restart.
 type SiteLimits struct {
 	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 20. It doesn't bound open
-	// connections: those that have sent stay open for the next message, see client.Transport.IdleTimeout.
+	// connections: those that have sent stay open for the next message. Transport.MaxSessions in package client bounds
+	// them. A Relay sets that to the Concurrency that its Limits or Receivers have for the site.
 	Concurrency int
 
 	// Initial is how many tasks are sent at a time at first. If zero, 5. It is never more than Concurrency.

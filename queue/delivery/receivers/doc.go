@@ -3,10 +3,11 @@
 //
 // A [Profile] has connections at a time, messages in a connection, a rate, and what to do after a refusal for rate. A
 // [List] finds the Profile of a site, a set of MX hosts, by the ends of the hosts' names: a domain's mail may be at any
-// receiver. A Relay uses [Default] unless its Receivers is set. A program without a Relay sets two funcs:
+// receiver. A Relay uses [Default] unless its Receivers is set. A program without a Relay sets three funcs:
 //
 //	known := receivers.Default()
 //	runner.SiteFor = known.SiteFor
+//	transport.MaxSessions = known.MaxSessions
 //	transport.MaxMessages = known.MaxMessages
 //
 // The rules are data, in receivers.txt in this directory. Each has its source and the date of that: see Profile.Rules.

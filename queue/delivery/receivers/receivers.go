@@ -18,7 +18,8 @@ type Profile struct {
 	// notgoogle.com.
 	Hosts []string
 
-	// Connections is how many connections it takes at a time: the Concurrency of its sites.
+	// Connections is how many connections it takes at a time: the Concurrency of its sites, and the MaxSessions of a
+	// client.Transport. It counts for each site, and for all source addresses of one Transport together.
 	Connections int
 
 	// Start is with how many connections senders begin: the Initial of its sites.
@@ -132,6 +133,10 @@ func (l List) SiteFor(site string) delivery.SiteLimits {
 	}
 	return delivery.SiteLimits{}
 }
+
+// MaxSessions returns how many sessions a site takes at a time: a value for the MaxSessions of a client.Transport. If
+// zero, it isn't known.
+func (l List) MaxSessions(site string) int { return l.SiteFor(site).Concurrency }
 
 // MaxMessages returns how many messages a host takes in one session: a value for the MaxMessages of a client.Transport.
 // If zero, it isn't known.
