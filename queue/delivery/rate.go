@@ -160,7 +160,11 @@ func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
 
 // rateKeys returns the keys of the tenant and of the source of a task.
 func (m *machine) rateKeys(t *queue.Task) [2]rateKey {
-	return [2]rateKey{{false, t.Tenant}, {true, m.sourceName(t)}}
+	tenant := t.Tenant
+	if t.About != "" {
+		tenant = "" // a report, or a message of Outbox
+	}
+	return [2]rateKey{{false, tenant}, {true, m.sourceName(t)}}
 }
 
 func (m *machine) sourceName(t *queue.Task) string {

@@ -61,8 +61,10 @@
 // in the queue, held: the log has it, Runner.Release posts it again, and Runner.Purge drops it.
 //
 // Events are tasks of the queue like mail. Each endpoint is a destination, "webhook:" and its Name, and a site: so
-// SiteLimits, Suspend, Explain, Flush and the page of package queueweb apply to it. Nobody can post an event by mail:
-// messages to the address of an endpoint that aren't from Outbox are rejected.
+// SiteLimits, Suspend, Explain, Flush and the page of package queueweb apply to it. That name is also the Tenant of its
+// events: they are mail of one owner (see queue.Owner), so neither reports nor the events of another endpoint take its
+// slots when they stall. The Tenant is not the one in Event.Data, and Runner.Tenant doesn't bound events. Nobody can
+// post an event by mail: messages to the address of an endpoint that aren't from Outbox are rejected.
 //
 // # Security
 //

@@ -250,7 +250,7 @@ func idOf(event *Event) string {
 const idField = "Webhook-Id"
 
 // message returns an event as a message for the queue. Its sender is the null one: nothing is reported about it. It has
-// no Tenant and no Ref, as it is no mail of the application, and doesn't count for the rate of the tenant.
+// no Ref, as it is no mail of the application.
 func (h *Hooks) message(e *Endpoint, id, eventType string, body []byte) queue.Message {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s: %s\r\nSubject: %s\r\nContent-Type: application/json\r\n\r\n%s\r\n",
@@ -263,5 +263,6 @@ func (h *Hooks) queued(address, destination string, body *bytes.Reader) queue.Me
 	return queue.Message{
 		Envelope: smtp.NewEnvelope("", address), Destinations: []string{destination}, Body: body,
 		Deadline: time.Now().Add(cmp.Or(h.MaxAge, defaultMaxAge)), Origin: smtp.OriginCode,
+		Tenant: destination, // an owner apart from that of reports, which have the null sender, too
 	}
 }
