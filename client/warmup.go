@@ -19,8 +19,10 @@ import (
 // WarmUp is the plan for a new Source: how many messages it sends a day to each provider. Receivers distrust an address
 // that sends much at once, and trust it more each day.
 //
-// A message counts if a host has taken it, or may have taken it. A provider is as in [replies.Provider]. The hosts of
-// no known provider count together.
+// A message counts if a host has taken it, or may have taken it: the outcome is smtp.Unknown. Each attempt with such an
+// outcome counts: the receiver has seen the whole message from this address each time, and may have taken it each time.
+// So hosts that never reply to the final dot can use up the messages of a day. A provider is as in [replies.Provider].
+// The hosts of no known provider count together.
 //
 // A message for which no source has room is Deferred, with the Reason smtp.NoSource. Its Result.NotBefore is the
 // beginning of the next day for which a plan has messages, or the end of a block of another source if that is earlier.

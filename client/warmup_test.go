@@ -133,6 +133,29 @@ func TestWarmUpRefused(t *testing.T) {
 	})
 }
 
+// TestWarmUpUnknown: a message that a host may have taken counts at each attempt, as the host has seen it each time.
+func TestWarmUpUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inet := newInternet(t)
+		lost := hello + toBob + ready + body + "close"
+		inet.scripts("192.0.2.1:25", lost, lost)
+		tr := &Transport{
+			Hostname: "client.test", DialContext: inet.DialContext,
+			Router:  &mx.Router{Routes: map[string]mx.Route{"*": mustRoute(mx.Smarthost("192.0.2.1:25"))}},
+			Sources: []Source{{Addrs: []netip.Addr{srcA}, WarmUp: &WarmUp{Start: time.Now(), Days: []int{2}}}},
+		}
+		defer tr.Close()
+		for i, want := range []string{"unknown final", "unknown final", "deferred connect"} {
+			if got := sendBob(t, tr); got != want {
+				t.Errorf("attempt %d: got %s, want %s", i, got, want)
+			}
+		}
+		if sum, _ := tr.counted.Add(srcA.String(), "", 0, 0); sum != 2 {
+			t.Errorf("got %d messages, want 2", sum)
+		}
+	})
+}
+
 func TestWarmUpCheck(t *testing.T) {
 	start := time.Now()
 	tests := []struct {
