@@ -130,8 +130,8 @@ type Explanation struct {
 	// Limits are those of that site.
 	Limits SiteLimits
 
-	// Rates are the learned rates that count the task. The one with the smallest PerHour binds, unless Limits or the
-	// Rates of its source or tenant are smaller.
+	// Rates are the learned rates that count the task. The one whose Until is latest binds, or else the one with the
+	// smallest PerHour, unless Limits or the Rates of its source or tenant are smaller.
 	Rates []LearnedRate
 
 	// Source is the name of the source that the task goes out from: see Runner.SourceOf.

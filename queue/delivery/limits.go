@@ -36,10 +36,10 @@ import (
 //   - Nothing is sent for Recovery.Pause. Then Recovery.Start messages are sent at a time, and Recovery.Step more each
 //     time that these were accepted.
 //   - After the pause a level is set. It is between two rates: the rate at the refusal, which was too high, and the
-//     rate that the site accepted on average since the pause before, which is low enough. The level is the latter if
-//     the site also refuses the first message after the pause, since it counts for longer than that. The first level is
-//     what the site accepted on average in the last hour, the pause included. Sending begins 5 % below the level, is at
-//     the level after 30 minutes, and grows faster and faster after that.
+//     rate that the site accepted on average since the pause before, which is low enough. If the first message after
+//     the pause is refused too, the site counts over a longer time: then the level is the lower rate. The first level
+//     is what the site accepted on average in the last hour, the pause included. Sending begins 5 % below the level, is
+//     at the level after 30 minutes, and grows faster and faster after that.
 //   - Each time that a level proves right, the 30 minutes double, up to 4 hours, or up to the time of 250 messages if
 //     that is longer. So the site refuses less often. If the site refuses everything for a longer time, to the end of
 //     its day for example, they double up to that time.
@@ -60,7 +60,7 @@ import (
 // within ten minutes, all mail has the rate. A message waits without being claimed, as long as the rate allows it
 // nothing; at its Deadline, it fails. Rates that are set by hand hold as well.
 //
-// Activity and Explain return learned rates. LearnedRates and Learned keep them over a restart.
+// Activity and Explain return learned rates. LearnedRates and Learned keep them over a restart, in a pause as well.
 type SiteLimits struct {
 	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 20. It doesn't bound open
 	// connections: those that have sent stay open for the next message. Transport.MaxSessions in package client bounds

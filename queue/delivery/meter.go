@@ -38,8 +38,10 @@ const (
 	meterIdle      = time.Minute      // a longer time without a message doesn't count
 	meterMemory    = 24 * time.Hour
 	growthOfPauses = 1.25
-	firstPauses    = 3    // so long a pause is at first, at a low rate: times Recovery.Pause
-	firstLevel     = 10   // messages a second are the first rate that was too high, unless a site was sent more
+	firstPauses    = 3  // so long a pause is at first, at a low rate: times Recovery.Pause
+	firstLevel     = 10 // messages a second are the first rate that was too high, unless a site was sent more
+	mostFails      = 20 // pauses in a row are counted
+	month          = 30 * 24 * time.Hour
 	few            = 10   // messages: their average rate shows nothing
 	lower          = 0.8  // times the level is the next one, after so few
 	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
@@ -131,7 +133,7 @@ func (m *meter) rate(now int64) float64 {
 func (m *meter) probe() time.Duration { return probeTime << m.steady }
 
 func (m *meter) every(now int64) int64 {
-	return int64(min(float64(time.Second)/m.rate(now), float64(maxEvery)))
+	return int64(min(max(float64(time.Second)/m.rate(now), 1), float64(maxEvery)))
 }
 
 // at returns when the next message may go. It is never if that depends on those in flight.
@@ -231,8 +233,7 @@ func (m *meter) longProbe() time.Duration {
 
 // in returns how long n messages take at the level, a month at most.
 func (m *meter) in(n float64) time.Duration {
-	const month = 30 * 24 * 3600
-	return time.Duration(min(n/float64(m.level), month) * float64(time.Second))
+	return time.Duration(min(n/float64(m.level), month.Seconds()) * float64(time.Second))
 }
 
 // taken is how many messages a second were accepted since it last opened.
@@ -248,11 +249,11 @@ func (m *meter) refuse(r Recovery, began, now int64) {
 		m.since = toSeconds(now)
 		m.tat = max(m.tat, now+int64(m.pause(r)))
 	case m.closed:
-		m.fails = min(m.fails+1, 20)
+		m.fails = min(m.fails+1, mostFails)
 		m.close(r, now)
 	default:
 		rate, level := m.rate(now), float64(m.level)
-		if m.n > 0 { // else it was learned before a restart. With few at a time, the rate isn't used up.
+		if m.n > 0 { // else it was just learned, or by an older version. With few at a time, the rate isn't used up.
 			rate = min(rate, 2*m.taken(now))
 		}
 		open := time.Duration(toSeconds(now)-m.since) * time.Second

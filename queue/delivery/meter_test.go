@@ -320,3 +320,20 @@ func everySecond(after time.Duration, n int) (times []time.Duration) {
 	}
 	return times
 }
+
+// TestMeterGrown: a rate that has grown for months without a refusal bounds nothing, and is a number.
+func TestMeterGrown(t *testing.T) {
+	m := meter{level: 1000}
+	now := int64(0)
+	for range 100 * 24 {
+		for range 60 {
+			now += int64(time.Minute)
+			m.take(now)
+			m.accept(Recovery{}, 20, now, now)
+			m.held--
+		}
+		if got := m.room(now); got < 1 {
+			t.Fatalf("after %v: got room for %d, want some", time.Duration(now), got)
+		}
+	}
+}

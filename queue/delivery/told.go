@@ -24,7 +24,7 @@ func (r *LearnedRate) key() toldKey { return toldKey{r.Site, r.Of, r.Name, r.Own
 
 type toldKey struct {
 	site, of, name string
-	owner          uint64
+	owner          OwnerHash
 }
 
 // Bounds of the record of learned rates, and of what is told in a turn.
@@ -63,9 +63,8 @@ func (t *shareTurn) learn(now time.Time, me uint64, records map[string][]byte) e
 	}
 	shift := now.Sub(time.Unix(0, t.read)) // tell has times of the machine's clock
 	for _, r := range t.tell {
-		r.Used = r.Used.Add(shift)
-		if !r.Until.IsZero() {
-			r.Until = r.Until.Add(shift)
+		for _, at := range r.times() {
+			*at = at.Add(shift)
 		}
 		byKey[r.key()] = toldRate{r, t.version, me}
 	}
@@ -104,7 +103,7 @@ func (m *machine) tellMeter(site string, o *meter) {
 	if m.shared == nil || len(site)+len(m.names.list[o.key.name]) > maxTellName {
 		return
 	}
-	m.shared.tell[toldKey{site, meterKindNames[o.key.kind], m.names.list[o.key.name], o.key.owner}] = true
+	m.shared.tell[toldKey{site, meterKindNames[o.key.kind], m.names.list[o.key.name], OwnerHash(o.key.owner)}] = true
 	m.shared.urgent = true
 }
 
@@ -138,7 +137,7 @@ func (m *machine) meterOf(k toldKey) *meter {
 		return nil
 	}
 	kind := meterKind(slices.Index(meterKindNames[:], k.of))
-	return l.find(meterKey{name: id, owner: k.owner, kind: kind})
+	return l.find(meterKey{name: id, owner: uint64(k.owner), kind: kind})
 }
 
 // hear takes in what others have learned.
@@ -157,6 +156,7 @@ func (m *machine) hear(t *shareTurn) {
 		switch {
 		case o == nil:
 			m.recallOne(r.LearnedRate, now)
+			m.ownTally(r.key())
 		case left <= 0: // it has its own
 		default:
 			if !o.closed {
@@ -164,5 +164,14 @@ func (m *machine) hear(t *shareTurn) {
 			}
 			o.tat = max(o.tat, m.mono+int64(left))
 		}
+	}
+}
+
+// ownTally has a first level that another has told be made from what the site took from this Runner, if it took any.
+func (m *machine) ownTally(k toldKey) {
+	o, s := m.meterOf(k), m.sites[k.site]
+	if o != nil && o.fresh && s != nil && s.lately.n > 0 {
+		now := toSeconds(m.mono)
+		o.n, o.opened = s.lately.n, now-s.lately.until(now)
 	}
 }

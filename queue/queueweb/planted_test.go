@@ -226,7 +226,7 @@ func TestPlanted(t *testing.T) {
 			return id
 		}},
 		{name: "learned rate", want: []string{
-			`mx.next.test has refused mail from our address because of the rate. Nothing is sent until 00:05:00 UTC.`,
+			`mx.next.test has refused mail from our address because of the rate. Nothing is sent until 2000-01-01 00:05:00 UTC.`,
 			`The Runner has learned this from refusals`,
 			`Until 2000-01-01 00:05:00`,
 		}, plant: func(p *planted) queue.ID {
