@@ -153,7 +153,7 @@ func (s *Submission) tlsHint(c *Conn, f *failure, addr string) string {
 	}
 	switch {
 	case f.reply.Enhanced == smtp.EnhancedCode{4, 7, 10}:
-		hint := addr + " offers no STARTTLS: use its submission port, which is 587 or 465 at most servers"
+		hint := addr + " offers no STARTTLS: " + s.otherPort("ask its operator for the host and port of users")
 		if c != nil && c.loopback() {
 			hint += ", or, for a server without TLS on this machine, set TLS to mx.TLSNone"
 		}
@@ -178,12 +178,21 @@ func (s *Submission) tlsHint(c *Conn, f *failure, addr string) string {
 	return "TLSConfig doesn't agree with the server: check its versions, ServerName and Certificates"
 }
 
+// otherPort returns the advice to use a submission port, or else if Addr has one.
+func (s *Submission) otherPort(instead string) string {
+	if _, port, err := net.SplitHostPort(s.Addr); err == nil && port != "587" && port != "465" {
+		return "use its submission port, which is 587 or 465 at most servers"
+	}
+	return instead
+}
+
 func (s *Submission) authHint(c *Conn, f *failure, addr string) string {
 	switch code := f.reply.Code; {
 	case f.reply.Enhanced == smtp.EnhancedCode{4, 7, 11}:
 		return fmt.Sprintf("TLS %q: a password needs TLS, except to this machine: leave TLS zero", s.TLS)
 	case c != nil && len(c.ext.auth) == 0:
-		return addr + " offers no AUTH: use its submission port, which is 587 or 465 at most servers"
+		return addr + " offers no AUTH: " +
+			s.otherPort("leave Auth nil if it needs no login, or ask its operator for the host and port of users")
 	case f.reply.Enhanced == smtp.EnhancedCode{5, 7, 30}: // of Microsoft 365, from 2027 on
 		return "Auth has a password, and the server takes tokens only: see package client/oauth"
 	case f.local && f.reply.Enhanced == smtp.EnhancedCode{4, 4, 2}: // a time-out, or a connection that broke

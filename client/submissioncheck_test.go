@@ -96,6 +96,8 @@ func TestSubmissionCheck(t *testing.T) {
 
 		{name: "no STARTTLS", addr: "smtp.test:25", script: subOffer + "C: QUIT\neof",
 			want: `Addr "smtp.test:25" offers no STARTTLS: use its submission port, which is 587 or 465 at most servers: `},
+		{name: "no STARTTLS at the port", script: subOffer + "C: QUIT\neof",
+			want: `Addr "smtp.test:587" offers no STARTTLS: ask its operator for the host and port of users: `},
 		{name: "no STARTTLS on this machine", addr: "127.0.0.1:2525", script: subOffer + "C: QUIT\neof",
 			want: `Addr "127.0.0.1:2525" offers no STARTTLS: use its submission port, which is 587 or 465 at most servers, ` +
 				`or, for a server without TLS on this machine, set TLS to mx.TLSNone: `},
@@ -126,6 +128,8 @@ func TestSubmissionCheck(t *testing.T) {
 			want: `TLS "none": a password needs TLS, except to this machine: leave TLS zero: `},
 		{name: "no AUTH", addr: "smtp.test:25", script: strings.ReplaceAll(subTLS, "S: 250-AUTH PLAIN\n", "") + "C: QUIT\neof",
 			want: `Addr "smtp.test:25" offers no AUTH: use its submission port, which is 587 or 465 at most servers: `},
+		{name: "no AUTH at the port", script: strings.ReplaceAll(subTLS, "S: 250-AUTH PLAIN\n", "") + "C: QUIT\neof",
+			want: `Addr "smtp.test:587" offers no AUTH: leave Auth nil if it needs no login, or ask its operator for the host and port of users: `},
 		{name: "no mechanism in common", set: func(s *Submission) {
 			s.Auth = &Credentials{Username: "ann", Password: "x", Mechanisms: []string{"LOGIN"}}
 		},

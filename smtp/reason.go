@@ -30,7 +30,8 @@ const (
 	Other Reason = 1
 
 	// Network is about the path: there was no session. Causes are the DNS, a refused connection, a failed login, a
-	// connection that broke. Wait before another message is tried at this host.
+	// connection that broke. A refused password is Network at StageAuth; if there is no AUTH that we can use, that is
+	// RelayDenied at StageAuth. Wait before another message is tried at this host.
 	Network Reason = 2
 
 	// RateLimited is about the sender: the host wants fewer sessions, messages or recipients. Slow down at this host.

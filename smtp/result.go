@@ -35,8 +35,9 @@ type Result struct {
 	// Host is the name of the last host that was asked, and Addr its address with port. If empty, no host was asked.
 	Host, Addr string
 
-	// Source is the name of the address of ours that the host was asked from, where the Sender has several: the first
-	// of the Addrs of a client.Source. If empty, the system chose the address, or no host was asked.
+	// Source names the client.Source that the host was asked from, by the first of its Addrs. A Source may have an
+	// address of IPv4 and one of IPv6: then the session may have come from the other one. If empty, the Sender has no
+	// Sources and the system chose the address, or no host was asked.
 	Source string
 
 	// TLS is the protocol version of the session, "TLS 1.3" for example. If empty, the session had no TLS.

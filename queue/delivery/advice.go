@@ -8,11 +8,15 @@ import (
 )
 
 // Advice returns what the people who run the relay can do about a recipient that wasn't delivered, in a few sentences
-// of English: by the Reason of its result and, if that isn't enough, by the Stage. If empty, there is nothing to add to
-// the Reply, or res is nil. The text may change.
+// of English: by the Reason of its result, the Outcome and, if that isn't enough, the Stage. With smtp.Deferred, the
+// message is tried again; for a message that expired, give Advice a copy with smtp.Rejected. If empty, there is nothing
+// to add to the Reply, or res is nil. The text may change.
 func Advice(res *smtp.Result) string {
 	if res == nil {
 		return ""
+	}
+	if text := advicesAtEnd[res.Reason]; text != "" && res.Outcome.Final() {
+		return text
 	}
 	switch res.Reason {
 	case smtp.Network:
@@ -23,6 +27,10 @@ func Advice(res *smtp.Result) string {
 		if res.Local && res.Stage == smtp.StageRoute && res.Reply != nil && res.Reply.Enhanced[1] == 7 {
 			return "Our own rules refuse this address, such as the list of suppressed addresses. If that is wrong, " +
 				"remove it there."
+		}
+		if !res.Outcome.Final() {
+			return "The host says that there is no such mailbox, and not for good. The message is tried again. Check " +
+				"the spelling of the address."
 		}
 	case smtp.NoSource:
 		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +
@@ -66,8 +74,22 @@ var advices = [...]string{
 		"again until its time is over.",
 }
 
+// advicesAtEnd are for messages that aren't tried again, where those of advices are for others.
+var advicesAtEnd = map[smtp.Reason]string{
+	smtp.RateLimited: "The host takes less mail than it was sent. Send the message again later, and less mail at a " +
+		"time, or from more addresses.",
+	smtp.Greylisted: "The host doesn't know this sender yet, and has refused each try. Send the message again later. " +
+		"If that lasts, those who run the host can say why.",
+	smtp.MailboxFull: "Only the recipient can make room. Send the message again when that is done.",
+	smtp.Temporary: "The host has trouble of its own, and only those who run it can end that. Send the message again " +
+		"later.",
+}
+
 func networkAdvice(res *smtp.Result) string {
 	switch {
+	case res.Stage == smtp.StageRoute && res.Reply != nil && res.Reply.Enhanced == smtp.EnhancedCode{4, 4, 4}:
+		return "The DNS has no address for the host of the route, or for the hosts of the domain. Check the name in " +
+			"the route. Without a route, the domain's owner has to set its DNS."
 	case res.Stage == smtp.StageRoute:
 		return "The DNS gave no answer. Check the name servers of this machine. If other domains work, the " +
 			"domain's own name servers are at fault."

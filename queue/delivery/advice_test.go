@@ -26,7 +26,11 @@ func TestAdvice(t *testing.T) {
 		{"our own TLS", smtp.Result{Reason: smtp.TLS}, "TLS settings"},
 		{"a policy", smtp.Result{Reason: smtp.TLS, Policy: "sts:1"}, "the recipient's domain"},
 		{"REQUIRETLS", smtp.Result{Reason: smtp.TLS, Policy: "requiretls"}, "without it"},
-		{"a user", smtp.Result{Reason: smtp.UserUnknown, Stage: smtp.StageRcpt}, "spelling"},
+		{"a name without an address", smtp.Result{Reason: smtp.Network, Stage: smtp.StageRoute, Local: true,
+			Reply: smtp.NewReply(451, "4.4.4", "host smtp.test has no address")}, "no address for the host of the route"},
+		{"a user", smtp.Result{Outcome: smtp.Rejected, Reason: smtp.UserUnknown, Stage: smtp.StageRcpt}, "don't write to it again"},
+		{"a user, for now", smtp.Result{Reason: smtp.UserUnknown, Stage: smtp.StageRcpt}, "not for good. The message is tried again"},
+		{"a full mailbox", smtp.Result{Reason: smtp.MailboxFull}, "is tried again until its time is over"},
 		{"a user of ours", smtp.Result{Reason: smtp.UserUnknown, Local: true, Reply: suppressed}, "suppressed addresses"},
 		{"a Reason that isn't known", smtp.Result{Reason: 250}, ""},
 		{"none", smtp.Result{}, ""},
@@ -39,6 +43,12 @@ func TestAdvice(t *testing.T) {
 		})
 	}
 	for r := smtp.Other; r <= smtp.NoSource; r++ {
+		got := Advice(&smtp.Result{Reason: r, Outcome: smtp.Rejected})
+		for _, later := range []string{"tried again", "later try", "is sent more slowly", "Nothing has to be done"} {
+			if strings.Contains(got, later) {
+				t.Errorf("%v: got %q for a message that isn't tried again", r, got)
+			}
+		}
 		if got := Advice(&smtp.Result{Reason: r}); !strings.HasSuffix(got, ".") {
 			t.Errorf("%v: got %q", r, got)
 		}

@@ -110,7 +110,9 @@ func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (c 
 		"A flush tries one now."
 	var end int64
 	standing := func(why string, st *standing) {
-		c = cause{why: why + st.result.Reply.Error(), advice: strings.TrimSpace(Advice(&st.result) + " " + probed)}
+		last := st.result
+		last.Outcome = smtp.Deferred // what waits is tried later
+		c = cause{why: why + st.result.Reply.Error(), advice: strings.TrimSpace(Advice(&last) + " " + probed)}
 		if end = st.until - m.mono; st.down {
 			c.since = now.Add(time.Duration(st.since - m.mono))
 		}

@@ -47,7 +47,7 @@ type SiteActivity struct {
 	Name         string
 	InFlight     int // tasks that are being sent or settled
 	Window       int // tasks that may be in flight: see SiteLimits
-	Destinations int // destinations with mail that is due
+	Destinations int // destinations with mail that is due; one counts once for each owner
 
 	// If the Runners on the Queue share limits, Permits is how many tasks this Runner may have in flight, and Elsewhere
 	// how many all others may. Both are of the last look at the Queue, some seconds ago. Otherwise both are 0.

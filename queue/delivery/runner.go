@@ -201,8 +201,8 @@ type Runner struct {
 	SiteOf func(ctx context.Context, destination string) (Site, error)
 
 	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source and for learned
-	// rates. A source named "" has no Rate. The names should be those of smtp.Result.Source: a refusal for rate is also
-	// about that one. SourceOf is called concurrently. It must not block and must not call the Runner. If nil, there
+	// rates. A source named "" has no Rate. The names should be those of smtp.Result.Source: if a message left from
+	// another source than SourceOf returned, a refusal for rate counts for both. SourceOf is called concurrently. It must not block and must not call the Runner. If nil, there
 	// are no sources.
 	SourceOf func(*queue.Task) string
 

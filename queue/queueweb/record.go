@@ -8,6 +8,7 @@ import (
 	"github.com/postrider/postrider/internal/web"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/smtp"
 )
 
 // Events returns funcs that remember the last events, for the story of a message and the figures of the last hour. Set
@@ -113,7 +114,9 @@ func (r *record) add(what string, kind figure, e *delivery.Event) {
 			p.Stage, p.Reason = res.Stage.String(), res.Reason.String()
 		}
 		if kind == failed {
-			p.Advice = delivery.Advice(res)
+			last := *res
+			last.Outcome = smtp.Rejected // what expired isn't tried again
+			p.Advice = delivery.Advice(&last)
 		}
 	}
 	r.mu.Lock()
