@@ -83,11 +83,12 @@
 //   - Bounce: a report (RFC 3464, RFC 6533), or a letter of a mail system that isn't one: of qmail, Exim, sendmail,
 //     Exchange, Domino, Google, Yahoo, and of many others in several languages. The letters are read alike: a line
 //     names a recipient, and the lines after it are about that recipient. The tables in formats.go and words.go have
-//     the words.
+//     the words. A letter in any other language is read if the reply of a host stands beside the recipient.
 //   - Complaint: a feedback report (RFC 5965), or the answer to List-Unsubscribe by a program of the recipient.
 //   - AutoReply and Challenge: automatic answers (RFC 3834, RFC 8098). Neither says anything about an address.
 //   - NotABounce: all else. A mail that quotes, forwards or discusses a bounce is none: a bounce in prose needs a
-//     sign in its header, too, such as its author or the null reverse-path.
+//     sign in its header, too, such as an author that is a mail system. The null reverse-path alone doesn't always
+//     suffice, since automatic answers have it as well.
 //
 // The Reason of a recipient is that of package replies if the mail has the reply of a host. Otherwise it is by the
 // words of the mail system, and then by the status code. Hard is set only for an address that is dead: see

@@ -202,8 +202,8 @@ type Runner struct {
 
 	// SourceOf returns a name for the address that a task goes out from, for the Rate of that source and for learned
 	// rates. A source named "" has no Rate. The names should be those of smtp.Result.Source: if a message left from
-	// another source than SourceOf returned, a refusal for rate counts for both. SourceOf is called concurrently. It must not block and must not call the Runner. If nil, there
-	// are no sources.
+	// another source than SourceOf returned, a refusal for rate counts for both. SourceOf is called concurrently. It
+	// must not block and must not call the Runner. If nil, there are no sources.
 	SourceOf func(*queue.Task) string
 
 	// SignerOf returns the domain that a task is signed by (DKIM, the d= of the signature), for the rates that sites
