@@ -169,8 +169,9 @@ type Message struct {
 	About ID
 
 	// Held stores the message held, as by [Holder].Hold: no task of it is claimed before a Release. A Queue that is no
-	// Holder returns an error. HeldFor is the reason, for people. The Queue stores the first MaxHeldFor octets of it.
-	// It says nothing about a later Hold, and stays after a Release.
+	// Holder returns an error. HeldFor is the reason, for people. A HeldFor without Held is an error. The Queue stores
+	// at most MaxHeldFor octets of the reason; a longer one ends in "…". The reason says nothing about a later Hold,
+	// and stays after a Release.
 	Held    bool
 	HeldFor string
 }
@@ -178,7 +179,7 @@ type Message struct {
 // MaxKey is the largest length of the Key of a Message, in octets.
 const MaxKey = 255
 
-// MaxHeldFor is how many octets of the HeldFor of a Message are stored.
+// MaxHeldFor is the largest length of the HeldFor of a stored Message, in octets.
 const MaxHeldFor = 500
 
 // Postpone sets NotBefore to t, and moves NoticeAt and Deadline along, so that they keep their distance: a message with

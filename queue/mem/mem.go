@@ -121,7 +121,7 @@ func (q *Queue) enqueue(
 			q.keys.Cancel(key)
 		}
 	}()
-	msg, err := newMemMessage(ctx, m)
+	msg, err := newMemMessage(ctx, m, in)
 	if err != nil {
 		return 0, false, err
 	}
@@ -146,11 +146,11 @@ func (q *Queue) enqueue(
 	return msg.ID, false, nil
 }
 
-func newMemMessage(ctx context.Context, m queue.Message) (*memMessage, error) {
+func newMemMessage(ctx context.Context, m queue.Message, in *queue.Import) (*memMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := index.NewMessage(m)
+	s, err := index.NewMessage(m, in)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (q *Queue) add(m *memMessage) {
 func newMemMessages(ctx context.Context, reports []queue.Message) ([]*memMessage, error) {
 	made := make([]*memMessage, len(reports))
 	for i, m := range reports {
-		msg, err := newMemMessage(ctx, m)
+		msg, err := newMemMessage(ctx, m, nil)
 		if err == nil && m.Key != "" {
 			err = index.ErrReportKey
 		}

@@ -26,12 +26,12 @@ type draft struct {
 	outcomes []outcomeRow
 }
 
-// newDraft reads a message. The caller calls free.
-func newDraft(ctx context.Context, m queue.Message) (*draft, error) {
+// newDraft reads a message. in is set if it comes from another Queue. The caller calls free.
+func newDraft(ctx context.Context, m queue.Message, in *queue.Import) (*draft, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := index.NewMessage(m)
+	s, err := index.NewMessage(m, in)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func freeAll(drafts []*draft) {
 // newReports reads reports. The caller frees them.
 func newReports(ctx context.Context, reports []queue.Message) (drafts []*draft, err error) {
 	for _, m := range reports {
-		d, err := newDraft(ctx, m)
+		d, err := newDraft(ctx, m, nil)
 		if err == nil {
 			drafts = append(drafts, d)
 			if m.Key != "" {

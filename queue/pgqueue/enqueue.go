@@ -40,7 +40,7 @@ func (q *Queue) enqueueOnce(
 			return idOrNone(first), err == nil, failed(op, err)
 		}
 	}
-	d, err := newDraft(ctx, m)
+	d, err := newDraft(ctx, m, in)
 	if err != nil {
 		return "", false, failed(op, err)
 	}

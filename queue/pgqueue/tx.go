@@ -59,7 +59,7 @@ func (q *Queue) enqueueRow(ctx context.Context, row Row, m queue.Message) (id ui
 	if err != nil {
 		return 0, err
 	}
-	d, err := newDraft(ctx, m)
+	d, err := newDraft(ctx, m, nil)
 	if err != nil {
 		return 0, err
 	}

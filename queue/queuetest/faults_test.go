@@ -213,6 +213,7 @@ var faults = []struct {
 	{"stores half a body", "BodyFails"},
 	{"stores reports of a Remove of nothing", "Remove"},
 	{"stores what repeats", "Key"},
+	{"takes HeldFor without Held", "HeldFromStart"},
 	{"takes a NotBefore after the Deadline", "NotBeforeDeadline"},
 	{"takes a long Key", "KeyRefused"},
 	{"takes any Owed", "OwedRefused"},

@@ -210,6 +210,11 @@ func testRelease(e *env) {
 // Queue which can't hold refuses it.
 func testHeldFromStart(e *env) {
 	m := message("held", "held.example", "also.example")
+	m.HeldFor = "a check"
+	if id, err := e.q.Enqueue(e.ctx, m); err == nil {
+		e.Errorf("a message with HeldFor and without Held is refused: got ID %s and no error", id)
+	}
+	e.empty("the message was refused")
 	m.Held = true
 	if _, ok := e.q.(queue.Holder); !ok {
 		if id, err := e.q.Enqueue(e.ctx, m); err == nil {

@@ -79,6 +79,10 @@ func testImport(e *env) {
 	if len(tasks) != 4 {
 		e.Fatalf("got %d tasks, want those for e.example, f.example, later.example, and the report task", len(tasks))
 	}
+	former := slices.Clone(tasks)
+	for i := range tasks {
+		tasks[i].HeldFor = "a check" // from which it was released, before it was held again
+	}
 	in := queue.Import{Tasks: tasks, Key: "move/" + string(from)}
 	held := in
 	held.Held, held.Key = true, ""
@@ -98,7 +102,7 @@ func testImport(e *env) {
 	check := func(when string) {
 		e.checkImported(when, id, queue.Waiting, tasks)
 		e.checkImported(when, kept, queue.Held, tasks)
-		e.checkImported(when, from, queue.Held, tasks)
+		e.checkImported(when, from, queue.Held, former)
 	}
 	check("beside others")
 	if e.h.Reopen != nil {

@@ -150,7 +150,9 @@ func (m *model) message() (queue.Message, []byte) {
 	msg.Ref, msg.Tenant = fmt.Sprint(m.serial), tenants[m.rand.IntN(3)]
 	msg.Origin = smtp.Origin(m.rand.IntN(5))
 	if _, ok := m.q.(queue.Holder); ok && len(m.held) < 10 {
-		msg.Held = m.rand.IntN(10) == 0
+		if msg.Held = m.rand.IntN(10) == 0; msg.Held {
+			msg.HeldFor = "a check"
+		}
 	}
 	return msg, body
 }

@@ -82,6 +82,7 @@ type shared struct {
 var (
 	errNoRecipient = errors.New("shared: no recipient")
 	errNotBefore   = errors.New("shared: NotBefore isn't before the Deadline")
+	errHeldFor     = errors.New("shared: HeldFor without Held")
 	errReserved    = errors.New("shared: the destination is reserved")
 	errOwed        = errors.New("shared: wrong Owed")
 	errKey         = errors.New("shared: wrong Key")
@@ -289,6 +290,9 @@ func (q *shared) read(ctx context.Context, messages ...queue.Message) ([]*letter
 		if !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline) && !q.has("takes a NotBefore after the Deadline") {
 			return nil, errNotBefore
 		}
+		if m.HeldFor != "" && !m.Held && !q.has("takes HeldFor without Held") {
+			return nil, errHeldFor
+		}
 		body, err := io.ReadAll(m.Body)
 		if err != nil && !q.has("stores half a body") {
 			return nil, fmt.Errorf("shared: body: %w", err)
@@ -316,7 +320,7 @@ func (q *shared) add(untold string, letters []*letter) {
 					ID: formatID(l.serial), Destination: d, Owner: l.owner, Envelope: &env,
 					Arrival: now, Due: now, NoticeAt: q.round(l.NoticeAt), Deadline: q.round(l.Deadline),
 					Size: int64(len(l.body)), Priority: l.Priority, Ref: l.Ref, Tenant: l.Tenant,
-					Origin: l.Origin, FromDomain: l.FromDomain, About: l.About,
+					Origin: l.Origin, FromDomain: l.FromDomain, About: l.About, HeldFor: l.HeldFor,
 				}}
 				at := q.round(l.NotBefore)
 				if j.once = !q.has("arrives by the clock"); !at.IsZero() && !q.has("ignores NotBefore") {

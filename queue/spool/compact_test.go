@@ -380,7 +380,7 @@ func TestSpoolLateInIndex(t *testing.T) {
 		s := mustOpen(t, disk, Options{SegmentSize: 16 << 10, InlineSize: 256 << 10, SyncDelay: time.Hour})
 		mustEnqueue(t, s, "lives", "a.example")
 		late := s.newDraft(true)
-		if err := late.add(context.Background(), testMessage("late", "late.example")); err != nil {
+		if err := late.add(context.Background(), testMessage("late", "late.example"), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := late.commit(); err != nil {

@@ -72,12 +72,12 @@ func (d *draft) free() {
 	d.spool.drafts.Put(d)
 }
 
-// add reads a message.
-func (d *draft) add(ctx context.Context, m queue.Message) error {
+// add reads a message. in is set if it comes from another Queue.
+func (d *draft) add(ctx context.Context, m queue.Message, in *queue.Import) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s, err := index.NewMessage(m)
+	s, err := index.NewMessage(m, in)
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (d *draft) nameFiles() error {
 // addReports reads the reports of what is being recorded.
 func (d *draft) addReports(ctx context.Context, reports []queue.Message) error {
 	for _, m := range reports {
-		err := d.add(ctx, m)
+		err := d.add(ctx, m, nil)
 		if m.Key != "" {
 			err = index.ErrReportKey
 		}

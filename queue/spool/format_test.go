@@ -80,9 +80,9 @@ func fillFixture(t testing.TB, q *Spool) {
 		},
 		Destinations: []string{"full.example", "smarthost", "full.example", "third.example"},
 		NotBefore:    fixtureTime(0), NoticeAt: fixtureTime(4), Deadline: fixtureTime(120),
-		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example", About: "5z", HeldFor: "a check",
+		Priority: -9, Ref: "order 4711\x00", Tenant: "tenant/ü", Origin: smtp.OriginStranger, FromDomain: "xn--bcher-kva.example", About: "5z", Held: true, HeldFor: "a check",
 	}
-	enqueue(full, 100)
+	check(q.Release(ctx, enqueue(full, 100)))
 	enqueue(queue.Message{Envelope: smtp.NewEnvelope("", "a@null.example"), Destinations: []string{"null.example"}, Priority: 9}, 0)
 	many := testMessage("")
 	for i := range 40 {

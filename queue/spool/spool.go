@@ -164,7 +164,7 @@ func (s *Spool) enqueue(
 	if err := s.checkSpace(s.config.InlineSize); err != nil {
 		return nil, err
 	}
-	if err := d.add(ctx, m); err != nil {
+	if err := d.add(ctx, m, in); err != nil {
 		return nil, err
 	}
 	if in != nil {

@@ -117,7 +117,7 @@ func TestGroup(t *testing.T) {
 		Envelope:     smtp.NewEnvelope("", "a@x", "b@y", "c@x", "d@z", "e@y", "f@x"),
 		Destinations: []string{"x", "y", "x", "z", "y", "x"},
 		Body:         strings.NewReader(""),
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

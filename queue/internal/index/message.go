@@ -68,8 +68,9 @@ func (s *Message) recipients(num uint32) (of []int) {
 	return of
 }
 
-// NewMessage checks m and copies its fields. It doesn't read the body.
-func NewMessage(m queue.Message) (*Message, error) {
+// NewMessage checks m and copies its fields. It doesn't read the body. in is set if m comes from another
+// Queue.
+func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	switch {
 	case m.Envelope == nil || len(m.Envelope.Recipients) == 0:
 		return nil, errors.New("the message has no recipient")
@@ -85,11 +86,13 @@ func NewMessage(m queue.Message) (*Message, error) {
 	case !m.Deadline.IsZero() && !m.NotBefore.Before(m.Deadline): // a NotBefore of zero is before any other time
 		return nil, fmt.Errorf("NotBefore is %v, and the Deadline is %v: set a NotBefore before the Deadline",
 			m.NotBefore, m.Deadline)
+	case m.HeldFor != "" && !m.Held && in == nil: // an imported one may have been released
+		return nil, errors.New("the message has HeldFor, and Held is false: set both, or neither to send it")
 	}
 	s := &Message{
 		Notice: Never, Deadline: Never,
 		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
-		Held: m.Held, HeldFor: strings.ToValidUTF8(m.HeldFor[:min(len(m.HeldFor), queue.MaxHeldFor)], ""),
+		Held: m.Held, HeldFor: cutReason(m.HeldFor),
 		Envelope: *m.Envelope,
 		Dest:     make([]uint32, len(m.Destinations)),
 	}
@@ -114,6 +117,15 @@ func NewMessage(m queue.Message) (*Message, error) {
 		s.Dest[i] = num
 	}
 	return s, nil
+}
+
+// cutReason returns a HeldFor as it is stored.
+func cutReason(s string) string {
+	const end = "…"
+	if len(s) > queue.MaxHeldFor {
+		s = strings.ToValidUTF8(s[:queue.MaxHeldFor-len(end)], "") + end
+	}
+	return strings.ToValidUTF8(s, "")
 }
 
 // Arrive sets the ID and, unless the message comes from another Queue, the arrival.
