@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -164,8 +165,10 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 	if err != nil {
 		return nil, err
 	}
+	p.Log(appendOwner(m.Ref, m.Tenant, slog.String("id", string(id)))...)
 	if m.Held {
-		h.relay.logger().InfoContext(ctx, "mail held", "session", p.ID, "id", string(id), "reason", held)
+		h.relay.logger().LogAttrs(ctx, slog.LevelInfo, "mail held", appendOwner(m.Ref, m.Tenant,
+			slog.String("session", p.ID), slog.String("id", string(id)), slog.String("reason", held))...)
 	}
 	if m.Priority != env.Priority { // RFC 6710: X.3.6, and the text begins with the new priority
 		return smtp.NewReply(250, "2.3.6", fmt.Sprintf("%d is the priority, queued as %s", m.Priority, id)), nil

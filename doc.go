@@ -92,6 +92,7 @@
 //   - the mail of a domain, for a mailbox server over LMTP: Example_relay
 //   - mail for a Go func: Example_func
 //   - mail from users at port 587, with a password: Example_users
+//   - ports 25, 587, 465 and 2587, and a Tenant for each user: ExampleRelay_Serve
 //   - aliases and groups: Example_aliases
 //   - SPF, DKIM and DMARC of incoming mail: server/authres.ExampleEnforce
 //   - greylisting: server/greylist.ExamplePolicy
@@ -142,7 +143,7 @@
 // A check can hold mail: it is accepted, and stays in the Queue until an operator calls its Release or Remove. The
 // Queue must be a [queue.Holder], as those of spool and mem are. Code holds a message by Held of the [queue.Message]
 // that [Relay.Prepare] returns. Held mail is listed by a [queue.Filter] with the State queue.Held. The reason of a
-// check is in the log line "mail held", and is the HeldFor of its tasks, which the page of package queueweb shows. The
+// check is in the log line "mail held", and is the HeldFor of its tasks, which the page of package queueweb lists. The
 // time for which mail is held counts for MaxAge: after it, released mail is tried once, and returned if that fails.
 //
 // # Bounds
@@ -164,8 +165,9 @@
 //
 // A panic of a func, a slog.Handler or an interface below is logged, and doesn't end the process. After one of
 // Accepted, Events, Transport.Tried, Transport.Trace or a Logger, nothing else changes. After one of Allow, CheckRcpt,
-// SendAs, Expand or Authenticate, a client is refused for now, and Send returns an error. After one of an smtp.Sender
-// (Wrap, or the func of a route), the results are smtp.Unknown: a host may have accepted the message before.
+// SendAs, TenantOf, Expand or Authenticate, a client is refused for now, and Send returns an error. After one of an
+// smtp.Sender (Wrap, or the func of a route), the results are smtp.Unknown: a host may have accepted the message
+// before.
 //
 // # Interfaces to implement
 //
@@ -175,6 +177,7 @@
 // # Files
 //
 //	relay.go    Relay: its fields, Serve, Run, Send
+//	listen.go   listeners and their roles
 //	parts.go    Check, how the parts are put together, and Limits by domain
 //	access.go   who may send to whom
 //	expand.go   aliases

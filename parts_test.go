@@ -1,10 +1,12 @@
 package postrider
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"reflect"
 	"strings"
@@ -172,6 +174,8 @@ func TestJob(t *testing.T) {
 			return p.Hello == "friend.test", nil
 		}
 		r.Domains = []string{"next.test"}
+		var lines bytes.Buffer
+		r.Logger = slog.New(slog.NewTextHandler(&lines, nil))
 		r.Authenticate = func(context.Context, *server.Peer, string, string) error { return nil }
 		r.TenantOf = func(_ context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string) {
 			if p.Username == "" {
@@ -206,7 +210,14 @@ func TestJob(t *testing.T) {
 		}
 		send("stranger.test", "25", "")
 		send("friend.test", "25", "")
+		lines.Reset()
 		send("program.test", "587", "ann")
+		for line := range strings.Lines(lines.String()) {
+			about := strings.Contains(line, " msg=mail ") || strings.Contains(line, " msg=delivered ")
+			if about && (!strings.Contains(line, " id=3 ") || !strings.Contains(line, ` ref="to bob@next.test " tenant=ann`)) {
+				t.Errorf("got %swant the ID, the Ref and the Tenant in it", line)
+			}
+		}
 		m, err := r.Prepare(t.Context(), smtp.NewEnvelope("x@source.test", "bob@next.test"), strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
@@ -309,6 +320,62 @@ func TestUsersNeedPort(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "SubmissionListener") {
 		t.Errorf("got %v, want an error that names SubmissionListener", err)
 	}
+}
+
+// TestServeWarns: without a listener for users, nobody can use Authenticate. Serve says so.
+func TestServeWarns(t *testing.T) {
+	for _, users := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if users {
+			l = SubmissionListener(l)
+		}
+		var lines bytes.Buffer
+		r := &Relay{Hostname: "relay.test", Queue: mem.New(), Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+			Submission:   &server.Server{AllowInsecureAuth: true},
+			Authenticate: func(context.Context, *server.Peer, string, string) error { return nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := r.Serve(ctx, l); err != nil {
+			t.Errorf("got %v, want no error", err)
+		}
+		if got := strings.Contains(lines.String(), "no user can log in"); got == users {
+			t.Errorf("users %t: got a warning: %t, want %t", users, got, !users)
+		}
+	}
+}
+
+// TestPlain465: a client at port 465 begins with TLS, and would wait for the answer.
+func TestPlain465(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.89:465")
+	if err != nil {
+		t.Skipf("port 465 can't be listened at here: %v", err)
+	}
+	r := &Relay{Hostname: "relay.test", Queue: mem.New(), TLSConfig: new(tls.Config),
+		Authenticate: func(context.Context, *server.Peer, string, string) error { return nil }}
+	if err := r.Serve(t.Context(), SubmissionListener(l)); err == nil || !strings.Contains(err.Error(), "NewTLSListener") {
+		t.Errorf("got %v, want an error that names NewTLSListener", err)
+	}
+}
+
+// TestServeTwice: a second Serve says that one is enough, and leaves the first alone.
+func TestServeTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Relay{Hostname: "relay.test", Queue: mem.New()}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		if err := r.Serve(ctx); err == nil || !strings.Contains(err.Error(), "pass all listeners to one Serve") {
+			t.Errorf("got %v, want an error that says what to do", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the first: got %v, want no error", err)
+		}
+	})
 }
 
 // TestPorts: ListenAndServe knows the submission ports.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/bounce"
@@ -81,11 +82,12 @@ type Relay struct {
 	// valid From is refused with 554 5.6.0. If nil, it may use any.
 	SendAs func(ctx context.Context, p *server.Peer, address string) (bool, error)
 
-	// TenantOf returns the Tenant and the Ref of a message from a client: Peer.Username as the Tenant, for example, so
-	// that each user has a rate and a share of the Runner. Mail without a Tenant has the share of its reverse-path. A
-	// stranger can choose the reverse-path and the name in EHLO, so make no Tenant of these. TenantOf is called for
-	// each message before it is stored. env is as the client has sent it, and must not be changed. After a panic, the
-	// client is refused for now. If nil, both are empty. Mail from code has those of its queue.Message.
+	// TenantOf returns the Tenant and the Ref of a message from a client. Return Peer.Username as the Tenant, so that
+	// each user has a rate and a share of the Runner. A client that didn't log in has none. The Ref may be
+	// anything that you search for. Mail without a Tenant has the share of its reverse-path. A stranger can choose the
+	// reverse-path and the name in EHLO, so make no Tenant of these. TenantOf is called for each message before it is
+	// stored. env is as the client has sent it, and must not be changed. After a panic, the client is refused for now.
+	// If nil, both are empty. Mail from code has those of its queue.Message.
 	TenantOf func(ctx context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string)
 
 	// HideUsers leaves the client's name and address out of the Received field of mail from authenticated clients, so
@@ -212,6 +214,8 @@ type Relay struct {
 	limited limitedSites
 	logins  server.Logins // of all its servers
 
+	running atomic.Bool // Run is
+
 	mu         sync.Mutex
 	redirected map[string][]string // by domain: the destinations that its mail had before
 }
@@ -223,8 +227,8 @@ const (
 
 // ListenAndServe listens on TCP addresses, and serves and delivers as [Relay.Serve] does. Ports 587 ("submission") and
 // 465 ("submissions", where TLS begins at once) are submission listeners; every other port is for other hosts. For
-// users at another port, pass a [SubmissionListener] to Serve. Authenticate or Submission without a submission listener
-// is an error. Without addresses it only delivers.
+// users at another port, call Serve in its place, with a listener for each port. Authenticate or Submission without a
+// port for users is an error. Without addresses it only delivers.
 func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 	if err := r.init(); err != nil {
 		return err
@@ -244,68 +248,15 @@ func (r *Relay) ListenAndServe(ctx context.Context, addrs ...string) error {
 	if len(addrs) > 0 && !users && (r.Authenticate != nil || r.Submission != nil) {
 		closeAll(listeners)
 		return fmt.Errorf("relay: Authenticate or Submission is set, and no user can log in at %q: add the port 587 "+
-			"or 465, or pass a SubmissionListener to Serve for another port", addrs)
+			"or 465, or call Serve with a SubmissionListener for another port", addrs)
 	}
 	return r.Serve(ctx, listeners...)
-}
-
-func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	switch tcp, _ := l.Addr().(*net.TCPAddr); tcp.Port {
-	case 587:
-		if s := r.submission(); s.TLSConfig == nil && !s.AllowInsecureAuth {
-			l.Close()
-			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 587 needs a certificate, as AUTH needs TLS", addr)
-		}
-		return SubmissionListener(l), nil
-	case 465: // RFC 8314 §3.3
-		config := r.submission().TLSConfig
-		if config == nil {
-			l.Close()
-			return nil, fmt.Errorf("listen %s: TLSConfig is nil: port 465 needs a certificate", addr)
-		}
-		return SubmissionListener(server.NewTLSListener(l, config)), nil
-	}
-	return l, nil
-}
-
-// SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS
-// (port 465), l is one of [server.NewTLSListener].
-func SubmissionListener(l net.Listener) net.Listener { return roleListener{l, forUsers} }
-
-// LMTPListener marks a listener for mail by LMTP (RFC 2033): [Relay.Serve] serves it by Relay.LMTP. It may be one of a
-// Unix socket.
-func LMTPListener(l net.Listener) net.Listener { return roleListener{l, forLMTP} }
-
-// role says by which template a listener is served.
-type role int
-
-const (
-	forHosts role = iota
-	forUsers
-	forLMTP
-)
-
-type roleListener struct {
-	net.Listener
-	role role
-}
-
-// roleOf returns the listener without its mark, and its role.
-func roleOf(l net.Listener) (net.Listener, role) {
-	if marked, ok := l.(roleListener); ok {
-		return marked.Listener, marked.role
-	}
-	return l, forHosts
 }
 
 // Serve accepts mail on the listeners and delivers the queue until ctx ends. Then it lets running transactions finish
 // within Server.Grace, and attempts within Runner.Grace, and returns nil. Any other end is an error. Serve closes the
 // listeners. Those of [SubmissionListener] are for users, those of [LMTPListener] speak LMTP, all others are for other
-// hosts.
+// hosts. If Authenticate or Submission is set, and no listener is for users, a warning is logged.
 func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	err := r.init()
 	for i, l := range listeners {
@@ -336,20 +287,30 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 			}
 		})
 	}
+	users := false
 	serves := make([]func(context.Context) error, len(listeners))
 	for i, l := range listeners {
 		bare, role := roleOf(l)
 		srv := servers[role]
+		users = users || role == forUsers
 		if err == nil && role == forUsers &&
 			srv.Authenticate == nil && srv.StoredCredentials == nil && srv.CheckToken == nil {
 			err = errors.New("relay: Authenticate is nil: a submission listener needs it, or StoredCredentials or" +
 				" CheckToken of Submission")
+		}
+		if err == nil && role == forUsers && !srv.AllowInsecureAuth && isPlain465(bare) {
+			err = fmt.Errorf("relay: no TLS begins at %v: pass SubmissionListener(server.NewTLSListener(l, config)), "+
+				"as port 465 has TLS from the start", bare.Addr())
 		}
 		serves[i] = func(ctx context.Context) error { return srv.Serve(ctx, bare) }
 	}
 	if err != nil {
 		closeAll(listeners)
 		return err
+	}
+	if len(listeners) > 0 && !users && (r.Authenticate != nil || r.Submission != nil) {
+		r.logger().WarnContext(ctx, "relay: Authenticate or Submission is set, and no user can log in: "+
+			"pass a SubmissionListener to Serve")
 	}
 	for _, serve := range serves {
 		part(serve)
@@ -359,14 +320,6 @@ func (r *Relay) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return failed
 }
 
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		if bare, _ := roleOf(l); bare != nil {
-			bare.Close()
-		}
-	}
-}
-
 // Run delivers the queue until ctx ends, without a listener: [Relay.Send] puts mail in. It returns nil when ctx has
 // ended and every attempt is finished or handed back. Serve includes it. Both may be called again after they have
 // returned.
@@ -374,6 +327,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err := r.init(); err != nil {
 		return err
 	}
+	if !r.running.CompareAndSwap(false, true) {
+		return errors.New("relay: Serve or Run is running already: pass all listeners to one Serve")
+	}
+	defer r.running.Store(false)
 	defer r.transport.CloseIdle()
 	defer r.limited.stop()
 	return r.runner.Run(ctx)

@@ -115,8 +115,9 @@ func Value[T any](s *Session) (value T, ok bool) {
 func (s *Session) AddField(f Field) { s.marks.fields = append(s.marks.fields, f) }
 
 // Hold asks the Handler to keep the message undelivered until somebody releases it, for all of its recipients. The
-// client gets 250. A postrider.Relay stores the message held, logs the reason, and has it in its Accepted event: see
-// queue.Holder for the release. A Handler of your own must look at [Session.Held]. The first reason is kept.
+// client gets 250. A postrider.Relay stores the message held, logs the reason, and has it in its Accepted event. It
+// also stores the reason, as HeldFor of the queue.Message: the page of package queueweb shows it. See queue.Holder for
+// the release. A Handler of your own must look at [Session.Held]. The first reason is kept.
 func (s *Session) Hold(reason string) {
 	if s.marks.hold == "" {
 		s.marks.hold = reason

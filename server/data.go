@@ -75,9 +75,9 @@ func (s *session) take(ctx context.Context, verb string, body *bodyReader) {
 	}
 	first := replies[max(0, slices.IndexFunc(replies, (*smtp.Reply).Positive))]
 	if s.log != nil && s.log.Enabled(ctx, slog.LevelInfo) { // the values, and note, allocate
-		s.log.LogAttrs(ctx, slog.LevelInfo, "mail", slog.String("tx", s.peer.Transaction()),
+		s.log.LogAttrs(ctx, slog.LevelInfo, "mail", append([]slog.Attr{slog.String("tx", s.peer.Transaction()),
 			slog.String("from", s.env.From), slog.Int("recipients", len(s.env.Recipients)),
-			slog.String("reply", first.Error()))
+			slog.String("reply", first.Error())}, s.attrs...)...)
 	}
 	if body.chunked() && !s.last {
 		replies = replies[:1] // RFC 2033 §4.3: only BDAT with LAST has a reply for each recipient

@@ -78,6 +78,31 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// TestLogOfHandler: the line about a message has the attributes of its Handler, and those of no other message.
+func TestLogOfHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		d := &desk{handle: func(_ context.Context, p *Peer, env *smtp.Envelope, _ io.Reader) (*smtp.Reply, error) {
+			if env.From != "" {
+				p.Log(slog.String("id", "m-1"), slog.String("ref", "order 17"))
+			}
+			return nil, nil
+		}}
+		w := newWorld(t, &Server{Handler: d, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		c := w.dial()
+		for _, from := range []string{mail, "MAIL FROM:<>\r\n"} {
+			c.ask(ehlo + from + rcpt + data)
+			c.ask("Subject: hello\r\n.\r\n")
+		}
+		synctest.Wait()
+		got := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(got) != 2 || !strings.HasSuffix(got[0], ` id=m-1 ref="order 17"`) || strings.Contains(got[1], "id=") {
+			t.Errorf("got %q, want two lines about messages, the first with id and ref", got)
+		}
+	})
+	new(Peer).Log(slog.String("id", "m-1")) // of no session
+}
+
 // TestLogAborted: a message that its client or the server breaks off is one line at Info, whatever the Handler makes of
 // it. A failure of the Handler's own is an Error.
 func TestLogAborted(t *testing.T) {

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/rand"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
@@ -46,6 +47,16 @@ type Peer struct {
 	// else, it is true only if the client authenticated. A check that is meant for strangers can skip an allowed
 	// client.
 	Allowed bool
+
+	attrs *[]slog.Attr // of the session: see Log
+}
+
+// Log adds attributes to the line "mail" in the log, which the server writes about each message: the ID under which it
+// was stored, for example. Only a Handler may call it, before it returns. A Peer of no session ignores it.
+func (p *Peer) Log(attrs ...slog.Attr) {
+	if p.attrs != nil {
+		*p.attrs = append(*p.attrs, attrs...)
+	}
 }
 
 // Transaction returns a unique identifier of the current transaction: ID, "-", Tx. It is the id of a Received field.

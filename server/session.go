@@ -36,6 +36,7 @@ type session struct {
 	asked    int            // RCPT commands in this transaction
 	held     int            // octets that this transaction has in Server.memory
 	envelope int            // and of these, the octets of its recipients
+	attrs    []slog.Attr    // of the Handler, for the log line of the message
 	allowed  bool           // the peer may relay to each recipient in env
 	visit    *Session       // what the checks see; nil without checks
 
@@ -69,6 +70,7 @@ func newSession(s *Server, nc net.Conn) *session {
 		peer:   Peer{ID: newID(), LMTP: s.LMTP, RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()},
 		source: source(nc.RemoteAddr()),
 	}
+	sess.peer.attrs = &sess.attrs
 	if t, ok := nc.(*tls.Conn); ok {
 		sess.raw = t.NetConn()
 	}
@@ -215,7 +217,7 @@ func (s *session) finish(ctx context.Context, reply *smtp.Reply) {
 	s.tellDone(ctx, reply)
 	s.closeTransaction()
 	s.letGo()
-	s.env, s.asked, s.busy = nil, 0, false
+	s.env, s.asked, s.busy, s.attrs = nil, 0, false, nil
 	s.chunking, s.failed, s.discarded, s.owed = false, false, 0, 0
 	s.peer.Allowed = s.peer.Username != ""
 }
