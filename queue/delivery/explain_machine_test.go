@@ -29,6 +29,12 @@ func TestExplainTask(t *testing.T) {
 	}{
 		{"due", queue.Task{State: queue.Waiting, Due: now}, "", time.Time{}},
 		{"held", queue.Task{State: queue.Held, Due: soon, Deaths: maxDeaths - 1}, "It is held until it is released.", time.Time{}},
+		{"held for a reason", queue.Task{State: queue.Held, HeldFor: "a first mail"},
+			"It is held until it is released. It was stored held: a first mail.", time.Time{}},
+		{"held for a question", queue.Task{State: queue.Held, HeldFor: "spam?"},
+			"It is held until it is released. It was stored held: spam?", time.Time{}},
+		{"held again", queue.Task{State: queue.Held, HeldFor: "a first mail", Attempts: 1},
+			"It is held until it is released. When it was stored, the reason was: a first mail.", time.Time{}},
 		{"in quarantine", queue.Task{State: queue.Held, Deaths: maxDeaths}, "It is quarantined: the process has ended 3 times", time.Time{}},
 		{"being sent", queue.Task{State: queue.Leased, Due: now}, "It is being sent.", time.Time{}},
 		{"being sent, not due", queue.Task{State: queue.Leased, Due: soon}, "It is being sent.", time.Time{}},

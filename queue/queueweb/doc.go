@@ -15,7 +15,8 @@
 // # Pages
 //
 //	(empty)   the queue's numbers; destinations by age, as Postfix's qshape prints them; reasons; the last hour
-//	messages  messages by sender, recipient, domain, destination, Ref, Tenant, state and age, 50 on a page
+//	messages  messages by sender, recipient, domain, destination, Ref, Tenant, state and age, 50 on a page; of held
+//	          ones, the reason for which they were stored held
 //	message   one message, with id=: what each of its tasks waits for, and each attempt that is remembered
 //	sites     sites with their window, ceiling, rates and state, and what binds; suspensions; learned rates
 //	act       GET asks for a confirmation; POST acts, and answers how much mail was affected
@@ -45,7 +46,8 @@
 //	(empty)   queue, runner: numbers of the queue.Stats and the delivery.Activity
 //	          count: at, seconds, tasks, truncated, destinations, others, total, reasons; count_error
 //	          last_hour: delivered, deferred, failed; for each of the last 60 minutes
-//	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one
+//	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one. A message that
+//	          is held can have held_for
 //	message   its envelope and times, in_queue, running; tasks: destination, state, why, advice, since, until, tried,
 //	          due, attempts, site, rates, recipients; history: time, what, recipient, reply, reason, host, and others;
 //	          ends, if it has left the queue: recipient, what, reply, host, advice; told: kinds of reports
@@ -72,8 +74,8 @@
 // The queue is counted in the background after a page was asked for, at most every 30 seconds, with pauses: the count
 // takes about a fifth of one CPU until it has seen Count tasks. Numbers of the Runner are read at most once a second. A
 // page lists 50 messages. A search for a domain or a time that matches few of very many messages reads all of them; it
-// ends after 10 seconds. With package spool, a search for a recipient reads those that arrived before the spool was
-// opened.
+// ends after 10 seconds. With package spool, a search for a recipient reads all messages that were in the spool when it
+// was opened.
 //
 // An action on many messages takes as long as the method of the Runner, and ends early if the request ends. The log
 // has how many messages it changed.

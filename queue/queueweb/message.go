@@ -47,7 +47,7 @@ type messageView struct {
 	LeftOut int        `json:"tasks_left_out"`
 
 	// Ends are what has become of the recipients of a message that has left the queue, as far as it is remembered.
-	// Told are the kinds of the reports that its sender got.
+	// Told are the kinds of the reports to its sender that were put into the queue.
 	Ends []end    `json:"ends,omitempty"`
 	Told []string `json:"told,omitempty"`
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/internal/web"
@@ -29,7 +30,8 @@ func (r *request) filter() (f queue.Filter, given url.Values, err error) {
 			f.ID = queue.ID(s)
 		case "sender":
 			f.Sender = s
-		case "recipient":
+		case "recipient": // a Sender may have angle brackets anyway
+			s = strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
 			f.Recipient = s
 		case "domain":
 			f.Domain = s
@@ -85,6 +87,7 @@ type messageRow struct {
 	Destination string    `json:"destination"`
 	Tasks       int       `json:"tasks"`
 	State       string    `json:"state"`
+	HeldFor     string    `json:"held_for,omitempty"` // if it is held: why it was stored held
 	Reason      string    `json:"reason,omitempty"`
 	Reply       string    `json:"reply,omitempty"`
 	Arrival     time.Time `json:"arrival"`
@@ -149,6 +152,9 @@ func newRow(t *queue.Task) messageRow {
 		ID: t.ID, Sender: sender(t), Destination: web.Cut(t.Destination, web.MaxKept), State: t.State.String(),
 		Arrival: t.Arrival, Due: t.Due, Size: t.Size,
 		Ref: web.Cut(t.Ref, web.MaxKept), Tenant: web.Cut(t.Tenant, web.MaxKept),
+	}
+	if t.State == queue.Held {
+		row.HeldFor = web.Cut(t.HeldFor, web.MaxKept)
 	}
 	if len(t.Envelope.Recipients) > 0 {
 		row.Recipient = web.Cut(t.Envelope.Recipients[0].Address, web.MaxKept)

@@ -144,7 +144,7 @@ func TestPlanted(t *testing.T) {
 		{name: "no such domain", want: []string{
 			`It couldn't be delivered, and won't be tried again: 550 5.1.2 the domain nowhere.test has neither MX`,
 			`Check the spelling of the address.`,
-			`The sender got a report`,
+			`A report to the sender was put into the queue.`,
 		}, plant: func(p *planted) queue.ID {
 			id := p.send("ann@source.test", "bob@nowhere.test")
 			time.Sleep(time.Minute)
@@ -153,7 +153,7 @@ func TestPlanted(t *testing.T) {
 		{name: "null MX", want: []string{
 			`null.test does not take mail: it has a null MX`,
 			`don't write to it again`,
-			`The sender got a report`,
+			`A report to the sender was put into the queue.`,
 		}, plant: func(p *planted) queue.ID {
 			p.inet.NullMX("null.test")
 			id := p.send("ann@source.test", "bob@null.test")
@@ -219,7 +219,7 @@ func TestPlanted(t *testing.T) {
 		{name: "REQUIRETLS", want: []string{
 			`won't be tried again: 550 5.7.10 REQUIRETLS`,
 			`Send the message without it`,
-			`The sender got a report`,
+			`A report to the sender was put into the queue.`,
 		}, plant: func(p *planted) queue.ID {
 			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) { m.Envelope.RequireTLS = true })
 			time.Sleep(time.Minute)
@@ -280,7 +280,7 @@ func TestPlanted(t *testing.T) {
 			return id
 		}},
 		{name: "held with a reason", want: []string{
-			`It is held until it is released. It was stored held: a first mail of a new customer`,
+			`It is held until it is released. It was stored held: a first mail of a new customer.`,
 			`Release it to have it sent, or remove it.`,
 		}, plant: func(p *planted) queue.ID {
 			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) {
@@ -334,7 +334,7 @@ func TestPlanted(t *testing.T) {
 		{name: "too big", want: []string{
 			`the message has 155 octets, and the host takes 10`,
 			`Send a smaller one.`,
-			`The sender got a report`,
+			`A report to the sender was put into the queue.`,
 		}, plant: func(p *planted) queue.ID {
 			p.host.MaxSize(10)
 			return p.mail()

@@ -246,6 +246,33 @@ func TestForged(t *testing.T) {
 	}
 }
 
+// TestHeldFor: the list has the reason of held mail, and of no other. A recipient may be as it is in a log.
+func TestHeldFor(t *testing.T) {
+	h, q := newHandler(t)
+	for i, recipient := range []string{"bob@example.net", "eve@example.net", "dan@example.net"} {
+		id := enqueue(t, q, queue.Message{Envelope: smtp.NewEnvelope("ann@example.com", recipient), Held: i < 2,
+			HeldFor: []string{"a first mail", "an invoice", ""}[i]})
+		if i == 1 {
+			if err := q.Release(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	page := get(h, "messages").Body.String()
+	if !strings.Contains(page, "Stored held: <bdi>a first mail</bdi>") || strings.Contains(page, "invoice") {
+		t.Errorf("got %s, want the reason of the message that is held", page)
+	}
+	if got := get(h, "messages?format=json").Body.String(); strings.Count(got, "held_for") != 1 {
+		t.Errorf("got %s, want one held_for", got)
+	}
+	for _, recipient := range []string{"bob@example.net", "%3Cbob@example.net%3E"} {
+		got := get(h, "messages?format=json&recipient="+recipient).Body.String()
+		if !strings.Contains(got, "bob@") || strings.Contains(got, "eve@") {
+			t.Errorf("%s: got %s, want one message", recipient, got)
+		}
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	h, _ := newHandler(t)
 	answers := map[string]*httptest.ResponseRecorder{

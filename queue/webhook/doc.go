@@ -45,7 +45,8 @@
 //   - Verify the signature before anything else.
 //   - Drop an event whose webhook-id it has seen. An event arrives at least once: if a receiver has taken it, and its
 //     response is lost, it arrives again.
-//   - Expect no order. Event.Data.Number grows with each event of a message at a destination.
+//   - Expect no order. Event.Data.Number orders the events of a message at a destination. The events of one outcome
+//     share a Number, so drop events by webhook-id, never by Number.
 //   - Answer within 15 seconds: store the event, answer 204, and work on it later.
 //
 // # Promises
