@@ -231,7 +231,10 @@ func (in *input) word(w *word, text string, from, to int) {
 		in.add(0, isIP, from, to)
 	case in.isSentence(text[from:to]):
 		for from < to {
-			end := from + strings.IndexByte(text[from:to]+".", '.')
+			end := to
+			if n := strings.IndexByte(text[from:to], '.'); n >= 0 {
+				end = from + n
+			}
 			in.run(text, from, end)
 			from = end + 1
 		}
@@ -240,11 +243,17 @@ func (in *input) word(w *word, text string, from, to int) {
 	}
 }
 
-// isSentence reports whether a name with dots is two sentences without a space between them: "disabled.Please".
+// isSentence reports whether a name with dots isn't a host's: it is two sentences without a space between them, as in
+// "disabled.Please", or the name of a program's error, as in "RESOLVER.ADR.RecipNotFound".
 func (in *input) isSentence(s string) bool {
 	i := strings.IndexByte(s, '.')
 	if isDigit(s[len(s)-1]) {
 		return true // a name with a version
+	}
+	for j := 1; j < len(s); j++ {
+		if s[j] >= 'A' && s[j] <= 'Z' && s[j-1] >= 'a' && s[j-1] <= 'z' {
+			return true
+		}
 	}
 	return strings.LastIndexByte(s, '.') == i && s[i+1] >= 'A' && s[i+1] <= 'Z' && i > 0 && s[i-1] >= 'a'
 }
