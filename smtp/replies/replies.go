@@ -110,6 +110,8 @@ type Rule struct {
 	Reason smtp.Reason
 	Scope  Scope  // if zero, the text decides
 	By     string // if empty, the text decides
+
+	unless string // what parseRules puts behind the patterns that follow
 }
 
 // Enhanced is an enhanced code without its class: {7, 26} for 4.7.26 and 5.7.26. The class is that of the code,

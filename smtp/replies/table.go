@@ -272,8 +272,10 @@ func parseScope(name string) (Scope, error) {
 func (r *Rule) line(key, rest string) error {
 	switch key {
 	case "from": // for readers
+	case "unless":
+		r.unless += " & ! " + rest
 	case "says":
-		r.Says = append(r.Says, rest)
+		r.Says = append(r.Says, rest+r.unless)
 	case "provider":
 		r.Providers = append(r.Providers, strings.Fields(rest)...)
 	case "code":
