@@ -66,9 +66,7 @@ var formats = []format{
 		"delivery status notification", "mail system error", "did not receive this message", "were undeliverable",
 		"this report relates to a message you sent"}},
 	{"languages", "bounces of hosts in Germany, France, Italy, Spain, Portugal, the Netherlands, Poland, Russia, " +
-		"Japan, China, Korea, Turkey, Sweden, Denmark, Norway, Finland, Czechia, Hungary, Greece", []string{
-		"teslim edilemedi", "kunde inte levereras", "kunne ikke leveres", "ei voitu toimittaa", "nelze doručit",
-		"nebylo možné doručit", "nem kézbesíthető", "nem sikerült kézbesíteni", "δεν ήταν δυνατή η παράδοση",
+		"Japan, China, Korea", []string{
 		"nicht zugestellt", "unzustellbar", "nicht ausgeliefert", "zustellfehler", "zustellung fehlgeschlagen",
 		"fehler bei der nachrichtenzustellung",
 		"n'a pas pu être", "n'a pu être", "non distribu", "échec de la remise", "echec de la remise", "non remis",
@@ -82,6 +80,19 @@ var formats = []format{
 		"配送できません", "エラーのため", "届けることができません",
 		"宛先不明", "无法投递", "退信", "投递失败", "無法傳遞", "배달되지"}},
 }
+
+// undelivered are words of bounces of hosts in Turkey, Sweden, Denmark, Norway, Finland, Czechia, Hungary and Greece,
+// in lower case. They are said of a parcel, too: one of messageWords has to stand in the text or in the Subject.
+var (
+	undelivered = []string{
+		"teslim edilemedi", "kunde inte levereras", "kunne ikke leveres", "ei voitu toimittaa", "nelze doručit",
+		"nebylo možné doručit", "nem kézbesíthető", "nem sikerült kézbesíteni", "δεν ήταν δυνατή η παράδοση",
+	}
+	messageWords = []string{
+		"ileti", "mesaj", "e-posta", "meddeland", "melding", "meddelelse", "besked", "viesti", "zpráv", "üzenet",
+		"μήνυμα", "μηνύματος", "e-mail", "epost", "e-post", "sähköposti",
+	}
+)
 
 // originalMarks are in the line above the message that is returned, in lower case.
 var originalMarks = []string{
@@ -106,6 +117,11 @@ var delayWords = []string{
 // permanentWords are in the text of a mail about a message that failed, whatever its Subject warns of, in lower case.
 var permanentWords = []string{
 	"permanent fatal", "permanent error", "failed permanently", "permanently failed", "permanent failure",
+}
+
+// openWords stand before words of permanentWords that are no fact, in lower case.
+var openWords = []string{
+	" not ", "n't ", " no ", " until ", " unless ", " if ", " before ", " without ", " may ", " when ",
 }
 
 // introducingEnds are the ends of a text that an address of a recipient follows, in lower case.

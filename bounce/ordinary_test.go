@@ -74,4 +74,51 @@ func TestOrdinaryMail(t *testing.T) {
 	}
 }
 
+// TestMailSystemLetters: a mail system that isn't a person writes summaries, digests and notes of deliveries, too. Only
+// a refusal of a named recipient is a bounce.
+func TestMailSystemLetters(t *testing.T) {
+	const bounce, none = Bounce, NotABounce
+	returned := "\n\n----- Original message -----\nReceived: by a.test\nFrom: ann@sender.test\nTo: bob@far.test\nSubject: hello\n\nHello\n"
+	for _, tt := range []struct {
+		name, subject, body string
+		kind                Kind
+		action              Action
+	}{
+		{"log summary", "Postfix log summary", "rejected today:\nbob@far.test 550 5.1.1 user unknown (5 times)\n", none, 0},
+		{"log summary with colons", "Raport dzienny", "bob@far.test: 550 5.1.1 User unknown: 3\ncarl@far.test: 550 5.1.1 User unknown: 12\n", none, 0},
+		{"log summary with brackets", "Raport", "<bob@far.test>: 550 5.1.1 User unknown: 3\n", none, 0},
+		{"log summary with a count of times", "Raport", "<bob@far.test>: 550 5.1.1 user unknown (3 x)\n", none, 0},
+		{"quarantine digest", "Quarantine digest", "You have 3 messages:\n\nbob@far.test  Invoice 550 5.1.1 attached\nann2@far.test   Lunch\n", none, 0},
+		{"statistics", "Weekly statistics", "bob@far.test 550 messages received\ncarl@far.test  421 4.2.0 messages\n", none, 0},
+		{"read", "Gelesen: hallo", "bob@far.test 5.1.1 gelesen\n", none, 0},
+		{"version", "Statystyka", "bob@far.test 5.0.0 wersja\n", none, 0},
+		{"quota", "Account created", "Welcome. Your accounts:\n\nbob@far.test (quota 4.2.0 GB)\n", none, 0},
+		{"delivered", "Zpráva doručena", "bob@far.test: 250 2.1.5 OK, minulý pokus 450 4.2.0 greylisted\n", none, 0},
+		{"delivered, brackets", "Doručeno", "<bob@far.test>: 250 2.1.5 OK, předtím: 550 5.1.1 neznámý\n", none, 0},
+		{"delayed", "Zpráva zpožděna", "bob@far.test: 451 4.7.1 greylisted, zkusíme znovu\n", none, 0},
+		{"delayed, brackets", "Iletiniz gecikti", "<bob@far.test>: host mx.far.test said: 450 4.2.0 user unknown later\ntekrar denenecek\n", none, 0},
+		{"delayed, the message returned", "Zpráva zpožděna", "<bob@far.test>: host mx.far.test said: 450 4.2.0 greylisted, zkusíme znovu" + returned, bounce, Delayed},
+		{"refused", "Zpráva", "<bob@far.test>: host mx.far.test said: 550 5.1.1 no such user\n", bounce, Failed},
+		{"refused, the message returned", "Zpráva", "bob@far.test: 550 5.1.1 no such user" + returned, bounce, Failed},
+		{"a parcel in Turkish", "Paket teslim edilemedi", "Kargonuz teslim edilemedi.\nbob@far.test\n", none, 0},
+		{"a parcel in Swedish", "Paketet", "Ditt paket kunde inte levereras.\nbob@far.test\n", none, 0},
+		{"a parcel in Czech", "Zásilka", "Zásilku nelze doručit.\nbob@far.test\n", none, 0},
+		{"a message in Swedish", "Fel", "Ditt meddelande kunde inte levereras till:\n\nbob@far.test\n", bounce, Failed},
+		{"no permanent error", "Warning: message delayed", "Your message to bob@far.test has not been delivered yet.\n" +
+			"<bob@far.test>: host mx.far.test said: 451 4.2.2 mailbox full. This is not a permanent error.\n", bounce, Delayed},
+		{"until it fails", "Message delayed (warning)", "Could not be delivered to the following recipients so far. It will be tried until it has permanently failed:\n\n" +
+			"<bob@far.test>\n   connection refused\n", bounce, Delayed},
+		{"if it fails", "Warning: could not send message", "The mail could not be delivered yet. You get another report if it has a permanent error.\n\n" +
+			"<bob@far.test>\n   connection refused\n", bounce, Delayed},
+		{"permanent errors", "Warning: message failed", "The attached message had PERMANENT fatal delivery errors!\n\nFailed address: bob@far.test\n", bounce, Failed},
+	} {
+		mail := fmt.Sprintf("Return-Path: <>\nFrom: MAILER-DAEMON@far.test\nTo: ann@sender.test\nSubject: %s\n"+
+			"Content-Type: text/plain; charset=utf-8\n\n%s", tt.subject, tt.body)
+		n := parseBytes(t, []byte(mail))
+		if n.Kind != tt.kind || tt.kind == bounce && (len(n.Recipients) != 1 || n.Recipients[0].Action != tt.action) {
+			t.Errorf("%s: got %v with %s, want %v, %v", tt.name, n.Kind, describe(n), tt.kind, tt.action)
+		}
+	}
+}
+
 func indent(s string) string { return "\t" + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n\t") }

@@ -2,9 +2,9 @@ package bounce
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/postrider/postrider/internal/mimetext"
-	"github.com/postrider/postrider/smtp"
 )
 
 // decide chooses the kind of the mail, and reads it by the format of that kind.
@@ -119,7 +119,7 @@ func (d *document) readLetterBounce() *Notification {
 			return nil
 		}
 	}
-	if format == "" && o.mailer && !o.person && l.hasReply() {
+	if format == "" && o.mailer && !o.person && l.hasReply(attached || l.original != "") {
 		format = "reply"
 	}
 	if format == "" && len(failed) == 0 {
@@ -146,13 +146,13 @@ func (d *document) readLetterBounce() *Notification {
 	whole := strings.TrimSpace(strings.Join(l.lines, "\n"))
 	lower := strings.ToLower(whole)
 	delayed := containsAny(lower, delayWords) ||
-		containsAny(o.subject, delayWords) && !containsAny(lower, permanentWords)
+		containsAny(o.subject, delayWords) && !statesPermanent(lower)
 	for i := range n.Recipients {
 		r := &n.Recipients[i]
 		if r.Text == "" {
 			r.setProse(whole)
 		}
-		if delayed {
+		if delayed || format == "reply" && r.Reply != nil && r.Reply.Temporary() {
 			r.Action = Delayed
 		}
 		context := ""
@@ -164,6 +164,27 @@ func (d *document) readLetterBounce() *Notification {
 	return n
 }
 
+// statesPermanent reports whether a text in lower case has one of permanentWords as a fact: not "this is not a
+// permanent error", nor "until it has permanently failed".
+func statesPermanent(lower string) bool {
+	for _, w := range permanentWords {
+		for rest := lower; ; {
+			before, after, ok := strings.Cut(rest, w)
+			if !ok {
+				break
+			}
+			if i := strings.LastIndexAny(before, ".;!\n"); i >= 0 {
+				before = before[i+1:]
+			}
+			if !containsAny(" "+before, openWords) {
+				return true
+			}
+			rest = after
+		}
+	}
+	return false
+}
+
 // format returns the name of the format whose words the letter or the Subject has, "transcript" if it has the refusal
 // of a recipient in a session, or "".
 func (l *letter) format(subject string) string {
@@ -173,6 +194,9 @@ func (l *letter) format(subject string) string {
 			return formats[i].name
 		}
 	}
+	if either := subject + "\n" + text; containsAny(either, undelivered) && containsAny(either, messageWords) {
+		return "languages"
+	}
 	for _, c := range l.all {
 		if c.way == inTranscript && findReply(l.allWords(c.address)) >= 0 {
 			return "transcript"
@@ -181,9 +205,10 @@ func (l *letter) format(subject string) string {
 	return ""
 }
 
-// hasReply reports whether a recipient that the letter names has the reply of a host or a status code beside it: the
-// letter of a mail system in a language that formats doesn't have.
-func (l *letter) hasReply() bool {
+// hasReply reports whether a recipient that the letter names has the refusal of a host beside it: the letter of a mail
+// system in a language that formats doesn't have. A summary of logs, a digest, and a note of a delay or a delivery have
+// replies, too. So the letter either returns the message, or has "<address>:" and a reply that is permanent.
+func (l *letter) hasReply(returned bool) bool {
 	for i, c := range l.all {
 		if i >= maxExplained {
 			break
@@ -192,11 +217,28 @@ func (l *letter) hasReply() bool {
 			continue
 		}
 		words := strings.Join(l.words(i), "\n")
-		if findReply(words) >= 0 || findCode(words) != (smtp.EnhancedCode{}) {
+		at := findReply(words)
+		if first, _ := readReply(words); at < 0 || isCounted(words) || first != nil && first.Code < 400 {
+			continue
+		}
+		reply, _ := readReply(words[at:])
+		named := strings.HasPrefix(strings.TrimLeft(l.lines[c.line], " \t"), "<"+c.address+">:")
+		if reply != nil && (named && reply.Permanent() || returned && (reply.Permanent() || reply.Temporary())) {
 			return true
 		}
 	}
 	return false
+}
+
+// isCounted reports whether words end as a line of statistics does: "User unknown: 3", or "user unknown (5 times)".
+func isCounted(words string) bool {
+	words, _, _ = strings.Cut(words, "\n")
+	words = strings.TrimRight(words, " \t)")
+	words = strings.TrimRightFunc(words, unicode.IsLetter)
+	rest := strings.TrimRight(words, " \t")
+	digits := strings.TrimRight(rest, "0123456789")
+	before := strings.TrimRight(digits, " \t")
+	return digits != rest && (strings.HasSuffix(before, ":") || strings.HasSuffix(before, "("))
 }
 
 // failedRecipients returns the addresses of X-Failed-Recipients, which Exim and Gmail write.

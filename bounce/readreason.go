@@ -94,16 +94,39 @@ func (r *RecipientStatus) reason(stage smtp.Stage) (cause smtp.Reason, byCode bo
 	return cmp.Or(m.Reason, smtp.Other), true // NoReason: it wasn't a refusal
 }
 
-// byWords returns the first Reason in mailerWords whose words stand in text, or Other.
+// byWords returns the first Reason in mailerWords whose words stand in text, or Other. In a sentence about us, the
+// sender or a server, the words for a mailbox don't count: "your IP address isn't found", "the server has no space".
 func byWords(text string) smtp.Reason {
 	text = plainWords(text)
 	for _, w := range mailerWords {
-		if containsAny(text, w.words) {
+		var others []string
+		switch w.reason {
+		case smtp.UserUnknown, smtp.MailboxDisabled:
+			others = ourWords
+		case smtp.MailboxFull:
+			others = serverWords
+		}
+		if states(text, w.words, others) {
 			return w.reason
 		}
 	}
 	return smtp.Other
 }
+
+// states reports whether text has one of words in a sentence that has none of others.
+func states(text string, words, others []string) bool {
+	if len(others) == 0 || !containsAny(text, others) {
+		return containsAny(text, words)
+	}
+	for sentence := range strings.FieldsFuncSeq(text, isSentenceEnd) {
+		if containsAny(sentence, words) && !containsAny(sentence, others) {
+			return true
+		}
+	}
+	return false
+}
+
+func isSentenceEnd(r rune) bool { return strings.ContainsRune(".;!?。；！？", r) }
 
 // plainWords returns text in lower case and in one line, without addresses and the paths of URLs: their words mean
 // nothing.

@@ -31,3 +31,34 @@ func TestContext(t *testing.T) {
 		})
 	}
 }
+
+// TestWordsAboutUs: words for a mailbox, in a sentence about the sender, our address or a server, say nothing about the
+// recipient.
+func TestWordsAboutUs(t *testing.T) {
+	tests := []struct {
+		text string
+		want smtp.Reason
+	}{
+		{"Ваш IP адрес не найден в DNS (PTR)", smtp.Other},
+		{"Ваш IP-адрес не найден", smtp.Other},
+		{"Адрес отправителя: такой адрес не существует", smtp.Other},
+		{"Отправитель не найден: пользователь не найден", smtp.Other},
+		{"Ваш IP адрес заблокирован", smtp.Blocklisted},
+		{"Отправитель заблокирован, адрес не найден в белом списке", smtp.Blocklisted},
+		{"服务器空间不足，稍后重试", smtp.Other},
+		{"サーバーの容量を超え", smtp.Other},
+		{"发件人地址不存在", smtp.Other},
+		{"Absender: Adresse konnte nicht gefunden werden", smtp.Other},
+		{"your IP address is disabled", smtp.Other},
+		{"sender address does not exist", smtp.Other},
+		{"Пользователь не найден", smtp.UserUnknown},
+		{"Ваш IP адрес известен. Пользователь не найден.", smtp.UserUnknown},
+		{"ящик заблокирован", smtp.MailboxDisabled},
+		{"收件人邮箱空间不足", smtp.MailboxFull},
+	}
+	for _, tt := range tests {
+		if got := byWords(tt.text); got != tt.want {
+			t.Errorf("%q: got %v, want %v", tt.text, got, tt.want)
+		}
+	}
+}

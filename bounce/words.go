@@ -109,7 +109,9 @@ var mailerWords = []struct {
 	}},
 	{smtp.Blocklisted, []string{
 		"blacklist", "blocklist", "blocked using", "blocked for abuse", "rbl", "dnsbl", "spamhaus", "reputation",
-		"blocked by", "ip address is blocked", "has been blocked", "block list", "access denied",
+		"blocked by", "ip address is blocked",
+		"ip адрес заблокирован", "ip-адрес заблокирован", "отправитель заблокирован",
+		"has been blocked", "block list", "access denied",
 		"invalid ip for sending", "poor sender", "use the smtp server of",
 	}},
 	{smtp.SpamContent, []string{"spam", "content rejected", "junk", "unsolicited", "message content", "bulk mail"}},
@@ -137,6 +139,21 @@ var mailerWords = []struct {
 		"bare cr", "non-compliant", "not compliant",
 	}},
 }
+
+// ourWords are about the sender, or about our address or host, and serverWords about the host that refuses, in lower
+// case.
+var (
+	ourWords = []string{
+		"your ip", "ip address", "ip adres", "ip-adres", "your host", "your server", "sender address",
+		"sender's address", "address of the sender", "absender", "ihre ip", "expéditeur", "votre adresse",
+		"отправител", "ip адрес", "ip-адрес", "вашего адреса", "ваш адрес", "ваш сервер",
+		"ptr", "adresse ip", "remitente", "remetente", "mittente",
+		"nadawc", "afzender", "发件人", "寄件人", "发送者", "您的ip", "送信者", "送信元", "발신자", "보낸 사람",
+	}
+	serverWords = []string{
+		"服务器", "伺服器", "サーバ", "сервере недостаточно", "сервере превышена", "на сервере", "서버",
+	}
+)
 
 // mailerNames are in the From of mail systems, in lower case: the local part, or the display name. daemonNames are
 // those of no person.
