@@ -238,8 +238,8 @@ func (m *machine) forget(l *learnt, o *meter) {
 	}
 }
 
-// makeRoom forgets what isn't used, if there is much of it or no room for another meter of s. It is called before the id
-// of a name is taken, since it may give the names other ids.
+// makeRoom forgets what isn't used, if there is much of it or no room for another meter of s. It is called before the
+// id of a name is taken, since it may give the names other ids.
 func (m *machine) makeRoom(s *site) {
 	if m.meters >= m.manyMeters || len(m.names.list) > 4*m.manyMeters+1000 { // or there are names that no meter has
 		m.forgetMeters()

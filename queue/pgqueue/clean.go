@@ -76,8 +76,8 @@ func (c *cleaning) clean(ctx context.Context, q *Queue) error {
 }
 
 // openSQL reports whether a transaction is open that began before transaction $1, in any process that a vacuum of this
-// database respects, and returns the number for the next look. A sender to a standby has no datname. The backend_type of
-// other roles' sessions is hidden; the other columns aren't.
+// database respects, and returns the number for the next look. A sender to a standby has no datname. The backend_type
+// of other roles' sessions is hidden; the other columns aren't.
 const openSQL = `SELECT EXISTS (
 	SELECT FROM pg_stat_activity WHERE (datname IS NULL OR datname = current_database())
 		AND backend_type IS DISTINCT FROM 'autovacuum worker' AND pid <> pg_backend_pid()

@@ -91,7 +91,7 @@ type recipientView struct {
 	Local   bool   `json:"local,omitempty"` // the Reply is ours: no host answered
 	Host    string `json:"host,omitempty"`
 	Addr    string `json:"addr,omitempty"`
-	Source  string `json:"source,omitempty"` // our address that the host was asked from, of several
+	Source  string `json:"source,omitempty"` // see smtp.Result.Source
 	TLS     string `json:"tls,omitempty"`
 	Policy  string `json:"policy,omitempty"`
 }

@@ -53,7 +53,7 @@ func TestStory(t *testing.T) {
 			t.Errorf("next try %v, due %v", next, task.Due)
 		}
 		page := get(h, "message?id="+string(id)).Body.String()
-		for _, want := range []string{"451 4.7.1 greylisted", "mx1.example.net", "192.0.2.1:25", "from our address 198.51.100.9", "TLS 1.3", "Tried again", "next try", "order-17"} {
+		for _, want := range []string{"451 4.7.1 greylisted", "mx1.example.net", "192.0.2.1:25", "source 198.51.100.9", "TLS 1.3", "Tried again", "next try", "order-17"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page lacks %q", want)
 			}

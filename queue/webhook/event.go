@@ -79,7 +79,7 @@ type Recipient struct {
 	Local    bool   `json:"local,omitempty"`    // no host has sent the reply
 	Host     string `json:"host,omitempty"`     // that sent it
 	Addr     string `json:"addr,omitempty"`     // its address and port
-	Source   string `json:"source,omitempty"`   // our address that it was asked from, of several
+	Source   string `json:"source,omitempty"`   // see smtp.Result.Source
 	TLS      string `json:"tls,omitempty"`      // "TLS 1.3" for example
 }
 
