@@ -84,18 +84,18 @@ type meter struct {
 
 // newMeter returns one that closes now. The site has taken what lately says, and last took seen messages a second.
 func newMeter(k meterKey, r Recovery, seen float64, lately tally, now int64) meter {
-	m := meter{key: k, level: float32(max(seen, firstLevel)), n: lately.n, since: toSeconds(now), fresh: true}
+	m := meter{key: k, level: float32(max(seen, firstLevel)), n: uint32(lately.n), since: toSeconds(now), fresh: true}
 	m.opened = m.since - lately.until(m.since)
 	m.close(r, now)
 	return m
 }
 
 // tally counts the messages that a site takes. As in a meter, times without messages don't count. Of more than an hour,
-// half is forgotten, so that it is about the last hour.
+// or of more than it can count, half is forgotten, so that it is about the last hour.
 type tally struct {
-	n       uint32
-	seconds int32 // in which it took them
-	last    int32 // when it took the last one, in seconds on the machine's clock
+	n       uint16
+	seconds uint16 // in which it took them
+	last    int32  // when it took the last one, in seconds on the machine's clock
 }
 
 const tallyTime = int32(time.Hour / time.Second)
@@ -105,14 +105,15 @@ func (t *tally) until(now int32) int32 {
 	if t.n == 0 {
 		return 0
 	}
-	return t.seconds + min(now-t.last, int32(meterIdle/time.Second))
+	return int32(t.seconds) + min(now-t.last, int32(meterIdle/time.Second))
 }
 
 func (t *tally) add(now int32) {
-	if t.seconds = t.until(now); t.seconds > tallyTime {
-		t.n, t.seconds = t.n/2, t.seconds/2
+	seconds := t.until(now)
+	if seconds > tallyTime || t.n == math.MaxUint16 {
+		t.n, seconds = t.n/2, seconds/2
 	}
-	t.n, t.last = t.n+1, now
+	t.n, t.seconds, t.last = t.n+1, uint16(seconds), now
 }
 
 func toSeconds(ns int64) int32 { return int32(min(ns/int64(time.Second), math.MaxInt32)) }

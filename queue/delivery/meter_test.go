@@ -269,6 +269,17 @@ func TestMeterLate(t *testing.T) {
 	}
 }
 
+// TestTally: of more messages than it can count, the average is kept.
+func TestTally(t *testing.T) {
+	var lately tally
+	for i := range int32(200_000) {
+		lately.add(i / 100)
+	}
+	if got := float64(lately.n) / float64(lately.until(2000)); got < 99 || got > 101 {
+		t.Errorf("got %.1f a second, want 100", got)
+	}
+}
+
 // TestMeterFirst: the first level is what the site took on average until the end of the pauses. Times without messages
 // don't count.
 func TestMeterFirst(t *testing.T) {

@@ -172,6 +172,6 @@ func (m *machine) ownTally(k toldKey) {
 	o, s := m.meterOf(k), m.sites[k.site]
 	if o != nil && o.fresh && s != nil && s.lately.n > 0 {
 		now := toSeconds(m.mono)
-		o.n, o.opened = s.lately.n, now-s.lately.until(now)
+		o.n, o.opened = uint32(s.lately.n), now-s.lately.until(now)
 	}
 }
