@@ -227,10 +227,10 @@ type Runner struct {
 
 	// Source bounds the tasks that go out from each source (see SourceOf), and Tenant those of each tenant (see
 	// queue.Message). A task beyond a Rate is postponed to a time of its own; other tasks go first. If zero, there is
-	// no limit. A task without a source or a tenant has no Rate of that kind: mail that a Relay gets by SMTP has
-	// the tenant that Relay.TenantOf returns, or none. Its clients can be bounded as they send, by server/ratelimit.
-	// A report and a message of Outbox have no Rate of a tenant.
-	// Turns and learned rates count the reverse-path of mail without a tenant.
+	// no limit. A task without a source or a tenant has no Rate of that kind: mail that a Relay gets by SMTP has the
+	// tenant that Relay.TenantOf returns, or none. Its clients can be bounded as they send, by server/ratelimit. A
+	// report and a message of Outbox have no Rate of a tenant. Turns and learned rates count the reverse-path of mail
+	// without a tenant.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.
