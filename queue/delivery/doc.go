@@ -20,7 +20,7 @@
 //   - attempts at one message: Retry, RetryAfter and the message's Deadline
 //   - the time that Run takes to end: Grace and SettleTimeout, if the Sender returns when its ctx ends
 //   - lookups by SiteOf at a time: 1,200; one that takes over a second yields to others
-//   - memory: about 300 octets for each lane with mail, 100 octets for each learned rate, of which there are 100,000 at
+//   - memory: about 300 octets for each lane with mail, 110 octets for each learned rate, of which there are 100,000 at
 //     most, the attempts under way, and Events.Buffer
 //
 // # Promises
