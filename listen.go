@@ -40,7 +40,7 @@ func SubmissionListener(l net.Listener) net.Listener { return roleListener{l, fo
 // Unix socket.
 func LMTPListener(l net.Listener) net.Listener { return roleListener{l, forLMTP} }
 
-// role says by which template a listener is served.
+// role is the template by which a listener is served.
 type role int
 
 const (

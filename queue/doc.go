@@ -83,7 +83,8 @@
 //
 // # Files
 //
-//	queue.go      Queue, Message, Task, Lease, Settlement, and the sentinel errors
+//	queue.go      Queue, Task, Lease, Settlement, and the sentinel errors
+//	message.go    Message
 //	abilities.go  the optional interfaces, Filter and Stats
 //	export.go     Export
 package queue

@@ -94,11 +94,12 @@ const openSQL = `SELECT EXISTS (
 // always open.
 func (c *cleaning) mayDelete(ctx context.Context, q *Queue) (bool, error) {
 	const looks, pause = 10, 250 * time.Millisecond
+	const first = "3" // the number of the first transaction of a server
 	for range looks {
 		fresh := c.since == ""
 		var open bool
 		var now string
-		if err := q.db.QueryRowContext(ctx, openSQL, cmp.Or(c.since, "3")).Scan(&open, &now); err != nil {
+		if err := q.db.QueryRowContext(ctx, openSQL, cmp.Or(c.since, first)).Scan(&open, &now); err != nil {
 			return false, err
 		}
 		if fresh || !open {

@@ -96,8 +96,7 @@ func message(body string, destinations ...string) queue.Message {
 	}
 	return queue.Message{
 		Envelope: env, Destinations: destinations, Body: strings.NewReader(body),
-		Ref: "order 17", Tenant: "tenant/2", Origin: smtp.OriginAllowed, FromDomain: "from.example",
-		About: "b0unce-7",
+		Ref: "order 17", Tenant: "tenant/2", Origin: smtp.OriginAllowed, FromDomain: "from.example", About: "b0unce-7",
 	}
 }
 

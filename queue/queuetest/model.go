@@ -149,10 +149,8 @@ func (m *model) message() (queue.Message, []byte) {
 	msg.Priority = int8(m.rand.IntN(19) - 9)
 	msg.Ref, msg.Tenant = fmt.Sprint(m.serial), tenants[m.rand.IntN(3)]
 	msg.Origin = smtp.Origin(m.rand.IntN(5))
-	if _, ok := m.q.(queue.Holder); ok && len(m.held) < 10 {
-		if msg.Held = m.rand.IntN(10) == 0; msg.Held {
-			msg.HeldFor = "a check"
-		}
+	if _, ok := m.q.(queue.Holder); ok && len(m.held) < 10 && m.rand.IntN(10) == 0 {
+		msg.Held, msg.HeldFor = true, "a check"
 	}
 	return msg, body
 }

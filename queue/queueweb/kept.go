@@ -9,8 +9,8 @@ import (
 
 // kept is a value that is costly to make. It is made in the background, once at a time, and kept for all requests.
 //
-// Between two calls: value is the last one that was made if there is true, else the zero T; making isn't
-// nil while another one is made, and is closed after that. mu guards all fields.
+// Between two calls: value is the last one that was made if there is true, else the zero T; making isn't nil
+// while another one is made, and is closed after that. mu guards all fields.
 type kept[T any] struct {
 	mu     sync.Mutex
 	value  T

@@ -215,7 +215,7 @@ func recipientOf(res *smtp.Result) Recipient {
 
 // size is how many octets the texts of a recipient that come from elsewhere have.
 func (r *Recipient) size() int {
-	return len(r.Address) + len(r.Text) + len(r.Host) + len(r.Addr) + len(r.TLS)
+	return len(r.Address) + len(r.Text) + len(r.Host) + len(r.Addr) + len(r.Source) + len(r.TLS)
 }
 
 // cut returns a text as JSON can have it. One that is longer than most octets is shortened, and ends in "…".

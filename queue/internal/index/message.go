@@ -68,8 +68,7 @@ func (s *Message) recipients(num uint32) (of []int) {
 	return of
 }
 
-// NewMessage checks m and copies its fields. It doesn't read the body. in is set if m comes from another
-// Queue.
+// NewMessage checks m and copies its fields. It doesn't read the body. in is set if m comes from another Queue.
 func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	switch {
 	case m.Envelope == nil || len(m.Envelope.Recipients) == 0:

@@ -79,7 +79,7 @@ func TestReportIsNoEvent(t *testing.T) {
 func TestLongEvents(t *testing.T) {
 	long := strings.Repeat("<", 2<<20)
 	failed := func(address string) delivery.Event {
-		return delivery.Event{Type: delivery.EventRejected, Result: smtp.Result{Recipient: address, Host: long, Addr: long, TLS: long,
+		return delivery.Event{Type: delivery.EventRejected, Result: smtp.Result{Recipient: address, Host: long, Addr: long, Source: long, TLS: long,
 			Outcome: smtp.Rejected, Reply: smtp.NewReply(550, "5.1.1", strings.Repeat("<", 900))}}
 	}
 	reported := func(to ...string) delivery.Event {
