@@ -206,7 +206,7 @@ func missing(t *testing.T, what string) {
 }
 
 // patience is how long others may take for one thing. It only says when a test that has failed ends.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // eventually waits until ok holds: other processes tell no one when they are done.
 func eventually(t *testing.T, what string, ok func() bool) {
