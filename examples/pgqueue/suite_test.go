@@ -168,7 +168,7 @@ func (h *handle) Close() error {
 func (s *store) kill(t *testing.T, h *handle) {
 	t.Helper()
 	h.line.cut.Store(true)
-	s.exec(t, `UPDATE "postrider".node SET until = statement_timestamp() - interval '1 second'`)
+	s.exec(t, `UPDATE "postrider".lease SET until = statement_timestamp() - interval '1 second'`)
 }
 
 const maxKeys = 40

@@ -14,9 +14,11 @@ import (
 func (q *Queue) register(ctx context.Context) error {
 	var id int64
 	err := q.inLock(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, q.sql(`INSERT INTO "postrider".node (id, until)
-			VALUES (nextval('"postrider".node_id'), statement_timestamp() + make_interval(secs => $1)) RETURNING id`),
-			q.config.NodeLease.Seconds()).Scan(&id)
+		err := tx.QueryRowContext(ctx, q.sql(`WITH n AS (
+				INSERT INTO "postrider".node (id) VALUES (nextval('"postrider".node_id')) RETURNING id
+			)
+			INSERT INTO "postrider".lease SELECT id, statement_timestamp() + make_interval(secs => $1) FROM n
+			RETURNING node`), q.config.NodeLease.Seconds()).Scan(&id)
 		if err != nil {
 			return err
 		}
@@ -83,11 +85,12 @@ func (q *Queue) beat(background context.Context) error {
 	}
 	var there, over int
 	err := q.db.QueryRowContext(ctx, q.sql(`WITH n AS (
-			UPDATE "postrider".node SET until = statement_timestamp() + make_interval(secs => $2)
-			WHERE id = $1 RETURNING id
+			UPDATE "postrider".lease SET until = statement_timestamp() + make_interval(secs => $2)
+			WHERE node = $1 RETURNING node
 		)
 		SELECT (SELECT count(*) FROM n),
-			(SELECT count(*) FROM "postrider".node WHERE until < statement_timestamp() AND id <> $1)`),
+			(SELECT count(*) FROM "postrider".lease WHERE until < statement_timestamp() AND node <> $1)
+			+ (SELECT count(*) FROM "postrider".node WHERE until < statement_timestamp() AND id <> $1)`),
 		node, q.config.NodeLease.Seconds()).Scan(&there, &over)
 	if err == nil && (there == 0 || over > 0) {
 		q.mu.Lock()
@@ -167,28 +170,23 @@ func (l *layout) take(node int64) (taken []int) {
 func (l *layout) surplus(node int64) int { return max(0, len(l.of(node))-l.share(node)) }
 
 // takeOver removes the nodes whose lease is over. Their lanes have nobody then. A lease that a node had is a death of
-// its task. The DELETE waits for commits of those nodes that are in progress; later ones fail.
+// its task. A heartbeat in progress comes before the first DELETE, or finds no lease. The second DELETE waits for
+// commits of those nodes that are in progress; later ones fail.
 func (q *Queue) takeOver(ctx context.Context, tx *sql.Tx, me int64) error {
-	var over []int64
-	rows, err := tx.QueryContext(ctx, q.sql(`DELETE FROM "postrider".node
-		WHERE until < statement_timestamp() AND id <> $1 RETURNING id`), me)
+	ended, err := q.readIDs(ctx, tx, `DELETE FROM "postrider".lease
+		WHERE until < statement_timestamp() AND node <> $1 RETURNING node`, me)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		over = append(over, id)
-	}
-	if err := rows.Err(); err != nil {
+	over, err := q.readIDs(ctx, tx, `DELETE FROM "postrider".node
+		WHERE (until < statement_timestamp() OR id = ANY ($2::text::bigint[])) AND id <> $1 RETURNING id`,
+		me, arrayOf(ended))
+	if err != nil {
 		return err
 	}
 	for _, id := range over {
 		q.config.Logger.Warn("pgqueue: the lease of a node is over", "node", id)
-		if err := q.freeLanes(ctx, tx, id, 1); err != nil {
+		if err := q.freeLanes(ctx, tx, int64(id), 1); err != nil {
 			return err
 		}
 	}
@@ -215,6 +213,7 @@ func (q *Queue) freeLanes(ctx context.Context, tx *sql.Tx, node int64, deaths in
 			)`, []any{node, now, deaths}},
 		{`UPDATE "postrider".lane SET node = NULL WHERE node = $1`, []any{node}},
 		{`DELETE FROM "postrider".stat WHERE node = $1`, []any{node}},
+		{`DELETE FROM "postrider".lease WHERE node = $1`, []any{node}},
 	} {
 		if _, err := tx.ExecContext(ctx, q.sql(s.statement), s.args...); err != nil {
 			return err

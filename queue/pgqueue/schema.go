@@ -10,7 +10,7 @@ import (
 )
 
 // Version is the version of the schema that this package needs.
-const Version = 3
+const Version = 4
 
 var (
 	//go:embed schema/1.sql
@@ -19,10 +19,12 @@ var (
 	schema2 string
 	//go:embed schema/3.sql
 	schema3 string
+	//go:embed schema/4.sql
+	schema4 string
 )
 
 // versions are the statements that make each version of the one before it.
-var versions = []string{schema1, schema2, schema3}
+var versions = []string{schema1, schema2, schema3, schema4}
 
 // DefaultSchema is the name of the schema if none is given.
 const DefaultSchema = "postrider"
