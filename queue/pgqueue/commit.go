@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,10 +82,12 @@ type job struct {
 	marks    []markRow
 	lazy     bool
 
-	// finish is called when the result is known, before done is closed: err is nil, or nothing is stored.
-	finish func(err error)
-	done   chan struct{}
-	err    error
+	// settled and finish are called when the result is known, before done is closed: err is nil, or nothing is stored.
+	// settled, unless it is nil, is called with q.mu held, which all jobs of a commit share.
+	settled func(err error)
+	finish  func(err error)
+	done    chan struct{}
+	err     error
 }
 
 var (
@@ -100,7 +101,7 @@ var (
 // group commits the jobs of concurrent calls together.
 type group struct {
 	q         *Queue
-	parallel  int // statements at a time
+	parallel  int // statements at a time: a second one is prepared while the first one is committed; more are smaller ones
 	statement string
 	lazy      string // if all jobs are lazy; "": there are none
 
@@ -173,6 +174,13 @@ func (g *group) commit(jobs []*job) {
 		}
 		return
 	}
+	g.q.mu.Lock()
+	for _, j := range jobs {
+		if j.settled != nil {
+			j.settled(err)
+		}
+	}
+	g.q.mu.Unlock()
 	for _, j := range jobs {
 		j.finish(err)
 		j.err = err
@@ -373,21 +381,4 @@ func (q *Queue) runLarge(ctx context.Context, statement string, b *batch) (ids [
 		return nil, &notSent{err}
 	}
 	return ids, tx.Commit()
-}
-
-const chunkSQL = `INSERT INTO "postrider".chunk (id, n, data) VALUES ($1, $2, $3)`
-
-// writeChunks stores the body of a draft in chunks.
-func (d *draft) writeChunks(statement string, id uint64, exec func(query string, args ...any) error) error {
-	chunk := make([]byte, chunkSize)
-	for n := int64(0); n*chunkSize < d.Size; n++ {
-		size := min(chunkSize, d.Size-n*chunkSize)
-		if _, err := d.file.ReadAt(chunk[:size], n*chunkSize); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if err := exec(statement, int64(id), n, chunk[:size]); err != nil {
-			return err
-		}
-	}
-	return nil
 }

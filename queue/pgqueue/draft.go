@@ -2,6 +2,7 @@ package pgqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -121,4 +122,21 @@ func newReports(ctx context.Context, reports []queue.Message) (drafts []*draft, 
 		}
 	}
 	return drafts, nil
+}
+
+const chunkSQL = `INSERT INTO "postrider".chunk (id, n, data) VALUES ($1, $2, $3)`
+
+// writeChunks stores the body of a draft in chunks.
+func (d *draft) writeChunks(statement string, id uint64, exec func(query string, args ...any) error) error {
+	chunk := make([]byte, chunkSize)
+	for n := int64(0); n*chunkSize < d.Size; n++ {
+		size := min(chunkSize, d.Size-n*chunkSize)
+		if _, err := d.file.ReadAt(chunk[:size], n*chunkSize); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := exec(statement, int64(id), n, chunk[:size]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -115,7 +115,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	q.enqueues = group{q: q, parallel: 4, statement: q.sql(durableSQL)}
+	q.enqueues = group{q: q, parallel: 2, statement: q.sql(durableSQL)}
 	q.settles = group{q: q, parallel: 2, statement: q.sql(durableSQL), lazy: q.sql(lazySQL)}
 	q.marks = group{q: q, parallel: 2, statement: q.sql(lazySQL)}
 	q.reset()

@@ -15,19 +15,21 @@ import (
 // If the connection is lost during the commit, Settle returns when it is known whether that succeeded. It waits for
 // twice Options.Timeout at most: after that, it returns an error, and another Settle under the lease waits on.
 func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) error {
-	c, err := q.checkSettlement(ctx, l, &s)
-	if err != nil {
-		return err
+	var reports []*draft
+	if len(s.Reports) > 0 {
+		c, err := q.checkSettlement(ctx, l, &s)
+		if err != nil {
+			return err
+		}
+		if reports, err = newReports(ctx, s.Reports); err != nil {
+			return failedSettling(&c, err)
+		}
+		defer freeAll(reports)
 	}
-	reports, err := newReports(ctx, s.Reports)
-	if err != nil {
-		return failedSettling(&c, err)
-	}
-	defer freeAll(reports)
 	for {
 		err := q.settle(ctx, l, &s, reports)
 		if !errors.Is(err, errFenced) {
-			return failedSettling(&c, err)
+			return err
 		}
 		if err := q.next(ctx); err != nil { // which takes in what was removed, and the fence
 			return err
@@ -43,17 +45,23 @@ func failedSettling(c *claim, err error) error {
 func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Settlement) (c claim, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	_, c, err = q.leaseOf(ctx, l, s)
+	return c, err
+}
+
+// leaseOf returns a lease and its task, or the reason why this settlement of it can't succeed. q.mu is held.
+func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement) (*index.Lease, claim, error) {
 	if err := q.check(ctx); err != nil {
-		return c, err
+		return nil, claim{}, err
 	}
 	found, c, err := q.ix.Find(l)
 	if err != nil {
-		return c, err
+		return nil, c, err
 	}
 	if err := index.CheckSettlement(s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
-		return c, failedSettling(&c, err)
+		return nil, c, failedSettling(&c, err)
 	}
-	return c, nil
+	return found, c, nil
 }
 
 // settlement is a settlement in progress.
@@ -66,7 +74,8 @@ type settlement struct {
 	overdue  int64
 	attempts int
 	deaths   int
-	part     *part // that is added to the report task; of a report task, that stays
+	part     *part  // that is added to the report task; of a report task, that stays
+	tell     func() // announces what it has changed
 }
 
 // settle stores a settlement.
@@ -83,17 +92,22 @@ func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, 
 		d.Arrival = now
 	}
 	j.lazy = len(reports) == 0 && len(s.Owed) == 0 && st.claim.Num != index.ReportTask
-	j.finish = func(err error) {
-		defer q.gate.RUnlock()
+	j.settled = func(err error) {
 		if err != nil {
 			q.abortSettling(st)
 			return
 		}
 		q.applySettling(st)
-		q.added(reports...)
+	}
+	j.finish = func(err error) {
+		defer q.gate.RUnlock()
+		st.tell()
+		if err == nil {
+			q.added(reports...)
+		}
 	}
 	q.settles.submit(j)
-	return q.settles.wait(j)
+	return failedSettling(&st.claim, q.settles.wait(j))
 }
 
 // beginSettling begins a settlement. It waits until nothing else is in progress under the lease. If all other tasks of
@@ -101,12 +115,7 @@ func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, 
 func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settlement) (*settlement, *job, error) {
 	for {
 		q.mu.Lock()
-		err := q.check(ctx)
-		var begun *index.Lease
-		var c claim
-		if err == nil {
-			begun, c, err = q.ix.Find(l)
-		}
+		begun, c, err := q.leaseOf(ctx, l, s)
 		if err != nil {
 			q.mu.Unlock()
 			return nil, nil, err
@@ -207,21 +216,18 @@ func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
 	return row
 }
 
-// abortSettling ends a settlement that isn't stored. The lease continues.
+// abortSettling ends a settlement that isn't stored. The lease continues. q.mu is held.
 func (q *Queue) abortSettling(st *settlement) {
-	q.mu.Lock()
 	expires := q.ix.Abort(st.begun)
 	q.afterSettling(st.claim.ID)
-	q.mu.Unlock()
-	q.watch.Tell(expires, st.claim.Lane)
+	st.tell = func() { q.watch.Tell(expires, st.claim.Lane) }
 }
 
-// applySettling takes in a settlement that is stored.
+// applySettling takes in a settlement that is stored. q.mu is held.
 func (q *Queue) applySettling(st *settlement) {
 	c := &st.claim
 	due, report := int64(index.Never), int64(index.Never)
 	gone := false
-	q.mu.Lock()
 	switch {
 	case c.Num == index.ReportTask:
 		due, gone = q.ix.Reported(st.begun, light(st.part))
@@ -247,13 +253,14 @@ func (q *Queue) applySettling(st *settlement) {
 	}
 	q.afterSettling(c.ID)
 	recalled := q.ix.Recalled()
-	q.mu.Unlock()
-	q.watch.TellComing(recalled)
-	if due != index.Never {
-		q.watch.TellDue(due, c.Lane)
-	}
-	if report != index.Never {
-		q.watch.TellDue(report, index.ReportLane(c.Lane))
+	st.tell = func() {
+		q.watch.TellComing(recalled)
+		if due != index.Never {
+			q.watch.TellDue(due, c.Lane)
+		}
+		if report != index.Never {
+			q.watch.TellDue(report, index.ReportLane(c.Lane))
+		}
 	}
 }
 
