@@ -19,7 +19,8 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 	return id, err
 }
 
-// EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own.
+// EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own. While an open transaction has
+// stored the same Key, EnqueueOnce waits for its end, and returns an error at the end of ctx or after Options.Timeout.
 func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
 	return q.enqueueOnce(ctx, "enqueue", m, nil)
 }

@@ -176,3 +176,23 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestPollPause shows how seldom an idle Queue looks for news.
+func TestPollPause(t *testing.T) {
+	for _, tt := range []struct {
+		poll    time.Duration
+		without int
+		want    time.Duration
+	}{
+		{50 * time.Millisecond, 0, 50 * time.Millisecond},
+		{50 * time.Millisecond, 99, 50 * time.Millisecond},
+		{50 * time.Millisecond, 100, 150 * time.Millisecond},
+		{50 * time.Millisecond, 999, 150 * time.Millisecond},
+		{50 * time.Millisecond, 1000, 300 * time.Millisecond},
+		{1 << 62, 1000, 1 << 62},
+	} {
+		if got := pollPause(tt.poll, tt.without); got != tt.want {
+			t.Errorf("%v after %d polls: got %v, want %v", tt.poll, tt.without, got, tt.want)
+		}
+	}
+}

@@ -19,7 +19,8 @@ type Options struct {
 	Logger *slog.Logger
 
 	// Poll is the time between two looks for what others have committed: applications, and the other Queues. After 100
-	// looks that found nothing, it is three times that, until one finds something. It is at least 1 ms. If zero, 50 ms.
+	// looks that found nothing, it is three times that, and after 1,000 six times, until one finds something. It is at
+	// least 1 ms. If zero, 50 ms.
 	Poll time.Duration
 
 	// NodeLease is how long the Queue keeps its messages without a word to the server. After that, the other Queues

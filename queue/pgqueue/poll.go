@@ -54,22 +54,29 @@ func (q *Queue) poller(background context.Context) {
 			case <-time.After(q.config.Poll):
 			}
 		}
-		if p := q.pollPause(); p != pause {
+		if p := pollPause(q.config.Poll, q.without); p != pause {
 			pause = p
 			t.Reset(pause)
 		}
 	}
 }
 
-// idlePolls is the number of polls in a row without news after which a Queue is idle, and polls seldomer.
-const idlePolls = 100
+// These are the numbers of polls in a row without news after which a Queue is idle, and polls seldomer: with the
+// default Options.Poll, after 5 seconds and after another 135. Polls are nearly all that an idle Queue costs.
+const (
+	idlePolls     = 100
+	longIdlePolls = 1000
+)
 
-// pollPause returns the time between two polls.
-func (q *Queue) pollPause() time.Duration {
-	if q.without < idlePolls || q.config.Poll > time.Hour { // without an overflow
-		return q.config.Poll
+// pollPause returns the time between two polls, after a number of polls in a row without news.
+func pollPause(poll time.Duration, without int) time.Duration {
+	switch {
+	case without < idlePolls, poll > time.Hour: // without an overflow
+		return poll
+	case without < longIdlePolls:
+		return 3 * poll
 	}
-	return 3 * q.config.Poll
+	return 6 * poll
 }
 
 // wake makes the poller look at once.
@@ -157,6 +164,12 @@ UNION ALL
 SELECT n.*, NULL, NULL, NULL
 FROM "postrider".news($1::text::xid8, $2::text::xid8[], $3::bigint, $4::text::smallint[]) n`
 
+// stateSQL returns the row of pollSQL that is no news.
+const stateSQL = `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, v.layout,
+	pg_current_snapshot()::text, pg_postmaster_start_time()::text,
+	(SELECT fence FROM "postrider".node WHERE id = $1::bigint)
+FROM "postrider".version v`
+
 // reconcile is the time between two comparisons of ix with the tables. They find what a failover has changed unnoticed.
 const reconcile = 5 * time.Minute
 
@@ -168,10 +181,11 @@ func (q *Queue) poll(ctx context.Context) (changed bool, err error) {
 		}
 		q.compared = time.Now()
 	}
-	p, err := q.askNews(ctx, q.db)
+	p, err := q.ask(ctx)
 	if err != nil {
 		return false, err
 	}
+	q.quiet = p.snapshot == q.since
 	if q.started != "" && q.started != p.started {
 		// After a failover or a restore, the numbers of transactions may come again: what is new can't be known.
 		q.compared, q.since = time.Time{}, snapshot{}
@@ -197,6 +211,46 @@ type polled struct {
 	started  string
 	layout   int64
 	fence    int64 // of our node
+}
+
+// ask asks for the news. While nothing changes in the whole database, it only asks whether that is still so, which
+// takes half of the time.
+func (q *Queue) ask(ctx context.Context) (p polled, err error) {
+	if q.quiet {
+		p, err = q.askState(ctx)
+		if err != nil || p.snapshot == q.since {
+			return p, err
+		}
+	}
+	return q.askNews(ctx, q.db)
+}
+
+// askState asks for the snapshot, without the news.
+func (q *Queue) askState(ctx context.Context) (p polled, err error) {
+	q.mu.Lock()
+	node := q.node
+	q.mu.Unlock()
+	before := time.Now()
+	var now int64
+	var snap string
+	var fence sql.NullInt64
+	row := q.db.QueryRowContext(ctx, q.sql(stateSQL), node)
+	if err := row.Scan(&now, &p.layout, &snap, &p.started, &fence); err != nil {
+		return p, err
+	}
+	return p, q.told(&p, time.Unix(0, now), before, snap, fence)
+}
+
+// told takes in the row of pollSQL that is no news. before is when it was asked for.
+func (q *Queue) told(p *polled, now, before time.Time, snap string, fence sql.NullInt64) (err error) {
+	q.clock.told(now, before, time.Now())
+	if p.snapshot, err = parseSnapshot(snap); err != nil {
+		return err
+	}
+	if p.fence = fence.Int64; !fence.Valid {
+		return errLost
+	}
+	return nil
 }
 
 // newsRow is a message or an outcome that someone else has stored.
@@ -227,14 +281,10 @@ func (q *Queue) askNews(ctx context.Context, db querier) (p polled, err error) {
 			return p, err
 		}
 		if snap.Valid {
-			q.clock.told(time.Unix(0, n.arrival), before, time.Now())
-			if p.snapshot, err = parseSnapshot(snap.String); err != nil {
+			if err := q.told(&p, time.Unix(0, n.arrival), before, snap.String, fence); err != nil {
 				return p, err
 			}
-			if !fence.Valid {
-				return p, errLost
-			}
-			p.layout, p.started, p.fence = n.size, started.String, fence.Int64
+			p.layout, p.started = n.size, started.String
 			continue
 		}
 		n.seq, n.id, n.lane, n.kind, n.last = seq.Int64, uint64(id.Int64), int(lane.Int64), int(kind.Int64), last.Bool

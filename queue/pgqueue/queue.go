@@ -45,6 +45,7 @@ type Queue struct {
 
 	// These are the poller's alone.
 	since    snapshot
+	quiet    bool              // since was the same at the last poll
 	started  string            // when the server was started
 	without  int               // polls in a row without news
 	compared time.Time         // when ix was compared with the tables; zero: it must be
