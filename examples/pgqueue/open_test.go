@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -169,6 +170,54 @@ func TestHeartbeats(t *testing.T) {
 			n, last = n+1, leases
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestListHandOver opens another Queue while List yields the messages of the first one, which hands half of them over.
+func TestListHandOver(t *testing.T) {
+	const messages = 1000 // some pages
+	s := theServer(t)
+	db, schema := newSchema(t, s)
+	q := open(t, db, pgqueue.Options{Schema: schema})
+	var storing sync.WaitGroup
+	for n := range messages {
+		storing.Go(func() {
+			if _, err := q.Enqueue(t.Context(), mail(n, "x")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	storing.Wait()
+	seen := map[queue.ID]int{}
+	for task, err := range q.List(t.Context(), queue.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[task.ID]++; len(seen) != messages/3 {
+			continue
+		}
+		second := open(t, db, pgqueue.Options{Schema: schema})
+		for n := 0; ; n++ {
+			lanes := 0
+			for range second.Lanes(t.Context()) {
+				lanes++
+			}
+			if lanes > 0 {
+				break
+			}
+			if n == 1000 {
+				t.Fatal("the second Queue has got no messages")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if len(seen) != messages {
+		t.Errorf("got %d messages, want %d", len(seen), messages)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("got %s %d times, want once", id, n)
+		}
 	}
 }
 

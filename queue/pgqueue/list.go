@@ -14,7 +14,8 @@ const listPage = 200
 
 // List implements [queue.Lister]. It yields the tasks of all Queues on the schema. It reads the messages from the
 // tables, a few hundred at a time, and applies the Filter to them: one that selects little of a long queue takes as
-// long as one that selects all, except for an ID.
+// long as one that selects all, except for an ID. A message that goes to another Queue meanwhile is neither missed nor
+// yielded twice. One that is stored meanwhile may be missed.
 func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
 	return func(yield func(queue.Task, error) bool) {
 		parsed, err := index.NewFilter(f)
