@@ -101,7 +101,7 @@ var (
 // group commits the jobs of concurrent calls together.
 type group struct {
 	q         *Queue
-	parallel  int // statements at a time: a second one is prepared while the first one is committed; more are smaller ones
+	parallel  int // statements at a time; with more, each would store less
 	statement string
 	lazy      string // if all jobs are lazy; "": there are none
 
