@@ -62,9 +62,9 @@
 // open that keeps the server from vacuuming them, of pg_dump or of a replication slot for example, they stay: they take
 // space and delay nothing. A transaction that has been prepared and forgotten keeps all of them.
 //
-// An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what others
-// have committed, as nothing else tells it of that. One every quarter of Options.NodeLease renews its lease, and a few
-// in each Options.NodeLease look for rows that are obsolete. A Queue that gets news executes 20 more.
+// An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what
+// others have committed, as nothing else tells it of that. One every quarter of Options.NodeLease renews its lease, and
+// a few in each Options.NodeLease look for rows that are obsolete. A Queue that gets news executes 20 more.
 //
 // A Queue that works has up to 7 connections at a time, besides those that read Bodies and those of calls with a Key.
 // While an open transaction has stored a Key, each call with the same Key waits, with a connection, for its end: for
