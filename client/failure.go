@@ -48,7 +48,7 @@ func (f *failure) Error() string {
 	if f.cause != nil {
 		if cause := f.cause.Error(); strings.Contains(cause, text) {
 			text = cause // the cause has the text of the reply in it
-		} else if !strings.HasSuffix(text, cause) {
+		} else if !strings.HasSuffix(text, bare(f.cause)) {
 			text += ": " + cause
 		}
 	}
@@ -137,7 +137,7 @@ func (c *Conn) failed(ctx context.Context, stage smtp.Stage, err error) *failure
 	if c.secret && !outOfStep {
 		err = errors.New("not a reply") // err quotes the line, which may repeat a response of AUTH
 	}
-	f := c.local(stage, err, smtp.NewReply(451, "4.5.0", "the host broke the protocol"))
+	f := c.local(stage, err, smtp.NewReply(451, "4.5.0", "the host broke the protocol: "+clip(bare(err))))
 	f.outOfStep = outOfStep
 	return f
 }
@@ -184,6 +184,9 @@ func printable(address string) string {
 	}
 	return strconv.Quote(clip(address))
 }
+
+// bare returns the text of an error without the package that it is from: smtp.ReadReply names itself.
+func bare(err error) string { return strings.TrimPrefix(err.Error(), "smtp: ") }
 
 // clip bounds a text of a host or of a setting that is quoted.
 func clip(s string) string {

@@ -12,7 +12,7 @@ import (
 // Bounds of ReadReply. RFC 5321 §4.5.3.1.5 allows lines of 512 octets. Hosts send longer ones.
 const (
 	maxReplyLine  = 4096      // octets, CRLF included
-	maxReplyLines = 128       // of one reply
+	maxReplyLines = 128       // of one reply; RFC 5321 has no bound, and replies to EHLO have fewer than 40
 	maxReply      = 64 * 1024 // octets of one reply, skipped lines included
 	maxSkipped    = 16        // lines without a code, before or inside one reply
 )
@@ -68,9 +68,13 @@ func ReadReplyUnless(r *bufio.Reader, hoped func(code int) bool) (reply *Reply, 
 			lines++
 		}
 		size += len(line)
-		if lines > maxReplyLines || size > maxReply || skipped > maxSkipped {
-			return nil, false, fmt.Errorf("smtp: reply over %d lines, %d octets or %d lines without a code",
-				maxReplyLines, maxReply, maxSkipped)
+		switch {
+		case lines > maxReplyLines:
+			return nil, false, fmt.Errorf("smtp: reply over %d lines", maxReplyLines)
+		case size > maxReply:
+			return nil, false, fmt.Errorf("smtp: reply over %d octets", maxReply)
+		case skipped > maxSkipped:
+			return nil, false, fmt.Errorf("smtp: reply with over %d lines without a code", maxSkipped)
 		}
 		if !hasCode(line) {
 			if !isText(line) || isOtherProtocol(line) {

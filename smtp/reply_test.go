@@ -112,6 +112,20 @@ func TestReadReply(t *testing.T) {
 	}
 }
 
+// TestReadReplyBounds: the error names the bound that the reply is over, and no other one.
+func TestReadReplyBounds(t *testing.T) {
+	for _, tt := range []struct{ name, in, want string }{
+		{"129 lines", strings.Repeat("250-\r\n", 128) + "250 \r\n", "smtp: reply over 128 lines"},
+		{"64 KiB", strings.Repeat("250-"+strings.Repeat("x", 4000)+"\r\n", 17), "smtp: reply over 65536 octets"},
+		{"17 empty lines", strings.Repeat("\r\n", 17) + "250 OK\r\n", "smtp: reply with over 16 lines without a code"},
+	} {
+		_, err := smtp.ReadReply(bufio.NewReader(strings.NewReader(tt.in)))
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+}
+
 func TestReadReplyErrors(t *testing.T) {
 	broken := errors.New("broken")
 	tests := []struct {
