@@ -138,6 +138,14 @@ func (h *handler) CheckRcpt(ctx context.Context, p *server.Peer, env *smtp.Envel
 	return r.refuseSuppressed(ctx, p, env, rcpt)
 }
 
+// tenantOf returns what TenantOf returns, which is empty without one.
+func (r *Relay) tenantOf(ctx context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string, err error) {
+	if r.TenantOf != nil {
+		err = r.call(ctx, "TenantOf", func() error { tenant, ref = r.TenantOf(ctx, p, env); return nil })
+	}
+	return tenant, ref, err
+}
+
 // Handle stores a message. The server says 250 after Handle has returned, when the message is durable (RFC 5321 §6.1).
 func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope, body io.Reader) (*smtp.Reply, error) {
 	m, err := h.relay.prepare(ctx, env, body, p)
@@ -151,11 +159,8 @@ func (h *handler) Handle(ctx context.Context, p *server.Peer, env *smtp.Envelope
 		return nil, smtp.NewReply(451, "4.3.0", "it can't be held here, try again later")
 	}
 	m.Held, m.HeldFor = held != "", held
-	if of := h.relay.TenantOf; of != nil {
-		err := h.relay.call(ctx, "TenantOf", func() error { m.Tenant, m.Ref = of(ctx, p, env); return nil })
-		if err != nil {
-			return nil, err
-		}
+	if m.Tenant, m.Ref, err = h.relay.tenantOf(ctx, p, env); err != nil {
+		return nil, err
 	}
 	id, _, err := h.relay.enqueue(ctx, m, p)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {

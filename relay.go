@@ -86,8 +86,9 @@ type Relay struct {
 	// each user has a rate and a share of the Runner. A client that didn't log in has none. The Ref may be
 	// anything that you search for. Mail without a Tenant has the share of its reverse-path. A stranger can choose the
 	// reverse-path and the name in EHLO, so make no Tenant of these. TenantOf is called for each message before it is
-	// stored. env is as the client has sent it, and must not be changed. After a panic, the client is refused for now.
-	// If nil, both are empty. Mail from code has those of its queue.Message.
+	// stored. env is as the client has sent it, and must not be changed. With ByTenant of Suppress, TenantOf is also
+	// called at each RCPT of a client that may relay; env then has that recipient alone. After a panic, the client is
+	// refused for now. If nil, both are empty. Mail from code has those of its queue.Message.
 	TenantOf func(ctx context.Context, p *server.Peer, env *smtp.Envelope) (tenant, ref string)
 
 	// HideUsers leaves the client's name and address out of the Received field of mail from authenticated clients, so

@@ -31,14 +31,23 @@ func (r *Relay) checkSuppressed(ctx context.Context, m *queue.Message) error {
 	return found.err()
 }
 
-// refuseSuppressed refuses a recipient that a client which may relay names at RCPT. The message has no Tenant yet.
+// refuseSuppressed refuses a recipient that a client which may relay names at RCPT.
 func (r *Relay) refuseSuppressed(
 	ctx context.Context, p *server.Peer, env *smtp.Envelope, rcpt smtp.Recipient,
 ) error {
 	if r.Suppress == nil || env.From == "" {
 		return nil
 	}
-	reply, err := r.suppressed(ctx, "", rcpt.Address)
+	tenant := ""
+	if r.Suppress.ByTenant {
+		alone := *env
+		alone.Recipients = []smtp.Recipient{rcpt}
+		var err error
+		if tenant, _, err = r.tenantOf(ctx, p, &alone); err != nil {
+			return err
+		}
+	}
+	reply, err := r.suppressed(ctx, tenant, rcpt.Address)
 	if err != nil {
 		r.logger().LogAttrs(ctx, slog.LevelError, "recipient refused: the list of suppressed addresses failed",
 			slog.String("session", p.ID), slog.Any("err", err))

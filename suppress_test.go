@@ -148,6 +148,56 @@ func TestSuppressRcpt(t *testing.T) {
 	}
 }
 
+// TestSuppressRcptTenant: RCPT asks for the Tenant that the message will have.
+func TestSuppressRcptTenant(t *testing.T) {
+	for _, test := range []struct {
+		name, entry string // entry is the Tenant of the entry for bob
+		byTenant    bool
+		tenant      string // that TenantOf returns; if empty, TenantOf is nil
+		want        int
+	}{
+		{"its own", "acme", true, "acme", 550},
+		{"another one's", "acme", true, "other", 250},
+		{"for all", "", true, "acme", 550},
+		{"no TenantOf", "acme", true, "", 250},
+		{"not by tenant", "", false, "acme", 550},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inet := smtptest.NewNetwork(t)
+				inet.MX("next.test", "mx.next.test")
+				r, list := newRelay(inet), new(suppress.Memory)
+				r.Suppress = &suppress.Policy{List: list, ByTenant: test.byTenant}
+				r.Allow = AllowNetworks(netip.MustParsePrefix("0.0.0.0/0"))
+				asked := 0
+				if test.tenant != "" {
+					r.TenantOf = func(_ context.Context, _ *server.Peer, env *smtp.Envelope) (tenant, ref string) {
+						if asked++; env.From != "ann@source.test" || len(env.Recipients) != 1 || env.Recipients[0].Address != "bob@next.test" {
+							t.Errorf("TenantOf got %+v", env)
+						}
+						return test.tenant, ""
+					}
+				}
+				suppressAddress(t, list, test.entry, "bob@next.test")
+				l, err := inet.Listen("relay.test:25")
+				if err != nil {
+					t.Fatal(err)
+				}
+				inet.Go(func(ctx context.Context) error { return r.Serve(ctx, l) })
+				sub := &client.Submission{LeaveIncomplete: true, Addr: "relay.test:25", TLS: mx.TLSNone, Resolver: inet, DialContext: inet.DialContext}
+				defer sub.Close()
+				results, err := sub.Send(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), smtp.Text(text))
+				if len(results) != 1 || results[0].Reply.Code != test.want {
+					t.Errorf("got %+v and %v, want %d", results, err, test.want)
+				}
+				if !test.byTenant && asked != 0 {
+					t.Errorf("TenantOf was called %d times for a refused RCPT, want 0", asked)
+				}
+			})
+		})
+	}
+}
+
 func TestSuppressCheck(t *testing.T) {
 	r := newRelay(smtptest.NewNetwork(t))
 	r.Suppress = new(suppress.Policy)
