@@ -32,17 +32,21 @@ func (l *letter) candidates() []candidate {
 		}
 		*l.counter += len(line)
 		if address, rest, ok := leading(line); ok {
-			all = append(all, candidate{address, atStart, i, rest})
+			if from := strings.Index(line, address); !l.isContact(i, from, from+len(address)) {
+				all = append(all, candidate{address, atStart, i, rest})
+			}
 			continue
 		}
 		lower := l.lower[i]
 		eachAddress(line, func(from, to int, address string) bool {
 			way := 0
-			before := strings.TrimRight(lower[:min(from, len(lower))], "<\"'([ \t*")
+			before, after := sentence(lower, from, to)
+			helps := containsAny(before, helpWords) || containsAny(after, helpWords)
+			before = trimOpening(lower[:from])
 			switch {
 			case strings.HasSuffix(before, "rcpt to:"), strings.HasSuffix(before, "rcpt to"):
 				way = inTranscript
-			case strings.HasSuffix(before, "mail from:"), containsAny(lower, helpWords):
+			case strings.HasSuffix(before, "mail from:"), helps, l.isContact(i, from, to):
 			case introduces(before):
 				way = inSentence
 			case startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<"):
@@ -75,15 +79,17 @@ func (l *letter) listed() []candidate {
 		*l.counter += len(line)
 		lower := strings.TrimSpace(l.lower[i])
 		below--
-		if strings.HasSuffix(lower, ":") && containsAny(lower, listWords) {
+		if introducesList(lower) {
 			below = maxListed
 			continue
 		}
 		if below < 0 && !hasAnyPrefix(lower, toLabels) || containsAny(lower, helpWords) {
 			continue
 		}
-		eachAddress(line, func(_, to int, address string) bool {
-			all = append(all, candidate{address, inList, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
+		eachAddress(line, func(from, to int, address string) bool {
+			if !l.isContact(i, from, to) {
+				all = append(all, candidate{address, inList, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
+			}
 			return false
 		})
 	}

@@ -1,0 +1,96 @@
+package bounce
+
+import "strings"
+
+// isContact reports whether the address between from and to of line i is one to ask for help, not a recipient's. Words
+// before it say so: in its sentence, or in the line above, if that has no end and the address continues it. Role
+// addresses (RFC 2142) are recipients less often, so less shows that one is a contact.
+func (l *letter) isContact(i, from, to int) bool {
+	line := l.lines[i]
+	before, after := sentence(l.lower[i], from, to)
+	before = trimOpening(before)
+	switch {
+	case containsAny(before, askWords), l.isAsked(i):
+		return true
+	case !isRole(line[from:to]):
+		return false
+	case hasAnySuffix(" "+before, askEnds), before != "" && hasPrefixFold(line[from:], "abuse@"):
+		return true
+	case strings.Trim(before, " \t*->") != "":
+		return false
+	case isBlank(after): // alone in its line
+		return line[max(from-1, 0)] != '<' && !l.isListed(i) && (i+1 == len(l.lines) || isBlank(l.lines[i+1]))
+	}
+	return strings.HasPrefix(after, " ") && containsAny(after, helpWords)
+}
+
+// sentence returns what is before from and after to in their sentence of a line.
+func sentence(line string, from, to int) (before, after string) {
+	before, after = line[:from], line[to:]
+	for _, end := range [...]string{". ", "; "} {
+		if at := strings.LastIndex(before, end); at >= 0 {
+			before = before[at+len(end):]
+		}
+		after, _, _ = strings.Cut(after, end)
+	}
+	return before, after
+}
+
+// isAsked reports whether line i continues a sentence about help.
+func (l *letter) isAsked(i int) bool {
+	if i == 0 {
+		return false
+	}
+	above := strings.TrimSpace(l.lower[i-1])
+	if above == "" || strings.ContainsAny(above, "@") || strings.ContainsAny(above[len(above)-1:], ".!?") ||
+		startsWithCode(above) || introducesList(above) {
+		return false
+	}
+	return containsAny(above, helpWords) || containsAny(above, askWords)
+}
+
+// isListed reports whether line i is below an introduction of recipients.
+func (l *letter) isListed(i int) bool {
+	for _, above := range l.lower[max(0, i-maxListed):i] {
+		above = strings.TrimSpace(above)
+		if containsAny(above, listWords) || strings.HasSuffix(above, ":") && !containsAny(above, helpWords) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRole reports whether the local part of an address is that of a role.
+func isRole(address string) bool {
+	local, _, _ := strings.Cut(address, "@")
+	for _, role := range roles {
+		if strings.EqualFold(local, role) {
+			return true
+		}
+	}
+	return false
+}
+
+// introducesList reports whether a line, in lower case and without blanks at its ends, has recipients below it.
+func introducesList(line string) bool {
+	return strings.HasSuffix(line, ":") && containsAny(line, listWords)
+}
+
+func isBlank(line string) bool { return strings.TrimSpace(line) == "" }
+
+// trimOpening returns what stands before an address, without what opens it.
+func trimOpening(before string) string { return strings.TrimRight(before, "<\"'([ \t*") }
+
+// roles are the local parts of people who answer for a host (RFC 2142 §3 to §5), or help its users.
+var roles = []string{"postmaster", "hostmaster", "webmaster", "abuse", "support", "helpdesk", "servicedesk"}
+
+// askWords are in a text before an address that is to be asked for help, in lower case. askEnds are ends of a text
+// before a role address.
+var (
+	askWords = []string{
+		"question", "further info", "more info", "if you believe", "if you think", "if you feel", "if this is",
+		"please forward", "get in touch", "delist", "unlist", "mailto:", "service desk", "bei fragen", "wenden sie sich",
+		"kontakt", "contatt", "écrivez", "hilfe", "ayuda", "aiuto", "soporte", "suporte", "dúvida", "お問い合わせ", "联系",
+	}
+	askEnds = []string{"mail", " see", " at", " via"}
+)

@@ -1,0 +1,49 @@
+package bounce
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestContact: an address to ask for help is no recipient, wherever it stands. A role address can be one.
+func TestContact(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"below a list", "The following recipients could not be reached:\n\n   Bob Smith (bob@far.test)\n   postmaster@far.test can help you", "bob@far.test"},
+		{"a sentence over two lines", "Your message was not delivered to the following recipients:\n\nBob Smith, bob@far.test: user unknown\n\n" +
+			"If you think that this is an error, mail\npostmaster@far.test", "bob@far.test"},
+		{"a signature", "bob@far.test: user unknown\n\npostmaster@far.test", "bob@far.test"},
+		{"another sentence of the line", "Could not deliver to bob@far.test; for help see support@far.test", "bob@far.test"},
+		{"a question before", "Call the service desk if you think this is wrong. Your message to bob@far.test was refused: user unknown", "bob@far.test"},
+		{"in a reply", "<<< RCPT TO:<bob@far.test>\n<<< 550 rejected, mail to abuse@far.test if wrong", "bob@far.test"},
+		{"help with a list", "For help with the following recipients:\nbob@far.test\n    550 no such user", "bob@far.test"},
+		{"alone", "This message was created automatically.\nDelivery failed: user unknown.\n\npostmaster@far.test", ""},
+		{"forward", "Your mail was refused by a filter: 550 rejected.\nIf this is wrong, forward this mail to: postmaster@far.test", ""},
+		{"to be unlisted", "550 Blocked: mail webmaster@far.test to be unlisted", ""},
+		{"questions over two lines", "Undeliverable message.\n\nPlease send questions regarding\nthis message to: it@far.test", ""},
+		{"in touch", "The message to the recipient failed. Recipient list:\nPlease get in touch with it@far.test", ""},
+		{"German", "Nachricht konnte nicht zugestellt werden. Empfänger:\n\nBei Fragen wenden Sie sich an postmaster@far.test", ""},
+		{"French", "Destinataire inconnu:\n\nPour toute question, écrivez à postmaster@far.test", ""},
+		{"a role, listed", "Your message could not be delivered to the following recipients:\n\npostmaster@far.test\n    550 no such user", "postmaster@far.test"},
+		{"a role, alone in a list", "Delivery failed for the following:\n\nsupport@far.test\n\n550 no such user", "support@far.test"},
+		{"a role in brackets", "For further assistance, please send mail to postmaster.\n\n<postmaster@far.test>: host mx.far.test said: 550 no such user", "postmaster@far.test"},
+		{"a role in a transcript", "<<< RCPT TO:<postmaster@far.test>\n>>> 550 5.1.1 no such user", "postmaster@far.test"},
+		{"a role in a sentence", "Your message to support@far.test could not be delivered: user unknown", "support@far.test"},
+		{"a role in a reply", "550 5.1.1 <support@far.test>: user unknown", "support@far.test"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n, err := Parse(strings.NewReader("From: MAILER-DAEMON@mx.far.test\r\nTo: ann@near.test\r\n" +
+				"Subject: Undelivered Mail Returned to Sender\r\n\r\n" + strings.ReplaceAll(tt.text, "\n", "\r\n") + "\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range n.Recipients {
+				got = append(got, r.Address)
+			}
+			if got := strings.Join(got, " "); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
