@@ -89,8 +89,9 @@ var roles = []string{"postmaster", "hostmaster", "webmaster", "abuse", "support"
 var (
 	askWords = []string{
 		"question", "further info", "more info", "if you believe", "if you think", "if you feel", "if this is",
-		"please forward", "get in touch", "delist", "unlist", "mailto:", "service desk", "bei fragen", "wenden sie sich",
-		"kontakt", "contatt", "écrivez", "hilfe", "ayuda", "aiuto", "soporte", "suporte", "dúvida", "お問い合わせ", "联系",
+		"please forward", "get in touch", "delist", "unlist", "mailto:", "service desk", "bei fragen",
+		"wenden sie sich", "kontakt", "contatt", "écrivez", "hilfe", "ayuda", "aiuto", "soporte", "suporte", "dúvida",
+		"お問い合わせ", "联系",
 	}
 	askEnds = []string{"mail", " see", " at", " via"}
 )

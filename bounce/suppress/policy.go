@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/bounce"
+	"github.com/postrider/postrider/internal/clip"
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/smtp"
 )
@@ -229,11 +230,7 @@ const maxNote = 500
 
 // cut returns a text of one line, in UTF-8.
 func cut(text string) string {
-	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?")
-	if len(text) > maxNote {
-		text = strings.ToValidUTF8(text[:maxNote], "")
-	}
-	return text
+	return clip.Text(strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?"), maxNote)
 }
 
 func (p *Policy) logger() *slog.Logger { return guard.Logger(p.Logger) }

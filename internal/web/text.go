@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/postrider/postrider/internal/clip"
 )
 
 // Visible returns s so that all of it can be seen: each character that isn't printed, changes the direction of the text
@@ -47,19 +49,9 @@ func isBlank(r rune) bool {
 	return unicode.Is(unicode.Variation_Selector, r)
 }
 
-// Cut bounds a text for JSON and the history, in octets, and says so by "…". No link works with a text that was cut, as
-// MaxValue is less than MaxKept.
-func Cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for i := range utf8.UTFMax {
-		if utf8.RuneStart(s[most-i]) {
-			return s[:most-i] + "…"
-		}
-	}
-	return s[:most] + "…"
-}
+// Cut bounds a text for JSON and the history, in octets. No link works with a text that was cut, as MaxValue is less
+// than MaxKept.
+func Cut(s string, most int) string { return clip.Text(s, most) }
 
 // Span returns a duration in its one or two largest units.
 func Span(d time.Duration) string {

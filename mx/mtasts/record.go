@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/postrider/postrider/internal/clip"
 	"github.com/postrider/postrider/mx/internal/txtrecord"
 )
 
@@ -61,9 +62,4 @@ func isValue(s string) bool {
 }
 
 // shorten bounds a value from outside for an error.
-func shorten(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
-	}
-	return s
-}
+func shorten(s string) string { return clip.Text(s, 100) }

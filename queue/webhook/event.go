@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/clip"
 	"github.com/postrider/postrider/internal/guard"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/delivery"
@@ -175,12 +175,12 @@ func (h *Hooks) event(e *delivery.Event) *Event {
 	t := &e.Task
 	from := ""
 	if t.Envelope != nil {
-		from = cut(t.Envelope.From, maxName)
+		from = clip.Text(t.Envelope.From, maxName)
 	}
 	event := &Event{Type: prefix + string(e.Type), Timestamp: e.Time.UTC(), Data: Data{
-		Source: cut(h.Source, maxRef), ID: t.ID, Ref: cut(t.Ref, maxRef), Tenant: cut(t.Tenant, maxRef),
-		Arrival: t.Arrival.UTC(), From: from,
-		Destination: cut(t.Destination, maxName), Attempt: t.Attempts,
+		Source: clip.Text(h.Source, maxRef), ID: t.ID, Ref: clip.Text(t.Ref, maxRef),
+		Tenant: clip.Text(t.Tenant, maxRef), Arrival: t.Arrival.UTC(), From: from,
+		Destination: clip.Text(t.Destination, maxName), Attempt: t.Attempts,
 		Number: 10*e.Time.Sub(t.Arrival).Microseconds() + ranks[e.Type],
 	}}
 	if !e.Next.IsZero() {
@@ -190,20 +190,20 @@ func (h *Hooks) event(e *delivery.Event) *Event {
 		to := e.Report.Recipients
 		event.Data.Report = &Report{Kind: e.Kind, LeftOut: max(len(to)-maxRecipients, 0)}
 		for _, rcpt := range to[:min(len(to), maxRecipients)] {
-			event.Data.Report.To = append(event.Data.Report.To, cut(rcpt.Address, maxName))
+			event.Data.Report.To = append(event.Data.Report.To, clip.Text(rcpt.Address, maxName))
 		}
 	}
 	return event
 }
 
 func recipientOf(res *smtp.Result) Recipient {
-	r := Recipient{Address: cut(res.Recipient, maxName), Host: cut(res.Host, maxName), Addr: cut(res.Addr, maxName),
-		Source: cut(res.Source, maxName), TLS: cut(res.TLS, maxName)}
+	r := Recipient{Address: clip.Text(res.Recipient, maxName), Host: clip.Text(res.Host, maxName),
+		Addr: clip.Text(res.Addr, maxName), Source: clip.Text(res.Source, maxName), TLS: clip.Text(res.TLS, maxName)}
 	if res.Reply == nil {
 		return r
 	}
 	r.Code, r.Local, r.Stage = res.Reply.Code, res.Local, res.Stage.String()
-	r.Text = cut(res.Reply.Text, maxText)
+	r.Text = clip.Text(res.Reply.Text, maxText)
 	if res.Reply.Enhanced != (smtp.EnhancedCode{}) {
 		r.Enhanced = res.Reply.Enhanced.String()
 	}
@@ -216,15 +216,6 @@ func recipientOf(res *smtp.Result) Recipient {
 // size is how many octets the texts of a recipient that come from elsewhere have.
 func (r *Recipient) size() int {
 	return len(r.Address) + len(r.Text) + len(r.Host) + len(r.Addr) + len(r.Source) + len(r.TLS)
-}
-
-// cut returns a text as JSON can have it. One that is longer than most octets is shortened, and ends in "…".
-func cut(text string, most int) string {
-	const mark = "…"
-	if len(text) <= most {
-		return strings.ToValidUTF8(text, "")
-	}
-	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
 }
 
 // idOf returns the webhook-id of an event: the same one however often it is made of the same outcome. The time of the

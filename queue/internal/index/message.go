@@ -8,9 +8,9 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/postrider/postrider/internal/clip"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
@@ -119,13 +119,7 @@ func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 }
 
 // cutReason returns a HeldFor as it is stored.
-func cutReason(s string) string {
-	const end = "…"
-	if len(s) > queue.MaxHeldFor {
-		s = strings.ToValidUTF8(s[:queue.MaxHeldFor-len(end)], "") + end
-	}
-	return strings.ToValidUTF8(s, "")
-}
+func cutReason(s string) string { return clip.Text(s, queue.MaxHeldFor) }
 
 // Arrive sets the ID and, unless the message comes from another Queue, the arrival.
 func (s *Message) Arrive(id uint64, now time.Time) {
