@@ -33,7 +33,7 @@ func (r *Relay) listen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 // SubmissionListener marks a listener as one for users: [Relay.Serve] serves it by Relay.Submission. For implicit TLS
-// (port 465), l is one of [server.NewTLSListener]. In the other order, with the mark inside, the mark isn't seen.
+// (port 465), l is one of [server.NewTLSListener]; the other order, with the mark inside, is the same.
 func SubmissionListener(l net.Listener) net.Listener { return roleListener{l, forUsers} }
 
 // LMTPListener marks a listener for mail by LMTP (RFC 2033): [Relay.Serve] serves it by Relay.LMTP. It may be one of a
@@ -52,6 +52,11 @@ const (
 type roleListener struct {
 	net.Listener
 	role role
+}
+
+// Around returns the mark around wrap of the listener inside: a wrapper that isn't the outermost would hide the mark.
+func (l roleListener) Around(wrap func(net.Listener) net.Listener) net.Listener {
+	return roleListener{wrap(l.Listener), l.role}
 }
 
 // roleOf returns the listener without its mark, and its role.

@@ -322,6 +322,28 @@ func TestUsersNeedPort(t *testing.T) {
 	}
 }
 
+// TestMarkInsideTLS: the order of the mark and TLS doesn't count.
+func TestMarkInsideTLS(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, mark := range []func(net.Listener) net.Listener{SubmissionListener, LMTPListener} {
+		_, want := roleOf(mark(l))
+		inner, got := roleOf(server.NewTLSListener(mark(l), new(tls.Config)))
+		if got != want {
+			t.Errorf("got role %d, want %d", got, want)
+		}
+		if _, ok := inner.(roleListener); ok || inner == l {
+			t.Errorf("got %T inside, want one of TLS", inner)
+		}
+		if inner, _ := roleOf(server.NewTLSListener(mark(nil), new(tls.Config))); inner != nil {
+			t.Errorf("got %T around no listener, want nil", inner)
+		}
+	}
+}
+
 // TestServeWarns: without a listener for users, nobody can use Authenticate. Serve says so.
 func TestServeWarns(t *testing.T) {
 	for _, users := range []bool{false, true} {
