@@ -135,6 +135,8 @@
 //   - Up to 16 lines without a code are skipped before a reply and inside it, except between STARTTLS and TLS. If the
 //     code changes inside a reply, the last one counts: see [smtp.ReadReply]. In either case, a 421 to the final dot
 //     makes the outcome Unknown: it may be about an idle session.
+//   - A reply that no command asked for changes no result: a 550 or 421 after the 250 to the final dot leaves the
+//     message Delivered (RFC 5321 §4.2.5), and the next one goes in another session.
 //   - A session with a host that lacks REQUIRETLS ends after Transport.IdleTimeout, not at once (RFC 8689 §4.2.1).
 //   - Keywords of EHLO are known with further blanks, tabs and text around them. The prompts of AUTH LOGIN may be in
 //     any form.

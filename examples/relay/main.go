@@ -104,6 +104,9 @@ func run(ctx context.Context) error {
 			s.Checks = append(s.Checks, requireTLS())
 		}
 	}
+	if f.submission == "" && f.submissions == "" {
+		relay.Submission = nil // no listener is for users: Serve warns of one that is set
+	}
 	if f.cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
 		if err != nil {
