@@ -37,25 +37,23 @@ func (l *letter) candidates() []candidate {
 			}
 			continue
 		}
-		lower := l.lower[i]
+		lower, seen := l.lower[i], 0
 		eachAddress(line, func(from, to int, address string) bool {
 			way := 0
-			before, after := sentence(lower, from, to)
-			helps := containsAny(before, helpWords) || containsAny(after, helpWords)
-			before = trimOpening(lower[:from])
-			switch {
+			switch before := trimOpening(lower[:from]); {
 			case strings.HasSuffix(before, "rcpt to:"), strings.HasSuffix(before, "rcpt to"):
 				way = inTranscript
-			case strings.HasSuffix(before, "mail from:"), helps, l.isContact(i, from, to):
-			case introduces(before):
+			case strings.HasSuffix(before, "mail from:"):
+			case introduces(before) && !l.isHelp(i, from, to):
 				way = inSentence
-			case startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<"):
+			case (startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<")) && !l.isHelp(i, from, to):
 				way = inTranscript
 			}
 			if way != 0 {
 				all = append(all, candidate{address, way, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
 			}
-			return true
+			seen++
+			return seen < maxInLine
 		})
 	}
 	if !slices.ContainsFunc(all, func(c candidate) bool { return !l.isOwn(c.address) }) {
@@ -63,6 +61,9 @@ func (l *letter) candidates() []candidate {
 	}
 	return all
 }
+
+// maxInLine is how many addresses of a line are looked at, unless it begins with one: each costs the length of the line.
+const maxInLine = 16
 
 // maxListed is how many lines below an introduction are looked at.
 const maxListed = 6

@@ -24,6 +24,12 @@ func (l *letter) isContact(i, from, to int) bool {
 	return strings.HasPrefix(after, " ") && containsAny(after, helpWords)
 }
 
+// isHelp is isContact for an address within a line: its sentence must not be about help either.
+func (l *letter) isHelp(i, from, to int) bool {
+	before, after := sentence(l.lower[i], from, to)
+	return containsAny(before, helpWords) || containsAny(after, helpWords) || l.isContact(i, from, to)
+}
+
 // sentence returns what is before from and after to in their sentence of a line.
 func sentence(line string, from, to int) (before, after string) {
 	before, after = line[:from], line[to:]
