@@ -46,7 +46,8 @@ func (l *letter) candidates() []candidate {
 			case strings.HasSuffix(before, "mail from:"):
 			case introduces(before) && !l.isHelp(i, from, to):
 				way = inSentence
-			case (startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<")) && !l.isHelp(i, from, to):
+			case (startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<")) &&
+				!l.isHelp(i, from, to):
 				way = inTranscript
 			}
 			if way != 0 {
@@ -62,7 +63,8 @@ func (l *letter) candidates() []candidate {
 	return all
 }
 
-// maxInLine is how many addresses of a line are looked at, unless it begins with one: each costs the length of the line.
+// maxInLine is how many addresses of a line are looked at, unless it begins with one. Each costs the length of the
+// line.
 const maxInLine = 16
 
 // maxListed is how many lines below an introduction are looked at.
