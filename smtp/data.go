@@ -32,6 +32,7 @@ type DataReader struct {
 	cr    bool  // the octet read last is a CR: in good content an LF is next
 	line  int   // octets of the line so far
 	size  int64 // octets of the content so far
+	even  int64 // lines guesses while size isn't less
 	err   error // result of Read from now on
 	later error // nil, or a *Reply of 521 that Drain found behind another one, err
 	end   error // io.EOF once the end was read, or the connection's error
@@ -183,17 +184,36 @@ func (d *DataReader) content(b []byte, limit int) int {
 // lines checks each line of b[:n] for its CR, its length, and a dot after it. It returns the index of the first octet
 // that isn't content, or n, and the number of CRLFs whose CR is before that index.
 func (d *DataReader) lines(b []byte, n int) (end, crlfs int) {
-	line := d.line
+	if d.size >= d.even {
+		end, crlfs = d.walk(b, n, true)
+		if bytes.Count(b[:end], []byte{'\n'}) == crlfs {
+			return end, crlfs
+		}
+		// A guess was wrong. The next one comes 8 times as many octets later, so that no message costs much more than
+		// without guesses.
+		d.even = d.size + 8*int64(end)
+	}
+	return d.walk(b, n, false)
+}
+
+// walk is lines. Most lines are as long as the one before, in an attachment: with guess, that is tried before a search.
+// If a guess goes past the end of a line, an LF before end isn't counted.
+func (d *DataReader) walk(b []byte, n int, guess bool) (end, crlfs int) {
+	line, length := d.line, 0
 	for i := 0; i < n; line = 0 {
-		j := bytes.IndexByte(b[i:n], '\n')
-		length := j + 1
-		if j < 0 {
-			length = n - i
+		j := i + length
+		whole := guess && length >= 2 && j <= n && b[j-1] == '\n' && b[j-2] == '\r'
+		if !whole {
+			k := bytes.IndexByte(b[i:n], '\n')
+			length, whole = k+1, k >= 0
+			if !whole {
+				length = n - i
+			}
 		}
 		if d.MaxLine > 0 && line+length > d.MaxLine {
 			return i + d.MaxLine - line, crlfs
 		}
-		if j < 0 {
+		if !whole {
 			break
 		}
 		i += length

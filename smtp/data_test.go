@@ -176,6 +176,10 @@ func TestDataReader(t *testing.T) {
 		{name: "line reached", in: "abc\r\n..bc\r\n.\r\nQ", maxLine: 5, want: verdict{"abc\r\n.bc\r\n", 0, true, "Q"}},
 		{name: "line passed", in: "abcd\r\n.\r\nQ", maxLine: 5, want: verdict{"abcd\r", 554, true, "Q"}},
 		{name: "line passed, then NUL", in: "abcdef\x00\r\n.\r\nQ", maxLine: 5, want: verdict{"abcde", 521, true, "Q"}},
+		// The second line and the next ones together are as long as the first: to look for a CRLF there isn't enough.
+		{name: "the end within a line's length", in: "aaaaaa\r\nb\r\n.\r\nQ\r\n", want: verdict{"aaaaaa\r\nb\r\n", 0, true, "Q\r\n"}},
+		{name: "a dot within a line's length", in: "aaaaaa\r\nb\r\n.cc\r\n.\r\n", want: verdict{"aaaaaa\r\nb\r\ncc\r\n", 0, true, ""}},
+		{name: "a bare LF within a line's length", in: "aaaaaa\r\nbbb\ncc\r\n.\r\n", want: verdict{"aaaaaa\r\nbbb", 521, true, ""}},
 		{name: "line of 4095 octets", in: long + ".\r\nQ", want: verdict{long, 0, true, "Q"}},
 		{name: "line of 4096 octets", in: "y" + long + ".\r\nQ", want: verdict{"y" + long, 0, true, "Q"}},
 	}
@@ -447,11 +451,21 @@ func FuzzDataReader(f *testing.F) {
 	})
 }
 
+// uneven returns n lines, of which only some are as long as the one before.
+func uneven(n, step int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat("x", 40+i*step%35) + "\r\n")
+	}
+	return b.String()
+}
+
 func BenchmarkDataReader(b *testing.B) {
 	line64 := strings.Repeat("x", 62) + "\r\n"
 	for _, bb := range []struct{ name, line string }{
 		{"64", line64},
 		{"998", strings.Repeat("x", 998) + "\r\n"},
+		{"text", uneven(64, 17)},
 		{"dots", "." + line64},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
