@@ -324,12 +324,10 @@ func isHTTP(line []byte) bool {
 	if i := bytes.LastIndexByte(line, ' '); i >= 0 && bytes.HasPrefix(line[i:], []byte(httpVersion)) {
 		return true
 	}
-	for _, method := range [...]string{
-		"GET ", "POST ", "CONNECT ", "PUT ", "HEAD ", "OPTIONS ", "DELETE ", "PATCH ", "TRACE ",
-	} {
-		if len(line) >= len(method) && string(line[:len(method)]) == method {
-			return true
-		}
+	method, _, found := bytes.Cut(line, []byte(" "))
+	switch string(method) {
+	case "GET", "POST", "CONNECT", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "TRACE":
+		return found
 	}
 	return false
 }
