@@ -435,6 +435,7 @@ func FuzzDataReader(f *testing.F) {
 	for _, in := range []string{
 		".\r\nQ", "a\r\n.\r\nQ", "..\r\n.a\r\n.\r\n", "a\n.\n", "\r\n.\r\r\n.\r\n", "\r\r\n.\r\n", ".\r", "\r\n.\r",
 		"\x00\r\n.\r\n", "0123456789abcde\r\n.\r\n", "0123456789abcd\r\n.\r\n", "0123456789abc\r\n.\r\n",
+		"aaaaaa\r\nb\r\n.\r\nQ\r\n",
 	} {
 		f.Add(in, uint8(16), uint8(3), uint8(5), uint8(0), uint8(0))
 		f.Add(in, uint8(0), uint8(200), uint8(200), uint8(4), uint8(5))
