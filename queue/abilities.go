@@ -162,6 +162,14 @@ type Flusher interface {
 	Flush(ctx context.Context, destination string, after time.Duration) (n int, err error)
 }
 
+// Hastener is a [Queue] that can bring the retries of single messages forward.
+type Hastener interface {
+	// Hasten does for all tasks of these messages what [Flusher].Flush does for those of a destination, with an after
+	// of 0. It returns the number of tasks that it made due. IDs of messages that aren't in the Queue are skipped. If
+	// none of the messages is, it returns ErrNotFound. After another error, some of the tasks may be due.
+	Hasten(ctx context.Context, ids ...ID) (n int, err error)
+}
+
 // Remover is a [Queue] that can remove messages that aren't settled.
 type Remover interface {
 	// Remove removes these messages, whatever the State of their tasks, and stores the reports as new messages, in one

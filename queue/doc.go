@@ -25,8 +25,8 @@
 // Implement the six methods of [Queue]. Its doc has the rules, and queuetest.Run tests each of them. Then implement the
 // abilities that the store can offer: [Keyer] stores a message once, however often a program sends it, [Waker] makes
 // delivery start without polling, [Importer] takes over the messages of another store, [Sharer] lets several Runners
-// share limits, [Lister], [Holder], [Flusher], [Remover] and [Stater] are for operators. A program finds out by a type
-// assertion. [Export] needs a Lister.
+// share limits, [Lister], [Holder], [Flusher], [Hastener], [Remover] and [Stater] are for operators. A program finds
+// out by a type assertion. [Export] needs a Lister.
 //
 // The contract sets no limits: messages, recipients and bodies may be as many and as large as the store can hold. A
 // body of 50 MB must not be in memory as a whole. A store that is full returns an error from Enqueue that wraps

@@ -17,7 +17,7 @@ import (
 //
 // A Queue decides nothing: it returns the tasks that are due. A delivery.Runner decides which of them it claims, and
 // when a task is due again. A Queue that can do more implements [Keyer], [Importer], [Sharer], [Waker], [Lister],
-// [Holder], [Flusher], [Remover] or [Stater].
+// [Holder], [Flusher], [Hastener], [Remover] or [Stater].
 //
 // # Rules for all methods
 //

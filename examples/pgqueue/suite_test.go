@@ -149,6 +149,11 @@ func (h *handle) Flush(ctx context.Context, destination string, after time.Durat
 	return h.Queue.Flush(ctx, destination, after)
 }
 
+func (h *handle) Hasten(ctx context.Context, ids ...queue.ID) (int, error) {
+	defer h.soon()
+	return h.Queue.Hasten(ctx, ids...)
+}
+
 func (h *handle) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	defer h.soon()
 	return h.Queue.Remove(ctx, ids, reports...)

@@ -111,25 +111,30 @@ func (m *machine) hasDestination(name string) bool {
 	return false
 }
 
-// flush ends the wait of the site of a destination that is down, or of all sites for "". One task is then tried at
-// once. It has the site of the destination looked up again, and returns the number of sites that were down.
-func (m *machine) flush(name string, now time.Time) (sites int) {
+// flush ends the wait of the sites of destinations that are down, or of all sites for "". One task is then tried at
+// once at each. It has the sites of the destinations looked up again, and returns the number of sites that were down.
+// A name may be that of a site.
+func (m *machine) flush(now time.Time, names ...string) (sites int) {
 	m.at(now)
-	of := map[string]bool{name: true}
+	flushed, of := make(map[string]bool, len(names)), make(map[string]bool, len(names))
+	for _, name := range names {
+		flushed[name], of[name] = true, true
+	}
 	for l, t := range m.targets {
-		if l.Destination == name && t.party != nil {
+		if flushed[l.Destination] && t.party != nil {
 			of[t.party.site.name] = true
 			t.moved, t.retries = true, true
 		}
 	}
+	all := flushed[""]
 	for _, s := range m.sites {
-		if s.standing.down && (name == "" || of[s.name]) {
+		if s.standing.down && (all || of[s.name]) {
 			s.standing.until = min(s.standing.until, m.mono)
 			sites++
 		}
 	}
 	for _, p := range m.parties {
-		if p.own != nil && p.own.until > m.mono && (name == "" || of[p.site.name]) {
+		if p.own != nil && p.own.until > m.mono && (all || of[p.site.name]) {
 			p.own.until = m.mono
 		}
 	}

@@ -90,7 +90,7 @@ func (m *machineModel) step() {
 	case 13:
 		m.machine.suspend([]string{m.some()}, m.in(time.Minute), m.now)
 	case 14:
-		m.machine.flush(m.some(), m.now)
+		m.machine.flush(m.now, m.some())
 	case 15:
 		m.rude[queue.Owner(m.rnd.IntN(3))] = m.rnd.IntN(2) == 0
 	}

@@ -397,7 +397,7 @@ func TestBlockedOverdue(t *testing.T) {
 			m.done(f, verdict{}, time.Time{}, deadline)
 			m.suspend([]string{"a"}, time.Time{}, deadline)
 			m.suspend([]string{"hosts"}, time.Time{}, deadline)
-			m.flush("a", deadline)
+			m.flush(deadline, "a")
 			m.pick(1, deadline)
 			m.toSite(deadline)
 			m.sited("a", Site{Name: "hosts"}, deadline)
@@ -539,7 +539,7 @@ func TestReroute(t *testing.T) {
 	m.wake(toLane("a"), now, now)
 	m.toSite(now)
 	m.sited("a", Site{Name: "old"}, now)
-	m.flush("a", now)
+	m.flush(now, "a")
 	if got := m.pick(9, now); len(got) > 0 {
 		t.Errorf("got wants %v before the new site is known", got)
 	}

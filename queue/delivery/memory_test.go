@@ -112,7 +112,7 @@ func TestFlushOwner(t *testing.T) {
 				t.Fatal("the owner isn't blocked")
 			}
 		}
-		m.flush(name, now)
+		m.flush(now, name)
 		var got []string
 		for _, w := range m.pick(9, now) {
 			if w.Class != queue.Overdue { // which isn't sent

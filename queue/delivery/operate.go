@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,14 +45,60 @@ func (r *Runner) Flush(ctx context.Context, name string) (tasks, sites int, err 
 	}
 	r.flushes++
 	r.flushed[name] = r.flushes
-	r.tellMachine(func(m *machine) { sites = m.flush(name, r.time()) })
+	r.tellMachine(func(m *machine) { sites = m.flush(r.time(), name) })
 	if err != nil {
 		return tasks, sites, fmt.Errorf("flush: %w", err)
 	}
 	return tasks, sites, nil
 }
 
-// maxFlushed is how many flushed destinations are remembered, for what is being sent meanwhile.
+// FlushMessages does for the messages with a task that f matches what Flush does for a destination: all their deferred
+// tasks become due now. The sites of their tasks that are down are probed at once, each with one message, which may be
+// another one. Limits, rates and suspensions go on. A task that is being sent keeps the time that it gets.
+//
+// FlushMessages returns how many messages have a task that became due, and how many sites that were down are probed.
+// After an error, some may be due and others not. The Queue must be a [queue.Lister] and a [queue.Hastener].
+func (r *Runner) FlushMessages(ctx context.Context, f queue.Filter) (messages, sites int, err error) {
+	q, err := able[queue.Hastener](r, "flush")
+	if err != nil {
+		return 0, 0, err
+	}
+	var mu sync.Mutex
+	destinations := make(map[string]bool)
+	messages, err = r.each(ctx, "flush", f, func(m *queue.Task) error {
+		tasks, err := r.tasks(ctx, "flush", m.ID)
+		if err != nil {
+			return err
+		}
+		n, err := q.Hasten(ctx, m.ID)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range tasks {
+			t := &tasks[i]
+			waits := t.State == queue.Waiting && (t.Attempts > 0 || !t.Due.After(r.time()))
+			if waits && len(destinations) < maxFlushed {
+				destinations[t.Destination] = true
+			}
+		}
+		if n == 0 {
+			return queue.ErrNotFound // it isn't counted
+		}
+		return nil
+	})
+	if len(destinations) == 0 {
+		return messages, 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tellMachine(func(m *machine) { sites = m.flush(r.time(), slices.Collect(maps.Keys(destinations))...) })
+	return messages, sites, err
+}
+
+// maxFlushed is how many flushed destinations are remembered, for what is being sent meanwhile. FlushMessages looks
+// after the sites of as many.
 const maxFlushed = 10_000
 
 func (r *Runner) flushNumber() uint64 {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -129,6 +131,86 @@ func TestFlush(t *testing.T) {
 	})
 }
 
+// TestFlushMessages flushes messages by a filter: one that is deferred, beside another one of its destination; one that
+// waits for a site that is down; and some for which nothing is to be done. A suspension and a rate go on.
+func TestFlushMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		j := new(journal)
+		r := &Runner{
+			Queue: q, Retry: []time.Duration{3 * time.Hour}, Events: j.events(),
+			SiteOf: func(_ context.Context, destination string) (Site, error) { return Site{Name: "mx." + destination}, nil },
+			SiteFor: func(site string) SiteLimits {
+				if site == "mx.slow.test" {
+					return SiteLimits{Rate: Rate{Messages: 1, Per: 12 * time.Hour}}
+				}
+				return SiteLimits{}
+			},
+			Sender: smtp.SenderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) ([]smtp.Result, error) {
+				results := answer(env, smtp.Deferred, 451)
+				if strings.HasSuffix(env.Recipients[0].Address, "@down.test") {
+					results[0].Stage, results[0].Local, results[0].Reason = smtp.StageConnect, true, smtp.Network
+				}
+				return results, nil
+			}),
+		}
+		start(t, r)
+		later := mail("later@x.test")
+		later.NotBefore = time.Now().Add(24 * time.Hour)
+		id := func(recipient string) queue.ID {
+			for task, err := range q.List(t.Context(), queue.Filter{Recipient: recipient}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return task.ID
+			}
+			t.Fatalf("there is no mail for %s", recipient)
+			return ""
+		}
+		enqueue(t, q, mail("a@x.test", "a@y.test"), mail("b@x.test"), mail("c@slow.test"), mail("d@still.test"), later)
+		for i := range 8 {
+			enqueue(t, q, mail(fmt.Sprintf("%d@down.test", i)))
+		}
+		sleep(time.Minute)
+		r.Suspend(time.Now().Add(24*time.Hour), "still.test")
+		sleep(time.Second)
+		for _, tt := range []struct {
+			name            string
+			f               queue.Filter
+			messages, sites int
+			want            string
+		}{
+			{"one of two", queue.Filter{ID: id("a@x.test")}, 1, 0, "deferred a@x.test 451\ndeferred a@y.test 451"},
+			{"by a recipient", queue.Filter{Recipient: "b@x.test"}, 1, 0, "deferred b@x.test 451"},
+			{"a rate goes on", queue.Filter{ID: id("c@slow.test")}, 1, 0, ""},
+			{"a suspension goes on", queue.Filter{ID: id("d@still.test")}, 1, 0, ""},
+			{"never attempted", queue.Filter{ID: id("later@x.test")}, 0, 0, ""},
+			{"no such message", queue.Filter{ID: "nosuch"}, 0, 0, ""},
+			{"its site is down", queue.Filter{ID: id("1@down.test")}, 1, 1, "deferred 451"},
+			{"its site is down, and it is due", queue.Filter{Recipient: "9@down.test"}, 0, 1, "deferred 451"},
+		} {
+			j.lines = nil
+			if tt.f.Recipient == "9@down.test" {
+				enqueue(t, q, mail("9@down.test"))
+				sleep(time.Second)
+			}
+			messages, sites, err := r.FlushMessages(t.Context(), tt.f)
+			if messages != tt.messages || sites != tt.sites || err != nil {
+				t.Errorf("%s: got %d messages, %d sites and %v; want %d and %d", tt.name, messages, sites, err, tt.messages, tt.sites)
+			}
+			sleep(time.Minute)
+			slices.Sort(j.lines)
+			got := j.all()
+			if tt.sites > 0 { // which message is the probe isn't said
+				got = regexp.MustCompile(` \d@down.test`).ReplaceAllString(got, "")
+			}
+			if got != tt.want {
+				t.Errorf("%s: got events\n%s\nwant\n%s", tt.name, got, tt.want)
+			}
+		}
+	})
+}
+
 // TestUnsupported calls each operation on a Queue without the abilities, and on none.
 func TestUnsupported(t *testing.T) {
 	ctx := t.Context()
@@ -141,6 +223,7 @@ func TestUnsupported(t *testing.T) {
 		ability string
 	}{
 		{"flush", func(r *Runner) error { _, _, err := r.Flush(ctx, "x.test"); return err }, "Flusher"},
+		{"flush", func(r *Runner) error { _, _, err := r.FlushMessages(ctx, queue.Filter{}); return err }, "Hastener"},
 		{"hold", func(r *Runner) error { return n(r.Hold(ctx, queue.Filter{})) }, "Holder"},
 		{"release", func(r *Runner) error { return n(r.Release(ctx, queue.Filter{})) }, "Holder"},
 		{"purge", func(r *Runner) error { return n(r.Purge(ctx, queue.Filter{})) }, "Remover"},

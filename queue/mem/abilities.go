@@ -73,6 +73,18 @@ func (q *Queue) Flush(ctx context.Context, destination string, after time.Durati
 	return n, nil
 }
 
+// Hasten implements [queue.Hastener].
+func (q *Queue) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) {
+	var lanes []queue.Lane
+	err = q.each(ctx, ids, func(id uint64) bool {
+		f, ok := q.ix.FlushMessage(id)
+		n, lanes = n+f.Count, append(lanes, f.Lanes...)
+		return ok
+	})
+	q.watch.Tell(time.Time{}, lanes...)
+	return n, err
+}
+
 // Remove implements [queue.Remover].
 func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Message) error {
 	made, err := newMemMessages(ctx, reports)
@@ -155,6 +167,7 @@ var (
 	_ queue.Lister   = (*Queue)(nil)
 	_ queue.Holder   = (*Queue)(nil)
 	_ queue.Flusher  = (*Queue)(nil)
+	_ queue.Hastener = (*Queue)(nil)
 	_ queue.Remover  = (*Queue)(nil)
 	_ queue.Stater   = (*Queue)(nil)
 )

@@ -4,8 +4,8 @@
 //
 // A Queue has no limits except that of Keys. Bodies are in memory as a whole. It has no Close, and none of its methods
 // fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
-// [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover] and
-// [queue.Stater].
+// [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Hastener],
+// [queue.Remover] and [queue.Stater].
 //
 // # Files
 //

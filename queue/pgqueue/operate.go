@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -136,14 +137,28 @@ func (q *Queue) release(id uint64) []queue.LaneDue {
 
 // Flush implements [queue.Flusher]. It survives a restart.
 func (q *Queue) Flush(ctx context.Context, destination string, after time.Duration) (n int, err error) {
+	return q.flush(ctx, "flush", func(ctx context.Context, now time.Time) (rows []outcomeRow, n int, err error) {
+		return q.findFlush(ctx, destination, now.UnixNano(), index.ToNano(now.Add(after)))
+	})
+}
+
+// Hasten implements [queue.Hastener]. It survives a restart.
+func (q *Queue) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) {
+	return q.flush(ctx, "hasten", func(ctx context.Context, now time.Time) (rows []outcomeRow, n int, err error) {
+		return q.findHasten(ctx, ids, now.UnixNano())
+	})
+}
+
+// flush stores that the tasks which find returns are due at once, and waits until this Queue has taken it in.
+func (q *Queue) flush(
+	ctx context.Context, op string, find func(context.Context, time.Time) ([]outcomeRow, int, error),
+) (n int, err error) {
 	if err := q.begin(ctx); err != nil {
 		return 0, err
 	}
-	now := q.clock.time()
-	limit := index.ToNano(now.Add(after))
-	rows, n, err := q.findFlush(ctx, destination, now.UnixNano(), limit)
+	rows, n, err := find(ctx, q.clock.time())
 	if err != nil {
-		return 0, failed("flush", err)
+		return 0, failed(op, err)
 	}
 	if n == 0 {
 		return 0, nil
@@ -153,7 +168,7 @@ func (q *Queue) Flush(ctx context.Context, destination string, after time.Durati
 		_, err = q.db.ExecContext(ctx, q.sql(outcomesSQL), string(text))
 	}
 	if err != nil {
-		return 0, failed("flush", err)
+		return 0, failed(op, err)
 	}
 	q.takeOwn()
 	return n, nil
@@ -173,29 +188,64 @@ func (q *Queue) findFlush(
 			AND (NOT last AND coalesce((data ->> 'due')::bigint, 0) > $1
 				OR coalesce((data -> 'part' ->> 'due')::bigint, 0) > $1)
 			AND NOT EXISTS (SELECT FROM "postrider".outcome l WHERE l.id = o.id AND l.last) ORDER BY id`, limit)
-		for len(ids) > 0 && err == nil {
-			page := ids[:min(len(ids), listPage)]
-			ids = ids[len(page):]
-			var all []*stored
-			all, err = q.readStored(ctx, tx, ofIDs, arrayOf(page))
-			for _, s := range all {
-				row := outcomeRow{ID: s.msg.ID, Lane: q.laneOf(s.msg), Kind: flushed}
-				row.Data = &eventRecord{Overdue: index.Never}
-				for _, t := range s.left() {
-					if t.attempts > 0 && t.due > limit && s.stateOf(t, now) == queue.Waiting &&
-						(destination == "" || s.destination(t) == destination) {
-						row.Data.Nums = append(row.Data.Nums, t.num)
-					}
-				}
-				if len(row.Data.Nums) > 0 {
-					rows = append(rows, row)
-					n += len(row.Data.Nums)
-				}
-			}
+		if err != nil {
+			return err
 		}
+		_, rows, n, err = q.flushRows(ctx, tx, ids, now, limit, destination)
 		return err
 	})
 	return rows, n, err
+}
+
+// findHasten finds the tasks that a Hasten makes due.
+func (q *Queue) findHasten(ctx context.Context, ids []queue.ID, now int64) (rows []outcomeRow, n int, err error) {
+	var numbers []uint64
+	for _, id := range ids {
+		if n, ok := parseID(id); ok && !slices.Contains(numbers, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	there := 0
+	err = q.inSnapshot(ctx, func(tx *sql.Tx) error {
+		var err error
+		there, rows, n, err = q.flushRows(ctx, tx, numbers, now, now, "")
+		return err
+	})
+	if err == nil && there == 0 {
+		err = queue.ErrNotFound
+	}
+	return rows, n, err
+}
+
+// flushRows returns the rows that make the tasks of messages due which wait for a retry after limit, and the number of
+// these tasks. An empty destination means all. there is how many of the messages exist.
+func (q *Queue) flushRows(
+	ctx context.Context, tx *sql.Tx, ids []uint64, now, limit int64, destination string,
+) (there int, rows []outcomeRow, n int, err error) {
+	for len(ids) > 0 {
+		page := ids[:min(len(ids), listPage)]
+		ids = ids[len(page):]
+		all, err := q.readStored(ctx, tx, ofIDs, arrayOf(page))
+		if err != nil {
+			return 0, nil, 0, err
+		}
+		for _, s := range all {
+			there++
+			row := outcomeRow{ID: s.msg.ID, Lane: q.laneOf(s.msg), Kind: flushed}
+			row.Data = &eventRecord{Overdue: index.Never}
+			for _, t := range s.left() {
+				if t.attempts > 0 && t.due > limit && s.stateOf(t, now) == queue.Waiting &&
+					(destination == "" || s.destination(t) == destination) {
+					row.Data.Nums = append(row.Data.Nums, t.num)
+				}
+			}
+			if len(row.Data.Nums) > 0 {
+				rows = append(rows, row)
+				n += len(row.Data.Nums)
+			}
+		}
+	}
+	return there, rows, n, nil
 }
 
 // readIDs returns the IDs that a statement selects.

@@ -17,7 +17,7 @@ import (
 
 // Queue is a [queue.Queue] in a PostgreSQL database, which several processes may have open. It is also a [queue.Keyer],
 // a [queue.Importer], a [queue.Sharer], a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a
-// [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
+// [queue.Hastener], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
 type Queue struct {
 	// Invariants, between two holds of mu:
 	//
@@ -269,6 +269,7 @@ var (
 	_ queue.Lister   = (*Queue)(nil)
 	_ queue.Holder   = (*Queue)(nil)
 	_ queue.Flusher  = (*Queue)(nil)
+	_ queue.Hastener = (*Queue)(nil)
 	_ queue.Remover  = (*Queue)(nil)
 	_ queue.Stater   = (*Queue)(nil)
 )

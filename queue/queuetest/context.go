@@ -69,6 +69,9 @@ func testContextEnded(e *env) {
 	if q, ok := e.q.(queue.Flusher); ok {
 		calls["Flush"] = func(queue.Queue) error { _, err := q.Flush(ended, "", 0); return err }
 	}
+	if q, ok := e.q.(queue.Hastener); ok {
+		calls["Hasten"] = func(queue.Queue) error { _, err := q.Hasten(ended, kept); return err }
+	}
 	if q, ok := e.q.(queue.Remover); ok {
 		calls["Remove"] = func(queue.Queue) error { return q.Remove(ended, []queue.ID{id, kept}) }
 		calls["Remove with a report"] = func(queue.Queue) error { return q.Remove(ended, []queue.ID{id, kept}, unread) }

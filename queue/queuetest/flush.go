@@ -138,3 +138,81 @@ func testFlushLeaves(e *env) {
 	}
 	e.empty("all tasks were settled")
 }
+
+// testHasten tests that Hasten does for the tasks of some messages what Flush does for a destination.
+func testHasten(e *env) {
+	q, ok := e.q.(queue.Hastener)
+	if !ok {
+		e.lack("Hasten", "the Queue is no Hastener")
+	}
+	start := e.now()
+	in := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
+	m := message("x", "d.example", "also.example", "fresh.example")
+	m.NoticeAt, m.Deadline = in(20), in(30)
+	id := e.putOff(m, in(3))
+	t := e.claimOne("also.example")
+	e.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: in(4)})
+	other := e.putOff(message("other", "d.example"), in(6))
+	scheduled := message("x", "scheduled.example")
+	scheduled.NotBefore = in(5)
+	later := e.enqueue(scheduled)
+	leased := e.putOff(message("x", "leased.example"), start)
+	lease := e.claimOne("leased.example")
+
+	hasten := func(when string, want int, ids ...queue.ID) {
+		e.Helper()
+		if n, err := q.Hasten(e.ctx, ids...); err != nil || n != want {
+			e.Errorf("Hasten returns the number of tasks that it made due: %s, got %d and %v, want %d",
+				when, n, err, want)
+		}
+	}
+	none := func(when string, ids ...queue.ID) {
+		e.Helper()
+		n, err := q.Hasten(e.ctx, ids...)
+		e.checkNotFound("Hasten of "+when, err)
+		if n != 0 {
+			e.Errorf("Hasten of %s: got %d tasks, want none", when, n)
+		}
+	}
+	none("no message")
+	none("no existing message", "nosuch")
+	hasten("with a task that was never attempted, and one that is leased", 0, later, leased)
+	if h, ok := e.q.(queue.Holder); ok {
+		e.hold(other)
+		hasten("with a held message", 0, other)
+		if err := h.Release(e.ctx, other); err != nil {
+			e.Fatalf("Release: got %v", err)
+		}
+	} else {
+		e.note("Hasten of held messages", "the Queue is no Holder")
+	}
+	w, stop := e.watch()
+	defer stop()
+	now := e.now()
+	hasten("with a message that has two retries and a new task", 2, "nosuch", id, id)
+	w.check(e, "Hasten", "d.example", now)
+	w.check(e, "Hasten", "also.example", now)
+	hasten("when both are due", 0, id)
+	tasks := e.claim("d.example", 10, queue.Retried)
+	if len(tasks) != 1 || tasks[0].ID != id || tasks[0].Attempts != 2 || !eqTime(tasks[0].NoticeAt, in(20)) ||
+		!eqTime(tasks[0].Deadline, in(30)) || tasks[0].Last[0].Reply == nil {
+		e.Fatalf("Hasten makes the retries of its messages due, and changes nothing else: got %d tasks, want one of %s",
+			len(tasks), id)
+	}
+	tasks = append(tasks, e.claimOne("also.example"), e.claimOne("fresh.example"), lease)
+	e.claimNone("scheduled.example", "was scheduled and never attempted, and keeps its time after Hasten")
+	for _, t := range tasks {
+		e.settle(t, queue.Settlement{})
+	}
+	none("a message that has left", id)
+	e.sleep(in(5).Sub(e.now()))
+	e.settle(e.claimOne("scheduled.example"), queue.Settlement{})
+	e.claimNone("d.example", "is of another message, and keeps its time after Hasten")
+	e.sleep(time.Hour)
+	if t := e.claimOne("d.example"); t.ID != other {
+		e.Errorf("Hasten leaves other messages: got a task of %s, want one of %s", t.ID, other)
+	} else {
+		e.settle(t, queue.Settlement{})
+	}
+	e.empty("all tasks were settled")
+}

@@ -255,7 +255,7 @@ func testHandlesSettleSlowly(e *env) {
 	}
 }
 
-// testHandlesOperate tests that Hold, Release, Flush and Remove change the tasks of all Queues of a store.
+// testHandlesOperate tests that Hold, Release, Flush, Hasten and Remove change the tasks of all Queues of a store.
 func testHandlesOperate(e *env) {
 	a, b := e.pair()
 	for i, d := range names("d", 8) {
@@ -278,12 +278,25 @@ func testHandlesOperate(e *env) {
 		has, t := either(other, by, d)
 		has.settle(t, queue.Settlement{Results: results(t, smtp.Deferred), Next: e.now().Add(24 * time.Hour)})
 		e.lag()
-		if _, ok := e.q.(queue.Flusher); !ok {
+		_, flushes := e.q.(queue.Flusher)
+		_, hastens := e.q.(queue.Hastener)
+		switch {
+		case !flushes:
 			e.note("Flush at another Queue", "the Queue is no Flusher")
-			e.sleep(24 * time.Hour)
-		} else {
+		case !hastens:
+			e.note("Hasten at another Queue", "the Queue is no Hastener")
+		}
+		switch {
+		case hastens && (i < 4 || !flushes):
+			if n, err := by.q.(queue.Hastener).Hasten(e.ctx, id); n != 1 || err != nil {
+				e.Errorf("Hasten of a retry of another Queue: got %d and %v, want 1", n, err)
+			}
+			e.lag()
+		case flushes:
 			by.flush("with a retry of another Queue", d, 1)
 			e.lag()
+		default:
+			e.sleep(24 * time.Hour)
 		}
 		has, t = either(other, by, d)
 		if _, ok := e.q.(queue.Remover); !ok {

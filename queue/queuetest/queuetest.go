@@ -12,9 +12,9 @@
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
 // The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Sharer],
-// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Remover], [queue.Stater]. Restarts, crashes,
-// failures of the store, and stores that several Queues share are tested if the Harness has a func for them. A test
-// that needs something else skips and logs what is missing.
+// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Hastener], [queue.Remover], [queue.Stater].
+// Restarts, crashes, failures of the store, and stores that several Queues share are tested if the Harness has a func
+// for them. A test that needs something else skips and logs what is missing.
 //
 // The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
 // Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
@@ -178,6 +178,7 @@ var tests = []struct {
 	{"HoldKept", testHoldKept, "Hold and Release survive a restart"},
 	{"Flush", testFlush, "Flush makes waiting retries due now"},
 	{"FlushLeaves", testFlushLeaves, "Flush doesn't change tasks that were never attempted, are held or are leased"},
+	{"Hasten", testHasten, "Hasten makes the waiting retries of some messages due now"},
 	{"Remove", testRemove, "Remove removes the messages that it names, whatever their State, and no others"},
 	{"RemoveLeased", testRemoveLeased, "Remove ends the leases on its tasks"},
 	{"RemoveWhileSettling", testRemoveWhileSettling, "of a Remove and a Settle in progress, one succeeds"},
@@ -197,7 +198,8 @@ var tests = []struct {
 	{"HandlesSettleSlowly", testHandlesSettleSlowly,
 		"either a Settle that outlasts its lease succeeds, or a Claim at another Queue"},
 	{"HandlesWatch", testHandlesWatch, "a Waker announces what another Queue of its store has changed"},
-	{"HandlesOperate", testHandlesOperate, "Hold, Release, Flush and Remove change the tasks of all Queues of a store"},
+	{"HandlesOperate", testHandlesOperate, 
+		"Hold, Release, Flush, Hasten and Remove change the tasks of all Queues of a store"},
 	{"HandlesClose", testHandlesClose, "after a Close of one Queue, another one can claim all tasks of the store"},
 	{"HandlesKeys", testHandlesKeys, "a Key is known at all Queues of a store"},
 	{"HandlesShare", testHandlesShare, "calls of Share at all Queues of a store come one after another"},

@@ -135,17 +135,50 @@ func (q *shared) Flush(ctx context.Context, destination string, after time.Durat
 		return 0, err
 	}
 	defer q.mu.Unlock()
-	now := q.now()
 	if q.has("Flush has no bound") {
 		after = 0
 	}
 	for _, j := range q.jobs {
-		if (destination == "" || j.Destination == destination) && !j.once && j.Due.After(now.Add(after)) &&
-			j.state() == queue.Waiting && (j.Attempts > 0 || q.has("Flush hurries what was never attempted")) {
-			j.Due, j.once = now, !q.has("flushes by the clock")
+		if (destination == "" || j.Destination == destination) &&
+			q.hasten(j, after, "Flush hurries what was never attempted", "doesn't announce Flush") {
 			n++
-			q.tellJob(j, "doesn't announce Flush")
 		}
+	}
+	return n, nil
+}
+
+// hasten makes a job due, if it waits for a retry after that time. q.mu is held.
+func (q *shared) hasten(j *job, after time.Duration, hurries, quiet string) bool {
+	now := q.now()
+	if j.once || !j.Due.After(now.Add(after)) || j.state() != queue.Waiting || j.Attempts == 0 && !q.has(hurries) {
+		return false
+	}
+	j.Due, j.once = now, !q.has("flushes by the clock")
+	q.tellJob(j, quiet)
+	return true
+}
+
+// Hasten implements [queue.Hastener].
+func (q *shared) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) {
+	if err := q.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer q.mu.Unlock()
+	found := false
+	for _, j := range q.jobs {
+		if !slices.Contains(ids, j.ID) {
+			continue
+		}
+		found = true
+		if q.hasten(j, 0, "Hasten hurries what was never attempted", "doesn't announce Hasten") {
+			n++
+			if q.has("Hasten stops at one task") {
+				break
+			}
+		}
+	}
+	if !found && !q.has("Hasten finds no message missing") {
+		return 0, queue.ErrNotFound
 	}
 	return n, nil
 }
@@ -191,11 +224,12 @@ func (q *shared) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 var (
-	_ queue.Queue   = (*shared)(nil)
-	_ queue.Waker   = (*shared)(nil)
-	_ queue.Lister  = (*shared)(nil)
-	_ queue.Holder  = (*shared)(nil)
-	_ queue.Flusher = (*shared)(nil)
-	_ queue.Remover = (*shared)(nil)
-	_ queue.Stater  = (*shared)(nil)
+	_ queue.Queue    = (*shared)(nil)
+	_ queue.Waker    = (*shared)(nil)
+	_ queue.Lister   = (*shared)(nil)
+	_ queue.Holder   = (*shared)(nil)
+	_ queue.Flusher  = (*shared)(nil)
+	_ queue.Hastener = (*shared)(nil)
+	_ queue.Remover  = (*shared)(nil)
+	_ queue.Stater   = (*shared)(nil)
 )

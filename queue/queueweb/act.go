@@ -14,15 +14,16 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// action is what a user can do. It has a filter, or the name of a destination or a site.
+// action is what a user can do. It has a filter, or the name of a destination or a site, or one of both.
 type action struct {
 	Name    string
 	Verb    string // of the button
 	Warning string
+	state   queue.State // of the messages that it changes and counts, unless a filter has one; 0: any
 
-	messages func(h *Handler, ctx context.Context, f queue.Filter, r *request) (int, error) // nil: it has a name
-	named    func(h *Handler, ctx context.Context, name string, r *request) (effect, error)
-	past     string // "were held"
+	messages func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) // nil: it has a name
+	named    func(h *Handler, ctx context.Context, name string, r *request) (effect, error)    // nil: it has a filter
+	past     string                                                                            // "were held"
 }
 
 // effect is what an action has done.
@@ -36,29 +37,33 @@ type effect struct {
 var actions = []*action{
 	{Name: "hold", Verb: "Hold", past: "held",
 		Warning: "Held messages are neither sent nor returned until they are released.",
-		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
-			return h.Runner.Hold(ctx, f)
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (effect, error) {
+			return onMessages(h.Runner.Hold(ctx, f))
 		}},
-	{Name: "release", Verb: "Release", past: "released",
+	{Name: "release", Verb: "Release", past: "released", state: queue.Held,
 		Warning: "Messages that became due meanwhile are sent at once.",
-		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
-			f.State = queue.Held // others are neither changed nor counted
-			return h.Runner.Release(ctx, f)
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (effect, error) {
+			return onMessages(h.Runner.Release(ctx, f))
 		}},
-	{Name: "cancel", Verb: "Cancel", past: "cancelled",
-		Warning: "The messages leave the queue, and each is returned to its sender. This can't be undone.",
-		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (int, error) {
-			return h.Runner.Cancel(ctx, f, cancelText(r.Get("text")))
-		}},
-	{Name: "purge", Verb: "Purge", past: "purged",
-		Warning: "The messages leave the queue, and nobody is told. This can't be undone.",
-		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (int, error) {
-			return h.Runner.Purge(ctx, f)
-		}},
-	{Name: "flush", Verb: "Flush", Warning: "Deferred mail is tried now.",
+	{Name: "flush", Verb: "Flush", state: queue.Waiting,
+		Warning: "Deferred mail is tried now. Limits, rates and suspensions go on.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (e effect, err error) {
+			e.Messages, e.Sites, err = h.Runner.FlushMessages(ctx, f)
+			return e, err
+		},
 		named: func(h *Handler, ctx context.Context, name string, _ *request) (e effect, err error) {
 			e.Tasks, e.Sites, err = h.Runner.Flush(ctx, name)
 			return e, err
+		}},
+	{Name: "cancel", Verb: "Cancel", past: "cancelled",
+		Warning: "The messages leave the queue, and each is returned to its sender. This can't be undone.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) {
+			return onMessages(h.Runner.Cancel(ctx, f, cancelText(r.Get("text"))))
+		}},
+	{Name: "purge", Verb: "Purge", past: "purged",
+		Warning: "The messages leave the queue, and nobody is told. This can't be undone.",
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (effect, error) {
+			return onMessages(h.Runner.Purge(ctx, f))
 		}},
 	{Name: "suspend", Verb: "Suspend", Warning: "Nothing is sent there until that time, or until the process ends.",
 		named: func(h *Handler, _ context.Context, name string, r *request) (e effect, err error) {
@@ -74,7 +79,9 @@ var actions = []*action{
 		}},
 }
 
-// messageActions are those that have a filter.
+func onMessages(messages int, err error) (effect, error) { return effect{Messages: messages}, err }
+
+// messageActions are those that can have a filter.
 func messageActions() []*action {
 	return slices.DeleteFunc(slices.Clone(actions), func(a *action) bool { return a.messages == nil })
 }
@@ -137,25 +144,26 @@ func (h *Handler) act(r *request) (any, error) {
 		return nil, err
 	}
 	v.Filter = given
-	byName := v.Action.named != nil
+	byName, byFilter := v.Action.named != nil, v.Action.messages != nil
 	switch {
-	case byName && len(given) > 0:
+	case !byFilter && len(given) > 0:
 		return nil, web.Bad("%s has a name and no filter.", v.Action.Verb)
 	case !byName && v.Name != "":
 		return nil, web.Bad("%s has a filter and no name.", v.Action.Verb)
-	case byName && v.Name == "" && v.Do != "flush":
+	case v.Name != "" && len(given) > 0:
+		return nil, web.Bad("Give a filter or a name, and not both.")
+	case !byFilter && v.Name == "":
 		return nil, web.Bad("The name is empty: give that of a destination or a site.")
 	case r.Get("all") != "" && !v.All, v.All == (len(given) > 0 || v.Name != ""):
 		return nil, web.Bad("Select some messages or give a name, or select all with all=true, and not both.")
 	case v.Name != "":
 		f.Destination = v.Name
 		v.Filter.Set("destination", v.Name)
+	case byFilter && v.Action.state != 0 && f.State == 0:
+		f.State = v.Action.state
 	}
 	if r.Method == http.MethodPost {
 		return v, h.perform(r, v, f)
-	}
-	if v.Do == "release" {
-		f.State = queue.Held
 	}
 	v.Selected = h.foresee(r, f)
 	return v, nil
@@ -199,9 +207,11 @@ func (p *partly) Unwrap() error { return p.err }
 // perform acts, and logs who did what.
 func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	var e effect
-	if a := v.Action; a.messages != nil {
-		e.Messages, err = a.messages(h, r.Context(), f, r)
-		v.Result = fmt.Sprintf("%s %s.", web.Plural(e.Messages, "message was", "messages were"), a.past)
+	if a := v.Action; a.named == nil || a.messages != nil && v.Name == "" && !v.All {
+		e, err = a.messages(h, r.Context(), f, r)
+		if v.Result = flushed(&e); a.past != "" {
+			v.Result = fmt.Sprintf("%s %s.", web.Plural(e.Messages, "message was", "messages were"), a.past)
+		}
 		if err != nil {
 			err = &partly{e.Messages, err}
 		}
@@ -220,13 +230,24 @@ func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	return err
 }
 
+// flushed says what a flush of some messages has done.
+func flushed(e *effect) string {
+	if e.Messages+e.Sites == 0 {
+		return "None of this mail waits for another attempt, so nothing was changed."
+	}
+	return fmt.Sprintf("%s due now, and %s.", web.Plural(e.Messages, "message is", "messages are"), probed(e))
+}
+
+func probed(e *effect) string {
+	return web.Plural(e.Sites, "site that was down is", "sites that were down are") + " probed"
+}
+
 func resultOf(name, destination string, e *effect) string {
 	switch {
 	case name == "flush" && e.Tasks+e.Sites == 0:
 		return "No deferred mail waits there, so nothing was changed."
 	case name == "flush":
-		return fmt.Sprintf("%s due now, and %s probed.", web.Plural(e.Tasks, "task is", "tasks are"),
-			web.Plural(e.Sites, "site that was down is", "sites that were down are"))
+		return fmt.Sprintf("%s due now, and %s.", web.Plural(e.Tasks, "task is", "tasks are"), probed(e))
 	case name == "resume":
 		return "Mail for " + destination + " is sent again."
 	case !e.Known:

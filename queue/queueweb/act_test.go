@@ -54,6 +54,13 @@ func TestAct(t *testing.T) {
 			"1 task is due now, and 0 sites that were down are probed.", 3, 0},
 		{"flush nothing", url.Values{"do": {"flush"}, "name": {"example.org"}}, nil, "Flush", "No deferred mail waits there", 3, 0},
 		{"flush all", url.Values{"do": {"flush"}, "all": {"true"}}, nil, "all mail", "1 task is due now", 3, 0},
+		{"flush one", url.Values{"do": {"flush"}, "ref": {"r1"}}, nil, "Now selected: <strong>1 message<",
+			"1 message is due now, and 0 sites that were down are probed.", 3, 0},
+		{"flush one that was never tried", url.Values{"do": {"flush"}, "tenant": {"shop"}}, nil, "Flush the messages",
+			"None of this mail waits for another attempt", 3, 0},
+		{"flush one that is held", url.Values{"do": {"flush"}, "ref": {"r1"}}, func(h *Handler) {
+			h.Runner.Hold(t.Context(), queue.Filter{Ref: "r1"})
+		}, ">0 messages<", "None of this mail waits for another attempt", 3, 1},
 		{"suspend", url.Values{"do": {"suspend"}, "name": {"example.org"}, "until": {"2h"}}, nil, "For how long",
 			"example.org is suspended.", 3, 0},
 		{"resume", url.Values{"do": {"resume"}, "name": {"example.org"}}, func(h *Handler) {
@@ -129,7 +136,7 @@ func TestActRefused(t *testing.T) {
 			}
 		}
 	}
-	names := "The actions are hold, release, cancel, purge, flush, suspend, resume."
+	names := "The actions are hold, release, flush, cancel, purge, suspend, resume."
 	if w := post(h, "act", url.Values{"do": {"odd"}}); !strings.Contains(w.Body.String(), names) {
 		t.Errorf("an unknown action: got %s, want %q in it", w.Body, names)
 	}

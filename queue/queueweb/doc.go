@@ -28,7 +28,7 @@
 //
 //	hold, release, purge  messages that match a filter, or all=true
 //	cancel                the same; text is what their senders are told
-//	flush                 name: a destination or a site; or all=true
+//	flush                 messages that match a filter; or name: a destination or a site; or all=true
 //	suspend               name; until: a time, or a duration from now, as in until=4h
 //	resume                name: its suspension ends
 //

@@ -103,6 +103,40 @@ func (s *Spool) Flush(ctx context.Context, destination string, after time.Durati
 	return n, nil
 }
 
+// Hasten implements [queue.Hastener]. Like Flush, it writes nothing.
+func (s *Spool) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) {
+	if n, err = s.hasten(ctx, ids); err != nil {
+		return n, s.failed("hasten", err)
+	}
+	return n, nil
+}
+
+func (s *Spool) hasten(ctx context.Context, ids []queue.ID) (n int, err error) {
+	if err := s.log.broken(); err != nil {
+		return 0, err
+	}
+	there := false
+	for _, id := range ids {
+		number, ok := index.ParseID(id)
+		if !ok {
+			continue
+		}
+		s.mu.Lock()
+		if err := s.check(ctx); err != nil {
+			s.mu.Unlock()
+			return n, err
+		}
+		f, ok := s.ix.FlushMessage(number)
+		s.mu.Unlock()
+		n, there = n+f.Count, there || ok
+		s.watch.Tell(time.Time{}, f.Lanes...)
+	}
+	if !there {
+		return 0, queue.ErrNotFound
+	}
+	return n, nil
+}
+
 // record writes, with the draft's messages, that something was done to those messages that are there, and then does it.
 func (s *Spool) record(
 	ctx context.Context, d *draft, ids []queue.ID, entry func(b []byte, id uint64) []byte, do func(id uint64),

@@ -104,10 +104,11 @@ func (s *Spool) stored(id uint64) (*index.Message, error) {
 }
 
 var (
-	_ queue.Waker   = (*Spool)(nil)
-	_ queue.Lister  = (*Spool)(nil)
-	_ queue.Holder  = (*Spool)(nil)
-	_ queue.Flusher = (*Spool)(nil)
-	_ queue.Remover = (*Spool)(nil)
-	_ queue.Stater  = (*Spool)(nil)
+	_ queue.Waker    = (*Spool)(nil)
+	_ queue.Lister   = (*Spool)(nil)
+	_ queue.Holder   = (*Spool)(nil)
+	_ queue.Flusher  = (*Spool)(nil)
+	_ queue.Hastener = (*Spool)(nil)
+	_ queue.Remover  = (*Spool)(nil)
+	_ queue.Stater   = (*Spool)(nil)
 )

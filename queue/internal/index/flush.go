@@ -58,6 +58,24 @@ func (ix *Index[M, S]) flush(n int, destination string, after time.Duration, f *
 	})
 }
 
+// FlushMessage does for the tasks of a message what Flush does for those of a destination. ok reports whether there is
+// such a message.
+func (ix *Index[M, S]) FlushMessage(id uint64) (f flushed, ok bool) {
+	ix.expire()
+	m := ix.byID.get(id)
+	if m == 0 {
+		return f, false
+	}
+	now := ToNano(ix.now())
+	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
+		if t := ix.Tasks.At(r); t.due > now && ix.hasten(t) {
+			f.Count++
+			f.Lanes = append(f.Lanes, ix.nameOf(t.lane)) // each is of another destination
+		}
+	}
+	return f, true
+}
+
 // hasten makes a task due at once if it waits and has a counted attempt. It reports whether it has.
 func (ix *Index[M, S]) hasten(t *task[S]) bool {
 	if t.is() != queue.Waiting || t.attempts == 0 {
