@@ -16,6 +16,7 @@
 //	walk.go, flush.go   Search, Lanes, Oldest and Flush, which look at all tasks in steps
 //	lane.go, order.go   lanes, owners, and which task comes first
 //	filter.go           queue.Filter
+//	marks.go            hashes, by which a search passes over messages and chunks of messages
 //	message.go          Message and Progress; IDs and times
 //	imports.go          messages that come from another Queue
 //	keys.go             the Keys of messages

@@ -57,6 +57,16 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 		})
 	}
 	for n, more := 0, true; more; n++ {
+		more = ix.messages.each(n, func(r ref, m *message[int]) {
+			c := ix.messages.chunks[n]
+			for _, f := range []marks{{ref: m.marks.ref}, {sender: m.marks.sender}, {to: m.marks.to}} {
+				if m.id < c.least || !c.sum.may(&f) {
+					t.Fatalf("chunk %d says that message %d isn't there, for %+v", n, m.id, f)
+				}
+			}
+		})
+	}
+	for n, more := 0, true; more; n++ {
 		more = ix.lanes.each(n, func(r ref, l *lane) {
 			lanes++
 			ofDest[l.dest]++

@@ -25,8 +25,8 @@ const manyTasks = 64
 // Index is the state machine of a queue: its tasks, the times at which they are due, and their leases. It does no I/O
 // and has no lock. M is what the store keeps of a message, and S of a task: values in mem, places in the log in spool.
 //
-// It is built for millions of messages. A message of one task takes 32+56 octets, and slots in two heaps and in a table
-// of IDs. A lane takes 88 octets and a slot in a table, and a destination 24 octets and an entry of a map.
+// It is built for millions of messages. A message of one task takes 32+2+56 octets, and slots in two heaps and in a
+// table of IDs. A lane takes 88 octets and a slot in a table, and a destination 24 octets and an entry of a map.
 //
 // Times are Unix nanoseconds by the wall clock. Leases expire by the monotonic clock, counted from base, so that a step
 // of the wall clock ends none early.
@@ -41,6 +41,7 @@ const manyTasks = 64
 //   - The tasks of a message are in the order of their nums. Each task of a message in byNum is there, unless it is the
 //     report task.
 //   - Each lane has a task, and each destination has a lane.
+//   - No message has an ID below the least of its chunk, or marks that its chunk's summary lacks.
 type Index[M, S any] struct {
 	// Owner returns the Owner of a message, at least 1 unless it has no Tenant and the null reverse-path. If nil, the
 	// numbers are those of this Index alone. It must be set before the first Add.
@@ -157,8 +158,9 @@ func (ix *Index[M, S]) elapsed(now time.Time) time.Duration {
 // new.
 func (ix *Index[M, S]) Add(s *Message, data M) {
 	s.Owner = ix.owner(s)
-	m := ix.messages.add(message[M]{id: s.ID, data: data, marks: ix.marksOf(s)})
-	ix.messages.belongs(m, s.ID)
+	marks := ix.marksOf(s)
+	m := ix.messages.add(message[M]{id: s.ID, data: data, marks: marks})
+	ix.messages.belongs(m, s.ID, &marks)
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
 	var many []ref

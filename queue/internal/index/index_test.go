@@ -302,7 +302,7 @@ func TestIndexMemory(t *testing.T) {
 		perMessage int64
 	}{
 		{"one lane", func(int) int8 { return 0 }, 1, 140},
-		{"three priorities", func(i int) int8 { return int8(i%3 - 1) }, 1, 150},
+		{"three priorities", func(i int) int8 { return int8(i%3 - 1) }, 1, 152},
 		{"a lane for each message", func(int) int8 { return 0 }, 10, 255},
 	}
 	for _, tt := range tests {

@@ -59,3 +59,68 @@ func (ix *Index[M, S]) fourBits(s string) (b uint32) {
 	}
 	return b
 }
+
+// summary is a Bloom filter of the marks of a chunk of messages. A search for a Ref, a sender or a recipient passes
+// over chunks that have none of it. It has two octets a message: one chunk in 10 or 20 is searched in vain.
+type summary [chunkSize * 16 / 64]uint64
+
+// isWide is the bit of a summary that is set if a message may have several recipients, or ones that aren't known. The
+// bits before it are for marks.
+const isWide = chunkSize*16 - 1
+
+// These are added to marks, so that those of different fields don't meet.
+const (
+	ofRef = (iota + 1) << 32
+	ofSender
+	ofRecipient
+)
+
+// places returns the two bits of a mark.
+func places(mark uint64) (a, b uint64) {
+	h := mark * 0x9e3779b97f4a7c15
+	return h >> 48 % isWide, h >> 32 % isWide
+}
+
+func (s *summary) set(bit uint64) { s[bit/64] |= 1 << (bit % 64) }
+
+func (s *summary) has(bit uint64) bool { return s[bit/64]>>(bit%64)&1 != 0 }
+
+func (s *summary) add(mark uint64) {
+	a, b := places(mark)
+	s.set(a)
+	s.set(b)
+}
+
+func (s *summary) includes(mark uint64) bool {
+	a, b := places(mark)
+	return s.has(a) && s.has(b)
+}
+
+// note adds the marks of a message.
+func (s *summary) note(m *marks) {
+	s.add(ofRef | uint64(m.ref))
+	s.add(ofSender | uint64(m.sender))
+	if bits.OnesCount32(m.to) <= 4 {
+		s.add(ofRecipient | uint64(m.to))
+	} else {
+		s.set(isWide)
+	}
+}
+
+// may reports whether a message with the marks of a Filter may be among those that were noted. All four bits of the
+// Filter's recipient are among those of such a message: if it has no others, they are the same.
+func (s *summary) may(f *marks) bool {
+	return (f.ref == 0 || s.includes(ofRef|uint64(f.ref))) &&
+		(f.sender == 0 || s.includes(ofSender|uint64(f.sender))) &&
+		(s.has(isWide) || bits.OnesCount32(f.to) < 4 || s.includes(ofRecipient|uint64(f.to)))
+}
+
+// again empties the summary of a chunk if many of the messages in it have left, and returns it: those that are there
+// are to be noted. Otherwise it returns nil.
+func (c *chunk[T]) again() *summary {
+	if c.left < chunkSize/4 {
+		return nil
+	}
+	*c.sum, c.left = summary{}, 0
+	return c.sum
+}

@@ -167,3 +167,60 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
+
+// locks counts how often it is locked.
+type locks struct {
+	sync.Mutex
+	n int
+}
+
+func (l *locks) Lock() { l.Mutex.Lock(); l.n++ }
+
+// TestSearchLocks has many messages, and looks for one of them, or few. A search that had to read all of them would lock
+// the store 25 times. Nearly all of the messages were in the place of others before.
+func TestSearchLocks(t *testing.T) {
+	const messages = 100_000
+	ix := New[testPlace, testPlace](nil)
+	now := time.Now().UnixNano()
+	for i := range 2 * messages {
+		s := waitingFor(uint64(i+1), now, "a.example")
+		s.Ref, s.Envelope.From = fmt.Sprintf("ref%d", i), fmt.Sprintf("s%d@source.example", i/10)
+		s.Envelope.Recipients = smtp.NewEnvelope("", fmt.Sprintf("u%d@a.example", i)).Recipients
+		if i >= messages {
+			ix.Remove(uint64(i - messages + 1))
+		}
+		ix.Add(s, testPlace{})
+	}
+	search := func(f queue.Filter) (ids []uint64, n int) {
+		parsed, err := NewFilter(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu locks
+		for id, err := range Search(&mu, ix, parsed, func() error { return nil }) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		return ids, mu.n
+	}
+	if ids, n := search(queue.Filter{}); len(ids) != messages || n < 25 {
+		t.Fatalf("got %d messages with %d locks, want %d and 25 at least", len(ids), n, messages)
+	}
+	for _, tt := range []struct {
+		name string
+		f    queue.Filter
+		want uint64
+	}{
+		{"a Ref", queue.Filter{Ref: "ref150000"}, 150_001},
+		{"a sender", queue.Filter{Sender: "s19999@source.example"}, 199_991},
+		{"a recipient", queue.Filter{Recipient: "u199999@a.example"}, 200_000},
+		{"a recipient who has left", queue.Filter{Recipient: "u9@a.example"}, 0},
+	} {
+		ids, n := search(tt.f)
+		if tt.want != 0 && !slices.Contains(ids, tt.want) || len(ids) > 50 || n > 8 {
+			t.Errorf("%s: got %d messages with %d locks, want %d among a few, and 8 at most", tt.name, len(ids), n, tt.want)
+		}
+	}
+}

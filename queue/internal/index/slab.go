@@ -18,6 +18,8 @@ type chunk[T any] struct {
 	used  [chunkSize / 64]uint64
 	count int
 	least uint64        // no entry is of a message with a lower ID: see slab.belongs
+	sum   *summary      // of the marks of messages; nil if the entries aren't messages
+	left  uint32        // entries that were freed since sum was made
 	items *[chunkSize]T // a separate allocation, so that its size is rounded up little
 }
 
@@ -54,23 +56,24 @@ func (s *slab[T]) add(v T) ref {
 	return ref(n*chunkSize+uint32(i)) + 1
 }
 
-// belongs notes the ID of the message that a new entry is of.
-func (s *slab[T]) belongs(r ref, id uint64) {
-	if c := s.chunks[uint32(r-1)/chunkSize]; c.count == 1 {
-		c.least = id
-	} else {
-		c.least = min(c.least, id)
+// belongs notes the ID and the marks of the message that a new entry is.
+func (s *slab[T]) belongs(r ref, id uint64, m *marks) {
+	c := s.chunks[uint32(r-1)/chunkSize]
+	if c.count == 1 {
+		c.least, c.sum, c.left = id, new(summary), 0
 	}
+	c.least = min(c.least, id)
+	c.sum.note(m)
 }
 
-// upTo calls visit for chunks from n on that may have an entry of a message with an ID up to last(), until some have
-// been visited or many skipped. visit returns the lowest ID in the chunk. next is the chunk to go on with, and more
-// reports whether there is one.
-func (s *slab[T]) upTo(n int, last func() uint64, visit func(n int) (least uint64)) (next int, more bool) {
-	const most, skipped = 2048 / chunkSize, 1024
+// upTo calls visit for chunks from n on that may have a message with an ID up to last() and with these marks, until
+// some have been visited or many skipped. visit returns the lowest ID in the chunk. next is the chunk to go on with,
+// and more reports whether there is one.
+func (s *slab[T]) upTo(n int, last func() uint64, f *marks, visit func(n int) (least uint64)) (next int, more bool) {
+	const most, skipped = 4096 / chunkSize, 256
 	visited := 0
 	for end := n + skipped; n < len(s.chunks) && n < end && visited < most; n++ {
-		if c := s.chunks[n]; c != nil && c.least <= last() {
+		if c := s.chunks[n]; c != nil && c.least <= last() && c.sum.may(f) {
 			c.least = visit(n)
 			visited++
 		}
@@ -107,6 +110,7 @@ func (s *slab[T]) free(r ref) {
 	if c.count == chunkSize {
 		s.room = append(s.room, n)
 	}
+	c.left++
 	if c.count--; c.count == 0 {
 		s.chunks[n] = nil
 	}

@@ -96,10 +96,14 @@ func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids *
 	if !w.anyOwner {
 		w.owner = ix.tenant(f.Tenant)
 	}
-	return ix.messages.upTo(n, func() uint64 { return last }, func(n int) uint64 {
+	return ix.messages.upTo(n, func() uint64 { return last }, marks, func(n int) uint64 {
 		least := uint64(math.MaxUint64)
+		sum := ix.messages.chunks[n].again()
 		ix.messages.each(n, func(_ ref, m *message[M]) {
 			least = min(least, m.id)
+			if sum != nil {
+				sum.note(&m.marks)
+			}
 			if m.id <= last && f.message(m.id) && m.marks.match(marks) && ix.has(m, &w) {
 				*ids = append(*ids, m.id)
 			}
@@ -145,7 +149,7 @@ func Oldest[M, S any](mu sync.Locker, ix *Index[M, S]) (id uint64, ok bool) {
 	id = math.MaxUint64
 	for n, more := 0, true; more; {
 		mu.Lock()
-		n, more = ix.messages.upTo(n, func() uint64 { return id }, func(n int) uint64 {
+		n, more = ix.messages.upTo(n, func() uint64 { return id }, &marks{}, func(n int) uint64 {
 			least := uint64(math.MaxUint64)
 			ix.messages.each(n, func(_ ref, m *message[M]) { least = min(least, m.id) })
 			id, ok = min(id, least), true
