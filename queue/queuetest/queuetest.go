@@ -198,7 +198,7 @@ var tests = []struct {
 	{"HandlesSettleSlowly", testHandlesSettleSlowly,
 		"either a Settle that outlasts its lease succeeds, or a Claim at another Queue"},
 	{"HandlesWatch", testHandlesWatch, "a Waker announces what another Queue of its store has changed"},
-	{"HandlesOperate", testHandlesOperate, 
+	{"HandlesOperate", testHandlesOperate,
 		"Hold, Release, Flush, Hasten and Remove change the tasks of all Queues of a store"},
 	{"HandlesClose", testHandlesClose, "after a Close of one Queue, another one can claim all tasks of the store"},
 	{"HandlesKeys", testHandlesKeys, "a Key is known at all Queues of a store"},

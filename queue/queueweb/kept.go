@@ -22,21 +22,22 @@ type kept[T any] struct {
 }
 
 const (
-	patience = 100 * time.Millisecond // how long a request waits for the first value
-	brief    = 20 * time.Millisecond  // how long it waits for a newer one
-	restful  = 20                     // a value is kept for this many times as long as it took to make
+	patience = 60 * time.Millisecond // how long a request waits for first values, in all
+	brief    = 20 * time.Millisecond // how long it waits for a newer one
+	restful  = 20                    // a value is kept for this many times as long as it took to make
 )
 
 // maker makes a value.
 type maker[T any] func(context.Context) (T, error)
 
 // get returns the value. If it is older than least, and than restful times what it took, a new one is begun. get waits
-// for that for patience or briefly, if there is an older one to return, or the new one takes longer than patience.
-func (k *kept[T]) get(ctx context.Context, b *background, least time.Duration, make maker[T]) (T, error) {
+// for that for the patience that is left, or briefly, if there is an older one to return, or the new one takes longer
+// than patience.
+func (k *kept[T]) get(ctx context.Context, b *background, least, left time.Duration, make maker[T]) (T, error) {
 	k.mu.Lock()
-	making, wait := k.making, patience
+	making, wait := k.making, left
 	if k.there || making != nil && time.Since(k.begun) > patience {
-		wait = brief
+		wait = min(wait, brief)
 	}
 	if making == nil && time.Since(k.begun) > max(least, restful*k.took) {
 		making = k.begin(b, make)

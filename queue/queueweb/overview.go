@@ -12,6 +12,7 @@ import (
 
 // status is what the Queue and the Runner know without a walk through the queue.
 type status struct {
+	at        time.Time
 	stats     *queue.Stats // nil: the Queue isn't a queue.Stater
 	activity  delivery.Activity
 	suspended map[string]time.Time
@@ -20,7 +21,7 @@ type status struct {
 }
 
 func (h *Handler) makeStatus(ctx context.Context) (*status, error) {
-	s := &status{activity: h.Runner.Activity(), suspended: h.Runner.Suspended(), missed: h.Runner.Missed()}
+	s := &status{at: time.Now(), activity: h.Runner.Activity(), suspended: h.Runner.Suspended(), missed: h.Runner.Missed()}
 	s.rates = newRates(h.Runner.LearnedRates())
 	if q, ok := h.queue().(queue.Stater); ok {
 		stats, err := q.Stats(ctx)
@@ -37,7 +38,7 @@ func (h *Handler) current(ctx context.Context) (*status, error) {
 	var s *status
 	var err error
 	for begun := time.Now(); time.Since(begun) < time.Second; { // the first one may take longer than patience
-		s, err = h.status.get(ctx, &h.background, time.Second, h.makeStatus)
+		s, err = h.status.get(ctx, &h.background, time.Second, patience, h.makeStatus)
 		if s != nil || err != nil || ctx.Err() != nil {
 			break
 		}
@@ -50,6 +51,8 @@ func (h *Handler) current(ctx context.Context) (*status, error) {
 
 // overviewView is the first page.
 type overviewView struct {
+	At     time.Time  `json:"at"` // when queue and runner were read, for all requests
+	Old    bool       `json:"-"`  // that is longer ago than a reader may think
 	Queue  *statsView `json:"queue,omitempty"`
 	Runner runnerView `json:"runner"`
 	Census *census    `json:"count,omitempty"` // nil: the first count isn't complete yet
@@ -87,7 +90,7 @@ func (h *Handler) overview(r *request) (any, error) {
 		return nil, err
 	}
 	a := &s.activity
-	v := &overviewView{Runner: runnerView{
+	v := &overviewView{At: s.at, Old: r.now.Sub(s.at) > 5*time.Second, Runner: runnerView{
 		Running: a.Running, InFlight: a.InFlight, Concurrency: a.Concurrency, Sites: len(a.Sites), Down: a.Down,
 		Suspended: len(s.suspended), Missed: s.missed, Unrecorded: a.Unrecorded, Stuck: a.Stuck,
 	}}
@@ -97,7 +100,7 @@ func (h *Handler) overview(r *request) (any, error) {
 	if s.stats != nil {
 		v.Queue = new(statsView(*s.stats))
 	}
-	v.Census, err = h.census.get(r.Context(), &h.background, countAgain, h.count)
+	v.Census, err = h.census.get(r.Context(), &h.background, countAgain, max(patience-time.Since(r.now), 0), h.count)
 	if err != nil {
 		v.Failed = web.Cut(err.Error(), web.MaxLong)
 	}

@@ -122,7 +122,7 @@ func TestKept(t *testing.T) {
 		var k kept[int]
 		made := 0
 		slow := func(context.Context) (int, error) { made++; time.Sleep(time.Second); return made, nil }
-		get := func(make maker[int]) (int, error) { return k.get(t.Context(), &b, 10*time.Second, make) }
+		get := func(make maker[int]) (int, error) { return k.get(t.Context(), &b, 10*time.Second, patience, make) }
 		for range 5 {
 			get(slow)
 		}
