@@ -35,7 +35,7 @@ func (s *sender) sendDKIM2(ctx context.Context, env *smtp.Envelope, c smtp.Conte
 		var list []smtp.Result
 		top, err := hop.fields(env.From, rcpt.Address)
 		if err != nil {
-			list = failed(&one, keyFault{err})
+			list = failed(&one, keyFault{error: err})
 		} else {
 			list, err = s.next.Send(ctx, &one, header.OnTop(top, c))
 		}
@@ -64,7 +64,7 @@ func (s *Signer) newHop(env *smtp.Envelope, c smtp.Content) (*hop, error) {
 	}
 	set, err := s.set()
 	if err != nil {
-		return nil, keyFault{err}
+		return nil, keyFault{error: err}
 	}
 	keys, err := set.ofFields(d.fields)
 	if err != nil {

@@ -63,7 +63,7 @@ func TestFails(t *testing.T) {
 		{"a bare LF", sound, strings.NewReader(plain + "a\nb\r\n"), rejected + "bare LF at offset 56", "bare LF"},
 		{"a long header", sound, strings.NewReader("From: a@example.com\r\nX: " + strings.Repeat("x", 1<<20)), "rejected syntax 552 5.3.4 the header is too long", "too long"},
 		{"can't be read", sound, unreadable{}, "deferred temporary 451 4.3.0 the message can't be read now", "timeout"},
-		{"an expired key", keys(expired), strings.NewReader(plain), deferred, "x._domainkey.example.com expired"},
+		{"an expired key", keys(expired), strings.NewReader(plain), deferred + ": the key of example.com has expired", "x._domainkey.example.com expired"},
 		{"no key of a domain", &dkim.Signer{Domains: []string{"example.com"}}, strings.NewReader(plain), deferred, "has no key"},
 		{"a field that is wrong", &dkim.Signer{Keys: both(), Lifetime: 1}, strings.NewReader(plain), deferred, "Lifetime"},
 		{"nil", keys(dkim.Key{Domain: "example.com", Selector: "n"}), strings.NewReader(plain), deferred, "Private is nil"},

@@ -89,7 +89,7 @@ func (set *keySet) ofFields(fields []string) (keys []*Key, err error) {
 		}
 		all := set.of(domain)
 		if len(all) == 0 && set.required[domain] {
-			return nil, keyFault{fmt.Errorf("%s is in Signer.Domains and has no key", domain)}
+			return nil, keyFault{error: fmt.Errorf("%s is in Signer.Domains and has no key", domain)}
 		}
 		valid := 0
 		for _, k := range all {
@@ -101,7 +101,7 @@ func (set *keySet) ofFields(fields []string) (keys []*Key, err error) {
 			}
 		}
 		if valid == 0 && err != nil {
-			return nil, keyFault{err}
+			return nil, keyFault{err, ": the key of " + domain + " has expired"}
 		}
 	}
 	return keys, nil

@@ -82,7 +82,7 @@ func (d *draft) check() error {
 func (s *Signer) sign(c smtp.Content) (smtp.Content, error) {
 	set, err := s.set()
 	if err != nil {
-		return nil, keyFault{err}
+		return nil, keyFault{error: err}
 	}
 	d, err := readDraft(c)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *Signer) signBy(keys []*Key, d draft) (smtp.Content, error) {
 		e.once.Do(func() { e.field, e.err = s.field(k, d.fields, names, now) })
 		if e.err != nil {
 			s.cache.drop(k, e)
-			return nil, keyFault{fmt.Errorf("the key %s: %w", k.key.Name(), e.err)}
+			return nil, keyFault{error: fmt.Errorf("the key %s: %w", k.key.Name(), e.err)}
 		}
 		top += e.field
 	}

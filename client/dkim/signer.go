@@ -116,7 +116,10 @@ func isOurs(ctx context.Context) bool {
 }
 
 // keyFault is an error of the keys, not of the message.
-type keyFault struct{ error }
+type keyFault struct {
+	error
+	told string // the part that a reply has, and so a report to a sender
+}
 
 func (f keyFault) Unwrap() error { return f.error }
 
@@ -125,10 +128,10 @@ func (f keyFault) Unwrap() error { return f.error }
 func failed(env *smtp.Envelope, err error) []smtp.Result {
 	r := smtp.Result{Stage: smtp.StageFinal, Local: true, Outcome: smtp.Deferred, Reason: smtp.Temporary}
 	reply, isReply := errors.AsType[*smtp.Reply](err)
-	_, isKeys := errors.AsType[keyFault](err)
+	fault, isKeys := errors.AsType[keyFault](err)
 	switch {
 	case isKeys:
-		r.Reason, r.Reply = smtp.PolicyAuth, smtp.NewReply(451, "4.7.5", "the message can't be signed now")
+		r.Reason, r.Reply = smtp.PolicyAuth, smtp.NewReply(451, "4.7.5", "the message can't be signed now"+fault.told)
 	case isReply && reply.Permanent():
 		r.Outcome, r.Reason, r.Reply = smtp.Rejected, smtp.Syntax, reply
 	default:

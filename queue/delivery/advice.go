@@ -32,6 +32,11 @@ func Advice(res *smtp.Result) string {
 			return "The host says that there is no such mailbox, and not for good. The message is tried again. Check " +
 				"the spelling of the address."
 		}
+	case smtp.PolicyAuth:
+		if res.Local {
+			return "This relay can't sign the message by DKIM, so no host was asked. Check the keys of the signer and " +
+				"when they expire. The log has the error."
+		}
 	case smtp.NoSource:
 		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +
 			"Transport: its warm-up plan is used up for the day, its proxy can't be reached, or it is blocked there."

@@ -43,7 +43,7 @@
 // Texts in fields, of why, result and error for example, are for people and may change. A field that has no value can
 // be missing. Texts are not escaped except as JSON demands.
 //
-//	(empty)   queue, runner: numbers of the queue.Stats and the delivery.Activity
+//	(empty)   at; queue, runner: numbers of the queue.Stats and the delivery.Activity at that time
 //	          count: at, seconds, tasks, truncated, destinations, others, total, reasons; count_error
 //	          last_hour: delivered, deferred, failed; for each of the last 60 minutes
 //	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one. A message that

@@ -31,19 +31,22 @@ const (
 type maker[T any] func(context.Context) (T, error)
 
 // get returns the value. If it is older than least, and than restful times what it took, a new one is begun. get waits
-// for that for the patience that is left, or briefly, if there is an older one to return, or the new one takes longer
-// than patience.
+// for that for the patience that is left. If there is an older one to return, it doesn't wait longer than briefly after
+// the new one was begun. If there is none, and the new one takes longer than patience, it waits briefly.
 func (k *kept[T]) get(ctx context.Context, b *background, least, left time.Duration, make maker[T]) (T, error) {
 	k.mu.Lock()
 	making, wait := k.making, left
-	if k.there || making != nil && time.Since(k.begun) > patience {
-		wait = min(wait, brief)
-	}
 	if making == nil && time.Since(k.begun) > max(least, restful*k.took) {
 		making = k.begin(b, make)
 	}
+	switch since := time.Since(k.begun); {
+	case k.there:
+		wait = min(wait, brief-since)
+	case since > patience:
+		wait = min(wait, brief)
+	}
 	k.mu.Unlock()
-	if making != nil {
+	if making != nil && wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()
 		select {

@@ -2,6 +2,7 @@ package queueweb_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"fmt"
 	"html"
@@ -19,6 +20,7 @@ import (
 	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/bounce/suppress"
 	"github.com/postrider/postrider/client"
+	"github.com/postrider/postrider/client/dkim"
 	"github.com/postrider/postrider/mx"
 	"github.com/postrider/postrider/mx/dane"
 	"github.com/postrider/postrider/mx/dns"
@@ -443,6 +445,47 @@ func TestPlanted(t *testing.T) {
 		}, plant: func(p *planted) queue.ID {
 			p.host.Reject("bob@next.test", nil)
 			return p.mail()
+		}},
+		{name: "expired signature key", want: []string{
+			`451 4.7.5 the message can't be signed now: the key of source.test has expired`,
+			`Check the keys of the signer and when they expire.`,
+			`Tried again 2000`,
+		}, relay: func(p *planted) {
+			_, key, err := ed25519.GenerateKey(nil)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			k := dkim.Key{Domain: "source.test", Selector: "old", Private: key, NotAfter: time.Now().Add(time.Minute)}
+			record, err := k.Record()
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			p.inet.TXT(k.Name(), record)
+			signer := &dkim.Signer{Resolver: p.inet, Keys: []dkim.Key{k}}
+			p.relay.Wrap = signer.Wrap
+		}, plant: func(p *planted) queue.ID {
+			time.Sleep(time.Hour)
+			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) {
+				m.Body = strings.NewReader("From: ann@source.test\r\nSubject: hello\r\n\r\nHello.\r\n")
+			})
+			time.Sleep(time.Minute)
+			return id
+		}},
+		{name: "the process ends with it", want: []string{
+			`It is quarantined: the process has ended 3 times while it had the task.`,
+			`Look in the log for what ended the process. Release it for another attempt, or remove it.`,
+			`quarantined`,
+		}, plant: func(p *planted) queue.ID {
+			m := queue.Import{Body: strings.NewReader("Subject: hello\r\n\r\nHello.\r\n"), Tasks: []queue.Task{{
+				Destination: "next.test", Envelope: smtp.NewEnvelope("ann@source.test", "bob@next.test"),
+				Last: make([]smtp.Result, 1), Arrival: time.Now(), Due: time.Now(), Attempts: 3, Deaths: 3,
+			}}}
+			id, _, err := p.relay.Queue.(queue.Importer).Import(p.t.Context(), m)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			return id
 		}},
 		{name: "no runner", want: []string{
 			`No Runner is running, so nothing is sent.`,

@@ -130,7 +130,7 @@ func counted(t testing.TB, h *Handler) *census {
 	t.Helper()
 	for range 1000 {
 		var v overviewView
-		if read(t, h, "?format=json", &v); v.Census != nil { // a request waits up to 100 ms
+		if read(t, h, "?format=json", &v); v.Census != nil { // a request waits a while for it
 			return v.Census
 		}
 	}

@@ -146,6 +146,15 @@ func TestKept(t *testing.T) {
 			t.Errorf("got %d, %v, and %d were begun, want 7, nil, 1", n, err, begun)
 		}
 		time.Sleep(3 * time.Hour)
+		for i, want := range []time.Duration{brief, 0} { // only the request that begins it waits for a long one
+			since := time.Now()
+			get(func(context.Context) (int, error) { time.Sleep(time.Minute); return 8, nil })
+			if took := time.Since(since); took != want {
+				t.Errorf("request %d waited %v while there was a value, want %v", i, took, want)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(3 * time.Hour)
 		if _, err := get(func(context.Context) (int, error) { panic("oh") }); err == nil || !strings.Contains(err.Error(), "oh") {
 			t.Errorf("got error %v after a panic", err)
 		}
