@@ -185,6 +185,8 @@ func TestPageActions(t *testing.T) {
 			func() bool { return held() == 0 }},
 		{"flush a site that is down", "sites?find=dead.test", []string{`td a[href*="do=flush"]`}, "probed",
 			func() bool { return true }},
+		{"flush one", "messages?destination=grey.test", []string{".cards a", `a.button[href*="do=flush"]`},
+			"1 message is due now", func() bool { return true }},
 		{"suspend", "sites?find=dead.test", []string{`td a[href*="do=suspend"]`}, "dead.test is suspended.",
 			func() bool { _, ok := runner.Suspended()["dead.test"]; return ok }},
 		{"resume", "sites", []string{`.results a[href*="name=dead.test"]`}, "Mail for dead.test is sent again.",

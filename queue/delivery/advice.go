@@ -34,8 +34,8 @@ func Advice(res *smtp.Result) string {
 		}
 	case smtp.PolicyAuth:
 		if res.Local {
-			return "This relay can't sign the message by DKIM, so no host was asked. Check the keys of the signer and " +
-				"when they expire. The log has the error."
+			return "This relay can't sign the message by DKIM, so no host was asked. Check the keys of the signer " +
+				"and when they expire. The log has the error."
 		}
 	case smtp.NoSource:
 		return "The recipient's host wasn't asked: this relay had no address to send from. See the sources of the " +

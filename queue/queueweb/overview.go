@@ -21,7 +21,8 @@ type status struct {
 }
 
 func (h *Handler) makeStatus(ctx context.Context) (*status, error) {
-	s := &status{at: time.Now(), activity: h.Runner.Activity(), suspended: h.Runner.Suspended(), missed: h.Runner.Missed()}
+	s := &status{at: time.Now(), suspended: h.Runner.Suspended(), missed: h.Runner.Missed()}
+	s.activity = h.Runner.Activity()
 	s.rates = newRates(h.Runner.LearnedRates())
 	if q, ok := h.queue().(queue.Stater); ok {
 		stats, err := q.Stats(ctx)
