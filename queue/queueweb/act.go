@@ -19,11 +19,16 @@ type action struct {
 	Name    string
 	Verb    string // of the button
 	Warning string
-	state   queue.State // of the messages that it changes and counts, unless a filter has one; 0: any
+	state   queue.State // of the messages that it changes and counts by a filter; 0: any
 
 	messages func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) // nil: it has a name
 	named    func(h *Handler, ctx context.Context, name string, r *request) (effect, error)    // nil: it has a filter
 	past     string                                                                            // "were held"
+}
+
+// Takes reports whether the action is for messages in this state, "" for any.
+func (a *action) Takes(state string) bool {
+	return a.state == 0 || state == "" || state == a.state.String()
 }
 
 // effect is what an action has done.
@@ -159,7 +164,10 @@ func (h *Handler) act(r *request) (any, error) {
 	case v.Name != "":
 		f.Destination = v.Name
 		v.Filter.Set("destination", v.Name)
-	case byFilter && v.Action.state != 0 && f.State == 0:
+	case !v.Action.Takes(r.Get("state")):
+		return nil, web.Bad("%s is for mail that is %v, and state=%v selects other mail.",
+			v.Action.Verb, v.Action.state, f.State)
+	case v.Action.state != 0:
 		f.State = v.Action.state
 	}
 	if r.Method == http.MethodPost {

@@ -127,6 +127,7 @@ func TestActRefused(t *testing.T) {
 		"do=purge&older=x", "do=flush", "do=suspend&all=true", "do=suspend&until=1h", "do=suspend&name=a&until=-1h",
 		"do=suspend&name=a", "do=purge&ref=r1&tenent=shop", "do=purge&all=true&name=example.net", "do=flush&name=example.net&ref=r1",
 		"do=purge&ref=r1&all=yes", "do=purge&ref=r1&name=a", "do=suspend&name=a&until=2001-01-01T00:00:00Z", "do=resume", "do=purge&ref=r1&ref=r2",
+		"do=release&state=waiting", "do=flush&state=held",
 		"do=purge&id=" + strings.Repeat("x", web.MaxValue+1), "do=purge&ref=" + strings.Repeat("x", web.MaxForm),
 	} {
 		values, _ := url.ParseQuery(form)
