@@ -104,7 +104,7 @@ func (a *machineAdmission) sited(dest string, s advSite, now time.Time) {
 
 // pick does what receive and work do.
 func (a *machineAdmission) pick(now time.Time) []queue.Want {
-	if now.Sub(a.grown) >= growTime && (a.free <= 0 || a.m.waiting > 0) {
+	if now.Sub(a.grown) >= growTime && (a.free <= 0 || a.m.lacks()) {
 		a.grow(defaultInitial)
 		a.grown = now
 	}

@@ -112,6 +112,9 @@ func (m *machine) cap(p *party, k kind, l level) {
 	m.capOwner(p.owner)
 }
 
+// lacks reports whether mail waits that more places may help.
+func (m *machine) lacks() bool { return m.waiting > 0 || m.capped.len() > 0 }
+
 // capOwner has o looked at again when it may have more slots.
 func (m *machine) capOwner(o *owner) {
 	if !o.capped {

@@ -56,7 +56,7 @@ const (
 	// News of a Waker are hints. What it didn't tell of is found by a list, at the latest after this time.
 	relistInterval = 5 * time.Minute
 
-	// There are Initial more places after each growTime in which all are taken.
+	// There are Initial more places after each growTime in which all are taken, or mail waits that may have none.
 	growTime = time.Second
 
 	// After a failure of the queue it is left alone for a time that doubles.
@@ -184,7 +184,7 @@ func (l *runnerLoop) receive(now time.Time) {
 	l.inbox.take(&l.news)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.grown) >= growTime && (l.free <= 0 || l.machine.waiting > 0) {
+	if now.Sub(l.grown) >= growTime && (l.free <= 0 || l.machine.lacks()) {
 		l.grow(l.first) // those there are may all be with hosts that take their time
 		l.grown = now
 	}

@@ -25,10 +25,10 @@ import (
 //  1. What is sent to a site that lately took mail quickly is fast. It doesn't stand behind what isn't, but for a few
 //     slots for new sites and one turn in eight. The rest has what fast mail leaves unused, from an eighth to four
 //     fifths of the slots, and of that, slow and probing mail have three quarters at most.
-//  2. An owner's part of the slots goes by what it finally gets done: see commons. What an owner's hosts do with their
-//     time is the owner's loss. The last sixteenth of the slots is for owners who have less than their part. Of what
-//     fast mail leaves, the owners who lately got nothing done, or had more than their part, have half together,
-//     however many they are, and each of the others may have its part: see hasCredit.
+//  2. An owner's part of the slots goes by what it finally gets done: see commons. The last sixteenth of the slots is
+//     for owners who have less than their part. Of what fast mail leaves, the owners who lately got nothing done, or
+//     had more than their part, have half together, and each of the others may have its part: see hasCredit. An owner
+//     leaves slots for one that has none, also if the relay is idle: see lentRoom and owedRoom.
 //  3. A site is judged by what is about the site: see judge. What an owner is told, or that its mail takes long, is
 //     about the owner at that site, until several others have the same. A probe is the mail of one that wasn't told
 //     so, if there is any.

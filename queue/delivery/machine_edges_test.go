@@ -129,6 +129,8 @@ func TestFailureOf(t *testing.T) {
 func TestShares(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{})
+	m.at(now)
+	m.slots.end(&m.owner(0).slots, m.mono) // it got something done lately
 	for i := range 100 {
 		m.wake(toLane(fmt.Sprint("dead", i)), now, now)
 	}

@@ -86,6 +86,10 @@ import (
 //     other sites. That mail has what the fast mail leaves, from an eighth to four fifths of Concurrency.
 //   - An owner has 1/28 of Concurrency or, if that is more, its part of all that was lately delivered or rejected. It
 //     has more while a quarter of Concurrency is free. At a site, it has an eighth of the window or its part.
+//   - For mail that isn't fast, an owner has three quarters of Concurrency at most, also if no other has mail. It has
+//     two fifths at most if none of its mail was lately delivered or rejected within 10 seconds. So another owner's
+//     mail to new sites has slots, even if all hosts of the first owner stall. With a Concurrency below 8, it may have
+//     none.
 //   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
 //     doesn't count, and comes again: see [smtp.Slot].
 //
@@ -273,8 +277,9 @@ type Runner struct {
 	// sites that are known to be fast.
 	Concurrency int
 
-	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one, and each second in
-	// which all are busy adds Initial, up to Concurrency. If zero, 20. It is never more than Concurrency.
+	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one. Each second in which
+	// all are busy, or mail waits for its owner's share, adds Initial, up to Concurrency. If zero, 20. It is never more
+	// than Concurrency.
 	Initial int
 
 	// Lease is the length of a lease. After a crash, a task that was being sent waits until its lease expires. The

@@ -68,7 +68,7 @@ func (c *commons) room(s *share, least, size, free int, now int64) int {
 	return roomOf(s.used, max(least, part), size, free, size-c.used)
 }
 
-// part returns the part that s has of all attempts that lately ended so, from 0 to 1.
+// part returns the part that s has of all attempts that lately ended so, from 0 to 1: all if there were none.
 func (c *commons) part(s *share, now int64) float64 {
 	all, own := c.ended.at(now), s.ended.at(now)
 	if all < own+1 {
@@ -119,16 +119,32 @@ func (m *machine) ownerRoom(o *owner, k kind) int {
 }
 
 // lentRoom is ownerRoom as far as the slots go that fast mail leaves. Of those, an owner with credit may have its part
-// of all that was done, too: what others get done there, be it in no time, doesn't make that smaller.
+// of all that was done, too: what others get done there, be it in no time, doesn't make that smaller. An owner that has
+// some leaves others as many of the four fifths, up to a sixteenth.
 func (m *machine) lentRoom(o *owner, k kind) int {
 	least, size := m.share()
 	free := m.kindRoom(k, least, size)
+	if n, most := o.lent.used, m.places-m.places/mostLent; n > 0 {
+		free = min(free, most-m.lent.used-min(n, most/16))
+	}
 	room := m.lent.room(&o.lent, max(1, size/8), size, free, m.mono)
 	if !m.hasCredit(o, size) {
-		return min(room, max(size/2-m.lent.owed, size-m.lent.used-size/4))
+		return min(room, m.owedRoom(o, size))
 	}
-	part := int(float64(size) * m.slots.part(&o.slots, m.mono))
+	part := int(float64(size) * m.earned(o))
 	return max(room, min(part-o.lent.used, free))
+}
+
+// owedRoom returns how many more of the slots that fast mail leaves, of which there are size, o may take without
+// credit. The owners without credit, however many they are, have half of those slots together, or more while a quarter
+// of them is free. Of that, each leaves the others half as many slots as it has: one after the other, they have 80, 27,
+// 9 and 3 of 160. An owner that has none may have one until so many are owed that a fifth of all places is left.
+func (m *machine) owedRoom(o *owner, size int) int {
+	room := max(size/2-m.lent.owed, size-m.lent.used-size/4)
+	if o.lent.used == 0 {
+		return max(room, size-m.places/mostLent-m.lent.owed)
+	}
+	return room - (o.lent.used+1)/2
 }
 
 // lend adds a slot that fast mail leaves to those of o.
@@ -140,12 +156,20 @@ func (m *machine) lend(o *owner) {
 }
 
 // hasCredit reports whether o lately got something done, and had no more of the slots that fast mail leaves, of which
-// there are size, than its part of all that was done, and one long attempt. The owners without credit, however many
-// they are, have half of those slots together, or more while a quarter of them is free.
+// there are size, than its part of all that was done, and one long attempt.
 func (m *machine) hasCredit(o *owner, size int) bool {
-	part := m.slots.part(&o.slots, m.mono)
+	part := m.earned(o)
 	return part > 0 && o.lent.spent.at(m.mono) < tooLong.Seconds()+fadingTime*float64(size)*part
 }
+
+// earned returns o's part of all that was done lately, from 0 to 1, for what may take long. Where nobody got anything
+// done, nobody has earned a part, and of a few messages nobody has a large one: otherwise, whoever comes first after a
+// quiet time would have all slots for as long as its hosts stall.
+func (m *machine) earned(o *owner) float64 {
+	return o.slots.ended.at(m.mono) / max(m.slots.ended.at(m.mono), fewEnded)
+}
+
+const fewEnded = 16
 
 // spend charges the owner of f for the seconds of a slot.
 func (m *machine) spend(f *flight, ns int64) {
