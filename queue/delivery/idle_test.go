@@ -160,3 +160,16 @@ func TestOwnerLeaves(t *testing.T) {
 		})
 	}
 }
+
+// TestEarned has the part that an owner has earned: none where nobody got anything done, and no large one of a few.
+func TestEarned(t *testing.T) {
+	for _, tt := range []struct{ all, own, want float64 }{{0, 0, 0}, {1, 1, 1. / 16}, {16, 16, 1}, {100, 50, 0.5}} {
+		m := testMachine(machineConfig{})
+		m.at(machineNow)
+		m.slots.ended.add(tt.all, m.mono)
+		m.owner(1).slots.ended.add(tt.own, m.mono)
+		if got := m.earned(m.owner(1)); got != tt.want {
+			t.Errorf("%v of %v: got %v earned, want %v", tt.own, tt.all, got, tt.want)
+		}
+	}
+}
