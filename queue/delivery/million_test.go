@@ -104,7 +104,8 @@ func TestDeadDomain(t *testing.T) {
 	besideDead(t, 60_000, false)
 }
 
-// TestDeadDomainLearned is TestDeadDomain where each living host has a learned rate, which binds at times.
+// TestDeadDomainLearned is TestDeadDomain where each host has a learned rate, the dead one too. That of the living ones
+// binds at times.
 func TestDeadDomainLearned(t *testing.T) {
 	besideDead(t, 20_000, true)
 }
@@ -191,6 +192,7 @@ func deadDomain(t *testing.T, total int, dead, learned bool) (p99 time.Duration)
 			for i := range hosts {
 				r.Learned = append(r.Learned, LearnedRate{Site: fmt.Sprintf("host%d", i), Of: "address", Level: 3600, Used: begun})
 			}
+			r.Learned = append(r.Learned, LearnedRate{Site: "dead.test", Of: "address", Level: 3600, Used: begun})
 		}
 		stop := start(t, r)
 		sleep(time.Second)
