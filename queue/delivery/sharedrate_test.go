@@ -134,3 +134,35 @@ func TestSharedUneven(t *testing.T) {
 		})
 	}
 }
+
+// TestSharedRateCut has a Runner, alone with the rate of a tenant, lose the store for a minute: it sends nothing from 20
+// seconds on, and goes on by itself after that.
+func TestSharedRateCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, func() *Runner { return &Runner{Tenant: Rate{60, time.Minute}} })
+		f.work = func(_ context.Context, env *smtp.Envelope) []smtp.Result { return answer(env, smtp.Delivered, 250) }
+		for i := range 1000 {
+			m := mail(fmt.Sprintf("to%d@x.test", i))
+			m.Tenant = "shop"
+			enqueue(t, f.store, m)
+		}
+		one := f.start()
+		sleep(time.Minute)
+		for _, lost := range []bool{false, true} {
+			one.set(!lost, lost)
+			sleep(30 * time.Second)
+			before := f.count("x.test")
+			sleep(30 * time.Second)
+			if n := f.count("x.test") - before; n > 0 {
+				t.Errorf("lost: %t: got %d messages sent without the store, want none", lost, n)
+			}
+			one.set(false, false)
+			sleep(10 * time.Second)
+			before = f.count("x.test")
+			sleep(time.Minute)
+			if n := f.count("x.test") - before; n < 54 {
+				t.Errorf("lost: %t: got %d messages sent in a minute after that, want 60", lost, n)
+			}
+		}
+	})
+}
