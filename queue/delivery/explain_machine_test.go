@@ -124,7 +124,7 @@ func TestMachineExplain(t *testing.T) {
 			}
 			fill(m, 28)
 			return queue.Lane{Destination: "site21", Owner: 1}
-		}, queue.Task{}, "As many messages of its tenant or sender are being sent as its share is: 21."},
+		}, queue.Task{}, "As many messages of its tenant or sender are being sent as its share is: 18."},
 		{"a full host", func(m *machine) queue.Lane {
 			addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 			mailOf(m, 0, "a", Site{Name: "a", Addrs: addrs})

@@ -161,6 +161,40 @@ func TestOwnerLeaves(t *testing.T) {
 	}
 }
 
+// TestOwnerTakes has four owners take all slots that they may have for fast mail, beside one that uses most. Each has its
+// least, or half of it where only a sixteenth is left. It has more only while more are free than chance leaves.
+func TestOwnerTakes(t *testing.T) {
+	for _, tt := range []struct {
+		used int // by the other
+		want string
+	}{{165, "[7 7 7 4]"}, {145, "[7 7 7 7]"}, {130, "[7 7 7 7]"}, {110, "[15 7 7 7]"}, {50, "[75 7 7 7]"}} {
+		m := testMachine(machineConfig{})
+		m.at(machineNow)
+		m.places = 200
+		take := func(o *owner) {
+			m.held++
+			m.slots.take(&o.slots)
+		}
+		busy := m.owner(99)
+		m.slots.ended.add(10_000, m.mono)
+		busy.slots.ended.add(9_600, m.mono)
+		for range tt.used {
+			take(busy)
+		}
+		var got []int
+		for n := range queue.Owner(4) {
+			o := m.owner(n)
+			for o.slots.ended.add(100, m.mono); m.ownerRoom(o, fast) > 0; {
+				take(o)
+			}
+			got = append(got, o.slots.used)
+		}
+		if fmt.Sprint(got) != tt.want {
+			t.Errorf("%d slots in use: got %v, want %s", tt.used, got, tt.want)
+		}
+	}
+}
+
 // TestEarned has the part that an owner has earned: none where nobody got anything done, and no large one of a few.
 func TestEarned(t *testing.T) {
 	for _, tt := range []struct{ all, own, want float64 }{{0, 0, 0}, {1, 1, 1. / 16}, {16, 16, 1}, {100, 50, 0.5}} {

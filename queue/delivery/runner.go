@@ -85,7 +85,7 @@ import (
 //   - A site that took mail within 10 seconds, within the last day, is fast. Its mail is never behind the mail for
 //     other sites. That mail has what the fast mail leaves, from an eighth to four fifths of Concurrency.
 //   - An owner has 1/28 of Concurrency or, if that is more, its part of all that was lately delivered or rejected. It
-//     has more while a quarter of Concurrency is free. At a site, it has an eighth of the window or its part.
+//     has more while three eighths of Concurrency are free. At a site, it has an eighth of the window or its part.
 //   - For mail that isn't fast, an owner has three quarters of Concurrency at most, also if no other has mail. It has
 //     two fifths at most if none of its mail was lately delivered or rejected within 10 seconds. So another owner's
 //     mail to new sites has slots, even if all hosts of the first owner stall. With a Concurrency below 8, it may have

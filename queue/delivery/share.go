@@ -7,13 +7,16 @@ import (
 
 // commons are slots that owners share. What an owner may have in any case is its least or, if that is more, its part of
 // all that lately was delivered or rejected quickly, by number. So nobody's part grows by hosts that take their time,
-// or by mail that comes again. An owner may have more while a quarter of all is free: what is lent to a host that
-// stalls is gone for minutes. With half its least and twice its part, an owner leaves the last sixteenth to others.
+// or by mail that comes again. An owner may have more while three eighths of all are free: what is lent to a host that
+// stalls is gone for minutes, and of slots that are busy to 80 % on average, a quarter is often free for a moment. With
+// half its least and twice its part, an owner leaves the last sixteenth to others.
 type commons struct {
 	used  int
 	ended fading // how many were delivered or rejected before they took long
 	owed  int    // of the used slots, those taken without credit
 }
+
+const kept = 3 // of eight slots, those that an owner leaves free that has what is its own
 
 // share is what one owner has of a commons.
 type share struct {
@@ -65,7 +68,7 @@ func (c *commons) room(s *share, least, size, free int, now int64) int {
 	if s.used >= max(1, least/2, 2*part) && s.used < least {
 		return min(least-s.used, free-size/16)
 	}
-	return roomOf(s.used, max(least, part), size, free, size-c.used)
+	return roomOf(s.used, max(least, part), free, size-c.used-size*kept/8)
 }
 
 // part returns the part that s has of all attempts that lately ended so, from 0 to 1: all if there were none.
@@ -77,13 +80,13 @@ func (c *commons) part(s *share, now int64) float64 {
 	return own / all
 }
 
-// roomOf returns how many more slots one owner may take that has used slots and may have most, or more while a quarter
-// of all is unused.
-func roomOf(used, most, size, free, unused int) int {
+// roomOf returns how many more slots one owner may take that has used slots and may have most, and more if there are
+// some that may be lent.
+func roomOf(used, most, free, lendable int) int {
 	if n := most - used; n > 0 {
 		return min(n, free)
 	}
-	return min(free, unused-size/4)
+	return min(free, lendable)
 }
 
 // share returns how many slots all kinds except fast may have: in any case, and now.
@@ -215,7 +218,7 @@ func (m *machine) hostRoom(h *host, o *owner, quick bool) int {
 }
 
 func (m *machine) placesFor(o *owner, used, size, held int) int {
-	return roomOf(used, m.part(o, size), size, size-held, size-held)
+	return roomOf(used, m.part(o, size), size-held, size-held-size/4)
 }
 
 // part is how many places of size an owner may have in any case.
