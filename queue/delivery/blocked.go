@@ -60,7 +60,7 @@ func (m *machine) reason(t *target) *smtp.Result {
 		result := p.own.result
 		return &result
 	case t.waits && m.suspendedFor(t.Destination) <= 0 && m.suspendedFor(p.site.name) <= 0:
-		return t.gate.result()
+		return rateResult()
 	}
 	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}
 }

@@ -183,8 +183,8 @@ func (m *machine) rateCause(task *queue.Task, s *site, now time.Time) (c cause) 
 // ownRateCause returns the Rate of a task's tenant or source that has put it off, or the zero cause.
 func (m *machine) ownRateCause(task *queue.Task) cause {
 	for _, key := range m.rateKeys(task) {
-		limit := m.rate(key)
-		if key.name == "" || limit.every() == 0 || !m.isUsedUp(key) {
+		b, limit := m.rates[key], m.rate(key)
+		if key.name == "" || b == nil || limit.every() == 0 || max(b.tat, b.last) <= m.mono {
 			continue
 		}
 		what := key.kind()
@@ -210,11 +210,6 @@ func (m *machine) explain(task *queue.Task, now time.Time) cause {
 	p, s := t.party, t.party.site
 	if c := m.rateCause(task, s, now); c.why != "" {
 		return c
-	}
-	if t.waits { // at the gate of a rate that Runners share
-		if c := m.ownRateCause(task); c.why != "" {
-			return c
-		}
 	}
 	if at := m.siteRateAt(s); at > m.mono && int(s.held) < m.permitted(s) {
 		c := cause{

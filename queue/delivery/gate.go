@@ -8,27 +8,15 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// A message that a limit doesn't allow now goes back to the queue. The first few of a lane come back at a time of
-// their own: other messages of the lane may go now, from another source for example. If more follow that the limit
-// doesn't allow either, they stay as due as they are, and the lane waits at the gate of the limit. From then on nothing
-// is claimed from it, and nothing written to the queue, but what the limit allows. While lanes wait at the gate, others
+// A message that a meter doesn't allow now goes back to the queue. The first few of a lane come back at a time of
+// their own: other messages of the lane may go now, from another source for example. If more follow that the meter
+// doesn't allow either, they stay as due as they are, and the lane waits at the gate of the meter. From then on nothing
+// is claimed from it, and nothing written to the queue, but what the meter allows. While lanes wait at the gate, others
 // don't go before them: they wait there, too.
 
-// limit is what lanes wait for at a gate: a meter, or what this Runner has of the rate of a tenant or a source that it
-// shares with others.
-type limit interface {
-	at(now int64) int64    // when the next message may go; never: that isn't known
-	room(now int64) int    // how many may go now
-	every(now int64) int64 // the time of one message
-	bit() uint16           // in target.passed; some have the same one
-	isGone() bool          // nothing waits for it any more
-	isStrict() bool        // lanes wait at its gate after the first message that has no room
-	result() *smtp.Result  // keeps a message from being sent that has no time left to wait
-}
-
-// gate is where lanes wait for a limit. Owners take turns, and so do the lanes of each: many lanes don't help an owner.
+// gate is where lanes wait for a meter. Owners take turns, and so do the lanes of each: many lanes don't help an owner.
 type gate struct {
-	limit  limit
+	meter  *meter
 	order  line[queue.Owner] // of those whose lanes wait
 	lanes  map[queue.Owner]*line[*target]
 	asked  int // tasks, in this turn
@@ -65,15 +53,6 @@ func (g *gate) pop() (t *target, ok bool) {
 // isEmpty reports whether no lane waits.
 func (g *gate) isEmpty() bool { return g.order.len() == 0 }
 
-// waiting returns how many lanes wait, and whether one of them is known to have several messages.
-func (g *gate) waiting() (lanes int, several bool) {
-	for _, l := range g.lanes {
-		lanes += l.len()
-		several = several || slices.ContainsFunc(l.all[l.out:], func(t *target) bool { return t.more == hasMore })
-	}
-	return lanes, several
-}
-
 // before returns how many lanes have their turn before t.
 func (g *gate) before(t *target) (n int) {
 	own := g.lanes[t.Owner]
@@ -99,17 +78,6 @@ const (
 	mixedLooks = 32
 )
 
-// more is whether a lane has another task when one has gone. A lane that waits has its Runner ask for what others could
-// use. So it waits only if it has a task: after the first one that went, it is asked for a second one.
-type more uint8
-
-const (
-	noMore more = iota // as far as is known
-	mayHaveMore
-	looksForMore
-	hasMore
-)
-
 // isGated reports whether t waits at a gate whenever its meter has no room.
 func (t *target) isGated() bool {
 	if t.mixed {
@@ -118,88 +86,51 @@ func (t *target) isGated() bool {
 	return t.denied > looks
 }
 
-// count counts a task for the meters of its site, and for the rates of its tenant and its source. If one has no room,
-// it counts nothing, and returns the plan that puts the task off. Otherwise the plan is to send it.
+// count counts a task for the meters of its site. If one has no room, it counts nothing, and returns the plan that puts
+// the task off. Otherwise the plan is to send it.
 func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
 	t := f.t
 	meters := m.metersOf(t.party.site, task)
-	var binding limit
+	var binding *meter
 	at := m.mono
 	for _, o := range meters {
-		if free := m.freeFor(t, o); free > at {
+		free := o.at(m.mono)
+		if m.isAhead(t, o) {
+			free = max(free, m.mono+1)
+		}
+		if free > at {
 			at, binding = free, o
 		}
 	}
-	lots, unasked := m.lotsOf(task), false
-	for _, q := range lots {
-		if q == nil {
-			continue
-		}
-		free := m.freeFor(t, q)
-		if unasked = unasked || binding == nil && q.turned == 0; free > at {
-			at, binding = free, q
-		}
-	}
-	switch {
-	case binding == nil:
-	case passed(task.Deadline, now) && !unasked:
-		return plan{step: stepExpire, reason: binding.result()}
-	default:
+	if binding != nil {
 		return m.deny(t, task, binding, at, now)
 	}
 	if until := m.admit(task, now); until > m.mono {
 		return m.postpone(task, until, now)
 	}
-	m.takeSlots(lots)
 	if len(meters) > 0 {
 		f.meters = slices.Clone(meters)
 		for _, o := range meters {
 			o.take(m.mono)
 		}
 	}
-	if t.gate != nil && !isAmong(t.gate, meters, lots) {
+	if t.gate != nil && !slices.Contains(meters, t.gate) {
 		t.gate, t.denied, t.mixed = nil, 0, true
-	}
-	if t.more == noMore {
-		t.more = mayHaveMore
 	}
 	t.passed = 0
 	return plan{step: stepAttempt}
 }
 
-// isAmong reports whether a limit is one of those that count a task.
-func isAmong(o limit, meters []*meter, lots [2]*lot) bool {
-	switch o := o.(type) {
-	case *meter:
-		return slices.Contains(meters, o)
-	case *lot:
-		return slices.Contains(lots[:], o)
-	}
-	return false
-}
-
-// freeFor returns when o allows a message of t. That is later than now while others wait at its gate.
-func (m *machine) freeFor(t *target, o limit) int64 {
-	free := o.at(m.mono)
-	if q, ok := o.(*lot); ok {
-		free = m.known(q, free)
-	}
-	if m.isAhead(t, o) {
-		free = max(free, m.mono+1)
-	}
-	return free
-}
-
-// deny puts off a task for which a limit has no room until a time, which may be never.
-func (m *machine) deny(t *target, task *queue.Task, o limit, at int64, now time.Time) plan {
-	if t.more == looksForMore {
-		t.more = hasMore
+// deny puts off a task for which a meter has no room until a time, which may be never.
+func (m *machine) deny(t *target, task *queue.Task, o *meter, at int64, now time.Time) plan {
+	if passed(task.Deadline, now) {
+		return plan{step: stepExpire, reason: rateResult()}
 	}
 	every := o.every(m.mono)
 	if at == never {
 		at = m.mono + every
 	}
-	if (o.isStrict() || m.isAhead(t, o)) && !t.mixed {
+	if m.isAhead(t, o) && !t.mixed {
 		t.denied = max(t.denied, looks)
 	}
 	t.gate = o
@@ -223,12 +154,12 @@ func (m *machine) deny(t *target, task *queue.Task, o limit, at int64, now time.
 
 // isAhead reports whether t would go before lanes that wait at the gate of o. It doesn't if it has waited there, and at
 // the gates of other meters since then: nobody could pass two gates otherwise.
-func (m *machine) isAhead(t *target, o limit) bool {
+func (m *machine) isAhead(t *target, o *meter) bool {
 	g := m.gates[o]
 	return g != nil && !g.isEmpty() && (t.gate != o || !t.isGated()) && t.passed&o.bit() == 0
 }
 
-// Meters of one kind share a bit.
+// bit is that of a meter in target.passed. Meters of one kind share it.
 func (m *meter) bit() uint16 {
 	n := m.key.kind
 	if m.key.owner != 0 {
@@ -237,11 +168,8 @@ func (m *meter) bit() uint16 {
 	return 1 << n
 }
 
-func (m *meter) isGone() bool { return m.key.kind == noMeter }
-
-func (m *meter) isStrict() bool { return false }
-
-func (m *meter) result() *smtp.Result {
+// rateResult is what keeps a task from being sent that a meter doesn't allow.
+func rateResult() *smtp.Result {
 	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
 	reply := smtp.NewReply(451, "4.3.2", "more messages than the host takes in a time")
 	return &smtp.Result{Reply: reply, Local: true, Reason: smtp.RateLimited}
@@ -265,18 +193,18 @@ func (m *machine) uncount(f *flight, v *verdict) {
 	f.meters = nil
 }
 
-// gateOf returns the gate of a limit.
-func (m *machine) gateOf(o limit) *gate {
+// gateOf returns the gate of a meter.
+func (m *machine) gateOf(o *meter) *gate {
 	g := m.gates[o]
 	if g == nil {
-		g = &gate{limit: o, lanes: make(map[queue.Owner]*line[*target])}
+		g = &gate{meter: o, lanes: make(map[queue.Owner]*line[*target])}
 		g.waiter.gate = g
 		m.gates[o] = g
 	}
 	return g
 }
 
-// waitAt has t wait at the gate of its limit.
+// waitAt has t wait at the gate of its meter.
 func (m *machine) waitAt(t *target) {
 	if t.waits {
 		return
@@ -287,29 +215,25 @@ func (m *machine) waitAt(t *target) {
 	m.guard(g, 0)
 }
 
-// guard has g opened when its limit has room after n more messages. Messages that fall into a tenth of a second go
+// guard has g opened when its meter has room after n more messages. Messages that fall into a tenth of a second go
 // together.
 func (m *machine) guard(g *gate, n int) {
-	at := g.limit.at(m.mono)
-	if q, ok := g.limit.(*lot); ok {
-		at = m.known(q, at)
-	}
-	if at != never {
-		m.park(&g.waiter, max(at+int64(n)*g.limit.every(m.mono), m.mono+slack))
+	if at := g.meter.at(m.mono); at != never {
+		m.park(&g.waiter, max(at+int64(n)*g.meter.every(m.mono), m.mono+slack))
 	}
 }
 
-// openGate lets as many lanes go on as the limit allows messages.
+// openGate lets as many lanes go on as the meter allows messages.
 func (m *machine) openGate(g *gate) {
-	gone := g.limit.isGone()
+	gone := g.meter.key.kind == noMeter
 	n := 0
-	for room := g.limit.room(m.mono) - g.asked; n < room || gone; n++ {
+	for room := g.meter.room(m.mono) - g.asked; n < room || gone; n++ {
 		t, ok := g.pop()
 		if !ok {
 			break
 		}
 		t.waits = false
-		t.passed |= g.limit.bit()
+		t.passed |= g.meter.bit()
 		if m.queue(t); t.party != nil {
 			m.ringAll(t.party)
 			m.lineUp(t.party.site)
@@ -317,15 +241,15 @@ func (m *machine) openGate(g *gate) {
 	}
 	if g.isEmpty() {
 		m.park(&g.waiter, never)
-		if g.asked == 0 && m.gates[g.limit] == g {
-			delete(m.gates, g.limit)
+		if g.asked == 0 && m.gates[g.meter] == g {
+			delete(m.gates, g.meter)
 		}
 		return
 	}
 	m.guard(g, n)
 }
 
-// pass reports whether t may be asked for a task, as far as the limit goes that it waited for last. If not, it waits
+// pass reports whether t may be asked for a task, as far as the meter goes that it waited for last. If not, it waits
 // at the gate, or until the end of the turn.
 func (m *machine) pass(t *target) bool {
 	switch {
@@ -333,7 +257,7 @@ func (m *machine) pass(t *target) bool {
 		return false
 	case t.gate == nil:
 		return true
-	case t.gate.isGone():
+	case t.gate.key.kind == noMeter:
 		t.gate, t.denied = nil, 0
 		return true
 	case !t.isGated():
@@ -341,13 +265,7 @@ func (m *machine) pass(t *target) bool {
 	}
 	room := t.gate.room(m.mono)
 	if room == 0 {
-		if t.gate.isStrict() && t.more == mayHaveMore {
-			t.more = looksForMore
-			return true
-		}
-		if t.asked == [classes]int16{} { // else the end of the turn has it look again
-			m.waitAt(t)
-		}
+		m.waitAt(t)
 		return false
 	}
 	g := m.gateOf(t.gate)
@@ -368,8 +286,8 @@ func (m *machine) endAsking() {
 	for _, g := range m.asking {
 		if g.asked = 0; g.isEmpty() {
 			m.park(&g.waiter, never)
-			if m.gates[g.limit] == g {
-				delete(m.gates, g.limit)
+			if m.gates[g.meter] == g {
+				delete(m.gates, g.meter)
 			}
 		}
 	}

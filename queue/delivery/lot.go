@@ -25,7 +25,6 @@ type lot struct {
 	others    int    // permits of other Runners, as of the last turn
 	lacks     bool   // a task waits for a permit
 	waits     bool   // the last turn gave fewer permits than were wanted
-	gone      bool   // it is forgotten
 	contested bool   // others have less than their part
 	frozen    bool   // a turn is under way
 	since     int64  // when it last got its first permit
@@ -43,7 +42,7 @@ type slots struct {
 	blocks []block
 	many   int   // how many to ask for
 	lacks  bool  // a message waits for one
-	took   int   // were taken since the last turn
+	took   bool  // one was taken since the last turn
 	unused bool  // some have passed unused
 	listed bool  // the record says that some are wanted
 	retry  int64 // when to ask again
@@ -76,11 +75,14 @@ func (s *slots) first(now int64) int64 {
 	return never
 }
 
+// isWanted reports whether messages wait for slots, or some were lately sent.
+func (s *slots) isWanted(now int64) bool { return s.lacks || s.took || s.first(now) != never }
+
 // take uses the next slot.
 func (s *slots) take(now int64) {
 	if s.first(now) <= now {
 		s.blocks[0].next += s.every
-		s.took++
+		s.took = true
 	}
 }
 
@@ -102,7 +104,7 @@ func (q *lot) inFlight() int {
 
 // isUsed reports whether the store knows of something that this Runner has or wants.
 func (q *lot) isUsed() bool {
-	return q.site != nil || q.booked > 0 || q.slots.listed || q.slots.lacks || q.slots.took > 0 || q.frozen
+	return q.site != nil || q.booked > 0 || q.slots.listed || q.slots.lacks || q.slots.took || q.frozen
 }
 
 // These are the times of package permits, on the machine's clock, and those of turns.
@@ -114,7 +116,7 @@ const (
 	soonTurn  = 50 * time.Millisecond   // when something new is wanted
 	idleTime  = int64(30 * time.Second) // permits that weren't used for so long are given back
 	maxTurn   = 200                     // records in a turn
-	firstMany = 4                       // slots that are asked for at first, for a site
+	firstMany = 4                       // slots that are asked for at first
 )
 
 // sharing is what a machine shares with those of other Runners.
@@ -190,13 +192,24 @@ func (m *machine) lackPermit(q *lot) {
 
 // slotAt returns when the next message may go that a shared rate counts, never if that isn't known.
 func (m *machine) slotAt(q *lot, r Rate) int64 {
-	if q.setEvery(r.every()); q.slots.every == 0 {
+	if q.slots.every = r.every(); q.slots.every == 0 {
 		return m.mono
 	}
 	if !m.isCovered() {
 		return never
 	}
 	return q.slots.first(m.mono)
+}
+
+// slotOr is slotAt. If it isn't known when the next message may go, that is found out, and the next look is soon.
+func (m *machine) slotOr(q *lot, r Rate) int64 {
+	at := m.slotAt(q, r)
+	if at == never {
+		m.lackSlot(q)
+		m.unasked = m.unasked || q.turned == 0
+		at = m.mono + int64(waitTurn)
+	}
+	return at
 }
 
 // lackSlot notes that a message waits for a slot.

@@ -92,10 +92,11 @@ type machine struct {
 	thinAt     int64              // before it, thin does nothing
 	networks   bool               // some were of a network
 	counting   []*meter
-	gates      map[limit]*gate
+	gates      map[*meter]*gate
 	asking     []*gate // those at which lanes passed in this turn
 
-	shared *sharing // nil: nothing is shared
+	shared  *sharing // nil: nothing is shared
+	unasked bool     // the last admit said no, as nobody was asked so far
 }
 
 type machineConfig struct {
@@ -133,10 +134,9 @@ type target struct {
 	aside   bool          // it is suspended
 	waits   bool          // it waits at a gate
 	mixed   bool          // it has tasks that its gate isn't about
-	passed  uint16        // the gates that it has left since its last task went: see limit.bit
-	more    more          // whether it has another task when one has gone
-	denied  uint8         // tasks that limits had no room for, since one went that gate isn't about
-	gate    limit         // the last that had no room for one
+	passed  uint16        // the gates that it has left since its last task went: see meter.bit
+	denied  uint8         // tasks that meters had no room for, since one went that gate isn't about
+	gate    *meter        // the last that had no room for one
 	atDesk  bool          // it stands in desk
 	moved   bool          // its site may be another one by now
 	kinds   [classes]kind // of what is asked for in this turn
@@ -204,7 +204,7 @@ func newMachine(c machineConfig) *machine {
 		suspended:     make(map[string]time.Time),
 		rates:         make(map[rateKey]*bucket),
 		learnt:        make(map[string]*learnt),
-		gates:         make(map[limit]*gate),
+		gates:         make(map[*meter]*gate),
 		cappedAt:      never,
 		resumeAt:      never,
 	}

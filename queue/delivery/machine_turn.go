@@ -344,11 +344,8 @@ func (m *machine) settleTurn(failed bool) {
 			}
 			m.giveRate(t.party.site, int(missing))
 			if !failed {
-				t.drained[class], t.more = true, mayHaveMore
+				t.drained[class] = true
 				t.retries = t.retries && queue.Class(class) != queue.Retried
-			}
-			if g := m.gates[t.gate]; g != nil { // others go in its place
-				m.openGate(g)
 			}
 		}
 		t.asked, t.got = [classes]int16{}, [classes]int16{}

@@ -97,18 +97,20 @@ func (k rateKey) kind() string {
 // maxPromise bounds the time that admit returns: a time that was promised to mail that has left is soon forgotten.
 const maxPromise = time.Hour
 
-// admit counts a task for the rates of its tenant and its source, unless Runners share these: see lotsOf. If a rate
-// doesn't allow it now, admit counts nothing, and returns the time at which to ask again. Each task gets another time.
-// A task that asks for the first time gets one after all of them, unless its deadline has come.
+// admit counts a task for the rates of its tenant and its source. If a rate doesn't allow it now, admit counts nothing,
+// and returns the time at which to ask again. Each task gets another time. A task that asks for the first time gets one
+// after all of them, unless its deadline has come.
 func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var buckets [2]*bucket
+	var lots [2]*lot
 	var limits [2]Rate
+	m.unasked = false
 	first := !t.Due.After(t.Arrival) && !passed(t.Deadline, now)
 	if len(m.rates) > m.manyRates { // before buckets are looked up, as those of this task may be as new
 		m.forgetRates()
 	}
 	for i, key := range m.rateKeys(t) {
-		if key.name == "" || m.shared != nil {
+		if key.name == "" {
 			continue
 		}
 		limits[i] = m.rate(key)
@@ -122,14 +124,22 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 			m.rates[key] = b
 		}
 		buckets[i] = b
-		if free := b.at(limits[i]); free > m.mono || first && b.last > m.mono {
+		free := b.at(limits[i])
+		if lots[i] = m.lotOf(key.kind(), key.name); lots[i] != nil {
+			free = m.slotOr(lots[i], limits[i])
+		}
+		if free > m.mono || first && b.last > m.mono {
 			b.last = min(max(free, b.last+every), m.mono+int64(maxPromise)) // beyond that, all come back then
 			at = max(at, b.last)
 		}
 	}
 	if at <= m.mono {
 		for i, b := range buckets {
-			if b != nil {
+			switch {
+			case b == nil:
+			case lots[i] != nil:
+				lots[i].slots.take(m.mono)
+			default:
 				b.take(limits[i], m.mono)
 			}
 		}
@@ -140,27 +150,12 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 // postpone puts off a task for which a rate has no room until a time. A task without time left for that is given up: a
 // rate holds at deadlines, too.
 func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
-	if passed(t.Deadline, now) {
-		return plan{step: stepExpire, reason: ownRateResult()}
+	if passed(t.Deadline, now) && !m.unasked {
+		// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
+		reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
+		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}
 	}
 	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono)), why: "rate"}
-}
-
-// ownRateResult is what keeps a task from being sent that the rate of its tenant or source doesn't allow.
-func ownRateResult() *smtp.Result {
-	// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
-	reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
-	return &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}
-}
-
-// isUsedUp reports whether a rate allows no message now.
-func (m *machine) isUsedUp(k rateKey) bool {
-	if m.shared != nil {
-		q := m.shared.lots[recordName(k.kind(), k.name)]
-		return q != nil && q.at(m.mono) > m.mono
-	}
-	b := m.rates[k]
-	return b != nil && max(b.tat, b.last) > m.mono
 }
 
 // rateKeys returns the keys of the tenant and of the source of a task.

@@ -64,8 +64,7 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 	sh.urgent, sh.unread, sh.busy = false, sh.unread && !tells, true
 	var due []*lot
 	for name, q := range sh.lots {
-		if !q.isUsed() && m.gates[q] == nil {
-			q.gone = true
+		if !q.isUsed() {
 			delete(sh.lots, name)
 		} else if m.decay(q); m.isDue(q) {
 			due = append(due, q)
@@ -117,7 +116,7 @@ func (m *machine) decay(q *lot) {
 func (m *machine) isDue(q *lot) bool {
 	s := &q.slots
 	return q.lacks || q.waits || q.contested || q.booked > max(q.permits, q.inFlight()) || m.shared.called[q.name] ||
-		(s.lacks || s.took > 0 || s.listed) && s.retry <= m.mono
+		(s.lacks || s.took || s.listed) && s.retry <= m.mono
 }
 
 // askFor freezes q: until the turn ends, it has no more permits than it uses.
@@ -134,14 +133,23 @@ func (m *machine) askFor(q *lot) shareAsk {
 	if a.every = s.every; a.every == 0 {
 		return a
 	}
-	s.many = m.wanted(q)
-	a.many = s.many
-	if n := len(s.blocks); n > 0 && q.over { // the others can use them
+	left := s.first(m.mono) != never
+	switch {
+	case s.lacks:
+		s.many = int(min(int64(max(2*s.many, firstMany)), 1+int64(permits.Ahead)/s.every))
+	case s.unused:
+		s.many = max(s.many/2, 1)
+	}
+	if a.many = s.many; !s.isWanted(m.mono) {
+		a.many, s.many = 0, 0
+	}
+	if n := len(s.blocks); left && q.over { // the others can use them
 		b := s.blocks[n-1]
 		a.many, a.from, a.to = 0, b.next+b.ahead, b.end+b.ahead
 		s.blocks = s.blocks[:n-1]
 	}
-	s.unused, s.lacks, s.took = false, false, 0
+	s.unused = false
+	s.lacks, s.took = false, false
 	return a
 }
 
@@ -177,7 +185,7 @@ func (t *shareTurn) apply(now time.Time, mono int64, records map[string][]byte) 
 		if err != nil {
 			return fmt.Errorf("the record of %s can't be read: %w", a.q.name, err)
 		}
-		book.Clean(now, func(id uint64) bool { return id == me || all.Has(id) })
+		book.Clean(func(id uint64) bool { return id == me || all.Has(id) })
 		a.grant = book.Permit(me, a.ask, eager)
 		book.Return(a.from, a.to)
 		if a.first, a.got = book.Slots(me, a.many, a.every, now, eager); a.every > 0 {
@@ -186,7 +194,7 @@ func (t *shareTurn) apply(now time.Time, mono int64, records map[string][]byte) 
 		if a.grant.Waits {
 			calls = append(calls, a.q.name)
 		}
-		book.Clean(now, func(uint64) bool { return true })
+		book.Clean(func(uint64) bool { return true })
 		if data := book.Write(now); data != nil {
 			records[a.q.name] = data
 		} else {
@@ -274,9 +282,6 @@ func (m *machine) granted(t *shareTurn, a *shareAsk) {
 	}
 	if q.site != nil {
 		m.lineUp(q.site)
-	}
-	if g := m.gates[q]; g != nil {
-		m.openGate(g)
 	}
 }
 

@@ -50,8 +50,8 @@ type party struct {
 	aside   bool   // it waits for a place at a host
 	sated   bool   // it has its part of the places at its site
 
-	promised   int64 // the last time that a message was told to come back at
-	promisedBy limit // that hadn't room for it
+	promised   int64  // the last time that a message was told to come back at
+	promisedBy *meter // that hadn't room for it
 }
 
 type partyKey struct {

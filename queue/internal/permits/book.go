@@ -1,10 +1,7 @@
 package permits
 
 import (
-	"cmp"
 	"encoding/json"
-	"math"
-	"slices"
 	"time"
 )
 
@@ -35,9 +32,8 @@ type Seat struct {
 	Have  int    `json:"have,omitempty"`  // permits
 	Want  int    `json:"want,omitempty"`  // permits in all, if more
 	Place uint64 `json:"place,omitempty"` // in the line of those that have less than their part; 0: not in it
-	Slots bool   `json:"slots,omitempty"` // it wants more slots of the rate than it got
-	More  int    `json:"more,omitempty"`  // so many more; 0: that isn't known
-	Slot  int64  `json:"slot,omitempty"`  // the last one that it got, for as long as the rate is in use
+	Slots bool   `json:"slots,omitempty"` // it wants slots of the rate
+	Slot  int64  `json:"slot,omitempty"`  // the last one that it got
 }
 
 // Read reads a record. None is an empty one.
@@ -67,10 +63,9 @@ func (b *Book) Write(now time.Time) []byte {
 }
 
 // Clean removes the seats of those that aren't members, and those that say nothing.
-func (b *Book) Clean(now time.Time, isMember func(uint64) bool) {
-	idle := b.Next <= now.UnixNano()
+func (b *Book) Clean(isMember func(uint64) bool) {
 	for id, s := range b.Seats {
-		if !isMember(id) || s == (Seat{Slot: s.Slot}) && (idle || s.Slot == 0) {
+		if !isMember(id) || s == (Seat{Slot: s.Slot}) {
 			delete(b.Seats, id)
 		}
 	}
@@ -165,18 +160,11 @@ func (b *Book) place() uint64 {
 
 // Slots hands member me up to n of the slots of a rate that has one each every nanoseconds: those from first on. If n
 // is 0, it wants none. Slots are given out for the time until Ahead from now. Of several members that want slots, each
-// gets an equal part of those that are there. What a member doesn't want of its part is for the others. If there are
-// fewer slots than members, those members get one whose last slot is the oldest.
+// gets a part of those that are there or, if there are fewer than members, the one whose last slot is the oldest.
 func (b *Book) Slots(me uint64, n int, every int64, now time.Time, eager func(uint64) bool) (first int64, got int) {
 	mine := b.Seats[me]
-	if every <= 0 {
-		n = 0
-	}
-	defer func() {
-		mine.Slots, mine.More = got < n, max(n-got, 0)
-		b.Seats[me] = mine
-	}()
-	if n <= 0 {
+	defer func() { b.Seats[me] = mine }()
+	if mine.Slots = n > 0; n <= 0 || every <= 0 {
 		return 0, 0
 	}
 	end := now.UnixNano() + int64(Ahead)
@@ -187,11 +175,9 @@ func (b *Book) Slots(me uint64, n int, every int64, now time.Time, eager func(ui
 	}
 	free := (end-b.Next)/every + 1
 	members, before := int64(1), int64(0)
-	var wants []int64 // of the others
 	for id, s := range b.Seats {
 		if id != me && s.Slots && eager(id) {
 			members++
-			wants = append(wants, int64(cmp.Or(max(s.More, 0), math.MaxInt)))
 			if s.Slot < mine.Slot || s.Slot == mine.Slot && id < me {
 				before++
 			}
@@ -199,13 +185,6 @@ func (b *Book) Slots(me uint64, n int, every int64, now time.Time, eager func(ui
 	}
 	switch {
 	case free >= members:
-		slices.Sort(wants)
-		for _, want := range wants {
-			if want > free/members {
-				break
-			}
-			free, members = free-want, members-1
-		}
 		got = int(min(int64(n), free/members))
 	case before < free:
 		got = 1
