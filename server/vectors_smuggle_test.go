@@ -106,6 +106,23 @@ var beginVectors = []vector{
 	{name: "behind a line too long", source: "CVE-2023-51766",
 		in: talked + data + strings.Repeat("x", 120) + "\r\n\r.\r" + smuggled + ".\r\n", codes: "250 250 250 354 521",
 		closed: true, set: func(s *Server, _ *desk) { s.MaxLine = 100 }},
+	{name: "unread, behind a message too big", source: "CVE-2023-51764",
+		in: talked + data + strings.Repeat("x", 120) + "\n.\n" + smuggled + ".\r\n", codes: "250 250 250 354 521", closed: true,
+		set: deafWithin(550, 100, 0)},
+	{name: "unread, behind a line too long", source: "CVE-2023-51764",
+		in: talked + data + strings.Repeat("x", 120) + "\r\n\n.\n" + smuggled + ".\r\n", codes: "250 250 250 354 521",
+		closed: true, set: deafWithin(550, 0, 100)},
+	{name: "unread and accepted, behind a line too long", source: "CVE-2023-51764",
+		in: talked + data + strings.Repeat("x", 120) + "\r\n\n.\n" + smuggled + ".\r\n", codes: "250 250 250 354 521",
+		closed: true, set: deafWithin(250, 0, 100)},
+}
+
+// deafWithin is deafAnd with bounds of the content; 0 is none of its own.
+func deafWithin(code, size, line int) func(*Server, *desk) {
+	return func(s *Server, d *desk) {
+		s.MaxSize, s.MaxLine, s.MaxDrain = int64(size), line, 1000
+		deafAnd(code)(s, d)
+	}
 }
 
 // lineVectors: only CRLF ends a command (RFC 5321 §2.3.8).

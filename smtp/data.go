@@ -76,16 +76,20 @@ func (d *DataReader) Read(p []byte) (int, error) {
 
 // Drain reads to the true end and drops at most max octets. If max is zero or negative, there is no bound. It returns
 // nil if the whole content was good, the *Reply that Read returned or would have returned, [ErrDrain] if the end isn't
-// within max octets, or the error of the connection. If a bare CR, a bare LF or a NUL comes after what Read refused for
-// its size or a line, it returns the reply 521.
+// within max octets, or the error of the connection. If a bare CR, a bare LF or a NUL comes after what is refused for
+// its size or a line, by Read or by Drain, it returns the reply 521.
 func (d *DataReader) Drain(max int64) error {
-	refused, _ := d.err.(*Reply)
-	if refused == nil || refused.Code == codeBad {
-		return d.drain(max)
+	left := max
+	if max <= 0 {
+		left = math.MaxInt64
 	}
-	d.err, d.MaxSize, d.MaxLine = d.later, 0, 0 // later ones are checked for bad octets alone
-	err := d.drain(max)
-	if err == nil {
+	err := d.drain(&left)
+	refused := d.tooLong()
+	if refused == nil {
+		return err
+	}
+	d.err, d.MaxSize, d.MaxLine = d.later, 0, 0 // the rest is checked for bad octets alone
+	if err = d.drain(&left); err == nil {
 		err = refused
 	}
 	if bad, _ := d.err.(*Reply); bad != nil {
@@ -95,12 +99,17 @@ func (d *DataReader) Drain(max int64) error {
 	return err
 }
 
-func (d *DataReader) drain(max int64) error {
-	left := max
-	if max <= 0 {
-		left = math.MaxInt64
+// tooLong returns the reply if the content was refused for its size or a line, or nil.
+func (d *DataReader) tooLong() *Reply {
+	if r, _ := d.err.(*Reply); r != nil && r.Code != codeBad {
+		return r
 	}
-	for d.end == nil {
+	return nil
+}
+
+// drain drops at most left octets, which it counts down. It stops where the content is too long.
+func (d *DataReader) drain(left *int64) error {
+	for d.end == nil && d.tooLong() == nil {
 		b, ok := d.peek(1, true)
 		if !ok {
 			break
@@ -109,10 +118,10 @@ func (d *DataReader) drain(max int64) error {
 			d.dot(true)
 			continue
 		}
-		if left == 0 {
+		if *left == 0 {
 			return ErrDrain
 		}
-		limit := int(min(int64(len(b)), left))
+		limit := int(min(int64(len(b)), *left))
 		k := limit
 		if d.err == nil {
 			k = d.content(b, limit)
@@ -124,7 +133,7 @@ func (d *DataReader) drain(max int64) error {
 			continue
 		}
 		d.take(b[:k])
-		left -= int64(k)
+		*left -= int64(k)
 	}
 	if d.end != io.EOF {
 		return d.end

@@ -404,6 +404,37 @@ func TestDataReaderDrain(t *testing.T) {
 			}
 		})
 	}
+	t.Run("too long", func(t *testing.T) {
+		for _, tt := range []struct {
+			in   string
+			size int64
+			line int
+			max  int64
+			want int // the code; 0: ErrDrain
+		}{
+			{in: "abcdef\r\n.\r\n", size: 4, want: 552},
+			{in: "abcdef\r\n.\r\n", size: 4, max: 8, want: 552},
+			{in: "abcdef\r\n.\r\n", size: 4, max: 7},
+			{in: "abcdef\n.\n\r\n.\r\n", size: 4, want: 521},
+			{in: "abcdef\r\n.\x00\r\n.\r\n", size: 4, want: 521},
+			{in: "abcdef\r\n.\r\n", line: 4, want: 554},
+			{in: "abcdef\r\nbcdefg\r\n\r.\r\r\n.\r\n", line: 4, want: 521},
+			{in: "abcdef\n.\r\n.\r\n", size: 5, line: 4, want: 521},
+		} {
+			for name, r := range splits(tt.in) {
+				d := smtp.NewDataReader(r)
+				d.MaxSize, d.MaxLine = tt.size, tt.line
+				err := d.Drain(tt.max)
+				reply, _ := errors.AsType[*smtp.Reply](err)
+				if tt.want == 0 && err != smtp.ErrDrain || tt.want != 0 && (reply == nil || reply.Code != tt.want) {
+					t.Errorf("%q, split %s: got %v, want %d", tt.in, name, err, tt.want)
+				}
+				if again := d.Drain(0); tt.want != 0 && again != err {
+					t.Errorf("%q, split %s: got %v, then %v", tt.in, name, err, again)
+				}
+			}
+		}
+	})
 	t.Run("goes on", func(t *testing.T) {
 		d := smtp.NewDataReader(bufio.NewReader(strings.NewReader("a\nbc\r\n.\r\n")))
 		if err := d.Drain(3); err != smtp.ErrDrain {
