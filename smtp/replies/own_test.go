@@ -53,6 +53,27 @@ func TestOwnReplies(t *testing.T) {
 	}
 }
 
+// TestSenderAtMail: an answer to MAIL is about the sender's domain; an answer to RCPT only if its words are.
+func TestSenderAtMail(t *testing.T) {
+	for _, tt := range []struct {
+		text   string
+		atMail smtp.Reason
+		atRcpt smtp.Reason
+	}{
+		{"no such domain nope.test; original sender: a@b.test", smtp.PolicyAuth, smtp.HostUnknown},
+		{"sender ok; host mx.nope.test said: domain disabled", smtp.PolicyAuth, smtp.HostUnknown},
+		{"the sender domain does not exist", smtp.PolicyAuth, smtp.PolicyAuth},
+	} {
+		reply := smtp.NewReply(550, "", tt.text)
+		if got := Classify(reply, smtp.StageMail, "").Reason; got != tt.atMail {
+			t.Errorf("%s: got %v at MAIL, want %v", tt.text, got, tt.atMail)
+		}
+		if got := Classify(reply, smtp.StageRcpt, "").Reason; got != tt.atRcpt {
+			t.Errorf("%s: got %v at RCPT, want %v", tt.text, got, tt.atRcpt)
+		}
+	}
+}
+
 func TestMeaning(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
