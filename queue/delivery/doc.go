@@ -89,6 +89,7 @@
 //	advice.go                  what can be done about a recipient that has no mail
 //	machine.go                 the state machine: which lane is claimed next, and the rules of that
 //	machine_turn.go, lines.go  one turn of it, and who stands in line for what
+//	desk.go                    notices and deadlines of mail that isn't sent for now
 //	site.go, standing.go       sites, owners at sites, and what is learned of both
 //	blocked.go                 what keeps mail from being sent: sites that are down, suspensions; Flush
 //	share.go, flight.go        who may have how many slots; what has one

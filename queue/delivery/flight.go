@@ -85,6 +85,7 @@ func (m *machine) release(t *target, k kind) {
 	p.held--
 	p.site.held--
 	m.held--
+	m.desk.freed(p.site)
 	if q := p.site.lot; q != nil && q.contested && q.booked > max(q.permits, int(p.site.held)) {
 		m.shared.urgent = true // others wait for it
 	}

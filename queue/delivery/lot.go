@@ -201,15 +201,16 @@ func (m *machine) slotAt(q *lot, r Rate) int64 {
 	return q.slots.first(m.mono)
 }
 
-// slotOr is slotAt. If it isn't known when the next message may go, that is found out, and the next look is soon.
-func (m *machine) slotOr(q *lot, r Rate) int64 {
-	at := m.slotAt(q, r)
-	if at == never {
+// slotOr is slotAt. If it isn't known when the next message may go, that is found out, and the next look is soon. asks
+// is true for the first message that waits for that: there may be a slot for it then, which is lost if it comes later.
+func (m *machine) slotOr(q *lot, r Rate) (at int64, asks bool) {
+	if at = m.slotAt(q, r); at == never {
+		asks = !q.slots.lacks && q.slots.retry <= m.mono
 		m.lackSlot(q)
 		m.unasked = m.unasked || q.turned == 0
 		at = m.mono + int64(waitTurn)
 	}
-	return at
+	return at, asks
 }
 
 // lackSlot notes that a message waits for a slot.

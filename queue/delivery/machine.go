@@ -55,7 +55,7 @@ type machine struct {
 	owners  map[queue.Owner]*owner
 	due     []*target // a heap of those with a time to come
 	late    []*target // a heap of the ready ones, by overdue
-	desk    line[*target]
+	desk    desk
 	parked  []*waiter // a heap of the sites and parties that wait for a time to come
 	lines   [stands]line[*site]
 	waiting int // sites that stand in a line

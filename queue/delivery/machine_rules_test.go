@@ -71,12 +71,12 @@ func TestDeskShare(t *testing.T) {
 		m.at(machineNow)
 		m.places = places
 		m.kinds[atDesk] = most
-		m.desk.push(&target{})
-		if m.toDesk(); m.desk.len() != 1 {
+		m.desk.push(&site{limits: SiteLimits{Concurrency: 1}}, &target{})
+		if m.toDesk(); m.desk.order.len() != 1 {
 			t.Errorf("%d slots: got a further task beside %d, want none", places, most)
 		}
 		m.kinds[atDesk]--
-		if m.toDesk(); m.desk.len() != 0 {
+		if m.toDesk(); m.desk.order.len() != 0 {
 			t.Errorf("%d slots: got none beside %d, want a further task", places, most-1)
 		}
 	}

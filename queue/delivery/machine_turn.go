@@ -86,45 +86,6 @@ func (m *machine) advance() {
 	}
 }
 
-// lateTarget has notices and deadlines looked for, if t's mail isn't sent for now.
-func (m *machine) lateTarget(t *target) {
-	m.setOverdue(t, m.wall+int64(recheck))
-	if t.atDesk {
-		return
-	}
-	if t.party == nil { // its site is being looked up, or is to be
-		return
-	}
-	if m.blocked(t) > 0 {
-		t.atDesk = true
-		m.desk.push(t)
-	}
-}
-
-// toDesk asks for a task whose notice or deadline has come, though its mail isn't sent. It reports false if there is
-// none that may have a place.
-func (m *machine) toDesk() bool {
-	for m.kinds[atDesk] < max(1, m.places/deskShare) {
-		t, ok := m.desk.pop()
-		if !ok {
-			return false
-		}
-		t.atDesk = false
-		if !t.ready || t.party == nil || m.blocked(t) <= 0 {
-			continue // it is looked at again after recheck
-		}
-		if s := t.party.site; int(s.held) >= s.limits.Concurrency {
-			continue
-		}
-		m.ask(t, queue.Overdue, atDesk)
-		return true
-	}
-	return false
-}
-
-// deskShare is the part of all places that may be taken by what isn't sent.
-const deskShare = 4
-
 // nextSite chooses a stand that may have a slot, and the next site in its line.
 func (m *machine) nextSite() (*site, stand, bool) {
 	if m.waiting == 0 {
@@ -318,6 +279,8 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 		m.giveRate(t.party.site, 1)
 	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
 		m.setOverdue(t, m.wall+int64(recheck))
+	default: // there may be another one
+		m.setOverdue(t, m.wall)
 	}
 	if p.step == stepPostpone && early(task, now) { // handed back, it may be due again at once
 		t.pause, t.drained = m.mono+int64(skew), [classes]bool{queue.Fresh: true, queue.Retried: true}

@@ -124,11 +124,16 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 			m.rates[key] = b
 		}
 		buckets[i] = b
-		free := b.at(limits[i])
+		free, asks := b.at(limits[i]), false
 		if lots[i] = m.lotOf(key.kind(), key.name); lots[i] != nil {
-			free = m.slotOr(lots[i], limits[i])
+			free, asks = m.slotOr(lots[i], limits[i])
 		}
-		if free > m.mono || first && b.last > m.mono {
+		waits := first && b.last > m.mono // others have a time
+		switch {
+		case asks && !waits:
+			b.last = max(b.last, free)
+			at = max(at, free)
+		case free > m.mono || waits:
 			b.last = min(max(free, b.last+every), m.mono+int64(maxPromise)) // beyond that, all come back then
 			at = max(at, b.last)
 		}

@@ -340,6 +340,53 @@ func TestSharedRate(t *testing.T) {
 	}
 }
 
+// TestSharedRateSlow has few messages of a tenant with a slow rate: each of them takes the slot that the store gives.
+func TestSharedRateSlow(t *testing.T) {
+	for _, tt := range []struct {
+		rate     Rate
+		runners  int
+		atOnce   int           // messages
+		apart    time.Duration // then, two come each
+		messages int
+		within   time.Duration
+	}{
+		{Rate{6, time.Hour}, 1, 6, 0, 6, 51 * time.Minute},
+		{Rate{24, 24 * time.Hour}, 1, 6, 0, 6, 5*time.Hour + time.Minute},
+		{Rate{6, time.Hour}, 3, 6, 0, 6, 4 * time.Hour},
+		{Rate{30, time.Hour}, 1, 0, 8 * time.Minute, 60, 4 * time.Hour},
+		{Rate{30, time.Hour}, 2, 0, 8 * time.Minute, 60, 7 * time.Hour},
+	} {
+		t.Run(fmt.Sprintf("%v, %d Runners, %d at once", tt.rate, tt.runners, tt.atOnce), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, func() *Runner { return &Runner{Tenant: tt.rate} })
+				f.work = func(_ context.Context, env *smtp.Envelope) []smtp.Result { return answer(env, smtp.Delivered, 250) }
+				put := func(n int) {
+					for i := range n {
+						m := mail(fmt.Sprintf("to%d@x.test", i))
+						m.Tenant = "shop"
+						enqueue(t, f.store, m)
+					}
+				}
+				put(tt.atOnce)
+				for range tt.runners {
+					f.start()
+				}
+				begun := time.Now()
+				for n := tt.atOnce; n < tt.messages; n += 2 {
+					put(2)
+					sleep(tt.apart)
+				}
+				sleep(tt.within - time.Since(begun))
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if got := len(f.sent["x.test"]); got != tt.messages {
+					t.Errorf("%d of %d messages went within %v", got, tt.messages, tt.within)
+				}
+			})
+		})
+	}
+}
+
 // TestSharedUnreachable cuts one of two Runners off from the store, while a site takes one connection and an attempt
 // takes a minute: what is under way is cut off before the other one sends, and both say what they wait for.
 func TestSharedUnreachable(t *testing.T) {
