@@ -64,11 +64,21 @@
 //
 // An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what
 // others have committed, as nothing else tells it of that. One every quarter of Options.NodeLease renews its lease, and
-// a few in each Options.NodeLease look for rows that are obsolete. A Queue that gets news executes 20 more.
+// a few in each Options.NodeLease look for rows that are obsolete. One that gets news executes 20 a second.
 //
-// A Queue that works has up to 7 connections at a time, besides those that read Bodies and those of calls with a Key.
-// While an open transaction has stored a Key, each call with the same Key waits, with a connection, for its end: for
-// Options.Timeout at most. All other mail goes on, if the *sql.DB has connections left. It must allow 2 at least.
+// While an open transaction has stored a Key, each call with the same Key looks again and again whether it has ended:
+// for Options.Timeout at most. All other mail goes on.
+//
+// # Connections
+//
+// A Queue that works has up to 7 connections at a time for itself. Besides, these have one each: a call of List, Hold,
+// Release, Flush, Hasten, Remove, Import or with a Key, and a read of a Body. Of the calls with a Key and of Import, up
+// to 17 store something at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a
+// queue/delivery Runner on many messages make 16 calls at a time, and one of List.
+//
+// Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
+// by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for
+// each transaction that the program keeps open itself.
 //
 // # PgBouncer and the like
 //
@@ -80,7 +90,12 @@
 //
 // [Migrate] makes it. A program with its own tool for migrations runs the statements that [SQL] returns. [Open] returns
 // a *[VersionError] if the schema is older or newer than [Version]. The role of a Queue needs USAGE on the schema and
-// its sequences, EXECUTE on its functions, and SELECT, INSERT, UPDATE and DELETE on its tables.
+// its sequences, EXECUTE on its functions, and SELECT, INSERT, UPDATE and DELETE on its tables. If it isn't the owner,
+// grant these again after each Migrate: version 4 has a new table, lease.
+//
+// Queues of version 3 that are open during Migrate to version 4 go on. An old program can't open the schema again. An
+// old Queue doesn't take over the messages of a new one whose process ends. So while old ones are open, have two new
+// ones open.
 //
 // # Files
 //

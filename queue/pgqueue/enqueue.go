@@ -3,6 +3,7 @@ package pgqueue
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -21,6 +22,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own. While an open transaction has
 // stored the same Key, EnqueueOnce waits for its end, and returns an error at the end of ctx or after Options.Timeout.
+// It looks for the end twice a second. Only if the connection is lost during the commit, it waits longer, as Enqueue.
 func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
 	return q.enqueueOnce(ctx, "enqueue", m, nil)
 }
@@ -36,10 +38,16 @@ func (q *Queue) enqueueOnce(
 	if err != nil {
 		return "", false, failed(op, err)
 	}
+	limit := q.config.Timeout // for all but the Body
 	if keyed {
-		if first, err := q.known(ctx, rowOf(q.db), key); err != nil || first != 0 {
+		began := time.Now()
+		limited, cancel := context.WithTimeout(ctx, limit)
+		first, err := q.known(limited, rowOf(q.db), key)
+		cancel()
+		if err != nil || first != 0 {
 			return idOrNone(first), err == nil, failed(op, err)
 		}
+		limit -= time.Since(began)
 	}
 	d, err := newDraft(ctx, m, in)
 	if err != nil {
@@ -52,14 +60,19 @@ func (q *Queue) enqueueOnce(
 	n := uint64(0)
 	switch {
 	case keyed:
-		n, repeats, err = q.enqueueKeyed(ctx, d, &key)
+		n, repeats, err = q.enqueueKeyed(ctx, limit, d, &key, 0)
 	case in != nil:
-		n, _, err = q.enqueueAlone(ctx, d, nil, 0)
+		limited, cancel := context.WithTimeout(ctx, limit)
+		n, err = q.enqueueAlone(limited, d, nil, q.firstTries, 0)
+		cancel()
 	default:
 		n, err = q.enqueue(ctx, d)
 	}
 	if err != nil {
 		return "", false, failed(op, err)
+	}
+	if (keyed || in != nil) && !repeats {
+		q.takeOwn()
 	}
 	return index.FormatID(n), repeats, nil
 }

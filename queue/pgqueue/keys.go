@@ -14,10 +14,12 @@ import (
 
 // keyCount is the number of Keys, as this Queue knows it.
 type keyCount struct {
-	mu      sync.Mutex
-	n       int // that there were at the last count, and those that were stored since
-	counted time.Duration
-	known   bool
+	mu        sync.Mutex
+	n         int // that there were at the last count, and those that were stored since
+	counted   time.Duration
+	known     bool
+	counting  bool // a caller counts, without mu
+	meanwhile int  // those that were stored since the count began
 }
 
 // keyCutoff returns the time before which a Key that was stored is forgotten. A step of the server's clock doesn't
@@ -43,12 +45,13 @@ func (q *Queue) known(ctx context.Context, row Row, key index.Key) (uint64, erro
 }
 
 // keyedSQL stores a message with its Key, unless the Key is known. If another transaction stores the same Key, it waits
-// for its end.
+// for its end, as long as $11 says; if NULL, as long as lock_timeout does.
 const keyedSQL = `WITH k AS (
 	INSERT INTO "postrider".key AS old (name, envelope, id, stored)
-	VALUES ($1, $2, coalesce($10::bigint, nextval('"postrider".msg_id')), $3)
+	SELECT $1::bytea, $2::bigint, coalesce($10::bigint, nextval('"postrider".msg_id')), $3::bigint
+	FROM set_config('lock_timeout', coalesce($11::text, current_setting('lock_timeout')), true)
 	ON CONFLICT (name) DO UPDATE SET envelope = excluded.envelope, id = excluded.id, stored = excluded.stored
-	WHERE old.stored <= $4
+	WHERE old.stored <= $4::bigint
 	RETURNING id
 )
 INSERT INTO "postrider".msg (id, lane, node, batch, arrival, size, head, body)
@@ -61,65 +64,123 @@ VALUES (coalesce($6::bigint, nextval('"postrider".msg_id')), $1::smallint, 0, 0,
 	$5::bytea)
 RETURNING id`
 
-// enqueueKeyed stores a message with a Key, in a transaction of its own. The poller finds it, as it finds that of an
-// application.
-func (q *Queue) enqueueKeyed(ctx context.Context, d *draft, key *index.Key) (id uint64, repeats bool, err error) {
-	if err := q.roomForKey(ctx, rowOf(q.db)); err != nil {
-		return 0, false, err
+// These bound what calls with a Key that other transactions hold take from other calls. While such a call pauses, it
+// has no connection.
+const (
+	maxKeyConns  = 16                    // connections of first tries at a time
+	firstKeyWait = 50 * time.Millisecond // of a first try for the end of another transaction
+	nextKeyWait  = 10 * time.Millisecond // of later ones, of which one runs at a time
+	maxKeyPause  = 500 * time.Millisecond
+)
+
+// keyConns returns how many first tries may run at a time. They leave four connections to later ones and other calls.
+func keyConns(maxOpen int) int {
+	if maxOpen <= 0 {
+		return maxKeyConns
 	}
-	for {
-		id, repeats, err := q.enqueueAlone(ctx, d, key, 0)
-		if err != nil || id != 0 {
-			return id, repeats, err
+	return min(maxKeyConns, max(1, maxOpen-4))
+}
+
+// enqueueKeyed stores a message with a Key, in a transaction of its own, within a time limit. The poller finds it, as
+// it finds that of an application. mayBe is the ID under which the message may be stored already.
+func (q *Queue) enqueueKeyed(
+	ctx context.Context, limit time.Duration, d *draft, key *index.Key, mayBe uint64,
+) (id uint64, repeats bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer func() {
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("another transaction with the same Key, or no connection, for Options.Timeout, %v: %w",
+				q.config.Timeout, limited.Err())
+		}
+		if err != nil && mayBe != 0 {
+			err = fmt.Errorf("%w: %w", errUnknown, err)
+		}
+	}()
+	if mayBe == 0 {
+		if err := q.roomForKey(limited, rowOf(q.db)); err != nil {
+			return 0, false, err
+		}
+	}
+	slots, wait := q.firstTries, firstKeyWait
+	for pause := nextKeyWait; ; pause = min(2*pause, maxKeyPause) {
+		id, err := q.enqueueAlone(limited, d, key, slots, wait)
+		switch {
+		case err == nil:
+			return id, false, nil
+		case errors.Is(err, errUnknown):
+			// The next statement for this Key waits for the end of this transaction, and so finds what became of it.
+			return q.enqueueKeyed(ctx, q.config.Timeout, d, key, id)
+		case errors.Is(err, sql.ErrNoRows):
+			if first, err := q.known(limited, rowOf(q.db), *key); err != nil || first != 0 {
+				return first, first != mayBe, err
+			}
+			continue // it was forgotten since
+		case !lockedOut(err):
+			return 0, false, err
+		}
+		slots, wait = q.nextTries, nextKeyWait
+		select {
+		case <-limited.Done():
+			return 0, false, limited.Err()
+		case <-time.After(pause):
 		}
 	}
 }
 
-// enqueueAlone stores a message in a transaction of its own. With a Key, it returns 0 if it must be tried again. mayBe
-// is the ID under which the message may be stored already.
+// lockedOut reports whether a statement has waited for a lock as long as it may.
+func lockedOut(err error) bool {
+	state, ok := errors.AsType[stateError](err)
+	return ok && state.SQLState() == "55P03"
+}
+
+// enqueueAlone stores a message in a transaction of its own, when there is a slot for it. With a Key that is known, it
+// returns sql.ErrNoRows. It waits so long for another transaction that has stored the same Key. If the result of the
+// commit isn't known, it returns errUnknown, with the ID.
 func (q *Queue) enqueueAlone(
-	ctx context.Context, d *draft, key *index.Key, mayBe uint64,
-) (id uint64, repeats bool, err error) {
-	if err := q.begin(ctx); err != nil {
-		return 0, false, err
+	ctx context.Context, d *draft, key *index.Key, slots chan struct{}, wait time.Duration,
+) (id uint64, err error) {
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
-	limited, cancel := context.WithTimeout(ctx, q.config.Timeout)
+	if err := q.begin(ctx); err != nil {
+		return 0, err
+	}
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*q.config.Timeout)
 	defer cancel()
-	whole, cancelWhole := context.WithTimeout(context.WithoutCancel(ctx), 2*q.config.Timeout)
-	defer cancelWhole() // the end of ctx ends a wait for another transaction, but no commit
+	stop := context.AfterFunc(ctx, cancel) // the end of ctx ends each wait, but no commit
+	defer stop()
 	tx, err := q.db.BeginTx(whole, nil)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	defer tx.Rollback()
-	id, err = q.insert(limited, rowOf(tx), d, key)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		tx.Rollback()
-		first, err := q.known(ctx, rowOf(q.db), *key) // 0 if it was forgotten since
-		return first, first != mayBe, err
-	case err != nil:
-		return 0, false, err
+	if id, err = q.insert(ctx, rowOf(tx), d, key, wait); err != nil {
+		return 0, err
+	}
+	if !stop() {
+		return 0, ctx.Err()
 	}
 	if err := tx.Commit(); err != nil {
-		switch {
-		case rejected(err):
-			return 0, false, err
-		case key == nil:
-			return 0, false, fmt.Errorf("%w: %w", errUnknown, err)
+		if rejected(err) {
+			return 0, err
 		}
-		// The next statement for this Key waits for the end of this transaction, and so finds what became of it.
-		return q.enqueueAlone(ctx, d, key, id)
+		return id, fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	if key != nil {
 		q.keys.add(1)
 	}
-	q.takeOwn()
-	return id, false, nil
+	return id, nil
 }
 
-// insert stores a message in a transaction of whoever has row. With a Key that is known, it returns sql.ErrNoRows.
-func (q *Queue) insert(ctx context.Context, row Row, d *draft, key *index.Key) (id uint64, err error) {
+// insert stores a message in a transaction of whoever has row. With a Key that is known, it returns sql.ErrNoRows. wait
+// bounds the wait for another transaction; if zero, the settings of this one do.
+func (q *Queue) insert(
+	ctx context.Context, row Row, d *draft, key *index.Key, wait time.Duration,
+) (id uint64, err error) {
 	if !d.moved {
 		d.Arrival = index.ToNano(q.clock.time())
 	}
@@ -139,7 +200,12 @@ func (q *Queue) insert(ctx context.Context, row Row, d *draft, key *index.Key) (
 		err = row(ctx, q.sql(insertSQL), msg, &id)
 	} else {
 		stored := index.ToNano(q.clock.unstepped())
+		var atMost any
+		if wait > 0 {
+			atMost = fmt.Sprintf("%dms", wait.Milliseconds())
+		}
 		args := append([]any{key.Name[:], int64(key.Envelope), stored, q.keyCutoff()}, msg...)
+		args = append(args, atMost)
 		err = row(ctx, q.sql(keyedSQL), args, &id)
 	}
 	if err == nil && len(d.outcomes) > 0 {
@@ -158,25 +224,50 @@ func (k *keyCount) add(n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.n += n
+	k.meanwhile += n
 }
 
-// roomForKey returns ErrKeysFull if there are as many Keys as there may be.
+// roomForKey returns ErrKeysFull if there are as many Keys as there may be. If the last count is old, one caller counts
+// anew, and others meanwhile go by what they have.
 func (q *Queue) roomForKey(ctx context.Context, row Row) error {
-	k := &q.keys
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := q.clock.elapsed()
-	if !k.known || now-k.counted >= time.Minute || k.n >= q.config.MaxKeys && now-k.counted >= time.Second {
-		// Those that are forgotten don't count, though the cleaner may not have deleted them yet.
-		err := row(ctx, q.sql(`SELECT count(*) FROM (SELECT FROM "postrider".key WHERE stored > $1 LIMIT $2) k`),
-			[]any{q.keyCutoff(), q.config.MaxKeys}, &k.n)
-		if err != nil {
+	k, most := &q.keys, q.config.MaxKeys
+	if now := q.clock.elapsed(); k.claim(now, most) {
+		if err := q.countKeys(ctx, row, now); err != nil {
 			return err
 		}
-		k.counted, k.known = now, true
 	}
-	if k.n >= q.config.MaxKeys {
-		return fmt.Errorf("%w: MaxKeys is %d", queue.ErrKeysFull, q.config.MaxKeys)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n >= most {
+		return fmt.Errorf("%w: MaxKeys is %d", queue.ErrKeysFull, most)
 	}
 	return nil
+}
+
+// claim reports whether the caller has to count.
+func (k *keyCount) claim(now time.Duration, most int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := now - k.counted
+	if k.counting || k.known && age < time.Minute && (k.n < most || age < time.Second) {
+		return false
+	}
+	k.counting, k.meanwhile = true, 0
+	return true
+}
+
+// countKeys counts the Keys, for the caller that has claimed it. Those that are forgotten don't count, though the
+// cleaner may not have deleted them yet.
+func (q *Queue) countKeys(ctx context.Context, row Row, now time.Duration) error {
+	k, n, err := &q.keys, 0, errors.New("the Row of the program has panicked")
+	defer func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.counting = false; err == nil {
+			k.n, k.counted, k.known = n+k.meanwhile, now, true
+		}
+	}()
+	err = row(ctx, q.sql(`SELECT count(*) FROM (SELECT FROM "postrider".key WHERE stored > $1 LIMIT $2) k`),
+		[]any{q.keyCutoff(), q.config.MaxKeys}, &n)
+	return err
 }

@@ -15,7 +15,8 @@ func (q *Queue) register(ctx context.Context) error {
 	var id int64
 	err := q.inLock(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, q.sql(`WITH n AS (
-				INSERT INTO "postrider".node (id) VALUES (nextval('"postrider".node_id')) RETURNING id
+				INSERT INTO "postrider".node (id, until) VALUES (nextval('"postrider".node_id'), 'infinity')
+				RETURNING id
 			)
 			INSERT INTO "postrider".lease SELECT id, statement_timestamp() + make_interval(secs => $1) FROM n
 			RETURNING node`), q.config.NodeLease.Seconds()).Scan(&id)

@@ -111,7 +111,7 @@ func (q *Queue) fenceOwners(ctx context.Context, tx *sql.Tx, ids []uint64) error
 // insertReports stores reports in a transaction.
 func (q *Queue) insertReports(ctx context.Context, tx *sql.Tx, reports []*draft) error {
 	for _, d := range reports {
-		if _, err := q.insert(ctx, rowOf(tx), d, nil); err != nil {
+		if _, err := q.insert(ctx, rowOf(tx), d, nil, 0); err != nil {
 			return err
 		}
 	}

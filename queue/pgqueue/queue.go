@@ -75,7 +75,10 @@ type Queue struct {
 	settled   chan struct{}       // closed when a settlement ends; nil: nobody waits for one
 	closed    bool
 
-	keys keyCount
+	keys       keyCount
+	firstTries chan struct{} // has an element for each transaction of a call with a Key, and of Import
+	nextTries  chan struct{} // likewise, after another transaction had the Key
+
 	look published
 }
 
@@ -104,6 +107,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		db: db, schema: quoted, config: config, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		lanes: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
 		extending: map[queue.Lease]int{}, polled: make(chan struct{}), sharing: make(chan struct{}, 1),
+		firstTries: make(chan struct{}, keyConns(db.Stats().MaxOpenConnections)), nextTries: make(chan struct{}, 1),
 	}
 	if err := checkServer(ctx, db); err != nil {
 		return nil, err

@@ -65,13 +65,13 @@ func (q *Queue) enqueueRow(ctx context.Context, row Row, m queue.Message) (id ui
 	}
 	defer d.free()
 	if !keyed {
-		return q.insert(ctx, row, d, nil)
+		return q.insert(ctx, row, d, nil, 0)
 	}
 	if err := q.roomForKey(ctx, row); err != nil {
 		return 0, err
 	}
 	for {
-		id, err = q.insert(ctx, row, d, &key)
+		id, err = q.insert(ctx, row, d, &key, 0)
 		if !errors.Is(err, sql.ErrNoRows) {
 			if err == nil {
 				q.keys.add(1)

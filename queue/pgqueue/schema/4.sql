@@ -4,8 +4,8 @@ CREATE TABLE "postrider".lease (
 	node  bigint      PRIMARY KEY,
 	until timestamptz NOT NULL
 ) WITH (fillfactor = 10);
--- until of node is that of Queues of version 3 that are still open.
-ALTER TABLE "postrider".node ALTER until SET DEFAULT 'infinity';
+-- until of node is that of Queues of version 3 that are still open. Later ones have infinity there. Nothing here locks a
+-- table that exists, so that neither a backup nor a Queue is in the way.
 
 -- news is planned once for a session. The plan is made for any number of rows: it is a scan of an index, which parallel
 -- workers and JIT would only delay. Planned for its arguments, it takes the time of several executions.
