@@ -202,10 +202,11 @@ func (r *Runner) tasks(ctx context.Context, op string, id queue.ID) (tasks []que
 }
 
 // each calls do for every message with a task that f matches, with its first such task, and returns for how many do
-// returned nil. do runs for some at a time, so that they share a sync. ErrNotFound is no error: the message was settled
-// meanwhile. Another error of do ends it. A task that can't be listed doesn't: the error is returned in the end.
+// returned nil. do runs for some at a time, so that they share a sync; more could take all connections of a database.
+// ErrNotFound is no error: the message was settled meanwhile. Another error of do ends it. A task that can't be listed
+// doesn't: the error is returned in the end.
 func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func(*queue.Task) error) (n int, err error) {
-	const some = 200
+	const some = 16
 	q, err := able[queue.Lister](r, op)
 	if err != nil {
 		return 0, err
