@@ -25,7 +25,7 @@ func keyed(key string) queue.Message {
 // connections. The Queue keeps its lease and other mail is stored meanwhile. The calls end after Options.Timeout, or
 // soon after the transactions.
 func TestKeysHeld(t *testing.T) {
-	const lease, timeout, calls = time.Second, 3 * time.Second, 20
+	const lease, timeout, calls = time.Second, 2500 * time.Millisecond, 20
 	for _, tt := range []struct {
 		name string
 		key  func(n int) string

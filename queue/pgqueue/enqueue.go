@@ -22,7 +22,8 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) 
 
 // EnqueueOnce implements [queue.Keyer]. A message with a Key has a commit of its own. While an open transaction has
 // stored the same Key, EnqueueOnce waits for its end, and returns an error at the end of ctx or after Options.Timeout.
-// It looks for the end twice a second. Only if the connection is lost during the commit, it waits longer, as Enqueue.
+// It looks for the end about twice a second. If the connection is lost during the commit, it may wait longer, as
+// Enqueue does.
 func (q *Queue) EnqueueOnce(ctx context.Context, m queue.Message) (id queue.ID, repeats bool, err error) {
 	return q.enqueueOnce(ctx, "enqueue", m, nil)
 }

@@ -90,8 +90,11 @@ func (q *Queue) enqueueKeyed(
 	defer cancel()
 	defer func() {
 		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			if !errors.Is(err, limited.Err()) {
+				err = fmt.Errorf("%w: %w", limited.Err(), err)
+			}
 			err = fmt.Errorf("another transaction with the same Key, or no connection, for Options.Timeout, %v: %w",
-				q.config.Timeout, limited.Err())
+				q.config.Timeout, err)
 		}
 		if err != nil && mayBe != 0 {
 			err = fmt.Errorf("%w: %w", errUnknown, err)

@@ -27,8 +27,8 @@ type Options struct {
 	// take them, and its leases end. It is at least 300 ms. If zero, 15 seconds.
 	NodeLease time.Duration
 
-	// Timeout bounds a statement, and the wait for the result of a commit whose connection was lost. If zero, 30
-	// seconds.
+	// Timeout bounds a statement, a call with a Key except for the time that its Body takes, and the wait for the
+	// result of a commit whose connection was lost. If zero, 30 seconds.
 	Timeout time.Duration
 
 	// KeyTime is how long the Key of a message is remembered: see [queue.Keyer]. If zero, 24 hours. All Queues of a
