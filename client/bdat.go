@@ -126,11 +126,15 @@ func (t *transaction) chunkReply(ctx context.Context, more int) bool {
 			break // the session is over; the refusal stands
 		}
 	}
+	noBDAT := f == nil && !t.m.facts.Binary && unknownCommand(r)
+	if f == nil && !noBDAT {
+		f = c.surplus(ctx, smtp.StageBody)
+	}
 	switch {
 	case f != nil:
 		t.bdatBroke(ctx, f)
 		t.fail(f)
-	case !t.m.facts.Binary && unknownCommand(r):
+	case noBDAT:
 		c.breaks(kwChunking) // the accepted recipients are offered the message again, by DATA
 	default:
 		t.refuse(smtp.StageBody, r)

@@ -25,10 +25,6 @@ func (t *transaction) data(ctx context.Context, r *smtp.Reply) {
 		c.open = false
 		t.final(ctx)
 	case r.Code >= 400 && r.Code < 600:
-		if err := c.premature(); err == errPremature {
-			t.fail(c.failed(ctx, smtp.StageData, err)) // more replies than commands: which is for DATA?
-			return
-		}
 		t.refuse(smtp.StageData, r)
 	default:
 		t.fail(c.refused(smtp.StageData, r))

@@ -87,9 +87,10 @@
 //     command can't have, such as 2xx to DATA, 3xx to MAIL or any 6xx, ends the session. It rejects no recipient.
 //   - A recipient is Rejected only by a 5xx to MAIL, RCPT, DATA, BDAT or the final dot, by the Sender of its route, or
 //     by a rule of this package or of package mx; then the Result is Local. Every other failure defers. If a host sends
-//     more replies than it got commands, so that they can't be matched, it rejects nobody. A line without a code may
-//     stand for a reply. If there is one among the replies to pipelined commands or to an LMTP message, and then a
-//     reply is missing, the host rejects nobody either.
+//     more replies than it got commands, and the one too many is read with the others, they can't be matched, and the
+//     host rejects nobody: a 550 that comes with a 250 defers, and leaves the outcome Unknown after the final dot. A
+//     421 isn't counted. A line without a code may stand for a reply. If there is one among the replies to pipelined
+//     commands or to an LMTP message, and then a reply is missing, the host rejects nobody either.
 //   - If the final dot or the last chunk gets no valid reply, in time and before ctx ends, the outcome is Unknown: the
 //     host may have the message. Else only the Sender of a route makes a result Unknown. No Send offers an Unknown
 //     recipient to another host.
@@ -136,7 +137,8 @@
 //     code changes inside a reply, the last one counts: see [smtp.ReadReply]. In either case, a 421 to the final dot
 //     makes the outcome Unknown: it may be about an idle session.
 //   - A reply that no command asked for changes no result: a 550 or 421 after the 250 to the final dot leaves the
-//     message Delivered (RFC 5321 §4.2.5), and the next one goes in another session.
+//     message Delivered (RFC 5321 §4.2.5), and a Transport sends the next message in another session; a Conn defers
+//     it.
 //   - A session with a host that lacks REQUIRETLS ends after Transport.IdleTimeout, not at once (RFC 8689 §4.2.1).
 //   - Keywords of EHLO are known with further blanks, tabs and text around them. The prompts of AUTH LOGIN may be in
 //     any form.

@@ -13,6 +13,9 @@ func (t *transaction) final(ctx context.Context) {
 	c.irregular, c.until = false, time.Time{}
 	if !c.LMTP {
 		r, err := c.read(ctx, c.Timeouts.final())
+		if err == nil && !positive(r.Code) && c.moreFinal(r.Code/100, false) {
+			r, err = nil, errPremature // the refusal may be to no command, and the host has the message
+		}
 		t.settleFinal(ctx, t.accepted, r, err)
 		return
 	}
@@ -40,8 +43,8 @@ func (t *transaction) final(ctx context.Context) {
 	}
 }
 
-// moreFinal reports whether the host has sent more replies to a message over LMTP than there are recipients, and
-// whether that matters: all of them begin with the same digit otherwise. first is the digit of those that were read,
+// moreFinal reports whether the host has sent more replies to a message than it should (over LMTP, one for each
+// recipient), and whether that matters: all of them begin with the same digit otherwise. first is the digit of those that were read,
 // unless they are mixed. Two kinds are about something else: a 421 says that the host closes, and a host that took a
 // part of the message for a command doesn't know that command.
 func (c *Conn) moreFinal(first int, mixed bool) bool {

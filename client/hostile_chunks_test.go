@@ -25,6 +25,7 @@ var hostileChunks = []hostileCase{
 	{name: "552 to the second, silence for the third", host: toChunks + "chunk\nchunk\nS: 250 ok\nchunk\nS: 552 too big", with: chunked, size: 70000, want: "rejected body 552", takes: 10 * time.Minute},
 	{name: "552 to the second, 250 to the third", host: toChunks + "chunk\nchunk\nS: 250 ok\nchunk\nS: 552 too big\nS: 250 ok", with: chunked, size: 70000, want: "rejected body 552", ready: true},
 	{name: "552 to the second, garbage for the third", host: toChunks + "chunk\nchunk\nS: 250 ok\nchunk\nS: 552 too big\nS: ok", with: chunked, size: 70000, want: "rejected body 552", takes: 10 * time.Minute},
+	{name: "550 too many before 250 to the first", host: inTurns + "chunk\nS: 550 who?\nS: 250 ok", with: chunked, size: 70000, want: "deferred body 451 local"},
 	{name: "552 to the last", host: toChunks + three + "last\nS: 552 too big", with: chunked, size: 70000, want: "rejected final 552", ready: true, whole: 1},
 	{name: "451 to the second", host: toChunks + "chunk\nchunk\nS: 250 ok\nchunk\nS: 451 disk\nS: 503 no", with: chunked, size: 70000, want: "deferred body 451", ready: true},
 	{name: "451 to the last", host: toChunks + three + "last\nS: 451 disk", with: chunked, size: 70000, want: "deferred final 451", ready: true, whole: 1},

@@ -17,6 +17,7 @@ func TestHostileHosts(t *testing.T) {
 	const a, b, c = "192.0.2.1:25", "192.0.2.2:25", "192.0.2.3:25"
 	var (
 		good     = hello + atOnce
+		oneTaken = plainHello + "C: MAIL\nS: 250 ok\nC: RCPT\nS: 250 ok\nC: DATA\nS: 354 go\nmessage\n" + taken + "\n"
 		rejects  = hello + "C: MAIL\nC: RCPT\nC: DATA\nS: 250 ok\nS: 550 who?\nS: 503 no"
 		starttls = greeted + "S: 250-host\nS: 250-STARTTLS\nS: 250 PIPELINING\n"
 	)
@@ -58,7 +59,10 @@ func TestHostileHosts(t *testing.T) {
 		{name: "garbage in a kept session", send: 2, hosts: map[string][]string{a: {good + "sleep 1ms\nS: hello?", good}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a + " " + a, whole: 2, takes: 5 * time.Minute},
 		{name: "an empty line in a kept session", send: 2, hosts: map[string][]string{a: {good + "sleep 1ms\nS: \n" + toOne + "message\n" + taken}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a, whole: 2},
 		{name: "an empty line with the final reply", send: 2, hosts: map[string][]string{a: {good + "S: \n" + toOne + "message\n" + taken}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a, whole: 2},
-		{name: "a late 250 in a kept session", send: 2, hosts: map[string][]string{a: {good + "sleep 1ms\nS: 250 ok\n" + toOne}, b: {good}}, want: "delivered final 250 a.test; delivered final 250 b.test", dials: a + " " + b, whole: 2},
+		{name: "a late 250 in a kept session", send: 2, hosts: map[string][]string{a: {good + "sleep 1ms\nS: 250 ok\n" + toOne, good}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a + " " + a, whole: 2},
+		{name: "550 with the 250 to MAIL in a kept session", send: 2, hosts: map[string][]string{a: {oneTaken + "C: MAIL\nS: 550 5.1.1 who?\nS: 250 ok", good}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a + " " + a, whole: 2},
+		{name: "550 5.1.1 to MAIL in a kept session", send: 2, hosts: map[string][]string{a: {oneTaken + "C: MAIL\nS: 550 5.1.1 who?\nC: QUIT\nS: 221 bye", good}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a + " " + a, whole: 2},
+		{name: "550 5.1.1 to MAIL in each session", send: 2, hosts: map[string][]string{a: {oneTaken + "C: MAIL\nS: 550 5.1.1 who?\nC: QUIT\nS: 221 bye", plainHello + "C: MAIL\nS: 550 5.1.1 who?"}}, want: "delivered final 250 a.test; rejected mail 550 a.test", dials: a + " " + a, whole: 1},
 		{name: "a kept session that says nothing", send: 2, hosts: map[string][]string{a: {good, good}}, want: "delivered final 250 a.test; delivered final 250 a.test", dials: a + " " + a, whole: 2, takes: 5 * time.Minute},
 		{name: "a kept session that reads no more", send: 2, size: 1 << 20, hosts: map[string][]string{a: {good + toOne + "sleep 1h", good}, b: {good}}, want: "delivered final 250 a.test; delivered final 250 b.test", dials: a + " " + b, whole: 2, takes: 3 * time.Minute},
 		{name: "BDAT broken: the next message goes by DATA", send: 2, size: 3 << 20, hosts: map[string][]string{a: {toChunks + "chunk\nclose", greeted + "S: 250-host\nS: 250-PIPELINING\nS: 250 CHUNKING\n" + atOnce}, b: {good}},

@@ -107,7 +107,7 @@ func (d *delivery) learnHabits(s *session, reused bool) {
 	s.learned, d.bound = habits{}, habits{}
 	if len(s.worn) > 0 {
 		r := &d.message.results[s.worn[0]]
-		if r.Reply.Code != 421 { // a host also says 421 when it restarts
+		if r.Reply.Code != 421 && !isAstray(r) { // a host also says 421 when it restarts
 			d.bound = habits{mails: s.mails - 1, said: saysBound(r)}
 		}
 	}

@@ -205,7 +205,7 @@ func (t *transaction) compose() group {
 // exchange sends a group and reads all replies to it. data is the reply to DATA, nil for a 3xx. A failure ends the
 // transaction and the session.
 func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, f *failure) {
-	c := t.c
+	c, refused := t.c, false
 	stage, times := smtp.StageMail, c.Timeouts.mail()
 	if !g.mail && len(g.rcpts) > 0 {
 		stage, times = smtp.StageRcpt, c.Timeouts.rcpt()
@@ -237,6 +237,7 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		if f := t.mailReply(r); f != nil {
 			return nil, f
 		}
+		refused = r != nil
 	}
 	for _, i := range g.rcpts {
 		r, err := c.readUnless(ctx, c.Timeouts.rcpt(), positive)
@@ -246,18 +247,25 @@ func (t *transaction) exchange(ctx context.Context, g group) (data *smtp.Reply, 
 		if f := t.rcptReply(i, r); f != nil {
 			return nil, f
 		}
+		refused = refused || r != nil
 	}
-	c.until = time.Time{}
+	if c.until = (time.Time{}); len(g.rcpts) > 0 {
+		stage = smtp.StageRcpt
+	}
 	if g.data {
-		if data, err := c.readUnless(ctx, c.Timeouts.data(), goAhead); err != nil {
-			return nil, c.failed(ctx, smtp.StageData, err)
+		stage = smtp.StageData
+		var err error
+		if data, err = c.readUnless(ctx, c.Timeouts.data(), goAhead); err != nil {
+			return nil, c.failed(ctx, stage, err)
 		} else if c.spoiled {
-			return nil, c.said(smtp.StageData, data)
-		} else {
-			return data, nil
+			return nil, c.said(stage, data)
 		}
+		refused = refused || data != nil
 	}
-	return nil, nil
+	if refused { // else the next write finds what is left
+		f = c.surplus(ctx, stage)
+	}
+	return data, f
 }
 
 func (t *transaction) mailReply(r *smtp.Reply) *failure {
@@ -319,9 +327,10 @@ func (t *transaction) settleAll(rcpts []int, stage smtp.Stage, r *smtp.Reply) {
 }
 
 // fail sets the results of all recipients without one to f. If the replies didn't match the commands before the body,
-// the refused recipients get f too: with PIPELINING, their refusals may have been meant for others.
+// the refused recipients get f too: their refusals may have been meant for others, or for no command. Without
+// PIPELINING, that takes a reply too many.
 func (t *transaction) fail(f *failure) {
-	doubtful := f.outOfStep && t.c.ext.pipelining && !t.matched
+	doubtful := f.outOfStep && (t.c.ext.pipelining || f.cause == errPremature) && !t.matched
 	for _, i := range t.rcpts {
 		if r := &t.m.results[i]; doubtful && r.Stage == smtp.StageRcpt && !r.Local {
 			r.Reply = nil

@@ -31,6 +31,9 @@ func (t *transaction) worn(rcpts []int, offered bool) []int {
 func refusedEarly(r *smtp.Result) bool {
 	switch r.Stage {
 	case smtp.StageMail, smtp.StageData, smtp.StageBody: // the final reply is about the message
+		if r.Stage == smtp.StageMail && isAstray(r) {
+			return true
+		}
 		return mayBeSession(r)
 	}
 	return false
@@ -88,6 +91,11 @@ func mayBeSession(r *smtp.Result) bool {
 		return !saysAny(r.Reply, policyWords)
 	}
 	return true
+}
+
+// isAstray reports whether a refusal of MAIL is about a recipient, which MAIL doesn't have: it was no reply to MAIL.
+func isAstray(r *smtp.Result) bool {
+	return !r.Local && r.Reply.Enhanced == smtp.EnhancedCode{5, 1, 1} // RFC 3463 §3.2: bad destination mailbox address
 }
 
 // saysBound reports whether a refusal says that the session had too many messages.
