@@ -86,11 +86,12 @@ func (l *letter) listed() []candidate {
 			below = maxListed
 			continue
 		}
-		if below < 0 && !hasAnyPrefix(lower, toLabels) || containsAny(lower, helpWords) {
+		if below < 0 && !hasAnyPrefix(lower, toLabels) {
 			continue
 		}
+		help := containsAny(lower, helpWords)
 		eachAddress(line, func(from, to int, address string) bool {
-			if !l.isContact(i, from, to) {
+			if l.isLabelled(i, from) || !help && !l.isContact(i, from, to) {
 				all = append(all, candidate{address, inList, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
 			}
 			return false

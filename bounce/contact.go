@@ -1,15 +1,21 @@
 package bounce
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // isContact reports whether the address between from and to of line i is one to ask for help, not a recipient's. Words
 // before it say so: in its sentence, or in the line above, if that has no end and the address continues it. Role
-// addresses (RFC 2142) are recipients less often, so less shows that one is a contact.
+// addresses (RFC 2142) are recipients less often, so less shows that one is a contact. An address with a label, or of
+// which the sentence says that it failed, is a recipient's whatever else shows.
 func (l *letter) isContact(i, from, to int) bool {
 	line := l.lines[i]
 	before, after := sentence(l.lower[i], from, to)
 	before = trimOpening(before)
 	switch {
+	case l.isLabelled(i, from), saysFailed(after):
+		return false
 	case containsAny(before, askWords), l.isAsked(i):
 		return true
 	case !isRole(line[from:to]):
@@ -27,7 +33,27 @@ func (l *letter) isContact(i, from, to int) bool {
 // isHelp is isContact for an address within a line: its sentence must not be about help either.
 func (l *letter) isHelp(i, from, to int) bool {
 	before, after := sentence(l.lower[i], from, to)
+	if l.isLabelled(i, from) || saysFailed(after) {
+		return false
+	}
 	return containsAny(before, helpWords) || containsAny(after, helpWords) || l.isContact(i, from, to)
+}
+
+// isLabelled reports whether nothing but a label of a recipient, "Recipient:" or "To:", is before from in line i. A "to:"
+// may also end a sentence about help, which began in the line above.
+func (l *letter) isLabelled(i, from int) bool {
+	label := strings.TrimLeft(trimOpening(l.lower[i][:from]), " \t*->")
+	if slices.Contains(toLabels, label) {
+		return !l.isAsked(i)
+	}
+	label, colon := strings.CutSuffix(label, ":")
+	label = strings.TrimSpace(label)
+	return colon && introducingLabels[label] && label != "email" // the latter is a label of contacts, too
+}
+
+// saysFailed reports whether what follows an address in its sentence, in lower case, says that it failed.
+func saysFailed(after string) bool {
+	return hasAnyPrefix(strings.TrimLeft(after, ">\"')] \t"), failedWords)
 }
 
 // sentence returns what is before from and after to in their sentence of a line.
@@ -89,6 +115,14 @@ func trimOpening(before string) string { return strings.TrimRight(before, "<\"'(
 
 // roles are the local parts of people who answer for a host (RFC 2142 §3 to §5), or help its users.
 var roles = []string{"postmaster", "hostmaster", "webmaster", "abuse", "support", "helpdesk", "servicedesk"}
+
+// failedWords follow an address that failed, in lower case.
+var failedWords = []string{
+	"does not exist", "doesn't exist", "do not exist", "don't exist", "no longer exists", "is unknown", "was not found",
+	"is not known", "could not be", "couldn't be", "cannot be", "can't be", "is no longer", "is not a valid",
+	"is not valid", "is invalid", "is disabled", "is full", "was rejected", "has been rejected", "failed", "bounced",
+	": user unknown", ": unknown user", ": no such user",
+}
 
 // askWords are in a text before an address that is to be asked for help, in lower case. askEnds are ends of a text
 // before a role address.

@@ -28,6 +28,14 @@ func TestContact(t *testing.T) {
 		{"a role in brackets", "For further assistance, please send mail to postmaster.\n\n<postmaster@far.test>: host mx.far.test said: 550 no such user", "postmaster@far.test"},
 		{"a role in a transcript", "<<< RCPT TO:<postmaster@far.test>\n>>> 550 5.1.1 no such user", "postmaster@far.test"},
 		{"a role in a sentence", "Your message to support@far.test could not be delivered: user unknown", "support@far.test"},
+		{"a role with a label", "Recipient: abuse@far.test\nReason: 550 5.1.1 no such user", "abuse@far.test"},
+		{"a role after To", "The message could not be delivered.\nTo: support@far.test\nReason: 550 5.1.1 no such user", "support@far.test"},
+		{"a role that failed", "Failed: abuse@far.test\nReason: 550 5.1.1 no such user", "abuse@far.test"},
+		{"a label, and help behind", "Recipient: bob@far.test (contact your administrator)\n550 5.1.1 no such user", "bob@far.test"},
+		{"information that isn't help", "More information: the address bob@far.test does not exist\n550 5.1.1 no such user", "bob@far.test"},
+		{"information on a role", "More information: the address <postmaster@far.test> does not exist\n550 5.1.1 no such user", "postmaster@far.test"},
+		{"information that is help", "550 5.1.1 rejected\nMore information: ask it@far.test why it does not exist", ""},
+		{"a label over two lines", "550 5.1.1 rejected\nFor help, forward this message\nto: it@far.test", ""},
 		{"a role in a reply", "550 5.1.1 <support@far.test>: user unknown", "support@far.test"},
 	}
 	for _, tt := range tests {

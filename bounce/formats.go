@@ -136,7 +136,7 @@ var introducingEnds = []string{
 // introducingLabels are the names of fields that have a recipient, in lower case.
 var introducingLabels = map[string]bool{
 	"recipient": true, "recipients": true, "recipient(s)": true, "address": true, "final-recipient": true,
-	"original-recipient": true, "failed-recipient": true,
+	"original-recipient": true, "failed-recipient": true, "failed recipient": true, "failed": true,
 	"user": true, "mailbox": true, "account": true, "rcpt": true, "email": true,
 	"destinataire": true, "destinatario": true, "empfänger": true, "宛先": true, "受信者": true,
 }
