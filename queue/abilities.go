@@ -77,8 +77,8 @@ type Sharer interface {
 type Waker interface {
 	// Watch registers f. The Queue calls f with a lane and a time whenever the lane may have a task due at that time,
 	// earlier than announced before. If the time is zero, it may be due at once. The causes are Enqueue, Settle with a
-	// Next or with reports, a lease that expires, Release, Flush, and Remove with reports. A Claim that returns fewer
-	// tasks than a Want asks for announces the next task of that Want's class, even if it is due already.
+	// Next or with reports, a lease that expires, Release, Flush, Hasten, and Remove with reports. A Claim that returns
+	// fewer tasks than a Want asks for announces the next task of that Want's class, even if it is due already.
 	//
 	// f is called concurrently, and before the call that is the cause returns. If that was a call at another Queue on
 	// the same store, f is called within the lag that the store states. It may be called more often than necessary. f

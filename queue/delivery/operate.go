@@ -54,7 +54,8 @@ func (r *Runner) Flush(ctx context.Context, name string) (tasks, sites int, err 
 
 // FlushMessages does for the messages with a task that f matches what Flush does for a destination: all their deferred
 // tasks become due now. The sites of their tasks that are down are probed at once, each with one message, which may be
-// another one. Limits, rates and suspensions go on. A task that is being sent keeps the time that it gets.
+// another one. Limits, rates and suspensions go on. Unlike Flush, it leaves a task that is being sent alone: if that is
+// deferred, it waits for its retry.
 //
 // FlushMessages returns how many messages have a task that became due, and how many sites that were down are probed.
 // After an error, some may be due and others not. The Queue must be a [queue.Lister] and a [queue.Hastener].

@@ -64,6 +64,7 @@ func testContextEnded(e *env) {
 	}
 	if q, ok := e.q.(queue.Holder); ok {
 		calls["Hold"] = func(queue.Queue) error { return q.Hold(ended, kept) }
+		calls["Hold of no ID"] = func(queue.Queue) error { return q.Hold(ended, "no ID") }
 		calls["Release"] = func(queue.Queue) error { return q.Release(ended, kept) }
 	}
 	if q, ok := e.q.(queue.Flusher); ok {
@@ -71,6 +72,7 @@ func testContextEnded(e *env) {
 	}
 	if q, ok := e.q.(queue.Hastener); ok {
 		calls["Hasten"] = func(queue.Queue) error { _, err := q.Hasten(ended, kept); return err }
+		calls["Hasten of no ID"] = func(queue.Queue) error { _, err := q.Hasten(ended, "no ID"); return err }
 	}
 	if q, ok := e.q.(queue.Remover); ok {
 		calls["Remove"] = func(queue.Queue) error { return q.Remove(ended, []queue.ID{id, kept}) }

@@ -112,7 +112,10 @@ func (s *Spool) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) 
 }
 
 func (s *Spool) hasten(ctx context.Context, ids []queue.ID) (n int, err error) {
-	if err := s.log.broken(); err != nil {
+	s.mu.Lock()
+	err = cmp.Or(s.log.broken(), s.check(ctx))
+	s.mu.Unlock()
+	if err != nil {
 		return 0, err
 	}
 	there := false
