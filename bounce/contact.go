@@ -39,8 +39,8 @@ func (l *letter) isHelp(i, from, to int) bool {
 	return containsAny(before, helpWords) || containsAny(after, helpWords) || l.isContact(i, from, to)
 }
 
-// isLabelled reports whether nothing but a label of a recipient, "Recipient:" or "To:", is before from in line i. A "to:"
-// may also end a sentence about help, which began in the line above.
+// isLabelled reports whether nothing but a label of a recipient, "Recipient:" or "To:", is before from in line i. A
+// "to:" may also end a sentence about help, which began in the line above.
 func (l *letter) isLabelled(i, from int) bool {
 	label := strings.TrimLeft(trimOpening(l.lower[i][:from]), " \t*->")
 	if slices.Contains(toLabels, label) {

@@ -44,9 +44,9 @@ func (t *transaction) final(ctx context.Context) {
 }
 
 // moreFinal reports whether the host has sent more replies to a message than it should (over LMTP, one for each
-// recipient), and whether that matters: all of them begin with the same digit otherwise. first is the digit of those that were read,
-// unless they are mixed. Two kinds are about something else: a 421 says that the host closes, and a host that took a
-// part of the message for a command doesn't know that command.
+// recipient), and whether that matters: all of them begin with the same digit otherwise. first is the digit of those
+// that were read, unless they are mixed. Two kinds are about something else: a 421 says that the host closes, and a
+// host that took a part of the message for a command doesn't know that command.
 func (c *Conn) moreFinal(first int, mixed bool) bool {
 	for c.unread() {
 		if !c.heard() {

@@ -98,8 +98,8 @@ func (c *Conn) unread() bool {
 	return false
 }
 
-// surplus returns the failure of a host that has sent more replies than it got commands, once the replies to all commands
-// were read: nobody knows which of its replies was the one to a command. A 421 doesn't count: see premature.
+// surplus returns the failure of a host that has sent more replies than it got commands, once the replies to all
+// commands were read: nobody knows which of its replies was the one to a command. A 421 doesn't count: see premature.
 func (c *Conn) surplus(ctx context.Context, stage smtp.Stage) *failure {
 	b, _ := c.br.Peek(c.br.Buffered())
 	for line := range bytes.Lines(b) {

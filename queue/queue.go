@@ -171,7 +171,7 @@ type Lease uint64
 // Task is a message × a destination, as Claim and List return it. ID and Destination together name it.
 //
 // A task is due at once if its message has no NotBefore, after a Settle with a Next that isn't in the future, and after
-// Flush. Its Due is then the Arrival, or the present time if the clock was ahead at the Arrival.
+// Flush or Hasten. Its Due is then the Arrival, or the present time if the clock was ahead at the Arrival.
 type Task struct {
 	ID          ID
 	Destination string

@@ -17,8 +17,8 @@
 // reports to forged senders.
 //
 // A submission server (ports 587 and 465, RFC 6409) has RequireAuth and at least one of Authenticate, StoredCredentials
-// and CheckToken. For implicit TLS (port 465, RFC 8314), pass a listener made by [NewTLSListener]: its Accept must
-// return a *[crypto/tls.Conn].
+// and CheckToken. For implicit TLS (port 465, RFC 8314), pass a listener made by [NewTLSListener], or
+// another one whose Accept returns *[crypto/tls.Conn].
 //
 // # Files
 //

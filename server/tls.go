@@ -92,8 +92,8 @@ func hardenAll(c *tls.Config) *tls.Config {
 
 // NewTLSListener returns a listener for implicit TLS (port 465, RFC 8314 §3.3). It is like that of crypto/tls, with a
 // copy of config as STARTTLS has it: see Server.TLSConfig. A nil l is returned as it is, and Serve then fails. With a
-// nil config, every handshake fails. An l that has a method Around(func(net.Listener) net.Listener) net.Listener is a
-// mark on another listener, such as postrider.SubmissionListener: TLS goes inside the mark, by that method.
+// nil config, every handshake fails. If l has a method Around(func(net.Listener) net.Listener) net.Listener, as that of
+// postrider.SubmissionListener has, TLS is put around the listener inside it, so that Relay.Serve still sees the mark.
 func NewTLSListener(l net.Listener, config *tls.Config) net.Listener {
 	if tcp, ok := l.(*net.TCPListener); l == nil || ok && tcp == nil {
 		return nil

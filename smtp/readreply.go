@@ -24,7 +24,7 @@ const (
 // The Code is from 200 to 599. Codes that RFC 5321 doesn't have are read, too: they count by their first digit (§4.2).
 // In three points, ReadReply reads what the RFC doesn't allow:
 //   - A line without a code is skipped, before the reply or inside it: an empty line, or text that doesn't begin with
-//     three digits. Its text is dropped.
+//     a number of exactly three digits. Its text is dropped.
 //   - If the code changes between lines, the code of the last line counts. The Text has all lines. So "220-wait" and
 //     "521 blocked" are a reply with the code 521. A 2xx or 3xx after a 4xx or 5xx in the same reply is an error.
 //   - CRs before the CRLF of a line are dropped. A host whose text already ends in CRLF may send CR CR LF.
@@ -115,7 +115,7 @@ func (r *Reply) setCode(code int) {
 	r.Code = code
 }
 
-// hasCode reports whether a line begins with a number of three digits.
+// hasCode reports whether a line begins with a number of exactly three digits.
 func hasCode(line []byte) bool {
 	digits := 0
 	for digits < len(line) && line[digits] >= '0' && line[digits] <= '9' {

@@ -51,9 +51,9 @@
 //
 // # Operation
 //
-// Flush, Suspend, Hold, Release, Cancel and Purge change the state of mail and sites; Activity, Explain, LearnedRates,
-// Suspended and Missed show it. All may be called while Run runs, and from any goroutine. If the Queue lacks an ability
-// that an operation needs, the error wraps errors.ErrUnsupported and names the ability.
+// Flush, FlushMessages, Suspend, Hold, Release, Cancel and Purge change the state of mail and sites; Activity, Explain,
+// LearnedRates, Suspended and Missed show it. All may be called while Run runs, and from any goroutine. If the Queue
+// lacks an ability that an operation needs, the error wraps errors.ErrUnsupported and names the ability.
 //
 // # Log lines
 //
@@ -84,7 +84,7 @@
 //	sharer.go, told.go         the transactions with the Queue; what one Runner has learned of a rate
 //	schedule.go, reason.go     when a task is tried again, and what its Reason changes
 //	events.go, report.go       events, and the lines of the log
-//	operate.go, remove.go      Flush, Suspend, Hold, Release; Cancel and Purge
+//	operate.go, remove.go      Flush, FlushMessages, Suspend, Hold, Release; Cancel and Purge
 //	explain.go, cause.go       Activity and Explain; why a task waits
 //	advice.go                  what can be done about a recipient that has no mail
 //	machine.go                 the state machine: which lane is claimed next, and the rules of that

@@ -136,6 +136,7 @@ func TestOwnerLeaves(t *testing.T) {
 		{"one place", 1, 0, "[1 0 0 0 0]"},
 		{"two places", 2, 0, "[1 1 0 0 0]"},
 		{"eight places", 8, 0, "[4 1 1 0 0]"},
+		{"twenty places", 20, 0, "[8 3 1 0 0]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := testMachine(machineConfig{})

@@ -46,9 +46,9 @@ import (
 //   - A site that is down gets a probe from each Runner, and each needs its own failures to take the site down.
 //   - Suspend, Activity, Explain, Suspended and Missed are about one Runner. So are Events and the log: each result is
 //     reported by the Runner that had the task.
-//   - Hold, Release, Flush, Cancel and Purge change the mail of all. Only the sites of the Runner that is asked are
-//     probed after its Flush. A message that another Runner is sending may be delivered after Cancel and Purge; its
-//     result isn't recorded, and that Runner logs it as a warning.
+//   - Hold, Release, Flush, FlushMessages, Cancel and Purge change the mail of all. Only the sites of the Runner that
+//     is asked are probed after its Flush or FlushMessages. A message that another Runner is sending may be delivered
+//     after Cancel and Purge; its result isn't recorded, and that Runner logs it as a warning.
 //   - The clocks of the machines must agree to a minute. A task that another clock made due more than a minute before
 //     its NotBefore is handed back.
 //   - When a process ends, its tasks wait until their leases end: see Lease and the doc of the store.
@@ -87,9 +87,10 @@ import (
 //   - An owner has 1/28 of Concurrency or, if that is more, its part of all that was lately delivered or rejected. It
 //     has more while three eighths of Concurrency are free. At a site, it has an eighth of the window or its part.
 //   - For mail that isn't fast, an owner has three quarters of Concurrency at most, also if no other has mail. It has
-//     two fifths at most if none of its mail was lately delivered or rejected within 10 seconds. So another owner's
-//     mail to new sites has slots, even if all hosts of the first owner stall. With a Concurrency below 8, it may have
-//     none.
+//     two fifths at most while no attempt of it that took less than 10 seconds was lately delivered or rejected. So
+//     another owner's mail to new sites has slots, even if all hosts of the first owner stall. Owners that stall one
+//     after the other have fewer each time: 80, 27, 9, 3 and 1 of 200; of 20, the fourth has none. Small numbers are
+//     rounded up.
 //   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
 //     doesn't count, and comes again: see [smtp.Slot].
 //

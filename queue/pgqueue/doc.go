@@ -42,10 +42,10 @@
 //
 // # What is durable
 //
-// What Enqueue, EnqueueTx with its commit, Hold, Release, Remove, Flush, and a Settle with Reports or Owed have stored
-// is as durable as the commits of the server. A crash of the server may undo the last 0.6 seconds of other settlements,
-// and forgets attempts and deaths that weren't settled. If synchronous_commit is off, it may undo all of the last 0.6
-// seconds.
+// What Enqueue, EnqueueTx with its commit, Hold, Release, Remove, Flush, Hasten, and a Settle with Reports or Owed have
+// stored is as durable as the commits of the server. A crash of the server may undo the last 0.6 seconds of other
+// settlements, and forgets attempts and deaths that weren't settled. If synchronous_commit is off, it may undo all of
+// the last 0.6 seconds.
 //
 // When a server fails over to a standby that lacks the last commits, these are lost: use synchronous replication.
 //

@@ -32,6 +32,8 @@
 //	suspend               name; until: a time, or a duration from now, as in until=4h
 //	resume                name: its suspension ends
 //
+// flush takes waiting mail only, release held mail only: another state is answered 400.
+//
 // The parameters of a filter are sender, recipient, domain, destination, ref, tenant, state, older, newer and id; the
 // page messages has them, too. A message matches if it matches all that are given. States are those of queue.State:
 // "waiting", "leased" and "held". Times are as 2026-01-31T12:00:00Z, or durations; older=36h selects messages that
@@ -61,9 +63,10 @@
 //
 // # Who may see it
 //
-// Authorize decides about every request. Without it, each one is refused. A form of another site is refused by
-// http.CrossOriginProtection, which reads the Sec-Fetch-Site and Origin fields of a request. No token is needed for
-// that. A request with neither field comes from no browser of the last years; Authorize alone decides about it.
+// Authorize decides about every request. Without it, each one is refused. The page doesn't tell strangers why: Check
+// and the lines of Logger do. A form of another site is refused by http.CrossOriginProtection, which reads the
+// Sec-Fetch-Site and Origin fields of a request. No token is needed for that. A request with neither field comes from
+// no browser of the last years; Authorize alone decides about it.
 //
 // No page can be put into a frame, has a script, loads anything from elsewhere or is cached. Everything that comes from
 // a mail or a host is shown with its control characters, bidirectional controls and invisible characters as "⟨U+202E⟩",
