@@ -14,7 +14,7 @@ func (l *letter) isContact(i, from, to int) bool {
 	before, after := sentence(l.lower[i], from, to)
 	before = trimOpening(before)
 	switch {
-	case l.isLabelled(i, from), saysFailed(after):
+	case l.isLabelled(i, from), saysFailed(after), l.wasReplied(i, to):
 		return false
 	case containsAny(before, askWords), l.isAsked(i):
 		return true
@@ -33,7 +33,7 @@ func (l *letter) isContact(i, from, to int) bool {
 // isHelp is isContact for an address within a line: its sentence must not be about help either.
 func (l *letter) isHelp(i, from, to int) bool {
 	before, after := sentence(l.lower[i], from, to)
-	if l.isLabelled(i, from) || saysFailed(after) {
+	if l.isLabelled(i, from) || saysFailed(after) || l.wasReplied(i, to) {
 		return false
 	}
 	return containsAny(before, helpWords) || containsAny(after, helpWords) || l.isContact(i, from, to)
@@ -54,6 +54,20 @@ func (l *letter) isLabelled(i, from int) bool {
 // saysFailed reports whether what follows an address in its sentence, in lower case, says that it failed.
 func saysFailed(after string) bool {
 	return hasAnyPrefix(strings.TrimLeft(after, ">\"')] \t"), failedWords)
+}
+
+// wasReplied reports whether a reply of a host follows the address that ends at to in line i: behind a colon, or in the
+// next line if nothing else follows.
+func (l *letter) wasReplied(i, to int) bool {
+	after := strings.TrimLeft(l.lower[i][to:], ">\"')] \t")
+	if after == "" {
+		return i+1 < len(l.lines) && startsWithCode(strings.TrimSpace(l.lower[i+1]))
+	}
+	_, reply, colon := strings.Cut(after, ":")
+	for colon && !startsWithCode(strings.TrimSpace(reply)) {
+		_, reply, colon = strings.Cut(reply, ":")
+	}
+	return colon
 }
 
 // sentence returns what is before from and after to in their sentence of a line.

@@ -36,6 +36,9 @@ func TestContact(t *testing.T) {
 		{"information on a role", "More information: the address <postmaster@far.test> does not exist\n550 5.1.1 no such user", "postmaster@far.test"},
 		{"information that is help", "550 5.1.1 rejected\nMore information: ask it@far.test why it does not exist", ""},
 		{"a label over two lines", "550 5.1.1 rejected\nFor help, forward this message\nto: it@far.test", ""},
+		{"help above, and a reply", "If you believe this is a mistake, see below\n<bob@far.test>: host mx.far.test said: 550 5.1.1 user unknown", "bob@far.test"},
+		{"help above, and a reply at once", "For further information, see the text below\nbob@far.test: 550 5.1.1 user unknown", "bob@far.test"},
+		{"help above, and a reply below", "Delivery to these recipients failed (more info below)\nbob@far.test\n550 user unknown", "bob@far.test"},
 		{"a role in a reply", "550 5.1.1 <support@far.test>: user unknown", "support@far.test"},
 	}
 	for _, tt := range tests {
