@@ -207,7 +207,7 @@ func (r *Runner) tasks(ctx context.Context, op string, id queue.ID) (tasks []que
 // ErrNotFound is no error: the message was settled meanwhile. Another error of do ends it. A task that can't be listed
 // doesn't: the error is returned in the end.
 func (r *Runner) each(ctx context.Context, op string, f queue.Filter, do func(*queue.Task) error) (n int, err error) {
-	const some = 16
+	const some = 32
 	q, err := able[queue.Lister](r, op)
 	if err != nil {
 		return 0, err

@@ -74,7 +74,7 @@
 // A Queue that works has up to 7 connections at a time for itself. Besides, these have one each: a call of List, Hold,
 // Release, Flush, Hasten, Remove, Import or with a Key, and a read of a Body. Of the calls with a Key and of Import, up
 // to 17 store something at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a
-// queue/delivery Runner on many messages make 16 calls at a time, and one of List.
+// queue/delivery Runner on many messages make 32 calls at a time, and one of List.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for
