@@ -163,6 +163,7 @@ func fetchTests() []fetchTest {
 				rw.Write([]byte("x: y\n"))
 				http.NewResponseController(rw).Flush()
 			}
+			panic(http.ErrAbortHandler) // so that the client, which may not have given up yet, never sees an end
 		}), mx.STSPolicyFetchError, "did not answer in time", time.Minute},
 		{"silent", slow(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }), mx.STSPolicyFetchError, "did not answer in time", time.Minute},
 		{"cannot be reached", func(_ *testing.T, w *world) {
