@@ -14,7 +14,7 @@ func (l *letter) isContact(i, from, to int) bool {
 	before, after := sentence(l.lower[i], from, to)
 	before = trimOpening(before)
 	switch {
-	case l.isLabelled(i, from), saysFailed(after), l.wasReplied(i, to):
+	case l.isFailed(i, from, to, after):
 		return false
 	case containsAny(before, askWords), l.isAsked(i):
 		return true
@@ -33,10 +33,16 @@ func (l *letter) isContact(i, from, to int) bool {
 // isHelp is isContact for an address within a line: its sentence must not be about help either.
 func (l *letter) isHelp(i, from, to int) bool {
 	before, after := sentence(l.lower[i], from, to)
-	if l.isLabelled(i, from) || saysFailed(after) || l.wasReplied(i, to) {
+	if l.isFailed(i, from, to, after) {
 		return false
 	}
 	return containsAny(before, helpWords) || containsAny(after, helpWords) || l.isContact(i, from, to)
+}
+
+// isFailed reports whether the address between from and to of line i is a recipient's whatever else shows. after is
+// what follows it in its sentence.
+func (l *letter) isFailed(i, from, to int, after string) bool {
+	return l.isLabelled(i, from) || saysFailed(after) || l.wasReplied(i, to)
 }
 
 // isLabelled reports whether nothing but a label of a recipient, "Recipient:" or "To:", is before from in line i. A
@@ -53,13 +59,13 @@ func (l *letter) isLabelled(i, from int) bool {
 
 // saysFailed reports whether what follows an address in its sentence, in lower case, says that it failed.
 func saysFailed(after string) bool {
-	return hasAnyPrefix(strings.TrimLeft(after, ">\"')] \t"), failedWords)
+	return hasAnyPrefix(trimClosing(after), failedWords)
 }
 
 // wasReplied reports whether a reply of a host follows the address that ends at to in line i: behind a colon, or in the
 // next line if nothing else follows.
 func (l *letter) wasReplied(i, to int) bool {
-	after := strings.TrimLeft(l.lower[i][to:], ">\"')] \t")
+	after := trimClosing(l.lower[i][to:])
 	if after == "" {
 		return i+1 < len(l.lines) && startsWithCode(strings.TrimSpace(l.lower[i+1]))
 	}
@@ -126,6 +132,9 @@ func isBlank(line string) bool { return strings.TrimSpace(line) == "" }
 
 // trimOpening returns what stands before an address, without what opens it.
 func trimOpening(before string) string { return strings.TrimRight(before, "<\"'([ \t*") }
+
+// trimClosing returns what stands behind an address, without what closes it.
+func trimClosing(after string) string { return strings.TrimLeft(after, ">\"')] \t") }
 
 // roles are the local parts of people who answer for a host (RFC 2142 §3 to §5), or help its users.
 var roles = []string{"postmaster", "hostmaster", "webmaster", "abuse", "support", "helpdesk", "servicedesk"}
