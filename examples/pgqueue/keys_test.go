@@ -148,20 +148,7 @@ func TestMigrateBesideBackup(t *testing.T) {
 	s := theServer(t)
 	db, _ := newSchema(t, s)
 	const schema = "beside_backup"
-	exec := func(query string) {
-		t.Helper()
-		if _, err := db.Exec(named(query, schema)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exec(`CREATE SCHEMA "postrider"`)
-	for version := 1; version <= 3; version++ {
-		statements, err := pgqueue.SQL(schema, version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		exec(statements)
-	}
+	atVersion3(t, db, schema)
 	backup, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)

@@ -228,13 +228,9 @@ func TestListHandOver(t *testing.T) {
 	}
 }
 
-// TestUpgrade migrates a schema of version 3 with a Queue of that version open. When its lease is over, others take its
-// messages.
-func TestUpgrade(t *testing.T) {
-	s := theServer(t)
-	db, _ := newSchema(t, s)
-	const schema = "upgrade"
-	exec := func(query string) {
+// atVersion3 makes a schema of version 3, and returns a func that executes a statement in it.
+func atVersion3(t *testing.T, db *sql.DB, schema string) (exec func(query string)) {
+	exec = func(query string) {
 		t.Helper()
 		if _, err := db.Exec(named(query, schema)); err != nil {
 			t.Fatal(err)
@@ -248,6 +244,16 @@ func TestUpgrade(t *testing.T) {
 		}
 		exec(statements)
 	}
+	return exec
+}
+
+// TestUpgrade migrates a schema of version 3 with a Queue of that version open. When its lease is over, others take its
+// messages.
+func TestUpgrade(t *testing.T) {
+	s := theServer(t)
+	db, _ := newSchema(t, s)
+	const schema = "upgrade"
+	exec := atVersion3(t, db, schema)
 	const heartbeat = `UPDATE "postrider".node SET until = now() + interval `
 	exec(`INSERT INTO "postrider".node (id, until) VALUES (nextval('"postrider".node_id'), now() + interval '1 hour')`)
 	exec(`UPDATE "postrider".lane SET node = 1`)
