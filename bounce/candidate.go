@@ -40,7 +40,9 @@ func (l *letter) candidates() []candidate {
 		lower, seen := l.lower[i], 0
 		eachAddress(line, func(from, to int, address string) bool {
 			way := 0
-			switch before := trimOpening(lower[:from]); {
+			before := trimOpening(lower[:from])
+			_, after := sentence(lower, from, to)
+			switch {
 			case strings.HasSuffix(before, "rcpt to:"), strings.HasSuffix(before, "rcpt to"):
 				way = inTranscript
 			case strings.HasSuffix(before, "mail from:"):
@@ -49,6 +51,9 @@ func (l *letter) candidates() []candidate {
 			case (startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<")) &&
 				!l.isHelp(i, from, to):
 				way = inTranscript
+			case containsAny(before, senderWords):
+			case l.wasReplied(i, to), saysFailed(after) && !strings.Contains(after, "@"): // behind a name
+				way = inSentence
 			}
 			if way != 0 {
 				all = append(all, candidate{address, way, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})

@@ -40,6 +40,13 @@ func TestContact(t *testing.T) {
 		{"help above, and a reply at once", "For further information, see the text below\nbob@far.test: 550 5.1.1 user unknown", "bob@far.test"},
 		{"help above, and a reply below", "Delivery to these recipients failed (more info below)\nbob@far.test\n550 user unknown", "bob@far.test"},
 		{"a role in a reply", "550 5.1.1 <support@far.test>: user unknown", "support@far.test"},
+		{"a name", "Bob Smith <bob@far.test>: 550 5.1.1 no such user", "bob@far.test"},
+		{"a name, and a reply with contacts", "Bob Smith <bob@far.test>: 550 5.1.1 no such user, ask postmaster@far.test", "bob@far.test"},
+		{"a name in a sentence", "Bob Smith <bob@far.test> could not be reached.", "bob@far.test"},
+		{"a name that means help", "Kontakt <kontakt@far.test> couldn't be delivered", "kontakt@far.test"},
+		{"a name like help", "Your message to Hilfe e.V. <info@far.test> couldn't be delivered", "info@far.test"},
+		{"another sender and a recipient", "The mail of Eve Miller <eve@near.test> could not be delivered to bob@far.test", "bob@far.test"},
+		{"a sender that failed", "Mail from Eve Miller <eve@near.test> failed: 550 5.1.1 rejected", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
