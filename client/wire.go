@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"time"
 
@@ -86,12 +87,31 @@ func (c *Conn) premature() error {
 	return errPremature
 }
 
-// unread reports whether the host has sent a reply, or a part of one, that wasn't read so far. Lines without a code are
-// no replies: smtp.ReadReply skips them before the next one.
+// waiting returns the lines of replies that the host has sent and that weren't read so far; the last may be a part of
+// one. Lines without a code are no replies: smtp.ReadReply skips them before the next one.
+func (c *Conn) waiting() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		b, _ := c.br.Peek(c.br.Buffered())
+		for line := range bytes.Lines(b) {
+			if isDigit(line[0]) && !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+// unread reports whether the host has sent a reply, or a part of one, that wasn't read so far.
 func (c *Conn) unread() bool {
-	b, _ := c.br.Peek(c.br.Buffered())
-	for line := range bytes.Lines(b) {
-		if isDigit(line[0]) {
+	for range c.waiting() {
+		return true
+	}
+	return false
+}
+
+// heard reports whether the next reply can be read without waiting.
+func (c *Conn) heard() bool {
+	for line := range c.waiting() {
+		if line[len(line)-1] == '\n' && len(line) >= 4 && line[3] != '-' && isDigit(line[1]) && isDigit(line[2]) {
 			return true
 		}
 	}
@@ -101,25 +121,12 @@ func (c *Conn) unread() bool {
 // surplus returns the failure of a host that has sent more replies than it got commands, once the replies to all
 // commands were read: nobody knows which of its replies was the one to a command. A 421 doesn't count: see premature.
 func (c *Conn) surplus(ctx context.Context, stage smtp.Stage) *failure {
-	b, _ := c.br.Peek(c.br.Buffered())
-	for line := range bytes.Lines(b) {
-		if isDigit(line[0]) && !bytes.HasPrefix(line, []byte("421")) {
+	for line := range c.waiting() {
+		if !bytes.HasPrefix(line, []byte("421")) {
 			return c.failed(ctx, stage, errPremature)
 		}
 	}
 	return nil
-}
-
-// heard reports whether the next reply can be read without waiting.
-func (c *Conn) heard() bool {
-	b, _ := c.br.Peek(c.br.Buffered())
-	for line := range bytes.Lines(b) {
-		if line[len(line)-1] == '\n' && len(line) >= 4 && line[3] != '-' &&
-			isDigit(line[0]) && isDigit(line[1]) && isDigit(line[2]) {
-			return true
-		}
-	}
-	return false
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
