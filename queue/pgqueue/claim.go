@@ -50,8 +50,8 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		}
 		q.gate.RUnlock()
 	}
-	q.marks.submit(j)
-	err = q.marks.wait(j)
+	q.lazy.submit(j)
+	err = q.lazy.wait(j)
 	switch {
 	case err == nil:
 		return result, nil
@@ -71,7 +71,7 @@ func taskOf(c *claim, m *index.Message, st *index.Progress, now time.Time) queue
 func (q *Queue) markOf(c *claim, until int64) markRow {
 	return markRow{
 		ID: c.ID, Num: c.Num, Lane: laneOf(c.Lane.Owner),
-		Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: &until,
+		Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: until,
 	}
 }
 
@@ -129,8 +129,8 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 	}
 	q.mu.Unlock()
 	q.watch.Tell(expires, lane)
-	q.marks.submit(j)
-	err = q.marks.wait(j)
+	q.lazy.submit(j)
+	err = q.lazy.wait(j)
 	switch {
 	case err == nil, errors.Is(err, errFenced): // ix has the new end, and others only want to know
 		return nil

@@ -2,9 +2,9 @@ package pgqueue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,47 +15,8 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// commitSQL, with a last column, stores messages, outcomes and marks, if the node's row is there and its fence is the
-// known one. The lock on the row makes whoever takes the node's lanes, or removes messages of the node, wait for it. It
-// is one statement, so that a commit is one round trip.
-const commitSQL = `WITH n AS MATERIALIZED (
-	SELECT id FROM "postrider".node WHERE id = $1::bigint AND fence = $2::bigint FOR KEY SHARE
-), m AS (
-	INSERT INTO "postrider".msg (id, lane, node, batch, arrival, size, head, body)
-	SELECT coalesce(j.id, nextval('"postrider".msg_id')), j.lane, n.id, $3::bigint, j.arrival, j.size, j.head,
-		CASE WHEN j.off IS NOT NULL THEN substring($5::bytea FROM j.off + 1 FOR j.size::int) END
-	FROM n, json_to_recordset($4::json) AS j(id bigint, lane smallint, arrival bigint, size bigint, off int, head json)
-	RETURNING id
-), o AS (
-	INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
-	SELECT j.id, j.lane, n.id, $3::bigint, j.kind, j.last, j.data
-	FROM n, json_to_recordset($6::json) AS j(id bigint, lane smallint, kind smallint, last boolean, data json)
-), k AS (
-	INSERT INTO "postrider".mark (id, num, lane, attempts, deaths, until)
-	SELECT j.id, j.num, j.lane, j.attempts, j.deaths, j.until
-	FROM n, json_to_recordset($7::json)
-		AS j(id bigint, num bigint, lane smallint, attempts int, deaths int, until bigint)
-)
-SELECT (SELECT count(*) FROM n), coalesce((SELECT string_agg(id::text, ',') FROM m), ''), `
-
-const (
-	// durableSQL is commitSQL for what must be durable.
-	durableSQL = commitSQL + `''`
-
-	// lazySQL is commitSQL for what a crash of the server may undo.
-	lazySQL = commitSQL + `set_config('synchronous_commit', 'off', true)`
-)
-
-// These are the rows of commitSQL.
+// These are rows that a commit stores.
 type (
-	msgRow struct {
-		ID      *uint64         `json:"id,omitempty"`
-		Lane    int             `json:"lane"`
-		Arrival int64           `json:"arrival"`
-		Size    int64           `json:"size"`
-		Off     *int            `json:"off,omitempty"` // of the body in the bodies; nil: it is in chunks
-		Head    json.RawMessage `json:"head"`
-	}
 	outcomeRow struct {
 		ID   uint64       `json:"id"`
 		Lane int          `json:"lane"`
@@ -64,12 +25,12 @@ type (
 		Data *eventRecord `json:"data,omitempty"`
 	}
 	markRow struct {
-		ID       uint64 `json:"id"`
-		Num      uint32 `json:"num"`
-		Lane     int    `json:"lane"`
-		Attempts int    `json:"attempts"`
-		Deaths   int    `json:"deaths"`
-		Until    *int64 `json:"until,omitempty"`
+		ID       uint64
+		Num      uint32
+		Lane     int
+		Attempts int
+		Deaths   int
+		Until    int64
 	}
 )
 
@@ -100,10 +61,8 @@ var (
 
 // group commits the jobs of concurrent calls together.
 type group struct {
-	q         *Queue
-	parallel  int // statements at a time; with more, each would store less
-	statement string
-	lazy      string // if all jobs are lazy; "": there are none
+	q        *Queue
+	parallel int // statements at a time; with more, each would store less
 
 	mu      sync.Mutex
 	waiting []*job
@@ -143,6 +102,7 @@ func (g *group) wait(j *job) error {
 // run commits jobs until none waits.
 func (g *group) run() {
 	for {
+		runtime.Gosched() // the calls that the last commit has let go on come back with their next jobs
 		g.mu.Lock()
 		n, size := 0, 0
 		for n < len(g.waiting) && n < maxJobs && size < maxBodies {
@@ -167,7 +127,7 @@ func (g *group) run() {
 
 // commit commits jobs and finishes them. If the server refuses them together, each is tried alone: one may be at fault.
 func (g *group) commit(jobs []*job) {
-	err := g.q.write(g, jobs)
+	err := g.q.write(jobs)
 	if _, refused := errors.AsType[stateError](err); refused && rejected(err) && len(jobs) > 1 {
 		for _, j := range jobs {
 			g.commit([]*job{j})
@@ -189,16 +149,12 @@ func (g *group) commit(jobs []*job) {
 }
 
 // write commits jobs. If the connection is lost meanwhile, it returns when the result is known.
-func (q *Queue) write(g *group, jobs []*job) error {
+func (q *Queue) write(jobs []*job) error {
 	b := q.newBatch(jobs)
 	if b.node == 0 {
 		return queue.ErrLeaseLost
 	}
-	statement := g.statement
-	if b.lazy && g.lazy != "" {
-		statement = g.lazy
-	}
-	ids, err := q.run(statement, b)
+	ids, err := q.run(b)
 	if err != nil && !rejected(err) {
 		q.config.Logger.Warn("pgqueue: the connection was lost during a commit", "error", err)
 		if ids, err = q.resolve(b, err); err != nil {
@@ -217,74 +173,12 @@ func (q *Queue) write(g *group, jobs []*job) error {
 	return nil
 }
 
-// batch is what one commit stores.
-type batch struct {
-	node, fence, number int64
-	after               uint64 // an ID that is lower than those of its messages
-	lazy                bool
-	msgs                []*draft
-	outcomes            []outcomeRow
-	marks               []markRow
-}
-
-func (q *Queue) newBatch(jobs []*job) *batch {
-	q.mu.Lock()
-	q.batch++
-	b := &batch{node: jobs[0].node, fence: jobs[0].fence, number: q.batch, after: q.highest, lazy: true}
-	q.mu.Unlock()
-	for _, j := range jobs {
-		b.msgs, b.outcomes = append(b.msgs, j.msgs...), append(b.outcomes, j.outcomes...)
-		b.marks = append(b.marks, j.marks...)
-		b.lazy = b.lazy && j.lazy
-	}
-	return b
-}
-
-// args returns the arguments of commitSQL. ids are those that the messages get; if nil, the server chooses them.
-func (q *Queue) args(b *batch, ids []uint64) ([]any, error) {
-	msgs := make([]msgRow, len(b.msgs))
-	bodies := []byte{}
-	if len(b.msgs) == 1 && b.msgs[0].file == nil {
-		bodies = b.msgs[0].body
-	}
-	for i, d := range b.msgs {
-		msgs[i] = msgRow{Lane: q.laneOf(d.Message), Arrival: d.Arrival, Size: d.Size, Head: d.head}
-		if ids != nil {
-			msgs[i].ID = &ids[i]
-		}
-		if d.file == nil {
-			off := 0
-			if len(b.msgs) > 1 {
-				off = len(bodies)
-				bodies = append(bodies, d.body...)
-			}
-			msgs[i].Off = &off
-		}
-	}
-	args := []any{b.node, b.fence, b.number, nil, bodies, nil, nil}
-	for i, rows := range map[int]any{3: msgs, 5: orEmpty(b.outcomes), 6: orEmpty(b.marks)} {
-		text, err := json.Marshal(rows)
-		if err != nil {
-			return nil, err
-		}
-		args[i] = string(text)
-	}
-	return args, nil
-}
-
-func orEmpty[T any](rows []T) []T {
-	if rows == nil {
-		return []T{}
-	}
-	return rows
-}
-
 // run executes the statement, in a transaction of its own. It returns the IDs of the messages.
-func (q *Queue) run(statement string, b *batch) ([]uint64, error) {
+func (q *Queue) run(b *batch) ([]uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
 	if slices.ContainsFunc(b.msgs, func(d *draft) bool { return d.file != nil }) {
-		return q.runLarge(ctx, statement, b)
+		return q.runLarge(ctx, b)
 	}
 	args, err := q.args(b, nil) // before the connection is taken
 	if err != nil {
@@ -295,10 +189,10 @@ func (q *Queue) run(statement string, b *batch) ([]uint64, error) {
 		return nil, &notSent{err}
 	}
 	defer conn.Close()
-	return q.execute(ctx, conn, statement, args)
+	return q.execute(ctx, conn, q.commits[b.parts()], args)
 }
 
-// execute executes commitSQL.
+// execute executes a statement of commitSQL.
 func (q *Queue) execute(ctx context.Context, db querier, statement string, args []any) ([]uint64, error) {
 	var there int
 	var list, last string
@@ -350,7 +244,7 @@ func (q *Queue) refence(ctx context.Context, db querier, node int64) error {
 }
 
 // runLarge executes the statement for messages with chunks.
-func (q *Queue) runLarge(ctx context.Context, statement string, b *batch) (ids []uint64, err error) {
+func (q *Queue) runLarge(ctx context.Context, b *batch) (ids []uint64, err error) {
 	tx, err := q.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, &notSent{err}
@@ -377,7 +271,7 @@ func (q *Queue) runLarge(ctx context.Context, statement string, b *batch) (ids [
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	if ids, err = q.execute(ctx, tx, statement, args); err != nil {
+	if ids, err = q.execute(ctx, tx, q.commits[b.parts()], args); err != nil {
 		return nil, &notSent{err}
 	}
 	return ids, tx.Commit()

@@ -118,8 +118,8 @@ func (q *Queue) store(ctx context.Context, d *draft) (uint64, error) {
 		}
 		q.gate.RUnlock()
 	}}
-	q.enqueues.submit(j)
-	err = q.enqueues.wait(j)
+	q.durable.submit(j)
+	err = q.durable.wait(j)
 	return d.ID, err
 }
 

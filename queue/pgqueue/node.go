@@ -280,15 +280,3 @@ func (q *Queue) leave() {
 			"error", err)
 	}
 }
-
-// arrayOf returns numbers as the text of an array. Neither driver must know the type.
-func arrayOf[T int | int64 | uint64](numbers []T) string {
-	b := []byte{'{'}
-	for i, n := range numbers {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(n), 10)
-	}
-	return string(append(b, '}'))
-}

@@ -52,10 +52,10 @@ type Queue struct {
 	gave     map[int]time.Time // giving, after the last look at it
 	gaveAt   time.Time
 
-	gate     sync.RWMutex
-	enqueues group
-	settles  group
-	marks    group
+	gate    sync.RWMutex
+	durable group
+	lazy    group // of what a crash of the server may undo
+	commits [allParts]string
 
 	mu        sync.Mutex
 	ix        *tasks
@@ -120,9 +120,10 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	q.enqueues = group{q: q, parallel: 2, statement: q.sql(durableSQL)}
-	q.settles = group{q: q, parallel: 2, statement: q.sql(durableSQL), lazy: q.sql(lazySQL)}
-	q.marks = group{q: q, parallel: 2, statement: q.sql(lazySQL)}
+	q.durable, q.lazy = group{q: q, parallel: 2}, group{q: q, parallel: 2}
+	for p := range allParts {
+		q.commits[p] = q.sql(commitSQL(p))
+	}
 	q.reset()
 	if err := q.turn(ctx); err != nil {
 		q.leave()

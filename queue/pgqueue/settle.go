@@ -38,6 +38,9 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 }
 
 func failedSettling(c *claim, err error) error {
+	if err == nil {
+		return nil
+	}
 	return failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
 }
 
@@ -106,8 +109,12 @@ func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, 
 			q.added(reports...)
 		}
 	}
-	q.settles.submit(j)
-	return failedSettling(&st.claim, q.settles.wait(j))
+	g := &q.durable
+	if j.lazy {
+		g = &q.lazy
+	}
+	g.submit(j)
+	return failedSettling(&st.claim, g.wait(j))
 }
 
 // beginSettling begins a settlement. It waits until nothing else is in progress under the lease. If all other tasks of
