@@ -7,38 +7,134 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Open implements [queue.Queue]. A body of up to 256 KiB is read at once. Of a larger one, a chunk of 256 KiB is in
-// memory, and read when it is needed, for at most Options.Timeout.
+// Open implements [queue.Queue]. Concurrent calls share a query. A body of up to 256 KiB is read at once. Of a larger
+// one, a chunk of 256 KiB is in memory, and read when it is needed, for at most Options.Timeout.
 func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
-	if err := q.begin(ctx); err != nil {
-		return nil, err
-	}
 	n, ok := parseID(id)
-	if !ok {
-		return nil, queue.ErrNotFound
+	o := &opening{id: n, done: make(chan struct{})}
+	q.mu.Lock()
+	err := q.check(ctx)
+	if err == nil && ok {
+		q.openings.submit(o)
 	}
-	var size int64
-	var data []byte
-	err := q.db.QueryRowContext(ctx, q.sql(`SELECT size, body FROM "postrider".msg m WHERE id = $1
-		AND `+isThere), int64(n)).Scan(&size, &data)
+	q.mu.Unlock()
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, queue.ErrNotFound
 	case err != nil:
-		return nil, failed("open "+string(id), err)
-	case data == nil:
-		return &chunks{q: q, id: n, size: size, have: -1}, nil
-	case int64(len(data)) != size:
-		err := fmt.Errorf("the body has %d octets, and its size is %d", len(data), size)
+		return nil, err
+	case !ok:
+		return nil, queue.ErrNotFound
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	switch {
+	case o.err != nil:
+		return nil, failed("open "+string(id), o.err)
+	case o.data == nil:
+		return &chunks{q: q, id: n, size: o.size, have: -1}, nil
+	case int64(len(o.data)) != o.size:
+		err := fmt.Errorf("the body has %d octets, and its size is %d", len(o.data), o.size)
 		return nil, failed("open "+string(id), err)
 	}
-	return index.BytesBody{Reader: bytes.NewReader(data)}, nil
+	return index.BytesBody{Reader: bytes.NewReader(o.data)}, nil
+}
+
+// opening is a call of Open. Its result is there when done is closed.
+type opening struct {
+	id   uint64
+	done chan struct{}
+	size int64
+	data []byte // nil: the body is in chunks
+	err  error
+}
+
+// openings reads the bodies of concurrent calls together: one query for each would take several times as much of the
+// server as all the rest of a delivery.
+type openings struct {
+	q *Queue
+
+	mu      sync.Mutex
+	waiting []*opening
+	running int
+}
+
+// These bound the queries of openings.
+const (
+	maxOpenings = 2  // at a time
+	maxOpened   = 64 // calls for a query, so 16 MiB
+)
+
+// submit hands a call over. q.mu is held: Close waits for what has begun before.
+func (g *openings) submit(o *opening) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, o)
+	if g.running < maxOpenings {
+		g.running++
+		g.q.work.Go(g.run)
+	}
+}
+
+// run reads bodies until no call waits.
+func (g *openings) run() {
+	for {
+		runtime.Gosched() // other calls that are about to begin
+		g.mu.Lock()
+		n := min(len(g.waiting), maxOpened)
+		calls := g.waiting[:n:n]
+		if g.waiting = g.waiting[n:]; n == 0 {
+			g.running--
+			g.mu.Unlock()
+			return
+		}
+		g.mu.Unlock()
+		err := g.q.readBodies(calls)
+		for _, o := range calls {
+			if err != nil {
+				o.err = err
+			}
+			close(o.done)
+		}
+	}
+}
+
+// readBodies sets the results of calls.
+func (q *Queue) readBodies(calls []*opening) error {
+	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
+	defer cancel()
+	ids := make([]uint64, len(calls))
+	for i, o := range calls {
+		ids[i], o.err = o.id, queue.ErrNotFound
+	}
+	rows, err := q.db.QueryContext(ctx, q.sql(`SELECT id, size, body FROM "postrider".msg m WHERE `+ofIDs+`
+		AND `+isThere), arrayOf(ids))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id uint64
+		var size int64
+		var data []byte
+		if err := rows.Scan(&id, &size, &data); err != nil {
+			return err
+		}
+		for _, o := range calls { // a message may be opened for several destinations
+			if o.id == id {
+				o.size, o.data, o.err = size, data, nil
+			}
+		}
+	}
+	return rows.Err()
 }
 
 // chunks is a body in chunks.

@@ -37,6 +37,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	granted = taken
 	until := index.ToNano(now.Add(lease))
 	result := make([]queue.Task, len(granted))
+	j.marks = make([]markRow, 0, len(granted))
 	for i := range granted {
 		c := &granted[i]
 		hand := c.Lease.Data.(*inHand)

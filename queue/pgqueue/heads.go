@@ -75,24 +75,32 @@ func (h *heads) drop(id uint64) {
 func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
-	byID := map[uint64]*stored{}
+	byID := map[uint64]*stored{} // what is read
 	var unread, changed []uint64
 	q.mu.Lock()
 	for i := range granted {
 		c := &granted[i]
+		m := q.heads.byID[c.ID]
+		isChanged := c.State != 0 || c.Num == index.ReportTask
+		if m != nil && !isChanged {
+			c.Lease.Data = &inHand{m, m.Initial(c.Num)}
+			continue
+		}
 		if byID[c.ID] == nil {
-			m := q.heads.byID[c.ID]
 			if m == nil {
 				m = &index.Message{ID: c.ID}
 				unread = append(unread, c.ID)
 			}
 			byID[c.ID] = newStored(m)
 		}
-		if c.State != 0 || c.Num == index.ReportTask {
+		if isChanged {
 			changed = append(changed, c.ID)
 		}
 	}
 	q.mu.Unlock()
+	if len(byID) == 0 {
+		return granted, nil
+	}
 	if len(unread) > 0 {
 		all, err := q.readHeads(ctx, q.db, ofIDs, arrayOf(unread))
 		if err != nil {
@@ -112,16 +120,18 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var taken []claim
+	taken := make([]claim, 0, len(granted)) // handBack may need granted
 	for i := range granted {
 		c := &granted[i]
 		s := byID[c.ID]
-		if s == nil {
+		switch {
+		case s != nil:
+			q.heads.keep(s.msg)
+			c.Lease.Data = &inHand{s.msg, s.before(c)}
+		case c.Lease.Data == nil:
 			q.remove(c.ID)
 			continue
 		}
-		q.heads.keep(s.msg)
-		c.Lease.Data = &inHand{s.msg, s.before(c)}
 		taken = append(taken, *c)
 	}
 	return taken, nil

@@ -52,10 +52,11 @@ type Queue struct {
 	gave     map[int]time.Time // giving, after the last look at it
 	gaveAt   time.Time
 
-	gate    sync.RWMutex
-	durable group
-	lazy    group // of what a crash of the server may undo
-	commits [allParts]string
+	gate     sync.RWMutex
+	durable  group
+	lazy     group // of what a crash of the server may undo
+	commits  [allParts]string
+	openings openings
 
 	mu        sync.Mutex
 	ix        *tasks
@@ -121,6 +122,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	}
 	q.seed = seed
 	q.durable, q.lazy = group{q: q, parallel: 2}, group{q: q, parallel: 2}
+	q.openings.q = q
 	for p := range allParts {
 		q.commits[p] = q.sql(commitSQL(p))
 	}
