@@ -71,10 +71,11 @@
 //
 // # Connections
 //
-// A Queue that works has up to 7 connections at a time for itself. Besides, these have one each: a call of List, Hold,
-// Release, Flush, Hasten, Remove, Import or with a Key, and a read of a Body. Of the calls with a Key and of Import, up
-// to 17 store something at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a
-// queue/delivery Runner on many messages make 32 calls at a time, and one of List.
+// A Queue that works has up to 7 connections at a time for itself, two of which are for all calls of Open. Besides,
+// these have one each: a call of List, Hold, Release, Flush, Hasten, Remove, Import or with a Key, a Claim of messages
+// that aren't in memory, and a read of a Body of more than 256 KiB. Of the calls with a Key and of Import, up to 17
+// store something at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery
+// Runner on many messages make 32 calls at a time, and one of List.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for
@@ -101,7 +102,7 @@
 //
 //	schema.go, schema/*.sql               the tables; Migrate
 //	options.go, queue.go, clock.go        Open, Close, Queue; the server's time
-//	commit.go, resolve.go                 commits of several calls together; the loss of the connection meanwhile
+//	commit.go, batch.go, resolve.go       commits of several calls together; the loss of the connection meanwhile
 //	draft.go, enqueue.go, keys.go, tx.go  Enqueue, EnqueueOnce, EnqueueTx
 //	import.go                             Import
 //	claim.go, settle.go, body.go          Claim, Extend, Settle, Open
