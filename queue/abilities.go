@@ -41,8 +41,9 @@ type Importer interface {
 // Import is a message of another Queue.
 type Import struct {
 	// Tasks are all tasks of the message, as [Lister].List returned them, with the same envelope but for the
-	// recipients. A Deaths counts as in Task. A time set by Settlement.OverdueFrom is forgotten: the next Settle may
-	// set it again. Recipients of a report task that aren't in another task are settled.
+	// recipients. A Deaths counts as in Task. If Held is true, the HeldFor of the first one is kept. A time set by
+	// Settlement.OverdueFrom is forgotten: the next Settle may set it again. Recipients of a report task that aren't in
+	// another task are settled.
 	Tasks []Task
 
 	// Body, Key and Held are as in Message. Without a Key, each Import stores a message. If Held is false, the message
@@ -146,6 +147,18 @@ type Holder interface {
 	// Release ends Hold. It is durable when it returns. Tasks that became due meanwhile are due now, and a [Waker]
 	// announces them. The Deaths of tasks that are held become 0. Releasing a message that isn't held is no error.
 	Release(ctx context.Context, ids ...ID) error
+}
+
+// ReasonHolder is a [Holder] that stores why messages are held, as the HeldFor of their tasks.
+//
+// HeldFor is that of the Message or of the last HoldFor. It is empty after a Release, and after a Hold of a message
+// that wasn't held. A Hold of a message that is held already doesn't change it.
+type ReasonHolder interface {
+	Holder
+
+	// HoldFor is Hold for a reason, which is for people. The Queue stores at most MaxHeldFor octets of the reason; a
+	// longer one ends in "…". If the reason is empty, HoldFor is Hold.
+	HoldFor(ctx context.Context, reason string, ids ...ID) error
 }
 
 // Flusher is a [Queue] that can bring retries forward.

@@ -56,8 +56,8 @@ type Message struct {
 
 	// Held stores the message held, as by [Holder].Hold: no task of it is claimed before a Release. A Queue that is no
 	// Holder returns an error. HeldFor is the reason, for people. A HeldFor without Held is an error. The Queue stores
-	// at most MaxHeldFor octets of the reason; a longer one ends in "…". The reason says nothing about a later Hold,
-	// and stays after a Release.
+	// at most MaxHeldFor octets of the reason; a longer one ends in "…". A [ReasonHolder] forgets the reason at a
+	// Release. In another Queue, it stays after a Release and after a later Hold.
 	Held    bool
 	HeldFor string
 }
@@ -65,7 +65,7 @@ type Message struct {
 // MaxKey is the largest length of the Key of a Message, in octets.
 const MaxKey = 255
 
-// MaxHeldFor is the largest length of the HeldFor of a stored Message, in octets.
+// MaxHeldFor is the largest length of the HeldFor of a stored Message or Task, in octets.
 const MaxHeldFor = 500
 
 // Postpone sets NotBefore to t, and moves NoticeAt and Deadline along, so that they keep their distance: a message with

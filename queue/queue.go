@@ -207,7 +207,10 @@ type Task struct {
 	Origin      smtp.Origin
 	FromDomain  string
 	About       ID
-	HeldFor     string
+
+	// HeldFor is why the message is held, if a reason was given: that of the Message or, in a [ReasonHolder], of a
+	// later HoldFor. If the Queue is no ReasonHolder, the HeldFor of the Message stays after a Release.
+	HeldFor string
 }
 
 // Lane returns the lane of the task.

@@ -36,18 +36,10 @@ func explainTask(task *queue.Task, now time.Time) cause {
 				task.Attempts),
 			advice: "Look in the log for the errors of these tries. Release it for another try, or purge it.",
 		}
-	case task.State == queue.Held && task.HeldFor != "" && task.Attempts > 0: // it was released
-		return cause{
-			why: "It is held until it is released. " + sentence("When it was stored, the reason was: "+task.HeldFor),
-			advice: "A person or the program has held it again; a hold on this page is in the log, with the user. " +
-				"Release it to have it sent, or remove it.",
-		}
 	case task.State == queue.Held && task.HeldFor != "":
 		return cause{
-			why: "It is held until it is released. " + sentence("It was stored held: "+task.HeldFor),
-			advice: "Release it to have it sent, or remove it. If it was released before, a person or the program " +
-				"has held it again.",
-			since: task.Arrival,
+			why:    "It is held until it is released. " + sentence("The reason: "+task.HeldFor),
+			advice: "Release it to have it sent, or remove it.",
 		}
 	case task.State == queue.Held:
 		return cause{

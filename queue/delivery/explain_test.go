@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -180,6 +181,65 @@ func TestExplainHeld(t *testing.T) {
 			t.Errorf("got %+v, %v, want that it is held", got, err)
 		}
 	})
+}
+
+// TestExplainHeldFor asks about tasks that are held for a reason. In a Queue that keeps no later reason, the first one is
+// out of date after an attempt.
+func TestExplainHeldFor(t *testing.T) {
+	type plain interface { // without HoldFor
+		queue.Queue
+		queue.Lister
+		queue.Holder
+	}
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		old := &Runner{Queue: struct{ plain }{staleReasons{q}}}
+		r := &Runner{Queue: q, Sender: senderFunc(func(_ context.Context, env *smtp.Envelope, _ smtp.Content) []smtp.Result {
+			return answer(env, smtp.Deferred, 451)
+		})}
+		m := mail("to@x.test")
+		m.Held, m.HeldFor = true, "a check"
+		id, err := q.Enqueue(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(when string, r *Runner, want string) {
+			t.Helper()
+			got, err := r.Explain(t.Context(), id)
+			if err != nil || len(got) != 1 || got[0].Why != "It is held until it is released."+want {
+				t.Errorf("%s: got %+v, %v, want that it is held, and%s", when, got, err, want)
+			}
+		}
+		check("stored held", r, " The reason: a check.")
+		check("stored held, in a queue without reasons", old, " The reason: a check.")
+		if n, err := r.HoldFor(t.Context(), queue.Filter{}, "ticket 4711!"); n != 1 || err != nil {
+			t.Fatalf("got %d and %v", n, err)
+		}
+		check("held for another reason", r, " The reason: ticket 4711!")
+		start(t, r)
+		if n, err := r.Release(t.Context(), queue.Filter{}); n != 1 || err != nil {
+			t.Fatalf("got %d and %v", n, err)
+		}
+		sleep(time.Second)
+		if n, err := r.Hold(t.Context(), queue.Filter{}); n != 1 || err != nil {
+			t.Fatalf("got %d and %v", n, err)
+		}
+		check("held again", r, "")
+		check("held again, in a queue without reasons", old, "")
+	})
+}
+
+// staleReasons is a Queue whose tasks have the HeldFor of their message, whatever has happened since.
+type staleReasons struct{ *mem.Queue }
+
+func (q staleReasons) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, error] {
+	return func(yield func(queue.Task, error) bool) {
+		for t, err := range q.Queue.List(ctx, f) {
+			if t.HeldFor = "a check"; !yield(t, err) {
+				return
+			}
+		}
+	}
 }
 
 // TestSlowEvents has a func that takes a day for each event: mail doesn't wait, and what is missed is counted.

@@ -177,6 +177,19 @@ func (r *Runner) Hold(ctx context.Context, f queue.Filter) (n int, err error) {
 	return r.each(ctx, "hold", f, func(m *queue.Task) error { return q.Hold(ctx, m.ID) })
 }
 
+// HoldFor is Hold for a reason, which Explain and the page of package queueweb show: see [queue.ReasonHolder]. It
+// replaces the reason of a message that is held already. The Queue must be a ReasonHolder, unless the reason is empty.
+func (r *Runner) HoldFor(ctx context.Context, f queue.Filter, reason string) (n int, err error) {
+	if reason == "" {
+		return r.Hold(ctx, f)
+	}
+	q, err := able[queue.ReasonHolder](r, "hold")
+	if err != nil {
+		return 0, err
+	}
+	return r.each(ctx, "hold", f, func(m *queue.Task) error { return q.HoldFor(ctx, reason, m.ID) })
+}
+
 // Release ends Hold, and the quarantine that is described at Runner, for every message with a task that f matches. It
 // returns how many messages those are. Set f.State to queue.Held to count only those that are held.
 func (r *Runner) Release(ctx context.Context, f queue.Filter) (n int, err error) {

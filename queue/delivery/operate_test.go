@@ -225,6 +225,8 @@ func TestUnsupported(t *testing.T) {
 		{"flush", func(r *Runner) error { _, _, err := r.Flush(ctx, "x.test"); return err }, "Flusher"},
 		{"flush", func(r *Runner) error { _, _, err := r.FlushMessages(ctx, queue.Filter{}); return err }, "Hastener"},
 		{"hold", func(r *Runner) error { return n(r.Hold(ctx, queue.Filter{})) }, "Holder"},
+		{"hold", func(r *Runner) error { return n(r.HoldFor(ctx, queue.Filter{}, "")) }, "Holder"},
+		{"hold", func(r *Runner) error { return n(r.HoldFor(ctx, queue.Filter{}, "a reason")) }, "ReasonHolder"},
 		{"release", func(r *Runner) error { return n(r.Release(ctx, queue.Filter{})) }, "Holder"},
 		{"purge", func(r *Runner) error { return n(r.Purge(ctx, queue.Filter{})) }, "Remover"},
 		{"cancel", func(r *Runner) error { return n(r.Cancel(ctx, queue.Filter{}, "no more")) }, "Remover"},

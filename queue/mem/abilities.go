@@ -41,7 +41,13 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 
 // Hold implements [queue.Holder].
 func (q *Queue) Hold(ctx context.Context, ids ...queue.ID) error {
-	return q.each(ctx, ids, func(id uint64) bool { return q.ix.Hold(id, true) })
+	return q.HoldFor(ctx, "", ids...)
+}
+
+// HoldFor implements [queue.ReasonHolder].
+func (q *Queue) HoldFor(ctx context.Context, reason string, ids ...queue.ID) error {
+	reason = index.CutReason(reason)
+	return q.each(ctx, ids, func(id uint64) bool { return q.ix.Hold(id, reason) })
 }
 
 // Release implements [queue.Holder].
@@ -51,7 +57,7 @@ func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
 		if !q.ix.Held(id) {
 			return q.ix.Data(id) != nil
 		}
-		q.ix.Hold(id, false)
+		q.ix.Release(id)
 		due = append(due, q.ix.Claimable(id)...)
 		return true
 	})
@@ -161,13 +167,13 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 var (
-	_ queue.Keyer    = (*Queue)(nil)
-	_ queue.Importer = (*Queue)(nil)
-	_ queue.Waker    = (*Queue)(nil)
-	_ queue.Lister   = (*Queue)(nil)
-	_ queue.Holder   = (*Queue)(nil)
-	_ queue.Flusher  = (*Queue)(nil)
-	_ queue.Hastener = (*Queue)(nil)
-	_ queue.Remover  = (*Queue)(nil)
-	_ queue.Stater   = (*Queue)(nil)
+	_ queue.Keyer        = (*Queue)(nil)
+	_ queue.Importer     = (*Queue)(nil)
+	_ queue.Waker        = (*Queue)(nil)
+	_ queue.Lister       = (*Queue)(nil)
+	_ queue.ReasonHolder = (*Queue)(nil)
+	_ queue.Flusher      = (*Queue)(nil)
+	_ queue.Hastener     = (*Queue)(nil)
+	_ queue.Remover      = (*Queue)(nil)
+	_ queue.Stater       = (*Queue)(nil)
 )

@@ -4,8 +4,8 @@
 //
 // A Queue has no limits except that of Keys. Bodies are in memory as a whole. It has no Close, and none of its methods
 // fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
-// [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Hastener],
-// [queue.Remover] and [queue.Stater].
+// [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.ReasonHolder], [queue.Flusher],
+// [queue.Hastener], [queue.Remover] and [queue.Stater].
 //
 // # Files
 //
@@ -214,7 +214,7 @@ func memTask(c *memClaim, now time.Time) queue.Task {
 	if c.State != nil || c.Parts != nil {
 		st = st.Clone() // the queue keeps it
 	}
-	c.Data.Fill(&c.Task, st, now)
+	c.Fill(c.Data.Message, st, now)
 	return c.Task
 }
 

@@ -331,7 +331,7 @@ func (q *Queue) adjust(ids []uint64, there map[uint64]bool, all []*stored) {
 		case !ok:
 			q.remove(id)
 		case held:
-			q.ix.Hold(id, true)
+			q.ix.Hold(id, "")
 		default:
 			due = append(due, q.release(id)...)
 		}

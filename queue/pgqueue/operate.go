@@ -131,7 +131,7 @@ func (q *Queue) release(id uint64) []queue.LaneDue {
 			q.ix.Put(r)
 		}
 	}
-	q.ix.Hold(id, false)
+	q.ix.Release(id)
 	return q.ix.Claimable(id)
 }
 

@@ -267,10 +267,14 @@ func testHandlesOperate(e *env) {
 		if _, ok := e.q.(queue.Holder); !ok {
 			e.note("Hold at another Queue", "the Queue is no Holder")
 		} else {
-			other.hold(id)
+			if other.hold(id); e.keepsReasons() {
+				other.holdFor("a reason", id)
+			}
 			e.lag()
 			neither(by, other, d, "is held")
-			by.checkState("held at another Queue", id, queue.Held)
+			if by.checkState("held at another Queue", id, queue.Held); e.keepsReasons() {
+				by.checkReason("held at another Queue", id, "a reason")
+			}
 			by.release(id)
 			e.lag()
 			other.checkState("released at another Queue", id, queue.Waiting)

@@ -48,6 +48,9 @@ func (e *env) checkImported(when string, id queue.ID, state queue.State, want []
 			e.Fatalf("Import stores a message with all of its tasks: %s, there is none for %s", when, w.Destination)
 		}
 		w.ID, w.State, w.Owner = id, state, 0
+		if state != queue.Held && e.keepsReasons() {
+			w.HeldFor = "" // it was released
+		}
 		if got[i].Attempts != w.Attempts {
 			e.Errorf("Import keeps the attempts: %s, got %d, want %d", when, got[i].Attempts, w.Attempts)
 		}

@@ -12,9 +12,9 @@
 // unless the [Harness] sets Advance. A test that fails logs the rule, and the command that repeats it.
 //
 // The optional abilities are tested if the Queue has them: [queue.Keyer], [queue.Importer], [queue.Sharer],
-// [queue.Waker], [queue.Lister], [queue.Holder], [queue.Flusher], [queue.Hastener], [queue.Remover], [queue.Stater].
-// Restarts, crashes, failures of the store, and stores that several Queues share are tested if the Harness has a func
-// for them. A test that needs something else skips and logs what is missing.
+// [queue.Waker], [queue.Lister], [queue.Holder], [queue.ReasonHolder], [queue.Flusher], [queue.Hastener],
+// [queue.Remover], [queue.Stater]. Restarts, crashes, failures of the store, and stores that several Queues share are
+// tested if the Harness has a func for them. A test that needs something else skips and logs what is missing.
 //
 // The tests allow what the contract allows: times that are rounded to the microsecond, Stats of a minute ago, and
 // Claims that return fewer tasks than are due. They repeat such a Claim while a Waker announces the lane as due or,
@@ -31,7 +31,8 @@
 //	lanes.go, context.go            owners and priorities; calls whose context has ended
 //	clock.go                        NotBefore, and steps of the clock
 //	reports.go                      reports with a settlement
-//	keys.go, imports.go, share.go, watch.go, list.go, hold.go, flush.go, remove.go, stats.go
+//	keys.go, imports.go, share.go, watch.go, list.go, hold.go, reasons.go, flush.go, remove.go,
+//	stats.go
 //	                                the optional abilities
 //	reopen.go, kill.go              restarts; crashes and failures of the store
 //	deaths.go                       attempts that end with the process
@@ -176,6 +177,7 @@ var tests = []struct {
 	{"Release", testRelease, "a released task is unchanged, and due if it became due meanwhile"},
 	{"HeldFromStart", testHeldFromStart, "a message that is stored as Held is held until Release"},
 	{"HoldKept", testHoldKept, "Hold and Release survive a restart"},
+	{"HoldReason", testHoldReason, "a ReasonHolder keeps why a message is held, until Release"},
 	{"Flush", testFlush, "Flush makes waiting retries due now"},
 	{"FlushLeaves", testFlushLeaves, "Flush doesn't change tasks that were never attempted, are held or are leased"},
 	{"Hasten", testHasten, "Hasten makes the waiting retries of some messages due now"},

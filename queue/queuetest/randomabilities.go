@@ -44,8 +44,16 @@ func (m *model) enqueueAgain() {
 func (m *model) hold() {
 	if ids := m.some(); len(ids) > 1 && len(m.held) < 10 {
 		if _, ok := m.q.(queue.Holder); ok {
-			m.env.hold(ids...)
+			reason := []string{"", "a reason", "another reason"}[m.rand.IntN(3)]
+			if m.keepsReasons() {
+				m.env.holdFor(reason, ids...)
+			} else {
+				m.env.hold(ids...)
+			}
 			for _, id := range ids[1:] {
+				if reason != "" || !m.held[id] {
+					m.setReason(id, reason)
+				}
 				m.held[id] = true
 			}
 		}
@@ -63,6 +71,16 @@ func (m *model) release() {
 		m.env.release(ids...)
 		for _, id := range ids {
 			delete(m.held, id)
+			m.setReason(id, "")
+		}
+	}
+}
+
+// setReason notes why a message is held.
+func (m *model) setReason(id queue.ID, reason string) {
+	for _, t := range m.tasks {
+		if t.ID == id && m.keepsReasons() {
+			t.HeldFor = reason
 		}
 	}
 }

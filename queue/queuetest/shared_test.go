@@ -51,6 +51,7 @@ type letter struct {
 	arrival time.Time
 	owner   queue.Owner
 	held    bool
+	why     string  // the HeldFor of its tasks
 	holder  *shared // for a fault
 }
 
@@ -129,6 +130,9 @@ func (b *base) restart() *shared {
 		}
 		if b.has("a restart forgets Hold") {
 			j.held = false
+		}
+		if b.has("a restart forgets reasons") {
+			j.why = ""
 		}
 		if b.has("a restart forgets what is owed") && j.isReport() {
 			delete(b.jobs, jobName{j.serial, j.Destination})
@@ -309,7 +313,7 @@ func (q *shared) add(untold string, letters []*letter) {
 		q.serial++
 		now := q.round(q.now())
 		l.serial, l.arrival, l.owner = q.serial, now, q.owner(&l.Message)
-		l.held = l.Held && !q.has("forgets Held")
+		l.held, l.why = l.Held && !q.has("forgets Held"), l.HeldFor
 		q.letters[l.serial] = l
 		for i, d := range l.Destinations {
 			j := q.jobs[jobName{l.serial, d}]
@@ -320,7 +324,7 @@ func (q *shared) add(untold string, letters []*letter) {
 					ID: formatID(l.serial), Destination: d, Owner: l.owner, Envelope: &env,
 					Arrival: now, Due: now, NoticeAt: q.round(l.NoticeAt), Deadline: q.round(l.Deadline),
 					Size: int64(len(l.body)), Priority: l.Priority, Ref: l.Ref, Tenant: l.Tenant,
-					Origin: l.Origin, FromDomain: l.FromDomain, About: l.About, HeldFor: l.HeldFor,
+					Origin: l.Origin, FromDomain: l.FromDomain, About: l.About,
 				}}
 				at := q.round(l.NotBefore)
 				if j.once = !q.has("arrives by the clock"); !at.IsZero() && !q.has("ignores NotBefore") {
@@ -555,7 +559,7 @@ func (q *shared) grant(j *job, lease time.Duration) queue.Task {
 // task returns a copy of the task. q.mu is held.
 func (q *shared) task(j *job) queue.Task {
 	t := j.Task
-	t.State = j.state()
+	t.State, t.HeldFor = j.state(), j.why
 	t.Only = len(q.of(j.letter)) == 1 && !q.has("says Only of no task") || q.has("says Only of all tasks")
 	if now := q.now(); j.once {
 		if t.Due = t.Arrival; t.Due.After(now) {

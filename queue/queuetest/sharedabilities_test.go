@@ -68,13 +68,28 @@ func sameAddress(a, b string) bool {
 
 // Hold implements [queue.Holder].
 func (q *shared) Hold(ctx context.Context, ids ...queue.ID) error {
-	return q.each(ctx, ids, nil, func(l *letter) { l.held, l.holder = true, q })
+	return q.HoldFor(ctx, "", ids...)
+}
+
+// HoldFor implements [queue.ReasonHolder].
+func (q *shared) HoldFor(ctx context.Context, reason string, ids ...queue.ID) error {
+	if most := queue.MaxHeldFor - len("…"); len(reason) > queue.MaxHeldFor && !q.has("takes any reason") {
+		reason = strings.ToValidUTF8(reason[:most], "") + "…"
+	}
+	return q.each(ctx, ids, nil, func(l *letter) {
+		if reason != "" && !(l.held && q.has("keeps the first reason")) || q.has("a Hold ends the reason") {
+			l.why = reason
+		}
+		l.held, l.holder = true, q
+	})
 }
 
 // Release implements [queue.Holder].
 func (q *shared) Release(ctx context.Context, ids ...queue.ID) error {
 	return q.each(ctx, ids, nil, func(l *letter) {
-		l.held = false
+		if l.held = false; !q.has("Release keeps the reason") {
+			l.why = ""
+		}
 		for _, j := range q.of(l) {
 			if q.has("Release forgets attempts") {
 				j.Attempts = 0
@@ -224,12 +239,12 @@ func (q *shared) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 var (
-	_ queue.Queue    = (*shared)(nil)
-	_ queue.Waker    = (*shared)(nil)
-	_ queue.Lister   = (*shared)(nil)
-	_ queue.Holder   = (*shared)(nil)
-	_ queue.Flusher  = (*shared)(nil)
-	_ queue.Hastener = (*shared)(nil)
-	_ queue.Remover  = (*shared)(nil)
-	_ queue.Stater   = (*shared)(nil)
+	_ queue.Queue        = (*shared)(nil)
+	_ queue.Waker        = (*shared)(nil)
+	_ queue.Lister       = (*shared)(nil)
+	_ queue.ReasonHolder = (*shared)(nil)
+	_ queue.Flusher      = (*shared)(nil)
+	_ queue.Hastener     = (*shared)(nil)
+	_ queue.Remover      = (*shared)(nil)
+	_ queue.Stater       = (*shared)(nil)
 )

@@ -1,6 +1,7 @@
 package queueweb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -42,8 +43,8 @@ type effect struct {
 var actions = []*action{
 	{Name: "hold", Verb: "Hold", past: "held",
 		Warning: "Held messages are neither sent nor returned until they are released.",
-		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (effect, error) {
-			return onMessages(h.Runner.Hold(ctx, f))
+		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) {
+			return onMessages(h.Runner.HoldFor(ctx, f, oneLine(r.Get("text"))))
 		}},
 	{Name: "release", Verb: "Release", past: "released", state: queue.Held,
 		Warning: "Messages that became due meanwhile are sent at once.",
@@ -99,14 +100,14 @@ func actionNames() string {
 	return strings.Join(names, ", ")
 }
 
-// cancelText bounds the text that a cancelled message is returned with, and makes it one line.
-func cancelText(s string) string {
+// oneLine bounds a text that is stored or sent, and makes it one line.
+func oneLine(s string) string {
 	const most = 200
-	if s = web.Visible(strings.Join(strings.Fields(s), " "), most); s == "" {
-		return "cancelled by the postmaster"
-	}
-	return s
+	return web.Visible(strings.Join(strings.Fields(s), " "), most)
 }
+
+// cancelText is the text that a cancelled message is returned with.
+func cancelText(s string) string { return cmp.Or(oneLine(s), "cancelled by the postmaster") }
 
 // actView is a confirmation page, or what an action has done.
 type actView struct {
@@ -115,6 +116,9 @@ type actView struct {
 	Filter url.Values `json:"filter,omitempty"`
 	Name   string     `json:"name,omitempty"`
 	All    bool       `json:"all,omitempty"`
+
+	// Reasoned reports whether the queue keeps the reason of a hold.
+	Reasoned bool `json:"-"`
 
 	Selected *selected `json:"selected,omitempty"` // for a confirmation
 	Done     *effect   `json:"done,omitempty"`     // after the action
@@ -174,6 +178,7 @@ func (h *Handler) act(r *request) (any, error) {
 		return v, h.perform(r, v, f)
 	}
 	v.Selected = h.foresee(r, f)
+	_, v.Reasoned = h.queue().(queue.ReasonHolder)
 	return v, nil
 }
 
@@ -231,6 +236,9 @@ func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	level := slog.LevelInfo
 	attrs := []slog.Attr{slog.String("user", r.User), slog.String("remote", r.RemoteAddr),
 		slog.String("filter", v.Filter.Encode()), slog.Int("messages", e.Messages), slog.Int("tasks", e.Tasks)}
+	if text := oneLine(r.Get("text")); text != "" {
+		attrs = append(attrs, slog.String("text", text))
+	}
 	if err != nil {
 		level, attrs = slog.LevelWarn, append(attrs, slog.Any("err", err))
 	}

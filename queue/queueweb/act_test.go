@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -114,6 +115,63 @@ func TestCancelText(t *testing.T) {
 	form := url.Values{"do": {"cancel"}, "id": {string(ids[0])}, "text": {" too\r\n many\u202E "}}
 	if w := post(h, "act?format=json", form); w.Code != 200 || got != "554 5.3.0 too many⟨U+202E⟩" {
 		t.Errorf("got %d, reply %q", w.Code, got)
+	}
+}
+
+// TestHoldReason: the reason of a hold is on the pages and in the log, on one line, until the message is released. A
+// queue that keeps none isn't asked for one.
+func TestHoldReason(t *testing.T) {
+	h, q := newHandler(t)
+	var log bytes.Buffer
+	h.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	id := string(threeMessages(t, q)[0])
+	const field = `<input id="text" name="text" maxlength="200">`
+	if page := get(h, "act?do=hold&id="+id).Body.String(); !strings.Contains(page, field) {
+		t.Errorf("got %s, want a field for the reason", page)
+	}
+	if page := get(h, "act?do=release&id="+id).Body.String(); strings.Contains(page, field) {
+		t.Errorf("got %s, want no field for a reason", page)
+	}
+	form := url.Values{"do": {"hold"}, "id": {id}, "text": {" asked\r\nby Bob\u202E"}}
+	if w := post(h, "act", form); w.Code != 200 {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), `text="asked by Bob`) {
+		t.Errorf("got log %q, want the reason", &log)
+	}
+	var list messagesView
+	var story messageView
+	read(t, h, "messages?format=json&id="+id, &list)
+	read(t, h, "message?format=json&id="+id, &story)
+	const reason = "asked by Bob⟨U+202E⟩"
+	if list.Messages[0].HeldFor != reason || story.Tasks[0].HeldFor != reason {
+		t.Errorf("got %q in the list and %q in the message, want %q", list.Messages[0].HeldFor, story.Tasks[0].HeldFor, reason)
+	}
+	if why := story.Tasks[0].Why; why != "It is held until it is released. The reason: "+reason+"." {
+		t.Errorf("got %q, want the reason", why)
+	}
+	if page := get(h, "messages").Body.String(); !strings.Contains(html.UnescapeString(page), "Held: <bdi>"+reason+"</bdi>") {
+		t.Errorf("got %s, want the reason", page)
+	}
+	post(h, "act", url.Values{"do": {"release"}, "id": {id}})
+	post(h, "act", url.Values{"do": {"hold"}, "id": {id}})
+	for _, page := range []string{"messages", "message?id=" + id, "message?format=json&id=" + id} {
+		if got := get(h, page).Body.String(); strings.Contains(got, "Bob") || strings.Contains(got, "held_for") {
+			t.Errorf("%s: got %s, want no reason after another hold", page, got)
+		}
+	}
+
+	type plain interface { // without HoldFor
+		queue.Queue
+		queue.Lister
+		queue.Holder
+	}
+	h.Queue, h.Runner.Queue = struct{ plain }{q}, struct{ plain }{q}
+	if page := get(h, "act?do=hold&id="+id).Body.String(); strings.Contains(page, field) {
+		t.Errorf("got %s, want no field for a reason that isn't kept", page)
+	}
+	if w := post(h, "act", form); w.Code != 501 {
+		t.Errorf("got %d %s, want 501", w.Code, w.Body)
 	}
 }
 

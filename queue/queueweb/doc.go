@@ -16,7 +16,7 @@
 //
 //	(empty)   the queue's numbers; destinations by age, as Postfix's qshape prints them; reasons; the last hour
 //	messages  messages by sender, recipient, domain, destination, Ref, Tenant, state and age, 50 on a page; of held
-//	          ones, the reason for which they were stored held
+//	          ones, the reason
 //	message   one message, with id=: what each of its tasks waits for, and each attempt that is remembered
 //	sites     sites with their window, ceiling, rates and state, and what binds; suspensions; learned rates
 //	act       GET asks for a confirmation; POST acts, and answers how much mail was affected
@@ -26,7 +26,8 @@
 //
 // A program posts to act, with Content-Type: application/x-www-form-urlencoded. The parameter do is the action:
 //
-//	hold, release, purge  messages that match a filter, or all=true
+//	release, purge        messages that match a filter, or all=true
+//	hold                  the same; text is the reason, which the pages show until the release; it can be left out
 //	cancel                the same; text is what their senders are told
 //	flush                 messages that match a filter; or name: a destination or a site; or all=true
 //	suspend               name; until: a time, or a duration from now, as in until=4h
@@ -50,9 +51,10 @@
 //	          last_hour: delivered, deferred, failed; for each of the last 60 minutes
 //	messages  filter, messages, list_error; after: parameter of the next page, missing on the last one. A message that
 //	          is held can have held_for
-//	message   its envelope and times, in_queue, running; tasks: destination, state, why, advice, since, until, tried,
-//	          due, attempts, site, rates, recipients; history: time, what, recipient, reply, reason, host, and others;
-//	          ends, if it has left the queue: recipient, what, reply, host, advice; told: kinds of reports
+//	message   its envelope and times, in_queue, running; tasks: destination, state, why, advice, held_for, since,
+//	          until, tried, due, attempts, site, rates, recipients; history: time, what, recipient, reply, reason,
+//	          host, and others; ends, if it has left the queue: recipient, what, reply, host, advice; told: kinds
+//	          of reports
 //	sites     sites: name, state, until, in_flight, window, ceiling, messages_per_connection, rate, rates, binds,
 //	          destinations, last; suspended: name, until; rates: site, of, name, per_hour, at_once, until, text
 //	act       action, filter, name, all; GET: selected: messages, more; POST: done: messages, tasks, sites, known;

@@ -66,7 +66,8 @@ type taskView struct {
 	Report      bool            `json:"report"` // nothing is sent: a report is made
 	State       string          `json:"state"`
 	Why         string          `json:"why"`
-	Advice      string          `json:"advice,omitempty"` // what can be done
+	Advice      string          `json:"advice,omitempty"`   // what can be done
+	HeldFor     string          `json:"held_for,omitempty"` // if it is held: the reason, if one was given
 	Since       time.Time       `json:"since,omitzero"`
 	Until       time.Time       `json:"until,omitzero"`
 	Tried       time.Time       `json:"tried,omitzero"` // the last attempt that is remembered
@@ -153,6 +154,9 @@ func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Advice: web.Cut(e.Advice, web.MaxKept),
 		Since: e.Since, Until: e.Until, Due: t.Due, Rates: newRates(e.Rates),
 		Attempts: t.Attempts, Deaths: t.Deaths, Source: web.Cut(e.Source, web.MaxKept), Recipients: []recipientView{},
+	}
+	if t.State == queue.Held {
+		v.HeldFor = web.Cut(t.HeldFor, web.MaxKept)
 	}
 	for _, name := range []string{t.Destination, e.Site.Name} {
 		if !suspended[name].IsZero() && len(name) <= web.MaxValue {

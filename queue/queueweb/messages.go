@@ -87,7 +87,7 @@ type messageRow struct {
 	Destination string    `json:"destination"`
 	Tasks       int       `json:"tasks"`
 	State       string    `json:"state"`
-	HeldFor     string    `json:"held_for,omitempty"` // if it is held: why it was stored held
+	HeldFor     string    `json:"held_for,omitempty"` // if it is held: the reason, if one was given
 	Reason      string    `json:"reason,omitempty"`
 	Reply       string    `json:"reply,omitempty"`
 	Arrival     time.Time `json:"arrival"`

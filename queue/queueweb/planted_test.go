@@ -281,8 +281,19 @@ func TestPlanted(t *testing.T) {
 			time.Sleep(time.Minute)
 			return id
 		}},
+		{name: "held by an operator", want: []string{
+			`It is held until it is released. The reason: ticket 4711.`,
+			`Release it to have it sent, or remove it.`,
+		}, plant: func(p *planted) queue.ID {
+			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) { m.NotBefore = time.Now().Add(time.Hour) })
+			if n, err := p.runner().HoldFor(context.Background(), queue.Filter{ID: id}, "ticket 4711"); n != 1 || err != nil {
+				p.t.Errorf("got %d and %v, want it held", n, err)
+			}
+			time.Sleep(time.Minute)
+			return id
+		}},
 		{name: "held with a reason", want: []string{
-			`It is held until it is released. It was stored held: a first mail of a new customer.`,
+			`It is held until it is released. The reason: a first mail of a new customer.`,
 			`Release it to have it sent, or remove it.`,
 		}, plant: func(p *planted) queue.ID {
 			id := p.send("ann@source.test", "bob@next.test", func(m *queue.Message) {

@@ -259,7 +259,7 @@ func TestHeldFor(t *testing.T) {
 		}
 	}
 	page := get(h, "messages").Body.String()
-	if !strings.Contains(page, "Stored held: <bdi>a first mail</bdi>") || strings.Contains(page, "invoice") {
+	if !strings.Contains(page, "Held: <bdi>a first mail</bdi>") || strings.Contains(page, "invoice") {
 		t.Errorf("got %s, want the reason of the message that is held", page)
 	}
 	if got := get(h, "messages?format=json").Body.String(); strings.Count(got, "held_for") != 1 {

@@ -350,9 +350,11 @@ func (c *crafter) entry() []byte {
 	case 3, 4:
 		b = appendState(nil, c.state(m), m)
 	case 5:
-		b = appendHold(nil, m.ID, c.chance(2))
+		if b = appendRelease(nil, m.ID); c.chance(2) {
+			b = appendHoldAsStored(nil, m.ID)
+		}
 	case 6:
-		if b = appendHold(nil, m.ID, true); c.chance(4) {
+		if b = appendHold(nil, m.ID, []string{"", "a reason"}[c.IntN(2)]); c.chance(4) {
 			b = appendRemoval(nil, m.ID)
 		}
 	case 7, 8:

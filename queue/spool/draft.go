@@ -178,7 +178,7 @@ func (d *draft) commit() error {
 	s.arrivals.Unlock()
 	for _, m := range d.messages {
 		if m.Held { // after the messages: replay holds only what it knows
-			d.record.record = appendHold(d.record.record, m.ID, true)
+			d.record.record = appendHoldAsStored(d.record.record, m.ID)
 		}
 	}
 	d.addImported()

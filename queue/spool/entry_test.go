@@ -94,8 +94,8 @@ func TestEntryCut(t *testing.T) {
 		{"brief message", messageEntry(msg, ""), func(h entryHeader, b []byte) error { _, err := decodeMessage(h, b, true); return err }, 17},
 		{"state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, msg); return err }, 1},
 		{"brief state", appendState(nil, fullState(), msg), func(h entryHeader, b []byte) error { _, err := decodeState(h, b, nil); return err }, 1},
-		{"hold", appendHold(nil, 300, true), func(h entryHeader, b []byte) error { _, _, err := decodeMark(h, b); return err }, 1},
-		{"removal", appendRemoval(nil, 300), func(h entryHeader, b []byte) error { _, _, err := decodeMark(h, b); return err }, 1},
+		{"hold", appendHold(nil, 300, "a reason"), func(h entryHeader, b []byte) error { _, err := decodeMark(h, b); return err }, 1},
+		{"removal", appendRemoval(nil, 300), func(h entryHeader, b []byte) error { _, err := decodeMark(h, b); return err }, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

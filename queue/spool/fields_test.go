@@ -117,7 +117,7 @@ func withInner(b []byte, octets string, path []uint8) []byte {
 // newerEntries are payloads that a later version may write: of a message with a deferred task, and held.
 func newerEntries(octets string, where string) (payloads [][]byte) {
 	msg := fullStored()
-	message, state, hold := messageEntry(msg, "body"), appendState(nil, fullState(), msg), appendHold(nil, msg.ID, true)
+	message, state, hold := messageEntry(msg, "body"), appendState(nil, fullState(), msg), appendHoldAsStored(nil, msg.ID)
 	switch where {
 	case "message":
 		message = withField(message, octets)

@@ -38,7 +38,7 @@ func TestFormat1Cut(t *testing.T) {
 						_, err := decodeState1(h, b, messages[entryID(h, fields)])
 						return err
 					}
-					_, _, err := decodeMark(h, b)
+					_, err := decodeMark(h, b)
 					return err
 				}
 				for n := range fields {

@@ -80,7 +80,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(appendState(bytes.Clone(whole), fullState(), msg))
 	f.Add(appendState(bytes.Clone(whole), &taskState{id: msg.ID, num: 1, done: true}, msg))
 	f.Add(append(bytes.Clone(whole), whole...))
-	f.Add(appendHold(bytes.Clone(whole), msg.ID, true))
+	f.Add(appendHold(bytes.Clone(whole), msg.ID, "a reason"))
 	f.Add(appendRemoval(bytes.Clone(whole), msg.ID))
 	for _, marks := range fuzzMarks(msg) {
 		f.Add(append(bytes.Clone(whole), marks...))
@@ -193,7 +193,7 @@ func FuzzOpen(f *testing.F) {
 		return append(binary.LittleEndian.AppendUint32(nil, at), entry...)
 	}
 	f.Add(message, state, []byte(nil), uint32(0), msg.ID+1)
-	f.Add(message, appendHold(state, msg.ID, true), items(segmentHeaderLen+recordHeaderLen, message[:len(message)-4]), uint32(0), msg.ID+1)
+	f.Add(message, appendHoldAsStored(state, msg.ID), items(segmentHeaderLen+recordHeaderLen, message[:len(message)-4]), uint32(0), msg.ID+1)
 	f.Add(message, appendRemoval(nil, msg.ID), items(1<<31, message[:len(message)-4]), uint32(70), uint64(0))
 	for _, marks := range fuzzMarks(msg) {
 		f.Add(message, marks, []byte(nil), uint32(0), msg.ID+1)

@@ -31,11 +31,15 @@ func (s *Spool) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 }
 
 // Hold implements [queue.Holder].
-func (s *Spool) Hold(ctx context.Context, ids ...queue.ID) error {
+func (s *Spool) Hold(ctx context.Context, ids ...queue.ID) error { return s.HoldFor(ctx, "", ids...) }
+
+// HoldFor implements [queue.ReasonHolder].
+func (s *Spool) HoldFor(ctx context.Context, reason string, ids ...queue.ID) error {
+	reason = index.CutReason(reason)
 	d := s.newDraft(true)
 	defer d.free()
-	hold := func(b []byte, id uint64) []byte { return appendHold(b, id, true) }
-	err := s.record(ctx, d, ids, hold, func(id uint64) { s.ix.Hold(id, true) })
+	hold := func(b []byte, id uint64) []byte { return appendHold(b, id, reason) }
+	err := s.record(ctx, d, ids, hold, func(id uint64) { s.ix.Hold(id, reason) })
 	if err != nil {
 		return s.failed("hold", err)
 	}
@@ -55,7 +59,7 @@ func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 			cleared[was+i].deaths = 0
 			b = appendClaim(b, cleared[was+i])
 		}
-		return appendHold(b, id, false)
+		return appendRelease(b, id)
 	}
 	err := s.record(ctx, d, ids, release, func(id uint64) {
 		for _, c := range cleared {
@@ -64,7 +68,7 @@ func (s *Spool) Release(ctx context.Context, ids ...queue.ID) error {
 			}
 		}
 		if s.ix.Held(id) {
-			s.ix.Hold(id, false)
+			s.ix.Release(id)
 			due = append(due, s.ix.Claimable(id)...)
 		}
 	})

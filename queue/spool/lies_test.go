@@ -536,9 +536,9 @@ func TestBodyOfEnded(t *testing.T) {
 // TestMarksRefused has holds and removals without an ID: they are about no message, and hold none.
 func TestMarksRefused(t *testing.T) {
 	for _, kind := range []uint8{entryHold1, entryRemoval1, entryHold, entryRemoval} {
-		id, held, err := decodeMark(entryHeader{kind: kind, flags: flagHeld1}, nil)
-		if id != 0 || held || err != errEntry {
-			t.Errorf("kind %d: got %d, held: %v, and %v, want %v", kind, id, held, err, errEntry)
+		m, err := decodeMark(entryHeader{kind: kind, flags: flagHeld1}, nil)
+		if m != (mark{}) || err != errEntry {
+			t.Errorf("kind %d: got %d, held: %v, and %v, want %v", kind, m.id, m.held, err, errEntry)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				case !parsed.MatchesMessage(msg):
 					continue
 				default:
-					if msg.Fill(&c.Task, st, s.ix.Now()); !parsed.MatchesTask(&c.Task) {
+					if c.Fill(msg, st, s.ix.Now()); !parsed.MatchesTask(&c.Task) {
 						continue
 					}
 				}
@@ -104,11 +104,11 @@ func (s *Spool) stored(id uint64) (*index.Message, error) {
 }
 
 var (
-	_ queue.Waker    = (*Spool)(nil)
-	_ queue.Lister   = (*Spool)(nil)
-	_ queue.Holder   = (*Spool)(nil)
-	_ queue.Flusher  = (*Spool)(nil)
-	_ queue.Hastener = (*Spool)(nil)
-	_ queue.Remover  = (*Spool)(nil)
-	_ queue.Stater   = (*Spool)(nil)
+	_ queue.Waker        = (*Spool)(nil)
+	_ queue.Lister       = (*Spool)(nil)
+	_ queue.ReasonHolder = (*Spool)(nil)
+	_ queue.Flusher      = (*Spool)(nil)
+	_ queue.Hastener     = (*Spool)(nil)
+	_ queue.Remover      = (*Spool)(nil)
+	_ queue.Stater       = (*Spool)(nil)
 )

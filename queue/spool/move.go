@@ -205,8 +205,12 @@ func (s *Spool) prepareMove(seg *segment, id uint64) (*move, error) {
 			b = appendState(b, &taskState{id: m.id, num: uint32(num), done: true}, nil)
 		}
 	}
-	if m.held {
-		b = appendHold(b, m.id, true)
+	switch {
+	case !m.held:
+	case tasks[0].AsStored:
+		b = appendHoldAsStored(b, m.id)
+	default:
+		b = appendHold(b, m.id, tasks[0].Task.HeldFor)
 	}
 	if len(b)-recordHeaderLen > maxPayload {
 		return nil, errTooLong

@@ -202,20 +202,26 @@ func (s *Spool) applyPart(st *taskState, at place) {
 
 // applyHold takes in that a message was held or released.
 func (s *Spool) applyHold(h entryHeader, fields []byte) error {
-	id, held, err := decodeMark(h, fields)
-	if id != 0 {
-		s.ix.Hold(id, held)
+	m, err := decodeMark(h, fields)
+	switch {
+	case m.id == 0:
+	case !m.held:
+		s.ix.Release(m.id)
+	case m.reasoned:
+		s.ix.Hold(m.id, m.reason)
+	default:
+		s.ix.HoldAsStored(m.id)
 	}
-	return s.refuse(id, err)
+	return s.refuse(m.id, err)
 }
 
 // applyRemoval takes in that a message was removed.
 func (s *Spool) applyRemoval(h entryHeader, fields []byte) error {
-	id, _, err := decodeMark(h, fields)
-	s.knows(id)
+	m, err := decodeMark(h, fields)
+	s.knows(m.id)
 	if err == nil {
-		s.drop(id)
-		s.dropFile(id)
+		s.drop(m.id)
+		s.dropFile(m.id)
 	}
-	return s.refuse(id, err)
+	return s.refuse(m.id, err)
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // Spool is a [queue.Queue] in a directory, for one process at a time. It is also a [queue.Keyer], a [queue.Importer], a
-// [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a [queue.Hastener], a [queue.Remover] and a
-// [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
+// [queue.Waker], a [queue.Lister], a [queue.ReasonHolder], a [queue.Flusher], a [queue.Hastener], a [queue.Remover] and
+// a [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
 //
 // The package doc describes what survives a crash, what bounds a Spool, and when it returns [queue.ErrBroken].
 type Spool struct {
@@ -291,7 +291,7 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err 
 			err = readErr
 			continue
 		}
-		msg.Fill(&c.Task, st, s.ix.Now())
+		c.Fill(msg, st, s.ix.Now())
 		c.Lease.Recipients.Store(int32(len(st.Last)))
 		tasks[i] = c.Task
 	}

@@ -60,7 +60,9 @@ const (
 	markID   = fieldID
 	markHeld = 2 // a flag of a hold: held, not released
 
-	// 3 is reserved for the reason of a hold.
+	// markReason is a string of a hold, written even if it is empty: no reason was given. A hold without this field is
+	// for the HeldFor of the message: it comes with the message, or is of an older program.
+	markReason = 3
 )
 
 // taskState is the state of a task.
@@ -272,46 +274,69 @@ func (f *fields) enhanced() (code smtp.EnhancedCode) {
 	return code
 }
 
-// appendHold appends an entry that holds a message, or releases it.
-func appendHold(b []byte, id uint64, held bool) []byte {
-	start := len(b)
-	b = appendUint(appendEntry(b, entryHold), markID, id)
-	b = appendFlag(b, markHeld, held)
-	endEntry(b[start:], 0)
-	return b
+// mark is a hold, the end of one, or a removal.
+type mark struct {
+	id       uint64
+	held     bool
+	reasoned bool // it has the reason, which may be empty: see markReason
+	reason   string
 }
+
+// appendHold appends an entry that holds a message for a reason.
+func appendHold(b []byte, id uint64, reason string) []byte {
+	return appendMark(b, entryHold, mark{id: id, held: true, reasoned: true, reason: reason})
+}
+
+// appendHoldAsStored appends an entry that holds a message for its HeldFor.
+func appendHoldAsStored(b []byte, id uint64) []byte {
+	return appendMark(b, entryHold, mark{id: id, held: true})
+}
+
+// appendRelease appends an entry that releases a message.
+func appendRelease(b []byte, id uint64) []byte { return appendMark(b, entryHold, mark{id: id}) }
 
 // appendRemoval appends an entry that removes a message.
 func appendRemoval(b []byte, id uint64) []byte {
+	return appendMark(b, entryRemoval, mark{id: id})
+}
+
+func appendMark(b []byte, kind uint8, m mark) []byte {
 	start := len(b)
-	b = appendUint(appendEntry(b, entryRemoval), markID, id)
+	b = appendUint(appendEntry(b, kind), markID, m.id)
+	b = appendFlag(b, markHeld, m.held)
+	if m.reasoned {
+		b = appendField(b, markReason, m.reason)
+	}
 	endEntry(b[start:], 0)
 	return b
 }
 
-// decodeMark reads the fields of a hold or of a removal. With an unknownError, it returns the ID too.
-func decodeMark(h entryHeader, b []byte) (id uint64, held bool, err error) {
+// decodeMark reads the fields of a hold or of a removal. With an unknownError, it returns the mark too.
+func decodeMark(h entryHeader, b []byte) (m mark, err error) {
 	if isFormat1(h) {
 		d := decoder1{b: b}
-		id = uint64(d.int64())
+		m.id = uint64(d.int64())
 		if d.failed {
-			return 0, false, errEntry
+			return mark{}, errEntry
 		}
-		return id, h.flags&flagHeld1 != 0, nil
+		m.held = h.flags&flagHeld1 != 0
+		return m, nil
 	}
 	f := fields{rest: b}
 	for f.next() {
 		switch f.tag {
 		case markID:
-			id = f.upTo(maxID)
+			m.id = f.upTo(maxID)
 		case markHeld:
-			held = true
+			m.held = true
+		case markReason:
+			m.reason, m.reasoned = string(f.value), true
 		default:
 			f.skip()
 		}
 	}
-	if id == 0 {
-		return 0, false, errEntry
+	if m.id == 0 {
+		return mark{}, errEntry
 	}
-	return id, held, f.err()
+	return m, f.err()
 }

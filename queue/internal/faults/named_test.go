@@ -126,8 +126,8 @@ var inRunner = []struct {
 	}, "was never tried"},
 	{named{
 		"sends what is held", "queue/spool/keep.go",
-		"s.ix.Hold(id, true)",
-		"s.ix.Hold(id, !fault_(%d))",
+		"s.ix.Hold(id, reason)",
+		"if fault_(%d) { s.ix.Release(id) } else { s.ix.Hold(id, reason) }",
 	}, "is held, and is claimed"},
 	{named{
 		"sends to what is suspended", "queue/delivery/blocked.go",

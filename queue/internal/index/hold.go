@@ -3,8 +3,19 @@ package index
 import (
 	"maps"
 	"slices"
+	"unique"
 
 	"github.com/postrider/postrider/queue"
+)
+
+// hold is whether and since when a message is held. The reason of one that is held as it was stored is in what the
+// store keeps of it, as it may be long, and each message may have another. That of a later hold is in Index.reasons.
+type hold uint8
+
+const (
+	free     hold = iota
+	asStored      // the reason is the HeldFor of the Message
+	later         // the reason is in Index.reasons; if there is none, no reason was given
 )
 
 // is returns the State of the task.
@@ -12,7 +23,7 @@ func (t *task[S]) is() queue.State {
 	switch {
 	case t.phase != waiting:
 		return queue.Leased
-	case t.held:
+	case t.hold != free:
 		return queue.Held
 	}
 	return queue.Waiting
@@ -21,8 +32,31 @@ func (t *task[S]) is() queue.State {
 // Leased reports whether the task is leased or being settled.
 func (ix *Index[M, S]) Leased(r ref) bool { return ix.Tasks.At(r).phase != waiting }
 
-// Hold holds the tasks of a message, or releases them. It reports false if there is no such message.
-func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
+// Hold holds the tasks of a message for a reason, which has been cut by CutReason. If the message is held already, and
+// the reason is empty, the former reason stays. Hold reports false if there is no such message.
+func (ix *Index[M, S]) Hold(id uint64, reason string) bool {
+	if reason == "" && ix.Held(id) {
+		return true
+	}
+	if !ix.setHold(id, later) {
+		return false
+	}
+	if reason != "" {
+		ix.reasons[id] = unique.Make(reason) // a user holds many messages for one reason
+	}
+	return true
+}
+
+// HoldAsStored holds the tasks of a message for the HeldFor of its Message. If it is held already, the reason stays.
+func (ix *Index[M, S]) HoldAsStored(id uint64) bool { return ix.Held(id) || ix.setHold(id, asStored) }
+
+// Release ends the hold of a message. It reports false if there is no such message.
+func (ix *Index[M, S]) Release(id uint64) bool {
+	delete(ix.reasons, id)
+	return ix.setHold(id, free)
+}
+
+func (ix *Index[M, S]) setHold(id uint64, keep hold) bool {
 	m := ix.byID.get(id)
 	if m == 0 {
 		return false
@@ -31,11 +65,11 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 	for r := ix.messages.At(m).first; r != 0; r = ix.Tasks.At(r).next {
 		t := ix.Tasks.At(r)
 		if t.phase != waiting {
-			t.held = held // it takes effect at the end of the lease
+			t.hold = keep // it takes effect at the end of the lease
 			continue
 		}
 		ix.Take(r)
-		t.held = held
+		t.hold = keep
 		ix.Put(r)
 	}
 	return true
@@ -44,7 +78,7 @@ func (ix *Index[M, S]) Hold(id uint64, held bool) bool {
 // Held reports whether the message exists and is held.
 func (ix *Index[M, S]) Held(id uint64) bool {
 	m := ix.byID.get(id)
-	return m != 0 && ix.Tasks.At(ix.messages.At(m).first).held
+	return m != 0 && ix.Tasks.At(ix.messages.At(m).first).hold != free
 }
 
 // Settling reports whether a settlement of one of the message's tasks is in progress.

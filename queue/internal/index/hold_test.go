@@ -56,6 +56,11 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 			}
 		})
 	}
+	for id, reason := range ix.reasons {
+		if m := ix.byID.get(id); m == 0 || ix.Tasks.At(ix.messages.At(m).first).hold != later || reason.Value() == "" {
+			t.Fatalf("there is a reason %q to hold message %d", reason.Value(), id)
+		}
+	}
 	for n, more := 0, true; more; n++ {
 		more = ix.messages.each(n, func(r ref, m *message[int]) {
 			c := ix.messages.chunks[n]
@@ -162,7 +167,7 @@ func TestIndexRandom(t *testing.T) {
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
 		ix := New[int, int](nil)
-		held := map[uint64]bool{}
+		held, why := map[uint64]bool{}, map[uint64]string{}
 		var ids []uint64
 		var claims, settling []Task[int, int]
 		pick := func(s *[]Task[int, int]) (c Task[int, int], ok bool) {
@@ -226,10 +231,23 @@ func TestIndexRandom(t *testing.T) {
 				if len(ids) > 0 {
 					id := ids[r.IntN(len(ids))]
 					keep := r.IntN(2) == 0
-					if got := ix.Hold(id, keep); got != (ix.Data(id) != nil) || ix.Held(id) != (got && keep) {
+					reason := []string{"", "a", "b"}[r.IntN(3)]
+					do := func() bool { return ix.Hold(id, reason) }
+					switch {
+					case !keep:
+						do, why[id] = func() bool { return ix.Release(id) }, ""
+					case reason != "" || !held[id]:
+						why[id] = reason
+					}
+					if got := do(); got != (ix.Data(id) != nil) || ix.Held(id) != (got && keep) {
 						t.Fatalf("step %d: hold(%d, %v) gives %v, and held %v", step, id, keep, got, ix.Held(id))
 					}
 					held[id] = keep
+					for _, task := range ix.TasksOf(id) {
+						if task.Task.HeldFor != why[id] || task.AsStored {
+							t.Fatalf("step %d: %d is held for %q, as stored: %v, want %q", step, id, task.Task.HeldFor, task.AsStored, why[id])
+						}
+					}
 				}
 			case 7:
 				if len(ids) > 20 {
@@ -288,7 +306,7 @@ func TestIndexWalk(t *testing.T) {
 	add(now, "leased")
 	ix.claimAt("leased", 1, queue.Any)
 	add(now, "held")
-	ix.Hold(id, true)
+	ix.Hold(id, "")
 	seen := map[queue.Lane]bool{}
 	for _, d := range ix.allLanes() {
 		want := now

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/postrider/postrider/queue"
 )
@@ -41,6 +42,7 @@ const manyTasks = 64
 //   - The tasks of a message are in the order of their nums. Each task of a message in byNum is there, unless it is the
 //     report task.
 //   - Each lane has a task, and each destination has a lane.
+//   - Each reason is of a message that is held later, and isn't empty.
 //   - No message has an ID below the least of its chunk, or marks that its chunk's summary lacks.
 type Index[M, S any] struct {
 	// Owner returns the Owner of a message, at least 1 unless it has no Tenant and the null reverse-path. If nil, the
@@ -69,9 +71,10 @@ type Index[M, S any] struct {
 	reports  map[uint64]*report[S]
 	token    uint64
 	settled  settled
-	expired  bool // a lease has
-	count    int  // tasks
-	kept     int  // tasks that wait and are held
+	expired  bool                             // a lease has
+	count    int                              // tasks
+	kept     int                              // tasks that wait and are held
+	reasons  map[uint64]unique.Handle[string] // of messages that are held later, by ID: see hold
 
 	// These are of apart.go.
 	suspects   map[ref]*suspect
@@ -99,7 +102,7 @@ type task[S any] struct {
 	oplace   int32 // in its lane's overdue
 	attempts uint16
 	phase    phase
-	held     bool // as its message is
+	hold     hold // as its message has it
 }
 
 type phase uint8
@@ -131,6 +134,7 @@ func New[M, S any](now func() time.Time) *Index[M, S] {
 		leases:   map[uint64]*Lease{},
 		byTask:   map[ref]*Lease{},
 		reports:  map[uint64]*report[S]{},
+		reasons:  map[uint64]unique.Handle[string]{},
 		suspects: map[ref]*suspect{},
 		token:    rand.Uint64(), // so that no lease from before a restart is valid
 	}
@@ -168,10 +172,14 @@ func (ix *Index[M, S]) Add(s *Message, data M) {
 		many = make([]ref, len(s.Dests))
 		ix.byNum[s.ID] = many
 	}
+	keep := free
+	if s.Held {
+		keep = asStored
+	}
 	for num, name := range s.Dests {
 		t := ix.Tasks.add(task[S]{
 			due: s.NotBefore, overdue: s.Overdue(false), message: m, lane: ix.join(s.Lane(name)), num: uint32(num),
-			place: -1, oplace: -1, held: s.Held,
+			place: -1, oplace: -1, hold: keep,
 		})
 		*next = t
 		next = &ix.Tasks.At(t).next
@@ -187,7 +195,7 @@ func (ix *Index[M, S]) Add(s *Message, data M) {
 func (ix *Index[M, S]) Put(r ref) {
 	t := ix.Tasks.At(r)
 	t.phase = waiting
-	if t.held {
+	if t.hold != free {
 		ix.kept++
 		return
 	}
@@ -196,7 +204,7 @@ func (ix *Index[M, S]) Put(r ref) {
 
 // Take undoes Put.
 func (ix *Index[M, S]) Take(r ref) {
-	if ix.Tasks.At(r).held {
+	if ix.Tasks.At(r).hold != free {
 		ix.kept--
 		return
 	}
@@ -227,6 +235,7 @@ func (ix *Index[M, S]) Drop(r ref) (gone bool) {
 	}
 	ix.byID.remove(m.id)
 	delete(ix.byNum, m.id)
+	delete(ix.reasons, m.id)
 	ix.messages.free(t.message)
 	return true
 }

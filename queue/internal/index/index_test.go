@@ -173,8 +173,8 @@ func TestIndexLanes(t *testing.T) {
 				ix.Put(r)
 			}
 			for i := range tt.tasks { // their lane stays with them
-				ix.Hold(uint64(i), true)
-				ix.Hold(uint64(i), false)
+				ix.Hold(uint64(i), "")
+				ix.Release(uint64(i))
 			}
 			checkIndex(t, ix)
 			if due := ix.allLanes(); len(due) != len(lanes) {

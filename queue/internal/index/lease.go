@@ -34,7 +34,11 @@ type Task[M, S any] struct {
 	Parts []Part[S] // of a report task
 	Lane  queue.Lane
 	Lease *Lease
-	Task  queue.Task // ID, Destination, Owner, Lease, State, Only, Due, Attempts and Deaths
+
+	// Task has ID, Destination, Owner, Lease, State, Only, Due, Attempts and Deaths, and HeldFor unless AsStored is
+	// true: then that is the one of the Message.
+	Task     queue.Task
+	AsStored bool
 }
 
 // expire ends the leases that have expired. Every method that looks at tasks or leases calls it first.
@@ -127,6 +131,12 @@ func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 	if t.num == ReportTask {
 		parts = slices.Clone(ix.reports[m.id].parts)
 	}
+	var reason string
+	if t.hold == later {
+		if r, ok := ix.reasons[m.id]; ok {
+			reason = r.Value()
+		}
+	}
 	return Task[M, S]{
 		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State, Parts: parts, Lane: lane,
 		Task: queue.Task{
@@ -138,7 +148,9 @@ func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 			Due:         fromDue(t.due),
 			Attempts:    int(t.attempts),
 			Deaths:      ix.deaths(r),
+			HeldFor:     reason,
 		},
+		AsStored: t.hold == asStored,
 	}
 }
 

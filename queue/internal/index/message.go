@@ -91,9 +91,12 @@ func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	s := &Message{
 		Notice: Never, Deadline: Never,
 		Priority: m.Priority, Ref: m.Ref, Tenant: m.Tenant, Origin: m.Origin, FromDomain: m.FromDomain, About: m.About,
-		Held: m.Held, HeldFor: cutReason(m.HeldFor),
+		Held: m.Held, HeldFor: CutReason(m.HeldFor),
 		Envelope: *m.Envelope,
 		Dest:     make([]uint32, len(m.Destinations)),
+	}
+	if !m.Held { // in a Queue that keeps no reasons, it was released
+		s.HeldFor = ""
 	}
 	s.Envelope.Recipients = slices.Clone(m.Envelope.Recipients)
 	if !m.NotBefore.IsZero() {
@@ -118,8 +121,8 @@ func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	return s, nil
 }
 
-// cutReason returns a HeldFor as it is stored.
-func cutReason(s string) string { return clip.Text(s, queue.MaxHeldFor) }
+// CutReason returns a HeldFor as it is stored.
+func CutReason(s string) string { return clip.Text(s, queue.MaxHeldFor) }
 
 // Arrive sets the ID and, unless the message comes from another Queue, the arrival.
 func (s *Message) Arrive(id uint64, now time.Time) {
@@ -234,7 +237,15 @@ func (st *Progress) Clone() *Progress {
 	return c
 }
 
-// Fill sets the fields of t that the Index didn't set. It takes over what st has.
+// Fill sets the fields of t.Task that the Index didn't set. It takes over what st has.
+func (t *Task[M, S]) Fill(s *Message, st *Progress, now time.Time) {
+	s.Fill(&t.Task, st, now)
+	if t.AsStored {
+		t.Task.HeldFor = s.HeldFor
+	}
+}
+
+// Fill sets the fields of t that the Index didn't set but HeldFor. It takes over what st has.
 func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
@@ -255,7 +266,6 @@ func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	t.Deadline = FromNano(s.Deadline)
 	t.Size, t.Priority, t.Ref, t.Tenant = s.Size, s.Priority, s.Ref, s.Tenant
 	t.Origin, t.FromDomain, t.About = s.Origin, s.FromDomain, s.About
-	t.HeldFor = s.HeldFor
 }
 
 // CheckSettlement returns an error if s is invalid for a task of that destination with this number of recipients.

@@ -20,7 +20,7 @@ func TestCutReason(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := cutReason(tt.reason)
+			got := CutReason(tt.reason)
 			if got != tt.want || len(got) > queue.MaxHeldFor || !utf8.ValidString(got) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -57,10 +57,10 @@ func (ix *Index[M, S]) Owe(id uint64, p Part[S]) {
 	}
 	last := ix.link(ix.messages.At(m), 0)
 	first := ix.Tasks.At(ix.messages.At(m).first)
-	lane, held := ReportLane(ix.nameOf(first.lane)), first.held
+	lane, keep := ReportLane(ix.nameOf(first.lane)), first.hold
 	t := ix.Tasks.add(task[S]{
 		due: p.Due, overdue: Never, message: m, lane: ix.join(lane), num: ReportTask, place: -1, oplace: -1,
-		attempts: stored(p.Attempts), held: held,
+		attempts: stored(p.Attempts), hold: keep,
 	})
 	*last = t
 	ix.reports[id] = &report[S]{t, []Part[S]{p}}
@@ -165,5 +165,5 @@ func (ix *Index[M, S]) Hurry(id uint64) bool {
 	ix.Take(r.task)
 	t.due = now
 	ix.Put(r.task)
-	return !t.held
+	return t.hold == free
 }
