@@ -139,6 +139,11 @@ func (h *handle) Hold(ctx context.Context, ids ...queue.ID) error {
 	return h.Queue.Hold(ctx, ids...)
 }
 
+func (h *handle) HoldFor(ctx context.Context, reason string, ids ...queue.ID) error {
+	defer h.soon()
+	return h.Queue.HoldFor(ctx, reason, ids...)
+}
+
 func (h *handle) Release(ctx context.Context, ids ...queue.ID) error {
 	defer h.soon()
 	return h.Queue.Release(ctx, ids...)

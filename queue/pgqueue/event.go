@@ -48,6 +48,7 @@ type eventRecord struct {
 	Part     *partRecord     `json:"part,omitempty"`    // that is added to the report task
 	Parts    []uint32        `json:"parts,omitempty"`   // of the report task, that are settled
 	Nums     []uint32        `json:"nums,omitempty"`    // of the tasks that are flushed
+	HeldFor  text            `json:"heldFor,omitzero"`  // of a hold
 }
 
 // partRecord is a part of a report task.
@@ -81,6 +82,7 @@ type stored struct {
 	report *storedTask   // nil: there is none
 	parts  []part        // of it, never empty
 	held   bool
+	why    string // the HeldFor of its tasks
 	gone   bool
 	entry  bool // only what ix needs is read: msg has no recipients, and no task or part its st
 }
@@ -98,6 +100,9 @@ type storedTask struct {
 
 func newStored(m *index.Message) *stored {
 	s := &stored{msg: m, tasks: make([]*storedTask, len(m.Dests)), held: m.Held}
+	if m.Held {
+		s.why = m.HeldFor
+	}
 	for num := range s.tasks {
 		s.tasks[num] = &storedTask{num: uint32(num), due: m.NotBefore, overdue: m.Overdue(false)}
 	}
@@ -124,7 +129,9 @@ func (s *stored) apply(e *event) error {
 	case reported:
 		err = s.reported(r)
 	case held:
-		s.held = true
+		if s.held = true; r.HeldFor != "" {
+			s.why = string(r.HeldFor)
+		}
 	case released:
 		s.release(r.At)
 	case flushed:
@@ -179,7 +186,7 @@ func (s *stored) release(at int64) {
 	if !s.held {
 		return
 	}
-	s.held = false
+	s.held, s.why = false, ""
 	for _, t := range s.left() {
 		if t.until <= at && t.deaths > 0 {
 			t.deaths, t.changed = 0, true

@@ -131,7 +131,9 @@ func (q *Queue) described(s *stored, must bool) (tasks []queue.Task, ok bool) {
 			if !must && !s.agrees(&c) {
 				return nil, false
 			}
-			tasks = append(tasks, taskOf(&c, s.msg, s.before(&c), now))
+			task := taskOf(&c, s.msg, s.before(&c), now)
+			task.HeldFor = s.why
+			tasks = append(tasks, task)
 		}
 		return tasks, true
 	}
@@ -146,6 +148,7 @@ func (q *Queue) described(s *stored, must bool) (tasks []queue.Task, ok bool) {
 			task.Due = index.FromNano(t.due)
 		}
 		s.msg.Fill(&task, s.progress(t), now)
+		task.HeldFor = s.why
 		tasks = append(tasks, task)
 	}
 	return tasks, true

@@ -16,12 +16,17 @@ import (
 
 // Hold implements [queue.Holder].
 func (q *Queue) Hold(ctx context.Context, ids ...queue.ID) error {
-	return q.operate(ctx, "hold", held, ids, nil)
+	return q.HoldFor(ctx, "", ids...)
+}
+
+// HoldFor implements [queue.ReasonHolder].
+func (q *Queue) HoldFor(ctx context.Context, reason string, ids ...queue.ID) error {
+	return q.operate(ctx, "hold", ids, &operation{kind: held, reason: index.CutReason(reason)})
 }
 
 // Release implements [queue.Holder]. Held tasks have no Deaths afterwards.
 func (q *Queue) Release(ctx context.Context, ids ...queue.ID) error {
-	return q.operate(ctx, "release", released, ids, nil)
+	return q.operate(ctx, "release", ids, &operation{kind: released})
 }
 
 // Remove implements [queue.Remover]. A Settle at another Queue that is in progress has succeeded before, or returns
@@ -36,11 +41,18 @@ func (q *Queue) Remove(ctx context.Context, ids []queue.ID, reports ...queue.Mes
 		return failed("remove", err)
 	}
 	defer freeAll(drafts)
-	return q.operate(ctx, "remove", removed, ids, drafts)
+	return q.operate(ctx, "remove", ids, &operation{kind: removed, reports: drafts})
+}
+
+// operation is what is done to messages.
+type operation struct {
+	kind    int
+	reason  string   // of a hold
+	reports []*draft // of a removal
 }
 
 // operate stores an operation on messages, and waits until this Queue has taken it in.
-func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID, reports []*draft) error {
+func (q *Queue) operate(ctx context.Context, op string, ids []queue.ID, do *operation) error {
 	if err := q.begin(ctx); err != nil {
 		return err
 	}
@@ -53,19 +65,25 @@ func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID
 	limited, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
 	err := q.inLock(limited, func(tx *sql.Tx) error {
-		if kind == removed {
+		if do.kind == removed {
 			if err := q.fenceOwners(limited, tx, numbers); err != nil {
 				return err
 			}
 		}
-		done, err := tx.ExecContext(limited, q.sql(operateSQL), arrayOf(numbers), kind, q.clock.time().UnixNano())
+		data, err := json.Marshal(&eventRecord{
+			At: q.clock.time().UnixNano(), Overdue: index.Never, HeldFor: text(do.reason),
+		})
+		if err != nil {
+			return err
+		}
+		done, err := tx.ExecContext(limited, q.sql(operateSQL), arrayOf(numbers), do.kind, string(data))
 		if err != nil {
 			return err
 		}
 		if n, err := done.RowsAffected(); err != nil || n == 0 {
 			return orNotFound(err)
 		}
-		return q.insertReports(limited, tx, reports)
+		return q.insertReports(limited, tx, do.reports)
 	})
 	if err != nil {
 		return failed(op, err)
@@ -76,7 +94,7 @@ func (q *Queue) operate(ctx context.Context, op string, kind int, ids []queue.ID
 
 // operateSQL stores an operation on those of the messages that are there.
 const operateSQL = `INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
-SELECT id, lane, 0, 0, $2::smallint, $2::smallint = 5, json_build_object('at', $3::bigint)
+SELECT id, lane, 0, 0, $2::smallint, $2::smallint = 5, $3::json
 FROM "postrider".msg m WHERE id = ANY ($1::text::bigint[])
 AND ` + isThere
 

@@ -370,7 +370,7 @@ func (q *Queue) unreadable(id uint64, err error) {
 func (q *Queue) happened(e *event) (tell []func()) {
 	switch e.kind {
 	case held:
-		q.ix.Hold(e.id, "")
+		q.ix.Hold(e.id, "") // List reads the reason in the tables
 	case released:
 		for _, d := range q.release(e.id) {
 			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })

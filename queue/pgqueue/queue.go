@@ -16,7 +16,7 @@ import (
 )
 
 // Queue is a [queue.Queue] in a PostgreSQL database, which several processes may have open. It is also a [queue.Keyer],
-// a [queue.Importer], a [queue.Sharer], a [queue.Waker], a [queue.Lister], a [queue.Holder], a [queue.Flusher], a
+// a [queue.Importer], a [queue.Sharer], a [queue.Waker], a [queue.Lister], a [queue.ReasonHolder], a [queue.Flusher], a
 // [queue.Hastener], a [queue.Remover] and a [queue.Stater]. [Open] makes one. Its methods may be called concurrently.
 type Queue struct {
 	// Invariants, between two holds of mu:
@@ -269,14 +269,14 @@ func (q *Queue) Refresh(ctx context.Context) error {
 }
 
 var (
-	_ queue.Queue    = (*Queue)(nil)
-	_ queue.Keyer    = (*Queue)(nil)
-	_ queue.Importer = (*Queue)(nil)
-	_ queue.Waker    = (*Queue)(nil)
-	_ queue.Lister   = (*Queue)(nil)
-	_ queue.Holder   = (*Queue)(nil)
-	_ queue.Flusher  = (*Queue)(nil)
-	_ queue.Hastener = (*Queue)(nil)
-	_ queue.Remover  = (*Queue)(nil)
-	_ queue.Stater   = (*Queue)(nil)
+	_ queue.Queue        = (*Queue)(nil)
+	_ queue.Keyer        = (*Queue)(nil)
+	_ queue.Importer     = (*Queue)(nil)
+	_ queue.Waker        = (*Queue)(nil)
+	_ queue.Lister       = (*Queue)(nil)
+	_ queue.ReasonHolder = (*Queue)(nil)
+	_ queue.Flusher      = (*Queue)(nil)
+	_ queue.Hastener     = (*Queue)(nil)
+	_ queue.Remover      = (*Queue)(nil)
+	_ queue.Stater       = (*Queue)(nil)
 )
