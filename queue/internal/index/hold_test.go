@@ -64,7 +64,8 @@ func checkIndex(t *testing.T, ix *Index[int, int]) {
 	for n, more := 0, true; more; n++ {
 		more = ix.messages.each(n, func(r ref, m *message[int]) {
 			c := ix.messages.chunks[n]
-			for _, f := range []marks{{ref: m.marks.ref}, {sender: m.marks.sender}, {to: m.marks.to}} {
+			for _, f := range append(ix.soughtIn(m), sought{marks: marks{ref: m.marks.ref}},
+				sought{marks: marks{sender: m.marks.sender}}, sought{marks: marks{to: m.marks.to}}) {
 				if m.id < c.least || !c.sum.may(&f) {
 					t.Fatalf("chunk %d says that message %d isn't there, for %+v", n, m.id, f)
 				}
@@ -399,4 +400,13 @@ func BenchmarkIndexWalk(b *testing.B) {
 			return int(id)
 		})
 	}
+}
+
+// soughtIn returns what finds the tasks of a message.
+func (ix *Index[M, S]) soughtIn(m *message[M]) (all []sought) {
+	for r := m.first; r != 0; r = ix.Tasks.At(r).next {
+		l := ix.nameOf(ix.Tasks.At(r).lane)
+		all = append(all, sought{dest: ix.destMark(l.Destination)}, sought{owner: l.Owner})
+	}
+	return all
 }

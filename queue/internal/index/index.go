@@ -43,7 +43,8 @@ const manyTasks = 64
 //     report task.
 //   - Each lane has a task, and each destination has a lane.
 //   - Each reason is of a message that is held later, and isn't empty.
-//   - No message has an ID below the least of its chunk, or marks that its chunk's summary lacks.
+//   - No message has an ID below the least of its chunk, or marks, an Owner or a destination that its chunk's
+//     summary lacks.
 type Index[M, S any] struct {
 	// Owner returns the Owner of a message, at least 1 unless it has no Tenant and the null reverse-path. If nil, the
 	// numbers are those of this Index alone. It must be set before the first Add.
@@ -164,7 +165,15 @@ func (ix *Index[M, S]) Add(s *Message, data M) {
 	s.Owner = ix.owner(s)
 	marks := ix.marksOf(s)
 	m := ix.messages.add(message[M]{id: s.ID, data: data, marks: marks})
-	ix.messages.belongs(m, s.ID, &marks)
+	sum := ix.messages.belongs(m, s.ID, &marks)
+	sum.noteOwner(s.Owner)
+	sum.noteDests(func(yield func(uint64) bool) {
+		for _, name := range s.Dests {
+			if !yield(ix.destMark(name)) {
+				return
+			}
+		}
+	})
 	ix.byID.add(s.ID, m)
 	next := &ix.messages.At(m).first
 	var many []ref

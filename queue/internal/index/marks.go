@@ -2,9 +2,11 @@ package index
 
 import (
 	"hash/maphash"
+	"iter"
 	"math"
 	"math/bits"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -35,8 +37,14 @@ func (ix *Index[M, S]) marksOf(s *Message) marks {
 	return m
 }
 
-// marksIn returns those of a Filter.
-func (ix *Index[M, S]) marksIn(f *Filter) (m marks) {
+// soughtBy returns what a Filter looks for.
+func (ix *Index[M, S]) soughtBy(f *Filter) (m sought) {
+	if f.Destination != "" {
+		m.dest = ix.destMark(f.Destination)
+	}
+	if f.Tenant != "" && ix.Owner == nil {
+		m.owner = ix.tenant(f.Tenant)
+	}
 	if f.Ref != "" {
 		m.ref = ix.mark(f.Ref)
 	}
@@ -60,25 +68,38 @@ func (ix *Index[M, S]) fourBits(s string) (b uint32) {
 	return b
 }
 
-// summary is a Bloom filter of the marks of a chunk of messages. A search for a Ref, a sender or a recipient passes
-// over chunks that have none of it. It has two octets a message: one chunk in 10 or 20 is searched in vain.
+// sought is what a Filter looks for in the chunks of messages. A field that is zero matches all.
+type sought struct {
+	marks
+	dest  uint64 // of the name of the destination
+	owner queue.Owner
+}
+
+// summary is a Bloom filter of the marks, the owners and the destinations of a chunk of messages. A search for one of
+// these passes over chunks that have none of it. It has two octets a message: one chunk in 5 or 20 is searched in vain.
 type summary [chunkSize * 16 / 64]uint64
 
-// isWide is the bit of a summary that is set if a message may have several recipients, or ones that aren't known. The
-// bits before it are for marks.
-const isWide = chunkSize*16 - 1
+// isWide is the bit of a summary that is set if a message may have several recipients, or ones that aren't known, and
+// isSpread if one may have more than fewDests destinations. The bits before them are for marks.
+const (
+	isWide   = chunkSize*16 - 1
+	isSpread = isWide - 1
+)
+
+const fewDests = 4
 
 // These are added to marks, so that those of different fields don't meet.
 const (
 	ofRef = (iota + 1) << 32
 	ofSender
 	ofRecipient
+	ofDest
 )
 
 // places returns the two bits of a mark.
 func places(mark uint64) (a, b uint64) {
 	h := mark * 0x9e3779b97f4a7c15
-	return h >> 48 % isWide, h >> 32 % isWide
+	return h >> 48 % isSpread, h >> 32 % isSpread
 }
 
 func (s *summary) set(bit uint64) { s[bit/64] |= 1 << (bit % 64) }
@@ -107,10 +128,45 @@ func (s *summary) note(m *marks) {
 	}
 }
 
-// may reports whether a message with the marks of a Filter may be among those that were noted. All four bits of the
+// noteOwner adds the Owner of a message. It may have all bits, as none of the other marks has.
+func (s *summary) noteOwner(o queue.Owner) { s.add(uint64(o)) }
+
+// noteDests adds the destinations of the tasks of a message, which may have left.
+func (s *summary) noteDests(marks iter.Seq[uint64]) {
+	n := 0
+	for mark := range marks {
+		if n++; n > fewDests {
+			s.set(isSpread)
+			return
+		}
+		s.add(mark)
+	}
+}
+
+// noteTasks adds the Owner and the destinations of a message to the summary of its chunk.
+func (ix *Index[M, S]) noteTasks(s *summary, m *message[M]) {
+	s.noteDests(func(yield func(uint64) bool) {
+		for r := m.first; r != 0; {
+			t := ix.Tasks.At(r)
+			l := ix.lanes.At(t.lane)
+			if s.noteOwner(l.owner); !yield(ix.destMark(ix.dests.At(l.dest).name)) {
+				return
+			}
+			r = t.next
+		}
+	})
+}
+
+// destMark returns the mark of a destination.
+func (ix *Index[M, S]) destMark(name string) uint64 {
+	return ofDest | maphash.String(ix.tenants, name)&math.MaxUint32
+}
+
+// may reports whether a message that a Filter looks for may be among those that were noted. All four bits of the
 // Filter's recipient are among those of such a message: if it has no others, they are the same.
-func (s *summary) may(f *marks) bool {
-	return (f.ref == 0 || s.includes(ofRef|uint64(f.ref))) &&
+func (s *summary) may(f *sought) bool {
+	return (f.owner == 0 || s.includes(uint64(f.owner))) && (f.dest == 0 || s.has(isSpread) || s.includes(f.dest)) &&
+		(f.ref == 0 || s.includes(ofRef|uint64(f.ref))) &&
 		(f.sender == 0 || s.includes(ofSender|uint64(f.sender))) &&
 		(s.has(isWide) || bits.OnesCount32(f.to) < 4 || s.includes(ofRecipient|uint64(f.to)))
 }

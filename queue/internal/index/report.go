@@ -64,6 +64,7 @@ func (ix *Index[M, S]) Owe(id uint64, p Part[S]) {
 	})
 	*last = t
 	ix.reports[id] = &report[S]{t, []Part[S]{p}}
+	ix.messages.chunks[uint32(m-1)/chunkSize].sum.add(ix.destMark(queue.ReportDestination))
 	ix.count++
 	ix.SetDeaths(t, p.Deaths)
 	ix.Put(t)

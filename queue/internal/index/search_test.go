@@ -224,3 +224,73 @@ func TestSearchLocks(t *testing.T) {
 		}
 	}
 }
+
+// countedLock counts how often it was locked.
+type countedLock struct {
+	sync.Mutex
+	locks int
+}
+
+func (l *countedLock) Lock() {
+	l.Mutex.Lock()
+	l.locks++
+}
+
+// TestSearchSkips: a search for what few messages have passes over the chunks of the others, so that it takes few
+// steps. A chunk whose messages have left, and with them what was rare, is passed over, too.
+func TestSearchSkips(t *testing.T) {
+	const chunks = 512
+	ix := New[testPlace, testPlace](nil)
+	for id := uint64(1); id <= chunks*chunkSize; id++ {
+		s := waitingFor(id, 0, "a.example", fmt.Sprintf("d%d.example", id%5))
+		s.Tenant, s.Ref = "often", "often"
+		switch {
+		case id == chunks*chunkSize/2:
+			s.Dests[1], s.Tenant, s.Ref = "rare.example", "rare", "rare"
+		case id <= chunks*chunkSize/3 && id%chunkSize == 1:
+			s.Dests[1], s.Tenant, s.Ref = "gone.example", "gone", "gone"
+		}
+		ix.Add(s, testPlace{})
+	}
+	steps := func(f queue.Filter) (found, steps int) {
+		t.Helper()
+		parsed, err := NewFilter(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu := new(countedLock)
+		for range Search(mu, ix, parsed, func() error { return nil }) {
+			found++
+		}
+		return found, mu.locks
+	}
+	rare := []queue.Filter{{Destination: "rare.example"}, {Tenant: "rare"}, {Ref: "rare"}}
+	for _, f := range rare {
+		if found, steps := steps(f); found != 1 || steps > chunks/100 {
+			t.Errorf("%+v: got %d messages in %d steps, want 1 in %d at most", f, found, steps, chunks/100)
+		}
+	}
+	if found, steps := steps(queue.Filter{Destination: "d1.example", State: queue.Held, Tenant: "often"}); found != 0 || steps != 1 {
+		t.Errorf("held: got %d messages in %d steps, want none in 1", found, steps)
+	}
+	for id := uint64(1); id <= chunks*chunkSize/3; id++ {
+		if id%chunkSize <= chunkSize/2 {
+			ix.Remove(id)
+		}
+	}
+	left := 0
+	for id := uint64(1); id <= chunks*chunkSize; id++ {
+		if id%5 == 1 && id != chunks*chunkSize/2 && ix.Data(id) != nil { // those with ID 1 in their chunk are gone
+			left++
+		}
+	}
+	steps(queue.Filter{}) // a walk that passes over no chunk makes the summaries anew
+	if found, _ := steps(queue.Filter{Destination: "d1.example", Tenant: "often"}); found != left {
+		t.Errorf("after many have left, got %d messages, want %d", found, left)
+	}
+	for _, f := range append(rare, queue.Filter{Destination: "gone.example"}, queue.Filter{Tenant: "gone"}) {
+		if found, steps := steps(f); found > 1 || steps > chunks/100 {
+			t.Errorf("%+v: after many have left, got %d messages in %d steps, want %d at most", f, found, steps, chunks/100)
+		}
+	}
+}

@@ -56,21 +56,23 @@ func (s *slab[T]) add(v T) ref {
 	return ref(n*chunkSize+uint32(i)) + 1
 }
 
-// belongs notes the ID and the marks of the message that a new entry is.
-func (s *slab[T]) belongs(r ref, id uint64, m *marks) {
+// belongs notes the ID and the marks of the message that a new entry is. It returns the summary of its chunk, which is
+// to have more of the message.
+func (s *slab[T]) belongs(r ref, id uint64, m *marks) *summary {
 	c := s.chunks[uint32(r-1)/chunkSize]
 	if c.count == 1 {
 		c.least, c.sum, c.left = id, new(summary), 0
 	}
 	c.least = min(c.least, id)
 	c.sum.note(m)
+	return c.sum
 }
 
-// upTo calls visit for chunks from n on that may have a message with an ID up to last() and with these marks, until
+// upTo calls visit for chunks from n on that may have a message with an ID up to last() that f looks for, until
 // some have been visited or many skipped. visit returns the lowest ID in the chunk. next is the chunk to go on with,
 // and more reports whether there is one.
-func (s *slab[T]) upTo(n int, last func() uint64, f *marks, visit func(n int) (least uint64)) (next int, more bool) {
-	const most, skipped = 4096 / chunkSize, 256
+func (s *slab[T]) upTo(n int, last func() uint64, f *sought, visit func(n int) (least uint64)) (next int, more bool) {
+	const most, skipped = 4096 / chunkSize, 1024
 	visited := 0
 	for end := n + skipped; n < len(s.chunks) && n < end && visited < most; n++ {
 		if c := s.chunks[n]; c != nil && c.least <= last() && c.sum.may(f) {

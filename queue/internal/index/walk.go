@@ -67,11 +67,11 @@ func walk[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, most int, check 
 			last = ids[most-1]
 		}
 	}
-	marks := ix.marksIn(f)
+	what := ix.soughtBy(f)
 	for n, further := 0, true; further; {
 		mu.Lock()
 		if err = check(); err == nil {
-			n, further = ix.search(n, f, &marks, last, &ids)
+			n, further = ix.search(n, f, &what, last, &ids)
 		}
 		mu.Unlock()
 		if err != nil {
@@ -87,24 +87,22 @@ func walk[M, S any](mu sync.Locker, ix *Index[M, S], f *Filter, most int, check 
 
 // search appends the IDs up to last of the messages that have a task that f may select, for some chunks of messages
 // from n on. next is the chunk to go on with, and further reports whether there is one.
-func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids *[]uint64) (next int, further bool) {
+func (ix *Index[M, S]) search(n int, f *Filter, what *sought, last uint64, ids *[]uint64) (next int, further bool) {
 	ix.expire()
-	w := wanted{dest: ix.byName[f.Destination], state: f.State, anyOwner: f.Tenant == "" || ix.Owner != nil}
+	w := wanted{dest: ix.byName[f.Destination], state: f.State, owner: what.owner}
 	if f.Destination != "" && w.dest == 0 || f.State == queue.Held && ix.kept == 0 {
 		return n, false
 	}
-	if !w.anyOwner {
-		w.owner = ix.tenant(f.Tenant)
-	}
-	return ix.messages.upTo(n, func() uint64 { return last }, marks, func(n int) uint64 {
+	return ix.messages.upTo(n, func() uint64 { return last }, what, func(n int) uint64 {
 		least := uint64(math.MaxUint64)
 		sum := ix.messages.chunks[n].again()
 		ix.messages.each(n, func(_ ref, m *message[M]) {
 			least = min(least, m.id)
 			if sum != nil {
 				sum.note(&m.marks)
+				ix.noteTasks(sum, m)
 			}
-			if m.id <= last && f.message(m.id) && m.marks.match(marks) && ix.has(m, &w) {
+			if m.id <= last && f.message(m.id) && m.marks.match(&what.marks) && ix.has(m, &w) {
 				*ids = append(*ids, m.id)
 			}
 		})
@@ -112,23 +110,22 @@ func (ix *Index[M, S]) search(n int, f *Filter, marks *marks, last uint64, ids *
 	})
 }
 
-// wanted is what a Filter wants of a task: all that isn't zero, and the owner unless anyOwner is true.
+// wanted is what a Filter wants of a task: all that isn't zero.
 type wanted struct {
-	dest     ref
-	state    queue.State
-	owner    queue.Owner
-	anyOwner bool
+	dest  ref
+	state queue.State
+	owner queue.Owner
 }
 
 // has reports whether the message has such a task.
 func (ix *Index[M, S]) has(m *message[M], w *wanted) bool {
-	if w.dest == 0 && w.state == 0 && w.anyOwner {
+	if *w == (wanted{}) {
 		return true
 	}
 	for r := m.first; r != 0; {
 		t := ix.Tasks.At(r)
 		l := ix.lanes.At(t.lane)
-		if !w.anyOwner && l.owner != w.owner {
+		if w.owner != 0 && l.owner != w.owner {
 			return false // all tasks of a message have one owner
 		}
 		if (w.dest == 0 || l.dest == w.dest) && (w.state == 0 || t.is() == w.state) {
@@ -149,7 +146,7 @@ func Oldest[M, S any](mu sync.Locker, ix *Index[M, S]) (id uint64, ok bool) {
 	id = math.MaxUint64
 	for n, more := 0, true; more; {
 		mu.Lock()
-		n, more = ix.messages.upTo(n, func() uint64 { return id }, &marks{}, func(n int) uint64 {
+		n, more = ix.messages.upTo(n, func() uint64 { return id }, &sought{}, func(n int) uint64 {
 			least := uint64(math.MaxUint64)
 			ix.messages.each(n, func(_ ref, m *message[M]) { least = min(least, m.id) })
 			id, ok = min(id, least), true
