@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -167,6 +168,7 @@ func (b *advBench) all(t *testing.T, cases []advCase) {
 	}
 	rows := make([]string, len(cases))
 	failures, printed := 0, 0
+	pools := make(map[int]*advPool)
 	begun := time.Now()
 	var next atomic.Int64
 	var group sync.WaitGroup
@@ -174,12 +176,18 @@ func (b *advBench) all(t *testing.T, cases []advCase) {
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(cases)); i = next.Add(1) - 1 {
-				row, broke := b.row(cases[i])
+				r := b.row(cases[i])
 				b.mu.Lock()
-				if broke {
+				if len(r.broken) > 0 {
 					failures++
 				}
-				for rows[i] = row; printed < len(rows) && rows[printed] != ""; printed++ {
+				pool := pools[r.owners]
+				if pool == nil {
+					pool = &advPool{owners: r.owners}
+					pools[r.owners] = pool
+				}
+				pool.add(r)
+				for rows[i] = r.String(); printed < len(rows) && rows[printed] != ""; printed++ {
 					fmt.Fprint(t.Output(), rows[printed])
 				}
 				b.mu.Unlock()
@@ -187,6 +195,9 @@ func (b *advBench) all(t *testing.T, cases []advCase) {
 		})
 	}
 	group.Wait()
+	for _, owners := range slices.Sorted(maps.Keys(pools)) {
+		fmt.Fprint(t.Output(), pools[owners])
+	}
 	t.Logf("%d of %d cases break the promise; %d runs with %d messages in %v", failures, len(cases), b.runs.Load(),
 		b.mails.Load(), time.Since(begun).Round(time.Millisecond))
 	if failures > 0 {
@@ -200,26 +211,42 @@ var advHeader = fmt.Sprintf("%-42s %17s  %17s  %17s  %17s   slots held\n%-26s %6
 	strings.Repeat("      p50      p99 ", int(advGroups)) +
 	"  most mean  wakes/s back vain µs/mail  broken\n"
 
-func (b *advBench) row(c advCase) (row string, broke bool) {
-	var base, with advMeasures
+// advRow is the result of a case.
+type advRow struct {
+	advCase
+	base, with advMeasures
+	took       time.Duration
+	broken     []string
+}
+
+func (b *advBench) row(c advCase) *advRow {
+	r := &advRow{advCase: c}
 	for _, seed := range c.seeds {
-		base.add(b.base(seed, c.owners))
+		r.base.add(b.base(seed, c.owners))
 	}
 	begun := time.Now()
 	for _, seed := range c.seeds {
-		with.add(b.run(seed, c.owners, c.moves))
+		with := b.run(seed, c.owners, c.moves)
+		r.with.add(with)
+		if broken := advBroken(b.base(seed, c.owners), with); len(broken) > 0 && len(c.seeds) > 1 {
+			r.broken = append(r.broken, fmt.Sprintf("seed %d alone: %s", seed, strings.Join(broken, ", ")))
+		}
 	}
-	took := time.Since(begun)
-	broken := advBroken(&base, &with)
-	if poor := advPoor(&base); poor != "" {
-		broken = append(broken, "the base is "+poor)
+	r.took = time.Since(begun)
+	r.broken = append(r.broken, advBroken(&r.base, &r.with)...)
+	if poor := advPoor(&r.base); poor != "" {
+		r.broken = append(r.broken, "the base is "+poor)
 	}
+	return r
+}
+
+func (r *advRow) String() string {
 	var s strings.Builder
-	for i, m := range []*advMeasures{&base, &with} {
+	for i, m := range []*advMeasures{&r.base, &r.with} {
 		if i == 0 {
-			fmt.Fprintf(&s, "%-26s %6d  %-7s", c.name(), c.owners, "without")
+			fmt.Fprintf(&s, "%-26s %6d  %-7s", r.name(), r.owners, "without")
 		} else {
-			seeds := fmt.Sprintf("%d seeds from %d", len(c.seeds), c.seeds[0])
+			seeds := fmt.Sprintf("%d seeds from %d", len(r.seeds), r.seeds[0])
 			fmt.Fprintf(&s, "%-26s %6s  %-7s", "  "+seeds, "", "with")
 		}
 		for g := range m.waits {
@@ -229,11 +256,39 @@ func (b *advBench) row(c advCase) (row string, broke bool) {
 			s.WriteString("\n")
 			continue
 		}
-		fmt.Fprintf(&s, " %4d %4.0f %8.1f %4d %4d %5.1f  %s\n", m.mostHeld, m.heldFor/float64(len(c.seeds)),
+		fmt.Fprintf(&s, " %4d %4.0f %8.1f %4d %4d %5.1f  %s\n", m.mostHeld, m.heldFor/float64(len(r.seeds)),
 			float64(m.wakes)/time.Duration(m.length).Seconds(), m.taken, m.vain,
-			float64(took.Microseconds())/float64(m.honestly+m.accepted), strings.Join(broken, ", "))
+			float64(r.took.Microseconds())/float64(m.honestly+m.accepted), strings.Join(r.broken, ", "))
 	}
-	return s.String(), len(broken) > 0
+	return s.String()
+}
+
+// advPool has the waits of all cases with so many owners together, and the worst p99 of one case.
+type advPool struct {
+	owners, cases, broken int
+	base, with            [advGroups]advWaits
+	worst                 [advGroups]time.Duration
+}
+
+func (p *advPool) add(r *advRow) {
+	p.cases++
+	if len(r.broken) > 0 {
+		p.broken++
+	}
+	for g := range p.base {
+		p.base[g].addAll(&r.base.waits[g])
+		p.with[g].addAll(&r.with.waits[g])
+		p.worst[g] = max(p.worst[g], r.with.waits[g].quantile(0.99))
+	}
+}
+
+func (p *advPool) String() string {
+	s := fmt.Sprintf("%d owners, %d cases, %d broken; p99 without, with, worst of a case:", p.owners, p.cases, p.broken)
+	for g := range p.base {
+		s += fmt.Sprintf("  %s %s %s %s", advGroupNames[g], advTime(p.base[g].quantile(0.99)),
+			advTime(p.with[g].quantile(0.99)), advTime(p.worst[g]))
+	}
+	return s + "\n"
 }
 
 // advTime is a time in three digits.

@@ -44,6 +44,12 @@ func TestIdleRelay(t *testing.T) {
 		{name: "eight places", places: 8, owners: 1, others: 1},
 		{name: "eight places, 60 messages done", places: 8, owners: 1, quick: 60, others: 1},
 		{name: "eight places, two owners", places: 8, owners: 2, others: 1},
+		{name: "eight places, four owners", places: 8, owners: 4, others: 1},
+		{name: "eight places, four with a message done", places: 8, owners: 4, quick: 1, others: 1},
+		{name: "eight places, four with 60 messages done", places: 8, owners: 4, quick: 60, others: 1},
+		{name: "eight places, four together, 60 messages done", places: 8, owners: 4, quick: 60, together: true, others: 1},
+		{name: "twenty places, four owners", places: 20, owners: 4, others: 1},
+		{name: "twenty places, four with 60 messages done", places: 20, owners: 4, quick: 60, others: 1},
 		{name: "two places", places: 2, owners: 1, others: 1},
 	}
 	for _, tt := range tests {
@@ -127,39 +133,65 @@ func TestOwnerLeaves(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		places int
+		busy   int     // slots of an owner with credit
 		done   float64 // messages of each, before it takes slots
 		want   string  // slots of each
 	}{
-		{"nothing done", 200, 0, "[80 27 9 3 1]"},
-		{"a few done", 200, 1, "[150 5 3 1 1]"},
-		{"much done", 200, 100, "[150 5 3 1 1]"},
-		{"one place", 1, 0, "[1 0 0 0 0]"},
-		{"two places", 2, 0, "[1 1 0 0 0]"},
-		{"eight places", 8, 0, "[4 1 1 0 0]"},
-		{"twenty places", 20, 0, "[8 3 1 0 0]"},
+		{"nothing done", 200, 0, 0, "[80 27 9 1 1 1]"},
+		{"a few done", 200, 0, 1, "[150 5 2 1 1 1]"},
+		{"much done", 200, 0, 100, "[150 5 2 1 1 1]"},
+		{"beside one with credit", 200, 60, 0, "[53 12 7 4 1 1 1 1 1]"}, // half of 160 slots, and one more
+		{"one place", 1, 0, 0, "[1 0 0 0 0 0]"},
+		{"two places", 2, 0, 0, "[1 1 0 0 0 0]"},
+		{"four places", 4, 0, 0, "[1 1 1 1 0 0]"},
+		{"four places, a few done", 4, 0, 1, "[3 1 0 0 0 0]"},
+		{"eight places", 8, 0, 0, "[2 1 1 1 1 0]"},
+		{"eight places, a few done", 8, 0, 1, "[4 1 1 1 1 0]"},
+		{"twenty places", 20, 0, 0, "[8 1 1 1 1 0]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := testMachine(machineConfig{})
-			m.at(machineNow)
-			m.places = tt.places
-			var got []int
-			for n := range queue.Owner(5) {
-				o := m.owner(n)
-				m.slots.ended.add(tt.done, m.mono)
-				o.slots.ended.add(tt.done, m.mono)
-				for m.ownerRoom(o, fresh) > 0 {
-					m.held++
-					m.kinds[dull]++ // by now it takes long
-					m.slots.take(&o.slots)
-					m.lend(o)
-				}
-				got = append(got, o.lent.used)
-			}
+			got := stallAll(tt.places, strings.Count(tt.want, " ")+1, tt.busy, tt.done)
 			if fmt.Sprint(got) != tt.want {
 				t.Errorf("got %v slots, want %s", got, tt.want)
 			}
 		})
 	}
+	for places := 8; places <= 1000; places++ {
+		for _, done := range []float64{0, 1, 100} {
+			if got := stallAll(places, 5, 0, done); got[4] == 0 {
+				t.Errorf("%d places, %v messages done: got %v slots, want one for the fifth owner", places, done, got)
+			}
+		}
+	}
+}
+
+// stallAll has owners take all slots that they may have, one after the other, and keep them. It returns how many each has.
+func stallAll(places, owners, busy int, done float64) (got []int) {
+	m := testMachine(machineConfig{})
+	m.at(machineNow)
+	m.places = places
+	take := func(o *owner, k kind) {
+		m.held++
+		m.kinds[k]++
+		m.slots.take(&o.slots)
+		m.lend(o)
+	}
+	if busy > 0 {
+		m.slots.ended.add(100, m.mono)
+		m.owner(99).slots.ended.add(100, m.mono)
+		for range busy {
+			take(m.owner(99), fresh)
+		}
+	}
+	for n := range queue.Owner(owners) {
+		o := m.owner(n)
+		m.slots.ended.add(done, m.mono)
+		for o.slots.ended.add(done, m.mono); m.ownerRoom(o, fresh) > 0; {
+			take(o, dull) // by now it takes long
+		}
+		got = append(got, o.lent.used)
+	}
+	return got
 }
 
 // TestOwnerTakes has four owners take all slots that they may have for fast mail, beside one that uses most. Each has its

@@ -89,8 +89,8 @@ import (
 //   - For mail that isn't fast, an owner has three quarters of Concurrency at most, also if no other has mail. It has
 //     two fifths at most while no attempt of it that took less than 10 seconds was lately delivered or rejected. So
 //     another owner's mail to new sites has slots, even if all hosts of the first owner stall. Owners that stall one
-//     after the other have fewer each time: 80, 27, 9, 3 and 1 of 200; of 20, the fourth has none. Small numbers are
-//     rounded up.
+//     after the other have fewer each time: 80, 27, 9 and then 1 of 200; 8 and then 1 of 20; 2 and then 1 of 8. With a
+//     Concurrency of 8 or more, four owners whose hosts stall leave a slot for a fifth.
 //   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
 //     doesn't count, and comes again: see [smtp.Slot].
 //
@@ -275,7 +275,8 @@ type Runner struct {
 	MaxProbeWait time.Duration
 
 	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 200. A fifth of it is for
-	// sites that are known to be fast.
+	// sites that are known to be fast. If it is less than 8, four owners or fewer whose hosts stall (one if it is 1)
+	// hold up all other mail until these hosts answer or time out.
 	Concurrency int
 
 	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one. Each second in which

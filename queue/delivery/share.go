@@ -123,12 +123,12 @@ func (m *machine) ownerRoom(o *owner, k kind) int {
 
 // lentRoom is ownerRoom as far as the slots go that fast mail leaves. Of those, an owner with credit may have its part
 // of all that was done, too: what others get done there, be it in no time, doesn't make that smaller. An owner that has
-// some leaves others as many of the four fifths, up to a sixteenth.
+// some leaves others as many of the four fifths, up to a sixteenth, and a few in any case: see fewLeft.
 func (m *machine) lentRoom(o *owner, k kind) int {
 	least, size := m.share()
 	free := m.kindRoom(k, least, size)
 	if n, most := o.lent.used, m.places-m.places/mostLent; n > 0 {
-		free = min(free, most-m.lent.used-min(n, most/16))
+		free = min(free, most-m.lent.used-max(min(n, most/16), m.fewLeft(3)))
 	}
 	room := m.lent.room(&o.lent, max(1, size/8), size, free, m.mono)
 	if !m.hasCredit(o, size) {
@@ -141,14 +141,19 @@ func (m *machine) lentRoom(o *owner, k kind) int {
 // owedRoom returns how many more of the slots that fast mail leaves, of which there are size, o may take without
 // credit. The owners without credit, however many they are, have half of those slots together, or more while a quarter
 // of them is free. Of that, each leaves the others half as many slots as it has: one after the other, they have 80, 27,
-// 9 and 3 of 160. An owner that has none may have one until so many are owed that a fifth of all places is left.
+// 9 and 1 of 160, and a few in any case: see fewLeft. An owner that has none may have one until so many are owed that a
+// fifth of all places is left, though owners with credit use the rest.
 func (m *machine) owedRoom(o *owner, size int) int {
 	room := max(size/2-m.lent.owed, size-m.lent.used-size/4)
 	if o.lent.used == 0 {
 		return max(room, size-m.places/mostLent-m.lent.owed)
 	}
-	return room - (o.lent.used+1)/2
+	return room - max((o.lent.used+1)/2, m.fewLeft(4))
 }
+
+// fewLeft returns n slots, or n of each eight places if these are fewer. An owner that has some leaves so many: with
+// eight places, four owners whose hosts stall leave one for a fifth.
+func (m *machine) fewLeft(n int) int { return min(n, m.places*n/8) }
 
 // lend adds a slot that fast mail leaves to those of o.
 func (m *machine) lend(o *owner) {
