@@ -44,7 +44,8 @@ import (
 //	POSTRIDER_ADVERSARY_SEED=7      the first seed
 //	POSTRIDER_ADVERSARY_WARM=2      minutes before the measured part, which is 5,000 messages then: for a quick look
 //
-// A row that breaks the promise is run again, with its trace, by its moves, owners and seed.
+// A row breaks the promise if the waits of its seeds together do, or those of one seed alone. It is run again, with its
+// trace, by its moves, owners and seed. The last lines have the waits of all rows together, by the number of owners.
 //
 // What isn't there: rates, suspensions, notices and deadlines; honest mail with the null reverse-path or a NotBefore; a
 // provider that limits our sessions; sessions that are used again; hosts whose addresses change between the lookup and
