@@ -414,14 +414,14 @@ func TestUnknown(t *testing.T) {
 	now := machineNow
 	m := testMachine(machineConfig{})
 	m.list(queue.LaneDue{Lane: toLane("x"), Due: now}, now)
-	takeTurn(m, now, 9, 0, 0)
-	if got, want := m.pick(9, now), []queue.Want{wish("x", 1, queue.Retried)}; !reflect.DeepEqual(got, want) {
+	takeTurn(m, now, 20, 0, 0)
+	if got, want := m.pick(20, now), []queue.Want{wish("x", 1, queue.Retried)}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	claim(m, taskOf(toLane("x"), 2), now)
 	m.settleTurn(false)
 	m.wake(toLane("x"), now, now)
-	if got, want := m.pick(9, now), []queue.Want{wish("x", 2, queue.Fresh)}; !reflect.DeepEqual(got, want) {
+	if got, want := m.pick(20, now), []queue.Want{wish("x", 2, queue.Fresh)}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
