@@ -246,7 +246,7 @@ func (m *machine) siteNamed(name string) *site {
 	if s := m.sites[name]; s != nil {
 		return s
 	}
-	return &site{name: name, learnt: m.learnt[name]}
+	return &site{name: name, learnt: m.learnt.sites[name]}
 }
 
 // sitesOf returns the sites of the tasks' destinations, if any site may be blocked or has a learned rate. It asks

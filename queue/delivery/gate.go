@@ -161,8 +161,8 @@ func (m *machine) isAhead(t *target, o *meter) bool {
 
 // bit is that of a meter in target.passed. Meters of one kind share it.
 func (m *meter) bit() uint16 {
-	n := m.key.kind
-	if m.key.owner != 0 {
+	n := m.kind
+	if m.owner != 0 {
 		n += meterKinds
 	}
 	return 1 << n
@@ -180,7 +180,7 @@ func (m *machine) uncount(f *flight, v *verdict) {
 	s := f.t.party.site
 	for _, o := range f.meters {
 		o.held--
-		if v.sign > 0 && v.refusal == nil && o.key.kind != noMeter {
+		if v.sign > 0 && v.refusal == nil && !o.isGone() {
 			closed := o.closed
 			if o.accept(s.limits.Recovery, s.limits.Concurrency, f.began, m.mono); closed && !o.closed {
 				m.tellMeter(s.name, o)
@@ -225,7 +225,7 @@ func (m *machine) guard(g *gate, n int) {
 
 // openGate lets as many lanes go on as the meter allows messages.
 func (m *machine) openGate(g *gate) {
-	gone := g.meter.key.kind == noMeter
+	gone := g.meter.isGone()
 	n := 0
 	for room := g.meter.room(m.mono) - g.asked; n < room || gone; n++ {
 		t, ok := g.pop()
@@ -257,7 +257,7 @@ func (m *machine) pass(t *target) bool {
 		return false
 	case t.gate == nil:
 		return true
-	case t.gate.key.kind == noMeter:
+	case t.gate.isGone():
 		t.gate, t.denied = nil, 0
 		return true
 	case !t.isGated():

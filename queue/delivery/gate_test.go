@@ -54,7 +54,7 @@ func TestTwoGates(t *testing.T) {
 	for _, lanes := range []int{1, 2, 3, 10} {
 		m, r := rateMachine()
 		refusedBy(m, r, rateTask(9, smtp.OriginCode), overSPF, "")
-		bySender := m.learnt["x.test"].find(meterKey{name: m.names.id("s.test"), kind: bySPF})
+		bySender := m.learnt.find(m.learnt.sites["x.test"], meterKey{name: m.names.id("s.test"), kind: bySPF})
 		key := meterKey{name: m.names.id("192.0.2.1"), kind: bySource}
 		byAddress := m.putMeter("x.test", newMeter(key, Recovery{}, 0, tally{}, m.mono))
 		for _, o := range []*meter{bySender, byAddress} { // one message a second
@@ -123,7 +123,7 @@ func TestGateOwners(t *testing.T) {
 	if refusedBy(m, r, rateTask(9, smtp.OriginCode), overSPF, "") == nil {
 		t.Fatal("got no attempt")
 	}
-	for _, own := range m.learnt["x.test"].more {
+	for _, own := range m.learnt.more {
 		t.Fatalf("got more than one rate: %+v", own)
 	}
 	for i := range lanes {

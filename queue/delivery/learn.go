@@ -30,46 +30,51 @@ type meterKey struct {
 	kind  meterKind
 }
 
-// learnt is what was learned of a site's rates. Most sites have one meter.
-type learnt struct {
-	one  meter
-	more map[meterKey]*meter // nil: none
+// learnt is what was learned of a site's rates: one meter, and those in allLearnt.more.
+type learnt struct{ one meter }
+
+// allLearnt is what was learned of the rates of sites. Most sites have one meter, and take no memory for others.
+type allLearnt struct {
+	sites map[string]*learnt
+	more  map[*learnt]map[meterKey]*meter // none is empty
 }
 
-func (l *learnt) find(k meterKey) *meter {
-	if l.one.key == k {
+func (a *allLearnt) find(l *learnt, k meterKey) *meter {
+	if l.one.key() == k {
 		return &l.one
 	}
-	return l.more[k]
+	return a.more[l][k]
 }
 
-// all calls f for each meter, in no order.
-func (l *learnt) all(f func(*meter)) {
-	if l.one.key.kind != noMeter {
+// each calls f for each meter of a site, in no order.
+func (a *allLearnt) each(l *learnt, f func(*meter)) {
+	if !l.one.isGone() {
 		f(&l.one)
 	}
-	for _, m := range l.more {
+	for _, m := range a.more[l] {
 		f(m)
 	}
 }
 
 // put adds a meter that isn't there. The first one keeps its place as long as a message in flight refers to it.
-func (l *learnt) put(m meter) *meter {
-	if l.one.key.kind == noMeter && l.one.held == 0 {
+func (a *allLearnt) put(l *learnt, m meter) *meter {
+	if l.one.isGone() && l.one.held == 0 {
 		l.one = m
 		return &l.one
 	}
-	if l.more == nil {
-		l.more = make(map[meterKey]*meter)
+	if a.more[l] == nil {
+		a.more[l] = make(map[meterKey]*meter)
 	}
-	l.more[m.key] = &m
+	a.more[l][m.key()] = &m
 	return &m
 }
 
 // remove forgets a meter. Lanes and flights that refer to it see that it is gone.
-func (l *learnt) remove(m *meter) {
-	delete(l.more, m.key)
-	m.key = meterKey{}
+func (a *allLearnt) remove(l *learnt, m *meter) {
+	if delete(a.more[l], m.key()); len(a.more[l]) == 0 {
+		delete(a.more, l)
+	}
+	m.owner, m.name, m.kind = 0, 0, noMeter
 }
 
 // names are the names in keys of meters.
@@ -121,7 +126,7 @@ func (m *machine) learn(f *flight, refusal *rateRefusal) bool {
 		}
 	}
 	if s.overs >= manyRefusals && s.learnt != nil { // those that closed before there were so many, too
-		s.learnt.all(func(o *meter) {
+		m.learnt.each(s.learnt, func(o *meter) {
 			if o.closed {
 				o.tat = max(o.tat, int64(o.since)*int64(time.Second)+int64(longPause+meterIdle))
 			}
@@ -151,15 +156,15 @@ func (m *machine) learnOf(f *flight, kind meterKind, name string, refusal *rateR
 	learned := m.refuse(f, k)
 	var told []*meter
 	if s.learnt != nil && known {
-		if o := s.learnt.find(k); o != nil {
+		if o := m.learnt.find(s.learnt, k); o != nil {
 			o.known = true
 		}
-		if all := s.learnt.find(meterKey{name: k.name, kind: kind}); all != nil && all.closed {
+		if all := m.learnt.find(s.learnt, meterKey{name: k.name, kind: kind}); all != nil && all.closed {
 			m.refuseOne(f, all)
 		}
-		s.learnt.all(func(o *meter) {
+		m.learnt.each(s.learnt, func(o *meter) {
 			recent := o.closed || toSeconds(m.mono)-o.since < int32(longPause/time.Second)
-			if o.key.kind == kind && o.key.name == k.name && o.key.owner != 0 && o.known && recent {
+			if o.kind == kind && o.name == k.name && o.owner != 0 && o.known && recent {
 				told = append(told, o)
 			}
 		})
@@ -191,7 +196,7 @@ func (m *machine) refuseOne(f *flight, o *meter) {
 func (m *machine) refuse(f *flight, k meterKey) bool {
 	s := f.t.party.site
 	if s.learnt != nil {
-		if o := s.learnt.find(k); o != nil {
+		if o := m.learnt.find(s.learnt, k); o != nil {
 			o.refuse(s.limits.Recovery, f.began, m.mono)
 			m.restLong(s, o)
 			m.tellMeter(s.name, o)
@@ -216,22 +221,22 @@ func (m *machine) restLong(s *site, o *meter) {
 
 // putMeter adds a meter of a site.
 func (m *machine) putMeter(name string, o meter) *meter {
-	l := m.learnt[name]
+	l := m.learnt.sites[name]
 	if l == nil {
 		l = new(learnt)
-		m.learnt[name] = l
+		m.learnt.sites[name] = l
 		if s := m.sites[name]; s != nil {
 			s.learnt = l
 		}
 	}
 	m.meters++
-	m.networks = m.networks || o.key.kind == byNetwork
-	return l.put(o)
+	m.networks = m.networks || o.kind == byNetwork
+	return m.learnt.put(l, o)
 }
 
 // forget removes a meter. Lanes that wait for it go on.
 func (m *machine) forget(l *learnt, o *meter) {
-	l.remove(o)
+	m.learnt.remove(l, o)
 	m.meters--
 	if g := m.gates[o]; g != nil {
 		m.openGate(g)
@@ -251,7 +256,7 @@ func (m *machine) makeRoom(s *site) {
 
 // isFull reports whether there is no room for another meter of a site, of which l was learned.
 func (m *machine) isFull(l *learnt) bool {
-	return m.meters >= maxMeters || l != nil && len(l.more) >= maxSiteMeters
+	return m.meters >= maxMeters || l != nil && len(m.learnt.more[l]) >= maxSiteMeters
 }
 
 // thin makes room for another meter: it forgets those that were used least recently, of all or of l, until a quarter
@@ -267,7 +272,7 @@ func (m *machine) thin(l *learnt) {
 		switch {
 		case all && m.meters > maxMeters*3/4:
 			m.forgetUnused(age)
-		case !all && len(l.more) > maxSiteMeters*3/4:
+		case !all && len(m.learnt.more[l]) > maxSiteMeters*3/4:
 			m.forgetOf(l, age)
 		default:
 			return
@@ -277,7 +282,7 @@ func (m *machine) thin(l *learnt) {
 
 // forgetOf drops the meters of l that weren't used for a time.
 func (m *machine) forgetOf(l *learnt, age time.Duration) {
-	l.all(func(o *meter) {
+	m.learnt.each(l, func(o *meter) {
 		if m.mono-o.tat > int64(age) && o.held == 0 {
 			m.forget(l, o)
 		}
@@ -288,10 +293,10 @@ func (m *machine) forgetOf(l *learnt, age time.Duration) {
 func (m *machine) forgetMeters() { m.forgetUnused(meterMemory) }
 
 func (m *machine) forgetUnused(age time.Duration) {
-	for name, l := range m.learnt {
+	for name, l := range m.learnt.sites {
 		m.forgetOf(l, age)
-		if l.one.key.kind == noMeter && l.one.held == 0 && len(l.more) == 0 {
-			delete(m.learnt, name)
+		if l.one.isGone() && l.one.held == 0 && len(m.learnt.more[l]) == 0 {
+			delete(m.learnt.sites, name)
 			if s := m.sites[name]; s != nil {
 				s.learnt = nil
 			}
@@ -302,19 +307,18 @@ func (m *machine) forgetUnused(age time.Duration) {
 		return
 	}
 	kept := names{}
-	for _, l := range m.learnt {
-		more := l.more
-		l.more = nil
-		if l.one.key.kind != noMeter {
-			l.one.key.name = kept.id(m.names.list[l.one.key.name])
+	for _, l := range m.learnt.sites {
+		if !l.one.isGone() {
+			l.one.name = kept.id(m.names.list[l.one.name])
 		}
-		for _, o := range more {
-			o.key.name = kept.id(m.names.list[o.key.name])
-			if l.more == nil {
-				l.more = make(map[meterKey]*meter, len(more))
-			}
-			l.more[o.key] = o
+	}
+	for l, old := range m.learnt.more {
+		more := make(map[meterKey]*meter, len(old))
+		for _, o := range old {
+			o.name = kept.id(m.names.list[o.name])
+			more[o.key()] = o
 		}
+		m.learnt.more[l] = more
 	}
 	m.names = kept
 }
@@ -348,7 +352,7 @@ func (m *machine) counts(l *learnt, k meterKind, name string, owner uint64) {
 		return
 	}
 	for _, key := range [...]meterKey{{0, id, k}, {owner, id, k}} {
-		if o := l.find(key); o != nil {
+		if o := m.learnt.find(l, key); o != nil {
 			m.counting = append(m.counting, o)
 		}
 	}

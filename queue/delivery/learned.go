@@ -103,7 +103,7 @@ func (r *Runner) remembered() []LearnedRate {
 
 // learnedRates returns all of them.
 func (m *machine) learnedRates(now time.Time) (all []LearnedRate) {
-	for site, l := range m.learnt {
+	for site, l := range m.learnt.sites {
 		all = append(all, m.ratesOf(site, l, now)...)
 	}
 	slices.SortFunc(all, compareLearned)
@@ -120,7 +120,7 @@ func (m *machine) ratesOf(site string, l *learnt, now time.Time) (rates []Learne
 	if l == nil {
 		return nil
 	}
-	l.all(func(o *meter) {
+	m.learnt.each(l, func(o *meter) {
 		rates = append(rates, m.rateOf(site, o, now))
 	})
 	slices.SortFunc(rates, compareLearned)
@@ -131,7 +131,7 @@ func (m *machine) rateOf(site string, o *meter, now time.Time) LearnedRate {
 	at := func(mono int64) time.Time { return now.Add(time.Duration(mono - m.mono)).Round(0) }
 	since := int64(o.since) * int64(time.Second)
 	r := LearnedRate{
-		Site: site, Of: meterKindNames[o.key.kind], Name: m.names.list[o.key.name], Owner: OwnerHash(o.key.owner),
+		Site: site, Of: meterKindNames[o.kind], Name: m.names.list[o.name], Owner: OwnerHash(o.owner),
 		PerHour: o.rate(m.mono) * 3600, Level: float64(o.level) * 3600, First: o.fresh, Steady: int(o.steady),
 		AtOnce: int(o.window), Pauses: int(o.fails), Accepted: int(o.n),
 		Since: at(int64(o.opened) * int64(time.Second)), Used: at(min(max(since, o.tat), m.mono)),
@@ -169,11 +169,12 @@ func (m *machine) recallOne(r LearnedRate, now time.Time) {
 		return
 	}
 	k := meterKey{name: m.names.id(r.Name), owner: uint64(r.Owner), kind: meterKind(kind)}
-	if l := m.learnt[r.Site]; l != nil && (l.find(k) != nil || len(l.more) >= maxSiteMeters) {
+	if l := m.learnt.sites[r.Site]; l != nil && (m.learnt.find(l, k) != nil || len(m.learnt.more[l]) >= maxSiteMeters) {
 		return
 	}
 	o := meter{
-		key: k, level: float32(level), tat: m.mono, opened: toSeconds(m.mono), since: toSeconds(m.mono),
+		owner: k.owner, name: k.name, kind: k.kind,
+		level: float32(level), tat: m.mono, opened: toSeconds(m.mono), since: toSeconds(m.mono),
 		window: uint16(min(max(r.AtOnce, 0), maxRecovery)), steady: uint8(min(max(r.Steady, 0), mostSteady)),
 	}
 	left := min(r.Until.Sub(now), mostPause)

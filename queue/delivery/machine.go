@@ -85,12 +85,12 @@ type machine struct {
 	rates      map[rateKey]*bucket
 	manyRates  int
 
-	learnt     map[string]*learnt // by site
-	names      names              // in it
-	meters     int                // in it
-	manyMeters int                // so many of them are looked through
-	thinAt     int64              // before it, thin does nothing
-	networks   bool               // some were of a network
+	learnt     allLearnt
+	names      names // in it
+	meters     int   // in it
+	manyMeters int   // so many of them are looked through
+	thinAt     int64 // before it, thin does nothing
+	networks   bool  // some were of a network
 	counting   []*meter
 	gates      map[*meter]*gate
 	asking     []*gate // those at which lanes passed in this turn
@@ -203,7 +203,7 @@ func newMachine(c machineConfig) *machine {
 		owners:        make(map[queue.Owner]*owner),
 		suspended:     make(map[string]time.Time),
 		rates:         make(map[rateKey]*bucket),
-		learnt:        make(map[string]*learnt),
+		learnt:        allLearnt{make(map[string]*learnt), make(map[*learnt]map[meterKey]*meter)},
 		gates:         make(map[*meter]*gate),
 		cappedAt:      never,
 		resumeAt:      never,

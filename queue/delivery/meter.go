@@ -64,27 +64,36 @@ const (
 //
 // Times without messages don't count, so that a rate doesn't grow, or shrink, by not being used: a message that is
 // refused several times, hours apart, with no other between, doesn't say that the site takes one in hours. It is a
-// plain value of the machine's goroutine, and small: there may be one for each of thousands of sites.
+// plain value of the machine's goroutine, of 48 octets: there may be one for each of thousands of sites.
 type meter struct {
-	key    meterKey
+	owner  uint64 // see meterKey
+	tat    int64  // the theoretical arrival time of the next message, on the machine's clock
+	name   uint32
 	level  float32 // messages a second
 	n      uint32  // accepted since opened
-	tat    int64   // the theoretical arrival time of the next message, on the machine's clock
-	opened int32   // when it last opened, in seconds on that clock
+	opened int32   // when it last opened, in seconds on the machine's clock
 	since  int32   // when it last opened, or a pause began
 	held   int32   // messages in flight
 	window uint16  // so many may be; 0: no bound
-	grown  uint16  // accepted since window last grew
-	steady uint8   // how often the probe time has doubled
-	fails  uint8   // pauses after which the first message was refused
-	known  bool    // a host of the site has refused; see machine.learnOf
+	kind   meterKind
+	steady uint8 // how often the probe time has doubled
+	fails  uint8 // pauses after which the first message was refused
+	known  bool  // a host of the site has refused; see machine.learnOf
 	closed bool
 	fresh  bool // it has never been open: n and opened are those of the site, before the first refusal
 }
 
+func (m *meter) key() meterKey { return meterKey{m.owner, m.name, m.kind} }
+
+// isGone reports whether m was forgotten. Lanes and flights may still refer to it.
+func (m *meter) isGone() bool { return m.kind == noMeter }
+
 // newMeter returns one that closes now. The site has taken what lately says, and last took seen messages a second.
 func newMeter(k meterKey, r Recovery, seen float64, lately tally, now int64) meter {
-	m := meter{key: k, level: float32(max(seen, firstLevel)), n: uint32(lately.n), since: toSeconds(now), fresh: true}
+	m := meter{
+		owner: k.owner, name: k.name, kind: k.kind,
+		level: float32(max(seen, firstLevel)), n: uint32(lately.n), since: toSeconds(now), fresh: true,
+	}
 	m.opened = m.since - lately.until(m.since)
 	m.close(r, now)
 	return m
@@ -184,15 +193,22 @@ func (m *meter) accept(r Recovery, most int, began, now int64) {
 	if m.closed && !m.late(began) {
 		m.open(r, now)
 	}
-	if m.n++; m.window == 0 || m.closed {
+	if m.n++; m.window == 0 || m.closed || m.n < grownAt(r, m.window) {
 		return
 	}
-	if m.grown++; m.grown >= m.window {
-		m.grown = 0
-		if m.window += uint16(max(r.Step, 1)); int(m.window) >= most {
-			m.window = 0
-		}
+	if m.window += uint16(max(r.Step, 1)); int(m.window) >= most {
+		m.window = 0
 	}
+}
+
+// grownAt returns after how many messages since the opening a window grows: each has taken as many as it is.
+func grownAt(r Recovery, window uint16) uint32 {
+	start, step, last := uint32(max(r.Start, 1)), uint32(max(r.Step, 1)), uint32(window)
+	if last <= start {
+		return last
+	}
+	windows := (last-start)/step + 1
+	return windows * (start + last) / 2
 }
 
 // open ends closed.
@@ -278,7 +294,7 @@ func (m *meter) late(began int64) bool { return toSeconds(began) <= m.since }
 // close begins a pause.
 func (m *meter) close(r Recovery, now int64) {
 	m.closed = true
-	m.window, m.grown = uint16(max(r.Start, 1)), 0
+	m.window = uint16(max(r.Start, 1))
 	m.tat = now + int64(m.pause(r))
 }
 

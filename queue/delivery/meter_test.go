@@ -348,3 +348,25 @@ func TestMeterGrown(t *testing.T) {
 		}
 	}
 }
+
+// TestGrownAt: each number of messages at a time grows when that many were accepted with it.
+func TestGrownAt(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		start, step int
+		want        []uint32 // of the windows, in order
+	}{
+		{"default", 0, 0, []uint32{1, 3, 6, 10}},
+		{"from 2", 2, 1, []uint32{2, 5, 9}},
+		{"by 3", 1, 3, []uint32{1, 5, 12}},
+		{"most", maxRecovery, maxRecovery, []uint32{1000, 3000, 6000}},
+	} {
+		window := uint16(max(tt.start, 1))
+		for i, want := range tt.want {
+			if got := grownAt(Recovery{Start: tt.start, Step: tt.step}, window); got != want {
+				t.Errorf("%s: got the %d. window of %d to grow after %d messages, want %d", tt.name, i+1, window, got, want)
+			}
+			window += uint16(max(tt.step, 1))
+		}
+	}
+}

@@ -171,7 +171,7 @@ func (m *machine) forgetOwners() {
 func (m *machine) join(t *target, of Site) {
 	s := m.sites[of.Name]
 	if s == nil {
-		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name), learnt: m.learnt[of.Name]}
+		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name), learnt: m.learnt.sites[of.Name]}
 		s.standing.window = float64(s.limits.Initial)
 		s.standing.waiter.site = s
 		m.sites[of.Name] = s

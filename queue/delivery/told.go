@@ -100,10 +100,10 @@ func writeTold(all []toldRate) ([]byte, error) {
 
 // tellMeter notes that others should know of a meter of a site: it has closed or opened.
 func (m *machine) tellMeter(site string, o *meter) {
-	if m.shared == nil || len(site)+len(m.names.list[o.key.name]) > maxTellName {
+	if m.shared == nil || len(site)+len(m.names.list[o.name]) > maxTellName {
 		return
 	}
-	m.shared.tell[toldKey{site, meterKindNames[o.key.kind], m.names.list[o.key.name], OwnerHash(o.key.owner)}] = true
+	m.shared.tell[toldKey{site, meterKindNames[o.kind], m.names.list[o.name], OwnerHash(o.owner)}] = true
 	m.shared.urgent = true
 }
 
@@ -131,13 +131,13 @@ func (m *machine) untell(rates []LearnedRate) {
 }
 
 func (m *machine) meterOf(k toldKey) *meter {
-	l := m.learnt[k.site]
+	l := m.learnt.sites[k.site]
 	id, ok := m.names.ids[k.name]
 	if l == nil || !ok {
 		return nil
 	}
 	kind := meterKind(slices.Index(meterKindNames[:], k.of))
-	return l.find(meterKey{name: id, owner: uint64(k.owner), kind: kind})
+	return m.learnt.find(l, meterKey{name: id, owner: uint64(k.owner), kind: kind})
 }
 
 // hear takes in what others have learned.
