@@ -249,7 +249,7 @@ func (d *delivery) learn(k sourceAddr, r *smtp.Result) (blocked bool) {
 	switch {
 	case !source.IsValid() || r.Reply == nil:
 	case r.Outcome == smtp.Delivered:
-		t.worked(k, accepted)
+		t.worked(k, accepted, d.site)
 	case r.Reason == smtp.Greylisted && len(t.Sources) > 1:
 		t.sources.seen(pair{d.message.env.From, r.Recipient}, source, t.maxRemembered())
 	case r.Reason == smtp.Blocklisted && t.BlockTime >= 0 && t.isAboutSource(r):

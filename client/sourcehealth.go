@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,12 +30,14 @@ type SourceHealth struct {
 	// zero, 1 minute; if negative, no address ever leaves the pool.
 	ProbeAfter time.Duration
 
-	// Sites is the number of different sites after which an address leaves the pool for RefusedBySites or ProxyFails:
-	// so many in succession within SitesWithin, without a host in between that takes a message. A smarthost alone is
-	// one site, and so never enough. If zero, 10; if negative, no address leaves the pool for these faults.
+	// Sites is the number of different sites after which an address leaves the pool for RefusedBySites or ProxyFails.
+	// For RefusedBySites, so many more sites must have refused the address within SitesWithin than took a message in
+	// that time: after 12 that refuse it and one that takes a thousand messages, the count is 11. For ProxyFails, so
+	// many must have failed in succession, without a session in between. A smarthost alone is one site, and so never
+	// enough. If zero, 10; if negative, no address leaves the pool for these faults.
 	Sites int
 
-	// SitesWithin is the time within which these failures count. If zero, 1 hour; a negative one counts none.
+	// SitesWithin is the time within which these sites count. If zero, 1 hour; a negative one counts none.
 	SitesWithin time.Duration
 
 	// Changed is called after a source address has left the pool, and after it has come back. The goroutine of a Send
@@ -51,7 +54,8 @@ const (
 // health is the memory of a Transport about the faults of its source addresses.
 //
 // Invariants: an entry is about an address of Transport.Sources. It has a fault, or failures that may become one: at
-// most Sites of them for each of two faults, each with another site. wait and until are set while there is a fault.
+// most Sites of them for each of two faults, each with another site. wait and until are set while there is a fault. A
+// site that takes a message removes one failure: its own or, once within SitesWithin, that of another one.
 type health struct {
 	mu    sync.Mutex // never held while anything waits
 	addrs map[sourceAddr]*addrHealth
@@ -67,11 +71,14 @@ type addrHealth struct {
 	fault   SourceFault
 	err     error
 	since   time.Time
-	until   time.Time     // when the next probe may go out
-	wait    time.Duration // before it
-	probing bool          // a probe went out after the last failure
-	failed  []siteFailure // without a success after them
+	until   time.Time            // when the next probe may go out
+	wait    time.Duration        // before it
+	probing bool                 // a probe went out after the last failure
+	failed  []siteFailure        // that no success has removed
+	removed map[string]time.Time // the sites that took a message, and have removed the failure of another; maxRemoved
 }
+
+const maxRemoved = 1000
 
 // siteFailure is a failure with one site, which alone shows nothing.
 type siteFailure struct {
@@ -91,7 +98,8 @@ func (a *addrHealth) out(now time.Time, fault SourceFault, err error, first, mos
 	default:
 		return false
 	}
-	a.fault, a.err, a.until, a.probing, a.failed = fault, err, now.Add(a.wait), false, nil
+	a.fault, a.err, a.until, a.probing = fault, err, now.Add(a.wait), false
+	a.failed, a.removed = nil, nil
 	return left
 }
 
@@ -103,6 +111,7 @@ func (a *addrHealth) suspect(f siteFailure, sites int, within time.Duration) boo
 	a.failed = slices.DeleteFunc(a.failed, func(old siteFailure) bool {
 		return f.at.Sub(old.at) >= within || old.fault == f.fault && old.site == f.site
 	})
+	maps.DeleteFunc(a.removed, func(_ string, at time.Time) bool { return f.at.Sub(at) >= within })
 	a.failed = append(a.failed, f)
 	n := 0
 	for _, old := range a.failed {
@@ -122,17 +131,41 @@ const (
 	accepted              // the host has taken the message
 )
 
-// works notes a success. It reports whether the address comes back into the pool.
-func (a *addrHealth) works(g good) (back bool) {
-	gone := func(f SourceFault) bool {
-		return g == accepted || f == ProxyFails && g >= inSession || f != SourceFine && !f.bySites()
+// works notes a success with a site. It reports whether the address comes back into the pool.
+func (a *addrHealth) works(g good, site string, now time.Time) (back bool) {
+	if g >= inSession {
+		a.failed = slices.DeleteFunc(a.failed, func(old siteFailure) bool { return old.fault == ProxyFails })
 	}
-	a.failed = slices.DeleteFunc(a.failed, func(old siteFailure) bool { return gone(old.fault) })
-	if a.fault == SourceFine || !gone(a.fault) {
+	if g == accepted {
+		a.unsuspect(site, now)
+	}
+	switch {
+	case a.fault == SourceFine, a.fault == RefusedBySites && g < accepted, a.fault == ProxyFails && g < inSession:
 		return false
 	}
-	*a = addrHealth{failed: a.failed}
+	*a = addrHealth{failed: a.failed, removed: a.removed}
 	return true
+}
+
+// unsuspect notes that a site has taken a message: that removes one refusal.
+func (a *addrHealth) unsuspect(site string, now time.Time) {
+	of := func(any string) int {
+		return slices.IndexFunc(a.failed, func(f siteFailure) bool {
+			return f.fault == RefusedBySites && (any == "" || f.site == any)
+		})
+	}
+	i := of(site)
+	if _, again := a.removed[site]; i < 0 && !again {
+		if i = of(""); i >= 0 && len(a.removed) < maxRemoved {
+			if a.removed == nil {
+				a.removed = make(map[string]time.Time)
+			}
+			a.removed[site] = now
+		}
+	}
+	if i >= 0 {
+		a.failed = slices.Delete(a.failed, i, i+1)
+	}
 }
 
 // change changes what is known of a source address, and tells if the address left the pool or came back.
@@ -145,7 +178,7 @@ func (t *Transport) change(k sourceAddr, f func(*addrHealth) (changed bool)) (ch
 	}
 	changed = f(a)
 	switch {
-	case a.fault == SourceFine && len(a.failed) == 0:
+	case a.fault == SourceFine && len(a.failed) == 0 && len(a.removed) == 0:
 		delete(h.addrs, k)
 	case h.addrs == nil:
 		h.addrs = map[sourceAddr]*addrHealth{k: a}
@@ -184,17 +217,17 @@ func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err
 		return false
 	})
 	if enough {
-		t.faulty(k, fault, fmt.Errorf("%d different sites in succession, at last %s: %w", sites, clip(site), err))
+		t.faulty(k, fault, fmt.Errorf("%d different sites, at last %s: %w", sites, clip(site), err))
 	}
 	return enough
 }
 
-// worked notes a success of a source address.
-func (t *Transport) worked(k sourceAddr, g good) {
+// worked notes a success of a source address with a site.
+func (t *Transport) worked(k sourceAddr, g good, site string) {
 	if k.source == nil || !t.health.knows(k) {
 		return
 	}
-	t.change(k, func(a *addrHealth) bool { return a.works(g) })
+	t.change(k, func(a *addrHealth) bool { return a.works(g, site, time.Now()) })
 }
 
 // connected notes what a connection, or the lack of one, shows of its source address. It reports whether the message
@@ -205,7 +238,7 @@ func (d *delivery) connected(e egress, f *failure) (again bool) {
 	case k.source == nil:
 		return false
 	case f == nil:
-		d.t.worked(k, inSession)
+		d.t.worked(k, inSession, d.site)
 		return false
 	}
 	if cause, ok := f.cause.(*sourceError); ok {
@@ -223,7 +256,7 @@ func (d *delivery) connected(e egress, f *failure) (again bool) {
 	if f.cause == errPanic || f.cause == errFull {
 		return false
 	}
-	d.t.worked(k, connected)
+	d.t.worked(k, connected, d.site)
 	// RFC 3463 §3.5: X.4.x, the network.
 	p, lost := k.source.Proxy, f.local && f.stage == smtp.StageGreeting && f.reply.Enhanced[1] == 4
 	if lost && p != nil && p.Protocol != SOCKS5 {
@@ -279,7 +312,7 @@ func (d *delivery) testMissing(to netip.Addr) {
 			continue
 		}
 		if err := bindable(k.addr); err == nil {
-			d.t.worked(k, connected)
+			d.t.worked(k, connected, d.site)
 		} else {
 			d.t.faulty(k, AddrMissing, err)
 		}

@@ -45,6 +45,18 @@ func TestAddrHealth(t *testing.T) {
 			"fine, fine, fine, fine"},
 		{"a message was taken between", "suspect refused-by-sites a, suspect refused-by-sites b, works accepted, suspect refused-by-sites c",
 			"fine, fine, fine, fine"},
+		{"a site takes many", "suspect refused-by-sites a, works accepted, suspect refused-by-sites b, works accepted, " +
+			"suspect refused-by-sites c, works accepted, suspect refused-by-sites d",
+			"fine, fine, fine, fine, fine, fine, enough fine"},
+		{"as many take mail as refuse it", "suspect refused-by-sites a, suspect refused-by-sites b, works accepted x, " +
+			"suspect refused-by-sites c, works accepted y, suspect refused-by-sites d, works accepted z, suspect refused-by-sites e",
+			"fine, fine, fine, fine, fine, fine, fine, fine"},
+		{"a site refuses, and takes the next one", "suspect refused-by-sites a, works accepted a, suspect refused-by-sites b, works accepted b, " +
+			"suspect refused-by-sites c, works accepted c, suspect refused-by-sites d, suspect refused-by-sites e, suspect refused-by-sites f",
+			"fine, fine, fine, fine, fine, fine, fine, fine, enough fine"},
+		{"a site counts again after long", "suspect refused-by-sites a, works accepted, wait, suspect refused-by-sites b, works accepted, " +
+			"suspect refused-by-sites c, suspect refused-by-sites d",
+			"fine, fine, fine, fine, fine, fine, fine"},
 		{"a session between", "suspect refused-by-sites a, suspect refused-by-sites b, works inSession, suspect refused-by-sites c",
 			"fine, fine, fine, enough fine"},
 		{"a session through the proxy", "suspect proxy-fails a, suspect proxy-fails b, works inSession, suspect proxy-fails c",
@@ -89,7 +101,11 @@ func TestAddrHealth(t *testing.T) {
 						what = "enough "
 					}
 				case "works":
-					if a.works(map[string]good{"connected": connected, "inSession": inSession, "accepted": accepted}[word[1]]) {
+					site := "works"
+					if len(word) > 2 {
+						site = word[2]
+					}
+					if a.works(map[string]good{"connected": connected, "inSession": inSession, "accepted": accepted}[word[1]], site, now) {
 						what = "back "
 					}
 				case "probe":
@@ -107,6 +123,20 @@ func TestAddrHealth(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestAddrHealthBound: the sites that take mail are remembered up to a bound. Beyond it, each message counts.
+func TestAddrHealthBound(t *testing.T) {
+	a, now := new(addrHealth), time.Unix(0, 0)
+	for i := range 3 * maxRemoved {
+		if a.suspect(siteFailure{fmt.Sprint("bad", i), RefusedBySites, now}, 3, time.Hour) {
+			t.Fatalf("got enough at %d, want none", i)
+		}
+		a.works(accepted, fmt.Sprint("good", i), now)
+	}
+	if len(a.removed) != maxRemoved || len(a.failed) > 0 {
+		t.Errorf("got %d sites and %d failures, want %d and none", len(a.removed), len(a.failed), maxRemoved)
 	}
 }
 
@@ -242,7 +272,7 @@ func TestSourceHealth(t *testing.T) {
 				t.Errorf("got %d dials for 5 messages, want 1", got)
 			}
 		}},
-		{"refused by sites in succession", func(t *testing.T, s *sourced, changes *[]string) {
+		{"refused by sites", func(t *testing.T, s *sourced, changes *[]string) {
 			s.SourceHealth.Sites = 3
 			s.inet.scripts(a, helloB+got+quit, helloA+got+quit)
 			refuse := func(n int) {

@@ -32,7 +32,8 @@ const (
 	// answer that it was the host's fault. See SourceHealth.Sites.
 	ProxyFails
 
-	// RefusedBySites: several sites in succession refused the address because of a blocklist. See SourceHealth.Sites.
+	// RefusedBySites: more sites refused the address because of a blocklist than took a message. See
+	// SourceHealth.Sites.
 	RefusedBySites
 )
 
