@@ -45,6 +45,7 @@ const (
 	few            = 10   // messages: their average rate shows nothing
 	lower          = 0.8  // times the level is the next one, after so few
 	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
+	lifted         = 1.5  // of a level that a site takes that many times as much as, its limit may be gone
 	right          = 1.05 // and one beyond which it takes no more than that many times as much is right
 )
 
@@ -55,7 +56,8 @@ const (
 //   - While it is open, the rate begins at 95 % of level, is level after the probe time and then grows faster and
 //     faster: with the third power of time, as windows do in CUBIC (RFC 9438). The probe time doubles each time that a
 //     refusal comes after it, up to longProbe, so that a level that is right is seldom exceeded. A site that changes
-//     its limit daily is still followed: the rate has doubled after four probe times. Where longProbes messages take
+//     its limit daily is still followed: the rate has doubled after four probe times. From one and a half times the
+//     level on, it grows as with the first probe time: the limit may have ended. Where longProbes messages take
 //     longer than that, the probe time doubles until they don't, so that less than 1 % are refused by probes. And it
 //     doubles until it is as long as the site was seen to refuse all, as at the end of its hour, or its day.
 //   - When it closes, level is the rate at that time: the site takes less. When it opens again, the site is known to
@@ -193,7 +195,10 @@ func (m *meter) accept(r Recovery, most int, began, now int64) {
 	if m.closed && !m.late(began) {
 		m.open(r, now)
 	}
-	if m.n++; m.window == 0 || m.closed || m.n < grownAt(r, m.window) {
+	if m.n++; !m.closed && m.steady > 0 && m.rate(now) > float64(m.level)*lifted {
+		m.hasten(now)
+	}
+	if m.window == 0 || m.closed || m.n < grownAt(r, m.window) {
 		return
 	}
 	if m.window += uint16(max(r.Step, 1)); int(m.window) >= most {
@@ -234,6 +239,12 @@ func (m *meter) open(r Recovery, now int64) {
 	m.closed, m.fresh, m.fails, m.n = false, false, 0, 0
 	m.opened, m.since = toSeconds(now), toSeconds(now)
 	m.tat = now + m.every(now)
+}
+
+// hasten sets the probe time to the first one. The rate stays as it is, and grows faster.
+func (m *meter) hasten(now int64) {
+	m.since = toSeconds(now) - (toSeconds(now)-m.since)>>m.steady
+	m.steady = 0
 }
 
 // steadier doubles the probe time up to so many times, until it is as long as enough.

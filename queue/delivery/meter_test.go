@@ -72,6 +72,11 @@ func (q *slidingQuota) takes(now time.Duration) bool {
 	return true
 }
 
+// quotaFunc is a func that is a quota.
+type quotaFunc func(now time.Duration) bool
+
+func (f quotaFunc) takes(now time.Duration) bool { return f(now) }
+
 // lies refuses some messages at random.
 type lies struct {
 	quota
@@ -220,6 +225,43 @@ func TestMeterQuotas(t *testing.T) {
 			if used < tt.used || refused > tt.refused || float64(run.taken) < (tt.length-tt.skip).Hours()*2 {
 				t.Errorf("got %.1f %% used and %.3f %% refused, %d accepted; want %v %% and %v %%", used, refused, run.taken,
 					tt.used, tt.refused)
+			}
+		})
+	}
+}
+
+// TestMeterLifted has limits of a site end after days: soon it is sent many times as much.
+func TestMeterLifted(t *testing.T) {
+	day := 24 * time.Hour
+	for _, tt := range []struct {
+		name   string
+		n      int
+		period time.Duration
+		ends   time.Duration
+		want   time.Duration // until 2,000 messages an hour are sent
+	}{
+		{"all refused for a day", 0, day, day, 3 * time.Hour},
+		{"1 an hour", 1, time.Hour, day, 12 * time.Hour},
+		{"20 an hour", 20, time.Hour, day, 12 * time.Hour},
+		{"100 a day", 100, day, 3 * day, 7 * day},
+		{"1000 an hour", 1000, time.Hour, 3 * day, 12 * time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			limit, after := &fixedQuota{n: steadyQuota(tt.n), period: tt.period}, make(map[time.Duration]int)
+			took := int(never)
+			q := quotaFunc(func(now time.Duration) bool {
+				if now < tt.ends {
+					return limit.takes(now)
+				}
+				hour := (now - tt.ends) / time.Hour
+				if after[hour]++; after[hour] == 2000 {
+					took = min(took, int(now-tt.ends))
+				}
+				return took == never // the test is soon over
+			})
+			meterSend(q, Recovery{}, tt.ends+tt.want, 0, rand.New(rand.NewPCG(3, 3)))
+			if t.Logf("after %v", time.Duration(took)); took > int(tt.want) {
+				t.Errorf("got %v until 2,000 messages an hour, want less than %v", after, tt.want)
 			}
 		})
 	}
