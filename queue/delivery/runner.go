@@ -236,6 +236,11 @@ type Runner struct {
 	// tenant that Relay.TenantOf returns, or none. Its clients can be bounded as they send, by server/ratelimit. A
 	// report and a message of Outbox have no Rate of a tenant. Turns and learned rates count the reverse-path of mail
 	// without a tenant.
+	//
+	// Runners that share a Queue (see queue.Sharer) never exceed a Rate together, but they use only a part of it: two
+	// Runners about half, three a third, five a fifth. Of a Rate below one message in two seconds, one Runner alone
+	// may use only half. Where a tenant and a source have different Rates, two Runners or more use a fifth to two
+	// fifths of the lower one. Limits of sites have no such loss.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.
