@@ -100,6 +100,7 @@ type move struct {
 	id     uint64
 	from   place
 	held   bool
+	reason string // of the hold, unless it is that of the stored message
 	record appending
 	tasks  []movedTask
 }
@@ -171,6 +172,9 @@ func (s *Spool) prepareMove(seg *segment, id uint64) (*move, error) {
 	for i := range gone {
 		gone[i] = true
 	}
+	if m.held {
+		m.reason = tasks[0].Task.HeldFor
+	}
 	states := storedStates(tasks, pins)
 	var known claimed // of a task, by its states: without its last claims
 	for i, from := range states {
@@ -210,7 +214,7 @@ func (s *Spool) prepareMove(seg *segment, id uint64) (*move, error) {
 	case tasks[0].AsStored:
 		b = appendHoldAsStored(b, m.id)
 	default:
-		b = appendHold(b, m.id, tasks[0].Task.HeldFor)
+		b = appendHold(b, m.id, m.reason)
 	}
 	if len(b)-recordHeaderLen > maxPayload {
 		return nil, errTooLong
@@ -322,6 +326,9 @@ func (s *Spool) upToDate(m *move) bool {
 	tasks := s.ix.TasksOf(m.id)
 	states := storedStates(tasks, nil)
 	if *s.ix.Data(m.id) != m.from || len(states) != len(m.tasks) || s.ix.Held(m.id) != m.held || s.inUse(m.id, tasks) {
+		return false
+	}
+	if m.held && tasks[0].Task.HeldFor != m.reason {
 		return false
 	}
 	for i, st := range states {

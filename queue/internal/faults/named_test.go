@@ -65,8 +65,8 @@ var inSpool = []named{
 	},
 	{
 		"moves a held message without its hold", "queue/spool/move.go",
-		"if m.held {",
-		"if m.held && !fault_(%d) {",
+		"case !m.held:",
+		"case !m.held || fault_(%d):",
 	},
 }
 
