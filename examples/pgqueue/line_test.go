@@ -42,6 +42,7 @@ type line struct {
 	jumps  bool          // it has that for the leases of Queues, too
 	ahead  *atomic.Int64 // what it is ahead of that, in nanoseconds
 	cut    atomic.Bool
+	before func(statement string) // is called before each statement; nil: nothing is
 }
 
 var errCut = errors.New("the line is cut")
@@ -73,6 +74,9 @@ type lineConn struct {
 func (c *lineConn) statement(query string) (string, error) {
 	if c.l.cut.Load() {
 		return "", errCut
+	}
+	if c.l.before != nil {
+		c.l.before(query)
 	}
 	if c.l.bubble {
 		now := time.Now().Add(time.Duration(c.l.ahead.Load())).UTC().Format("2006-01-02 15:04:05.000000")

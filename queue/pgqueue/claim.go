@@ -3,6 +3,7 @@ package pgqueue
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -19,7 +20,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		q.gate.RUnlock()
 		return nil, err
 	}
-	granted, next := q.ix.Claim(wants, lease)
+	granted, next := q.ix.Claim(q.ready(wants), lease)
 	recalled := q.ix.Recalled()
 	now := q.clock.time()
 	j := &job{node: q.node, fence: q.fence, lazy: true}
@@ -60,6 +61,18 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		return nil, nil // handBack has announced the lanes again
 	}
 	return nil, failed("claim", err)
+}
+
+// ready returns the Wants of lanes that are loaded. q.mu is held.
+func (q *Queue) ready(wants []queue.Want) []queue.Want {
+	notYet := func(w queue.Want) bool {
+		lane := laneOf(w.Lane.Owner)
+		return !q.lanes[lane] || q.loading[lane]
+	}
+	if !slices.ContainsFunc(wants, notYet) {
+		return wants
+	}
+	return slices.DeleteFunc(slices.Clone(wants), notYet)
 }
 
 // taskOf returns what a Claim or a List returns of a task that ix describes. The task takes over what st has.

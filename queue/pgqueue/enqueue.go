@@ -130,7 +130,9 @@ func (q *Queue) added(drafts ...*draft) {
 	for _, d := range drafts {
 		q.highest = max(q.highest, d.ID)
 		if q.mine(q.laneOf(d.Message)) {
-			q.add(d.Message)
+			if q.ix.Data(d.ID) == nil { // otherwise it was loaded with its lane
+				q.add(d.Message)
+			}
 			mine = append(mine, d)
 		}
 	}
@@ -140,10 +142,10 @@ func (q *Queue) added(drafts ...*draft) {
 	}
 }
 
-// mine reports whether the messages of a lane are in ix. q.mu is held.
+// mine reports whether a new message of a lane must be in ix. q.mu is held.
 func (q *Queue) mine(lane int) bool {
 	_, given := q.giving[lane]
-	return q.lanes[lane] && !given
+	return q.loading[lane] || q.lanes[lane] && !given
 }
 
 // add adds a new message to ix. q.mu is held.

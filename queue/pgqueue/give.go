@@ -39,11 +39,24 @@ func (q *Queue) choose(l *layout) {
 // lanes that have none left.
 func (q *Queue) giveAway(ctx context.Context) error {
 	q.mu.Lock()
-	giving, ix := maps.Clone(q.giving), q.ix
+	giving := maps.Clone(q.giving)
 	q.mu.Unlock()
 	if len(giving) == 0 || maps.Equal(giving, q.gave) && time.Since(q.gaveAt) < givePause {
 		return nil
 	}
+	keep, leased, err := q.give(ctx, giving)
+	if err != nil || len(keep) == 0 {
+		return err
+	}
+	return q.load(ctx, keep, leased)
+}
+
+// give is the part of giveAway without writes in progress. It returns the lanes that this node keeps, and the messages
+// of these that have a lease.
+func (q *Queue) give(
+	ctx context.Context, giving map[int]time.Time,
+) (keep []int, leased map[uint64]bool, err error) {
+	ix := q.index()
 	q.gate.Lock() // no write is in progress: what has a lease now may be written later, and the others are not
 	defer q.gate.Unlock()
 	of := map[int][]uint64{}
@@ -52,13 +65,15 @@ func (q *Queue) giveAway(ctx context.Context) error {
 			of[lane] = append(of[lane], id)
 		}
 	})
-	var free, keep []int
+	var free []int
+	leased = map[uint64]bool{}
 	q.mu.Lock()
 	for lane, since := range giving {
 		left := 0
 		for _, id := range of[lane] {
 			if q.leased(id) {
 				left++
+				leased[id] = true
 			} else {
 				q.remove(id)
 			}
@@ -70,21 +85,15 @@ func (q *Queue) giveAway(ctx context.Context) error {
 			delete(q.giving, lane)
 		case time.Since(since) > giveTime:
 			keep = append(keep, lane)
-			delete(q.giving, lane)
 		}
 	}
 	node := q.node
 	q.gave, q.gaveAt = maps.Clone(q.giving), time.Now()
 	q.mu.Unlock()
-	if len(keep) > 0 {
-		if err := q.read(ctx, keep); err != nil {
-			return err
-		}
-	}
 	if len(free) == 0 {
-		return nil
+		return keep, leased, nil
 	}
-	return q.inLock(ctx, func(tx *sql.Tx) error {
+	return keep, leased, q.inLock(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, q.sql(`UPDATE "postrider".lane SET node = NULL
 			WHERE node = $1 AND lane = ANY ($2::text::smallint[])`), node, arrayOf(free))
 		if err != nil {

@@ -147,64 +147,88 @@ func (q *Queue) lookAtLanes(ctx context.Context) error {
 	if err != nil || len(load) == 0 {
 		return err
 	}
-	return q.load(ctx, load)
+	return q.load(ctx, load, nil)
 }
 
-// load loads lanes that this node has got.
-func (q *Queue) load(ctx context.Context, lanes []int) error {
-	q.gate.Lock()
-	defer q.gate.Unlock()
-	err := q.read(ctx, lanes)
-	if err == nil {
-		q.watch.Tell(time.Now(), queue.Lane{})
+// load loads lanes that this node has got. leased has the messages of these lanes that ix has already: those with a
+// lease, if the lanes were to be given up.
+func (q *Queue) load(ctx context.Context, lanes []int, leased map[uint64]bool) error {
+	if err := q.read(ctx, lanes, leased); err != nil {
+		q.unload(lanes)
+		return err
 	}
-	return err
+	q.watch.Tell(time.Now(), queue.Lane{})
+	return nil
 }
 
-// read adds the messages of lanes to ix that it hasn't. What is new in the other lanes is taken in with the same
-// snapshot. q.gate is held, so that nothing that is added can be claimed before.
-func (q *Queue) read(ctx context.Context, lanes []int) error {
-	err := q.inSnapshot(ctx, func(tx *sql.Tx) error {
-		var after, last int64
-		for {
-			err := tx.QueryRowContext(ctx, q.sql(`SELECT coalesce(max(id), 0) FROM (
-				SELECT id FROM "postrider".msg WHERE id > $1 ORDER BY id LIMIT $2) m`), after, loadPage).Scan(&last)
-			if err != nil {
-				return err
+// read adds the messages of lanes to ix, a page at a time, while claims, settlements and new messages go on. Each page
+// has a snapshot of its own. What others commit after it is news, and what this Queue stores meanwhile is added by its
+// call. So a change may be taken in twice, which has no effect, but none is missed. Nothing of these lanes can be
+// claimed before the last news are taken in.
+func (q *Queue) read(ctx context.Context, lanes []int, leased map[uint64]bool) error {
+	// What the nodes did that had the lanes before is no news. So all news must be from later.
+	if err := q.takeNews(ctx); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	for _, lane := range lanes {
+		q.loading[lane] = true
+		delete(q.giving, lane)
+	}
+	q.mu.Unlock()
+	var after, last, end int64
+	err := q.db.QueryRowContext(ctx, q.sql(`SELECT coalesce(max(id), 0) FROM "postrider".msg`)).Scan(&end)
+	for ; err == nil && after < end; after = last {
+		var page []*stored
+		err = q.inSnapshot(ctx, func(tx *sql.Tx) error {
+			err := tx.QueryRowContext(ctx, q.sql(`SELECT coalesce(max(id), $3) FROM (SELECT id FROM "postrider".msg
+				WHERE id > $1 AND id <= $3 ORDER BY id LIMIT $2) m`), after, loadPage, end).Scan(&last)
+			if err == nil {
+				page, err = q.readStored(ctx, tx, ofPage, arrayOf(lanes), after, last)
 			}
-			if last == 0 {
-				break
-			}
-			page, err := q.readStored(ctx, tx, ofPage, arrayOf(lanes), after, last)
-			if err != nil {
-				return err
-			}
+			return err
+		})
+		for some := range slices.Chunk(page, loadPage/10) { // so that mu isn't held for long
 			q.mu.Lock()
-			for _, s := range page {
-				q.loadOne(s)
+			for _, s := range some {
+				if !leased[s.msg.ID] { // it may have left ix since the snapshot
+					q.loadOne(s)
+				}
 			}
 			q.mu.Unlock()
-			after = last
 		}
-		if err := q.catchUp(ctx, tx); err != nil {
-			return err
+		if err == nil {
+			err = q.takeNews(ctx)
 		}
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		for _, lane := range lanes {
-			q.lanes[lane] = true
-		}
-		return nil
-	})
-	if err != nil {
-		q.unload()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, lane := range lanes {
+		q.lanes[lane] = true
+		delete(q.loading, lane)
+	}
+	return nil
 }
 
-// unload removes what ix has of lanes that aren't loaded.
-func (q *Queue) unload() {
-	ix := q.index()
+// takeNews takes in what is new. It is a poll for those who wait for one.
+func (q *Queue) takeNews(ctx context.Context) error {
+	defer q.beginPoll()()
+	return q.catchUp(ctx, q.db)
+}
+
+// unload removes what ix has of lanes that couldn't be loaded. Those with a lease are given up again.
+func (q *Queue) unload(lanes []int) {
+	q.mu.Lock()
+	ix := q.ix
+	for _, lane := range lanes {
+		if delete(q.loading, lane); q.lanes[lane] {
+			q.giving[lane] = time.Now()
+		}
+	}
+	q.mu.Unlock()
 	var ids []uint64
 	index.Each(&q.mu, ix, func(id uint64, _ *entry) {
 		if !q.lanes[laneOf(ix.OwnerOf(id))] {
@@ -275,7 +299,7 @@ func (q *Queue) compare(ctx context.Context) error {
 
 // catchUp takes in what is new in the snapshot of a transaction. If it isn't known what is new, it takes in nothing,
 // and the next one what is new since then.
-func (q *Queue) catchUp(ctx context.Context, tx *sql.Tx) error {
+func (q *Queue) catchUp(ctx context.Context, tx querier) error {
 	known := q.since != snapshot{}
 	if !known {
 		q.since = lastSnapshot

@@ -111,14 +111,21 @@ func (q *Queue) takeOwn() {
 	q.next(ctx)
 }
 
-// turn is one look at everything.
-func (q *Queue) turn(ctx context.Context) (err error) {
+// beginPoll begins a poll. The caller calls end at its end.
+func (q *Queue) beginPoll() (end func()) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	polled := q.polled
 	q.polled = make(chan struct{})
+	return func() { close(polled) }
+}
+
+// turn is one look at everything.
+func (q *Queue) turn(ctx context.Context) (err error) {
+	defer q.beginPoll()()
+	q.mu.Lock()
 	node := q.node
 	q.mu.Unlock()
-	defer close(polled)
 	if node == 0 {
 		if err := q.register(ctx); err != nil {
 			return err
@@ -259,10 +266,10 @@ type newsRow struct {
 	arrival, size int64 // of a message, whose kind is 0
 }
 
-// askNews asks for the news of the lanes that are loaded.
+// askNews asks for the news of the lanes that are loaded or being loaded.
 func (q *Queue) askNews(ctx context.Context, db querier) (p polled, err error) {
 	q.mu.Lock()
-	node, lanes := q.node, slices.Collect(maps.Keys(q.lanes))
+	node, lanes := q.node, slices.AppendSeq(slices.Collect(maps.Keys(q.lanes)), maps.Keys(q.loading))
 	q.mu.Unlock()
 	before := time.Now()
 	rows, err := db.QueryContext(ctx, q.sql(pollSQL), q.since.xmax, q.since.xip, node, arrayOf(lanes))

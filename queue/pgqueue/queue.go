@@ -23,9 +23,10 @@ type Queue struct {
 	//
 	//   - ix has the messages of the lanes that are in lanes, each as the tables have it, except for writes in
 	//     progress.
-	//   - A lane is in lanes only if the table lane names this node, or the node's row is gone.
+	//   - A lane is in lanes or in loading only if the table lane names this node, or its row is gone. No message
+	//     of a lane in loading can be claimed. Leases from before, of a lane that was to be given up, go on.
 	//   - A write is in progress from gate.RLock to gate.RUnlock: until its result is known, and ix has it. Whoever
-	//     reads whole lanes has gate.Lock, so that no write comes between the snapshot and ix.
+	//     compares ix with the tables, or takes lanes out of ix, has gate.Lock, so that no write is in progress.
 	//   - since is the snapshot up to which ix has what others have committed. Only the poller changes it.
 
 	watch index.Watchers
@@ -61,6 +62,7 @@ type Queue struct {
 	mu        sync.Mutex
 	ix        *tasks
 	lanes     map[int]bool      // that are loaded
+	loading   map[int]bool      // whose messages are being added to ix
 	giving    map[int]time.Time // lanes that are being given up, and since when
 	node      int64             // our row of the table node; 0: there is none
 	fence     int64             // of it
@@ -106,7 +108,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	}
 	q := &Queue{
 		db: db, schema: quoted, config: config, kick: make(chan struct{}, 1), quit: make(chan struct{}),
-		lanes: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
+		lanes: map[int]bool{}, loading: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
 		extending: map[queue.Lease]int{}, polled: make(chan struct{}), sharing: make(chan struct{}, 1),
 		firstTries: make(chan struct{}, keyConns(db.Stats().MaxOpenConnections)), nextTries: make(chan struct{}, 1),
 	}
@@ -150,6 +152,7 @@ func (q *Queue) reset() {
 	q.ix.Owner, q.ix.Elapsed = q.owner, q.clock.elapsed
 	q.node, q.fence, q.octets, q.heads = 0, 0, 0, heads{}
 	clear(q.lanes)
+	clear(q.loading)
 	clear(q.giving)
 	clear(q.doomed)
 }
