@@ -52,7 +52,7 @@ func (l *letter) candidates() []candidate {
 				!l.isHelp(i, from, to):
 				way = inTranscript
 			case containsAny(before, senderWords):
-			case l.wasReplied(i, to), saysFailed(after) && !strings.Contains(after, "@"): // behind a name
+			case l.wasReplied(i, to), saysUndelivered(after): // behind a name
 				way = inSentence
 			}
 			if way != 0 {

@@ -62,6 +62,13 @@ func saysFailed(after string) bool {
 	return hasAnyPrefix(trimClosing(after), failedWords)
 }
 
+// saysUndelivered reports whether what follows an address in its sentence, in lower case, says that mail to it can't be
+// delivered. What was rejected or failed may be something else, and what couldn't be sent to another address is its
+// sender's.
+func saysUndelivered(after string) bool {
+	return saysFailed(after) && containsAny(after, deliveryWords) && !strings.Contains(after, "@")
+}
+
 // wasReplied reports whether a reply of a host follows the address that ends at to in line i: behind a colon, or in the
 // next line if nothing else follows.
 func (l *letter) wasReplied(i, to int) bool {
@@ -146,6 +153,9 @@ var failedWords = []string{
 	"is not valid", "is invalid", "is disabled", "is full", "was rejected", "has been rejected", "failed", "bounced",
 	": user unknown", ": unknown user", ": no such user",
 }
+
+// deliveryWords are in a sentence about mail or its address, in lower case.
+var deliveryWords = []string{"deliver", "reach", "exist", "known", "mailbox"}
 
 // askWords are in a text before an address that is to be asked for help, in lower case. askEnds are ends of a text
 // before a role address.

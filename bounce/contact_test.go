@@ -46,6 +46,7 @@ func TestContact(t *testing.T) {
 		{"a name that means help", "Kontakt <kontakt@far.test> couldn't be delivered", "kontakt@far.test"},
 		{"a name like help", "Your message to Hilfe e.V. <info@far.test> couldn't be delivered", "info@far.test"},
 		{"another sender and a recipient", "The mail of Eve Miller <eve@near.test> could not be delivered to bob@far.test", "bob@far.test"},
+		{"what was rejected is no mail", "The proposal by John Smith <john@far.test> was rejected by the board.", ""},
 		{"a sender that failed", "Mail from Eve Miller <eve@near.test> failed: 550 5.1.1 rejected", ""},
 	}
 	for _, tt := range tests {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -31,8 +30,8 @@ type SourceHealth struct {
 	ProbeAfter time.Duration
 
 	// Sites is the number of different sites after which an address leaves the pool for RefusedBySites or ProxyFails.
-	// For RefusedBySites, so many more sites must have refused the address within SitesWithin than took a message in
-	// that time: after 12 that refuse it and one that takes a thousand messages, the count is 11. For ProxyFails, so
+	// For RefusedBySites, so many must have refused the address within SitesWithin, and more than took a message from it
+	// in that time. A site counts by its last answer, and among the last 1,000 sites that answered. For ProxyFails, so
 	// many must have failed in succession, without a session in between. A smarthost alone is one site, and so never
 	// enough. If zero, 10; if negative, no address leaves the pool for these faults.
 	Sites int
@@ -46,6 +45,12 @@ type SourceHealth struct {
 	Changed func(SourceState)
 }
 
+// bySites returns Sites and SitesWithin, or false if no address leaves the pool by what sites do.
+func (h *SourceHealth) bySites() (sites int, within time.Duration, ok bool) {
+	sites, within = cmp.Or(h.Sites, 10), cmp.Or(h.SitesWithin, time.Hour)
+	return sites, within, sites > 0 && within > 0 && h.ProbeAfter >= 0
+}
+
 const (
 	mostProbeWait = time.Hour
 	bindWait      = 10 * time.Second // between two tests of a missing address
@@ -53,9 +58,9 @@ const (
 
 // health is the memory of a Transport about the faults of its source addresses.
 //
-// Invariants: an entry is about an address of Transport.Sources. It has a fault, or failures that may become one: at
-// most Sites of them for each of two faults, each with another site. wait and until are set while there is a fault. A
-// site that takes a message removes one failure: its own or, once within SitesWithin, that of another one.
+// Invariants: an entry is about an address of Transport.Sources. It has a fault, or what may become one: at most Sites
+// failures of its proxy in succession, each with another site, and the last verdicts of at most maxVerdicts sites. wait
+// and until are set while there is a fault.
 type health struct {
 	mu    sync.Mutex // never held while anything waits
 	addrs map[sourceAddr]*addrHealth
@@ -68,23 +73,23 @@ type sourceAddr struct {
 }
 
 type addrHealth struct {
-	fault   SourceFault
-	err     error
-	since   time.Time
-	until   time.Time            // when the next probe may go out
-	wait    time.Duration        // before it
-	probing bool                 // a probe went out after the last failure
-	failed  []siteFailure        // that no success has removed
-	removed map[string]time.Time // the sites that took a message, and have removed the failure of another; maxRemoved
+	fault    SourceFault
+	err      error
+	since    time.Time
+	until    time.Time              // when the next probe may go out
+	wait     time.Duration          // before it
+	probing  bool                   // a probe went out after the last failure
+	failed   map[string]time.Time   // the sites with which the proxy has failed since a session
+	verdicts map[string]siteVerdict // of sites
 }
 
-const maxRemoved = 1000
+// maxVerdicts is how many sites are remembered for an address.
+const maxVerdicts = 1000
 
-// siteFailure is a failure with one site, which alone shows nothing.
-type siteFailure struct {
-	site  string
-	fault SourceFault // that several of them show
-	at    time.Time
+// siteVerdict is what a site made last of a message from an address.
+type siteVerdict struct {
+	refused bool // for a blocklist; otherwise it took the message
+	at      time.Time
 }
 
 // out notes that the address has a fault. It reports whether the address leaves the pool. Failures of messages that
@@ -99,27 +104,52 @@ func (a *addrHealth) out(now time.Time, fault SourceFault, err error, first, mos
 		return false
 	}
 	a.fault, a.err, a.until, a.probing = fault, err, now.Add(a.wait), false
-	a.failed, a.removed = nil, nil
+	a.failed, a.verdicts = nil, nil
 	return left
 }
 
-// suspect adds a failure with a site. It reports whether there are enough of them.
-func (a *addrHealth) suspect(f siteFailure, sites int, within time.Duration) bool {
-	if a.fault != SourceFine {
-		return a.probing && a.fault == f.fault
-	}
-	a.failed = slices.DeleteFunc(a.failed, func(old siteFailure) bool {
-		return f.at.Sub(old.at) >= within || old.fault == f.fault && old.site == f.site
-	})
-	maps.DeleteFunc(a.removed, func(_ string, at time.Time) bool { return f.at.Sub(at) >= within })
-	a.failed = append(a.failed, f)
-	n := 0
-	for _, old := range a.failed {
-		if old.fault == f.fault {
-			n++
+// suspect adds a failure with a site, which alone shows nothing. It reports whether there are enough of them.
+func (a *addrHealth) suspect(fault SourceFault, site string, now time.Time, sites int, within time.Duration) bool {
+	switch {
+	case a.fault != SourceFine:
+		return a.probing && a.fault == fault
+	case fault == RefusedBySites:
+		a.judge(site, true, now)
+		maps.DeleteFunc(a.verdicts, func(_ string, old siteVerdict) bool { return now.Sub(old.at) >= within })
+		refused := 0
+		for _, old := range a.verdicts {
+			if old.refused {
+				refused++
+			}
 		}
+		return refused >= sites && refused > len(a.verdicts)-refused
 	}
-	return n >= sites
+	maps.DeleteFunc(a.failed, func(_ string, at time.Time) bool { return now.Sub(at) >= within })
+	if a.failed == nil {
+		a.failed = make(map[string]time.Time)
+	}
+	a.failed[site] = now
+	return len(a.failed) >= sites
+}
+
+// judge notes what a site made of a message. Beyond maxVerdicts sites, it replaces the oldest of a few.
+func (a *addrHealth) judge(site string, refused bool, now time.Time) {
+	if a.verdicts == nil {
+		a.verdicts = make(map[string]siteVerdict)
+	}
+	if _, known := a.verdicts[site]; !known && len(a.verdicts) >= maxVerdicts {
+		oldest, looked := "", 0
+		for other, old := range a.verdicts { // in random order
+			if oldest == "" || old.at.Before(a.verdicts[oldest].at) {
+				oldest = other
+			}
+			if looked++; looked == 8 {
+				break
+			}
+		}
+		delete(a.verdicts, oldest)
+	}
+	a.verdicts[site] = siteVerdict{refused, now}
 }
 
 // good is how far a message came.
@@ -134,38 +164,18 @@ const (
 // works notes a success with a site. It reports whether the address comes back into the pool.
 func (a *addrHealth) works(g good, site string, now time.Time) (back bool) {
 	if g >= inSession {
-		a.failed = slices.DeleteFunc(a.failed, func(old siteFailure) bool { return old.fault == ProxyFails })
-	}
-	if g == accepted {
-		a.unsuspect(site, now)
+		a.failed = nil
 	}
 	switch {
-	case a.fault == SourceFine, a.fault == RefusedBySites && g < accepted, a.fault == ProxyFails && g < inSession:
+	case a.fault == RefusedBySites && g < accepted, a.fault == ProxyFails && g < inSession:
 		return false
+	case a.fault != SourceFine:
+		*a, back = addrHealth{}, true
 	}
-	*a = addrHealth{failed: a.failed, removed: a.removed}
-	return true
-}
-
-// unsuspect notes that a site has taken a message: that removes one refusal.
-func (a *addrHealth) unsuspect(site string, now time.Time) {
-	of := func(any string) int {
-		return slices.IndexFunc(a.failed, func(f siteFailure) bool {
-			return f.fault == RefusedBySites && (any == "" || f.site == any)
-		})
+	if g == accepted {
+		a.judge(site, false, now)
 	}
-	i := of(site)
-	if _, again := a.removed[site]; i < 0 && !again {
-		if i = of(""); i >= 0 && len(a.removed) < maxRemoved {
-			if a.removed == nil {
-				a.removed = make(map[string]time.Time)
-			}
-			a.removed[site] = now
-		}
-	}
-	if i >= 0 {
-		a.failed = slices.Delete(a.failed, i, i+1)
-	}
+	return back
 }
 
 // change changes what is known of a source address, and tells if the address left the pool or came back.
@@ -178,7 +188,7 @@ func (t *Transport) change(k sourceAddr, f func(*addrHealth) (changed bool)) (ch
 	}
 	changed = f(a)
 	switch {
-	case a.fault == SourceFine && len(a.failed) == 0 && len(a.removed) == 0:
+	case a.fault == SourceFine && len(a.failed) == 0 && len(a.verdicts) == 0:
 		delete(h.addrs, k)
 	case h.addrs == nil:
 		h.addrs = map[sourceAddr]*addrHealth{k: a}
@@ -208,12 +218,12 @@ func (t *Transport) faulty(k sourceAddr, fault SourceFault, err error) {
 
 // suspicious notes a failure with one site, which others like it turn into a fault. It reports whether they have.
 func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err error) (enough bool) {
-	sites, within := cmp.Or(t.SourceHealth.Sites, 10), cmp.Or(t.SourceHealth.SitesWithin, time.Hour)
-	if k.source == nil || sites < 0 || within < 0 || t.SourceHealth.ProbeAfter < 0 {
+	sites, within, ok := t.SourceHealth.bySites()
+	if k.source == nil || !ok {
 		return false
 	}
 	t.change(k, func(a *addrHealth) bool {
-		enough = a.suspect(siteFailure{site, fault, time.Now()}, sites, within)
+		enough = a.suspect(fault, site, time.Now(), sites, within)
 		return false
 	})
 	if enough {
@@ -224,7 +234,10 @@ func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err
 
 // worked notes a success of a source address with a site.
 func (t *Transport) worked(k sourceAddr, g good, site string) {
-	if k.source == nil || !t.health.knows(k) {
+	if k.source == nil {
+		return
+	}
+	if _, _, ok := t.SourceHealth.bySites(); (g < accepted || !ok) && !t.health.knows(k) {
 		return
 	}
 	t.change(k, func(a *addrHealth) bool { return a.works(g, site, time.Now()) })
