@@ -30,10 +30,10 @@ type SourceHealth struct {
 	ProbeAfter time.Duration
 
 	// Sites is the number of different sites after which an address leaves the pool for RefusedBySites or ProxyFails.
-	// For RefusedBySites, so many must have refused the address within SitesWithin, and more than took a message from it
-	// in that time. A site counts by its last answer, and among the last 1,000 sites that answered. For ProxyFails, so
-	// many must have failed in succession, without a session in between. A smarthost alone is one site, and so never
-	// enough. If zero, 10; if negative, no address leaves the pool for these faults.
+	// For RefusedBySites, so many must have refused the address within SitesWithin, and more than took a message from
+	// it. A site counts by its last answer; about 1,000 sites are remembered. For ProxyFails, so many must have failed
+	// in succession, without a session in between. A smarthost alone is one site, which is enough only if Sites is 1.
+	// If zero, 10; if negative, no address leaves the pool for these faults.
 	Sites int
 
 	// SitesWithin is the time within which these sites count. If zero, 1 hour; a negative one counts none.
@@ -227,7 +227,7 @@ func (t *Transport) suspicious(k sourceAddr, fault SourceFault, site string, err
 		return false
 	})
 	if enough {
-		t.faulty(k, fault, fmt.Errorf("%d different sites, at last %s: %w", sites, clip(site), err))
+		t.faulty(k, fault, fmt.Errorf("%d different sites or more, at last %s: %w", sites, clip(site), err))
 	}
 	return enough
 }

@@ -151,8 +151,12 @@ type Holder interface {
 
 // ReasonHolder is a [Holder] that stores why messages are held, as the HeldFor of their tasks.
 //
-// HeldFor is that of the Message or of the last HoldFor. It is empty after a Release, and after a Hold of a message
-// that wasn't held. A Hold of a message that is held already doesn't change it.
+// HeldFor is the reason of the last HoldFor since the last Release or, before any, that of the Message. HoldFor of a
+// held message replaces it. It is empty after a Release, and after a Hold of a message that wasn't held. A Hold of a
+// message that is held already doesn't change it.
+//
+// A Queue that wraps a ReasonHolder and has a Hold of its own needs a HoldFor of its own, too: a hold with a reason
+// calls HoldFor alone.
 type ReasonHolder interface {
 	Holder
 

@@ -43,7 +43,8 @@ import (
 //   - Each time that a level proves right, the 30 minutes double, up to 4 hours, or up to the time of 250 messages if
 //     that is longer. So the site refuses less often. If the site refuses everything for a longer time, to the end of
 //     its day for example, they double up to that time. When the rate is one and a half times the level, it grows as if
-//     they were 30 minutes: a site that took 20 messages an hour and has no limit any more gets 10,000 after 12 hours.
+//     they were 30 minutes: a site that took 20 messages an hour for a day, and has no limit any more, gets 10,000 an
+//     hour 12 hours later. After a limit of several days, that takes two days.
 //   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
 //
 // For example, a site refuses at 1,000 messages an hour, and has accepted 810 an hour on average. The level is 900, the

@@ -30,7 +30,7 @@ import (
 //     Activity.NotShared. A Sender must return soon after its ctx has ended, within 10 seconds.
 //   - A connection that a Sender keeps without a task counts at the host, and not here. If that matters, set
 //     IdleTimeout of a client.Transport to a negative time, so that none is kept.
-//   - Mail of a tenant, or from a source, that several Runners send at a time may use only a third of their Rate.
+//   - Mail of a tenant, or from a source, may use only a part of its Rate: see Runner.Source.
 //   - A learned rate is that of one Runner, which finds its part. Within 3 seconds after a refusal, the other Runners
 //     pause, too. The Queue keeps 1,000 rates: a Runner that starts has those that others have learned.
 //   - Places at the addresses of hosts that several sites have aren't shared.
@@ -90,7 +90,7 @@ import (
 //     two fifths at most while no attempt of it that took less than 10 seconds was lately delivered or rejected. So
 //     another owner's mail to new sites has slots, even if all hosts of the first owner stall. Owners that stall one
 //     after the other have fewer each time: 80, 27, 9 and then 1 of 200; 8 and then 1 of 20; 2 and then 1 of 8. With a
-//     Concurrency of 8 or more, four owners whose hosts stall leave a slot for a fifth.
+//     Concurrency of 8 or more, four owners whose hosts stall leave a slot for a fifth owner.
 //   - An attempt that waits for its host for over 10 seconds, before MAIL, ends if fast mail waits for its place. It
 //     doesn't count, and comes again: see [smtp.Slot].
 //
@@ -237,10 +237,10 @@ type Runner struct {
 	// report and a message of Outbox have no Rate of a tenant. Turns and learned rates count the reverse-path of mail
 	// without a tenant.
 	//
-	// Runners that share a Queue (see queue.Sharer) never exceed a Rate together, but they use only a part of it: two
-	// Runners about half, three a third, five a fifth. Of a Rate below one message in two seconds, one Runner alone
-	// may use only half. Where a tenant and a source have different Rates, two Runners or more use a fifth to two
-	// fifths of the lower one. Limits of sites have no such loss.
+	// Runners that share a Queue (see queue.Sharer) never exceed a Rate together, but they use only a part of it. Two
+	// together use about half of it, three a third, five a fifth. If a task has both a tenant's Rate and a source's,
+	// even one Runner on a queue.Sharer may use far less, a tenth for example: set one of the two. Limits of sites have
+	// no such loss.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.
@@ -280,8 +280,8 @@ type Runner struct {
 	MaxProbeWait time.Duration
 
 	// Concurrency is how many tasks are sent at a time at most, up to 1,000,000. If zero, 200. A fifth of it is for
-	// sites that are known to be fast. If it is less than 8, four owners or fewer whose hosts stall (one if it is 1)
-	// hold up all other mail until these hosts answer or time out.
+	// sites that are known to be fast. With less than 8, the stalled hosts of a few owners can take all slots until
+	// they answer or time out; with 1, those of one owner.
 	Concurrency int
 
 	// Initial is how many tasks are sent at a time when Run begins. Each task that ends adds one. Each second in which

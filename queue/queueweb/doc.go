@@ -27,7 +27,8 @@
 // A program posts to act, with Content-Type: application/x-www-form-urlencoded. The parameter do is the action:
 //
 //	release, purge        messages that match a filter, or all=true
-//	hold                  the same; text is the reason, which the pages show until the release; it can be left out
+//	hold                  the same; text is the reason, of at most 200 characters in one line. It replaces the reason
+//	                      of mail that is held already. If empty, that mail keeps its reason
 //	cancel                the same; text is what their senders are told
 //	flush                 messages that match a filter; or name: a destination or a site; or all=true
 //	suspend               name; until: a time, or a duration from now, as in until=4h
@@ -44,7 +45,7 @@
 //
 // With format=json, each page is JSON. Its fields and the parameters keep their names and meanings; new ones may come.
 // Texts in fields, of why, result and error for example, are for people and may change. A field that has no value can
-// be missing. Texts are not escaped except as JSON demands.
+// be missing. Texts are escaped as package encoding/json does.
 //
 //	(empty)   at; queue, runner: numbers of the queue.Stats and the delivery.Activity at that time
 //	          count: at, seconds, tasks, truncated, destinations, others, total, reasons; count_error

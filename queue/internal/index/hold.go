@@ -8,8 +8,8 @@ import (
 	"github.com/postrider/postrider/queue"
 )
 
-// hold is whether and since when a message is held. The reason of one that is held as it was stored is in what the
-// store keeps of it, as it may be long, and each message may have another. That of a later hold is in Index.reasons.
+// hold is whether a message is held, and where the reason is. That of one that is held as it was stored is in what the
+// store keeps of it, as it may be long, and each message may have another. That of another hold is in Index.reasons.
 type hold uint8
 
 const (

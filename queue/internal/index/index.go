@@ -42,7 +42,7 @@ const manyTasks = 64
 //   - The tasks of a message are in the order of their nums. Each task of a message in byNum is there, unless it is the
 //     report task.
 //   - Each lane has a task, and each destination has a lane.
-//   - Each reason is of a message that is held later, and isn't empty.
+//   - Each reason is of a message that was held after it was stored, and isn't empty.
 //   - No message has an ID below the least of its chunk, or marks, an Owner or a destination that its chunk's
 //     summary lacks.
 type Index[M, S any] struct {
@@ -75,7 +75,7 @@ type Index[M, S any] struct {
 	expired  bool                             // a lease has
 	count    int                              // tasks
 	kept     int                              // tasks that wait and are held
-	reasons  map[uint64]unique.Handle[string] // of messages that are held later, by ID: see hold
+	reasons  map[uint64]unique.Handle[string] // of messages held after they were stored, by ID: see hold
 
 	// These are of apart.go.
 	suspects   map[ref]*suspect

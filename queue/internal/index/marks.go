@@ -76,7 +76,8 @@ type sought struct {
 }
 
 // summary is a Bloom filter of the marks, the owners and the destinations of a chunk of messages. A search for one of
-// these passes over chunks that have none of it. It has two octets a message: one chunk in 5 or 20 is searched in vain.
+// these passes over chunks that have none of it. It has two octets a message. Of the chunks without it, one in 5 to 20
+// is searched in vain.
 type summary [chunkSize * 16 / 64]uint64
 
 // isWide is the bit of a summary that is set if a message may have several recipients, or ones that aren't known, and
