@@ -2,6 +2,7 @@ package pgqueue
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,8 +15,9 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Open implements [queue.Queue]. Concurrent calls share a query. A body of up to 256 KiB is read at once. Of a larger
-// one, a chunk of 256 KiB is in memory, and read when it is needed, for at most Options.Timeout.
+// Open implements [queue.Queue]. Concurrent calls share a query. If the server refuses it, the query is repeated for
+// each call alone, so that a body that can't be read fails only its own call. A body of up to 256 KiB is read at once.
+// Of a larger one, a chunk of 256 KiB is in memory, and read when it is needed, for at most Options.Timeout.
 func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	n, ok := parseID(id)
 	o := &opening{id: n, done: make(chan struct{})}
@@ -34,6 +36,7 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	select {
 	case <-o.done:
 	case <-ctx.Done():
+		q.openings.leave(o)
 		return nil, ctx.Err()
 	}
 	switch {
@@ -55,19 +58,22 @@ type opening struct {
 	size int64
 	data []byte // nil: the body is in chunks
 	err  error
+
+	place *list.Element // in openings.waiting
+	ended bool          // nobody waits for the result; under openings.mu
 }
 
 // openings reads the bodies of concurrent calls together: one query for each would take several times as much of the
-// server as all the rest of a delivery.
+// server as all the rest of a delivery. A call whose ctx has ended waits no longer, and no query is made for it.
 type openings struct {
 	q *Queue
 
 	mu      sync.Mutex
-	waiting []*opening
+	waiting list.List // of *opening
 	running int
 }
 
-// These bound the queries of openings.
+// These bound the queries of openings, and so the bodies in memory that no call has got yet.
 const (
 	maxOpenings = 2  // at a time
 	maxOpened   = 64 // calls for a query, so 16 MiB
@@ -77,40 +83,73 @@ const (
 func (g *openings) submit(o *opening) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting = append(g.waiting, o)
+	o.place = g.waiting.PushBack(o)
 	if g.running < maxOpenings {
 		g.running++
 		g.q.work.Go(g.run)
 	}
 }
 
+// leave ends a call.
+func (g *openings) leave(o *opening) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o.ended = true
+	g.waiting.Remove(o.place) // does nothing if a query has it
+}
+
+// next returns the calls of the next query, or none if no call waits.
+func (g *openings) next() (calls []*opening) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for e := g.waiting.Front(); e != nil && len(calls) < maxOpened; e = g.waiting.Front() {
+		calls = append(calls, g.waiting.Remove(e).(*opening))
+	}
+	if len(calls) == 0 {
+		g.running--
+	}
+	return calls
+}
+
 // run reads bodies until no call waits.
 func (g *openings) run() {
 	for {
 		runtime.Gosched() // other calls that are about to begin
-		g.mu.Lock()
-		n := min(len(g.waiting), maxOpened)
-		calls := g.waiting[:n:n]
-		if g.waiting = g.waiting[n:]; n == 0 {
-			g.running--
-			g.mu.Unlock()
+		calls := g.next()
+		if len(calls) == 0 {
 			return
 		}
-		g.mu.Unlock()
-		err := g.q.readBodies(calls)
+		g.read(calls)
+	}
+}
+
+// read reads bodies and finishes the calls. If the body of one may be at fault for an error, each is read alone.
+func (g *openings) read(calls []*opening) {
+	err := g.q.readBodies(calls)
+	if len(calls) > 1 && ofOne(err) {
 		for _, o := range calls {
-			if err != nil {
-				o.err = err
+			g.mu.Lock()
+			ended := o.ended
+			g.mu.Unlock()
+			if !ended {
+				g.read([]*opening{o})
 			}
-			close(o.done)
 		}
+		return
+	}
+	for _, o := range calls {
+		if err != nil {
+			o.err = err
+		}
+		close(o.done)
 	}
 }
 
 // readBodies sets the results of calls.
-func (q *Queue) readBodies(calls []*opening) error {
+func (q *Queue) readBodies(calls []*opening) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
+	defer func() { err = inTime(ctx, err) }()
 	ids := make([]uint64, len(calls))
 	for i, o := range calls {
 		ids[i], o.err = o.id, queue.ErrNotFound

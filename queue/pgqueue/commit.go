@@ -59,7 +59,8 @@ var (
 	errUnknown = errors.New("the connection was lost during the commit, and it isn't known whether that succeeded")
 )
 
-// group commits the jobs of concurrent calls together.
+// group commits the jobs of concurrent calls together. Jobs with a body in a file have a group of their own, as their
+// commits take long.
 type group struct {
 	q        *Queue
 	parallel int // statements at a time; with more, each would store less
@@ -72,8 +73,27 @@ type group struct {
 // These bound what one statement stores.
 const (
 	maxJobs   = 500
-	maxBodies = 4 << 20
+	maxBodies = 4 << 20 // octets of bodies, unless a single job has more
 )
+
+// groupOf returns the group of a job.
+func (q *Queue) groupOf(j *job) *group {
+	switch {
+	case slices.ContainsFunc(j.msgs, isLarge):
+		return &q.large
+	case j.lazy:
+		return &q.lazy
+	}
+	return &q.durable
+}
+
+// largeConns returns how many commits of large bodies may run at a time. They leave connections to other calls.
+func largeConns(maxOpen int) int {
+	if 0 < maxOpen && maxOpen < 8 {
+		return 1
+	}
+	return 2
+}
 
 // submit hands a job over. The caller waits for its done.
 func (g *group) submit(j *job) {
@@ -104,16 +124,7 @@ func (g *group) run() {
 	for {
 		runtime.Gosched() // the calls that the last commit has let go on come back with their next jobs
 		g.mu.Lock()
-		n, size := 0, 0
-		for n < len(g.waiting) && n < maxJobs && size < maxBodies {
-			for _, d := range g.waiting[n].msgs {
-				size += len(d.body)
-			}
-			if g.waiting[n].node != g.waiting[0].node || g.waiting[n].fence != g.waiting[0].fence {
-				break
-			}
-			n++
-		}
+		n := together(g.waiting)
 		jobs := g.waiting[:n:n]
 		if g.waiting = g.waiting[n:]; n == 0 {
 			g.running--
@@ -125,10 +136,25 @@ func (g *group) run() {
 	}
 }
 
-// commit commits jobs and finishes them. If the server refuses them together, each is tried alone: one may be at fault.
+// together returns how many of the jobs that wait are the next commit.
+func together(waiting []*job) int {
+	size := int64(0)
+	for n, j := range waiting {
+		for _, d := range j.msgs {
+			size += d.Size
+		}
+		first := waiting[0]
+		if n > 0 && (n == maxJobs || size > maxBodies || j.node != first.node || j.fence != first.fence) {
+			return n
+		}
+	}
+	return len(waiting)
+}
+
+// commit commits jobs and finishes them. If one of them may be at fault for an error, each is tried alone.
 func (g *group) commit(jobs []*job) {
 	err := g.q.write(jobs)
-	if _, refused := errors.AsType[stateError](err); refused && rejected(err) && len(jobs) > 1 {
+	if len(jobs) > 1 && ofOne(err) {
 		for _, j := range jobs {
 			g.commit([]*job{j})
 		}
@@ -174,10 +200,11 @@ func (q *Queue) write(jobs []*job) error {
 }
 
 // run executes the statement, in a transaction of its own. It returns the IDs of the messages.
-func (q *Queue) run(b *batch) ([]uint64, error) {
+func (q *Queue) run(b *batch) (ids []uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
-	if slices.ContainsFunc(b.msgs, func(d *draft) bool { return d.file != nil }) {
+	defer func() { err = inTime(ctx, err) }()
+	if slices.ContainsFunc(b.msgs, isLarge) {
 		return q.runLarge(ctx, b)
 	}
 	args, err := q.args(b, nil) // before the connection is taken

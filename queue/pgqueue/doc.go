@@ -71,11 +71,12 @@
 //
 // # Connections
 //
-// A Queue that works has up to 7 connections at a time for itself, two of which are for all calls of Open. Besides,
-// these have one each: a call of List, Hold, Release, Flush, Hasten, Remove, Import or with a Key, a Claim of messages
-// that aren't in memory, and a read of a Body of more than 256 KiB. Of the calls with a Key and of Import, up to 17
-// store something at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery
-// Runner on many messages make 32 calls at a time, and one of List.
+// A Queue that works has up to 11 connections at a time for itself. Two are for all calls of Open. Two more are for the
+// commits of bodies of more than 256 KiB, or one if the *sql.DB allows fewer than 8 connections. Besides, these have
+// one each: a call of List, Hold, Release, Flush, Hasten, Remove, Import or with a Key, a Claim of messages that aren't
+// in memory, and a read of a Body of more than 256 KiB. Of the calls with a Key and of Import, up to 17 store something
+// at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery Runner on many
+// messages make 32 calls at a time, and one of List.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for

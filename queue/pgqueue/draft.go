@@ -27,6 +27,9 @@ type draft struct {
 	outcomes []outcomeRow
 }
 
+// isLarge reports whether the body of a draft is in a file.
+func isLarge(d *draft) bool { return d.file != nil }
+
 // newDraft reads a message. in is set if it comes from another Queue. The caller calls free.
 func newDraft(ctx context.Context, m queue.Message, in *queue.Import) (*draft, error) {
 	if err := ctx.Err(); err != nil {
@@ -124,6 +127,11 @@ func newReports(ctx context.Context, reports []queue.Message) (drafts []*draft, 
 	return drafts, nil
 }
 
+// fileError is an error of the file of one draft.
+type fileError struct{ error }
+
+func (e *fileError) Unwrap() error { return e.error }
+
 const chunkSQL = `INSERT INTO "postrider".chunk (id, n, data) VALUES ($1, $2, $3)`
 
 // writeChunks stores the body of a draft in chunks.
@@ -132,7 +140,7 @@ func (d *draft) writeChunks(statement string, id uint64, exec func(query string,
 	for n := int64(0); n*chunkSize < d.Size; n++ {
 		size := min(chunkSize, d.Size-n*chunkSize)
 		if _, err := d.file.ReadAt(chunk[:size], n*chunkSize); err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return &fileError{err}
 		}
 		if err := exec(statement, int64(id), n, chunk[:size]); err != nil {
 			return err

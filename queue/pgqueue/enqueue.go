@@ -9,8 +9,8 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// Enqueue implements [queue.Queue]. Concurrent calls share a commit. After m.Body is read, the end of ctx has no
-// effect.
+// Enqueue implements [queue.Queue]. Concurrent calls share a commit. Bodies of more than 256 KiB have other commits, so
+// that small messages don't wait for them. After m.Body is read, the end of ctx has no effect.
 //
 // If the connection is lost during the commit, Enqueue returns when it is known whether that succeeded. It waits for
 // twice Options.Timeout at most: after that, it returns an error although the message may have been stored. A program
@@ -118,8 +118,9 @@ func (q *Queue) store(ctx context.Context, d *draft) (uint64, error) {
 		}
 		q.gate.RUnlock()
 	}}
-	q.durable.submit(j)
-	err = q.durable.wait(j)
+	g := q.groupOf(j)
+	g.submit(j)
+	err = g.wait(j)
 	return d.ID, err
 }
 

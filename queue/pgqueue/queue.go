@@ -55,6 +55,7 @@ type Queue struct {
 
 	gate     sync.RWMutex
 	durable  group
+	large    group // of bodies in files
 	lazy     group // of what a crash of the server may undo
 	commits  [allParts]string
 	openings openings
@@ -124,6 +125,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	}
 	q.seed = seed
 	q.durable, q.lazy = group{q: q, parallel: 2}, group{q: q, parallel: 2}
+	q.large = group{q: q, parallel: largeConns(db.Stats().MaxOpenConnections)}
 	q.openings.q = q
 	for p := range allParts {
 		q.commits[p] = q.sql(commitSQL(p))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/postrider/postrider/queue"
@@ -32,6 +33,22 @@ func rejected(err error) bool {
 	}
 	class := state.SQLState()
 	return len(class) == 5 && class[:2] != "08" && class[:3] != "57P" && class != "40003"
+}
+
+// ofOne reports whether an error of a statement for several calls, which has stored nothing, may be the fault of one of
+// them.
+func ofOne(err error) bool {
+	_, refused := errors.AsType[stateError](err)
+	_, unreadable := errors.AsType[*fileError](err)
+	return rejected(err) && (refused || unreadable)
+}
+
+// inTime returns an error of a statement. At the end of ctx, it is that of no single call, also if the server says so.
+func inTime(ctx context.Context, err error) error {
+	if ctx.Err() != nil && ofOne(err) {
+		return &notSent{fmt.Errorf("%w: %v", ctx.Err(), err)}
+	}
+	return err
 }
 
 // resolve finds out whether a batch was committed whose connection was lost. It changes the fence first, so that the

@@ -109,10 +109,7 @@ func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, 
 			q.added(reports...)
 		}
 	}
-	g := &q.durable
-	if j.lazy {
-		g = &q.lazy
-	}
+	g := q.groupOf(j)
 	g.submit(j)
 	return failedSettling(&st.claim, g.wait(j))
 }
