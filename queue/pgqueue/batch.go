@@ -36,8 +36,8 @@ const (
 	hasMsgs parts = 1 << iota
 	hasOutcomes
 	hasMarks
-	isLazy
-	allParts
+	isLazy     // it needn't be durable
+	statements // how many there are
 )
 
 func (b *batch) parts() (p parts) {
@@ -247,11 +247,4 @@ func appendElement(b, text []byte) []byte {
 // arrayOf returns numbers as the text of an array. Neither driver must know the type.
 func arrayOf[T int | int64 | uint64](numbers []T) string {
 	return column(numbers, func(b []byte, _ int, n T) []byte { return strconv.AppendInt(b, int64(n), 10) })
-}
-
-func orEmpty[T any](rows []T) []T {
-	if rows == nil {
-		return []T{}
-	}
-	return rows
 }

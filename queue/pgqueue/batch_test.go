@@ -20,7 +20,7 @@ func TestCommitArguments(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := new(Queue)
-	for p := range allParts {
+	for p := range statements {
 		b := &batch{lazy: p&isLazy != 0}
 		if p&hasMsgs != 0 {
 			b.msgs = []*draft{m}

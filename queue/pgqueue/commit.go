@@ -18,11 +18,11 @@ import (
 // These are rows that a commit stores.
 type (
 	outcomeRow struct {
-		ID   uint64       `json:"id"`
-		Lane int          `json:"lane"`
-		Kind int          `json:"kind"`
-		Last bool         `json:"last"`
-		Data *eventRecord `json:"data,omitempty"`
+		ID   uint64
+		Lane int
+		Kind int
+		Last bool
+		Data *eventRecord
 	}
 	markRow struct {
 		ID       uint64

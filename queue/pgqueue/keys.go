@@ -274,3 +274,10 @@ func (q *Queue) countKeys(ctx context.Context, row Row, now time.Duration) error
 		[]any{q.keyCutoff(), q.config.MaxKeys}, &n)
 	return err
 }
+
+func orEmpty[T any](rows []T) []T {
+	if rows == nil {
+		return []T{}
+	}
+	return rows
+}

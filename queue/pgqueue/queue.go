@@ -57,7 +57,7 @@ type Queue struct {
 	durable  group
 	large    group // of bodies in files
 	lazy     group // of what a crash of the server may undo
-	commits  [allParts]string
+	commits  [statements]string
 	openings openings
 
 	mu        sync.Mutex
@@ -127,7 +127,7 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	q.durable, q.lazy = group{q: q, parallel: 2}, group{q: q, parallel: 2}
 	q.large = group{q: q, parallel: largeConns(db.Stats().MaxOpenConnections)}
 	q.openings.q = q
-	for p := range allParts {
+	for p := range statements {
 		q.commits[p] = q.sql(commitSQL(p))
 	}
 	q.reset()
