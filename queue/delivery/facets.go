@@ -86,6 +86,7 @@ type rateRefusal struct {
 	recipients []string // refused for byRecipient
 	exact      bool     // the host has named what it counts, and who sends is no stranger
 	addr       netip.Addr
+	before     uint32 // attempts of the message before this one, if the last one was refused for its rate
 }
 
 // names returns the names of what a kind counts that was refused. A message may go out from another source than the one
@@ -123,7 +124,9 @@ func (r *Runner) refusalOf(t *queue.Task, results []smtp.Result) (refusal *rateR
 			continue
 		}
 		if refusal == nil {
-			refusal = &rateRefusal{facets: facetsOf(t, r.sourceOf, r.signerOf), exact: !t.Origin.IsStranger()}
+			refusal = &rateRefusal{
+				facets: facetsOf(t, r.sourceOf, r.signerOf), exact: !t.Origin.IsStranger(), before: refusedBefore(t),
+			}
 			if refusal.source != "" {
 				refusal.used = res.Source
 			}
@@ -140,4 +143,14 @@ func (r *Runner) refusalOf(t *queue.Task, results []smtp.Result) (refusal *rateR
 		}
 	}
 	return refusal
+}
+
+// refusedBefore returns how many attempts a task had before this one, if the last of them was refused for its rate.
+func refusedBefore(t *queue.Task) uint32 {
+	for i := range t.Last {
+		if res := &t.Last[i]; res.Reason == smtp.RateLimited && !res.Local && isOpen(*res) {
+			return uint32(max(t.Attempts-1, 0))
+		}
+	}
+	return 0
 }

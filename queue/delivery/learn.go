@@ -143,7 +143,8 @@ func (s *site) has(addr netip.Addr) bool {
 }
 
 // learnOf notes a refusal of one kind. What isn't exact is about the owner, until several owners were refused. What a
-// host says that isn't one of the site's stays about the owner: five senders are soon forged.
+// host says that isn't one of the site's stays about the owner: five senders are soon forged. What is refused again and
+// again while other messages are accepted is refused for its own sake, and isn't about a rate.
 func (m *machine) learnOf(f *flight, kind meterKind, name string, refusal *rateRefusal) bool {
 	s := f.t.party.site
 	m.makeRoom(s)
@@ -151,6 +152,13 @@ func (m *machine) learnOf(f *flight, kind meterKind, name string, refusal *rateR
 	known := s.has(refusal.addr)
 	if refusal.exact && known {
 		k.owner = 0
+	}
+	if s.learnt != nil {
+		if o := m.learnt.find(s.learnt, k); o != nil && o.spare(refusal.before, m.mono) {
+			return true
+		}
+	}
+	if k.owner == 0 {
 		return m.refuse(f, k)
 	}
 	learned := m.refuse(f, k)

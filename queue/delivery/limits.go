@@ -45,6 +45,8 @@ import (
 //     its day for example, they double up to that time. When the rate is one and a half times the level, it grows as if
 //     they were 30 minutes: a site that took 20 messages an hour for a day, and has no limit any more, gets 10,000 an
 //     hour 12 hours later. After a limit of several days, that takes two days.
+//   - A message that was refused several times in a row, while the site accepts others, doesn't change the rate:
+//     3 times and 10 others, or 10 times and 3 others. The site may refuse it for another cause.
 //   - A rate that wasn't used for a day is forgotten. Before the first refusal there is no rate.
 //
 // For example, a site refuses at 1,000 messages an hour, and has accepted 810 an hour on average. The level is 900, the

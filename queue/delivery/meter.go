@@ -43,6 +43,7 @@ const (
 	mostFails      = 20 // pauses in a row are counted
 	month          = 30 * 24 * time.Hour
 	few            = 10   // messages: their average rate shows nothing
+	often          = 3    // refusals of a message, after which one may be about the message: see spare
 	lower          = 0.8  // times the level is the next one, after so few
 	wrong          = 1.25 // a level at which a site takes that many times as much is wrong
 	lifted         = 1.5  // of a level that a site takes that many times as much as, its limit may be gone
@@ -297,6 +298,17 @@ func (m *meter) refuse(r Recovery, began, now int64) {
 		m.since = toSeconds(now)
 		m.close(r, now)
 	}
+}
+
+// spare reports whether a refusal says nothing about the rate: the message was refused so many times before, and others
+// are accepted. A host may call any message one too many, for its content for example. If it was refused 3 times
+// before, 10 others must have been accepted since the opening or the last refusal that was spared. If 10 times, 3.
+func (m *meter) spare(before uint32, now int64) bool {
+	if m.closed || before < often || uint64(m.n)*uint64(before) < few*often {
+		return false
+	}
+	m.n, m.opened = 0, toSeconds(now) // so that few messages are spared
+	return true
 }
 
 // late reports whether a message that began at that time was on its way when m closed.
