@@ -15,14 +15,14 @@ import (
 	"github.com/postrider/postrider/queue/internal/index"
 )
 
-// These are rows that a commit stores.
+// These are rows that a commit stores. Import and the operations send outcomes as JSON.
 type (
 	outcomeRow struct {
-		ID   uint64
-		Lane int
-		Kind int
-		Last bool
-		Data *eventRecord
+		ID   uint64       `json:"id"`
+		Lane int          `json:"lane"`
+		Kind int          `json:"kind"`
+		Last bool         `json:"last"`
+		Data *eventRecord `json:"data,omitempty"`
 	}
 	markRow struct {
 		ID       uint64
