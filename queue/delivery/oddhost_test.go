@@ -139,11 +139,15 @@ func (h *oddHosts) beside(t *testing.T, q queue.Queue, n int) (late func() int) 
 					msg.Ref = "ip1 " + fmt.Sprint(i)
 				}
 				enqueue(t, q, msg)
+				h.mu.Lock()
 				put[domain+fmt.Sprint(i)] = time.Since(h.begun)
+				h.mu.Unlock()
 			}
 		}
 	}()
 	return func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		for i := range h.tries {
 			try := &h.tries[i]
 			if key := try.domain + try.ref; !try.refused && (try.source == "ip2" || try.domain == "other.test") &&
