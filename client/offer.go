@@ -105,6 +105,10 @@ func (d *delivery) learnHabits(s *session, reused bool) {
 	}
 	s.key.without |= s.learned.broken
 	s.learned, d.bound = habits{}, habits{}
+	overRate := func(i int) bool { return d.message.results[i].Reason == smtp.RateLimited }
+	if s.mails > 1 && slices.ContainsFunc(d.message.rcpts, overRate) {
+		s.retired = true // the rate may count the messages of the session
+	}
 	if len(s.worn) > 0 {
 		r := &d.message.results[s.worn[0]]
 		if r.Reply.Code != 421 && !isAstray(r) { // a host also says 421 when it restarts

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -262,6 +263,30 @@ func TestRefusedOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestRateRefused: a message that a host refuses for its rate isn't sent again at once, but the next one goes in a new
+// session, because the rate may be that of the session.
+func TestRateRefused(t *testing.T) {
+	for _, at := range []smtp.Stage{smtp.StageMail, smtp.StageRcpt, smtp.StageData} {
+		for _, refusal := range []string{"450 4.7.1 Error: too much mail, rate limited", "452 4.3.1 you send too fast"} {
+			synctest.Test(t, func(t *testing.T) {
+				h := &boundedHost{bound: 3, at: at, refusal: refusal, pipelining: true}
+				var tries []string
+				tr := h.transport(newInternet(t), &tries)
+				defer tr.Close()
+				var refused []int
+				for i := range 12 {
+					if sendBob(t, tr) != "delivered final" {
+						refused = append(refused, i)
+					}
+				}
+				if !slices.Equal(refused, []int{3, 7, 11}) || h.sessions != 3 {
+					t.Errorf("%v, %s: got the messages %d refused in %d sessions, want 3, 7 and 11 in 3", at, refusal, refused, h.sessions)
+				}
+			})
+		}
 	}
 }
 
