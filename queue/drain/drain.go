@@ -276,7 +276,7 @@ func (r *run) take(ctx context.Context, page []message) (ready []message, busy i
 	if err := r.journal.add(hold); err != nil {
 		return nil, busy, err
 	}
-	if err := r.Hold(ctx, hold...); err != nil && !errors.Is(err, queue.ErrNotFound) {
+	if err := r.hold(ctx, hold); err != nil && !errors.Is(err, queue.ErrNotFound) {
 		return nil, busy, err
 	}
 	for _, id := range hold {
@@ -296,6 +296,14 @@ func (r *run) take(ctx context.Context, page []message) (ready []message, busy i
 		}
 	}
 	return ready, busy, nil
+}
+
+// hold holds messages. People who look at From meanwhile, or after a crash, see why.
+func (r *run) hold(ctx context.Context, ids []queue.ID) error {
+	if from, ok := r.From.(queue.ReasonHolder); ok {
+		return from.HoldFor(ctx, "it is moved to another queue", ids...)
+	}
+	return r.Hold(ctx, ids...)
 }
 
 // importAll stores messages in To. It returns those that To has, and those that have left From.

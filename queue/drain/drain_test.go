@@ -29,6 +29,9 @@ func enqueue(t *testing.T, q queue.Queue, from, n int, held bool) {
 			Destinations: []string{"one.test", "two.test"}, Body: strings.NewReader("body\r\n"),
 			Ref: fmt.Sprint(from + i), Held: held, Deadline: time.Now().Add(5 * 24 * time.Hour),
 		}
+		if held {
+			m.HeldFor = "a check"
+		}
 		if _, err := q.Enqueue(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +45,7 @@ func tasks(t *testing.T, q queue.Queue) (lines []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := fmt.Sprintf("%s %s %v %d %v %v", task.Ref, task.Destination, task.State, task.Attempts,
+		line := fmt.Sprintf("%s %s %v %q %d %v %v", task.Ref, task.Destination, task.State, task.HeldFor, task.Attempts,
 			task.Due.UTC().Format(time.TimeOnly), task.Deadline.UTC().Format(time.DateTime))
 		for _, r := range task.Last {
 			if r.Reply != nil {
@@ -214,6 +217,9 @@ func TestEnded(t *testing.T) {
 		ended, end := context.WithCancel(t.Context())
 		end()
 		held := tasks(t, from)
+		if all := strings.Join(held, "\n"); !strings.Contains(all, `held "it is moved to another queue"`) {
+			t.Errorf("nothing says why messages are held:\n%s", all)
+		}
 		if err := d.Run(ended); !errors.Is(err, context.Canceled) || !slices.Equal(tasks(t, from), held) {
 			t.Fatalf("with a ctx that has ended: got %v and\n%s\nwant\n%s", err,
 				strings.Join(tasks(t, from), "\n"), strings.Join(held, "\n"))
