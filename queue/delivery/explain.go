@@ -14,7 +14,7 @@ import (
 // Activity is what a Runner does now. The contents of the Queue are in queue.Stats.
 type Activity struct {
 	Running     bool
-	InFlight    int // tasks that are being sent or settled
+	InFlight    int // tasks that are being sent or settled, or wait for a moment for a Rate: see Runner.Source
 	Concurrency int // tasks that may be in flight by now: see Runner.Initial
 
 	// Halted is why nothing is sent: outcomes can't be recorded, and all that is sent might be sent again. It is the
@@ -213,6 +213,9 @@ func (m *machine) explainFurther(e *Explanation, site string, halted error, now 
 		e.because(haltedCause(halted))
 		return
 	case task.State == queue.Leased:
+		if c := m.awaitCause(task); c.why != "" {
+			e.because(c)
+		}
 		return
 	}
 	// The next try doesn't come before the end of a block.
