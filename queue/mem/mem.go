@@ -293,7 +293,7 @@ func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage)
 	for _, r := range reports {
 		q.add(r)
 	}
-	before := memState(&c)
+	before := memState(c)
 	after := before.After(s)
 	attempts := index.AttemptsAfter(&s, c.Task.Attempts)
 	if c.Num == index.ReportTask {

@@ -42,7 +42,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	for i := range granted {
 		c := &granted[i]
 		hand := c.Lease.Data.(*inHand)
-		result[i] = taskOf(c, hand.msg, hand.before.Clone(), now)
+		result[i] = taskOf(c, hand.msg, hand.progress(c.Num), now)
 		c.Lease.Recipients.Store(int32(len(result[i].Last)))
 		j.marks = append(j.marks, q.markOf(c, until))
 	}
@@ -131,7 +131,7 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 		return nil
 	}
 	q.extending[l]++
-	j := &job{node: q.node, fence: q.fence, lazy: true, marks: []markRow{q.markOf(&c, index.ToNano(expires))}}
+	j := &job{node: q.node, fence: q.fence, lazy: true, marks: []markRow{q.markOf(c, index.ToNano(expires))}}
 	j.finish = func(error) {
 		q.mu.Lock()
 		if q.extending[l]--; q.extending[l] == 0 {

@@ -26,7 +26,15 @@ type version uint32
 // inHand is what a lease keeps of its task.
 type inHand struct {
 	msg    *index.Message
-	before *index.Progress // of the task, when it was leased
+	before *index.Progress // of the task, when it was leased; nil: as the message arrived
+}
+
+// progress returns the Progress of the task when it was leased. It shares nothing with h.
+func (h *inHand) progress(num uint32) *index.Progress {
+	if h.before == nil {
+		return h.msg.Initial(num)
+	}
+	return h.before.Clone()
 }
 
 // maxHeads bounds the weight of heads, so that they take some 20 MB. A message to 100,000 recipients must fit beside
@@ -83,7 +91,7 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 		m := q.heads.byID[c.ID]
 		isChanged := c.State != 0 || c.Num == index.ReportTask
 		if m != nil && !isChanged {
-			c.Lease.Data = &inHand{m, m.Initial(c.Num)}
+			c.Lease.Data = &inHand{m, nil}
 			continue
 		}
 		if byID[c.ID] == nil {

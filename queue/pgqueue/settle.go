@@ -22,7 +22,7 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 			return err
 		}
 		if reports, err = newReports(ctx, s.Reports); err != nil {
-			return failedSettling(&c, err)
+			return failedSettling(c, err)
 		}
 		defer freeAll(reports)
 	}
@@ -45,7 +45,7 @@ func failedSettling(c *claim, err error) error {
 }
 
 // checkSettlement returns the reason why a settlement can't succeed, before the reports are read.
-func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Settlement) (c claim, err error) {
+func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Settlement) (c *claim, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	_, c, err = q.leaseOf(ctx, l, s)
@@ -53,16 +53,16 @@ func (q *Queue) checkSettlement(ctx context.Context, l queue.Lease, s *queue.Set
 }
 
 // leaseOf returns a lease and its task, or the reason why this settlement of it can't succeed. q.mu is held.
-func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement) (*index.Lease, claim, error) {
+func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement) (*index.Lease, *claim, error) {
 	if err := q.check(ctx); err != nil {
-		return nil, claim{}, err
+		return nil, nil, err
 	}
 	found, c, err := q.ix.Find(l)
 	if err != nil {
-		return nil, c, err
+		return nil, nil, err
 	}
 	if err := index.CheckSettlement(s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
-		return nil, c, failedSettling(&c, err)
+		return nil, nil, failedSettling(c, err)
 	}
 	return found, c, nil
 }
@@ -70,7 +70,7 @@ func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement)
 // settlement is a settlement in progress.
 type settlement struct {
 	begun    *index.Lease
-	claim    claim
+	claim    *claim
 	set      *queue.Settlement
 	after    *index.Progress // no recipients: the task is done
 	due      int64
@@ -111,7 +111,7 @@ func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, 
 	}
 	g := q.groupOf(j)
 	g.submit(j)
-	return failedSettling(&st.claim, g.wait(j))
+	return failedSettling(st.claim, g.wait(j))
 }
 
 // beginSettling begins a settlement. It waits until nothing else is in progress under the lease. If all other tasks of
@@ -125,7 +125,7 @@ func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settl
 			return nil, nil, err
 		}
 		if c.Phase != index.Settling && q.extending[l] == 0 {
-			others, settling := q.others(&c)
+			others, settling := q.others(c)
 			if others == 0 || others > settling {
 				st := q.settlement(begun, c, s)
 				j := &job{node: q.node, fence: q.fence, outcomes: []outcomeRow{q.outcome(st, others == 0)}}
@@ -164,10 +164,13 @@ func (q *Queue) others(c *claim) (others, settling int) {
 }
 
 // settlement computes what a settlement does. q.mu is held.
-func (q *Queue) settlement(begun *index.Lease, c claim, s *queue.Settlement) *settlement {
+func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *settlement {
 	now := q.clock.time()
 	hand := begun.Data.(*inHand)
-	before := hand.before
+	before := &index.Progress{} // nothing of it stays in a task that is done
+	if !s.Next.IsZero() || len(s.Owed) > 0 {
+		before = hand.progress(c.Num)
+	}
 	st := &settlement{
 		begun: begun, claim: c, set: s, after: before.After(*s),
 		attempts: index.AttemptsAfter(s, c.Task.Attempts), deaths: index.DeathsAfter(s, c.Task.Deaths),
@@ -194,10 +197,14 @@ func (q *Queue) newPart(p part) *part {
 
 // outcome returns the row of a settlement. only reports whether the message has no other task. q.mu is held.
 func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
-	c, m := &st.claim, st.begun.Data.(*inHand).msg
-	r := &eventRecord{At: q.clock.time().UnixNano(), Num: c.Num, Overdue: index.Never}
-	row := outcomeRow{ID: c.ID, Lane: laneOf(c.Lane.Owner), Kind: settled, Data: r}
+	c, m := st.claim, st.begun.Data.(*inHand).msg
+	row := outcomeRow{ID: c.ID, Lane: laneOf(c.Lane.Owner), Kind: settled}
 	done := len(st.after.Recipients) == 0
+	if row.Last = only && done && st.part == nil && c.Num != index.ReportTask; row.Last {
+		return row // without Data, which nobody reads
+	}
+	r := &eventRecord{At: q.clock.time().UnixNano(), Num: c.Num, Overdue: index.Never}
+	row.Data = r
 	if st.part != nil {
 		r.Part = recordOfPart(st.part, m)
 	}
@@ -214,9 +221,6 @@ func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
 		r.Due, r.Overdue, r.Attempts, r.Deaths = st.due, moment(st.overdue), st.attempts, st.deaths
 		r.State, r.Version = recordOf(st.after, m), c.State+1
 	}
-	if row.Last = only && done && st.part == nil; row.Last {
-		row.Data = nil // nobody reads it
-	}
 	return row
 }
 
@@ -229,7 +233,7 @@ func (q *Queue) abortSettling(st *settlement) {
 
 // applySettling takes in a settlement that is stored. q.mu is held.
 func (q *Queue) applySettling(st *settlement) {
-	c := &st.claim
+	c := st.claim
 	due, report := int64(index.Never), int64(index.Never)
 	gone := false
 	switch {

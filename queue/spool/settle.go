@@ -68,14 +68,15 @@ func (s *Spool) checkSettlement(ctx context.Context, l queue.Lease, set *queue.S
 	s.mu.Lock()
 	err := s.check(ctx)
 	var found *index.Lease
-	var c spoolClaim
+	var task *spoolClaim
 	if err == nil {
-		found, c, err = s.ix.Find(l)
+		found, task, err = s.ix.Find(l)
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return c, err
+		return spoolClaim{}, err
 	}
+	c := *task
 	err = index.CheckSettlement(set, c.Task.Destination, int(found.Recipients.Load()))
 	if err == nil {
 		err = s.log.broken()
@@ -96,7 +97,10 @@ func (s *Spool) beginSettling(
 		var other chan struct{}
 		s.mu.Lock()
 		if err = s.check(ctx); err == nil {
-			begun, c, err = s.ix.Find(l)
+			var task *spoolClaim
+			if begun, task, err = s.ix.Find(l); err == nil {
+				c = *task
+			}
 		}
 		switch {
 		case err != nil:

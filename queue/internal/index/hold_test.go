@@ -212,7 +212,7 @@ func TestIndexRandom(t *testing.T) {
 					if l, again, err := ix.Find(c.Task.Lease); err == nil {
 						ix.Begin(l)
 						again.Lease = l
-						settling = append(settling, again)
+						settling = append(settling, *again)
 					}
 				}
 			case 4:

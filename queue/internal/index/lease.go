@@ -165,17 +165,17 @@ func (ix *Index[M, S]) find(l queue.Lease) (*Lease, error) {
 
 // Find returns the lease and its task, of a report task the parts that the lease is for. If the lease has ended, it
 // returns queue.ErrSettled or queue.ErrLeaseLost.
-func (ix *Index[M, S]) Find(l queue.Lease) (*Lease, Task[M, S], error) {
+func (ix *Index[M, S]) Find(l queue.Lease) (*Lease, *Task[M, S], error) {
 	got, err := ix.find(l)
 	if err != nil && slices.Contains(ix.settled.tokens, uint64(l)) {
 		err = queue.ErrSettled
 	}
 	if err != nil {
-		return nil, Task[M, S]{}, err
+		return nil, nil, err
 	}
 	task := ix.describe(got.Task)
 	task.Parts = task.Parts[:got.parts]
-	return got, task, nil
+	return got, &task, nil
 }
 
 // Extend changes the end of the lease to d from now. It returns the lane of its task.
