@@ -12,9 +12,9 @@ import (
 // Rate is a number of messages in a time, evenly spread: {60, time.Minute} is one message a second. Messages that fall
 // into a tenth of a second go together. The zero Rate is no limit. More than 10 years a message count as 10 years.
 //
-// In a time of Per, wherever it begins, Messages go at most, and one more or, if these are more, those of a tenth of a
-// second: 61 of {60, time.Minute}, 110 of {100, time.Second}. If several Runners share the Rate, see queue.Sharer, the
-// latter are those of two tenths. If the clock of the store steps forward, those of 3 seconds go besides, once.
+// In any time of Per, at most Messages and a few more go: one, or as many as belong to a tenth of a second. These are
+// 61 of {60, time.Minute}, and 110 of {100, time.Second}. If several Runners share the Rate, see queue.Sharer, that is
+// two tenths of a second. A step forward of the store's clock lets the messages of 3 seconds go besides, once.
 type Rate struct {
 	Messages int
 	Per      time.Duration

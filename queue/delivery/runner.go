@@ -237,10 +237,10 @@ type Runner struct {
 	// report and a message of Outbox have no Rate of a tenant. Turns and learned rates count the reverse-path of mail
 	// without a tenant.
 	//
-	// Runners that share a Queue (see queue.Sharer) keep a Rate together, and use over 90 % of it if mail waits. A task
-	// may wait up to 3 seconds for its turn, and is in flight meanwhile: an eighth of Concurrency at most. Runners use
-	// less, half of the Rate for example, if Concurrency is below 8, or if tasks have both a tenant's Rate and a
-	// source's, and one of these is larger than the other, but not 5 times as large.
+	// Runners that share a Queue (see queue.Sharer) keep a Rate together, and use over 90 % of it if mail waits. For
+	// that, some tasks wait up to 3 seconds for their turn, and are in flight meanwhile: an eighth of Concurrency at
+	// most. Runners may use half of the Rate only in two cases: if Concurrency is below 8, and if tasks have the Rates
+	// of both a tenant and a source, one of which is somewhat larger than the other (not 5 times as large).
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.

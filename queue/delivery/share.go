@@ -64,11 +64,10 @@ func (c *commons) room(s *share, least, size, free int, now int64) int {
 	if c.used == s.used && of == 1 { // it is alone
 		return free
 	}
-	part := int(float64(size) * of)
-	if s.used >= max(1, least/2, 2*part) && s.used < least {
+	if s.used >= max(1, least/2, 2*int(float64(size)*of)) && s.used < least {
 		return min(least-s.used, free-size/16)
 	}
-	return roomOf(s.used, max(least, part), free, size-c.used-size*kept/8)
+	return roomOf(s.used, max(least, partOf(size, of)), free, size-c.used-size*kept/8)
 }
 
 // part returns the part that s has of all attempts that lately ended so, from 0 to 1: all if there were none.
@@ -79,6 +78,10 @@ func (c *commons) part(s *share, now int64) float64 {
 	}
 	return own / all
 }
+
+// partOf returns a part of size slots, from 0 to 1, in whole slots. It is rounded up: otherwise, of 30 slots 20 owners
+// would have one each.
+func partOf(size int, of float64) int { return int(math.Ceil(float64(size) * of)) }
 
 // roomOf returns how many more slots one owner may take that has used slots and may have most, and more if there are
 // some that may be lent.
@@ -228,7 +231,7 @@ func (m *machine) placesFor(o *owner, used, size, held int) int {
 
 // part is how many places of size an owner may have in any case.
 func (m *machine) part(o *owner, size int) int {
-	return max(1, size/8, int(float64(size)*m.slots.part(&o.slots, m.mono)))
+	return max(1, size/8, partOf(size, m.slots.part(&o.slots, m.mono)))
 }
 
 // fadingTime is by how many seconds of a steady rate a fading is.

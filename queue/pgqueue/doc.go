@@ -14,8 +14,9 @@
 //	err = tx.Commit()
 //
 // It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
-// the encoding UTF8. The tests run with 13, 15 and 18. It implements all abilities of package queue.
-// Package queue/drain moves the mail of a spool into it, or back.
+// the encoding UTF8. All tests run with 15, and the most important ones with 13 and 18, too. It implements all
+// abilities of package queue. Bodies are in the database, those of more than 256 KiB in chunks. Package queue/drain
+// moves the mail of a spool into it, or back.
 //
 // # Several Queues
 //
