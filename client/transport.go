@@ -182,8 +182,8 @@ var ErrClosed = errors.New("client: closed")
 //     the next host. If there is none, the recipient is Rejected.
 //   - A refusal at MAIL, DATA or BDAT, or of all recipients at RCPT, in a session that was used before may be about the
 //     session: some hosts bound its messages in this way. The recipients go to the host once in a new session, whose
-//     replies count. A refusal because of a policy (X.7.x) or a rate, or of an unknown user, counts at once. After one
-//     because of a rate, the next message goes in a new session.
+//     replies count. A refusal because of a policy (X.7.x) or a rate, or of an unknown user, counts at once. If
+//     a recipient is refused for a rate after the first message of a session, the session takes no further message.
 //   - Recipients who were deferred because of a blocklist go to the host from the next one of Sources. So do all
 //     recipients if nothing can go out from a source address: see SourceHealth.
 //

@@ -11,16 +11,18 @@ import (
 	"github.com/postrider/postrider/queue/internal/permits"
 )
 
-// A task that lacks a slot of a Rate that Runners share would, if it went back to the queue, be claimed next by any of
-// the Runners: mostly by one without a slot. So some tasks stay with their worker for a moment: until a turn has
-// returned whether there are slots, and then until the time of the slot.
+// A task without a slot of a Rate that Runners share, if it went back to the queue, would be claimed next by any
+// Runner, mostly by one without a slot. So some tasks stay with their worker for a moment: until a turn, which asks
+// the others for slots (see shareturn.go), has told whether there are some, and then until the time of the slot.
 //
 // Between two calls of the machine:
-//   - A task that waits so has taken one slot of each of its rates, which no other task has, or none at all.
+//   - A task that waits so has taken a slot of each of its rates, or none at all. No other task has these slots.
 //   - It is sent only while each of these slots can be used. If one of them has passed, all are lost.
 //   - It has no slot of its site's Rate: that is given back first, and taken again when the task is sent.
-//   - sharing.awaits has each of them, lot.awaits is how many of them wait for a slot of that lot: see mayAwait.
-//   - It waits for awaitTime at most, and goes back to the queue at once when the Runner stops.
+//   - sharing.awaits has each of them. site.awaits counts those of the site, and lot.awaits those that wait for a slot
+//     of that rate: see mayAwait.
+//   - It waits for awaitTime at most until it has slots, and then for permits.Ahead at most until their time. It goes
+//     back to the queue at once when the Runner stops.
 
 const (
 	awaitTime  = int64(permits.Ahead + time.Second) // a slot is known Ahead of its time, and a turn takes time, too
@@ -48,8 +50,9 @@ func (f *flight) hasSlots(now int64) bool {
 	return f.await != nil && f.await.from <= now && now < f.await.to
 }
 
-// await returns the plan to have a task wait. ok is false if it doesn't wait.
-func (m *machine) await(f *flight, task *queue.Task, now time.Time) (p plan, ok bool) {
+// planAwait returns the plan to have a task wait. ok is false if it doesn't wait: it has taken its slots, or goes by
+// admit.
+func (m *machine) planAwait(f *flight, task *queue.Task, now time.Time) (p plan, ok bool) {
 	if m.shared == nil {
 		return plan{}, false
 	}
@@ -114,7 +117,7 @@ func (a *awaiting) take(lots []*lot, at int64) {
 }
 
 // mayAwait reports whether f may wait. Of the slots of Concurrency, seven eighths are left to other mail, and half of
-// the window of a site. For a rate, as many wait as may go within Ahead, and one more.
+// the window of a site. For a rate, as many wait as may go within Ahead, up to mostAwaits, and one more.
 func (m *machine) mayAwait(f *flight, lots []*lot) bool {
 	s := f.t.party.site
 	if len(m.shared.awaits) >= m.places/8 || int(s.awaits) >= int(s.standing.window)/2 {
@@ -133,8 +136,8 @@ func (m *machine) mayAwait(f *flight, lots []*lot) bool {
 	return true
 }
 
-// rateLots returns the lots of the rates of a task, the slowest first. promised is true if others that came before it
-// have times to come back.
+// rateLots returns the lots of the rates of a task, the slowest first. promised is true if earlier tasks have been put
+// off to times that haven't come.
 func (m *machine) rateLots(task *queue.Task) (lots []*lot, promised bool) {
 	for _, key := range m.rateKeys(task) {
 		limit := Rate{}
@@ -155,7 +158,8 @@ func (m *machine) rateLots(task *queue.Task) (lots []*lot, promised bool) {
 	return lots, promised
 }
 
-// together returns when there is a slot of each of some lots. If one of them has none then, that one is lacking.
+// together returns when there is a slot of each of some lots. If one of them has none then, that one is lacking. The
+// first one is, while this Runner may use no slots at all.
 func (m *machine) together(lots []*lot) (at int64, lacking *lot) {
 	at = m.mono
 	if len(lots) > 0 && !m.isCovered() {
@@ -265,17 +269,26 @@ func (l *runnerLoop) await(run, sends context.Context, d *delivery) {
 }
 
 // awaitCause returns what a task waits for that waits for slots, or the zero cause.
-func (m *machine) awaitCause(task *queue.Task) cause {
-	if m.shared == nil || m.shared.awaits[taskKey{task.ID, task.Destination}] == nil {
-		return cause{}
+func (m *machine) awaitCause(task *queue.Task, now time.Time) (c cause) {
+	if m.shared == nil {
+		return c
 	}
+	a := m.shared.awaits[taskKey{task.ID, task.Destination}]
+	if a == nil {
+		return c
+	}
+	var slowest Rate
 	for _, key := range m.rateKeys(task) {
-		limit := m.rate(key)
-		if key.name == "" || limit.every() == 0 {
+		if key.name == "" {
 			continue
 		}
-		return cause{why: fmt.Sprintf("It waits for the rate of the %s %s, which Runners share: %v.",
-			key.kind(), key.name, limit)}
+		if limit := m.rate(key); limit.every() > slowest.every() {
+			slowest = limit
+			c.why = fmt.Sprintf("It waits for its turn at the rate of the %s %s: %v.", key.kind(), key.name, limit)
+		}
 	}
-	return cause{}
+	if a.to > 0 {
+		c.until = now.Add(time.Duration(a.from - m.mono))
+	}
+	return c
 }

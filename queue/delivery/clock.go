@@ -66,7 +66,7 @@ func (r *Runner) doubt(now time.Time) time.Time {
 	return doubt
 }
 
-// seen returns the task as it is dealt with now.
+// seen returns the task, or doubted of it while the clock is doubted.
 func (r *Runner) seen(t *queue.Task, now time.Time) *queue.Task {
 	if !r.doubt(now).IsZero() {
 		unsure := doubted(*t)

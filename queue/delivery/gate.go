@@ -106,11 +106,11 @@ func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
 		return m.deny(t, task, binding, at, now)
 	}
 	if !f.hasSlots(m.mono) {
-		if p, ok := m.await(f, task, now); ok {
+		if p, ok := m.planAwait(f, task, now); ok {
 			return p
 		}
 	}
-	if !f.hasSlots(m.mono) { // await may have taken some
+	if !f.hasSlots(m.mono) { // planAwait may have taken some
 		if until := m.admit(task, now); until > m.mono {
 			return m.postpone(task, until, now)
 		}

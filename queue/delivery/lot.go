@@ -44,7 +44,7 @@ type slots struct {
 	blocks []block
 	many   int   // how many to ask for
 	lacks  bool  // a message waits for one
-	more   bool  // of those that wait for one, as many stay with workers as may
+	more   bool  // more messages wait for one than mayAwait lets stay with workers
 	took   bool  // one was taken since the last turn
 	unused bool  // some have passed unused
 	listed bool  // the record says that some are wanted

@@ -114,7 +114,7 @@ const (
 	stepPostpone               // it is to come back at a time
 	stepQuarantine             // it is to be held, as the process may end each time
 	stepReport                 // it is only reported
-	stepAwait                  // it waits for a time, or a slot until then: see machine.await
+	stepAwait                  // it waits with its worker for a slot, until next: see await.go
 )
 
 // nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is

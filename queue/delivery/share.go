@@ -79,8 +79,8 @@ func (c *commons) part(s *share, now int64) float64 {
 	return own / all
 }
 
-// partOf returns a part of size slots, from 0 to 1, in whole slots. It is rounded up: otherwise, of 30 slots 20 owners
-// would have one each.
+// partOf returns a part of size slots, from 0 to 1, in whole slots. It is rounded up: of 30 slots, 20 owners with equal
+// parts have up to 2 each, and not one each.
 func partOf(size int, of float64) int { return int(math.Ceil(float64(size) * of)) }
 
 // roomOf returns how many more slots one owner may take that has used slots and may have most, and more if there are

@@ -110,7 +110,7 @@ func TestSharedRateAwait(t *testing.T) {
 		if n, _ := r.awaits(); n == 0 {
 			t.Fatal("no task waits for its rate")
 		}
-		const want = "It waits for the rate of the tenant shop, which Runners share: 40 per minute."
+		const want = "It waits for its turn at the rate of the tenant shop: 40 per minute."
 		told := 0
 		leased := held(t, f.store)
 		for _, task := range leased {

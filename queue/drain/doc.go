@@ -24,9 +24,9 @@
 // # Nothing twice, nothing lost
 //
 // A message is removed from From when it is durable in To. If the process ends in between, or the connection to To
-// breaks, the message is in both, and held in From. Its HeldFor says why, if From is a queue.ReasonHolder. The next Run
-// stores it again with the same Key, which To knows: so To has it once. To must know the Key, so repeat Run within the
-// time that To remembers Keys, 24 hours by default.
+// breaks, some messages stay held in From, and To may have them already: don't release or remove them. Their HeldFor
+// says so, if From is a queue.ReasonHolder. The next Run stores them again with the same Keys, which To knows: so To
+// has each once. To must know the Keys, so repeat Run within the time that To remembers them, 24 hours by default.
 //
 // The Journal has the messages that Run holds. So messages that an operator held are held in To, and others aren't.
 // While Run runs, don't hold or release messages of From.

@@ -301,7 +301,8 @@ func (r *run) take(ctx context.Context, page []message) (ready []message, busy i
 // hold holds messages. People who look at From meanwhile, or after a crash, see why.
 func (r *run) hold(ctx context.Context, ids []queue.ID) error {
 	if from, ok := r.From.(queue.ReasonHolder); ok {
-		return from.HoldFor(ctx, "it is moved to another queue", ids...)
+		return from.HoldFor(ctx, "a drain moves it to another queue, which may have it already: run the drain again, "+
+			"and don't release it", ids...)
 	}
 	return r.Hold(ctx, ids...)
 }

@@ -217,7 +217,7 @@ func TestEnded(t *testing.T) {
 		ended, end := context.WithCancel(t.Context())
 		end()
 		held := tasks(t, from)
-		if all := strings.Join(held, "\n"); !strings.Contains(all, `held "it is moved to another queue"`) {
+		if all := strings.Join(held, "\n"); !strings.Contains(all, `held "a drain moves it to another queue, `) {
 			t.Errorf("nothing says why messages are held:\n%s", all)
 		}
 		if err := d.Run(ended); !errors.Is(err, context.Canceled) || !slices.Equal(tasks(t, from), held) {

@@ -3,7 +3,8 @@
 //	q := mem.New()
 //
 // A Queue has no limits except that of Keys. Bodies are in memory as a whole. It has no Close, and none of its methods
-// fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities:
+// fails by itself. It implements every rule of [queue.Queue] except durability, and all of its abilities but
+// [queue.Sharer], so Runners on it share no limits:
 // [queue.Keyer], [queue.Importer], [queue.Waker], [queue.Lister], [queue.ReasonHolder], [queue.Flusher],
 // [queue.Hastener], [queue.Remover] and [queue.Stater].
 //
