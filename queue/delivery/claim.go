@@ -89,12 +89,13 @@ func (l *runnerLoop) start(t *queue.Task, claimed time.Time, worker func()) {
 		logger: l.logger,
 	}
 	d.flight.slot, d.flight.cutter = &d.slot, &d.cutter
-	now := l.r.time()
-	d.plan = l.machine.claimed(&d.flight, l.r.seen(&d.task, now), now)
-	if l.halted && (d.plan.step == stepAttempt || d.plan.step == stepAwait) {
-		if d.plan.step == stepAwait {
-			l.machine.endAwait(&d.flight, true)
-		}
+	now, seen := l.r.time(), &d.task
+	if !l.r.doubt(now).IsZero() {
+		unsure := doubted(d.task)
+		seen = &unsure
+	}
+	d.plan = l.machine.claimed(&d.flight, seen, now)
+	if l.halted && d.plan.step == stepAttempt {
 		d.plan = plan{step: stepPostpone, why: "halted"}
 	}
 	d.lease.task = &d.task

@@ -66,15 +66,6 @@ func (r *Runner) doubt(now time.Time) time.Time {
 	return doubt
 }
 
-// seen returns the task, or doubted of it while the clock is doubted.
-func (r *Runner) seen(t *queue.Task, now time.Time) *queue.Task {
-	if !r.doubt(now).IsZero() {
-		unsure := doubted(*t)
-		return &unsure
-	}
-	return t
-}
-
 // doubted returns the task as it is dealt with while the clock is doubted: neither its notice nor its deadline has
 // come, and it isn't attempted before it is due.
 func doubted(t queue.Task) queue.Task {

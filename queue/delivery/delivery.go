@@ -26,16 +26,13 @@ type delivery struct {
 }
 
 // deliver processes the task, and returns its verdict on the site. If the task couldn't be settled, lapse is the end of
-// its lease. ctx is for the Queue. sends ends earlier, and cuts off a Send. await waits if the plan is to wait.
-func (d *delivery) deliver(ctx, sends context.Context, await func(sends context.Context)) (
-	v verdict, lapse time.Time,
-) {
+// its lease. ctx is for the Queue. sends ends earlier, and cuts off a Send.
+func (d *delivery) deliver(ctx, sends context.Context) (v verdict, lapse time.Time) {
 	sends, cancel := context.WithCancelCause(sends)
 	defer cancel(nil)
 	d.cutter.arm(cancel)
 	d.lease.keep(ctx, cancel)
 	defer d.lease.stop()
-	await(sends)
 	if d.plan.step == stepAttempt {
 		return d.attempt(ctx, sends)
 	}

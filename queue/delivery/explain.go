@@ -14,7 +14,7 @@ import (
 // Activity is what a Runner does now. The contents of the Queue are in queue.Stats.
 type Activity struct {
 	Running     bool
-	InFlight    int // tasks that are being sent or settled, or wait up to 5 seconds for a Rate: see Runner.Source
+	InFlight    int // tasks that are being sent or settled
 	Concurrency int // tasks that may be in flight by now: see Runner.Initial
 
 	// Halted is why nothing is sent: outcomes can't be recorded, and all that is sent might be sent again. It is the
@@ -45,7 +45,7 @@ type Activity struct {
 // SiteActivity is what a Runner does at a site, and what it has learned about the site.
 type SiteActivity struct {
 	Name         string
-	InFlight     int // tasks that are being sent or settled, or wait for a Rate
+	InFlight     int // tasks that are being sent or settled
 	Window       int // tasks that may be in flight: see SiteLimits
 	Destinations int // destinations with mail that is due; one counts once for each owner
 
@@ -213,9 +213,6 @@ func (m *machine) explainFurther(e *Explanation, site string, halted error, now 
 		e.because(haltedCause(halted))
 		return
 	case task.State == queue.Leased:
-		if c := m.awaitCause(task, now); c.why != "" {
-			e.because(c)
-		}
 		return
 	}
 	// The next try doesn't come before the end of a block.

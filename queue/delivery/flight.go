@@ -14,10 +14,8 @@ type flight struct {
 	began      int64 // on the machine's clock
 	slot       *smtp.Slot
 	cutter     *cutter
-	class      queue.Class
-	await      *awaiting // nil: it hasn't waited for slots
-	meters     []*meter  // that count it
-	askedBack  int64     // when its slot was last asked back
+	meters     []*meter // that count it
+	askedBack  int64    // when its slot was last asked back
 	list       *flights
 	prev, next *flight
 }

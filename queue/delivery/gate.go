@@ -105,15 +105,8 @@ func (m *machine) count(f *flight, task *queue.Task, now time.Time) plan {
 	if binding != nil {
 		return m.deny(t, task, binding, at, now)
 	}
-	if !f.hasSlots(m.mono) {
-		if p, ok := m.planAwait(f, task, now); ok {
-			return p
-		}
-	}
-	if !f.hasSlots(m.mono) { // planAwait may have taken some
-		if until := m.admit(task, now); until > m.mono {
-			return m.postpone(task, until, now)
-		}
+	if until := m.admit(task, now); until > m.mono {
+		return m.postpone(task, until, now)
 	}
 	if len(meters) > 0 {
 		f.meters = slices.Clone(meters)

@@ -126,13 +126,13 @@ func (l *runnerLoop) run(ctx context.Context) error {
 	}()
 	return l.serve(ctx, func() {
 		for d := range l.jobs {
-			l.deliver(store, sends, d, func(sends context.Context) { l.await(ctx, sends, d) })
+			l.deliver(store, sends, d)
 		}
 	})
 }
 
 // deliver is what a worker does with a job.
-func (l *runnerLoop) deliver(store, sends context.Context, d *delivery, await func(sends context.Context)) {
+func (l *runnerLoop) deliver(store, sends context.Context, d *delivery) {
 	o := outcome{flight: &d.flight, exited: true}
 	defer func() { // also if the Sender ends its goroutine
 		if o.exited {
@@ -141,7 +141,7 @@ func (l *runnerLoop) deliver(store, sends context.Context, d *delivery, await fu
 		l.inbox.finish(o)
 	}()
 	err := l.r.call(store, "delivery", &d.task, func() error {
-		o.verdict, o.lapse = d.deliver(store, sends, await)
+		o.verdict, o.lapse = d.deliver(store, sends)
 		return nil
 	})
 	if err != nil { // a Body panicked, for example

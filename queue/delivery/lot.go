@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -35,7 +34,6 @@ type lot struct {
 	turned    int64 // when it was last in a turn
 	made      int64
 	slots     slots
-	awaits    int // tasks that wait for slots here: see await.go
 }
 
 // slots are moments at each of which one message may go: a Rate, as far as this Runner has a part of it.
@@ -44,7 +42,6 @@ type slots struct {
 	blocks []block
 	many   int   // how many to ask for
 	lacks  bool  // a message waits for one
-	more   bool  // more messages wait for one than mayAwait lets stay with workers
 	took   bool  // one was taken since the last turn
 	unused bool  // some have passed unused
 	listed bool  // the record says that some are wanted
@@ -97,56 +94,6 @@ func (s *slots) giveBack(n int) {
 	}
 }
 
-// after returns when there is a slot, at a time or after it; never if there is none.
-func (s *slots) after(at int64) int64 {
-	for i := range s.blocks {
-		if slot := s.slotOf(&s.blocks[i], at); slot != never {
-			return max(slot, at)
-		}
-	}
-	return never
-}
-
-// slotOf returns the first slot of a block that can be used at a time or after it, never if there is none.
-func (s *slots) slotOf(b *block, at int64) int64 {
-	slot := b.next
-	if over := at - slot - s.late(b); over >= 0 {
-		slot += (over/s.every + 1) * s.every
-	}
-	if slot >= b.end {
-		return never
-	}
-	return slot
-}
-
-// takeAt takes the first slot that can be used at a time, and returns when it can't be used any more. Those before it
-// are for others.
-func (s *slots) takeAt(at int64) (end int64) {
-	for i := range s.blocks {
-		b := s.blocks[i]
-		slot := s.slotOf(&b, at)
-		if slot == never {
-			continue
-		}
-		if slot > at {
-			break
-		}
-		end = slot + s.late(&b)
-		before, after := b, b
-		before.end, after.first, after.next = slot, slot+s.every, slot+s.every
-		parts := make([]block, 0, 2)
-		for _, part := range [...]block{before, after} {
-			if part.next < part.end {
-				parts = append(parts, part)
-			}
-		}
-		s.blocks = slices.Replace(s.blocks, i, i+1, parts...)
-		s.took = true
-		return end
-	}
-	return 0
-}
-
 // inFlight is how many tasks use its permits.
 func (q *lot) inFlight() int {
 	if q.site == nil {
@@ -189,17 +136,12 @@ type sharing struct {
 	unread  bool            // there is a newer one
 	tell    map[toldKey]bool
 	mute    int64 // no learned rates are told or read before: a turn with them has failed
-
-	awaits   map[taskKey]*awaiting
-	toSignal []*awaiting // those that wait for the end of a turn
-	inVain   bool        // the last task that was to wait lacked a slot that is too far: it isn't asked for so far
 }
 
 func newSharing(numbers func() uint64) *sharing {
 	return &sharing{
 		lots: make(map[string]*lot), numbers: numbers, watch: make(permits.Watch), called: make(map[string]bool),
-		tell: make(map[toldKey]bool), awaits: make(map[taskKey]*awaiting),
-		renewed: -permitTime, ended: -int64(soonTurn), next: never,
+		tell: make(map[toldKey]bool), renewed: -permitTime, ended: -int64(soonTurn), next: never,
 	}
 }
 
@@ -263,12 +205,10 @@ func (m *machine) slotAt(q *lot, r Rate) int64 {
 // is true for the first message that waits for that: there may be a slot for it then, which is lost if it comes later.
 func (m *machine) slotOr(q *lot, r Rate) (at int64, asks bool) {
 	if at = m.slotAt(q, r); at == never {
-		if !m.shared.inVain {
-			asks = !q.slots.lacks && q.slots.retry <= m.mono
-			m.lackSlot(q)
-		}
+		asks = !q.slots.lacks && q.slots.retry <= m.mono
+		m.lackSlot(q)
 		m.unasked = m.unasked || q.turned == 0
-		at = max(m.mono+int64(waitTurn), q.slots.retry)
+		at = m.mono + int64(waitTurn)
 	}
 	return at, asks
 }

@@ -259,35 +259,23 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	if t.got[class]++; t.got[class] > t.asked[class] {
 		m.ask(t, class, t.party.kind(t.level(class))) // more than was asked for
 	}
-	*f = flight{t: t, kind: t.kinds[class], class: class, began: m.mono, slot: f.slot, cutter: f.cutter}
+	*f = flight{t: t, kind: t.kinds[class], began: m.mono, slot: f.slot, cutter: f.cutter}
 	m.begin(f)
 	t.turns.spend(task.Size)
-	p := m.planFor(f, task, now)
-	m.planned(f, task, p, now)
-	return p
-}
-
-// planFor returns the plan for a task.
-func (m *machine) planFor(f *flight, task *queue.Task, now time.Time) plan {
-	blocked := m.blocked(f.t) > 0
+	blocked := m.blocked(t) > 0
 	p := plan{step: nextStep(task, now, blocked)}
 	if blocked {
-		p.reason = m.reason(f.t)
+		p.reason = m.reason(t)
 	} else if p.step == stepAttempt {
-		if s := f.t.party.site; int(s.held) > m.permitted(s) {
-			return plan{step: stepPostpone, why: "site"} // the permit has ended since it was asked for
+		if int(t.party.site.held) > m.permitted(t.party.site) {
+			p = plan{step: stepPostpone, why: "site"} // the permit has ended since it was asked for
+		} else {
+			p = m.count(f, task, now)
 		}
-		return m.count(f, task, now)
 	}
-	return p
-}
-
-// planned notes what the plan of a task changes for its lane.
-func (m *machine) planned(f *flight, task *queue.Task, p plan, now time.Time) {
-	t := f.t
 	switch {
-	case p.step == stepAttempt, p.step == stepAwait:
-	case f.class != queue.Overdue:
+	case p.step == stepAttempt:
+	case class != queue.Overdue:
 		m.giveRate(t.party.site, 1)
 	case p.step == stepPostpone: // its notice or deadline is for later, by our clock: it mustn't come up again at once
 		m.setOverdue(t, m.wall+int64(recheck))
@@ -298,6 +286,7 @@ func (m *machine) planned(f *flight, task *queue.Task, p plan, now time.Time) {
 		t.pause, t.drained = m.mono+int64(skew), [classes]bool{queue.Fresh: true, queue.Retried: true}
 		m.wakeTarget(t, m.wall)
 	}
+	return p
 }
 
 // settleTurn ends a turn. If a lane got fewer tasks than it asked for, the Queue announces when it has more. After a

@@ -11,10 +11,6 @@ import (
 
 // Rate is a number of messages in a time, evenly spread: {60, time.Minute} is one message a second. Messages that fall
 // into a tenth of a second go together. The zero Rate is no limit. More than 10 years a message count as 10 years.
-//
-// In any time of Per, a few more than Messages may go: one, or as many as belong to a tenth of a second, or to two
-// tenths if several Runners share the Rate (see queue.Sharer). That is at most 61 of {60, time.Minute}, and 110 or 120
-// of {100, time.Second}. Each step forward of the store's clock lets the messages of 3 more seconds go.
 type Rate struct {
 	Messages int
 	Per      time.Duration

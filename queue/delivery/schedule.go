@@ -100,7 +100,7 @@ func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.T
 // plan is what is to be done with a claimed task.
 type plan struct {
 	step   step
-	next   time.Time    // of stepPostpone and stepAwait
+	next   time.Time    // of stepPostpone
 	why    string       // of stepPostpone; "": its site is blocked, or it came too early
 	reason *smtp.Result // why its site is blocked; nil: it isn't
 }
@@ -114,7 +114,6 @@ const (
 	stepPostpone               // it is to come back at a time
 	stepQuarantine             // it is to be held, as the process may end each time
 	stepReport                 // it is only reported
-	stepAwait                  // it waits with its worker for a slot, until next: see await.go
 )
 
 // nextStep chooses the step. What neither the deadline nor the delay notice explains is tried, unless its site is

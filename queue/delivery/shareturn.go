@@ -135,17 +135,11 @@ func (m *machine) askFor(q *lot) shareAsk {
 	}
 	left := s.first(m.mono) != never
 	switch {
-	case q.site == nil && !s.more: // what nobody waits for is lost
-		s.many = q.awaits
-		if s.lacks && q.awaits == 0 {
-			s.many = firstMany
-		}
 	case s.lacks:
-		s.many = max(2*s.many, firstMany, q.awaits)
+		s.many = int(min(int64(max(2*s.many, firstMany)), 1+int64(permits.Ahead)/s.every))
 	case s.unused:
 		s.many = max(s.many/2, 1)
 	}
-	s.many = int(min(int64(s.many), 1+int64(permits.Ahead)/s.every))
 	if a.many = s.many; !s.isWanted(m.mono) {
 		a.many, s.many = 0, 0
 	}
@@ -154,7 +148,6 @@ func (m *machine) askFor(q *lot) shareAsk {
 		a.many, a.from, a.to = 0, b.next+b.ahead, b.end+b.ahead
 		s.blocks = s.blocks[:n-1]
 	}
-	s.more = s.more && (s.lacks || !s.unused)
 	s.unused = false
 	s.lacks, s.took = false, false
 	return a
@@ -221,7 +214,6 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 	m.at(now)
 	sh := m.shared
 	sh.busy, sh.failed, sh.ended = false, err, m.mono
-	defer m.signalAwaits()
 	for i := range t.asks {
 		q := t.asks[i].q
 		q.frozen, q.turned = false, max(m.mono, 1)
@@ -253,8 +245,7 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 	for _, name := range sh.watch.Called(t.members, sh.me, m.mono) {
 		if q := sh.lots[name]; q != nil && (q.booked > 0 || len(q.slots.blocks) > 0) {
 			sh.called[name] = true
-			// Of one in this turn, the others have had what they can.
-			sh.urgent = sh.urgent || !q.contested && q.turned != max(m.mono, 1)
+			sh.urgent = sh.urgent || !q.contested
 		}
 	}
 	for i := range t.asks {

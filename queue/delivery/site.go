@@ -20,7 +20,6 @@ type site struct {
 	hosts    []*host
 	refs     int32         // parties
 	held     int32         // tasks asked for or in flight
-	awaits   int32         // of those, that wait for slots
 	told     int32         // parties that were refused for a policy since mail was last taken
 	epoch    uint32        // how often mail was taken
 	slow     []queue.Owner // whose attempts took long, since one of anybody's ended quickly; enoughTold at most
