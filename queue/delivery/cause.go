@@ -39,7 +39,7 @@ func explainTask(task *queue.Task, now time.Time) cause {
 	case task.State == queue.Held && task.HeldFor != "":
 		return cause{
 			why:    "It is held until it is released. " + sentence("The reason: "+task.HeldFor),
-			advice: "Release it to have it sent, or remove it, unless the reason says otherwise.",
+			advice: "Release it to have it sent, or remove it. If the reason says otherwise, do as it says.",
 		}
 	case task.State == queue.Held:
 		return cause{
