@@ -70,15 +70,18 @@ func isDir(name string) bool {
 // relayFlags returns the flags of examples/relay, each with its "-".
 func relayFlags(t *testing.T) map[string]bool {
 	t.Helper()
-	source, err := os.ReadFile("examples/relay/flags.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	flags := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`set\.[A-Z]\w*\((?:&f\.\w+, )?"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1) {
-		flags["-"+m[1]] = true
+	flag := regexp.MustCompile(`set\.[A-Z]\w*\((?:&f\.\w+, )?"([a-z-]+)"`)
+	for _, file := range []string{"examples/relay/main.go", "examples/internal/relayd/flags.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range flag.FindAllStringSubmatch(string(source), -1) {
+			flags["-"+m[1]] = true
+		}
 	}
-	if !flags["-listen"] || !flags["-smarthost"] {
+	if !flags["-spool"] || !flags["-smarthost"] {
 		t.Fatalf("got the flags %v: the pattern finds others no more", flags)
 	}
 	return flags

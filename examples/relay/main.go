@@ -3,16 +3,12 @@
 //
 //	go run ./examples/relay -help
 //
-// This file makes and runs the Relay. flags.go reads the flags, server.go makes the listeners and the checks, sign.go
-// signs our mail by DKIM, policies.go and tlsreport.go are about the TLS of other hosts, list.go prints the queue,
-// web.go shows it on a page, and try.go helps with a first mail.
+// This file opens the queue. The rest is in examples/internal/relayd, since examples/cluster is the same with another
+// queue. Its relay.go makes the Relay, field by field, and runs it.
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/subtle"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,156 +16,38 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 
-	"github.com/postrider/postrider"
-	"github.com/postrider/postrider/client"
-	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue/delivery"
-	"github.com/postrider/postrider/queue/queueweb"
+	"github.com/postrider/postrider/examples/internal/relayd"
 	"github.com/postrider/postrider/queue/spool"
-	"github.com/postrider/postrider/server"
-	"github.com/postrider/postrider/server/greylist"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "relay:", strings.TrimPrefix(err.Error(), "relay: "))
 		os.Exit(1)
 	}
 }
 
 // run relays mail until ctx ends.
-func run(ctx context.Context) error {
-	f, err := parseFlags(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return nil
-	}
+func run(ctx context.Context, args []string) error {
+	set := flag.NewFlagSet("relay", flag.ContinueOnError)
+	dir := set.String("spool", "./spool", "keep the queue in this `directory`")
+	list := set.Bool("list", false, "print the queue of a spool that isn't in use, and end")
+	f, err := relayd.Parse(set, "spool", args)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	q, err := (&spool.Options{Logger: log}).Open(f.spool)
+	q, err := (&spool.Options{Logger: log}).Open(*dir)
 	if err != nil {
 		return err
 	}
 	defer q.Close()
-	if f.list {
-		return printQueue(q)
+	if *list {
+		return relayd.PrintQueue(ctx, q)
 	}
-
-	policies, err := f.policies()
-	if err != nil {
-		return err
-	}
-	relay := &postrider.Relay{
-		Hostname:    f.hostname,
-		Queue:       q,
-		Domains:     f.accept,                            // whose mail anyone may bring
-		Routes:      f.routes,                            // where mail goes that doesn't go by MX
-		Allow:       postrider.AllowNetworks(f.allow...), // who may relay without a password
-		MaxAge:      f.maxAge,
-		DelayNotice: f.delayNotice,
-		Resolver:    f.resolver,
-		Logger:      log,
-		Server:      f.template(), // for other hosts
-		Submission:  f.template(), // for users
-		LMTP:        f.template(),
-		Router:      &mx.Router{Port: f.port, AllowPrivate: f.allowPrivate},
-		Transport:   &client.Transport{Sources: f.sources, Policies: policies, LaxRequireTLS: f.requireTLS == "lax"},
-		Runner:      &delivery.Runner{Retry: f.retry},
-	}
-	reporter, err := f.tlsReporter(relay, log)
-	if err != nil {
-		return err
-	}
-	if reporter != nil {
-		relay.Transport.TLSResult = reporter.Record
-	}
-	var known greylist.Store
-	if f.greylist {
-		store, err := greylist.Open(f.spool + ".greylist")
-		if err != nil {
-			return fmt.Errorf("-greylist: %w", err)
-		}
-		defer store.Close()
-		known = store
-	}
-	relay.Server.Checks = f.checks(f.resolver, known)
-	if f.requireTLS != "" {
-		for _, s := range []*server.Server{relay.Server, relay.Submission, relay.LMTP} {
-			s.Checks = append(s.Checks, requireTLS())
-		}
-	}
-	if f.submission == "" && f.submissions == "" {
-		relay.Submission = nil // no listener is for users: Serve warns of one that is set
-	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return fmt.Errorf("-cert and -key: %w", err)
-		}
-		relay.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
-	}
-	if relay.Wrap, err = f.signer(f.resolver); err != nil {
-		return err
-	}
-	if f.user != "" {
-		password, err := os.ReadFile(f.passwordFile)
-		if err != nil {
-			return fmt.Errorf("-password-file: %w", err)
-		}
-		relay.Authenticate = oneUser(f.user, bytes.TrimSpace(password))
-	}
-	var web *queueweb.Handler
-	if f.http != "" {
-		var login func(user, password string) error
-		if check := relay.Authenticate; check != nil {
-			login = func(user, password string) error { return check(ctx, nil, user, password) }
-		}
-		web = page(relay.Runner, log, login)
-	}
-	if err := relay.Check(ctx); err != nil {
-		return err
-	}
-
-	listeners, err := f.open(ctx, relay.TLSConfig)
-	if err != nil {
-		return err
-	}
-	if web != nil {
-		web.MaxMessages = relay.Transport.MaxMessages // Check has set it
-		stop, err := servePage(ctx, f.http, web, log)
-		if err != nil {
-			for _, l := range listeners {
-				l.Close()
-			}
-			return err
-		}
-		defer stop()
-	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	if reporter != nil {
-		wg.Go(func() {
-			if err := reporter.Run(ctx); err != nil {
-				log.Error("-tls-report", "err", err)
-			}
-		})
-	}
-	wg.Go(func() { helpToTry(ctx, relay, listeners[0].Addr()) })
-	return relay.Serve(ctx, listeners...)
-}
-
-// oneUser is an Authenticate for one name and password.
-func oneUser(user string, password []byte) func(ctx context.Context, p *server.Peer, username, password string) error {
-	return func(_ context.Context, _ *server.Peer, username, got string) error {
-		if username != user || subtle.ConstantTimeCompare([]byte(got), password) != 1 {
-			return server.ErrAuthFailed
-		}
-		return nil
-	}
+	return f.Run(ctx, q, log)
 }

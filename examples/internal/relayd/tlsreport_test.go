@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func TestTLSReport(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var logged bytes.Buffer
-			f := &flags{tlsReport: test.address, dkimDomain: test.domain, spool: filepath.Join(t.TempDir(), "spool")}
+			f := &Flags{tlsReport: test.address, dkimDomain: test.domain, state: filepath.Join(t.TempDir(), "spool")}
 			reporter, err := f.tlsReporter(&postrider.Relay{}, slog.New(slog.NewTextHandler(&logged, nil)))
 			got := logged.String()
 			if err != nil {

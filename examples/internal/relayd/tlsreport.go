@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 )
 
 // tlsReporter returns the Reporter of -tls-report, or nil without the flag. Its mail goes into the queue of relay.
-func (f *flags) tlsReporter(relay *postrider.Relay, log *slog.Logger) (*tlsrpt.Reporter, error) {
+func (f *Flags) tlsReporter(relay *postrider.Relay, log *slog.Logger) (*tlsrpt.Reporter, error) {
 	if f.tlsReport == "" {
 		return nil, nil
 	}
 	reporter := &tlsrpt.Reporter{
 		From:         f.tlsReport,
-		Store:        &tlsrpt.Dir{Path: f.spool + ".tls-reports"},
+		Store:        &tlsrpt.Dir{Path: f.state + ".tls-reports"},
 		AllowPrivate: f.allowPrivate,
 		Logger:       log,
 	}

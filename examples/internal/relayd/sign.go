@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 )
 
 // signs reports whether mail from an address gets a signature of its domain.
-func (f *flags) signs(address string) bool {
+func (f *Flags) signs(address string) bool {
 	_, domain := smtp.SplitAddress(address)
 	domain, err := smtp.ASCIIDomain(domain)
 	ours, ourErr := smtp.ASCIIDomain(f.dkimDomain)
@@ -21,7 +21,7 @@ func (f *flags) signs(address string) bool {
 }
 
 // signer returns a Wrap that signs by DKIM, or nil without -dkim-key. Without -dns, resolver is nil.
-func (f *flags) signer(resolver mx.Resolver) (func(next smtp.Sender) smtp.Sender, error) {
+func (f *Flags) signer(resolver mx.Resolver) (func(next smtp.Sender) smtp.Sender, error) {
 	if f.dkimKey == "" {
 		return nil, nil
 	}

@@ -1,10 +1,11 @@
-package main
+package relayd
 
 import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -21,6 +22,13 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
+// parse parses flags of a relay with a spool.
+func parse(args []string) (*Flags, error) {
+	set := flag.NewFlagSet("relay", flag.ContinueOnError)
+	set.String("spool", "./spool", "")
+	return Parse(set, "spool", args)
+}
+
 // TestRetry checks that Runner keeps its schedule unless -retry is given.
 func TestRetry(t *testing.T) {
 	for _, test := range []struct {
@@ -32,7 +40,7 @@ func TestRetry(t *testing.T) {
 		{"given", []string{"-retry", "1m,2h"}, []time.Duration{time.Minute, 2 * time.Hour}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := parseFlags(append(test.args, "-hostname", "relay.test"))
+			f, err := parse(append(test.args, "-hostname", "relay.test"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +58,7 @@ func TestHTTP(t *testing.T) {
 		"127.0.0.1:8025": true, "[::1]:8025": true, "127.0.0.2:0": true, ":8025": false, "0.0.0.0:8025": false,
 		"192.0.2.1:8025": false, "relay.test:8025": false, "127.0.0.1": false, "[::]:8025": false,
 	} {
-		if _, err := parseFlags([]string{"-hostname", "relay.test", "-http", addr}); (err == nil) != good {
+		if _, err := parse([]string{"-hostname", "relay.test", "-http", addr}); (err == nil) != good {
 			t.Errorf("%s: got error %v, want good %v", addr, err, good)
 		}
 	}
@@ -88,7 +96,7 @@ func TestHTTP(t *testing.T) {
 // TestDKIM checks that the flags for DKIM come together, and that the key is read.
 func TestDKIM(t *testing.T) {
 	args := []string{"-hostname", "relay.test", "-dkim-domain", "relay.test", "-dkim-selector", "a"}
-	if _, err := parseFlags(args); err == nil {
+	if _, err := parse(args); err == nil {
 		t.Error("got no error without -dkim-key")
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
@@ -96,7 +104,7 @@ func TestDKIM(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "key.pem")
-	f, err := parseFlags(append(args, "-dkim-key", file))
+	f, err := parse(append(args, "-dkim-key", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +133,7 @@ func TestRequireTLS(t *testing.T) {
 		{"-require-tls strict -smarthost relay.test:587", true},
 		{"-require-tls yes", false},
 	} {
-		_, err := parseFlags(append(strings.Fields(test.args), "-hostname", "relay.test"))
+		_, err := parse(append(strings.Fields(test.args), "-hostname", "relay.test"))
 		if (err == nil) != test.ok {
 			t.Errorf("%s: got %v, valid: want %t", test.args, err, test.ok)
 		}

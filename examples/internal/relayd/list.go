@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"context"
@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
-	"github.com/postrider/postrider/queue/spool"
 )
 
-// printQueue prints a line for each recipient.
-func printQueue(q *spool.Spool) error {
+// PrintQueue prints a line for each recipient.
+func PrintQueue(ctx context.Context, q queue.Lister) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tSTATE\tARRIVED\tNEXT TRY\tTRIES\tSIZE\tFROM\tTO\tLAST RESULT")
-	for t, err := range q.List(context.Background(), queue.Filter{}) {
+	for t, err := range q.List(ctx, queue.Filter{}) {
 		if err != nil {
 			return err
 		}

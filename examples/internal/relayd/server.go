@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"context"
@@ -67,8 +67,24 @@ func authentic(s *server.Session) bool {
 	return r != nil && r.SPF.Code == spf.Pass
 }
 
-// open listens at all addresses.
-func (in *inbound) open(ctx context.Context, config *tls.Config) (listeners []net.Listener, err error) {
+// Address is one to listen on, and the flag that sets it.
+type Address struct{ Flag, Addr string }
+
+// Addresses returns what Run listens on, -listen first. An Addr that begins with a slash is the path of a Unix socket.
+func (f *Flags) Addresses() []Address {
+	list := []Address{{"listen", f.listen}}
+	for _, a := range []Address{
+		{"submission", f.submission}, {"submissions", f.submissions}, {"lmtp", f.lmtp}, {"http", f.http},
+	} {
+		if a.Addr != "" {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// open listens at all addresses for mail.
+func (f *Flags) open(ctx context.Context, config *tls.Config) (listeners []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -76,32 +92,29 @@ func (in *inbound) open(ctx context.Context, config *tls.Config) (listeners []ne
 			}
 		}
 	}()
-	for _, at := range []struct {
-		flag, addr string
-		mark       func(net.Listener) net.Listener
-	}{
-		{"listen", in.listen, func(l net.Listener) net.Listener { return l }},
-		{"submission", in.submission, postrider.SubmissionListener},
-		{"submissions", in.submissions, func(l net.Listener) net.Listener {
-			return postrider.SubmissionListener(server.NewTLSListener(l, config))
-		}},
-		{"lmtp", in.lmtp, postrider.LMTPListener},
-	} {
-		if at.addr == "" && at.flag != "listen" {
+	for _, at := range f.Addresses() {
+		if at.Flag == "http" {
 			continue
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, network(at.addr), at.addr)
+		l, err := new(net.ListenConfig).Listen(ctx, network(at.Addr), at.Addr)
 		if err != nil {
-			return listeners, fmt.Errorf("-%s: %w", at.flag, err)
+			return listeners, fmt.Errorf("-%s: %w", at.Flag, err)
 		}
-		if len(in.proxies) > 0 {
-			l = &proxy.Listener{Listener: l, From: in.proxies}
+		if len(f.proxies) > 0 {
+			l = &proxy.Listener{Listener: l, From: f.proxies}
 		}
-		listeners = append(listeners, at.mark(l))
-		name := at.flag
-		if at.flag == "listen" {
+		name := at.Flag
+		switch at.Flag {
+		case "listen":
 			name = "listening"
+		case "submission":
+			l = postrider.SubmissionListener(l)
+		case "submissions":
+			l = postrider.SubmissionListener(server.NewTLSListener(l, config))
+		case "lmtp":
+			l = postrider.LMTPListener(l)
 		}
+		listeners = append(listeners, l)
 		fmt.Println(name, "on", l.Addr())
 	}
 	return listeners, nil

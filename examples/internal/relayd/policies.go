@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 // policies returns the policies of -dane and -mta-sts. For -dane, it makes the answers of the resolver trusted.
-func (f *flags) policies() (list []mx.Policy, err error) {
+func (f *Flags) policies() (list []mx.Policy, err error) {
 	stub, _ := f.resolver.(*dns.Resolver)
 	if f.dane { // first: where DANE applies, MTA-STS isn't asked
 		if stub == nil {
@@ -24,7 +24,7 @@ func (f *flags) policies() (list []mx.Policy, err error) {
 		list = append(list, dane.Policy{})
 	}
 	if f.mtaSTS {
-		sts := &mtasts.Client{Store: &mtasts.Dir{Path: f.spool + ".mta-sts"}, AllowPrivate: f.allowPrivate}
+		sts := &mtasts.Client{Store: &mtasts.Dir{Path: f.state + ".mta-sts"}, AllowPrivate: f.allowPrivate}
 		if stub != nil {
 			sts.Resolver = stub
 		}

@@ -1,4 +1,4 @@
-package main
+package relayd
 
 import (
 	"errors"
@@ -16,9 +16,10 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// flags are the settings of this program.
-type flags struct {
+// Flags are the settings of a relay, but for those of its queue.
+type Flags struct {
 	inbound
+	state               string // what is kept beside the queue has this path, with .greylist for example
 	hostname            string
 	accept              []string
 	allow               []netip.Prefix
@@ -27,8 +28,6 @@ type flags struct {
 	dkimDomain          string
 	dkimSelector        string
 	dkimKey             string
-	spool               string
-	list                bool
 	http                string // empty: no page
 	routes              map[string]mx.Route
 	resolver            mx.Resolver
@@ -38,18 +37,19 @@ type flags struct {
 	port                int
 	allowPrivate        bool
 	sources             []client.Source
+	siteLimit           int             // 0: the default of delivery.Runner
 	retry               []time.Duration // nil: the schedule of delivery.Runner
 	maxAge, delayNotice time.Duration
 }
 
-// parseFlags prints the flags and returns flag.ErrHelp if args ask for them.
-func parseFlags(args []string) (*flags, error) {
+// Parse adds the flags to those that set has, and parses args. It prints all of them and returns flag.ErrHelp if args
+// ask for them. set has a flag named state, whose value is a path: what is kept beside the queue is named after it.
+func Parse(set *flag.FlagSet, state string, args []string) (*Flags, error) {
 	hostname, _ := os.Hostname()
-	f := &flags{
+	f := &Flags{
 		routes: make(map[string]mx.Route),
 		allow:  []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	}
-	set := flag.NewFlagSet("relay", flag.ContinueOnError)
 	set.SetOutput(io.Discard) // an error is one line, which main prints
 	set.StringVar(&f.hostname, "hostname", hostname, "this machine's `name` in the DNS")
 	set.StringVar(&f.listen, "listen", "127.0.0.1:2525", "accept mail on this `address`")
@@ -73,14 +73,13 @@ func parseFlags(args []string) (*flags, error) {
 	set.Func("proxy", "`networks` of proxies, whose connections begin with a PROXY header", f.setProxies)
 	set.Func("dnsbl", "refuse clients that this `zone` lists; repeatable", f.addZone)
 	set.BoolVar(&f.greylist, "greylist", false,
-		"defer the first mail of each client; what is known of clients is in the file named as -spool, with .greylist")
+		"defer the first mail of each client; what is known of clients is in the file named as -"+state+
+			", with .greylist")
 	set.BoolVar(&f.authResults, "auth-results", false,
 		"check SPF, DKIM and DMARC, refuse mail as DMARC policies say, and add Authentication-Results")
 	set.Func("milter", "have the filter at this `address` or Unix socket check mail; repeatable", f.addMilter)
-	set.StringVar(&f.spool, "spool", "./spool", "keep the queue in this `directory`")
 	set.Func("http", "show the queue on a web page at this loopback `address`, such as 127.0.0.1:8025; with -user,\n"+
 		"the page asks for that name and password", func(s string) error { f.http = s; return checkHTTP(s) })
-	set.BoolVar(&f.list, "list", false, "print the queue of a spool that isn't in use, and end")
 	set.Func("route", "`domain=route`; a route is host:port, or several separated by commas, lmtp:host:port,\n"+
 		"lmtp:/socket, discard or 'error:550 5.1.6 moved'; repeatable; * is for all other domains", f.addRoute)
 	set.Func("smarthost", "`host:port` for all other mail, or several, tried in order: as -route '*=host:port'",
@@ -90,7 +89,7 @@ func parseFlags(args []string) (*flags, error) {
 		"demand the TLS that the DNS says, by DANE; the name servers must validate by\n"+
 			"DNSSEC and be reached safely")
 	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; the policies are in\n"+
-		"the directory named as -spool, with .mta-sts")
+		"the directory named as -"+state+", with .mta-sts")
 	set.Func("require-tls", "send the mail of -user and -allow with REQUIRETLS, unless its header has\n"+
 		"TLS-Required: No; `how` is strict or lax. strict: only to hosts that have REQUIRETLS, over\n"+
 		"TLS with a verified certificate; other mail is returned; needs -dane or -mta-sts, except\n"+
@@ -98,11 +97,13 @@ func parseFlags(args []string) (*flags, error) {
 	set.StringVar(&f.tlsReport, "tls-report", "", "report to domains that ask for it how TLS went, in mail from\n"+
 		"this `address`, which nothing else uses; receivers ignore reports that aren't\n"+
 		"signed, as by -dkim-key; what isn't reported yet is in the directory named as\n"+
-		"-spool, with .tls-reports")
+		"-"+state+", with .tls-reports")
 	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
 	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
 	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",
 		f.addSource)
+	set.IntVar(&f.siteLimit, "site-limit", 0, "largest `number` of messages at a time to the hosts of one\n"+
+		"site, by all relays with the same queue in sum (default that of the library)")
 	set.Func("retry", "`waits` between attempts, the last repeats (default 5m,15m,30m,1h,2h)", f.setRetry)
 	set.DurationVar(&f.maxAge, "max-age", 120*time.Hour, "how long a mail is tried")
 	set.DurationVar(&f.delayNotice, "delay-notice", 4*time.Hour,
@@ -120,11 +121,12 @@ func parseFlags(args []string) (*flags, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; -help lists the flags", err)
 	}
+	f.state = set.Lookup(state).Value.String()
 	return f, f.check()
 }
 
 // check returns what is wrong with the flags together.
-func (f *flags) check() error {
+func (f *Flags) check() error {
 	switch {
 	case smtp.CheckAddress("postmaster@"+f.hostname) != nil:
 		return fmt.Errorf("-hostname %q is no host name: set it to this machine's name in the DNS", f.hostname)
@@ -136,6 +138,8 @@ func (f *flags) check() error {
 		return errors.New("-dkim-domain, -dkim-selector and -dkim-key need each other: give all or none")
 	case f.requireTLS == "strict" && !f.dane && !f.mtaSTS && len(f.routes) == 0:
 		return errors.New("-require-tls strict needs -dane or -mta-sts, to know which hosts are a domain's")
+	case f.siteLimit < 0:
+		return errors.New("-site-limit must be more than 0, or 0 for the default")
 	case f.maxConns <= 0 || f.maxRecipients <= 0:
 		return errors.New("-max-connections and -max-recipients must be more than 0")
 	case f.submission+f.submissions+f.user+f.passwordFile == "":
@@ -147,18 +151,18 @@ func (f *flags) check() error {
 	return nil
 }
 
-func (f *flags) addDomain(s string) error {
+func (f *Flags) addDomain(s string) error {
 	f.accept = append(f.accept, s)
 	_, err := smtp.ASCIIDomain(s)
 	return err
 }
 
-func (f *flags) setAllow(s string) (err error) {
+func (f *Flags) setAllow(s string) (err error) {
 	f.allow, err = networks(s)
 	return err
 }
 
-func (f *flags) setProxies(s string) (err error) {
+func (f *Flags) setProxies(s string) (err error) {
 	f.proxies, err = networks(s)
 	return err
 }
@@ -174,18 +178,18 @@ func networks(s string) (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-func (f *flags) addZone(s string) error {
+func (f *Flags) addZone(s string) error {
 	f.dnsbl = append(f.dnsbl, dnsbl.Zone{Name: s})
 	_, err := smtp.ASCIIDomain(s)
 	return err
 }
 
-func (f *flags) addMilter(s string) error {
+func (f *Flags) addMilter(s string) error {
 	f.milters = append(f.milters, s)
 	return nil
 }
 
-func (f *flags) addRoute(s string) (err error) {
+func (f *Flags) addRoute(s string) (err error) {
 	domain, to, ok := strings.Cut(s, "=")
 	if !ok {
 		return errors.New("want domain=route, such as example.net=mx.example.net:25")
@@ -202,12 +206,12 @@ func (f *flags) addRoute(s string) (err error) {
 	return err
 }
 
-func (f *flags) setResolver(s string) (err error) {
+func (f *Flags) setResolver(s string) (err error) {
 	f.resolver, err = mx.NameServer(s)
 	return err
 }
 
-func (f *flags) setRequireTLS(s string) error {
+func (f *Flags) setRequireTLS(s string) error {
 	if s != "strict" && s != "lax" {
 		return errors.New("want strict or lax")
 	}
@@ -215,7 +219,7 @@ func (f *flags) setRequireTLS(s string) error {
 	return nil
 }
 
-func (f *flags) addSource(s string) error {
+func (f *Flags) addSource(s string) error {
 	var source client.Source
 	for part := range strings.SplitSeq(s, ",") {
 		addr, err := netip.ParseAddr(part)
@@ -228,7 +232,7 @@ func (f *flags) addSource(s string) error {
 	return source.Check()
 }
 
-func (f *flags) setRetry(s string) error {
+func (f *Flags) setRetry(s string) error {
 	f.retry = nil
 	for part := range strings.SplitSeq(s, ",") {
 		wait, err := time.ParseDuration(part)
