@@ -6,6 +6,17 @@
 //
 // The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, 15
 // seconds later.
+//
+// The flags of examples/relay apply, except for -spool:
+//
+//	cd examples/cluster && go run . -help
+//
+// On several machines, run it on each with -relays 1 and the same -dsn. All relays together keep the limits of a site.
+// All other limits and files are those of one relay. So a client that -greylist defers is deferred by each relay that
+// it tries, and each relay sends its own reports for -tls-report.
+//
+// This file opens the queue, and spawn.go starts the relays. The rest is in examples/internal/relayd: its relay.go
+// makes the Relay of each, field by field, and runs it.
 package main
 
 import (
@@ -15,52 +26,44 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"os/signal"
-	"strconv"
-	"sync"
+	"strings"
 	"syscall"
-	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
-	"github.com/postrider/postrider"
-	"github.com/postrider/postrider/mx"
-	"github.com/postrider/postrider/queue/delivery"
+	"github.com/postrider/postrider/examples/internal/relayd"
 	"github.com/postrider/postrider/queue/pgqueue"
 )
 
 // flags are the settings of this program.
 type flags struct {
-	hostname, listen, dsn, schema, smarthost string
-	relays, conns, siteLimit                 int
+	*relayd.Flags
+	dsn, schema, state string
+	relays, conns      int
+	list               bool
 }
 
-func parseFlags(args []string) (*flags, error) {
-	hostname, _ := os.Hostname()
-	f := &flags{}
+func parseFlags(args []string) (f *flags, err error) {
+	f = &flags{}
 	set := flag.NewFlagSet("cluster", flag.ContinueOnError)
-	set.StringVar(&f.hostname, "hostname", hostname, "this machine's `name` in the DNS")
-	set.StringVar(&f.listen, "listen", "127.0.0.1:2525",
-		"accept mail on this `address`; the second relay has the next port, and so on")
 	set.StringVar(&f.dsn, "dsn", "", "`address` of the database, such as postgres://user@host/name")
 	set.StringVar(&f.schema, "schema", pgqueue.DefaultSchema, "`name` of the schema, which is made if it isn't there")
-	set.StringVar(&f.smarthost, "smarthost", "", "`host:port` for all mail; if empty, mail goes by the DNS")
-	set.IntVar(&f.relays, "relays", 3, "`number` of relays")
-	set.IntVar(&f.conns, "connections", 10, "largest `number` of connections of each relay to the database")
-	set.IntVar(&f.siteLimit, "site-limit", 0, "largest `number` of messages at a time to the hosts of one site, "+
-		"by all relays in sum; if 0, the default of the library")
-	if err := set.Parse(args); err != nil {
+	set.IntVar(&f.relays, "relays", 3, "`number` of relays; the second one listens on the next port of each address,\n"+
+		"or on the path with -2, and so on")
+	set.IntVar(&f.conns, "connections", 16, "largest `number` of connections of each relay to the database")
+	set.StringVar(&f.state, "state", "./cluster", "`path` that the files of a relay are named after; for the second\n"+
+		"relay it is with -2, and so on")
+	set.BoolVar(&f.list, "list", false, "print the queue, and end")
+	if f.Flags, err = relayd.Parse(set, "state", args); err != nil {
 		return nil, err
 	}
 	switch {
 	case f.dsn == "":
 		return nil, errors.New("-dsn is missing: give the address of the database")
-	case f.siteLimit < 0:
-		return nil, errors.New("-site-limit must be at least 1, or 0 for the default")
+	case f.state == "":
+		return nil, errors.New("-state is empty: give a path, such as ./cluster")
 	case f.relays < 1 || f.conns < 2:
 		return nil, errors.New("-relays must be at least 1, and -connections at least 2")
 	}
@@ -72,7 +75,8 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:])
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "cluster:", err)
+		text := strings.TrimPrefix(err.Error(), "relay: ")
+		fmt.Fprintln(os.Stderr, "cluster:", strings.ReplaceAll(text, "\n\t", " ")) // pgx has a line for each attempt
 		os.Exit(1)
 	}
 }
@@ -83,8 +87,12 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if f.relays > 1 {
-		return f.spawn(ctx)
+	if err := f.Check(ctx); err != nil {
+		return err
+	}
+	relays, err := f.split(args)
+	if err != nil {
+		return err
 	}
 	db, err := sql.Open("pgx", f.dsn)
 	if err != nil {
@@ -93,70 +101,27 @@ func run(ctx context.Context, args []string) error {
 	defer db.Close()
 	db.SetMaxOpenConns(f.conns)
 	db.SetMaxIdleConns(f.conns)
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("relay", f.listen)
+	options := &pgqueue.Options{Schema: f.schema, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if f.list {
+		q, err := options.Open(ctx, db)
+		if err != nil {
+			return err
+		}
+		defer q.Close()
+		return relayd.PrintQueue(ctx, q)
+	}
 	if err := pgqueue.Migrate(ctx, db, f.schema); err != nil {
 		return err
 	}
-	q, err := (&pgqueue.Options{Schema: f.schema, Logger: log}).Open(ctx, db)
+	if f.relays > 1 {
+		db.Close() // each relay has its own
+		return spawn(ctx, relays)
+	}
+	options.Logger = options.Logger.With("relay", f.Addresses()[0].Addr)
+	q, err := options.Open(ctx, db)
 	if err != nil {
 		return err
 	}
 	defer q.Close()
-	relay := &postrider.Relay{
-		Hostname: f.hostname,
-		Queue:    q,
-		Allow:    postrider.AllowNetworks(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")),
-		Logger:   log,
-		Runner:   &delivery.Runner{Site: delivery.SiteLimits{Concurrency: f.siteLimit}},
-	}
-	if f.smarthost != "" {
-		route, err := mx.ParseRoute(f.smarthost)
-		if err != nil {
-			return fmt.Errorf("-smarthost: %w", err)
-		}
-		relay.Routes = map[string]mx.Route{"*": route}
-	}
-	log.Info("listening")
-	return relay.ListenAndServe(ctx, f.listen)
-}
-
-// inRelay is set in the environment of a process that is one relay.
-const inRelay = "POSTRIDER_CLUSTER_RELAY"
-
-// spawn starts a process for each relay, and waits for their ends.
-func (f *flags) spawn(ctx context.Context) error {
-	host, port, err := net.SplitHostPort(f.listen)
-	if err != nil {
-		return fmt.Errorf("-listen: %w", err)
-	}
-	first, err := strconv.Atoi(port)
-	if err != nil {
-		return fmt.Errorf("-listen: the port is %q: with several relays, it must be a number", port)
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for i := range f.relays {
-		cmd := exec.CommandContext(ctx, program, "-relays", "1", "-dsn", f.dsn, "-schema", f.schema,
-			"-smarthost", f.smarthost, "-hostname", f.hostname, "-connections", strconv.Itoa(f.conns),
-			"-site-limit", strconv.Itoa(f.siteLimit),
-			"-listen", net.JoinHostPort(host, strconv.Itoa(first+i)))
-		cmd.Env = append(os.Environ(), inRelay+"=1")
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-		cmd.WaitDelay = time.Minute
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		fmt.Println("relay", first+i, "is process", cmd.Process.Pid)
-		wg.Go(func() {
-			if err := cmd.Wait(); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(os.Stderr, "cluster: relay %d has ended: %v\n", first+i, err)
-			}
-		})
-	}
-	return nil
+	return f.Run(ctx, q, options.Logger)
 }
