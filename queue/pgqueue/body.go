@@ -24,6 +24,7 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 	q.mu.Lock()
 	err := q.check(ctx)
 	if err == nil && ok {
+		o.known = q.ix.Data(n) != nil
 		q.openings.submit(o)
 	}
 	q.mu.Unlock()
@@ -53,11 +54,12 @@ func (q *Queue) Open(ctx context.Context, id queue.ID) (queue.Body, error) {
 
 // opening is a call of Open. Its result is there when done is closed.
 type opening struct {
-	id   uint64
-	done chan struct{}
-	size int64
-	data []byte // nil: the body is in chunks
-	err  error
+	id    uint64
+	known bool // ix has it, so it isn't gone as far as the Queue knows
+	done  chan struct{}
+	size  int64
+	data  []byte // nil: the body is in chunks
+	err   error
 
 	place *list.Element // in openings.waiting
 	ended bool          // nobody waits for the result; under openings.mu
@@ -145,17 +147,38 @@ func (g *openings) read(calls []*opening) {
 	}
 }
 
-// readBodies sets the results of calls.
+// readBodies sets the results of calls. It doesn't ask whether messages that ix has are there: the server may have
+// planned that while it had few outcomes, and then reads all of them each time, until it has analyzed the table.
 func (q *Queue) readBodies(calls []*opening) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
 	defer func() { err = inTime(ctx, err) }()
+	known := make([]*opening, 0, len(calls))
+	var others []*opening
+	for _, o := range calls {
+		if o.known {
+			known = append(known, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	const bodies = `SELECT id, size, body FROM "postrider".msg m WHERE ` + ofIDs
+	if err := q.readBodiesBy(ctx, bodies, known); err != nil {
+		return err
+	}
+	return q.readBodiesBy(ctx, bodies+" AND "+isThere, others)
+}
+
+// readBodiesBy sets the results of calls by a query.
+func (q *Queue) readBodiesBy(ctx context.Context, query string, calls []*opening) error {
+	if len(calls) == 0 {
+		return nil
+	}
 	ids := make([]uint64, len(calls))
 	for i, o := range calls {
 		ids[i], o.err = o.id, queue.ErrNotFound
 	}
-	rows, err := q.db.QueryContext(ctx, q.sql(`SELECT id, size, body FROM "postrider".msg m WHERE `+ofIDs+`
-		AND `+isThere), arrayOf(ids))
+	rows, err := q.db.QueryContext(ctx, q.sql(query), arrayOf(ids))
 	if err != nil {
 		return err
 	}
