@@ -4,8 +4,8 @@
 //	go run ./examples/inbox
 //	cd examples/cluster && go run . -dsn postgres://localhost/mail -smarthost 127.0.0.1:2526 -listen 127.0.0.1:3525
 //
-// The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, 15
-// seconds later.
+// The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, about
+// 15 seconds later.
 //
 // The flags of examples/relay apply, except for -spool:
 //
