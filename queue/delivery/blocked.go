@@ -49,20 +49,20 @@ func (m *machine) suspendedFor(name string) (left int64) {
 	return int64(until.Sub(time.Unix(0, m.wall))) // which has bounds
 }
 
-// reason returns the cause of t's block as a Result.
-func (m *machine) reason(t *target) *smtp.Result {
+// reason returns the cause of t's block as a Result, and as a word: see plan.why.
+func (m *machine) reason(t *target) (res *smtp.Result, why string) {
 	p := t.party
 	switch {
 	case p.site.standing.until > m.mono:
 		result := p.site.standing.result // the site's own changes
-		return &result
+		return &result, "site"
 	case p.own != nil && p.own.until > m.mono:
 		result := p.own.result
-		return &result
+		return &result, "site"
 	case t.waits && m.suspendedFor(t.Destination) <= 0 && m.suspendedFor(p.site.name) <= 0:
-		return rateResult()
+		return rateResult(), "rate"
 	}
-	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}
+	return &smtp.Result{Reply: suspendedReply(t.Destination), Local: true, Reason: smtp.Other}, "site"
 }
 
 func suspendedReply(name string) *smtp.Reply {
@@ -81,7 +81,7 @@ func (m *machine) suspend(names []string, until, now time.Time) (known int) {
 	names = slices.Clone(names)
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if m.sites[name] != nil || m.hasDestination(name) {
+		if m.sites[name] != nil || m.hasRates(name) || m.hasDestination(name) {
 			known++
 		}
 	}

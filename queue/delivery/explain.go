@@ -37,8 +37,8 @@ type Activity struct {
 	// queue.Sharer.
 	NotShared error
 
-	// Sites are the sites with mail that is due or being sent, and those of which the Runner remembers something. They
-	// are sorted by name.
+	// Sites are the sites with mail that is due or being sent, those with learned rates, and those of which the Runner
+	// remembers something else: that they are down, for example. They are sorted by name.
 	Sites []SiteActivity
 }
 
@@ -98,6 +98,11 @@ func (r *Runner) Activity() Activity {
 			sa := m.activity(s, now)
 			sa.Destinations = waiting[s]
 			a.Sites = append(a.Sites, sa)
+		}
+		for name := range m.learnt.sites {
+			if m.sites[name] == nil && m.hasRates(name) {
+				a.Sites = append(a.Sites, m.activity(m.newSite(name), now))
+			}
 		}
 	})
 	slices.SortFunc(a.Sites, func(a, b SiteActivity) int { return cmp.Compare(a.Name, b.Name) })

@@ -111,6 +111,24 @@ func TestExplain(t *testing.T) {
 	})
 }
 
+// TestActivityLearned: a site without mail that has a learned rate is listed, with its limits.
+func TestActivityLearned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limits := SiteLimits{Concurrency: 7, Initial: 3}
+		r := &Runner{
+			Queue: mem.New(), Sender: take(0), SiteFor: func(string) SiteLimits { return limits },
+			Learned: []LearnedRate{{Site: "rate.test", Of: "address", Level: 100, Used: time.Now()}},
+		}
+		start(t, r)
+		sleep(time.Second)
+		sites := r.Activity().Sites
+		if len(sites) != 1 || sites[0].Name != "rate.test" || sites[0].Limits.Concurrency != 7 || sites[0].Window != 3 ||
+			len(sites[0].Rates) != 1 {
+			t.Errorf("got sites %+v, want rate.test with its rate and %+v", sites, limits)
+		}
+	})
+}
+
 // TestExplainBlock asks about a deferred task whose destination or site is blocked: what ends last is the cause.
 func TestExplainBlock(t *testing.T) {
 	const deferred, suspended = "It was deferred: 451 deferred", " is suspended."

@@ -184,3 +184,31 @@ func mustPop[T any](t *testing.T, l *line[T]) T {
 	}
 	return x
 }
+
+// TestGateTurn: of tasks that were claimed together, those after the one with which the lane begins to wait have the
+// same reason as the first ones. A suspension is the reason only if there is one.
+func TestGateTurn(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		suspend []string
+		want    string
+	}{{"a rate", nil, "rate"}, {"a rate and a suspension", []string{"x.test"}, "site"}} {
+		m, r := rateMachine()
+		refusedBy(m, r, rateTask(9, smtp.OriginCode), overSPF, "")
+		joinLane(m, "d.test", 1)
+		if wants := m.pick(20, machineNow); len(wants) != 1 {
+			t.Fatalf("%s: got wants %+v, want one of the lane", tt.name, wants)
+		}
+		m.suspend(tt.suspend, machineNow.Add(time.Hour), machineNow)
+		task := rateTask(1, smtp.OriginCode)
+		task.Destination = "d.test"
+		for i := range 2 * looks {
+			if _, p := claim(m, task, machineNow); p.step != stepPostpone || p.why != tt.want {
+				t.Errorf("%s: task %d: got %+v, want it to be put off for %q", tt.name, i, p, tt.want)
+			}
+		}
+		if tt.suspend == nil && !m.target(queue.Lane{Destination: "d.test", Owner: 1}).waits {
+			t.Error("got a lane that doesn't wait, want one that does")
+		}
+	}
+}

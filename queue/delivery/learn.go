@@ -262,6 +262,12 @@ func (m *machine) makeRoom(s *site) {
 	}
 }
 
+// hasRates reports whether a site of that name has learned rates.
+func (m *machine) hasRates(name string) bool {
+	l := m.learnt.sites[name]
+	return l != nil && (!l.one.isGone() || len(m.learnt.more[l]) > 0)
+}
+
 // isFull reports whether there is no room for another meter of a site, of which l was learned.
 func (m *machine) isFull(l *learnt) bool {
 	return m.meters >= maxMeters || l != nil && len(m.learnt.more[l]) >= maxSiteMeters

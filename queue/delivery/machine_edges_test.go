@@ -114,7 +114,7 @@ func TestFailureOf(t *testing.T) {
 	for range 3 {
 		m.feedback(p, verdict{sign: -1, result: smtp.Result{Recipient: "secret@a.test", Stage: smtp.StageRcpt, Reply: reply}}, 0)
 	}
-	got := m.reason(m.targets[toLane("a")])
+	got, _ := m.reason(m.targets[toLane("a")])
 	if got.Recipient != "" || strings.Contains(got.Reply.Text, "secret") || got.Reply.Code != 450 {
 		t.Errorf("got %+v with %v", got, got.Reply)
 	}

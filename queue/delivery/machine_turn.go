@@ -265,7 +265,7 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	blocked := m.blocked(t) > 0
 	p := plan{step: nextStep(task, now, blocked)}
 	if blocked {
-		p.reason = m.reason(t)
+		p.reason, p.why = m.reason(t)
 	} else if p.step == stepAttempt {
 		if int(t.party.site.held) > m.permitted(t.party.site) {
 			p = plan{step: stepPostpone, why: "site"} // the permit has ended since it was asked for

@@ -32,6 +32,7 @@ func TestSuspend(t *testing.T) {
 			return results
 		})}
 		r.SiteOf = func(_ context.Context, destination string) (Site, error) { return Site{Name: "mx." + destination}, nil }
+		r.Learned = []LearnedRate{{Site: "rate.test", Of: "address", Level: 100, Used: time.Now()}}
 		end := time.Now().Add(time.Hour)
 		if known := r.Suspend(end, "x.test"); known != 0 {
 			t.Errorf("without Run: got %d names known, want 0", known)
@@ -47,6 +48,7 @@ func TestSuspend(t *testing.T) {
 		}{
 			{"a destination", []string{"x.test"}, 1},
 			{"a site", []string{"mx.y.test"}, 1},
+			{"a site without mail that has a learned rate", []string{"rate.test"}, 1},
 			{"a typo", []string{"z.test"}, 0},
 			{"some", []string{"x.test", "z.test", "y.test"}, 2},
 			{"one twice", []string{"x.test", "x.test"}, 1},
@@ -56,12 +58,12 @@ func TestSuspend(t *testing.T) {
 				t.Errorf("%s: got %d names known, want %d", tt.name, known, tt.want)
 			}
 		}
-		want := []string{"mx.y.test", "x.test", "y.test", "z.test"}
+		want := []string{"mx.y.test", "rate.test", "x.test", "y.test", "z.test"}
 		if got := slices.Sorted(maps.Keys(r.Suspended())); !slices.Equal(got, want) || !r.Suspended()["z.test"].Equal(end) {
 			t.Errorf("got %v suspended, want %v until %v", r.Suspended(), want, end)
 		}
-		if known := r.Suspend(time.Now(), "mx.y.test", "y.test"); known != 2 || len(r.Suspended()) != 2 {
-			t.Errorf("got %d names known and %v suspended, want two of each", known, r.Suspended())
+		if known := r.Suspend(time.Now(), "mx.y.test", "y.test"); known != 2 || len(r.Suspended()) != 3 {
+			t.Errorf("got %d names known and %v suspended, want two and three", known, r.Suspended())
 		}
 		enqueue(t, q, mail("new@x.test", "new@y.test", "new@z.test"))
 		sleep(time.Minute)

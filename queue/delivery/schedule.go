@@ -101,7 +101,7 @@ func nextTry(wait time.Duration, now, deadline time.Time, jitter float64) time.T
 type plan struct {
 	step   step
 	next   time.Time    // of stepPostpone
-	why    string       // of stepPostpone; "": its site is blocked, or it came too early
+	why    string       // why it isn't sent, as a word of the log: see whyBack
 	reason *smtp.Result // why its site is blocked; nil: it isn't
 }
 

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -154,15 +155,10 @@ func (d *delivery) tell(ctx context.Context, s *queue.Settlement, o *Occasion) {
 
 // whyBack returns why the task was handed back.
 func (d *delivery) whyBack() string {
-	switch {
-	case d.plan.why != "":
-		return d.plan.why
-	case d.plan.step == stepQuarantine:
+	if d.plan.step == stepQuarantine {
 		return "quarantine"
-	case d.plan.reason != nil:
-		return "site"
 	}
-	return "early"
+	return cmp.Or(d.plan.why, "early")
 }
 
 // logOutcome logs the result that was settled for a recipient. If next is zero, the task is done.

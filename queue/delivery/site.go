@@ -167,13 +167,19 @@ func (m *machine) forgetOwners() {
 	m.manyOwners = 2*len(m.owners) + 100
 }
 
+// newSite returns a site as it is without mail, and without anything to remember except its learned rates.
+func (m *machine) newSite(name string) *site {
+	s := &site{name: name, limits: m.site(name), proven: m.isProven(name), learnt: m.learnt.sites[name]}
+	s.standing.window = float64(s.limits.Initial)
+	s.standing.waiter.site = s
+	return s
+}
+
 // join sets the party of t.
 func (m *machine) join(t *target, of Site) {
 	s := m.sites[of.Name]
 	if s == nil {
-		s = &site{name: of.Name, limits: m.site(of.Name), proven: m.isProven(of.Name), learnt: m.learnt.sites[of.Name]}
-		s.standing.window = float64(s.limits.Initial)
-		s.standing.waiter.site = s
+		s = m.newSite(of.Name)
 		m.sites[of.Name] = s
 		if !queue.OnlyReports(of.Name) {
 			m.bindLot(s)
