@@ -20,8 +20,9 @@ func isPutOff(t *queue.Task, now time.Time) bool {
 	return t.State == queue.Waiting && t.Due.After(now) && !t.NotBefore.After(now) && !attempted(t)
 }
 
-// explainTask returns the cause why a task isn't due. It is the zero cause if the task is due.
-func explainTask(task *queue.Task, now time.Time) cause {
+// explainTask returns the cause why a task isn't due. It is the zero cause if the task is due. mine is true if this
+// Runner is sending the task.
+func explainTask(task *queue.Task, mine bool, now time.Time) cause {
 	reports := queue.OnlyReports(task.Destination)
 	switch {
 	case task.State == queue.Held && task.Deaths >= maxDeaths:
@@ -48,7 +49,7 @@ func explainTask(task *queue.Task, now time.Time) cause {
 				"it to have it sent, or remove it.",
 		}
 	case reports && task.State == queue.Leased:
-		return cause{why: "It is being reported."}
+		return leasedCause("reported", mine)
 	case task.Destination == queue.ReportDestination && task.Due.After(now) && task.Attempts > 0,
 		task.Destination == queue.ExpandedDestination && task.Due.After(later(task.NotBefore, now)):
 		return cause{
@@ -58,7 +59,7 @@ func explainTask(task *queue.Task, now time.Time) cause {
 	case task.Destination == queue.ReportDestination && task.Due.After(now):
 		return cause{why: "Its report waits for the other destinations of the message.", until: task.Due}
 	case task.State == queue.Leased:
-		return cause{why: "It is being sent."}
+		return leasedCause("sent", mine)
 	case task.NotBefore.After(now) && !attempted(task):
 		return cause{
 			why:    "It is scheduled for later.",
@@ -73,6 +74,15 @@ func explainTask(task *queue.Task, now time.Time) cause {
 		return c
 	}
 	return cause{}
+}
+
+// leasedCause is for a task that is leased. A Queue doesn't say who has the lease: a Runner knows only its own.
+func leasedCause(is string, mine bool) cause {
+	if mine {
+		return cause{why: "It is being " + is + "."}
+	}
+	return cause{why: "It is leased, and isn't being " + is + " by this Runner: another Runner has it, or the lease " +
+		"of an attempt that has ended isn't over."}
 }
 
 // sentence returns s with a full stop, unless it ends in a mark of its own.

@@ -159,10 +159,13 @@ func (e *Explanation) because(c cause) {
 // Explain returns why each task of a message waits. It may ask SiteOf. If there is no such message, the error wraps
 // queue.ErrNotFound. The Queue must be a [queue.Lister].
 func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error) {
+	mine := make(map[string]bool) // what this Runner was sending before the list is leased there, too
+	r.inFlight(id, mine)
 	tasks, err := r.tasks(ctx, "explain", id)
 	if err != nil {
 		return nil, err
 	}
+	r.inFlight(id, mine)
 	if len(tasks) == 0 {
 		return nil, fmt.Errorf("explain: %w", queue.ErrNotFound)
 	}
@@ -176,7 +179,7 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 		if !queue.OnlyReports(t.Destination) {
 			all[i].Source = r.sourceOf(&t)
 		}
-		all[i].because(explainTask(&t, now))
+		all[i].because(explainTask(&t, mine[t.Destination], now))
 	}
 	sites := r.sitesOf(ctx, tasks, now)
 	_, halted := r.watchdog.state()
@@ -198,6 +201,13 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 		}
 	}
 	return all, nil
+}
+
+// inFlight adds the destinations to which this Runner is sending a message.
+func (r *Runner) inFlight(id queue.ID, to map[string]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withMachine(func(m *machine) { m.flying(id, to) })
 }
 
 // explainFurther replaces the cause that the task shows by one that only the machine knows, if there is one.

@@ -21,6 +21,7 @@ var deferred = []smtp.Result{
 func TestExplainTask(t *testing.T) {
 	now := machineNow
 	soon := now.Add(time.Hour)
+	const mine = "1" // the ID of what this Runner is sending
 	tests := []struct {
 		name  string
 		task  queue.Task
@@ -34,18 +35,21 @@ func TestExplainTask(t *testing.T) {
 		{"held for a question", queue.Task{State: queue.Held, HeldFor: "spam?"},
 			"It is held until it is released. The reason: spam?", time.Time{}},
 		{"in quarantine", queue.Task{State: queue.Held, Deaths: maxDeaths}, "It is quarantined: the process has ended 3 times", time.Time{}},
-		{"being sent", queue.Task{State: queue.Leased, Due: now}, "It is being sent.", time.Time{}},
-		{"being sent, not due", queue.Task{State: queue.Leased, Due: soon}, "It is being sent.", time.Time{}},
+		{"being sent", queue.Task{ID: mine, State: queue.Leased, Due: now}, "It is being sent.", time.Time{}},
+		{"being sent, not due", queue.Task{ID: mine, State: queue.Leased, Due: soon}, "It is being sent.", time.Time{}},
+		{"leased by another", queue.Task{State: queue.Leased, Due: now}, "It is leased, and isn't being sent by this Runner: ", time.Time{}},
+		{"a report, leased by another", queue.Task{Destination: queue.ReportDestination, State: queue.Leased},
+			"It is leased, and isn't being reported by this Runner: ", time.Time{}},
 		{"scheduled", queue.Task{State: queue.Waiting, Due: soon}, "It is scheduled for later.", soon},
 		{"deferred", queue.Task{State: queue.Waiting, Due: soon, Last: deferred}, "It was deferred: 450 busy", soon},
 		{"tried, with no reply of those that are open", queue.Task{State: queue.Waiting, Due: soon, Last: deferred[:1]}, "It was deferred: no reply is known.", soon},
 		{"a report", queue.Task{Destination: queue.ReportDestination, State: queue.Waiting, Due: now, Attempts: 1}, "", time.Time{}},
 		{"a report that waits", queue.Task{Destination: queue.ReportDestination, State: queue.Waiting, Due: soon},
 			"Its report waits for the other destinations of the message.", soon},
-		{"a report under way", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: now}, "It is being reported.", time.Time{}},
-		{"a report under way, not due", queue.Task{Destination: queue.ReportDestination, State: queue.Leased, Due: soon},
+		{"a report under way", queue.Task{Destination: queue.ReportDestination, ID: mine, State: queue.Leased, Due: now}, "It is being reported.", time.Time{}},
+		{"a report under way, not due", queue.Task{Destination: queue.ReportDestination, ID: mine, State: queue.Leased, Due: soon},
 			"It is being reported.", time.Time{}},
-		{"an alias under way", queue.Task{Destination: queue.ExpandedDestination, State: queue.Leased}, "It is being reported.", time.Time{}},
+		{"an alias under way", queue.Task{Destination: queue.ExpandedDestination, ID: mine, State: queue.Leased}, "It is being reported.", time.Time{}},
 		{"an alias whose report failed", queue.Task{Destination: queue.ExpandedDestination, State: queue.Waiting, Due: soon},
 			"Its report couldn't be composed", soon},
 		{"an alias, scheduled", queue.Task{Destination: queue.ExpandedDestination, State: queue.Waiting, Due: soon, NotBefore: soon},
@@ -55,7 +59,7 @@ func TestExplainTask(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := explainTask(&tt.task, now)
+			got := explainTask(&tt.task, tt.task.ID == mine, now)
 			if !strings.HasPrefix(got.why, tt.want) || tt.want == "" && got.why != "" || !got.until.Equal(tt.until) {
 				t.Errorf("got %q until %v, want %q until %v", got.why, got.until, tt.want, tt.until)
 			}

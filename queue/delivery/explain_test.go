@@ -129,6 +129,38 @@ func TestActivityLearned(t *testing.T) {
 	})
 }
 
+// TestExplainLeased: a Runner says of its own tasks alone that they are being sent.
+func TestExplainLeased(t *testing.T) {
+	const sent, leased = "It is being sent.", "It is leased, and isn't being sent by this Runner: "
+	synctest.Test(t, func(t *testing.T) {
+		q := mem.New()
+		first := &Runner{Queue: q, Sender: take(time.Hour), Concurrency: 1}
+		start(t, first)
+		id, err := q.Enqueue(t.Context(), mail("to@x.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Second)
+		second := &Runner{Queue: q, Sender: take(time.Hour)}
+		check := func(name string, r *Runner, want string) {
+			t.Helper()
+			got, err := r.Explain(t.Context(), id)
+			if err != nil || len(got) != 1 || got[0].Task.State != queue.Leased || !strings.HasPrefix(got[0].Why, want) {
+				t.Errorf("%s: got %+v and %v, want %q", name, got, err, want)
+			}
+		}
+		check("the one that sends it", first, sent)
+		check("one that doesn't run", second, leased)
+		start(t, second)
+		enqueue(t, q, mail("other@x.test")) // the first has no place for it
+		sleep(time.Second)
+		if n := second.Activity().InFlight; n != 1 {
+			t.Fatalf("got %d tasks in flight at the second, want the other message", n)
+		}
+		check("another one, which sends another message there", second, leased)
+	})
+}
+
 // TestExplainBlock asks about a deferred task whose destination or site is blocked: what ends last is the cause.
 func TestExplainBlock(t *testing.T) {
 	const deferred, suspended = "It was deferred: 451 deferred", " is suspended."

@@ -10,6 +10,7 @@ import (
 // flight is a task that is being sent or settled.
 type flight struct {
 	t          *target
+	id         queue.ID // of the message
 	kind       kind
 	began      int64 // on the machine's clock
 	slot       *smtp.Slot
@@ -180,6 +181,17 @@ func (m *machine) takeBack(now time.Time) (back []*flight) {
 		}
 	}
 	return back
+}
+
+// flying adds the destinations to which a message is being sent or settled.
+func (m *machine) flying(id queue.ID, to map[string]bool) {
+	for _, l := range [...]*flights{&m.young, &m.old} {
+		for f := l.first; f != nil; f = f.next {
+			if f.id == id {
+				to[f.t.Destination] = true
+			}
+		}
+	}
 }
 
 // fastWait is how many sites wait for a slot for fast mail.

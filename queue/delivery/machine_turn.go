@@ -259,7 +259,7 @@ func (m *machine) claimed(f *flight, task *queue.Task, now time.Time) plan {
 	if t.got[class]++; t.got[class] > t.asked[class] {
 		m.ask(t, class, t.party.kind(t.level(class))) // more than was asked for
 	}
-	*f = flight{t: t, kind: t.kinds[class], began: m.mono, slot: f.slot, cutter: f.cutter}
+	*f = flight{t: t, id: task.ID, kind: t.kinds[class], began: m.mono, slot: f.slot, cutter: f.cutter}
 	m.begin(f)
 	t.turns.spend(task.Size)
 	blocked := m.blocked(t) > 0
