@@ -165,6 +165,16 @@ type ReasonHolder interface {
 	HoldFor(ctx context.Context, reason string, ids ...ID) error
 }
 
+// HeldFor returns why a task of q is held, which is the HeldFor of the task. It returns "" if the task isn't held, or
+// if no reason is known. In a Queue that is no [ReasonHolder], the HeldFor of the Message stays. A task that was
+// attempted has been released, so the reason is of an earlier hold, and isn't returned.
+func HeldFor(q Queue, t *Task) string {
+	if _, ok := q.(ReasonHolder); t.State != Held || t.Attempts > 0 && !ok {
+		return ""
+	}
+	return t.HeldFor
+}
+
 // Flusher is a [Queue] that can bring retries forward.
 type Flusher interface {
 	// Flush makes the waiting tasks of the destination that have a counted attempt, and are due later than after from

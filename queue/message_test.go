@@ -100,3 +100,35 @@ func TestStateText(t *testing.T) {
 		t.Errorf("a name that isn't known: got %v, %v, want an error and no change", state, err)
 	}
 }
+
+// TestHeldFor: in a Queue that forgets no reason, the one of a task that was attempted is of an earlier hold.
+func TestHeldFor(t *testing.T) {
+	old := struct{ queue.Queue }{}
+	keeper := struct {
+		queue.Queue
+		queue.ReasonHolder
+	}{}
+	for _, tt := range []struct {
+		name     string
+		q        queue.Queue
+		state    queue.State
+		attempts int
+		want     string
+	}{
+		{"held by a ReasonHolder", keeper, queue.Held, 0, "a check"},
+		{"held by a ReasonHolder after an attempt", keeper, queue.Held, 1, "a check"},
+		{"released by a ReasonHolder that is wrong", keeper, queue.Waiting, 0, ""},
+		{"stored held", old, queue.Held, 0, "a check"},
+		{"held after an attempt", old, queue.Held, 1, ""},
+		{"released", old, queue.Waiting, 0, ""},
+		{"leased", old, queue.Leased, 0, ""},
+		{"held, of no Queue", nil, queue.Held, 0, "a check"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			task := queue.Task{State: tt.state, Attempts: tt.attempts, HeldFor: "a check"}
+			if got := queue.HeldFor(tt.q, &task); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -209,7 +209,7 @@ type Task struct {
 	About       ID
 
 	// HeldFor is why the message is held, if a reason was given: that of the Message or, in a [ReasonHolder], of a
-	// later HoldFor. If the Queue is no ReasonHolder, the HeldFor of the Message stays after a Release.
+	// later HoldFor. If the Queue is no ReasonHolder, the HeldFor of the Message stays after a Release: see [HeldFor].
 	HeldFor string
 }
 

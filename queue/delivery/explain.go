@@ -171,11 +171,9 @@ func (r *Runner) Explain(ctx context.Context, id queue.ID) ([]Explanation, error
 	}
 	all := make([]Explanation, len(tasks))
 	now := r.time()
-	_, keepsReasons := r.Queue.(queue.ReasonHolder)
 	for i, t := range tasks {
-		if all[i].Task = t; t.Attempts > 0 && !keepsReasons {
-			t.HeldFor = "" // it was released, and is held again for another reason
-		}
+		all[i].Task = t
+		t.HeldFor = queue.HeldFor(r.Queue, &t)
 		if !queue.OnlyReports(t.Destination) {
 			all[i].Source = r.sourceOf(&t)
 		}

@@ -201,7 +201,7 @@ func (h *Handler) foresee(r *request, f queue.Filter) *selected {
 			return s
 		}
 		if s.Messages++; s.First == nil {
-			s.First = new(newRow(&t))
+			s.First = new(h.newRow(&t))
 		}
 		last = t.ID
 	}

@@ -173,6 +173,11 @@ func TestHoldReason(t *testing.T) {
 	if w := post(h, "act", form); w.Code != 501 {
 		t.Errorf("got %d %s, want 501", w.Code, w.Body)
 	}
+	stale := queue.Task{State: queue.Held, HeldFor: "a check", Attempts: 1, Envelope: smtp.NewEnvelope("", "to@x.test")}
+	row, task := h.newRow(&stale), h.newTask(&delivery.Explanation{Task: stale}, nil)
+	if row.HeldFor != "" || task.HeldFor != "" {
+		t.Errorf("got %q in the list and %q in the message, want no reason of an earlier hold", row.HeldFor, task.HeldFor)
+	}
 }
 
 // TestActRefused: a request that doesn't say clearly what it is about changes nothing.

@@ -129,7 +129,7 @@ func checkNasty(t *testing.T) {
 	failure := past{What: "rejected", Recipient: nasty("to"), Reply: nasty("reply"), Host: nasty("host"), Advice: nasty("advice"),
 		Policy: "dane:" + nasty("policy"), Kind: nasty("kind"), Time: time.Now()}
 	for name, data := range map[string]any{
-		"message":  &messageView{InQueue: true, Running: true, Tasks: []taskView{newTask(&e, suspended)}, History: []past{failure}},
+		"message":  &messageView{InQueue: true, Running: true, Tasks: []taskView{new(Handler).newTask(&e, suspended)}, History: []past{failure}},
 		"message ": &messageView{Ends: ends([]past{failure}), Told: []string{nasty("kind")}, History: []past{failure}},
 		"sites":    &sitesView{Sites: []siteView{newSite(&site, nil), newSite(&site, suspended)}},
 		"overview": &overviewView{Runner: runnerView{Halted: nasty("halted"), Unrecorded: 1, Stuck: 1}},

@@ -131,7 +131,7 @@ func (h *Handler) message(r *request) (any, error) {
 	v.Running = h.Runner.Activity().Running
 	suspended := h.Runner.Suspended()
 	for i := range all[:min(len(all), shownTasks)] {
-		task := newTask(&all[i], suspended)
+		task := h.newTask(&all[i], suspended)
 		task.Tried = lastTried(history, all[i].Task.Destination)
 		v.Tasks = append(v.Tasks, task)
 	}
@@ -147,16 +147,14 @@ func (v *messageView) fill(t *queue.Task) {
 	v.NotBefore, v.NoticeAt, v.Deadline = t.NotBefore, t.NoticeAt, t.Deadline
 }
 
-func newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
+func (h *Handler) newTask(e *delivery.Explanation, suspended map[string]time.Time) taskView {
 	t := &e.Task
 	v := taskView{
 		Destination: web.Cut(t.Destination, web.MaxKept), Report: queue.OnlyReports(t.Destination),
 		State: t.State.String(), Why: web.Cut(e.Why, web.MaxKept), Advice: web.Cut(e.Advice, web.MaxKept),
-		Since: e.Since, Until: e.Until, Due: t.Due, Rates: newRates(e.Rates),
+		HeldFor: web.Cut(queue.HeldFor(h.queue(), t), web.MaxKept),
+		Since:   e.Since, Until: e.Until, Due: t.Due, Rates: newRates(e.Rates),
 		Attempts: t.Attempts, Deaths: t.Deaths, Source: web.Cut(e.Source, web.MaxKept), Recipients: []recipientView{},
-	}
-	if t.State == queue.Held {
-		v.HeldFor = web.Cut(t.HeldFor, web.MaxKept)
 	}
 	for _, name := range []string{t.Destination, e.Site.Name} {
 		if !suspended[name].IsZero() && len(name) <= web.MaxValue {

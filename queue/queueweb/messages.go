@@ -131,7 +131,7 @@ func (h *Handler) messages(r *request) (any, error) {
 				v.Next = v.Messages[last].ID
 				break
 			}
-			v.Messages = append(v.Messages, newRow(&t))
+			v.Messages = append(v.Messages, h.newRow(&t))
 		}
 		if tasks == pageTasks {
 			v.Next = t.ID
@@ -147,14 +147,11 @@ func (h *Handler) messages(r *request) (any, error) {
 	return v, nil
 }
 
-func newRow(t *queue.Task) messageRow {
+func (h *Handler) newRow(t *queue.Task) messageRow {
 	row := messageRow{
 		ID: t.ID, Sender: sender(t), Destination: web.Cut(t.Destination, web.MaxKept), State: t.State.String(),
-		Arrival: t.Arrival, Due: t.Due, Size: t.Size,
+		Arrival: t.Arrival, Due: t.Due, Size: t.Size, HeldFor: web.Cut(queue.HeldFor(h.queue(), t), web.MaxKept),
 		Ref: web.Cut(t.Ref, web.MaxKept), Tenant: web.Cut(t.Tenant, web.MaxKept),
-	}
-	if t.State == queue.Held {
-		row.HeldFor = web.Cut(t.HeldFor, web.MaxKept)
 	}
 	if len(t.Envelope.Recipients) > 0 {
 		row.Recipient = web.Cut(t.Envelope.Recipients[0].Address, web.MaxKept)

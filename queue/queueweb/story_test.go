@@ -167,7 +167,7 @@ func TestTaskReport(t *testing.T) {
 		"example.net": false, queue.ReportDestination: true, queue.ExpandedDestination: true,
 	} {
 		task := queue.Task{Destination: destination, Envelope: smtp.NewEnvelope("a@example.org", "b@example.net")}
-		if got := newTask(&delivery.Explanation{Task: task}, nil).Report; got != want {
+		if got := new(Handler).newTask(&delivery.Explanation{Task: task}, nil).Report; got != want {
 			t.Errorf("%s: got Report %t, want %t", destination, got, want)
 		}
 	}
