@@ -21,6 +21,7 @@ type action struct {
 	Verb    string // of the button
 	Warning string
 	state   queue.State // of the messages that it changes and counts by a filter; 0: any
+	hasText bool        // it uses the parameter text
 
 	messages func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) // nil: it has a name
 	named    func(h *Handler, ctx context.Context, name string, r *request) (effect, error)    // nil: it has a filter
@@ -41,7 +42,7 @@ type effect struct {
 }
 
 var actions = []*action{
-	{Name: "hold", Verb: "Hold", past: "held",
+	{Name: "hold", Verb: "Hold", past: "held", hasText: true,
 		Warning: "Held messages are neither sent nor returned until they are released.",
 		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) {
 			return onMessages(h.Runner.HoldFor(ctx, f, oneLine(r.Get("text"))))
@@ -61,7 +62,7 @@ var actions = []*action{
 			e.Tasks, e.Sites, err = h.Runner.Flush(ctx, name)
 			return e, err
 		}},
-	{Name: "cancel", Verb: "Cancel", past: "cancelled",
+	{Name: "cancel", Verb: "Cancel", past: "cancelled", hasText: true,
 		Warning: "The messages leave the queue, and each is returned to its sender. This can't be undone.",
 		messages: func(h *Handler, ctx context.Context, f queue.Filter, r *request) (effect, error) {
 			return onMessages(h.Runner.Cancel(ctx, f, cancelText(r.Get("text"))))
@@ -236,7 +237,7 @@ func (h *Handler) perform(r *request, v *actView, f queue.Filter) (err error) {
 	level := slog.LevelInfo
 	attrs := []slog.Attr{slog.String("user", r.User), slog.String("remote", r.RemoteAddr),
 		slog.String("filter", v.Filter.Encode()), slog.Int("messages", e.Messages), slog.Int("tasks", e.Tasks)}
-	if text := oneLine(r.Get("text")); text != "" {
+	if text := oneLine(r.Get("text")); v.Action.hasText && text != "" {
 		attrs = append(attrs, slog.String("text", text))
 	}
 	if err != nil {

@@ -153,7 +153,11 @@ func TestHoldReason(t *testing.T) {
 	if page := get(h, "messages").Body.String(); !strings.Contains(html.UnescapeString(page), "Held: <bdi>"+reason+"</bdi>") {
 		t.Errorf("got %s, want the reason", page)
 	}
-	post(h, "act", url.Values{"do": {"release"}, "id": {id}})
+	log.Reset()
+	post(h, "act", url.Values{"do": {"release"}, "id": {id}, "text": {"for nobody"}})
+	if !strings.Contains(log.String(), "queueweb: release") || strings.Contains(log.String(), "nobody") {
+		t.Errorf("got log %q, want the release without a text that it doesn't use", &log)
+	}
 	post(h, "act", url.Values{"do": {"hold"}, "id": {id}})
 	for _, page := range []string{"messages", "message?id=" + id, "message?format=json&id=" + id} {
 		if got := get(h, page).Body.String(); strings.Contains(got, "Bob") || strings.Contains(got, "held_for") {
