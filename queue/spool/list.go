@@ -29,7 +29,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				return
 			}
 			tasks := s.ix.Matching(id, parsed)
-			pins := s.pin(tasks...)
+			pins := s.pinAll(tasks)
 			s.mu.Unlock()
 			for i := range tasks {
 				c := &tasks[i]
@@ -45,7 +45,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 					}
 				}
 				if !yield(c.Task, err) {
-					s.unpin(pins[i+1:])
+					unpin(pins[i+1:])
 					return
 				}
 			}

@@ -160,10 +160,10 @@ func (s *Spool) prepareMove(seg *segment, id uint64) (*move, error) {
 		s.mu.Unlock()
 		return nil, errInUse
 	}
-	pins := s.pin(tasks...)
+	pins := s.pinAll(tasks)
 	m := &move{id: id, from: at, held: s.ix.Held(id)}
 	s.mu.Unlock()
-	defer s.unpin(pins)
+	defer unpin(pins)
 	b, dests, err := s.copyMessage(seg, at, id)
 	if err != nil {
 		return nil, s.lose(seg, id, at, err)

@@ -13,33 +13,43 @@ type pin struct {
 	parts          []*segment // of a report task
 }
 
-// pin keeps the segments of the tasks readable. s.mu is held.
-func (s *Spool) pin(tasks ...spoolClaim) []pin {
+// pin keeps the segments of a task readable. s.mu is held.
+func (s *Spool) pin(c *spoolClaim) (p pin) {
+	p.message = s.log.acquire(c.Data.segment)
+	p.state = s.log.acquire(c.State.segment) // nil where there is none, in segment 0
+	for _, part := range c.Parts {
+		p.parts = append(p.parts, s.log.acquire(part.State.segment))
+	}
+	return p
+}
+
+// pinAll is pin for several tasks. s.mu is held.
+func (s *Spool) pinAll(tasks []spoolClaim) []pin {
 	pins := make([]pin, len(tasks))
 	for i := range tasks {
-		c := &tasks[i]
-		pins[i].message = s.log.acquire(c.Data.segment)
-		pins[i].state = s.log.acquire(c.State.segment) // nil where there is none, in segment 0
-		for _, part := range c.Parts {
-			pins[i].parts = append(pins[i].parts, s.log.acquire(part.State.segment))
-		}
+		pins[i] = s.pin(&tasks[i])
 	}
 	return pins
 }
 
-func (s *Spool) unpin(pins []pin) {
-	for _, p := range pins {
-		p.message.release()
-		p.state.release()
-		for _, seg := range p.parts {
-			seg.release()
-		}
+// release ends pin.
+func (p *pin) release() {
+	p.message.release()
+	p.state.release()
+	for _, seg := range p.parts {
+		seg.release()
+	}
+}
+
+func unpin(pins []pin) {
+	for i := range pins {
+		pins[i].release()
 	}
 }
 
 // load reads a task's message and state, and unpins it.
 func (s *Spool) load(c *spoolClaim, p pin) (*index.Message, *index.Progress, error) {
-	defer s.unpin([]pin{p})
+	defer p.release()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	msg, err := s.readMessage(p.message, c.Data, *buf)

@@ -59,24 +59,22 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 	return nil
 }
 
-func (s *Spool) failedSettling(c spoolClaim, err error) error {
+func (s *Spool) failedSettling(c *spoolClaim, err error) error {
 	return s.failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
 }
 
 // checkSettlement says why a settlement can't succeed, before the reports are read. It changes nothing.
-func (s *Spool) checkSettlement(ctx context.Context, l queue.Lease, set *queue.Settlement) (spoolClaim, error) {
+func (s *Spool) checkSettlement(ctx context.Context, l queue.Lease, set *queue.Settlement) (c *spoolClaim, err error) {
 	s.mu.Lock()
-	err := s.check(ctx)
+	err = s.check(ctx)
 	var found *index.Lease
-	var task *spoolClaim
 	if err == nil {
-		found, task, err = s.ix.Find(l)
+		found, c, err = s.ix.Find(l)
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return spoolClaim{}, err
+		return nil, err
 	}
-	c := *task
 	err = index.CheckSettlement(set, c.Task.Destination, int(found.Recipients.Load()))
 	if err == nil {
 		err = s.log.broken()
@@ -92,15 +90,12 @@ func (s *Spool) checkSettlement(ctx context.Context, l queue.Lease, set *queue.S
 // released, removed or moved.
 func (s *Spool) beginSettling(
 	ctx context.Context, l queue.Lease,
-) (begun *index.Lease, c spoolClaim, p pin, err error) {
+) (begun *index.Lease, c *spoolClaim, p pin, err error) {
 	for {
 		var other chan struct{}
 		s.mu.Lock()
 		if err = s.check(ctx); err == nil {
-			var task *spoolClaim
-			if begun, task, err = s.ix.Find(l); err == nil {
-				c = *task
-			}
+			begun, c, err = s.ix.Find(l)
 		}
 		switch {
 		case err != nil:
@@ -110,7 +105,7 @@ func (s *Spool) beginSettling(
 			other = s.busy[c.ID]
 		default:
 			s.ix.Begin(begun)
-			p = s.pin(c)[0]
+			p = s.pin(c)
 		}
 		s.mu.Unlock()
 		if err != nil || other == nil {
@@ -119,7 +114,7 @@ func (s *Spool) beginSettling(
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return nil, c, pin{}, ctx.Err()
+			return nil, nil, pin{}, ctx.Err()
 		}
 	}
 }
@@ -151,7 +146,7 @@ func (s *Spool) endSettling() {
 
 // ending is what a settlement makes of a task.
 type ending struct {
-	task     spoolClaim
+	task     *spoolClaim
 	msg      *index.Message // nil if no entry needs it
 	state    *taskState     // of the task; of a report task the part that stays, nil if none does
 	part     *taskState     // that is added to the report task; nil: none is
@@ -162,7 +157,7 @@ type ending struct {
 
 // writeSettlement puts the settlement into the log, after its reports, and unpins the task.
 func (s *Spool) writeSettlement(
-	d *draft, l *index.Lease, c spoolClaim, p pin, set queue.Settlement,
+	d *draft, l *index.Lease, c *spoolClaim, p pin, set queue.Settlement,
 ) (*ending, error) {
 	e, err := s.ending(l, c, p, set)
 	if err != nil {
@@ -187,7 +182,7 @@ func (d *draft) addState(st *taskState, m *index.Message) span {
 }
 
 // ending says what the settlement makes of the task, and unpins it.
-func (s *Spool) ending(l *index.Lease, c spoolClaim, p pin, set queue.Settlement) (*ending, error) {
+func (s *Spool) ending(l *index.Lease, c *spoolClaim, p pin, set queue.Settlement) (*ending, error) {
 	e := &ending{task: c}
 	for _, part := range c.Parts {
 		e.reported = append(e.reported, part.Num)
@@ -197,10 +192,10 @@ func (s *Spool) ending(l *index.Lease, c spoolClaim, p pin, set queue.Settlement
 		e.state = &taskState{id: c.ID, num: c.Num, done: all}
 	}
 	if all && len(set.Owed) == 0 {
-		s.unpin([]pin{p})
+		p.release()
 		return e, nil
 	}
-	msg, old, err := s.load(&c, p)
+	msg, old, err := s.load(c, p)
 	if err != nil {
 		return nil, err
 	}

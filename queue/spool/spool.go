@@ -264,7 +264,7 @@ func (s *Spool) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	}
 	granted, next := s.ix.Claim(wants, lease)
 	recalled := s.ix.Recalled()
-	pins := s.pin(granted...)
+	pins := s.pinAll(granted)
 	marks := s.markClaims(granted)
 	s.mu.Unlock()
 	s.watch.TellComing(recalled)
