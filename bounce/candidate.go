@@ -42,6 +42,8 @@ func (l *letter) candidates() []candidate {
 			way := 0
 			before := trimOpening(lower[:from])
 			_, after := sentence(lower, from, to)
+			name := nameStart(line, from)
+			nameless := trimOpening(lower[:name]) // before the name, or else the same
 			switch {
 			case strings.HasSuffix(before, "rcpt to:"), strings.HasSuffix(before, "rcpt to"):
 				way = inTranscript
@@ -51,9 +53,10 @@ func (l *letter) candidates() []candidate {
 			case (startsWithCode(lower) || strings.HasPrefix(strings.TrimSpace(lower), "<<<")) &&
 				!l.isHelp(i, from, to):
 				way = inTranscript
-			case containsAny(before, senderWords):
-			case l.wasReplied(i, to), saysUndelivered(after): // behind a name
-				way = inSentence
+			case containsAny(nameless, senderWords), isSender(lower[name:from]):
+			case l.wasReplied(i, to), saysUndelivered(after),
+				saysUndeliveredTo(nameless, after) && !l.isHelp(i, from, to):
+				way = inSentence // behind a name
 			}
 			if way != 0 {
 				all = append(all, candidate{address, way, i, strings.TrimLeft(line[to:], ">\"'):;,. \t")})
@@ -118,6 +121,37 @@ func introduces(before string) bool {
 		}
 	}
 	return colon && !containsAny(text, senderWords)
+}
+
+// nameStart returns where the display name begins that stands before an address in angle brackets at from: a quoted
+// text, or words with capital letters. It returns from if there is none.
+func nameStart(line string, from int) int {
+	s, ok := strings.CutSuffix(line[:from], "<")
+	if !ok {
+		return from
+	}
+	s = strings.TrimRight(s, " \t")
+	if quoted, ok := strings.CutSuffix(s, `"`); ok {
+		if i := strings.LastIndexByte(quoted, '"'); i >= 0 {
+			return i
+		}
+		return from
+	}
+	start := from
+	for s != "" {
+		i := strings.LastIndexAny(s, " \t") + 1
+		if r, _ := utf8.DecodeRuneInString(s[i:]); !unicode.IsUpper(r) || strings.ContainsAny(s[len(s)-1:], ":;!?") {
+			break
+		}
+		start, s = i, strings.TrimRight(s[:i], " \t")
+	}
+	return start
+}
+
+// isSender reports whether what looks like a name, in lower case, begins with a word for a sender.
+func isSender(name string) bool {
+	words := strings.Fields(name)
+	return len(words) > 0 && slices.Contains(senderLabels, words[0])
 }
 
 // leading returns the address that a line begins with, after a bullet, and what follows.

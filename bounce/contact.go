@@ -69,6 +69,12 @@ func saysUndelivered(after string) bool {
 	return saysFailed(after) && containsAny(after, deliveryWords) && !strings.Contains(after, "@")
 }
 
+// saysUndeliveredTo reports whether the text before the name of an address, in lower case, says that a message to it
+// couldn't be delivered, or what follows does.
+func saysUndeliveredTo(before, after string) bool {
+	return introduces(before) && (saysFailed(after) || containsAny(before, notWords))
+}
+
 // wasReplied reports whether a reply of a host follows the address that ends at to in line i: behind a colon, or in the
 // next line if nothing else follows.
 func (l *letter) wasReplied(i, to int) bool {
@@ -156,6 +162,9 @@ var failedWords = []string{
 
 // deliveryWords are in a sentence about mail or its address, in lower case.
 var deliveryWords = []string{"deliver", "reach", "exist", "known", "mailbox"}
+
+// notWords are in a text before a recipient that says that a delivery has failed, in lower case.
+var notWords = []string{"could not", "couldn't", "cannot", "can't", "was not", "wasn't", "unable to", "failed"}
 
 // askWords are in a text before an address that is to be asked for help, in lower case. askEnds are ends of a text
 // before a role address.

@@ -51,18 +51,56 @@ func TestContact(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n, err := Parse(strings.NewReader("From: MAILER-DAEMON@mx.far.test\r\nTo: ann@near.test\r\n" +
-				"Subject: Undelivered Mail Returned to Sender\r\n\r\n" + strings.ReplaceAll(tt.text, "\n", "\r\n") + "\r\n"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, r := range n.Recipients {
-				got = append(got, r.Address)
-			}
-			if got := strings.Join(got, " "); got != tt.want {
+			if got := recipientsOf(t, tt.text); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
+}
+
+// TestNamed: an address that stands behind a name, in a sentence about a failure, is a recipient's whatever words the
+// name has. An address of a sender isn't, nor one to ask.
+func TestNamed(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"Kontakt <kontakt@far.test> couldn't be delivered", "kontakt@far.test"},
+		{"Contact <contact@far.test> could not be delivered.", "contact@far.test"},
+		{"Contact Us <hello@far.test> does not exist.", "hello@far.test"},
+		{"Reply Desk <desk@far.test> is unknown.", "desk@far.test"},
+		{"Your message to Contact <contact@far.test> could not be delivered.", "contact@far.test"},
+		{"Carlo Accardi <ca@far.test> cannot be reached.", "ca@far.test"},
+		{"Mail to \"the Subject\" <sm@far.test> couldn't be delivered.", "sm@far.test"},
+		{"Delivery to Bob Smith <bob@far.test> failed.", "bob@far.test"},
+		{"We could not deliver your message to Bob Smith <bob@far.test>.", "bob@far.test"},
+		{"Message to Bob Smith <bob@far.test> bounced.", "bob@far.test"},
+
+		{"Mail from Contact <contact@near.test> could not be delivered.", ""},
+		{"From Eve Miller <eve@near.test> could not be delivered.", ""},
+		{"Sender Eve <eve@near.test> could not be reached.", ""},
+		{"MAIL FROM: Eve <eve@near.test> could not be delivered.", ""},
+		{"Your message from Eve <eve@near.test> could not be delivered.", ""},
+		{"For help contact Bob <bob@far.test> if it could not be delivered.", ""},
+		{"Contact Bob <bob@far.test> if it could not be delivered.", ""},
+		{"If your mail could not be delivered, contact Eve Miller <eve@near.test>.", ""},
+		{"It could not be delivered, for help send mail to Eve Miller <eve@near.test>.", ""},
+		{"Please send mail to Eve Miller <eve@near.test>.", ""},
+	} {
+		if got := recipientsOf(t, tt.text); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+// recipientsOf returns the recipients that a bounce with that text names.
+func recipientsOf(t *testing.T, text string) string {
+	t.Helper()
+	n, err := Parse(strings.NewReader("From: MAILER-DAEMON@mx.far.test\r\nTo: ann@near.test\r\n" +
+		"Subject: Undelivered Mail Returned to Sender\r\n\r\n" + strings.ReplaceAll(text, "\n", "\r\n") + "\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range n.Recipients {
+		got = append(got, r.Address)
+	}
+	return strings.Join(got, " ")
 }

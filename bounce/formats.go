@@ -156,6 +156,9 @@ var senderWords = []string{
 	"from", "sender", "reply", "contact", "message-id", "subject", "return-path", "cc", "mail id", "envelope",
 }
 
+// senderLabels stand before the name and the address of a sender, in lower case.
+var senderLabels = []string{"from", "sender", "envelope", "reply-to", "return-path", "cc"}
+
 // helpWords are in lines with an address for help, in lower case.
 var helpWords = []string{
 	"contact", "assistance", "support", "help", "questions", "administrator", "complain", "write to", "e-mail us",
