@@ -70,20 +70,30 @@ func (h *drillHost) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content
 			res.Outcome = smtp.Rejected
 		}
 	}
+	return forAll(env, res), nil
+}
+
+// forAll returns a result that is the same for all recipients.
+func forAll(env *smtp.Envelope, res smtp.Result) []smtp.Result {
 	results := make([]smtp.Result, len(env.Recipients))
 	for i := range results {
 		results[i] = res
 		results[i].Recipient = env.Recipients[i].Address
 	}
-	return results, nil
+	return results
+}
+
+// sourceOfRef is the SourceOf of mail from putMail.
+func sourceOfRef(t *queue.Task) string {
+	source, _, _ := strings.Cut(t.Ref, " ")
+	return source
 }
 
 // drill runs a Runner against h for so long.
 func (h *drillHost) drill(t *testing.T, q queue.Queue, limits SiteLimits, length time.Duration) *Runner {
 	t.Helper()
 	r := &Runner{
-		Queue: q, Sender: h, Site: limits,
-		SourceOf: func(t *queue.Task) string { source, _, _ := strings.Cut(t.Ref, " "); return source },
+		Queue: q, Sender: h, Site: limits, SourceOf: sourceOfRef,
 	}
 	stop := start(t, r)
 	time.Sleep(length - time.Since(h.begun))
@@ -91,12 +101,17 @@ func (h *drillHost) drill(t *testing.T, q queue.Queue, limits SiteLimits, length
 	return r
 }
 
-// putMail has n messages of each kind in the queue, in turns.
+// putMail has n messages of each kind for gmail.test in the queue, in turns.
 func putMail(t *testing.T, q queue.Queue, n int, kinds ...drillMail) {
+	t.Helper()
+	putMailTo(t, q, n, "gmail.test", kinds...)
+}
+
+func putMailTo(t *testing.T, q queue.Queue, n int, domain string, kinds ...drillMail) {
 	t.Helper()
 	for i := range n {
 		for _, m := range kinds {
-			msg := mail(fmt.Sprintf("r%d@gmail.test", i))
+			msg := mail(fmt.Sprintf("r%d@%s", i, domain))
 			msg.Envelope.From = "news@" + m.spf
 			msg.FromDomain, msg.Tenant = m.dkim, m.tenant
 			msg.Ref = m.source + " " + fmt.Sprint(i)

@@ -64,39 +64,18 @@ func (h *oddHosts) Send(ctx context.Context, env *smtp.Envelope, c smtp.Content)
 			res.Stage = smtp.StageConnect
 		}
 	}
-	results := make([]smtp.Result, len(env.Recipients))
-	for i := range results {
-		results[i] = res
-		results[i].Recipient = env.Recipients[i].Address
-	}
-	return results, nil
+	return forAll(env, res), nil
 }
 
 func newOddHosts() *oddHosts {
 	return &oddHosts{begun: time.Now(), r: rand.New(rand.NewPCG(1, 1))}
 }
 
-// putOdd has n messages of each kind in the queue, in turns.
-func putOdd(t *testing.T, q queue.Queue, n int, domain string, kinds ...drillMail) {
-	t.Helper()
-	for i := range n {
-		for _, m := range kinds {
-			msg := mail(fmt.Sprintf("r%d@%s", i, domain))
-			msg.Envelope.From = "news@" + m.spf
-			msg.FromDomain, msg.Tenant = m.dkim, m.tenant
-			msg.Ref = m.source + " " + fmt.Sprint(i)
-			msg.Deadline = time.Now().Add(30 * 24 * time.Hour)
-			enqueue(t, q, msg)
-		}
-	}
-}
-
 // run runs a Runner for so long. now may be nil.
 func (h *oddHosts) run(t *testing.T, q queue.Queue, length time.Duration, now func() time.Time) *Runner {
 	t.Helper()
 	r := &Runner{
-		Queue: q, Sender: h, now: now,
-		SourceOf: func(t *queue.Task) string { source, _, _ := strings.Cut(t.Ref, " "); return source },
+		Queue: q, Sender: h, now: now, SourceOf: sourceOfRef,
 	}
 	stop := start(t, r)
 	time.Sleep(length - time.Since(h.begun))
@@ -249,14 +228,14 @@ func TestOddMessage(t *testing.T) {
 					}
 					return nil
 				}
-				putOdd(t, q, 1, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "odd"})
+				putMailTo(t, q, 1, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "odd"})
 				const days = 4 * 24 * time.Hour
 				go func() {
 					for time.Since(h.begun) < days {
-						putOdd(t, q, 1, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
+						putMailTo(t, q, 1, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
 						time.Sleep(tt.every)
 					}
-					putOdd(t, q, 3000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "campaign"})
+					putMailTo(t, q, 3000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "campaign"})
 				}()
 				h.run(t, q, days+3*time.Hour, nil)
 				h.check(t, "the campaign", days, 3000, func(m *oddTry) bool { return m.tenant == "campaign" })
@@ -276,7 +255,7 @@ func TestOddFirst(t *testing.T) {
 				}
 				return nil
 			}
-			putOdd(t, q, 1000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
+			putMailTo(t, q, 1000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
 			h.run(t, q, 10*time.Minute, nil)
 			h.check(t, "all", 0, 1000, func(*oddTry) bool { return true })
 		})
@@ -302,7 +281,7 @@ func TestOddSteps(t *testing.T) {
 					}
 					return overAddress
 				}
-				putOdd(t, q, 8000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
+				putMailTo(t, q, 8000, "gmail.test", drillMail{"ip1", "d1.test", "s1.test", "shop"})
 				go func() {
 					time.Sleep(3 * time.Minute)
 					clock.Step(step)
