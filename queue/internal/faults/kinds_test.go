@@ -207,7 +207,11 @@ func (p *planter) statements(list []ast.Stmt) {
 			if p.hangs(s.Call) {
 				continue
 			}
-		case *ast.IncDecStmt, *ast.BranchStmt:
+		case *ast.BranchStmt:
+			if s.Tok == token.FALLTHROUGH { // it can't be in another statement
+				continue
+			}
+		case *ast.IncDecStmt:
 		default:
 			continue
 		}

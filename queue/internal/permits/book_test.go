@@ -2,12 +2,14 @@ package permits
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
 )
 
-func always(uint64) bool { return true }
+// eager is true of members with small numbers.
+func eager(id uint64) bool { return id < 10 }
 
 // TestPermit has member 1 ask when others have their seats.
 func TestPermit(t *testing.T) {
@@ -43,6 +45,32 @@ func TestPermit(t *testing.T) {
 			Ask{Limit: 1, Most: 1, Lacking: true}, Grant{Permits: 1, Booked: 1, Contested: true}, false},
 		{"another's turn comes", map[uint64]Seat{1: {Want: 1, Place: 2}, 2: {Want: 1, Place: 1}},
 			Ask{Limit: 1, Most: 1, Lacking: true}, Grant{Contested: true, Waits: true}, true},
+		{"a member that has one permit counts", map[uint64]Seat{1: {Have: 20}, 2: {Want: 20, Place: 1}, 3: {Have: 1}},
+			Ask{Limit: 21, Used: 15, Most: 20, Lacking: true},
+			Grant{Permits: 13, Booked: 15, Others: 1, Contested: true, Waits: true}, false},
+		{"one that has and wants none doesn't", map[uint64]Seat{1: {Have: 20}, 2: {Want: 20, Place: 1}, 3: {Slots: true}},
+			Ask{Limit: 20, Used: 15, Most: 20, Lacking: true},
+			Grant{Permits: 10, Booked: 15, Contested: true, Waits: true}, false},
+		{"one that wants some and isn't eager doesn't", map[uint64]Seat{1: {Have: 20}, 2: {Want: 20, Place: 1}, 11: {Want: 5}},
+			Ask{Limit: 20, Used: 15, Most: 20, Lacking: true},
+			Grant{Permits: 10, Booked: 15, Contested: true, Waits: true}, false},
+		{"nobody gives to one that isn't eager", map[uint64]Seat{1: {Have: 20}, 11: {Want: 20, Place: 1}},
+			Ask{Limit: 20, Used: 20, Most: 20, Lacking: true}, Grant{Permits: 20, Booked: 20}, false},
+		{"nobody waits for itself", map[uint64]Seat{1: {Have: 5, Want: 20}}, Ask{Limit: 20, Used: 5, Most: 20, Lacking: true},
+			Grant{Permits: 20, Booked: 20}, false},
+		{"a new one has a place behind others", map[uint64]Seat{2: {Want: 1, Place: 1}, 3: {Have: 1}},
+			Ask{Limit: 2, Most: 1, Lacking: true}, Grant{Others: 1, Contested: true, Waits: true}, true},
+		{"one without a place isn't before it", map[uint64]Seat{1: {Want: 1, Place: 2}, 2: {Want: 1}, 3: {Have: 1}},
+			Ask{Limit: 2, Most: 1, Lacking: true}, Grant{Permits: 1, Booked: 1, Others: 1, Contested: true}, false},
+		{"it keeps what it has, and gets no more", nil, Ask{Limit: 20, Used: 1, Most: 3}, Grant{Permits: 3, Booked: 3}, false},
+		{"it has had its turn, and is the first in line", map[uint64]Seat{1: {Want: 1, Place: 1}, 2: {Want: 1, Place: 2}},
+			Ask{Limit: 1, Most: 1, Lacking: true, Over: true}, Grant{Permits: 1, Booked: 1, Contested: true}, false},
+		{"no turns if there is one for each", map[uint64]Seat{1: {Have: 1}, 2: {Want: 1, Place: 1}, 3: {Have: 2}},
+			Ask{Limit: 3, Used: 1, Most: 1, Lacking: true, Over: true},
+			Grant{Permits: 1, Booked: 1, Others: 2, Contested: true}, false},
+		{"no turns if there are more", map[uint64]Seat{1: {Have: 6}, 2: {Want: 20, Place: 1}, 3: {Have: 14}},
+			Ask{Limit: 20, Used: 6, Most: 6, Lacking: true, Over: true},
+			Grant{Permits: 6, Booked: 6, Others: 14, Contested: true}, false},
 		{"others have too much", map[uint64]Seat{2: {Have: 3}}, Ask{Limit: 2, Used: 1, Most: 1},
 			Grant{Booked: 1, Others: 3}, false},
 	} {
@@ -51,12 +79,15 @@ func TestPermit(t *testing.T) {
 			if b.Seats == nil {
 				b.Seats = map[uint64]Seat{}
 			}
-			got := b.Permit(1, tt.ask, always)
+			got := b.Permit(1, tt.ask, eager)
 			if got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 			if s := b.Seats[1]; s.Have != got.Booked || (s.Place > 0) != tt.placed {
 				t.Errorf("got the seat %+v, want %d permits, and that it has a place is %v", s, got.Booked, tt.placed)
+			}
+			if want := tt.ask.Most; got.Waits && b.Seats[1].Want != want || !got.Waits && b.Seats[1].Want != 0 {
+				t.Errorf("got the seat %+v, want it to want %d if it waits, and else none", b.Seats[1], want)
 			}
 		})
 	}
@@ -97,7 +128,7 @@ func TestPermitsInvariant(t *testing.T) {
 				Limit: limit, Used: m.used, Most: max(m.most, m.used), Lacking: m.most > m.used,
 				Over: step-m.turn > 50*members,
 			}
-			g := book.Permit(uint64(i+1), a, always)
+			g := book.Permit(uint64(i+1), a, eager)
 			if m.permits = g.Permits; !m.had && g.Permits > 0 {
 				m.turn = step
 			}
@@ -149,6 +180,11 @@ func TestSlots(t *testing.T) {
 			9, at(2), 1},
 		{"one for two, and it had the newer", Book{Next: at(2), Seats: map[uint64]Seat{1: {Slot: 2}, 2: {Slots: true, Slot: 1}}},
 			9, 0, 0},
+		{"half a slot more than all", Book{Next: at(2) + every/2}, 9, 0, 0},
+		{"beside one that isn't eager", Book{Seats: map[uint64]Seat{11: {Slots: true}}}, 9, at(0), 3},
+		{"beside one that wants none", Book{Seats: map[uint64]Seat{2: {Have: 1}}}, 9, at(0), 3},
+		{"again", Book{Seats: map[uint64]Seat{1: {Slots: true}}}, 9, at(0), 3},
+		{"one for two, neither had one", Book{Next: at(2), Seats: map[uint64]Seat{2: {Slots: true}}}, 9, at(2), 1},
 		{"the clock was set back", Book{Next: at(10000), Every: every}, 9, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,24 +192,123 @@ func TestSlots(t *testing.T) {
 			if b.Seats == nil {
 				b.Seats = map[uint64]Seat{}
 			}
-			first, got := b.Slots(1, tt.n, every, now, always)
+			first, got := b.Slots(1, tt.n, every, now, eager)
 			if first != tt.first || got != tt.got {
 				t.Errorf("got %d from %v, want %d from %v", got, time.Unix(0, first), tt.got, time.Unix(0, tt.first))
 			}
 			if b.Next > at(3) {
 				t.Errorf("the next slot is %v away, want a few seconds at most", time.Duration(b.Next-at(0)))
 			}
+			s := b.Seats[1]
+			if s.Slots != (tt.n > 0) || got > 0 && (s.Slot != first+int64(got-1)*every || b.Every != every) {
+				t.Errorf("got the seat %+v and slots each %d, want it to have the last of %d from %d", s, b.Every, got, first)
+			}
 		})
 	}
+	for _, tt := range []struct {
+		name  string
+		other uint64 // beside member 2, whose last slot is 5
+		slot  int64
+		got   int
+	}{
+		{"a smaller number is before it", 1, 5, 0}, {"a larger number isn't", 3, 5, 1}, {"a later slot isn't", 1, 6, 1},
+	} {
+		b := Book{Next: at(2), Seats: map[uint64]Seat{2: {Slot: 5}, tt.other: {Slots: true, Slot: tt.slot}}}
+		if _, got := b.Slots(2, 1, every, now, eager); got != tt.got {
+			t.Errorf("%s: got %d slots, want %d", tt.name, got, tt.got)
+		}
+	}
+	for each, want := range map[int64]int{-1: 0, 0: 0, 1: 9} {
+		b := Book{Seats: map[uint64]Seat{}}
+		if _, got := b.Slots(1, 9, each, now, eager); got != want {
+			t.Errorf("one each %d ns: got %d slots, want %d", each, got, want)
+		}
+	}
 	b := Book{Seats: map[uint64]Seat{}}
-	first, n := b.Slots(1, 3, every, now, always)
+	first, n := b.Slots(1, 3, every, now, eager)
 	b.Return(first+every, first+int64(n)*every)
-	if again, _ := b.Slots(2, 1, every, now, always); again != first+every {
+	if again, _ := b.Slots(2, 1, every, now, eager); again != first+every {
 		t.Errorf("a slot that was returned is given out again: got %v, want %v", again-first, every)
 	}
 	b.Return(first+2*every-1, first+2*every+1)
 	if b.Next != first+2*every {
 		t.Errorf("a slot is taken back only if none was given out since")
+	}
+	next := b.Next
+	if b.Return(next+every, next); b.Next != next {
+		t.Errorf("slots that end before they begin aren't taken back: got %v, want %v", b.Next, next)
+	}
+}
+
+// TestRecord writes records and reads them.
+func TestRecord(t *testing.T) {
+	now := time.Unix(1000, 0)
+	seats := map[uint64]Seat{1: {Have: 3, Slot: 7}}
+	for _, tt := range []struct {
+		name string
+		book Book
+		none bool
+	}{
+		{"seats", Book{Seats: seats, Last: 4}, false},
+		{"slots that were given out", Book{Next: now.UnixNano() + 1}, false},
+		{"the slot of now is free", Book{Next: now.UnixNano()}, true},
+		{"nothing", Book{}, true},
+	} {
+		data := tt.book.Write(now)
+		got, err := Read(data)
+		if err != nil || (data == nil) != tt.none || got.Seats == nil {
+			t.Errorf("%s: got %s, read as %+v and %v", tt.name, data, got, err)
+			continue
+		}
+		if !tt.none && (!maps.Equal(got.Seats, tt.book.Seats) || got.Next != tt.book.Next || got.Last != tt.book.Last) {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.book)
+		}
+	}
+	for _, bad := range []string{"x", "[1]"} {
+		if b, err := Read([]byte(bad)); err == nil {
+			t.Errorf("%s: got %+v, want an error", bad, b)
+		}
+		if m, err := ReadMembers([]byte(bad)); err == nil {
+			t.Errorf("%s: got %+v, want an error", bad, m)
+		}
+	}
+}
+
+// TestClean: seats of members stay that say something.
+func TestClean(t *testing.T) {
+	b := Book{Seats: map[uint64]Seat{1: {Have: 1}, 2: {Slots: true}, 3: {Slot: 9}, 11: {Have: 1}}}
+	b.Clean(eager)
+	if want := map[uint64]Seat{1: {Have: 1}, 2: {Slots: true}}; !maps.Equal(b.Seats, want) {
+		t.Errorf("got seats %+v, want %+v", b.Seats, want)
+	}
+}
+
+// TestWatch has member 1 see others that come, write, and go.
+func TestWatch(t *testing.T) {
+	m := &Members{Members: map[uint64]Member{2: {}, 3: {Beat: 1}}}
+	w := Watch{}
+	if w.Bury(m, 1, int64(Dead)); !m.Has(2) {
+		t.Error("a member is removed that was never seen")
+	}
+	w.Note(m, 0)
+	m.Beat(3, []string{"late"})
+	if !w.IsEager(m, 3, int64(time.Hour)) {
+		t.Error("what a member wants that has written since counts")
+	}
+	if w.Bury(m, 1, int64(Dead)); m.Has(2) || !m.Has(3) {
+		t.Errorf("got members %+v, want the one alone that has written since", m.Members)
+	}
+	m.Beat(2, nil)
+	w.Note(m, int64(Dead))
+	if got, want := w[3], (Sight{2, int64(Dead)}); got != want {
+		t.Errorf("got %+v of a member that has written, want %+v", got, want)
+	}
+	m.Beat(1, []string{"own"})
+	if got := w.Called(m, 1, int64(Dead)); fmt.Sprint(got) != "[late]" {
+		t.Errorf("got calls %v, want [late]", got)
+	}
+	if got := w.Called(m, 1, int64(Dead+Eager)); len(got) > 0 {
+		t.Errorf("got calls %v of members that haven't written for %v", got, Eager)
 	}
 }
 
@@ -219,10 +354,10 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		now := time.Unix(1000, 0)
 		if b, err := Read(data); err == nil {
-			if g := b.Permit(1, Ask{Limit: 3, Used: 1, Most: 5, Lacking: true}, always); g.Permits > 3 || g.Permits < 0 {
+			if g := b.Permit(1, Ask{Limit: 3, Used: 1, Most: 5, Lacking: true}, eager); g.Permits > 3 || g.Permits < 0 {
 				t.Errorf("got %+v of 3 permits", g)
 			}
-			if _, n := b.Slots(1, 4, int64(time.Second), now, always); n < 0 || n > 4 {
+			if _, n := b.Slots(1, 4, int64(time.Second), now, eager); n < 0 || n > 4 {
 				t.Errorf("got %d slots of 4", n)
 			}
 			b.Clean(func(id uint64) bool { return id == 1 })
