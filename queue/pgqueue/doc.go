@@ -53,7 +53,7 @@
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. A Queue has the IDs and times
-// of its messages in memory, about 110 octets for each, and the envelopes of the last 30,000. Claim looks there, reads
+// of its messages in memory, about 110 octets for each, and 20 MB of envelopes: those of the last 100,000 or so. Claim looks there, reads
 // what it lacks, and writes one row for each task. A Queue finds what others have committed by the difference of two
 // snapshots of the server. So a transaction that stays open delays no other mail. Settle is one statement, which stores
 // nothing if others have taken over. No transaction is open while a message is sent, or a Body is read. There is no

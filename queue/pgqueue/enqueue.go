@@ -132,7 +132,7 @@ func (q *Queue) added(drafts ...*draft) {
 		q.highest = max(q.highest, d.ID)
 		if q.mine(q.laneOf(d.Message)) {
 			if q.ix.Data(d.ID) == nil { // otherwise it was loaded with its lane
-				q.add(d.Message)
+				q.add(d)
 			}
 			mine = append(mine, d)
 		}
@@ -150,8 +150,8 @@ func (q *Queue) mine(lane int) bool {
 }
 
 // add adds a new message to ix. q.mu is held.
-func (q *Queue) add(m *index.Message) {
-	q.ix.Add(m, entryOf(m))
-	q.octets += m.Size
-	q.heads.keep(m)
+func (q *Queue) add(d *draft) {
+	q.ix.Add(d.Message, entryOf(d.Message))
+	q.octets += d.Size
+	q.heads.keep(d.ID, headOf(d.Message, d.head))
 }

@@ -84,6 +84,7 @@ type stored struct {
 	held   bool
 	why    string // the HeldFor of its tasks
 	gone   bool
+	head   head // of a new message
 	entry  bool // only what ix needs is read: msg has no recipients, and no task or part its st
 }
 

@@ -37,88 +37,123 @@ func (h *inHand) progress(num uint32) *index.Progress {
 	return h.before.Clone()
 }
 
-// maxHeads bounds the weight of heads, so that they take some 20 MB. A message to 100,000 recipients must fit beside
-// others: each of its tasks needs it.
-const maxHeads = 120_000
+// maxHeads bounds the octets that heads takes, about. A message to 100,000 recipients must fit beside others: each of
+// its tasks needs it.
+const maxHeads = 20 << 20
+
+// head is a message that is in memory: its column head if it has one task, so that it takes little and nothing that the
+// garbage collector must follow, and otherwise the Message, which many tasks need.
+type head struct {
+	msg           *index.Message
+	text          []byte
+	arrival, size int64
+}
+
+// headOf returns the head of a message that has this column.
+func headOf(m *index.Message, text []byte) head {
+	if len(m.Dests) > 1 {
+		return head{msg: m}
+	}
+	return head{text: text, arrival: m.Arrival, size: m.Size}
+}
+
+// message returns the message, which must not be changed: nil if h is zero.
+func (h *head) message(id uint64) *index.Message {
+	if h.text == nil {
+		return h.msg
+	}
+	m, err := decodeMessage(h.text)
+	if err != nil { // it was decoded or encoded before
+		return nil
+	}
+	m.ID, m.Arrival, m.Size = id, h.arrival, h.size
+	return m
+}
+
+// octets returns about what a head takes in memory.
+func (h *head) octets() int {
+	if h.msg != nil {
+		return 450 + 150*len(h.msg.Dest)
+	}
+	return 120 + len(h.text)
+}
 
 // heads are messages that are in memory. A head never changes, so it can be kept as long as there is room. Those that
 // were added first are dropped first. q.mu is held for all calls.
 type heads struct {
-	byID   map[uint64]*index.Message
+	byID   map[uint64]head
 	order  []uint64 // as they were added; some may be gone
-	weight int      // of those in byID
+	octets int      // of those in byID
 }
 
-// weightOf returns what a message weighs: about the memory that it takes, in units of 150 octets.
-func weightOf(m *index.Message) int { return 3 + len(m.Dest) }
-
-// keep adds a message, which must not change from then on.
-func (h *heads) keep(m *index.Message) {
+// keep adds a message.
+func (h *heads) keep(id uint64, m head) {
 	if h.byID == nil {
-		h.byID = map[uint64]*index.Message{}
+		h.byID = map[uint64]head{}
 	}
-	if h.byID[m.ID] != nil {
+	if _, ok := h.byID[id]; ok {
 		return
 	}
-	h.byID[m.ID], h.order, h.weight = m, append(h.order, m.ID), h.weight+weightOf(m)
-	for h.weight > maxHeads && len(h.byID) > 1 {
+	h.byID[id], h.order, h.octets = m, append(h.order, id), h.octets+m.octets()
+	for h.octets > maxHeads && len(h.byID) > 1 {
 		h.drop(h.order[0])
 		h.order = h.order[1:]
 	}
 	if len(h.order) > 2*len(h.byID)+100 {
-		h.order = slices.DeleteFunc(slices.Clone(h.order), func(id uint64) bool { return h.byID[id] == nil })
+		h.order = slices.DeleteFunc(slices.Clone(h.order), func(id uint64) bool {
+			_, ok := h.byID[id]
+			return !ok
+		})
 	}
 }
 
 // drop removes a message, if it is there.
 func (h *heads) drop(id uint64) {
-	if m := h.byID[id]; m != nil {
+	if m, ok := h.byID[id]; ok {
 		delete(h.byID, id)
-		h.weight -= weightOf(m)
+		h.octets -= m.octets()
 	}
 }
 
-// take reads what the tables have of leased tasks, and gives it to the leases. It returns the tasks that can be sent.
-// The other ones are of messages that have just been removed, or that can't be read: they leave ix.
+// take reads what the tables have of leased tasks, and gives it to the leases. It returns the tasks that can be sent,
+// in granted. The other ones are of messages that have just been removed, or that can't be read: they leave ix. A
+// message that another Queue has removed a moment ago may still be read: the fence refuses the lease then.
 func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
-	byID := map[uint64]*stored{} // what is read
-	var unread, changed []uint64
+	kept := make([]head, len(granted))
 	q.mu.Lock()
 	for i := range granted {
+		kept[i] = q.heads.byID[granted[i].ID]
+	}
+	q.mu.Unlock()
+	var unread, changed []uint64
+	for i := range granted {
 		c := &granted[i]
-		m := q.heads.byID[c.ID]
-		isChanged := c.State != 0 || c.Num == index.ReportTask
-		if m != nil && !isChanged {
-			c.Lease.Data = &inHand{m, nil}
-			continue
+		hand := &inHand{msg: kept[i].message(c.ID)}
+		if hand.msg == nil {
+			unread = append(unread, c.ID)
 		}
-		if byID[c.ID] == nil {
-			if m == nil {
-				m = &index.Message{ID: c.ID}
-				unread = append(unread, c.ID)
-			}
-			byID[c.ID] = newStored(m)
-		}
-		if isChanged {
+		c.Lease.Data = hand
+		if isChanged(c) {
 			changed = append(changed, c.ID)
 		}
 	}
-	q.mu.Unlock()
-	if len(byID) == 0 {
-		return granted, nil
-	}
+	read := map[uint64]*index.Message{}
 	if len(unread) > 0 {
-		all, err := q.readHeads(ctx, q.db, ofIDs, arrayOf(unread))
+		err := q.readMessages(ctx, q.db, ofIDs, decodeMessage, func(m *index.Message) { read[m.ID] = m }, arrayOf(unread))
 		if err != nil {
 			return nil, err
 		}
-		for _, id := range unread {
-			delete(byID, id)
+	}
+	byID := map[uint64]*stored{} // those that have changed
+	for i := range granted {
+		hand := granted[i].Lease.Data.(*inHand)
+		if hand.msg == nil {
+			hand.msg = read[granted[i].ID]
 		}
-		for _, s := range all {
-			byID[s.msg.ID] = s
+		if hand.msg != nil && isChanged(&granted[i]) {
+			byID[hand.msg.ID] = newStored(hand.msg)
 		}
 	}
 	if len(changed) > 0 { // no other Queue settles these tasks, so what is read is what they had when they were leased
@@ -128,22 +163,24 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken := make([]claim, 0, len(granted)) // handBack may need granted
-	for i := range granted {
-		c := &granted[i]
-		s := byID[c.ID]
+	return slices.DeleteFunc(granted, func(c claim) bool {
+		hand := c.Lease.Data.(*inHand)
 		switch {
-		case s != nil:
-			q.heads.keep(s.msg)
-			c.Lease.Data = &inHand{s.msg, s.before(c)}
-		case c.Lease.Data == nil:
+		case hand.msg == nil:
 			q.remove(c.ID)
-			continue
+			return true
+		case isChanged(&c):
+			hand.before = byID[c.ID].before(&c)
 		}
-		taken = append(taken, *c)
-	}
-	return taken, nil
+		if read[c.ID] != nil && len(hand.msg.Dests) > 1 { // for its other tasks
+			q.heads.keep(c.ID, head{msg: hand.msg})
+		}
+		return false
+	}), nil
 }
+
+// isChanged reports whether a task isn't as its message arrived.
+func isChanged(c *claim) bool { return c.State != 0 || c.Num == index.ReportTask }
 
 // before returns the Progress of a task that ix describes.
 func (s *stored) before(c *claim) *index.Progress {

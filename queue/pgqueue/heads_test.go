@@ -1,42 +1,77 @@
 package pgqueue
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
+	"github.com/postrider/postrider/smtp"
 )
 
 // TestHeads: what is kept is bounded, the newest stay, and what is known of messages that have left goes.
 func TestHeads(t *testing.T) {
 	var h heads
-	message := func(id uint64, recipients int) *index.Message {
-		return &index.Message{ID: id, Dest: make([]uint32, recipients)}
-	}
-	const n = 2 * maxHeads
+	one := head{text: make([]byte, 80)}
+	toMany := func(recipients int) head { return head{msg: &index.Message{Dest: make([]uint32, recipients)}} }
+	has := func(id uint64) bool { return h.byID[id].text != nil || h.byID[id].msg != nil }
+	const most = maxHeads / 200
+	const n = 2 * most
 	for id := range uint64(n) {
-		h.keep(message(id, 1))
-		if h.weight > maxHeads {
-			t.Fatalf("after %d messages: got the weight %d, want at most %d", id, h.weight, maxHeads)
+		h.keep(id, one)
+		if h.octets > maxHeads {
+			t.Fatalf("after %d messages: got %d octets, want at most %d", id, h.octets, maxHeads)
 		}
 	}
-	if h.byID[n-1] == nil || h.byID[0] != nil || len(h.byID) != maxHeads/4 {
-		t.Errorf("got %d messages, want the newest %d", len(h.byID), maxHeads/4)
+	if !has(n-1) || has(0) || len(h.byID) != most {
+		t.Errorf("got %d messages, want the newest %d", len(h.byID), most)
 	}
-	h.keep(message(n, 100_000))
-	h.keep(message(n+1, 1))
-	if h.byID[n] == nil || h.byID[n+1] == nil || h.byID[n-1] == nil {
+	h.keep(n, toMany(100_000))
+	h.keep(n+1, one)
+	if !has(n) || !has(n+1) || !has(n-1) {
 		t.Error("a message to many isn't kept beside others")
 	}
-	h.keep(message(n+2, 2*maxHeads))
-	if h.byID[n+2] == nil || len(h.byID) != 1 {
+	h.keep(n+2, toMany(maxHeads/100))
+	if !has(n+2) || len(h.byID) != 1 {
 		t.Errorf("got %d messages, want the one to very many alone", len(h.byID))
 	}
 	for id := range uint64(n) {
-		h.keep(message(n+3+id, 1))
+		h.keep(n+3+id, one)
 		h.drop(n + 3 + id)
 	}
 	if len(h.order) > 1000 || len(h.byID) > 1 {
 		t.Errorf("got %d numbers of %d messages after all have left", len(h.order), len(h.byID))
+	}
+}
+
+// TestHead: a message from memory is the one that was stored, and of one with several tasks the same each time.
+func TestHead(t *testing.T) {
+	for _, dests := range [][]string{{"d"}, {"d", "e"}} {
+		m := queue.Message{
+			Envelope: smtp.NewEnvelope("from@a.test"), Tenant: "shop\xff", Body: strings.NewReader("body"),
+			Destinations: dests,
+		}
+		for _, d := range dests {
+			m.Envelope.Recipients = append(m.Envelope.Recipients, smtp.Recipient{Address: "to@" + d})
+		}
+		d, err := newDraft(t.Context(), m, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.ID, d.Arrival = 5, 7
+		h := headOf(d.Message, d.head)
+		got := h.message(5)
+		if !reflect.DeepEqual(got, d.Message) {
+			t.Errorf("%q: got\n%+v, want\n%+v", dests, got, d.Message)
+		}
+		if same := got == d.Message; same != (len(dests) > 1) {
+			t.Errorf("%q: got the same message: %v", dests, same)
+		}
+	}
+	var none head
+	if got := none.message(5); got != nil {
+		t.Errorf("what isn't in memory: got %+v", got)
 	}
 }
 

@@ -46,36 +46,45 @@ func (q *Queue) readStored(ctx context.Context, tx querier, where string, args .
 
 // readHeads reads the messages that aren't gone as they arrived, in the order of their IDs.
 func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ...any) (all []*stored, err error) {
-	there, decode := isThere, decodeMessage
-	if where == ofPage {
-		there, decode = isThereInPage, decodeEntry
+	entries := where == ofPage
+	where, decode := where+" AND "+isThere, decodeMessage
+	if entries {
+		where, decode = ofPage+" AND "+isThereInPage, decodeEntry
 	}
-	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where+`
-		AND `+there+` ORDER BY id`), args...)
+	err = q.readMessages(ctx, tx, where+" ORDER BY id", decode, func(m *index.Message) {
+		s := newStored(m)
+		s.entry = entries
+		all = append(all, s)
+	}, args...)
+	return all, err
+}
+
+// readMessages calls do with each message that the table msg has, unless it can't be read, which is reported.
+func (q *Queue) readMessages(
+	ctx context.Context, tx querier, where string, decode func([]byte) (*index.Message, error),
+	do func(*index.Message), args ...any,
+) error {
+	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where), args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id uint64
 		var arrival, size int64
-		var head []byte
-		if err := rows.Scan(&id, &arrival, &size, &head); err != nil {
-			return nil, err
+		var text sql.RawBytes
+		if err := rows.Scan(&id, &arrival, &size, &text); err != nil {
+			return err
 		}
-		m, err := decode(head)
+		m, err := decode(text)
 		if err != nil {
 			q.unreadable(id, err)
 			continue
 		}
 		m.ID, m.Arrival, m.Size = id, arrival, size
-		s := newStored(m)
-		if s.entry = where == ofPage; !s.entry {
-			m.Group()
-		}
-		all = append(all, s)
+		do(m)
 	}
-	return all, rows.Err()
+	return rows.Err()
 }
 
 // readEvents reads what has happened to messages. One whose events can't be read is reported, and taken as it is

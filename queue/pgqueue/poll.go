@@ -338,7 +338,7 @@ func (q *Queue) takeIn(p *polled) {
 		if q.ix.Data(s.msg.ID) == nil {
 			continue // it is gone already
 		}
-		q.heads.keep(s.msg)
+		q.heads.keep(s.msg.ID, s.head)
 		for _, d := range q.ix.Claimable(s.msg.ID) {
 			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })
 		}
@@ -364,8 +364,9 @@ func (q *Queue) found(n *newsRow) *stored {
 		return nil
 	}
 	m.ID, m.Arrival, m.Size = n.id, n.arrival, n.size
-	m.Group()
-	return newStored(m)
+	s := newStored(m)
+	s.head = headOf(m, n.data)
+	return s
 }
 
 // unreadable reports a message that can't be read. It stays in the tables, and isn't sent.

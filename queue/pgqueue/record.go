@@ -59,33 +59,34 @@ type moment int64
 // IsZero reports whether there is no time.
 func (m moment) IsZero() bool { return m == index.Never }
 
-// messageRecord is the column head of msg.
-type messageRecord struct {
-	NotBefore   int64         `json:"notBefore,omitempty"`
-	Notice      moment        `json:"notice,omitzero"`
-	Deadline    moment        `json:"deadline,omitzero"`
-	Priority    int8          `json:"priority,omitempty"`
-	Ref         text          `json:"ref,omitzero"`
-	Tenant      text          `json:"tenant,omitzero"`
-	Origin      uint8         `json:"origin,omitempty"`
-	FromDomain  text          `json:"fromDomain,omitzero"`
-	About       text          `json:"about,omitzero"`
-	Held        bool          `json:"held,omitempty"`
-	HeldFor     text          `json:"heldFor,omitzero"`
-	Dests       []text        `json:"destinations"` // a task's number is an index of it
-	From        text          `json:"from,omitzero"`
-	Body        smtp.BodyType `json:"body,omitempty"`
-	UTF8        bool          `json:"utf8,omitempty"`
-	Size        int64         `json:"size,omitempty"` // that the sender declared
-	Ret         smtp.Ret      `json:"ret,omitempty"`
-	EnvID       text          `json:"envid,omitzero"`
-	Auth        text          `json:"auth,omitzero"`
-	By          *byRecord     `json:"by,omitempty"`
-	MTPriority  int8          `json:"mtPriority,omitempty"`
-	HoldUntil   int64         `json:"holdUntil,omitempty"`
-	RequireTLS  bool          `json:"requireTLS,omitempty"`
-	TLSOptional bool          `json:"tlsOptional,omitempty"`
-	Recipients  []rcptRecord  `json:"to"`
+// messageRecord is the column head of msg. T is string or, if the server couldn't have one of the strings as a text,
+// text, which takes twice as long.
+type messageRecord[T ~string] struct {
+	NotBefore   int64           `json:"notBefore,omitempty"`
+	Notice      moment          `json:"notice,omitzero"`
+	Deadline    moment          `json:"deadline,omitzero"`
+	Priority    int8            `json:"priority,omitempty"`
+	Ref         T               `json:"ref,omitempty"`
+	Tenant      T               `json:"tenant,omitempty"`
+	Origin      uint8           `json:"origin,omitempty"`
+	FromDomain  T               `json:"fromDomain,omitempty"`
+	About       T               `json:"about,omitempty"`
+	Held        bool            `json:"held,omitempty"`
+	HeldFor     T               `json:"heldFor,omitempty"`
+	Dests       []T             `json:"destinations"` // a task's number is an index of it
+	From        T               `json:"from,omitempty"`
+	Body        smtp.BodyType   `json:"body,omitempty"`
+	UTF8        bool            `json:"utf8,omitempty"`
+	Size        int64           `json:"size,omitempty"` // that the sender declared
+	Ret         smtp.Ret        `json:"ret,omitempty"`
+	EnvID       T               `json:"envid,omitempty"`
+	Auth        T               `json:"auth,omitempty"`
+	By          *byRecord       `json:"by,omitempty"`
+	MTPriority  int8            `json:"mtPriority,omitempty"`
+	HoldUntil   int64           `json:"holdUntil,omitempty"`
+	RequireTLS  bool            `json:"requireTLS,omitempty"`
+	TLSOptional bool            `json:"tlsOptional,omitempty"`
+	Recipients  []rcptRecord[T] `json:"to"`
 }
 
 type byRecord struct {
@@ -94,11 +95,11 @@ type byRecord struct {
 	Trace  bool  `json:"trace,omitempty"`
 }
 
-type rcptRecord struct {
-	Address text        `json:"a"`
+type rcptRecord[T ~string] struct {
+	Address T           `json:"a"`
 	Dest    uint32      `json:"d,omitempty"`
 	Notify  smtp.Notify `json:"notify,omitempty"`
-	ORCPT   text        `json:"orcpt,omitzero"`
+	ORCPT   T           `json:"orcpt,omitempty"`
 }
 
 // skipped is a value that isn't read.
@@ -109,15 +110,24 @@ func (*skipped) UnmarshalJSON([]byte) error { return nil }
 
 // encodeMessage returns the head of a message: its fields without ID, Arrival and Size.
 func encodeMessage(m *index.Message) ([]byte, error) {
+	head, err := json.Marshal(newMessageRecord[string](m))
+	// This is what Marshal makes of octets that aren't UTF-8, and of NUL.
+	if bytes.Contains(head, []byte(`\ufffd`)) || bytes.Contains(head, []byte(`\u0000`)) {
+		return json.Marshal(newMessageRecord[text](m))
+	}
+	return head, err
+}
+
+func newMessageRecord[T ~string](m *index.Message) *messageRecord[T] {
 	env := &m.Envelope
-	r := messageRecord{
+	r := &messageRecord[T]{
 		NotBefore: m.NotBefore, Notice: moment(m.Notice), Deadline: moment(m.Deadline), Priority: m.Priority,
-		Ref: text(m.Ref), Tenant: text(m.Tenant), Origin: uint8(m.Origin), FromDomain: text(m.FromDomain),
-		About: text(m.About), Held: m.Held, HeldFor: text(m.HeldFor),
-		From: text(env.From), Body: env.Body, UTF8: env.UTF8, Size: env.Size, Ret: env.Ret,
+		Ref: T(m.Ref), Tenant: T(m.Tenant), Origin: uint8(m.Origin), FromDomain: T(m.FromDomain),
+		About: T(m.About), Held: m.Held, HeldFor: T(m.HeldFor),
+		From: T(env.From), Body: env.Body, UTF8: env.UTF8, Size: env.Size, Ret: env.Ret,
 		RequireTLS: env.RequireTLS, TLSOptional: env.TLSOptional,
-		EnvID: text(env.EnvID), Auth: text(env.Auth), MTPriority: env.Priority,
-		Dests: make([]text, len(m.Dests)), Recipients: make([]rcptRecord, len(env.Recipients)),
+		EnvID: T(env.EnvID), Auth: T(env.Auth), MTPriority: env.Priority,
+		Dests: make([]T, len(m.Dests)), Recipients: make([]rcptRecord[T], len(env.Recipients)),
 	}
 	if by := env.By; !by.Time.IsZero() {
 		r.By = &byRecord{index.ToNano(by.Time), by.Return, by.Trace}
@@ -126,17 +136,25 @@ func encodeMessage(m *index.Message) ([]byte, error) {
 		r.HoldUntil = index.ToNano(env.HoldUntil)
 	}
 	for i, name := range m.Dests {
-		r.Dests[i] = text(name)
+		r.Dests[i] = T(name)
 	}
 	for i, to := range env.Recipients {
-		r.Recipients[i] = rcptRecord{text(to.Address), m.Dest[i], to.Notify, text(to.ORCPT)}
+		r.Recipients[i] = rcptRecord[T]{T(to.Address), m.Dest[i], to.Notify, T(to.ORCPT)}
 	}
-	return json.Marshal(&r)
+	return r
 }
 
 // decodeMessage is the reverse of encodeMessage.
 func decodeMessage(head []byte) (*index.Message, error) {
-	r := messageRecord{Notice: index.Never, Deadline: index.Never}
+	m, err := decodeAs[string](head)
+	if err != nil {
+		m, err = decodeAs[text](head)
+	}
+	return m, err
+}
+
+func decodeAs[T ~string](head []byte) (*index.Message, error) {
+	r := messageRecord[T]{Notice: index.Never, Deadline: index.Never}
 	if err := json.Unmarshal(head, &r); err != nil {
 		return nil, err
 	}
@@ -153,15 +171,24 @@ func decodeMessage(head []byte) (*index.Message, error) {
 	if len(m.Dests) == 0 || len(m.Dest) == 0 {
 		return nil, errors.New("the message has no recipient")
 	}
+	m.Group()
 	return m, nil
 }
 
 // decodeEntry is decodeMessage for what ix needs: without the recipients.
 func decodeEntry(head []byte) (*index.Message, error) {
+	m, err := decodeEntryAs[string](head)
+	if err != nil {
+		m, err = decodeEntryAs[text](head)
+	}
+	return m, err
+}
+
+func decodeEntryAs[T ~string](head []byte) (*index.Message, error) {
 	r := struct {
-		messageRecord
+		messageRecord[T]
 		Recipients skipped `json:"to"`
-	}{messageRecord: messageRecord{Notice: index.Never, Deadline: index.Never}}
+	}{messageRecord: messageRecord[T]{Notice: index.Never, Deadline: index.Never}}
 	if err := json.Unmarshal(head, &r); err != nil {
 		return nil, err
 	}
@@ -172,7 +199,7 @@ func decodeEntry(head []byte) (*index.Message, error) {
 }
 
 // message returns the message, with zeros for the recipients.
-func (r *messageRecord) message() *index.Message {
+func (r *messageRecord[T]) message() *index.Message {
 	m := &index.Message{
 		NotBefore: r.NotBefore, Notice: int64(r.Notice), Deadline: int64(r.Deadline), Priority: r.Priority,
 		Ref: string(r.Ref), Tenant: string(r.Tenant), Origin: smtp.Origin(r.Origin), FromDomain: string(r.FromDomain),

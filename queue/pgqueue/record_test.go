@@ -1,8 +1,11 @@
 package pgqueue
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +14,12 @@ import (
 )
 
 // fill sets every field of v to a value that isn't zero, so that a field that is forgotten in a record is noticed.
-func fill(v reflect.Value, n *int) {
+// Strings have this end.
+func fill(v reflect.Value, n *int, end string) {
 	*n++
 	switch v.Kind() {
 	case reflect.String:
-		v.SetString(string(rune('a'+*n%26)) + "\x00\xff")
+		v.SetString(string(rune('a'+*n%26)) + end)
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Int, reflect.Int8, reflect.Int32, reflect.Int64:
@@ -24,15 +28,15 @@ func fill(v reflect.Value, n *int) {
 		v.SetUint(uint64(1 + *n%50))
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem(), n)
+		fill(v.Elem(), n, end)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		for i := range 2 {
-			fill(v.Index(i), n)
+			fill(v.Index(i), n, end)
 		}
 	case reflect.Array:
 		for i := range v.Len() {
-			fill(v.Index(i), n)
+			fill(v.Index(i), n, end)
 		}
 	case reflect.Struct:
 		if v.Type().PkgPath() == "time" {
@@ -41,7 +45,7 @@ func fill(v reflect.Value, n *int) {
 		}
 		for i := range v.NumField() {
 			if v.Field(i).CanSet() {
-				fill(v.Field(i), n)
+				fill(v.Field(i), n, end)
 			}
 		}
 	}
@@ -49,22 +53,32 @@ func fill(v reflect.Value, n *int) {
 
 // TestMessageRecord keeps every field of a message, except for those that have columns.
 func TestMessageRecord(t *testing.T) {
-	var want index.Message
-	n := 0
-	fill(reflect.ValueOf(&want).Elem(), &n)
-	want.ID, want.Arrival, want.Size, want.Sum, want.Owner = 0, 0, 0, 0, 0
-	want.Dest = []uint32{1, 0}
-	head, err := encodeMessage(&want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := decodeMessage(head)
-	if err != nil || !reflect.DeepEqual(got, &want) {
-		t.Errorf("got %v and\n%+v, want\n%+v", err, got, &want)
+	for _, end := range []string{"", `\ufffd\u0000`, "\ufffd\"<", "\x00", "\xff", "\x00\xff"} {
+		var want index.Message
+		n := 0
+		fill(reflect.ValueOf(&want).Elem(), &n, end)
+		want.ID, want.Arrival, want.Size, want.Sum, want.Owner = 0, 0, 0, 0, 0
+		want.Dest = []uint32{1, 0}
+		want.Group()
+		head, err := encodeMessage(&want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isText := bytes.Contains(head, []byte(`"from":"`)); isText == (strings.Contains(end, "\x00") || strings.Contains(end, "\xff")) {
+			t.Errorf("%q: got %s", end, head)
+		}
+		got, err := decodeMessage(head)
+		if err != nil || !reflect.DeepEqual(got, &want) {
+			t.Errorf("%q: got %v and\n%+v, want\n%+v", end, err, got, &want)
+		}
+		entry, err := decodeEntry(head)
+		if err != nil || len(entry.Dest) > 0 || entry.Tenant != want.Tenant || !slices.Equal(entry.Dests, want.Dests) {
+			t.Errorf("%q: got %v and the entry\n%+v", end, err, entry)
+		}
 	}
 	least := &index.Message{Notice: index.Never, Deadline: index.Never, Dests: []string{"d"}, Dest: []uint32{0},
 		Envelope: smtp.Envelope{Recipients: []smtp.Recipient{{Address: "a@d"}}}}
-	head, err = encodeMessage(least)
+	head, err := encodeMessage(least)
 	if want := `{"destinations":["d"],"to":[{"a":"a@d"}]}`; err != nil || string(head) != want {
 		t.Errorf("got %s and %v, want %s", head, err, want)
 	}
@@ -78,7 +92,7 @@ func TestProgressRecord(t *testing.T) {
 	m := &index.Message{Envelope: smtp.Envelope{Recipients: []smtp.Recipient{{Address: "a@d"}, {Address: "b@d"}}}}
 	want := &index.Progress{}
 	n := 0
-	fill(reflect.ValueOf(want).Elem(), &n)
+	fill(reflect.ValueOf(want).Elem(), &n, "\x00\xff")
 	want.Recipients, want.Last[1].Recipient, want.Last[1].Reply = []int{1, 0}, "a@d", nil
 	for i := range want.Last { // of the attempt alone: no store keeps it
 		want.Last[i].Security, want.Last[i].NotBefore = nil, time.Time{}

@@ -248,6 +248,9 @@ func (q *Queue) applySettling(st *settlement) {
 			q.ix.SetDeaths(st.begun.Task, st.deaths)
 			q.ix.Retry(st.begun, st.due, st.overdue, st.attempts, c.State+1)
 			due = min(st.due, st.overdue)
+			if c.Task.Only {
+				q.heads.drop(c.ID) // it waits, and new ones need the room
+			}
 			break
 		}
 		gone = q.ix.Done(st.begun)

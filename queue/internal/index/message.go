@@ -36,11 +36,14 @@ type Message struct {
 	Envelope   smtp.Envelope
 	Dests      []string // in the order of their first recipients; a task's num is an index of it
 	Dest       []uint32 // Dest[i] is the index in Dests of Envelope.Recipients[i]
-	grouped    [][]int  // by Dests, the indexes of their recipients; nil unless set by Group
+	grouped    [][]int  // by Dests, the indexes of their recipients; set by Group if there are several
 }
 
 // Group makes Initial take the time of one destination's recipients, not of all. The Message must not change any more.
 func (s *Message) Group() {
+	if len(s.Dests) < 2 {
+		return
+	}
 	s.grouped = make([][]int, len(s.Dests))
 	counts := make([]int, len(s.Dests))
 	for _, num := range s.Dest {
