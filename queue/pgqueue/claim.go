@@ -46,12 +46,12 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		c.Lease.Recipients.Store(int32(len(result[i].Last)))
 		j.marks = append(j.marks, q.markOf(c, until))
 	}
-	j.finish = func(err error) {
+	j.call = finishing(func(err error) {
 		if err != nil {
 			q.handBack(granted)
 		}
 		q.gate.RUnlock()
-	}
+	})
 	q.lazy.submit(j)
 	err = q.lazy.wait(j)
 	switch {
@@ -132,7 +132,7 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 	}
 	q.extending[l]++
 	j := &job{node: q.node, fence: q.fence, lazy: true, marks: []markRow{q.markOf(c, index.ToNano(expires))}}
-	j.finish = func(error) {
+	j.call = finishing(func(error) {
 		q.mu.Lock()
 		if q.extending[l]--; q.extending[l] == 0 {
 			delete(q.extending, l)
@@ -140,7 +140,7 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 		}
 		q.mu.Unlock()
 		q.gate.RUnlock()
-	}
+	})
 	q.mu.Unlock()
 	q.watch.Tell(expires, lane)
 	q.lazy.submit(j)

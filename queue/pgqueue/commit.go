@@ -42,14 +42,23 @@ type job struct {
 	outcomes []outcomeRow
 	marks    []markRow
 	lazy     bool
+	call     call
 
-	// settled and finish are called when the result is known, before done is closed: err is nil, or nothing is stored.
-	// settled, unless it is nil, is called with q.mu held, which all jobs of a commit share.
-	settled func(err error)
-	finish  func(err error)
-	done    chan struct{}
-	err     error
+	done chan struct{}
+	err  error
 }
+
+// call is what a job does when its result is known, before done is closed: err is nil, or nothing is stored.
+type call interface {
+	stored(err error) // is called first, with q.mu held, which all jobs of a commit share
+	finish(err error)
+}
+
+// finishing is a call that has nothing to do with q.mu held.
+type finishing func(err error)
+
+func (finishing) stored(error)       {}
+func (f finishing) finish(err error) { f(err) }
 
 var (
 	// errFenced is the result of a job while another node has removed messages of this one.
@@ -68,6 +77,8 @@ type group struct {
 	mu      sync.Mutex
 	waiting []*job
 	running int
+
+	timers sync.Pool // of wait
 }
 
 // These bound what one statement stores.
@@ -109,7 +120,14 @@ func (g *group) submit(j *job) {
 
 // wait waits for the result of a job. The ctx of the call has no effect: it doesn't stop the commit.
 func (g *group) wait(j *job) error {
-	t := time.NewTimer(2 * g.q.config.Timeout)
+	limit := 2 * g.q.config.Timeout
+	t, ok := g.timers.Get().(*time.Timer)
+	if !ok {
+		t = time.NewTimer(limit)
+	} else {
+		t.Reset(limit)
+	}
+	defer g.timers.Put(t)
 	defer t.Stop()
 	select {
 	case <-j.done:
@@ -162,13 +180,11 @@ func (g *group) commit(jobs []*job) {
 	}
 	g.q.mu.Lock()
 	for _, j := range jobs {
-		if j.settled != nil {
-			j.settled(err)
-		}
+		j.call.stored(err)
 	}
 	g.q.mu.Unlock()
 	for _, j := range jobs {
-		j.finish(err)
+		j.call.finish(err)
 		j.err = err
 		close(j.done)
 	}

@@ -112,12 +112,12 @@ func (q *Queue) store(ctx context.Context, d *draft) (uint64, error) {
 		return 0, err
 	}
 	d.Arrival = index.ToNano(q.clock.time())
-	j := &job{node: node, fence: fence, msgs: []*draft{d}, finish: func(err error) {
+	j := &job{node: node, fence: fence, msgs: []*draft{d}, call: finishing(func(err error) {
 		if err == nil {
 			q.added(d)
 		}
 		q.gate.RUnlock()
-	}}
+	})}
 	g := q.groupOf(j)
 	g.submit(j)
 	err = g.wait(j)

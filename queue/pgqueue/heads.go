@@ -141,7 +141,8 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	}
 	read := map[uint64]*index.Message{}
 	if len(unread) > 0 {
-		err := q.readMessages(ctx, q.db, ofIDs, decodeMessage, func(m *index.Message) { read[m.ID] = m }, arrayOf(unread))
+		keep := func(m *index.Message) { read[m.ID] = m }
+		err := q.readMessages(ctx, q.db, ofIDs, decodeMessage, keep, arrayOf(unread))
 		if err != nil {
 			return nil, err
 		}

@@ -51,7 +51,7 @@ func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ..
 	if entries {
 		where, decode = ofPage+" AND "+isThereInPage, decodeEntry
 	}
-	err = q.readMessages(ctx, tx, where+" ORDER BY id", decode, func(m *index.Message) {
+	err = q.readMessages(ctx, tx, where, decode, func(m *index.Message) {
 		s := newStored(m)
 		s.entry = entries
 		all = append(all, s)
@@ -59,12 +59,14 @@ func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ..
 	return all, err
 }
 
-// readMessages calls do with each message that the table msg has, unless it can't be read, which is reported.
+// readMessages calls do with each message that the table msg has, in the order of their IDs, unless it can't be read,
+// which is reported. Without that order, the server would compare each row with each of many IDs.
 func (q *Queue) readMessages(
 	ctx context.Context, tx querier, where string, decode func([]byte) (*index.Message, error),
 	do func(*index.Message), args ...any,
 ) error {
-	rows, err := tx.QueryContext(ctx, q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where), args...)
+	rows, err := tx.QueryContext(ctx,
+		q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where+` ORDER BY id`), args...)
 	if err != nil {
 		return err
 	}

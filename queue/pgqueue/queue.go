@@ -124,7 +124,8 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	q.durable, q.lazy = group{q: q, parallel: 2}, group{q: q, parallel: 2}
+	// The server makes one commit durable after the other: two at a time would each store half as much.
+	q.durable, q.lazy = group{q: q, parallel: 1}, group{q: q, parallel: 2}
 	q.large = group{q: q, parallel: largeConns(db.Stats().MaxOpenConnections)}
 	q.openings.q = q
 	for p := range statements {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -69,69 +70,93 @@ func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement)
 
 // settlement is a settlement in progress.
 type settlement struct {
+	job
+	q        *Queue
 	begun    *index.Lease
 	claim    *claim
-	set      *queue.Settlement
 	after    *index.Progress // no recipients: the task is done
 	due      int64
 	overdue  int64
 	attempts int
 	deaths   int
-	part     *part  // that is added to the report task; of a report task, that stays
-	tell     func() // announces what it has changed
+	part     *part // that is added to the report task; of a report task, that stays
+	row      [1]outcomeRow
+	tells    tells
+}
+
+// tells is what a settlement announces.
+type tells struct {
+	expires     time.Time // of the lease, that continues; zero: it has ended
+	due, report int64     // index.Never: there is none
+	recalled    []index.Coming
 }
 
 // settle stores a settlement.
 func (q *Queue) settle(ctx context.Context, l queue.Lease, s *queue.Settlement, reports []*draft) error {
 	q.gate.RLock()
-	st, j, err := q.beginSettling(ctx, l, s)
+	st, err := q.beginSettling(ctx, l, s)
 	if err != nil {
 		q.gate.RUnlock()
 		return err
 	}
-	j.msgs = reports
+	st.msgs = reports
 	now := index.ToNano(q.clock.time())
 	for _, d := range reports {
 		d.Arrival = now
 	}
-	j.lazy = len(reports) == 0 && len(s.Owed) == 0 && st.claim.Num != index.ReportTask
-	j.settled = func(err error) {
-		if err != nil {
-			q.abortSettling(st)
-			return
-		}
-		q.applySettling(st)
+	st.lazy = len(reports) == 0 && len(s.Owed) == 0 && st.claim.Num != index.ReportTask
+	g := q.groupOf(&st.job)
+	g.submit(&st.job)
+	return failedSettling(st.claim, g.wait(&st.job))
+}
+
+// stored implements [call].
+func (st *settlement) stored(err error) {
+	if err != nil {
+		st.q.abortSettling(st)
+		return
 	}
-	j.finish = func(err error) {
-		defer q.gate.RUnlock()
-		st.tell()
-		if err == nil {
-			q.added(reports...)
+	st.q.applySettling(st)
+}
+
+// finish implements [call].
+func (st *settlement) finish(err error) {
+	q := st.q
+	defer q.gate.RUnlock()
+	q.watch.TellComing(st.tells.recalled)
+	switch lane := st.claim.Lane; {
+	case err != nil:
+		q.watch.Tell(st.tells.expires, lane)
+	default:
+		if st.tells.due != index.Never {
+			q.watch.TellDue(st.tells.due, lane)
 		}
+		if st.tells.report != index.Never {
+			q.watch.TellDue(st.tells.report, index.ReportLane(lane))
+		}
+		q.added(st.msgs...)
 	}
-	g := q.groupOf(j)
-	g.submit(j)
-	return failedSettling(st.claim, g.wait(j))
 }
 
 // beginSettling begins a settlement. It waits until nothing else is in progress under the lease. If all other tasks of
 // the message are being settled, it waits for the results of these: one of the outcomes must know that it is the last.
-func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settlement) (*settlement, *job, error) {
+func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settlement) (*settlement, error) {
 	for {
 		q.mu.Lock()
 		begun, c, err := q.leaseOf(ctx, l, s)
 		if err != nil {
 			q.mu.Unlock()
-			return nil, nil, err
+			return nil, err
 		}
 		if c.Phase != index.Settling && q.extending[l] == 0 {
 			others, settling := q.others(c)
 			if others == 0 || others > settling {
 				st := q.settlement(begun, c, s)
-				j := &job{node: q.node, fence: q.fence, outcomes: []outcomeRow{q.outcome(st, others == 0)}}
+				st.row[0] = q.outcome(st, others == 0)
+				st.outcomes = st.row[:]
 				q.ix.Begin(begun)
 				q.mu.Unlock()
-				return st, j, nil
+				return st, nil
 			}
 		}
 		if q.settled == nil {
@@ -142,7 +167,7 @@ func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settl
 		select {
 		case <-settled:
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -172,7 +197,7 @@ func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *s
 		before = hand.progress(c.Num)
 	}
 	st := &settlement{
-		begun: begun, claim: c, set: s, after: before.After(*s),
+		job: job{node: q.node, fence: q.fence}, q: q, begun: begun, claim: c, after: before.After(*s),
 		attempts: index.AttemptsAfter(s, c.Task.Attempts), deaths: index.DeathsAfter(s, c.Task.Deaths),
 	}
 	switch {
@@ -185,6 +210,7 @@ func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *s
 		st.part = q.newPart(part{Due: index.ReportAt(s, now), State: before.Owed(s)})
 	}
 	st.due, st.overdue = index.Next(s.Next, now), hand.msg.OverdueAfter(*s, st.after.Noticed)
+	st.call = st
 	return st
 }
 
@@ -226,9 +252,8 @@ func (q *Queue) outcome(st *settlement, only bool) outcomeRow {
 
 // abortSettling ends a settlement that isn't stored. The lease continues. q.mu is held.
 func (q *Queue) abortSettling(st *settlement) {
-	expires := q.ix.Abort(st.begun)
+	st.tells.expires = q.ix.Abort(st.begun)
 	q.afterSettling(st.claim.ID)
-	st.tell = func() { q.watch.Tell(expires, st.claim.Lane) }
 }
 
 // applySettling takes in a settlement that is stored. q.mu is held.
@@ -263,16 +288,7 @@ func (q *Queue) applySettling(st *settlement) {
 		q.heads.drop(c.ID)
 	}
 	q.afterSettling(c.ID)
-	recalled := q.ix.Recalled()
-	st.tell = func() {
-		q.watch.TellComing(recalled)
-		if due != index.Never {
-			q.watch.TellDue(due, c.Lane)
-		}
-		if report != index.Never {
-			q.watch.TellDue(report, index.ReportLane(c.Lane))
-		}
-	}
+	st.tells = tells{due: due, report: report, recalled: q.ix.Recalled()}
 }
 
 // afterSettling lets others at the message whose settlement has ended. q.mu is held.

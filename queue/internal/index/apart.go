@@ -100,13 +100,13 @@ func (ix *Index[M, S]) recall() {
 		ix.suspects[r].aside = false
 		ix.Put(r)
 		t := ix.Tasks.At(r)
-		ix.recalled = append(ix.recalled, coming{ix.nameOf(t.lane), fromDue(t.at())})
+		ix.recalled = append(ix.recalled, Coming{ix.nameOf(t.lane), fromDue(t.at())})
 	}
 }
 
 // Recalled returns the tasks that waited for others of which the process may die, and can be claimed now. The store
 // calls it after Claim, Done, Retry and Remove, and announces them.
-func (ix *Index[M, S]) Recalled() []coming {
+func (ix *Index[M, S]) Recalled() []Coming {
 	recalled := ix.recalled
 	ix.recalled = nil
 	return recalled

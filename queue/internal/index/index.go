@@ -81,7 +81,7 @@ type Index[M, S any] struct {
 	suspects   map[ref]*suspect
 	few, alone int      // leased suspects with one death, and with more
 	aside      []ref    // suspects that wait for the end of such a lease
-	recalled   []coming // what Recalled returns next
+	recalled   []Coming // what Recalled returns next
 }
 
 type message[M any] struct {

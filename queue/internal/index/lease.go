@@ -65,15 +65,15 @@ func (ix *Index[M, S]) end(l *Lease) {
 	ix.suspectReturned(l.Task)
 }
 
-// coming is the time of the next task of a lane from which a Claim returned fewer tasks than wanted.
-type coming struct {
+// Coming is the time of the next task of a lane from which a Claim returned fewer tasks than wanted.
+type Coming struct {
 	lane queue.Lane
 	at   time.Time
 }
 
 // Claim leases due tasks. next has the lanes from which it returned fewer than wanted. It passes over suspects that
 // must wait for others.
-func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []coming) {
+func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[M, S], next []Coming) {
 	ix.expire()
 	now := ix.now()
 	var leases []*Lease
@@ -86,7 +86,7 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[
 			r, at := ix.first(l, want.Class, now.UnixNano())
 			if r == 0 {
 				if at != Never {
-					next = append(next, coming{want.Lane, fromDue(at)})
+					next = append(next, Coming{want.Lane, fromDue(at)})
 				}
 				break
 			}

@@ -80,14 +80,14 @@ func (w *Watchers) TellDue(due int64, l queue.Lane) {
 }
 
 // TellComing announces tasks that can be claimed at their times.
-func (w *Watchers) TellComing(next []coming) {
+func (w *Watchers) TellComing(next []Coming) {
 	for _, c := range next {
 		w.Tell(c.at, c.lane)
 	}
 }
 
 // TellClaimed announces the leases of a Claim, which expire at the same time, and the tasks that come next.
-func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []coming) {
+func TellClaimed[M, S any](w *Watchers, tasks []Task[M, S], expire time.Time, next []Coming) {
 	w.TellComing(next)
 	var lanes []queue.Lane
 	for i := range tasks {
