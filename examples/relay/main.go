@@ -1,4 +1,4 @@
-// Relay is a mail relay: the page to copy from. It accepts mail, keeps it on disk, delivers it, retries for days, and
+// Relay is a mail relay: the program to copy from. It accepts mail, keeps it on disk, delivers it, retries for days, and
 // returns to its sender what can't be delivered. Its flags:
 //
 //	go run ./examples/relay -help
