@@ -11,7 +11,8 @@ import (
 )
 
 // Claim implements [queue.Queue]. It grants leases on the messages that this Queue has. It returns when the leases are
-// in the table mark, so that another Queue that takes the messages over knows of the attempts.
+// in the table mark, so that another Queue that takes the messages over knows of the attempts. If it learns that only
+// when the lease of this Queue may be over, another Queue may have sent the messages, and it returns none of them.
 func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
 	q.gate.RLock()
 	q.mu.Lock()
@@ -46,8 +47,10 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		c.Lease.Recipients.Store(int32(len(result[i].Last)))
 		j.marks = append(j.marks, q.markOf(c, until))
 	}
+	late := false
 	j.call = finishing(func(err error) {
-		if err != nil {
+		late = !q.holdsLease()
+		if err != nil || late {
 			q.handBack(granted)
 		}
 		q.gate.RUnlock()
@@ -55,9 +58,9 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	q.lazy.submit(j)
 	err = q.lazy.wait(j)
 	switch {
-	case err == nil:
+	case err == nil && !late:
 		return result, nil
-	case errors.Is(err, errFenced), errors.Is(err, queue.ErrLeaseLost):
+	case err == nil, errors.Is(err, errFenced), errors.Is(err, queue.ErrLeaseLost):
 		return nil, nil // handBack has announced the lanes again
 	}
 	return nil, failed("claim", err)

@@ -13,6 +13,7 @@ import (
 // register makes the Queue a node, so that it can have lanes.
 func (q *Queue) register(ctx context.Context) error {
 	var id int64
+	begun := time.Now()
 	err := q.inLock(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, q.sql(`WITH n AS (
 				INSERT INTO "postrider".node (id, until) VALUES (nextval('"postrider".node_id'), 'infinity')
@@ -29,7 +30,7 @@ func (q *Queue) register(ctx context.Context) error {
 		return err
 	}
 	q.mu.Lock()
-	q.node, q.fence, q.layout = id, 0, 0
+	q.node, q.fence, q.layout, q.renewed = id, 0, 0, begun
 	q.mu.Unlock()
 	return nil
 }
@@ -85,6 +86,7 @@ func (q *Queue) beat(background context.Context) error {
 		return nil
 	}
 	var there, over int
+	begun := time.Now()
 	err := q.db.QueryRowContext(ctx, q.sql(`WITH n AS (
 			UPDATE "postrider".lease SET until = statement_timestamp() + make_interval(secs => $2)
 			WHERE node = $1 RETURNING node
@@ -93,6 +95,13 @@ func (q *Queue) beat(background context.Context) error {
 			(SELECT count(*) FROM "postrider".lease WHERE until < statement_timestamp() AND node <> $1)
 			+ (SELECT count(*) FROM "postrider".node WHERE until < statement_timestamp() AND id <> $1)`),
 		node, q.config.NodeLease.Seconds()).Scan(&there, &over)
+	if err == nil && there > 0 {
+		q.mu.Lock()
+		if q.node == node {
+			q.renewed = begun
+		}
+		q.mu.Unlock()
+	}
 	if err == nil && (there == 0 || over > 0) {
 		q.mu.Lock()
 		q.layout = 0 // whatever it is: look at the lanes
@@ -100,6 +109,13 @@ func (q *Queue) beat(background context.Context) error {
 		q.wake()
 	}
 	return err
+}
+
+// holdsLease reports whether the lease of the node can't be over, unless the server's clock was changed.
+func (q *Queue) holdsLease() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.node != 0 && time.Since(q.renewed) < q.config.NodeLease
 }
 
 // layout is who has which lanes.

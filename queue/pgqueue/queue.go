@@ -67,6 +67,7 @@ type Queue struct {
 	giving    map[int]time.Time // lanes that are being given up, and since when
 	node      int64             // our row of the table node; 0: there is none
 	fence     int64             // of it
+	renewed   time.Time         // when the last renewal of its lease that succeeded was begun
 	layout    int64             // as of the last look at lanes
 	parts     uint32            // the newest part of a report task
 	batch     int64             // the newest batch
