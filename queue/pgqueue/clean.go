@@ -137,6 +137,9 @@ func (q *Queue) delete(ctx context.Context, from, to int64) (bool, error) {
 		return false, err
 	}
 	defer tx.Rollback()
+	if err := q.boundIdle(ctx, tx); err != nil {
+		return false, err
+	}
 	var alone bool
 	err = tx.QueryRowContext(ctx, q.sql(`SELECT
 		pg_try_advisory_xact_lock(hashtextextended('pgqueue clean "postrider"', 0))`)).Scan(&alone)

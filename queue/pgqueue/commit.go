@@ -293,6 +293,9 @@ func (q *Queue) runLarge(ctx context.Context, b *batch) (ids []uint64, err error
 		return nil, &notSent{err}
 	}
 	defer tx.Rollback()
+	if err := q.boundIdle(ctx, tx); err != nil {
+		return nil, &notSent{err}
+	}
 	given := make([]uint64, len(b.msgs))
 	for i, d := range b.msgs { // all, as their order is that of their IDs
 		id := &given[i]

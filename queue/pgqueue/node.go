@@ -43,6 +43,9 @@ func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
 		return err
 	}
 	defer tx.Rollback()
+	if err := q.boundIdle(ctx, tx); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, q.sql(lockSQL)); err != nil {
 		return err
 	}
@@ -50,6 +53,15 @@ func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// boundIdle has the server end a transaction if it waits for a statement too long: this process may be cut off from the
+// server while the transaction has locks that the other Queues need.
+func (q *Queue) boundIdle(ctx context.Context, tx *sql.Tx) error {
+	most := min(max(q.config.NodeLease, time.Second), time.Hour).Milliseconds()
+	_, err := tx.ExecContext(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`,
+		strconv.FormatInt(most, 10))
+	return err
 }
 
 // newLayout makes all Queues look at the lanes.

@@ -81,6 +81,9 @@ func (q *Queue) find(b *batch) (ids []uint64, found bool, err error) {
 		return nil, false, err
 	}
 	defer tx.Rollback()
+	if err := q.boundIdle(ctx, tx); err != nil {
+		return nil, false, err
+	}
 	if err := q.raiseFence(ctx, tx, b.node); err != nil {
 		return nil, false, err
 	}
