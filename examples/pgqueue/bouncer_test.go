@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/postrider/postrider/examples/pgqueue/pgtest"
-	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 )
 
@@ -74,7 +74,7 @@ func testPool(t *testing.T, s *pgtest.Server, driver, dsn string) {
 	}
 	o := pgqueue.Options{Schema: schema, Poll: 5 * time.Millisecond}
 	a, b := open(t, db, o), open(t, db, o)
-	l := &ledger{stored: map[string]bool{}, sent: map[string]int{}}
+	l := newLedger()
 	for n := range 100 {
 		q, m := a, mail(n, "x")
 		if n%2 == 0 {
@@ -87,7 +87,7 @@ func testPool(t *testing.T, s *pgtest.Server, driver, dsn string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.stored[string(id)] = true
+		l.wasStored(id)
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -100,7 +100,7 @@ func testPool(t *testing.T, s *pgtest.Server, driver, dsn string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.stored[string(id)] = true
+	l.wasStored(id)
 	if err := a.Hold(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +109,11 @@ func testPool(t *testing.T, s *pgtest.Server, driver, dsn string) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	go deliver(ctx, b, func(c queue.Task) bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.sent[string(c.ID)]++
-		return true
-	})
+	var wg sync.WaitGroup
+	wg.Go(func() { l.deliver(ctx, 1, b) })
 	if copies := l.check(t, a); copies != 0 {
 		t.Errorf("got %d copies, want none", copies)
 	}
+	stop()
+	wg.Wait()
 }

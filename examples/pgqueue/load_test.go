@@ -193,14 +193,19 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// until waits until something is so.
+// until waits until something is so, for half a minute at most.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for range 3000 {
+	untilWithin(t, 30*time.Second, what, is)
+}
+
+// untilWithin is until with another time.
+func untilWithin(t *testing.T, most time.Duration, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("it isn't so that %s", what)
+	t.Fatalf("after %v, it isn't so that %s", most, what)
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,9 +139,20 @@ func testMix(t *testing.T, s *pgtest.Server, driver string, crashes int) {
 	got := map[string]bool{}
 	during, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	deliver(during, q, func(t queue.Task) bool {
-		got[string(t.ID)] = true
-		return len(got) < len(want)
+	var mu sync.Mutex
+	deliver(during, q, func(c queue.Task) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[string(c.ID)] = true
+	}, func(_ queue.Task, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			t.Error(err)
+		}
+		if len(got) >= len(want) {
+			cancel()
+		}
 	})
 	if stats, err := q.Stats(ctx); err != nil || stats.Messages != 0 {
 		t.Errorf("got %d messages left and %v, want none", stats.Messages, err)
