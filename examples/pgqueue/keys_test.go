@@ -98,7 +98,12 @@ func TestKeysHeld(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(timeout / 10) // most wait now
+			until(t, "a call waits for a Key", func() bool {
+				var n int
+				err := db.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+					AND query LIKE '%"` + schema + `".key%'`).Scan(&n)
+				return err == nil && n > 0
+			})
 			for _, tx := range holders {
 				if err := tx.Rollback(); err != nil {
 					t.Error(err)

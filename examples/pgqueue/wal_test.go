@@ -1,6 +1,8 @@
 package pgqueue
 
 import (
+	"database/sql"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -17,17 +19,7 @@ func TestWAL(t *testing.T) {
 	const most = 300
 	s := theServer(t)
 	db, schema := newSchema(t, s)
-	set := func(statement string) {
-		t.Helper()
-		for _, s := range []string{statement, `SELECT pg_reload_conf()`, `CHECKPOINT`} {
-			if _, err := db.Exec(s); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(100 * time.Millisecond) // until all processes have read it
-	}
-	set(`ALTER SYSTEM SET full_page_writes = off`)
-	defer set(`ALTER SYSTEM RESET full_page_writes`)
+	withoutFullPages(t, db)
 	q := open(t, db, pgqueue.Options{Schema: schema, NodeLease: time.Minute})
 	n := often("POSTRIDER_PG_WAL", 2000)
 	octets := func(do func()) int {
@@ -76,4 +68,25 @@ func TestWAL(t *testing.T) {
 	if settled > most {
 		t.Errorf("got %d octets of WAL for a message beyond what enqueueing takes, want at most %d", settled, most)
 	}
+}
+
+// withoutFullPages keeps the server from writing whole pages until the end of the test.
+func withoutFullPages(t *testing.T, db *sql.DB) {
+	t.Helper()
+	set := func(statement string, want bool) {
+		for _, s := range []string{statement, `SELECT pg_reload_conf()`} {
+			if _, err := db.Exec(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		until(t, fmt.Sprint("full_page_writes is ", want), func() (got bool) {
+			_, err := db.Exec(`CHECKPOINT`)
+			if err == nil {
+				err = db.QueryRow(`SELECT full_page_writes FROM pg_control_checkpoint()`).Scan(&got)
+			}
+			return err == nil && got == want
+		})
+	}
+	set(`ALTER SYSTEM SET full_page_writes = off`, false)
+	t.Cleanup(func() { set(`ALTER SYSTEM RESET full_page_writes`, true) })
 }
