@@ -15,7 +15,7 @@ import (
 // TestReaderCost counts what the server does for a message, without another transaction and while a repeatable-read
 // one is open: the blocks of tables and indexes that it looks at, and the octets of WAL. They may grow by 5 % and a
 // little. TestReader does so for ten minutes with many messages at a time, and measures times. Here, calls come one
-// after the other, so that each message takes the same statements, and a Queue renews its lease 50 times as often as
+// after the other, so that each message takes the same statements, and a Queue renews its lease 15 times as often as
 // usual: that changes rows, of which a reader keeps the server from removing the old ones.
 func TestReaderCost(t *testing.T) {
 	const most = 1000 // dead rows
@@ -40,7 +40,7 @@ func TestReaderCost(t *testing.T) {
 	c.db = (&line{Connector: connector(t, "pgx", s.DSN()+" application_name=queue")}).open(t)
 	for range 3 {
 		c.queues = append(c.queues, open(t, c.db, pgqueue.Options{
-			Schema: schema, Poll: time.Hour, NodeLease: 300 * time.Millisecond,
+			Schema: schema, Poll: time.Hour, NodeLease: time.Second,
 		}))
 	}
 	c.of(t, 1600) // so that the tables aren't empty
