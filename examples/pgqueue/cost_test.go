@@ -43,9 +43,8 @@ func TestReaderCost(t *testing.T) {
 			Schema: schema, Poll: time.Hour, NodeLease: time.Second,
 		}))
 	}
-	c.of(t, 1600) // so that the tables aren't empty
-	const n = 800
-	before := c.of(t, n)
+	c.of(t, 800) // so that the tables aren't empty
+	before := c.least(t)
 	reader, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -57,18 +56,18 @@ func TestReaderCost(t *testing.T) {
 	}
 	const deadSQL = `SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables`
 	dead := c.number(t, deadSQL)
-	beside := c.of(t, n)
+	beside := c.least(t)
 	dead = c.number(t, deadSQL) - dead
 	if err := reader.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	after := c.of(t, n)
-	t.Logf("a message takes %v before, %v beside and %v after a reader, which leaves %d dead rows of %d messages",
-		before, beside, after, dead, n)
+	after := c.least(t)
+	t.Logf("a message takes %v before, %v beside and %v after a reader, which leaves %d dead rows",
+		before, beside, after, dead)
 	if dead > most {
 		t.Errorf("got %d dead rows, want at most %d", dead, most)
 	}
-	if limit := 1.05*max(before.blocks, after.blocks) + 1; beside.blocks > limit {
+	if limit := 1.05*max(before.blocks, after.blocks) + 3; beside.blocks > limit {
 		t.Errorf("got %.1f blocks a message beside a reader, want at most %.1f", beside.blocks, limit)
 	}
 	if limit := 1.05*max(before.wal, after.wal) + 10; beside.wal > limit {
@@ -109,6 +108,18 @@ func (c *costs) counts(t *testing.T) (blocks, wal int) {
 		return c.number(t, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'queue'`) == 0
 	})
 	return c.number(t, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`), wal
+}
+
+// least returns the lowest of three costs, as new sessions look at the catalog.
+func (c *costs) least(t *testing.T) cost {
+	t.Helper()
+	const n = 400
+	low := c.of(t, n)
+	for range 2 {
+		got := c.of(t, n)
+		low.blocks, low.wal = min(low.blocks, got.blocks), min(low.wal, got.wal)
+	}
+	return low
 }
 
 // of has the Queues enqueue and settle n messages, and returns what each costs.

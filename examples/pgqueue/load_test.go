@@ -193,15 +193,10 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// until waits until something is so, for half a minute at most.
+// until waits until something is so, for a minute at most.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	untilWithin(t, 30*time.Second, what, is)
-}
-
-// untilWithin is until with another time.
-func untilWithin(t *testing.T, most time.Duration, what string, is func() bool) {
-	t.Helper()
+	const most = time.Minute
 	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return
