@@ -2,7 +2,6 @@ package pgqueue
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -284,6 +283,5 @@ func (n *nodes) alive() []int {
 			alive = append(alive, number)
 		}
 	}
-	slices.SortFunc(alive, func(a, b int) int { return cmp.Compare(a, b) })
 	return alive
 }
