@@ -1,5 +1,5 @@
-// Relay is a mail relay: the program to copy from. It accepts mail, keeps it on disk, delivers it, retries for days, and
-// returns to its sender what can't be delivered. Its flags:
+// Relay is a mail relay, the program to copy from: it accepts mail, keeps it on disk, delivers it, retries for days,
+// and returns to its sender what can't be delivered. Its flags:
 //
 //	go run ./examples/relay -help
 //
