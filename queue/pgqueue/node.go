@@ -183,11 +183,14 @@ func (l *layout) of(node int64) (lanes []int) {
 	return lanes
 }
 
-// take assigns lanes without a node to this one, up to its share, and returns them.
+// take assigns lanes without a node to this one, up to its share, and returns them. The nodes that have less than their
+// share take turns with the lanes, by their numbers. So the first one to look doesn't get all the lanes that are given
+// up first, which are those without mail. What others don't take as they have their share, it gets at a later look.
 func (l *layout) take(node int64) (taken []int) {
-	n := l.share(node) - len(l.of(node))
-	for lane, owner := range l.owner {
-		if owner == 0 && len(taken) < n {
+	lacks := func(n int64) bool { return len(l.of(n)) < l.share(n) }
+	lacking := slices.DeleteFunc(slices.Clone(l.nodes), func(n int64) bool { return !lacks(n) })
+	for _, lane := range l.of(0) {
+		if lacks(node) && lacking[lane%len(lacking)] == node {
 			l.owner[lane] = node
 			taken = append(taken, lane)
 		}

@@ -15,20 +15,22 @@ import (
 
 // TestLayout gives each node its share of the lanes.
 func TestLayout(t *testing.T) {
-	for nodes := 1; nodes <= 300; nodes++ {
+	for _, nodes := range []int{1, 2, 3, 4, 5, 7, 16, 50, 255, 256, 257, 300} {
 		l := layout{}
 		for n := range nodes {
 			l.nodes = append(l.nodes, int64(10+n))
 		}
-		sum := 0
-		for _, node := range l.nodes {
-			sum += len(l.take(node))
-			if len(l.take(node)) > 0 || l.surplus(node) != 0 {
-				t.Errorf("%d nodes: node %d has not its share after one turn", nodes, node)
+		turns := 0
+		for ; turns < 10 && len(l.of(0)) > 0; turns++ {
+			for _, node := range l.nodes {
+				l.take(node)
+				if l.surplus(node) > 0 {
+					t.Errorf("%d nodes: node %d has more than its share", nodes, node)
+				}
 			}
 		}
-		if sum != maxLanes {
-			t.Errorf("%d nodes: got %d lanes taken, want %d", nodes, sum, maxLanes)
+		if left := len(l.of(0)); left > 0 {
+			t.Errorf("%d nodes: got %d lanes that nobody has after %d turns", nodes, left, turns)
 		}
 	}
 	l := layout{nodes: []int64{1}}
@@ -36,6 +38,48 @@ func TestLayout(t *testing.T) {
 	l.nodes = append(l.nodes, 2)
 	if got := l.surplus(1); got != maxLanes/2 || len(l.take(2)) > 0 {
 		t.Errorf("a second node: got a surplus of %d, want %d", got, maxLanes/2)
+	}
+}
+
+// TestLayoutOfBusyLanes has one node with all lanes, and two that come at the same time. The lanes without mail are free
+// at once, those with mail one after the other. Both nodes get about as many with mail.
+func TestLayoutOfBusyLanes(t *testing.T) {
+	const old, b, c = 1, 2, 3
+	for _, order := range [][]int64{{b, c}, {c, b}, {b, b, b, c}} {
+		l := layout{nodes: []int64{old, b, c}}
+		for lane := range l.owner {
+			l.owner[lane] = old
+		}
+		isBusy := func(lane int) bool { return lane%5 == 0 }
+		given := l.of(old)[:l.surplus(old)]
+		look := func() {
+			for range 20 {
+				for _, node := range order {
+					l.take(node)
+				}
+			}
+		}
+		for _, lane := range given {
+			if !isBusy(lane) {
+				l.owner[lane] = 0
+			}
+		}
+		look()
+		for _, lane := range given {
+			if isBusy(lane) {
+				l.owner[lane] = 0
+				look()
+			}
+		}
+		busy := map[int64]int{}
+		for lane, node := range l.owner {
+			if isBusy(lane) {
+				busy[node]++
+			}
+		}
+		if left := len(l.of(0)); left > 0 || busy[b] < 15 || busy[c] < 15 {
+			t.Errorf("the order %v: got %v busy lanes of the nodes, and %d that nobody has", order, busy, left)
+		}
 	}
 }
 
