@@ -82,7 +82,7 @@ func (h *head) octets() int {
 // were added first are dropped first. q.mu is held for all calls.
 type heads struct {
 	byID   map[uint64]head
-	order  []uint64 // as they were added; some may be gone
+	order  []uint64 // as they were added; some may be gone, or there again after they were gone
 	octets int      // of those in byID
 }
 
@@ -100,9 +100,12 @@ func (h *heads) keep(id uint64, m head) {
 		h.order = h.order[1:]
 	}
 	if len(h.order) > 2*len(h.byID)+100 {
+		left := make(map[uint64]bool, len(h.byID))
 		h.order = slices.DeleteFunc(slices.Clone(h.order), func(id uint64) bool {
 			_, ok := h.byID[id]
-			return !ok
+			again := left[id]
+			left[id] = true
+			return !ok || again
 		})
 	}
 }
@@ -173,7 +176,7 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 		case isChanged(&c):
 			hand.before = byID[c.ID].before(&c)
 		}
-		if read[c.ID] != nil && len(hand.msg.Dests) > 1 { // for its other tasks
+		if read[c.ID] != nil && len(hand.msg.Dests) > 1 && !c.Task.Only { // for its other tasks
 			q.heads.keep(c.ID, head{msg: hand.msg})
 		}
 		return false

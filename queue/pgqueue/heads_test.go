@@ -43,6 +43,13 @@ func TestHeads(t *testing.T) {
 	if len(h.order) > 1000 || len(h.byID) > 1 {
 		t.Errorf("got %d numbers of %d messages after all have left", len(h.order), len(h.byID))
 	}
+	for range 10_000 {
+		h.drop(1)
+		h.keep(1, one)
+	}
+	if len(h.order) > 1000 || !has(1) {
+		t.Errorf("got %d numbers of %d messages after one has come back often", len(h.order), len(h.byID))
+	}
 }
 
 // TestHead: a message from memory is the one that was stored, and of one with several tasks the same each time.
