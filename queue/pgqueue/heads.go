@@ -37,8 +37,8 @@ func (h *inHand) progress(num uint32) *index.Progress {
 	return h.before.Clone()
 }
 
-// maxHeads bounds the octets that heads takes, about. A message to 100,000 recipients must fit beside others: each of
-// its tasks needs it.
+// maxHeads bounds the octets that heads takes, about. A message to 100,000 recipients of 30 octets must fit beside
+// others: each of its tasks needs it.
 const maxHeads = 20 << 20
 
 // head is a message that is in memory: its column head if it has one task, so that it takes little and nothing that the
@@ -47,14 +47,25 @@ type head struct {
 	msg           *index.Message
 	text          []byte
 	arrival, size int64
+	octets        int // about what it takes in memory
 }
 
 // headOf returns the head of a message that has this column.
 func headOf(m *index.Message, text []byte) head {
 	if len(m.Dests) > 1 {
-		return head{msg: m}
+		return decodedHead(m)
 	}
-	return head{text: text, arrival: m.Arrival, size: m.Size}
+	return head{text: text, arrival: m.Arrival, size: m.Size, octets: 120 + len(text)}
+}
+
+// decodedHead returns the head of a message that many tasks need.
+func decodedHead(m *index.Message) head {
+	h := head{msg: m, octets: 450}
+	for i := range m.Envelope.Recipients {
+		to := &m.Envelope.Recipients[i]
+		h.octets += 150 + len(to.Address) + len(to.ORCPT)
+	}
+	return h
 }
 
 // message returns the message, which must not be changed: nil if h is zero.
@@ -68,14 +79,6 @@ func (h *head) message(id uint64) *index.Message {
 	}
 	m.ID, m.Arrival, m.Size = id, h.arrival, h.size
 	return m
-}
-
-// octets returns about what a head takes in memory.
-func (h *head) octets() int {
-	if h.msg != nil {
-		return 450 + 150*len(h.msg.Dest)
-	}
-	return 120 + len(h.text)
 }
 
 // heads are messages that are in memory. A head never changes, so it can be kept as long as there is room. Those that
@@ -94,7 +97,7 @@ func (h *heads) keep(id uint64, m head) {
 	if _, ok := h.byID[id]; ok {
 		return
 	}
-	h.byID[id], h.order, h.octets = m, append(h.order, id), h.octets+m.octets()
+	h.byID[id], h.order, h.octets = m, append(h.order, id), h.octets+m.octets
 	for h.octets > maxHeads && len(h.byID) > 1 {
 		h.drop(h.order[0])
 		h.order = h.order[1:]
@@ -114,7 +117,7 @@ func (h *heads) keep(id uint64, m head) {
 func (h *heads) drop(id uint64) {
 	if m, ok := h.byID[id]; ok {
 		delete(h.byID, id)
-		h.octets -= m.octets()
+		h.octets -= m.octets
 	}
 }
 
@@ -177,7 +180,7 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 			hand.before = byID[c.ID].before(&c)
 		}
 		if read[c.ID] != nil && len(hand.msg.Dests) > 1 && !c.Task.Only { // for its other tasks
-			q.heads.keep(c.ID, head{msg: hand.msg})
+			q.heads.keep(c.ID, decodedHead(hand.msg))
 		}
 		return false
 	}), nil

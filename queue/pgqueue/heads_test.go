@@ -2,6 +2,7 @@ package pgqueue
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +14,11 @@ import (
 // TestHeads: what is kept is bounded, the newest stay, and what is known of messages that have left goes.
 func TestHeads(t *testing.T) {
 	var h heads
-	one := head{text: make([]byte, 80)}
-	toMany := func(recipients int) head { return head{msg: &index.Message{Dest: make([]uint32, recipients)}} }
+	one := headOf(&index.Message{}, make([]byte, 80))
+	toMany := func(recipients int) head {
+		to := slices.Repeat([]smtp.Recipient{{Address: "to.somebody.else@mail.far.test"}}, recipients)
+		return decodedHead(&index.Message{Envelope: smtp.Envelope{Recipients: to}})
+	}
 	has := func(id uint64) bool { return h.byID[id].text != nil || h.byID[id].msg != nil }
 	const most = maxHeads / 200
 	const n = 2 * most

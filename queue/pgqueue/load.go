@@ -16,8 +16,11 @@ import (
 const (
 	// The cast from text would be executed for each row, if it weren't a query of its own.
 	ofLanes = `lane = ANY ((SELECT $1::text::smallint[])::smallint[])`
-	ofIDs   = `id = ANY ($1::text::bigint[])`
 	ofPage  = ofLanes + ` AND id > $2 AND id <= $3`
+
+	// A plan that the server made while the table was small reads it as a whole, until the table is analyzed again.
+	// That takes time by its rows then, and not by rows times IDs, as with "= ANY".
+	ofIDs = `id IN (SELECT unnest($1::text::bigint[]))`
 
 	// isThere is true for a message m that isn't gone.
 	isThere = `NOT EXISTS (SELECT FROM "postrider".outcome o WHERE o.id = m.id AND o.last)`
@@ -60,7 +63,7 @@ func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ..
 }
 
 // readMessages calls do with each message that the table msg has, in the order of their IDs, unless it can't be read,
-// which is reported. Without that order, the server would compare each row with each of many IDs.
+// which is reported.
 func (q *Queue) readMessages(
 	ctx context.Context, tx querier, where string, decode func([]byte) (*index.Message, error),
 	do func(*index.Message), args ...any,
