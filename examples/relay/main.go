@@ -1,10 +1,11 @@
-// Relay is a mail relay, the program to copy from: it accepts mail, keeps it on disk, delivers it, retries for days,
+// Relay is a mail relay: the program to copy from. It accepts mail, keeps it on disk, delivers it, retries for days,
 // and returns to its sender what can't be delivered. Its flags:
 //
 //	go run ./examples/relay -help
 //
 // This file opens the queue. The rest is in examples/internal/relayd, since examples/cluster is the same with another
-// queue. Its relay.go makes the Relay, field by field, and runs it.
+// queue. Its relay.go makes the Relay, field by field, and runs it. A program of yours can't import that package: copy
+// its files.
 package main
 
 import (
