@@ -1,8 +1,12 @@
 // Cluster is several mail relays with one queue in PostgreSQL: each is a process, as it would be on a machine of its
 // own. With examples/inbox as the host that takes all mail:
 //
+//	createdb -h localhost mail
 //	go run ./examples/inbox
 //	cd examples/cluster && go run . -dsn postgres://localhost/mail -smarthost 127.0.0.1:2526 -listen 127.0.0.1:3525
+//
+// The database must be there, and the address must have a user and a password if the server asks for them:
+// postgres://user:password@localhost/mail. The relays make their tables when they start.
 //
 // The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, about
 // 15 seconds later.
@@ -13,7 +17,8 @@
 //
 // On several machines, run it on each with -relays 1 and the same -dsn. All relays together keep the limits of a site.
 // All other limits and files are those of one relay. So a client that -greylist defers is deferred by each relay that
-// it tries, and each relay sends its own reports for -tls-report.
+// it tries, and each relay sends its own reports for -tls-report. The page of -http shows the mail of all relays. A
+// hold there applies to all relays, a suspension to the relay of the page.
 //
 // This file opens the queue, and spawn.go starts the relays. The rest is in examples/internal/relayd: its relay.go
 // makes the Relay of each, field by field, and runs it.

@@ -117,7 +117,7 @@ func (r *Runner) flushedSince(before uint64, destination string) bool {
 
 // Suspend stops the delivery to destinations, or to sites, until a time. A time that isn't in the future ends the
 // suspension. Attempts under way go on; delay notices and deadlines keep their times. The process forgets the
-// suspension when it ends.
+// suspension when it ends. If several Runners share the Queue, call Suspend of each: the others go on.
 //
 // Suspend returns how many of the names are known now: as a destination with mail, or as a site in Activity.Sites. A
 // name that isn't known may be misspelt, or have no mail yet; it is suspended too. If Run isn't running, no name is

@@ -34,6 +34,8 @@
 //	suspend               name; until: a time, or a duration from now, as in until=4h
 //	resume                name: its suspension ends
 //
+// If several Runners share the queue, suspend and resume apply to the Runner of this page alone.
+//
 // flush takes waiting mail only, release held mail only: another state is answered 400.
 //
 // The parameters of a filter are sender, recipient, domain, destination, ref, tenant, state, older, newer and id; the
