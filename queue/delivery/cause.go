@@ -67,7 +67,12 @@ func explainTask(task *queue.Task, mine bool, now time.Time) cause {
 			since:  task.Arrival, until: task.Due,
 		}
 	case task.Due.After(now) && !attempted(task):
-		return cause{why: "It is scheduled for later.", until: task.Due}
+		return cause{
+			why: "It was put off before its first attempt.",
+			advice: "The line \"handed back\" in the log says why. If Runners share the queue, it may be in the log " +
+				"of another one.",
+			until: task.Due,
+		}
 	case task.Due.After(now):
 		c := lastResult(task)
 		c.until = task.Due
@@ -148,6 +153,9 @@ func (m *machine) explainBlock(task *queue.Task, site string, now time.Time) (c 
 			c = cause{
 				why:    "Delivery to " + name + " is suspended.",
 				advice: "A person or the program has suspended it. Resume it to have mail sent there before that time.",
+			}
+			if m.shared != nil {
+				c.advice += " Other Runners on the queue have suspensions of their own, and may send this message."
 			}
 		}
 	}

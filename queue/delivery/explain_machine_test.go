@@ -40,7 +40,8 @@ func TestExplainTask(t *testing.T) {
 		{"leased by another", queue.Task{State: queue.Leased, Due: now}, "It is leased, and isn't being sent by this Runner: ", time.Time{}},
 		{"a report, leased by another", queue.Task{Destination: queue.ReportDestination, State: queue.Leased},
 			"It is leased, and isn't being reported by this Runner: ", time.Time{}},
-		{"scheduled", queue.Task{State: queue.Waiting, Due: soon}, "It is scheduled for later.", soon},
+		{"scheduled", queue.Task{State: queue.Waiting, Due: soon, NotBefore: soon}, "It is scheduled for later.", soon},
+		{"handed back", queue.Task{State: queue.Waiting, Due: soon}, "It was put off before its first attempt.", soon},
 		{"deferred", queue.Task{State: queue.Waiting, Due: soon, Last: deferred}, "It was deferred: 450 busy", soon},
 		{"tried, with no reply of those that are open", queue.Task{State: queue.Waiting, Due: soon, Last: deferred[:1]}, "It was deferred: no reply is known.", soon},
 		{"a report", queue.Task{Destination: queue.ReportDestination, State: queue.Waiting, Due: now, Attempts: 1}, "", time.Time{}},
@@ -195,5 +196,20 @@ func TestMachineExplainBlock(t *testing.T) {
 				t.Error("what one owner was told blocks another")
 			}
 		})
+	}
+}
+
+// TestExplainSuspensionShared asks one of several Runners about a destination that it has suspended.
+func TestExplainSuspensionShared(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		m := testMachine(machineConfig{})
+		if shared {
+			m.shared = &sharing{}
+		}
+		m.suspend([]string{"a"}, machineNow.Add(time.Hour), machineNow)
+		got := m.explainBlock(&queue.Task{Destination: "a"}, "a", machineNow).advice
+		if strings.Contains(got, "Other Runners") != shared {
+			t.Errorf("shared %v: got the advice %q", shared, got)
+		}
 	}
 }
