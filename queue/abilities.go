@@ -166,8 +166,10 @@ type ReasonHolder interface {
 }
 
 // HeldFor returns why a task of q is held, which is the HeldFor of the task. It returns "" if the task isn't held, or
-// if no reason is known. In a Queue that is no [ReasonHolder], the HeldFor of the Message stays. A task that was
-// attempted has been released, so the reason is of an earlier hold, and isn't returned.
+// if no reason is known.
+//
+// A Queue that is no [ReasonHolder] keeps the HeldFor of a Message after its Release, and knows no reason of a later
+// hold. A task that was attempted there has been released. So HeldFor returns "" for it.
 func HeldFor(q Queue, t *Task) string {
 	if _, ok := q.(ReasonHolder); t.State != Held || t.Attempts > 0 && !ok {
 		return ""

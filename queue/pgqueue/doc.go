@@ -9,7 +9,7 @@
 //
 //	tx, err := db.BeginTx(ctx, nil)
 //	…                                  // the program's own changes: an order, for example
-//	m, err := relay.Prepare(ctx, envelope, mail)
+//	m, err := relay.Prepare(ctx, envelope, mail) // mail is an io.Reader
 //	id, err := q.EnqueueTx(ctx, tx, m) // its mail
 //	err = tx.Commit()
 //
