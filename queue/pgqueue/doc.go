@@ -31,7 +31,8 @@
 // its process ends, or is cut off from the server, they get them after Options.NodeLease. Its leases on tasks have
 // ended then, and each counts as a death: see [queue.Queue]. The bounds on leases of tasks with deaths hold at each
 // Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
-// Settle and Extend return ErrLeaseLost for leases from before.
+// Settle and Extend return ErrLeaseLost for leases from before. Attempts that it had begun go on meanwhile: such a
+// message may arrive twice.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries; of an
 // idle Queue, six times Options.Poll.
