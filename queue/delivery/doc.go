@@ -81,6 +81,7 @@
 //	facets.go                  what a site can count of a message
 //	gate.go, learned.go        who waits for such a rate; what is shown and kept of them
 //	lot.go, shareturn.go       limits that Runners share: what this one has, and how it gets that
+//	rateshare.go               shares of the rates of tenants and sources
 //	sharer.go, told.go         the transactions with the Queue; what one Runner has learned of a rate
 //	schedule.go, reason.go     when a task is tried again, and what its Reason changes
 //	events.go, report.go       events, and the lines of the log

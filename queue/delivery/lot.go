@@ -34,6 +34,7 @@ type lot struct {
 	turned    int64 // when it was last in a turn
 	made      int64
 	slots     slots
+	share     *rateShare // of a tenant or a source
 }
 
 // slots are moments at each of which one message may go: a Rate, as far as this Runner has a part of it.
@@ -104,7 +105,7 @@ func (q *lot) inFlight() int {
 
 // isUsed reports whether the store knows of something that this Runner has or wants.
 func (q *lot) isUsed() bool {
-	return q.site != nil || q.booked > 0 || q.slots.listed || q.slots.lacks || q.slots.took || q.frozen
+	return q.site != nil || q.booked > 0 || q.lacks || q.waits || q.slots.listed || q.slots.lacks || q.slots.took || q.frozen
 }
 
 // These are the times of package permits, on the machine's clock, and those of turns.
@@ -199,18 +200,6 @@ func (m *machine) slotAt(q *lot, r Rate) int64 {
 		return never
 	}
 	return q.slots.first(m.mono)
-}
-
-// slotOr is slotAt. If it isn't known when the next message may go, that is found out, and the next look is soon. asks
-// is true for the first message that waits for that: there may be a slot for it then, which is lost if it comes later.
-func (m *machine) slotOr(q *lot, r Rate) (at int64, asks bool) {
-	if at = m.slotAt(q, r); at == never {
-		asks = !q.slots.lacks && q.slots.retry <= m.mono
-		m.lackSlot(q)
-		m.unasked = m.unasked || q.turned == 0
-		at = m.mono + int64(waitTurn)
-	}
-	return at, asks
 }
 
 // lackSlot notes that a message waits for a slot.

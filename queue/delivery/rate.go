@@ -102,7 +102,7 @@ const maxPromise = time.Hour
 // after all of them, unless its deadline has come.
 func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var buckets [2]*bucket
-	var lots [2]*lot
+	var shares [2]*rateShare
 	var limits [2]Rate
 	m.unasked = false
 	first := !t.Due.After(t.Arrival) && !passed(t.Deadline, now)
@@ -124,15 +124,17 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 			m.rates[key] = b
 		}
 		buckets[i] = b
-		free, asks := b.at(limits[i]), false
-		if lots[i] = m.lotOf(key.kind(), key.name); lots[i] != nil {
-			free, asks = m.slotOr(lots[i], limits[i])
-		}
+		free, back := b.at(limits[i]), int64(0)
 		waits := first && b.last > m.mono // others have a time
+		if shares[i] = m.shareOf(key, b); shares[i] != nil {
+			free, back = m.nextOf(shares[i], every, !waits)
+			every = m.grid(shares[i])
+		}
 		switch {
-		case asks && !waits:
-			b.last = max(b.last, free)
-			at = max(at, free)
+		case back > 0:
+			back = min(back, m.mono+int64(maxPromise))
+			b.last = max(b.last, back)
+			at = max(at, back)
 		case free > m.mono || waits:
 			b.last = min(max(free, b.last+every), m.mono+int64(maxPromise)) // beyond that, all come back then
 			at = max(at, b.last)
@@ -142,8 +144,8 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 		for i, b := range buckets {
 			switch {
 			case b == nil:
-			case lots[i] != nil:
-				lots[i].slots.take(m.mono)
+			case shares[i] != nil:
+				m.takeShare(shares[i])
 			default:
 				b.take(limits[i], m.mono)
 			}

@@ -30,7 +30,7 @@ import (
 //     Activity.NotShared. A Sender must return soon after its ctx has ended, within 10 seconds.
 //   - A connection that a Sender keeps without a task counts at the host, and not here. If that matters, set
 //     IdleTimeout of a client.Transport to a negative time, so that none is kept.
-//   - Mail of a tenant, or from a source, may use only a part of its Rate: see Runner.Source.
+//   - A Rate of a tenant or a source allows one message more for each Runner: see Runner.Source.
 //   - A learned rate is that of one Runner, which finds its part. Within 3 seconds after a refusal, the other Runners
 //     pause, too. The Queue keeps 1,000 rates: a Runner that starts has those that others have learned.
 //   - Places at the addresses of hosts that several sites have aren't shared.
@@ -237,10 +237,10 @@ type Runner struct {
 	// report and a message of Outbox have no Rate of a tenant. Turns and learned rates count the reverse-path of mail
 	// without a tenant.
 	//
-	// Runners that share a Queue (see queue.Sharer) never exceed a Rate together, but they use only a part of it. Two
-	// together use about half of it, three a third, five a fifth, and next to nothing at a site that takes one task at
-	// a time. If a task has both a tenant's Rate and a source's, even one Runner on a queue.Sharer may use a tenth: set
-	// one of the two. Limits of sites have no such loss.
+	// Runners that share a Queue (see queue.Sharer) have shares of a Rate, by their mail. In any time, they together
+	// send at most the messages that the Rate allows, and one more for each Runner: of one a minute, three Runners may
+	// send three at once. Each crash may add one. A Runner that alone has mail uses the whole Rate. Several that take
+	// mail of the same lanes use about 90 % of it, and 75 % at a site that takes one task at a time.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.

@@ -3,12 +3,15 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
 )
 
@@ -97,4 +100,168 @@ func TestSharedRateLifted(t *testing.T) {
 			t.Errorf("got %d messages left an hour after the rate ended, want none", n)
 		}
 	})
+}
+
+// wantRate checks how many messages were sent since begun.
+func (f *fleet) wantRate(rate Rate, begun time.Time, use float64, over int) {
+	f.t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sent := f.sent["x.test"]
+	first := 0
+	for i := range sent {
+		for sent[i].Sub(sent[first]) >= rate.Per {
+			first++
+		}
+		if n := i - first + 1; n > rate.Messages+over {
+			f.t.Fatalf("%d messages went in %v, want %d at most", n, rate.Per, rate.Messages+over)
+		}
+	}
+	all := float64(time.Since(begun)) / float64(rate.every())
+	if got := float64(len(sent)) / all; got < use {
+		f.t.Errorf("%.2f of the rate was used, by Runner %v, want %.2f", got, f.by, use)
+	}
+}
+
+// TestSharedRateUse has Runners that take mail of the same lanes use the rate of a tenant, or those of a tenant and a
+// source.
+func TestSharedRateUse(t *testing.T) {
+	for _, tt := range []struct {
+		rate    Rate
+		runners int
+		both    bool
+		most    int // at a time at the site
+		use     float64
+	}{
+		{Rate{60, time.Minute}, 1, false, 20, 0.98},
+		{Rate{60, time.Minute}, 1, true, 1, 0.98},
+		{Rate{60, time.Minute}, 2, false, 20, 0.85},
+		{Rate{60, time.Minute}, 2, true, 8, 0.85},
+		{Rate{60, time.Minute}, 3, true, 2, 0.7},
+		{Rate{60, time.Minute}, 3, false, 20, 0.85},
+		{Rate{60, time.Minute}, 5, false, 20, 0.85},
+		{Rate{60, time.Minute}, 5, false, 1, 0.65},
+		{Rate{600, time.Minute}, 3, false, 20, 0.8},
+	} {
+		t.Run(fmt.Sprintf("%v, %d Runners, %d at a time, two rates %v", tt.rate, tt.runners, tt.most, tt.both), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := rateFleet(t, func(r *Runner) {
+					r.Tenant, r.Site.Concurrency = tt.rate, tt.most
+					if tt.both {
+						r.Source = Rate{2 * tt.rate.Messages, tt.rate.Per}
+					}
+				})
+				for i := range 12 * tt.rate.Messages {
+					f.put(fmt.Sprintf("to%d@x.test", i), "shop", "192.0.2.1", 0)
+				}
+				for range tt.runners {
+					f.start()
+				}
+				begun := time.Now()
+				sleep(8 * time.Minute)
+				f.wantRate(tt.rate, begun, tt.use, tt.runners+int(2*slack/tt.rate.every()))
+			})
+		})
+	}
+}
+
+// TestSharedRateApart has each Runner take mail of its own, as those of a pgqueue do: they use the rate by their mail.
+func TestSharedRateApart(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		flows []float64 // the mail of each Runner, in parts of the rate
+		use   float64
+	}{
+		{"one has all", []float64{2, 0, 0}, 0.98},
+		{"two", []float64{2, 2}, 0.95},
+		{"five", []float64{2, 2, 2, 2, 2}, 0.95},
+		{"nine to one", []float64{0.9, 0.1}, 0.85},
+		{"one with much beside some with little", []float64{2, 0.05, 0.05, 0.02}, 0.8},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const minutes = 10
+				rate := Rate{60, time.Minute}
+				f := rateFleet(t, func(r *Runner) { r.Tenant = rate })
+				for k, flow := range tt.flows {
+					f.store = mem.New()
+					n := int(flow * minutes * float64(rate.Messages))
+					for i := range n {
+						m := mail(fmt.Sprintf("to%d-%d@x.test", k, i))
+						m.Tenant = "shop"
+						if flow < 1 {
+							m.NotBefore = time.Now().Add(minutes * time.Minute * time.Duration(i) / time.Duration(n))
+						}
+						enqueue(t, f.store, m)
+					}
+					f.start()
+				}
+				begun := time.Now()
+				sleep(minutes * time.Minute)
+				f.wantRate(rate, begun, tt.use, len(tt.flows))
+			})
+		})
+	}
+}
+
+// TestSharedRateComeAndGo has Runners start, stop, die and lose the store while a tenant has a rate: in no time are more
+// messages sent than it allows, and one for each Runner of that time.
+func TestSharedRateComeAndGo(t *testing.T) {
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 4))
+			rate := Rate{12, time.Minute}
+			f := rateFleet(t, func(r *Runner) { r.Tenant = rate })
+			for i := range 2000 {
+				f.put(fmt.Sprintf("to%d@d%d.test", i, i%3), "shop", "", 0)
+			}
+			alive := []*fleetMember{f.start(), f.start(), f.start()}
+			begun := time.Now()
+			for range 60 {
+				sleep(time.Duration(30+r.IntN(60)) * time.Second)
+				i := r.IntN(len(alive))
+				switch m := alive[i]; r.IntN(5) {
+				case 0:
+					m.kill()
+					alive[i] = f.start()
+				case 1:
+					m.stop()
+					alive[i] = f.start()
+				case 2:
+					m.set(true, false)
+					sleep(time.Duration(r.IntN(60)) * time.Second)
+					m.set(false, false)
+				case 3:
+					m.set(false, true)
+					sleep(time.Duration(r.IntN(60)) * time.Second)
+					m.set(false, false)
+				case 4:
+					f.records.mu.Lock()
+					f.records.ahead += time.Duration(r.IntN(7200)-3600) * time.Second
+					f.records.mu.Unlock()
+				}
+			}
+			var sent []time.Time
+			for d := range 3 {
+				sent = append(sent, f.sent[fmt.Sprintf("d%d.test", d)]...)
+			}
+			took := time.Since(begun)
+			use := float64(len(sent)) * float64(rate.every()) / float64(took)
+			worst := 0
+			slices.SortFunc(sent, time.Time.Compare)
+			for _, d := range []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute} {
+				first := 0
+				for i := range sent {
+					for sent[i].Sub(sent[first]) >= d {
+						first++
+					}
+					worst = max(worst, i-first+1-int(d/time.Duration(rate.every())))
+				}
+			}
+			if worst > 4 || use < 0.8 {
+				t.Errorf("seed %d: %.2f of the rate was used, and %d more messages sent than it allows; want 0.8, 4 at most",
+					seed, use, worst)
+			}
+		})
+	}
 }

@@ -44,11 +44,14 @@ type shareAsk struct {
 	many     int   // slots
 	every    int64 // 0: there is no rate
 	from, to int64 // slots to return, by the store's clock
+	free     int64 // when a share has its next message
+	stride   int64 // of a rate of which there is a share, at all units
 
 	grant permits.Grant
 	first int64 // slot, likewise
 	got   int   // slots
 	next  int64 // likewise, the first that nobody has
+	frees int64 // as free, by the units that it has then
 }
 
 // beginShare begins a turn if one is due; nil: none is.
@@ -106,7 +109,9 @@ func firstLots(due []*lot) []*lot {
 
 // decay has permits given back that weren't used for idleTime.
 func (m *machine) decay(q *lot) {
-	if m.mono-q.checked >= idleTime {
+	if q.share != nil {
+		m.decayShare(q)
+	} else if m.mono-q.checked >= idleTime {
 		q.permits = min(q.permits, max(q.peak, q.inFlight()))
 		q.peak, q.checked = q.inFlight(), m.mono
 	}
@@ -115,12 +120,18 @@ func (m *machine) decay(q *lot) {
 // isDue reports whether there is something to say about q.
 func (m *machine) isDue(q *lot) bool {
 	s := &q.slots
+	if q.share != nil && q.turned > 0 && m.mono-q.turned < int64(waitTurn) && (q.waits || q.booked > 0) {
+		return false
+	}
 	return q.lacks || q.waits || q.contested || q.booked > max(q.permits, q.inFlight()) || m.shared.called[q.name] ||
-		(s.lacks || s.took || s.listed) && s.retry <= m.mono
+		(s.lacks || s.took || s.listed) && s.retry <= m.mono || m.owes(q)
 }
 
 // askFor freezes q: until the turn ends, it has no more permits than it uses.
 func (m *machine) askFor(q *lot) shareAsk {
+	if q.share != nil {
+		return m.askForShare(q)
+	}
 	used, s := q.inFlight(), &q.slots
 	a := shareAsk{q: q, had: q.permits, ask: permits.Ask{
 		Limit: q.limit, Used: used, Most: max(used, q.permits), Lacking: q.lacks,
@@ -185,11 +196,20 @@ func (t *shareTurn) apply(now time.Time, mono int64, records map[string][]byte) 
 		if err != nil {
 			return fmt.Errorf("the record of %s can't be read: %w", a.q.name, err)
 		}
-		book.Clean(func(id uint64) bool { return id == me || all.Has(id) })
-		a.grant = book.Permit(me, a.ask, eager)
-		book.Return(a.from, a.to)
-		if a.first, a.got = book.Slots(me, a.many, a.every, now, eager); a.every > 0 {
-			a.next = book.Next
+		isMember := func(id uint64) bool { return id == me || all.Has(id) }
+		if a.stride > 0 {
+			book.Left(isMember, now)
+			book.Clean(isMember)
+			ahead := now.UnixNano() - mono
+			a.grant, a.frees = book.Share(me, a.ask, a.free+ahead, a.stride, now, eager)
+			a.frees -= ahead
+		} else {
+			book.Clean(isMember)
+			a.grant = book.Permit(me, a.ask, eager)
+			book.Return(a.from, a.to)
+			if a.first, a.got = book.Slots(me, a.many, a.every, now, eager); a.every > 0 {
+				a.next = book.Next
+			}
 		}
 		if a.grant.Waits {
 			calls = append(calls, a.q.name)
@@ -245,7 +265,7 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 	for _, name := range sh.watch.Called(t.members, sh.me, m.mono) {
 		if q := sh.lots[name]; q != nil && (q.booked > 0 || len(q.slots.blocks) > 0) {
 			sh.called[name] = true
-			sh.urgent = sh.urgent || !q.contested
+			sh.urgent = sh.urgent || !q.contested && (q.share == nil || q.turned+int64(waitTurn) <= m.mono)
 		}
 	}
 	for i := range t.asks {
@@ -264,6 +284,10 @@ func (m *machine) granted(t *shareTurn, a *shareAsk) {
 	}
 	q.permits, q.booked, q.others = g.Permits, g.Booked, g.Others
 	q.waits, q.contested = g.Waits, g.Contested
+	if q.share != nil {
+		q.share.tat, q.share.written = a.frees, a.frees
+		return
+	}
 	q.over = a.ask.Over && g.Permits == 0 && g.Booked > 0 // until all of it is given back
 	s := &q.slots
 	s.listed = a.many > 0

@@ -25,6 +25,7 @@ type Book struct {
 	Last  uint64          `json:"last,omitempty"` // the last Place that was given
 	Next  int64           `json:"next,omitempty"` // the first slot that is free, in nanoseconds of the store's clock
 	Every int64           `json:"every,omitempty"`
+	Until int64           `json:"until,omitempty"` // when the units that nobody has may be used: see Share
 }
 
 // Seat is what a member has of a limit.
@@ -34,6 +35,7 @@ type Seat struct {
 	Place uint64 `json:"place,omitempty"` // in the line of those that have less than their part; 0: not in it
 	Slots bool   `json:"slots,omitempty"` // it wants slots of the rate
 	Slot  int64  `json:"slot,omitempty"`  // the last one that it got
+	Until int64  `json:"until,omitempty"` // when its units may be used: see Share
 }
 
 // Read reads a record. None is an empty one.
@@ -52,7 +54,7 @@ func Read(data []byte) (*Book, error) {
 
 // Write returns the record, nil if it says nothing.
 func (b *Book) Write(now time.Time) []byte {
-	if len(b.Seats) == 0 && b.Next <= now.UnixNano() {
+	if len(b.Seats) == 0 && max(b.Next, b.Until) <= now.UnixNano() {
 		return nil
 	}
 	data, err := json.Marshal(b)
@@ -78,6 +80,7 @@ type Ask struct {
 	Most    int  // permits that it had and may keep or, if Lacking is true, wants in all
 	Lacking bool // it could use more
 	Over    bool // it has had permits for Turn
+	Keep    int  // of those that it had, if others lack some, and it doesn't
 }
 
 // Grant is what it gets.
@@ -125,7 +128,7 @@ func (b *Book) Permit(me uint64, a Ask, eager func(uint64) bool) (g Grant) {
 	case need == 0:
 		g.Permits = min(free, want)
 	case !a.Lacking:
-		want = a.Used
+		want = max(a.Used, a.Keep)
 		fallthrough
 	default:
 		own := min(part, free)
