@@ -54,8 +54,9 @@
 // each Runner counts for itself: with N Runners, a site can get N times its delivery.SiteLimits.
 //
 // The store keeps records, which one transaction reads and writes, and knows nothing of limits. A Runner takes permits
-// from them in blocks: tasks that may be in flight at a site, and slots of a rate, which are moments at which one
-// message may go. So nothing is asked for each message. Two other ways were not taken. If a site belonged to one
+// from them in blocks: tasks that may be in flight at a site, slots of its rate, which are moments at which one message
+// may go, and shares of the rate of a tenant or a source. So nothing is asked for each message. A share moves with mail
+// and, unlike a slot, isn't lost if a message comes late. Two other ways were not taken. If a site belonged to one
 // Runner, it couldn't get the mail in the lanes of another one. If each Runner had its N-th of a limit, three couldn't
 // share a single connection.
 //

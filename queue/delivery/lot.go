@@ -105,7 +105,8 @@ func (q *lot) inFlight() int {
 
 // isUsed reports whether the store knows of something that this Runner has or wants.
 func (q *lot) isUsed() bool {
-	return q.site != nil || q.booked > 0 || q.lacks || q.waits || q.slots.listed || q.slots.lacks || q.slots.took || q.frozen
+	return q.site != nil || q.booked > 0 || q.lacks || q.waits ||
+		q.slots.listed || q.slots.lacks || q.slots.took || q.frozen
 }
 
 // These are the times of package permits, on the machine's clock, and those of turns.

@@ -6,13 +6,13 @@ import (
 	"github.com/postrider/postrider/queue/internal/permits"
 )
 
-// rateShare is what this Runner has of the rate of a tenant or a source that Runners share: units of permits.Units, which
-// are the permits of its lot. With n units, a message takes up permits.Units/n times as long as with all.
+// rateShare is what this Runner has of the rate of a tenant or a source that Runners share: units of permits.Units,
+// which are the permits of its lot. With n units, a message takes up permits.Units/n times as long as with all.
 //
-// Between two calls of the machine: this Runner has sent no message before tat less slack; the record in the store has
-// at least as many units for it as its lot; while a turn is under way, and after permitTime without the store, it may use
-// none. So what units move takes their debts along, and all Runners together send no more in any time than the rate and
-// one message for each of them.
+// Between two calls of the machine: no message goes before tat less slack; the record in the store has at least as many
+// units for this Runner as its lot has; while a turn is under way, and after permitTime without the store, it may use
+// none. Units that move take their debts along. So in any time, all Runners together send at most as many messages as
+// the rate allows, and one for each of them.
 type rateShare struct {
 	*bucket
 	lot     *lot
@@ -108,8 +108,8 @@ func (s *rateShare) soonOf(free, own int64) int64 {
 	return free + int64(float64(own)*float64(s.soon-1)/float64(s.dense))
 }
 
-// grid is how far apart the messages come back that come back after all others. That is the time of one message with all
-// units, as the others may soon be given back.
+// grid is how far apart the messages come back that come back after all others: the time of one message with all units,
+// as this Runner may soon have them. Those that come too early are told another time.
 func (m *machine) grid(s *rateShare) int64 {
 	return min(stride(s.every, max(s.lot.permits, fewUnits)), max(s.every, slack))
 }

@@ -239,7 +239,7 @@ type Runner struct {
 	//
 	// Runners that share a Queue (see queue.Sharer) have shares of a Rate, by their mail. In any time, they together
 	// send at most the messages that the Rate allows, and one more for each Runner: of one a minute, three Runners may
-	// send three at once. Each crash may add one. A Runner that alone has mail uses the whole Rate. Several that take
+	// send three at once. Each restart may add one. A Runner that alone has mail uses the whole Rate. Several that take
 	// mail of the same lanes use about 90 % of it, and 75 % at a site that takes one task at a time.
 	Source, Tenant Rate
 

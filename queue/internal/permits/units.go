@@ -2,17 +2,17 @@ package permits
 
 import "time"
 
-// Units is how many units a shared rate of a tenant or a source has: a member that has all of them may use all of it.
+// Units is how many units a shared rate of a tenant or a source has. A member that has all of them may use all of it.
 const Units = 1000
 
 // maxDebts bounds a debt in a record, in times of one message. A longer one comes of a clock that was set back.
 const maxDebts = 64
 
-// Share writes down what member me has of the units of a rate with one message each every nanoseconds. free is when it
-// may send the next message, by the store's clock. It returns the same for the units that it has then.
+// Share writes down how many units member me has of a rate that has a message each every nanoseconds. free is when the
+// member may send the next message, by the store's clock. Share returns the same for the units that it has then.
 //
-// A debt is the time until the next message may go. It stays with the units: each unit that changes hands takes its part
-// along, so that no message is sent earlier since units move.
+// A debt is the time until the next message may go. Each unit that changes hands takes its part of the debt along, so
+// that units that move don't let a message go earlier.
 func (b *Book) Share(me uint64, a Ask, free, every int64, now time.Time, eager func(uint64) bool) (Grant, int64) {
 	at := now.UnixNano()
 	had, left := b.Seats[me].Have, b.left()
