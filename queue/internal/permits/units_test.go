@@ -41,7 +41,7 @@ func TestShareInvariant(t *testing.T) {
 				a.Most = max(2*m.units, Units/20)
 			}
 			var g Grant
-			g, m.free = book.Share(uint64(i+1), a, m.free, every, now, always)
+			g, m.free = book.Share(uint64(i+1), a, m.free, every, now, func(uint64) bool { return true })
 			m.units = g.Permits
 			had := 0
 			for _, s := range book.Seats {
