@@ -265,3 +265,33 @@ func TestSharedRateComeAndGo(t *testing.T) {
 		})
 	}
 }
+
+// TestSharedRateMoves has a Runner use a rate alone and then send nothing more: another one with mail soon has the rate.
+func TestSharedRateMoves(t *testing.T) {
+	for _, rate := range []Rate{{60, time.Minute}, {12, time.Minute}, {600, time.Minute}} {
+		t.Run(rate.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := rateFleet(t, func(r *Runner) { r.Tenant = rate })
+				for k := range 2 {
+					f.store = mem.New()
+					f.start()
+					if k > 0 {
+						sleep(5 * time.Second)
+					}
+					for i := range (k + 1) * rate.Messages {
+						f.put(fmt.Sprintf("to%d-%d@x.test", k, i), "shop", "", 0)
+					}
+					if k == 0 {
+						sleep(2 * time.Minute)
+					}
+				}
+				sleep(10*time.Second + 4*time.Duration(rate.every()))
+				before := f.count("x.test")
+				sleep(time.Minute)
+				if got, want := f.count("x.test")-before, rate.Messages*9/10; got < want {
+					t.Errorf("a Runner sent %d messages in a minute while the other has none, want %d", got, want)
+				}
+			})
+		})
+	}
+}
