@@ -128,7 +128,6 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 		waits := first && b.last > m.mono // others have a time
 		if shares[i] = m.shareOf(key, b); shares[i] != nil {
 			free, back = m.nextOf(shares[i], every, !waits)
-			every = m.grid(shares[i])
 		}
 		switch {
 		case back > 0:

@@ -20,6 +20,7 @@ type rateShare struct {
 	written int64 // the tat that the record has
 	soonTat int64 // the tat for which soon counts
 	soon    int   // how many messages come back early for it
+	soonAt  int64 // when the last of these does
 	dense   int   // how many may
 	sent    int   // messages since lot.checked
 	before  int   // messages in the time before that
@@ -83,35 +84,30 @@ func (m *machine) nextOf(s *rateShare, every int64, near bool) (free, back int64
 		return free, 0
 	} else if n < permits.Units {
 		m.lackPermit(q)
-		if !q.waits { // more units may come
+		if !q.waits && n < permits.Units*9/10 { // more units may come
 			soonest := m.mono + int64(float64(free-m.mono)*float64(n)/permits.Units)
 			free = min(free, max(m.mono+int64(waitTurn), soonest))
 		}
 	}
 	if near {
-		back = s.soonOf(free, own)
+		back = s.soonOf(m.mono, free, own)
 	}
 	return free, back
 }
 
 // soonOf returns when one of the first messages comes back that lack room since the last one went, 0 if it isn't one of
-// those. A message that comes back may come up at another Runner, and then this one goes on with the next of these: the
-// longer it has waited for one of late, the more there are.
-func (s *rateShare) soonOf(free, own int64) int64 {
-	if s.soonTat != s.tat {
+// those. If all have come back and none went, others may. A message that comes back may come up at another Runner, and
+// then this one goes on with the next of these: the longer it has waited for one of late, the more there are.
+func (s *rateShare) soonOf(now, free, own int64) int64 {
+	if s.soonTat != s.tat || s.soonAt <= now {
 		s.soonTat, s.soon = s.tat, 0
 	}
 	if s.soon >= s.dense {
 		return 0
 	}
+	s.soonAt = free + int64(float64(own)*float64(s.soon)/float64(s.dense))
 	s.soon++
-	return free + int64(float64(own)*float64(s.soon-1)/float64(s.dense))
-}
-
-// grid is how far apart the messages come back that come back after all others: the time of one message with all units,
-// as this Runner may soon have them. Those that come too early are told another time.
-func (m *machine) grid(s *rateShare) int64 {
-	return min(stride(s.every, max(s.lot.permits, fewUnits)), max(s.every, slack))
+	return s.soonAt
 }
 
 // takeShare counts a message.

@@ -295,3 +295,42 @@ func TestSharedRateMoves(t *testing.T) {
 		})
 	}
 }
+
+// TestSharedRateFast has rates of more than one message in a tenth of a second.
+func TestSharedRateFast(t *testing.T) {
+	for _, runners := range []int{1, 3} {
+		for _, rate := range []Rate{{20, time.Second}, {200, time.Second}} {
+			t.Run(fmt.Sprintf("%v, %d Runners", rate, runners), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := rateFleet(t, func(r *Runner) { r.Tenant = rate })
+					for i := range 15 * rate.Messages {
+						f.put(fmt.Sprintf("to%d@x.test", i), "shop", "", 0)
+					}
+					for range runners {
+						f.start()
+					}
+					sleep(12 * time.Second)
+					if got, want := f.count("x.test"), 12*rate.Messages*8/10; got < want {
+						t.Errorf("got %d messages sent in 12 s, want %d", got, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestSharedRateManyTenants has more tenants at once than some turns have records: the first message of each goes soon.
+func TestSharedRateManyTenants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tenants = 3000
+		f := rateFleet(t, func(r *Runner) { r.Tenant = Rate{1, 24 * time.Hour} })
+		for i := range 2 * tenants {
+			f.put(fmt.Sprintf("to%d@x.test", i), fmt.Sprint("shop", i%tenants), "", 0)
+		}
+		f.start()
+		sleep(30 * time.Second)
+		if got := f.count("x.test"); got != tenants {
+			t.Errorf("got %d messages sent, want one of each of %d tenants", got, tenants)
+		}
+	})
+}

@@ -1,6 +1,9 @@
 package permits
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Units is how many units a shared rate of a tenant or a source has. A member that has all of them may use all of it.
 const Units = 1000
@@ -16,7 +19,7 @@ const maxDebts = 64
 func (b *Book) Share(me uint64, a Ask, free, every int64, now time.Time, eager func(uint64) bool) (Grant, int64) {
 	at := now.UnixNano()
 	had, left := b.Seats[me].Have, b.left()
-	b.Until = min(b.Until, at+maxDebts*every)
+	b.Until = min(b.Until, at+maxDebts*min(every, (math.MaxInt64-at)/maxDebts))
 	g := b.Permit(me, a, eager)
 	if n := g.Booked - had; n > 0 {
 		free = mix(free, had, b.Until, n, at)
