@@ -65,3 +65,46 @@ func TestShareInvariant(t *testing.T) {
 		}
 	}
 }
+
+// TestShareDebts has units change hands: their debts go along.
+func TestShareDebts(t *testing.T) {
+	const s = int64(time.Second)
+	start := time.Unix(1000, 0)
+	book, _ := Read(nil)
+	for _, tt := range []struct {
+		name               string
+		left               uint64 // a member that is gone
+		me                 uint64
+		most               int
+		free, after        int64 // when the member's next message goes, and then; from start
+		units              int
+		wantFree, wantLeft int64
+	}{
+		{"half of all", 0, 1, 500, -5 * s, 0, 500, 0, 0},
+		{"it keeps a debt", 0, 1, 500, 4 * s, 0, 500, 4 * s, 0},
+		{"another has the rest", 0, 2, 500, -5 * s, 0, 500, 0, 0},
+		{"the first gives up four fifths", 0, 1, 100, 4 * s, 0, 100, 4 * s, 4 * s},
+		{"the other one has those, too", 0, 2, 900, 0, 0, 900, 4 * s * 4 / 9, 4 * s},
+		{"it gives up two thirds", 0, 2, 300, 3 * s, 0, 300, 3 * s, 3 * s},
+		{"the first is gone", 1, 2, 300, 3 * s, 0, 300, 3 * s, (6*3*s + 4*s) / 7},
+		{"later", 0, 2, 300, 3 * s, 10 * s, 300, 3 * s, -1},
+	} {
+		now := start.Add(time.Duration(tt.after))
+		book.Left(func(id uint64) bool { return id != tt.left }, now)
+		book.Clean(func(id uint64) bool { return id != tt.left })
+		a := Ask{Limit: Units, Most: tt.most, Lacking: tt.most > book.Seats[tt.me].Have}
+		g, free := book.Share(tt.me, a, start.UnixNano()+tt.free, s, now, func(uint64) bool { return true })
+		near := func(got, want int64) bool { return max(got-want, want-got) <= 1000 }
+		if free -= start.UnixNano(); g.Permits != tt.units || !near(free, tt.wantFree) {
+			t.Errorf("%s: got %d units from %v on, want %d from %v on", tt.name, g.Permits, time.Duration(free), tt.units,
+				time.Duration(tt.wantFree))
+		}
+		left := book.Until
+		if tt.wantLeft > 0 {
+			left -= start.UnixNano()
+		}
+		if !near(left, max(tt.wantLeft, 0)) {
+			t.Errorf("%s: got units left from %v on, want %v", tt.name, time.Duration(left), time.Duration(tt.wantLeft))
+		}
+	}
+}
