@@ -239,8 +239,8 @@ type Runner struct {
 	//
 	// Runners that share a Queue (see queue.Sharer) have shares of a Rate, by their mail. In any time, they together
 	// send at most the messages that the Rate allows, and one more for each Runner: of one a minute, three Runners may
-	// send three at once. Each restart may add one. A Runner that alone has mail uses the whole Rate. Several that take
-	// mail of the same lanes use about 90 % of it, and 75 % at a site that takes one task at a time.
+	// send three at once. Each restart may add one. A Runner that alone has mail uses the whole Rate, as is so for each
+	// tenant on queue/pgqueue. Several with mail of one source, or that take mail of the same lanes, use most of it.
 	Source, Tenant Rate
 
 	// SourceFor and TenantFor return the Rate of one source or tenant. If that is no limit, Source or Tenant applies.
