@@ -13,9 +13,9 @@ import (
 	"github.com/postrider/postrider/smtp"
 )
 
-// takeover is the time within which the others deliver the mail of a relay that was killed: its lease of 15 seconds, a
-// quarter of that until another relay looks, and what delivery takes on a machine with other work.
-const takeover = 15*time.Second + 15*time.Second/4 + 5*time.Second
+// takeover is the time within which the others deliver the mail of a relay that was killed: its lease of 24 seconds, an
+// eighth of that until another relay looks, and what delivery takes on a machine with other work.
+const takeover = 24*time.Second + 24*time.Second/8 + 5*time.Second
 
 // TestKilled kills one of three relays with kill -9 while all of them receive and deliver mail. Each mail that a relay
 // has taken over by its reply arrives. It arrives once, unless the killed relay was sending it.

@@ -9,7 +9,7 @@
 // postgres://user:password@localhost/mail. The relays make their tables when they start.
 //
 // The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, about
-// 15 seconds later.
+// 25 seconds later.
 //
 // The flags of examples/relay apply, except for -spool:
 //

@@ -31,8 +31,7 @@
 // its process ends, or is cut off from the server, they get them after Options.NodeLease. Its leases on tasks have
 // ended then, and each counts as a death: see [queue.Queue]. The bounds on leases of tasks with deaths hold at each
 // Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
-// Settle and Extend return ErrLeaseLost for leases from before. Attempts that it had begun go on meanwhile: such a
-// message may arrive twice.
+// Settle and Extend return ErrLeaseLost for leases from before. Its Runner has ended the attempts that had begun.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries; of an
 // idle Queue, six times Options.Poll.
@@ -65,7 +64,7 @@
 // space and delay nothing. A transaction that has been prepared and forgotten keeps all of them.
 //
 // An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what
-// others have committed, as nothing else tells it of that. One every quarter of Options.NodeLease renews its lease, and
+// others have committed, as nothing else tells it of that. One every eighth of Options.NodeLease renews its lease, and
 // a few in each Options.NodeLease look for rows that are obsolete. One that gets news executes 20 a second.
 //
 // While an open transaction has stored a Key, each call with the same Key looks again and again whether it has ended:

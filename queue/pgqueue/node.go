@@ -70,9 +70,10 @@ func (q *Queue) newLayout(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// beater renews the lease of the node, and looks for nodes whose lease is over.
+// beater renews the lease of the node, and looks for nodes whose lease is over. Whenever the node is cut off, seven
+// eighths of the lease are left, by default 21 seconds: more than permits.Hold, after which a Runner ends its attempts.
 func (q *Queue) beater(background context.Context) {
-	t := time.NewTicker(q.config.NodeLease / 4)
+	t := time.NewTicker(q.config.NodeLease / 8)
 	defer t.Stop()
 	for {
 		select {

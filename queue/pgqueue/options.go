@@ -24,7 +24,9 @@ type Options struct {
 	Poll time.Duration
 
 	// NodeLease is how long the Queue keeps its messages without a word to the server. After that, the other Queues
-	// take them, and its leases end. It is at least 300 ms. If zero, 15 seconds.
+	// take them, and its leases end. A Runner that is cut off from the server ends its attempts within 20 seconds: with
+	// less than 24 here, others may begin theirs before, and a message may arrive twice. It is at least 300 ms. If
+	// zero, 24 seconds.
 	NodeLease time.Duration
 
 	// Timeout bounds a statement, a call with a Key except for the time that its Body takes, and the wait for the
@@ -57,7 +59,7 @@ func (o *Options) Open(ctx context.Context, db *sql.DB) (*Queue, error) {
 func (o *Options) withDefaults() (Options, error) {
 	c := *o
 	c.Poll = cmp.Or(o.Poll, 50*time.Millisecond)
-	c.NodeLease = cmp.Or(o.NodeLease, 15*time.Second)
+	c.NodeLease = cmp.Or(o.NodeLease, 24*time.Second)
 	c.Timeout = cmp.Or(o.Timeout, 30*time.Second)
 	c.KeyTime = cmp.Or(o.KeyTime, 24*time.Hour)
 	c.MaxKeys = cmp.Or(o.MaxKeys, 1_000_000)
