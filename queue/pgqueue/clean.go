@@ -132,14 +132,11 @@ func (c *cleaning) mayDelete(ctx context.Context, q *Queue) (bool, error) {
 func (q *Queue) delete(ctx context.Context, from, to int64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
-	tx, err := q.db.BeginTx(ctx, nil)
+	tx, err := q.beginTx(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer tx.Rollback()
-	if err := q.boundIdle(ctx, tx); err != nil {
-		return false, err
-	}
 	var alone bool
 	err = tx.QueryRowContext(ctx, q.sql(`SELECT
 		pg_try_advisory_xact_lock(hashtextextended('pgqueue clean "postrider"', 0))`)).Scan(&alone)

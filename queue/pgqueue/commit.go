@@ -288,14 +288,11 @@ func (q *Queue) refence(ctx context.Context, db querier, node int64) error {
 
 // runLarge executes the statement for messages with chunks.
 func (q *Queue) runLarge(ctx context.Context, b *batch) (ids []uint64, err error) {
-	tx, err := q.db.BeginTx(ctx, nil)
+	tx, err := q.beginTx(ctx)
 	if err != nil {
 		return nil, &notSent{err}
 	}
 	defer tx.Rollback()
-	if err := q.boundIdle(ctx, tx); err != nil {
-		return nil, &notSent{err}
-	}
 	given := make([]uint64, len(b.msgs))
 	for i, d := range b.msgs { // all, as their order is that of their IDs
 		id := &given[i]

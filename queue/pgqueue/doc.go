@@ -110,6 +110,7 @@
 //	claim.go, settle.go, body.go          Claim, Extend, Settle, Open
 //	poll.go                               what others have committed
 //	node.go, give.go, load.go             which Queue has which messages
+//	read.go                               messages as the tables have them
 //	heads.go                              what is in memory, and what is read for a lease
 //	record.go, event.go                   the columns in JSON; what has happened to a message, in order
 //	share.go                              records for limits that Runners share

@@ -38,14 +38,11 @@ func (q *Queue) register(ctx context.Context) error {
 // inLock runs do in a transaction, alone among all Queues of the schema. The lock is taken in a statement before, so
 // that the snapshots of do are newer.
 func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := q.db.BeginTx(ctx, nil)
+	tx, err := q.beginTx(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := q.boundIdle(ctx, tx); err != nil {
-		return err
-	}
 	if _, err := tx.ExecContext(ctx, q.sql(lockSQL)); err != nil {
 		return err
 	}
@@ -55,13 +52,21 @@ func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// boundIdle has the server end a transaction if it waits for a statement too long: this process may be cut off from the
-// server while the transaction has locks that the other Queues need.
-func (q *Queue) boundIdle(ctx context.Context, tx *sql.Tx) error {
+// beginTx begins a transaction that may have locks that the other Queues need. The server ends it if it waits for a
+// statement too long: this process may be cut off meanwhile.
+func (q *Queue) beginTx(ctx context.Context) (*sql.Tx, error) {
+	tx, err := q.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
 	most := min(max(q.config.NodeLease, time.Second), time.Hour).Milliseconds()
-	_, err := tx.ExecContext(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`,
+	_, err = tx.ExecContext(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`,
 		strconv.FormatInt(most, 10))
-	return err
+	if err != nil {
+		tx.Rollback()
+		return nil, err
+	}
+	return tx, nil
 }
 
 // newLayout makes all Queues look at the lanes.

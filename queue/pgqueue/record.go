@@ -146,11 +146,16 @@ func newMessageRecord[T ~string](m *index.Message) *messageRecord[T] {
 
 // decodeMessage is the reverse of encodeMessage.
 func decodeMessage(head []byte) (*index.Message, error) {
-	m, err := decodeAs[string](head)
+	return decodeWith(decodeAs[string], decodeAs[text], head)
+}
+
+// decodeWith decodes a head of plain strings, or else one that has octets.
+func decodeWith(plain, octets func([]byte) (*index.Message, error), head []byte) (*index.Message, error) {
+	m, err := plain(head)
 	if err != nil {
-		m, err = decodeAs[text](head)
+		return octets(head)
 	}
-	return m, err
+	return m, nil
 }
 
 func decodeAs[T ~string](head []byte) (*index.Message, error) {
@@ -177,11 +182,7 @@ func decodeAs[T ~string](head []byte) (*index.Message, error) {
 
 // decodeEntry is decodeMessage for what ix needs: without the recipients.
 func decodeEntry(head []byte) (*index.Message, error) {
-	m, err := decodeEntryAs[string](head)
-	if err != nil {
-		m, err = decodeEntryAs[text](head)
-	}
-	return m, err
+	return decodeWith(decodeEntryAs[string], decodeEntryAs[text], head)
 }
 
 func decodeEntryAs[T ~string](head []byte) (*index.Message, error) {

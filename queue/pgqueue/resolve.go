@@ -76,14 +76,11 @@ func (q *Queue) resolve(b *batch, cause error) ([]uint64, error) {
 func (q *Queue) find(b *batch) (ids []uint64, found bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
-	tx, err := q.db.BeginTx(ctx, nil)
+	tx, err := q.beginTx(ctx)
 	if err != nil {
 		return nil, false, err
 	}
 	defer tx.Rollback()
-	if err := q.boundIdle(ctx, tx); err != nil {
-		return nil, false, err
-	}
 	if err := q.raiseFence(ctx, tx, b.node); err != nil {
 		return nil, false, err
 	}
