@@ -57,8 +57,9 @@ func (q *bareQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Du
 	for _, c := range granted {
 		c.Lease.Recipients.Store(1)
 		// What its Sender wants to know.
-		c.Task.Envelope = &smtp.Envelope{From: c.Task.Destination, EnvID: strconv.FormatInt(c.Task.Due.UnixNano(), 10), Recipients: q.to}
-		tasks = append(tasks, c.Task)
+		task := c.Bare()
+		task.Envelope = &smtp.Envelope{From: task.Destination, EnvID: strconv.FormatInt(task.Due.UnixNano(), 10), Recipients: q.to}
+		tasks = append(tasks, task)
 	}
 	return tasks, nil
 }
@@ -79,7 +80,7 @@ func (q *bareQueue) Settle(ctx context.Context, l queue.Lease, s queue.Settlemen
 		if index.SettlesAll(&s) {
 			q.ix.Done(begun)
 		} else {
-			q.ix.Retry(begun, s.Next.UnixNano(), index.Never, c.Task.Attempts, struct{}{})
+			q.ix.Retry(begun, s.Next.UnixNano(), index.Never, c.Attempts, struct{}{})
 		}
 	}
 	q.mu.Unlock()

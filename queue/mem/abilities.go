@@ -31,7 +31,8 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				continue
 			}
 			for i := range tasks {
-				if t := memTask(&tasks[i], q.ix.Now()); parsed.MatchesTask(&t) && !yield(t, nil) {
+				var t queue.Task
+				if fillTask(&t, &tasks[i], q.ix.Now()); parsed.MatchesTask(&t) && !yield(t, nil) {
 					return
 				}
 			}

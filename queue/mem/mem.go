@@ -202,7 +202,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	granted, next := q.ix.Claim(wants, lease)
 	tasks := make([]queue.Task, len(granted))
 	for i := range granted {
-		tasks[i] = memTask(&granted[i], q.ix.Now())
+		fillTask(&tasks[i], &granted[i], q.ix.Now())
 		granted[i].Lease.Recipients.Store(int32(len(tasks[i].Last)))
 	}
 	q.mu.Unlock()
@@ -210,13 +210,12 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	return tasks, nil
 }
 
-func memTask(c *memClaim, now time.Time) queue.Task {
+func fillTask(task *queue.Task, c *memClaim, now time.Time) {
 	st := memState(c)
 	if c.State != nil || c.Parts != nil {
 		st = st.Clone() // the queue keeps it
 	}
-	c.Fill(c.Data.Message, st, now)
-	return c.Task
+	c.Fill(task, c.Data.Message, st, now)
 }
 
 func memState(c *memClaim) *index.Progress {
@@ -258,12 +257,12 @@ func (q *Queue) Settle(ctx context.Context, l queue.Lease, s queue.Settlement) e
 	if err != nil {
 		return err
 	}
-	if err := index.CheckSettlement(&s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
-		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
+	if err := index.CheckSettlement(&s, c.Lane.Destination, int(found.Recipients.Load())); err != nil {
+		return fmt.Errorf("mem: settle %s for %s: %w", index.FormatID(c.ID), c.Lane.Destination, err)
 	}
 	reports, err := newMemMessages(ctx, s.Reports)
 	if err != nil {
-		return fmt.Errorf("mem: settle %s for %s: %w", c.Task.ID, c.Task.Destination, err)
+		return fmt.Errorf("mem: settle %s for %s: %w", index.FormatID(c.ID), c.Lane.Destination, err)
 	}
 	due, report, err := q.settle(l, s, reports)
 	if err != nil {
@@ -296,7 +295,7 @@ func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage)
 	}
 	before := memState(c)
 	after := before.After(s)
-	attempts := index.AttemptsAfter(&s, c.Task.Attempts)
+	attempts := index.AttemptsAfter(&s, c.Attempts)
 	if c.Num == index.ReportTask {
 		due, gone := q.ix.Reported(begun, q.part(after, index.ToNano(s.Next), attempts))
 		if gone {

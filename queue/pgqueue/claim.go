@@ -43,7 +43,7 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 	for i := range granted {
 		c := &granted[i]
 		hand := c.Lease.Data.(*inHand)
-		result[i] = taskOf(c, hand.msg, hand.progress(c.Num), now)
+		c.Fill(&result[i], hand.msg, hand.progress(c.Num), now)
 		c.Lease.Recipients.Store(int32(len(result[i].Last)))
 		j.marks = append(j.marks, q.markOf(c, until))
 	}
@@ -78,17 +78,11 @@ func (q *Queue) ready(wants []queue.Want) []queue.Want {
 	return slices.DeleteFunc(slices.Clone(wants), notYet)
 }
 
-// taskOf returns what a Claim or a List returns of a task that ix describes. The task takes over what st has.
-func taskOf(c *claim, m *index.Message, st *index.Progress, now time.Time) queue.Task {
-	m.Fill(&c.Task, st, now)
-	return c.Task
-}
-
 // markOf returns the row of a lease.
 func (q *Queue) markOf(c *claim, until int64) markRow {
 	return markRow{
 		ID: c.ID, Num: c.Num, Lane: laneOf(c.Lane.Owner),
-		Attempts: c.Task.Attempts, Deaths: c.Task.Deaths, Until: until,
+		Attempts: c.Attempts, Deaths: c.Deaths, Until: until,
 	}
 }
 
@@ -97,9 +91,9 @@ func (q *Queue) handBack(granted []claim) {
 	q.mu.Lock()
 	for i := range granted {
 		c := &granted[i]
-		if l, _, err := q.ix.Find(c.Task.Lease); err == nil {
-			q.ix.SetAttempts(l.Task, c.Task.Attempts-1)
-			q.ix.Extend(c.Task.Lease, 0)
+		if l, _, err := q.ix.Find(c.Lease.Token()); err == nil {
+			q.ix.SetAttempts(l.Task, c.Attempts-1)
+			q.ix.Extend(c.Lease.Token(), 0)
 		}
 	}
 	q.ix.Stats() // ends what has expired

@@ -105,5 +105,5 @@ func (q *Queue) give(
 
 // leased reports whether a task of a message has a lease. q.mu is held.
 func (q *Queue) leased(id uint64) bool {
-	return slices.ContainsFunc(q.ix.TasksOf(id), func(t claim) bool { return t.Task.State == queue.Leased })
+	return slices.ContainsFunc(q.ix.TasksOf(id), func(t claim) bool { return t.Is == queue.Leased })
 }

@@ -179,7 +179,7 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 		case isChanged(&c):
 			hand.before = byID[c.ID].before(&c)
 		}
-		if read[c.ID] != nil && len(hand.msg.Dests) > 1 && !c.Task.Only { // for its other tasks
+		if read[c.ID] != nil && len(hand.msg.Dests) > 1 && !c.Only { // for its other tasks
 			q.heads.keep(c.ID, decodedHead(hand.msg))
 		}
 		return false

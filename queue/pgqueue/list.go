@@ -131,7 +131,8 @@ func (q *Queue) described(s *stored, must bool) (tasks []queue.Task, ok bool) {
 			if !must && !s.agrees(&c) {
 				return nil, false
 			}
-			task := taskOf(&c, s.msg, s.before(&c), now)
+			var task queue.Task
+			c.Fill(&task, s.msg, s.before(&c), now)
 			task.HeldFor = s.why
 			tasks = append(tasks, task)
 		}

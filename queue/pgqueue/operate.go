@@ -142,7 +142,7 @@ func (q *Queue) release(id uint64) []queue.LaneDue {
 		return nil
 	}
 	for _, t := range q.ix.TasksOf(id) {
-		if t.Task.State == queue.Held && t.Task.Deaths > 0 {
+		if t.Is == queue.Held && t.Deaths > 0 {
 			r := q.ix.Task(id, t.Num)
 			q.ix.Take(r)
 			q.ix.SetDeaths(r, 0)

@@ -42,7 +42,7 @@ func failedSettling(c *claim, err error) error {
 	if err == nil {
 		return nil
 	}
-	return failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
+	return failed(fmt.Sprintf("settle %s for %s", index.FormatID(c.ID), c.Lane.Destination), err)
 }
 
 // checkSettlement returns the reason why a settlement can't succeed, before the reports are read.
@@ -62,7 +62,7 @@ func (q *Queue) leaseOf(ctx context.Context, l queue.Lease, s *queue.Settlement)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := index.CheckSettlement(s, c.Task.Destination, int(found.Recipients.Load())); err != nil {
+	if err := index.CheckSettlement(s, c.Lane.Destination, int(found.Recipients.Load())); err != nil {
 		return nil, nil, failedSettling(c, err)
 	}
 	return found, c, nil
@@ -174,7 +174,7 @@ func (q *Queue) beginSettling(ctx context.Context, l queue.Lease, s *queue.Settl
 
 // others returns how many other tasks the message has, and how many of these are being settled. q.mu is held.
 func (q *Queue) others(c *claim) (others, settling int) {
-	if c.Task.Only {
+	if c.Only {
 		return 0, 0
 	}
 	for _, t := range q.ix.TasksOf(c.ID) {
@@ -198,7 +198,7 @@ func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *s
 	}
 	st := &settlement{
 		job: job{node: q.node, fence: q.fence}, q: q, begun: begun, claim: c, after: before.After(*s),
-		attempts: index.AttemptsAfter(s, c.Task.Attempts), deaths: index.DeathsAfter(s, c.Task.Deaths),
+		attempts: index.AttemptsAfter(s, c.Attempts), deaths: index.DeathsAfter(s, c.Deaths),
 	}
 	switch {
 	case c.Num == index.ReportTask:
@@ -273,7 +273,7 @@ func (q *Queue) applySettling(st *settlement) {
 			q.ix.SetDeaths(st.begun.Task, st.deaths)
 			q.ix.Retry(st.begun, st.due, st.overdue, st.attempts, c.State+1)
 			due = min(st.due, st.overdue)
-			if c.Task.Only {
+			if c.Only {
 				q.heads.drop(c.ID) // it waits, and new ones need the room
 			}
 			break

@@ -40,7 +40,7 @@ type taskKey struct {
 
 // claimedOf describes a task of the index.
 func claimedOf(c spoolClaim) claimed {
-	return claimed{c.ID, c.Num, c.Task.Attempts, c.Task.Deaths, c.Task.State == queue.Leased}
+	return claimed{c.ID, c.Num, c.Attempts, c.Deaths, c.Is == queue.Leased}
 }
 
 // appendClaim appends the entry of a claim. Its tags are those of a state.

@@ -104,7 +104,7 @@ func FuzzApply(f *testing.F) {
 				entry := payload[c.Data.off-segmentHeaderLen-recordHeaderLen:][:c.Data.length]
 				if h, fields, err := entryFields(entry); err == nil {
 					if msg, err := decodeMessage(h, fields, false); err == nil {
-						msg.Fill(&c.Task, msg.Initial(c.Num), time.Now())
+						c.Fill(new(queue.Task), msg, msg.Initial(c.Num), time.Now())
 					}
 				}
 			}

@@ -86,7 +86,7 @@ func (s *Spool) suspectsOf(found []claimed, id uint64) []claimed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.ix.TasksOf(id) {
-		if c.Task.State == queue.Held && c.Task.Deaths > 0 {
+		if c.Is == queue.Held && c.Deaths > 0 {
 			found = append(found, claimedOf(c))
 		}
 	}

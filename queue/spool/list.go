@@ -33,6 +33,7 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 			s.mu.Unlock()
 			for i := range tasks {
 				c := &tasks[i]
+				task := c.Bare()
 				msg, st, err := s.load(c, pins[i])
 				switch {
 				case err != nil:
@@ -40,11 +41,11 @@ func (s *Spool) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Task, 
 				case !parsed.MatchesMessage(msg):
 					continue
 				default:
-					if c.Fill(msg, st, s.ix.Now()); !parsed.MatchesTask(&c.Task) {
+					if c.Fill(&task, msg, st, s.ix.Now()); !parsed.MatchesTask(&task) {
 						continue
 					}
 				}
-				if !yield(c.Task, err) {
+				if !yield(task, err) {
 					unpin(pins[i+1:])
 					return
 				}

@@ -173,7 +173,7 @@ func (s *Spool) prepareMove(seg *segment, id uint64) (*move, error) {
 		gone[i] = true
 	}
 	if m.held {
-		m.reason = tasks[0].Task.HeldFor
+		m.reason = tasks[0].HeldFor
 	}
 	states := storedStates(tasks, pins)
 	var known claimed // of a task, by its states: without its last claims
@@ -328,7 +328,7 @@ func (s *Spool) upToDate(m *move) bool {
 	if *s.ix.Data(m.id) != m.from || len(states) != len(m.tasks) || s.ix.Held(m.id) != m.held || s.inUse(m.id, tasks) {
 		return false
 	}
-	if m.held && tasks[0].Task.HeldFor != m.reason {
+	if m.held && tasks[0].HeldFor != m.reason {
 		return false
 	}
 	for i, st := range states {

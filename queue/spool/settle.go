@@ -60,7 +60,7 @@ func (s *Spool) Settle(ctx context.Context, l queue.Lease, set queue.Settlement)
 }
 
 func (s *Spool) failedSettling(c *spoolClaim, err error) error {
-	return s.failed(fmt.Sprintf("settle %s for %s", c.Task.ID, c.Task.Destination), err)
+	return s.failed(fmt.Sprintf("settle %s for %s", index.FormatID(c.ID), c.Lane.Destination), err)
 }
 
 // checkSettlement says why a settlement can't succeed, before the reports are read. It changes nothing.
@@ -75,7 +75,7 @@ func (s *Spool) checkSettlement(ctx context.Context, l queue.Lease, set *queue.S
 	if err != nil {
 		return nil, err
 	}
-	err = index.CheckSettlement(set, c.Task.Destination, int(found.Recipients.Load()))
+	err = index.CheckSettlement(set, c.Lane.Destination, int(found.Recipients.Load()))
 	if err == nil {
 		err = s.log.broken()
 	}
@@ -215,8 +215,8 @@ func (s *Spool) ending(l *index.Lease, c *spoolClaim, p pin, set queue.Settlemen
 		e.state = &taskState{id: c.ID, num: s.partNumber(c.ID)}
 	}
 	e.state.state = *old.After(set)
-	e.state.attempts = index.AttemptsAfter(&set, c.Task.Attempts)
-	e.state.deaths = index.DeathsAfter(&set, c.Task.Deaths)
+	e.state.attempts = index.AttemptsAfter(&set, c.Attempts)
+	e.state.deaths = index.DeathsAfter(&set, c.Deaths)
 	if c.Num == index.ReportTask {
 		e.state.due, e.state.overdue = index.ToNano(set.Next), index.Never
 	} else {

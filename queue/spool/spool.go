@@ -291,9 +291,8 @@ func (s *Spool) read(granted []spoolClaim, pins []pin) (tasks []queue.Task, err 
 			err = readErr
 			continue
 		}
-		c.Fill(msg, st, s.ix.Now())
+		c.Fill(&tasks[i], msg, st, s.ix.Now())
 		c.Lease.Recipients.Store(int32(len(st.Last)))
-		tasks[i] = c.Task
 	}
 	tasks = slices.DeleteFunc(tasks, func(t queue.Task) bool { return t.ID == "" }) // what can't be read
 	if len(tasks) > 0 {

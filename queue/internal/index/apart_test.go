@@ -46,7 +46,7 @@ func TestApart(t *testing.T) {
 					checkIndex(t, ix)
 					var got []int
 					for _, c := range tasks {
-						got = append(got, c.Task.Deaths)
+						got = append(got, c.Deaths)
 					}
 					slices.Sort(got)
 					want = slices.Sorted(slices.Values(want))
@@ -54,7 +54,7 @@ func TestApart(t *testing.T) {
 						t.Fatalf("Claim %d: got tasks with %v deaths, want %v", i+1, got, want)
 					}
 					if more, _ := ix.Claim(wants, time.Hour); len(more) > 0 {
-						t.Fatalf("Claim %d: got %d more tasks with %d deaths", i+1, len(more), more[0].Task.Deaths)
+						t.Fatalf("Claim %d: got %d more tasks with %d deaths", i+1, len(more), more[0].Deaths)
 					}
 					ix.Recalled()
 					for _, c := range tasks {
@@ -101,7 +101,7 @@ func TestApartExpires(t *testing.T) {
 		checkIndex(t, ix)
 		ix.Remove(2)
 		checkIndex(t, ix)
-		if third, _ := ix.Claim(wants, time.Minute); len(third) != 1 || third[0].ID != 1 || third[0].Task.Attempts != 2 {
+		if third, _ := ix.Claim(wants, time.Minute); len(third) != 1 || third[0].ID != 1 || third[0].Attempts != 2 {
 			t.Errorf("got %+v, want task 1 again", third)
 		}
 	})

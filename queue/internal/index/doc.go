@@ -4,7 +4,7 @@
 // tasks or so.
 //
 // A store adds a [Message] with what it keeps of it: mem the body, spool the place in the log. It gets a [Task] from
-// Claim or List, and makes a queue.Task of it by [Message.Fill]. A [Progress] is what a task has stored besides its
+// Claim or List, and makes a queue.Task of it by [Task.Fill]. A [Progress] is what a task has stored besides its
 // times.
 //
 // # Where to find what

@@ -53,7 +53,7 @@ func TestIndexFlush(t *testing.T) {
 				delete(untouched, id)
 			case 2:
 				for _, c := range ix.claimAt("d", 3, queue.Any) {
-					l, _, err := ix.Find(c.Task.Lease)
+					l, _, err := ix.Find(c.Lease.Token())
 					if err != nil {
 						t.Fatal(err)
 					}

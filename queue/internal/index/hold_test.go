@@ -209,7 +209,7 @@ func TestIndexRandom(t *testing.T) {
 				}
 			case 3:
 				if c, ok := pick(&claims); ok {
-					if l, again, err := ix.Find(c.Task.Lease); err == nil {
+					if l, again, err := ix.Find(c.Lease.Token()); err == nil {
 						ix.Begin(l)
 						again.Lease = l
 						settling = append(settling, *again)
@@ -224,7 +224,7 @@ func TestIndexRandom(t *testing.T) {
 					case 1:
 						ix.Done(c.Lease)
 					case 2:
-						ix.SetDeaths(c.Lease.Task, min(c.Task.Deaths, r.IntN(4)))
+						ix.SetDeaths(c.Lease.Task, min(c.Deaths, r.IntN(4)))
 						ix.Retry(c.Lease, now+r.Int64N(1000), Never, r.IntN(3), 0)
 					}
 				}
@@ -245,8 +245,8 @@ func TestIndexRandom(t *testing.T) {
 					}
 					held[id] = keep
 					for _, task := range ix.TasksOf(id) {
-						if task.Task.HeldFor != why[id] || task.AsStored {
-							t.Fatalf("step %d: %d is held for %q, as stored: %v, want %q", step, id, task.Task.HeldFor, task.AsStored, why[id])
+						if task.HeldFor != why[id] || task.AsStored {
+							t.Fatalf("step %d: %d is held for %q, as stored: %v, want %q", step, id, task.HeldFor, task.AsStored, why[id])
 						}
 					}
 				}

@@ -239,8 +239,8 @@ func TestIndexSettled(t *testing.T) {
 	for i := range uint64(maxSettled + 2) {
 		ix.Add(waitingFor(i, 0, "d"), 0)
 		c := ix.claimAt("d", 1, queue.Any)[0]
-		leases = append(leases, c.Task.Lease)
-		l, _, err := ix.Find(c.Task.Lease)
+		leases = append(leases, c.Lease.Token())
+		l, _, err := ix.Find(c.Lease.Token())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,7 +277,7 @@ func TestMostAttempts(t *testing.T) {
 		ix.Change(r, 0, Never, before, 0)
 		ix.Put(r)
 		tasks := ix.claimAt("d", 1, queue.Any)
-		if len(tasks) != 1 || tasks[0].Task.Attempts != want {
+		if len(tasks) != 1 || tasks[0].Attempts != want {
 			t.Errorf("after %d: got %+v, want one task with %d attempts", before, tasks, want)
 		}
 		checkIndex(t, ix)
@@ -402,7 +402,7 @@ func TestOweDeaths(t *testing.T) {
 	ix.Add(waitingFor(1, 0, "d"), 0)
 	ix.Owe(1, Part[int]{Num: 1, Deaths: 2, Attempts: 3})
 	tasks := ix.claimAt(queue.ReportDestination, 1, queue.Any)
-	if len(tasks) != 1 || tasks[0].Task.Deaths != 2 || tasks[0].Task.Attempts != 4 {
+	if len(tasks) != 1 || tasks[0].Deaths != 2 || tasks[0].Attempts != 4 {
 		t.Errorf("got %+v, want one with two deaths, at its fourth attempt", tasks)
 	}
 	if ix.Settling(2) {

@@ -24,21 +24,26 @@ type Lease struct {
 	expires    time.Duration
 }
 
-// Task is a task of a Claim, with its Lease, or of a list. The store makes a queue.Task of it by Message.Fill.
-type Task[M, S any] struct {
-	ID    uint64
-	Data  M
-	Num   uint32
-	Phase phase
-	State S
-	Parts []Part[S] // of a report task
-	Lane  queue.Lane
-	Lease *Lease
+// Token returns the lease as the user of the store knows it.
+func (l *Lease) Token() queue.Lease { return queue.Lease(l.token) }
 
-	// Task has ID, Destination, Owner, Lease, State, Only, Due, Attempts and Deaths, and HeldFor unless AsStored is
-	// true: then that is the one of the Message.
-	Task     queue.Task
-	AsStored bool
+// Task is a task of a Claim, with its Lease, or of a list. The store makes a queue.Task of it by Fill, or by Bare.
+type Task[M, S any] struct {
+	ID       uint64
+	Data     M
+	Num      uint32
+	Phase    phase
+	State    S
+	Parts    []Part[S] // of a report task
+	Lane     queue.Lane
+	Lease    *Lease
+	Is       queue.State
+	Only     bool
+	AsStored bool // it is held for the HeldFor of its Message
+	Due      int64
+	Attempts int
+	Deaths   int
+	HeldFor  string // unless AsStored is true
 }
 
 // expire ends the leases that have expired. Every method that looks at tasks or leases calls it first.
@@ -102,7 +107,7 @@ func (ix *Index[M, S]) Claim(wants []queue.Want, d time.Duration) (tasks []Task[
 	tasks = make([]Task[M, S], len(leases))
 	for i, l := range leases {
 		tasks[i] = ix.describe(l.Task)
-		tasks[i].Lease, tasks[i].Task.Lease = l, queue.Lease(l.token)
+		tasks[i].Lease = l
 		l.parts = len(tasks[i].Parts)
 	}
 	return tasks, next
@@ -139,18 +144,8 @@ func (ix *Index[M, S]) describe(r ref) Task[M, S] {
 	}
 	return Task[M, S]{
 		ID: m.id, Data: m.data, Num: t.num, Phase: t.phase, State: t.State, Parts: parts, Lane: lane,
-		Task: queue.Task{
-			ID:          FormatID(m.id),
-			Destination: lane.Destination,
-			Owner:       lane.Owner,
-			State:       t.is(),
-			Only:        ix.only(r),
-			Due:         fromDue(t.due),
-			Attempts:    int(t.attempts),
-			Deaths:      ix.deaths(r),
-			HeldFor:     reason,
-		},
-		AsStored: t.hold == asStored,
+		Is: t.is(), Only: ix.only(r), Due: t.due, Attempts: int(t.attempts), Deaths: ix.deaths(r),
+		HeldFor: reason, AsStored: t.hold == asStored,
 	}
 }
 

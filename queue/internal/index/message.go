@@ -240,15 +240,28 @@ func (st *Progress) Clone() *Progress {
 	return c
 }
 
-// Fill sets the fields of t.Task that the Index didn't set. It takes over what st has.
-func (t *Task[M, S]) Fill(s *Message, st *Progress, now time.Time) {
-	s.Fill(&t.Task, st, now)
-	if t.AsStored {
-		t.Task.HeldFor = s.HeldFor
+// Bare returns the fields of a queue.Task that the Index has.
+func (t *Task[M, S]) Bare() queue.Task {
+	task := queue.Task{
+		ID: FormatID(t.ID), Destination: t.Lane.Destination, Owner: t.Lane.Owner, State: t.Is, Only: t.Only,
+		Due: fromDue(t.Due), Attempts: t.Attempts, Deaths: t.Deaths, HeldFor: t.HeldFor,
 	}
+	if t.Lease != nil {
+		task.Lease = t.Lease.Token()
+	}
+	return task
 }
 
-// Fill sets the fields of t that the Index didn't set but HeldFor. It takes over what st has.
+// Fill sets all fields of task, whose message is s. The task takes over what st has.
+func (t *Task[M, S]) Fill(task *queue.Task, s *Message, st *Progress, now time.Time) {
+	*task = t.Bare()
+	if t.AsStored {
+		task.HeldFor = s.HeldFor
+	}
+	s.Fill(task, st, now)
+}
+
+// Fill sets the fields of t that the message has, but HeldFor. It takes over what st has.
 func (s *Message) Fill(t *queue.Task, st *Progress, now time.Time) {
 	env := s.Envelope
 	env.Recipients = make([]smtp.Recipient, len(st.Recipients))
