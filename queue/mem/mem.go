@@ -294,7 +294,7 @@ func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage)
 		q.add(r)
 	}
 	before := memState(c)
-	after := before.After(s)
+	after := before.After(&s)
 	attempts := index.AttemptsAfter(&s, c.Attempts)
 	if c.Num == index.ReportTask {
 		due, gone := q.ix.Reported(begun, q.part(after, index.ToNano(s.Next), attempts))
@@ -309,7 +309,7 @@ func (q *Queue) settle(l queue.Lease, s queue.Settlement, reports []*memMessage)
 		q.ix.Owe(c.ID, *q.part(before.Owed(&s), report, 0))
 	}
 	if len(after.Recipients) > 0 {
-		next, overdue := index.Next(s.Next, q.ix.Now()), c.Data.OverdueAfter(s, after.Noticed)
+		next, overdue := index.Next(s.Next, q.ix.Now()), c.Data.OverdueAfter(&s, after.Noticed)
 		q.ix.Retry(begun, next, overdue, attempts, after)
 		return min(next, overdue), report, nil
 	}

@@ -57,7 +57,8 @@ func (b *batch) parts() (p parts) {
 }
 
 // These are the statements of commitSQL. Their rows come as arrays, a column each: the server takes several times as
-// long to read rows in JSON.
+// long to read rows in JSON. An unnest in FROM stores the rows once more, so only msgsPart has one, which needs the
+// columns by name.
 const (
 	nodePart = `WITH n AS MATERIALIZED (
 	SELECT id FROM "postrider".node WHERE id = $::bigint AND fence = $::bigint FOR KEY SHARE
@@ -74,16 +75,16 @@ const (
 	RETURNING id
 )`
 	outcomesPart = `, o AS (
-	INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
-	SELECT j.id, j.lane, b.id, b.batch, j.kind, j.last, j.data
-	FROM b, unnest($::text::bigint[], $::text::smallint[], $::text::smallint[], $::text::boolean[], $::text::json[])
-		AS j(id, lane, kind, last, data)
+	INSERT INTO "postrider".outcome (id, lane, kind, last, data, node, batch)
+	SELECT unnest($::text::bigint[]), unnest($::text::smallint[]), unnest($::text::smallint[]),
+		unnest($::text::boolean[]), unnest($::text::json[]), b.id, b.batch
+	FROM b
 )`
 	marksPart = `, k AS (
 	INSERT INTO "postrider".mark (id, num, lane, attempts, deaths, until)
-	SELECT j.id, j.num, j.lane, j.attempts, j.deaths, j.until
-	FROM n, unnest($::text::bigint[], $::text::bigint[], $::text::smallint[], $::text::int[], $::text::int[],
-		$::text::bigint[]) AS j(id, num, lane, attempts, deaths, until)
+	SELECT unnest($::text::bigint[]), unnest($::text::bigint[]), unnest($::text::smallint[]), unnest($::text::int[]),
+		unnest($::text::int[]), unnest($::text::bigint[])
+	FROM n
 )`
 )
 

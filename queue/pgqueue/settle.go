@@ -197,7 +197,7 @@ func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *s
 		before = hand.progress(c.Num)
 	}
 	st := &settlement{
-		job: job{node: q.node, fence: q.fence}, q: q, begun: begun, claim: c, after: before.After(*s),
+		job: job{node: q.node, fence: q.fence}, q: q, begun: begun, claim: c, after: before.After(s),
 		attempts: index.AttemptsAfter(s, c.Attempts), deaths: index.DeathsAfter(s, c.Deaths),
 	}
 	switch {
@@ -209,7 +209,7 @@ func (q *Queue) settlement(begun *index.Lease, c *claim, s *queue.Settlement) *s
 	case len(s.Owed) > 0:
 		st.part = q.newPart(part{Due: index.ReportAt(s, now), State: before.Owed(s)})
 	}
-	st.due, st.overdue = index.Next(s.Next, now), hand.msg.OverdueAfter(*s, st.after.Noticed)
+	st.due, st.overdue = index.Next(s.Next, now), hand.msg.OverdueAfter(s, st.after.Noticed)
 	st.call = st
 	return st
 }

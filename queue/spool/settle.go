@@ -214,13 +214,13 @@ func (s *Spool) ending(l *index.Lease, c *spoolClaim, p pin, set queue.Settlemen
 	if c.Num == index.ReportTask {
 		e.state = &taskState{id: c.ID, num: s.partNumber(c.ID)}
 	}
-	e.state.state = *old.After(set)
+	e.state.state = *old.After(&set)
 	e.state.attempts = index.AttemptsAfter(&set, c.Attempts)
 	e.state.deaths = index.DeathsAfter(&set, c.Deaths)
 	if c.Num == index.ReportTask {
 		e.state.due, e.state.overdue = index.ToNano(set.Next), index.Never
 	} else {
-		e.state.due, e.state.overdue = index.Next(set.Next, now), msg.OverdueAfter(set, e.state.state.Noticed)
+		e.state.due, e.state.overdue = index.Next(set.Next, now), msg.OverdueAfter(&set, e.state.state.Noticed)
 	}
 	return e, nil
 }

@@ -135,7 +135,7 @@ func (s *Message) Arrive(id uint64, now time.Time) {
 }
 
 // OverdueAfter returns the time of the notice or the deadline after a settlement.
-func (s *Message) OverdueAfter(set queue.Settlement, noticed bool) int64 {
+func (s *Message) OverdueAfter(set *queue.Settlement, noticed bool) int64 {
 	overdue := s.Overdue(noticed)
 	if overdue != Never {
 		overdue = max(overdue, ToNano(set.OverdueFrom))
@@ -177,7 +177,7 @@ func (s *Message) Initial(num uint32) *Progress {
 }
 
 // After returns the Progress after a settlement. If it has no recipients, the task is done.
-func (st *Progress) After(s queue.Settlement) *Progress {
+func (st *Progress) After(s *queue.Settlement) *Progress {
 	next := &Progress{Noticed: st.Noticed || s.Noticed}
 	if s.Next.IsZero() {
 		return next
