@@ -17,7 +17,8 @@ import (
 
 // Server is a PostgreSQL server that listens on a Unix socket only.
 type Server struct {
-	bin, dir string // of its programs, and of its data and its socket
+	bin, dir string   // of its programs, and of its data and its socket
+	settings []string // in addition
 	cmd      *exec.Cmd
 }
 
@@ -34,8 +35,9 @@ func Need(t testing.TB, err error) {
 }
 
 // Start makes a cluster and starts it. POSTRIDER_PG_BIN is the directory of the programs; without it, the newest
-// version in Debian's directories is taken.
-func Start() (*Server, error) {
+// version in Debian's directories is taken. The settings are in addition to those of all tests, or in place of them:
+// "shared_buffers=512MB" for example.
+func Start(settings ...string) (*Server, error) {
 	bin := os.Getenv("POSTRIDER_PG_BIN")
 	if bin == "" {
 		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -48,7 +50,7 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir}
+	s := &Server{bin: bin, dir: dir, settings: settings}
 	if err := Give(dir); err != nil {
 		return nil, err
 	}
@@ -143,6 +145,9 @@ func (s *Server) Restart() error {
 	var log bytes.Buffer
 	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=300",
 		"-c", "log_min_messages=fatal", "-c", "shared_buffers=64MB")
+	for _, setting := range s.settings { // the last one counts
+		s.cmd.Args = append(s.cmd.Args, "-c", setting)
+	}
 	s.cmd.Stdout, s.cmd.Stderr = &log, &log
 	if err := s.cmd.Start(); err != nil {
 		return err
