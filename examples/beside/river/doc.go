@@ -1,44 +1,55 @@
-// Package river measures queue/pgqueue beside River (github.com/riverqueue/river), a queue of jobs in PostgreSQL, in
-// one run on one server. It is a module of its own, so that nothing else depends on River. It has nothing to import.
+// Package river measures queue/pgqueue beside River (github.com/riverqueue/river), a queue of jobs in PostgreSQL. Both
+// are measured in one run on one server. It is a module of its own, so that nothing else depends on River. It has
+// nothing to import.
 //
-//	cd examples/beside/river && POSTRIDER_RIVER=40000 go test -v -timeout 2h .
+//	cd examples/beside/river && POSTRIDER_RIVER=40000 go test -v .
 //
-// POSTRIDER_RIVER is the number of messages; without it, the test skips. POSTRIDER_RIVER_ROUNDS is the number of
-// rounds, 3 by default. POSTRIDER_RIVER_PART is a regular expression: only parts whose name matches are measured. The
-// name ends with the side: "worked off/postrider" measures one part of one side, for a profile by -cpuprofile for
-// example. POSTRIDER_PG_BIN is the directory of PostgreSQL's programs; without it, Debian's newest version is taken.
+// Environment variables:
 //
-// # What is compared
+//   - POSTRIDER_RIVER: the number of messages. Without it, the test skips.
+//   - POSTRIDER_RIVER_ROUNDS: the number of rounds, 3 by default. Postrider is first in one, River in the next.
+//   - POSTRIDER_RIVER_PART: a regular expression. Only parts whose name matches are measured. A name ends with a side:
+//     "worked off by 3/postrider" is one part and one side, for a profile by -cpuprofile for example.
+//   - POSTRIDER_RIVER_WORKERS: MaxWorkers of each client of River, 1000 by default.
+//   - POSTRIDER_PG_BIN: the directory of PostgreSQL's programs. Without it, Debian's newest version is taken.
 //
-// A message has a body of 1 KiB. The 1,000 senders write to 5,000 domains, and half of the messages go to one domain.
-// River gets the addresses and the body as the arguments of a job. In each round both sides are measured, in turns:
-// postrider first in one round, River first in the next.
+// # Parts
 //
-//   - enqueue: 1, 10 and 100 producers store one message a call, by Enqueue and by River's Insert.
-//   - in a transaction: producers begin a transaction, insert a row into a table of their own, store the message by
-//     EnqueueRow or EnqueueTx and by River's InsertTx, and commit. Once with pgx, and once with database/sql.
-//   - worked off: three Queues claim and settle what is stored, by Lanes, Claim and Settle, without a Runner: their
-//     sender needs no time. Three clients of River work the same number of jobs, whose Work returns nil at once. The
-//     time of River begins before Start and ends with the event of the last job that is completed in the database.
-//   - flow: 100 producers enqueue at three Queues, which claim and settle meanwhile. There is nothing of River.
+// Each message has a body of 1 KiB and one recipient. Half of the recipients are in one domain, the others in 5,000
+// domains. There are 1,000 senders. River has the addresses and the body as the arguments of a job.
 //
-// Of a queue of 40,000 messages, the parts of 1 and 10 producers have 5 and 25 percent.
+//   - enqueue: 1, 10 or 100 producers store one message a call, by Queue.Enqueue and by Client.Insert. With 1 producer,
+//     5 % of the messages are stored, with 10 producers 25 %.
+//   - in a transaction: each producer begins a transaction, inserts a row into a table of the application, stores a
+//     message and commits. With pgx, it stores by Queue.EnqueueRow and by Client.InsertTx, with database/sql by
+//     Queue.EnqueueTx and by Client.InsertTx of riverdatabasesql.
+//   - worked off: all messages are stored. Then three Queues claim and settle them, by Lanes, Claim and Settle, with a
+//     sender that needs no time, and no Runner. Three clients of River work them. Their Work returns nil at once. The
+//     time begins before Client.Start and ends when the last job is completed in the database. The Queues are open
+//     when the time begins.
+//   - flow: 100 producers enqueue at three Queues, which claim and settle meanwhile. Only postrider is measured.
 //
-// The test fails unless each message is stored, worked and completed exactly once.
+// The test prints the rates, the time of the processors that the server and this program took for each message, and
+// the ratio of the rates. At the end, it prints the least, the median and the greatest of the rounds. It fails unless
+// each message was stored, claimed and settled, or worked and completed, exactly once.
 //
 // # Settings
 //
-// Both sides have the same server, with synchronous_commit on, fsync on and full_page_writes on. shared_buffers is
-// 512MB and max_wal_size 4GB, so that neither side waits for checkpoints of a server that is set for a small machine. A
-// producer has a connection, which is open, and whose statements are prepared, before the time begins. What a Queue
-// doesn't promise to have on the disk when a call returns, it commits asynchronously: see the doc of queue/pgqueue.
+//   - The server has shared_buffers=512MB, so that what is measured is in memory, and max_wal_size=4GB, so that no
+//     checkpoint is forced by the size of the WAL. fsync, full_page_writes, synchronous_commit and autovacuum are on,
+//     as by default. Package pgtest starts it, with an empty cluster and a Unix socket.
+//   - pgqueue has the default Options. It commits some things asynchronously itself: those which the doc of
+//     queue/pgqueue says a crash may undo, leases and settlements without reports.
+//   - River has MaxWorkers 1000, FetchCooldown 2 ms and FetchPollInterval 20 ms: the defaults bound how many jobs a
+//     client fetches a second. Everything else is as by default.
+//   - Each producer has a connection. Before the time begins, it is open and has prepared its statements: each producer
+//     stores about 3 messages that aren't counted. Each Queue and each client that works has a pool of its own.
+//   - Each side has a new schema in each part, which is dropped afterwards. A VACUUM ANALYZE and a CHECKPOINT end
+//     before the other side begins. So neither has to clean up after the other. "worked off" also has them between
+//     storing and working: autovacuum would come later, and River's query needs the statistics.
 //
-// River has MaxWorkers 1000 (or POSTRIDER_RIVER_WORKERS), FetchCooldown 2 ms and FetchPollInterval 20 ms: its defaults
-// bound what a client fetches in a second. All else of River is as by default. pgqueue has the default Options.
+// Most of the parts take a minute a round, so -timeout is needed for many rounds or messages.
 //
-// Each side begins with a new schema. After it, the schema is dropped, and a VACUUM and a CHECKPOINT end before the
-// next begins. So do those of the messages that are stored before they are worked off. The rates are messages a second.
-// The processor's time is that of all processes of the server, in steps of 10 ms, and that of the program.
-//
-// Run it on an idle machine, with TMPDIR on a real disk: a tmpfs syncs nothing.
+// Run it on an idle machine, with TMPDIR on a real disk: a tmpfs syncs nothing. Rates vary with what else the machine
+// does. The times of the processors vary less. They are those of all processes of the server, in steps of 10 ms.
 package river

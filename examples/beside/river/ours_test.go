@@ -139,6 +139,9 @@ func (p *place) workOff(producers int) figures {
 				_, err := queues[i%3].Enqueue(ctx, p.message(i))
 				return err
 			})
+			if p.Failed() {
+				stop()
+			}
 		}
 		wg.Wait()
 	})
@@ -155,7 +158,7 @@ func (p *place) workOff(producers int) figures {
 	return f
 }
 
-// work claims and settles tasks of a Queue until ctx ends.
+// work claims and settles tasks of a Queue until ctx ends. It calls stop after the last task, or after an error.
 func (p *place) work(ctx context.Context, q *pgqueue.Queue, claimed, settled *atomic.Int64, stop func()) {
 	for ctx.Err() == nil {
 		var wants []queue.Want
@@ -170,7 +173,7 @@ func (p *place) work(ctx context.Context, q *pgqueue.Queue, claimed, settled *at
 		tasks, err := q.Claim(ctx, wants, time.Minute)
 		if err != nil && ctx.Err() == nil {
 			p.Error(err)
-			return
+			stop()
 		}
 		if len(tasks) == 0 {
 			time.Sleep(5 * time.Millisecond)
@@ -181,6 +184,7 @@ func (p *place) work(ctx context.Context, q *pgqueue.Queue, claimed, settled *at
 			wg.Go(func() {
 				if err := q.Settle(p.Context(), task.Lease, queue.Settlement{}); err != nil {
 					p.Error(err)
+					stop()
 				} else if settled.Add(1) == int64(p.n) {
 					stop()
 				}

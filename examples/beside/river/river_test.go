@@ -22,6 +22,8 @@ var settings = []string{
 // side is postrider or River in one part.
 type side func(p *place, producers int) figures
 
+var names = [2]string{"postrider", "river"}
+
 type part struct {
 	name      string
 	share     int // of the messages, in percent
@@ -76,9 +78,9 @@ func TestRiver(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	schemas := 0
+	var ends []string
 	for _, part := range parts() {
-		var measured [2][]figures
-		var ratios []float64
+		var r results
 		for round := range number(t, "POSTRIDER_RIVER_ROUNDS", 3) {
 			var f [2]figures
 			for turn := range 2 {
@@ -96,25 +98,31 @@ func TestRiver(t *testing.T) {
 				f[which] = do(p, part.producers)
 				p.exec(`DROP SCHEMA {schema} CASCADE`)
 				p.rest()
-				t.Logf("%-46s %v", name, f[which])
+				t.Logf("%-52s %v", name, f[which])
 				if t.Failed() {
 					return
 				}
-				measured[which] = append(measured[which], f[which])
+				r.measured[which] = append(r.measured[which], f[which])
 			}
 			if f[0].rate > 0 && f[1].rate > 0 {
-				ratios = append(ratios, f[0].rate/f[1].rate)
+				r.ratios = append(r.ratios, f[0].rate/f[1].rate)
+				t.Logf("%-52s %8.2f times River's rate", part.name, f[0].rate/f[1].rate)
 			}
 		}
-		summary(t, part.name, measured, ratios)
+		ends = append(ends, r.summary(part.name)...)
 	}
+	t.Logf("the least, the median and the greatest of the rounds:\n%s", strings.Join(ends, "\n"))
 }
 
-var names = [2]string{"postrider", "river"}
+// results are those of all rounds of a part.
+type results struct {
+	measured [2][]figures
+	ratios   []float64
+}
 
-// summary logs the least, the median and the greatest of the rounds.
-func summary(t *testing.T, part string, measured [2][]figures, ratios []float64) {
-	for which, all := range measured {
+// summary returns lines with the least, the median and the greatest of the rounds.
+func (r *results) summary(part string) (lines []string) {
+	for which, all := range r.measured {
 		if len(all) == 0 {
 			continue
 		}
@@ -124,12 +132,13 @@ func summary(t *testing.T, part string, measured [2][]figures, ratios []float64)
 			server = append(server, f.server.Seconds()*1e6)
 			program = append(program, f.program.Seconds()*1e6)
 		}
-		t.Logf("= %-44s %s a second; µs of the server %s, of the program %s",
-			part+"/"+names[which], range3(rates, 0), range3(server, 0), range3(program, 0))
+		lines = append(lines, fmt.Sprintf("%-52s %s a second; %s µs of the server's processors, %s of the program's",
+			part+"/"+names[which], range3(rates, 0), range3(server, 0), range3(program, 0)))
 	}
-	if len(ratios) > 0 {
-		t.Logf("= %-44s %s", part+", postrider/river", range3(ratios, 2))
+	if len(r.ratios) > 0 {
+		lines = append(lines, fmt.Sprintf("%-52s %s times River's rate", part, range3(r.ratios, 2)))
 	}
+	return lines
 }
 
 // range3 returns the least, the median and the greatest as text.
