@@ -9,14 +9,18 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// connections returns a pool with a connection for each producer, and some for what else the sides do.
+// size returns how many connections a pool has: one for each producer, 20 for more than that, and 2 for what else its
+// side does.
+func size(producers int) int { return max(min(producers, 20)+2, 12) }
+
+// connections returns a pool of that size.
 func (p *place) connections(producers int) *pgxpool.Pool {
 	p.Helper()
 	config, err := pgxpool.ParseConfig(p.server.DSN())
 	if err != nil {
 		p.Fatal(err)
 	}
-	config.MaxConns = int32(producers + 12)
+	config.MaxConns = int32(size(producers))
 	pool, err := pgxpool.NewWithConfig(p.Context(), config)
 	if err != nil {
 		p.Fatal(err)
@@ -31,8 +35,8 @@ func (p *place) database(producers int) *sql.DB {
 	if err != nil {
 		p.Fatal(err)
 	}
-	db.SetMaxOpenConns(producers + 12)
-	db.SetMaxIdleConns(producers + 12)
+	db.SetMaxOpenConns(size(producers))
+	db.SetMaxIdleConns(size(producers))
 	return db
 }
 
