@@ -126,6 +126,8 @@ type sharing struct {
 	lots    map[string]*lot
 	me      uint64 // the number of the member; 0: none yet
 	numbers func() uint64
+	tried   uint64 // the number that a turn had for a new member while its answer isn't known; 0: none
+	triedAt int64  // when the first of such turns began
 	watch   permits.Watch
 	called  map[string]bool // others want what we may have
 	renewed int64           // when the last turn that succeeded began

@@ -18,6 +18,7 @@ type rateShare struct {
 	lot     *lot
 	every   int64 // of the rate, with all units
 	written int64 // the tat that the record has
+	unsure  bool  // the answer of the last turn was lost
 	soonTat int64 // the tat for which soon counts
 	soon    int   // how many messages come back early for it
 	soonAt  int64 // when the last of these does
@@ -165,7 +166,7 @@ func (m *machine) owes(q *lot) bool {
 func (m *machine) askForShare(q *lot) shareAsk {
 	s := q.share
 	a := shareAsk{q: q, had: q.permits, free: s.tat, stride: max(s.every, 1), ask: permits.Ask{
-		Limit: permits.Units, Most: q.permits, Lacking: q.lacks, Keep: m.keep(s),
+		Limit: permits.Units, Most: q.permits, Lacking: q.lacks, Keep: m.keep(s), Had: q.booked, Unsure: s.unsure,
 	}}
 	if q.lacks {
 		a.ask.Most = min(max(2*q.permits, 2*q.booked, fewUnits), permits.Units)

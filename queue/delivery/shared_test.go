@@ -34,6 +34,24 @@ type sharedQueue struct {
 	mu   sync.Mutex
 	cut  bool // the store can't be reached
 	lost bool // it is stored, and the answer lost
+
+	claims time.Duration // what each Claim takes
+}
+
+func (q *sharedQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
+	time.Sleep(q.claims)
+	return q.Queue.Claim(ctx, wants, lease)
+}
+
+// soloQueue is a Queue that shares nothing.
+type soloQueue struct {
+	*mem.Queue
+	claims time.Duration // what each Claim takes
+}
+
+func (q soloQueue) Claim(ctx context.Context, wants []queue.Want, lease time.Duration) ([]queue.Task, error) {
+	time.Sleep(q.claims)
+	return q.Queue.Claim(ctx, wants, lease)
 }
 
 var errCut = errors.New("the store can't be reached")
@@ -86,6 +104,8 @@ type fleet struct {
 	t       *testing.T
 	store   *mem.Queue
 	records *sharedRecords
+	solo    bool          // nothing is shared
+	claims  time.Duration // what each Claim takes
 	make    func() *Runner
 	work    func(ctx context.Context, env *smtp.Envelope) []smtp.Result
 
@@ -124,14 +144,16 @@ func newFleet(t *testing.T, make func() *Runner) *fleet {
 
 // start starts a Runner.
 func (f *fleet) start() *fleetMember {
-	q := &sharedQueue{Queue: f.store, sharedRecords: f.records, lag: 5 * time.Millisecond}
+	q := &sharedQueue{Queue: f.store, sharedRecords: f.records, lag: 5 * time.Millisecond, claims: f.claims}
 	r := f.make()
 	m := &fleetMember{Runner: r, queue: q, dead: make(chan struct{})}
 	f.mu.Lock()
 	number := len(f.all)
 	f.all = append(f.all, m)
 	f.mu.Unlock()
-	r.Queue = q
+	if r.Queue = q; f.solo {
+		r.Queue = soloQueue{f.store, f.claims}
+	}
 	r.Sender = senderFunc(func(ctx context.Context, env *smtp.Envelope, c smtp.Content) []smtp.Result {
 		_, site, _ := strings.Cut(env.Recipients[0].Address, "@")
 		ctx, cancel := context.WithCancel(ctx)

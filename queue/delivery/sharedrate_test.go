@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/queue"
+	"github.com/postrider/postrider/queue/internal/permits"
 	"github.com/postrider/postrider/queue/mem"
 	"github.com/postrider/postrider/smtp"
 )
@@ -333,4 +334,78 @@ func TestSharedRateManyTenants(t *testing.T) {
 			t.Errorf("got %d messages sent, want one of each of %d tenants", got, tenants)
 		}
 	})
+}
+
+// TestSharedRateLost has the answer lost of the turn in which a Runner gets the units of a rate that another one has used
+// up. It doesn't send with them before the rate allows a message.
+func TestSharedRateLost(t *testing.T) {
+	m := newMachine(machineConfig{
+		shares: func() uint64 { return 2 },
+		tenant: func(string) Rate { return Rate{1, time.Minute} },
+	})
+	now := m.base.Add(time.Minute)
+	book := permits.Book{Until: now.Add(time.Minute).UnixNano()}
+	records := map[string][]byte{"rate of tenant shop": book.Write(now)}
+	task := &queue.Task{Tenant: "shop", Arrival: now, Due: now}
+	for _, err := range []error{errCut, errCut, nil} {
+		m.at(now)
+		m.admit(task, now)
+		m.shared.next = 0
+		turn := m.beginShare(now)
+		if turn == nil {
+			t.Fatal("got no turn")
+		}
+		if err := turn.apply(now, m.mono, records); err != nil {
+			t.Fatal(err)
+		}
+		m.endShare(turn, err, now)
+		now = now.Add(5 * time.Second)
+	}
+	m.at(now)
+	q := m.shared.lots["rate of tenant shop"]
+	got := time.Duration(q.share.tat - m.mono)
+	if want := 45 * time.Second; q.permits == 0 || (got-want).Abs() > time.Millisecond {
+		t.Errorf("got %d units, and the next message after %v, want some, after %v", q.permits, got, want)
+	}
+}
+
+// TestSharedLostFirst has the answer lost of the first turn of the only Runner: it has a site's only connection as soon
+// as the store answers again.
+func TestSharedLostFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, oneAtATime)
+		f.fill(1, "x.test")
+		f.start().set(false, true)
+		sleep(5 * time.Second)
+		f.all[0].set(false, false)
+		sleep(5 * time.Second)
+		if n := f.count("x.test"); n != 1 {
+			t.Errorf("got %d messages sent 5 s after the store answers again, want 1", n)
+		}
+	})
+}
+
+// TestSharedLostNumber: a Runner keeps its number of a turn whose answer was lost, but no longer than others do.
+func TestSharedLostNumber(t *testing.T) {
+	made := uint64(0)
+	m := newMachine(machineConfig{shares: func() uint64 { made++; return made }})
+	for _, tt := range []struct {
+		after time.Duration // since the first turn
+		err   error
+		want  uint64
+	}{
+		{0, errCut, 1}, {time.Second, errCut, 1}, {permits.Hold - 1, errCut, 1}, {permits.Hold, errCut, 2},
+		{permits.Hold + time.Second, nil, 2}, {permits.Hold + time.Minute, nil, 3},
+	} {
+		m.shared.urgent, m.shared.next = true, 0
+		now := m.base.Add(time.Minute + tt.after)
+		turn := m.beginShare(now)
+		if turn == nil || turn.number != tt.want {
+			t.Fatalf("after %v: got the turn %+v, want one with the number %d", tt.after, turn, tt.want)
+		}
+		if err := turn.apply(now, m.mono, map[string][]byte{}); err != nil {
+			t.Fatal(err)
+		}
+		m.endShare(turn, tt.err, now)
+	}
 }

@@ -131,7 +131,7 @@ func (s *sharer) stop(ctx context.Context) {
 	s.expiry.Stop()
 	var sh *sharing
 	s.l.locked(func(m *machine) { sh = m.shared })
-	if sh.me == 0 {
+	if sh.me == 0 && sh.tried == 0 {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)

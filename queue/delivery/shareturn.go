@@ -61,7 +61,7 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 	if sh == nil || sh.busy || m.shareAt() > m.mono {
 		return nil
 	}
-	t := &shareTurn{me: sh.me, number: sh.numbers(), watch: sh.watch, begun: m.mono, known: sh.learned}
+	t := &shareTurn{me: sh.me, number: m.numberToTry(), watch: sh.watch, begun: m.mono, known: sh.learned}
 	tells := sh.mute <= m.mono
 	t.reads = tells && (sh.unread || sh.me == 0)
 	sh.urgent, sh.unread, sh.busy = false, sh.unread && !tells, true
@@ -83,6 +83,16 @@ func (m *machine) beginShare(now time.Time) *shareTurn {
 		t.tell = m.toTell()
 	}
 	return t
+}
+
+// numberToTry returns the number for a new member. After a turn whose answer was lost, the same one: otherwise, what it
+// got would be lost for permits.Dead. Nobody removes it within permitTime, and one that was removed mustn't come again.
+func (m *machine) numberToTry() uint64 {
+	sh := m.shared
+	if sh.tried == 0 || m.mono-sh.triedAt >= permitTime {
+		sh.tried, sh.triedAt = sh.numbers(), m.mono
+	}
+	return sh.tried
 }
 
 // firstLots returns those of due that have this turn, maxTurn at most. Three quarters are for tenants, sources, and
@@ -249,6 +259,9 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 			a := &t.asks[i]
 			a.q.waits = a.q.waits || a.ask.Lacking
 			a.q.slots.listed = a.q.slots.listed || a.many > 0
+			if a.q.share != nil {
+				a.q.share.unsure = true
+			}
 		}
 		sh.next = m.mono + int64(waitTurn)
 		return m.cutUncovered()
@@ -256,7 +269,7 @@ func (m *machine) endShare(t *shareTurn, err error, now time.Time) (cut []*fligh
 	if t.isNew && sh.me != 0 { // others have what we had
 		cut = m.cutShared()
 	}
-	sh.renewed = t.begun
+	sh.renewed, sh.tried = t.begun, 0
 	if t.isNew {
 		sh.me = t.number
 	}
@@ -285,7 +298,7 @@ func (m *machine) granted(t *shareTurn, a *shareAsk) {
 	q.permits, q.booked, q.others = g.Permits, g.Booked, g.Others
 	q.waits, q.contested = g.Waits, g.Contested
 	if q.share != nil {
-		q.share.tat, q.share.written = a.frees, a.frees
+		q.share.tat, q.share.written, q.share.unsure = a.frees, a.frees, false
 		return
 	}
 	q.over = a.ask.Over && g.Permits == 0 && g.Booked > 0 // until all of it is given back
@@ -371,6 +384,7 @@ func (sh *sharing) leave(records map[string][]byte) error {
 		return err
 	}
 	delete(all.Members, sh.me)
+	delete(all.Members, sh.tried)
 	records[membersRecord] = all.Write()
 	return nil
 }

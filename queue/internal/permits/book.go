@@ -81,6 +81,8 @@ type Ask struct {
 	Lacking bool // it could use more
 	Over    bool // it has had permits for Turn
 	Keep    int  // of those that it had, if others lack some, and it doesn't
+	Had     int  // of a rate: units that it knows of
+	Unsure  bool // of a rate: it doesn't know whether its last write was stored
 }
 
 // Grant is what it gets.

@@ -15,11 +15,19 @@ const maxDebts = 64
 // member may send the next message, by the store's clock. Share returns the same for the units that it has then.
 //
 // A debt is the time until the next message may go. Each unit that changes hands takes its part of the debt along, so
-// that units that move don't let a message go earlier.
+// that units that move don't let a message go earlier. A member that is Unsure may have such units, and not know of their
+// debt: it is in the record. It has sent nothing since.
 func (b *Book) Share(me uint64, a Ask, free, every int64, now time.Time, eager func(uint64) bool) (Grant, int64) {
 	at := now.UnixNano()
-	had, left := b.Seats[me].Have, b.left()
-	b.Until = min(b.Until, at+maxDebts*min(every, (math.MaxInt64-at)/maxDebts))
+	mine, left := b.Seats[me], b.left()
+	had, latest := mine.Have, at+maxDebts*min(every, (math.MaxInt64-at)/maxDebts)
+	b.Until = min(b.Until, latest)
+	switch until := min(mine.Until, latest); {
+	case a.Unsure && had > a.Had: // it was stored, as units came
+		free = until
+	case a.Unsure:
+		free = max(free, until)
+	}
 	g := b.Permit(me, a, eager)
 	if n := g.Booked - had; n > 0 {
 		free = mix(free, had, b.Until, n, at)

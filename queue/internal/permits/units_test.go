@@ -108,3 +108,35 @@ func TestShareDebts(t *testing.T) {
 		}
 	}
 }
+
+// TestShareLost has a member ask again after an answer was lost: it has the debt of the units that it got.
+func TestShareLost(t *testing.T) {
+	const s = int64(time.Second)
+	now := time.Unix(1000, 0)
+	at := func(seconds int64) int64 { return now.UnixNano() + seconds*s }
+	for _, tt := range []struct {
+		name   string
+		seat   Seat
+		had    int
+		unsure bool
+		free   int64 // from now
+		want   int64
+	}{
+		{"units came with a debt", Seat{Have: 500, Until: at(10)}, 0, true, -5, 10},
+		{"units came without a debt to those that had one", Seat{Have: 500}, 10, true, 50, 0},
+		{"units came with less of a debt", Seat{Have: 500, Until: at(3)}, 10, true, 50, 3},
+		{"it wasn't stored", Seat{Have: 500, Until: at(3)}, 500, true, 7, 7},
+		{"units came and went again", Seat{Have: 500, Until: at(9)}, 500, true, 7, 9},
+		{"units went", Seat{Have: 500, Until: at(7)}, 800, true, 7, 7},
+		{"the clock was set back", Seat{Have: 500, Until: at(5000)}, 0, true, 7, 64},
+		{"no answer was lost, and the clock was set back", Seat{Have: 500, Until: at(50)}, 500, false, 7, 7},
+	} {
+		b := Book{Seats: map[uint64]Seat{1: tt.seat}}
+		a := Ask{Limit: Units, Most: tt.seat.Have, Had: tt.had, Unsure: tt.unsure}
+		g, free := b.Share(1, a, at(tt.free), s, now, eager)
+		if g.Permits != tt.seat.Have || max(free, at(0)) != at(tt.want) {
+			t.Errorf("%s: got %d units, and the next message after %v, want %d and %d s", tt.name, g.Permits,
+				time.Duration(free-at(0)), tt.seat.Have, tt.want)
+		}
+	}
+}
