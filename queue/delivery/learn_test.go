@@ -86,6 +86,8 @@ func TestLearnKeys(t *testing.T) {
 		want   []string
 	}{
 		{"address", overAddress, smtp.OriginCode, "", 1, []string{"address 192.0.2.1"}},
+		{"address, beside the recipient", smtp.NewReply(450, "4.7.1", "<to@x.test>: your IP address exceeds its rate limit"),
+			smtp.OriginCode, "", 1, []string{"address 192.0.2.1"}},
 		{"network", smtp.NewReply(421, "4.7.28", "rate limit of your IP netblock exceeded"), smtp.OriginCode, "", 1, []string{"network 192.0.2.0/24"}},
 		{"DKIM domain", overDKIM, smtp.OriginCode, "", 1, []string{"dkim-domain d.test"}},
 		{"SPF domain", overSPF, smtp.OriginCode, "", 1, []string{"spf-domain s.test"}},
