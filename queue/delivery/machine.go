@@ -96,7 +96,7 @@ type machine struct {
 	asking     []*gate // those at which lanes passed in this turn
 
 	shared  *sharing // nil: nothing is shared
-	unasked bool     // the last admit said no, as it isn't known yet what a shared rate allows
+	unasked bool     // the last admit said no, as nobody was asked so far
 }
 
 type machineConfig struct {

@@ -105,8 +105,7 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 	var shares [2]*rateShare
 	var limits [2]Rate
 	m.unasked = false
-	over := passed(t.Deadline, now)
-	first := !t.Due.After(t.Arrival) && !over
+	first := !t.Due.After(t.Arrival) && !passed(t.Deadline, now)
 	if len(m.rates) > m.manyRates { // before buckets are looked up, as those of this task may be as new
 		m.forgetRates()
 	}
@@ -131,8 +130,6 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 			free, back = m.nextOf(shares[i], every, !waits)
 		}
 		switch {
-		case over && m.unasked: // it asks again soon
-			at = max(at, free)
 		case back > 0:
 			back = min(back, m.mono+int64(maxPromise))
 			b.last = max(b.last, back)
@@ -157,28 +154,14 @@ func (m *machine) admit(t *queue.Task, now time.Time) (at int64) {
 }
 
 // postpone puts off a task for which a rate has no room until a time. A task without time left for that is given up: a
-// rate holds at deadlines, too. While it isn't known what a shared rate allows, it isn't given up.
+// rate holds at deadlines, too.
 func (m *machine) postpone(t *queue.Task, until int64, now time.Time) plan {
-	if passed(t.Deadline, now) {
-		if m.unasked {
-			return plan{step: stepPostpone, next: now.Add(m.answerTime()), why: "rate"}
-		}
+	if passed(t.Deadline, now) && !m.unasked {
 		// RFC 3463 §3.4: X.3.2, the system isn't accepting messages: by our own decision.
 		reply := smtp.NewReply(451, "4.3.2", "too many messages of this sender for its rate")
 		return plan{step: stepExpire, reason: &smtp.Result{Reply: reply, Local: true, Reason: smtp.Other}}
 	}
 	return plan{step: stepPostpone, next: now.Add(time.Duration(until - m.mono)), why: "rate"}
-}
-
-// answerTime is how long to wait for the answer to what was asked of shared rates.
-func (m *machine) answerTime() time.Duration {
-	switch {
-	case m.shared.failed == nil:
-		return waitTurn / 8
-	case m.isCovered():
-		return waitTurn
-	}
-	return time.Minute
 }
 
 // rateKeys returns the keys of the tenant and of the source of a task.

@@ -75,7 +75,7 @@ func (m *machine) nextOf(s *rateShare, every int64, near bool) (free, back int64
 	own := stride(every, n)
 	if n == 0 {
 		m.lackPermit(q)
-		m.unasked = m.unasked || !q.waits || q.frozen || m.shared.failed != nil
+		m.unasked = m.unasked || q.turned == 0
 		own = int64(waitTurn)
 		free = m.mono + own
 		if q.frozen || q.turned == 0 { // a turn ends soon
