@@ -42,7 +42,7 @@ type line struct {
 	jumps  bool          // it has that for the leases of Queues, too
 	ahead  *atomic.Int64 // what it is ahead of that, in nanoseconds
 	cut    atomic.Bool
-	before func(statement string) // is called before each statement; nil: nothing is
+	before func(statement string) // is called before each statement and each "COMMIT"; nil: nothing is
 }
 
 var errCut = errors.New("the line is cut")
@@ -153,6 +153,9 @@ type lineTx struct {
 func (tx *lineTx) Commit() error {
 	if tx.l.cut.Load() {
 		return errCut
+	}
+	if tx.l.before != nil {
+		tx.l.before("COMMIT")
 	}
 	return tx.Tx.Commit()
 }

@@ -132,7 +132,7 @@ func (c *cleaning) mayDelete(ctx context.Context, q *Queue) (bool, error) {
 func (q *Queue) delete(ctx context.Context, from, to int64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
-	tx, err := q.beginTx(ctx)
+	tx, err := q.beginTx(ctx, nil)
 	if err != nil {
 		return false, err
 	}

@@ -288,7 +288,7 @@ func (q *Queue) refence(ctx context.Context, db querier, node int64) error {
 
 // runLarge executes the statement for messages with chunks.
 func (q *Queue) runLarge(ctx context.Context, b *batch) (ids []uint64, err error) {
-	tx, err := q.beginTx(ctx)
+	tx, err := q.beginTx(ctx, nil)
 	if err != nil {
 		return nil, &notSent{err}
 	}

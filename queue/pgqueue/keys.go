@@ -156,7 +156,7 @@ func (q *Queue) enqueueAlone(
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel) // the end of ctx ends each wait, but no commit
 	defer stop()
-	tx, err := q.db.BeginTx(whole, nil)
+	tx, err := q.beginTx(whole, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -38,7 +38,7 @@ func (q *Queue) register(ctx context.Context) error {
 // inLock runs do in a transaction, alone among all Queues of the schema. The lock is taken in a statement before, so
 // that the snapshots of do are newer.
 func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := q.beginTx(ctx)
+	tx, err := q.beginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -52,16 +52,21 @@ func (q *Queue) inLock(ctx context.Context, do func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// beginTx begins a transaction that may have locks that the other Queues need. The server ends it if it waits for a
-// statement too long: this process may be cut off meanwhile.
-func (q *Queue) beginTx(ctx context.Context) (*sql.Tx, error) {
-	tx, err := q.db.BeginTx(ctx, nil)
+// beginTx begins a transaction. Each transaction of several statements begins here: it may have locks that the other
+// Queues need, and a snapshot that keeps the server from vacuuming.
+func (q *Queue) beginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error) {
+	return beginTx(ctx, q.db, o, q.config.NodeLease)
+}
+
+// beginTx begins a transaction that the server ends if it waits for a statement longer than most: this process may be
+// cut off meanwhile.
+func beginTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, most time.Duration) (*sql.Tx, error) {
+	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	most := min(max(q.config.NodeLease, time.Second), time.Hour).Milliseconds()
 	_, err = tx.ExecContext(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`,
-		strconv.FormatInt(most, 10))
+		strconv.FormatInt(min(max(most, time.Second), time.Hour).Milliseconds(), 10))
 	if err != nil {
 		tx.Rollback()
 		return nil, err

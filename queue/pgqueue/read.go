@@ -118,7 +118,7 @@ func (q *Queue) readEvents(
 
 // inSnapshot runs do in a transaction that sees one snapshot, and changes nothing.
 func (q *Queue) inSnapshot(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	tx, err := q.beginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (q *Queue) resolve(b *batch, cause error) ([]uint64, error) {
 func (q *Queue) find(b *batch) (ids []uint64, found bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
-	tx, err := q.beginTx(ctx)
+	tx, err := q.beginTx(ctx, nil)
 	if err != nil {
 		return nil, false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Version is the version of the schema that this package needs.
@@ -58,11 +59,14 @@ func Migrate(ctx context.Context, db *sql.DB, schema string) error {
 	return nil
 }
 
+// migrateIdle is how long a migration that is cut off keeps the lock from the Queues that are open.
+const migrateIdle = 10 * time.Second
+
 func migrate(ctx context.Context, db *sql.DB, quoted string) error {
 	if db == nil {
 		return errNoDB
 	}
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := beginTx(ctx, db, nil, migrateIdle)
 	if err != nil {
 		return err
 	}
