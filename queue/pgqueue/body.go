@@ -245,7 +245,8 @@ func (c *chunks) read(n int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.q.config.Timeout)
 	defer cancel()
 	var data []byte
-	err := c.q.db.QueryRowContext(ctx, c.q.sql(`SELECT data FROM "postrider".chunk WHERE id = $1 AND n = $2`),
+	err := c.q.db.QueryRowContext(ctx, c.q.sql(`SELECT data FROM "postrider".chunk WHERE id = $1 AND n = $2
+		AND ($1 IS NOT NULL OR `+dear+`)`),
 		int64(c.id), n).Scan(&data)
 	switch want := min(chunkSize, c.size-n*chunkSize); {
 	case errors.Is(err, sql.ErrNoRows):

@@ -26,7 +26,8 @@ type keyCount struct {
 // change it while the Queue is open.
 func (q *Queue) keyCutoff() int64 { return index.ToNano(q.clock.unstepped().Add(-q.config.KeyTime)) }
 
-const knownSQL = `SELECT id, envelope FROM "postrider".key WHERE name = $1 AND stored > $2`
+const knownSQL = `SELECT id, envelope FROM "postrider".key WHERE name = $1 AND stored > $2
+	AND ($1 IS NOT NULL OR ` + dear + `)`
 
 // known returns the message that has a Key, 0 if there is none, as whoever has row sees it.
 func (q *Queue) known(ctx context.Context, row Row, key index.Key) (uint64, error) {

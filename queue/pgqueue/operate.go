@@ -95,7 +95,7 @@ func (q *Queue) operate(ctx context.Context, op string, ids []queue.ID, do *oper
 // operateSQL stores an operation on those of the messages that are there.
 const operateSQL = `INSERT INTO "postrider".outcome (id, lane, node, batch, kind, last, data)
 SELECT id, lane, 0, 0, $2::smallint, $2::smallint = 5, $3::json
-FROM "postrider".msg m WHERE id = ANY ($1::text::bigint[])
+FROM "postrider".msg m WHERE ` + ofIDs + `
 AND ` + isThere
 
 func orNotFound(err error) error {
@@ -109,7 +109,7 @@ func orNotFound(err error) error {
 func (q *Queue) fenceOwners(ctx context.Context, tx *sql.Tx, ids []uint64) error {
 	var list string
 	err := tx.QueryRowContext(ctx, q.sql(`SELECT coalesce(string_agg(DISTINCT l.node::text, ','), '')
-		FROM "postrider".msg m JOIN "postrider".lane l USING (lane) WHERE m.id = ANY ($1::text::bigint[])`),
+		FROM "postrider".msg m JOIN "postrider".lane l USING (lane) WHERE `+ofIDs),
 		arrayOf(ids)).Scan(&list)
 	if err != nil {
 		return err
