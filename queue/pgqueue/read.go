@@ -13,7 +13,7 @@ const (
 	ofLanes = `lane = ANY ((SELECT $1::text::smallint[])::smallint[])`
 	ofPage  = ofLanes + ` AND id > $2 AND id <= $3`
 
-	ofIDs = `id IN (SELECT unnest($1::text::bigint[])) AND ($1::text IS NOT NULL OR ` + dear + `)`
+	ofIDs = `id = ANY ($1::text::bigint[]) AND ($1::text IS NOT NULL OR ` + dear + `)`
 
 	// dear makes the server plan a statement at each execution, for the tables as they are then. A plan that it made
 	// for all arguments while a table was small would read the table as a whole each time, until the server analyzes

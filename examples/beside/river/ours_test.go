@@ -3,6 +3,7 @@ package river
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,7 @@ func (p *place) workOff(producers int) figures {
 		queues[i] = p.open(db)
 		defer queues[i].Close()
 	}
+	p.apart(queues)
 	var claimed, settled atomic.Int64
 	f := p.measure(func() {
 		ctx, stop := context.WithTimeout(p.Context(), 10*time.Minute)
@@ -156,6 +158,28 @@ func (p *place) workOff(producers int) figures {
 		p.Errorf("got %d tasks claimed, %d settled and %d left, want %d, %d and 0", c, s, left, p.n, p.n)
 	}
 	return f
+}
+
+// apart waits until the Queues have handed over to each other what is theirs: until none has got or given any lane for
+// two seconds.
+func (p *place) apart(queues []*pgqueue.Queue) {
+	var before []int
+	for same := 0; same < 10; same++ {
+		time.Sleep(200 * time.Millisecond)
+		lanes := make([]int, len(queues))
+		for i, q := range queues {
+			for _, err := range q.Lanes(p.Context()) {
+				if err != nil {
+					p.Fatal(err)
+				}
+				lanes[i]++
+			}
+		}
+		if !slices.Equal(lanes, before) {
+			same = 0
+		}
+		before = lanes
+	}
 }
 
 // work claims and settles tasks of a Queue until ctx ends. It calls stop after the last task, or after an error.
