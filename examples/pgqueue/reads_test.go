@@ -67,3 +67,29 @@ func TestReads(t *testing.T) {
 		t.Errorf("got %d outcomes stored and %d read by scans of the table, want %d and at most %d", stored, read, n, 5*n)
 	}
 }
+
+// TestTakenOver has a Queue that takes messages over claim them without reading them once more: the envelopes in the
+// table are no longer readable then.
+func TestTakenOver(t *testing.T) {
+	const n = 50
+	db, schema := newSchema(t, theServer(t))
+	o := pgqueue.Options{Schema: schema}
+	first := open(t, db, o)
+	for i := range n {
+		if _, err := first.Enqueue(t.Context(), mail(i, "body")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, db, o)
+	if _, err := db.Exec(`UPDATE ` + schema + `.msg SET head = '{}'`); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range claimAll(t, next, n) {
+		if to := c.Envelope.Recipients; len(to) != 1 || !strings.HasSuffix(to[0].Address, "@"+c.Destination) {
+			t.Errorf("got recipients %v of a task for %s", to, c.Destination)
+		}
+	}
+}

@@ -53,11 +53,11 @@
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. A Queue has the IDs and times
-// of its messages in memory, about 110 octets for each, and 20 MB of envelopes: those of the last 100,000 or so. Claim
-// looks there, reads what it lacks, and writes one row for each task. A Queue finds what others have committed by the
-// difference of two snapshots of the server. So a transaction that stays open delays no other mail. Settle is one
-// statement, which stores nothing if others have taken over. No transaction is open while a message is sent, or a Body
-// is read. There is no NOTIFY.
+// of its messages in memory, about 110 octets for each, and 20 MB of envelopes, about 100,000: those stored last and,
+// as long as there is room, those that it has taken over. Claim looks there, reads what it lacks, and writes one row
+// for each task. A Queue finds what others have committed by the difference of two snapshots of the server. So a
+// transaction that stays open delays no other mail. Settle is one statement, which stores nothing if others have taken
+// over. No transaction is open while a message is sent, or a Body is read. There is no NOTIFY.
 //
 // A minute later or more, rows that are obsolete are deleted, from the old end of the tables. While a transaction is
 // open that keeps the server from vacuuming them, of pg_dump or of a replication slot for example, they stay: they take

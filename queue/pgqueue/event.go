@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -84,7 +85,7 @@ type stored struct {
 	held   bool
 	why    string // the HeldFor of its tasks
 	gone   bool
-	head   head // of a new message
+	head   head // if it is to be in memory
 	entry  bool // only what ix needs is read: msg has no recipients, and no task or part its st
 }
 
@@ -97,6 +98,11 @@ type storedTask struct {
 	st               *index.Progress // nil: as the message arrived
 	version          version         // of st
 	changed          bool            // it isn't as the message arrived
+}
+
+// isChanged reports whether a task that is left isn't as the message arrived.
+func (s *stored) isChanged() bool {
+	return slices.ContainsFunc(s.left(), func(t *storedTask) bool { return t.changed })
 }
 
 func newStored(m *index.Message) *stored {

@@ -9,7 +9,8 @@ import (
 
 // Of a message that waits, ix has an entry and its tasks, and the tables have the rest: envelopes and results would
 // take several times as much memory. Claim reads them for the tasks that it leases, and the leases keep them. Messages
-// that were stored or read last are in heads, so that mail that is delivered at once is never read.
+// that were stored last are in heads, so that mail that is delivered at once is never read. So are, as long as there is
+// room, the first ones of the lanes that a Queue takes over.
 
 // entry is what ix keeps of a message.
 type entry struct {
@@ -113,6 +114,9 @@ func (h *heads) keep(id uint64, m head) {
 	}
 }
 
+// room returns for how many octets there is room without dropping any.
+func (h *heads) room() int { return maxHeads - h.octets }
+
 // drop removes a message, if it is there.
 func (h *heads) drop(id uint64) {
 	if m, ok := h.byID[id]; ok {
@@ -147,7 +151,7 @@ func (q *Queue) take(ctx context.Context, granted []claim) ([]claim, error) {
 	}
 	read := map[uint64]*index.Message{}
 	if len(unread) > 0 {
-		keep := func(m *index.Message) { read[m.ID] = m }
+		keep := func(m *index.Message, _ []byte) { read[m.ID] = m }
 		err := q.readMessages(ctx, q.db, ofIDs, decodeMessage, keep, arrayOf(unread))
 		if err != nil {
 			return nil, err

@@ -137,7 +137,8 @@ func (q *Queue) unload(lanes []int) {
 	}
 }
 
-// loadOne adds a message of the tables to ix. q.mu is held.
+// loadOne adds a message of the tables to ix, and its head to heads if that was read, unless the message waits for a
+// retry or a release. q.mu is held.
 func (q *Queue) loadOne(s *stored) {
 	if q.ix.Data(s.msg.ID) != nil || s.gone || len(s.left()) == 0 {
 		return
@@ -147,6 +148,9 @@ func (q *Queue) loadOne(s *stored) {
 	q.highest = max(q.highest, s.msg.ID)
 	for _, p := range s.parts {
 		q.parts = max(q.parts, p.Num)
+	}
+	if s.head.octets > 0 && !s.held && !s.isChanged() {
+		q.heads.keep(s.msg.ID, s.head)
 	}
 }
 

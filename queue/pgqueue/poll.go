@@ -335,10 +335,6 @@ func (q *Queue) takeIn(p *polled) {
 	}
 	for _, s := range found {
 		q.loadOne(s)
-		if q.ix.Data(s.msg.ID) == nil {
-			continue // it is gone already
-		}
-		q.heads.keep(s.msg.ID, s.head)
 		for _, d := range q.ix.Claimable(s.msg.ID) {
 			tell = append(tell, func() { q.watch.Tell(d.Due, d.Lane) })
 		}

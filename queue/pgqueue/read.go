@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 
@@ -47,22 +48,30 @@ func (q *Queue) readStored(ctx context.Context, tx querier, where string, args .
 func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ...any) (all []*stored, err error) {
 	entries := where == ofPage
 	where, decode := where+" AND "+isThere, decodeMessage
+	room := 0
 	if entries {
 		where, decode = ofPage+" AND "+isThereInPage, decodeEntry
+		q.mu.Lock()
+		room = q.heads.room()
+		q.mu.Unlock()
 	}
-	err = q.readMessages(ctx, tx, where, decode, func(m *index.Message) {
+	err = q.readMessages(ctx, tx, where, decode, func(m *index.Message, text []byte) {
 		s := newStored(m)
 		s.entry = entries
+		if len(m.Dests) == 1 && room > 0 {
+			s.head = headOf(m, bytes.Clone(text))
+			room -= s.head.octets
+		}
 		all = append(all, s)
 	}, args...)
 	return all, err
 }
 
-// readMessages calls do with each message that the table msg has, in the order of their IDs, unless it can't be read,
-// which is reported.
+// readMessages calls do with each message that the table msg has, and its column head, in the order of their IDs,
+// unless it can't be read, which is reported. The column is valid until do returns.
 func (q *Queue) readMessages(
 	ctx context.Context, tx querier, where string, decode func([]byte) (*index.Message, error),
-	do func(*index.Message), args ...any,
+	do func(m *index.Message, text []byte), args ...any,
 ) error {
 	rows, err := tx.QueryContext(ctx,
 		q.sql(`SELECT id, arrival, size, head FROM "postrider".msg m WHERE `+where+` ORDER BY id`), args...)
@@ -83,7 +92,7 @@ func (q *Queue) readMessages(
 			continue
 		}
 		m.ID, m.Arrival, m.Size = id, arrival, size
-		do(m)
+		do(m, text)
 	}
 	return rows.Err()
 }

@@ -25,8 +25,8 @@
 //     Queue.EnqueueTx and by Client.InsertTx of riverdatabasesql.
 //   - worked off: all messages are stored. Then three Queues claim and settle them, by Lanes, Claim and Settle, with a
 //     sender that needs no time, and no Runner. Three clients of River work them. Their Work returns nil at once. The
-//     time begins before Client.Start and ends when the last job is completed in the database. The Queues are open
-//     when the time begins.
+//     time begins before Client.Start and ends when the last job is completed in the database. When it begins, the
+//     Queues are open, and have handed over to each other what is theirs.
 //   - flow: 100 producers enqueue at three Queues, which claim and settle meanwhile. Only postrider is measured.
 //
 // The test prints the rates, the time of the processors that the server and this program took for each message, and
@@ -42,14 +42,14 @@
 //     queue/pgqueue says a crash may undo, leases and settlements without reports.
 //   - River has MaxWorkers 1000, FetchCooldown 2 ms and FetchPollInterval 20 ms: the defaults bound how many jobs a
 //     client fetches a second. Everything else is as by default.
-//   - 100 producers share a pool of 22 connections: on two cores, both sides were slower with more, and with fewer. Up
-//     to 10 have 12. Before the time begins, the connections are open and have prepared their statements: each
-//     producer stores about 3 messages that aren't counted. Each Queue and each client that works has its own pool.
+//   - 100 producers share a pool of 22 connections, which suits both sides on two cores. Up to 10 producers have 12.
+//     Before the time begins, the connections are open and have prepared their statements: each producer stores about 3
+//     messages that aren't counted. Each Queue and each client that works has its own pool.
 //   - Each side has a new schema in each part, which is dropped afterwards. A VACUUM ANALYZE and a CHECKPOINT end
 //     before the other side begins. So neither has to clean up after the other. "worked off" also has them between
 //     storing and working: autovacuum would come later, and River's query needs the statistics.
 //
-// Most of the parts take a minute a round, so -timeout is needed for many rounds or messages.
+// A round of all parts with 40,000 messages takes many minutes, so it needs -timeout.
 //
 // Run it on an idle machine, with TMPDIR on a real disk: a tmpfs syncs nothing. Rates vary with what else the machine
 // does. The times of the processors vary less. They are those of all processes of the server, in steps of 10 ms.
