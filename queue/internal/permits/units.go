@@ -15,7 +15,7 @@ const maxDebts = 64
 // member may send the next message, by the store's clock. Share returns the same for the units that it has then.
 //
 // A debt is the time until the next message may go. Each unit that changes hands takes its part of the debt along, so
-// that units that move don't let a message go earlier. A member that is Unsure may have such units, and not know of their
+// that units that move don't let a message go earlier. A member that is Unsure may have such units, and not know their
 // debt: it is in the record. It has sent nothing since.
 func (b *Book) Share(me uint64, a Ask, free, every int64, now time.Time, eager func(uint64) bool) (Grant, int64) {
 	at := now.UnixNano()
