@@ -164,6 +164,8 @@ func TestFlags(t *testing.T) {
 		{"two routes", []string{"-route", "example.com=a:25", "-route", "Example.com=b:25"}, "example.com"},
 		{"a time that has passed", []string{"-max-age", "-1h"}, "-max-age"},
 		{"a page for others", []string{"-http", "0.0.0.0:8025"}, "-http"},
+		{"no size", []string{"-max-size", "0"}, "-max-size"},
+		{"no such port", []string{"-port", "65536"}, "-port"},
 		{"no limit of a site", []string{"-site-limit", "-1"}, "-site-limit"},
 		{"no host name", []string{"-hostname", "a..b"}, "-hostname"},
 		{"unknown flag", []string{"-frobnicate"}, "-help"},
@@ -184,7 +186,7 @@ func TestFlags(t *testing.T) {
 // TestHelp asks for the flags: those of this program and those of examples/relay.
 func TestHelp(t *testing.T) {
 	out, err := program(t, "-help").Output()
-	for _, want := range []string{"  -dsn address\n", "  -smarthost host:port\n", "named as -state, with .greylist\n"} {
+	for _, want := range []string{"  -dsn address\n", "  -smarthost host:port\n", "PATH is that of -state\n"} {
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("got %v and %q, want status 0 and %q", err, out, want)
 		}

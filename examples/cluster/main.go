@@ -5,8 +5,9 @@
 //	go run ./examples/inbox
 //	cd examples/cluster && go run . -dsn postgres://localhost/mail -smarthost 127.0.0.1:2526 -listen 127.0.0.1:3525
 //
-// The database must be there, and the address must have a user and a password if the server asks for them:
-// postgres://user:password@localhost/mail. The relays make their tables when they start.
+// The database must be there, and the address must have a user if it isn't you: postgres://user@localhost/mail. If the
+// server asks for a password, put it into the file ~/.pgpass, or into PGPASSWORD: the arguments of a process can be seen
+// by others. The relays make their tables when they start.
 //
 // The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, about
 // 25 seconds later.
@@ -53,7 +54,8 @@ type flags struct {
 func parseFlags(args []string) (f *flags, err error) {
 	f = &flags{}
 	set := flag.NewFlagSet("cluster", flag.ContinueOnError)
-	set.StringVar(&f.dsn, "dsn", "", "`address` of the database, such as postgres://user@host/name")
+	set.StringVar(&f.dsn, "dsn", "", "`address` of the database, such as postgres://user@host/name; others can\n"+
+		"see it: put the password into the file ~/.pgpass, or into PGPASSWORD")
 	set.StringVar(&f.schema, "schema", pgqueue.DefaultSchema, "`name` of the schema, which is made if it isn't there")
 	set.IntVar(&f.relays, "relays", 3, "`number` of relays; the second one listens on the next port of each address,\n"+
 		"or on the path with -2, and so on")
@@ -109,6 +111,9 @@ func run(ctx context.Context, args []string) error {
 	options := &pgqueue.Options{Schema: f.schema, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if f.list {
 		q, err := options.Open(ctx, db)
+		if old, ok := errors.AsType[*pgqueue.VersionError](err); ok && old.Version < pgqueue.Version {
+			return fmt.Errorf("the schema %s has no queue of this program: start a relay without -list first", f.schema)
+		}
 		if err != nil {
 			return err
 		}

@@ -41,6 +41,14 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *dir == "" {
+		return errors.New("-spool is empty: give a directory, such as ./spool")
+	}
+	if *list { // Open would make the directory
+		if _, err := os.Stat(*dir); err != nil {
+			return fmt.Errorf("-spool: %w", err)
+		}
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	q, err := (&spool.Options{Logger: log}).Open(*dir)
 	if err != nil {

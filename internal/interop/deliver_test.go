@@ -218,6 +218,9 @@ func TestFlags(t *testing.T) {
 		want string
 	}{
 		{"spool is a file", []string{"-spool", file}, file},
+		{"no spool", []string{"-spool", ""}, "-spool is empty"},
+		{"the list of a spool that isn't there", []string{"-spool", file + "-not", "-list"}, "file-not: no such file"},
+		{"no size", []string{"-spool", t.TempDir(), "-max-size", "0"}, "-max-size"},
 		{"no port", []string{"-listen", "127.0.0.1", "-spool", t.TempDir()}, "missing port"},
 		{"bad network", []string{"-allow", "127.0.0.0/99"}, "-allow"},
 		{"bad retry", []string{"-retry", "5m,never"}, "never"},

@@ -63,10 +63,10 @@ func TestAct(t *testing.T) {
 			h.Runner.Hold(t.Context(), queue.Filter{Ref: "r1"})
 		}, ">0 messages<", "None of this mail waits for another attempt", 3, 1},
 		{"suspend", url.Values{"do": {"suspend"}, "name": {"example.org"}, "until": {"2h"}}, nil, "For how long",
-			"example.org is suspended.", 3, 0},
+			"example.org is suspended at the relay of this page.", 3, 0},
 		{"resume", url.Values{"do": {"resume"}, "name": {"example.org"}}, func(h *Handler) {
 			h.Runner.Suspend(time.Now().Add(time.Hour), "example.org")
-		}, "Resume", "Mail for example.org is sent again.", 3, 0},
+		}, "Resume", "Mail for example.org is sent again by the relay of this page.", 3, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, q := newHandler(t)

@@ -58,8 +58,8 @@ func Parse(set *flag.FlagSet, state string, args []string) (*Flags, error) {
 	set.StringVar(&f.lmtp, "lmtp", "", "accept mail by LMTP on this `address`, or on the Unix socket at this path")
 	set.Func("accept", "accept mail for this `domain` from anyone; repeatable", f.addDomain)
 	set.Func("allow", "`networks` that may relay (default 127.0.0.0/8,::1/128)", f.setAllow)
-	set.StringVar(&f.user, "user", "", "`name` that may submit mail; needs -password-file, -cert and -key, and\n"+
-		"-submission or -submissions")
+	set.StringVar(&f.user, "user", "", "`name` of the only user, who submits mail by -submission or\n"+
+		"-submissions; needs -password-file, -cert and -key")
 	set.StringVar(&f.passwordFile, "password-file", "", "`file` with the password of -user")
 	set.StringVar(&f.cert, "cert", "", "certificate `file` for STARTTLS; needs -key")
 	set.StringVar(&f.key, "key", "", "key `file` of -cert")
@@ -73,8 +73,8 @@ func Parse(set *flag.FlagSet, state string, args []string) (*Flags, error) {
 	set.Func("proxy", "`networks` of proxies, whose connections begin with a PROXY header", f.setProxies)
 	set.Func("dnsbl", "refuse clients that this `zone` lists; repeatable", f.addZone)
 	set.BoolVar(&f.greylist, "greylist", false,
-		"defer the first mail of each client; what is known of clients is in the file named as -"+state+
-			", with .greylist")
+		"answer the first mail of each client \"try again later\"; what is known of clients is in\n"+
+			"the file PATH.greylist, where PATH is that of -"+state)
 	set.BoolVar(&f.authResults, "auth-results", false,
 		"check SPF, DKIM and DMARC, refuse mail as DMARC policies say, and add Authentication-Results")
 	set.Func("milter", "have the filter at this `address` or Unix socket check mail; repeatable", f.addMilter)
@@ -88,16 +88,16 @@ func Parse(set *flag.FlagSet, state string, args []string) (*Flags, error) {
 	set.BoolVar(&f.dane, "dane", false,
 		"demand the TLS that the DNS says, by DANE; the name servers must validate by\n"+
 			"DNSSEC and be reached safely")
-	set.BoolVar(&f.mtaSTS, "mta-sts", false, "demand the TLS that domains say by MTA-STS; the policies are in\n"+
-		"the directory named as -"+state+", with .mta-sts")
+	set.BoolVar(&f.mtaSTS, "mta-sts", false, "obey the MTA-STS policies of domains, which demand TLS; they are kept\n"+
+		"in the directory PATH.mta-sts, where PATH is that of -"+state)
 	set.Func("require-tls", "send the mail of -user and -allow with REQUIRETLS, unless its header has\n"+
 		"TLS-Required: No; `how` is strict or lax. strict: only to hosts that have REQUIRETLS, over\n"+
 		"TLS with a verified certificate; other mail is returned; needs -dane or -mta-sts, except\n"+
 		"for -route. lax: to all hosts that have TLS, since few have REQUIRETLS", f.setRequireTLS)
-	set.StringVar(&f.tlsReport, "tls-report", "", "report to domains that ask for it how TLS went, in mail from\n"+
-		"this `address`, which nothing else uses; receivers ignore reports that aren't\n"+
-		"signed, as by -dkim-key; what isn't reported yet is in the directory named as\n"+
-		"-"+state+", with .tls-reports")
+	set.StringVar(&f.tlsReport, "tls-report", "", "send daily reports on TLS to the domains that ask for them, from\n"+
+		"this `address`, which nothing else may use; sign them by -dkim-key, or receivers\n"+
+		"ignore them; what isn't reported yet is in the directory PATH.tls-reports, where\n"+
+		"PATH is that of -"+state)
 	set.IntVar(&f.port, "port", 25, "`port` of hosts that the DNS names")
 	set.BoolVar(&f.allowPrivate, "allow-private", false, "hosts that the DNS names may have private addresses")
 	set.Func("source", "send from this `address`, or IPv4,IPv6; repeatable: each mail goes out from one of them",
@@ -140,6 +140,10 @@ func (f *Flags) check() error {
 		return errors.New("-require-tls strict needs -dane or -mta-sts, to know which hosts are a domain's")
 	case f.siteLimit < 0:
 		return errors.New("-site-limit must be more than 0, or 0 for the default")
+	case f.maxSize <= 0:
+		return errors.New("-max-size must be more than 0")
+	case f.port < 1 || f.port > 65535:
+		return errors.New("-port must be from 1 to 65535")
 	case f.maxConns <= 0 || f.maxRecipients <= 0:
 		return errors.New("-max-connections and -max-recipients must be more than 0")
 	case f.submission+f.submissions+f.user+f.passwordFile == "":
