@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -100,9 +101,10 @@ type storedTask struct {
 	changed          bool            // it isn't as the message arrived
 }
 
-// isChanged reports whether a task that is left isn't as the message arrived.
-func (s *stored) isChanged() bool {
-	return slices.ContainsFunc(s.left(), func(t *storedTask) bool { return t.changed })
+// isFresh reports whether the message is due and wasn't tried yet.
+func (s *stored) isFresh(now time.Time) bool {
+	return !s.held && s.msg.NotBefore <= now.UnixNano() &&
+		!slices.ContainsFunc(s.left(), func(t *storedTask) bool { return t.changed })
 }
 
 func newStored(m *index.Message) *stored {

@@ -75,7 +75,7 @@ func (h *head) message(id uint64) *index.Message {
 		return h.msg
 	}
 	m, err := decodeMessage(h.text)
-	if err != nil { // it was decoded or encoded before
+	if err != nil { // take reads it and reports it
 		return nil
 	}
 	m.ID, m.Arrival, m.Size = id, h.arrival, h.size

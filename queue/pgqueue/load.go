@@ -137,8 +137,8 @@ func (q *Queue) unload(lanes []int) {
 	}
 }
 
-// loadOne adds a message of the tables to ix, and its head to heads if that was read, unless the message waits for a
-// retry or a release. q.mu is held.
+// loadOne adds a message of the tables to ix, and its head to heads if that was read. Of a page, those stay out that
+// wait for a time, or for which there is no room. q.mu is held.
 func (q *Queue) loadOne(s *stored) {
 	if q.ix.Data(s.msg.ID) != nil || s.gone || len(s.left()) == 0 {
 		return
@@ -149,7 +149,7 @@ func (q *Queue) loadOne(s *stored) {
 	for _, p := range s.parts {
 		q.parts = max(q.parts, p.Num)
 	}
-	if s.head.octets > 0 && !s.held && !s.isChanged() {
+	if s.head.octets > 0 && (!s.entry || s.head.octets <= q.heads.room() && s.isFresh(q.clock.time())) {
 		q.heads.keep(s.msg.ID, s.head)
 	}
 }

@@ -14,7 +14,9 @@ const (
 	ofLanes = `lane = ANY ((SELECT $1::text::smallint[])::smallint[])`
 	ofPage  = ofLanes + ` AND id > $2 AND id <= $3`
 
-	ofIDs = `id = ANY ($1::text::bigint[]) AND ($1::text IS NOT NULL OR ` + dear + `)`
+	// For some hundred IDs, the server may read a table as a whole that wasn't analyzed yet. That takes time by its rows
+	// then, and not by rows times IDs, as with "= ANY".
+	ofIDs = `id IN (SELECT unnest($1::text::bigint[])) AND ($1::text IS NOT NULL OR ` + dear + `)`
 
 	// dear makes the server plan a statement at each execution, for the tables as they are then. A plan that it made
 	// for all arguments while a table was small would read the table as a whole each time, until the server analyzes
@@ -58,9 +60,10 @@ func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ..
 	err = q.readMessages(ctx, tx, where, decode, func(m *index.Message, text []byte) {
 		s := newStored(m)
 		s.entry = entries
-		if len(m.Dests) == 1 && room > 0 {
-			s.head = headOf(m, bytes.Clone(text))
-			room -= s.head.octets
+		if h := headOf(m, text); len(m.Dests) == 1 && !m.Held && h.octets <= room {
+			h.text = bytes.Clone(text)
+			s.head = h
+			room -= h.octets
 		}
 		all = append(all, s)
 	}, args...)
