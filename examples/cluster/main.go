@@ -6,8 +6,8 @@
 //	cd examples/cluster && go run . -dsn postgres://localhost/mail -smarthost 127.0.0.1:2526 -listen 127.0.0.1:3525
 //
 // The database must be there, and the address must have a user if it isn't you: postgres://user@localhost/mail. If the
-// server asks for a password, put it into the file ~/.pgpass, or into PGPASSWORD: the arguments of a process can be seen
-// by others. The relays make their tables when they start.
+// server asks for a password, put it into the file ~/.pgpass, or into PGPASSWORD: others can see the arguments of a
+// process. The relays make their tables when they start.
 //
 // The relays listen on 127.0.0.1:3525, 3526 and 3527. Kill one with kill -9: the others deliver what it accepted, about
 // 25 seconds later.

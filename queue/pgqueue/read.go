@@ -14,8 +14,8 @@ const (
 	ofLanes = `lane = ANY ((SELECT $1::text::smallint[])::smallint[])`
 	ofPage  = ofLanes + ` AND id > $2 AND id <= $3`
 
-	// For some hundred IDs, the server may read a table as a whole that wasn't analyzed yet. That takes time by its rows
-	// then, and not by rows times IDs, as with "= ANY".
+	// For some hundred IDs, the server may read a table as a whole that wasn't analyzed yet. That takes time by its
+	// rows then, and not by rows times IDs, as with "= ANY".
 	ofIDs = `id IN (SELECT unnest($1::text::bigint[])) AND ($1::text IS NOT NULL OR ` + dear + `)`
 
 	// dear makes the server plan a statement at each execution, for the tables as they are then. A plan that it made

@@ -72,8 +72,8 @@ var actions = []*action{
 		messages: func(h *Handler, ctx context.Context, f queue.Filter, _ *request) (effect, error) {
 			return onMessages(h.Runner.Purge(ctx, f))
 		}},
-	{Name: "suspend", Verb: "Suspend", Warning: "The relay of this page sends nothing there until that time, or until " +
-		"its process ends. Other relays with the same queue go on: suspend on their pages, too, or hold the mail.",
+	{Name: "suspend", Verb: "Suspend", Warning: "The relay of this page sends nothing there until that time, or " +
+		"until its process ends. Other relays with the same queue go on: suspend there, too, or hold the mail.",
 		named: func(h *Handler, _ context.Context, name string, r *request) (e effect, err error) {
 			until, err := r.after("until")
 			if err == nil {
@@ -81,7 +81,7 @@ var actions = []*action{
 			}
 			return e, err
 		}},
-	{Name: "resume", Verb: "Resume", Warning: "The suspension at the relay of this page ends, and it sends mail there again.",
+	{Name: "resume", Verb: "Resume", Warning: "The relay of this page sends mail there again.",
 		named: func(h *Handler, _ context.Context, name string, r *request) (effect, error) {
 			return effect{Known: h.Runner.Suspend(time.Time{}, name) > 0}, nil
 		}},
@@ -269,8 +269,8 @@ func resultOf(name, destination string, e *effect) string {
 	case name == "resume":
 		return "Mail for " + destination + " is sent again by the relay of this page."
 	case !e.Known:
-		return destination + " is suspended at the relay of this page. It has no mail now: if it should have some, look " +
-			"at the spelling."
+		return destination + " is suspended at the relay of this page. It has no mail now: if it should have some, " +
+			"look at the spelling."
 	}
 	return destination + " is suspended at the relay of this page."
 }

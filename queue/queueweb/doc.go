@@ -34,10 +34,10 @@
 //	suspend               name; until: a time, or a duration from now, as in until=4h
 //	resume                name: its suspension ends
 //
-// If several Runners share the queue, as relays with one pgqueue do, suspend and resume apply to the Runner of this page
-// alone. The sites and their states, learned rates, what is being sent, the last hour and the histories are its own,
-// too, and why a task waits is what it knows: a site that is down for it may be up for another Runner. The messages are
-// those of all, and so hold, release, flush, cancel and purge apply to all.
+// If several Runners share the queue, as relays with one pgqueue do, suspend and resume apply to the Runner of this
+// page alone. The sites and their states, learned rates, what is being sent, the last hour and the histories are
+// its own, too, and why a task waits is what it knows: a site that is down for it may be up for another Runner. The
+// messages are those of all, and so hold, release, flush, cancel and purge apply to all.
 //
 // flush takes waiting mail only, release held mail only: another state is answered 400.
 //
