@@ -60,10 +60,12 @@ func (q *Queue) readHeads(ctx context.Context, tx querier, where string, args ..
 	err = q.readMessages(ctx, tx, where, decode, func(m *index.Message, text []byte) {
 		s := newStored(m)
 		s.entry = entries
-		if h := headOf(m, text); len(m.Dests) == 1 && !m.Held && h.octets <= room {
-			h.text = bytes.Clone(text)
-			s.head = h
-			room -= h.octets
+		if entries && len(m.Dests) == 1 && !m.Held {
+			if h := headOf(m, text); h.octets <= room {
+				h.text = bytes.Clone(text)
+				s.head = h
+				room -= h.octets
+			}
 		}
 		all = append(all, s)
 	}, args...)

@@ -43,17 +43,28 @@ func (p *place) migrate(db *sql.DB) {
 	}
 }
 
+// openNew makes the schema and opens a Queue on it.
+func (p *place) openNew(db *sql.DB) *pgqueue.Queue {
+	p.Helper()
+	p.migrate(db)
+	return p.open(db)
+}
+
+// store returns what a producer calls to store message i by Enqueue.
+func (p *place) store(q *pgqueue.Queue) func(ctx context.Context, i int) error {
+	return func(ctx context.Context, i int) error {
+		_, err := q.Enqueue(ctx, p.message(i))
+		return err
+	}
+}
+
 // enqueue has producers call Enqueue.
 func enqueue(p *place, producers int) figures {
 	db := p.database(producers)
 	defer db.Close()
-	p.migrate(db)
-	q := p.open(db)
+	q := p.openNew(db)
 	defer q.Close()
-	f := p.produced(producers, func(ctx context.Context, i int) error {
-		_, err := q.Enqueue(ctx, p.message(i))
-		return err
-	})
+	f := p.produced(producers, p.store(q))
 	p.count(p.n+p.warm, "messages", `SELECT count(*) FROM {schema}.msg`)
 	return f
 }
@@ -62,8 +73,7 @@ func enqueue(p *place, producers int) figures {
 func enqueueTx(p *place, producers int) figures {
 	db := p.database(producers)
 	defer db.Close()
-	p.migrate(db)
-	q := p.open(db)
+	q := p.openNew(db)
 	defer q.Close()
 	return p.orders(`{schema}.msg`, producers, func(ctx context.Context, i int) error {
 		return inTx(ctx, db, p.schema, i, func(tx *sql.Tx) error {
@@ -79,8 +89,7 @@ func enqueueRow(p *place, producers int) figures {
 	defer pool.Close()
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close()
-	p.migrate(db)
-	q := p.open(db)
+	q := p.openNew(db)
 	defer q.Close()
 	return p.orders(`{schema}.msg`, producers, func(ctx context.Context, i int) error {
 		return inPgx(ctx, pool, p.schema, i, func(tx pgx.Tx) error {
@@ -96,12 +105,8 @@ func enqueueRow(p *place, producers int) figures {
 // settle has three Queues work off what has been enqueued before.
 func settle(p *place, _ int) figures {
 	db := p.database(100)
-	p.migrate(db)
-	q := p.open(db)
-	p.produce(100, func(ctx context.Context, i int) error {
-		_, err := q.Enqueue(ctx, p.message(i))
-		return err
-	})
+	q := p.openNew(db)
+	p.produce(100, p.store(q))
 	q.Close()
 	db.Close()
 	p.rest()
