@@ -16,14 +16,26 @@ func TestLateClaim(t *testing.T) {
 	o := pgqueue.Options{Schema: schema, Poll: 5 * time.Millisecond, NodeLease: 500 * time.Millisecond}
 	way := newProxy(t, s)
 	a := open(t, (&line{Connector: connector(t, "pgx", way.dsn()+" default_query_exec_mode=exec")}).open(t), o)
-	id, err := a.Enqueue(t.Context(), mail(0, "x"))
-	if err != nil {
+	var wants []queue.Want
+	enqueue := func() queue.ID {
+		id, err := a.Enqueue(t.Context(), mail(0, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for d := range a.Lanes(t.Context()) {
+			wants = []queue.Want{{Lane: d.Lane, Max: 1}}
+		}
+		return id
+	}
+	enqueue()
+	tasks, err := a.Claim(t.Context(), wants, time.Minute) // so that the connection is open that the next Claim needs
+	if err != nil || len(tasks) != 1 {
+		t.Fatalf("got %d tasks and %v, want 1", len(tasks), err)
+	}
+	if err := a.Settle(t.Context(), tasks[0].Lease, queue.Settlement{}); err != nil {
 		t.Fatal(err)
 	}
-	var wants []queue.Want
-	for d := range a.Lanes(t.Context()) {
-		wants = append(wants, queue.Want{Lane: d.Lane, Max: 1})
-	}
+	id := enqueue()
 	way.set(true, replies)
 	late := make(chan []queue.Task, 1)
 	go func() {
@@ -33,13 +45,12 @@ func TestLateClaim(t *testing.T) {
 		}
 		late <- tasks
 	}()
-	until(t, "the lease on the task is stored", func() bool {
+	until(t, "the lease on the second message is stored", func() bool {
 		var n int
 		err := admin.QueryRow(named(`SELECT count(*) FROM "postrider".mark`, schema)).Scan(&n)
-		return err == nil && n == 1
+		return err == nil && n == 2
 	})
 	b := open(t, admin, o)
-	var tasks []queue.Task
 	until(t, "the other Queue has the message", func() bool {
 		tasks, err = b.Claim(t.Context(), wants, time.Minute)
 		return err == nil && len(tasks) == 1

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/internal/index"
@@ -68,135 +65,14 @@ var (
 	errUnknown = errors.New("the connection was lost during the commit, and it isn't known whether that succeeded")
 )
 
-// group commits the jobs of concurrent calls together. Jobs with a body in a file have a group of their own, as their
-// commits take long.
-type group struct {
-	q        *Queue
-	parallel int // statements at a time; with more, each would store less
-
-	mu      sync.Mutex
-	waiting []*job
-	running int
-
-	timers sync.Pool // of wait
-}
-
-// These bound what one statement stores.
-const (
-	maxJobs   = 500
-	maxBodies = 4 << 20 // octets of bodies, unless a single job has more
-)
-
-// groupOf returns the group of a job.
-func (q *Queue) groupOf(j *job) *group {
-	switch {
-	case slices.ContainsFunc(j.msgs, isLarge):
-		return &q.large
-	case j.lazy:
-		return &q.lazy
-	}
-	return &q.durable
-}
-
-// largeConns returns how many commits of large bodies may run at a time. They leave connections to other calls.
-func largeConns(maxOpen int) int {
-	if 0 < maxOpen && maxOpen < 8 {
-		return 1
-	}
-	return 2
-}
-
-// submit hands a job over. The caller waits for its done.
-func (g *group) submit(j *job) {
-	j.done = make(chan struct{})
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.waiting = append(g.waiting, j)
-	if g.running < g.parallel {
-		g.running++
-		g.q.work.Go(g.run)
-	}
-}
-
-// wait waits for the result of a job. The ctx of the call has no effect: it doesn't stop the commit.
-func (g *group) wait(j *job) error {
-	limit := 2 * g.q.config.Timeout
-	t, ok := g.timers.Get().(*time.Timer)
-	if !ok {
-		t = time.NewTimer(limit)
-	} else {
-		t.Reset(limit)
-	}
-	defer g.timers.Put(t)
-	defer t.Stop()
-	select {
-	case <-j.done:
-		return j.err
-	case <-t.C:
-		return errUnknown
-	}
-}
-
-// run commits jobs until none waits.
-func (g *group) run() {
-	for {
-		runtime.Gosched() // the calls that the last commit has let go on come back with their next jobs
-		g.mu.Lock()
-		n := together(g.waiting)
-		jobs := g.waiting[:n:n]
-		if g.waiting = g.waiting[n:]; n == 0 {
-			g.running--
-			g.mu.Unlock()
-			return
-		}
-		g.mu.Unlock()
-		g.commit(jobs)
-	}
-}
-
-// together returns how many of the jobs that wait are the next commit.
-func together(waiting []*job) int {
-	size := int64(0)
-	for n, j := range waiting {
-		for _, d := range j.msgs {
-			size += d.Size
-		}
-		first := waiting[0]
-		if n > 0 && (n == maxJobs || size > maxBodies || j.node != first.node || j.fence != first.fence) {
-			return n
-		}
-	}
-	return len(waiting)
-}
-
-// commit commits jobs and finishes them. If one of them may be at fault for an error, each is tried alone.
-func (g *group) commit(jobs []*job) {
-	err := g.q.write(jobs)
-	if len(jobs) > 1 && ofOne(err) {
-		for _, j := range jobs {
-			g.commit([]*job{j})
-		}
-		return
-	}
-	g.q.mu.Lock()
-	for _, j := range jobs {
-		j.call.stored(err)
-	}
-	g.q.mu.Unlock()
-	for _, j := range jobs {
-		j.call.finish(err)
-		j.err = err
-		close(j.done)
-	}
-}
-
 // write commits jobs. If the connection is lost meanwhile, it returns when the result is known.
-func (q *Queue) write(jobs []*job) error {
+func (g *group) write(jobs []*job) error {
+	q := g.q
 	b := q.newBatch(jobs)
 	if b.node == 0 {
 		return queue.ErrLeaseLost
 	}
-	ids, err := q.run(b)
+	ids, err := g.execute(b)
 	if err != nil && !rejected(err) {
 		q.config.Logger.Warn("pgqueue: the connection was lost during a commit", "error", err)
 		if ids, err = q.resolve(b, err); err != nil {
@@ -215,8 +91,9 @@ func (q *Queue) write(jobs []*job) error {
 	return nil
 }
 
-// run executes the statement, in a transaction of its own. It returns the IDs of the messages.
-func (q *Queue) run(b *batch) (ids []uint64, err error) {
+// execute executes the statement, in a transaction of its own. It returns the IDs of the messages.
+func (g *group) execute(b *batch) (ids []uint64, err error) {
+	q := g.q
 	ctx, cancel := context.WithTimeout(context.Background(), q.config.Timeout)
 	defer cancel()
 	defer func() { err = inTime(ctx, err) }()
@@ -227,12 +104,15 @@ func (q *Queue) run(b *batch) (ids []uint64, err error) {
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	conn, err := q.db.Conn(ctx)
+	conn, err := g.connection(ctx)
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	defer conn.Close()
-	return q.execute(ctx, conn, q.commits[b.parts()], args)
+	ids, err = q.execute(ctx, conn, q.commits[b.parts()], args)
+	if err != nil || !g.keeps {
+		g.release()
+	}
+	return ids, err
 }
 
 // execute executes a statement of commitSQL.

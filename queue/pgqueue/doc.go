@@ -79,6 +79,10 @@
 // at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery Runner on many
 // messages make 32 calls at a time, and one of List.
 //
+// A Queue keeps two connections for a second after the last commit on each, and for a minute at most, unless the *sql.DB
+// allows fewer than 10. Otherwise, while it is busy, the *sql.DB would close and open connections all the time: by
+// default, it keeps two that aren't in use. A program with many calls at a time raises that by SetMaxIdleConns.
+//
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for
 // each transaction that the program keeps open itself.
@@ -104,7 +108,8 @@
 //
 //	schema.go, schema/*.sql               the tables; Migrate
 //	options.go, queue.go, clock.go        Open, Close, Queue; the server's time
-//	commit.go, batch.go, resolve.go       commits of several calls together; the loss of the connection meanwhile
+//	group.go, commit.go, batch.go         commits of several calls together
+//	resolve.go                            the loss of the connection during a commit
 //	draft.go, enqueue.go, keys.go, tx.go  Enqueue, EnqueueOnce, EnqueueTx
 //	import.go                             Import
 //	claim.go, settle.go, body.go          Claim, Extend, Settle, Open
