@@ -55,8 +55,8 @@ func (q *Queue) Claim(ctx context.Context, wants []queue.Want, lease time.Durati
 		}
 		q.gate.RUnlock()
 	})
-	q.lazy.submit(j)
-	err = q.lazy.wait(j)
+	q.leases.submit(j)
+	err = q.leases.wait(j)
 	switch {
 	case err == nil && !late:
 		return result, nil
@@ -140,8 +140,8 @@ func (q *Queue) Extend(ctx context.Context, l queue.Lease, d time.Duration) erro
 	})
 	q.mu.Unlock()
 	q.watch.Tell(expires, lane)
-	q.lazy.submit(j)
-	err = q.lazy.wait(j)
+	q.leases.submit(j)
+	err = q.leases.wait(j)
 	switch {
 	case err == nil, errors.Is(err, errFenced): // ix has the new end, and others only want to know
 		return nil

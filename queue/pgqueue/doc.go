@@ -79,9 +79,9 @@
 // at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery Runner on many
 // messages make 32 calls at a time, and one of List.
 //
-// A Queue keeps two connections for a second after the last commit on each, and for a minute at most, unless the *sql.DB
-// allows fewer than 10. Otherwise, while it is busy, the *sql.DB would close and open connections all the time: by
-// default, it keeps two that aren't in use. A program with many calls at a time raises that by SetMaxIdleConns.
+// A Queue keeps three connections for a second after the last commit on each, and for a minute at most, unless the
+// *sql.DB allows fewer than 12. Otherwise, while it is busy, the *sql.DB would close and open connections all the time:
+// by default, it keeps two that aren't in use. A program with many calls at a time raises that by SetMaxIdleConns.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for

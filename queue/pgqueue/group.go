@@ -37,7 +37,7 @@ const (
 )
 
 // keepsConns reports whether groups may keep their connections: if enough is left for other calls.
-func keepsConns(maxOpen int) bool { return maxOpen <= 0 || maxOpen >= 10 }
+func keepsConns(maxOpen int) bool { return maxOpen <= 0 || maxOpen >= 12 }
 
 // These bound what one statement stores.
 const (
@@ -45,13 +45,13 @@ const (
 	maxBodies = 4 << 20 // octets of bodies, unless a single job has more
 )
 
-// groupOf returns the group of a job.
+// groupOf returns the group of a job without marks.
 func (q *Queue) groupOf(j *job) *group {
 	switch {
 	case slices.ContainsFunc(j.msgs, isLarge):
 		return &q.large
 	case j.lazy:
-		return &q.lazy
+		return &q.settlements
 	}
 	return &q.durable
 }

@@ -47,8 +47,8 @@ func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &Queue{quit: make(chan struct{}), db: sql.OpenDB(fakeServer{})}
 		defer q.db.Close()
-		q.lazy = group{q: q, parallel: 1}
-		g := &q.lazy
+		q.settlements = group{q: q, parallel: 1}
+		g := &q.settlements
 		g.running = 1
 		connect := func() *sql.Conn {
 			t.Helper()
@@ -89,9 +89,9 @@ func TestKept(t *testing.T) {
 	})
 }
 
-// TestKeepsConns: other calls have connections while two are kept.
+// TestKeepsConns: other calls have connections while three are kept.
 func TestKeepsConns(t *testing.T) {
-	for maxOpen, want := range map[int]bool{0: true, -1: true, 2: false, 9: false, 10: true} {
+	for maxOpen, want := range map[int]bool{0: true, -1: true, 2: false, 11: false, 12: true} {
 		if got := keepsConns(maxOpen); got != want {
 			t.Errorf("keepsConns(%d): got %v, want %v", maxOpen, got, want)
 		}

@@ -54,11 +54,14 @@ type Queue struct {
 	gaveAt   time.Time
 
 	gate     sync.RWMutex
-	durable  group
-	large    group // of bodies in files
-	lazy     group // of what a crash of the server may undo
 	commits  [statements]string
 	openings openings
+
+	durable group
+	large   group // of bodies in files
+	// A crash of the server may undo what these commit. They are two groups, as a Claim that waited for settlements, or
+	// a Settle for leases, would have hosts wait for mail.
+	leases, settlements group
 
 	mu        sync.Mutex
 	ix        *tasks
@@ -126,11 +129,11 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	// The server makes one commit durable after the other: two at a time would each store half as much. Two others at a
-	// time are no faster either, and take the server a quarter more of the processors' time.
-	q.durable = group{q: q, parallel: 1, keeps: keepsConns(maxOpen)}
-	q.lazy = group{q: q, parallel: 1, keeps: keepsConns(maxOpen)}
-	q.large = group{q: q, parallel: largeConns(maxOpen)}
+	// The server makes one commit durable after the other: two at a time would each store half as much.
+	for _, g := range []*group{&q.durable, &q.leases, &q.settlements} {
+		g.q, g.parallel, g.keeps = q, 1, keepsConns(maxOpen)
+	}
+	q.large.q, q.large.parallel = q, largeConns(maxOpen)
 	q.openings.q = q
 	for p := range statements {
 		q.commits[p] = q.sql(commitSQL(p))
