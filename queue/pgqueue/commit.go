@@ -109,7 +109,7 @@ func (g *group) execute(b *batch) (ids []uint64, err error) {
 		return nil, &notSent{err}
 	}
 	ids, err = q.execute(ctx, conn, q.commits[b.parts()], args)
-	if err != nil || !g.keeps {
+	if err != nil || !g.mayKeep() {
 		g.release()
 	}
 	return ids, err

@@ -79,9 +79,10 @@
 // at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery Runner on many
 // messages make 32 calls at a time, and one of List.
 //
-// A Queue keeps three connections for a second after the last commit on each, and for a minute at most, unless the
-// *sql.DB allows fewer than 12. Otherwise, while it is busy, the *sql.DB would close and open connections all the time:
-// by default, it keeps two that aren't in use. A program with many calls at a time raises that by SetMaxIdleConns.
+// By default, a *sql.DB closes connections that aren't in use, except for two. It would open and close them all the
+// time while a Queue is busy. So a Queue keeps three between its commits: each until no commit has come for 0.1
+// seconds, or a call has waited for a connection, and about a minute at most. A program with many other calls at a time
+// should call SetMaxIdleConns. With a pool of pgx below the *sql.DB, the pool keeps connections, and the Queue none.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for

@@ -14,7 +14,7 @@ import (
 type group struct {
 	q        *Queue
 	parallel int  // statements at a time; with more, each would store less
-	keeps    bool // the connection, between commits; parallel is 1
+	keeps    bool // the connection, between commits; only if parallel is 1
 
 	mu      sync.Mutex
 	waiting []*job
@@ -24,20 +24,18 @@ type group struct {
 	// These are of the goroutine that commits, if parallel is 1.
 	conn  *sql.Conn // nil: none is kept
 	since time.Time // when it was taken
+	waits int64     // how many had waited for a connection then
 
 	timers sync.Pool // of wait
 }
 
 const (
 	// By default, database/sql closes what isn't in use beyond two connections. To open another one takes as long as
-	// a hundred commits. So a group keeps its connection until it has had no job for keepIdle, a time within which the
-	// drivers take it for good, and no longer than keepLong, as the *sql.DB may have a limit for its life.
-	keepIdle = time.Second
+	// a hundred commits. So a group keeps its connection until it has had no job for keepIdle, or any call of the
+	// *sql.DB has waited for one, and no longer than keepLong, as the *sql.DB may have a limit for its life.
+	keepIdle = 100 * time.Millisecond
 	keepLong = time.Minute
 )
-
-// keepsConns reports whether groups may keep their connections: if enough is left for other calls.
-func keepsConns(maxOpen int) bool { return maxOpen <= 0 || maxOpen >= 12 }
 
 // These bound what one statement stores.
 const (
@@ -113,9 +111,6 @@ func (g *group) run() {
 
 // next returns the jobs of the next commit. If it returns none, run must end: a job that comes later begins it anew.
 func (g *group) next() []*job {
-	if g.conn != nil && time.Since(g.since) > keepLong {
-		g.release()
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.waiting) == 0 && g.conn != nil {
@@ -148,9 +143,14 @@ func (g *group) connection(ctx context.Context) (*sql.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.conn, g.since = conn, time.Now()
+		g.conn, g.since, g.waits = conn, time.Now(), g.q.db.Stats().WaitCount
 	}
 	return g.conn, nil
+}
+
+// mayKeep reports whether the group may keep its connection after a commit.
+func (g *group) mayKeep() bool {
+	return g.keeps && time.Since(g.since) < keepLong && g.q.db.Stats().WaitCount == g.waits
 }
 
 // release gives the connection back, if there is one.

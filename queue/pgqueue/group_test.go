@@ -41,60 +41,55 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestKept: a group keeps its connection as long as jobs come, and gives it back when none has come for keepIdle, or
-// when it has had it for keepLong.
+// TestKept: a group keeps its connection as long as jobs come. It gives it back when none has come for keepIdle, when it
+// has had it for keepLong, and when somebody has waited for one.
 func TestKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := &Queue{quit: make(chan struct{}), db: sql.OpenDB(fakeServer{})}
-		defer q.db.Close()
-		q.settlements = group{q: q, parallel: 1}
-		g := &q.settlements
-		g.running = 1
-		connect := func() *sql.Conn {
-			t.Helper()
-			conn, err := g.connection(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return conn
-		}
-		next := func(jobs int, after time.Duration) {
-			t.Helper()
-			start := time.Now()
-			if got := len(g.next()); got != jobs || time.Since(start) != after {
-				t.Fatalf("got %d jobs after %v, want %d after %v", got, time.Since(start), jobs, after)
-			}
-		}
-		start, first := time.Now(), connect()
-		go func() {
-			time.Sleep(keepIdle / 2)
-			g.submit(&job{node: 1})
-		}()
-		next(1, keepIdle/2)
-		for connect() == first && time.Since(start) < 2*keepLong {
-			time.Sleep(keepIdle)
-			g.submit(&job{node: 1})
-			next(1, 0)
-		}
-		if got, want := time.Since(start), keepLong+keepIdle/2; got != want {
-			t.Errorf("it had the connection for %v, want %v", got, want)
-		}
-		if n := q.db.Stats().InUse; n != 1 {
-			t.Errorf("got %d connections in use, want 1", n)
-		}
-		next(0, keepIdle)
-		if n := q.db.Stats().InUse; n != 0 || g.running != 0 {
-			t.Errorf("idle: got %d connections in use and running %d", n, g.running)
-		}
-	})
-}
-
-// TestKeepsConns: other calls have connections while three are kept.
-func TestKeepsConns(t *testing.T) {
-	for maxOpen, want := range map[int]bool{0: true, -1: true, 2: false, 11: false, 12: true} {
-		if got := keepsConns(maxOpen); got != want {
-			t.Errorf("keepsConns(%d): got %v, want %v", maxOpen, got, want)
-		}
+	const half = keepIdle / 2
+	for _, test := range []struct {
+		name    string
+		keeps   bool
+		pause   time.Duration // before each job
+		waitsAt int           // the job during which somebody waits for a connection
+		want    time.Duration // for which it has the first connection
+	}{
+		{"busy", true, half, 0, keepLong},
+		{"idle", true, 2 * keepIdle, 0, keepIdle},
+		{"others wait", true, half, 3, 2 * half},
+		{"never", false, half, 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := &Queue{quit: make(chan struct{}), db: sql.OpenDB(fakeServer{})}
+				defer q.db.Close()
+				q.db.SetMaxOpenConns(1)
+				q.settlements = group{q: q, parallel: 1, keeps: test.keeps}
+				g := &q.settlements
+				start := time.Now()
+				for n := 1; ; n++ {
+					g.running = 1
+					conn, err := g.connection(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if n == test.waitsAt {
+						go q.db.Conn(t.Context())
+						synctest.Wait()
+					}
+					if conn != g.conn || !g.mayKeep() {
+						g.release()
+						break
+					}
+					next := time.AfterFunc(test.pause, func() { g.submit(&job{node: 1}) })
+					if jobs := g.next(); len(jobs) == 0 {
+						next.Stop()
+						break
+					}
+				}
+				if got := time.Since(start); got != test.want || g.conn != nil {
+					t.Errorf("it had the connection for %v, want %v", got, test.want)
+				}
+			})
+		})
 	}
 }
 

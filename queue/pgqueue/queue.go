@@ -129,9 +129,11 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, &VersionError{version}
 	}
 	q.seed = seed
-	// The server makes one commit durable after the other: two at a time would each store half as much.
+	// Two commits of a kind at a time would each store half as much. If the *sql.DB keeps no connection that isn't in
+	// use, whoever has made it wants so: a pool below it has them, which may be small.
+	keeps := db.Stats().Idle > 0
 	for _, g := range []*group{&q.durable, &q.leases, &q.settlements} {
-		g.q, g.parallel, g.keeps = q, 1, keepsConns(maxOpen)
+		g.q, g.parallel, g.keeps = q, 1, keeps
 	}
 	q.large.q, q.large.parallel = q, largeConns(maxOpen)
 	q.openings.q = q

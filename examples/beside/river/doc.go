@@ -49,8 +49,8 @@
 //     before the other side begins. So neither has to clean up after the other. "worked off" also has them between
 //     storing and working: autovacuum would come later, and River's query needs the statistics.
 //
-// A round of all parts with 40,000 messages takes many minutes, so it needs -timeout. "worked off" has three Queues whose
-// connections are new. With 200,000 messages, what these cost at first weighs little:
+// A round of all parts with 40,000 messages takes many minutes, so it needs -timeout. "worked off" has three Queues
+// whose connections are new. With 200,000 messages, what these cost at first weighs little:
 //
 //	POSTRIDER_RIVER=200000 POSTRIDER_RIVER_PART='worked off|flow' go test -timeout 30m -v .
 //
