@@ -81,8 +81,9 @@
 //
 // By default, a *sql.DB closes connections that aren't in use, except for two. It would open and close them all the
 // time while a Queue is busy. So a Queue keeps three between its commits: each until no commit has come for 0.1
-// seconds, or a call has waited for a connection, and about a minute at most. A program with many other calls at a time
-// should call SetMaxIdleConns. With a pool of pgx below the *sql.DB, the pool keeps connections, and the Queue none.
+// seconds, or all that the *sql.DB allows are in use, and about a minute at most. A program with many other calls at a
+// time should call SetMaxIdleConns. With a pool of pgx below the *sql.DB, the pool keeps connections, and the Queue
+// none.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for

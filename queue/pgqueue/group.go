@@ -24,15 +24,14 @@ type group struct {
 	// These are of the goroutine that commits, if parallel is 1.
 	conn  *sql.Conn // nil: none is kept
 	since time.Time // when it was taken
-	waits int64     // how many had waited for a connection then
 
 	timers sync.Pool // of wait
 }
 
 const (
 	// By default, database/sql closes what isn't in use beyond two connections. To open another one takes as long as
-	// a hundred commits. So a group keeps its connection until it has had no job for keepIdle, or any call of the
-	// *sql.DB has waited for one, and no longer than keepLong, as the *sql.DB may have a limit for its life.
+	// a hundred commits. So a group keeps its connection until it has had no job for keepIdle, or a call of the *sql.DB
+	// may wait for one, and no longer than keepLong, as the *sql.DB may have a limit for its life.
 	keepIdle = 100 * time.Millisecond
 	keepLong = time.Minute
 )
@@ -143,14 +142,15 @@ func (g *group) connection(ctx context.Context) (*sql.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.conn, g.since, g.waits = conn, time.Now(), g.q.db.Stats().WaitCount
+		g.conn, g.since = conn, time.Now()
 	}
 	return g.conn, nil
 }
 
 // mayKeep reports whether the group may keep its connection after a commit.
 func (g *group) mayKeep() bool {
-	return g.keeps && time.Since(g.since) < keepLong && g.q.db.Stats().WaitCount == g.waits
+	s := g.q.db.Stats()
+	return g.keeps && time.Since(g.since) < keepLong && (s.MaxOpenConnections <= 0 || s.InUse < s.MaxOpenConnections)
 }
 
 // release gives the connection back, if there is one.

@@ -42,26 +42,26 @@ func TestTogether(t *testing.T) {
 }
 
 // TestKept: a group keeps its connection as long as jobs come. It gives it back when none has come for keepIdle, when it
-// has had it for keepLong, and when somebody has waited for one.
+// has had it for keepLong, and when all connections are in use.
 func TestKept(t *testing.T) {
 	const half = keepIdle / 2
 	for _, test := range []struct {
-		name    string
-		keeps   bool
-		pause   time.Duration // before each job
-		waitsAt int           // the job during which somebody waits for a connection
-		want    time.Duration // for which it has the first connection
+		name   string
+		keeps  bool
+		pause  time.Duration // before each job
+		fullAt int           // the job during which somebody else takes the last connection
+		want   time.Duration // for which it has the first connection
 	}{
 		{"busy", true, half, 0, keepLong},
 		{"idle", true, 2 * keepIdle, 0, keepIdle},
-		{"others wait", true, half, 3, 2 * half},
+		{"all in use", true, half, 3, 2 * half},
 		{"never", false, half, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := &Queue{quit: make(chan struct{}), db: sql.OpenDB(fakeServer{})}
 				defer q.db.Close()
-				q.db.SetMaxOpenConns(1)
+				q.db.SetMaxOpenConns(2)
 				q.settlements = group{q: q, parallel: 1, keeps: test.keeps}
 				g := &q.settlements
 				start := time.Now()
@@ -71,9 +71,12 @@ func TestKept(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if n == test.waitsAt {
-						go q.db.Conn(t.Context())
-						synctest.Wait()
+					if n == test.fullAt {
+						other, err := q.db.Conn(t.Context())
+						if err != nil {
+							t.Fatal(err)
+						}
+						defer other.Close()
 					}
 					if conn != g.conn || !g.mayKeep() {
 						g.release()
