@@ -149,11 +149,14 @@ func (g *group) connection(ctx context.Context) (*sql.Conn, error) {
 
 // mayKeep reports whether the group may keep its connection after a commit.
 func (g *group) mayKeep() bool {
+	if !g.keeps || time.Since(g.since) >= keepLong {
+		return false
+	}
 	s := g.q.db.Stats()
-	return g.keeps && time.Since(g.since) < keepLong && (s.MaxOpenConnections <= 0 || s.InUse < s.MaxOpenConnections)
+	return s.MaxOpenConnections <= 0 || s.InUse < s.MaxOpenConnections
 }
 
-// release gives the connection back, if there is one.
+// release puts the connection back into the *sql.DB, if there is one.
 func (g *group) release() {
 	if g.conn != nil {
 		g.conn.Close()
