@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -53,4 +54,34 @@ func (c *clock) unstepped() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.first.Add(elapsed)
+}
+
+// timekeeper asks for the time of the server as often as others renew their leases. Queues with EnqueueOnly have it: a
+// poll, which tells the time, has others.
+func (q *Queue) timekeeper(background context.Context) {
+	t := time.NewTicker(q.config.NodeLease / 8)
+	defer t.Stop()
+	for {
+		select {
+		case <-background.Done():
+			return
+		case <-t.C:
+		}
+		if err := q.askTime(background); err != nil && background.Err() == nil {
+			q.config.Logger.Warn("pgqueue: the time of the server can't be read", "error", err)
+		}
+	}
+}
+
+// askTime asks for the time of the server.
+func (q *Queue) askTime(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
+	defer cancel()
+	before := time.Now()
+	var now int64
+	if err := q.db.QueryRowContext(ctx, `SELECT `+nowSQL).Scan(&now); err != nil {
+		return err
+	}
+	q.clock.told(time.Unix(0, now), before, time.Now())
+	return nil
 }

@@ -25,6 +25,10 @@
 // of a single sender is delivered by one process at a time: give messages a Tenant to spread them. A Queue is a
 // [queue.Sharer]: the Runners on all Queues keep the limits of a site together.
 //
+// So whoever opens a Queue must deliver from it, by a Relay or a Runner: what it has, no other one delivers. A program
+// that stores mail for others to deliver, for example each of many web servers, sets Options.EnqueueOnly. Such a Queue
+// has no messages, and needs none of the others to be open.
+//
 // When a Queue is opened, the others hand messages over to it in groups. A group has all messages of some Owners. It
 // is handed over when the last lease on its tasks has ended. If leases last longer than 10 seconds, the group stays
 // until another Queue is opened or closed. When a Queue is closed, the others get its messages within the lag. When
@@ -65,7 +69,8 @@
 //
 // An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what
 // others have committed, as nothing else tells it of that. One every eighth of Options.NodeLease renews its lease, and
-// a few in each Options.NodeLease look for rows that are obsolete. One that gets news executes 20 a second.
+// a few in each Options.NodeLease look for rows that are obsolete. One that gets news executes 20 a second. With
+// Options.EnqueueOnly, there is one in 3 seconds, which asks for the server's time.
 //
 // While an open transaction has stored a Key, each call with the same Key looks again and again whether it has ended:
 // for Options.Timeout at most. All other mail goes on.

@@ -15,6 +15,9 @@ import (
 // If the connection is lost during the commit, Enqueue returns when it is known whether that succeeded. It waits for
 // twice Options.Timeout at most: after that, it returns an error although the message may have been stored. A program
 // that sends it again with a Key stores it once.
+//
+// With Options.EnqueueOnly, each call has a commit of its own. The end of ctx ends the wait for a connection. If the
+// connection is lost during the commit, Enqueue returns an error at once, although the message may have been stored.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	id, _, err := q.EnqueueOnce(ctx, m)
 	return id, err
@@ -62,7 +65,7 @@ func (q *Queue) enqueueOnce(
 	switch {
 	case keyed:
 		n, repeats, err = q.enqueueKeyed(ctx, limit, d, &key, 0)
-	case in != nil:
+	case in != nil || q.config.EnqueueOnly:
 		limited, cancel := context.WithTimeout(ctx, limit)
 		n, err = q.enqueueAlone(limited, d, nil, q.firstTries, 0)
 		cancel()

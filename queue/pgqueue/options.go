@@ -18,6 +18,11 @@ type Options struct {
 	// Warn. If nil, nothing is logged.
 	Logger *slog.Logger
 
+	// EnqueueOnly is for a program that stores mail and doesn't deliver it: the other Queues of the schema have all
+	// messages. Lanes and Claim return none, and Watch announces nothing. [Queue.Enqueue] commits each message alone.
+	// All other methods are as those of any Queue. There is no poll.
+	EnqueueOnly bool
+
 	// Poll is the time between two looks for what others have committed: applications, and the other Queues. After 100
 	// looks that found nothing, it is three times that, and after 1,000 six times, until one finds something. It is at
 	// least 1 ms. If zero, 50 ms.

@@ -87,8 +87,12 @@ func (q *Queue) wake() {
 	}
 }
 
-// next waits until a poll that began after this call has ended, whatever its result.
+// next waits until a poll that began after this call has ended, whatever its result. With EnqueueOnly there is nothing
+// to wait for.
 func (q *Queue) next(ctx context.Context) error {
+	if q.config.EnqueueOnly {
+		return nil
+	}
 	q.mu.Lock()
 	polled := q.polled
 	q.mu.Unlock()
@@ -161,9 +165,12 @@ func (q *Queue) lost() {
 	q.wake()
 }
 
+// nowSQL is the time of the server in Unix nanoseconds.
+const nowSQL = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000`
+
 // pollSQL returns the time, the snapshot, and what is new.
 const pollSQL = `SELECT NULL::bigint, NULL::bigint, NULL::smallint, NULL::smallint, NULL::boolean,
-	(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, v.layout, NULL::json,
+	` + nowSQL + `, v.layout, NULL::json,
 	pg_current_snapshot()::text, pg_postmaster_start_time()::text,
 	(SELECT fence FROM "postrider".node WHERE id = $3::bigint)
 FROM "postrider".version v
@@ -172,7 +179,7 @@ SELECT n.*, NULL, NULL, NULL
 FROM "postrider".news($1::text::xid8, $2::text::xid8[], $3::bigint, $4::text::smallint[]) n`
 
 // stateSQL returns the row of pollSQL that is no news.
-const stateSQL = `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000, v.layout,
+const stateSQL = `SELECT ` + nowSQL + `, v.layout,
 	pg_current_snapshot()::text, pg_postmaster_start_time()::text,
 	(SELECT fence FROM "postrider".node WHERE id = $1::bigint)
 FROM "postrider".version v`

@@ -141,12 +141,20 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		q.commits[p] = q.sql(commitSQL(p))
 	}
 	q.reset()
-	if err := q.turn(ctx); err != nil {
+	first := q.turn
+	if config.EnqueueOnly {
+		first = q.askTime
+	}
+	if err := first(ctx); err != nil {
 		q.leave()
 		return nil, err
 	}
 	background, stop := context.WithCancel(context.Background())
 	q.stop = stop
+	if config.EnqueueOnly {
+		q.work.Go(func() { q.timekeeper(background) })
+		return q, nil
+	}
 	q.work.Go(func() { q.poller(background) })
 	q.work.Go(func() { q.beater(background) })
 	q.work.Go(func() { q.cleaner(background) })
@@ -275,7 +283,8 @@ var errLost = errors.New("pgqueue: the Queue lost its messages to others, and is
 func (q *Queue) Watch(f func(l queue.Lane, due time.Time)) (stop func()) { return q.watch.Watch(f) }
 
 // Refresh takes in what other Queues and applications have committed, without waiting for Options.Poll. A program can
-// call it after the commit of a transaction with EnqueueTx, so that the mail is sent at once.
+// call it after the commit of a transaction with EnqueueTx, so that the mail is sent at once. With Options.EnqueueOnly
+// it does nothing.
 func (q *Queue) Refresh(ctx context.Context) error {
 	if err := q.begin(ctx); err != nil {
 		return err

@@ -27,9 +27,12 @@ func (p *place) message(i int) queue.Message {
 }
 
 // open opens a Queue on the schema of the place.
-func (p *place) open(db *sql.DB) *pgqueue.Queue {
+func (p *place) open(db *sql.DB) *pgqueue.Queue { return p.openWith(db, pgqueue.Options{}) }
+
+func (p *place) openWith(db *sql.DB, o pgqueue.Options) *pgqueue.Queue {
 	p.Helper()
-	q, err := (&pgqueue.Options{Schema: p.schema}).Open(p.Context(), db)
+	o.Schema = p.schema
+	q, err := o.Open(p.Context(), db)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -48,6 +51,13 @@ func (p *place) openNew(db *sql.DB) *pgqueue.Queue {
 	p.Helper()
 	p.migrate(db)
 	return p.open(db)
+}
+
+// openStoring makes the schema and opens a Queue on it that only stores mail, as a client of River without workers does.
+func (p *place) openStoring(db *sql.DB) *pgqueue.Queue {
+	p.Helper()
+	p.migrate(db)
+	return p.openWith(db, pgqueue.Options{EnqueueOnly: true})
 }
 
 // store returns what a producer calls to store message i by Enqueue.
@@ -73,7 +83,7 @@ func enqueue(p *place, producers int) figures {
 func enqueueTx(p *place, producers int) figures {
 	db := p.database(producers)
 	defer db.Close()
-	q := p.openNew(db)
+	q := p.openStoring(db)
 	defer q.Close()
 	return p.orders(`{schema}.msg`, producers, func(ctx context.Context, i int) error {
 		return inTx(ctx, db, p.schema, i, func(tx *sql.Tx) error {
@@ -89,7 +99,7 @@ func enqueueRow(p *place, producers int) figures {
 	defer pool.Close()
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close()
-	q := p.openNew(db)
+	q := p.openStoring(db)
 	defer q.Close()
 	return p.orders(`{schema}.msg`, producers, func(ctx context.Context, i int) error {
 		return inPgx(ctx, pool, p.schema, i, func(tx pgx.Tx) error {
