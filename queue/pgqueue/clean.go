@@ -17,19 +17,10 @@ const cleanBatch = 5000
 // them. While a transaction is open that keeps the server from vacuuming, nothing is deleted: the rows would only
 // become dead ones, which take as much space, and which each autovacuum would read in vain.
 func (q *Queue) cleaner(background context.Context) {
-	t := time.NewTicker(q.config.NodeLease)
-	defer t.Stop()
 	var c cleaning
-	for {
-		select {
-		case <-background.Done():
-			return
-		case <-t.C:
-		}
-		if err := c.clean(background, q); err != nil && background.Err() == nil {
-			q.config.Logger.Warn("pgqueue: old rows can't be deleted", "error", err)
-		}
-	}
+	q.every(background, q.config.NodeLease, "old rows can't be deleted", func(ctx context.Context) error {
+		return c.clean(ctx, q)
+	})
 }
 
 // graceTime is how long the rows of a message that is gone stay, so that every Queue has seen that it is.

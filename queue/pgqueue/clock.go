@@ -59,18 +59,7 @@ func (c *clock) unstepped() time.Time {
 // timekeeper asks for the time of the server as often as others renew their leases. Queues with EnqueueOnly have it: a
 // poll, which tells the time, has others.
 func (q *Queue) timekeeper(background context.Context) {
-	t := time.NewTicker(q.config.NodeLease / 8)
-	defer t.Stop()
-	for {
-		select {
-		case <-background.Done():
-			return
-		case <-t.C:
-		}
-		if err := q.askTime(background); err != nil && background.Err() == nil {
-			q.config.Logger.Warn("pgqueue: the time of the server can't be read", "error", err)
-		}
-	}
+	q.every(background, q.config.NodeLease/8, "the time of the server can't be read", q.askTime)
 }
 
 // askTime asks for the time of the server.

@@ -83,18 +83,7 @@ func (q *Queue) newLayout(ctx context.Context, tx *sql.Tx) error {
 // beater renews the lease of the node, and looks for nodes whose lease is over. Whenever the node is cut off, seven
 // eighths of the lease are left, by default 21 seconds: more than permits.Hold, after which a Runner ends its attempts.
 func (q *Queue) beater(background context.Context) {
-	t := time.NewTicker(q.config.NodeLease / 8)
-	defer t.Stop()
-	for {
-		select {
-		case <-background.Done():
-			return
-		case <-t.C:
-		}
-		if err := q.beat(background); err != nil && background.Err() == nil {
-			q.config.Logger.Warn("pgqueue: the lease can't be renewed", "error", err)
-		}
-	}
+	q.every(background, q.config.NodeLease/8, "the lease can't be renewed", q.beat)
 }
 
 // beat renews the lease. It makes the poller look at the lanes if a node is gone or has to go.

@@ -141,9 +141,9 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		q.commits[p] = q.sql(commitSQL(p))
 	}
 	q.reset()
-	first := q.turn
+	first, work := q.turn, []func(context.Context){q.poller, q.beater, q.cleaner}
 	if config.EnqueueOnly {
-		first = q.askTime
+		first, work = q.askTime, []func(context.Context){q.timekeeper}
 	}
 	if err := first(ctx); err != nil {
 		q.leave()
@@ -151,14 +151,28 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	}
 	background, stop := context.WithCancel(context.Background())
 	q.stop = stop
-	if config.EnqueueOnly {
-		q.work.Go(func() { q.timekeeper(background) })
-		return q, nil
+	for _, f := range work {
+		q.work.Go(func() { f(background) })
 	}
-	q.work.Go(func() { q.poller(background) })
-	q.work.Go(func() { q.beater(background) })
-	q.work.Go(func() { q.cleaner(background) })
 	return q, nil
+}
+
+// every calls do each time that a pause has passed, until background ends. It logs errors, after the words.
+func (q *Queue) every(
+	background context.Context, pause time.Duration, words string, do func(ctx context.Context) error,
+) {
+	t := time.NewTicker(pause)
+	defer t.Stop()
+	for {
+		select {
+		case <-background.Done():
+			return
+		case <-t.C:
+		}
+		if err := do(background); err != nil && background.Err() == nil {
+			q.config.Logger.Warn("pgqueue: "+words, "error", err)
+		}
+	}
 }
 
 // sql puts the name of the schema into a statement.
