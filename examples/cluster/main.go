@@ -110,6 +110,7 @@ func run(ctx context.Context, args []string) error {
 	db.SetMaxIdleConns(f.conns)
 	options := &pgqueue.Options{Schema: f.schema, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if f.list {
+		options.NoDelivery = true
 		q, err := options.Open(ctx, db)
 		if old, ok := errors.AsType[*pgqueue.VersionError](err); ok && old.Version < pgqueue.Version {
 			return fmt.Errorf("the schema %s has no queue of this program: start a relay without -list first", f.schema)

@@ -63,6 +63,9 @@ const (
 	nodePart = `WITH n AS MATERIALIZED (
 	SELECT id FROM "postrider".node WHERE id = $::bigint AND fence = $::bigint FOR KEY SHARE
 )`
+	// noNodePart is nodePart of a Queue with NoDelivery, which is no node: its rows are as those of an application.
+	noNodePart = `WITH n AS MATERIALIZED (SELECT $::bigint AS id WHERE $::bigint = 0)`
+
 	// batchPart is what the parts that store a batch's number need.
 	batchPart = `, b AS MATERIALIZED (SELECT id, $::bigint AS batch FROM n)`
 
@@ -90,9 +93,9 @@ const (
 
 // commitSQL stores messages, outcomes and marks, if the node's row is there and its fence is the known one. The lock on
 // the row makes whoever takes the node's lanes, or removes messages of the node, wait for it. It is one statement, so
-// that a commit is one round trip. A lazy one may be undone by a crash of the server.
-func commitSQL(p parts) string {
-	text := nodePart
+// that a commit is one round trip. A lazy one may be undone by a crash of the server. node is nodePart or noNodePart.
+func commitSQL(p parts, node string) string {
+	text := node
 	if p&(hasMsgs|hasOutcomes) != 0 {
 		text += batchPart
 	}

@@ -38,7 +38,7 @@ func TestCommitArguments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := commitSQL(p)
+		text := commitSQL(p, nodePart)
 		for i := range args {
 			if n := strings.Count(text, fmt.Sprintf("$%d:", i+1)); n != 1 {
 				t.Errorf("parts %04b: got argument %d %d times, want once", p, i+1, n)

@@ -56,7 +56,7 @@ func (c *clock) unstepped() time.Time {
 	return c.first.Add(elapsed)
 }
 
-// timekeeper asks for the time of the server as often as others renew their leases. Queues with EnqueueOnly have it: a
+// timekeeper asks for the time of the server as often as others renew their leases. Queues with NoDelivery have it: a
 // poll, which tells the time, has others.
 func (q *Queue) timekeeper(background context.Context) {
 	q.every(background, q.config.NodeLease/8, "the time of the server can't be read", q.askTime)
@@ -66,9 +66,14 @@ func (q *Queue) timekeeper(background context.Context) {
 func (q *Queue) askTime(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
+	conn, err := q.db.Conn(ctx) // before the clock is read, as it may have to wait
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	before := time.Now()
 	var now int64
-	if err := q.db.QueryRowContext(ctx, `SELECT `+nowSQL).Scan(&now); err != nil {
+	if err := conn.QueryRowContext(ctx, `SELECT `+nowSQL).Scan(&now); err != nil {
 		return err
 	}
 	q.clock.told(time.Unix(0, now), before, time.Now())

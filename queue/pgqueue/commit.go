@@ -65,16 +65,19 @@ var (
 	errUnknown = errors.New("the connection was lost during the commit, and it isn't known whether that succeeded")
 )
 
-// write commits jobs. If the connection is lost meanwhile, it returns when the result is known.
+// write commits jobs. If the connection is lost meanwhile, it returns when the result is known, or errUnknown.
 func (g *group) write(jobs []*job) error {
 	q := g.q
 	b := q.newBatch(jobs)
-	if b.node == 0 {
+	if b.node == 0 && !q.config.NoDelivery {
 		return queue.ErrLeaseLost
 	}
 	ids, err := g.execute(b)
 	if err != nil && !rejected(err) {
 		q.config.Logger.Warn("pgqueue: the connection was lost during a commit", "error", err)
+		if q.config.NoDelivery { // it has no fence, by which the result could be known
+			return fmt.Errorf("%w: %w", errUnknown, err)
+		}
 		if ids, err = q.resolve(b, err); err != nil {
 			return err
 		}

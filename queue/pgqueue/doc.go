@@ -13,6 +13,9 @@
 //	id, err := q.EnqueueTx(ctx, tx, m) // its mail
 //	err = tx.Commit()
 //
+// A program like this one must run the Relay. One that only stores mail, for others to deliver, sets
+// Options.NoDelivery.
+//
 // It uses database/sql and imports no driver: import pgx's stdlib or lib/pq. PostgreSQL 13 or later is needed, with
 // the encoding UTF8. All tests run with 15, and the most important ones with 13 and 18, too. It implements all
 // abilities of package queue. Bodies are in the database, those of more than 256 KiB in chunks. Package queue/drain
@@ -25,20 +28,21 @@
 // of a single sender is delivered by one process at a time: give messages a Tenant to spread them. A Queue is a
 // [queue.Sharer]: the Runners on all Queues keep the limits of a site together.
 //
-// So whoever opens a Queue must deliver from it, by a Relay or a Runner: what it has, no other one delivers. A program
-// that stores mail for others to deliver, for example each of many web servers, sets Options.EnqueueOnly. Such a Queue
-// has no messages, and needs none of the others to be open.
-//
-// When a Queue is opened, the others hand messages over to it in groups. A group has all messages of some Owners. It
-// is handed over when the last lease on its tasks has ended. If leases last longer than 10 seconds, the group stays
-// until another Queue is opened or closed. When a Queue is closed, the others get its messages within the lag. When
-// its process ends, or is cut off from the server, they get them after Options.NodeLease. Its leases on tasks have
-// ended then, and each counts as a death: see [queue.Queue]. The bounds on leases of tasks with deaths hold at each
-// Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
-// Settle and Extend return ErrLeaseLost for leases from before. Its Runner has ended the attempts that had begun.
+// So whoever opens a Queue must deliver from it, by a Relay or a Runner: no other one delivers what it has. A program
+// that stores mail for others to deliver, for example each of many web servers, sets Options.NoDelivery. Such a Queue
+// has no messages. None of the others needs to be open: its mail waits for one. If a program doesn't deliver and
+// Options.NoDelivery isn't set, Options.Logger gets a warning after Options.NodeLease.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries; of an
 // idle Queue, six times Options.Poll.
+//
+// When a Queue is opened, the others hand messages over to it in groups. A group has all messages of some Owners. It is
+// handed over when the last lease on its tasks has ended. If that takes longer than 10 seconds, the group stays where
+// it is, until another Queue is opened or closed. When a Queue is closed, the others get its messages within the lag.
+// When its process ends, or is cut off from the server, they get them after Options.NodeLease. Its leases on tasks have
+// ended then, and each counts as a death: see [queue.Queue]. The bounds on leases of tasks with deaths hold at each
+// Queue: with two Queues, two tasks with several deaths can be leased at a time. A Queue that was cut off begins anew:
+// Settle and Extend return ErrLeaseLost for leases from before. Its Runner has ended the attempts that had begun.
 //
 // # Times
 //
@@ -70,25 +74,25 @@
 // An idle Queue executes 7 statements a second by default, and after 2 minutes 4. Nearly all of them look for what
 // others have committed, as nothing else tells it of that. One every eighth of Options.NodeLease renews its lease, and
 // a few in each Options.NodeLease look for rows that are obsolete. One that gets news executes 20 a second. With
-// Options.EnqueueOnly, there is one in 3 seconds, which asks for the server's time.
+// Options.NoDelivery, there is one in 3 seconds, which asks for the server's time.
 //
 // While an open transaction has stored a Key, each call with the same Key looks again and again whether it has ended:
 // for Options.Timeout at most. All other mail goes on.
 //
 // # Connections
 //
-// A Queue that works has up to 10 connections at a time for itself. Two are for all calls of Open. Two more are for the
-// commits of bodies of more than 256 KiB, or one if the *sql.DB allows fewer than 8 connections. Besides, these have
-// one each: a call of List, Hold, Release, Flush, Hasten, Remove, Import or with a Key, a Claim of messages that aren't
-// in memory, and a read of a Body of more than 256 KiB. Of the calls with a Key and of Import, up to 17 store something
-// at a time, fewer if the *sql.DB allows fewer than 20 connections. The operations of a queue/delivery Runner on many
-// messages make 32 calls at a time, and one of List.
+// A Queue that works has up to 10 connections at a time for itself, with Options.NoDelivery up to 6. Two are for all
+// calls of [Queue.Open]. Two more are for the commits of bodies of more than 256 KiB, or one if the *sql.DB allows
+// fewer than 8 connections. Besides, these have one each: a call of List, Hold, Release, Flush, Hasten, Remove, Import
+// or with a Key, a Claim of messages that aren't in memory, and a read of a Body of more than 256 KiB. Of the calls
+// with a Key and of Import, up to 17 store something at a time, fewer if the *sql.DB allows fewer than 20 connections.
+// The operations of a queue/delivery Runner on many messages make 32 calls at a time, and one of List.
 //
 // By default, a *sql.DB closes connections that aren't in use, except for two. It would open and close them all the
-// time while a Queue is busy. So a Queue keeps three between its commits: each until no commit has come for 0.1
-// seconds, or all that the *sql.DB allows are in use, and about a minute at most. A program with many other calls at a
-// time should call SetMaxIdleConns. With a pool of pgx below the *sql.DB, the pool keeps connections, and the Queue
-// none.
+// time while a Queue is busy. So a Queue keeps three between its commits, with Options.NoDelivery one: each until no
+// commit has come for 0.1 seconds, or all that the *sql.DB allows are in use, and about a minute at most. A program
+// with many other calls at a time should call SetMaxIdleConns. With a pool of pgx below the *sql.DB, the pool keeps
+// connections, and the Queue none.
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for

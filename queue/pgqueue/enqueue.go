@@ -16,8 +16,7 @@ import (
 // twice Options.Timeout at most: after that, it returns an error although the message may have been stored. A program
 // that sends it again with a Key stores it once.
 //
-// With Options.EnqueueOnly, each call has a commit of its own. The end of ctx ends the wait for a connection. If the
-// connection is lost during the commit, Enqueue returns an error at once, although the message may have been stored.
+// With Options.NoDelivery, it returns that error at once.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	id, _, err := q.EnqueueOnce(ctx, m)
 	return id, err
@@ -65,9 +64,10 @@ func (q *Queue) enqueueOnce(
 	switch {
 	case keyed:
 		n, repeats, err = q.enqueueKeyed(ctx, limit, d, &key, 0)
-	case in != nil || q.config.EnqueueOnly:
+	case in != nil:
 		limited, cancel := context.WithTimeout(ctx, limit)
 		n, err = q.enqueueAlone(limited, d, nil, q.firstTries, 0)
+		err = q.late(ctx, limited, "no connection, or no answer,", err)
 		cancel()
 	default:
 		n, err = q.enqueue(ctx, d)

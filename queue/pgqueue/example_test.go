@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"strings"
 
+	"github.com/postrider/postrider"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 	"github.com/postrider/postrider/smtp"
@@ -41,6 +42,19 @@ func ExampleOpen() {
 			return nil, err
 		}
 		return pgqueue.Open(ctx, db)
+	}
+	_ = open
+}
+
+// A web server stores mail and doesn't deliver it. The Relay makes messages of mails. It isn't run here: other programs
+// run theirs on the schema.
+func ExampleOptions_noDelivery() {
+	open := func(ctx context.Context, db *sql.DB) (*pgqueue.Queue, *postrider.Relay, error) {
+		q, err := (&pgqueue.Options{NoDelivery: true}).Open(ctx, db)
+		if err != nil {
+			return nil, nil, err
+		}
+		return q, &postrider.Relay{Hostname: "web1.example.com", Queue: q}, nil
 	}
 	_ = open
 }

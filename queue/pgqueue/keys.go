@@ -90,13 +90,7 @@ func (q *Queue) enqueueKeyed(
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	defer func() {
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
-			if !errors.Is(err, limited.Err()) {
-				err = fmt.Errorf("%w: %w", limited.Err(), err)
-			}
-			err = fmt.Errorf("another transaction with the same Key, or no connection, for Options.Timeout, %v: %w",
-				q.config.Timeout, err)
-		}
+		err = q.late(ctx, limited, "another transaction with the same Key, or no connection,", err)
 		if err != nil && mayBe != 0 {
 			err = fmt.Errorf("%w: %w", errUnknown, err)
 		}
@@ -132,6 +126,17 @@ func (q *Queue) enqueueKeyed(
 	}
 }
 
+// late adds to an error that limited, which has Options.Timeout, has ended before ctx, and what may be the reason.
+func (q *Queue) late(ctx, limited context.Context, reason string, err error) error {
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	if !errors.Is(err, limited.Err()) {
+		err = fmt.Errorf("%w: %w", limited.Err(), err)
+	}
+	return fmt.Errorf("%s for Options.Timeout, %v: %w", reason, q.config.Timeout, err)
+}
+
 // lockedOut reports whether a statement has waited for a lock as long as it may.
 func lockedOut(err error) bool {
 	state, ok := errors.AsType[stateError](err)
@@ -150,9 +155,10 @@ func (q *Queue) enqueueAlone(
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	if err := q.begin(ctx); err != nil {
+	if err := q.enter(ctx); err != nil {
 		return 0, err
 	}
+	defer q.calls.Done()
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*q.config.Timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel) // the end of ctx ends each wait, but no commit

@@ -53,9 +53,10 @@ type operation struct {
 
 // operate stores an operation on messages, and waits until this Queue has taken it in.
 func (q *Queue) operate(ctx context.Context, op string, ids []queue.ID, do *operation) error {
-	if err := q.begin(ctx); err != nil {
+	if err := q.enter(ctx); err != nil {
 		return err
 	}
+	defer q.calls.Done()
 	var numbers []uint64
 	for _, id := range ids {
 		if n, ok := parseID(id); ok {
@@ -171,9 +172,10 @@ func (q *Queue) Hasten(ctx context.Context, ids ...queue.ID) (n int, err error) 
 func (q *Queue) flush(
 	ctx context.Context, op string, find func(context.Context, time.Time) ([]outcomeRow, int, error),
 ) (n int, err error) {
-	if err := q.begin(ctx); err != nil {
+	if err := q.enter(ctx); err != nil {
 		return 0, err
 	}
+	defer q.calls.Done()
 	rows, n, err := find(ctx, q.clock.time())
 	if err != nil {
 		return 0, failed(op, err)

@@ -14,14 +14,15 @@ type Options struct {
 	// Schema is the name of the schema that [Migrate] has made. If empty, [DefaultSchema].
 	Schema string
 
-	// Logger gets messages that can't be read, at level Error, and the loss of the connection or of the lease, at level
-	// Warn. If nil, nothing is logged.
+	// Logger gets messages that can't be read, at level Error. At level Warn it gets the loss of the connection or of
+	// the lease, and that the Queue has messages although nobody delivers from it. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// EnqueueOnly is for a program that stores mail and doesn't deliver it: the other Queues of the schema have all
-	// messages. Lanes and Claim return none, and Watch announces nothing. [Queue.Enqueue] commits each message alone.
-	// All other methods are as those of any Queue. There is no poll.
-	EnqueueOnly bool
+	// NoDelivery is for a program that stores mail, or lists it, and doesn't deliver it: the other Queues of the schema
+	// have all messages. A Relay, a Runner or a drain from it finds nothing: Lanes and Claim return none, Watch
+	// announces nothing, and Refresh does nothing. A Relay that doesn't run can Prepare mail for it. All other methods
+	// are as those of any Queue. There is no poll, and obsolete rows are left to the others.
+	NoDelivery bool
 
 	// Poll is the time between two looks for what others have committed: applications, and the other Queues. After 100
 	// looks that found nothing, it is three times that, and after 1,000 six times, until one finds something. It is at
@@ -47,11 +48,14 @@ type Options struct {
 	MaxKeys int
 }
 
-// Open opens a Queue with the default [Options]. The schema must have been made by [Migrate].
+// Open opens a Queue with the default [Options], from which the program must deliver: if it doesn't, see
+// Options.NoDelivery. The schema must have been made by [Migrate]. All of Options.Open applies.
 func Open(ctx context.Context, db *sql.DB) (*Queue, error) { return new(Options).Open(ctx, db) }
 
-// Open opens a Queue like the function [Open], with these options. The error wraps a *[VersionError] if the schema is
-// older or newer than [Version].
+// Open opens a Queue with these options. It takes some of the messages over from other Queues, and reads them. The
+// error wraps a *[VersionError] if the schema is older or newer than [Version], or wasn't made by [Migrate]. There is
+// an error, too, if the server can't be reached, is older than PostgreSQL 13, or hasn't the encoding UTF8, if the role
+// lacks a privilege, or if the *sql.DB allows only one connection.
 func (o *Options) Open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	q, err := o.open(ctx, db)
 	if err != nil {

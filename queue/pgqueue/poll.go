@@ -87,10 +87,10 @@ func (q *Queue) wake() {
 	}
 }
 
-// next waits until a poll that began after this call has ended, whatever its result. With EnqueueOnly there is nothing
+// next waits until a poll that began after this call has ended, whatever its result. With NoDelivery there is nothing
 // to wait for.
 func (q *Queue) next(ctx context.Context) error {
-	if q.config.EnqueueOnly {
+	if q.config.NoDelivery {
 		return nil
 	}
 	q.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,6 +55,7 @@ type Queue struct {
 	gaveAt   time.Time
 
 	gate     sync.RWMutex
+	calls    sync.WaitGroup // those that store something without gate
 	commits  [statements]string
 	openings openings
 
@@ -87,7 +89,8 @@ type Queue struct {
 	firstTries chan struct{} // has an element for each transaction of a call with a Key, and of Import
 	nextTries  chan struct{} // likewise, after another transaction had the Key
 
-	look published
+	look  published
+	asked atomic.Bool // Lanes has been called
 }
 
 // maxLanes is the number of lanes in the table lane.
@@ -112,6 +115,9 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 		return nil, err
 	}
 	maxOpen := db.Stats().MaxOpenConnections
+	if maxOpen == 1 {
+		return nil, errOneConn
+	}
 	q := &Queue{
 		db: db, schema: quoted, config: config, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 		lanes: map[int]bool{}, loading: map[int]bool{}, giving: map[int]time.Time{}, doomed: map[uint64]bool{},
@@ -137,12 +143,16 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	}
 	q.large.q, q.large.parallel = q, largeConns(maxOpen)
 	q.openings.q = q
+	node := nodePart
+	if config.NoDelivery {
+		node = noNodePart
+	}
 	for p := range statements {
-		q.commits[p] = q.sql(commitSQL(p))
+		q.commits[p] = q.sql(commitSQL(p, node))
 	}
 	q.reset()
-	first, work := q.turn, []func(context.Context){q.poller, q.beater, q.cleaner}
-	if config.EnqueueOnly {
+	first, work := q.turn, []func(context.Context){q.poller, q.beater, q.cleaner, q.overseer}
+	if config.NoDelivery {
 		first, work = q.askTime, []func(context.Context){q.timekeeper}
 	}
 	if err := first(ctx); err != nil {
@@ -157,22 +167,38 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	return q, nil
 }
 
-// every calls do each time that a pause has passed, until background ends. It logs errors, after the words.
+// every calls do each time that a pause has passed, until background ends. It logs an error, after the words, unless
+// the call before failed, too.
 func (q *Queue) every(
 	background context.Context, pause time.Duration, words string, do func(ctx context.Context) error,
 ) {
 	t := time.NewTicker(pause)
 	defer t.Stop()
+	well := true
 	for {
 		select {
 		case <-background.Done():
 			return
 		case <-t.C:
 		}
-		if err := do(background); err != nil && background.Err() == nil {
+		err := do(background)
+		if err != nil && background.Err() == nil && well {
 			q.config.Logger.Warn("pgqueue: "+words, "error", err)
 		}
+		well = err == nil
 	}
+}
+
+// overseer warns if the Queue has messages and nobody delivers from it.
+func (q *Queue) overseer(background context.Context) {
+	q.every(background, q.config.NodeLease, "mail stays here", func(context.Context) error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.asked.Load() || q.ix.Stats().Messages == 0 {
+			return nil
+		}
+		return errUndelivered
+	})
 }
 
 // sql puts the name of the schema into a statement.
@@ -209,7 +235,8 @@ func (q *Queue) owner(m *index.Message) queue.Owner {
 }
 
 // Close ends the leases of the Queue and hands its messages to the other Queues on the schema. It waits for calls in
-// progress. Later calls return [queue.ErrClosed]. The *sql.DB remains open. Close may be called twice.
+// progress that store something, except for EnqueueTx and Share. Later calls return [queue.ErrClosed]. The *sql.DB
+// remains open. Close may be called twice.
 func (q *Queue) Close() error {
 	q.closing.Do(q.close)
 	return nil
@@ -228,6 +255,7 @@ func (q *Queue) close() {
 	q.gate.Lock()
 	//lint:ignore SA2001 calls in progress have ended, and the poller may need the lock to end
 	q.gate.Unlock()
+	q.calls.Wait()
 	q.work.Wait()
 	q.leave()
 }
@@ -235,6 +263,10 @@ func (q *Queue) close() {
 var (
 	errNotOpen = errors.New("pgqueue: the Queue isn't open: make it by Open")
 	errNoDB    = errors.New("the *sql.DB is nil: make it by sql.Open")
+	errOneConn = errors.New("the *sql.DB allows 1 connection: a Queue needs 2 at least")
+
+	errUndelivered = errors.New("nobody has called Lanes since Open: " +
+		"run a Relay on this Queue, or set Options.NoDelivery")
 )
 
 // check returns the error with which a call can't begin. q.mu is held.
@@ -253,6 +285,18 @@ func (q *Queue) begin(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.check(ctx)
+}
+
+// enter is begin for a call that stores something without q.gate, and calls q.calls.Done at its end: Close waits for
+// that.
+func (q *Queue) enter(ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	err := q.check(ctx)
+	if err == nil {
+		q.calls.Add(1)
+	}
+	return err
 }
 
 // failed adds the operation to an error, and syscall.ENOSPC if the disk of the server is full. Sentinels and nil stay
@@ -279,6 +323,7 @@ func (q *Queue) index() *tasks {
 // Lanes implements [queue.Queue]. It yields the lanes of the messages that this Queue has.
 func (q *Queue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
 	return func(yield func(queue.LaneDue, error) bool) {
+		q.asked.Store(true)
 		ix := q.index()
 		index.Lanes(&q.mu, ix, func() error {
 			if q.ix != ix {
@@ -297,7 +342,7 @@ var errLost = errors.New("pgqueue: the Queue lost its messages to others, and is
 func (q *Queue) Watch(f func(l queue.Lane, due time.Time)) (stop func()) { return q.watch.Watch(f) }
 
 // Refresh takes in what other Queues and applications have committed, without waiting for Options.Poll. A program can
-// call it after the commit of a transaction with EnqueueTx, so that the mail is sent at once. With Options.EnqueueOnly
+// call it after the commit of a transaction with EnqueueTx, so that the mail is sent at once. With Options.NoDelivery
 // it does nothing.
 func (q *Queue) Refresh(ctx context.Context) error {
 	if err := q.begin(ctx); err != nil {

@@ -81,7 +81,8 @@ func (q *Queue) count() counts {
 }
 
 // Stats implements [queue.Stater]. It counts this Queue's messages now, and those of the others as of up to 6 seconds
-// ago. A destination of several Queues counts once, unless one of them has more than 2,000.
+// ago. A destination of several Queues counts once, unless one of them has more than 2,000. While only Queues with
+// Options.NoDelivery are open, it counts nothing: see [Queue.List].
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := q.begin(ctx); err != nil {
 		return queue.Stats{}, err

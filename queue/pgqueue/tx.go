@@ -28,7 +28,7 @@ func rowOf(db querier) Row {
 // EnqueueTx stores m in a transaction of the application: the mail is sent if and only if the transaction is committed.
 // The transaction must be in the database of the Queue. It can have any isolation level, and stay open for any time,
 // without a delay for other mail. It is sent within about Options.Poll after the commit, or six times that if the
-// Queue that has it was idle: see [Queue.Refresh].
+// Queue that has it was idle. If that is this Queue, [Queue.Refresh] has it sent at once.
 //
 // The ID is that of the message if the transaction is committed. With a Key that is known, EnqueueTx stores nothing and
 // returns the ID of the first message, as [queue.Keyer] says. While another transaction stores the same Key, it waits

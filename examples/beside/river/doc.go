@@ -22,7 +22,7 @@
 //     5 % of the messages are stored, with 10 producers 25 %.
 //   - in a transaction: each producer begins a transaction, inserts a row into a table of the application, stores a
 //     message and commits. With pgx, it stores by Queue.EnqueueRow and by Client.InsertTx, with database/sql by
-//     Queue.EnqueueTx and by Client.InsertTx of riverdatabasesql. The Queue is EnqueueOnly, as the client has no
+//     Queue.EnqueueTx and by Client.InsertTx of riverdatabasesql. The Queue has NoDelivery, as the client has no
 //     workers.
 //   - worked off: all messages are stored. Then three Queues claim and settle them, by Lanes, Claim and Settle, with a
 //     sender that needs no time, and no Runner. Three clients of River work them. Their Work returns nil at once. The

@@ -57,7 +57,7 @@ func (p *place) openNew(db *sql.DB) *pgqueue.Queue {
 func (p *place) openStoring(db *sql.DB) *pgqueue.Queue {
 	p.Helper()
 	p.migrate(db)
-	return p.openWith(db, pgqueue.Options{EnqueueOnly: true})
+	return p.openWith(db, pgqueue.Options{NoDelivery: true})
 }
 
 // store returns what a producer calls to store message i by Enqueue.
