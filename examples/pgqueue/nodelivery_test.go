@@ -157,8 +157,9 @@ func testNoDelivery(t *testing.T, db *sql.DB, schema string, otherFirst bool) {
 func TestUndelivered(t *testing.T) {
 	s := theServer(t)
 	db, schema := newSchema(t, s)
+	_, other := newSchema(t, s)
 	warned := make(chan string, 100)
-	with := func(name string, noDelivery bool) *pgqueue.Queue {
+	with := func(name, schema string, noDelivery bool) *pgqueue.Queue {
 		log := slog.New(slog.NewTextHandler(lines(func(line string) {
 			if strings.Contains(line, "run a Relay on this Queue") {
 				warned <- name
@@ -168,7 +169,8 @@ func TestUndelivered(t *testing.T) {
 			Schema: schema, NodeLease: 2 * time.Second, Logger: log, NoDelivery: noDelivery,
 		})
 	}
-	asked, none := with("asked", false), with("none", true)
+	with("without mail", other, false)
+	asked, none := with("asked", schema, false), with("none", schema, true)
 	for range asked.Lanes(t.Context()) {
 	}
 	want := func(name string) {
@@ -182,14 +184,14 @@ func TestUndelivered(t *testing.T) {
 			t.Fatal("no Queue warned")
 		}
 	}
-	with("first", false)
+	with("first", schema, false)
 	for i := range 100 { // of all Queues
 		if _, err := none.Enqueue(t.Context(), mail(i, "x")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want("first")
-	with("second", false) // when it warns, the others have had the time to do so
+	with("second", schema, false) // when it warns, the others have had the time to do so
 	want("second")
 	if len(warned) > 0 {
 		t.Errorf("Queue %q warned, too", <-warned)

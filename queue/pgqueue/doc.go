@@ -58,6 +58,16 @@
 //
 // When a server fails over to a standby that lacks the last commits, these are lost: use synchronous replication.
 //
+// pg_dump can dump the schema while Queues are open. When it is restored, what was delivered since the dump is sent
+// again.
+//
+// # When the server is down
+//
+// While the server refuses connections, calls return errors at once; while it doesn't answer, after twice
+// Options.Timeout at most, and EnqueueTx at the end of its ctx. By SMTP, a Relay then answers 451, so that the client
+// tries again. It delivers nothing, as it can't store leases. It needs no restart: mail goes on within seconds after
+// the server is back.
+//
 // # How it works
 //
 // Rows are only added: a message to msg, what happens to it to outcome, a lease to mark. A Queue has the IDs and times
