@@ -241,7 +241,21 @@ func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) serv
 // onceBody is the Body of a prepared message. A second Enqueue would store the rest of it, or nothing.
 type onceBody struct {
 	bodyReader
-	used atomic.Bool
+	used  atomic.Bool // by Relay.Enqueue
+	ended bool        // it was read, by a Queue's own Enqueue for example
+}
+
+// Read implements [io.Reader]. After io.EOF, which comes alone, each Read is one of a second Enqueue.
+func (b *onceBody) Read(p []byte) (int, error) {
+	if b.ended {
+		return 0, errUsed
+	}
+	n, err := b.bodyReader.Read(p)
+	if n > 0 && err == io.EOF {
+		return n, nil
+	}
+	b.ended = err != nil
+	return n, err
 }
 
 var errUsed = errors.New("the Body of this message was read by an earlier Enqueue: call Prepare again")

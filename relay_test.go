@@ -319,6 +319,9 @@ func TestEnqueueTwice(t *testing.T) {
 			if id, err := r.Enqueue(t.Context(), m); !errors.Is(err, errUsed) {
 				t.Errorf("the second: got %q and %v, want %v", id, err, errUsed)
 			}
+			if id, err := r.Queue.Enqueue(t.Context(), m); !errors.Is(err, errUsed) {
+				t.Errorf("at the Queue: got %q and %v, want %v", id, err, errUsed)
+			}
 		})
 	}
 }
@@ -589,4 +592,28 @@ func TestTransactional(t *testing.T) {
 			t.Errorf("got %d tries in vain, want eight or so", tries)
 		}
 	})
+}
+
+// TestBodyRead reads the Body of a prepared message by pieces of any size, as Queues do: it ends with io.EOF alone, and
+// isn't read again.
+func TestBodyRead(t *testing.T) {
+	r := newRelay(smtptest.NewNetwork(t))
+	for size := range 300 {
+		m, err := r.Prepare(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"),
+			iotest.DataErrReader(strings.NewReader(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := io.ReadAll(io.LimitReader(m.Body, int64(size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, err := io.ReadAll(m.Body)
+		if whole := string(first) + string(rest); err != nil && len(first) == size || !strings.HasSuffix(whole, "\r\nHello.\r\n.\r\n") {
+			t.Errorf("after %d octets: got %q and %v", size, whole, err)
+		}
+		if n, err := m.Body.Read(make([]byte, 1)); n != 0 || err != errUsed {
+			t.Errorf("then: got %d octets, %v, want %v", n, err, errUsed)
+		}
+	}
 }

@@ -3,6 +3,8 @@
 //
 //	go run ./examples/inbox
 //	cd examples/outbox && go run . -dsn postgres://localhost/shop -smarthost 127.0.0.1:2526 -to ann@example.net
+//
+// It delivers the mail itself. Where another program does, open the Queue with NoDelivery, and don't run the Relay.
 package main
 
 import (
@@ -150,7 +152,7 @@ func Open(ctx context.Context, db *sql.DB, smarthost string) (*Shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := pgqueue.Open(ctx, db)
+	q, err := (&pgqueue.Options{Logger: slog.Default()}).Open(ctx, db)
 	if err != nil {
 		return nil, err
 	}

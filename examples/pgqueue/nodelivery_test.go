@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/examples/pgqueue/pgtest"
 	"github.com/postrider/postrider/queue"
 	"github.com/postrider/postrider/queue/pgqueue"
 	"github.com/postrider/postrider/smtp"
@@ -161,7 +163,7 @@ func TestUndelivered(t *testing.T) {
 	warned := make(chan string, 100)
 	with := func(name, schema string, noDelivery bool) *pgqueue.Queue {
 		log := slog.New(slog.NewTextHandler(lines(func(line string) {
-			if strings.Contains(line, "run a Relay on this Queue") {
+			if strings.Contains(line, "others don't deliver them") {
 				warned <- name
 			}
 		}), nil))
@@ -219,18 +221,19 @@ func testNoDeliveryCommits(t *testing.T, s *store) {
 	defer db.Close()
 	o := pgqueue.Options{Schema: s.schema, NoDelivery: true}
 	q := open(t, db, o)
-	lock := func() *sql.Tx {
+	lock := func(table string) *sql.Tx {
 		t.Helper()
 		tx, err := s.admin.BeginTx(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tx.Exec(named(`LOCK TABLE "postrider".msg IN EXCLUSIVE MODE`, s.schema)); err != nil {
+		if _, err := tx.Exec(named(`LOCK TABLE "postrider".`+table+` IN EXCLUSIVE MODE`, s.schema)); err != nil {
 			t.Fatal(err)
 		}
 		return tx
 	}
-	const blocked = `FROM pg_locks WHERE NOT granted AND relation = '"postrider".msg'::regclass`
+	const blocked = `FROM pg_locks
+		WHERE NOT granted AND relation IN ('"postrider".msg'::regclass, '"postrider".outcome'::regclass)`
 	untilBlocked := func() {
 		t.Helper()
 		until(t, "a commit waits", func() bool { return s.number(t, `SELECT count(*) `+blocked) == 1 })
@@ -244,7 +247,7 @@ func testNoDeliveryCommits(t *testing.T, s *store) {
 
 	// Concurrent calls share a commit.
 	const calls = 200
-	tx := lock()
+	tx := lock("msg")
 	for range calls {
 		go func() { results <- enqueue() }()
 	}
@@ -260,7 +263,7 @@ func testNoDeliveryCommits(t *testing.T, s *store) {
 	}
 
 	// The connection is lost during a commit: the call returns, and the next one succeeds.
-	tx = lock()
+	tx = lock("msg")
 	go func() { results <- enqueue() }()
 	untilBlocked()
 	if n := s.number(t, `SELECT count(pg_terminate_backend(pid)) `+blocked); n != 1 {
@@ -280,30 +283,129 @@ func testNoDeliveryCommits(t *testing.T, s *store) {
 		task = t
 		break
 	}
-	for i, call := range []func() error{
-		enqueue,
-		func() error {
+	for _, test := range []struct {
+		table string
+		call  func() error
+	}{
+		{"msg", enqueue},
+		{"msg", func() error {
 			_, _, err := q.Import(ctx, queue.Import{Tasks: []queue.Task{task}, Body: strings.NewReader("x")})
 			return err
-		},
+		}},
+		{"outcome", func() error { return q.Hold(ctx, task.ID) }},
 	} {
-		tx = lock()
-		go func() { results <- call() }()
+		rows := func() int { return s.number(t, `SELECT count(*) FROM "postrider".`+test.table) }
+		want := rows() + 1
+		tx = lock(test.table)
+		go func() { results <- test.call() }()
 		untilBlocked()
 		closed := make(chan int)
 		go func() {
 			q.Close()
-			closed <- stored()
+			closed <- rows()
 		}()
-		until(t, "the Queue is closed", func() bool { return q.Hold(ctx) == queue.ErrClosed })
+		until(t, "the Queue is closed", func() bool {
+			_, err := q.Stats(ctx)
+			return err == queue.ErrClosed
+		})
 		tx.Rollback()
-		if n := <-closed; n != calls+2+i {
-			t.Errorf("after Close, got %d messages, want %d", n, calls+2+i)
+		if n := <-closed; n != want {
+			t.Errorf("after Close, got %d rows in %s, want %d", n, test.table, want)
 		}
 		if err := <-results; err != nil {
 			t.Error(err)
 		}
 		q = open(t, db, o)
+	}
+}
+
+// TestServerBack restarts the server while the *sql.DB has connections: no call uses one of them.
+func TestServerBack(t *testing.T) {
+	s, err := pgtest.Start()
+	pgtest.Need(t, err)
+	defer s.Remove()
+	for _, driver := range drivers {
+		_, schema := newSchema(t, s)
+		db := sql.OpenDB(connector(t, driver, s.DSN()))
+		defer db.Close()
+		const conns = 20
+		db.SetMaxIdleConns(conns)
+		q := open(t, db, pgqueue.Options{Schema: schema, NoDelivery: true})
+		var all []*sql.Conn
+		for range conns {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, conn)
+		}
+		for _, conn := range all {
+			conn.Close()
+		}
+		s.Kill()
+		if err := s.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 * conns {
+			if _, err := q.Enqueue(t.Context(), mail(i, "x")); err != nil {
+				t.Errorf("%s: %v", driver, err)
+			}
+		}
+	}
+}
+
+// TestNoFreeConnection has the program keep all connections: calls say what they lack.
+func TestNoFreeConnection(t *testing.T) {
+	db, schema := newSchema(t, theServer(t))
+	db.SetMaxOpenConns(2)
+	q := open(t, db, pgqueue.Options{Schema: schema, NoDelivery: true, Timeout: 200 * time.Millisecond})
+	if _, err := q.Enqueue(t.Context(), mail(0, "x")); err != nil {
+		t.Fatal(err)
+	}
+	var task queue.Task
+	for t := range q.List(t.Context(), queue.Filter{}) {
+		task = t
+	}
+	for range 2 {
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+	}
+	_, plain := q.Enqueue(t.Context(), mail(0, "x"))
+	m := mail(0, "x")
+	m.Key = "key"
+	_, keyed := q.Enqueue(t.Context(), m)
+	_, _, imported := q.Import(t.Context(), queue.Import{Tasks: []queue.Task{task}, Body: strings.NewReader("x")})
+	for _, err := range []error{plain, keyed, imported} {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no connection") ||
+			!strings.Contains(err.Error(), "Options.Timeout, 200ms") {
+			t.Errorf("got %v, want an error that says what is missing, and for how long", err)
+		}
+	}
+}
+
+// TestServerTime has the clock of the server step: a Queue without delivery learns of it.
+func TestServerTime(t *testing.T) {
+	s := theServer(t)
+	admin, schema := newSchema(t, s)
+	ahead := new(atomic.Int64)
+	way := &line{Connector: connector(t, "pgx", s.DSN()), bubble: true, ahead: ahead}
+	q := open(t, way.open(t), pgqueue.Options{Schema: schema, NoDelivery: true, NodeLease: 400 * time.Millisecond})
+	for _, step := range []time.Duration{time.Hour, -2 * time.Hour} {
+		ahead.Add(int64(step))
+		until(t, "mail arrives at the server's time", func() bool {
+			if _, err := q.Enqueue(t.Context(), mail(0, "x")); err != nil {
+				t.Fatal(err)
+			}
+			var arrival int64
+			err := admin.QueryRow(named(`SELECT arrival FROM "postrider".msg ORDER BY id DESC LIMIT 1`, schema)).Scan(&arrival)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(time.Unix(0, arrival).Add(-time.Duration(ahead.Load()))).Abs() < 10*time.Minute
+		})
 	}
 }
 

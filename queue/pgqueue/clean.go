@@ -18,7 +18,7 @@ const cleanBatch = 5000
 // become dead ones, which take as much space, and which each autovacuum would read in vain.
 func (q *Queue) cleaner(background context.Context) {
 	var c cleaning
-	q.every(background, q.config.NodeLease, "old rows can't be deleted", func(ctx context.Context) error {
+	q.repeat(background, q.config.NodeLease, "old rows can't be deleted", func(ctx context.Context) error {
 		return c.clean(ctx, q)
 	})
 }

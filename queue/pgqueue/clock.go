@@ -59,7 +59,7 @@ func (c *clock) unstepped() time.Time {
 // timekeeper asks for the time of the server as often as others renew their leases. Queues with NoDelivery have it: a
 // poll, which tells the time, has others.
 func (q *Queue) timekeeper(background context.Context) {
-	q.every(background, q.config.NodeLease/8, "the time of the server can't be read", q.askTime)
+	q.repeat(background, q.config.NodeLease/8, "the time of the server can't be read", q.askTime)
 }
 
 // askTime asks for the time of the server.

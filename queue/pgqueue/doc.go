@@ -28,9 +28,9 @@
 // of a single sender is delivered by one process at a time: give messages a Tenant to spread them. A Queue is a
 // [queue.Sharer]: the Runners on all Queues keep the limits of a site together.
 //
-// So whoever opens a Queue must deliver from it, by a Relay or a Runner: no other one delivers what it has. A program
-// that stores mail for others to deliver, for example each of many web servers, sets Options.NoDelivery. Such a Queue
-// has no messages. None of the others needs to be open: its mail waits for one. If a program doesn't deliver and
+// A program that opens a Queue must deliver from it, by a Relay or a Runner: no other one delivers what it has. A
+// program that stores mail for others to deliver, for example each of many web servers, sets Options.NoDelivery. Such a
+// Queue has no messages. None of the others needs to be open: its mail waits for one. If a program doesn't deliver and
 // Options.NoDelivery isn't set, Options.Logger gets a warning after Options.NodeLease.
 //
 // The lag, within which a Queue has what others have committed, is Options.Poll and the time of two queries; of an
@@ -63,10 +63,11 @@
 //
 // # When the server is down
 //
-// While the server refuses connections, calls return errors at once; while it doesn't answer, after twice
-// Options.Timeout at most, and EnqueueTx at the end of its ctx. By SMTP, a Relay then answers 451, so that the client
-// tries again. It delivers nothing, as it can't store leases. It needs no restart: mail goes on within seconds after
-// the server is back.
+// While the server refuses connections, calls return errors at once, except for those whose commit was in progress.
+// While it doesn't answer, Enqueue, Claim and Settle return after twice Options.Timeout at most, and other calls at the
+// end of their ctx; those of lib/pq may wait until the connection breaks. By SMTP, a Relay answers 451, so that the
+// client tries again. It delivers nothing, as it can't store leases. It needs no restart: mail goes on within seconds
+// after the server is back.
 //
 // # How it works
 //
@@ -106,7 +107,8 @@
 //
 // Call SetMaxOpenConns before Open. All processes together must stay below the server's max_connections, which is 100
 // by default: otherwise calls fail with SQLSTATE 53300. A *sql.DB must allow 2 connections at least, and one more for
-// each transaction that the program keeps open itself.
+// each transaction that the program keeps open itself. For a web server with Options.NoDelivery that stores mail in up
+// to N transactions at a time, N+6 is enough. A call that gets no connection fails at the end of Options.Timeout.
 //
 // # PgBouncer and the like
 //

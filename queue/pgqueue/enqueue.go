@@ -16,7 +16,7 @@ import (
 // twice Options.Timeout at most: after that, it returns an error although the message may have been stored. A program
 // that sends it again with a Key stores it once.
 //
-// With Options.NoDelivery, it returns that error at once.
+// With Options.NoDelivery, Enqueue doesn't wait to learn whether the commit succeeded, and returns that error at once.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message) (queue.ID, error) {
 	id, _, err := q.EnqueueOnce(ctx, m)
 	return id, err
@@ -45,7 +45,12 @@ func (q *Queue) enqueueOnce(
 	if keyed {
 		began := time.Now()
 		limited, cancel := context.WithTimeout(ctx, limit)
-		first, err := q.known(limited, rowOf(q.db), key)
+		var first uint64
+		err := inSlot(limited, q.firstTries, func() (err error) {
+			first, err = q.known(limited, rowOf(q.db), key)
+			return err
+		})
+		err = q.late(ctx, limited, "no connection, or no answer,", err)
 		cancel()
 		if err != nil || first != 0 {
 			return idOrNone(first), err == nil, failed(op, err)

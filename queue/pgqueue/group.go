@@ -3,6 +3,7 @@ package pgqueue
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"runtime"
 	"slices"
 	"sync"
@@ -138,13 +139,34 @@ func (g *group) next() []*job {
 // connection returns the connection of the group.
 func (g *group) connection(ctx context.Context) (*sql.Conn, error) {
 	if g.conn == nil {
-		conn, err := g.q.db.Conn(ctx)
+		take := g.q.db.Conn
+		if g.q.config.NoDelivery {
+			take = g.q.liveConn
+		}
+		conn, err := take(ctx)
 		if err != nil {
-			return nil, err
+			return nil, g.q.late(context.Background(), ctx, "no connection", err)
 		}
 		g.conn, g.since = conn, time.Now()
 	}
 	return g.conn, nil
+}
+
+// liveConn returns a connection that the server answers on, and ends those that it finds dead: after a restart of the
+// server, the *sql.DB may have many. Without a fence, a commit on one of them would have an unknown result.
+func (q *Queue) liveConn(ctx context.Context) (conn *sql.Conn, err error) {
+	const most = 100
+	for range most {
+		if conn, err = q.db.Conn(ctx); err != nil {
+			return nil, err
+		}
+		if err = conn.PingContext(ctx); err == nil {
+			return conn, nil
+		}
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // so that Close doesn't keep it
+		conn.Close()
+	}
+	return nil, err
 }
 
 // mayKeep reports whether the group may keep its connection after a commit.

@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -68,7 +69,7 @@ RETURNING id`
 // These bound what calls with a Key that other transactions hold take from other calls. While such a call pauses, it
 // has no connection.
 const (
-	maxKeyConns  = 16                    // connections of first tries at a time
+	maxKeyConns  = 16                    // connections of first looks and tries at a time
 	firstKeyWait = 50 * time.Millisecond // of a first try for the end of another transaction
 	nextKeyWait  = 10 * time.Millisecond // of later ones, of which one runs at a time
 	maxKeyPause  = 500 * time.Millisecond
@@ -149,12 +150,26 @@ func lockedOut(err error) bool {
 func (q *Queue) enqueueAlone(
 	ctx context.Context, d *draft, key *index.Key, slots chan struct{}, wait time.Duration,
 ) (id uint64, err error) {
+	err = inSlot(ctx, slots, func() error {
+		id, err = q.insertAlone(ctx, d, key, wait)
+		return err
+	})
+	return id, err
+}
+
+// inSlot calls do while it has a slot, or returns the error of ctx.
+func inSlot(ctx context.Context, slots chan struct{}, do func() error) error {
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
+		return do()
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
+}
+
+// insertAlone is enqueueAlone with a slot.
+func (q *Queue) insertAlone(ctx context.Context, d *draft, key *index.Key, wait time.Duration) (id uint64, err error) {
 	if err := q.enter(ctx); err != nil {
 		return 0, err
 	}
@@ -169,7 +184,7 @@ func (q *Queue) enqueueAlone(
 	}
 	defer tx.Rollback()
 	if id, err = q.insert(ctx, rowOf(tx), d, key, wait); err != nil {
-		return 0, err
+		return 0, cmp.Or(ctx.Err(), err) // the driver may only know that whole was canceled
 	}
 	if !stop() {
 		return 0, ctx.Err()

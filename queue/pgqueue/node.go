@@ -83,7 +83,7 @@ func (q *Queue) newLayout(ctx context.Context, tx *sql.Tx) error {
 // beater renews the lease of the node, and looks for nodes whose lease is over. Whenever the node is cut off, seven
 // eighths of the lease are left, by default 21 seconds: more than permits.Hold, after which a Runner ends its attempts.
 func (q *Queue) beater(background context.Context) {
-	q.every(background, q.config.NodeLease/8, "the lease can't be renewed", q.beat)
+	q.repeat(background, q.config.NodeLease/8, "the lease can't be renewed", q.beat)
 }
 
 // beat renews the lease. It makes the poller look at the lanes if a node is gone or has to go.
@@ -217,7 +217,7 @@ func (q *Queue) takeOver(ctx context.Context, tx *sql.Tx, me int64) error {
 		return err
 	}
 	for _, id := range over {
-		q.config.Logger.Warn("pgqueue: the lease of a node is over", "node", id)
+		q.config.Logger.Warn("pgqueue: another Queue is gone, and its messages go to those that are open", "node", id)
 		if err := q.freeLanes(ctx, tx, int64(id), 1); err != nil {
 			return err
 		}

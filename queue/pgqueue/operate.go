@@ -176,7 +176,9 @@ func (q *Queue) flush(
 		return 0, err
 	}
 	defer q.calls.Done()
-	rows, n, err := find(ctx, q.clock.time())
+	limited, cancel := context.WithTimeout(ctx, q.config.Timeout)
+	defer cancel()
+	rows, n, err := find(limited, q.clock.time())
 	if err != nil {
 		return 0, failed(op, err)
 	}
@@ -185,7 +187,7 @@ func (q *Queue) flush(
 	}
 	text, err := json.Marshal(rows)
 	if err == nil {
-		_, err = q.db.ExecContext(ctx, q.sql(outcomesSQL), string(text))
+		_, err = q.db.ExecContext(limited, q.sql(outcomesSQL), string(text))
 	}
 	if err != nil {
 		return 0, failed(op, err)

@@ -15,7 +15,8 @@ type Options struct {
 	Schema string
 
 	// Logger gets messages that can't be read, at level Error. At level Warn it gets the loss of the connection or of
-	// the lease, and that the Queue has messages although nobody delivers from it. If nil, nothing is logged.
+	// the lease, that the Queue has messages although nobody delivers from it, and that somebody wants to deliver from
+	// one with NoDelivery. If nil, nothing is logged: so give one.
 	Logger *slog.Logger
 
 	// NoDelivery is for a program that stores mail, or lists it, and doesn't deliver it: the other Queues of the schema
@@ -52,10 +53,11 @@ type Options struct {
 // Options.NoDelivery. The schema must have been made by [Migrate]. All of Options.Open applies.
 func Open(ctx context.Context, db *sql.DB) (*Queue, error) { return new(Options).Open(ctx, db) }
 
-// Open opens a Queue with these options. It takes some of the messages over from other Queues, and reads them. The
-// error wraps a *[VersionError] if the schema is older or newer than [Version], or wasn't made by [Migrate]. There is
-// an error, too, if the server can't be reached, is older than PostgreSQL 13, or hasn't the encoding UTF8, if the role
-// lacks a privilege, or if the *sql.DB allows only one connection.
+// Open opens a Queue with these options. Unless NoDelivery is set, it takes some of the messages over from other
+// Queues, and reads them. The error wraps a *[VersionError] if the schema is older or newer than [Version], or wasn't
+// made by [Migrate]. There is an error, too, if the server can't be reached, is older than PostgreSQL 13, or hasn't the
+// encoding UTF8, or if the *sql.DB allows only one connection. A privilege that the role lacks is an error of Open, or
+// of the first call that needs it.
 func (o *Options) Open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	q, err := o.open(ctx, db)
 	if err != nil {

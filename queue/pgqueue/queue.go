@@ -167,9 +167,9 @@ func (o *Options) open(ctx context.Context, db *sql.DB) (*Queue, error) {
 	return q, nil
 }
 
-// every calls do each time that a pause has passed, until background ends. It logs an error, after the words, unless
+// repeat calls do each time that a pause has passed, until background ends. It logs an error, after the words, unless
 // the call before failed, too.
-func (q *Queue) every(
+func (q *Queue) repeat(
 	background context.Context, pause time.Duration, words string, do func(ctx context.Context) error,
 ) {
 	t := time.NewTicker(pause)
@@ -189,15 +189,16 @@ func (q *Queue) every(
 	}
 }
 
-// overseer warns if the Queue has messages and nobody delivers from it.
+// overseer warns, once, if messages of the Queue wait and nobody delivers from it.
 func (q *Queue) overseer(background context.Context) {
-	q.every(background, q.config.NodeLease, "mail stays here", func(context.Context) error {
+	warned := false
+	q.repeat(background, q.config.NodeLease, "mail stays here", func(context.Context) error {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.asked.Load() || q.ix.Stats().Messages == 0 {
-			return nil
+		if warned = !q.asked.Load() && (warned || q.ix.Stats().Waiting > 0); warned {
+			return errUndelivered
 		}
-		return errUndelivered
+		return nil
 	})
 }
 
@@ -235,8 +236,8 @@ func (q *Queue) owner(m *index.Message) queue.Owner {
 }
 
 // Close ends the leases of the Queue and hands its messages to the other Queues on the schema. It waits for calls in
-// progress that store something, except for EnqueueTx and Share. Later calls return [queue.ErrClosed]. The *sql.DB
-// remains open. Close may be called twice.
+// progress that store something, except for EnqueueTx and Share, up to twice Options.Timeout. Later calls return
+// [queue.ErrClosed]. The *sql.DB remains open. Close may be called twice.
 func (q *Queue) Close() error {
 	q.closing.Do(q.close)
 	return nil
@@ -255,7 +256,15 @@ func (q *Queue) close() {
 	q.gate.Lock()
 	//lint:ignore SA2001 calls in progress have ended, and the poller may need the lock to end
 	q.gate.Unlock()
-	q.calls.Wait()
+	done := make(chan struct{})
+	go func() {
+		q.calls.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * q.config.Timeout): // lib/pq waits for the server, whatever its ctx
+	}
 	q.work.Wait()
 	q.leave()
 }
@@ -265,8 +274,8 @@ var (
 	errNoDB    = errors.New("the *sql.DB is nil: make it by sql.Open")
 	errOneConn = errors.New("the *sql.DB allows 1 connection: a Queue needs 2 at least")
 
-	errUndelivered = errors.New("nobody has called Lanes since Open: " +
-		"run a Relay on this Queue, or set Options.NoDelivery")
+	errUndelivered = errors.New("nobody has asked this Queue for its messages since Open, " +
+		"and others don't deliver them: run a Relay on it, or set Options.NoDelivery")
 )
 
 // check returns the error with which a call can't begin. q.mu is held.
@@ -323,7 +332,9 @@ func (q *Queue) index() *tasks {
 // Lanes implements [queue.Queue]. It yields the lanes of the messages that this Queue has.
 func (q *Queue) Lanes(ctx context.Context) iter.Seq2[queue.LaneDue, error] {
 	return func(yield func(queue.LaneDue, error) bool) {
-		q.asked.Store(true)
+		if !q.asked.Swap(true) && q.config.NoDelivery {
+			q.config.Logger.Warn("pgqueue: this Queue has NoDelivery: a Relay or a Runner on it delivers nothing")
+		}
 		ix := q.index()
 		index.Lanes(&q.mu, ix, func() error {
 			if q.ix != ix {

@@ -109,7 +109,7 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	switch {
 	case e.Version == 0:
-		return "the schema has no tables of pgqueue: call Migrate"
+		return "the schema has no tables of pgqueue, or there is no such schema: call Migrate"
 	case e.Version < Version:
 		return fmt.Sprintf("the schema has version %d, and this program needs version %d: call Migrate",
 			e.Version, Version)

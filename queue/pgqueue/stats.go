@@ -81,8 +81,9 @@ func (q *Queue) count() counts {
 }
 
 // Stats implements [queue.Stater]. It counts this Queue's messages now, and those of the others as of up to 6 seconds
-// ago. A destination of several Queues counts once, unless one of them has more than 2,000. While only Queues with
-// Options.NoDelivery are open, it counts nothing: see [Queue.List].
+// ago. A destination of several Queues counts once, unless one of them has more than 2,000. The messages of one whose
+// process ended count as it told last, until others have taken them over. Messages that no Queue has, as only those
+// with Options.NoDelivery are open, don't count: [Queue.List] has them.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := q.begin(ctx); err != nil {
 		return queue.Stats{}, err

@@ -33,7 +33,7 @@ func rowOf(db querier) Row {
 // The ID is that of the message if the transaction is committed. With a Key that is known, EnqueueTx stores nothing and
 // returns the ID of the first message, as [queue.Keyer] says. While another transaction stores the same Key, it waits
 // for the end of that. In a transaction that is repeatable read or serializable, PostgreSQL may end it with a
-// serialization failure then: repeat the transaction.
+// serialization failure then: repeat the transaction, with a new Body, as Relay.Prepare makes it.
 //
 // A Relay doesn't know of the commit: Relay.Accepted isn't called for the message, and the log has no line "mail".
 //
