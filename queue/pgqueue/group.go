@@ -3,7 +3,6 @@ package pgqueue
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"runtime"
 	"slices"
 	"sync"
@@ -163,7 +162,6 @@ func (q *Queue) liveConn(ctx context.Context) (conn *sql.Conn, err error) {
 		if err = conn.PingContext(ctx); err == nil {
 			return conn, nil
 		}
-		conn.Raw(func(any) error { return driver.ErrBadConn }) // so that Close doesn't keep it
 		conn.Close()
 	}
 	return nil, err
