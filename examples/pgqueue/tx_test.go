@@ -335,3 +335,16 @@ func TestLargeBody(t *testing.T) {
 type readerFunc func(b []byte) (int, error)
 
 func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// TestRowWithoutScan has a Row that executes the statement and scans nothing: the program learns it.
+func TestRowWithoutScan(t *testing.T) {
+	db, schema := newSchema(t, theServer(t))
+	q := open(t, db, pgqueue.Options{Schema: schema, NoDelivery: true})
+	row := func(ctx context.Context, query string, args []any, _ ...any) error {
+		_, err := db.ExecContext(ctx, query, args...)
+		return err
+	}
+	if id, err := q.EnqueueRow(t.Context(), row, mail(0, "x")); err == nil || !strings.Contains(err.Error(), "hasn't scanned") {
+		t.Errorf("got %q and %v, want an error", id, err)
+	}
+}

@@ -233,6 +233,9 @@ func (q *Queue) insert(
 		args = append(args, atMost)
 		err = row(ctx, q.sql(keyedSQL), args, &id)
 	}
+	if err == nil && id == 0 {
+		err = errNotScanned
+	}
 	if err == nil && len(d.outcomes) > 0 {
 		err = q.insertOutcomes(ctx, row, id, d)
 	}

@@ -296,8 +296,7 @@ func (q *Queue) begin(ctx context.Context) error {
 	return q.check(ctx)
 }
 
-// enter is begin for a call that stores something without q.gate, and calls q.calls.Done at its end: Close waits for
-// that.
+// enter is begin for a call that stores something without q.gate. The call ends with q.calls.Done: Close waits for it.
 func (q *Queue) enter(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

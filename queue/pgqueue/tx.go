@@ -18,6 +18,8 @@ import (
 //	}
 type Row func(ctx context.Context, query string, args []any, dest ...any) error
 
+var errNotScanned = errors.New("the Row of the program returned no error, and hasn't scanned the row")
+
 // rowOf returns the Row of a transaction, or of a database.
 func rowOf(db querier) Row {
 	return func(ctx context.Context, query string, args []any, dest ...any) error {
