@@ -241,21 +241,15 @@ func (r *Relay) received(env *smtp.Envelope, p *server.Peer, now time.Time) serv
 // onceBody is the Body of a prepared message. A second Enqueue would store the rest of it, or nothing.
 type onceBody struct {
 	bodyReader
-	used  atomic.Bool // by Relay.Enqueue
-	ended bool        // it was read, by a Queue's own Enqueue for example
+	used atomic.Bool
 }
 
-// Read implements [io.Reader]. After io.EOF, which comes alone, each Read is one of a second Enqueue.
-func (b *onceBody) Read(p []byte) (int, error) {
-	if b.ended {
-		return 0, errUsed
+// Begin begins the one reading: by Relay.Enqueue, or by a Queue that stores the message without it.
+func (b *onceBody) Begin() error {
+	if b.used.Swap(true) {
+		return errUsed
 	}
-	n, err := b.bodyReader.Read(p)
-	if n > 0 && err == io.EOF {
-		return n, nil
-	}
-	b.ended = err != nil
-	return n, err
+	return nil
 }
 
 var errUsed = errors.New("the Body of this message was read by an earlier Enqueue: call Prepare again")
@@ -303,10 +297,11 @@ func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer)
 	switch b := m.Body.(type) {
 	case nil: // the Queue has an error for it
 	case *onceBody:
-		if b.used.Swap(true) {
-			return "", false, errUsed
+		if err := b.Begin(); err != nil {
+			return "", false, err
 		}
 		b.ctx = ctx
+		m.Body = &b.bodyReader
 	default:
 		m.Body = &bodyReader{ctx: ctx, r: b}
 	}

@@ -324,6 +324,19 @@ func TestEnqueueTwice(t *testing.T) {
 			}
 		})
 	}
+	r := newRelay(smtptest.NewNetwork(t))
+	m, err := r.Prepare(t.Context(), smtp.NewEnvelope("ann@source.test", "bob@next.test"), strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Queue.Enqueue(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for _, enqueue := range []func(context.Context, queue.Message) (queue.ID, error){r.Queue.Enqueue, r.Enqueue} {
+		if id, err := enqueue(t.Context(), m); !errors.Is(err, errUsed) {
+			t.Errorf("after the Queue's own: got %q and %v, want %v", id, err, errUsed)
+		}
+	}
 }
 
 // TestPostponed has mail for in 30 days: it goes out then, and is tried until MaxAge after that.
@@ -592,23 +605,4 @@ func TestTransactional(t *testing.T) {
 			t.Errorf("got %d tries in vain, want eight or so", tries)
 		}
 	})
-}
-
-// TestBodyRead reads the Body of a prepared message in two pieces, as Queues do: it ends with io.EOF alone, and isn't
-// read again.
-func TestBodyRead(t *testing.T) {
-	for size := range len(text) + 1 {
-		b := &onceBody{bodyReader: bodyReader{r: iotest.DataErrReader(strings.NewReader(text))}}
-		first, err := io.ReadAll(io.LimitReader(b, int64(size)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		rest, err := io.ReadAll(b)
-		if got := string(first) + string(rest); got != text || err != nil {
-			t.Errorf("after %d octets: got %q and %v, want %q", size, got, err, text)
-		}
-		if n, err := b.Read(make([]byte, 1)); n != 0 || err != errUsed {
-			t.Errorf("then: got %d octets, %v, want %v", n, err, errUsed)
-		}
-	}
 }

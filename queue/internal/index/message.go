@@ -71,7 +71,11 @@ func (s *Message) recipients(num uint32) (of []int) {
 	return of
 }
 
-// NewMessage checks m and copies its fields. It doesn't read the body. in is set if m comes from another Queue.
+// beginner is a Body that can be read once. Begin returns an error if that was done.
+type beginner interface{ Begin() error }
+
+// NewMessage checks m and copies its fields. It doesn't read the body, which the caller does next. in is set if m comes
+// from another Queue.
 func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	switch {
 	case m.Envelope == nil || len(m.Envelope.Recipients) == 0:
@@ -90,6 +94,11 @@ func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 			m.NotBefore, m.Deadline)
 	case m.HeldFor != "" && !m.Held && in == nil: // an imported one may have been released
 		return nil, errors.New("the message has HeldFor, and Held is false: set both, or neither to send it")
+	}
+	if b, ok := m.Body.(beginner); ok {
+		if err := b.Begin(); err != nil {
+			return nil, err
+		}
 	}
 	s := &Message{
 		Notice: Never, Deadline: Never,
