@@ -244,8 +244,8 @@ type onceBody struct {
 	used atomic.Bool
 }
 
-// Begin begins the one reading: by Relay.Enqueue, or by a Queue that stores the message without it.
-func (b *onceBody) Begin() error {
+// BeginReading begins the one reading: by Relay.Enqueue, or by a Queue that stores the message without it.
+func (b *onceBody) BeginReading() error {
 	if b.used.Swap(true) {
 		return errUsed
 	}
@@ -297,7 +297,7 @@ func (r *Relay) enqueue(ctx context.Context, m queue.Message, peer *server.Peer)
 	switch b := m.Body.(type) {
 	case nil: // the Queue has an error for it
 	case *onceBody:
-		if err := b.Begin(); err != nil {
+		if err := b.BeginReading(); err != nil {
 			return "", false, err
 		}
 		b.ctx = ctx

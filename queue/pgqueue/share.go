@@ -37,12 +37,14 @@ func (q *Queue) Share(
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
-	select { // one at a time, as others of this process would only make it begin again
-	case q.sharing <- struct{}{}:
-		defer func() { <-q.sharing }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	// One at a time, as others of this process would only make it begin again.
+	return inSlot(ctx, q.sharing, func() error { return q.share(ctx, names, f) })
+}
+
+// share is Share with the slot.
+func (q *Queue) share(
+	ctx context.Context, names []string, f func(now time.Time, records map[string][]byte) error,
+) error {
 	for {
 		records, now, err := q.readShare(ctx, names)
 		if err != nil {

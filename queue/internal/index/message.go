@@ -71,8 +71,8 @@ func (s *Message) recipients(num uint32) (of []int) {
 	return of
 }
 
-// beginner is a Body that can be read once. Begin returns an error if that was done.
-type beginner interface{ Begin() error }
+// onceReader is a Body that can be read once. BeginReading returns an error if that was done.
+type onceReader interface{ BeginReading() error }
 
 // NewMessage checks m and copies its fields. It doesn't read the body, which the caller does next. in is set if m comes
 // from another Queue.
@@ -95,8 +95,8 @@ func NewMessage(m queue.Message, in *queue.Import) (*Message, error) {
 	case m.HeldFor != "" && !m.Held && in == nil: // an imported one may have been released
 		return nil, errors.New("the message has HeldFor, and Held is false: set both, or neither to send it")
 	}
-	if b, ok := m.Body.(beginner); ok {
-		if err := b.Begin(); err != nil {
+	if b, ok := m.Body.(onceReader); ok {
+		if err := b.BeginReading(); err != nil {
 			return nil, err
 		}
 	}
